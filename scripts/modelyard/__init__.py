@@ -1,0 +1,1 @@
+"""modelyard: a Git repository that is a machine-learning delivery platform."""
