@@ -1,0 +1,1 @@
+"""Nouns and decisions, without any input or output."""

@@ -1,0 +1,47 @@
+"""What a gate or a judge says of the evidence it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """The three answers; `inconclusive` is never a pass."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """An outcome with the sentence and the numbers behind it.
+
+    Args:
+        outcome: `pass`, `fail` or `inconclusive`.
+        reason: One sentence for a person; names the metric, the limit and the columns at fault.
+        numbers: Finite numbers by name (difference, lower, upper, margin, clusters, rows ...).
+        columns: Columns named as the cause, worst first.
+    """
+
+    outcome: Outcome
+    reason: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the outcome is `pass`."""
+        return self.outcome is Outcome.PASS
+
+
+def worst(verdicts: tuple[Verdict, ...]) -> Outcome:
+    """The outcome of several verdicts together: any fail fails, any doubt is doubt."""
+    outcomes = {verdict.outcome for verdict in verdicts}
+    if Outcome.FAIL in outcomes:
+        return Outcome.FAIL
+    if Outcome.INCONCLUSIVE in outcomes or not outcomes:
+        return Outcome.INCONCLUSIVE
+    return Outcome.PASS

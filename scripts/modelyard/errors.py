@@ -1,0 +1,39 @@
+"""Every error a person may read, by what they should do next.
+
+- YardError
+  - CannotAnswer   exit 1: something needed was missing or broken; mend it and run again
+  - Refused        exit 3: the question was answered, and the answer is no
+  - Conflict       exit 1: somebody else changed it first; look again and run again
+"""
+
+from __future__ import annotations
+
+
+class YardError(Exception):
+    """Something a person can act on; printed without a traceback.
+
+    Args:
+        message: What happened: names the file, the value and the limit.
+        hint: The next command or edit, when there is one.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class CannotAnswer(YardError):  # noqa: N818 - reads as the outcome it is
+    """The question could not be answered: evidence, a service or a file is out of reach."""
+
+
+class Conflict(YardError):  # noqa: N818 - the field's word for a lost compare-and-swap
+    """Somebody else changed the same ref or document first; read it again."""
+
+
+class Refused(YardError):  # noqa: N818 - reads as the outcome it is
+    """The question was answered, and the answer is no."""
+
+    exit_code = 3
