@@ -1,0 +1,210 @@
+"""A window of data as plain arrays, read by meaning whatever its dtype turns out to be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Table = Mapping[str, Array]
+
+_SHOWN = 40
+_SIMPLE = (str, bytes, bool, int, float)
+_NULL_TYPES = frozenset({"NAType", "NaTType"})  # pandas' own nulls, known without importing pandas
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One column read as numbers.
+
+    Args:
+        values: Shape (rows,), float64; NaN where the value is null or could not be read.
+        nulls: Rows without a value.
+        wrong: Rows whose value is of another type, infinite or unreadable.
+        example: One of the wrong values in words; empty when there is none.
+    """
+
+    values: Floats
+    nulls: int
+    wrong: int = 0
+    example: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """One column read as categories.
+
+    Args:
+        counts: Rows by level, most frequent first, ties by name.
+        nulls: Rows without a value.
+        wrong: Rows whose value is not text.
+        example: One of the wrong values in words; empty when there is none.
+    """
+
+    counts: Mapping[str, int]
+    nulls: int
+    wrong: int = 0
+    example: str = ""
+
+
+def read_numbers(values: Array) -> Reading:
+    """Reads real numbers; booleans, text and infinities are wrong, None and NaN are null."""
+    if values.ndim != 1 or values.dtype.kind not in "iufO":
+        return _unreadable(values)
+    if values.dtype.kind == "O":
+        return _read_objects(values, _number)
+    with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite: wrong below
+        floats = values.astype(np.float64)
+    wrong = np.isinf(floats)
+    nulls = int(np.count_nonzero(np.isnan(floats)))
+    floats[wrong] = np.nan
+    stray = int(np.count_nonzero(wrong))
+    return Reading(values=floats, nulls=nulls, wrong=stray, example="infinity" if stray else "")
+
+
+def read_integers(values: Array) -> Reading:
+    """Reads whole numbers; floats without a fraction count, as nulls turn integers into floats."""
+    reading = read_numbers(values)
+    return _keep(reading, np.isnan(reading.values) | (reading.values % 1 == 0))
+
+
+def read_booleans(values: Array) -> Reading:
+    """Reads true and false as 1.0 and 0.0; the numbers 0 and 1 count, text does not."""
+    if values.ndim == 1 and values.dtype.kind == "b":
+        return Reading(values=values.astype(np.float64), nulls=0)
+    if values.ndim == 1 and values.dtype.kind == "O":
+        reading = _read_objects(values, _truth)
+    else:
+        reading = read_numbers(values)
+    return _keep(reading, np.isnan(reading.values) | np.isin(reading.values, (0.0, 1.0)))
+
+
+def read_timestamps(values: Array) -> Reading:
+    """Reads datetimes and ISO 8601 text as seconds since 1970, UTC where no zone is given."""
+    if values.ndim != 1 or values.dtype.kind not in "MUO":
+        return _unreadable(values)
+    if values.dtype.kind != "M":
+        return _read_objects(values, _seconds)
+    null = np.isnat(values)
+    seconds = values.astype("datetime64[s]").astype(np.float64)
+    seconds[null] = np.nan
+    return Reading(values=seconds, nulls=int(np.count_nonzero(null)))
+
+
+def read_levels(values: Array) -> Levels:
+    """Reads text; anything else but None, NaN and pandas' nulls is wrong."""
+    if values.ndim != 1 or values.dtype.kind not in "OU":
+        wrong = _unreadable(values)
+        return Levels(counts={}, nulls=0, wrong=wrong.wrong, example=wrong.example)
+    counts: Counter[str] = Counter()
+    nulls, stray, example = 0, 0, ""
+    for value, rows in _tally(values):
+        if isinstance(value, str):
+            counts[str(value)] += rows
+        elif _is_null(value):
+            nulls += rows
+        else:
+            stray, example = stray + rows, example or _shown(value)
+    ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return Levels(counts=ordered, nulls=nulls, wrong=stray, example=example)
+
+
+def rows_of(table: Table) -> int:
+    """The number of rows: the longest column's, 0 for a table without columns."""
+    return max((len(values) for values in table.values() if values.ndim), default=0)
+
+
+def _tally(values: Array) -> list[tuple[object, int]]:
+    listed = values.tolist()
+    try:
+        return list(Counter(listed).items())
+    except TypeError:  # lists and dicts cannot be counted by value
+        return [(value, 1) for value in listed]
+
+
+def _read_objects(values: Array, read: Callable[[object], float]) -> Reading:
+    listed = values.tolist()
+    floats = np.array([read(value) for value in listed], dtype=np.float64)
+    null = np.isnan(floats)
+    wrong = np.isinf(floats)
+    floats[wrong] = np.nan
+    stray = int(np.count_nonzero(wrong))
+    example = _shown(listed[int(np.argmax(wrong))]) if stray else ""
+    return Reading(values=floats, nulls=int(np.count_nonzero(null)), wrong=stray, example=example)
+
+
+def _keep(reading: Reading, good: npt.NDArray[np.bool_]) -> Reading:
+    stray = int(np.count_nonzero(~good))
+    if not stray:
+        return reading
+    first = float(reading.values[np.argmin(good)])
+    return Reading(
+        values=np.where(good, reading.values, np.nan),
+        nulls=reading.nulls,
+        wrong=reading.wrong + stray,
+        example=reading.example or f"the number {first:.6g}",
+    )
+
+
+def _unreadable(values: Array) -> Reading:
+    rows = len(values) if values.ndim else 1
+    kinds = {"b": "booleans", "U": "text", "S": "bytes", "c": "complex numbers", "M": "dates"}
+    kind = kinds.get(values.dtype.kind, f"an array of {values.dtype}")
+    if values.ndim != 1:
+        kind = f"an array of shape {values.shape}"
+    elif rows and values.dtype.kind in "US":
+        kind = _shown(values[0])
+    return Reading(values=np.full(rows, np.nan), nulls=0, wrong=rows, example=kind)
+
+
+def _number(value: object) -> float:
+    if _is_null(value):
+        return np.nan
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return np.inf
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf
+
+
+def _truth(value: object) -> float:
+    return float(value) if isinstance(value, bool | np.bool_) else _number(value)
+
+
+def _seconds(value: object) -> float:
+    if _is_null(value):
+        return np.nan
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if isinstance(moment, date) and not isinstance(moment, datetime):
+            moment = datetime.combine(moment, time())
+        if not isinstance(moment, datetime):
+            return np.inf
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return np.inf
+
+
+def _is_null(value: object) -> bool:
+    if value is None or type(value).__name__ in _NULL_TYPES:
+        return True
+    if isinstance(value, np.datetime64):
+        return bool(np.isnat(value))
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str | bytes):
+        return f"text such as {value[:_SHOWN]!r}"
+    if isinstance(value, float | np.floating) and np.isinf(value):
+        return "infinity"
+    return f"{value!r}"[:_SHOWN] if isinstance(value, _SIMPLE) else f"a {type(value).__name__}"
