@@ -1,0 +1,33 @@
+"""Half-open spans of days."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Interval:
+    """The days from `since` up to, not including, `until`."""
+
+    since: date
+    until: date
+
+    def overlaps(self, other: Interval) -> bool:
+        """Whether the two share a day."""
+        return self.since < other.until and other.since < self.until
+
+
+def not_covered(span: Interval, holes: tuple[Interval, ...]) -> tuple[Interval, ...]:
+    """The parts of `span` that no hole covers, in order."""
+    parts: list[Interval] = []
+    start = span.since
+    for hole in sorted(holes):
+        if not hole.overlaps(span):
+            continue
+        if start < hole.since:
+            parts.append(Interval(since=start, until=hole.since))
+        start = max(start, hole.until)
+    if start < span.until:
+        parts.append(Interval(since=start, until=span.until))
+    return tuple(parts)

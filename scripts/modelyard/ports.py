@@ -1,0 +1,177 @@
+"""The roles the outside world plays, and the one object it travels in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from modelyard.domain.change import Change
+from modelyard.domain.environment import Environment
+from modelyard.domain.model import Model
+from modelyard.domain.pulls import PullRequest, Status
+from modelyard.domain.release import Release
+from modelyard.domain.repository import Repository
+from modelyard.domain.traffic import RolloutState, Sample
+
+
+class PullRequests(Protocol):
+    """The forge: proposes, reviews and merges changes of the main branch.
+
+    Every call that changes something raises `Conflict` when the pull request or the branch moved
+    under it, and may be repeated.
+    """
+
+    def list(self, *, every: bool = False) -> tuple[PullRequest, ...]:
+        """Open pull requests by number; `every` adds merged and closed ones."""
+        ...
+
+    def get(self, number: int) -> PullRequest:
+        """One pull request; `CannotAnswer` when there is none."""
+        ...
+
+    def propose(self, change: Change, *, author: str, requester: str | None = None) -> PullRequest:
+        """Open the change's pull request, or update the open one of its branch.
+
+        A head whose documents already are the change's is left as it is, so approvals survive.
+        """
+        ...
+
+    def close(self, number: int, *, by: str, reason: str) -> None:
+        """Close without merging, with a comment; the branch goes away."""
+        ...
+
+    def merge(self, number: int, *, sha: str, by: str) -> str:
+        """Merge if the head still is `sha`; returns the merge commit.
+
+        Raises:
+            Refused: A required status or approval is missing, or the merge conflicts.
+            Conflict: The head is not `sha` any more.
+        """
+        ...
+
+    def review(self, number: int, *, sha: str, by: str, approved: bool) -> None:
+        """Record a review of the head commit; `Conflict` when the head is not `sha`."""
+        ...
+
+    def comment(self, number: int, *, by: str, body: str, marker: str | None = None) -> None:
+        """Add a comment, or edit the one with the same marker if its body differs."""
+        ...
+
+    def set_status(self, sha: str, status: Status) -> None:
+        """Say a check's word on a commit; the same word again changes nothing."""
+        ...
+
+
+class Phase(StrEnum):
+    """Where a workflow is."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    ERROR = "Error"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in {Phase.SUCCEEDED, Phase.FAILED, Phase.ERROR}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowStatus:
+    """What the orchestrator says of one workflow.
+
+    Args:
+        name: The workflow's name.
+        phase: `Error` is infrastructure: lost, killed, out of time; `Failed` is a step's own no.
+        message: What the failing step said last.
+        steps: Phase by step name.
+    """
+
+    name: str
+    phase: Phase
+    message: str = ""
+    steps: Mapping[str, Phase] = field(default_factory=dict)
+
+
+class Orchestrator(Protocol):
+    """Runs rendered WorkflowTemplates."""
+
+    def submit(self, name: str, *, template: str, parameters: Mapping[str, str]) -> None:
+        """Start the workflow `name`, unless one of that name exists already."""
+        ...
+
+    def status(self, name: str) -> WorkflowStatus | None:
+        """The workflow's status, or None when there is none of that name."""
+        ...
+
+    def wait(self, name: str, *, progress: Callable[[WorkflowStatus], None]) -> WorkflowStatus:
+        """Follow until it is over, telling every change of a step."""
+        ...
+
+
+class Cluster(Protocol):
+    """Where releases run."""
+
+    def sync(self, release: Release, *, model: Model, environment: Environment) -> None:
+        """Make the servers of this release run, with the share its environment gives it now."""
+        ...
+
+    def remove(self, *, model: str, environment: str) -> None:
+        """Stop what runs of this model in this environment."""
+        ...
+
+    def observe(self, *, model: str, environment: str) -> RolloutState | None:
+        """What runs, or None when nothing does."""
+        ...
+
+    def advance(self, release: Release, *, environment: Environment) -> None:
+        """Take the rollout's next step; after the last one, retire the release before it."""
+        ...
+
+    def abort(self, *, model: str, environment: str, reason: str) -> None:
+        """Take the release out of traffic; the stable one answers everything again."""
+        ...
+
+
+class Metrics(Protocol):
+    """Where serving counts come from."""
+
+    def samples(self, model: str, *, since: datetime) -> tuple[Sample, ...]:
+        """What the servers said since then, oldest first; empty is 'no data', never zero."""
+        ...
+
+
+class Clock(Protocol):
+    """What time it is."""
+
+    def now(self) -> datetime:
+        """Now, in UTC, with a time zone."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The outside world, as one command sees it.
+
+    Args:
+        root: The checkout's root folder.
+        repository: The settings of `modelyard.yaml`.
+        pulls: The forge.
+        orchestrator: What runs workflows.
+        cluster: Where releases run.
+        metrics: Where serving counts come from.
+        clock: What time it is.
+    """
+
+    root: Path
+    repository: Repository
+    pulls: PullRequests
+    orchestrator: Orchestrator
+    cluster: Cluster
+    metrics: Metrics
+    clock: Clock
