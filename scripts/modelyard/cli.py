@@ -1,0 +1,201 @@
+"""The command line: which commands there are, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modelyard.commands.options import Invocation
+from modelyard.errors import YardError
+
+CRASHED = 1
+"""Exit code of a crash: the same as 'could not answer', never the one of a no."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
+
+PIPE_CLOSED = 141
+"""Exit code when nobody reads the output any more: 128 and SIGPIPE."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A command that is imported only when it is called.
+
+    Args:
+        target: `module:attribute` below `modelyard.commands`.
+        help: Its line in `modelyard --help`.
+        hidden: Whether people never call it themselves.
+    """
+
+    target: str
+    help: str
+    hidden: bool = False
+
+
+COMMANDS: Mapping[str, Entry] = {
+    "validate": Entry(target="validate:validate", help="Check every spec of the checkout."),
+    "schemas": Entry(target="schemas:schemas", help="Write the format reference."),
+    "version": Entry(target="version:version", help="Add a version of a model, with its pins."),
+    "render": Entry(target="render:render", help="Write the manifests of the releases."),
+    "pr": Entry(target="pr:pr", help="List, show, approve and merge pull requests."),
+    "status": Entry(target="status:status", help="Show which version runs where."),
+    "history": Entry(target="history:history", help="Show what happened to a model."),
+    "gate": Entry(target="gate:gate", help="Compare a version with its champion."),
+    "record": Entry(target="record:record", help="Show or check what training a version gave."),
+    "promote": Entry(target="promote:promote", help="Propose a version for an environment."),
+    "rollback": Entry(target="rollback:rollback", help="Bring the last verified release back."),
+    "hold": Entry(target="hold:hold", help="Keep automation from bringing a version back."),
+    "unhold": Entry(target="hold:unhold", help="Let automation use a held version again."),
+    "freeze": Entry(target="freeze:freeze", help="Stop promotions into an environment."),
+    "unfreeze": Entry(target="freeze:unfreeze", help="Allow promotions into it again."),
+    "reconcile": Entry(target="reconcile:reconcile", help="Do whatever is missing now."),
+    "watch": Entry(
+        target="watch:watch", help="Follow the releases, and reconcile on what is seen."
+    ),
+    "judge": Entry(target="judge:judge", help="Compare a canary with the stable release."),
+    "drift": Entry(target="drift:drift", help="Compare new data with the training data."),
+    "retrain": Entry(target="retrain:retrain", help="Propose a version trained on newer data."),
+    "serve": Entry(target="serve:serve", help="Serve a trained model over HTTP."),
+    "replay": Entry(target="replay:replay", help="Send recorded rows to a model's servers."),
+    "doctor": Entry(target="doctor:doctor", help="Check that everything needed is in place."),
+    "step": Entry(target="step:step", help="Run one step of a workflow.", hidden=True),
+    "workflow": Entry(target="workflow:workflow", help="Run a rendered workflow.", hidden=True),
+    "preload": Entry(target="preload:preload", help="Start commands faster.", hidden=True),
+}
+"""Every command, in the order a version meets them."""
+
+
+def load(name: str) -> click.Command:
+    """The command itself, imported now."""
+    from importlib import import_module
+
+    module, attribute = COMMANDS[name].target.split(":")
+    command: click.Command = getattr(import_module(f"modelyard.commands.{module}"), attribute)
+    return command
+
+
+class Commands(click.Group):
+    """A group whose help and completion import no command, and whose errors become exit codes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, entry in COMMANDS.items():
+            self.add_command(click.Command(name, short_help=entry.help, hidden=entry.hidden))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The commands in the table's order."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was asked for, imported."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found and load(found.name or ""), rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; every error leaves as a sentence on stderr and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except YardError as error:
+            _say(error.message, hint=error.hint)
+            ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            _stop_writing()
+            ctx.exit(PIPE_CLOSED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - the last resort: a crash must not look like a no
+            _report_crash(error, debug=isinstance(ctx.obj, Invocation) and ctx.obj.debug)
+            ctx.exit(CRASHED)
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"auto_envvar_prefix": "MODELYARD", "help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 yes or done, 1 could not answer, 2 wrong usage, 3 the answer is no.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The checkout. [default: the nearest folder upwards with modelyard.yaml]",
+)
+@click.option("--color/--no-color", default=None, help="Colour, whatever the terminal says.")
+@click.option("-v", "--verbose", count=True, help="Say more on stderr; -vv says everything.")
+@click.option("--debug", is_flag=True, help="Show the traceback of a crash.")
+@click.version_option(package_name="modelyard", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(
+    ctx: click.Context, /, root: Path | None, *, color: bool | None, verbose: int, debug: bool
+) -> None:
+    """Deliver machine-learning models from a Git repository.
+
+    A model version is a file. Merged pull requests train it, gate it and move it through the
+    environments; what does worse is rolled back.
+    """
+    ctx.color = False if color is None and os.environ.get("NO_COLOR") else color
+    if ctx.obj is None:
+        ctx.obj = Invocation(root=root, debug=debug)
+    if verbose or debug:
+        _log_to_stderr(debug=debug or verbose > 1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; nothing but output leaves it.
+
+    Args:
+        argv: The arguments after the program's name; None for those of this process.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = cli.main(args=arguments, prog_name="modelyard", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _stop_writing()
+        return PIPE_CLOSED
+    except SystemExit:  # click's own way out when nobody reads the help
+        return PIPE_CLOSED
+    return code if isinstance(code, int) else 0
+
+
+def _say(message: str, *, hint: str | None = None) -> None:
+    click.echo(f"error: {message}", err=True)
+    if hint is not None:
+        click.echo(f"hint: {hint}", err=True)
+
+
+def _report_crash(error: Exception, *, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    first_line = str(error).partition("\n")[0]
+    _say(f"unexpected {type(error).__name__}: {first_line}", hint="--debug shows where")
+
+
+def _stop_writing() -> None:
+    """Let the interpreter flush its last bytes to nowhere, without a complaint."""
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a file
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _log_to_stderr(*, debug: bool) -> None:
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("modelyard")
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)

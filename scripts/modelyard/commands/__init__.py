@@ -1,0 +1,1 @@
+"""One verb a module: reads options, asks the domain, prints, and does what was decided."""

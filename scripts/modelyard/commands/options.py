@@ -1,0 +1,228 @@
+"""What commands share: the checkout they work in, the world they act on, and how they answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from modelyard.errors import CannotAnswer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from modelyard.adapters.facts import FactStore
+    from modelyard.adapters.git import Git
+    from modelyard.adapters.store import Store
+    from modelyard.domain.repository import Repository
+    from modelyard.ports import Clock, Cluster, Metrics, Orchestrator, PullRequests, Services
+
+SETTINGS = "modelyard.yaml"
+"""The file that marks the root of a checkout."""
+
+R = TypeVar("R")
+
+# JSON escapes the other control characters itself; these too can drive a terminal.
+_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """What was said before the command's name.
+
+    Args:
+        root: The checkout that was named, or None to look for one.
+        debug: Whether a crash shows its traceback.
+    """
+
+    root: Path | None = None
+    debug: bool = False
+
+
+output_option = click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print the answer.",
+)
+
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Print what would change; change nothing."
+)
+
+
+def pass_services(function: Callable[..., R]) -> Callable[..., R]:
+    """Give the command `ports.Services` as its first argument, built from `modelyard.yaml`."""
+
+    @wraps(function)
+    def with_services(*args: Any, **kwargs: Any) -> R:
+        return function(_services(), *args, **kwargs)
+
+    return with_services
+
+
+def pass_root(function: Callable[..., R]) -> Callable[..., R]:
+    """Give the command the checkout's root as its first argument; the world is not asked."""
+
+    @wraps(function)
+    def with_root(*args: Any, **kwargs: Any) -> R:
+        return function(root(), *args, **kwargs)
+
+    return with_root
+
+
+def root() -> Path:
+    """The checkout's root: `--root`, or the nearest folder upwards that holds `modelyard.yaml`.
+
+    Raises:
+        CannotAnswer: There is none.
+    """
+    from modelyard.ports import Services
+
+    given = click.get_current_context().obj
+    if isinstance(given, Services):
+        return given.root
+    if isinstance(given, Invocation) and given.root is not None:
+        return _checked_root(given.root)
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / SETTINGS).is_file():
+            return folder
+    raise CannotAnswer(
+        f"no {SETTINGS} in {here} or any folder above it",
+        hint="go into a checkout, or say --root DIR",
+    )
+
+
+def services_for(root: Path) -> Services:
+    """The outside world as `modelyard.yaml` of this checkout chooses it.
+
+    Raises:
+        CannotAnswer: The file cannot be read, or names an adapter this version does not have.
+    """
+    from modelyard.adapters.clock import SystemClock
+    from modelyard.adapters.git import Git
+    from modelyard.ports import Services
+
+    repository = repository_of(root)
+    clock = SystemClock()
+    return Services(
+        root=root,
+        repository=repository,
+        pulls=_pulls(Git(root), repository, clock),
+        orchestrator=_orchestrator(root, repository),
+        cluster=_cluster(root, repository, clock),
+        metrics=_metrics(root, repository, clock),
+        clock=clock,
+    )
+
+
+def repository_of(root: Path) -> Repository:
+    """The settings of `modelyard.yaml`.
+
+    Raises:
+        CannotAnswer: The file cannot be read.
+    """
+    from modelyard.adapters.documents import read
+    from modelyard.domain.repository import Repository
+
+    file = root / SETTINGS
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise CannotAnswer(f"cannot read {file}: {error.strerror}") from error
+    return read(Repository, text, name=SETTINGS)
+
+
+def facts_of(services: Services) -> FactStore:
+    """The facts, as this checkout's remote holds them."""
+    from modelyard.adapters.facts import FactStore
+    from modelyard.adapters.git import Git
+
+    return FactStore(Git(services.root), services.repository, services.clock)
+
+
+def store_of(services: Services) -> Store:
+    """The artifact store."""
+    from modelyard.adapters.store import Store
+
+    return Store(services.repository.artifacts, services.root)
+
+
+def print_json(data: object) -> None:
+    """Print one JSON document, readable, its keys in the order given, terminal codes escaped."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+    click.echo(text.translate(_CONTROLS))
+
+
+def console() -> Console:
+    """Where tables go: stdout, with colour as `--color`, `NO_COLOR` and the terminal say."""
+    from rich.console import Console
+
+    wanted = click.get_current_context().color
+    return Console(
+        force_terminal=True if wanted else None,
+        no_color=True if wanted is False else None,
+        highlight=False,
+        soft_wrap=False,
+    )
+
+
+def _services() -> Services:
+    from modelyard.ports import Services
+
+    context = click.get_current_context()
+    if not isinstance(context.obj, Services):
+        context.obj = services_for(root())
+    return context.obj
+
+
+def _checked_root(folder: Path) -> Path:
+    if not (folder / SETTINGS).is_file():
+        raise CannotAnswer(f"{folder} holds no {SETTINGS}", hint="say the checkout's top folder")
+    return folder.resolve()
+
+
+def _unsupported(setting: str, value: str, supported: str) -> CannotAnswer:
+    return CannotAnswer(
+        f"{SETTINGS}: {setting}: {value} is not supported by this version",
+        hint=f"set {setting}: {supported}",
+    )
+
+
+def _pulls(git: Git, repository: Repository, clock: Clock) -> PullRequests:
+    if repository.forge != "local":
+        raise _unsupported("forge", repository.forge, "local")
+    from modelyard.adapters.local_forge import LocalForge
+
+    return LocalForge(git, repository, clock)
+
+
+def _orchestrator(root: Path, repository: Repository) -> Orchestrator:
+    if repository.orchestrator != "local":
+        raise _unsupported("orchestrator", repository.orchestrator, "local")
+    from modelyard.adapters.local_workflows import LocalWorkflows
+
+    return LocalWorkflows(root, repository)
+
+
+def _cluster(root: Path, repository: Repository, clock: Clock) -> Cluster:
+    from modelyard.adapters.local_cluster import LocalCluster
+    from modelyard.adapters.store import Store
+
+    store = Store(repository.artifacts, root)
+    return LocalCluster(root, repository, store.fetch_model, clock)
+
+
+def _metrics(root: Path, repository: Repository, clock: Clock) -> Metrics:
+    if repository.metrics != "scrape":
+        raise _unsupported("metrics", repository.metrics, "scrape")
+    from modelyard.adapters.scrape import ScrapeMetrics
+
+    return ScrapeMetrics(root, repository, clock)
