@@ -26,8 +26,9 @@ class Change:
         branch: The fixed branch; one pull request at a time.
         title: The pull request's and the commit's first line.
         body: Markdown for the pull request's page.
-        documents: New bytes by repository path; None deletes, and a path ending in `/` deletes the folder.
+        documents: New bytes by repository path; None deletes, a path ending in `/` the folder.
         trailers: Git trailers of the commit (`Modelyard-Version: v2`).
+        labels: The pull request's labels; the version is one of them.
     """
 
     purpose: Purpose
@@ -36,3 +37,4 @@ class Change:
     body: str
     documents: Mapping[str, bytes | None]
     trailers: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()

@@ -50,7 +50,7 @@ class Rollout:
         steps: The steps, growing; none means at once.
         judged: Whether the judge must pass it.
         ready_within_seconds: Later than this, a release that is not ready is rolled back.
-        decide_within_seconds: An inconclusive judgement older than this is rolled back, without a hold.
+        decide_within_seconds: An older inconclusive judgement is rolled back, without a hold.
     """
 
     replicas: int = 1

@@ -126,7 +126,7 @@ class GatePolicy:
     Args:
         metric: The primary metric; see `modelyard.domain.paired`.
         margin: How much worse, in the metric's unit, is still not worse.
-        alpha: One-sided level, shared by all held-out sets of a comparison.
+        alpha: One-sided level of each held-out set; all of them must pass.
         least_clusters: Below this many clusters the gate says `inconclusive`.
     """
 

@@ -1,0 +1,167 @@
+"""MLflow: runs, registered versions and aliases, each written at most once."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from modelyard.errors import CannotAnswer
+
+logger = logging.getLogger(__name__)
+
+WORKFLOW_TAG = "modelyard.workflow"
+VERSION_TAG = "modelyard.version"
+ARTIFACT_TAG = "modelyard.artifact"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """What is logged of one training.
+
+    Args:
+        workflow: The workflow's name; a second log of it finds the first.
+        params: The version's parameters, seed and pins, as text.
+        metrics: Finite numbers by name.
+        tags: The Git commit, the trainer's tree, the digests.
+        datasets: SHA-256 by file address.
+    """
+
+    workflow: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    datasets: Mapping[str, str]
+
+
+class Registry:
+    """The tracking server and model registry at a tracking URI.
+
+    Args:
+        uri: MLflow's tracking URI; a relative SQLite path is relative to `root`.
+        root: The checkout's root.
+    """
+
+    def __init__(self, uri: str, root: Path) -> None:
+        relative = uri.removeprefix("sqlite:///")
+        is_relative = relative != uri and not relative.startswith("/")
+        self.uri = f"sqlite:///{root / relative}" if is_relative else uri
+        if self.uri.startswith("sqlite:///"):
+            Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def _client(self) -> Any:
+        os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        from mlflow.tracking import MlflowClient
+
+        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def log(self, model: str, run: TrainingRun) -> str:
+        """Log a run under the model's experiment, once; returns the run's id."""
+        client = self._client
+        experiment = client.get_experiment_by_name(model)
+        experiment_id = experiment.experiment_id if experiment else client.create_experiment(model)
+        found = client.search_runs(
+            [experiment_id],
+            f"tags.`{WORKFLOW_TAG}` = '{run.workflow}' and attributes.status = 'FINISHED'",
+        )
+        if found:
+            return str(found[0].info.run_id)
+        return self._log_new(experiment_id, run)
+
+    def _log_new(self, experiment_id: str, run: TrainingRun) -> str:
+        import time
+
+        from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+
+        client = self._client
+        created = client.create_run(
+            experiment_id, run_name=run.workflow, tags={WORKFLOW_TAG: run.workflow, **run.tags}
+        )
+        run_id = str(created.info.run_id)
+        now = int(time.time() * 1000)
+        client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now, 0) for name, value in sorted(run.metrics.items())],
+            params=[Param(name, value) for name, value in sorted(run.params.items())],
+            tags=[RunTag(name, value) for name, value in sorted(run.tags.items())],
+        )
+        client.log_inputs(
+            run_id,
+            datasets=[
+                DatasetInput(
+                    _dataset(uri, digest), tags=[InputTag("mlflow.data.context", "training")]
+                )
+                for uri, digest in sorted(run.datasets.items())
+            ],
+        )
+        client.set_terminated(run_id, "FINISHED")
+        return run_id
+
+    def register(self, model: str, *, version: str, artifact: str, source: str, run_id: str) -> str:
+        """Register the artifact as a version of the model, once; returns its number."""
+        from mlflow.exceptions import MlflowException
+
+        client = self._client
+        try:
+            client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        for known in client.search_model_versions(f"name = '{model}'"):
+            same = known.tags.get(VERSION_TAG) == version and known.run_id == run_id
+            if same and known.tags.get(ARTIFACT_TAG) == artifact:
+                return str(known.version)
+        created = client.create_model_version(
+            model, source, run_id=run_id, tags={VERSION_TAG: version, ARTIFACT_TAG: artifact}
+        )
+        return str(created.version)
+
+    def aliases(self, model: str) -> dict[str, str]:
+        """The version each alias points at; empty for a model nobody registered."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            registered = self._client.get_registered_model(model)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return {}
+            raise CannotAnswer(f"MLflow at {self.uri}: {error}") from error
+        numbers = {v.version: v for v in self._client.search_model_versions(f"name = '{model}'")}
+        return {
+            alias: numbers[number].tags.get(VERSION_TAG, "")
+            for alias, number in registered.aliases.items()
+            if number in numbers
+        }
+
+    def set_alias(self, model: str, *, alias: str, version: str) -> None:
+        """Point an alias at a version; `CannotAnswer` when the version was never registered."""
+        known = [
+            each
+            for each in self._client.search_model_versions(f"name = '{model}'")
+            if each.tags.get(VERSION_TAG) == version
+        ]
+        if not known:
+            raise CannotAnswer(
+                f"MLflow at {self.uri} has no registered version for {model} {version}",
+                hint=f"modelyard retrain {model} {version}",
+            )
+        newest = max(known, key=lambda each: int(each.version))
+        self._client.set_registered_model_alias(model, alias, newest.version)
+
+
+def _dataset(uri: str, digest: str) -> Any:
+    from mlflow.entities import Dataset
+
+    return Dataset(
+        name=uri.rpartition("/")[2],
+        digest=digest[:32],  # MLflow keeps at most 36 characters; the whole one is in the tags
+        source_type="uri",
+        source=f'{{"uri": "{uri}"}}',
+    )

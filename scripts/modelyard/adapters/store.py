@@ -1,0 +1,192 @@
+"""The artifact store: models and evidence by content, workflow files by name, on any fsspec URI."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard.errors import CannotAnswer, Refused
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+BLOCK = 1 << 20
+
+
+class Store:
+    """The artifact store at an fsspec URI.
+
+    Layout: `models/<hex>/...` (folders by artifact digest), `evidence/<hex>` (files by SHA-256),
+    `runs/<workflow>/...` (what the steps of one workflow hand to each other).
+
+    Args:
+        uri: An fsspec URI; a plain path is relative to `root`.
+        root: The checkout's root.
+    """
+
+    def __init__(self, uri: str, root: Path) -> None:
+        self._uri = uri if "://" in uri else str(root / uri)
+
+    @cached_property
+    def _place(self) -> tuple[AbstractFileSystem, str]:
+        import fsspec
+
+        filesystem, path = fsspec.core.url_to_fs(self._uri)
+        return filesystem, path.rstrip("/")
+
+    def uri(self, *parts: str) -> str:
+        """The full URI of something in the store."""
+        return "/".join([self._uri.rstrip("/"), *parts])
+
+    def put_evidence(self, content: bytes) -> str:
+        """Keep bytes under their own digest, once; returns `sha256:<hex>`."""
+        digest = hashlib.sha256(content).hexdigest()
+        filesystem, base = self._place
+        path = f"{base}/evidence/{digest}"
+        if not filesystem.exists(path):
+            self._write(path, content)
+        return f"sha256:{digest}"
+
+    def evidence(self, digest: str) -> bytes:
+        """The bytes of a digest, checked.
+
+        Raises:
+            CannotAnswer: They are out of reach.
+            Refused: They are not what the digest says.
+        """
+        content = self._read(f"evidence/{_hex(digest)}")
+        if hashlib.sha256(content).hexdigest() != _hex(digest):
+            raise Refused(f"{self.uri('evidence', _hex(digest))} does not match its digest")
+        return content
+
+    def put_model(self, folder: Path, digest: str) -> str:
+        """Keep an artifact folder under its digest, whole or not at all; returns its URI."""
+        filesystem, base = self._place
+        target = f"{base}/models/{_hex(digest)}"
+        if not filesystem.exists(f"{target}/.complete"):
+            filesystem.makedirs(target, exist_ok=True)
+            for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+                name = f"{target}/{file.relative_to(folder).as_posix()}"
+                self._write(name, file.read_bytes())
+            self._write(f"{target}/.complete", b"")
+        return self.uri("models", _hex(digest))
+
+    def fetch_model(self, digest: str, folder: Path) -> Path:
+        """Bring an artifact folder to this machine; whoever opens it verifies the digest first.
+
+        Raises:
+            CannotAnswer: It is out of reach, or was never kept whole.
+        """
+        filesystem, base = self._place
+        source = f"{base}/models/{_hex(digest)}"
+        if not filesystem.exists(f"{source}/.complete"):
+            raise CannotAnswer(
+                f"{self.uri('models', _hex(digest))}: no such artifact",
+                hint="check `artifacts` in modelyard.yaml, or train the version again",
+            )
+        if folder.exists():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            for name in filesystem.find(source):
+                relative = name[len(source) :].lstrip("/")
+                if relative != ".complete":
+                    (beside / relative).parent.mkdir(parents=True, exist_ok=True)
+                    filesystem.get_file(name, str(beside / relative))
+            beside.replace(folder)
+        except OSError:
+            if not folder.exists():  # not lost to somebody who brought the same bytes first
+                raise
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        return folder
+
+    def put_run_file(self, workflow: str, name: str, content: bytes) -> None:
+        """Hand a file on to the later steps of a workflow."""
+        _, base = self._place
+        self._write(f"{base}/runs/{workflow}/{name}", content)
+
+    def run_file(self, workflow: str, name: str) -> bytes:
+        """A file an earlier step handed on; `CannotAnswer` when there is none."""
+        return self._read(f"runs/{workflow}/{name}")
+
+    def run_document(self, workflow: str, name: str) -> dict[str, Any] | None:
+        """A JSON document an earlier step handed on, or None."""
+        filesystem, base = self._place
+        if not filesystem.exists(f"{base}/runs/{workflow}/{name}"):
+            return None
+        document: dict[str, Any] = json.loads(self.run_file(workflow, name))
+        return document
+
+    def _read(self, relative: str) -> bytes:
+        filesystem, base = self._place
+        try:
+            content: bytes = filesystem.cat_file(f"{base}/{relative}")
+        except OSError as error:
+            raise CannotAnswer(
+                f"{self.uri(relative)}: out of reach: {error}",
+                hint="check `artifacts` in modelyard.yaml and its credentials",
+            ) from error
+        return content
+
+    def _write(self, path: str, content: bytes) -> None:
+        """Write beside and rename where the store is a folder; object stores write whole anyway."""
+        filesystem, _ = self._place
+        filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+        if "file" not in filesystem.protocol:
+            filesystem.pipe_file(path, content)
+            return
+        with tempfile.NamedTemporaryFile(dir=Path(path).parent, delete=False) as beside:
+            beside.write(content)
+        os.replace(beside.name, path)  # noqa: PTH105 - both are plain strings here
+
+
+def read_uri(uri: str, *, base: str, root: Path) -> bytes:
+    """The bytes behind a data URI.
+
+    Args:
+        uri: An fsspec URI, or a path relative to `base`.
+        base: The data root of `modelyard.yaml`: an fsspec URI, or a path relative to `root`.
+        root: The checkout's root.
+
+    Raises:
+        CannotAnswer: They are out of reach.
+    """
+    import fsspec
+
+    address = data_address(uri, base=base, root=root)
+    try:
+        with fsspec.open(address, "rb") as file:
+            content: bytes = file.read()
+    except (OSError, ValueError, ImportError) as error:
+        raise CannotAnswer(
+            f"{uri}: out of reach at {address}: {error}",
+            hint="check `data` in modelyard.yaml, and that the file was not moved",
+        ) from error
+    return content
+
+
+def data_address(uri: str, *, base: str, root: Path) -> str:
+    """The full address of a data URI."""
+    if "://" in uri:
+        return uri
+    return f"{base.rstrip('/')}/{uri}" if "://" in base else str(root / base / uri)
+
+
+def sha256(content: bytes) -> str:
+    """Lower-case hexadecimal SHA-256."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _hex(digest: str) -> str:
+    name, _, value = digest.partition(":")
+    if name != "sha256" or len(value) != 64 or set(value) - set("0123456789abcdef"):  # noqa: PLR2004 - hexadecimal digits of a SHA-256
+        raise Refused(f"{digest!r} is not a digest; expected sha256:<64 hexadecimal digits>")
+    return value

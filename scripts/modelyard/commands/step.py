@@ -1,0 +1,87 @@
+"""`modelyard step`: one step of a training workflow; workflows call it, people need not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from modelyard.commands.options import pass_services, store_of
+from modelyard.ports import Services
+
+
+@click.group(hidden=True)
+def step() -> None:
+    """Run one step of a training workflow."""
+
+
+def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(
+        (
+            click.option("--model", required=True, help="The model."),
+            click.option("--version", required=True, help="The version."),
+            click.option("--attempt", type=int, default=1, help="Which try of the same spec."),
+            click.option("--commit", required=True, help="The main branch's commit to read from."),
+            click.option("--run", "workflow", required=True, help="The workflow's name."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _job(services: Services, options: dict[str, Any]) -> Any:
+    from modelyard.commands.steps.job import Job
+
+    model_name = options.pop("model")
+    return Job(services=services, store=store_of(services), model_name=model_name, **options)
+
+
+@step.command()
+@_job_options
+@pass_services
+def fetch(services: Services, /, **options: Any) -> None:
+    """Bring data by digest and code by tree; keep held-out rows apart."""
+    from modelyard.commands.steps.fetch import fetch as run
+
+    run(_job(services, options))
+
+
+@step.command()
+@_job_options
+@pass_services
+def train(services: Services, /, **options: Any) -> None:
+    """Run the model's trainer in a clean environment and seal its artifact."""
+    from modelyard.commands.steps.train import train as run
+
+    run(_job(services, options))
+
+
+@step.command()
+@_job_options
+@pass_services
+def evaluate(services: Services, /, **options: Any) -> None:
+    """Score challenger and champion on the held-out sets and ask the gate."""
+    from modelyard.commands.steps.evaluate import evaluate as run
+
+    run(_job(services, options))
+
+
+@step.command()
+@_job_options
+@pass_services
+def verify(services: Services, /, **options: Any) -> None:
+    """Start the real server on the artifact and compare its answers."""
+    from modelyard.commands.steps.verify import verify as run
+
+    run(_job(services, options))
+
+
+@step.command()
+@_job_options
+@pass_services
+def record(services: Services, /, **options: Any) -> None:
+    """Log the run, register the version, and write the outcome down."""
+    from modelyard.commands.steps.conclude import conclude as run
+
+    run(_job(services, options))

@@ -1,0 +1,1 @@
+"""The steps of a training workflow, one a module; files travel through the artifact store."""

@@ -1,0 +1,120 @@
+"""What every step of one workflow knows: which version, at which commit, under which name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from modelyard.adapters.store import Store
+from modelyard.domain.catalog import Catalog
+from modelyard.domain.model import Model
+from modelyard.domain.record import Record
+from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.domain.version import ModelVersion
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.ports import Services
+
+OUTCOME = "outcome.json"
+"""The run file that holds the record; reconcile reads it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One workflow's work.
+
+    Args:
+        services: The outside world.
+        store: The artifact store.
+        model_name: The model.
+        version: The version.
+        attempt: Which try of the same spec.
+        commit: The main branch's commit the workflow was submitted at.
+        workflow: The workflow's name.
+    """
+
+    services: Services
+    store: Store
+    model_name: str
+    version: str
+    attempt: int
+    commit: str
+    workflow: str
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The repository's specs at the commit."""
+        from modelyard.adapters.checkout import GitTree
+        from modelyard.adapters.git import Git
+        from modelyard.adapters.specs import read
+
+        specs = read(GitTree(Git(self.services.root), self.commit))
+        return specs.catalog
+
+    @property
+    def model(self) -> Model:
+        """The model at the commit."""
+        model = self.catalog.models.get(self.model_name)
+        if model is None:
+            raise CannotAnswer(
+                f"{self.commit[:10]} has no valid models/{self.model_name}/model.yaml"
+            )
+        return model
+
+    @property
+    def spec(self) -> ModelVersion:
+        """The version's spec at the commit."""
+        spec = self.catalog.versions.get((self.model_name, self.version))
+        if spec is None:
+            path = f"models/{self.model_name}/versions/{self.version}.yaml"
+            raise CannotAnswer(f"{self.commit[:10]} has no valid {path}")
+        return spec
+
+    def put(self, name: str, content: bytes) -> None:
+        """Hand a file on."""
+        self.store.put_run_file(self.workflow, name, content)
+
+    def put_document(self, name: str, document: dict[str, Any]) -> None:
+        """Hand a JSON document on."""
+        self.put(name, json.dumps(document, indent=1, sort_keys=True).encode())
+
+    def get(self, name: str) -> bytes:
+        """A file an earlier step handed on."""
+        return self.store.run_file(self.workflow, name)
+
+    def document(self, name: str) -> dict[str, Any]:
+        """A JSON document an earlier step handed on."""
+        found = self.store.run_document(self.workflow, name)
+        if found is None:
+            raise CannotAnswer(f"{self.workflow}: {name} is missing; its step has not run")
+        return found
+
+    def blank_record(self, verdict: Verdict) -> Record:
+        """A record that says no more than the verdict."""
+        return Record(
+            model=self.model_name,
+            version=self.version,
+            spec=self.catalog.digests[self.model_name, self.version],
+            workflow=self.workflow,
+            attempt=self.attempt,
+            seed=self.spec.seed,
+            lock=self.spec.runtime.lock,
+            threads=threads(),
+            verdict=verdict,
+        )
+
+    def refuse(self, reason: str) -> Refused:
+        """Write the outcome `fail` down, and give the error that ends the step with a no."""
+        from modelyard.adapters.documents import document_of
+
+        record = self.blank_record(Verdict(outcome=Outcome.FAIL, reason=reason))
+        self.put_document(OUTCOME, document_of(record))
+        return Refused(f"{self.model_name} {self.version}: {reason}")
+
+
+def threads() -> int:
+    """Threads a trainer is given: all the cores this process may use, four at most."""
+    import os
+
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)

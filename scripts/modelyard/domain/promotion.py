@@ -1,0 +1,186 @@
+"""Which version an environment is owed, and what is missing before it may enter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from modelyard.domain.actions import ProposeRelease
+from modelyard.domain.branches import Branch, parse
+from modelyard.domain.change import Purpose
+from modelyard.domain.environment import Environment
+from modelyard.domain.facts import is_bad, unverified
+from modelyard.domain.pulls import CHECKS, PullRequest, PullState, StatusState
+from modelyard.domain.training import newest_passing
+from modelyard.domain.verdict import Verdict
+from modelyard.domain.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """One thing that stands between a pull request and its merge.
+
+    Args:
+        what: For a person: what, and from whom.
+        blocks: Whether something was lost or forbidden (red), and not just still to come (pending).
+    """
+
+    what: str
+    blocks: bool = False
+
+
+def promotions(world: World) -> Iterator[ProposeRelease]:
+    """One proposal for each environment that is owed another version."""
+    for environment in world.catalog.path_to_production():
+        version = owed(world, environment)
+        if version is not None and not _declined(world, environment, version):
+            yield ProposeRelease(environment=environment.name, version=version, attempt=1)
+
+
+def owed(world: World, environment: Environment) -> str | None:
+    """The version that is verified one step earlier and was never tried here, if there is one."""
+    if environment.promotes_from is None:
+        newest = newest_passing(world, ())
+        return newest.version if newest else None
+    source = world.release(environment.promotes_from)
+    current = world.release(environment.name)
+    if source is None or world.is_held(source.version):
+        return None
+    if current is not None and current.artifact == source.artifact:
+        return None
+    if source.artifact in world.facts_of(environment.name).tried:
+        return None
+    before = world.catalog.environments[environment.promotes_from]
+    facts = world.facts_of(before.name)
+    return None if unverified(facts, source, before, world.now) else source.version
+
+
+def missing(
+    world: World, environment: Environment, *, version: str, pull: PullRequest | None = None
+) -> tuple[Missing, ...]:
+    """Everything that still stands between the version and this environment, worst first.
+
+    Args:
+        world: The model's world.
+        environment: Where the version is to go.
+        version: The version.
+        pull: Its pull request; None asks about the version alone, without checks and approvals.
+    """
+    found = [
+        *_holds(world, environment, version),
+        *_health(world, environment, version),
+        *_verdict(world, environment, version),
+    ]
+    if pull is not None:
+        found += [*_checks(pull), *_approvals(environment, pull)]
+    return tuple(sorted(found, key=lambda each: not each.blocks))
+
+
+def champion_now(world: World) -> str | None:
+    """The version production runs now."""
+    production = world.catalog.production
+    release = world.release(production.name) if production else None
+    return release.version if release else None
+
+
+def needs_comparison(world: World, version: str) -> tuple[str, str] | None:
+    """The (version, champion) whose gate nobody has answered yet, if entering asks for it."""
+    champion = champion_now(world)
+    record = world.record(version)
+    if record is None or champion in {None, version}:
+        return None
+    named = record.champion.version if record.champion else None
+    return None if named == champion else (version, str(champion))
+
+
+def gate_verdict(world: World, environment: Environment, version: str) -> Verdict | None:
+    """The gate's answer that counts for this environment; None when nobody has answered."""
+    record = world.record(version)
+    if record is None:
+        run = world.runs.get(version)
+        record = run.outcome if run else None
+    if record is None:
+        return None
+    faces_production = environment.joins is not None or environment == world.catalog.production
+    pair = needs_comparison(world, version) if faces_production else None
+    return world.comparisons.get(pair) if pair else record.verdict
+
+
+def _holds(world: World, environment: Environment, version: str) -> Iterator[Missing]:
+    if hold := world.model_facts.holds.get(version):
+        yield Missing(what=f"{version} is on hold by {hold.by}: {hold.reason}", blocks=True)
+    if reason := world.freeze_reason(environment):
+        yield Missing(what=f"{environment.name} is {reason}", blocks=True)
+    current = world.release(environment.name)
+    if current is not None and is_bad(world.facts_of(environment.name), current):
+        what = f"{environment.name} still names {current.version}, which was taken out of traffic"
+        yield Missing(what=what, blocks=True)
+
+
+def _health(world: World, environment: Environment, version: str) -> Iterator[Missing]:
+    if environment.promotes_from is None:
+        return
+    before = world.catalog.environments[environment.promotes_from]
+    source = world.release(before.name)
+    if source is None or source.version != version:
+        yield Missing(what=f"{before.name} does not run {version}", blocks=True)
+    elif why := unverified(world.facts_of(before.name), source, before, world.now):
+        yield Missing(what=f"{version} in {before.name}: {why}", blocks="soaking" not in why)
+
+
+def _verdict(world: World, environment: Environment, version: str) -> Iterator[Missing]:
+    verdict = gate_verdict(world, environment, version)
+    if verdict is None:
+        champion = champion_now(world)
+        yield Missing(what=f"a verdict of {version} against {champion}, which production runs now")
+    elif not verdict.passed:
+        yield Missing(what=f"gate: {verdict.outcome}: {verdict.reason}", blocks=True)
+
+
+def _checks(pull: PullRequest) -> Iterator[Missing]:
+    status = pull.statuses.get(CHECKS)
+    if status is None or status.state is StatusState.PENDING:
+        yield Missing(what=f"{CHECKS} has not answered for {pull.head[:10]}")
+    elif status.state is not StatusState.SUCCESS:
+        yield Missing(what=f"{CHECKS}: {status.description}", blocks=True)
+
+
+def _approvals(environment: Environment, pull: PullRequest) -> Iterator[Missing]:
+    asked = environment.approvals
+    counted = pull.approvers()
+    if asked.approvers:
+        counted &= set(asked.approvers)
+    if len(counted) < asked.needed:
+        who = f"one of {', '.join(asked.approvers)}" if asked.approvers else "a teammate"
+        what = f"{asked.needed - len(counted)} of {asked.needed} approvals, from {who}"
+        yield Missing(what=f"{what}, on {pull.head[:10]}")
+
+
+def _declined(world: World, environment: Environment, version: str) -> bool:
+    """Whether a person closed this very proposal; it is not made again by itself."""
+    branch = str(Branch(purpose=Purpose.PROMOTE, subject=environment.name, model=world.model))
+    return any(
+        pull.branch == branch
+        and pull.state is PullState.CLOSED
+        and pull.closed_by != world.bot
+        and version in pull.labels
+        for pull in world.pulls
+    )
+
+
+def target_of(world: World, pull: PullRequest) -> tuple[Environment, str] | None:
+    """The environment and version a promoting pull request is for; None for any other."""
+    branch = parse(pull.branch)
+    if branch is None:
+        return None
+    path = world.catalog.path_to_production()
+    if branch.purpose is Purpose.PROMOTE and branch.subject in world.catalog.environments:
+        version = next((label for label in pull.labels if _is_version(world, label)), "")
+        return world.catalog.environments[branch.subject], version
+    if branch.purpose is Purpose.RECORD and path:
+        return path[0], branch.subject
+    return None
+
+
+def _is_version(world: World, label: str) -> bool:
+    return (world.model, label) in world.catalog.versions

@@ -1,0 +1,107 @@
+"""Which versions train now, and which records are ready to be proposed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+
+from modelyard.domain.actions import (
+    GiveUpTraining,
+    PlaceHold,
+    ProposeRecord,
+    RetryTraining,
+    StartTraining,
+)
+from modelyard.domain.branches import Branch
+from modelyard.domain.change import Purpose
+from modelyard.domain.facts import TrainingFacts
+from modelyard.domain.pulls import PullState
+from modelyard.domain.record import Record
+from modelyard.domain.world import World
+
+MOST_ATTEMPTS = 3
+"""Attempts lost to infrastructure before a person is asked."""
+
+
+def workflow_name(model: str, version: str, *, spec: str, attempt: int) -> str:
+    """The one name of this spec's attempt, so that it is never started twice.
+
+    Args:
+        model: The model's name.
+        version: The version's name.
+        spec: SHA-256 of the version's file.
+        attempt: Which try.
+    """
+    key = hashlib.sha256(f"{model}/{version}/{spec}/{attempt}".encode()).hexdigest()[:10]
+    return f"{model[:24].rstrip('-')}-{version[:16].rstrip('-.')}-{key}"
+
+
+def version_order(version: str) -> tuple[tuple[int, int | str], ...]:
+    """Sorts v2 before v10: runs of digits compare as numbers."""
+    parts = re.findall(r"\d+|\D+", version)
+    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts)
+
+
+def trainings(world: World) -> Iterator[StartTraining | RetryTraining | GiveUpTraining]:
+    """Start what has no workflow yet; retry what infrastructure lost; give up in the end."""
+    for spec in world.catalog.versions_of(world.model):
+        known = world.model_facts.training.get(spec.version, TrainingFacts())
+        if world.record(spec.version) or world.is_held(spec.version) or known.failed:
+            continue
+        run = world.runs.get(spec.version)
+        if run is None:
+            yield StartTraining(version=spec.version, attempt=known.attempt)
+        elif run.is_over and run.outcome is None:
+            if known.attempt < MOST_ATTEMPTS:
+                yield RetryTraining(version=spec.version, attempt=known.attempt + 1)
+            else:
+                yield GiveUpTraining(version=spec.version, reason=run.message or "no outcome")
+
+
+def records(world: World) -> Iterator[ProposeRecord | PlaceHold]:
+    """Propose every finished record; the newest passing one brings its first release along."""
+    finished = [run.outcome for run in world.runs.values() if run.outcome is not None]
+    newest = newest_passing(world, (*finished,))
+    for record in sorted(finished, key=lambda r: version_order(r.version)):
+        if world.record(record.version) is not None:
+            continue
+        if closer := _closed_by_person(world, record.version):
+            if not world.is_held(record.version):
+                reason = f"its record's pull request was closed by {closer}"
+                yield PlaceHold(version=record.version, reason=reason)
+            continue
+        path = world.catalog.path_to_production()
+        leads = bool(path) and newest is not None and newest.version == record.version
+        yield ProposeRecord(record=record, environment=path[0].name if leads else None)
+
+
+def newest_passing(world: World, finished: tuple[Record, ...]) -> Record | None:
+    """The newest version that may enter the first environment, merged records or just finished."""
+    path = world.catalog.path_to_production()
+    if not path:
+        return None
+    merged = [r for (model, _), r in world.catalog.records.items() if model == world.model]
+    known = {record.version: record for record in (*finished, *merged)}
+    passing = [
+        record
+        for record in known.values()
+        if record.verdict.passed and record.artifact and not world.is_held(record.version)
+    ]
+    current = world.release(path[0].name)
+    newest = max(passing, key=lambda r: version_order(r.version), default=None)
+    if newest is None or newest.artifact is None:
+        return None
+    if newest.artifact.digest in world.facts_of(path[0].name).tried:
+        return None
+    if current and version_order(newest.version) <= version_order(current.version):
+        return None
+    return newest
+
+
+def _closed_by_person(world: World, version: str) -> str | None:
+    branch = str(Branch(purpose=Purpose.RECORD, subject=version, model=world.model))
+    for pull in reversed(world.pulls):
+        if pull.branch == branch and pull.state is PullState.CLOSED:
+            return pull.closed_by if pull.closed_by != world.bot else None
+    return None
