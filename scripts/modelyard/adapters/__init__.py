@@ -1,0 +1,1 @@
+"""All input and output: files, git, the forge, the facts, processes and metrics."""

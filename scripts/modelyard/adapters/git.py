@@ -1,0 +1,300 @@
+"""The git binary as a few typed calls, none of which touches the working tree."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from modelyard.adapters import git_process
+from modelyard.adapters.git_names import message_bytes, name_and_mail, path_of, revision_of
+from modelyard.errors import CannotAnswer, Conflict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One file of a commit: its mode (`100644`), its blob and its path from the root."""
+
+    mode: str
+    blob: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogEntry:
+    """One commit of a history; `at` is what the committer's clock said, never proof of order."""
+
+    sha: str
+    author: str
+    at: datetime
+    subject: str
+    trailers: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """What merging two commits gives: a tree, and the paths that need a person."""
+
+    tree: str
+    conflicts: tuple[str, ...]
+
+
+class Git:
+    """One repository, asked through the git binary.
+
+    Every call raises `CannotAnswer` with git's own words when git cannot do it.
+
+    Args:
+        root: The checkout's root, or a bare repository.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(
+        self,
+        *args: str,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        accept: Sequence[int] = (0,),
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run one git command here; see `git_process.run`."""
+        return git_process.run(self.root, *args, stdin=stdin, env=env, accept=accept)
+
+    def rev_parse(self, revision: str) -> str:
+        """The object a revision names, in full."""
+        return self._line("rev-parse", "--verify", revision_of(revision))
+
+    def user_name(self) -> str | None:
+        """The name this person commits under, if git was told."""
+        told = os.environ.get("GIT_AUTHOR_NAME")
+        return told or self._line("config", "--get", "user.name", accept=(0, 1)) or None
+
+    def ls_remote(self, remote: str, patterns: Iterable[str]) -> dict[str, str]:
+        """The remote's refs that match, with the objects they point at now."""
+        out = self.run("ls-remote", "--refs", "--", remote, *patterns).stdout
+        rows = (line.partition("\t") for line in out.decode().splitlines())
+        return {ref: sha for sha, _, ref in rows}
+
+    def fetch(self, remote: str, refspecs: Iterable[str]) -> None:
+        """Fetch exactly these refspecs; refs that left the remote leave here too."""
+        quiet = ("--quiet", "--no-tags", "--prune", "--no-write-fetch-head", "--refmap=")
+        self.run("fetch", *quiet, "--recurse-submodules=no", "--", remote, *refspecs)
+
+    def missing(self, objects: Iterable[str]) -> tuple[str, ...]:
+        """Those of the objects that this repository does not have."""
+        asked = "".join(f"{revision_of(name)}\n" for name in objects)
+        out = self.run("cat-file", "--batch-check", stdin=asked.encode()).stdout
+        return tuple(row[:-8] for row in out.decode().splitlines() if row.endswith(" missing"))
+
+    def read(self, commit: str, path: str) -> bytes:
+        """One file of a commit."""
+        return self.run("cat-file", "blob", f"{revision_of(commit)}:{path}").stdout
+
+    def read_many(self, names: Iterable[str]) -> dict[str, bytes | None]:
+        """The blobs of these object names (`sha` or `sha:path`), one process for all.
+
+        None stands for an object that is not there.
+        """
+        asked = [revision_of(name) for name in names]
+        out = self.run("cat-file", "--batch", stdin="".join(f"{n}\n" for n in asked).encode())
+        return dict(zip(asked, _batch(out.stdout), strict=True))
+
+    def ls_tree(self, commit: str, prefix: str = "") -> tuple[Entry, ...]:
+        """The files of a commit below `prefix` (a folder ends in `/`), by path; no submodules."""
+        where = ["--", prefix] if prefix else []
+        out = self.run("ls-tree", "-r", "-z", "--full-tree", revision_of(commit), *where)
+        entries = []
+        for row in out.stdout.split(b"\0")[:-1]:
+            mode, kind, tail = row.split(b" ", 2)
+            blob, _, path = tail.partition(b"\t")
+            if kind == b"blob":
+                entry = Entry(mode=mode.decode(), blob=blob.decode(), path=os.fsdecode(path))
+                entries.append(entry)
+        return tuple(entries)
+
+    def write_tree(self, base: str | None, documents: Mapping[str, bytes | None]) -> str:
+        """The tree of `base` with these documents in it; nothing but objects is written.
+
+        Args:
+            base: A commit or tree, or None for an empty one.
+            documents: New bytes by path; None deletes, a path ending in `/` deletes the folder.
+                Deletions come first, so a deleted folder may be filled anew.
+        """
+        blobs = {path_of(p): data for p, data in documents.items() if data is not None}
+        gone = [path_of(p) for p, data in documents.items() if data is None]
+        with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
+            index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+            if base is not None:
+                self.run("read-tree", revision_of(base), env=index)
+            rows = [f"0 {'0' * 40}\t{path}" for path in self._below(base, gone)]
+            shas = self._write_blobs(Path(folder), blobs.values())
+            rows += [f"100644 {sha}\t{path}" for path, sha in zip(blobs, shas, strict=True)]
+            told = "".join(f"{row}\0" for row in rows).encode("utf-8", "surrogateescape")
+            self.run("update-index", "-z", "--index-info", stdin=told, env=index)
+            return self._line("write-tree", env=index)
+
+    def commit_tree(
+        self, tree: str, *, parents: Sequence[str], message: str, author: str, at: datetime
+    ) -> str:
+        """Write a commit of a tree; the same arguments give the same commit.
+
+        Args:
+            tree: The tree.
+            parents: Parent commits, in order.
+            message: The whole message.
+            author: `Name` or `Name <mail>`; committer too.
+            at: Author and committer time; must have a time zone.
+        """
+        name, mail = name_and_mail(author)
+        date = f"{int(at.timestamp())} +0000"
+        env = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
+               for what, value in (("NAME", name), ("EMAIL", mail), ("DATE", date))}  # fmt: skip
+        flags = [word for parent in parents for word in ("-p", revision_of(parent))]
+        told = message_bytes(message)
+        return self._line("commit-tree", *flags, revision_of(tree), stdin=told, env=env)
+
+    def write_commit(
+        self,
+        base: str | None,
+        documents: Mapping[str, bytes | None],
+        *,
+        parents: Sequence[str],
+        message: str,
+        author: str,
+        at: datetime,
+    ) -> str:
+        """Write a commit of `base` with these documents; see `write_tree` and `commit_tree`."""
+        tree = self.write_tree(base, documents)
+        return self.commit_tree(tree, parents=parents, message=message, author=author, at=at)
+
+    def push(self, remote: str, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
+        """Move refs of the remote, all or none, each only from where it was last seen.
+
+        This is the one call that writes where others can see it.
+
+        Args:
+            remote: The remote's name.
+            updates: `(old, new)` by full ref name; None is "does not exist".
+
+        Raises:
+            Conflict: A ref was not at `old`, or somebody else wrote the very same object first.
+        """
+        moves = {ref: pair for ref, pair in updates.items() if pair[0] != pair[1]}
+        if not moves:
+            return
+        leases = [f"--force-with-lease={ref}:{old or ''}" for ref, (old, _) in moves.items()]
+        specs = [f"{new or ''}:{ref}" for ref, (_, new) in moves.items()]
+        options = ("--porcelain", "--atomic", "--no-verify", *leases)
+        done = self.run("push", *options, "--", remote, *specs, accept=range(256))
+        if git_process.lost_the_race(done):
+            where = f"{', '.join(moves)} in {remote}"
+            raise Conflict(f"somebody else moved {where}: {git_process.words(done)}")
+        if done.returncode:
+            raise CannotAnswer(f"git push to {remote}: {git_process.words(done)}")
+
+    def merge_tree(self, main: str, head: str) -> Merged:
+        """Merge two commits without a working tree; conflicts are named, not raised.
+
+        A path that would change on main although `head` did not change it is a conflict too: git
+        guessed that a file moved, and nobody reviewed the guess.
+        """
+        sides = (revision_of(main), revision_of(head))
+        options = ("--write-tree", "-z", "--name-only", "--no-messages")
+        done = self.run("merge-tree", *options, *sides, accept=(0, 1))
+        tree, *paths = os.fsdecode(done.stdout).split("\0")[:-1]
+        reviewed = self.diff_names(self.merge_base(main, head), head)
+        guessed = set(self.diff_names(main, tree)) - set(reviewed)
+        return Merged(tree=tree, conflicts=tuple(sorted({*paths, *guessed})))
+
+    def merge_base(self, one: str, other: str) -> str:
+        """The last commit two histories share."""
+        return self._line("merge-base", revision_of(one), revision_of(other))
+
+    def is_ancestor(self, commit: str, of: str) -> bool:
+        """Whether `of` already contains `commit`."""
+        sides = (revision_of(commit), revision_of(of))
+        return self.run("merge-base", "--is-ancestor", *sides, accept=(0, 1)).returncode == 0
+
+    def log(
+        self,
+        revisions: str,
+        *,
+        path: str | None = None,
+        first_parent: bool = False,
+        limit: int | None = None,
+    ) -> tuple[LogEntry, ...]:
+        """The commits of a range (`a..b` or a tip), newest first, those that touch `path`."""
+        fields = ("%H", "%an", "%ct", "%s", "%(trailers:only=true,unfold=true)")
+        wanted = "%x00".join(fields)
+        options = ["-z", "--encoding=UTF-8", f"--format={wanted}"]
+        options += ["--first-parent"] if first_parent else []
+        options += [f"--max-count={limit}"] if limit is not None else []
+        where = ["--", path] if path else ["--"]
+        out = self.run("log", *options, revision_of(revisions), *where).stdout
+        cells = out.decode("utf-8", "replace").split("\0")[:-1]
+        return tuple(_log_entry(cells[i : i + 5]) for i in range(0, len(cells), 5))
+
+    def diff_names(self, old: str, new: str) -> tuple[str, ...]:
+        """The paths whose content differs between two commits or trees, sorted."""
+        sides = (revision_of(old), revision_of(new))
+        out = self.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", *sides)
+        return tuple(sorted(os.fsdecode(out.stdout).split("\0")[:-1]))
+
+    def tree_hash(self, commit: str, path: str = "") -> str | None:
+        """The object of a folder (or file) in a commit, or None when it is not there."""
+        name = f"{revision_of(commit)}:{path.rstrip('/')}"
+        return self._line("rev-parse", "--verify", "--quiet", name, accept=(0, 1)) or None
+
+    def _line(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None,
+              accept: Sequence[int] = (0,)) -> str:  # fmt: skip
+        return self.run(*args, stdin=stdin, env=env, accept=accept).stdout.decode().strip()
+
+    def _below(self, base: str | None, paths: Iterable[str]) -> list[str]:
+        """The paths to delete, folders replaced by the files `base` has below them."""
+        files: list[str] = []
+        for path in paths:
+            found = self.ls_tree(base, path) if base and path.endswith("/") else ()
+            files += [entry.path for entry in found] if path.endswith("/") else [path]
+        return files
+
+    def _write_blobs(self, folder: Path, contents: Iterable[bytes]) -> list[str]:
+        """Store blobs by one process, through files since its pipe takes only one."""
+        files = [folder / f"blob-{number}" for number, _ in enumerate(contents)]
+        for file, content in zip(files, contents, strict=True):
+            file.write_bytes(content)
+        told = "".join(f"{file}\n" for file in files).encode()
+        out = self.run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=told).stdout
+        return out.decode().split()
+
+
+def _batch(out: bytes) -> Iterable[bytes | None]:
+    """The contents in `cat-file --batch` output, in the order asked."""
+    at = 0
+    while at < len(out):
+        end = out.index(b"\n", at)
+        header = out[at:end].split(b" ")
+        at = end + 1
+        if header[-1] in {b"missing", b"ambiguous"}:
+            yield None
+            continue
+        size = int(header[-1])
+        yield out[at : at + size] if header[1] == b"blob" else None
+        at += size + 1
+
+
+def _log_entry(cells: Sequence[str]) -> LogEntry:
+    """One commit from the five fields asked for."""
+    sha, author, seconds, subject, told = cells
+    pairs = (line.partition(":") for line in told.splitlines() if ":" in line)
+    return LogEntry(
+        sha=sha,
+        author=author,
+        at=datetime.fromtimestamp(int(seconds), UTC),
+        subject=subject,
+        trailers={key: value.strip() for key, _, value in pairs},
+    )

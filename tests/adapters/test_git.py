@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelyard.adapters.git import Git, LogEntry, Merged
+from modelyard.adapters.git_names import message_of, name_and_mail, path_of, readable
+from modelyard.errors import CannotAnswer, Conflict, Refused
+
+AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+MAIN = "refs/heads/main"
+
+
+@pytest.fixture
+def git(tmp_path):
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "remote.git")], check=True)
+    subprocess.run(["git", "init", "-q", "-b", "main", str(tmp_path / "clone")], check=True)
+    made = Git(tmp_path / "clone")
+    made.run("remote", "add", "origin", str(tmp_path / "remote.git"))
+    return made
+
+
+def commit(git, base, documents, message="Change", at=AT):
+    parents = [base] if base else []
+    return git.write_commit(
+        base, documents, parents=parents, message=message, author="Ann <ann@example.org>", at=at
+    )
+
+
+def test_the_same_change_gives_the_same_commit_and_leaves_the_working_tree_alone(git):
+    first = commit(git, None, {"models/m/model.yaml": b"a: 1\n"})
+    second = commit(git, None, {"models/m/model.yaml": b"a: 1\n"})
+
+    assert first == second == "c33121a65e9b0e322da75ba4b81aa61ce7b8c388"
+    assert [path.name for path in git.root.iterdir()] == [".git"]
+    assert git.run("status", "--porcelain").stdout == b""
+
+
+def test_documents_are_written_deleted_and_folders_emptied(git):
+    base = commit(git, None, {"a/x": b"1", "a/b/y": b"2", "c": b"3", "d": b"4"})
+
+    after = commit(git, base, {"a/": None, "a/new": b"5", "c": None, "never-there": None})
+
+    assert {e.path: git.read(after, e.path) for e in git.ls_tree(after)} == {
+        "a/new": b"5",
+        "d": b"4",
+    }
+    assert git.diff_names(base, after) == ("a/b/y", "a/new", "a/x", "c")
+
+
+def test_a_file_may_become_a_folder(git):
+    base = commit(git, None, {"a": b"1"})
+
+    assert [e.path for e in git.ls_tree(commit(git, base, {"a/b": b"2"}))] == ["a/b"]
+
+
+def test_bytes_are_stored_as_they_are_whatever_the_user_configured(git):
+    git.run("config", "core.autocrlf", "true")
+    (git.root / ".gitattributes").write_text("* text eol=crlf\n")
+
+    made = commit(git, None, {"x.yaml": b"a\r\nb\n\x00\xff"})
+
+    assert git.read(made, "x.yaml") == b"a\r\nb\n\x00\xff"
+
+
+def test_reads_many_blobs_at_once_and_says_which_are_not_there(git):
+    made = commit(git, None, {"x": b"1\n2", "y/z": b""})
+
+    assert git.read_many([f"{made}:x", f"{made}:nope", f"{made}:y/z", f"{made}:y"]) == {
+        f"{made}:x": b"1\n2",
+        f"{made}:nope": None,
+        f"{made}:y/z": b"",
+        f"{made}:y": None,
+    }
+    assert git.missing([made, "0" * 39 + "1"]) == ("0" * 39 + "1",)
+
+
+def test_a_push_moves_all_refs_or_none(git):
+    one, two = commit(git, None, {"x": b"1"}), commit(git, None, {"x": b"2"})
+    git.push("origin", {MAIN: (None, one)})
+
+    with pytest.raises(Conflict):
+        git.push(
+            "origin", {"refs/heads/other": (None, two), MAIN: (two, commit(git, two, {"x": b"3"}))}
+        )
+
+    assert git.ls_remote("origin", ["refs/*"]) == {MAIN: one}
+
+
+@pytest.mark.parametrize("old", [None, "second"])
+def test_a_push_from_where_the_ref_is_not_is_a_conflict(git, old):
+    one, two = commit(git, None, {"x": b"1"}), commit(git, None, {"x": b"2"})
+    git.push("origin", {MAIN: (None, one)})
+
+    with pytest.raises(Conflict, match="somebody else moved refs/heads/main in origin"):
+        git.push("origin", {MAIN: (two if old else None, commit(git, one, {"x": b"3"}))})
+
+    assert git.ls_remote("origin", [MAIN]) == {MAIN: one}
+
+
+def test_the_very_commit_somebody_else_pushed_first_is_a_conflict_too(git):
+    one = commit(git, None, {"x": b"1"})
+    two = commit(git, one, {"x": b"2"})
+    git.push("origin", {MAIN: (None, one)})
+    git.push("origin", {MAIN: (one, two)})
+
+    with pytest.raises(Conflict):
+        git.push("origin", {MAIN: (one, two)})
+
+
+def test_a_ref_can_be_deleted_once(git):
+    one = commit(git, None, {"x": b"1"})
+    git.push("origin", {MAIN: (None, one), "refs/heads/other": (None, one)})
+    git.push("origin", {"refs/heads/other": (one, None)})
+
+    with pytest.raises(Conflict):
+        git.push("origin", {"refs/heads/other": (one, None)})
+
+    assert git.ls_remote("origin", ["refs/*"]) == {MAIN: one}
+
+
+def test_a_push_that_moves_nothing_asks_nobody(git):
+    one = commit(git, None, {"x": b"1"})
+
+    git.push("no such remote", {MAIN: (one, one)})
+
+
+def test_an_unreachable_remote_is_told_in_gits_own_words(git):
+    one = commit(git, None, {"x": b"1"})
+
+    with pytest.raises(CannotAnswer, match="does not appear to be a git repository"):
+        git.push("nowhere", {MAIN: (None, one)})
+
+
+def test_a_branch_in_the_way_of_another_is_no_lost_race(git):
+    one = commit(git, None, {"x": b"1"})
+    git.push("origin", {"refs/heads/a": (None, one)})
+
+    with pytest.raises(CannotAnswer) as caught:
+        git.push("origin", {"refs/heads/a/b": (None, one)})
+
+    assert "exists; cannot create" in caught.value.message
+
+
+def test_two_processes_racing_for_one_ref_have_one_winner(git):
+    one = commit(git, None, {"x": b"1"})
+    program = (
+        "import sys; from pathlib import Path; from modelyard.adapters.git import Git\n"
+        "from modelyard.errors import Conflict\n"
+        "sys.stdin.readline()\n"
+        "try: Git(Path(sys.argv[1])).push('origin', {'refs/x/1': (None, sys.argv[2])})\n"
+        "except Conflict: print('lost')\n"
+        "else: print('won')\n"
+    )
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(git.root), commit(git, one, {"n": b"%d" % n})],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for n in range(3)
+    ]  # fmt: skip
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+
+    assert sorted(racer.communicate()[0] for racer in racers) == ["lost\n", "lost\n", "won\n"]
+
+
+def test_disjoint_changes_merge_without_a_working_tree(git):
+    base = commit(git, None, {"a": b"1", "b": b"1"})
+    left, right = commit(git, base, {"a": b"2"}), commit(git, base, {"b": b"2"})
+
+    merged = git.merge_tree(left, right)
+
+    assert merged == Merged(tree=git.write_tree(left, {"b": b"2"}), conflicts=())
+
+
+def test_conflicts_are_named_and_moved_files_not_guessed(git):
+    base = commit(git, None, {"a": b"1\n", "models/old.yaml": b"one\ntwo\nthree\nfour\n"})
+    left = commit(git, base, {"a": b"2\n", "models/old.yaml": None,
+                              "models/new.yaml": b"one\ntwo\nthree\nfour\n"})  # fmt: skip
+    right = commit(git, base, {"a": b"3\n", "models/old.yaml": b"one\ntwo\nthree\nfive\n"})
+
+    assert git.merge_tree(left, right).conflicts == ("a", "models/new.yaml")
+
+
+def test_the_log_tells_who_when_what_and_the_trailers(git):
+    one = commit(git, None, {"a/x": b"1"}, "First")
+    two = commit(git, one, {"b": b"1"}, message_of("Second", {"Modelyard-Pull": "7"}, "why: so"))
+
+    entry = LogEntry(
+        sha=two, author="Ann", at=AT, subject="Second", trailers={"Modelyard-Pull": "7"}
+    )
+    assert git.log(two, limit=1) == (entry,)
+    assert [e.subject for e in git.log(f"{one}..{two}")] == ["Second"]
+    assert [e.subject for e in git.log(two, path="a")] == ["First"]
+
+
+def test_a_folder_has_a_hash_and_what_is_not_there_has_none(git):
+    one = commit(git, None, {"a/x": b"1", "b/x": b"1"})
+
+    assert git.tree_hash(one, "a") == git.tree_hash(one, "b/")
+    assert git.tree_hash(one, "a") == git.write_tree(None, {"x": b"1"})
+    assert git.tree_hash(one, "c") is None
+    assert git.tree_hash(one) == git.write_tree(one, {})
+
+
+def test_fetches_into_a_name_of_its_own(git):
+    one = commit(git, None, {"x": b"1"})
+    git.push("origin", {MAIN: (None, one), "refs/heads/a": (None, one)})
+    git.fetch("origin", ["+refs/heads/*:refs/mirror/*"])
+    git.push("origin", {"refs/heads/a": (one, None)})
+    git.push("origin", {"refs/heads/a/b": (None, one)})
+    git.fetch("origin", ["+refs/heads/*:refs/mirror/*"])
+
+    assert git.rev_parse("refs/mirror/a/b") == one
+    with pytest.raises(CannotAnswer):
+        git.rev_parse("refs/mirror/a")
+
+
+def test_a_hook_that_started_us_does_not_choose_the_repository(git, monkeypatch, tmp_path):
+    one = commit(git, None, {"x": b"1"})
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "remote.git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "elsewhere"))
+
+    assert git.rev_parse(one) == one
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/", "/etc/passwd", "../x", "a/../b", "a//b", ".git/config", "a/.GIT/x", "a/.git./x",
+     "a/./b", "a/git~1", "a\\b", "a\nb", "a\x1b[2J", "a/\u202ex"],
+)  # fmt: skip
+def test_refuses_a_path_that_could_leave_the_repository(path):
+    with pytest.raises(Refused, match="is not a path inside a repository"):
+        path_of(path)
+
+
+@pytest.mark.parametrize("path", ["models/m/", "a.b/c-d_e", ".github/x", "a/..b", "ünï/x y"])
+def test_takes_a_path_that_stays_inside(path):
+    assert path_of(path) == path
+
+
+@pytest.mark.parametrize("revision", ["", "--output=x", "a b", "a\nb"])
+def test_refuses_a_revision_git_could_take_for_something_else(git, revision):
+    with pytest.raises(Refused):
+        git.rev_parse(revision)
+
+
+@pytest.mark.parametrize(
+    ("author", "expected"),
+    [
+        ("Ann Lee <ann@example.org>", ("Ann Lee", "ann@example.org")),
+        ("modelyard[bot]", ("modelyard[bot]", "modelyard-bot@modelyard.invalid")),
+        ("A <b> c\nd", ("A b c d", "a-b-c-d@modelyard.invalid")),
+    ],
+)
+def test_an_author_is_a_name_with_an_address(author, expected):
+    assert name_and_mail(author) == expected
+
+
+def test_refuses_an_author_without_a_name():
+    with pytest.raises(Refused):
+        name_and_mail("<>\n")
+
+
+@given(st.text(), st.text(), st.text())
+def test_no_text_forges_a_trailer(title, body, value):
+    lines = message_of(title, {"Modelyard-Pull": value}, body).split("\n\n")[-1].splitlines()
+
+    assert lines == [f"Modelyard-Pull: {readable(value)}"]
+
+
+def test_refuses_a_trailer_key_that_is_a_second_line():
+    with pytest.raises(Refused):
+        message_of("x", {"A\nB": "1"})
+
+
+@given(st.text())
+def test_readable_text_is_one_line_no_terminal_acts_on(text):
+    assert not set(readable(text)) & {*map(chr, range(32)), "\x7f", "\x9b", "\u2028", "\u202e"}
+
+
+def test_says_which_folder_git_could_not_start_in(tmp_path):
+    with pytest.raises(CannotAnswer, match="cannot start git in"):
+        Git(Path(tmp_path / "nowhere")).rev_parse("HEAD")
