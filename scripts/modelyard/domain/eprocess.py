@@ -193,7 +193,8 @@ def _projection(rates: Floats, margin: float, share: Floats) -> Floats:
         slope = share * (u + margin - rates) / ((u + margin) * (1 - u - margin))
         slope += (1 - share) * (u - rates) / (u * (1 - u))
         low, high = np.where(slope < 0, u, low), np.where(slope < 0, high, u)
-    return (low + high) / 2
+    middle: Floats = (low + high) / 2
+    return middle
 
 
 def _log_ratio(total: Floats, hit: Floats, above: Floats, below: Floats | float) -> Floats:
