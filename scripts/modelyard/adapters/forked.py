@@ -33,12 +33,13 @@ class Order:
     followed: bool
 
 
-def take_over(order: Order, outputs: Sequence[int]) -> None:
+def take_over(order: Order, outputs: Sequence[int], *, defaults: Mapping[str, str]) -> None:
     """Give the fork its own session, files, folder, environment and chance.
 
     Args:
         order: What to become.
         outputs: The descriptors of its stdout and stderr.
+        defaults: Variables it has unless its own environment sets them.
     """
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -48,11 +49,12 @@ def take_over(order: Order, outputs: Sequence[int]) -> None:
         os.dup2(nothing.fileno(), 0)
     for target, descriptor in enumerate(outputs, start=1):
         os.dup2(descriptor, target)
+        os.close(descriptor)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=stream is sys.stderr or stream.isatty())
     os.environ.clear()
-    os.environ.update(order.environment)
+    os.environ.update({**defaults, **order.environment})
     time.tzset()
     os.chdir(order.cwd)
     # Python reseeds its own generator after a fork; numpy's global one would repeat itself.

@@ -63,6 +63,7 @@ def serve(address: Path, modules: Sequence[str], *, ready: Callable[[], None]) -
         CannotAnswer: A module is missing, importing it started threads that a fork would lose, or
             the socket cannot be made.
     """
+    before = dict(os.environ)
     for module in modules:
         try:
             importlib.import_module(module)
@@ -72,7 +73,7 @@ def serve(address: Path, modules: Sequence[str], *, ready: Callable[[], None]) -
     _refuse_threads()
     gc.collect()
     gc.freeze()
-    _Server(address).run(ready)
+    _Server(address, before).run(ready)
 
 
 def _refuse_threads() -> None:
@@ -94,10 +95,12 @@ def _refuse_threads() -> None:
 class _Server:
     """The loop: takes orders, forks, and tells each asker how its process ended."""
 
-    def __init__(self, address: Path) -> None:
+    def __init__(self, address: Path, before: Mapping[str, str]) -> None:
         self.address = address
         self.parent = os.getppid()
-        self.lasting = lasting(os.environ)
+        self.lasting = lasting(before)
+        # Some libraries set defaults when they are imported; their forks must find them set.
+        self.imported = {key: os.environ[key] for key in os.environ.keys() - before.keys()}
         self.askers: dict[int, socket.socket] = {}
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.woken, self.waker = socket.socketpair()
@@ -187,7 +190,7 @@ class _Server:
         code = 1
         try:
             self._leave(asker)
-            take_over(order, descriptors[:2])
+            take_over(order, descriptors[:2], defaults=self.imported)
             # An asker that is gone started a plain process instead: there must be only one.
             if _tell(asker, {"pid": os.getpid()}):
                 asker.close()
@@ -213,7 +216,7 @@ def _order(asker: socket.socket, descriptors: list[int]) -> Order:
     peer = asker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     if struct.unpack("3i", peer)[1] != os.getuid():
         raise PermissionError
-    first, received, _, _ = socket.recv_fds(asker, 1, _DESCRIPTORS)
+    first, received, _, _ = socket.recv_fds(asker, 1, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
     descriptors.extend(received)
     with asker.makefile("rb") as stream:
         order = Order(**json.loads(first + stream.readline()))

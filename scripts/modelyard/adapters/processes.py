@@ -119,7 +119,7 @@ def run(
     """
     whole = {**os.environ, **(environment or {})}
     output = None if stdout == "inherit" else stdout
-    with terminated_by_exception():
+    with ending_what_it_started():
         running = launch(["modelyard", *args], cwd=cwd, environment=whole, output=output)
         try:
             return running.wait(timeout)
@@ -184,21 +184,29 @@ def stop(started: Started, *, grace_seconds: float = 10.0) -> None:
     alive(started)
 
 
+class _TerminatedError(BaseException):
+    """SIGTERM came."""
+
+
 @contextmanager
-def terminated_by_exception() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit(143), so that what was started for this process ends with it."""
+def ending_what_it_started() -> Iterator[None]:
+    """Let SIGTERM unwind the block first, so that what was started in it ends too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
+    except _TerminatedError:
+        signal.signal(signal.SIGTERM, before)
+        signal.raise_signal(signal.SIGTERM)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _terminate(number: int, _: object) -> NoReturn:
-    raise SystemExit(128 + number)
+def _terminate(*_: object) -> NoReturn:
+    raise _TerminatedError
 
 
 def _may_be_forked(command: Sequence[str]) -> bool:
@@ -244,9 +252,7 @@ def _fork(
     files: tuple[IO[bytes] | None, IO[bytes] | None],
 ) -> Running | None:
     """Ask the preloaded process; None when it is gone or declines."""
-    outputs = [
-        number if file is None else file.fileno() for number, file in enumerate(files, start=1)
-    ]
+    outputs = [file.fileno() if file else number for number, file in enumerate(files, start=1)]
     with ExitStack() as stack:
         asked = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         reader, writer = os.pipe()
@@ -290,6 +296,5 @@ def _line(asked: socket.socket) -> dict[str, int] | None:
 
 @functools.cache
 def _warn_that_it_is_gone(address: str) -> None:
-    _LOGGER.warning(
-        "%s names %s, where nothing answers: starting plain processes", PRELOADED, address
-    )
+    message = "%s names %s, where nothing answers: starting plain processes"
+    _LOGGER.warning(message, PRELOADED, address)
