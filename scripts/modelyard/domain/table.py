@@ -102,8 +102,8 @@ def read_timestamps(values: Array) -> Reading:
 def read_levels(values: Array) -> Levels:
     """Reads text; anything else but None, NaN and pandas' nulls is wrong."""
     if values.ndim != 1 or values.dtype.kind not in "OU":
-        wrong = _unreadable(values)
-        return Levels(counts={}, nulls=0, wrong=wrong.wrong, example=wrong.example)
+        other = _unreadable(values)
+        return Levels(counts={}, nulls=other.nulls, wrong=other.wrong, example=other.example)
     counts: Counter[str] = Counter()
     nulls, stray, example = 0, 0, ""
     for value, rows in _tally(values):
@@ -155,14 +155,25 @@ def _keep(reading: Reading, good: npt.NDArray[np.bool_]) -> Reading:
 
 
 def _unreadable(values: Array) -> Reading:
-    rows = len(values) if values.ndim else 1
-    kinds = {"b": "booleans", "U": "text", "S": "bytes", "c": "complex numbers", "M": "dates"}
-    kind = kinds.get(values.dtype.kind, f"an array of {values.dtype}")
+    """An array of another kind: all wrong, but for NaN, which is how an empty column is read."""
     if values.ndim != 1:
-        kind = f"an array of shape {values.shape}"
-    elif rows and values.dtype.kind in "US":
-        kind = _shown(values[0])
-    return Reading(values=np.full(rows, np.nan), nulls=0, wrong=rows, example=kind)
+        shape = f"an array of shape {values.shape}"
+        return Reading(
+            values=np.full(len(values) if values.ndim else 1, np.nan),
+            nulls=0,
+            wrong=max(1, values.size),
+            example=shape,
+        )
+    rows = len(values)
+    nulls = int(np.count_nonzero(np.isnan(values))) if values.dtype.kind == "f" else 0
+    kinds = {"b": "booleans", "c": "complex numbers", "M": "dates"}
+    example = kinds.get(values.dtype.kind, f"an array of {values.dtype}")
+    if rows and values.dtype.kind in "US":
+        example = _shown(values[0])
+    stray = rows - nulls
+    return Reading(
+        values=np.full(rows, np.nan), nulls=nulls, wrong=stray, example=example if stray else ""
+    )
 
 
 def _number(value: object) -> float:

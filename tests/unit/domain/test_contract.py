@@ -179,6 +179,12 @@ def test_counts_a_column_of_nothing_but_nulls_as_nulls():
     )
 
 
+@pytest.mark.parametrize("kind", ["number", "integer", "category", "boolean", "timestamp"])
+def test_counts_an_empty_column_read_as_floats_as_nulls_whatever_its_type(kind):
+    column = Column(name="x", type=kind, nullable=True)
+    assert breaches((column,), {"x": np.array([np.nan, np.nan])}) == ()
+
+
 def test_an_empty_table_breaches_only_what_is_missing():
     assert breaches((TEMP, CARRIER), {"temp": np.array([]), "carrier": categories()}) == ()
     assert [b.rule for b in breaches((TEMP, CARRIER), {})] == ["missing", "missing"]
