@@ -1,0 +1,238 @@
+"""A trained model as a folder of bytes: its digest, and the checks before it is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from modelyard.errors import CannotAnswer, Refused
+
+if TYPE_CHECKING:
+    from modelyard.serving.predictor import Predictor
+
+MODEL = "model"
+PICKLED = frozenset({"pickle", "cloudpickle"})
+
+_DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
+_SKLEARN = "mlflow.sklearn"
+_PYTHON_MODEL = "mlflow.pyfunc.model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What an artifact says of itself, read without opening the model.
+
+    Args:
+        format: How it is serialized: `skops`, `cloudpickle`, `pickle`, or the flavour's name.
+        inputs: MLflow types (`double`, `long`, `string` ...) by column of the signature, in order.
+        size: Bytes of all files.
+        file: The serialized model, or None for flavours that keep it elsewhere.
+        trusted_types: Types its own metadata asks to be trusted.
+        has_code: Whether it brings Python modules of its own.
+    """
+
+    format: str
+    inputs: dict[str, str]
+    size: int
+    file: Path | None = None
+    trusted_types: tuple[str, ...] = ()
+    has_code: bool = False
+
+
+def artifact_digest(folder: Path) -> str:
+    """`sha256:` and the SHA-256 over the sorted lines `<sha256 of a file>  <relative path>`.
+
+    Raises:
+        CannotAnswer: There is no such folder.
+        Refused: The folder holds a symbolic link, a device, or a name that no manifest can hold.
+    """
+    lines = sorted(f"{_file_digest(path)}  {name}\n" for name, path in _files(folder))
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+def verify(folder: Path, digest: str) -> None:
+    """Returns only if the folder holds exactly the pinned bytes; nothing in it is interpreted.
+
+    Raises:
+        CannotAnswer: There is no such folder.
+        Refused: The digest is not one, or the folder is another artifact.
+    """
+    if not _DIGEST.match(digest):
+        raise Refused(f"artifact {folder}: {digest!r} is not of the form sha256:<64 hex digits>")
+    found = artifact_digest(folder)
+    if found != digest:
+        raise Refused(
+            f"artifact {folder}: its files have the digest {found}, the pin says {digest}",
+            hint="fetch the artifact again; if it still differs, its store was changed",
+        )
+
+
+def describe(folder: Path) -> Description:
+    """Format, signature and size of the artifact, from its metadata alone.
+
+    Raises:
+        CannotAnswer: There is no model, or its metadata cannot be read.
+        Refused: The metadata names a loader outside MLflow or a file outside the folder.
+    """
+    path = folder / MODEL / "MLmodel"
+    flavors, signature = _metadata(path)
+    pyfunc = _mapping(flavors.get("python_function"))
+    loader = str(pyfunc.get("loader_module", ""))
+    if not loader.startswith("mlflow."):
+        raise Refused(f"{path}: loader_module is {loader!r}; only MLflow's own flavours are loaded")
+    sklearn = _mapping(flavors.get("sklearn")) if loader == _SKLEARN else {}
+    return Description(
+        format=_format(loader, sklearn),
+        inputs=_inputs(path, signature),
+        size=sum(file.stat().st_size for _, file in _files(folder)),
+        file=_model_file(folder, pyfunc),
+        trusted_types=tuple(str(name) for name in _list(sklearn.get("skops_trusted_types"))),
+        has_code=bool(pyfunc.get("code") or sklearn.get("code")),
+    )
+
+
+def load(
+    folder: Path,
+    digest: str,
+    trusted_types: Collection[str] = (),
+    *,
+    formats: Collection[str] = ("skops",),
+) -> Predictor:
+    """The model behind `digest`, checked before it is opened.
+
+    Order of the checks: the bytes, the format, the types the file names, the signature against
+    `serving.json`.
+
+    Args:
+        folder: The artifact.
+        digest: Its pin.
+        trusted_types: Types a skops file may name beside the library's own list.
+        formats: Accepted formats; `code` among them accepts Python modules inside the artifact.
+
+    Raises:
+        CannotAnswer: A file is missing or cannot be read.
+        Refused: The bytes, the format, a type or the signature is not what was agreed.
+    """
+    verify(folder, digest)
+    description = describe(folder)
+    _refuse_format(folder, description, formats)
+    if description.format == "skops":
+        _refuse_types(folder, description, trusted_types)
+    from modelyard.serving.predictor import open_model  # noqa: PLC0415 - mlflow is slow
+
+    return open_model(folder, digest, description)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    if not folder.is_dir():
+        raise CannotAnswer(f"artifact {folder}: no such folder")
+    pending = [folder]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            listed = list(entries)
+        for entry in listed:
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
+                pending.append(Path(entry.path))
+            elif stat.S_ISREG(mode):
+                yield _manifest_name(folder, entry.path), Path(entry.path)
+            else:
+                raise Refused(
+                    f"artifact {folder}: {entry.path} is not a regular file;"
+                    " links and devices have no bytes to pin"
+                )
+
+
+def _manifest_name(folder: Path, path: str) -> str:
+    name = Path(path).relative_to(folder).as_posix()
+    if not name.isprintable():
+        raise Refused(f"artifact {folder}: {name!r} is not a printable name")
+    return name
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _metadata(path: Path) -> tuple[dict[str, object], dict[str, object]]:
+    import yaml  # noqa: PLC0415 - digests are computed where nothing is parsed
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        document = yaml.load(path.read_bytes(), Loader=loader)  # noqa: S506 - a safe loader
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise CannotAnswer(f"{path}: cannot be read: {error}") from error
+    metadata = _mapping(document)
+    return _mapping(metadata.get("flavors")), _mapping(metadata.get("signature"))
+
+
+def _format(loader: str, sklearn: dict[str, object]) -> str:
+    if loader == _SKLEARN:
+        return str(sklearn.get("serialization_format", "pickle"))  # what MLflow assumes
+    return "cloudpickle" if loader == _PYTHON_MODEL else loader.removeprefix("mlflow.")
+
+
+def _inputs(path: Path, signature: dict[str, object]) -> dict[str, str]:
+    try:
+        columns = [_mapping(column) for column in _list(json.loads(str(signature["inputs"])))]
+        return {str(column["name"]): str(column["type"]) for column in columns}
+    except (KeyError, ValueError) as error:
+        raise CannotAnswer(
+            f"{path}: has no signature with named columns",
+            hint="log the model with an explicit ModelSignature",
+        ) from error
+
+
+def _model_file(folder: Path, pyfunc: dict[str, object]) -> Path | None:
+    model = folder / MODEL
+    file = model / str(pyfunc.get("data") or "") / str(pyfunc.get("model_path") or "")
+    if not file.resolve().is_relative_to(model.resolve()):
+        raise Refused(f"{model / 'MLmodel'}: names {file}, which is outside the artifact")
+    return file if file.is_file() else None
+
+
+def _refuse_format(folder: Path, description: Description, formats: Collection[str]) -> None:
+    if description.format not in formats:
+        raise Refused(
+            f"artifact {folder}: its format is {description.format};"
+            f" accepted: {', '.join(sorted(formats))}",
+            hint="save the model as skops, or list the format under artifact.formats in model.yaml",
+        )
+    if description.has_code and "code" not in formats:
+        raise Refused(
+            f"artifact {folder}: it brings Python modules of its own",
+            hint="save the model without code_paths, or list `code` under artifact.formats",
+        )
+
+
+def _refuse_types(folder: Path, description: Description, trusted: Collection[str]) -> None:
+    import skops.io  # noqa: PLC0415 - scikit-learn only when a model is about to open
+
+    if description.file is None:
+        raise CannotAnswer(f"artifact {folder}: the model file its metadata names is missing")
+    try:
+        named = {*skops.io.get_untrusted_types(file=description.file), *description.trusted_types}
+    except Exception as error:  # a damaged archive may raise whatever zip or json or skops raise
+        raise CannotAnswer(f"{description.file}: is not a skops file: {error}") from error
+    strangers = sorted(named - set(trusted))
+    if strangers:
+        raise Refused(
+            f"artifact {folder}: names types that are not trusted: {', '.join(strangers)}",
+            hint="list them under artifact.trusted_types in model.yaml if they are yours",
+        )
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,248 @@
+"""What lies beside the model in its artifact: its contract, and answers known beforehand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from modelyard.domain.contract import Column
+from modelyard.domain.model import Model, Output, OutputKind, Task
+from modelyard.errors import CannotAnswer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from modelyard.serving.predictor import Predictor
+
+SERVING = "serving.json"
+GOLDEN = "golden.json"
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What the training rows looked like, as far as one request can be compared with it.
+
+    Args:
+        null: Share of nulls by input column, 0 to 1.
+        levels: The levels seen, by category input.
+    """
+
+    null: Mapping[str, float]
+    levels: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """`serving.json`: the part of a model's contract that one artifact serves.
+
+    Args:
+        model: The model's name.
+        task: What kind of question it answers.
+        inputs: The columns of the signature, in order.
+        output: The primary output.
+        training: Shares of the training rows.
+    """
+
+    model: str
+    task: Task
+    inputs: tuple[Column, ...]
+    output: Output
+    training: Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """`golden.json`: rows whose scores are known.
+
+    Args:
+        rows: One JSON value by input column, a row each.
+        scores: One number a row, or for classes one list of probabilities a row.
+        tolerance: Greatest absolute difference that still is the same score.
+    """
+
+    rows: tuple[Mapping[str, object], ...]
+    scores: tuple[object, ...]
+    tolerance: float = TOLERANCE
+
+
+def write_serving(
+    folder: Path, *, model: Model, inputs: Sequence[str], training: pd.DataFrame
+) -> Serving:
+    """Lay `serving.json` into an artifact.
+
+    Args:
+        folder: The artifact; its digest changes.
+        model: Where the columns and the primary output come from.
+        inputs: The columns of the signature, in order; see `artifact.describe`.
+        training: The rows that trained, with at least these columns.
+
+    Raises:
+        CannotAnswer: The signature names a column that a request does not carry.
+    """
+    known = {column.name: column for column in model.inputs}
+    strangers = [name for name in inputs if name not in known]
+    if strangers:
+        raise CannotAnswer(
+            f"model {model.name}: the signature asks for {', '.join(strangers)}, which no request"
+            " carries",
+            hint="a feature must be a column of the contract with available_at: request",
+        )
+    columns = tuple(known[name] for name in inputs)
+    serving = Serving(
+        model=model.name,
+        task=model.task,
+        inputs=columns,
+        output=model.primary,
+        training=_training(columns, training),
+    )
+    _write(folder / SERVING, asdict(serving))
+    return serving
+
+
+def write_golden(
+    folder: Path, *, predictor: Predictor, rows: pd.DataFrame, tolerance: float = TOLERANCE
+) -> Golden:
+    """Lay `golden.json` into an artifact: the rows, and what the model says of them now.
+
+    Args:
+        folder: The artifact; its digest changes.
+        predictor: The model, loaded from this very folder.
+        rows: A few rows of real data with the signature's columns, keeping the contract.
+        tolerance: Greatest absolute difference a server may show.
+    """
+    from modelyard.serving.inputs import frame_of_rows  # noqa: PLC0415 - pandas only where rows are
+
+    documents = tuple(json_rows(rows, [column.name for column in predictor.serving.inputs]))
+    frame = frame_of_rows(predictor.serving.inputs, documents)
+    scores = tuple(predictor.scores(frame).tolist())
+    golden = Golden(rows=documents, scores=scores, tolerance=tolerance)
+    _write(folder / GOLDEN, asdict(golden))
+    return golden
+
+
+def read_serving(folder: Path) -> Serving:
+    """The artifact's `serving.json`.
+
+    Raises:
+        CannotAnswer: It is missing or not of this form.
+    """
+    path = folder / SERVING
+    document = _read(path)
+    try:
+        training = cast("Mapping[str, Mapping[str, object]]", document["training"])
+        return Serving(
+            model=str(document["model"]),
+            task=Task(str(document["task"])),
+            inputs=tuple(_column(column) for column in _documents(document["inputs"])),
+            output=_output(cast("Mapping[str, object]", document["output"])),
+            training=Training(
+                null={
+                    name: float(cast("float", share)) for name, share in training["null"].items()
+                },
+                levels={name: _words(levels) for name, levels in training["levels"].items()},
+            ),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CannotAnswer(f"{path}: is not of the form the server reads: {error!r}") from error
+
+
+def read_golden(folder: Path) -> Golden:
+    """The artifact's `golden.json`.
+
+    Raises:
+        CannotAnswer: It is missing, empty or not of this form.
+    """
+    path = folder / GOLDEN
+    document = _read(path)
+    try:
+        golden = Golden(
+            rows=tuple(dict(row) for row in _documents(document["rows"])),
+            scores=tuple(cast("Sequence[object]", document["scores"])),
+            tolerance=_number(document["tolerance"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CannotAnswer(f"{path}: is not of the form the server reads: {error!r}") from error
+    if not golden.rows or len(golden.rows) != len(golden.scores):
+        raise CannotAnswer(
+            f"{path}: holds {len(golden.rows)} rows and {len(golden.scores)} scores;"
+            " as many of each are needed, and at least one"
+        )
+    return golden
+
+
+def json_rows(rows: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, object]]:
+    """The rows as JSON values: null for whatever pandas calls missing, ISO 8601 for times."""
+    return [
+        {name: _plain(value) for name, value in zip(columns, values, strict=True)}
+        for values in rows[list(columns)].itertuples(index=False, name=None)
+    ]
+
+
+def _plain(value: object) -> object:
+    import pandas as pd  # noqa: PLC0415 - as the caller
+
+    if pd.isna(value):  # type: ignore[call-overload]  # the stubs list scalars, cells are any of them
+        return None
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    item = getattr(value, "item", None)
+    return item() if callable(item) else value
+
+
+def _training(columns: Sequence[Column], frame: pd.DataFrame) -> Training:
+    levels = {
+        column.name: tuple(sorted(str(level) for level in frame[column.name].dropna().unique()))
+        for column in columns
+        if column.type == "category"
+    }
+    null = {column.name: float(frame[column.name].isna().mean()) for column in columns}
+    return Training(null=null if len(frame) else dict.fromkeys(null, 0.0), levels=levels)
+
+
+def _write(path: Path, document: Mapping[str, object]) -> None:
+    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
+    path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CannotAnswer(f"{path}: cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise CannotAnswer(f"{path}: is not a JSON object")
+    return document
+
+
+def _column(document: Mapping[str, object]) -> Column:
+    fields = dict(document)
+    levels = fields.pop("levels", None)
+    column = Column(**fields, levels=None if levels is None else _words(levels))  # type: ignore[arg-type]
+    if column.type not in {"number", "integer", "category", "boolean", "timestamp"}:
+        raise ValueError(f"column {column.name} is of type {column.type}")
+    return column
+
+
+def _output(document: Mapping[str, object]) -> Output:
+    fields = dict(document)
+    kind = OutputKind(str(fields.pop("kind")))
+    classes = _words(fields.pop("classes", ()))
+    return Output(**fields, kind=kind, classes=classes)  # type: ignore[arg-type]
+
+
+def _documents(value: object) -> list[Mapping[str, object]]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise TypeError("a list of objects was expected")
+    return value
+
+
+def _number(value: object) -> float:
+    return float(cast("float", value))
+
+
+def _words(value: object) -> tuple[str, ...]:
+    return tuple(str(word) for word in cast("Sequence[object]", value))

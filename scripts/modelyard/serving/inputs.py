@@ -1,0 +1,198 @@
+"""Requests of the Open Inference Protocol, read by the contract into a frame, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modelyard.domain.contract import Column
+from modelyard.errors import Refused
+from modelyard.serving.tensor import DATATYPES, TensorError, found, read_tensor, wanted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TOLD = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceRequest:
+    """One request that keeps the contract.
+
+    Args:
+        identifier: The client's own name for it, or None.
+        frame: One column an input of the model, in order; nulls are NaN or None.
+        nulls: Rows without a value by input column, absent columns included.
+    """
+
+    identifier: str | None
+    frame: pd.DataFrame
+    nulls: Mapping[str, int]
+
+    @property
+    def rows(self) -> int:
+        """How many rows it asks about."""
+        return len(self.frame)
+
+
+def read_request(
+    document: object, columns: Sequence[Column], *, output: str | None = None
+) -> InferenceRequest:
+    """A request document as a frame with exactly the model's inputs.
+
+    - JSON null stands for a missing value of any datatype, where the column is nullable.
+    - An input that is nullable or has a default may be left out as a whole.
+    - Whole numbers may come as floats without a fraction: nulls turn integers into floats.
+    - Inputs that the model does not ask for are ignored, so that one request serves stable and
+      canary alike; one whose name is that of an input but for case and punctuation is refused.
+    - Ranges and levels are not checked: one odd value must not cost the whole answer.
+
+    Args:
+        document: The parsed body.
+        columns: What the model asks for.
+        output: Name of the model's output, where the request may ask for outputs by name.
+
+    Raises:
+        Refused: The request breaks the protocol or the contract; the message names every column
+            at fault, what was expected and what was found.
+    """
+    request = _object(document)
+    _refuse_outputs(request.get("outputs"), output)
+    tensors = _tensors(request)
+    read, problems = _read_all(columns, tensors)
+    if problems := [*_twins(tensors, columns), *problems]:
+        raise Refused(_told(problems))
+    rows = _rows(read)
+    nulls = {c.name: sum(v is None for v in read.get(c.name, [None] * rows)) for c in columns}
+    return InferenceRequest(
+        identifier=_identifier(request), frame=_frame(columns, read, rows), nulls=nulls
+    )
+
+
+def tensors_of_rows(
+    columns: Sequence[Column], rows: Sequence[Mapping[str, object]]
+) -> list[dict[str, object]]:
+    """The `inputs` of a request that asks about these rows; a value that is left out is null."""
+    return [
+        {
+            "name": column.name,
+            "datatype": DATATYPES[column.type],
+            "shape": [len(rows)],
+            "data": [row.get(column.name) for row in rows],
+        }
+        for column in columns
+    ]
+
+
+def frame_of_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """The frame that a request about these rows is read into.
+
+    Raises:
+        Refused: A row breaks the contract.
+    """
+    return read_request({"inputs": tensors_of_rows(columns, rows)}, columns).frame
+
+
+def _object(document: object) -> Mapping[str, object]:
+    if not isinstance(document, dict):
+        raise Refused(f"request: expected a JSON object, found {found(document)}")
+    return document
+
+
+def _identifier(request: Mapping[str, object]) -> str | None:
+    identifier = request.get("id")
+    if identifier is not None and not isinstance(identifier, str):
+        raise Refused(f"id: expected text, found {found(identifier)}")
+    return identifier
+
+
+def _refuse_outputs(outputs: object, output: str | None) -> None:
+    if outputs is None:
+        return
+    if not isinstance(outputs, list):
+        raise Refused(f"outputs: expected a list, found {found(outputs)}")
+    for item in outputs:
+        name = item.get("name") if isinstance(item, dict) else item
+        if name != output:
+            raise Refused(f"outputs: expected {output}, found {found(name)}")
+
+
+def _tensors(request: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
+    inputs = request.get("inputs")
+    if not isinstance(inputs, list):
+        raise Refused(f"inputs: expected a list, found {found(inputs)}")
+    tensors: dict[str, Mapping[str, object]] = {}
+    for item in inputs:
+        name = item.get("name") if isinstance(item, dict) else None
+        if not isinstance(name, str):
+            raise Refused(f"inputs: expected objects with a name, found {found(item)}")
+        if name in tensors:
+            raise Refused(f"input {found(name)}: expected once, found twice")
+        tensors[name] = item
+    return tensors
+
+
+def _twins(tensors: Mapping[str, object], columns: Sequence[Column]) -> list[str]:
+    plain = {_plain(column.name): column.name for column in columns}
+    return [
+        f"input {found(name)}: expected the name {plain[_plain(name)]}"
+        for name in tensors
+        if _plain(name) in plain and name not in plain.values()
+    ]
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _read_all(
+    columns: Sequence[Column], tensors: Mapping[str, Mapping[str, object]]
+) -> tuple[dict[str, list[object]], list[str]]:
+    read: dict[str, list[object]] = {}
+    problems: list[str] = []
+    for column in columns:
+        if column.name in tensors:
+            try:
+                read[column.name] = read_tensor(column, tensors[column.name])
+            except TensorError as error:
+                problems.append(f"input {column.name}: {error}")
+        elif not column.nullable and column.default is None:
+            problems.append(f"input {column.name}: expected {wanted(column)}, found no such input")
+    return read, problems
+
+
+def _rows(read: Mapping[str, list[object]]) -> int:
+    lengths = {name: len(values) for name, values in read.items()}
+    if not lengths:
+        raise Refused("inputs: expected at least one input that the model asks for, found none")
+    rows = next(iter(lengths.values()))
+    strays = [
+        f"input {name}: expected {rows} rows, found {n}" for name, n in lengths.items() if n != rows
+    ]
+    if strays:
+        raise Refused(_told(strays))
+    return rows
+
+
+def _frame(columns: Sequence[Column], read: Mapping[str, list[object]], rows: int) -> pd.DataFrame:
+    import numpy as np  # noqa: PLC0415 - pandas only where rows are read
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    arrays = {}
+    for column in columns:
+        values = read.get(column.name) or [None] * rows
+        if column.type == "number":
+            arrays[column.name] = np.array(values, dtype=np.float64)
+        elif column.type in {"integer", "boolean"} and None not in values:
+            arrays[column.name] = np.array(values)
+        elif column.type == "integer":
+            arrays[column.name] = np.array(values, dtype=np.float64)
+        else:
+            arrays[column.name] = np.array(values, dtype=object)
+    return pd.DataFrame(arrays, columns=[column.name for column in columns])
+
+
+def _told(problems: Sequence[str]) -> str:
+    more = len(problems) - _TOLD
+    return "; ".join([*problems[:_TOLD], *([f"and {more} more"] if more > 0 else [])])

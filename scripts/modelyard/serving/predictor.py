@@ -1,0 +1,189 @@
+"""A model that is loaded: frames of rows in, finite scores of the agreed shape out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard.domain.model import Task
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.serving.artifact import MODEL, Description
+from modelyard.serving.documents import Serving, read_serving
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+    from mlflow.pyfunc import PyFuncModel
+
+    Scores = npt.NDArray[np.float64]
+
+_TYPES: dict[str, frozenset[str]] = {
+    "number": frozenset({"double", "float"}),
+    "integer": frozenset({"double", "float", "long", "integer"}),
+    "boolean": frozenset({"double", "float", "boolean"}),
+    "category": frozenset({"string"}),
+    "timestamp": frozenset({"string", "datetime"}),
+}
+_WITHOUT_NULL = frozenset({"long", "integer", "boolean"})
+_DTYPES = {
+    "double": "float64",
+    "float": "float32",
+    "long": "int64",
+    "integer": "int32",
+    "boolean": "bool",
+}
+_TIMES = "datetime64[ns]"
+_BINARY_COLUMNS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """One loaded model.
+
+    Args:
+        digest: The artifact's digest.
+        serving: The contract it serves.
+        types: MLflow types by column of the signature, in order.
+        model: The MLflow model.
+    """
+
+    digest: str
+    serving: Serving
+    types: dict[str, str]
+    model: PyFuncModel
+
+    def scores(self, frame: pd.DataFrame) -> Scores:
+        """The model's answers.
+
+        Binary: shape (rows,), the probability of the positive class (the second column where the
+        model gives two). Multiclass: shape (rows, classes), in the order of the output's classes.
+        Regression: shape (rows,). Columns are put into the signature's order and types, nulls
+        into the contract's defaults; other columns of the frame are left out.
+
+        Raises:
+            mlflow.exceptions.MlflowException: The frame lacks a column or has one of another type.
+            CannotAnswer: A column of the frame cannot be read as its type of the signature.
+        Refused: The model's answer is of another shape, not finite or not a probability.
+        """
+        answer = self.model.predict(_conform(frame, self.serving, self.types))
+        scores = _shaped(answer, rows=len(frame), serving=self.serving)
+        _refuse_values(scores, self.serving)
+        return scores
+
+
+def open_model(folder: Path, digest: str, description: Description) -> Predictor:
+    """Open an artifact that was verified; see `artifact.load`.
+
+    Raises:
+        CannotAnswer: MLflow cannot load it.
+        Refused: Its signature does not agree with its `serving.json`.
+    """
+    serving = read_serving(folder)
+    _refuse_signature(folder, serving, description.inputs)
+    import mlflow.pyfunc  # noqa: PLC0415 - seconds, spent only once everything else is in order
+
+    try:
+        model = mlflow.pyfunc.load_model(str(folder / MODEL), suppress_warnings=True)
+    except Exception as error:  # whatever the flavour's library raises
+        raise CannotAnswer(f"artifact {folder}: MLflow cannot load it: {error}") from error
+    return Predictor(digest=digest, serving=serving, types=description.inputs, model=model)
+
+
+def _refuse_signature(folder: Path, serving: Serving, types: dict[str, str]) -> None:
+    """Once this passed, a request that keeps the contract cannot break the signature."""
+    names = tuple(column.name for column in serving.inputs)
+    if names != tuple(types):
+        raise Refused(
+            f"artifact {folder}: the signature asks for {', '.join(types)}; serving.json describes"
+            f" {', '.join(names)}"
+        )
+    for column in serving.inputs:
+        kind, can_be_null = types[column.name], column.nullable and column.default is None
+        if kind not in _TYPES[column.type] or (can_be_null and kind in _WITHOUT_NULL):
+            null = "nullable " if can_be_null else ""
+            raise Refused(
+                f"artifact {folder}: column {column.name} is {kind} in the signature and {null}"
+                f"{column.type} in the contract",
+                hint="use double in the signature for whatever is numeric and may be null",
+            )
+
+
+def _conform(frame: pd.DataFrame, serving: Serving, types: dict[str, str]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415 - already paid for by whoever made the frame
+
+    columns: dict[str, Any] = {}
+    for column in serving.inputs:
+        if column.name not in frame:
+            continue  # MLflow says so, with all the others
+        values: Any = frame[column.name]
+        if column.default is not None:
+            values = values.where(values.notna(), column.default)
+        try:
+            columns[column.name] = _cast(values, types[column.name])
+        except (TypeError, ValueError) as error:
+            raise CannotAnswer(
+                f"model {serving.model}: column {column.name} cannot be read as"
+                f" {types[column.name]}: {error}"
+            ) from error
+    return pd.DataFrame(columns, index=frame.index, copy=False)
+
+
+def _cast(values: Any, kind: str) -> Any:
+    if kind in _DTYPES:
+        return values.astype(_DTYPES[kind], copy=False)
+    if kind == "datetime":
+        return values if values.dtype.kind == "M" else values.map(_moment).astype(_TIMES)
+    if values.dtype != object or values.isna().any():
+        texts = values.astype(object)
+        return texts.where(texts.notna(), None)
+    return values
+
+
+def _moment(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    moment = datetime.fromisoformat(value)
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _shaped(answer: object, *, rows: int, serving: Serving) -> Scores:
+    import numpy as np  # noqa: PLC0415 - as above
+
+    raw = np.asarray(answer)
+    if raw.dtype.kind != "f" and (
+        serving.task is not Task.REGRESSION or raw.dtype.kind not in "iu"
+    ):
+        raise Refused(
+            f"model {serving.model}: it answers with labels ({raw.dtype}), not with scores",
+            hint='log a classifier with pyfunc_predict_fn="predict_proba"',
+        )
+    scores = raw.astype(np.float64)
+    expected = (rows, len(serving.output.classes)) if serving.task is Task.MULTICLASS else (rows,)
+    if serving.task is Task.BINARY and scores.shape == (rows, _BINARY_COLUMNS):
+        scores = scores[:, 1]
+    if scores.shape == (rows, 1) and len(expected) == 1:
+        scores = scores[:, 0]
+    if scores.shape != expected:
+        raise Refused(
+            f"model {serving.model}: it answers {rows} rows with an array of shape {scores.shape},"
+            f" expected {expected} for task {serving.task}"
+        )
+    return scores
+
+
+def _refuse_values(scores: Scores, serving: Serving) -> None:
+    import numpy as np  # noqa: PLC0415 - as above
+
+    finite = np.isfinite(scores)
+    if not finite.all():
+        strays = int(np.count_nonzero(~finite))
+        raise Refused(f"model {serving.model}: {strays} of {scores.size} scores are not finite")
+    if serving.task is not Task.REGRESSION and ((scores < 0) | (scores > 1)).any():
+        raise Refused(
+            f"model {serving.model}: scores from {scores.min():.6g} to {scores.max():.6g} are not"
+            " probabilities",
+            hint='log a classifier with pyfunc_predict_fn="predict_proba"',
+        )

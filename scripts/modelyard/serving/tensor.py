@@ -1,0 +1,157 @@
+"""One tensor of a request, read as the values of one column of the contract."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from modelyard.domain.contract import Column, ColumnType
+
+MAX_ROWS = 10_000
+DATATYPES: dict[ColumnType, str] = {
+    "number": "FP64",
+    "integer": "INT64",
+    "category": "BYTES",
+    "boolean": "BOOL",
+    "timestamp": "BYTES",
+}
+
+_WHOLE = frozenset(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
+_NUMERIC = _WHOLE | {"FP16", "FP32", "FP64"}
+_TEXT = frozenset({"BYTES"})
+_ACCEPTED: dict[ColumnType, frozenset[str]] = {
+    "number": _NUMERIC,
+    "integer": _NUMERIC,
+    "category": _TEXT,
+    "boolean": frozenset({"BOOL"}),
+    "timestamp": _TEXT,
+}
+_INT64 = 2**63
+_YEARS = range(1700, 2200)  # what nanoseconds in 64 bits can hold, with room for time zones
+_SHOWN = 40
+_LISTED = 4
+_COLUMN = 2  # dimensions of a shape [rows, 1]
+
+
+class TensorError(ValueError):
+    """A tensor is not what its column asks for; the message says expected and found."""
+
+
+def read_tensor(column: Column, tensor: Mapping[str, object]) -> list[object]:
+    """The column's values, None where they are null.
+
+    Args:
+        column: What the contract says.
+        tensor: `datatype`, `shape` ([rows] or [rows, 1]) and `data` (flat or one list a row).
+
+    Raises:
+        TensorError: Datatype, shape or a value is not what the column asks for.
+    """
+    values = _data(tensor)
+    datatype = tensor.get("datatype")
+    is_null = all(value is None for value in values)  # then a client cannot know the datatype
+    if not isinstance(datatype, str) or not (is_null or datatype in _ACCEPTED[column.type]):
+        raise TensorError(f"expected {wanted(column)}, found {found(datatype)}")
+    return [_value(column, value, row) for row, value in enumerate(values)]
+
+
+def wanted(column: Column) -> str:
+    """The column's datatype, type and unit, in words."""
+    unit = f" in {column.unit}" if column.unit else ""
+    return f"{DATATYPES[column.type]} ({column.type}{unit})"
+
+
+def found(value: object) -> str:
+    """A value from outside in few, printable, words."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, list | dict):
+        return f"a list of {len(value)}" if isinstance(value, list) else "an object"
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _data(tensor: Mapping[str, object]) -> list[object]:
+    data, shape = tensor.get("data"), tensor.get("shape")
+    if not isinstance(data, list):
+        raise TensorError(f"expected a list as data, found {found(data)}")
+    if not isinstance(shape, list) or not all(type(size) is int for size in shape):
+        raise TensorError(f"expected a shape [rows], found {_sizes(shape)}")
+    if len(shape) not in {1, _COLUMN} or (len(shape) == _COLUMN and shape[1] != 1):
+        raise TensorError(f"expected the shape [rows] or [rows, 1], found {_sizes(shape)}")
+    if shape[0] != len(data) or not data:
+        raise TensorError(
+            f"expected at least 1 value and as many as rows, found {len(data)} for {_sizes(shape)}"
+        )
+    if len(data) > MAX_ROWS:
+        raise TensorError(f"expected at most {MAX_ROWS} rows, found {len(data)}")
+    if len(shape) == _COLUMN:
+        return [v[0] if isinstance(v, list) and len(v) == 1 else v for v in data]
+    return data
+
+
+def _sizes(shape: object) -> str:
+    if isinstance(shape, list) and all(type(size) is int for size in shape[:_LISTED]):
+        return found(str(shape[:_LISTED]))
+    return found(shape)
+
+
+def _value(column: Column, value: object, at: int) -> object:
+    if value is None:
+        if column.nullable:
+            return None
+        raise TensorError(f"expected a value in every row, found null in row {at}")
+    try:
+        return _READERS[column.type](value)
+    except (ValueError, OverflowError):
+        words = _WORDS[column.type]
+        raise TensorError(f"expected {words}, found {found(value)} in row {at}") from None
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError
+    return float(value)
+
+
+def _integer(value: object) -> int:
+    whole = int(_number(value))
+    if whole != value or not -_INT64 <= whole < _INT64:
+        raise ValueError
+    return whole
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError  # noqa: TRY004 - one kind of error a stray value
+    return value
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError  # noqa: TRY004 - as above
+    return value
+
+
+def _timestamp(value: object) -> str:
+    text = _text(value)
+    if datetime.fromisoformat(text).year not in _YEARS:
+        raise ValueError
+    return text
+
+
+_READERS: dict[ColumnType, Callable[[object], object]] = {
+    "number": _number,
+    "integer": _integer,
+    "category": _text,
+    "boolean": _boolean,
+    "timestamp": _timestamp,
+}
+_WORDS: dict[ColumnType, str] = {
+    "number": "a finite number",
+    "integer": "a whole number of 64 bits",
+    "category": "text",
+    "boolean": "true or false",
+    "timestamp": f"an ISO 8601 time from {_YEARS.start} to {_YEARS.stop - 1}",
+}

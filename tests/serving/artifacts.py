@@ -1,0 +1,108 @@
+"""A real, small model in the artifact layout, for whoever tests with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from modelyard.domain.contract import Column
+from modelyard.domain.model import (
+    ArtifactPolicy,
+    DataContract,
+    GatePolicy,
+    Model,
+    Output,
+    OutputKind,
+    Owner,
+    Target,
+    Task,
+    Trainer,
+)
+from modelyard.serving.artifact import artifact_digest, describe, load
+from modelyard.serving.documents import write_golden, write_serving
+
+COLUMNS = (
+    Column(name="carrier", type="category", description="Airline"),
+    Column(name="minute", type="integer", unit="min"),
+    Column(name="temp", type="number", unit="degF", nullable=True),
+    Column(name="dep_delay", type="number", unit="min", nullable=True),
+    Column(name="holiday", type="boolean", default=False),
+    Column(name="arr_delay", type="number", unit="min", nullable=True, available_at="later"),
+)
+TRUSTED = ("numpy.dtype",)
+MODEL = Model(
+    name="late",
+    description="Will it be late?",
+    owner=Owner(team="ops", contact="ops@example.org"),
+    task=Task.BINARY,
+    target=Target(column="arr_delay", above=15.0),
+    outputs=(Output(name="probability", kind=OutputKind.PROBABILITY, primary=True),),
+    trainer=Trainer(command=("python", "train.py")),
+    data=DataContract(columns=COLUMNS),
+    gate=GatePolicy(metric="auc", margin=0.01),
+    artifact=ArtifactPolicy(trusted_types=TRUSTED),
+)
+
+
+def flights(rows: int = 400, seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "carrier": random.choice(["AA", "B6", "UA"], rows).astype(object),
+            "minute": random.integers(0, 1440, rows),
+            "temp": random.normal(50, 20, rows),
+            "dep_delay": random.normal(5, 15, rows),
+            "holiday": random.random(rows) < 0.1,
+        }
+    )
+    frame["arr_delay"] = frame["dep_delay"] + random.normal(5, 10, rows)
+    frame.loc[::10, "temp"] = np.nan
+    return frame
+
+
+def make_artifact(
+    folder: Path,
+    *,
+    seed: int = 0,
+    inputs: tuple[str, ...] = ("carrier", "minute", "temp", "dep_delay", "holiday"),
+    golden: bool = True,
+) -> str:
+    """Train and save one artifact; returns its digest."""
+    import mlflow.sklearn
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+    from sklearn.compose import make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    frame = flights(seed=seed)
+    types = {"carrier": "string", "minute": "long", "holiday": "boolean"}
+    numbers = [name for name in inputs if name != "carrier"]
+    features = frame[list(inputs)].astype(dict.fromkeys(numbers, "float64"))
+    columns = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["carrier"]),
+        (make_pipeline(SimpleImputer(), StandardScaler()), numbers),
+    )
+    pipeline = make_pipeline(columns, LogisticRegression(random_state=0))
+    pipeline.fit(features, frame["arr_delay"] > 15)
+    mlflow.sklearn.save_model(
+        pipeline,
+        folder / "model",
+        serialization_format="skops",
+        skops_trusted_types=list(TRUSTED),
+        signature=ModelSignature(
+            Schema([ColSpec(types.get(name, "double"), name) for name in inputs]),
+            Schema([ColSpec("double", "probability")]),
+        ),
+        pip_requirements=["scikit-learn"],
+        pyfunc_predict_fn="predict_proba",
+    )
+    write_serving(folder, model=MODEL, inputs=tuple(describe(folder).inputs), training=frame)
+    digest = artifact_digest(folder)
+    if golden:
+        write_golden(folder, predictor=load(folder, digest, TRUSTED), rows=frame.head(12))
+    return artifact_digest(folder)
