@@ -1,0 +1,218 @@
+"""Facts in Git: one document a ref, its history behind it, changed by compare-and-swap."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import TypeAlias, TypeVar, cast
+
+from modelyard.adapters.git import Git
+from modelyard.adapters.json_documents import dumped, loaded
+from modelyard.adapters.remote_refs import RemoteRefs, again
+from modelyard.domain.facts import Freeze, ModelFacts, ReleaseFacts
+from modelyard.domain.names import NAME, is_name
+from modelyard.domain.repository import Repository
+from modelyard.errors import Refused
+from modelyard.ports import Clock
+
+Token: TypeAlias = str | None
+"""What was read: the ref's commit, or None when there was no ref."""
+
+Fact: TypeAlias = ReleaseFacts | ModelFacts | Freeze | None
+
+_F = TypeVar("_F", ReleaseFacts, ModelFacts, Freeze | None)
+
+_ROOT = "refs/modelyard/"
+_SPACES: Mapping[str, object] = {
+    "facts": ReleaseFacts,
+    "models": ModelFacts,
+    "freezes": Freeze | None,
+}
+_PATTERNS = tuple(f"{_ROOT}{space}/*" for space in _SPACES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Every fact, as of one look at the remote.
+
+    Args:
+        releases: By (environment, model).
+        models: By model.
+        freezes: By environment, those that are frozen.
+    """
+
+    releases: Mapping[tuple[str, str], ReleaseFacts] = field(default_factory=dict)
+    models: Mapping[str, ModelFacts] = field(default_factory=dict)
+    freezes: Mapping[str, Freeze] = field(default_factory=dict)
+
+    def release(self, environment: str, model: str) -> ReleaseFacts:
+        """What was seen of a model in an environment; nothing yet is an empty one."""
+        return self.releases.get((environment, model), ReleaseFacts())
+
+    def model(self, model: str) -> ModelFacts:
+        """What was seen of a model; nothing yet is an empty one."""
+        return self.models.get(model, ModelFacts())
+
+
+def release_ref(environment: str, model: str) -> str:
+    """The ref of a model's facts in an environment; `Refused` for what cannot be a name."""
+    return f"{_ROOT}facts/{_checked(environment)}/{_checked(model)}"
+
+
+def model_ref(model: str) -> str:
+    """The ref of a model's own facts; `Refused` for what cannot be a name."""
+    return f"{_ROOT}models/{_checked(model)}"
+
+
+def freeze_ref(environment: str) -> str:
+    """The ref of an environment's freeze; `Refused` for what cannot be a name."""
+    return f"{_ROOT}freezes/{_checked(environment)}"
+
+
+class FactStore:
+    """Reads and writes facts at `refs/modelyard/{facts,models,freezes}/...` of the remote.
+
+    A `write_...` raises `Conflict` when the document is not at `expected` any more. An
+    `update_...` reads, asks `change` for the new value and writes it, again and again until nobody
+    came between; it writes nothing when the value stays equal. `change` may run several times.
+
+    Args:
+        git: The checkout.
+        repository: Names the remote, and the bot the commits are written by.
+        clock: Dates the commits.
+    """
+
+    def __init__(self, git: Git, repository: Repository, clock: Clock) -> None:
+        self._refs = RemoteRefs(git, repository.remote)
+        self._author = repository.bot
+        self._clock = clock
+
+    def read_release(self, environment: str, model: str) -> tuple[ReleaseFacts, Token]:
+        """What was seen of a model in an environment, and the token to write it back with."""
+        return self._read(release_ref(environment, model), ReleaseFacts())
+
+    def write_release(
+        self, environment: str, model: str, facts: ReleaseFacts, *, expected: Token
+    ) -> Token:
+        """Write a model's facts in an environment; returns the new token."""
+        return self._write(release_ref(environment, model), facts, expected)
+
+    def update_release(
+        self, environment: str, model: str, change: Callable[[ReleaseFacts], ReleaseFacts]
+    ) -> ReleaseFacts:
+        """Change a model's facts in an environment; returns what they are now."""
+        return self._update(release_ref(environment, model), ReleaseFacts(), change)
+
+    def read_model(self, model: str) -> tuple[ModelFacts, Token]:
+        """What was seen of a model, and the token to write it back with."""
+        return self._read(model_ref(model), ModelFacts())
+
+    def write_model(self, model: str, facts: ModelFacts, *, expected: Token) -> Token:
+        """Write a model's facts; returns the new token."""
+        return self._write(model_ref(model), facts, expected)
+
+    def update_model(self, model: str, change: Callable[[ModelFacts], ModelFacts]) -> ModelFacts:
+        """Change a model's facts; returns what they are now."""
+        return self._update(model_ref(model), ModelFacts(), change)
+
+    def read_freeze(self, environment: str) -> tuple[Freeze | None, Token]:
+        """An environment's freeze, None when it is open, and the token to write it back with."""
+        return self._read(freeze_ref(environment), cast("Freeze | None", None))
+
+    def write_freeze(self, environment: str, freeze: Freeze | None, *, expected: Token) -> Token:
+        """Freeze an environment, or open it with None; returns the new token."""
+        return self._write(freeze_ref(environment), freeze, expected)
+
+    def update_freeze(
+        self, environment: str, change: Callable[[Freeze | None], Freeze | None]
+    ) -> Freeze | None:
+        """Change an environment's freeze; returns what it is now."""
+        return self._update(freeze_ref(environment), cast("Freeze | None", None), change)
+
+    def history(self, ref: str) -> list[tuple[datetime, Fact]]:
+        """Every value a ref ever had, oldest first, with the time it was written at."""
+        kind = _kind(ref)
+        tip = self._refs.look(ref).get(ref)
+        if tip is None:
+            return []
+        self._refs.ensure([tip])
+        entries = self._refs.git.log(tip, first_parent=True)[::-1]
+        documents = self._refs.documents([entry.sha for entry in entries])
+        pairs = zip(entries, documents, strict=True)
+        return [(entry.at, loaded(told, kind, f"{ref} at {entry.sha}")) for entry, told in pairs]
+
+    def snapshot(self) -> Snapshot:
+        """Every fact there is, from one look."""
+        return again(self._snapshot)
+
+    def _snapshot(self) -> Snapshot:
+        refs = self._refs.look(*_PATTERNS)
+        documents = zip(refs, self._refs.documents(list(refs.values())), strict=True)
+        values: dict[str, Fact] = {ref: loaded(told, _kind(ref), ref) for ref, told in documents}
+        return Snapshot(
+            releases={_names(r): v for r, v in values.items() if isinstance(v, ReleaseFacts)},
+            models={_names(r)[-1]: v for r, v in values.items() if isinstance(v, ModelFacts)},
+            freezes={_names(r)[-1]: v for r, v in values.items() if isinstance(v, Freeze)},
+        )
+
+    def _read(self, ref: str, empty: _F) -> tuple[_F, Token]:
+        return again(lambda: self._look(ref, empty))
+
+    def _look(self, ref: str, empty: _F) -> tuple[_F, Token]:
+        token = self._refs.look(ref).get(ref)
+        if token is None:
+            return empty, None
+        return loaded(self._refs.documents([token])[0], _kind(ref), ref), token
+
+    def _write(self, ref: str, value: _F, expected: Token, *, before: Fact = None) -> Token:
+        what = ref.removeprefix(_ROOT).partition("/")[2]
+        commit = self._refs.write(
+            dumped(value, _kind(ref)),
+            parents=[expected] if expected else [],
+            message=f"{what}: {_changed(before, value)}",
+            author=self._author,
+            at=self._clock.now(),
+        )
+        self._refs.git.push(self._refs.remote, {ref: (expected, commit)})
+        return commit
+
+    def _update(self, ref: str, empty: _F, change: Callable[[_F], _F]) -> _F:
+        def attempt() -> _F:
+            before, token = self._look(ref, empty)
+            after = change(before)
+            if after != before:
+                self._write(ref, after, token, before=before)
+            return after
+
+        return again(attempt)
+
+
+def _checked(name: str) -> str:
+    if not is_name(name):
+        raise Refused(f"{name!r} is not a name: it must match {NAME.pattern}")
+    return name
+
+
+def _kind(ref: str) -> object:
+    match = re.match(rf"^{_ROOT}([a-z]+)/", ref)
+    if match is None or match[1] not in _SPACES:
+        raise Refused(f"{ref!r} holds no facts: those are below {', '.join(_PATTERNS)}")
+    return _SPACES[match[1]]
+
+
+def _names(ref: str) -> tuple[str, str]:
+    *_, environment, name = ref.split("/")
+    return environment, name
+
+
+def _changed(before: Fact, after: Fact) -> str:
+    """The fields that are new, for whoever reads the ref's log."""
+    if after is None:
+        return "lifted"
+    return ", ".join(
+        f.name
+        for f in fields(after)
+        if before is None or getattr(before, f.name) != getattr(after, f.name)
+    )

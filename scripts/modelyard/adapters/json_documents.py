@@ -1,0 +1,56 @@
+"""Frozen dataclasses as JSON documents, checked when they come back."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from modelyard.errors import CannotAnswer
+
+if TYPE_CHECKING:
+    from cattrs.preconf.json import JsonConverter
+
+T = TypeVar("T")
+
+
+def dumped(value: object, kind: object) -> bytes:
+    """The document of a value: sorted keys, every field, times in ISO 8601, a newline at the end.
+
+    Args:
+        value: The value.
+        kind: Its type; may be a union with None.
+    """
+    told = _converter().unstructure(value, kind)
+    return (json.dumps(told, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def loaded(document: bytes, kind: type[T] | object, where: str) -> T:
+    """The value a document holds.
+
+    Args:
+        document: JSON bytes.
+        kind: The type it must be.
+        where: What the document is, for the message.
+
+    Raises:
+        CannotAnswer: It is not JSON, or not of this type: damaged, or a newer modelyard wrote it.
+    """
+    try:
+        return cast("T", _converter().structure(json.loads(document), cast("Any", kind)))
+    except Exception as error:
+        from cattrs import transform_error
+
+        why = "; ".join(transform_error(error)) if not isinstance(error, ValueError) else str(error)
+        message = f"{where}: {why[:500]}"
+        hint = "a newer modelyard may have written it: upgrade, or restore the ref's last commit"
+        raise CannotAnswer(message, hint=hint) from error
+
+
+@cache
+def _converter() -> JsonConverter:
+    """One for all: it compiles a function a type, and importing it costs 50 ms."""
+    from cattrs.preconf.json import make_converter
+
+    # A field nobody here knows must not vanish at the next write.
+    return make_converter(forbid_extra_keys=True)

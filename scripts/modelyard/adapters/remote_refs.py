@@ -1,0 +1,104 @@
+"""Documents behind refs of a remote: looked at cheaply, changed only by compare-and-swap."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from modelyard.adapters.git import Git
+from modelyard.errors import CannotAnswer, Conflict
+
+T = TypeVar("T")
+
+TRIES = 25
+"""How often a lost race is run again; with the pauses below, some seconds."""
+
+_DOCUMENT = "document.json"
+_LONGEST_PAUSE = 0.25
+
+
+def again(attempt: Callable[[], T]) -> T:
+    """Run an attempt until it does not end in `Conflict`; the last of `TRIES` is raised."""
+    for tried in range(TRIES - 1):
+        try:
+            return attempt()
+        except Conflict:
+            # Writers that collided once would collide again without chance.
+            longest = min(_LONGEST_PAUSE, 0.01 * 2**tried)
+            time.sleep(longest * secrets.randbelow(1000) / 1000)
+    return attempt()
+
+
+class RemoteRefs:
+    """The refs of one remote, and the objects behind them.
+
+    Args:
+        git: The checkout.
+        remote: Name of the remote.
+    """
+
+    def __init__(self, git: Git, remote: str) -> None:
+        self.git = git
+        self.remote = remote
+
+    def look(self, *patterns: str) -> dict[str, str]:
+        """The refs that match, as they are in the remote now."""
+        return self.git.ls_remote(self.remote, patterns)
+
+    def tip(self, branch: str) -> str:
+        """The commit of a branch of the remote, with its objects here; raises `CannotAnswer`."""
+        ref = f"refs/heads/{branch}"
+        commit = self.look(ref).get(ref)
+        if commit is None:
+            raise CannotAnswer(f"{self.remote} has no branch {branch}", hint="push it first")
+        self.ensure([commit])
+        return commit
+
+    def ensure(self, commits: Iterable[str]) -> None:
+        """Have these commits here; `Conflict` when nothing in the remote leads to one any more."""
+        wanted = tuple(commits)
+        failed: CannotAnswer | None = None
+        for _ in range(3):
+            if not self.git.missing(wanted):
+                return
+            try:
+                self._fetch()
+            except CannotAnswer as error:
+                failed = error  # another process of this checkout may be fetching the same refs
+        if lost := self.git.missing(wanted):
+            if failed:
+                raise failed
+            raise Conflict(f"{self.remote} moved while it was read: {', '.join(lost)} is gone")
+
+    def documents(self, commits: Sequence[str]) -> list[bytes]:
+        """The document of each of these commits, in order."""
+        names = [f"{commit}:{_DOCUMENT}" for commit in commits]
+        found = self.git.read_many(names) if names else {}
+        if None in found.values():
+            self.ensure(commits)
+            found = self.git.read_many(names)
+        return [_present(found[name], name) for name in names]
+
+    def write(
+        self, document: bytes, *, parents: Sequence[str], message: str, author: str, at: datetime
+    ) -> str:
+        """Write a commit that holds the document, here only; returns it for a push."""
+        documents = {_DOCUMENT: document}
+        return self.git.write_commit(
+            None, documents, parents=parents, message=message, author=author, at=at
+        )
+
+    def _fetch(self) -> None:
+        here = f"refs/modelyard-mirror/{re.sub(r'[^A-Za-z0-9]+', '-', self.remote)}"
+        spaces = ("heads", "modelyard")
+        self.git.fetch(self.remote, [f"+refs/{space}/*:{here}/{space}/*" for space in spaces])
+
+
+def _present(document: bytes | None, name: str) -> bytes:
+    if document is None:
+        raise CannotAnswer(f"{name} is missing", hint="restore the ref to its last good commit")
+    return document

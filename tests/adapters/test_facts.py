@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelyard.adapters.facts import FactStore, Snapshot, freeze_ref, model_ref, release_ref
+from modelyard.adapters.git import Git
+from modelyard.adapters.json_documents import dumped, loaded
+from modelyard.domain.facts import (
+    Freeze,
+    Hold,
+    Incident,
+    ModelFacts,
+    ReleaseFacts,
+    TrainingFacts,
+)
+from modelyard.domain.repository import Repository
+from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.errors import CannotAnswer, Conflict, Refused
+
+AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+FULL = ReleaseFacts(
+    release="0123456789abcdef",
+    version="v2",
+    artifact="a" * 64,
+    seen_at=AT,
+    healthy_since=AT + timedelta(microseconds=5),
+    verdict=Verdict(
+        outcome=Outcome.FAIL, reason="worse: é", numbers={"lower": -0.1}, columns=("x",)
+    ),
+    judged_at=AT,
+    verified=("r1",),
+    tried=("a", "b"),
+)
+
+
+@dataclass
+class StoppedClock:
+    at: datetime = AT
+
+    def now(self):
+        return self.at
+
+
+@pytest.fixture
+def clock():
+    return StoppedClock()
+
+
+@pytest.fixture
+def store(tmp_path, clock):
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "remote.git")], check=True)
+    subprocess.run(["git", "init", "-q", str(tmp_path / "clone")], check=True)
+    git = Git(tmp_path / "clone")
+    git.run("remote", "add", "origin", str(tmp_path / "remote.git"))
+    return FactStore(git, Repository(), clock)
+
+
+@pytest.fixture
+def elsewhere(tmp_path, store, clock):
+    subprocess.run(["git", "init", "-q", str(tmp_path / "other")], check=True)
+    git = Git(tmp_path / "other")
+    git.run("remote", "add", "origin", str(tmp_path / "remote.git"))
+    return FactStore(git, Repository(), clock)
+
+
+def test_nothing_was_seen_of_what_nobody_wrote(store):
+    assert store.read_release("dev", "m") == (ReleaseFacts(), None)
+    assert store.read_model("m") == (ModelFacts(), None)
+    assert store.read_freeze("dev") == (None, None)
+    assert store.snapshot() == Snapshot()
+    assert store.history(release_ref("dev", "m")) == []
+
+
+def test_what_one_checkout_writes_another_reads(store, elsewhere):
+    model = ModelFacts(
+        holds={"v2": Hold(reason="bad", by="ann", since=AT)},
+        training={"v3": TrainingFacts(attempt=2, failed="out of memory")},
+        incidents=(Incident(what="contract", at=AT),),
+    )
+    freeze = Freeze(reason="holidays", by="ann", since=AT)
+
+    store.write_release("dev", "m", FULL, expected=None)
+    store.write_model("m", model, expected=None)
+    store.write_freeze("dev", freeze, expected=None)
+
+    assert elsewhere.read_release("dev", "m")[0] == FULL
+    assert elsewhere.read_model("m")[0] == model
+    assert elsewhere.read_freeze("dev")[0] == freeze
+    assert elsewhere.snapshot() == Snapshot(
+        releases={("dev", "m"): FULL}, models={"m": model}, freezes={"dev": freeze}
+    )
+
+
+def test_a_write_from_an_old_reading_is_a_conflict_and_changes_nothing(store, elsewhere):
+    first = store.write_release("dev", "m", FULL, expected=None)
+    assert elsewhere.read_release("dev", "m") == (FULL, first)
+    second = elsewhere.write_release("dev", "m", replace(FULL, version="v3"), expected=first)
+
+    for expected in (None, first):
+        with pytest.raises(Conflict):
+            store.write_release("dev", "m", ReleaseFacts(), expected=expected)
+
+    assert store.read_release("dev", "m") == (replace(FULL, version="v3"), second)
+
+
+def test_an_update_runs_again_when_somebody_came_between(store, elsewhere):
+    seen = []
+
+    def change(facts):
+        if not seen:
+            elsewhere.update_release("dev", "m", lambda f: replace(f, tried=(*f.tried, "theirs")))
+        seen.append(facts.tried)
+        return replace(facts, tried=(*facts.tried, "ours"))
+
+    assert store.update_release("dev", "m", change).tried == ("theirs", "ours")
+    assert seen == [(), ("theirs",)]
+
+
+def test_an_update_to_an_equal_value_writes_nothing(store):
+    token = store.write_model("m", ModelFacts(), expected=None)
+
+    assert store.update_model("m", lambda facts: replace(facts, incidents=())) == ModelFacts()
+    assert store.read_model("m") == (ModelFacts(), token)
+
+
+def test_a_lifted_freeze_leaves_its_history(store, clock):
+    freeze = Freeze(reason="holidays", by="ann", since=AT)
+    store.update_freeze("dev", lambda _: freeze)
+    clock.at = AT + timedelta(hours=1)
+    store.update_freeze("dev", lambda _: None)
+
+    assert store.snapshot() == Snapshot()
+    assert store.history(freeze_ref("dev")) == [(AT, freeze), (AT + timedelta(hours=1), None)]
+
+
+def test_the_log_names_the_fields_that_changed(store):
+    store.update_release("dev", "m", lambda f: replace(f, version="v2", release="r2"))
+    store.update_release("dev", "m", lambda f: replace(f, healthy_since=AT))
+
+    tip = store.read_release("dev", "m")[1]
+    subjects = [entry.subject for entry in store._refs.git.log(tip)]
+    assert subjects == ["dev/m: healthy_since", "dev/m: release, version"]
+
+
+@pytest.mark.parametrize("name", ["", "../x", "A", "a b", "-x", "a/b", "x" * 41])
+def test_refuses_a_name_that_could_be_another_ref(store, name):
+    for call in (store.read_model, store.read_freeze, lambda n: store.read_release("dev", n)):
+        with pytest.raises(Refused, match="is not a name"):
+            call(name)
+
+
+def test_refuses_the_history_of_a_ref_that_holds_no_facts(store):
+    with pytest.raises(Refused, match="holds no facts"):
+        store.history("refs/heads/main")
+
+
+def test_a_document_of_a_newer_modelyard_is_not_half_read(store):
+    told = {**json.loads(dumped(ModelFacts(), ModelFacts)), "owner": "ann"}
+    store._refs.git.push(
+        "origin",
+        {model_ref("m"): (None, store._refs.write(
+            json.dumps(told).encode(), parents=[], message="x", author="A", at=AT))},
+    )  # fmt: skip
+
+    with pytest.raises(CannotAnswer, match=r"refs/modelyard/models/m: .*owner") as caught:
+        store.read_model("m")
+    assert "newer modelyard" in caught.value.hint
+
+
+def test_a_damaged_document_is_named(store):
+    store._refs.git.push(
+        "origin",
+        {
+            model_ref("m"): (
+                None,
+                store._refs.write(b"{", parents=[], message="x", author="A", at=AT),
+            )
+        },
+    )
+
+    with pytest.raises(CannotAnswer, match="refs/modelyard/models/m: Expecting"):
+        store.read_model("m")
+
+
+numbers = st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False))
+times = st.none() | st.datetimes(timezones=st.just(UTC))
+
+
+@given(st.text(), numbers, st.sampled_from(Outcome), times, st.lists(st.text(max_size=9)))
+def test_facts_come_back_as_they_were_written(text, found, outcome, at, names):
+    facts = ReleaseFacts(
+        release=text,
+        seen_at=at,
+        verdict=Verdict(outcome=outcome, reason=text, numbers=found, columns=tuple(names)),
+        tried=tuple(names),
+    )
+
+    assert loaded(dumped(facts, ReleaseFacts), ReleaseFacts, "facts") == facts
+
+
+PROGRAM = """
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from modelyard.adapters.facts import FactStore
+from modelyard.adapters.git import Git
+from modelyard.domain.repository import Repository
+
+class Clock:
+    def now(self):
+        return datetime(2026, 3, 1, tzinfo=UTC)
+
+store = FactStore(Git(Path(sys.argv[1])), Repository(), Clock())
+for _ in range(int(sys.argv[2])):
+    store.update_release("dev", "m", lambda f: replace(f, tried=(*f.tried, "x")))
+"""
+
+
+def counted_together(store, elsewhere, times):
+    roots = (store._refs.git.root, elsewhere._refs.git.root)
+    command = [sys.executable, "-c", PROGRAM]
+    writers = [subprocess.Popen([*command, str(root), str(times)]) for root in roots]
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
+    return len(store.read_release("dev", "m")[0].tried)
+
+
+def test_two_processes_that_write_the_very_same_commits_lose_nothing(store, elsewhere):
+    assert counted_together(store, elsewhere, 5) == 10
+
+
+@pytest.mark.slow
+def test_two_processes_with_fifty_updates_each_lose_nothing(store, elsewhere):
+    assert counted_together(store, elsewhere, 50) == 100
+
+
+def test_two_processes_of_one_checkout_lose_nothing(store):
+    assert counted_together(store, store, 5) == 10
