@@ -243,7 +243,7 @@ def _level_profile(column: Column, values: Array, blocks: npt.NDArray[np.int64])
     seen = read_levels(named)
     listed = dict(list(seen.counts.items())[:LISTED])
     known = sum(seen.counts.values())
-    codes = _codes(named, {level: code for code, level in enumerate(seen.counts)})
+    codes = _codes(named, seen)
     return LevelProfile(
         name=column.name,
         type=column.type,
@@ -256,11 +256,20 @@ def _level_profile(column: Column, values: Array, blocks: npt.NDArray[np.int64])
     )
 
 
-def _codes(values: Array, numbers: Mapping[str, int]) -> npt.NDArray[np.int64]:
+class _Numbers(dict[object, int]):
+    """Levels by number; anything else, null above all, is -1."""
+
+    def __missing__(self, _: object) -> int:
+        return -1
+
+
+def _codes(values: Array, seen: Levels) -> npt.NDArray[np.int64]:
     """Shape (rows,): the number of each row's level, -1 without one."""
     listed = values.tolist() if values.ndim == 1 else []
-    found = (numbers[value] if isinstance(value, str) else -1 for value in listed)
-    return np.fromiter(found, dtype=np.int64, count=len(listed))
+    if seen.wrong:  # lists and dicts cannot be looked up
+        listed = [value if isinstance(value, str) else None for value in listed]
+    numbers = _Numbers({level: code for code, level in enumerate(seen.counts)})
+    return np.fromiter(map(numbers.__getitem__, listed), dtype=np.int64, count=len(listed))
 
 
 def _column_profile(document: Mapping[str, Any]) -> ColumnProfile:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -227,3 +229,9 @@ def test_never_crashes_whatever_an_object_array_holds(values, kind):
         assert 1 <= breach.rows <= len(values)
         assert describe(breach).startswith(f"column x ({breach.rule}): expected ")
     breaches((Column(name="y", type=kind, minimum=0, maximum=1, levels=("a",)),), {"x": array})
+
+
+def test_the_nouns_of_the_contract_do_not_import_numpy():
+    code = "import sys, modelyard.domain.contract; print('numpy' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"

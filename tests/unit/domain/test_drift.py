@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.metadata
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -488,3 +490,9 @@ def test_the_year_that_follows_is_confirmed_to_drift_when_summer_comes(flights):
         ("temp", "range"): "2013-05-27",
         ("dest", "new"): "2013-07-15",
     }
+
+
+def test_the_decision_does_not_import_scipy_stats():
+    code = "import sys, modelyard.domain.drift; print('scipy.stats' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"

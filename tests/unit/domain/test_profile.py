@@ -50,6 +50,13 @@ def test_keeps_a_boolean_as_two_levels_and_skips_timestamps():
     assert (column.counts, column.nulls) == ({"true": 2, "false": 1}, 1)
 
 
+def test_counts_what_is_no_level_as_null():
+    odd = levels("a", None, float("nan"), 7, ["a"], "b")
+    (column,) = build_profile({"c": odd}, [CATEGORY], np.arange(6) // 3).columns
+    assert isinstance(column, LevelProfile)
+    assert (column.counts, column.nulls) == ({"a": 1, "b": 1}, 4)
+
+
 def test_bins_hold_equal_shares_of_a_continuous_column():
     values = np.random.default_rng(1).normal(size=20_000)
     (column,) = build_profile({"x": values}, [NUMBER], one_block(20_000)).columns
