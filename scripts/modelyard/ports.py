@@ -33,6 +33,10 @@ class PullRequests(Protocol):
         """One pull request; `CannotAnswer` when there is none."""
         ...
 
+    def files(self, number: int) -> tuple[str, ...]:
+        """The paths it changes of the main branch, sorted."""
+        ...
+
     def propose(self, change: Change, *, author: str, requester: str | None = None) -> PullRequest:
         """Open the change's pull request, or update the open one of its branch.
 

@@ -195,7 +195,12 @@ def test_the_log_tells_who_when_what_and_the_trailers(git):
     two = commit(git, one, {"b": b"1"}, message_of("Second", {"Modelyard-Pull": "7"}, "why: so"))
 
     entry = LogEntry(
-        sha=two, author="Ann", at=AT, subject="Second", trailers={"Modelyard-Pull": "7"}
+        sha=two,
+        author="Ann",
+        committer="Ann",
+        at=AT,
+        subject="Second",
+        trailers={"Modelyard-Pull": "7"},
     )
     assert git.log(two, limit=1) == (entry,)
     assert [e.subject for e in git.log(f"{one}..{two}")] == ["Second"]

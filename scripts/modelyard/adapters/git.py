@@ -30,6 +30,7 @@ class LogEntry:
 
     sha: str
     author: str
+    committer: str
     at: datetime
     subject: str
     trailers: Mapping[str, str]
@@ -229,7 +230,7 @@ class Git:
         limit: int | None = None,
     ) -> tuple[LogEntry, ...]:
         """The commits of a range (`a..b` or a tip), newest first, those that touch `path`."""
-        fields = ("%H", "%an", "%ct", "%s", "%(trailers:only=true,unfold=true)")
+        fields = ("%H", "%an", "%cn", "%ct", "%s", "%(trailers:only=true,unfold=true)")
         wanted = "%x00".join(fields)
         options = ["-z", "--encoding=UTF-8", f"--format={wanted}"]
         options += ["--first-parent"] if first_parent else []
@@ -237,7 +238,7 @@ class Git:
         where = ["--", path] if path else ["--"]
         out = self.run("log", *options, revision_of(revisions), *where).stdout
         cells = out.decode("utf-8", "replace").split("\0")[:-1]
-        return tuple(_log_entry(cells[i : i + 5]) for i in range(0, len(cells), 5))
+        return tuple(_log_entry(cells[i : i + 6]) for i in range(0, len(cells), 6))
 
     def diff_names(self, old: str, new: str) -> tuple[str, ...]:
         """The paths whose content differs between two commits or trees, sorted."""
@@ -288,12 +289,13 @@ def _batch(out: bytes) -> Iterable[bytes | None]:
 
 
 def _log_entry(cells: Sequence[str]) -> LogEntry:
-    """One commit from the five fields asked for."""
-    sha, author, seconds, subject, told = cells
+    """One commit from the six fields asked for."""
+    sha, author, committer, seconds, subject, told = cells
     pairs = (line.partition(":") for line in told.splitlines() if ":" in line)
     return LogEntry(
         sha=sha,
         author=author,
+        committer=committer,
         at=datetime.fromtimestamp(int(seconds), UTC),
         subject=subject,
         trailers={key: value.strip() for key, _, value in pairs},

@@ -21,11 +21,17 @@ _DOCUMENT = "document.json"
 _LONGEST_PAUSE = 0.25
 
 
+class Stale(Conflict):
+    """What was asked is about a state that is over: trying again by itself cannot help."""
+
+
 def again(attempt: Callable[[], T]) -> T:
     """Run an attempt until it does not end in `Conflict`; the last of `TRIES` is raised."""
     for tried in range(TRIES - 1):
         try:
             return attempt()
+        except Stale:
+            raise
         except Conflict:
             # Writers that collided once would collide again without chance.
             longest = min(_LONGEST_PAUSE, 0.01 * 2**tried)

@@ -71,6 +71,7 @@ class PullRequest:
         body: Markdown.
         author: Who opened it.
         requester: Who asked the tool to open it, if not the author; may not approve either.
+        contributors: Others whose commits are on the branch; may not approve either.
         base: Commit of the main branch it was opened on.
         head: The head commit.
         state: open, merged or closed.
@@ -94,6 +95,7 @@ class PullRequest:
     state: PullState
     opened_at: datetime
     requester: str | None = None
+    contributors: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     reviews: tuple[Review, ...] = ()
     comments: tuple[Comment, ...] = ()
@@ -103,7 +105,12 @@ class PullRequest:
     closed_by: str | None = None
 
     def approvers(self) -> frozenset[str]:
-        """Those whose last review of this very head commit approves it, requesters left out."""
+        """Those whose last review of this very head commit approves it, its makers left out."""
         last = {review.author: review for review in self.reviews if review.sha == self.head}
         yes = {author for author, review in last.items() if review.approved}
-        return frozenset(yes - {self.author, self.requester})
+        return frozenset(yes - self.makers())
+
+    def makers(self) -> frozenset[str]:
+        """Everybody who had a hand in it, and so cannot approve it."""
+        asked = {self.requester} if self.requester else set()
+        return frozenset({self.author, *self.contributors} | asked)
