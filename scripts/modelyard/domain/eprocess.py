@@ -14,6 +14,7 @@ Floats = NDArray[np.float64]
 RATE_RATIOS = np.exp(np.geomspace(0.1, 7.0, 20))  # how many times worse a canary may turn out
 BASE_RATES = np.geomspace(2e-4, 0.6, 16)  # what the common error rate may turn out to be
 LIMIT_SHIFTS = np.geomspace(0.1, 8.0, 20)  # distance from a limit, in log odds
+LEAST_LIMIT = 1e-6  # at 0 and 1 a single contrary row would be infinite evidence
 BISECTIONS = 50
 
 
@@ -94,13 +95,13 @@ def against_worse_by(samples: Sequence[TwoArmSample], margin: float) -> Evidence
 
     Args:
         samples: Counts that never fall, oldest first.
-        margin: Difference of rates, above 0 and below 1.
+        margin: Difference of rates, from 0 to 1; nothing is evidence at either end.
 
     Raises:
         ValueError: margin out of range, or counts as in `against_not_worse`.
     """
-    if not 0 < margin < 1:
-        raise ValueError(f"margin must be between 0 and 1, not {margin}")
+    if not 0 <= margin <= 1:
+        raise ValueError(f"margin must be from 0 to 1, not {margin}")
     canary_total, canary_errors, stable_total, stable_errors = (
         column[:, None] for column in _blocks(samples)
     )
@@ -120,22 +121,29 @@ def against_at_most(totals: ArrayLike, hits: ArrayLike, limit: float) -> Evidenc
     Args:
         totals: Shape (t,), counts from the start until each sample.
         hits: Shape (t,), the errors, nulls or unseen levels among them.
-        limit: Above 0; from 1 on nothing can be evidence.
+        limit: At least 0; from 1 on nothing can be evidence.
 
     Raises:
         ValueError: limit out of range, or counts as in `against_not_worse`.
     """
-    return _against_limit(totals, hits, limit, LIMIT_SHIFTS) if limit < 1 else NO_EVIDENCE
+    if limit >= 1:
+        return NO_EVIDENCE
+    return _against_limit(totals, hits, max(limit, LEAST_LIMIT), LIMIT_SHIFTS)
 
 
 def against_at_least(totals: ArrayLike, hits: ArrayLike, limit: float) -> Evidence:
-    """Evidence against "the share of hits never is below the limit"; else as `against_at_most`."""
-    return _against_limit(totals, hits, limit, -LIMIT_SHIFTS)
+    """Evidence against "the share of hits never is below the limit"; else as `against_at_most`.
+
+    Of a limit of 0 nothing is evidence.
+    """
+    if limit <= 0:
+        return NO_EVIDENCE
+    return _against_limit(totals, hits, min(limit, 1 - LEAST_LIMIT), -LIMIT_SHIFTS)
 
 
 def _against_limit(totals: ArrayLike, hits: ArrayLike, limit: float, shifts: Floats) -> Evidence:
     if not 0 < limit < 1:
-        raise ValueError(f"limit must be between 0 and 1, not {limit}")
+        raise ValueError(f"limit must be from 0 to 1, not {limit}")
     total, hit = (column[:, None] for column in _increments(totals, hits))
     alternatives = 1 / (1 + (1 - limit) / limit * np.exp(-shifts))
     return _mixture(_log_ratio(total, hit, alternatives, limit))

@@ -117,13 +117,13 @@ def promise_evidence(
     Args:
         promise: Of this canary, against this stable.
         samples: Counts that never fall, oldest first; all with stable or all without.
-        radius: Between 0 and 1.
+        radius: From 0 to 1; at 1 nothing is evidence.
 
     Raises:
         ValueError: radius out of range, counts that fall or are not finite, or of another grid.
     """
-    if not 0 <= radius < 1:
-        raise ValueError(f"radius must be at least 0 and below 1, not {radius}")
+    if not 0 <= radius <= 1:
+        raise ValueError(f"radius must be from 0 to 1, not {radius}")
     canary = _increments(promise, [sample.canary for sample in samples])
     stable = None
     if promise.kernel and samples and samples[0].stable is not None:

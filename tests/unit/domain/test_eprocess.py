@@ -227,9 +227,24 @@ def test_counts_that_cannot_be_are_an_error(wrong, said):
         against_not_worse(wrong)
 
 
-@pytest.mark.parametrize("outside", [0.0, 1.0, math.nan, -0.1])
-def test_a_margin_or_limit_out_of_range_is_an_error(outside):
+@pytest.mark.parametrize("outside", [1.1, math.nan, -0.1])
+def test_a_margin_out_of_range_is_an_error(outside):
     with pytest.raises(ValueError, match="margin must be"):
         against_worse_by([], outside)
-    with pytest.raises(ValueError, match="limit must be"):
-        against_at_least([], [], outside)
+
+
+def test_a_limit_that_is_no_share_is_an_error():
+    for test, limit in ((against_at_most, math.nan), (against_at_least, math.nan)):
+        with pytest.raises(ValueError, match="limit must be"):
+            test([], [], limit)
+
+
+def test_policies_at_the_ends_of_their_range_are_answered():
+    clean, broken = both([10_000], [0], [10_000], [0]), both([10_000], [10_000], [10_000], [0])
+    for margin in (0.0, 1.0):
+        assert not against_worse_by(clean, margin).stands_at(0.05)
+        assert not against_worse_by(broken, margin).stands_at(0.05)
+    assert against_at_most([100], [1], 0.0).stands_at(0.05)
+    assert not against_at_most([100], [0], 0.0).stands_at(0.05)
+    assert against_at_least([100], [99], 1.0).stands_at(0.05)
+    assert against_at_least([10**9], [0], 0.0) == NO_EVIDENCE

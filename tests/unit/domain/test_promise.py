@@ -220,6 +220,11 @@ def test_an_empty_column_is_found_in_a_first_release_too(flights):
     assert promise_evidence(flights, alone, 0.15).evidence.ever_reached(0.05)
 
 
+def test_a_radius_of_one_allows_everything():
+    sample = HistogramSample(canary=(1000, 0), stable=(0, 1000))
+    assert promise_evidence(coin(0.0, 1.0), [sample], 1.0).evidence.peak == 0.0
+
+
 def test_one_look_at_the_end_is_enough(flights):
     last = list(traffic(np.random.default_rng(7), 1000, empty=1.0))[-1]
     assert promise_evidence(flights, [last], 0.15).evidence.ever_reached(0.05)
@@ -250,7 +255,7 @@ def test_renaming_the_bins_changes_nothing(canary, stable):
             0.15,
             "must not fall",
         ),
-        ([], 1.0, "radius must be"),
+        ([], 1.1, "radius must be"),
         ([], math.nan, "radius must be"),
     ],
 )

@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelyard.domain.grid import Grid
+from modelyard.domain.judge import CanaryEvidence, judge
+from modelyard.domain.model import CanaryPolicy
+from modelyard.domain.promise import promise
+from modelyard.domain.traffic import Counts, Sample
+from modelyard.domain.verdict import Outcome, Verdict
+
+START = datetime(2013, 5, 1, 8, tzinfo=UTC)
+POLICY = CanaryPolicy()
+QUARTERS = Grid(edges=(0.25, 0.5, 0.75))
+EVEN = promise([0.1, 0.3, 0.6, 0.8] * 50, [0.1, 0.3, 0.6, 0.8] * 50, QUARTERS)
+
+
+def counts(total, errors=0, *, refused=0, predictions=(), nulls=None, unseen=None):
+    return Counts(
+        requests={"2xx": total - errors, "4xx": refused, "5xx": errors},
+        rows=total - errors,
+        predictions=tuple(predictions),
+        nulls=nulls or {},
+        unseen=unseen or {},
+    )
+
+
+def samples(*pairs, every=30):
+    """Samples from (canary, stable) pairs; None is a release without servers."""
+    return tuple(
+        Sample(
+            at=START + timedelta(seconds=every * place),
+            counts={name: found for name, found in zip(("v2", "v1"), pair, strict=True) if found},
+        )
+        for place, pair in enumerate(pairs)
+    )
+
+
+def steady(canary, stable, steps=5, **each):
+    """Both arms at constant rates: (requests, errors) a step."""
+    return samples(
+        *(
+            (
+                counts(step * canary[0], step * canary[1], **scaled(each, step)),
+                counts(step * stable[0], step * stable[1]),
+            )
+            for step in range(steps)
+        )
+    )
+
+
+def scaled(each, step):
+    return {name: {column: n * step for column, n in of.items()} for name, of in each.items()}
+
+
+def canary(found, **changed):
+    return CanaryEvidence(**{"samples": found, "canary": "v2", "stable": "v1", **changed})
+
+
+def test_a_canary_as_good_as_stable_passes():
+    verdict = judge(canary(steady((500, 0), (2000, 0))), POLICY)
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.reason == "error rate 0 % of 2000, stable 0 % of 8000: not worse by 1 %"
+    assert verdict.columns == ()
+    assert verdict.numbers == pytest.approx(
+        {
+            "canary_requests": 2000,
+            "canary_error_rate": 0,
+            "stable_requests": 8000,
+            "stable_error_rate": 0,
+            "evidence_needed": math.log(20),
+            "evidence_worse": 0,
+            "evidence_not_worse": verdict.numbers["evidence_not_worse"],
+            "canary_predictions": 2000,
+            "seconds": 120,
+        }
+    )
+    assert verdict.numbers["evidence_not_worse"] > math.log(20)
+
+
+def test_a_canary_with_more_errors_fails():
+    verdict = judge(canary(steady((200, 12), (800, 16))), POLICY)
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reason == "error rate 6 % of 800, stable 2 % of 3200: worse than stable"
+
+
+def test_fails_before_the_least_sample_is_there():
+    verdict = judge(canary(steady((20, 20), (80, 0), steps=2)), POLICY)
+    assert verdict.outcome is Outcome.FAIL
+
+
+def test_a_failure_stands_although_later_requests_went_well():
+    bad = [(counts(n, n // 2), counts(4 * n)) for n in (0, 50, 100)]
+    good = [(counts(100 + n, 50), counts(400 + 4 * n)) for n in (50_000, 100_000)]
+    verdict = judge(canary(samples(*bad, *good)), POLICY)
+    assert verdict.outcome is Outcome.FAIL
+
+
+def test_a_pass_does_not_stand_when_later_requests_go_badly():
+    good = [(counts(n), counts(4 * n)) for n in (0, 500, 1000)]
+    assert judge(canary(samples(*good)), POLICY).outcome is Outcome.PASS
+    assert judge(canary(samples(*good, (counts(1400, 40), counts(5600, 130)))), POLICY).outcome in {
+        Outcome.INCONCLUSIVE,
+        Outcome.FAIL,
+    }
+
+
+def test_says_how_much_is_missing():
+    verdict = judge(canary(steady((100, 0), (400, 0), steps=2)), POLICY)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.reason == (
+        "error rate 0 % of 100, stable 0 % of 400; missing: an error rate known to be not worse by "
+        "1 %, evidence 0.6 of 3.0, at this rate about 444 more requests, 900 more predictions, "
+        "30 more seconds"
+    )
+
+
+def test_errors_of_clients_are_nobodys_errors():
+    refused = steady((500, 0), (2000, 0))
+    flooded = tuple(
+        replace(
+            sample,
+            counts={
+                name: replace(found, requests={**found.requests, "4xx": 10_000 * place})
+                for name, found in sample.counts.items()
+            },
+        )
+        for place, sample in enumerate(refused)
+    )
+    assert judge(canary(flooded), POLICY) == judge(canary(refused), POLICY)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        (),
+        samples((counts(500), counts(2000))),
+        samples((counts(0), counts(0)), (counts(0), counts(2000))),
+        samples((None, counts(0)), (None, counts(2000))),
+        samples((counts(0), counts(0)), (counts(0, refused=500), counts(2000))),
+    ],
+)
+def test_no_data_is_never_a_pass(found):
+    verdict = judge(canary(found), POLICY)
+    assert verdict == Verdict(
+        outcome=Outcome.INCONCLUSIVE,
+        reason=f"no data: {len(found)} samples, and no request the canary answered",
+    )
+
+
+def test_a_stable_that_answers_nothing_is_no_comparison():
+    verdict = judge(canary(samples(*((counts(n), None) for n in (0, 5000, 9000)))), POLICY)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "requests answered by stable" in verdict.reason
+    assert "data of stable in the last sample" in verdict.reason
+
+
+@pytest.mark.parametrize("strange", [math.nan, math.inf, -1.0])
+@pytest.mark.parametrize("code", ["2xx", "5xx"])
+def test_an_unreadable_last_sample_never_passes_but_may_fail(strange, code):
+    broken = Counts(requests={"2xx": 9000, code: strange}, rows=9000)
+    for errors, outcome in ((0, Outcome.INCONCLUSIVE), (400, Outcome.FAIL)):
+        found = steady((500, errors), (2000, 0))
+        last = Sample(at=START + timedelta(hours=1), counts={"v2": broken, "v1": counts(9000)})
+        verdict = judge(canary((*found, last)), POLICY)
+        assert verdict.outcome is outcome
+    inconclusive = judge(canary((*steady((500, 0), (2000, 0)), last)), POLICY)
+    assert "data of the canary in the last sample" in inconclusive.reason
+
+
+def test_an_unreadable_sample_on_the_way_is_left_out():
+    whole = steady((500, 0), (2000, 0))
+    broken = replace(whole[2], counts={**whole[2].counts, "v2": Counts(rows=math.nan)})
+    assert judge(canary((*whole[:2], broken, *whole[3:])), POLICY).outcome is Outcome.PASS
+
+
+def test_a_restart_counts_nothing_twice():
+    # The sum over three servers falls when one starts again; what is new in it cannot be known.
+    totals = [0, 600, 1200, 900, 1500]
+    found = samples(*((counts(n), counts(4000 * place)) for place, n in enumerate(totals)))
+    assert judge(canary(found), POLICY).numbers["canary_requests"] == 1800
+
+
+def test_a_canary_seen_to_start_is_counted_from_its_start_and_stable_never_is():
+    found = samples((None, counts(10**6, 10**5)), (counts(700), counts(10**6 + 50, 10**5)))
+    verdict = judge(canary(found), POLICY)
+    assert verdict.numbers["canary_requests"] == 700
+    assert verdict.numbers["stable_requests"] == 50
+    joined_late = samples((counts(0), None), (counts(700), counts(10**6)))
+    assert "stable of no requests" in judge(canary(joined_late), POLICY).reason
+
+
+def test_samples_out_of_order_are_left_out():
+    found = steady((500, 0), (2000, 0))
+    stale = replace(found[1], at=found[0].at)
+    assert judge(canary((*found, stale)), POLICY) == judge(canary(found), POLICY)
+
+
+def test_an_empty_column_is_named_as_the_cause_and_fails_nothing_alone():
+    found = steady((500, 0), (2000, 0), nulls={"dep_delay": 500, "origin": 1}, unseen={"dest": 40})
+    verdict = judge(
+        canary(found, training_nulls={"dep_delay": 0.0, "origin": 0.0, "speed": 0.4}), POLICY
+    )
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.columns == ("dep_delay", "dest")
+    assert verdict.reason.endswith(
+        "inputs that left the training data: dep_delay null 0 % -> 100 %, dest unseen 0 % -> 8 %"
+    )
+
+
+def test_an_input_as_empty_as_in_training_is_no_cause():
+    found = steady((500, 0), (2000, 0), nulls={"speed": 205}, unseen={"dest": 10})
+    verdict = judge(
+        canary(found, training_nulls={"speed": 0.4}, training_unseen={"dest": 0.01}), POLICY
+    )
+    assert verdict.columns == ()
+
+
+def bins(canary_bins, stable_bins, steps=5):
+    return samples(
+        *(
+            (
+                counts(step * sum(canary_bins), predictions=[step * n for n in canary_bins]),
+                counts(step * sum(stable_bins), predictions=[step * n for n in stable_bins]),
+            )
+            for step in range(steps)
+        )
+    )
+
+
+def test_predictions_as_promised_pass():
+    verdict = judge(canary(bins([190, 210, 200, 200], [800] * 4), promise=EVEN), POLICY)
+    assert verdict.outcome is Outcome.PASS
+    assert "predictions 0.01 from the promised ones, 0.15 is allowed" in verdict.reason
+    assert verdict.numbers["evidence_needed"] == pytest.approx(math.log(40))
+
+
+def test_predictions_far_from_the_promise_fail_and_name_the_empty_column():
+    found = bins([10, 10, 10, 770], [800] * 4)
+    last = found[-1].counts["v2"]
+    emptied = replace(
+        found[-1],
+        counts={**found[-1].counts, "v2": replace(last, nulls={"dep_delay": last.rows})},
+    )
+    evidence = canary((*found[:-1], emptied), promise=EVEN, training_nulls={"dep_delay": 0.0})
+    verdict = judge(evidence, POLICY)
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reason == (
+        "predictions 0.71 from the promised ones, 0.15 is allowed; "
+        "inputs that left the training data: dep_delay null 0 % -> 100 %"
+    )
+    assert verdict.columns == ("dep_delay",)
+
+
+def test_a_distance_beyond_the_radius_that_may_be_chance_is_no_pass():
+    found = bins([230, 190, 190, 190], [800] * 4)
+    verdict = judge(canary(found, promise=EVEN), replace(POLICY, distribution_radius=0.03))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "missing: predictions nearer than 0.03" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("canary_bins", "stable_bins", "said"),
+    [
+        ([], [800] * 4, "predictions of canary, by bin"),
+        ([800] * 4, [], "predictions of stable, by bin"),
+        ([800] * 5, [800] * 4, "predictions of canary in 4 bins as promised, not 5"),
+    ],
+)
+def test_a_promise_that_cannot_be_looked_at_is_no_pass(canary_bins, stable_bins, said):
+    found = samples(
+        *(
+            (
+                counts(2000 * step, predictions=[step * n for n in canary_bins]),
+                counts(8000 * step, predictions=[step * n for n in stable_bins]),
+            )
+            for step in range(5)
+        )
+    )
+    verdict = judge(canary(found, promise=EVEN), POLICY)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert said in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("errors", "outcome", "said"),
+    [
+        (0, Outcome.PASS, "error rate 0 % of 2000: below 2 %"),
+        (40, Outcome.FAIL, "error rate 8 % of 2000: above the limit of 2 %"),
+        (10, Outcome.INCONCLUSIVE, "error rate 2 % of 2000; missing: an error rate known to be"),
+    ],
+)
+def test_a_first_release_is_held_to_an_absolute_limit(errors, outcome, said):
+    found = samples(*((counts(500 * step, errors * step), None) for step in range(5)))
+    verdict = judge(canary(found, stable=None), POLICY)
+    assert verdict.outcome is outcome
+    assert verdict.reason.startswith(said)
+
+
+def test_a_first_release_must_keep_its_own_promise():
+    alone = promise(None, [0.1, 0.3, 0.6, 0.8] * 50, QUARTERS)
+    for shares, outcome in (([200] * 4, Outcome.PASS), ([10, 10, 10, 770], Outcome.FAIL)):
+        found = [
+            counts(800 * step, predictions=[step * share for share in shares]) for step in range(5)
+        ]
+        evidence = canary(samples(*((c, None) for c in found)), stable=None, promise=alone)
+        assert judge(evidence, POLICY).outcome is outcome
+
+
+def test_nulls_read_a_moment_after_their_rows_are_not_an_error():
+    found = steady((500, 0), (2000, 0), nulls={"dep_delay": 501})
+    verdict = judge(canary(found, training_nulls={"dep_delay": 0.0}), POLICY)
+    assert verdict.columns == ("dep_delay",)
+
+
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_policies_at_the_ends_of_their_range_are_answered(end):
+    policy = CanaryPolicy(
+        margin_error_rate=end, distribution_radius=end, error_limit=end, input_floor=end
+    )
+    found = bins([200] * 4, [800] * 4)
+    for stable in ("v1", None):
+        evidence = canary(found, stable=stable, promise=EVEN, training_nulls={"dep_delay": end})
+        assert judge(evidence, policy).outcome in Outcome
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_whatever_the_counters_do_a_pass_has_data_behind_it(data):
+    number = st.one_of(st.integers(0, 3000), st.just(math.nan))
+    kept = [
+        (counts(data.draw(number), data.draw(st.integers(0, 9))), counts(data.draw(number)))
+        for _ in range(data.draw(st.integers(0, 6)))
+    ]
+    verdict = judge(canary(samples(*kept), training_nulls={"dep_delay": 0.0}), POLICY)
+    assert all(math.isfinite(number) for number in verdict.numbers.values())
+    if verdict.passed:
+        assert verdict.numbers["canary_requests"] >= 300
+        assert verdict.numbers["canary_predictions"] >= POLICY.least_predictions
+        assert verdict.numbers["seconds"] >= POLICY.least_seconds
+
+
+def replayed(random, minutes, *, share, error_rates):
+    totals = np.zeros((2, 6))
+    for _ in range(minutes):
+        yield tuple(counts(int(t[4]), int(t[5]), predictions=t[:4].astype(int)) for t in totals)
+        for arm, part in enumerate((share, 1 - share)):
+            new = int(1000 * part)
+            totals[arm, :4] += random.multinomial(new, [0.25] * 4)
+            totals[arm, 4:] += [new, random.binomial(new, error_rates[arm])]
+
+
+@pytest.mark.slow
+def test_of_healthy_canaries_few_fail_and_of_bad_ones_few_pass():
+    random = np.random.default_rng(0)
+    outcomes = {}
+    for rate in (0.02, 0.03, 0.06):
+        worlds = (
+            samples(*replayed(random, 45, share=0.2, error_rates=(rate, 0.02)), every=60)
+            for _ in range(150)
+        )
+        verdicts = [judge(canary(world, promise=EVEN), POLICY).outcome for world in worlds]
+        outcomes[rate] = {outcome: verdicts.count(outcome) / 150 for outcome in Outcome}
+    assert outcomes[0.02][Outcome.FAIL] <= 0.05
+    assert outcomes[0.02][Outcome.PASS] > 0.7
+    assert outcomes[0.03][Outcome.PASS] <= 0.05
+    assert outcomes[0.03][Outcome.FAIL] > 0.8
+    assert outcomes[0.06][Outcome.FAIL] == 1
