@@ -1,0 +1,65 @@
+"""Compares a model's new data with its training data, and asks for a new version if it moved."""
+
+from __future__ import annotations
+
+from _step import WORK, step, workflow
+from hera.workflows import DAG, CronWorkflow, Parameter, Task, WorkflowTemplate
+from hera.workflows.models import ValueFrom, WorkflowTemplateRef
+
+NAME = "detect-drift"
+DECISION = "decision"
+
+# After the feeds of the night; the same minute for all keeps two runs of a day comparable.
+SCHEDULE = "17 3 * * *"
+
+
+def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate | CronWorkflow]:
+    """The workflow, and a daily start of it for each model.
+
+    Args:
+        image: The image its steps run in.
+        models: The repository's models.
+    """
+    return [_workflow(image), *(_daily(model) for model in models)]
+
+
+def _workflow(image: str) -> WorkflowTemplate:
+    # A drift command that could not answer leaves no decision, and no decision is no drift.
+    decision = Parameter(
+        name=DECISION, value_from=ValueFrom(path=f"{WORK}/{DECISION}", default="none")
+    )
+    with workflow(NAME, parameters=("model",)) as rendered:
+        model = "{{workflow.parameters.model}}"
+        compare = step(
+            "compare",
+            ["drift", model, "--output=json", f"--decision={DECISION}"],
+            image=image,
+            deadline_seconds=1800,
+            memory="2Gi",
+            outputs=(decision,),
+        )
+        retrain = step("retrain", ["retrain", model], image=image, deadline_seconds=900)
+        with DAG(name=NAME):
+            compared = Task(name="compare", template=compare)
+            # "Drifted" is the answer "no" and fails its step, which is no reason to stop here.
+            Task(
+                name="retrain",
+                template=retrain,
+                depends="compare.Succeeded || compare.Failed",
+                when=f"{compared.get_parameter(DECISION).value} == confirmed",
+            )
+    return rendered
+
+
+def _daily(model: str) -> CronWorkflow:
+    return CronWorkflow(
+        name=f"{NAME}-{model}",
+        schedules=[SCHEDULE],
+        timezone="Etc/UTC",
+        concurrency_policy="Forbid",
+        starting_deadline_seconds=3600,
+        successful_jobs_history_limit=3,
+        failed_jobs_history_limit=3,
+        workflow_template_ref=WorkflowTemplateRef(name=NAME),
+        arguments=[Parameter(name="model", value=model)],
+    )

@@ -1,0 +1,55 @@
+"""Trains one version and says whether it may be released: order only, each step is a command."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from _step import step, workflow
+from hera.workflows import DAG, Container, Task, WorkflowTemplate
+
+PARAMETERS = ("model", "version", "attempt", "commit")
+
+
+def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
+    """The workflow, for every model alike.
+
+    Args:
+        image: The image its steps run in.
+        models: The repository's models; one workflow serves them all.
+    """
+    del models
+    with workflow("train-and-evaluate", parameters=PARAMETERS) as rendered:
+        steps = [
+            _step("fetch", image=image, deadline_seconds=1800),
+            # The trainer has its own limit in model.yaml; this one is for a pod that hangs.
+            _step("train", image=image, deadline_seconds=14_400, retries=1, cpu="2", memory="4Gi"),
+            _step("evaluate", image=image, deadline_seconds=1800, memory="2Gi"),
+            _step("verify", image=image, deadline_seconds=900, memory="2Gi"),
+            _step("record", image=image, deadline_seconds=900),
+        ]
+        with DAG(name="train-and-evaluate"):
+            tasks = [Task(name=str(each.name), template=each) for each in steps]
+            for before, after in pairwise(tasks):
+                before.next(after)
+    return [rendered]
+
+
+def _step(
+    name: str,
+    *,
+    image: str,
+    deadline_seconds: int,
+    retries: int = 2,
+    cpu: str = "500m",
+    memory: str = "1Gi",
+) -> Container:
+    job = [f"--{name}={{{{workflow.parameters.{name}}}}}" for name in PARAMETERS]
+    return step(
+        name,
+        ["step", name, *job, "--run={{workflow.name}}"],
+        image=image,
+        deadline_seconds=deadline_seconds,
+        retries=retries,
+        cpu=cpu,
+        memory=memory,
+    )
