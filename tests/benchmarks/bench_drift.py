@@ -33,7 +33,7 @@ def window(rng: np.random.Generator, rows: int, number: int) -> dict[str, Any]:
         rng.normal,
         rng.lognormal,
         rng.uniform,
-        lambda size: rng.poisson(3, size).astype(float),
+        lambda size: np.asarray(rng.poisson(3, size), dtype=np.float64),
     )
     for position in range(numbers):
         table[f"number_{position}"] = draws[position % len(draws)](size=rows)
