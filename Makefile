@@ -1,0 +1,51 @@
+# `make demo` and `make test` do everything on a fresh machine with Python 3.11, make and git.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test quick lint bench lock golden clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
+
+demo: $(STAMP) ## play the whole path of a version on real data, in ./demo
+	$(BIN)/python scripts/demo/play.py
+
+test: $(STAMP) ## every check and every test; no cluster, no network
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+quick: $(STAMP) ## the tests that take no time
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+
+lint: $(STAMP) ## formatting, types, layers, specs, workflows
+	$(BIN)/ruff format --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-cache > $(VENV)/layers.log || { cat $(VENV)/layers.log; exit 1; }
+	$(BIN)/modelyard validate
+	$(BIN)/modelyard render --check
+	$(BIN)/zizmor --offline --quiet .github
+
+bench: $(STAMP) ## ratios, measured side by side; prints JSON
+	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+lock: $(STAMP) ## write requirements.lock again from pyproject.toml
+	$(BIN)/uv pip compile -q pyproject.toml --group dev --group demo --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header -o requirements.lock
+
+golden: $(STAMP) ## accept what the renderer writes now as the golden trees
+	$(BIN)/python -m pytest -q tests/golden --update-golden
+
+clean: ## remove what demo and tests left; the environment stays
+	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache
+
+$(STAMP): requirements.lock requirements-uv.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --require-hashes -r requirements-uv.lock
+	$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements.lock requirements-uv.lock
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $(STAMP)

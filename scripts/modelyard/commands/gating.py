@@ -1,0 +1,122 @@
+"""The gate asked again from kept evidence: for `gate --check`, and against another champion."""
+
+from __future__ import annotations
+
+import math
+
+from modelyard.adapters.store import Store
+from modelyard.adapters.tables import scores_from_parquet
+from modelyard.domain.catalog import Catalog
+from modelyard.domain.gate import Comparison, Scores, gate
+from modelyard.domain.heldout import HeldOut
+from modelyard.domain.record import HeldOutResult, Record
+from modelyard.domain.verdict import Verdict
+from modelyard.domain.version import ModelVersion
+
+TOLERANCE = 1e-9
+
+
+def seen_by(spec: ModelVersion, held_out: HeldOut) -> bool:
+    """Whether the version trained on some of the held-out set's days, or on its very files."""
+    if held_out.window is not None and spec.data.window is not None:
+        return any(span.overlaps(held_out.window) for span in spec.data.spans)
+    trained = {file.sha256 for file in spec.data.files}
+    return any(file.sha256 in trained for file in held_out.files)
+
+
+def recompute(
+    store: Store, catalog: Catalog, record: Record
+) -> tuple[Verdict, tuple[Verdict, ...]]:
+    """The verdict of a record, computed again from its evidence.
+
+    Raises:
+        CannotAnswer: Evidence is out of reach; that is never a pass.
+    """
+    champion = record.champion.version if record.champion else None
+    comparisons = [
+        _comparison(store, catalog, record, result, champion, result.champion_scores)
+        for result in record.held_out
+    ]
+    return gate(catalog.models[record.model], comparisons)
+
+
+def compare(
+    store: Store, catalog: Catalog, model: str, version: str, champion: str
+) -> Verdict | None:
+    """A version's verdict against another champion than its record names.
+
+    None when there is no held-out set of which both have scores; only a new record changes that.
+
+    Raises:
+        CannotAnswer: Evidence is out of reach.
+    """
+    pairs = scored_by_both(catalog, model, version, champion)
+    if not pairs:
+        return None
+    record = catalog.records[model, version]
+    comparisons = [
+        _comparison(store, catalog, record, result, champion, scores) for result, scores in pairs
+    ]
+    return gate(catalog.models[model], comparisons)[0]
+
+
+def scored_by_both(
+    catalog: Catalog, model: str, version: str, champion: str
+) -> tuple[tuple[HeldOutResult, str], ...]:
+    """A version's held-out results, each with the digest of the champion's scores of its rows."""
+    record, other = catalog.records.get((model, version)), catalog.records.get((model, champion))
+    if record is None:
+        return ()
+    known = {result.digest: result.scores for result in other.held_out} if other else {}
+    if record.champion is not None and record.champion.version == champion:
+        known |= {r.digest: r.champion_scores for r in record.held_out if r.champion_scores}
+    return tuple((r, known[r.digest]) for r in record.held_out if r.digest in known)
+
+
+def differences(record: Record, verdict: Verdict, each: tuple[Verdict, ...]) -> tuple[str, ...]:
+    """How a record's verdicts differ from the ones computed again; empty when they are equal."""
+    found = [*_difference("verdict", record.verdict, verdict)]
+    for result, again in zip(record.held_out, each, strict=True):
+        found += _difference(f"held-out set {result.name}", result.verdict, again)
+    return tuple(found)
+
+
+def _difference(name: str, written: Verdict, again: Verdict) -> list[str]:
+    found = []
+    if written.outcome is not again.outcome:
+        found.append(f"{name}: the record says {written.outcome}, the evidence {again.outcome}")
+    for number in sorted(set(written.numbers) | set(again.numbers)):
+        one, other = written.numbers.get(number), again.numbers.get(number)
+        equal = (
+            one is not None
+            and other is not None
+            and math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        )
+        if not equal:
+            found.append(f"{name}: {number} is {one} in the record, {other} from the evidence")
+    return found
+
+
+def _comparison(
+    store: Store,
+    catalog: Catalog,
+    record: Record,
+    result: HeldOutResult,
+    champion: str | None,
+    champion_scores: str | None,
+) -> Comparison:
+    held_out = catalog.held_out[record.model, result.name]
+    versions = [catalog.versions[record.model, record.version]]
+    if champion is not None:
+        versions.append(catalog.versions[record.model, champion])
+    other: Scores | None = None
+    if champion_scores is not None:
+        other = scores_from_parquet(store.evidence(champion_scores), digest=result.digest)
+    return Comparison(
+        name=result.name,
+        challenger=scores_from_parquet(store.evidence(result.scores), digest=result.digest),
+        champion=other,
+        look=result.look,
+        max_looks=held_out.max_looks,
+        seen_by=tuple(each.version for each in versions if seen_by(each, held_out)),
+    )

@@ -1,0 +1,45 @@
+"""`modelyard judge`: the judge's word on a release in traffic, now."""
+
+from __future__ import annotations
+
+import click
+
+from modelyard.commands.options import desk_of, output_option, pass_services, print_json
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.ports import Services
+
+
+@click.command()
+@click.argument("environment")
+@click.argument("model")
+@output_option
+@pass_services
+def judge(services: Services, /, *, environment: str, model: str, output: str) -> None:
+    """Compare what MODEL's release in ENVIRONMENT answered with the stable release.
+
+    Reads counts, changes nothing. Exit 0 for a pass, 3 for a fail or an inconclusive verdict.
+    """
+    from modelyard.adapters.documents import document_of
+    from modelyard.commands.observing import judge_release
+
+    desk = desk_of(services)
+    catalog = desk.catalog(desk.main())
+    release = catalog.releases.get((environment, model))
+    if release is None or environment not in catalog.environments:
+        raise CannotAnswer(f"{environment} names no release of {model}", hint="modelyard status")
+    facts, _ = desk.facts.read_release(environment, model)
+    if facts.release != release.identity or facts.seen_at is None:
+        raise CannotAnswer(
+            f"{environment}: {release.version} of {model} was not seen running yet",
+            hint="modelyard watch --once",
+        )
+    where = catalog.environments[environment]
+    verdict = judge_release(desk, catalog, where, release, facts.seen_at)
+    if output == "json":
+        print_json(document_of(verdict))
+    else:
+        click.echo(f"{verdict.outcome}: {verdict.reason}")
+        for name, value in verdict.numbers.items():
+            click.echo(f"  {name} {value:.6g}")
+    if not verdict.passed:
+        raise click.exceptions.Exit(Refused.exit_code)

@@ -1,0 +1,195 @@
+"""Carries one action out; each may be carried out again, and says whether it changed anything."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import singledispatch
+
+from modelyard.commands.reconciling.collect import Desk
+from modelyard.commands.reconciling.compose import (
+    promotion_change,
+    record_change,
+    rollback_change,
+)
+from modelyard.domain.actions import (
+    Action,
+    ClosePull,
+    GiveUpTraining,
+    Merge,
+    PlaceHold,
+    ProposeRecord,
+    ProposeRelease,
+    RaiseIncident,
+    RetryTraining,
+    RollBack,
+    SetAlias,
+    SetStatus,
+    StartTraining,
+)
+from modelyard.domain.change import Change
+from modelyard.domain.facts import Hold, Incident, ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.pulls import CHECKS, PROMOTE, Status, StatusState
+from modelyard.domain.training import workflow_name
+from modelyard.domain.world import World
+from modelyard.errors import Conflict, Refused
+
+logger = logging.getLogger(__name__)
+
+TEMPLATE = "train-and-evaluate"
+
+Say = Callable[[str], None]
+
+
+@singledispatch
+def carry_out(action: Action, desk: Desk, world: World, say: Say) -> bool:  # noqa: ARG001 - every registered action takes them
+    """Carry the action out; True if the world is not the same any more."""
+    raise TypeError(action)
+
+
+@carry_out.register
+def _(action: StartTraining, desk: Desk, world: World, say: Say) -> bool:
+    digest = world.catalog.digests[world.model, action.version]
+    name = workflow_name(world.model, action.version, spec=digest, attempt=action.attempt)
+    parameters = {
+        "model": world.model,
+        "version": action.version,
+        "attempt": str(action.attempt),
+        "commit": desk.main(),
+    }
+    desk.services.orchestrator.submit(name, template=TEMPLATE, parameters=parameters)
+    say(f"started {name}")
+    return True
+
+
+@carry_out.register
+def _(action: RetryTraining, desk: Desk, world: World, say: Say) -> bool:
+    say(
+        f"{world.model} {action.version}: the last attempt was lost, trying attempt {action.attempt}"
+    )
+    return _training(desk, world, action.version, TrainingFacts(attempt=action.attempt))
+
+
+@carry_out.register
+def _(action: GiveUpTraining, desk: Desk, world: World, say: Say) -> bool:
+    known = world.model_facts.training.get(action.version, TrainingFacts())
+    say(f"{world.model} {action.version}: training failed for good: {action.reason}")
+    return _training(desk, world, action.version, replace(known, failed=action.reason))
+
+
+def _training(desk: Desk, world: World, version: str, facts: TrainingFacts) -> bool:
+    def change(before: ModelFacts) -> ModelFacts:
+        return replace(before, training={**before.training, version: facts})
+
+    desk.facts.update_model(world.model, change)
+    return True
+
+
+@carry_out.register
+def _(action: ProposeRecord, desk: Desk, world: World, say: Say) -> bool:
+    image = desk.services.repository.server_image
+    return _propose(desk, world, record_change(world, action, server_image=image), say)
+
+
+@carry_out.register
+def _(action: ProposeRelease, desk: Desk, world: World, say: Say) -> bool:
+    image = desk.services.repository.server_image
+    return _propose(desk, world, promotion_change(world, action, server_image=image), say)
+
+
+def _propose(desk: Desk, world: World, change: Change, say: Say) -> bool:
+    before = world.open_pull(change.branch)
+    try:
+        pull = desk.services.pulls.propose(change, author=world.bot)
+    except Refused as refusal:
+        logger.info("%s: %s", change.title, refusal.message)
+        return False
+    if before is None:
+        say(f"#{pull.number} opened: {change.title}")
+    elif before.head != pull.head:
+        say(f"#{pull.number} updated: {change.title}")
+    return before is None or before.head != pull.head
+
+
+@carry_out.register
+def _(action: ClosePull, desk: Desk, world: World, say: Say) -> bool:
+    desk.services.pulls.close(action.number, by=world.bot, reason=action.reason)
+    say(f"#{action.number} closed: {action.reason}")
+    return True
+
+
+@carry_out.register
+def _(action: SetStatus, desk: Desk, world: World, say: Say) -> bool:
+    del world
+    status = Status(context=PROMOTE, state=action.state, description=action.description)
+    desk.services.pulls.set_status(action.sha, status)
+    say(f"#{action.number} {PROMOTE}: {action.state}: {action.description}")
+    return True
+
+
+@carry_out.register
+def _(action: Merge, desk: Desk, world: World, say: Say) -> bool:
+    try:
+        commit = desk.services.pulls.merge(action.number, sha=action.sha, by=world.bot)
+    except (Refused, Conflict) as error:
+        say(f"#{action.number} not merged: {error.message}")
+        return False
+    say(f"#{action.number} merged as {commit[:10]}")
+    return True
+
+
+@carry_out.register
+def _(action: PlaceHold, desk: Desk, world: World, say: Say) -> bool:
+    hold = Hold(reason=action.reason, by=world.bot, since=world.now)
+
+    def change(before: ModelFacts) -> ModelFacts:
+        if action.version in before.holds:
+            return before
+        return replace(before, holds={**before.holds, action.version: hold})
+
+    desk.facts.update_model(world.model, change)
+    say(f"{world.model} {action.version} is on hold: {action.reason}")
+    return True
+
+
+@carry_out.register
+def _(action: RollBack, desk: Desk, world: World, say: Say) -> bool:
+    """One forward commit; killed in between, the next run finds the same pull request."""
+    pulls, target = desk.services.pulls, action.target.release
+    restored = target.identity
+
+    def remember(before: ReleaseFacts) -> ReleaseFacts:
+        return replace(before, rolled_back_to=restored)
+
+    desk.facts.update_release(action.environment, world.model, remember)
+    pull = pulls.propose(rollback_change(world, action, git=desk.git), author=world.bot)
+    for context in (CHECKS, PROMOTE):
+        word = "restores what was verified before, byte for byte"
+        status = Status(context=context, state=StatusState.SUCCESS, description=word)
+        pulls.set_status(pull.head, status)
+    commit = pulls.merge(pull.number, sha=pull.head, by=world.bot)
+    say(f"#{pull.number} rolled {action.environment} back from {action.version} to "
+        f"{target.version} as {commit[:10]}: {action.reason}")  # fmt: skip
+    return True
+
+
+@carry_out.register
+def _(action: SetAlias, desk: Desk, world: World, say: Say) -> bool:
+    desk.registry.set_alias(world.model, alias=action.alias, version=action.version)
+    say(f"alias {action.alias} of {world.model} points at {action.version}")
+    return True
+
+
+@carry_out.register
+def _(action: RaiseIncident, desk: Desk, world: World, say: Say) -> bool:
+    incident = Incident(what=action.what, at=world.now)
+
+    def change(before: ModelFacts) -> ModelFacts:
+        if any(known.what == incident.what for known in before.incidents):
+            return before
+        return replace(before, incidents=(*before.incidents, incident))
+
+    desk.facts.update_model(world.model, change)
+    say(f"INCIDENT {world.model}: {action.what}")
+    return True

@@ -1,0 +1,158 @@
+"""The pages of the tool's pull requests: Markdown an approver can decide from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from modelyard.domain.environment import Environment
+from modelyard.domain.record import HeldOutResult, Record
+from modelyard.domain.release import Release
+from modelyard.domain.verdict import Verdict
+from modelyard.domain.world import PastRelease
+
+
+def record_page(record: Record, environment: str | None) -> str:
+    """The page of a record's pull request."""
+    into = f"It is released to **{environment}** with it." if environment else _why_not(record)
+    lines = [
+        f"{record.model} {record.version} was trained by `{record.workflow}` "
+        f"(attempt {record.attempt}). {into}",
+        "",
+        *verdict_lines(record),
+    ]
+    if record.artifact is not None:
+        lines += ["", *_artifact_lines(record)]
+    return "\n".join(lines) + "\n"
+
+
+def promotion_page(
+    record: Record, environment: Environment, *, before: Release | None, release: Release
+) -> str:
+    """The page of a promotion's pull request."""
+    now = f"{before.version} (`{short(before.artifact)}`)" if before else "nothing"
+    lines = [
+        f"**{environment.name}** runs {now} and would run "
+        f"{release.version} (`{short(release.artifact)}`).",
+        "",
+        *verdict_lines(record),
+        "",
+        "### What changes in the cluster",
+        "",
+        *(f"- {line}" for line in _rollout_lines(environment, before)),
+        "",
+        "### Who says yes",
+        "",
+        *(f"- {line}" for line in _approval_lines(environment)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def rollback_page(release: Release, target: PastRelease, reason: str) -> str:
+    """The page of a rollback's pull request; it is merged before anybody reads it."""
+    return (
+        f"**{release.environment}** named {release.version} (`{short(release.artifact)}`): "
+        f"{reason}.\n\n"
+        f"This restores {target.release.version} (`{short(target.release.artifact)}`) and its "
+        f"manifests byte for byte as of {target.commit[:10]}. "
+        f"`modelyard unhold {release.model} {release.version}` lets the version come back.\n"
+    )
+
+
+def verdict_lines(record: Record) -> list[str]:
+    """The verdict and a table of what each held-out set said."""
+    lines = [f"### Gate: {record.verdict.outcome}", "", escaped(record.verdict.reason) + "."]
+    if record.held_out:
+        champion = record.champion.version if record.champion else "the baseline"
+        lines += [
+            "",
+            f"| held-out set | rows | clusters | {champion} | {record.version} | difference "
+            "| 95 % interval | margin | look | verdict |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+            *(_row(result) for result in record.held_out),
+        ]
+    return lines
+
+
+def numbers_of(verdict: Verdict, *names: str) -> list[str]:
+    """Some of a verdict's numbers as text, with four decimals."""
+    return [f"{verdict.numbers[n]:.4f}" if n in verdict.numbers else "-" for n in names]
+
+
+def short(digest: str) -> str:
+    """The first characters of a digest, for people."""
+    return digest.removeprefix("sha256:")[:12]
+
+
+def escaped(text: str) -> str:
+    """Text from outside as plain text in Markdown: no mentions, no HTML, no table cells."""
+    replacements = {"@": "@\u200b", "<": "&lt;", "|": "\\|", "`": "'", "\n": " ", "\r": " "}
+    for one, other in replacements.items():
+        text = text.replace(one, other)
+    return text
+
+
+def _row(result: HeldOutResult) -> str:
+    verdict = result.verdict
+    champion, challenger, difference = numbers_of(verdict, "champion", "challenger", "difference")
+    low, high, margin = numbers_of(verdict, "interval_low", "interval_high", "margin")
+    cells: Iterable[object] = (
+        result.name,
+        result.rows,
+        result.clusters,
+        champion,
+        challenger,
+        difference,
+        f"[{low}, {high}]",
+        margin,
+        result.look,
+        verdict.outcome,
+    )
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _why_not(record: Record) -> str:
+    if record.verdict.passed:
+        return "A newer version is released instead."
+    return "It is not released; its record stays."
+
+
+def _artifact_lines(record: Record) -> list[str]:
+    artifact = record.artifact
+    if artifact is None:
+        return []
+    lines = [
+        f"- artifact `{artifact.digest}`, {artifact.size / 1000:.0f} kB, {artifact.format}",
+        f"- inputs {', '.join(artifact.inputs)}",
+        f"- MLflow run `{record.run_id}`, registered version {record.registered}",
+        f"- {record.training_rows} training rows, seed {record.seed}, {record.threads} threads",
+    ]
+    if record.server is not None:
+        lines.append(
+            f"- the real server answers {record.server.golden} golden rows as training did, "
+            f"p95 {record.server.p95_ms} ms for a request of 20 rows"
+        )
+    return lines
+
+
+def _rollout_lines(environment: Environment, before: Release | None) -> list[str]:
+    rollout = environment.rollout
+    if environment.joins is not None and rollout.steps:
+        share = rollout.steps[0].share
+        return [
+            f"joins {environment.joins}: answers {share:.0%} of its requests beside the stable one",
+            "the judge compares it with the stable one and takes it out by itself"
+            if before
+            else "the judge holds it against absolute limits where there is no stable one",
+        ]
+    if not rollout.steps or before is None:
+        return ["the new server takes over once it is ready; the old one answers until then"]
+    shares = " -> ".join(f"{step.share:.0%}" for step in rollout.steps)
+    return [f"steps {shares} -> 100%, each judged against the one before"]
+
+
+def _approval_lines(environment: Environment) -> list[str]:
+    needed = environment.approvals.needed
+    if not needed:
+        return ["nobody: it merges by itself once its checks pass"]
+    people = ", ".join(environment.approvals.approvers) or "anybody but who asked for it"
+    return [f"{needed} approval(s) of this very head commit, from {people}"]

@@ -1,0 +1,56 @@
+"""`modelyard record`: show a record, or propose the one a finished workflow made."""
+
+from __future__ import annotations
+
+import click
+
+from modelyard.commands.options import (
+    desk_of,
+    dry_run_option,
+    output_option,
+    pass_services,
+    print_json,
+)
+from modelyard.errors import CannotAnswer
+from modelyard.ports import Services
+
+
+@click.command()
+@click.argument("model")
+@click.argument("version")
+@output_option
+@dry_run_option
+@pass_services
+def record(services: Services, /, *, model: str, version: str, output: str, dry_run: bool) -> None:
+    """Show the record of VERSION; propose it first if its workflow ended and nobody has.
+
+    The proposal is the one `modelyard reconcile` would make.
+    """
+    from modelyard.adapters.documents import document_of
+    from modelyard.commands.reconciling.carry_out import carry_out
+    from modelyard.commands.reconciling.collect import collect
+    from modelyard.commands.reconciling.pages import record_page
+    from modelyard.domain.actions import ProposeRecord
+    from modelyard.domain.training import records
+
+    desk = desk_of(services)
+    world = collect(desk, model)
+    known = world.record(version)
+    if known is None:
+        wanted = [
+            action
+            for action in records(world)
+            if isinstance(action, ProposeRecord) and action.record.version == version
+        ]
+        if not wanted:
+            raise CannotAnswer(
+                f"{model} {version} has no record, and no finished workflow to make one from",
+                hint=f"modelyard reconcile {model} --wait",
+            )
+        known = wanted[0].record
+        if not dry_run:
+            carry_out(wanted[0], desk, world, lambda line: click.echo(line, err=True))
+    if output == "json":
+        print_json(document_of(known))
+    else:
+        click.echo(record_page(known, None))
