@@ -23,7 +23,7 @@ class Problem:
 
     file: str
     message: str
-    check: str
+    check: str = ""
     path: Path = ()
     line: int = 0
     involves: tuple[str, ...] = ()
@@ -36,3 +36,9 @@ class Problem:
     def concerns(self, files: frozenset[str]) -> bool:
         """Whether one of the files is at fault or involved."""
         return self.file in files or not files.isdisjoint(self.involves)
+
+
+def place(path: Path) -> str:
+    """A path as people write it: `data.files[0].uri`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return text.removeprefix(".")

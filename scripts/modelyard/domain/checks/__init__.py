@@ -1,0 +1,67 @@
+"""What must hold between specs: a flat list of small checks, each of which reports everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from modelyard.domain.catalog import Catalog
+from modelyard.domain.checks import environments, models, names, pins, records, training
+from modelyard.domain.problem import Problem
+
+Check = Callable[[Catalog], Iterable[Problem]]
+"""A check reads the whole catalog in time that grows with its size alone."""
+
+CHECKS: tuple[Check, ...] = (
+    names.names_match_paths,
+    names.models_exist,
+    names.versions_of_records_exist,
+    names.environments_of_releases_exist,
+    names.parents_exist,
+    names.parents_come_first,
+    models.one_output_is_primary,
+    models.output_names_are_unique,
+    models.primary_output_fits_the_task,
+    models.gate_metric_fits_the_task,
+    models.target_is_a_column,
+    models.label_is_defined,
+    models.timestamp_is_a_column,
+    models.columns_are_unique,
+    models.column_limits_make_sense,
+    models.column_defaults_fit,
+    models.trusted_types_are_dotted_names,
+    models.drift_windows_suffice,
+    pins.uris_are_allowed,
+    pins.a_file_has_one_content,
+    training.held_out_sets_exist,
+    training.held_out_sets_have_looks_left,
+    training.clusters_are_columns,
+    training.windows_are_in_order,
+    training.windows_go_with_timestamps,
+    training.some_days_are_left_to_train,
+    training.held_out_days_do_not_train,
+    training.held_out_files_do_not_train,
+    training.held_out_days_follow_training,
+    training.features_are_columns,
+    training.features_are_known_at_request,
+    records.recorded_versions_never_change,
+    records.recorded_held_out_sets_exist,
+    records.releases_run_recorded_artifacts,
+    environments.environments_form_one_path,
+    environments.joined_environments_exist,
+    environments.joining_environments_share_the_place,
+    environments.namespaces_are_not_shared,
+    environments.joining_rollouts_leave_traffic_to_stable,
+    environments.rollout_shares_grow,
+    environments.freeze_windows_are_in_order,
+    environments.approvals_can_be_given,
+)
+"""Every check, in the order of the files it reads."""
+
+
+def problems(catalog: Catalog) -> Iterator[Problem]:
+    """Everything that any check finds, each finding with its check's name."""
+    for check in CHECKS:
+        name = check.__name__.replace("_", "-")
+        for found in check(catalog):
+            yield replace(found, check=name)

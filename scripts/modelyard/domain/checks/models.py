@@ -1,0 +1,222 @@
+"""Models: outputs, gate, target and columns fit each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from modelyard.domain.catalog import Catalog
+from modelyard.domain.checks.files import model_file
+from modelyard.domain.contract import Column
+from modelyard.domain.model import Model, Output, OutputKind, Task
+from modelyard.domain.problem import Path, Problem
+
+METRICS: Mapping[Task, frozenset[str]] = {
+    Task.BINARY: frozenset({"auc", "log_loss", "brier", "accuracy"}),
+    Task.MULTICLASS: frozenset({"log_loss", "brier", "accuracy"}),
+    Task.REGRESSION: frozenset({"mae", "mse", "rmse"}),
+}
+"""The gate metrics that can be computed for each task."""
+
+OUTPUTS: Mapping[Task, OutputKind] = {
+    Task.BINARY: OutputKind.PROBABILITY,
+    Task.MULTICLASS: OutputKind.CLASS,
+    Task.REGRESSION: OutputKind.VALUE,
+}
+"""The kind of primary output that answers each task."""
+
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+_NUMERIC = frozenset({"number", "integer"})
+
+
+def one_output_is_primary(catalog: Catalog) -> Iterator[Problem]:
+    """The gate and the judge look at exactly one output."""
+    for name, model in catalog.models.items():
+        primary = [output.name for output in model.outputs if output.primary]
+        if len(primary) != 1:
+            named = f" ({', '.join(primary)})" if primary else ""
+            message = f"{len(primary)} outputs are primary{named}; the gate needs exactly one"
+            yield _problem(name, ("outputs",), message)
+
+
+def output_names_are_unique(catalog: Catalog) -> Iterator[Problem]:
+    """A response cannot hold two outputs of one name."""
+    for name, model in catalog.models.items():
+        for index in _repeats([output.name for output in model.outputs]):
+            message = f"output {model.outputs[index].name} is there twice"
+            yield _problem(name, ("outputs", index), message)
+
+
+def primary_output_fits_the_task(catalog: Catalog) -> Iterator[Problem]:
+    """A binary task answers a probability, a multiclass one a class, a regression a value."""
+    for name, model in catalog.models.items():
+        for index, output in enumerate(model.outputs):
+            place: Path = ("outputs", index)
+            if output.primary and output.kind is not OUTPUTS[model.task]:
+                wanted = OUTPUTS[model.task]
+                message = f"the primary output of a {model.task} task is a {wanted}, not a"
+                yield _problem(name, (*place, "kind"), f"{message} {output.kind}")
+            for words in _incomplete(output):
+                yield _problem(name, place, f"output {output.name} {words}")
+
+
+def gate_metric_fits_the_task(catalog: Catalog) -> Iterator[Problem]:
+    """The gate compares a metric that the task has."""
+    for name, model in catalog.models.items():
+        fitting = METRICS[model.task]
+        if model.gate.metric not in fitting:
+            choices = ", ".join(sorted(fitting))
+            message = f"{model.gate.metric} is no metric of a {model.task} task; choose {choices}"
+            yield _problem(name, ("gate", "metric"), message)
+
+
+def target_is_a_column(catalog: Catalog) -> Iterator[Problem]:
+    """The label is read from a declared column."""
+    for name, model in catalog.models.items():
+        if model.target.column not in _columns(model):
+            message = f"target column {model.target.column} is not in data.columns: declare it"
+            yield _problem(name, ("target", "column"), message)
+
+
+def label_is_defined(catalog: Catalog) -> Iterator[Problem]:
+    """A binary label needs exactly one rule, the other tasks none; its column's type fits."""
+    for name, model in catalog.models.items():
+        for field, message in _label_faults(model):
+            yield _problem(name, ("target", field) if field else ("target",), message)
+
+
+def timestamp_is_a_column(catalog: Catalog) -> Iterator[Problem]:
+    """The day of a row is read from a declared column."""
+    for name, model in catalog.models.items():
+        timestamp = model.data.timestamp
+        if timestamp is not None and timestamp not in _columns(model):
+            message = f"timestamp column {timestamp} is not in data.columns: declare it"
+            yield _problem(name, ("data", "timestamp"), message)
+
+
+def columns_are_unique(catalog: Catalog) -> Iterator[Problem]:
+    """A table cannot hold two columns of one name."""
+    for name, model in catalog.models.items():
+        for index in _repeats([column.name for column in model.data.columns]):
+            message = f"column {model.data.columns[index].name} is there twice"
+            yield _problem(name, ("data", "columns", index), message)
+
+
+def column_limits_make_sense(catalog: Catalog) -> Iterator[Problem]:
+    """Ranges are for numbers and not empty, levels are for categories, null shares for nulls."""
+    for name, model in catalog.models.items():
+        for index, column in enumerate(model.data.columns):
+            for field, words in _limit_faults(column):
+                place = ("data", "columns", index, field)
+                yield _problem(name, place, f"column {column.name}: {words}")
+
+
+def column_defaults_fit(catalog: Catalog) -> Iterator[Problem]:
+    """What the server fills in for a missing value keeps the column's own contract."""
+    for name, model in catalog.models.items():
+        for index, column in enumerate(model.data.columns):
+            if column.default is not None and not _fits(column, column.default):
+                message = (
+                    f"column {column.name}: default {column.default!r} breaks its own contract"
+                )
+                yield _problem(name, ("data", "columns", index, "default"), message)
+
+
+def trusted_types_are_dotted_names(catalog: Catalog) -> Iterator[Problem]:
+    """A trusted type is one class with its module; a pattern would trust what nobody read."""
+    for name, model in catalog.models.items():
+        for index, trusted in enumerate(model.artifact.trusted_types):
+            if not _DOTTED.fullmatch(trusted):
+                message = f"{trusted!r} is no dotted name such as sklearn.tree._tree.Tree"
+                yield _problem(name, ("artifact", "trusted_types", index), message)
+
+
+def drift_windows_suffice(catalog: Catalog) -> Iterator[Problem]:
+    """Not more windows must agree than are looked at."""
+    for name, model in catalog.models.items():
+        needed, looked_at = model.drift.needed, model.drift.of
+        if needed > looked_at:
+            message = f"{needed} windows must drift, but only {looked_at} are looked at"
+            yield _problem(name, ("drift", "needed"), message)
+
+
+def _problem(model: str, path: Path, message: str) -> Problem:
+    return Problem(file=model_file(model), path=path, message=message)
+
+
+def _columns(model: Model) -> dict[str, Column]:
+    return {column.name: column for column in model.data.columns}
+
+
+def _repeats(names: list[str]) -> Iterator[int]:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            yield index
+        seen.add(name)
+
+
+def _incomplete(output: Output) -> Iterator[str]:
+    if output.kind is OutputKind.CLASS and not output.classes:
+        yield "is a class without classes: list them in the order of the probability columns"
+    if output.kind is not OutputKind.CLASS and output.classes:
+        yield f"is a {output.kind}: only a class has classes"
+    ends = (output.minimum, output.maximum)
+    if output.kind is not OutputKind.VALUE:
+        if ends != (None, None):
+            yield f"is a {output.kind}: only a value has minimum and maximum"
+    elif output.minimum is None or output.maximum is None:
+        yield "is a value: it needs minimum and maximum for its histogram"
+    elif output.minimum >= output.maximum:
+        yield f"has a minimum of {output.minimum:g}, not below its maximum of {output.maximum:g}"
+
+
+def _label_faults(model: Model) -> Iterator[tuple[str, str]]:
+    target = model.target
+    column = _columns(model).get(target.column)
+    if model.task is Task.BINARY and (target.above is None) == (target.positive_class is None):
+        yield "", "a binary label needs `above` or `positive_class`, and not both"
+    if model.task is not Task.BINARY:
+        for field in ("above", "positive_class"):
+            if getattr(target, field) is not None:
+                yield field, f"only a binary label has {field}; the task is {model.task}"
+    if column is None:
+        return
+    is_number = target.above is not None or model.task is Task.REGRESSION
+    if is_number and column.type not in _NUMERIC:
+        yield "column", f"the label is a number, but column {column.name} is a {column.type}"
+    if target.positive_class is not None and not _has_level(column, target.positive_class):
+        message = f"{target.positive_class} is no level of column {column.name}"
+        yield "positive_class", message
+
+
+def _has_level(column: Column, level: str) -> bool:
+    return column.levels is None or level in column.levels
+
+
+def _limit_faults(column: Column) -> Iterator[tuple[str, str]]:
+    low, high = column.minimum, column.maximum
+    if column.type not in _NUMERIC:
+        for field in ("minimum", "maximum"):
+            if getattr(column, field) is not None:
+                yield field, f"a {column.type} has no {field}"
+    elif low is not None and high is not None and low > high:
+        yield "minimum", f"minimum {low:g} is above maximum {high:g}"
+    if column.levels is not None and column.type != "category":
+        yield "levels", f"a {column.type} has no levels"
+    if column.max_null_share is not None and not column.nullable:
+        yield "max_null_share", "no value may be missing; say `nullable: true` or leave it out"
+
+
+def _fits(column: Column, value: object) -> bool:
+    if column.type in {"category", "timestamp"}:
+        return isinstance(value, str) and (column.levels is None or value in column.levels)
+    if column.type == "boolean":
+        return isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if column.type == "integer" and value != int(value):
+        return False
+    low = float("-inf") if column.minimum is None else column.minimum
+    high = float("inf") if column.maximum is None else column.maximum
+    return low <= value <= high

@@ -1,0 +1,84 @@
+"""Pins: data comes from allowed places, and one address has one content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modelyard.domain.catalog import Catalog
+from modelyard.domain.checks.files import held_out_file, model_file, version_file
+from modelyard.domain.problem import Path, Problem
+from modelyard.domain.version import DataFile
+
+PROTOCOLS = ("file", "s3", "gs", "https")
+"""Where pinned data may be; `memory:` and the like would not be there tomorrow."""
+
+
+def uris_are_allowed(catalog: Catalog) -> Iterator[Problem]:
+    """Data is at a relative path or at one plain URI, without a way out of its folder."""
+    for file, path, pin in _pins(catalog):
+        fault = _fault(pin.uri, wildcards=False)
+        if fault:
+            yield Problem(file=file, path=(*path, "uri"), message=f"{pin.uri!r} {fault}")
+    for name, model in catalog.models.items():
+        feed = model.data.feed
+        fault = _fault(feed, wildcards=True) if feed is not None else None
+        if fault:
+            place = ("data", "feed")
+            yield Problem(file=model_file(name), path=place, message=f"{feed!r} {fault}")
+
+
+def a_file_has_one_content(catalog: Catalog) -> Iterator[Problem]:
+    """The same URI is pinned with the same SHA-256 everywhere, or one of the pins cannot hold."""
+    first: dict[str, tuple[str, str]] = {}
+    for file, path, pin in _pins(catalog):
+        digest, where = first.setdefault(pin.uri, (pin.sha256, file))
+        if digest != pin.sha256:
+            message = (
+                f"{pin.uri} is pinned as {pin.sha256[:12]}... here and as {digest[:12]}... in "
+                f"{where}: data that changed needs a new name"
+            )
+            yield Problem(file=file, path=(*path, "sha256"), message=message, involves=(where,))
+
+
+def _pins(catalog: Catalog) -> Iterator[tuple[str, Path, DataFile]]:
+    """Every pinned file; held-out sets first, then versions in the order of their names."""
+    for (model, name), held_out in sorted(catalog.held_out.items()):
+        file = held_out_file(model, name)
+        for index, pin in enumerate(held_out.files):
+            yield file, ("files", index), pin
+    for (model, name), version in sorted(catalog.versions.items()):
+        file = version_file(model, name)
+        for index, pin in enumerate(version.data.files):
+            yield file, ("data", "files", index), pin
+
+
+def _fault(uri: str, *, wildcards: bool) -> str | None:
+    """What is wrong with an address, if anything."""
+    protocol, separator, path = uri.partition("://")
+    if "::" in uri:
+        return "chains file systems with `::`: name one"
+    if not uri.isprintable() or uri != uri.strip():
+        return "holds characters that nobody can see"
+    if not separator:
+        return _path_fault(uri, wildcards=wildcards)
+    if protocol not in PROTOCOLS:
+        return f"has protocol {protocol}: use a relative path, {', '.join(PROTOCOLS)}"
+    if "@" in path.partition("/")[0] and protocol == "https":
+        return "holds credentials: everybody who can read the repository could use them"
+    return _walk_fault(path, wildcards=wildcards or protocol == "https")
+
+
+def _path_fault(path: str, *, wildcards: bool) -> str | None:
+    if path.startswith(("/", "~", "\\")):
+        return "is a path of one machine: write it relative to `data` of modelyard.yaml"
+    if ":" in path.partition("/")[0]:
+        return f"has protocol {path.partition(':')[0]}: use a relative path, {', '.join(PROTOCOLS)}"
+    return _walk_fault(path, wildcards=wildcards)
+
+
+def _walk_fault(path: str, *, wildcards: bool) -> str | None:
+    if ".." in path.replace("\\", "/").split("/"):
+        return "leaves its folder with `..`"
+    if not wildcards and any(sign in path for sign in "*?["):
+        return "holds a wildcard: a pin names one file"
+    return None

@@ -1,0 +1,59 @@
+"""Records and releases: what was measured is what is there, and what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modelyard.domain.catalog import Catalog
+from modelyard.domain.checks.files import held_out_file, record_file, release_file, version_file
+from modelyard.domain.problem import Problem
+
+
+def recorded_versions_never_change(catalog: Catalog) -> Iterator[Problem]:
+    """A spec with a record still is, byte for byte, what was trained."""
+    for (model, name), record in catalog.records.items():
+        digest = catalog.digests.get((model, name))
+        if digest is not None and digest != record.spec:
+            yield Problem(
+                file=version_file(model, name),
+                message=f"{name} has a record, so its spec cannot change: add a new version",
+                involves=(record_file(model, name),),
+            )
+
+
+def recorded_held_out_sets_exist(catalog: Catalog) -> Iterator[Problem]:
+    """A held-out set stays for as long as a record speaks of it."""
+    for (model, name), record in catalog.records.items():
+        for index, result in enumerate(record.held_out):
+            if (model, result.name) not in catalog.held_out:
+                missing = held_out_file(model, result.name)
+                yield Problem(
+                    file=record_file(model, name),
+                    path=("held_out", index, "name"),
+                    message=f"held-out set {result.name} is gone: restore {missing}, or retire it",
+                    involves=(missing,),
+                )
+
+
+def releases_run_recorded_artifacts(catalog: Catalog) -> Iterator[Problem]:
+    """What a release runs is exactly what the version's record says came out."""
+    for (environment, model), release in catalog.releases.items():
+        record = catalog.records.get((model, release.version))
+        wanted = record_file(model, release.version)
+        if record is None:
+            path, message = (
+                "version",
+                f"version {release.version} has no record: {wanted} is missing",
+            )
+        elif record.artifact is None:
+            path, message = (
+                "version",
+                f"version {release.version} has no trained model: see {wanted}",
+            )
+        elif record.artifact.digest != release.artifact:
+            path = "artifact"
+            message = f"artifact is {release.artifact}, but {wanted} says {record.artifact.digest}"
+        else:
+            continue
+        file = release_file(environment, model)
+        yield Problem(file=file, path=(path,), message=message, involves=(wanted,))

@@ -1,0 +1,290 @@
+"""Training: what a version may learn from, and what it is judged on."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from modelyard.domain.catalog import Catalog
+from modelyard.domain.checks.files import held_out_file, model_file, version_file
+from modelyard.domain.heldout import HeldOut, Role
+from modelyard.domain.interval import Interval
+from modelyard.domain.problem import Path, Problem
+from modelyard.domain.version import ModelVersion
+
+Key = tuple[str, str]
+
+
+def held_out_sets_exist(catalog: Catalog) -> Iterator[Problem]:
+    """A version is scored on sets that exist; one not trained yet, on sets in use."""
+    for key, version in catalog.versions.items():
+        for index, name in enumerate(version.held_out):
+            held_out = catalog.held_out.get((key[0], name))
+            if held_out is None:
+                missing = held_out_file(key[0], name)
+                message = f"there is no held-out set {name}: {missing} is missing"
+                yield _of(key, ("held_out", index), message, missing)
+            elif held_out.retired and key not in catalog.records:
+                message = f"held-out set {name} is retired: name one that is in use"
+                yield _of(key, ("held_out", index), message, held_out_file(key[0], name))
+
+
+def held_out_sets_have_looks_left(catalog: Catalog) -> Iterator[Problem]:
+    """Every look at a set wears it out: after `max_looks` versions a new one is needed."""
+    looks = Counter(
+        (model, result.name)
+        for (model, _), record in catalog.records.items()
+        for result in record.held_out
+    )
+    for key, version in _pending(catalog):
+        for index, name in enumerate(version.held_out):
+            held_out = catalog.held_out.get((key[0], name))
+            taken = looks[key[0], name]
+            if held_out is not None and not held_out.retired and taken >= held_out.max_looks:
+                message = (
+                    f"held-out set {name} has had its {held_out.max_looks} looks: add a new set "
+                    f"of newer rows, and retire this one"
+                )
+                yield _of(key, ("held_out", index), message, held_out_file(key[0], name))
+
+
+def clusters_are_columns(catalog: Catalog) -> Iterator[Problem]:
+    """The cluster of a held-out row is a declared column, or the row itself."""
+    for (name, which), held_out in catalog.held_out.items():
+        model = catalog.models.get(name)
+        if model is None or held_out.cluster == "row":
+            continue
+        if held_out.cluster not in {column.name for column in model.data.columns}:
+            yield Problem(
+                file=held_out_file(name, which),
+                path=("cluster",),
+                message=f"cluster {held_out.cluster} is no column of {name}, and not `row`",
+                involves=(model_file(name),),
+            )
+
+
+def windows_are_in_order(catalog: Catalog) -> Iterator[Problem]:
+    """A span of days ends after it starts."""
+    for file, path, window in _windows(catalog):
+        if window.since >= window.until:
+            message = f"until {window.until} is not after since {window.since}"
+            yield Problem(file=file, path=(*path, "until"), message=message)
+
+
+def windows_go_with_timestamps(catalog: Catalog) -> Iterator[Problem]:
+    """Rows have days, and every set says which, exactly where the model names a timestamp."""
+    for (name, _), file, path, window in _window_places(catalog):
+        model = catalog.models.get(name)
+        if model is None or (window is None) == (model.data.timestamp is None):
+            continue
+        message = (
+            "window is missing: the rows have a timestamp, so say which days they are of"
+            if window is None
+            else f"window given, but {model_file(name)} has no data.timestamp to read days from"
+        )
+        yield Problem(file=file, path=path, message=message, involves=(model_file(name),))
+
+
+def some_days_are_left_to_train(catalog: Catalog) -> Iterator[Problem]:
+    """What is excluded is not everything."""
+    for key, version in catalog.versions.items():
+        window = version.data.window
+        if window is not None and window.since < window.until and not version.data.spans:
+            message = "data.excludes covers the whole window: nothing is left to train on"
+            yield _of(key, ("data", "excludes"), message)
+
+
+def held_out_days_do_not_train(catalog: Catalog) -> Iterator[Problem]:
+    """Held-out rows stay out: of every version that is still to be trained, and of its own.
+
+    A version that was trained before a set was made may have seen its rows; the gate refuses to
+    compare the two on it.
+    """
+    calendars = _calendars(catalog)
+    for key, version in catalog.versions.items():
+        for held_out in _kept_out(catalog, calendars, key, version):
+            for span in version.data.spans:
+                if held_out.window is not None and held_out.window.overlaps(span):
+                    yield _trains_on(key, span, held_out, held_out.window)
+
+
+def held_out_files_do_not_train(catalog: Catalog) -> Iterator[Problem]:
+    """Where rows have no days, a held-out file is kept out by its content."""
+    held: dict[Key, str] = {}
+    for (model, name), held_out in catalog.held_out.items():
+        if held_out.window is None:
+            held.update({(model, pin.sha256): name for pin in held_out.files})
+    for key, version in _pending(catalog):
+        for index, pin in enumerate(version.data.files):
+            holder = held.get((key[0], pin.sha256))
+            if holder is not None:
+                message = f"{pin.uri} is held out by {holder}: it must not train"
+                place = ("data", "files", index)
+                yield _of(key, place, message, held_out_file(key[0], holder))
+
+
+def held_out_days_follow_training(catalog: Catalog) -> Iterator[Problem]:
+    """A set starts when the last training label was known; an old one may lie before instead.
+
+    A `recent` set that begins sooner flatters: its first rows were decided while the training
+    rows still were.
+    """
+    for key, version in _pending(catalog):
+        model, spans = catalog.models.get(key[0]), version.data.spans
+        if model is None or not spans:
+            continue
+        end = spans[-1].until
+        ready = end + timedelta(days=model.target.delay_days)
+        for index, name in enumerate(version.held_out):
+            held_out = catalog.held_out.get((key[0], name))
+            if held_out is None or held_out.window is None or held_out.window.since >= ready:
+                continue
+            if held_out.role is Role.OLD and held_out.window.until <= end:
+                continue
+            message = (
+                f"{held_out.role} held-out set {name} starts on {held_out.window.since}; training "
+                f"ends before {end} and its labels need {model.target.delay_days} days, so it "
+                f"must start on {ready} or later"
+            )
+            yield _of(key, ("held_out", index), message, held_out_file(key[0], name))
+
+
+def features_are_columns(catalog: Catalog) -> Iterator[Problem]:
+    """Each of `parameters.features` is a declared column, and not the answer itself."""
+    columns = {
+        (name, column.name)
+        for name, model in catalog.models.items()
+        for column in model.data.columns
+    }
+    for key, index, feature in _features(catalog):
+        if (key[0], feature) not in columns:
+            message = f"feature {feature} is no column of {key[0]}: declare it in data.columns"
+        elif feature == catalog.models[key[0]].target.column:
+            message = f"feature {feature} is the target: the model would be told the answer"
+        else:
+            continue
+        yield _of(key, ("parameters", "features", index), message, model_file(key[0]))
+
+
+def features_are_known_at_request(catalog: Catalog) -> Iterator[Problem]:
+    """A feature's value is there when the model is asked, not only when it is graded."""
+    later = {
+        (name, column.name)
+        for name, model in catalog.models.items()
+        for column in model.data.columns
+        if column.available_at == "later" and column.name != model.target.column
+    }
+    for key, index, feature in _features(catalog):
+        if (key[0], feature) in later:
+            message = (
+                f"feature {feature} is known only later (available_at), so every offline "
+                f"comparison would have it and no request does: the gate would pass a version "
+                f"that silently does worse in production; leave it out"
+            )
+            yield _of(key, ("parameters", "features", index), message, model_file(key[0]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Calendar:
+    """The held-out days of one model.
+
+    Args:
+        held_out: The sets.
+        busy: Their days without overlaps, in order.
+    """
+
+    held_out: tuple[HeldOut, ...]
+    busy: tuple[Interval, ...]
+
+    def touches(self, span: Interval) -> bool:
+        """Whether any day of the span is held out."""
+        before = bisect_left(self.busy, span.until, key=lambda days: days.since)
+        return before > 0 and self.busy[before - 1].overlaps(span)
+
+
+def _kept_out(
+    catalog: Catalog, calendars: Mapping[str, _Calendar], key: Key, version: ModelVersion
+) -> Iterable[HeldOut]:
+    """The sets whose days this version may not train on, as far as any of its days are at stake."""
+    if key in catalog.records:
+        named = (catalog.held_out.get((key[0], name)) for name in version.held_out)
+        return [held_out for held_out in named if held_out is not None]
+    calendar = calendars.get(key[0])
+    if calendar is None or not any(calendar.touches(span) for span in version.data.spans):
+        return ()
+    return calendar.held_out
+
+
+def _calendars(catalog: Catalog) -> dict[str, _Calendar]:
+    sets: dict[str, list[HeldOut]] = {}
+    for (model, _), held_out in sorted(catalog.held_out.items()):
+        if held_out.window is not None and held_out.window.since < held_out.window.until:
+            sets.setdefault(model, []).append(held_out)
+    return {
+        model: _Calendar(held_out=tuple(found), busy=_merged(found))
+        for model, found in sets.items()
+    }
+
+
+def _merged(held_out: list[HeldOut]) -> tuple[Interval, ...]:
+    busy: list[Interval] = []
+    for days in sorted(found.window for found in held_out if found.window is not None):
+        if busy and days.since <= busy[-1].until:
+            until = max(busy[-1].until, days.until)
+            busy[-1] = Interval(since=busy[-1].since, until=until)
+        else:
+            busy.append(days)
+    return tuple(busy)
+
+
+def _trains_on(key: Key, span: Interval, held_out: HeldOut, window: Interval) -> Problem:
+    since, until = max(span.since, window.since), min(span.until, window.until)
+    message = (
+        f"trains on {since} to {until}, which held-out set {held_out.name} keeps out: add "
+        f"{{since: {window.since}, until: {window.until}}} to data.excludes"
+    )
+    file = held_out_file(key[0], held_out.name)
+    return _of(key, ("data", "window"), message, file)
+
+
+def _pending(catalog: Catalog) -> Iterator[tuple[Key, ModelVersion]]:
+    """The versions without a record; the others are history, and cannot be mended."""
+    for key, version in catalog.versions.items():
+        if key not in catalog.records:
+            yield key, version
+
+
+def _features(catalog: Catalog) -> Iterator[tuple[Key, int, str]]:
+    for key, version in _pending(catalog):
+        features = version.parameters.get("features")
+        if isinstance(features, list | tuple) and key[0] in catalog.models:
+            for index, feature in enumerate(features):
+                if isinstance(feature, str):
+                    yield key, index, feature
+
+
+def _window_places(
+    catalog: Catalog,
+) -> Iterator[tuple[Key, str, Path, Interval | None]]:
+    for key, version in _pending(catalog):
+        yield key, version_file(*key), ("data", "window"), version.data.window
+    for key, held_out in catalog.held_out.items():
+        yield key, held_out_file(*key), ("window",), held_out.window
+
+
+def _windows(catalog: Catalog) -> Iterator[tuple[str, Path, Interval]]:
+    for key, version in catalog.versions.items():
+        if version.data.window is not None:
+            yield version_file(*key), ("data", "window"), version.data.window
+        for index, excluded in enumerate(version.data.excludes):
+            yield version_file(*key), ("data", "excludes", index), excluded
+    for key, held_out in catalog.held_out.items():
+        if held_out.window is not None:
+            yield held_out_file(*key), ("window",), held_out.window
+
+
+def _of(key: Key, path: Path, message: str, *involved: str) -> Problem:
+    return Problem(file=version_file(*key), path=path, message=message, involves=involved)
