@@ -60,7 +60,9 @@ def arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
     totals = _growing(
         readings, is_new=is_new and bool(samples) and release not in samples[0].counts
     )
-    seen = [sample.at for sample, reading in zip(samples, readings, strict=True) if reading]
+    seen = [
+        sample.at for sample, reading in zip(samples, readings, strict=True) if reading is not None
+    ]
     last = totals[-1] if totals else {}
     return Arm(
         answered=tuple(_sum(total, "requests", but="4xx") for total in totals),

@@ -196,9 +196,8 @@ def _decide(
         return Outcome.PASS, claim.holds
     if numbers["upper"] < -claim.margin:
         return Outcome.FAIL, claim.is_refuted
-    return Outcome.INCONCLUSIVE, (
-        f"{clusters} clusters cannot tell; they find a difference of {numbers['detectable']:.2g}"
-    )
+    least_found = f"the least difference they find is {numbers['detectable']:.2g}"
+    return Outcome.INCONCLUSIVE, f"{clusters} clusters cannot tell: {least_found}"
 
 
 def _models(difference: PairedDifference, claim: _Claim) -> str:

@@ -212,8 +212,8 @@ def _evidence(promise: Promise, canary: Floats, stable: Floats | None, radius: f
     else:
         stable = np.array([stable[start:end].sum(axis=0) for start, end in ranges])
         gains = _gains_of_both(promise, sets, canary, stable, radius)
-    paths = list(itertools.accumulate(gains, np.add))
-    logs = [float(np.logaddexp.reduce(path, axis=None)) - math.log(path.size) for path in paths]
+    capitals = itertools.accumulate(gains, np.add)
+    logs = [float(np.logaddexp.reduce(c, axis=None)) - math.log(c.size) for c in capitals]
     return Evidence(now=logs[-1], peak=max(0.0, *logs))
 
 

@@ -192,6 +192,14 @@ def test_the_bounds_decide(moved, outcome):
     assert verdict.outcome is outcome
 
 
+def test_not_knowing_says_what_could_have_been_known():
+    verdict = non_inferiority(difference(difference=-0.01), margin=0.01, alpha=0.05)
+    assert verdict.reason == (
+        "auc 0.7, the champion 0.7, -0.01 ± 0.004: "
+        "31 clusters cannot tell: the least difference they find is 0.01"
+    )
+
+
 def test_a_verdict_carries_every_number_behind_it():
     # Student's t with 30 degrees of freedom: 1.697261 at .95, 2.042272 at .975, .853767 at .8.
     verdict = non_inferiority(difference(), margin=0.01, alpha=0.05)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+from modelyard.domain.counting import Arm, arm, in_order
+from modelyard.domain.traffic import Counts, Sample
+
+START = datetime(2013, 5, 1, tzinfo=UTC)
+
+
+def at(seconds, **by_release):
+    return Sample(at=START + timedelta(seconds=seconds), counts=by_release)
+
+
+def served(total, errors=0, refused=0, **rest):
+    return Counts(requests={"2xx": total, "4xx": refused, "5xx": errors}, rows=total, **rest)
+
+
+def test_an_arm_is_counted_from_its_first_sample():
+    found = arm(
+        (
+            at(0, v2=served(100, 1, 7, predictions=(60, 40), nulls={"dest": 1})),
+            at(
+                9, v2=served(130, 3, 9, predictions=(70, 60), nulls={"dest": 5}, unseen={"dest": 2})
+            ),
+        ),
+        "v2",
+        is_new=True,
+    )
+    assert found == Arm(
+        answered=(0, 32),
+        errors=(0, 2),
+        predictions=((0, 0), (10, 20)),
+        rows=30,
+        nulls={"dest": 4},
+        unseen={"dest": 2},
+        seconds=9,
+        is_fresh=True,
+    )
+
+
+def test_a_new_arm_that_was_seen_to_start_is_counted_from_nothing():
+    seen = (at(0), at(5, v2=served(30)), at(10, v2=served(50)))
+    assert arm(seen, "v2", is_new=True).answered == (0, 30, 50)
+    assert arm(seen, "v2", is_new=False).answered == (0, 0, 20)
+
+
+def test_a_fall_of_any_counter_starts_a_new_baseline_for_all_of_them():
+    seen = (
+        at(0, v2=served(0)),
+        at(1, v2=served(100, 4)),
+        at(2, v2=served(120, 1)),
+        at(3, v2=served(150, 2)),
+    )
+    found = arm(seen, "v2", is_new=True)
+    assert (found.answered, found.errors) == ((0, 104, 104, 135), (0, 4, 4, 5))
+
+
+def test_a_counter_that_disappears_has_fallen():
+    seen = (at(0, v2=served(9, nulls={"dest": 3})), at(1, v2=served(20)), at(2, v2=served(25)))
+    assert arm(seen, "v2", is_new=True).answered == (0, 0, 5)
+
+
+def test_absent_and_unreadable_samples_are_bridged():
+    seen = (
+        at(0, v2=served(0)),
+        at(1, v2=served(50)),
+        at(2),
+        at(3, v2=served(math.nan)),
+        at(4, v2=served(80)),
+    )
+    found = arm(seen, "v2", is_new=True)
+    assert (found.answered, found.seconds, found.is_fresh) == ((0, 50, 50, 50, 80), 4, True)
+    assert not arm(seen[:4], "v2", is_new=True).is_fresh
+
+
+def test_an_arm_never_seen_did_nothing():
+    nothing = Arm(
+        answered=(0, 0),
+        errors=(0, 0),
+        predictions=((), ()),
+        rows=0,
+        nulls={},
+        unseen={},
+        seconds=0,
+        is_fresh=False,
+    )
+    assert arm((at(0), at(1)), "v2", is_new=True) == nothing
+
+
+def test_samples_keep_only_growing_times():
+    first, late, stale, last = at(0), at(5), at(4), at(6)
+    assert in_order((first, late, stale, late, last)) == (first, late, last)
