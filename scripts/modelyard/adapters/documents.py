@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import cache, partial
 from math import isfinite
+from operator import is_
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
@@ -172,8 +173,9 @@ def _converter(*, detailed: bool) -> Converter:
         unstruct_collection_overrides={tuple: list},
     )
     for cls, hook in _SCALARS.items():
-        converter.register_structure_hook(cls, hook)
-    converter.register_structure_hook_func(lambda cls: cls is object, lambda value, _: value)
+        # By identity: as a plain hook, the one for str would take every StrEnum too.
+        converter.register_structure_hook_func(partial(is_, cls), hook)
+    converter.register_structure_hook_func(partial(is_, object), lambda value, _: value)
     converter.register_unstructure_hook(datetime, _utc_text)
     converter.register_unstructure_hook(date, lambda value: value.isoformat())
     converter.register_unstructure_hook_factory(

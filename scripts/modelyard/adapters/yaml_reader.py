@@ -172,12 +172,13 @@ class _Reader:
         return found
 
     def _key(self, event: Any, depth: int) -> str:
-        key = self._value(event, depth + 1)
+        is_scalar = type(event) is ScalarEvent
+        key = self._scalar(event) if is_scalar else self._value(event, depth + 1)
         if key == "<<" and event.implicit[0]:
             self._refuse("merge keys (<<) are not read: write the keys out", _line(event))
         elif type(key) is not str:
             self._refuse("a key that is not text: put it in quotes", _line(event))
-        return str(getattr(event, "value", ""))
+        return event.value if is_scalar else ""
 
     def _scalar(self, event: Any) -> Any:
         text = event.value
