@@ -1,0 +1,161 @@
+"""`modelyard validate`: everything that is wrong with the specs, said at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from modelyard.commands.options import pass_root, print_json
+from modelyard.errors import CannotAnswer, Refused
+
+if TYPE_CHECKING:
+    from modelyard.adapters.specs import Specs, Tree
+    from modelyard.domain.problem import Problem
+
+ANNOTATIONS = 10
+"""GitHub shows no more of them for one step."""
+
+
+@click.command()
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="How to print problems: for people, for programs, or as annotations of a pull request.",
+)
+@click.option(
+    "--changed-since",
+    metavar="REF",
+    help="Only problems that involve files changed since REF; records must not have changed.",
+)
+@pass_root
+def validate(root: Path, output: str, changed_since: str | None) -> None:
+    """Check every spec of the checkout: its shape, and what must hold between specs.
+
+    Nothing outside of the checkout is asked. Exit code 3 means that there are problems.
+    """
+    from modelyard.adapters.checkout import WorkingTree
+    from modelyard.adapters.specs import read
+
+    tree = WorkingTree(root)
+    specs = read(tree)
+    changed, base = _changed(root, changed_since) if changed_since else (None, None)
+    problems = problems_in(specs, changed=changed, base=base)
+    _REPORTS[output](problems, len(specs.files))
+    if problems:
+        raise Refused(_count(problems))
+    if output == "text":
+        click.echo(f"{len(specs.files):,} specs are valid", err=True)
+
+
+def problems_in(
+    specs: Specs, *, changed: Collection[str] | None = None, base: Tree | None = None
+) -> tuple[Problem, ...]:
+    """Every problem of the specs, in reading order; lines included.
+
+    Args:
+        specs: What was read.
+        changed: Only problems that these files are at fault for or involved in; None for all.
+        base: What the specs were before. Records of it, and specs with a record in it, must still
+            be there byte for byte, and held-out sets that were looked at must hold the same rows.
+    """
+    from modelyard.adapters.append_only import rewritten
+
+    found = specs.checked()
+    if changed is not None:
+        concerned = frozenset(changed)
+        found = tuple(problem for problem in found if problem.concerns(concerned))
+    if base is not None:
+        found = (*found, *rewritten(specs, base))
+    return tuple(sorted(set(found), key=lambda problem: problem.sort_key))
+
+
+def _changed(root: Path, ref: str) -> tuple[frozenset[str], Tree]:
+    """The files that differ from where this branch left `ref`, and the tree there."""
+    from modelyard.adapters.checkout import GitTree
+    from modelyard.adapters.git import Git
+
+    git = Git(root)
+    try:
+        start = git.merge_base(git.rev_parse(ref), git.rev_parse("HEAD"))
+    except CannotAnswer as error:
+        raise CannotAnswer(
+            f"--changed-since {ref}: {error.message}", hint="fetch it, with enough history"
+        ) from error
+    differing = git.run("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", start, "--")
+    new = git.run("ls-files", "--others", "--exclude-standard", "-z")
+    names = (differing.stdout + new.stdout).split(b"\0")
+    return frozenset(name.decode("utf-8", "surrogateescape") for name in names if name), GitTree(
+        git, start
+    )
+
+
+def _count(problems: Sequence[Problem]) -> str:
+    files = len({problem.file for problem in problems})
+    return (
+        f"{len(problems):,} problem{'s' if len(problems) > 1 else ''} "
+        f"in {files:,} file{'s' if files > 1 else ''}"
+    )
+
+
+def _print_text(problems: Sequence[Problem], _: int) -> None:
+    for problem in problems:
+        line = f"{problem.file}:{problem.line}: {problem.message} [{problem.check}]"
+        click.echo(_visible(line))
+
+
+def _print_json(problems: Sequence[Problem], files: int) -> None:
+    print_json(
+        {
+            "valid": not problems,
+            "files": files,
+            "problems": [
+                {
+                    "file": problem.file,
+                    "line": problem.line,
+                    "path": list(problem.path),
+                    "message": problem.message,
+                    "check": problem.check,
+                    "involves": list(problem.involves),
+                }
+                for problem in problems
+            ],
+        }
+    )
+
+
+def _print_github(problems: Sequence[Problem], _: int) -> None:
+    for line in _annotations(problems):
+        click.echo(line)
+
+
+def _annotations(problems: Sequence[Problem]) -> Iterator[str]:
+    """Workflow commands, escaped as @actions/core does it."""
+    shown = problems if len(problems) <= ANNOTATIONS else problems[: ANNOTATIONS - 1]
+    for problem in shown:
+        place = f"file={_property(problem.file)},line={problem.line}"
+        title = _property(problem.check)
+        yield f"::error {place},title={title}::{_data(_visible(problem.message))}"
+    if len(problems) > len(shown):
+        rest = len(problems) - len(shown)
+        yield f"::error ::{rest} more problems; `modelyard validate` lists all of them"
+
+
+def _visible(text: str) -> str:
+    """The text without a character that could drive a terminal or forge another line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(_visible(text)).replace(":", "%3A").replace(",", "%2C")
+
+
+_REPORTS = {"text": _print_text, "json": _print_json, "github": _print_github}
