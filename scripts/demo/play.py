@@ -1,0 +1,86 @@
+"""Plays the whole path of a version on real data; exit 0 only if every scene ended as it should."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from demo import scenes
+from demo.stage import REPOSITORY, Scene, SceneFailedError, Stage
+
+SCENES: tuple[tuple[str, Callable[[Stage, Scene], None]], ...] = (
+    ("v1 is proposed, trained and recorded", scenes.first_version),
+    ("v1 moves dev -> staging -> canary -> production", scenes.to_production),
+    ("v2 is better, and goes through the canary", scenes.better_version),
+    ("v3 is worse by more than the margin, and refused", scenes.refused_version),
+    ("v4 is a silent regression, found by the canary", scenes.silent_regression),
+    ("Summer arrives: drift, retraining, v5", scenes.summer),
+    ("An upstream column changes its unit or name", scenes.broken_column),
+    ("status and history tell the whole story", scenes.whole_story),
+)
+
+
+def main() -> int:
+    """Play every scene; a failed one ends the play, as later ones stand on it."""
+    console = Console(width=min(Console().width, 140) if sys.stdout.isatty() else 120)
+    folder = REPOSITORY / "demo"
+    before = time.monotonic()
+    with Stage(folder, console) as stage:
+        console.print(f"A fork, its forge and its servers are set up in [bold]{folder}[/].")
+        scenes.prepare(stage)
+        stage.note(f"libraries preloaded, waited {stage.wait_for_preloaded():.1f} s for them")
+        for number, (title, play) in enumerate(SCENES, start=1):
+            scene = stage.title(number, title)
+            began = time.monotonic()
+            try:
+                play(stage, scene)
+            except (SceneFailedError, KeyError, StopIteration, ValueError) as error:
+                scene.failed = f"{type(error).__name__}: {error}"
+                console.print(scene.failed, style="bold red", markup=False)
+            scene.seconds = time.monotonic() - began
+            if scene.failed:
+                break
+    return _close(console, folder, stage.scenes, time.monotonic() - before)
+
+
+def _close(console: Console, folder: Path, played: list[Scene], seconds: float) -> int:
+    table = Table(title="What was played", title_justify="left")
+    for heading in ("", "scene", "seconds", "ended", "what it showed"):
+        table.add_column(heading, overflow="fold")
+    for number, (title, _) in enumerate(SCENES, start=1):
+        scene = next((each for each in played if each.number == number), None)
+        ended = "not played" if scene is None else "FAILED" if scene.failed else "as it should"
+        told = "" if scene is None else scene.failed or scene.said
+        took = "" if scene is None else f"{scene.seconds:.0f}"
+        table.add_row(str(number), title, took, ended, told)
+    console.print()
+    console.print(table)
+    console.print(f"{seconds:.0f} s in all. To look into what is left:")
+    for what, command in _leads(folder):
+        console.print(f"  {what:<22} {command}", markup=False, soft_wrap=True)
+    good = len(played) == len(SCENES) and not any(scene.failed for scene in played)
+    return 0 if good else 1
+
+
+def _leads(folder: Path) -> tuple[tuple[str, str], ...]:
+    yard, tool = folder / "yard", Path(sys.executable).parent
+    database = yard / ".modelyard" / "mlflow.db"
+    return (
+        ("the Git log", f"git -C {yard} log --first-parent --stat origin/main"),
+        ("the pull requests", f"{tool / 'modelyard'} --root {yard} pr list --all"),
+        ("one of them", f"{tool / 'modelyard'} --root {yard} pr show 4"),
+        ("the whole story", f"{tool / 'modelyard'} --root {yard} history {scenes.MODEL}"),
+        ("MLflow's pages", f"{tool / 'mlflow'} ui --backend-store-uri sqlite:///{database}"),
+        ("the drift page", f"open {yard / 'drift.html'} in a browser"),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""The demo's stage: a temporary fork, its forge, its servers, and the commands people type."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.rule import Rule
+
+from modelyard.adapters import processes
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PEOPLE = ("ada", "grace")
+STARTED_WITHIN = 120
+LONGEST_COMMAND = 300
+
+
+class SceneFailedError(Exception):
+    """A scene did not end as it should."""
+
+
+@dataclass
+class Scene:
+    """One scene's line in the closing table."""
+
+    number: int
+    title: str
+    seconds: float = 0.0
+    said: str = ""
+    failed: str | None = None
+
+
+@dataclass
+class Stage:
+    """Where the demo plays.
+
+    Args:
+        folder: Holds `forge.git`, `yard` (the checkout) and what the scenes leave.
+        console: Where it is shown.
+    """
+
+    folder: Path
+    console: Console
+    scenes: list[Scene] = field(default_factory=list)
+    _preloaded: subprocess.Popen[bytes] | None = None
+
+    @property
+    def yard(self) -> Path:
+        """The checkout people and the tool work in."""
+        return self.folder / "yard"
+
+    @property
+    def forge(self) -> Path:
+        """The bare repository that plays the forge."""
+        return self.folder / "forge.git"
+
+    def __enter__(self) -> Self:
+        """Set the stage: a fork with one commit, its forge, and the process others fork from."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.yard.mkdir(parents=True)
+        self._preload()
+        self._fork()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop every server; what was written stays to be looked into."""
+        self.modelyard("servers", "stop", quiet=True, expected=None)
+        if self._preloaded is not None and self._preloaded.stdin is not None:
+            self._preloaded.stdin.close()
+            self._preloaded.wait(timeout=20)
+
+    def title(self, number: int, title: str) -> Scene:
+        """Begin a scene."""
+        scene = Scene(number=number, title=title)
+        self.scenes.append(scene)
+        self.console.print()
+        self.console.print(Rule(f"[bold]{number}. {title}", align="left"))
+        return scene
+
+    def note(self, text: str) -> None:
+        """Say something to the reader."""
+        self.console.print(f"[dim]{text}[/]")
+
+    def modelyard(
+        self,
+        *arguments: str,
+        expected: int | Sequence[int] | None = 0,
+        quiet: bool = False,
+        user: str = PEOPLE[0],
+    ) -> str:
+        """Run one modelyard command in the checkout, show it, and return what it printed.
+
+        Args:
+            arguments: Its arguments.
+            expected: The exit codes that are right; None accepts any.
+            quiet: Show neither the command nor its output.
+            user: Who types it.
+        """
+        if not quiet:
+            self.console.print(f"[bold cyan]{user}$[/] modelyard {shlex.join(arguments)}")
+        code, said = self._run(["modelyard", *arguments], user)
+        if said.strip() and not quiet:
+            self.console.print(said.rstrip(), highlight=False, markup=False)
+        wanted = (expected,) if isinstance(expected, int) else expected
+        if wanted is not None and code not in wanted:
+            if quiet:
+                self.console.print(said, highlight=False, markup=False)
+            raise SceneFailedError(f"modelyard {arguments[0]} ended with {code}, not {wanted}")
+        return said
+
+    def answer(self, *arguments: str, expected: int | Sequence[int] | None = 0) -> Any:
+        """What a reporting command says in JSON; not shown."""
+        said = self.modelyard(*arguments, "--output", "json", expected=expected, quiet=True)
+        return json.loads(said[said.index(min("{[", key=lambda c: said.find(c) % len(said))) :])
+
+    def git(self, *arguments: str, user: str = PEOPLE[0], quiet: bool = False) -> str:
+        """Run one git command in the checkout."""
+        if not quiet:
+            self.console.print(f"[bold cyan]{user}$[/] git {shlex.join(arguments)}")
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=self.yard,
+            env=_environment(user),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SceneFailedError(f"git {arguments[0]}: {done.stderr.strip()}")
+        return done.stdout
+
+    def page(self, text: str, title: str) -> None:
+        """Show a page, such as a pull request's."""
+        self.console.print(Panel(text.rstrip(), title=title, expand=False), markup=False)
+
+    def check(self, holds: object, what: str) -> None:
+        """End the scene unless this holds."""
+        if not holds:
+            raise SceneFailedError(f"not so: {what}")
+
+    def _run(self, command: list[str], user: str) -> tuple[int, str]:
+        log = self.folder / ".said"
+        log.unlink(missing_ok=True)
+        running = processes.launch(
+            command, cwd=self.yard, environment=_environment(user), output=log
+        )
+        try:
+            code = running.wait(LONGEST_COMMAND)
+        except TimeoutError:
+            processes.stop(running.started, grace_seconds=2)
+            code = -1
+        finally:
+            running.let_go()
+        return code, log.read_text(errors="replace") if log.exists() else ""
+
+    def _preload(self) -> None:
+        """Heavy imports happen once, in a process every command and server is forked from."""
+        socket = self.folder / ".preloaded"
+        self._preloaded = subprocess.Popen(
+            [sys.executable, "-m", "modelyard", "preload", "--socket", str(socket)],
+            env=_environment(PEOPLE[0]) | {"OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        os.environ[processes.PRELOADED] = str(socket)
+
+    def wait_for_preloaded(self) -> float:
+        """Seconds until the preloaded process was ready."""
+        before = time.monotonic()
+        if self._preloaded is None or self._preloaded.stdout is None:
+            raise SceneFailedError("the preloaded process was not started")
+        if self._preloaded.stdout.readline().strip() != b"ready":
+            raise SceneFailedError("the preloaded process did not get ready")
+        return time.monotonic() - before
+
+    def _fork(self) -> None:
+        """What a team does first: fork the repository, keep its own model, push."""
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for name in filter(None, listed.decode().split("\0")):
+            own = not name.startswith("models/") or name.startswith("models/flight-delay/")
+            source = REPOSITORY / name
+            if own and source.is_file():
+                (self.yard / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, self.yard / name)
+        subprocess.run(
+            ["git", "init", "--quiet", "--bare", "--initial-branch=main", str(self.forge)],
+            check=True,
+        )
+        self.git("init", "--quiet", "--initial-branch=main", quiet=True)
+        self.git("add", "--all", quiet=True)
+        self.git("commit", "--quiet", "-m", "Fork modelyard", quiet=True)
+        self.git("remote", "add", "origin", str(self.forge), quiet=True)
+        self.git("push", "--quiet", "--set-upstream", "origin", "main", quiet=True)
+
+
+def _environment(user: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "GIT_AUTHOR_NAME": user,
+        "GIT_AUTHOR_EMAIL": f"{user}@example.com",
+        "GIT_COMMITTER_NAME": user,
+        "GIT_COMMITTER_EMAIL": f"{user}@example.com",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+        "PYTHONWARNINGS": "ignore",
+    }

@@ -1,0 +1,41 @@
+"""`modelyard servers`: the model servers of a local yard."""
+
+from __future__ import annotations
+
+import click
+
+from modelyard.commands.options import pass_services
+from modelyard.errors import CannotAnswer
+from modelyard.ports import Services
+
+
+@click.group()
+def servers() -> None:
+    """List or stop the model servers that run on this machine."""
+
+
+@servers.command(name="list")
+@pass_services
+def list_(services: Services, /) -> None:
+    """Say what runs where, and what share of the requests it is given."""
+    from modelyard.commands.options import desk_of
+
+    desk = desk_of(services)
+    catalog = desk.catalog(desk.main())
+    for environment, model in sorted(catalog.releases):
+        state = services.cluster.observe(model=model, environment=environment)
+        version = catalog.releases[environment, model].version
+        if state is not None:
+            ready = "ready" if state.ready else "not ready"
+            click.echo(f"{environment} {model} {version}: {ready}, share {state.share:.0%}")
+
+
+@servers.command()
+@pass_services
+def stop(services: Services, /) -> None:
+    """Stop every server this yard started; `modelyard watch` starts them again."""
+    from modelyard.adapters.local_cluster import LocalCluster
+
+    if not isinstance(services.cluster, LocalCluster):
+        raise CannotAnswer("these servers run in a cluster", hint="kubectl scale stops them there")
+    services.cluster.stop_all()
