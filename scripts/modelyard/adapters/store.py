@@ -60,7 +60,7 @@ class Store:
             CannotAnswer: They are out of reach.
             Refused: They are not what the digest says.
         """
-        content = self._read(f"evidence/{_hex(digest)}")
+        content = self.read(f"evidence/{_hex(digest)}")
         if hashlib.sha256(content).hexdigest() != _hex(digest):
             raise Refused(f"{self.uri('evidence', _hex(digest))} does not match its digest")
         return content
@@ -115,7 +115,7 @@ class Store:
 
     def run_file(self, workflow: str, name: str) -> bytes:
         """A file an earlier step handed on; `CannotAnswer` when there is none."""
-        return self._read(f"runs/{workflow}/{name}")
+        return self.read(f"runs/{workflow}/{name}")
 
     def run_document(self, workflow: str, name: str) -> dict[str, Any] | None:
         """A JSON document an earlier step handed on, or None."""
@@ -125,7 +125,8 @@ class Store:
         document: dict[str, Any] = json.loads(self.run_file(workflow, name))
         return document
 
-    def _read(self, relative: str) -> bytes:
+    def read(self, relative: str) -> bytes:
+        """Something in the store by its path; `CannotAnswer` when it is out of reach."""
         filesystem, base = self._place
         try:
             content: bytes = filesystem.cat_file(f"{base}/{relative}")

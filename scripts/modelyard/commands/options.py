@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modelyard.adapters.facts import FactStore
     from modelyard.adapters.git import Git
     from modelyard.adapters.store import Store
+    from modelyard.commands.reconciling.collect import Desk
     from modelyard.domain.repository import Repository
     from modelyard.ports import Clock, Cluster, Metrics, Orchestrator, PullRequests, Services
 
@@ -153,6 +154,13 @@ def store_of(services: Services) -> Store:
     from modelyard.adapters.store import Store
 
     return Store(services.repository.artifacts, services.root)
+
+
+def desk_of(services: Services) -> Desk:
+    """Everything reconcile's shell works with."""
+    from modelyard.commands.reconciling.collect import Desk
+
+    return Desk(services=services, facts=facts_of(services), store=store_of(services))
 
 
 def print_json(data: object) -> None:

@@ -65,9 +65,7 @@ def _(action: StartTraining, desk: Desk, world: World, say: Say) -> bool:
 
 @carry_out.register
 def _(action: RetryTraining, desk: Desk, world: World, say: Say) -> bool:
-    say(
-        f"{world.model} {action.version}: the last attempt was lost, trying attempt {action.attempt}"
-    )
+    say(f"{world.model} {action.version}: an attempt was lost, starting attempt {action.attempt}")
     return _training(desk, world, action.version, TrainingFacts(attempt=action.attempt))
 
 

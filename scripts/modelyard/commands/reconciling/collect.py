@@ -136,7 +136,7 @@ def _runs(desk: Desk, world: World) -> Mapping[str, Run]:
 
 def _past(desk: Desk, commit: str, environment: str, model: str) -> tuple[PastRelease, ...]:
     path = f"environments/{environment}/releases/{model}.yaml"
-    entries = desk.git.log(commit, path, first_parent=True, limit=LONGEST_PAST)
+    entries = desk.git.log(commit, path=path, first_parent=True, limit=LONGEST_PAST)
     contents = desk.git.read_many([f"{entry.sha}:{path}" for entry in entries])
     past = []
     for entry in entries:

@@ -16,11 +16,10 @@ from modelyard.adapters.tables import (
     scores_from_parquet,
     scores_to_parquet,
 )
+from modelyard.commands.gating import seen_by
 from modelyard.commands.steps.job import Job
 from modelyard.domain.gate import Comparison, classes_of, gate
-from modelyard.domain.heldout import HeldOut
 from modelyard.domain.record import Champion, HeldOutResult
-from modelyard.domain.version import ModelVersion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,14 +70,6 @@ def champion_of(job: Job) -> Champion | None:
     if release is None or release.version == job.version:
         return None
     return Champion(version=release.version, artifact=release.artifact)
-
-
-def seen_by(spec: ModelVersion, held_out: HeldOut) -> bool:
-    """Whether the version trained on some of the held-out set's days, or on its very files."""
-    if held_out.window is not None and spec.data.window is not None:
-        return any(span.overlaps(held_out.window) for span in spec.data.spans)
-    trained = {file.sha256 for file in spec.data.files}
-    return any(file.sha256 in trained for file in held_out.files)
 
 
 def looks(job: Job, name: str) -> int:

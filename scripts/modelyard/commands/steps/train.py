@@ -115,7 +115,7 @@ def _run_trainer(job: Job, folder: Path) -> None:
 
 
 def _run(command: list[str], folder: Path, log: Path, timeout: float) -> int:
-    with processes.terminated_by_exception():
+    with processes.ending_what_it_started():
         running = processes.launch(
             command, cwd=folder / "trainer", environment=_clean_environment(folder), output=log
         )
