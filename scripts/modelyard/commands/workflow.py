@@ -1,0 +1,29 @@
+"""`modelyard workflow`: what the local orchestrator starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from modelyard.commands.options import pass_root
+from modelyard.errors import CannotAnswer
+
+
+@click.group(hidden=True)
+def workflow() -> None:
+    """Run a submitted workflow on this machine."""
+
+
+@workflow.command()
+@click.argument("name")
+@pass_root
+def run(root: Path, /, name: str) -> None:
+    """Walk the submitted workflow NAME to its end."""
+    from modelyard.adapters.local_workflows import LocalWorkflows
+    from modelyard.commands.options import repository_of
+
+    status = LocalWorkflows(root, repository_of(root)).run(name)
+    if status is None:
+        raise CannotAnswer(f"there is no workflow {name}")
+    click.echo(f"{name}: {status.phase}{': ' if status.message else ''}{status.message}")
