@@ -17,7 +17,7 @@ from modelyard.errors import CannotAnswer, Conflict
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One file of a commit: its mode (`100644`), its blob and its path from the root."""
+    """One file of a commit: its mode (`100644`), its blob and its path."""
 
     mode: str
     blob: str
@@ -26,7 +26,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class LogEntry:
-    """One commit of a history; `at` is what the committer's clock said, never proof of order."""
+    """One commit; `at` is the committer's word, a trailer given several times has several lines."""
 
     sha: str
     author: str
@@ -185,8 +185,7 @@ class Git:
         Raises:
             Conflict: A ref was not at `old`, or somebody else wrote the very same object first.
         """
-        moves = {ref: pair for ref, pair in updates.items() if pair[0] != pair[1]}
-        if not moves:
+        if not (moves := {ref: pair for ref, pair in updates.items() if pair[0] != pair[1]}):
             return
         leases = [f"--force-with-lease={ref}:{old or ''}" for ref, (old, _) in moves.items()]
         specs = [f"{new or ''}:{ref}" for ref, (_, new) in moves.items()]
@@ -291,12 +290,10 @@ def _batch(out: bytes) -> Iterable[bytes | None]:
 def _log_entry(cells: Sequence[str]) -> LogEntry:
     """One commit from the six fields asked for."""
     sha, author, committer, seconds, subject, told = cells
-    pairs = (line.partition(":") for line in told.splitlines() if ":" in line)
+    trailers: dict[str, str] = {}
+    for key, _, value in (line.partition(":") for line in told.splitlines() if ":" in line):
+        trailers[key] = "\n".join(filter(None, (trailers.get(key), value.strip())))
+    at = datetime.fromtimestamp(int(seconds), UTC)
     return LogEntry(
-        sha=sha,
-        author=author,
-        committer=committer,
-        at=datetime.fromtimestamp(int(seconds), UTC),
-        subject=subject,
-        trailers={key: value.strip() for key, _, value in pairs},
+        sha=sha, author=author, committer=committer, at=at, subject=subject, trailers=trailers
     )

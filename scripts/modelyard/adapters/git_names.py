@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from modelyard.errors import Refused
 
@@ -71,7 +72,7 @@ def message_bytes(message: str) -> bytes:
     return (message.replace("\0", "").rstrip() + "\n").encode("utf-8", "replace")
 
 
-def message_of(title: str, trailers: dict[str, str], body: str = "") -> str:
+def message_of(title: str, trailers: Mapping[str, str], body: str = "") -> str:
     """A commit message whose trailers are exactly these, whatever the texts hold.
 
     Raises:

@@ -1,0 +1,135 @@
+"""One look at the local forge: what its refs said at one moment, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TypeAlias
+
+from modelyard.adapters.git import LogEntry
+from modelyard.adapters.json_documents import loaded
+from modelyard.adapters.remote_refs import RemoteRefs
+from modelyard.domain.pulls import PullRequest, PullState, Status
+from modelyard.errors import CannotAnswer
+
+Statuses: TypeAlias = Mapping[str, Status]
+
+PULLS = "refs/modelyard/pulls/"
+STATUSES = "refs/modelyard/statuses/"
+BRANCHES = "refs/heads/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredPull:
+    """What a pull request's ref holds; the head and the statuses are read from their own refs.
+
+    Args:
+        pull: The pull request, its statuses left out.
+        trailers: The change's trailers, for the merge commit.
+    """
+
+    pull: PullRequest
+    trailers: Mapping[str, str] = field(default_factory=dict)
+
+
+class ForgeLook:
+    """The forge's refs at one moment, and the documents behind those that are asked for.
+
+    Args:
+        remote: Where to look.
+        main: Name of the main branch.
+    """
+
+    def __init__(self, remote: RemoteRefs, main: str) -> None:
+        self._remote = remote
+        self._main = main
+        self.refs = remote.look(f"{BRANCHES}*", f"{PULLS}*", f"{STATUSES}*")
+
+    def main(self) -> str:
+        """The main branch's commit, its objects here."""
+        return self._main_commit
+
+    @cached_property
+    def _main_commit(self) -> str:
+        commit = self.tip(self._main)
+        if commit is None:
+            where = f"{self._remote.remote} has no branch {self._main}"
+            raise CannotAnswer(where, hint=f"git push {self._remote.remote} {self._main}")
+        self._remote.ensure([commit])
+        return commit
+
+    def tip(self, branch: str) -> str | None:
+        """The commit of a branch, or None when there is no such branch."""
+        return self.refs.get(BRANCHES + branch)
+
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers in use, in order."""
+        found = (ref.removeprefix(PULLS) for ref in self.refs if ref.startswith(PULLS))
+        return tuple(sorted(int(number) for number in found if number.isdecimal()))
+
+    def stored(self, numbers: Iterable[int]) -> dict[int, StoredPull]:
+        """What the refs of these pull requests hold; `CannotAnswer` for an unknown number."""
+        asked = {number: self._ref(number) for number in numbers}
+        documents = self._remote.documents([self.refs[ref] for ref in asked.values()])
+        pairs = zip(asked.items(), documents, strict=True)
+        return {number: loaded(told, StoredPull, ref) for (number, ref), told in pairs}
+
+    def pulls(self, numbers: Iterable[int]) -> dict[int, PullRequest]:
+        """These pull requests as they really are: real head, real state, the head's statuses."""
+        real = {number: self.real(stored) for number, stored in self.stored(numbers).items()}
+        statuses = self.statuses({pull.head for pull in real.values()})
+        return {n: replace(pull, statuses=statuses[pull.head]) for n, pull in real.items()}
+
+    def real(self, stored: StoredPull) -> PullRequest:
+        """A pull request with the head its branch really has, without statuses.
+
+        Somebody may have pushed to the branch, which makes them a contributor, or deleted it, which
+        closes the pull request.
+        """
+        pull = stored.pull
+        if pull.state is not PullState.OPEN:
+            return pull
+        head = self.tip(pull.branch)
+        if head is None:
+            return replace(pull, state=PullState.CLOSED)
+        if head == pull.head:
+            return pull
+        return replace(pull, head=head, contributors=self.contributors(pull, head))
+
+    def contributors(self, pull: PullRequest, head: str) -> tuple[str, ...]:
+        """Everybody who is named by a commit between the main branch and `head`."""
+        main = self.main()
+        self._remote.ensure([head])
+        commits = self._remote.git.log(f"{main}..{head}")
+        names = {name for commit in commits for name in _names(commit)}
+        return tuple(sorted({*names, *pull.contributors} - {pull.author, pull.requester}))
+
+    def statuses(self, commits: Iterable[str]) -> dict[str, Statuses]:
+        """The statuses of these commits by context; a commit without any has an empty mapping."""
+        found: dict[str, Statuses] = {sha: {} for sha in commits}
+        refs = [STATUSES + sha for sha in found if STATUSES + sha in self.refs]
+        documents = self._remote.documents([self.refs[ref] for ref in refs])
+        for ref, told in zip(refs, documents, strict=True):
+            found[ref.removeprefix(STATUSES)] = loaded(told, dict[str, Status], ref)
+        return found
+
+    def open_of(self, branch: str) -> StoredPull | None:
+        """The open pull request of a branch, if there is one."""
+        for stored in self.stored(self.numbers()).values():
+            if stored.pull.branch == branch and stored.pull.state is PullState.OPEN:
+                return stored
+        return None
+
+    def _ref(self, number: int) -> str:
+        ref = f"{PULLS}{number}"
+        if ref not in self.refs:
+            raise CannotAnswer(f"there is no pull request {number}", hint="modelyard pr list --all")
+        return ref
+
+
+def _names(commit: LogEntry) -> set[str]:
+    """Who made a commit; co-authors are told in a trailer, as `Name <mail>`."""
+    told = [value for key, value in commit.trailers.items() if key.lower() == "co-authored-by"]
+    others = [line.partition("<")[0].strip() for value in told for line in value.splitlines()]
+    return {commit.author, commit.committer, *others}
