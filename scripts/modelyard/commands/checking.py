@@ -38,7 +38,8 @@ def problems_of(desk: Desk, pull: PullRequest) -> list[str]:
     changed = set(changed_paths(desk, pull))
     specs = read(tree)
     found = [
-        f"{problem.file}: {problem.message}" for problem in problems_in(specs, changed=changed)
+        f"{problem.file}: {problem.message}"
+        for problem in problems_in(specs, changed=changed, base=GitTree(desk.git, desk.main()))
     ]
     found += stale_manifests(tree, specs.catalog, changed)
     return found + _wrong_verdicts(desk, specs.catalog, changed)

@@ -12,7 +12,7 @@ from modelyard.adapters.documents import structure
 from modelyard.adapters.facts import FactStore
 from modelyard.adapters.git import Git
 from modelyard.adapters.registry import Registry
-from modelyard.adapters.specs import read
+from modelyard.adapters.specs import read, sound
 from modelyard.adapters.store import Store
 from modelyard.commands.steps.job import OUTCOME
 from modelyard.domain.branches import parse
@@ -76,9 +76,11 @@ def collect(desk: Desk, model: str, *, with_registry: bool = True) -> World:
 
     Raises:
         CannotAnswer: The main branch has no such model.
+        Refused: One of its specs, or an environment, is not valid: deciding without it could
+            promote past a gate.
     """
     commit = desk.main()
-    catalog = desk.catalog(commit)
+    catalog = sound(GitTree(desk.git, commit), models={model})
     if model not in catalog.models:
         raise CannotAnswer(
             f"the main branch has no valid models/{model}/model.yaml",
