@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -28,8 +29,9 @@ SETTINGS = "modelyard.yaml"
 
 R = TypeVar("R")
 
-# JSON escapes the other control characters itself; these too can drive a terminal.
-_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+# What drives a terminal or turns a line around, and what cannot be encoded; JSON's own encoder
+# escapes the rest.
+_UNSAFE = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +168,7 @@ def desk_of(services: Services) -> Desk:
 def print_json(data: object) -> None:
     """Print one JSON document, readable, its keys in the order given, terminal codes escaped."""
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-    click.echo(text.translate(_CONTROLS))
+    click.echo(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def console() -> Console:
