@@ -20,6 +20,9 @@ CRASHED = 1
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
 
+QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+"""What libraries read when they are imported: nothing is told to anybody, and nobody chats."""
+
 PIPE_CLOSED = 141
 """Exit code when nobody reads the output any more: 128 and SIGPIPE."""
 
@@ -154,6 +157,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments after the program's name; None for those of this process.
     """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         code = cli.main(args=arguments, prog_name="modelyard", standalone_mode=False)
