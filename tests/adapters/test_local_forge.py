@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from modelyard.adapters.git import Git
 from modelyard.adapters.local_forge import LocalForge
@@ -680,3 +682,16 @@ def test_a_review_is_written_with_its_commit_and_time(forge):
     (review,) = forge.get(1).reviews
     assert review == Review(author="ann", approved=False, sha=head, at=review.at)
     assert review.at > AT
+
+
+@given(st.text(st.sampled_from("abAZ09./-_@{~^:?*[\\ \x7f\tlock"), max_size=12))
+@settings(max_examples=60)
+def test_a_branch_that_is_taken_is_one_git_takes(tmp_path_factory, branch):
+    git = Git(tmp_path_factory.getbasetemp())
+    desk = LocalForge(git, Repository(), TickingClock())._desk
+    try:
+        ref = desk.branch_ref(branch)
+    except Refused:
+        return
+
+    assert git.run("check-ref-format", ref, accept=(0, 1)).returncode == 0

@@ -19,6 +19,9 @@ from modelyard.ports import Clock
 Updates: TypeAlias = dict[str, tuple[str | None, str | None]]
 """`(old, new)` by ref, as `Git.push` takes them."""
 
+# What `git check-ref-format` refuses and a path may hold; asking git costs a process a proposal.
+_NO_BRANCH = re.compile(r"[\s~^:?*\[]|\.\.|@\{|(^|/)\.|\.($|/)|\.lock($|/)|^-")
+
 _SHA = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?$")
 
 
@@ -80,11 +83,9 @@ class ForgeDesk:
 
     def branch_ref(self, branch: str) -> str:
         """The ref of a branch that may be proposed; `Refused` for main and for no branch's name."""
-        ref = BRANCHES + path_of(branch)
-        valid = self.git.run("check-ref-format", ref, accept=(0, 1)).returncode == 0
-        if not valid or branch == self.main or branch.endswith("/"):
+        if branch == self.main or branch.endswith("/") or _NO_BRANCH.search(branch):
             raise Refused(f"{readable(branch)!r} cannot be the branch of a pull request")
-        return ref
+        return BRANCHES + path_of(branch)
 
 
 def full_sha(sha: str) -> str:

@@ -72,14 +72,13 @@ class Git:
 
     def user_name(self) -> str | None:
         """The name this person commits under, if git was told."""
-        told = os.environ.get("GIT_AUTHOR_NAME")
-        return told or self._line("config", "--get", "user.name", accept=(0, 1)) or None
+        configured = self._line("config", "--get", "user.name", accept=(0, 1))
+        return os.environ.get("GIT_AUTHOR_NAME") or configured or None
 
     def ls_remote(self, remote: str, patterns: Iterable[str]) -> dict[str, str]:
         """The remote's refs that match, with the objects they point at now."""
         out = self.run("ls-remote", "--refs", "--", remote, *patterns).stdout
-        rows = (line.partition("\t") for line in out.decode().splitlines())
-        return {ref: sha for sha, _, ref in rows}
+        return {ref: sha for sha, ref in (row.split("\t") for row in out.decode().splitlines())}
 
     def fetch(self, remote: str, refspecs: Iterable[str]) -> None:
         """Fetch exactly these refspecs; refs that left the remote leave here too."""
@@ -108,14 +107,14 @@ class Git:
     def ls_tree(self, commit: str, prefix: str = "") -> tuple[Entry, ...]:
         """The files of a commit below `prefix` (a folder ends in `/`), by path; no submodules."""
         where = ["--", prefix] if prefix else []
-        out = self.run("ls-tree", "-r", "-z", "--full-tree", revision_of(commit), *where)
+        out = self.run("ls-tree", "-r", "-z", "--full-tree", revision_of(commit), *where).stdout
         entries = []
-        for row in out.stdout.split(b"\0")[:-1]:
+        for row in out.split(b"\0")[:-1]:
             mode, kind, tail = row.split(b" ", 2)
             blob, _, path = tail.partition(b"\t")
             if kind == b"blob":
-                entry = Entry(mode=mode.decode(), blob=blob.decode(), path=os.fsdecode(path))
-                entries.append(entry)
+                named = os.fsdecode(path)
+                entries.append(Entry(mode=mode.decode(), blob=blob.decode(), path=named))
         return tuple(entries)
 
     def write_tree(self, base: str | None, documents: Mapping[str, bytes | None]) -> str:
@@ -130,14 +129,18 @@ class Git:
         gone = [path_of(p) for p, data in documents.items() if data is None]
         with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-            if base is not None:
-                self.run("read-tree", revision_of(base), env=index)
+            self.run("read-tree", revision_of(base) if base else "--empty", env=index)
             rows = [f"0 {'0' * 40}\t{path}" for path in self._below(base, gone)]
             shas = self._write_blobs(Path(folder), blobs.values())
             rows += [f"100644 {sha}\t{path}" for path, sha in zip(blobs, shas, strict=True)]
             told = "".join(f"{row}\0" for row in rows).encode("utf-8", "surrogateescape")
             self.run("update-index", "-z", "--index-info", stdin=told, env=index)
             return self._line("write-tree", env=index)
+
+    def write_file_tree(self, name: str, content: bytes) -> str:
+        """The tree that holds one file and nothing else, without an index."""
+        blob = self._line("hash-object", "-w", "--stdin", stdin=content)
+        return self._line("mktree", "-z", stdin=f"100644 blob {blob}\t{path_of(name)}\0".encode())
 
     def commit_tree(
         self, tree: str, *, parents: Sequence[str], message: str, author: str, at: datetime
@@ -151,8 +154,7 @@ class Git:
             author: `Name` or `Name <mail>`; committer too.
             at: Author and committer time; must have a time zone.
         """
-        name, mail = name_and_mail(author)
-        date = f"{int(at.timestamp())} +0000"
+        (name, mail), date = name_and_mail(author), f"{int(at.timestamp())} +0000"
         env = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
                for what, value in (("NAME", name), ("EMAIL", mail), ("DATE", date))}  # fmt: skip
         flags = [word for parent in parents for word in ("-p", revision_of(parent))]
@@ -217,8 +219,8 @@ class Git:
 
     def is_ancestor(self, commit: str, of: str) -> bool:
         """Whether `of` already contains `commit`."""
-        sides = (revision_of(commit), revision_of(of))
-        return self.run("merge-base", "--is-ancestor", *sides, accept=(0, 1)).returncode == 0
+        flags = ("--is-ancestor", revision_of(commit), revision_of(of))
+        return self.run("merge-base", *flags, accept=(0, 1)).returncode == 0
 
     def log(
         self,
@@ -268,8 +270,7 @@ class Git:
         for file, content in zip(files, contents, strict=True):
             file.write_bytes(content)
         told = "".join(f"{file}\n" for file in files).encode()
-        out = self.run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=told).stdout
-        return out.decode().split()
+        return self._line("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=told).split()
 
 
 def _batch(out: bytes) -> Iterable[bytes | None]:

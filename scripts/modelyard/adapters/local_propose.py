@@ -31,6 +31,7 @@ def propose(desk: ForgeDesk, change: Change, *, author: str, requester: str | No
         author=author,
         at=desk.clock.now(),
     )
+    desk.remote.here.add(head)
     updates: Updates = {branch: (tip, head)}
     if stored and tip:
         after = _rebuilt(stored, change, base=main, head=head, requester=requester)

@@ -45,11 +45,15 @@ class RemoteRefs:
     Args:
         git: The checkout.
         remote: Name of the remote.
+
+    Attributes:
+        here: Commits known to be here already, to ask git only once about each.
     """
 
     def __init__(self, git: Git, remote: str) -> None:
         self.git = git
         self.remote = remote
+        self.here: set[str] = set()
 
     def look(self, *patterns: str) -> dict[str, str]:
         """The refs that match, as they are in the remote now."""
@@ -66,10 +70,11 @@ class RemoteRefs:
 
     def ensure(self, commits: Iterable[str]) -> None:
         """Have these commits here; `Conflict` when nothing in the remote leads to one any more."""
-        wanted = tuple(commits)
+        wanted = set(commits) - self.here
         failed: CannotAnswer | None = None
         for _ in range(3):
-            if not self.git.missing(wanted):
+            if not wanted or not self.git.missing(wanted):
+                self.here |= wanted
                 return
             try:
                 self._fetch()
@@ -93,10 +98,8 @@ class RemoteRefs:
         self, document: bytes, *, parents: Sequence[str], message: str, author: str, at: datetime
     ) -> str:
         """Write a commit that holds the document, here only; returns it for a push."""
-        documents = {_DOCUMENT: document}
-        return self.git.write_commit(
-            None, documents, parents=parents, message=message, author=author, at=at
-        )
+        tree = self.git.write_file_tree(_DOCUMENT, document)
+        return self.git.commit_tree(tree, parents=parents, message=message, author=author, at=at)
 
     def _fetch(self) -> None:
         here = f"refs/modelyard-mirror/{re.sub(r'[^A-Za-z0-9]+', '-', self.remote)}"
