@@ -93,7 +93,9 @@ def _type(error: Any, _: Mapping[str, Any]) -> str:
 
 
 def _types(error: Any) -> str:
-    kinds = error.kind.value if isinstance(error.kind.value, list) else [error.kind.value]
+    kinds: list[str] = (
+        error.kind.value if isinstance(error.kind.value, list) else [error.kind.value]
+    )
     return " or ".join(_TYPES.get(kind, kind) for kind in kinds)
 
 

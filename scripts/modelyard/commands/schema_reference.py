@@ -107,7 +107,7 @@ def _value(root: Node, node: Node) -> str:
     if node.get("type") == "array":
         item = _resolved(root, node["items"])
         return "list" if "properties" in item else f"list: {_value(root, item)}"
-    kinds = node["type"] if isinstance(node["type"], list) else [node["type"]]
+    kinds: list[str] = node["type"] if isinstance(node["type"], list) else [node["type"]]
     return " or ".join(_WORDS.get(kind, kind) for kind in kinds) + _limits(node)
 
 
