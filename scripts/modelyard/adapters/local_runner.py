@@ -89,7 +89,7 @@ class Walk:
 
     @property
     def phase(self) -> str:
-        """How it ended: the steps nobody waits for decide; one that never ran inherits, as in Argo."""
+        """How it ended: steps nobody waits for decide; one that never ran inherits, as in Argo."""
         branches: dict[str, str] = {}
         for track in self.tracks.values():
             inherited = [branches[name] for name in track.step.before]

@@ -64,12 +64,15 @@ def serve(address: Path, modules: Sequence[str], *, ready: Callable[[], None]) -
             the socket cannot be made.
     """
     before = dict(os.environ)
+    # Importing kserve parses the command line of whoever imports it.
+    given, sys.argv = sys.argv, sys.argv[:1]
     for module in modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
             message = f"cannot preload {module}: {error}"
             raise CannotAnswer(message, hint="leave it out of --module") from error
+    sys.argv = given
     _refuse_threads()
     gc.collect()
     gc.freeze()

@@ -1,0 +1,151 @@
+"""A release's rendered files as bytes, their digest, and whether a checkout holds them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+import yaml
+from yaml.cyaml import CSafeDumper
+
+from modelyard.domain.catalog import Catalog
+from modelyard.domain.environment import Environment
+from modelyard.domain.model import Model
+from modelyard.domain.release import RENDERER, Release
+from modelyard.render.manifests import manifests
+
+HEADER = b"# Written by modelyard. Do not edit: change its inputs and run modelyard again.\n"
+"""First line of every rendered file."""
+
+_RENDERED = re.compile(r"environments/([^/]+)/manifests/[^/]+/")
+
+
+class Tree(Protocol):
+    """Files of a checkout or a commit."""
+
+    def paths(self, prefix: str = "") -> tuple[str, ...]:
+        """The paths below a prefix, sorted."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """A file's bytes."""
+        ...
+
+
+def rendered_tree(
+    release: Release, *, model: Model, environment: Environment
+) -> Mapping[str, bytes]:
+    """The release's rendered files, by name inside its manifests folder.
+
+    The same release, model and environment give the same bytes.
+    """
+    files = manifests(release, model=model, environment=environment)
+    return {name: _yaml(documents) for name, documents in files.items()}
+
+
+def tree_digest(files: Mapping[str, bytes]) -> str:
+    """SHA-256 over the sorted lines `<sha256 of the file>  <name>`, in hexadecimal."""
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()]
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def release_folder(release: Release) -> str:
+    """Where its rendered files lie in the repository; ends in a slash."""
+    return f"environments/{release.environment}/manifests/{release.model}/"
+
+
+def committed_tree(tree: Tree, folder: str) -> Mapping[str, bytes]:
+    """The files that lie in a manifests folder, by name inside it."""
+    return {path.removeprefix(folder): tree.read(path) for path in tree.paths(folder)}
+
+
+def stale_manifests(
+    tree: Tree, catalog: Catalog, changed: Collection[str] | None = None
+) -> list[str]:
+    """What is wrong with the rendered files, in sentences that name the file.
+
+    Every release's files must have the digest its pin names. Those of the current renderer must
+    also be what it renders now; older ones are kept as they were, so that a restored tree is valid.
+
+    Args:
+        tree: The files.
+        catalog: The specs of the same files.
+        changed: Only releases that one of these paths belongs to are looked at; None for all.
+    """
+    found = []
+    for release in catalog.releases.values():
+        if changed is None or any(_concerns(path, release) for path in changed):
+            found += _stale(release, committed_tree(tree, release_folder(release)), catalog)
+    return found + _without_release(tree, catalog, changed)
+
+
+def _concerns(path: str, release: Release) -> bool:
+    return path.startswith(release_folder(release)) or path in {
+        f"environments/{release.environment}/releases/{release.model}.yaml",
+        f"environments/{release.environment}/environment.yaml",
+        f"models/{release.model}/model.yaml",
+    }
+
+
+def _stale(release: Release, committed: Mapping[str, bytes], catalog: Catalog) -> list[str]:
+    folder = release_folder(release)
+    model = catalog.models.get(release.model)
+    environment = catalog.environments.get(release.environment)
+    if model is None or environment is None:
+        return [f"{folder}: its model or environment is missing"]
+    if release.renderer == RENDERER:
+        wanted = rendered_tree(release, model=model, environment=environment)
+        differing = [
+            name
+            for name in sorted(wanted.keys() | committed.keys())
+            if wanted.get(name) != committed.get(name)
+        ]
+        if differing:
+            return [f"{folder}{name} is not what its release renders to" for name in differing]
+    if tree_digest(committed) != release.manifests:
+        return [f"{folder} does not have the digest its release pins, {release.manifests[:12]}"]
+    return []
+
+
+def _without_release(tree: Tree, catalog: Catalog, changed: Collection[str] | None) -> list[str]:
+    """Manifest folders that nothing pins would run on for ever."""
+    rendered = [_RENDERED.match(path) for path in tree.paths("environments/")]
+    folders = {
+        match[0]
+        for match in rendered
+        if match and (changed is None or match.string in changed) and match[1] != "platform"
+    }
+    pinned = {release_folder(release) for release in catalog.releases.values()}
+    return [f"{folder} belongs to no release" for folder in sorted(folders - pinned)]
+
+
+class _Dumper(CSafeDumper):
+    """Block style without aliases; text that YAML readers disagree about gets quotes."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+        return True
+
+
+# What PyYAML takes for text and other readers for a number or a truth value: 12e4, y.
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?\Z"),
+    list("-+.0123456789"),
+)
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"[yYnN]\Z"), list("yYnN"))
+
+
+def _yaml(documents: Sequence[Mapping[str, object]]) -> bytes:
+    text: bytes = yaml.dump_all(
+        documents,
+        Dumper=_Dumper,
+        default_flow_style=False,
+        allow_unicode=True,
+        encoding="utf-8",
+        explicit_start=len(documents) > 1,
+        sort_keys=True,
+        width=100,
+    )
+    return HEADER + text
