@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from modelyard.domain.gate import Scores
 from modelyard.domain.interval import Interval
@@ -32,7 +32,7 @@ def read_frame(content: bytes, *, uri: str) -> pd.DataFrame:
         if uri.endswith(".parquet"):
             return pd.read_parquet(io.BytesIO(content))
         if uri.endswith((".csv", ".csv.gz")):
-            packed = "gzip" if uri.endswith(".gz") else None
+            packed: Literal["gzip"] | None = "gzip" if uri.endswith(".gz") else None
             return pd.read_csv(io.BytesIO(content), compression=packed)
     except (OSError, ValueError) as error:
         raise CannotAnswer(f"{uri}: not readable as a table: {error}") from error
