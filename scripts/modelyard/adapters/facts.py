@@ -76,7 +76,8 @@ class FactStore:
 
     A `write_...` raises `Conflict` when the document is not at `expected` any more. An
     `update_...` reads, asks `change` for the new value and writes it, again and again until nobody
-    came between; it writes nothing when the value stays equal. `change` may run several times.
+    came between; it writes nothing when the value stays equal. `change` may run several times. `by`
+    is who the commit is written by, the bot unless somebody is named.
 
     Args:
         git: The checkout.
@@ -100,10 +101,15 @@ class FactStore:
         return self._write(release_ref(environment, model), facts, expected)
 
     def update_release(
-        self, environment: str, model: str, change: Callable[[ReleaseFacts], ReleaseFacts]
+        self,
+        environment: str,
+        model: str,
+        change: Callable[[ReleaseFacts], ReleaseFacts],
+        *,
+        by: str | None = None,
     ) -> ReleaseFacts:
         """Change a model's facts in an environment; returns what they are now."""
-        return self._update(release_ref(environment, model), ReleaseFacts(), change)
+        return self._update(release_ref(environment, model), ReleaseFacts(), change, by)
 
     def read_model(self, model: str) -> tuple[ModelFacts, Token]:
         """What was seen of a model, and the token to write it back with."""
@@ -113,9 +119,11 @@ class FactStore:
         """Write a model's facts; returns the new token."""
         return self._write(model_ref(model), facts, expected)
 
-    def update_model(self, model: str, change: Callable[[ModelFacts], ModelFacts]) -> ModelFacts:
+    def update_model(
+        self, model: str, change: Callable[[ModelFacts], ModelFacts], *, by: str | None = None
+    ) -> ModelFacts:
         """Change a model's facts; returns what they are now."""
-        return self._update(model_ref(model), ModelFacts(), change)
+        return self._update(model_ref(model), ModelFacts(), change, by)
 
     def read_freeze(self, environment: str) -> tuple[Freeze | None, Token]:
         """An environment's freeze, None when it is open, and the token to write it back with."""
@@ -126,10 +134,14 @@ class FactStore:
         return self._write(freeze_ref(environment), freeze, expected)
 
     def update_freeze(
-        self, environment: str, change: Callable[[Freeze | None], Freeze | None]
+        self,
+        environment: str,
+        change: Callable[[Freeze | None], Freeze | None],
+        *,
+        by: str | None = None,
     ) -> Freeze | None:
         """Change an environment's freeze; returns what it is now."""
-        return self._update(freeze_ref(environment), cast("Freeze | None", None), change)
+        return self._update(freeze_ref(environment), cast("Freeze | None", None), change, by)
 
     def history(self, ref: str) -> list[tuple[datetime, Fact]]:
         """Every value a ref ever had, oldest first, with the time it was written at."""
@@ -166,24 +178,32 @@ class FactStore:
             return empty, None
         return loaded(self._refs.documents([token])[0], _kind(ref), ref), token
 
-    def _write(self, ref: str, value: _F, expected: Token, *, before: Fact = None) -> Token:
+    def _write(
+        self,
+        ref: str,
+        value: _F,
+        expected: Token,
+        *,
+        before: Fact = None,
+        by: str | None = None,
+    ) -> Token:
         what = ref.removeprefix(_ROOT).partition("/")[2]
         commit = self._refs.write(
             dumped(value, _kind(ref)),
             parents=[expected] if expected else [],
             message=f"{what}: {_changed(before, value)}",
-            author=self._author,
+            author=by or self._author,
             at=self._clock.now(),
         )
         self._refs.git.push(self._refs.remote, {ref: (expected, commit)})
         return commit
 
-    def _update(self, ref: str, empty: _F, change: Callable[[_F], _F]) -> _F:
+    def _update(self, ref: str, empty: _F, change: Callable[[_F], _F], by: str | None) -> _F:
         def attempt() -> _F:
             before, token = self._look(ref, empty)
             after = change(before)
             if after != before:
-                self._write(ref, after, token, before=before)
+                self._write(ref, after, token, before=before, by=by)
             return after
 
         return again(attempt)

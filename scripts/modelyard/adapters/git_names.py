@@ -18,6 +18,12 @@ def readable(text: str) -> str:
     return " ".join(_CONTROL.sub(" ", text).split())
 
 
+def paragraphs(text: str) -> str:
+    """Text from others with its lines and blanks, but nothing a terminal acts on."""
+    lines = text.replace("\r\n", "\n").replace("\t", "    ").split("\n")
+    return "\n".join(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", line) for line in lines)
+
+
 def path_of(path: str) -> str:
     """The path, if it stays inside a repository; one ending in `/` is a folder.
 
@@ -82,5 +88,5 @@ def message_of(title: str, trailers: Mapping[str, str], body: str = "") -> str:
         if not _KEY.match(key):
             raise Refused(f"{readable(key)!r} is not a trailer's key, as `Modelyard-Version` is")
     told = "\n".join(f"{key}: {readable(value)}" for key, value in trailers.items())
-    paragraphs = (readable(title) or "Change", body.strip(), told)
-    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+    told_in = (readable(title) or "Change", body.strip(), told)
+    return "\n\n".join(paragraph for paragraph in told_in if paragraph)

@@ -1,0 +1,185 @@
+"""`modelyard pr`: pull requests from the command line."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from modelyard.commands.options import (
+    console,
+    dry_run_option,
+    output_option,
+    pass_services,
+    print_json,
+)
+from modelyard.commands.person import as_option, person
+from modelyard.domain.pulls import PullRequest
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.ports import Services
+
+number_argument = click.argument("number", type=click.IntRange(min=1))
+sha_option = click.option(
+    "--sha", metavar="SHA", help="The head commit that was read, in full. [default: the head now]"
+)
+
+
+@click.group()
+def pr() -> None:
+    """List, show, open, approve, merge and close pull requests."""
+
+
+@pr.command(name="list")
+@click.option("--all", "every", is_flag=True, help="Merged and closed ones too.")
+@output_option
+@pass_services
+def list_(services: Services, /, *, every: bool, output: str) -> None:
+    """List the open pull requests."""
+    from modelyard.commands.pull_page import summary, table
+
+    pulls = services.pulls.list(every=every)
+    if output == "json":
+        print_json({"pulls": [summary(pull) for pull in pulls]})
+    elif pulls:
+        console().print(table(pulls))
+    else:
+        click.echo("no pull requests" if every else "no open pull requests")
+
+
+@pr.command()
+@number_argument
+@output_option
+@pass_services
+def show(services: Services, /, *, number: int, output: str) -> None:
+    """Show one pull request: its statuses, reviews, files and comments."""
+    from modelyard.commands.pull_page import document, page
+
+    pull = services.pulls.get(number)
+    files = services.pulls.files(number)
+    if output == "json":
+        print_json(document(pull, files))
+        return
+    printer = console()
+    for part in page(pull, files):
+        printer.print(part)
+
+
+@pr.command(name="open")
+@click.argument("branch")
+@click.option("--title", required=True, help="Its first line.")
+@click.option("--body", default="", help="Markdown for its page; - reads it from stdin.")
+@as_option
+@dry_run_option
+@pass_services
+def open_(
+    services: Services, /, *, branch: str, title: str, body: str, name: str | None, dry_run: bool
+) -> None:
+    """Open a pull request for BRANCH, which was pushed before, or reword the open one."""
+    from modelyard.adapters.local_forge import LocalForge
+
+    if not isinstance(services.pulls, LocalForge):
+        raise CannotAnswer("this forge opens pull requests of people's branches on its own page")
+    who = person(services, name)
+    text = sys.stdin.read() if body == "-" else body
+    if dry_run:
+        _say(f"would open a pull request of {branch} as {who}: {title}")
+        return
+    pull = services.pulls.open_branch(branch, title=title, body=text, author=who)
+    _say(f"pull request {pull.number} is open: {pull.title}")
+
+
+@pr.command()
+@number_argument
+@sha_option
+@as_option
+@dry_run_option
+@pass_services
+def approve(
+    services: Services, /, *, number: int, sha: str | None, name: str | None, dry_run: bool
+) -> None:
+    """Approve the head commit of a pull request; what is pushed later is not approved."""
+    who = person(services, name)
+    pull = services.pulls.get(number)
+    _check_may_approve(pull, who)
+    commit = sha or pull.head
+    if dry_run:
+        _say(f"would approve pull request {number} at {commit} as {who}")
+        return
+    services.pulls.review(number, sha=commit, by=who, approved=True)
+    _say(f"{who} approves pull request {number} at {commit}")
+
+
+@pr.command()
+@number_argument
+@sha_option
+@as_option
+@dry_run_option
+@pass_services
+def merge(
+    services: Services, /, *, number: int, sha: str | None, name: str | None, dry_run: bool
+) -> None:
+    """Merge a pull request whose required statuses all say success."""
+    who = person(services, name)
+    commit = sha or services.pulls.get(number).head
+    if dry_run:
+        _say(f"would merge pull request {number} at {commit} as {who}")
+        return
+    merged = services.pulls.merge(number, sha=commit, by=who)
+    _say(f"pull request {number} is merged as {merged}")
+
+
+@pr.command()
+@number_argument
+@click.option("--reason", required=True, help="Why; becomes a comment.")
+@as_option
+@dry_run_option
+@pass_services
+def close(
+    services: Services, /, *, number: int, reason: str, name: str | None, dry_run: bool
+) -> None:
+    """Close a pull request without merging it; its branch goes away."""
+    who = person(services, name)
+    if dry_run:
+        pull = services.pulls.get(number)
+        _say(f"would close pull request {number} as {who} and delete {pull.branch}: {reason}")
+        return
+    services.pulls.close(number, by=who, reason=reason)
+    _say(f"pull request {number} is closed")
+
+
+@pr.command()
+@number_argument
+@click.option("--body", required=True, help="Markdown; - reads it from stdin.")
+@as_option
+@dry_run_option
+@pass_services
+def comment(
+    services: Services, /, *, number: int, body: str, name: str | None, dry_run: bool
+) -> None:
+    """Comment on a pull request."""
+    who = person(services, name)
+    text = sys.stdin.read() if body == "-" else body
+    if not text.strip():
+        raise click.BadParameter("a comment needs words", param_hint="--body")
+    if dry_run:
+        _say(f"would comment on pull request {number} as {who}: {text}")
+        return
+    services.pulls.comment(number, by=who, body=text)
+    _say(f"commented on pull request {number}")
+
+
+def _check_may_approve(pull: PullRequest, who: str) -> None:
+    if who not in pull.makers():
+        return
+    did = "asked for" if who == pull.requester else "committed to"
+    raise Refused(
+        f"{who} {'opened' if who == pull.author else did} pull request {pull.number} "
+        "and cannot approve it",
+        hint="ask somebody who had no hand in it",
+    )
+
+
+def _say(line: str) -> None:
+    from modelyard.adapters.git_names import readable
+
+    click.echo(readable(line))
