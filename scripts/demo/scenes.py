@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from demo.stage import REPOSITORY, Scene, Stage
@@ -29,8 +30,7 @@ MOST_LOOKS = 12
 def prepare(stage: Stage) -> None:
     """Write the flights as one file a month, where the feed would leave them."""
     before = time.monotonic()
-    script = REPOSITORY / "models" / MODEL / "data" / "prepare.py"
-    subprocess.run([sys.executable, str(script), str(stage.yard / DATA)], check=True)
+    _write_flights(stage.yard / DATA)
     stage.note(f"336,776 flights of 2013 joined with the weather in {_since(before)}")
 
 
@@ -141,10 +141,9 @@ def summer(stage: Stage, scene: Scene) -> None:
 
 def broken_column(stage: Stage, scene: Scene) -> None:
     """An upstream column changes its unit, another its name: incidents, no retraining."""
-    script = REPOSITORY / "models" / MODEL / "data" / "prepare.py"
     for kind in ("unit", "name"):
         folder = stage.yard / "data" / f"broken-{kind}"
-        subprocess.run([sys.executable, str(script), str(folder), "--break", kind], check=True)
+        _write_flights(folder, "--break", kind)
         feed = f"data/broken-{kind}/*.parquet"
         told = stage.modelyard("drift", MODEL, "--feed", feed, expected=3)
         column = "visib" if kind == "unit" else "precip"
@@ -163,6 +162,12 @@ def whole_story(stage: Stage, scene: Scene) -> None:
     stage.check(set(leads) == {"v1", "v2", "v5"}, "v1, v2 and v5 reached production")
     said = ", ".join(f"{version} {seconds:.0f} s" for version, seconds in leads.items())
     scene.said = f"lead time from merge to production: {said}"
+
+
+def _write_flights(folder: Path, *options: str) -> None:
+    script = REPOSITORY / "models" / MODEL / "data" / "prepare.py"
+    command = [sys.executable, str(script), str(folder), *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def _new(stage: Stage, version: str, parent: str, reason: str, **parameters: Any) -> None:
