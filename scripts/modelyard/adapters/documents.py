@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from functools import cache, partial
 from math import isfinite
 from operator import is_
@@ -173,8 +174,9 @@ def _converter(*, detailed: bool) -> Converter:
         unstruct_collection_overrides={tuple: list},
     )
     for cls, hook in _SCALARS.items():
-        # By identity: as a plain hook, the one for str would take every StrEnum too.
-        converter.register_structure_hook_func(partial(is_, cls), hook)
+        converter.register_structure_hook(cls, hook)
+    # Otherwise the hook for str would take every word of an enumeration.
+    converter.register_structure_hook(StrEnum, lambda value, cls: cls(value))
     converter.register_structure_hook_func(partial(is_, object), lambda value, _: value)
     converter.register_unstructure_hook(datetime, _utc_text)
     converter.register_unstructure_hook(date, lambda value: value.isoformat())
