@@ -1,0 +1,285 @@
+"""`modelyard version`: add a version or a held-out set with its pins, and show what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelyard.commands.options import (
+    console,
+    dry_run_option,
+    output_option,
+    pass_root,
+    print_json,
+    repository_of,
+)
+from modelyard.errors import CannotAnswer
+
+if TYPE_CHECKING:
+    from modelyard.adapters.specs import Specs
+    from modelyard.domain.catalog import Catalog
+    from modelyard.domain.interval import Interval
+    from modelyard.domain.version import DataFile, ModelVersion
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.group()
+def version() -> None:
+    """Add a version of a model, with its pins; add held-out sets; show what there is."""
+
+
+def _days(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which days."""
+    until = click.option("--until", type=_DAY, metavar="DATE", help="The day after the last one.")
+    since = click.option("--since", type=_DAY, metavar="DATE", help="The first day.")
+    return since(until(function))
+
+
+@version.command()
+@click.argument("model")
+@click.argument("name", metavar="VERSION")
+@click.option("--reason", required=True, help="Why it exists, for whoever reviews it.")
+@click.option("--parent", metavar="VERSION", help="What is not said here is taken from it.")
+@click.option("--data", multiple=True, metavar="URI", help="A data file, or several with `*`.")
+@_days
+@click.option("--held-out", multiple=True, metavar="NAME", help="A held-out set to score it on.")
+@click.option("--param", multiple=True, metavar="NAME=JSON", help="One parameter of the trainer.")
+@click.option(
+    "--params",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE.json",
+    help="All parameters, in place of the parent's.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="For all randomness.")
+@dry_run_option
+@pass_root
+def new(
+    root: Path,
+    /,
+    *,
+    model: str,
+    name: str,
+    reason: str,
+    parent: str | None,
+    data: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    held_out: tuple[str, ...],
+    param: tuple[str, ...],
+    params: Path | None,
+    seed: int | None,
+    dry_run: bool,
+) -> None:
+    """Write models/MODEL/versions/VERSION.yaml with every pin filled in.
+
+    Data files are pinned by SHA-256, the trainer by its committed Git tree, what it runs in by
+    requirements.lock. Held-out days inside the training window are excluded by themselves.
+    """
+    from modelyard.adapters.git import Git
+    from modelyard.commands.pinning import (
+        DataRoot,
+        Draft,
+        committed,
+        parameters_from,
+        pinned,
+        refuse_changed,
+    )
+    from modelyard.domain.checks.files import version_file
+    from modelyard.domain.retraining import excluded_days, kept_sets
+    from modelyard.domain.version import ModelVersion, TrainingData
+
+    catalog = _specs(root, model).catalog
+    base = _version(catalog, model, parent) if parent else None
+    code, runtime = committed(Git(root), model, image=base.runtime.image if base else None)
+    files = (
+        pinned(data, DataRoot(base=repository_of(root).data, root=root))
+        if data
+        else base.data.files
+        if base
+        else ()
+    )
+    refuse_changed(files, catalog)
+    sets = catalog.held_out_of(model)
+    window = _window(since, until, base.data.window if base else None)
+    kept = tuple(each.name for each in kept_sets(base, sets)) if base else ()
+    spec = ModelVersion(
+        model=model,
+        version=name,
+        reason=reason,
+        parent=base.version if base else None,
+        data=TrainingData(files=files, window=window, excludes=excluded_days(window, sets)),
+        held_out=held_out or kept,
+        code=code,
+        runtime=runtime,
+        parameters=parameters_from(base.parameters if base else {}, params, param),
+        seed=seed if seed is not None else base.seed if base else 0,
+    )
+    _need(data=spec.data.files, held_out=spec.held_out)
+    after = replace(catalog, versions={**catalog.versions, (model, name): spec})
+    known = catalog.versions.get((model, name))
+    draft = Draft(path=version_file(model, name), spec=spec, known=known, after=after)
+    draft.write(root, repository_of(root), dry_run=dry_run)
+
+
+@version.command("held-out")
+@click.argument("model")
+@click.argument("name")
+@click.option("--data", multiple=True, required=True, metavar="URI", help="A file, or `*`.")
+@_days
+@click.option(
+    "--cluster",
+    required=True,
+    metavar="COLUMN|row",
+    help="Rows with equal values here are not independent of each other; `row`: all rows are.",
+)
+@click.option(
+    "--role",
+    type=click.Choice(["old", "recent"]),
+    default="recent",
+    show_default=True,
+    help="Whether its rows come after the training data, or stand for an earlier regime.",
+)
+@click.option(
+    "--max-looks",
+    type=click.IntRange(1, 1000),
+    default=20,
+    show_default=True,
+    help="How many versions may be judged on it.",
+)
+@dry_run_option
+@pass_root
+def held_out_command(
+    root: Path,
+    /,
+    *,
+    model: str,
+    name: str,
+    data: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    cluster: str,
+    role: str,
+    max_looks: int,
+    dry_run: bool,
+) -> None:
+    """Write models/MODEL/heldout/NAME.yaml: rows that no version of MODEL may train on."""
+    from modelyard.commands.pinning import DataRoot, Draft, pinned, refuse_changed
+    from modelyard.domain.checks.files import held_out_file
+    from modelyard.domain.heldout import HeldOut, Role
+
+    catalog = _specs(root, model).catalog
+    files = pinned(data, DataRoot(base=repository_of(root).data, root=root))
+    refuse_changed(files, catalog)
+    spec = HeldOut(
+        model=model,
+        name=name,
+        files=files,
+        cluster=cluster,
+        role=Role(role),
+        max_looks=max_looks,
+        window=_window(since, until, None),
+    )
+    after = replace(catalog, held_out={**catalog.held_out, (model, name): spec})
+    known = catalog.held_out.get((model, name))
+    draft = Draft(path=held_out_file(model, name), spec=spec, known=known, after=after)
+    draft.write(root, repository_of(root), dry_run=dry_run)
+
+
+@version.command()
+@click.argument("model")
+@click.argument("name", metavar="VERSION")
+@output_option
+@pass_root
+def show(root: Path, /, *, model: str, name: str, output: str) -> None:
+    """Show a version's spec, what the gate said of it, and where the checkout names it."""
+    from modelyard.adapters.documents import document_of
+    from modelyard.domain.checks.files import version_file
+
+    specs = _specs(root, model)
+    spec = _version(specs.catalog, model, name)
+    if output == "json":
+        print_json(document_of(spec))
+        return
+    click.echo(specs.files[version_file(model, name)].decode(), nl=False)
+    record = specs.catalog.records.get((model, name))
+    said = f"{record.verdict.outcome}: {record.verdict.reason}" if record else "not judged yet"
+    click.echo(f"\ngate: {said}")
+    click.echo(f"runs in: {', '.join(_runs_in(specs.catalog, model, name)) or 'no environment'}")
+
+
+@version.command("list")
+@click.argument("model")
+@pass_root
+def list_command(root: Path, /, *, model: str) -> None:
+    """List MODEL's versions: why each exists, what the gate said, and where it is named."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from modelyard.domain.training import version_order
+
+    catalog = _specs(root, model).catalog
+    table = Table("version", "reason", "gate", "runs in")
+    for spec in sorted(catalog.versions_of(model), key=lambda v: version_order(v.version)):
+        record = catalog.records.get((model, spec.version))
+        gate = str(record.verdict.outcome) if record else "-"
+        runs = ", ".join(_runs_in(catalog, model, spec.version)) or "-"
+        table.add_row(spec.version, escape(spec.reason), gate, runs)
+    console().print(table)
+
+
+def _runs_in(catalog: Catalog, model: str, name: str) -> list[str]:
+    """The environments that name the version, in the order of the path to production."""
+    path = [environment.name for environment in catalog.path_to_production()]
+    found = ((env, catalog.releases.get((env, model))) for env in path)
+    return [env for env, release in found if release and release.version == name]
+
+
+def _specs(root: Path, model: str) -> Specs:
+    from modelyard.adapters.checkout import WorkingTree
+    from modelyard.adapters.specs import read
+
+    specs = read(WorkingTree(root))
+    if model not in specs.catalog.models:
+        raise CannotAnswer(
+            f"{root} has no valid models/{model}/model.yaml", hint="modelyard validate"
+        )
+    return specs
+
+
+def _version(catalog: Catalog, model: str, name: str) -> ModelVersion:
+    found = catalog.versions.get((model, name))
+    if found is None:
+        known = ", ".join(each.version for each in catalog.versions_of(model)) or "none"
+        raise CannotAnswer(
+            f"there is no valid models/{model}/versions/{name}.yaml; versions are {known}",
+            hint=f"modelyard version list {model}",
+        )
+    return found
+
+
+def _window(
+    since: datetime | None, until: datetime | None, base: Interval | None
+) -> Interval | None:
+    """The days that were said, each end that was not taken from `base`."""
+    from modelyard.domain.interval import Interval
+
+    first = since.date() if since else base.since if base else None
+    last = until.date() if until else base.until if base else None
+    if first is None and last is None:
+        return None
+    if first is None or last is None:
+        raise click.UsageError("--since and --until go together: neither end comes from a parent")
+    return Interval(since=first, until=last)
+
+
+def _need(*, data: tuple[DataFile, ...], held_out: tuple[str, ...]) -> None:
+    if not data:
+        raise click.UsageError("say --data URI, or --parent VERSION to train on its data")
+    if not held_out:
+        raise click.UsageError("say --held-out NAME, or --parent VERSION to be scored on its sets")

@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date
+from hashlib import sha256
+
+import pytest
+import yaml
+
+from commands.drift_yard import MODEL, Yard, delays_yard, drifting_yard, months
+from modelyard.adapters.checkout import WorkingTree
+from modelyard.adapters.documents import dump, read
+from modelyard.adapters.specs import read as read_specs
+from modelyard.domain.heldout import HeldOut, Role
+from modelyard.domain.interval import Interval
+from modelyard.domain.version import Code, DataFile, ModelVersion, Runtime, TrainingData
+
+JANUARY_TO_MARCH = ("--since", "2026-01-01", "--until", "2026-04-01")
+
+
+@pytest.fixture
+def yard(tmp_path) -> Yard:
+    made = delays_yard(tmp_path)
+    months(made.root, range(1, 5))
+    return made
+
+
+def pin(yard: Yard, uri: str) -> DataFile:
+    return DataFile(uri=uri, sha256=sha256((yard.root / uri).read_bytes()).hexdigest())
+
+
+def with_april(yard: Yard) -> HeldOut:
+    done = yard.run(
+        *("version", "held-out", "delays", "april", "--data", "data/delays/2026-04.parquet"),
+        *("--since", "2026-04-01", "--until", "2026-05-01", "--cluster", "date"),
+    )
+    assert (done.exit_code, done.stdout) == (0, "models/delays/heldout/april.yaml\n"), done.stderr
+    return read(HeldOut, (yard.root / done.stdout.strip()).read_bytes(), name="april")
+
+
+def first(yard: Yard, *words: object):
+    return yard.run(
+        *("version", "new", "delays", "v1", "--reason", "The first", "--held-out", "april"),
+        *("--data", "data/delays/2026-0[1-3].parquet", *JANUARY_TO_MARCH, *words),
+    )
+
+
+def written(yard: Yard, name: str) -> ModelVersion:
+    path = yard.root / f"models/delays/versions/{name}.yaml"
+    return read(ModelVersion, path.read_bytes(), name=name)
+
+
+def test_a_held_out_set_is_written_with_its_files_pinned(yard):
+    assert with_april(yard) == HeldOut(
+        model="delays",
+        name="april",
+        files=(pin(yard, "data/delays/2026-04.parquet"),),
+        cluster="date",
+        role=Role.RECENT,
+        max_looks=20,
+        window=Interval(since=date(2026, 4, 1), until=date(2026, 5, 1)),
+    )
+
+
+def test_a_version_is_written_with_every_pin_filled_in(yard):
+    with_april(yard)
+    done = first(yard, "--param", "depth=3", "--param", 'kind="tree"', "--seed", 5)
+    assert (done.exit_code, done.stdout) == (0, "models/delays/versions/v1.yaml\n"), done.stderr
+    assert done.stderr.splitlines() == [
+        "next:",
+        "  git switch -c delays-v1",
+        "  git add models/delays/versions/v1.yaml",
+        '  git commit -m "Add delays v1"',
+        "  git push -u origin delays-v1",
+        '  modelyard pr open delays-v1 --title "Add delays v1"',
+    ]
+    assert written(yard, "v1") == ModelVersion(
+        model="delays",
+        version="v1",
+        reason="The first",
+        data=TrainingData(
+            files=tuple(pin(yard, f"data/delays/2026-0{month}.parquet") for month in (1, 2, 3)),
+            window=Interval(since=date(2026, 1, 1), until=date(2026, 4, 1)),
+        ),
+        held_out=("april",),
+        code=Code(tree=yard.git.rev_parse("HEAD:models/delays/trainer")),
+        runtime=Runtime(lock=sha256(b"numpy==2.4.1\n").hexdigest()),
+        parameters={"depth": 3, "kind": "tree"},
+        seed=5,
+    )
+    assert read_specs(WorkingTree(yard.root)).checked() == ()
+
+
+def test_the_file_is_a_persons_own_and_carries_no_header_of_the_tool(yard):
+    with_april(yard)
+    first(yard)
+    text = (yard.root / "models/delays/versions/v1.yaml").read_text()
+    assert text.startswith("apiVersion: modelyard/v1\nkind: ModelVersion\n")
+
+
+def test_what_is_not_said_comes_from_the_parent(yard):
+    with_april(yard)
+    first(yard, "--param", "depth=3", "--param", "trees=10", "--seed", 5)
+    done = yard.run(
+        *("version", "new", "delays", "v2", "--parent", "v1", "--reason", "Deeper"),
+        *("--param", "depth=9"),
+    )
+    assert done.exit_code == 0, done.stderr
+    assert written(yard, "v2") == replace(
+        written(yard, "v1"),
+        version="v2",
+        parent="v1",
+        reason="Deeper",
+        parameters={"depth": 9, "trees": 10},
+    )
+
+
+def test_a_file_of_parameters_replaces_those_of_the_parent(yard, tmp_path):
+    with_april(yard)
+    first(yard, "--param", "depth=3")
+    (tmp_path / "params.json").write_text('{"trees": 2, "rate": 0.5}')
+    yard.run(
+        *("version", "new", "delays", "v2", "--parent", "v1", "--reason", "Other"),
+        *("--params", tmp_path / "params.json", "--param", "rate=1"),
+    )
+    assert written(yard, "v2").parameters == {"trees": 2, "rate": 1}
+
+
+def test_held_out_days_inside_the_window_are_excluded_by_themselves(yard):
+    with_april(yard)
+    days = ("--since", "2026-02-01", "--until", "2026-02-08")
+    february = ("--data", "data/delays/2026-02.parquet", "--cluster", "date", "--role", "old")
+    yard.run("version", "held-out", "delays", "winter", *february, *days)
+    assert first(yard).exit_code == 0
+    held_out = Interval(since=date(2026, 2, 1), until=date(2026, 2, 8))
+    assert written(yard, "v1").data.excludes == (held_out,)
+
+
+def test_retired_sets_stay_out_of_training_and_are_not_inherited(yard):
+    april = with_april(yard)
+    first(yard)
+    yard.write("models/delays/heldout/april.yaml", dump("HeldOut", replace(april, retired=True)))
+    may = ("--since", "2026-05-01", "--until", "2026-05-02", "--cluster", "row")
+    yard.run("version", "held-out", "delays", "may", "--data", "data/delays/2026-04.parquet", *may)
+    done = yard.run(
+        *("version", "new", "delays", "v2", "--parent", "v1", "--reason", "More"),
+        *("--until", "2026-05-01", "--held-out", "may"),
+    )
+    assert done.exit_code == 0, done.stderr
+    spec = written(yard, "v2")
+    assert spec.held_out == ("may",)
+    assert spec.data.excludes == (april.window,)
+    refused = yard.run("version", "new", "delays", "v3", "--parent", "v1", "--reason", "Same")
+    assert refused.exit_code == 2
+    assert "say --held-out NAME" in refused.stderr
+
+
+def test_refuses_a_trainer_with_changes_that_are_not_committed(yard):
+    with_april(yard)
+    yard.write("models/delays/trainer/train.py", b"print('other')\n")
+    done = first(yard)
+    assert done.exit_code == 3
+    assert done.stderr.splitlines() == [
+        "error: models/delays/trainer/train.py: changed and not committed, "
+        "so no digest can name it",
+        "hint: git add models/delays/trainer/train.py && git commit, or git restore it; "
+        "then run this again",
+    ]
+    yard.git.run("restore", "models/delays/trainer/train.py")
+    yard.write("models/delays/trainer/new.py", b"")
+    assert first(yard).exit_code == 3
+
+
+def test_refuses_a_lock_that_is_not_as_committed(yard):
+    with_april(yard)
+    yard.write("requirements.lock", b"numpy==2.4.2\n")
+    done = first(yard)
+    assert (done.exit_code, "requirements.lock: changed" in done.stderr) == (3, True)
+
+
+def test_writing_the_same_version_again_changes_nothing_not_even_a_comment(yard):
+    with_april(yard)
+    first(yard)
+    path = yard.root / "models/delays/versions/v1.yaml"
+    path.write_bytes(b"# Mine.\n" + path.read_bytes())
+    done = first(yard)
+    assert (done.exit_code, done.stdout) == (0, "models/delays/versions/v1.yaml\n")
+    assert path.read_bytes().startswith(b"# Mine.\n")
+
+
+def test_refuses_to_overwrite_a_version_that_differs(yard):
+    with_april(yard)
+    first(yard)
+    before = (yard.root / "models/delays/versions/v1.yaml").read_bytes()
+    done = first(yard, "--seed", 9)
+    assert done.exit_code == 3
+    assert done.stderr.startswith("error: models/delays/versions/v1.yaml exists and differs\n")
+    assert (yard.root / "models/delays/versions/v1.yaml").read_bytes() == before
+
+
+def test_refuses_a_file_that_is_unreadable_and_in_the_way(yard):
+    with_april(yard)
+    yard.write("models/delays/versions/v1.yaml", b"{")
+    assert first(yard).exit_code == 3
+    assert (yard.root / "models/delays/versions/v1.yaml").read_bytes() == b"{"
+
+
+def test_refuses_a_version_that_validate_would_refuse(yard):
+    with_april(yard)
+    done = first(yard, "--param", 'features=["temp", "delay"]')
+    assert done.exit_code == 3
+    assert done.stderr == (
+        "error: models/delays/versions/v1.yaml would not be valid: feature delay is the target: "
+        "the model would be told the answer\n"
+    )
+    assert not (yard.root / "models/delays/versions/v1.yaml").exists()
+
+
+def test_refuses_names_that_are_none(yard):
+    with_april(yard)
+    done = yard.run("version", "new", "delays", "../v1", "--reason", "x", "--parent", "v0")
+    assert done.exit_code == 1
+    done = first(yard)
+    done = yard.run("version", "new", "delays", "V 2", "--reason", "x", "--parent", "v1")
+    assert (done.exit_code, "would not be valid" in done.stderr) == (3, True)
+
+
+def test_refuses_data_that_changed_under_a_pinned_name(yard):
+    april = with_april(yard)
+    (yard.root / "data/delays/2026-04.parquet").write_bytes(b"other")
+    done = yard.run(
+        *("version", "held-out", "delays", "april-2", "--data", "data/delays/2026-04.parquet"),
+        *("--since", "2026-04-01", "--until", "2026-05-01", "--cluster", "date"),
+    )
+    assert done.exit_code == 3
+    assert f"delays's held-out set april pins it as {april.files[0].sha256[:12]}" in done.stderr
+
+
+def test_says_where_it_looked_for_data_that_is_not_there(yard):
+    words = ("--cluster", "date", "--since", "2026-04-01", "--until", "2026-05-01")
+    done = yard.run("version", "held-out", "delays", "x", "--data", "data/none/*.parquet", *words)
+    assert done.exit_code == 1
+    assert f"data/none/*.parquet: no file at {yard.root}/data/none/*.parquet" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--param", "depth=three"), "--param depth=three: expected NAME=JSON"),
+        (("--param", "depth"), "--param depth: expected NAME=JSON"),
+        (("--since", "2026-13-01"), "Invalid value for '--since'"),
+        (("--seed", "-1"), "Invalid value for '--seed'"),
+    ],
+)
+def test_wrong_usage_says_what_was_expected(yard, words, message):
+    with_april(yard)
+    done = first(yard, *words)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_data_and_one_end_of_the_window_alone_are_wrong_usage(yard):
+    with_april(yard)
+    base = ("version", "new", "delays", "v1", "--reason", "x", "--held-out", "april")
+    assert "say --data URI" in yard.run(*base).stderr
+    alone = yard.run(*base, "--data", "data/delays/2026-01.parquet", "--since", "2026-01-01")
+    assert (alone.exit_code, "--since and --until go together" in alone.stderr) == (2, True)
+
+
+def test_a_dry_run_prints_the_file_and_writes_nothing(yard):
+    with_april(yard)
+    done = first(yard, "--dry-run")
+    assert done.exit_code == 0
+    assert not (yard.root / "models/delays/versions/v1.yaml").exists()
+    first(yard)
+    assert done.stdout == (yard.root / "models/delays/versions/v1.yaml").read_text()
+
+
+def test_uris_stay_as_they_were_said_relative_or_whole(yard):
+    from modelyard.commands.pinning import DataRoot, expanded
+
+    data = DataRoot(base="data", root=yard.root)
+    files = [f"2026-0{month}.parquet" for month in (1, 2, 3, 4)]
+    whole = f"file://{yard.root}/data/delays"
+    assert expanded("delays/*.parquet", data) == tuple(f"delays/{file}" for file in files)
+    assert expanded("**/*-02.parquet", data) == ("delays/2026-02.parquet",)
+    assert expanded(f"{whole}/2026-0[34]*", data) == tuple(f"{whole}/{file}" for file in files[2:])
+    assert expanded("delays/none.parquet", data) == ("delays/none.parquet",)
+    below = DataRoot(base="models/../data/./", root=yard.root)
+    assert expanded("delays/*-01.parquet", below) == ("delays/2026-01.parquet",)
+    remote = DataRoot(base=f"file://{yard.root}/data/", root=yard.root)
+    assert expanded("delays/*-01.parquet", remote) == ("delays/2026-01.parquet",)
+
+
+def test_shows_a_version_with_its_verdict_and_where_it_runs(tmp_path):
+    yard = drifting_yard(tmp_path)
+    done = yard.run("version", "show", "delays", "v2")
+    assert done.stdout == (
+        (yard.root / "models/delays/versions/v2.yaml").read_text()
+        + "\ngate: pass: better\nruns in: production\n"
+    )
+    shown = json.loads(yard.run("version", "show", "delays", "v2", "--output", "json").stdout)
+    assert shown == yaml.safe_load((yard.root / "models/delays/versions/v2.yaml").read_text())
+
+
+def test_lists_the_versions_in_the_order_of_their_numbers(tmp_path):
+    yard = drifting_yard(tmp_path)
+    for name in ("v10", "v3"):
+        words = ("--parent", "v2", "--reason", f"[red]{name}")
+        assert yard.run("version", "new", "delays", name, *words).exit_code == 0
+    lines = yard.run("version", "list", "delays").stdout.splitlines()
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if "│" in line]
+    assert cells == [
+        ["v2", "The first that counts", "pass", "production"],
+        ["v3", "[red]v3", "-", "-"],
+        ["v10", "[red]v10", "-", "-"],
+    ]
+
+
+def test_a_model_or_version_that_is_not_there_is_named(yard):
+    assert yard.run("version", "list", "none").stderr == (
+        f"error: {yard.root} has no valid models/none/model.yaml\nhint: modelyard validate\n"
+    )
+    done = yard.run("version", "show", "delays", "v9")
+    assert (done.exit_code, "versions are none" in done.stderr) == (1, True)
+
+
+def test_the_model_of_these_tests_is_valid(yard):
+    assert read_specs(WorkingTree(yard.root)).checked() == ()
+    assert read_specs(WorkingTree(yard.root)).catalog.models == {"delays": MODEL}
