@@ -23,7 +23,15 @@ def propose(desk: ForgeDesk, change: Change, *, author: str, requester: str | No
         raise Refused(f"nothing to change: {desk.main} holds all that {change.branch} would write")
     stored, tip = look.open_of(change.branch), look.tip(change.branch)
     if stored and tip and _holds(desk, main, tip, change):
-        return _reworded(desk, look, stored, change.title, change.body, change.trailers)
+        return _reworded(
+            desk,
+            look,
+            stored,
+            title=change.title,
+            body=change.body,
+            trailers=change.trailers,
+            labels=change.labels,
+        )
     head = desk.git.commit_tree(
         tree,
         parents=[main],
@@ -39,7 +47,8 @@ def propose(desk: ForgeDesk, change: Change, *, author: str, requester: str | No
     pull = _new(
         desk, look, change.branch, title=change.title, body=change.body, author=author, head=head
     )
-    after = StoredPull(pull=replace(pull, requester=requester), trailers=dict(change.trailers))
+    pull = replace(pull, requester=requester, labels=change.labels)
+    after = StoredPull(pull=pull, trailers=dict(change.trailers))
     return _published(desk, look, after, "Open", {**updates, **_gone(desk, look, stored)})
 
 
@@ -56,7 +65,10 @@ def open_branch(desk: ForgeDesk, branch: str, *, title: str, body: str, author: 
     if desk.git.is_ancestor(head, main):
         raise Refused(f"nothing to change: {desk.main} holds all that {branch} has")
     if stored := look.open_of(branch):
-        return _reworded(desk, look, stored, title, body, stored.trailers)
+        kept = stored.pull.labels
+        return _reworded(
+            desk, look, stored, title=title, body=body, trailers=stored.trailers, labels=kept
+        )
     pull = _new(desk, look, branch, title=title, body=body, author=author, head=head)
     made = replace(pull, contributors=look.contributors(pull, head))
     return _published(desk, look, StoredPull(pull=made), "Open", {})
@@ -80,13 +92,15 @@ def _reworded(
     desk: ForgeDesk,
     look: ForgeLook,
     stored: StoredPull,
+    *,
     title: str,
     body: str,
     trailers: Mapping[str, str],
+    labels: tuple[str, ...],
 ) -> PullRequest:
     """The open pull request with these words; head and reviews stay."""
     before = replace(stored, pull=look.real(stored))
-    pull = replace(before.pull, title=readable(title), body=body)
+    pull = replace(before.pull, title=readable(title), body=body, labels=labels)
     after = StoredPull(pull=pull, trailers=dict(trailers))
     if after != before:
         return _published(desk, look, after, "Reword", {})
@@ -106,6 +120,7 @@ def _rebuilt(
         body=change.body,
         base=base,
         head=head,
+        labels=change.labels,
         requester=requester or before.requester,
         contributors=tuple(sorted(name for name in asked if name)),
     )
