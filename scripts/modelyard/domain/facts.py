@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from modelyard.domain.environment import Environment
 from modelyard.domain.release import Release
@@ -74,9 +74,17 @@ class TrainingFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """What was seen of a model outside any environment."""
+    """What was seen of a model outside any environment.
+
+    Args:
+        holds: By version.
+        lifted: When a person last lifted a version's hold; earlier refusals no longer count.
+        training: By version.
+        incidents: Oldest first.
+    """
 
     holds: Mapping[str, Hold] = field(default_factory=dict)
+    lifted: Mapping[str, datetime] = field(default_factory=dict)
     training: Mapping[str, TrainingFacts] = field(default_factory=dict)
     incidents: tuple[Incident, ...] = ()
 
@@ -96,6 +104,7 @@ def unverified(
     """Why the release is not verified, or None when it is.
 
     Verified: this very release was seen, is ready, soaked and judged well. Unknown is not healthy.
+    What a rollback restored is not judged a second time: it was verified here before.
     """
     if facts.release != release.identity:
         return "not seen running yet"
@@ -103,10 +112,16 @@ def unverified(
         return f"aborted: {facts.aborted}"
     if facts.healthy_since is None:
         return "not ready"
-    if environment.rollout.judged and not (facts.verdict and facts.verdict.passed):
+    if is_bad(facts, release) or (environment.rollout.judged and not _judged_well(facts, release)):
         return "the judge has not passed it"
-    left = environment.soak_seconds - (now - facts.healthy_since).total_seconds()
-    return f"soaking for another {left:.0f} s" if left > 0 else None
+    soaked = facts.healthy_since + timedelta(seconds=environment.soak_seconds)
+    return f"soaking until {soaked.isoformat()}" if now < soaked else None
+
+
+def _judged_well(facts: ReleaseFacts, release: Release) -> bool:
+    if facts.verdict is None:
+        return release.identity in facts.verified
+    return facts.verdict.passed
 
 
 def is_bad(facts: ReleaseFacts, release: Release) -> bool:
