@@ -9,9 +9,11 @@ from modelyard.domain.actions import ProposeRelease
 from modelyard.domain.branches import Branch, parse
 from modelyard.domain.change import Purpose
 from modelyard.domain.environment import Environment
-from modelyard.domain.facts import is_bad, unverified
+from modelyard.domain.facts import unverified
 from modelyard.domain.pulls import CHECKS, PullRequest, PullState, StatusState
-from modelyard.domain.training import newest_passing
+from modelyard.domain.release import Release
+from modelyard.domain.rollback import fault_of, way_back
+from modelyard.domain.training import finished_records, newest_passing
 from modelyard.domain.verdict import Verdict
 from modelyard.domain.world import World
 
@@ -30,29 +32,52 @@ class Missing:
 
 
 def promotions(world: World) -> Iterator[ProposeRelease]:
-    """One proposal for each environment that is owed another version."""
+    """One proposal for each environment that is owed another version.
+
+    Where a person asked for a promotion, nothing else is proposed until it is merged or closed.
+    """
     for environment in world.catalog.path_to_production():
         version = owed(world, environment)
-        if version is not None and not _declined(world, environment, version):
+        if version is None or _declined(world, environment, version):
+            continue
+        if world.asked_for(environment) is None:
             yield ProposeRelease(environment=environment.name, version=version, attempt=1)
 
 
 def owed(world: World, environment: Environment) -> str | None:
     """The version that is verified one step earlier and was never tried here, if there is one."""
+    version = candidate(world, environment)
+    source = world.release(environment.promotes_from or "")
+    if version is None or source is None:
+        return version
+    return None if unproven(world, source) else version
+
+
+def candidate(world: World, environment: Environment) -> str | None:
+    """The version that would be owed here if it were verified one step earlier."""
     if environment.promotes_from is None:
-        newest = newest_passing(world, ())
-        return newest.version if newest else None
+        newest = newest_passing(world, finished_records(world))
+        is_recorded = newest is not None and world.record(newest.version) is not None
+        return newest.version if newest and is_recorded else None
     source = world.release(environment.promotes_from)
     current = world.release(environment.name)
     if source is None or world.is_held(source.version):
         return None
     if current is not None and current.artifact == source.artifact:
         return None
-    if source.artifact in world.facts_of(environment.name).tried:
-        return None
-    before = world.catalog.environments[environment.promotes_from]
-    facts = world.facts_of(before.name)
-    return None if unverified(facts, source, before, world.now) else source.version
+    return None if world.was_tried(environment.name, source.artifact) else source.version
+
+
+def unproven(world: World, release: Release) -> str | None:
+    """Why the release may not move on, or None: it is verified now, and the watcher wrote so.
+
+    Time alone verifies nothing: what soaked while nobody looked stays where it is.
+    """
+    environment = world.catalog.environments[release.environment]
+    facts = world.facts_of(release.environment)
+    if why := unverified(facts, release, environment, world.now):
+        return why
+    return None if release.identity in facts.verified else "soaked, but not seen since"
 
 
 def missing(
@@ -112,8 +137,9 @@ def _holds(world: World, environment: Environment, version: str) -> Iterator[Mis
     if reason := world.freeze_reason(environment):
         yield Missing(what=f"{environment.name} is {reason}", blocks=True)
     current = world.release(environment.name)
-    if current is not None and is_bad(world.facts_of(environment.name), current):
-        what = f"{environment.name} still names {current.version}, which was taken out of traffic"
+    fault = fault_of(world, environment, current) if current else None
+    if current and fault and way_back(world, environment, current):
+        what = f"{environment.name} still names {current.version}, which goes back: {fault.reason}"
         yield Missing(what=what, blocks=True)
 
 
@@ -124,15 +150,20 @@ def _health(world: World, environment: Environment, version: str) -> Iterator[Mi
     source = world.release(before.name)
     if source is None or source.version != version:
         yield Missing(what=f"{before.name} does not run {version}", blocks=True)
-    elif why := unverified(world.facts_of(before.name), source, before, world.now):
-        yield Missing(what=f"{version} in {before.name}: {why}", blocks="soaking" not in why)
+    elif why := unproven(world, source):
+        is_coming = why.startswith("soak")
+        yield Missing(what=f"{version} in {before.name}: {why}", blocks=not is_coming)
+    elif source.artifact != _artifact(world, version):
+        what = f"{before.name} runs another artifact than the record of {version}"
+        yield Missing(what=what, blocks=True)
 
 
 def _verdict(world: World, environment: Environment, version: str) -> Iterator[Missing]:
     verdict = gate_verdict(world, environment, version)
     if verdict is None:
         champion = champion_now(world)
-        yield Missing(what=f"a verdict of {version} against {champion}, which production runs now")
+        against = f" against {champion}, which production runs now" if champion else ""
+        yield Missing(what=f"a verdict of {version or 'its version'}{against}")
     elif not verdict.passed:
         yield Missing(what=f"gate: {verdict.outcome}: {verdict.reason}", blocks=True)
 
@@ -156,13 +187,18 @@ def _approvals(environment: Environment, pull: PullRequest) -> Iterator[Missing]
         yield Missing(what=f"{what}, on {pull.head[:10]}")
 
 
+def _artifact(world: World, version: str) -> str | None:
+    record = world.record(version)
+    return record.artifact.digest if record and record.artifact else None
+
+
 def _declined(world: World, environment: Environment, version: str) -> bool:
     """Whether a person closed this very proposal; it is not made again by itself."""
     branch = str(Branch(purpose=Purpose.PROMOTE, subject=environment.name, model=world.model))
     return any(
         pull.branch == branch
         and pull.state is PullState.CLOSED
-        and pull.closed_by != world.bot
+        and pull.closed_by not in {None, world.bot}
         and version in pull.labels
         for pull in world.pulls
     )

@@ -20,23 +20,63 @@ class Fault:
     holds: bool
 
 
-def rollbacks(world: World) -> Iterator[PlaceHold | RollBack | RaiseIncident]:
-    """Hold what was judged bad, and restore the last verified release wherever it is named.
-
-    Never a rollback of a rollback; never stopped by a freeze.
-    """
+def holds(world: World) -> Iterator[PlaceHold]:
+    """A hold for each version that some environment names and that was judged bad there."""
+    found: dict[str, str] = {}
     for environment in world.catalog.environments.values():
         release = world.release(environment.name)
         fault = fault_of(world, environment, release) if release else None
-        if release is None or fault is None:
-            continue
-        if fault.holds and not world.is_held(release.version):
-            yield PlaceHold(version=release.version, reason=f"{environment.name}: {fault.reason}")
-        yield _way_back(world, environment, release, fault)
+        if release and fault and fault.holds and not world.is_held(release.version):
+            found.setdefault(release.version, f"{environment.name}: {fault.reason}")
+    for version, reason in found.items():
+        yield PlaceHold(version=version, reason=reason)
+
+
+def rollbacks(world: World) -> Iterator[RollBack | RaiseIncident]:
+    """Restore the last verified release wherever a faulty one is named, nearest to users first.
+
+    Never a rollback of a rollback; never stopped by a freeze. Whatever joins an environment goes
+    back before it, so that a run that dies in between still finds why.
+    """
+    for environment in _nearest_to_users_first(world):
+        release = world.release(environment.name)
+        fault = fault_of(world, environment, release) if release else None
+        if release is not None and fault is not None:
+            yield _way_back_or_incident(world, environment, release, fault)
 
 
 def fault_of(world: World, environment: Environment, release: Release) -> Fault | None:
     """What is wrong with the release an environment names, if anything is."""
+    own = _own_fault(world, environment, release)
+    host = world.catalog.environments.get(environment.joins or "")
+    named = world.release(host.name) if host else None
+    if own or host is None or named is None or named.version != release.version:
+        return own
+    joined = _own_fault(world, host, named)
+    if joined is None or way_back(world, host, named) is None:
+        return None
+    return Fault(reason=f"{host.name}: {joined.reason}", holds=False)
+
+
+def way_back(world: World, environment: Environment, release: Release) -> PastRelease | None:
+    """Where a rollback of this release would go; None where a person must decide.
+
+    The newest release the main branch named here, other than this one, that was verified here and
+    is not on hold; nothing for a release that a rollback restored itself.
+    """
+    facts = world.facts_of(environment.name)
+    if facts.rolled_back_to == release.identity:
+        return None
+    for past in world.past.get(environment.name, ()):
+        candidate = past.release
+        if candidate.identity == release.identity or world.is_held(candidate.version):
+            continue
+        if candidate.identity in facts.verified:
+            return past
+    return None
+
+
+def _own_fault(world: World, environment: Environment, release: Release) -> Fault | None:
     facts = world.facts_of(environment.name)
     if is_bad(facts, release):
         said = facts.verdict.reason if facts.verdict and facts.aborted is None else facts.aborted
@@ -49,33 +89,31 @@ def fault_of(world: World, environment: Environment, release: Release) -> Fault 
     return None
 
 
-def last_verified(world: World, environment: Environment, release: Release) -> PastRelease | None:
-    """The newest release named before this one that was verified here and is not on hold."""
-    verified = world.facts_of(environment.name).verified
-    for past in world.past.get(environment.name, ()):
-        candidate = past.release
-        if candidate.identity == release.identity or world.is_held(candidate.version):
-            continue
-        if candidate.identity in verified:
-            return past
-    return None
+def _nearest_to_users_first(world: World) -> list[Environment]:
+    path = [environment.name for environment in world.catalog.path_to_production()]
+    place = {name: number for number, name in enumerate(path)}
+    return sorted(
+        world.catalog.environments.values(),
+        key=lambda each: (each.joins is None, -place.get(each.name, -1)),
+    )
 
 
-def _way_back(
+def _way_back_or_incident(
     world: World, environment: Environment, release: Release, fault: Fault
 ) -> RollBack | RaiseIncident:
-    where = f"{environment.name} names {release.version} of {world.model}: {fault.reason}"
-    if world.facts_of(environment.name).rolled_back_to == release.identity:
-        return RaiseIncident(what=f"{where}; it was restored by a rollback, a person must decide")
-    target = last_verified(world, environment, release)
-    if target is None:
-        return RaiseIncident(what=f"{where}; no verified release to go back to")
-    return RollBack(
-        environment=environment.name,
-        version=release.version,
-        target=target,
-        reason=fault.reason,
-    )
+    target = way_back(world, environment, release)
+    if target is not None:
+        return RollBack(
+            environment=environment.name,
+            version=release.version,
+            target=target,
+            reason=fault.reason,
+        )
+    restored = world.facts_of(environment.name).rolled_back_to == release.identity
+    why = "a rollback restored it" if restored else "no verified release to go back to"
+    attempt = f" (attempt {release.attempt})" if release.attempt > 1 else ""
+    where = f"{environment.name} names {release.version}{attempt} of {world.model}, {why}"
+    return RaiseIncident(what=f"{where}, a person must decide: {fault.reason}")
 
 
 def _is_overdue(

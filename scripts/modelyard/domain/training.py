@@ -21,7 +21,7 @@ from modelyard.domain.record import Record
 from modelyard.domain.world import World
 
 MOST_ATTEMPTS = 3
-"""Attempts lost to infrastructure before a person is asked."""
+"""Attempts lost to infrastructure before a person is asked; each `retrain` allows as many again."""
 
 
 def workflow_name(model: str, version: str, *, spec: str, attempt: int) -> str:
@@ -53,27 +53,36 @@ def trainings(world: World) -> Iterator[StartTraining | RetryTraining | GiveUpTr
         if run is None:
             yield StartTraining(version=spec.version, attempt=known.attempt)
         elif run.is_over and run.outcome is None:
-            if known.attempt < MOST_ATTEMPTS:
+            if known.attempt % MOST_ATTEMPTS:
                 yield RetryTraining(version=spec.version, attempt=known.attempt + 1)
             else:
                 yield GiveUpTraining(version=spec.version, reason=run.message or "no outcome")
 
 
 def records(world: World) -> Iterator[ProposeRecord | PlaceHold]:
-    """Propose every finished record; the newest passing one brings its first release along."""
-    finished = [run.outcome for run in world.runs.values() if run.outcome is not None]
-    newest = newest_passing(world, (*finished,))
-    for record in sorted(finished, key=lambda r: version_order(r.version)):
-        if world.record(record.version) is not None:
-            continue
+    """Propose every finished record; the newest passing one brings its first release along.
+
+    While a person's own promotion into the first environment is open, records come without it. A
+    version whose record a person refused is put on hold instead.
+    """
+    finished = finished_records(world)
+    path = world.catalog.path_to_production()
+    newest = None if path and world.asked_for(path[0]) else newest_passing(world, finished)
+    for record in finished:
         if closer := _closed_by_person(world, record.version):
             if not world.is_held(record.version):
                 reason = f"its record's pull request was closed by {closer}"
                 yield PlaceHold(version=record.version, reason=reason)
             continue
-        path = world.catalog.path_to_production()
-        leads = bool(path) and newest is not None and newest.version == record.version
+        leads = newest is not None and newest.version == record.version
         yield ProposeRecord(record=record, environment=path[0].name if leads else None)
+
+
+def finished_records(world: World) -> tuple[Record, ...]:
+    """The records that workflows made and the main branch does not have, oldest version first."""
+    made = [run.outcome for run in world.runs.values() if run.outcome is not None]
+    new = [record for record in made if world.record(record.version) is None]
+    return tuple(sorted(new, key=lambda record: version_order(record.version)))
 
 
 def newest_passing(world: World, finished: tuple[Record, ...]) -> Record | None:
@@ -92,7 +101,7 @@ def newest_passing(world: World, finished: tuple[Record, ...]) -> Record | None:
     newest = max(passing, key=lambda r: version_order(r.version), default=None)
     if newest is None or newest.artifact is None:
         return None
-    if newest.artifact.digest in world.facts_of(path[0].name).tried:
+    if world.was_tried(path[0].name, newest.artifact.digest):
         return None
     if current and version_order(newest.version) <= version_order(current.version):
         return None
@@ -100,8 +109,11 @@ def newest_passing(world: World, finished: tuple[Record, ...]) -> Record | None:
 
 
 def _closed_by_person(world: World, version: str) -> str | None:
+    """Who closed the record's last pull request, unless the hold for it was lifted since."""
+    lifted = world.model_facts.lifted.get(version)
     branch = str(Branch(purpose=Purpose.RECORD, subject=version, model=world.model))
     for pull in reversed(world.pulls):
         if pull.branch == branch and pull.state is PullState.CLOSED:
-            return pull.closed_by if pull.closed_by != world.bot else None
+            is_forgiven = lifted and pull.closed_at and pull.closed_at <= lifted
+            return None if is_forgiven or pull.closed_by == world.bot else pull.closed_by
     return None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from modelyard.domain.branches import Branch
 from modelyard.domain.catalog import Catalog
+from modelyard.domain.change import Purpose
 from modelyard.domain.environment import Environment
-from modelyard.domain.facts import Freeze, ModelFacts, ReleaseFacts
+from modelyard.domain.facts import Freeze, Hold, ModelFacts, ReleaseFacts
 from modelyard.domain.pulls import PullRequest, PullState
 from modelyard.domain.record import Record
 from modelyard.domain.release import Release
@@ -82,6 +84,12 @@ class World:
         """What was seen there; nothing seen is empty facts."""
         return self.facts.get(environment, ReleaseFacts())
 
+    def was_tried(self, environment: str, artifact: str) -> bool:
+        """Whether the artifact was ever released there, by what was seen or by what Git named."""
+        past = self.past.get(environment, ())
+        named = {each.release.artifact for each in past}
+        return artifact in named or artifact in self.facts_of(environment).tried
+
     def is_held(self, version: str) -> bool:
         """Whether automation must leave the version alone."""
         return version in self.model_facts.holds
@@ -90,10 +98,22 @@ class World:
         """The open pull request of a branch."""
         return next((p for p in self.open_pulls if p.branch == branch), None)
 
+    def asked_for(self, environment: Environment) -> PullRequest | None:
+        """The open promotion into the environment that a person asked for."""
+        branch = Branch(purpose=Purpose.PROMOTE, subject=environment.name, model=self.model)
+        pull = self.open_pull(str(branch))
+        return pull if pull and pull.requester is not None else None
+
     @property
     def open_pulls(self) -> tuple[PullRequest, ...]:
         """The open pull requests."""
         return tuple(p for p in self.pulls if p.state is PullState.OPEN)
+
+    def with_holds(self, holds: Mapping[str, str]) -> World:
+        """The world once these versions are on hold by the tool, for a reason each."""
+        new = {v: Hold(reason=why, by=self.bot, since=self.now) for v, why in holds.items()}
+        held = {**new, **self.model_facts.holds}
+        return replace(self, model_facts=replace(self.model_facts, holds=held))
 
     def freeze_reason(self, environment: Environment) -> str | None:
         """Why nothing may be promoted into the environment now, if so."""
