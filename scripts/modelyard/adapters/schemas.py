@@ -85,7 +85,7 @@ def _unknown(key: str, known: list[str]) -> str:
 
 
 def _type(error: Any, _: Mapping[str, Any]) -> str:
-    if error.instance is None:
+    if error.instance is None and error.instance_path:
         return (
             f"stands for nothing, but {_types(error)} is needed; leave the key out for its default"
         )
