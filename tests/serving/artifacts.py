@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +110,11 @@ def make_artifact(
     if golden:
         write_golden(folder, predictor=load(folder, digest, TRUSTED), rows=frame.head(12))
     return artifact_digest(folder)
+
+
+@functools.cache
+def shared_artifact(seed: int = 0) -> tuple[Path, str]:
+    """One artifact a seed for the whole test run; nobody changes it in place."""
+    folder = Path(tempfile.mkdtemp(prefix="modelyard-artifact-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder, make_artifact(folder, seed=seed)

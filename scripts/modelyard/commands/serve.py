@@ -1,0 +1,80 @@
+"""`modelyard serve`: one trained model behind the Open Inference Protocol; needs no checkout."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--model", required=True, help="The model's name; part of the address.")
+@click.option("--version", required=True, help="The version's name, for metrics and answers.")
+@click.option("--release", required=True, help="Identity of the release, for metrics.")
+@click.option("--artifact", required=True, help="The pin: sha256:<64 hex digits>.")
+@click.option(
+    "--folder",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the artifact is.",
+)
+@click.option("--port", required=True, type=click.IntRange(1, 65535), help="The HTTP port.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--payload-log",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write every row to, in Parquet parts.",
+)
+@click.option(
+    "--trusted-type",
+    "trusted_types",
+    multiple=True,
+    help="A type the model file may name beside the library's own; may be repeated.",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    default=("skops",),
+    show_default=True,
+    help="An accepted model format; may be repeated.",
+)
+@click.option(
+    "--claim",
+    type=click.Path(path_type=Path, dir_okay=False),
+    hidden=True,
+    help="A file to hold; a second process that is to hold it ends at once.",
+)
+def serve(*, claim: Path | None, port: int, **options: object) -> None:
+    """Serve a trained model over HTTP.
+
+    The artifact is refused (exit 3) before it is opened unless its files have the pinned digest. A
+    model whose golden rows differ is never ready. SIGTERM ends it once open requests are answered.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    with _held(claim, port):
+        with _nothing_on_the_command_line():
+            from modelyard.serving.server import Settings, serve
+        serve(Settings(port=port, **options))  # type: ignore[arg-type]  # the options are its fields
+
+
+def _held(claim: Path | None, port: int) -> AbstractContextManager[None]:
+    if claim is None:
+        return nullcontext()
+    from modelyard.adapters.claim import claimed
+
+    return claimed(claim, port=port)
+
+
+@contextmanager
+def _nothing_on_the_command_line() -> Iterator[None]:
+    """Importing kserve parses the command line of whoever imports it."""
+    given, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = given

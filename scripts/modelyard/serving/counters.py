@@ -1,0 +1,126 @@
+"""What the model server counts, under the names that Prometheus and the local scraper read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from modelyard.domain.grid import Grid, grid
+from modelyard.serving.documents import Serving
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from modelyard.serving.predictor import Scores
+
+LABELS = ("model", "version", "release", "digest")
+CODE_CLASSES = ("2xx", "4xx", "5xx")
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@dataclass
+class Outcome:
+    """How one request went; 5xx until somebody says otherwise."""
+
+    status: int = 500
+
+
+class Counters:
+    """The metrics of one server process.
+
+    Args:
+        labels: Values of `LABELS`; they never change in a process.
+        serving: Inputs, training levels and output to count by.
+        registry: Where `/metrics` reads them.
+    """
+
+    def __init__(
+        self, labels: Mapping[str, str], serving: Serving, registry: CollectorRegistry = REGISTRY
+    ) -> None:
+        self._labels = {name: labels[name] for name in LABELS}
+        self._grid = grid(serving.output)
+        self._levels = {name: frozenset(seen) for name, seen in serving.training.levels.items()}
+        self._registry = registry
+        names = [column.name for column in serving.inputs]
+        self._requests = self._counters("requests", "Requests.", "code_class", CODE_CLASSES)
+        self._predictions = self._counters(
+            "predictions", "Rows by bin.", "bin", [str(at) for at in range(self._grid.bins)]
+        )
+        self._nulls = self._counters("input_nulls", "Rows without a value.", "column", names)
+        self._unseen = self._counters(
+            "input_unseen", "Rows whose level was not seen in training.", "column", [*self._levels]
+        )
+        self._rows = Counter("modelyard_rows", "Rows answered.", LABELS, registry=registry)
+        self._dropped = Counter(
+            "modelyard_payload_dropped_rows", "Rows never logged.", LABELS, registry=registry
+        )
+        self._seconds = Histogram(
+            "modelyard_request_seconds", "Latency.", LABELS, buckets=SECONDS, registry=registry
+        )
+        self._in_flight = Gauge(
+            "modelyard_requests_in_flight", "Requests being answered.", LABELS, registry=registry
+        )
+        info = Gauge("modelyard_model_info", "1 for the model served.", LABELS, registry=registry)
+        info.labels(**self._labels).set(1)
+        for metric in (self._rows, self._dropped, self._seconds, self._in_flight):
+            metric.labels(**self._labels)  # there from the start, so that nothing is not missing
+
+    @contextmanager
+    def request(self) -> Iterator[Outcome]:
+        """Count one request: in flight now, by latency and code class when it is over."""
+        outcome, before = Outcome(), time.perf_counter()
+        in_flight = self._in_flight.labels(**self._labels)
+        in_flight.inc()
+        try:
+            yield outcome
+        finally:
+            in_flight.dec()
+            self._seconds.labels(**self._labels).observe(time.perf_counter() - before)
+            self._requests[f"{outcome.status // 100}xx"].inc()
+
+    def answered(self, frame: pd.DataFrame, nulls: Mapping[str, int], scores: Scores) -> None:
+        """Count the rows of one answer.
+
+        Args:
+            frame: The inputs, as `inputs.read_request` read them.
+            nulls: Rows without a value, by input.
+            scores: Shape (rows,), or (rows, classes).
+        """
+        self._rows.labels(**self._labels).inc(len(frame))
+        for column, count in nulls.items():
+            self._nulls[column].inc(count)
+        for column, seen in self._levels.items():
+            known = frame[column].dropna()
+            self._unseen[column].inc(sum(level not in seen for level in known))
+        for bin_number, count in enumerate(bin_counts(scores, self._grid)):
+            if count:
+                self._predictions[str(bin_number)].inc(count)
+
+    def dropped(self, rows: int) -> None:
+        """Count rows that the payload log did not take."""
+        self._dropped.labels(**self._labels).inc(rows)
+
+    def _counters(
+        self, name: str, text: str, label: str, values: list[str] | tuple[str, ...]
+    ) -> dict[str, Counter]:
+        counter = Counter(f"modelyard_{name}", text, (*LABELS, label), registry=self._registry)
+        return {value: counter.labels(**self._labels, **{label: value}) for value in values}
+
+
+def bin_counts(scores: Scores, bins: Grid) -> list[int]:
+    """Rows by bin: shape (rows,) by the grid's edges, shape (rows, classes) by the likeliest class.
+
+    A value on an edge belongs to the bin above it; see `modelyard.domain.grid`.
+    """
+    import numpy as np  # noqa: PLC0415 - the names above are read without it
+
+    numbers = (
+        scores.argmax(axis=1) if bins.classes else np.searchsorted(bins.edges, scores, side="right")
+    )
+    counts: list[int] = np.bincount(numbers, minlength=bins.bins).tolist()
+    return counts

@@ -1,0 +1,228 @@
+"""The payload log: every row that was asked about, in Parquet parts, never at a request's cost."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard.domain.contract import Column, ColumnType
+from modelyard.domain.model import Task
+from modelyard.serving.documents import Serving
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from modelyard.serving.predictor import Scores
+
+_LOGGER = logging.getLogger(__name__)
+_TYPES: dict[ColumnType, str] = {
+    "number": "double",
+    "integer": "int64",
+    "category": "string",
+    "boolean": "bool",
+    "timestamp": "string",
+}
+_CLOSE_SECONDS = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payload:
+    """One request, as it was answered.
+
+    Args:
+        at: When it was answered, UTC.
+        request: The client's name for it, or None.
+        status: The HTTP status.
+        frame: The inputs, or None when they could not be read.
+        scores: Shape (rows,) or (rows, classes), or None when there are none.
+        error: What went wrong, or None.
+    """
+
+    at: datetime
+    request: str | None
+    status: int
+    frame: pd.DataFrame | None = None
+    scores: Scores | None = None
+    error: str | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows it becomes in the log; a request that could not be read becomes one."""
+        return 1 if self.frame is None else len(self.frame)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much the log holds in memory, and how often it writes.
+
+    Args:
+        queued_rows: Rows waiting; more are dropped and counted.
+        part_rows: A part is written when it has this many rows,
+        part_seconds: or when its first row is this old, in seconds.
+    """
+
+    queued_rows: int = 50_000
+    part_rows: int = 10_000
+    part_seconds: float = 10.0
+
+
+class PayloadLog:
+    """Takes payloads from requests and writes them from a thread of its own.
+
+    Each part is written beside its name and renamed, so a reader sees whole parts only. Columns:
+    `at`, `model`, `version`, `release`, `digest`, `request`, `row`, `status`, `error`, `inputs` (a
+    struct of the contract's columns, null when the request could not be read) and `prediction` (a
+    number, or one list of probabilities).
+
+    Args:
+        folder: Where parts go; made if missing.
+        labels: `model`, `version`, `release` and `digest`.
+        serving: The contract.
+        dropped: Told how many rows were dropped, each time.
+        limits: Memory and frequency.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        labels: dict[str, str],
+        serving: Serving,
+        dropped: Callable[[int], None],
+        limits: Limits | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._labels, self._serving = folder, labels, serving
+        self._dropped, self._limits = dropped, limits or Limits()
+        self._schema: pa.Schema = schema(serving)
+        self._queue: queue.SimpleQueue[Payload | None] = queue.SimpleQueue()
+        self._queued = 0
+        self._lock = threading.Lock()
+        self._parts = 0
+        self._thread = threading.Thread(target=self._run, name="payload-log", daemon=True)
+        self._thread.start()
+
+    def put(self, payload: Payload) -> None:
+        """Take one payload, or drop and count its rows when too many wait; never waits."""
+        with self._lock:
+            fits = self._queued + payload.rows <= self._limits.queued_rows
+            self._queued += payload.rows if fits else 0
+        if fits:
+            self._queue.put(payload)
+        else:
+            self._dropped(payload.rows)
+
+    def close(self) -> None:
+        """Write what waits; gives up after 20 s, so that a stuck disk cannot hold the process."""
+        self._queue.put(None)
+        self._thread.join(_CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            part, is_open = self._next_part()
+            if part:
+                self._write_or_drop(part)
+
+    def _next_part(self) -> tuple[list[Payload], bool]:
+        """The payloads of one part, and whether more may come."""
+        first = self._queue.get()
+        if first is None:
+            return [], False
+        part, rows = [first], first.rows
+        until = time.monotonic() + self._limits.part_seconds
+        while rows < self._limits.part_rows:
+            try:
+                payload = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            if payload is None:
+                return part, False
+            part.append(payload)
+            rows += payload.rows
+        return part, True
+
+    def _write_or_drop(self, part: Sequence[Payload]) -> None:
+        rows = sum(payload.rows for payload in part)
+        try:
+            self._write(part)
+        except Exception:  # a full disk or an odd value must not end the log
+            _LOGGER.exception("payload log %s: %d rows lost", self._folder, rows)
+            self._dropped(rows)
+        finally:
+            with self._lock:
+                self._queued -= rows
+
+    def _write(self, part: Sequence[Payload]) -> None:
+        import pyarrow as pa  # noqa: PLC0415 - only where a log is kept
+        import pyarrow.parquet as pq  # noqa: PLC0415 - as above
+
+        records = [record for payload in part for record in self._records(payload)]
+        table = pa.Table.from_pylist(records, schema=self._schema)
+        self._parts += 1
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        name = f"{self._labels['release']}-{stamp}-{os.getpid()}-{self._parts:06d}.parquet"
+        beside = self._folder / f".{name}.part"
+        pq.write_table(table, beside)
+        beside.replace(self._folder / name)
+
+    def _records(self, payload: Payload) -> list[dict[str, Any]]:
+        plain = {
+            **self._labels,
+            "at": payload.at,
+            "request": payload.request,
+            "status": payload.status,
+            "error": payload.error,
+        }
+        if payload.frame is None:
+            return [{**plain, "row": None, "inputs": None, "prediction": None}]
+        inputs = _values(payload.frame, self._serving.inputs)
+        scores = [None] * len(inputs) if payload.scores is None else payload.scores.tolist()
+        return [
+            {**plain, "row": row, "inputs": values, "prediction": score}
+            for row, (values, score) in enumerate(zip(inputs, scores, strict=True))
+        ]
+
+
+def schema(serving: Serving) -> pa.Schema:
+    """The Arrow schema of a part."""
+    import pyarrow as pa  # noqa: PLC0415 - as above
+
+    inputs = [pa.field(c.name, pa.type_for_alias(_TYPES[c.type])) for c in serving.inputs]
+    number = pa.float64()
+    return pa.schema(
+        [
+            pa.field("at", pa.timestamp("us", tz="UTC"), nullable=False),
+            *(
+                pa.field(name, pa.string(), nullable=False)
+                for name in ("model", "version", "release", "digest")
+            ),
+            pa.field("request", pa.string()),
+            pa.field("row", pa.int32()),
+            pa.field("status", pa.int16(), nullable=False),
+            pa.field("error", pa.string()),
+            pa.field("inputs", pa.struct(inputs)),
+            pa.field("prediction", pa.list_(number) if serving.task is Task.MULTICLASS else number),
+        ]
+    )
+
+
+def _values(frame: pd.DataFrame, columns: Sequence[Column]) -> list[dict[str, Any]]:
+    lists = []
+    for column in columns:
+        series: Any = frame[column.name]
+        values = series.astype(object).where(series.notna(), None).tolist()
+        if column.type == "integer":
+            values = [None if value is None else int(value) for value in values]
+        lists.append(values)
+    names = [column.name for column in columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]

@@ -1,0 +1,213 @@
+"""The server's own routes: what a request may cost, and which answer it gets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from mlflow.exceptions import MlflowException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modelyard.errors import Refused
+from modelyard.serving.counters import Counters
+from modelyard.serving.inputs import InferenceRequest, read_request
+from modelyard.serving.payload_log import Payload, PayloadLog
+
+if TYPE_CHECKING:
+    from kserve.protocol.dataplane import DataPlane
+
+    from modelyard.serving.predictor import Scores
+    from modelyard.serving.server import Answer, ServedModel
+
+MAX_BYTES = 16 * 2**20
+BODY_SECONDS = 30.0
+RELEASE_HEADER = "x-modelyard-release"
+
+_LOGGER = logging.getLogger(__name__)
+_SCHEMA_ERROR = "INVALID_PARAMETER_VALUE"  # the signature was held against the contract at load
+_SHOWN = 80
+_OPEN = frozenset(
+    {"/", "/metrics", "/v2", "/v2/", "/v2/health/live", "/v2/health/ready", "/v2/models"}
+)
+
+
+class _Failure(Exception):  # noqa: N818 - an answer to the client, not an error of ours
+    """The request gets this status and this sentence instead of scores."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Routes:
+    """Inference, readiness and metadata of one model.
+
+    Args:
+        dataplane: kserve's data plane, which the model is registered with.
+        model: The model.
+        labels: `model`, `version`, `release` and `digest`.
+        counters: What counts the requests.
+        log: What writes the rows down, or None.
+    """
+
+    def __init__(
+        self,
+        dataplane: DataPlane,
+        model: ServedModel,
+        labels: Mapping[str, str],
+        counters: Counters,
+        log: PayloadLog | None,
+    ) -> None:
+        self._dataplane = dataplane
+        self._model = model
+        self._labels = labels
+        self._counters = counters
+        self._log = log
+
+    def add_to(self, app: FastAPI) -> None:
+        """Put the routes before kserve's own, which are added when the server starts."""
+        path = f"/v2/models/{self._model.name}"
+        app.add_route(path, self.metadata, methods=["GET"])
+        app.add_route(f"{path}/ready", self.ready, methods=["GET"])
+        app.add_route(f"{path}/infer", self.infer, methods=["POST"])
+
+    async def metadata(self, request: Request) -> Response:
+        """The model's metadata by the contract, with the digest of what runs."""
+        del request
+        document = await self._dataplane.model_metadata(self._model.name)
+        labels = {name: self._labels[name] for name in ("release", "digest")}
+        versions = [self._labels["version"]]
+        return _json({**document, "platform": "mlflow", "versions": versions, "parameters": labels})
+
+    async def ready(self, request: Request) -> Response:
+        """Whether the model answers; if not, why."""
+        del request
+        if await self._dataplane.model_ready(self._model.name):
+            return _json({"name": self._model.name, "ready": True})
+        return _json({"name": self._model.name, "ready": False, "error": self._why()}, 503)
+
+    async def infer(self, request: Request) -> Response:
+        """Answer one request: 400 what the client can mend, 5xx what it cannot."""
+        with self._counters.request() as outcome:
+            outcome.status, document = await self._answer(request)
+            return _json(document, outcome.status)
+
+    async def _answer(self, request: Request) -> tuple[int, Mapping[str, Any]]:
+        parsed: InferenceRequest | None = None
+        try:
+            parsed = await self._read(request)
+            document, answer = await self._ask(parsed)
+        except _Failure as failure:
+            self._write_down(parsed, failure.status, error=str(failure))
+            return failure.status, {"error": str(failure)}
+        self._counters.answered(parsed.frame, parsed.nulls, answer.scores)
+        self._write_down(parsed, 200, scores=answer.scores)
+        return 200, document
+
+    async def _read(self, request: Request) -> InferenceRequest:
+        serving = self._model.predictor.serving
+        body = await _body(request)
+        if not self._model.ready:
+            raise _Failure(503, self._why())
+        try:
+            return read_request(orjson.loads(body), serving.inputs, output=serving.output.name)
+        except orjson.JSONDecodeError as error:
+            raise _Failure(400, f"request: expected JSON, found {error}") from error
+        except Refused as refusal:
+            raise _Failure(400, refusal.message) from refusal
+
+    async def _ask(self, parsed: InferenceRequest) -> tuple[Mapping[str, Any], Answer]:
+        try:
+            (document, answer), _ = await self._dataplane.infer(self._model.name, parsed)
+        except MlflowException as error:
+            if error.error_code != _SCHEMA_ERROR:
+                raise self._crash(error) from error
+            raise _Failure(400, error.message) from error
+        except Exception as error:
+            raise self._crash(error) from error
+        return document, answer
+
+    def _crash(self, error: Exception) -> _Failure:
+        _LOGGER.error("model %s failed", self._model.name, exc_info=error)
+        return _Failure(500, f"model {self._model.name} failed: {type(error).__name__}")
+
+    def _why(self) -> str:
+        return f"model {self._model.name} is not ready: {self._model.complaint or 'stopping'}"
+
+    def _write_down(
+        self,
+        parsed: InferenceRequest | None,
+        status: int,
+        *,
+        scores: Scores | None = None,
+        error: str | None = None,
+    ) -> None:
+        if self._log is not None:
+            self._log.put(
+                Payload(
+                    at=datetime.now(UTC),
+                    request=parsed.identifier if parsed else None,
+                    status=status,
+                    frame=parsed.frame if parsed else None,
+                    scores=scores,
+                    error=error,
+                )
+            )
+
+
+class Gate:
+    """Lets only the inference protocol through: kserve's app could also unload the model.
+
+    Args:
+        app: The application behind.
+        model: The model's name.
+        release: Identity of the release; sent with every answer, so that a client knows who spoke.
+    """
+
+    def __init__(self, app: ASGIApp, *, model: str, release: str) -> None:
+        self._app = app
+        path = f"/v2/models/{model}"
+        self._open = _OPEN | {path, f"{path}/ready", f"{path}/infer"}
+        self._header = (RELEASE_HEADER.encode(), release.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 404."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def signed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], self._header]
+            await send(message)
+
+        if scope["path"] in self._open:
+            await self._app(scope, receive, signed)
+        else:
+            path = scope["path"][:_SHOWN]
+            await _json({"error": f"{path}: no such path here"}, 404)(scope, receive, signed)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise _Failure(413, f"request: expected at most {MAX_BYTES} bytes, found more")
+    except TimeoutError as error:
+        raise _Failure(408, f"request: no whole body within {BODY_SECONDS:.0f} s") from error
+    except ClientDisconnect as error:
+        raise _Failure(499, "request: the client left before its body was read") from error
+    return bytes(body)
+
+
+def _json(document: Mapping[str, Any], status: int = 200) -> Response:
+    return Response(orjson.dumps(document), status_code=status, media_type="application/json")
