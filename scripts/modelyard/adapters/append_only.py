@@ -35,7 +35,7 @@ def rewritten(specs: Specs, base: Tree) -> Iterator[Problem]:
         path = version_file(model, version)
         if path in was.files:
             yield from _unless_same(path, was.files[path], specs.files.get(path))
-    yield from _changed_sets(specs, was)
+    yield from specs.located(_changed_sets(specs, was))
 
 
 def _unless_same(path: str, before: bytes, now: bytes | None) -> Iterator[Problem]:
@@ -60,6 +60,5 @@ def _changed_sets(specs: Specs, was: Specs) -> Iterator[Problem]:
         for field in ("files", "window", "cluster", "role"):
             if getattr(before, field) != getattr(now, field):
                 message = f"{field} has changed, but versions were judged on this set: add another"
-                yield Problem(
-                    file=held_out_file(*key), path=(field,), message=message, check=_CHECK, line=1
-                )
+                file = held_out_file(*key)
+                yield Problem(file=file, path=(field,), message=message, check=_CHECK)

@@ -55,10 +55,11 @@ class Specs:
         """
         unread = frozenset(problem.file for problem in self.problems)
         found = [p for p in checks.problems(self.catalog) if unread.isdisjoint(p.involves)]
-        located = [*self.problems, *self._located(found)]
+        located = [*self.problems, *self.located(found)]
         return tuple(sorted(located, key=lambda problem: problem.sort_key))
 
-    def _located(self, problems: Iterable[Problem]) -> Iterator[Problem]:
+    def located(self, problems: Iterable[Problem]) -> Iterator[Problem]:
+        """The same problems with their lines; line 1 where the file is not there."""
         loaded: dict[str, Loaded] = {}
         for problem in problems:
             if problem.file not in loaded:
@@ -122,7 +123,8 @@ _PLACES = (
 _SPEC_FOLDER = re.compile(
     r"models/[^/]+/(versions|records|heldout)/.+"
     r"|environments/[^/]+/releases/.+"
-    r"|models/[^/]+/model\.ya?ml|environments/[^/]+/environment\.ya?ml"
+    r"|models/[^/]+/model\.ya?ml|environments/[^/]+/environment\.ya?ml",
+    re.DOTALL,  # a file name may hold a newline
 )
 _BESIDE = re.compile(r"(.*/)?(README\.md|\.git(keep|ignore|attributes))")
 
