@@ -1,0 +1,86 @@
+"""`modelyard doctor`: checks that everything needed is in place, and says what mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelyard.commands.options import (
+    console,
+    desk_of,
+    output_option,
+    pass_root,
+    print_json,
+    services_for,
+)
+from modelyard.errors import Refused
+from modelyard.ports import Services
+
+if TYPE_CHECKING:
+    from modelyard.commands.examination import Finding
+    from modelyard.commands.reconciling.collect import Desk
+
+
+@click.command()
+@output_option
+@pass_root
+def doctor(root: Path, *, output: str) -> None:
+    """Check that everything modelyard needs here is in place; change nothing.
+
+    Exit code 3 means that something is not, and the command that mends it is beside it.
+    """
+    from modelyard.commands.doctor_checks import CHECKS
+    from modelyard.commands.examination import Patient, State, examine
+
+    findings = examine(Patient(root, _desk_of(root)), CHECKS)
+    if output == "json":
+        print_json(_document(findings))
+    else:
+        _print_text(findings)
+    wrong = sum(each.state is State.WRONG for each in findings)
+    if wrong:
+        raise Refused(f"{wrong} of {len(findings)} checks found something wrong")
+
+
+def _desk_of(root: Path) -> Callable[[], Desk]:
+    """Opens the desk when a check asks: what is wrong with the settings is a finding too."""
+    given = click.get_current_context().obj
+    return lambda: desk_of(given if isinstance(given, Services) else services_for(root))
+
+
+def _document(findings: tuple[Finding, ...]) -> dict[str, Any]:
+    from modelyard.commands.examination import State
+
+    return {
+        "well": all(each.state is not State.WRONG for each in findings),
+        "checks": [
+            {
+                "check": each.check,
+                "state": str(each.state),
+                "found": list(each.found),
+                "mend": each.mend,
+            }
+            for each in findings
+        ],
+    }
+
+
+def _print_text(findings: tuple[Finding, ...]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from modelyard.adapters.git_names import readable
+    from modelyard.commands.examination import State
+
+    colours = {State.WELL: "green", State.WRONG: "red", State.SKIPPED: "yellow"}
+    made = Table.grid(padding=(0, 2))
+    for each in findings:
+        lines = [readable(line) for line in each.found]
+        if each.mend and each.state is State.WRONG:
+            lines.append(f"-> {readable(each.mend)}")
+        state = Text(each.state, style=colours[each.state])
+        made.add_row(state, Text(each.check), Text("\n".join(lines)))
+    console().print(made)

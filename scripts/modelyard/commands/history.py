@@ -1,0 +1,217 @@
+"""`modelyard history`: what happened to a model, and how well it is delivered."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from modelyard.commands.options import (
+    console,
+    desk_of,
+    output_option,
+    pass_services,
+    print_json,
+)
+from modelyard.errors import CannotAnswer
+from modelyard.ports import Services
+
+if TYPE_CHECKING:
+    from modelyard.adapters.git import Git
+    from modelyard.commands.reconciling.collect import Desk
+    from modelyard.domain.catalog import Catalog
+    from modelyard.domain.delivery import Agreement, Delivery, Lead
+    from modelyard.domain.timeline import Event, Landing
+
+F = TypeVar("F")
+
+_ADDED = re.compile(r"models/[^/]+/(versions|records)/([^/]+)\.yaml")
+
+
+@click.command()
+@click.argument("model")
+@output_option
+@pass_services
+def history(services: Services, /, *, model: str, output: str) -> None:
+    """Show what happened to MODEL, oldest first, and how long its versions took.
+
+    Read from the main branch, and from every value its facts ever had.
+    """
+    from modelyard.domain.delivery import delivery
+
+    desk = desk_of(services)
+    commit = desk.main()
+    catalog = desk.catalog(commit)
+    events = _events(desk, commit, catalog, model)
+    if not events:
+        listed = ", ".join(sorted(catalog.models)) or "none"
+        raise CannotAnswer(f"nothing ever happened to a model {model!r}; there is {listed}")
+    summed = delivery(events, catalog)
+    if output == "json":
+        print_json(_document(model, events, summed))
+    else:
+        _print_text(model, events, summed)
+
+
+def _events(desk: Desk, commit: str, catalog: Catalog, model: str) -> tuple[Event, ...]:
+    from modelyard.adapters.facts import model_ref, release_ref
+    from modelyard.domain.facts import ModelFacts, ReleaseFacts
+    from modelyard.domain.timeline import decided, landed, observed, story
+
+    def values(ref: str, kind: type[F]) -> list[tuple[datetime, F]]:
+        return [(at, fact) for at, fact in desk.facts.history(ref) if isinstance(fact, kind)]
+
+    return story(
+        landed(model, _landings(desk.git, commit, model), catalog),
+        *(
+            observed(environment, values(release_ref(environment, model), ReleaseFacts))
+            for environment in catalog.environments
+        ),
+        decided(values(model_ref(model), ModelFacts)),
+    )
+
+
+def _landings(git: Git, commit: str, model: str) -> Iterator[Landing]:
+    """The first-parent history of a commit, oldest first."""
+    from modelyard.domain.timeline import Landing
+
+    added = _added(git, commit, model)
+    for entry in git.log(commit, first_parent=True)[::-1]:
+        found = added.get(entry.sha, {})
+        yield Landing(
+            commit=entry.sha,
+            at=entry.at,
+            trailers=entry.trailers,
+            specs=tuple(found.get("versions", ())),
+            records=tuple(found.get("records", ())),
+        )
+
+
+def _added(git: Git, commit: str, model: str) -> dict[str, dict[str, list[str]]]:
+    """The versions whose spec or record each commit added to its first parent."""
+    folders = [f"models/{model}/{folder}" for folder in ("versions", "records")]
+    options = ("--first-parent", "--diff-merges=first-parent", "--no-renames", "--diff-filter=A")
+    told = git.run("log", *options, "--name-only", "--format=%x00%H", commit, "--", *folders)
+    found: dict[str, dict[str, list[str]]] = {}
+    for block in told.stdout.decode("utf-8", "replace").split("\0")[1:]:
+        sha, *paths = block.split()
+        found[sha] = defaultdict(list)
+        for match in filter(None, map(_ADDED.fullmatch, paths)):
+            found[sha][match[1]].append(match[2])
+    return found
+
+
+def _document(model: str, events: tuple[Event, ...], summed: Delivery) -> dict[str, Any]:
+    from modelyard.commands.telling import moment
+
+    known = {lead.version: lead.seconds for lead in summed.leads if lead.seconds is not None}
+    agreed = [each.seconds for each in summed.agreements if each.seconds is not None]
+    return {
+        "model": model,
+        "events": [_event(event) for event in events],
+        "versions": [
+            {
+                "version": lead.version,
+                "merged_at": moment(lead.merged_at),
+                "verdict": str(lead.outcome) if lead.outcome else None,
+                "production_at": moment(lead.production_at),
+                "lead_time_seconds": lead.seconds,
+            }
+            for lead in summed.leads
+        ],
+        "failures": [_failure(each) for each in summed.agreements],
+        "summary": {
+            "lead_times_seconds": known,
+            "lead_time_median_seconds": summed.lead_time_median,
+            "releases_to_production": summed.releases_to_production,
+            "versions_exposed": list(summed.exposed),
+            "versions_rolled_back": list(summed.rolled_back),
+            "rolled_back_share": summed.rolled_back_share,
+            "seconds_from_fail_to_agreement": agreed,
+        },
+    }
+
+
+def _event(event: Event) -> dict[str, Any]:
+    from modelyard.commands.telling import moment
+
+    return {
+        "at": moment(event.at),
+        "kind": str(event.kind),
+        "environment": event.environment,
+        "version": event.version,
+        "what": event.what,
+        "outcome": str(event.outcome) if event.outcome else None,
+        "numbers": {name: event.numbers[name] for name in sorted(event.numbers)},
+        "rolled_back": event.rolled_back,
+        "release": event.release,
+        "commit": event.commit,
+        "pull": event.pull,
+    }
+
+
+def _failure(agreement: Agreement) -> dict[str, Any]:
+    from modelyard.commands.telling import moment
+
+    return {
+        "environment": agreement.environment,
+        "version": agreement.version,
+        "failed_at": moment(agreement.failed_at),
+        "restored": agreement.restored,
+        "agreed_at": moment(agreement.agreed_at),
+        "seconds": agreement.seconds,
+    }
+
+
+def _print_text(model: str, events: tuple[Event, ...], summed: Delivery) -> None:
+    from modelyard.commands.telling import clock_time, table
+
+    rows = [
+        (clock_time(event.at), event.environment, event.version, str(event.kind), _what(event))
+        for event in events
+    ]
+    printer = console()
+    printer.print(table(f"The story of {model}", ("at (UTC)", "where", "version", "", ""), rows))
+    columns = ("version", "spec merged", "verdict", "in production", "lead time")
+    printer.print(table("Versions", columns, [_lead(lead) for lead in summed.leads]))
+    for line in _closing(summed):
+        click.echo(line)
+
+
+def _what(event: Event) -> str:
+    return f"{event.what} (#{event.pull})" if event.pull is not None else event.what
+
+
+def _lead(lead: Lead) -> tuple[object, ...]:
+    from modelyard.commands.telling import clock_time, span
+
+    seconds = lead.seconds
+    return (
+        lead.version,
+        clock_time(lead.merged_at),
+        lead.outcome,
+        clock_time(lead.production_at),
+        None if seconds is None else span(seconds),
+    )
+
+
+def _closing(summed: Delivery) -> Iterator[str]:
+    """Delivery in four lines, and one a failure."""
+    from modelyard.commands.telling import span
+
+    median = summed.lead_time_median
+    told = "no version reached production yet" if median is None else f"{span(median)} (median)"
+    yield f"lead time from merge to production: {told}"
+    yield f"releases to production: {summed.releases_to_production}"
+    if summed.rolled_back_share is not None:
+        gone, met = len(summed.rolled_back), len(summed.exposed)
+        share = f"{gone} of {met} ({summed.rolled_back_share:.0%})"
+        yield f"rolled back, of the versions that met production's requests: {share}"
+    for each in summed.agreements:
+        took = "not yet" if each.seconds is None else span(each.seconds)
+        what = f"{each.version} in {each.environment}, restored {each.restored or 'nothing'}"
+        yield f"from the judge's fail to Git and servers agreeing: {took} ({what})"
