@@ -113,7 +113,7 @@ def test_a_submodule_is_not_a_file(git):
 
 
 @pytest.mark.slow
-def test_ten_thousand_files_are_read_within_seconds(git):
+def test_ten_thousand_files_are_read_without_a_process_for_each(git):
     documents = {f"models/m{i % 100}/versions/v{i}.yaml": b"seed: %d\n" % i for i in range(10_000)}
     commit = committed(git, documents)
     git.run("read-tree", "-u", "-m", commit)
@@ -121,4 +121,4 @@ def test_ten_thousand_files_are_read_within_seconds(git):
     for tree in (WorkingTree(git.root), GitTree(git, commit)):
         started = time.perf_counter()
         assert tree.read_many(tree.paths()) == documents
-        assert time.perf_counter() - started < 4
+        assert time.perf_counter() - started < 10
