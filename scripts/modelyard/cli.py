@@ -104,10 +104,10 @@ class Commands(click.Group):
         name, found, rest = super().resolve_command(ctx, args)
         return name, found and load(found.name or ""), rest
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> None:
         """Run the command; every error leaves as a sentence on stderr and an exit code."""
         try:
-            return super().invoke(ctx)
+            super().invoke(ctx)
         except YardError as error:
             _say(error.message, hint=error.hint)
             ctx.exit(error.exit_code)

@@ -178,7 +178,7 @@ def console() -> Console:
     wanted = click.get_current_context().color
     return Console(
         force_terminal=True if wanted else None,
-        no_color=True if wanted is False else None,
+        no_color=None if wanted is None else not wanted,
         highlight=False,
         soft_wrap=False,
     )
