@@ -10,7 +10,8 @@ from modelyard.domain.checks.files import held_out_file, version_file
 from modelyard.domain.problem import Problem
 
 if TYPE_CHECKING:
-    from modelyard.adapters.specs import Specs, Tree
+    from modelyard.adapters.checkout import Tree
+    from modelyard.adapters.specs import Specs
 
 _CHECK = "append-only"
 _RECORD = re.compile(r"models/([^/]+)/records/([^/]+)\.yaml")

@@ -6,9 +6,10 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from modelyard.adapters import schemas
+from modelyard.adapters.checkout import Tree
 from modelyard.adapters.documents import KINDS, Loaded, load, structure
 from modelyard.domain import checks
 from modelyard.domain.catalog import Catalog
@@ -18,18 +19,6 @@ from modelyard.errors import CannotAnswer, Refused
 
 SETTINGS = "modelyard.yaml"
 """The repository's own settings."""
-
-
-class Tree(Protocol):
-    """Files by path from the root; see `modelyard.adapters.checkout`."""
-
-    def paths(self, prefix: str = "") -> tuple[str, ...]:
-        """The paths that start with `prefix`, sorted."""
-        ...
-
-    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
-        """Several files' bytes by path."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -167,6 +166,8 @@ def desk_of(services: Services) -> Desk:
 
 def print_json(data: object) -> None:
     """Print one JSON document, readable, its keys in the order given, terminal codes escaped."""
+    import json
+
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
     click.echo(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 

@@ -12,7 +12,8 @@ from modelyard.commands.options import pass_root, print_json
 from modelyard.errors import CannotAnswer, Refused
 
 if TYPE_CHECKING:
-    from modelyard.adapters.specs import Specs, Tree
+    from modelyard.adapters.checkout import Tree
+    from modelyard.adapters.specs import Specs
     from modelyard.domain.problem import Problem
 
 ANNOTATIONS = 10
