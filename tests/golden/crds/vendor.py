@@ -1,7 +1,7 @@
 """Writes the schemas beside this file from the CustomResourceDefinitions in Go's module cache.
 
-    go mod download github.com/argoproj/argo-rollouts@v1.9.2 ...
-    python tests/golden/crds/vendor.py "$(go env GOMODCACHE)"
+go mod download github.com/argoproj/argo-rollouts@v1.9.2 ...
+python tests/golden/crds/vendor.py "$(go env GOMODCACHE)"
 """
 
 from __future__ import annotations
