@@ -4,31 +4,53 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
+from modelyard.adapters.checkout import GitTree
 from modelyard.commands.reconciling.collect import Desk
+from modelyard.commands.reconciling.compose import release_path
+from modelyard.commands.reconciling.rounds import every
 from modelyard.domain.catalog import Catalog
 from modelyard.domain.environment import Environment
 from modelyard.domain.facts import ReleaseFacts, is_bad, unverified
 from modelyard.domain.release import Release
 from modelyard.domain.traffic import RolloutState
 from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.errors import CannotAnswer, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def observe(desk: Desk, catalog: Catalog, model: str, say: Callable[[str], None]) -> bool:
-    """Bring one model's servers in line with Git, write down what is seen; True if it changed."""
-    changed = False
+def observe(desk: Desk, model: str, say: Callable[[str], None]) -> bool:
+    """Bring one model's servers in line with Git, write down what is seen; True if it changed.
+
+    Raises:
+        CannotAnswer: The main branch has no valid model of this name.
+        YardError: An environment could not be observed; the others were.
+    """
+    commit = desk.main()
+    catalog = desk.catalog(commit)
+    if model not in catalog.models:
+        raise CannotAnswer(
+            f"the main branch has no valid models/{model}/model.yaml", hint="modelyard validate"
+        )
+    steps: list[Callable[[], bool]] = []
     for environment in catalog.path_to_production():
         release = catalog.releases.get((environment.name, model))
-        if release is None:
-            if desk.services.cluster.observe(model=model, environment=environment.name):
-                desk.services.cluster.remove(model=model, environment=environment.name)
-            continue
-        changed |= _observe_one(desk, catalog, environment, release, say)
-    return changed
+        if release is not None:
+            steps.append(partial(_observe_one, desk, catalog, environment, release, say))
+        elif not GitTree(desk.git, commit).exists(release_path(environment.name, model)):
+            steps.append(partial(_remove, desk, environment, model))
+    return every(steps)
+
+
+def _remove(desk: Desk, environment: Environment, model: str) -> bool:
+    cluster = desk.services.cluster
+    if cluster.observe(model=model, environment=environment.name) is not None:
+        cluster.remove(model=model, environment=environment.name)
+    return False
 
 
 def _observe_one(
@@ -45,19 +67,26 @@ def _observe_one(
     state = cluster.observe(model=release.model, environment=where)
     now = desk.services.clock.now()
     after = seen(before, release, state, now)
-    after = _judged(desk, catalog, environment, release, after, state)
+    after = _judged(desk, catalog, environment, release, before, after, state)
     if after.verdict and after.verdict.outcome is Outcome.FAIL and after.aborted is None:
         cluster.abort(model=release.model, environment=where, reason=after.verdict.reason)
         after = replace(after, aborted=after.verdict.reason)
-    if _may_advance(environment, after, state):
+    if _may_advance(environment, release, after, state):
         cluster.advance(release, environment=environment)
         say(f"{where}: {release.version} takes the next step")
     after = remembered(after, release, environment, state, now)
     if after == before:
         return False
-    desk.facts.update_release(where, release.model, lambda _: after)
+    desk.facts.update_release(where, release.model, partial(_written, before, after))
     _tell(say, where, release, before, after)
     return True
+
+
+def _written(before: ReleaseFacts, after: ReleaseFacts, now: ReleaseFacts) -> ReleaseFacts:
+    """What was seen, on top of a rollback somebody noted since; nothing over what others saw."""
+    if replace(now, rolled_back_to=before.rolled_back_to) != before:
+        return now  # the next look goes on from there
+    return replace(after, rolled_back_to=now.rolled_back_to)
 
 
 def seen(
@@ -117,24 +146,64 @@ def _judged(
     catalog: Catalog,
     environment: Environment,
     release: Release,
+    before: ReleaseFacts,
     facts: ReleaseFacts,
     state: RolloutState | None,
 ) -> ReleaseFacts:
-    """The facts with the judge's verdict; `pass` and `fail` are said once and stay."""
-    if not environment.rollout.judged or facts.healthy_since is None or facts.seen_at is None:
+    """The facts with the judge's verdict; a `pass` must stand until the release is verified."""
+    if state is None or not _is_judged_now(environment, release, before, facts, state):
         return facts
-    if facts.aborted is not None or release.identity in facts.verified or state is None:
-        return facts
-    if facts.verdict is not None and facts.verdict.outcome is not Outcome.INCONCLUSIVE:
-        return facts
-    verdict = judge_release(desk, catalog, environment, release, facts.seen_at)
-    if facts.verdict is not None and verdict.reason == facts.verdict.reason:
+    known, since = facts.verdict, facts.seen_at or desk.services.clock.now()
+    verdict = _verdict(desk, catalog, environment, release, since)
+    still_passes = known is not None and known.passed and verdict.passed
+    if still_passes or (known is not None and verdict.reason == known.reason):
         return facts
     return replace(facts, verdict=verdict, judged_at=desk.services.clock.now())
 
 
-def _may_advance(environment: Environment, facts: ReleaseFacts, state: RolloutState | None) -> bool:
+def _is_judged_now(
+    environment: Environment,
+    release: Release,
+    before: ReleaseFacts,
+    facts: ReleaseFacts,
+    state: RolloutState,
+) -> bool:
+    """Whether the judge is asked.
+
+    Not at the first look, before which there was no traffic. Once more about what is found out of
+    traffic: a killed look may have left that unsaid. A `fail` stays; so does a `pass` once there is
+    nothing left to compare with.
+    """
+    if not environment.rollout.judged or before.release != release.identity:
+        return False
+    if before.aborted is not None or release.identity in facts.verified:
+        return False
+    known = facts.verdict
+    if known and (known.outcome is Outcome.FAIL or (known.passed and state.share >= 1)):
+        return False
+    return facts.healthy_since is not None or facts.aborted is not None
+
+
+def _verdict(
+    desk: Desk,
+    catalog: Catalog,
+    environment: Environment,
+    release: Release,
+    since: datetime,
+) -> Verdict:
+    """The judge's word; without evidence it is `inconclusive`, which has a deadline."""
+    try:
+        return judge_release(desk, catalog, environment, release, since)
+    except (CannotAnswer, Refused) as error:
+        return Verdict(outcome=Outcome.INCONCLUSIVE, reason=error.message)
+
+
+def _may_advance(
+    environment: Environment, release: Release, facts: ReleaseFacts, state: RolloutState | None
+) -> bool:
     if environment.joins is not None or state is None or not state.ready or state.share >= 1:
+        return False
+    if state.release != release.identity or is_bad(facts, release):
         return False
     return not environment.rollout.judged or bool(facts.verdict and facts.verdict.passed)
 

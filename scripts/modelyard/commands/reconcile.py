@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 import click
 
 from modelyard.commands.options import desk_of, dry_run_option, pass_services
 from modelyard.ports import Services
+
+if TYPE_CHECKING:
+    from modelyard.commands.reconciling.collect import Desk
 
 
 @click.command()
@@ -19,15 +25,24 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
     Starts training, proposes records and promotions, merges what nothing is missing of, rolls
     back what was judged bad, repairs aliases. Running it again changes nothing.
     """
-    from modelyard.commands.reconciling.collect import collect
-    from modelyard.commands.reconciling.rounds import settle
-    from modelyard.domain.plan import plan
+    from modelyard.commands.reconciling.rounds import every
 
     desk = desk_of(services)
-    names = [model] if model else sorted(desk.catalog(desk.main()).models)
-    for name in names:
-        if dry_run:
-            for action in plan(collect(desk, name)):
-                click.echo(f"{name}: {action}")
-        elif not settle(desk, name, wait=wait, say=click.echo):
-            click.echo(f"{name}: nothing is missing", err=True)
+    names = (model,) if model else desk.models()
+    one = _show if dry_run else partial(_settle, wait=wait)
+    every(partial(one, desk, name) for name in names)
+
+
+def _show(desk: Desk, model: str) -> None:
+    from modelyard.commands.reconciling.collect import collect
+    from modelyard.domain.plan import plan
+
+    for action in plan(collect(desk, model)):
+        click.echo(f"{model}: {action}")
+
+
+def _settle(desk: Desk, model: str, *, wait: bool) -> None:
+    from modelyard.commands.reconciling.rounds import settle
+
+    if not settle(desk, model, wait=wait, say=click.echo):
+        click.echo(f"{model}: nothing is missing", err=True)

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from modelyard.commands.observing import observe
 from modelyard.commands.reconciling.carry_out import Say
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.plain import plain_statuses
-from modelyard.commands.reconciling.rounds import settle
+from modelyard.commands.reconciling.rounds import every, settle
+from modelyard.errors import YardError
 
 
 def look(desk: Desk, *, say: Say, with_checks: bool) -> bool:
-    """Observe and reconcile every model once; True if anything changed."""
-    changed = run_checks(desk, say) if with_checks else False
-    changed |= plain_statuses(desk, say)
-    for model in sorted(desk.catalog(desk.main()).models):
-        changed |= bool(settle(desk, model, wait=False, say=say))
-        catalog = desk.catalog(desk.main())
-        if observe(desk, catalog, model, say):
-            changed = True
-            settle(desk, model, wait=False, say=say)
-    return changed
+    """Observe and reconcile every model once; True if anything changed.
+
+    Raises:
+        YardError: The first thing that failed, after everything else was done.
+    """
+    first = [partial(run_checks, desk, say)] if with_checks else []
+    looks = [partial(_look_at, desk, model, say) for model in desk.models()]
+    return every([*first, partial(plain_statuses, desk, say), *looks])
+
+
+def _look_at(desk: Desk, model: str, say: Say) -> bool:
+    """Do what Git asks for, see what becomes of it, and follow what was seen at once."""
+    reconcile = partial(settle, desk, model, wait=False, say=say)
+
+    def see() -> bool:
+        try:
+            changed = observe(desk, model, say)
+        except YardError:
+            reconcile()  # what was seen before the error may have to be rolled back
+            raise
+        if changed:
+            reconcile()
+        return changed
+
+    return every([reconcile, see])
 
 
 def starting(desk: Desk) -> bool:
@@ -36,14 +54,17 @@ def starting(desk: Desk) -> bool:
 
 
 def run_checks(desk: Desk, say: Say) -> bool:
-    """Answer for open pull requests nobody has checked yet, as a hosted forge's CI would."""
+    """Answer for open pull requests as a hosted forge's CI would; ask again what got no answer."""
     from modelyard.commands.checking import check_pull
-    from modelyard.domain.pulls import CHECKS
+    from modelyard.domain.pulls import CHECKS, StatusState
 
     changed = False
     for pull in desk.services.pulls.list():
-        if CHECKS not in pull.statuses:
-            status = check_pull(desk, pull)
+        said = pull.statuses.get(CHECKS)
+        if said is not None and said.state not in {StatusState.PENDING, StatusState.ERROR}:
+            continue
+        status = check_pull(desk, pull)
+        if status != said:
             desk.services.pulls.set_status(pull.head, status)
             say(f"#{pull.number} {CHECKS}: {status.state}: {status.description}")
             changed = True

@@ -30,7 +30,7 @@ from modelyard.domain.actions import (
 )
 from modelyard.domain.change import Change
 from modelyard.domain.facts import Hold, Incident, ModelFacts, ReleaseFacts, TrainingFacts
-from modelyard.domain.pulls import CHECKS, PROMOTE, Status, StatusState
+from modelyard.domain.pulls import CHECKS, PROMOTE, PullRequest, Status, StatusState
 from modelyard.domain.training import workflow_name
 from modelyard.domain.world import World
 from modelyard.errors import Conflict, Refused
@@ -112,7 +112,11 @@ def _propose(desk: Desk, world: World, change: Change, say: Say) -> bool:
 
 @carry_out.register
 def _(action: ClosePull, desk: Desk, world: World, say: Say) -> bool:
-    desk.services.pulls.close(action.number, by=world.bot, reason=action.reason)
+    try:
+        desk.services.pulls.close(action.number, by=world.bot, reason=action.reason)
+    except (Refused, Conflict) as error:
+        say(f"#{action.number} not closed: {error.message}")
+        return False
     say(f"#{action.number} closed: {action.reason}")
     return True
 
@@ -153,23 +157,39 @@ def _(action: PlaceHold, desk: Desk, world: World, say: Say) -> bool:
 
 @carry_out.register
 def _(action: RollBack, desk: Desk, world: World, say: Say) -> bool:
-    """One forward commit; killed in between, the next run finds the same pull request."""
-    pulls, target = desk.services.pulls, action.target.release
+    """One forward commit; killed in between, the next run finds the same pull request.
+
+    Where somebody else was faster the world is another one now, and worth another look.
+    """
+    target = action.target.release
     restored = target.identity
 
     def remember(before: ReleaseFacts) -> ReleaseFacts:
         return replace(before, rolled_back_to=restored)
 
     desk.facts.update_release(action.environment, world.model, remember)
-    pull = pulls.propose(rollback_change(world, action, git=desk.git), author=world.bot)
-    for context in (CHECKS, PROMOTE):
-        word = "restores what was verified before, byte for byte"
-        status = Status(context=context, state=StatusState.SUCCESS, description=word)
-        pulls.set_status(pull.head, status)
-    commit = pulls.merge(pull.number, sha=pull.head, by=world.bot)
+    change = rollback_change(world, action, git=desk.git)
+    try:
+        pull = desk.services.pulls.propose(change, author=world.bot)
+    except Refused as refusal:
+        logger.info("%s: %s", change.title, refusal.message)
+        return True
+    try:
+        commit = _merge_unasked(desk, pull, by=world.bot)
+    except Conflict as conflict:
+        logger.info("%s: %s", change.title, conflict.message)
+        return True
     say(f"#{pull.number} rolled {action.environment} back from {action.version} to "
         f"{target.version} as {commit[:10]}: {action.reason}")  # fmt: skip
     return True
+
+
+def _merge_unasked(desk: Desk, pull: PullRequest, *, by: str) -> str:
+    for context in (CHECKS, PROMOTE):
+        word = "restores what was verified before, byte for byte"
+        status = Status(context=context, state=StatusState.SUCCESS, description=word)
+        desk.services.pulls.set_status(pull.head, status)
+    return desk.services.pulls.merge(pull.number, sha=pull.head, by=by)
 
 
 @carry_out.register

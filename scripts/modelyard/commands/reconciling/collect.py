@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 from modelyard.adapters.checkout import GitTree
 from modelyard.adapters.documents import read as read_document
@@ -12,6 +14,7 @@ from modelyard.adapters.documents import structure
 from modelyard.adapters.facts import FactStore
 from modelyard.adapters.git import Git
 from modelyard.adapters.registry import Registry
+from modelyard.adapters.remote_refs import RemoteRefs, again
 from modelyard.adapters.specs import read, sound
 from modelyard.adapters.store import Store
 from modelyard.commands.steps.job import OUTCOME
@@ -25,10 +28,16 @@ from modelyard.domain.release import Release
 from modelyard.domain.training import workflow_name
 from modelyard.domain.verdict import Verdict
 from modelyard.domain.world import PastRelease, Run, World
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, YardError
 from modelyard.ports import Services
 
+logger = logging.getLogger(__name__)
+
 LONGEST_PAST = 30
+MOST_KNOWN = 200
+"""Answers about commits a desk remembers before it starts afresh."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +64,23 @@ class Desk:
         """The model registry."""
         return Registry(self.services.repository.tracking_uri, self.services.root)
 
+    @cached_property
+    def _remote(self) -> RemoteRefs:
+        return RemoteRefs(self.git, self.services.repository.remote)
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, ...], Any]:
+        return {}
+
     def main(self) -> str:
-        """The main branch's commit at the forge, fetched."""
-        repository = self.services.repository
-        tracking = f"refs/remotes/{repository.remote}/{repository.main}"
-        self.git.fetch(repository.remote, [f"+refs/heads/{repository.main}:{tracking}"])
-        return self.git.rev_parse(tracking)
+        """The main branch's commit at the forge, its objects here."""
+        return again(lambda: self._remote.tip(self.services.repository.main))
+
+    def models(self) -> tuple[str, ...]:
+        """The names of all models of the main branch, valid or not, sorted."""
+        paths = GitTree(self.git, self.main()).paths("models/")
+        words = [path.split("/") for path in paths if path.endswith("/model.yaml")]
+        return tuple(sorted(name for _, name, *rest in words if len(rest) == 1))
 
     def past_releases(self, environment: str, model: str) -> tuple[Release, ...]:
         """What the main branch named there, newest first."""
@@ -68,11 +88,23 @@ class Desk:
 
     def catalog(self, commit: str) -> Catalog:
         """The specs of a commit; those with problems are left out, and validate names them."""
-        return read(GitTree(self.git, commit)).catalog
+        return self.once("catalog", commit, lambda: read(GitTree(self.git, commit)).catalog)
+
+    def once(self, what: str, commit: str, look: Callable[[], T], *names: str) -> T:
+        """What a look at a commit says, taken once: a commit never says anything else."""
+        if len(self._known) > MOST_KNOWN:
+            self._known.clear()
+        key = (what, commit, *names)
+        if key not in self._known:
+            self._known[key] = look()
+        found: T = self._known[key]
+        return found
 
 
 def collect(desk: Desk, model: str, *, with_registry: bool = True) -> World:
     """One model's world now.
+
+    What only promotions need may be out of reach: then it is unknown, and rollbacks go on.
 
     Raises:
         CannotAnswer: The main branch has no such model.
@@ -80,7 +112,9 @@ def collect(desk: Desk, model: str, *, with_registry: bool = True) -> World:
             promote past a gate.
     """
     commit = desk.main()
-    catalog = sound(GitTree(desk.git, commit), models={model})
+    catalog = desk.once(
+        "sound", commit, lambda: sound(GitTree(desk.git, commit), models={model}), model
+    )
     if model not in catalog.models:
         raise CannotAnswer(
             f"the main branch has no valid models/{model}/model.yaml",
@@ -97,7 +131,7 @@ def collect(desk: Desk, model: str, *, with_registry: bool = True) -> World:
         freezes=snapshot.freezes,
         pulls=tuple(p for p in desk.services.pulls.list(every=True) if _is_of(p, model)),
         past={env: _past(desk, commit, env, model) for env in catalog.environments},
-        aliases=desk.registry.aliases(model) if with_registry else {},
+        aliases=_or_unknown(lambda: desk.registry.aliases(model), {}) if with_registry else {},
     )
     if model_facts is not None:
         world = replace(world, model_facts=model_facts)
@@ -128,15 +162,47 @@ def _runs(desk: Desk, world: World) -> Mapping[str, Run]:
             spec=world.catalog.digests[world.model, spec.version],
             attempt=known.attempt,
         )
-        status = desk.services.orchestrator.status(name)
-        if status is not None:
-            outcome = outcome_of(desk.store, name) if status.phase.is_over else None
-            over = status.phase.is_over
-            runs[spec.version] = Run(is_over=over, outcome=outcome, message=status.message)
+        run = _run(desk, name)
+        if run is not None:
+            runs[spec.version] = run
     return runs
 
 
+def _run(desk: Desk, workflow: str) -> Run | None:
+    """A workflow's state; its outcome is told by the store alone, and so is that it is over.
+
+    Without an answer it counts as running: that neither starts nor retries anything.
+    """
+    unknown = Run(is_over=False)
+    try:
+        status = desk.services.orchestrator.status(workflow)
+    except CannotAnswer as error:
+        logger.warning("%s", error.message)
+        outcome = _or_unknown(lambda: outcome_of(desk.store, workflow), None)
+        return unknown if outcome is None else Run(is_over=True, outcome=outcome)
+    if status is None or not status.phase.is_over:
+        return None if status is None else replace(unknown, message=status.message)
+    return _or_unknown(
+        lambda: Run(is_over=True, outcome=outcome_of(desk.store, workflow), message=status.message),
+        unknown,
+    )
+
+
+def _or_unknown(answer: Callable[[], T], unknown: T) -> T:
+    try:
+        return answer()
+    except YardError as error:
+        logger.warning("%s", error.message)
+        return unknown
+
+
 def _past(desk: Desk, commit: str, environment: str, model: str) -> tuple[PastRelease, ...]:
+    return desk.once(
+        "past", commit, lambda: _named(desk, commit, environment, model), environment, model
+    )
+
+
+def _named(desk: Desk, commit: str, environment: str, model: str) -> tuple[PastRelease, ...]:
     path = f"environments/{environment}/releases/{model}.yaml"
     entries = desk.git.log(commit, path=path, first_parent=True, limit=LONGEST_PAST)
     contents = desk.git.read_many([f"{entry.sha}:{path}" for entry in entries])
@@ -162,7 +228,9 @@ def _comparisons(desk: Desk, world: World) -> Mapping[tuple[str, str], Verdict]:
 
     answers: dict[tuple[str, str], Verdict] = {}
     for version, champion in sorted(wanted):
-        answer = compare(desk.store, world.catalog, world.model, version, champion)
+        answer = _or_unknown(
+            partial(compare, desk.store, world.catalog, world.model, version, champion), None
+        )
         if answer is not None:
             answers[version, champion] = answer
     return answers

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 
 from modelyard.commands.reconciling.carry_out import Say, carry_out
 from modelyard.commands.reconciling.collect import Desk, collect
@@ -11,11 +12,31 @@ from modelyard.domain.facts import TrainingFacts
 from modelyard.domain.plan import plan
 from modelyard.domain.training import workflow_name
 from modelyard.domain.world import World
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, YardError
 from modelyard.ports import Phase, WorkflowStatus
+
+logger = logging.getLogger(__name__)
 
 MOST_ROUNDS = 60
 """More rounds than any honest chain of merges needs; reaching it is a defect, and says so."""
+
+
+def every(steps: Iterable[Callable[[], object]]) -> bool:
+    """Take every step, so that one model's trouble never keeps another's rollback waiting.
+
+    True if any of them changed something. The first error is raised in the end, others are logged.
+    """
+    changed, errors = False, []
+    for step in steps:
+        try:
+            changed |= bool(step())
+        except YardError as error:
+            errors.append(error)
+    for later in errors[1:]:
+        logger.error("%s", later.message)
+    if errors:
+        raise errors[0]
+    return changed
 
 
 def settle(desk: Desk, model: str, *, wait: bool, say: Say) -> int:
