@@ -117,11 +117,21 @@ def scores_to_parquet(labels: Any, clusters: Any, scores: NDArray[np.float64]) -
 
 
 def scores_from_parquet(content: bytes, *, digest: str) -> Scores:
-    """Per-row scores read back; `digest` is the held-out rows' identity, kept beside them."""
+    """Per-row scores read back; `digest` is the held-out rows' identity, kept beside them.
+
+    Raises:
+        CannotAnswer: The bytes are no per-row scores.
+    """
     import numpy as np
 
     frame = read_frame(content, uri="scores.parquet")
     names = [str(name) for name in frame.columns if str(name).startswith("score")]
+    if not names or not {LABEL, CLUSTER} <= set(frame.columns):
+        found = ", ".join(str(name) for name in frame.columns)
+        raise CannotAnswer(
+            f"evidence of {digest} is no table of scores: it has columns {found or 'none'}; "
+            f"expected {LABEL}, {CLUSTER} and score"
+        )
     values = frame[names].to_numpy(dtype=np.float64)
     return Scores(
         digest=digest,

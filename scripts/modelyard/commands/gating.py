@@ -7,11 +7,14 @@ import math
 from modelyard.adapters.store import Store
 from modelyard.adapters.tables import scores_from_parquet
 from modelyard.domain.catalog import Catalog
+from modelyard.domain.checks.files import held_out_file, model_file, version_file
 from modelyard.domain.gate import Comparison, Scores, gate
 from modelyard.domain.heldout import HeldOut
+from modelyard.domain.model import Model
 from modelyard.domain.record import HeldOutResult, Record
 from modelyard.domain.verdict import Verdict
 from modelyard.domain.version import ModelVersion
+from modelyard.errors import Refused
 
 TOLERANCE = 1e-9
 
@@ -31,13 +34,14 @@ def recompute(
 
     Raises:
         CannotAnswer: Evidence is out of reach; that is never a pass.
+        Refused: A spec is missing that the record speaks of.
     """
     champion = record.champion.version if record.champion else None
     comparisons = [
         _comparison(store, catalog, record, result, champion, result.champion_scores)
         for result in record.held_out
     ]
-    return gate(catalog.models[record.model], comparisons)
+    return gate(_model(catalog, record.model), comparisons)
 
 
 def compare(
@@ -49,6 +53,7 @@ def compare(
 
     Raises:
         CannotAnswer: Evidence is out of reach.
+        Refused: A spec is missing that the records speak of.
     """
     pairs = scored_by_both(catalog, model, version, champion)
     if not pairs:
@@ -57,7 +62,7 @@ def compare(
     comparisons = [
         _comparison(store, catalog, record, result, champion, scores) for result, scores in pairs
     ]
-    return gate(catalog.models[model], comparisons)[0]
+    return gate(_model(catalog, model), comparisons)[0]
 
 
 def scored_by_both(
@@ -105,10 +110,11 @@ def _comparison(
     champion: str | None,
     champion_scores: str | None,
 ) -> Comparison:
-    held_out = catalog.held_out[record.model, result.name]
-    versions = [catalog.versions[record.model, record.version]]
-    if champion is not None:
-        versions.append(catalog.versions[record.model, champion])
+    held_out = catalog.held_out.get((record.model, result.name))
+    if held_out is None:
+        raise _missing(held_out_file(record.model, result.name))
+    names = [record.version] if champion is None else [record.version, champion]
+    versions = [_version(catalog, record.model, name) for name in names]
     other: Scores | None = None
     if champion_scores is not None:
         other = scores_from_parquet(store.evidence(champion_scores), digest=result.digest)
@@ -120,3 +126,19 @@ def _comparison(
         max_looks=held_out.max_looks,
         seen_by=tuple(each.version for each in versions if seen_by(each, held_out)),
     )
+
+
+def _model(catalog: Catalog, name: str) -> Model:
+    if name not in catalog.models:
+        raise _missing(model_file(name))
+    return catalog.models[name]
+
+
+def _version(catalog: Catalog, model: str, name: str) -> ModelVersion:
+    if (model, name) not in catalog.versions:
+        raise _missing(version_file(model, name))
+    return catalog.versions[model, name]
+
+
+def _missing(file: str) -> Refused:
+    return Refused(f"{file} is missing or not valid, but a record speaks of it")
