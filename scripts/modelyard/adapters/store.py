@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import secrets
 import shutil
 import tempfile
 from functools import cached_property
@@ -16,7 +16,7 @@ from modelyard.errors import CannotAnswer, Refused
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-BLOCK = 1 << 20
+_ASIDE = ".writing"
 
 
 class Store:
@@ -120,8 +120,12 @@ class Store:
     def run_document(self, workflow: str, name: str) -> dict[str, Any] | None:
         """A JSON document an earlier step handed on, or None."""
         filesystem, base = self._place
-        if not filesystem.exists(f"{base}/runs/{workflow}/{name}"):
-            return None
+        path = f"runs/{workflow}/{name}"
+        try:
+            if not filesystem.exists(f"{base}/{path}"):
+                return None
+        except OSError as error:
+            raise CannotAnswer(f"{self.uri(path)}: out of reach: {error}") from error
         document: dict[str, Any] = json.loads(self.run_file(workflow, name))
         return document
 
@@ -138,15 +142,20 @@ class Store:
         return content
 
     def _write(self, path: str, content: bytes) -> None:
-        """Write beside and rename where the store is a folder; object stores write whole anyway."""
-        filesystem, _ = self._place
+        """Write aside and rename where the store is a folder; object stores write whole anyway.
+
+        Aside is outside of everything that is ever listed: what a killed process leaves there can
+        not become part of an artifact.
+        """
+        filesystem, base = self._place
         filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
         if "file" not in filesystem.protocol:
             filesystem.pipe_file(path, content)
             return
-        with tempfile.NamedTemporaryFile(dir=Path(path).parent, delete=False) as beside:
-            beside.write(content)
-        os.replace(beside.name, path)  # noqa: PTH105 - both are plain strings here
+        filesystem.makedirs(f"{base}/{_ASIDE}", exist_ok=True)
+        aside = Path(base, _ASIDE, secrets.token_hex(16))
+        aside.write_bytes(content)
+        aside.replace(path)
 
 
 def read_uri(uri: str, *, base: str, root: Path) -> bytes:
