@@ -23,7 +23,7 @@ REST_SECONDS = 0.2
 @click.command()
 @click.option("--once", is_flag=True, help="Go on until nothing changes any more, then stop.")
 @click.option("--interval", default=30.0, show_default=True, help="Seconds between two looks.")
-@click.option("--settle-seconds", default=20.0, show_default=True, help="With --once: how long to "
+@click.option("--settle-seconds", default=120.0, show_default=True, help="With --once: how long to "
               "wait for servers that are starting.")  # fmt: skip
 @pass_services
 def watch(services: Services, /, *, once: bool, interval: float, settle_seconds: float) -> None:
