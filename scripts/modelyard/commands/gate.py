@@ -2,62 +2,108 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from modelyard.commands.options import desk_of, output_option, pass_services, print_json
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
 
+if TYPE_CHECKING:
+    from modelyard.commands.reconciling.collect import Desk
+    from modelyard.domain.catalog import Catalog
+    from modelyard.domain.record import Record
+    from modelyard.domain.verdict import Verdict
+
 
 @click.command()
-@click.argument("model")
-@click.argument("version")
+@click.argument("model", required=False)
+@click.argument("version", required=False)
 @click.option("--against", metavar="VERSION", help="Another champion than the record's.")
 @click.option("--check", is_flag=True, help="Compare with the record; exit 3 where they differ.")
-@click.option("--commit", help="Read the specs of this commit instead of the main branch.")
+@click.option(
+    "--changed-since",
+    metavar="REF",
+    help="With --check: every record the checkout's HEAD added since REF, instead of one.",
+)
 @output_option
 @pass_services
 def gate(
     services: Services,
     /,
     *,
-    model: str,
-    version: str,
+    model: str | None,
+    version: str | None,
     against: str | None,
     check: bool,
-    commit: str | None,
+    changed_since: str | None,
     output: str,
 ) -> None:
     """Compute the verdict on VERSION of MODEL again, from the per-row scores that were kept.
 
-    Exit 0 for a pass, 3 for anything else, 1 when evidence is out of reach.
+    Exit 0 for a pass, 3 for anything else, 1 when evidence is out of reach. With --check the
+    question is whether the record says what its evidence says.
     """
-    from modelyard.adapters.documents import document_of
-    from modelyard.commands.gating import compare, differences, recompute
-
     desk = desk_of(services)
-    catalog = desk.catalog(commit or desk.main())
+    if changed_since is not None:
+        if model or version or not check:
+            raise click.UsageError("--changed-since goes with --check, and without MODEL VERSION")
+        _check_changed(desk, changed_since)
+        return
+    if model is None or version is None:
+        raise click.UsageError("name MODEL and VERSION, or --check --changed-since REF")
+    verdict = _asked(desk, model, version, against=against, check=check)
+    _print(verdict, output)
+    if not verdict.passed and not check:
+        raise click.exceptions.Exit(Refused.exit_code)
+
+
+def _asked(desk: Desk, model: str, version: str, *, against: str | None, check: bool) -> Verdict:
+    from modelyard.commands.gating import compare
+
+    catalog = desk.catalog(desk.main())
     record = catalog.records.get((model, version))
     if record is None:
         raise CannotAnswer(
             f"there is no record models/{model}/records/{version}.yaml on the main branch",
             hint=f"modelyard record {model} {version}",
         )
-    if against is not None:
-        verdict = compare(desk.store, catalog, model, version, against)
-        if verdict is None:
-            raise CannotAnswer(f"{version} and {against} were never scored on the same rows")
-    elif record.artifact is None:
-        verdict = record.verdict
-    else:
-        verdict, each = recompute(desk.store, catalog, record)
-        if check and (found := differences(record, verdict, each)):
-            raise Refused(f"{model} {version}: {'; '.join(found)}")
+    if against is None:
+        return _recomputed(desk, catalog, record, check=check)
+    verdict = compare(desk.store, catalog, model, version, against)
+    if verdict is None:
+        raise CannotAnswer(f"{version} and {against} were never scored on the same rows")
+    return verdict
+
+
+def _recomputed(desk: Desk, catalog: Catalog, record: Record, *, check: bool) -> Verdict:
+    from modelyard.commands.gating import differences, recompute
+
+    if record.artifact is None:  # training itself was refused: there is nothing to compute from
+        return record.verdict
+    verdict, each = recompute(desk.store, catalog, record)
+    if check and (found := differences(record, verdict, each)):
+        raise Refused(f"{record.model} {record.version}: {'; '.join(found)}")
+    return verdict
+
+
+def _check_changed(desk: Desk, ref: str) -> None:
+    head = desk.git.rev_parse("HEAD")
+    changed = set(desk.git.diff_names(desk.git.merge_base(ref, head), head))
+    catalog = desk.catalog(head)
+    for (model, version), record in sorted(catalog.records.items()):
+        if f"models/{model}/records/{version}.yaml" in changed:
+            verdict = _recomputed(desk, catalog, record, check=True)
+            click.echo(f"{model} {version}: {verdict.outcome}, as its evidence says")
+
+
+def _print(verdict: Verdict, output: str) -> None:
+    from modelyard.adapters.documents import document_of
+
     if output == "json":
         print_json(document_of(verdict))
-    else:
-        click.echo(f"{verdict.outcome}: {verdict.reason}")
-        for name, value in verdict.numbers.items():
-            click.echo(f"  {name} {value:.6g}")
-    if not verdict.passed and not check:
-        raise click.exceptions.Exit(Refused.exit_code)
+        return
+    click.echo(f"{verdict.outcome}: {verdict.reason}")
+    for name, value in verdict.numbers.items():
+        click.echo(f"  {name} {value:.6g}")
