@@ -233,6 +233,7 @@ def drifting_yard(folder: Path, model: Model = MODEL) -> Yard:
 
 def release_version(yard: Yard, spec: ModelVersion, model: Model = MODEL) -> None:
     """Write a version, its record with the profile of its rows, and its release in production."""
+    inputs = tuple(cast("list[str]", spec.parameters.get("features", ["temp", "airline"])))
     text = dump("ModelVersion", spec)
     record = Record(
         model=spec.model,
@@ -244,8 +245,8 @@ def release_version(yard: Yard, spec: ModelVersion, model: Model = MODEL) -> Non
         lock=spec.runtime.lock,
         threads=1,
         verdict=Verdict(outcome=Outcome.PASS, reason="better"),
-        artifact=Artifact(digest=ARTIFACT, size=1, format="skops", inputs=("temp", "airline")),
-        profile=put_profile(yard, spec, model, ("temp", "airline")),
+        artifact=Artifact(digest=ARTIFACT, size=1, format="skops", inputs=inputs),
+        profile=put_profile(yard, spec, model, inputs),
     )
     release = Release(
         model=spec.model,
@@ -265,6 +266,7 @@ def release_version(yard: Yard, spec: ModelVersion, model: Model = MODEL) -> Non
 def put_profile(yard: Yard, spec: ModelVersion, model: Model, inputs: tuple[str, ...]) -> str:
     """Keep the profile of a version's training rows as training does; returns its digest."""
     frame = pd.concat([pd.read_parquet(yard.root / file.uri) for file in spec.data.files])
+    frame = frame[frame[model.target.column].notna()]
     days = pd.to_datetime(frame["date"])
     blocks = ((days - days.min()).dt.days // model.drift.window_days).to_numpy()
     columns = [column for column in model.inputs if column.name in inputs]

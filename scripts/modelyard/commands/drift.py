@@ -1,0 +1,222 @@
+"""`modelyard drift`: compare new data with what production's version was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelyard.commands.options import (
+    console,
+    desk_of,
+    output_option,
+    pass_services,
+    print_json,
+)
+from modelyard.errors import Refused
+from modelyard.ports import Services
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from modelyard.adapters.evidently_page import PageSummary
+    from modelyard.commands.drifting import Breached, Compared, Window
+    from modelyard.domain.facts import Incident
+
+until_option = click.option(
+    "--until",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DATE",
+    help="Look at the windows before this day. [default: the day after the newest row]",
+)
+feed_option = click.option(
+    "--feed", metavar="URI", help="Read this feed, with `*`, instead of the model's own."
+)
+
+
+@click.command()
+@click.argument("model")
+@until_option
+@feed_option
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    metavar="FILE.html",
+    help="Also write a page of plots for people; it decides nothing.",
+)
+@click.option(
+    "--decision",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    metavar="FILE",
+    help="Also write the answer to FILE, as one word: none, confirmed or breached.",
+)
+@output_option
+@pass_services
+def drift(
+    services: Services,
+    /,
+    *,
+    model: str,
+    until: datetime | None,
+    feed: str | None,
+    page: Path | None,
+    decision: Path | None,
+    output: str,
+) -> None:
+    """Compare MODEL's newest data with the training data of the version production runs.
+
+    The data contract comes first: a breach is written down as an incident, and drift is not asked.
+    Exit 0 when no drift is confirmed, 3 when it is or the contract is broken, 1 when the question
+    could not be answered.
+    """
+    from modelyard.commands.drifting import Compared, evidence_of, look_at, note_incidents
+
+    desk = desk_of(services)
+    look = look_at(desk, model, feed=feed, until=until.date() if until else None)
+    incidents = note_incidents(desk, look)
+    evidence = summary = None
+    if isinstance(look, Compared):
+        evidence = desk.store.put_evidence(evidence_of(look))
+        summary = _page(services, look, page) if page else None
+    elif page:
+        click.echo(f"{page} is not written: the page needs data that keeps the contract", err=True)
+    if decision is not None:
+        decision.write_text(look.outcome)
+    if output == "json":
+        print_json(document(look, incidents, evidence, summary))
+    else:
+        _print(look, evidence, summary)
+    if look.outcome != "none":
+        raise click.exceptions.Exit(Refused.exit_code)
+
+
+def document(
+    look: Breached | Compared,
+    incidents: tuple[Incident, ...],
+    evidence: str | None,
+    summary: PageSummary | None,
+) -> dict[str, Any]:
+    """The answer as schemas/output/drift.schema.json describes it."""
+    from modelyard.commands.drifting import Compared, window_document
+
+    compared = look if isinstance(look, Compared) else None
+    slices = [(w.slice, w.checks) for w in compared.windows] if compared else []
+    broken = [] if isinstance(look, Compared) else look.breaches
+    if not isinstance(look, Compared):
+        slices = [(each, None) for each in look.slices]
+    return {
+        "model": look.model.name,
+        "outcome": look.outcome,
+        "feed": look.feed.uri,
+        "until": look.until.isoformat() if look.until else None,
+        "version": compared.parent.version if compared else None,
+        "profile": compared.digest if compared else None,
+        "evidence": evidence,
+        "breaches": [asdict(breach) for breach in broken],
+        "incidents": [incident.what for incident in incidents],
+        "windows": [window_document(*each) for each in slices],
+        "confirmed": [
+            {"column": one.column, "reason": one.reason}
+            for one in (compared.confirmed if compared else ())
+        ],
+        "warnings": list(compared.warnings) if compared else [],
+        "page": _page_document(summary) if summary else None,
+    }
+
+
+def _print(look: Breached | Compared, evidence: str | None, summary: PageSummary | None) -> None:
+    from modelyard.commands.drifting import Compared
+
+    if not isinstance(look, Compared):
+        _print_breaches(look)
+        return
+    console().print(_table(look))
+    for warning in look.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if summary is not None:
+        for column, why in summary.left_out.items():
+            click.echo(f"{summary.path} leaves {column} out: {why}", err=True)
+    click.echo(f"evidence {evidence}")
+    click.echo(closing(look))
+
+
+def closing(look: Compared) -> str:
+    """The answer in one sentence."""
+    from modelyard.commands.drifting import named
+
+    policy = look.model.drift
+    where = f"{policy.needed} of {policy.of} windows before {look.until}"
+    subject = f"{look.model.name}: drift from what {look.parent.version} was trained on"
+    if not look.confirmed:
+        return f"{subject} is not confirmed by {where}"
+    return f"{subject} is confirmed by {where}: {named(look.confirmed)}"
+
+
+def _print_breaches(look: Breached) -> None:
+    from modelyard.adapters.git_names import readable
+    from modelyard.domain.contract import describe
+
+    for breach in look.breaches:
+        click.echo(readable(describe(breach)))
+    click.echo(
+        f"{look.model.name}: the contract of {look.feed.uri} is broken; an incident says so, drift "
+        f"was not asked, and nothing is retrained"
+    )
+
+
+def _table(look: Compared) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    headings = ("window", "rows", "column", "reason", "effect", "floor", "p", "what")
+    table = Table(*headings, title=f"{look.model.name} against {look.parent.version}")
+    for window in look.windows:
+        for cells in _rows(window):
+            table.add_row(*(escape(cell) for cell in cells))
+    return table
+
+
+def _rows(window: Window) -> Iterator[tuple[str, ...]]:
+    """One row for each column that drifted, or one that says that none did."""
+    from modelyard.adapters.git_names import readable
+
+    days, rows = window.slice.days.since.isoformat(), f"{window.slice.rows:,}"
+    if not window.drifted:
+        words = "too few rows" if window.drifted is None else "nothing drifted"
+        yield (days, rows, "-", "-", "-", "-", "-", words)
+    for one in window.drifted or ():
+        numbers = (f"{one.measure} {one.effect:.3g}", f"{one.floor:.3g}", f"{one.p:.1e}")
+        yield (days, rows, one.column, one.reason, *numbers, readable(one.detail))
+
+
+def _page(services: Services, look: Compared, path: Path) -> PageSummary:
+    """Evidently's page of the version's training rows and the windows."""
+    import pandas as pd
+
+    from modelyard.adapters.evidently_page import write_page
+    from modelyard.commands.feeds import joined, training_rows
+    from modelyard.commands.pinning import DataRoot
+
+    click.echo(f"{path}: importing the library of the page takes about 12 s", err=True)
+    data = DataRoot(base=services.repository.data, root=services.root)
+    watched = {column.name for column in look.profile.columns}
+    columns = tuple(c for c in look.model.data.columns if c.name in watched)
+    names = [column.name for column in columns]
+    now = joined([w.slice.table for w in look.windows if w.slice.rows])
+    return write_page(
+        training_rows(look.model, look.parent, data, names), pd.DataFrame(now), columns, path
+    )
+
+
+def _page_document(summary: PageSummary) -> dict[str, Any]:
+    return {
+        "path": str(summary.path),
+        "reference_rows": summary.reference_rows,
+        "current_rows": summary.current_rows,
+        "columns": list(summary.columns_checked),
+        "left_out": dict(summary.left_out),
+    }

@@ -1,0 +1,409 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import jsonschema
+import pandas as pd
+import pytest
+
+from commands.drift_yard import (
+    MODEL,
+    NOW,
+    Yard,
+    delays_yard,
+    drifting_yard,
+    months,
+    pins,
+    release_version,
+    rewritten,
+    rows,
+    with_policy,
+)
+from modelyard.adapters.documents import dump, read
+from modelyard.adapters.schemas import folder
+from modelyard.adapters.tables import columns_of
+from modelyard.domain.contract import breaches
+from modelyard.domain.facts import Incident
+from modelyard.domain.heldout import HeldOut, Role
+from modelyard.domain.interval import Interval
+from modelyard.domain.model import Model
+from modelyard.domain.version import Code, ModelVersion, Runtime, TrainingData
+
+SCHEMA = json.loads((folder() / "output/drift.schema.json").read_bytes())
+REAL = Path(__file__).parents[2] / "models" / "flight-delay"
+JUNE = "data/delays/2026-06.parquet"
+KELVIN: Callable[[pd.DataFrame], pd.Series] = lambda frame: frame["temp"] + 273.15  # noqa: E731 - a value
+
+
+@pytest.fixture
+def yard(tmp_path) -> Yard:
+    return drifting_yard(tmp_path)
+
+
+def answer(yard: Yard, *words: object):
+    """The exit code and the answer of `drift`, held against its schema."""
+    code, found = yard.answer("drift", "delays", *words)
+    jsonschema.validate(found, SCHEMA)
+    return code, found
+
+
+def incidents(yard: Yard, model: str = "delays") -> tuple[Incident, ...]:
+    return yard.desk.facts.read_model(model)[0].incidents
+
+
+def test_data_like_the_training_data_has_not_drifted(yard):
+    code, found = answer(yard, "--until", "2026-04-29")
+    assert code == 0
+    assert (found["outcome"], found["version"], found["confirmed"]) == ("none", "v2", [])
+    assert [(w["since"], w["rows"], w["usable"]) for w in found["windows"]] == [
+        ("2026-04-01", 700, True),
+        ("2026-04-08", 700, True),
+        ("2026-04-15", 700, True),
+        ("2026-04-22", 700, True),
+    ]
+    assert not any(c["drifted"] for w in found["windows"] for c in w["columns"])
+
+
+def test_a_column_that_moved_for_three_windows_of_four_is_confirmed(yard):
+    code, found = answer(yard, "--until", "2026-05-22")
+    assert (code, found["outcome"]) == (3, "confirmed")
+    assert {(c["column"], c["reason"]) for c in found["confirmed"]} == {
+        ("temp", "range"),
+        ("temp", "shape"),
+    }
+    drifted = [[c["column"] for c in w["columns"] if c["drifted"]] for w in found["windows"]]
+    assert [set(columns) for columns in drifted] == [set(), {"temp"}, {"temp"}, {"temp"}]
+
+
+def test_two_windows_are_not_enough(yard):
+    code, found = answer(yard, "--until", "2026-05-15")
+    assert (code, found["confirmed"]) == (0, [])
+    assert sum(any(c["drifted"] for c in w["columns"]) for w in found["windows"]) == 2
+
+
+def test_looks_at_the_newest_rows_unless_told_otherwise(yard):
+    code, found = answer(yard)
+    assert (code, found["until"], found["windows"][-1]["until"]) == (3, "2026-07-01", "2026-07-01")
+
+
+def test_the_evidence_is_kept_and_the_same_rows_give_the_same(yard):
+    _, first = answer(yard)
+    _, again = answer(yard)
+    assert first == again
+    evidence = json.loads(yard.desk.store.evidence(first["evidence"]))
+    assert evidence["windows"] == first["windows"]
+    assert evidence["profile"] == first["profile"]
+    assert evidence["files"] == [
+        {"uri": JUNE, "sha256": sha256((yard.root / JUNE).read_bytes()).hexdigest()}
+    ]
+    _, earlier = answer(yard, "--until", "2026-06-30")
+    assert earlier["evidence"] != first["evidence"]
+
+
+def test_the_text_is_a_table_and_one_closing_sentence(yard, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    done = yard.run("drift", "delays", "--until", "2026-05-22")
+    assert done.exit_code == 3
+    *table, evidence, closing = done.stdout.splitlines()
+    assert "2026-04-24" in table[4]
+    assert "nothing drifted" in table[4]
+    assert evidence.startswith("evidence sha256:")
+    assert closing == (
+        "delays: drift from what v2 was trained on is confirmed by 3 of 4 windows before "
+        "2026-05-22: temp (range), temp (shape)"
+    )
+
+
+@pytest.mark.parametrize(("until", "word"), [("2026-04-29", "none"), ("2026-06-30", "confirmed")])
+def test_the_decision_is_one_word_in_a_file(yard, tmp_path, until, word):
+    yard.run("drift", "delays", "--until", until, "--decision", tmp_path / "decision")
+    assert (tmp_path / "decision").read_text() == word
+
+
+def test_a_broken_contract_is_an_incident_and_never_drift(yard, tmp_path):
+    rewritten(yard, JUNE, temp=KELVIN)
+    code, found = answer(yard, "--decision", tmp_path / "decision")
+    assert (code, found["outcome"], found["evidence"]) == (3, "breached", None)
+    assert [(b["column"], b["rule"], b["expected"]) for b in found["breaches"]] == [
+        ("temp", "range", "-40 to 60 degC")
+    ]
+    assert found["breaches"][0]["found"].startswith("values from 29")
+    assert (tmp_path / "decision").read_text() == "breached"
+    [incident] = incidents(yard)
+    assert incident.at == NOW
+    assert incident.what.startswith(
+        "contract of data/delays/*.parquet broken: column temp (range): "
+        "expected -40 to 60 degC, found values from 29"
+    )
+    assert found["incidents"] == [incident.what]
+
+
+def test_a_breach_that_lasts_is_one_incident_however_the_numbers_change(yard):
+    rewritten(yard, JUNE, temp=KELVIN)
+    for until in ("2026-06-10", "2026-06-20", "2026-06-25"):
+        assert answer(yard, "--until", until)[0] == 3
+    assert len(incidents(yard)) == 1
+
+
+def test_only_a_clean_look_at_the_newest_rows_takes_an_incident_back(yard):
+    sound = (yard.root / JUNE).read_bytes()
+    rewritten(yard, JUNE, temp=KELVIN)
+    answer(yard)
+    other = Incident(what="nobody knows", at=NOW)
+    yard.desk.facts.update_model(
+        "delays", lambda before: replace(before, incidents=(other, *before.incidents))
+    )
+    assert answer(yard, "--until", "2026-05-01")[1]["outcome"] == "none"
+    assert len(incidents(yard)) == 2
+    (yard.root / JUNE).write_bytes(sound)
+    _, found = answer(yard)
+    assert (found["outcome"], found["incidents"]) == ("confirmed", [])
+    assert incidents(yard) == (other,)
+
+
+def test_an_incident_of_one_feed_is_not_taken_back_by_another(yard):
+    rewritten(yard, JUNE, temp=KELVIN)
+    answer(yard)
+    assert answer(yard, "--feed", "data/delays/2026-0[1-5].parquet")[1]["outcome"] == "confirmed"
+    assert len(incidents(yard)) == 1
+
+
+def test_a_renamed_column_is_named_with_what_was_found_instead(yard):
+    rewritten(yard, JUNE, temp_f=lambda frame: frame["temp"])
+    rewritten(yard, JUNE, temp=None)
+    _, found = answer(yard, "--until", "2026-06-03")
+    assert found["breaches"] == [
+        {
+            "column": "temp",
+            "rule": "missing",
+            "expected": "a number column",
+            "found": "no such column; found instead: temp_f",
+            "rows": 200,
+        }
+    ]
+
+
+def test_nulls_type_and_rows_without_a_day_break_the_contract(yard):
+    def rules(**columns: object) -> list[tuple[str, str]]:
+        sound = (yard.root / JUNE).read_bytes()
+        rewritten(yard, JUNE, **columns)
+        _, found = answer(yard)
+        (yard.root / JUNE).write_bytes(sound)
+        return [(b["column"], b["rule"]) for b in found["breaches"]]
+
+    assert rules(temp=lambda frame: frame["temp"].where(frame.index % 2 == 0)) == [("temp", "null")]
+    assert rules(airline=lambda _: None) == [("airline", "null")]
+    assert rules(temp=lambda frame: frame["temp"].astype(str)) == [("temp", "type")]
+    assert rules(date=None) == [("date", "missing")]
+    assert rules(date=lambda frame: frame["date"].where(frame.index > 0)) == [("date", "null")]
+    assert rules(date=lambda frame: "June") == [("date", "type")]
+
+
+def test_a_breach_outside_the_windows_is_not_looked_at(yard):
+    rewritten(yard, JUNE, temp=KELVIN)
+    assert answer(yard, "--until", "2026-06-01")[1]["outcome"] == "confirmed"
+
+
+def test_a_broken_contract_is_told_before_anything_runs_in_production(tmp_path):
+    yard = delays_yard(tmp_path)
+    months(yard.root)
+    done = yard.run("drift", "delays")
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "error: production runs no version of delays, so there is nothing to compare with\n"
+        "hint: modelyard status\n",
+    )
+    rewritten(yard, JUNE, temp=KELVIN)
+    assert answer(yard)[0] == 3
+    assert len(incidents(yard)) == 1
+
+
+def test_what_cannot_be_answered_is_said_with_exit_code_1(yard):
+    for words, message in (
+        (("drift", "none"), "the main branch has no valid models/none/model.yaml"),
+        (("drift", "delays", "--feed", "data/no/*.parquet"), "data/no/*.parquet: no file at"),
+        (("drift", "delays", "--feed", "modelyard.yaml"), "modelyard.yaml: not a table"),
+        (
+            ("drift", "delays", "--until", "2025-01-01"),
+            "0 rows from 2024-12-25 to 2025-01-01, 200 are needed to judge the latest window",
+        ),
+    ):
+        done = yard.run(*words)
+        assert (done.exit_code, message in done.stderr) == (1, True), done.stderr
+
+
+def test_a_model_without_a_feed_or_a_profile_cannot_be_asked(tmp_path):
+    model = replace(MODEL, data=replace(MODEL.data, feed=None))
+    yard = drifting_yard(tmp_path, model)
+    done = yard.run("drift", "delays")
+    assert (done.exit_code, "has no data.feed" in done.stderr) == (1, True)
+    assert answer(yard, "--feed", "data/delays/*.parquet")[0] == 3
+    for file in (yard.root / ".modelyard/artifacts/evidence").iterdir():
+        file.unlink()
+    done = yard.run("drift", "delays", "--feed", "data/delays/*.parquet")
+    assert (done.exit_code, "out of reach" in done.stderr) == (1, True)
+
+
+def test_an_older_window_with_too_few_rows_is_a_warning(yard):
+    frame = pd.read_parquet(yard.root / JUNE)
+    frame[~frame["date"].between("2026-06-10", "2026-06-16")].to_parquet(yard.root / JUNE)
+    code, found = answer(yard)
+    assert code == 3
+    assert [w["usable"] for w in found["windows"]] == [True, False, True, True]
+    assert found["warnings"] == [
+        "0 rows from 2026-06-10 to 2026-06-17 are too few to be judged: 200 are needed "
+        "(drift.least_rows)"
+    ]
+
+
+def test_too_few_calendar_blocks_confirm_nothing_and_say_so(tmp_path):
+    yard = drifting_yard(tmp_path, with_policy(window_days=14, needed=1, of=1))
+    code, found = answer(yard)
+    assert (code, found["outcome"]) == (0, "none")
+    assert any(c["drifted"] for c in found["windows"][0]["columns"])
+    assert found["warnings"] == [
+        "the profile of v2 has 6 calendar blocks of 14 days and 8 are needed: what the calendar "
+        "alone does is not known, so nothing is confirmed"
+    ]
+
+
+def test_csv_and_parquet_files_make_one_feed(yard):
+    rows(date(2026, 7, 1), date(2026, 7, 8)).to_csv(
+        yard.root / "data/delays/2026-07.csv", index=False
+    )
+    code, found = answer(yard, "--feed", "data/delays/2026-0[67]*")
+    assert (code, found["until"]) == (3, "2026-07-08")
+    assert [w["rows"] for w in found["windows"]] == [700, 700, 700, 700]
+
+
+def test_levels_from_outside_cannot_drive_the_terminal(yard):
+    rewritten(yard, JUNE, airline=lambda _: "\x1b[2J[red]")
+    done = yard.run("drift", "delays")
+    assert done.exit_code == 3
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.slow
+def test_the_page_is_for_people_and_changes_no_answer(yard, tmp_path):
+    page = tmp_path / "drift.html"
+    _, plain = answer(yard)
+    code, found = answer(yard, "--page", page)
+    assert code == 3
+    assert "<html" in page.read_text()
+    assert found["page"] == {
+        "path": str(page),
+        "reference_rows": 9000,
+        "current_rows": 2800,
+        "columns": ["temp", "airline"],
+        "left_out": {},
+    }
+    assert {**found, "page": None} == plain
+
+
+def test_no_page_is_made_of_data_that_breaks_the_contract(yard, tmp_path):
+    rewritten(yard, JUNE, temp=KELVIN)
+    done = yard.run("drift", "delays", "--page", tmp_path / "drift.html")
+    assert (done.exit_code, (tmp_path / "drift.html").exists()) == (3, False)
+    assert "is not written: the page needs data that keeps the contract" in done.stderr
+
+
+def test_no_page_is_made_of_training_data_that_changed(yard, tmp_path):
+    rewritten(yard, "data/delays/2026-02.parquet", temp=KELVIN)
+    done = yard.run("drift", "delays", "--page", tmp_path / "drift.html")
+    assert (done.exit_code, "v2 pins SHA-256" in done.stderr) == (3, True)
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real flights, a file a month."""
+    spec = importlib.util.spec_from_file_location("prepare", REAL / "data" / "prepare.py")
+    assert spec is not None
+    assert spec.loader is not None
+    prepare = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(prepare)
+    made = tmp_path_factory.mktemp("flights")
+    assert prepare.main([str(made)]) == 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def contract() -> Model:
+    return read(Model, (REAL / "model.yaml").read_bytes(), name="model.yaml")
+
+
+@pytest.mark.slow
+def test_every_month_and_week_of_the_real_year_keeps_the_contract(flights, contract):
+    columns = contract.data.columns
+    frames = [pd.read_parquet(file) for file in sorted(flights.iterdir())]
+    assert len(frames) == 12
+    for frame in frames:
+        assert sorted(frame.columns) == sorted(column.name for column in columns)
+        assert breaches(columns, columns_of(frame)) == ()
+    year = pd.concat(frames)
+    for number in range(52):
+        first = date(2013, 1, 1) + timedelta(days=7 * number)
+        week = year["date"].between(str(first), str(first + timedelta(days=6)))
+        assert breaches(columns[1:], columns_of(year[week])) == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["2013-01.parquet", "2013-07.parquet"])
+def test_visibility_in_metres_breaks_the_real_contract(flights, contract, name):
+    frame = pd.read_parquet(flights / name)
+    broken = frame.assign(visib=frame["visib"] * 1609.344)
+    found = breaches(contract.data.columns, columns_of(broken))
+    assert [(b.column, b.rule, b.expected) for b in found] == [("visib", "range", "0 to 10 mi")]
+
+
+def real_yard(folder: Path, flights: Path, contract: Model) -> Yard:
+    """The real model's v2, trained on January to March, runs in production."""
+    yard = delays_yard(folder, contract)
+    yard.write("models/flight-delay/model.yaml", (REAL / "model.yaml").read_bytes())
+    (yard.root / "data").mkdir()
+    (yard.root / "data" / "flight-delay").symlink_to(flights)
+    files = pins(yard.root, [f"data/flight-delay/2013-{month:02}.parquet" for month in range(1, 5)])
+    april = HeldOut(
+        model="flight-delay",
+        name="april",
+        files=files[3:],
+        cluster="date",
+        role=Role.RECENT,
+        max_looks=20,
+        window=Interval(since=date(2013, 4, 1), until=date(2013, 5, 1)),
+    )
+    features = ["carrier", "origin", "dest", "distance", "minute", "weekday"]
+    v2 = ModelVersion(
+        model="flight-delay",
+        version="v2",
+        reason="Add the weather",
+        data=TrainingData(
+            files=files[:3],
+            window=Interval(since=date(2013, 1, 1), until=date(2013, 4, 1)),
+        ),
+        held_out=("april",),
+        code=Code(tree="0" * 40),
+        runtime=Runtime(lock="0" * 64),
+        parameters={"features": [*features, "precip", "visib", "wind_speed", "temp"]},
+    )
+    yard.write("models/flight-delay/heldout/april.yaml", dump("HeldOut", april))
+    release_version(yard, v2, contract)
+    return yard
+
+
+@pytest.mark.slow
+def test_spring_is_no_drift_and_early_summer_is(tmp_path, flights, contract):
+    yard = real_yard(tmp_path, flights, contract)
+    code, found = yard.answer("drift", "flight-delay", "--until", "2013-05-06")
+    assert (code, found["outcome"]) == (0, "none")
+    code, found = yard.answer("drift", "flight-delay", "--until", "2013-07-01")
+    assert (code, [(c["column"], c["reason"]) for c in found["confirmed"]]) == (
+        3,
+        [("temp", "range"), ("temp", "shape")],
+    )
+    assert incidents(yard, "flight-delay") == ()
