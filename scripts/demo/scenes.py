@@ -23,7 +23,9 @@ V1 = ("carrier", "origin", "distance", "minute")
 V2 = ("carrier", "origin", "dest", "distance", "minute", "weekday", *WEATHER)
 MONOTONE = {"precip": 1, "visib": -1, "wind_speed": 1, "temp": -1}
 
-ROWS_A_LOOK = 400
+ROWS_A_LOOK = 4000
+ROWS_A_SHORT_LOOK = 1000
+CANARY_SHARE = 0.2
 MOST_LOOKS = 12
 
 
@@ -110,7 +112,7 @@ def silent_regression(stage: Stage, scene: Scene) -> None:
     seconds = told["summary"]["seconds_from_fail_to_agreement"][-1]
     stage.note(f"from the judge's verdict to Git and servers agreeing: {seconds:.1f} s")
     scene.said = (
-        f"offline {_interval(record)}; found after {verdict_at} predictions, "
+        f"offline {_interval(record)}; found after about {verdict_at} predictions, "
         f"names dep_delay; agreed again in {seconds:.1f} s; on hold"
     )
 
@@ -219,7 +221,7 @@ def _enter(stage: Stage, environment: str, version: str, *, show: bool = False) 
     for look in range(MOST_LOOKS):
         if _state(stage, environment)["verified"]:
             return
-        _traffic(stage, seed=look)
+        _traffic(stage, rows=ROWS_A_LOOK, seed=look)
         _watch(stage)
     stage.check(_state(stage, environment)["verified"], f"{version} is verified in {environment}")
 
@@ -227,18 +229,18 @@ def _enter(stage: Stage, environment: str, version: str, *, show: bool = False) 
 def _until_rolled_back(stage: Stage) -> int:
     """Send traffic until the canary is out again; returns how many predictions it made."""
     for look in range(MOST_LOOKS):
-        _traffic(stage, seed=100 + look)
+        _traffic(stage, rows=ROWS_A_SHORT_LOOK, seed=100 + look)
         said = stage.modelyard("watch", "--once", user="watcher")
         if "judged fail" in said:
             stage.check("dep_delay" in said, "the judge names dep_delay")
-            return (look + 1) * ROWS_A_LOOK // 5
+            return round((look + 1) * ROWS_A_SHORT_LOOK * CANARY_SHARE)
     stage.check(False, "the canary was found out")
     return 0
 
 
-def _traffic(stage: Stage, seed: int) -> None:
+def _traffic(stage: Stage, *, rows: int, seed: int) -> None:
     stage.modelyard(
-        *("replay", MODEL, "--data", MAY, "--rows", str(ROWS_A_LOOK * 5), "--seed", str(seed)),
+        *("replay", MODEL, "--data", MAY, "--rows", str(rows), "--seed", str(seed)),
         *("--blank", "dep_delay"),
         user="traffic",
     )
