@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelyard.adapters.documents import dump_all, load
+from modelyard.domain.environment import Approvals, Environment, Rollout, Step
+from modelyard.domain.model import ArtifactPolicy, CanaryPolicy, GatePolicy, Model, Owner
+from modelyard.domain.release import RENDERER, Release
+from modelyard.render.manifests import manifests
+from modelyard.render.rollout import real_share
+from modelyard.render.tree import rendered_tree, tree_digest
+from unit.render.pairs import CANARY, MODEL, PRODUCTION, RELEASE
+
+
+def rendered(
+    release: Release = RELEASE, *, model: Model = MODEL, environment: Environment = PRODUCTION
+) -> dict[str, list[Any]]:
+    return {
+        name: list(yaml.safe_load_all(text))
+        for name, text in rendered_tree(release, model=model, environment=environment).items()
+    }
+
+
+def rollout(**changes: Any) -> dict[str, Any]:
+    return rendered(**changes)["rollout.yaml"][0]
+
+
+def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    return selector.items() <= labels.items()
+
+
+names = st.from_regex(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True)
+versions = st.from_regex(r"[a-z]([a-z0-9.-]{0,38}[a-z0-9])?", fullmatch=True)
+digests = st.from_regex(r"[0-9a-f]{64}", fullmatch=True).map("sha256:{}".format)
+releases = st.builds(
+    Release,
+    model=names,
+    environment=names,
+    version=versions,
+    artifact=digests,
+    server_image=digests.map("registry.example.com/modelyard@{}".format),
+    renderer=st.just(RENDERER),
+    manifests=st.just("0" * 64),
+    attempt=st.integers(1, 999),
+)
+environments = st.builds(
+    Environment,
+    name=names,
+    description=st.text(),
+    namespace=names,
+    joins=st.none() | names,
+    rollout=st.builds(
+        Rollout,
+        replicas=st.integers(1, 50),
+        judged=st.booleans(),
+        ready_within_seconds=st.integers(1, 3600),
+        decide_within_seconds=st.integers(1, 10**7),
+        steps=st.lists(
+            st.builds(Step, share=st.floats(0.001, 1.0), pause_seconds=st.integers(0, 999)),
+            max_size=4,
+        ).map(tuple),
+    ),
+)
+
+
+@settings(max_examples=50)
+@given(release=releases, environment=environments)
+def test_any_release_renders_to_names_and_labels_that_kubernetes_takes(release, environment):
+    environment = replace(environment, name=release.environment)
+    model = replace(MODEL, name=release.model)
+    documents = [
+        d for each in rendered(release, model=model, environment=environment).values() for d in each
+    ]
+    template = next(d for d in documents if d["kind"] == "Rollout")["spec"]["template"]
+    for metadata in (*(document["metadata"] for document in documents), template["metadata"]):
+        if "name" in metadata:
+            assert re.fullmatch(
+                r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", metadata["name"].removesuffix("-judge")
+            )
+        for value in metadata["labels"].values():
+            assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", value)
+        for value in metadata.get("annotations", {}).values():
+            assert isinstance(value, str)
+
+
+@settings(max_examples=50)
+@given(release=releases, environment=environments)
+def test_every_reader_of_yaml_reads_what_was_meant(release, environment):
+    environment = replace(environment, name=release.environment)
+    meant = manifests(release, model=MODEL, environment=environment)
+    for name, text in rendered_tree(release, model=MODEL, environment=environment).items():
+        assert list(yaml.safe_load_all(text)) == list(meant[name])
+        for part, document in zip(
+            re.split(rb"(?m)^---\n", text)[-len(meant[name]) :], meant[name], strict=True
+        ):
+            loaded = load(part, name=name)
+            assert (loaded.document, loaded.problems) == (document, ())
+
+
+def test_the_bytes_are_those_of_every_other_file_of_the_tool():
+    for name, documents in manifests(RELEASE, model=MODEL, environment=PRODUCTION).items():
+        text = rendered_tree(RELEASE, model=MODEL, environment=PRODUCTION)[name]
+        assert text == dump_all(documents)
+
+
+def test_text_that_looks_like_a_number_or_a_truth_value_is_quoted():
+    release = replace(
+        RELEASE, model="y", environment="n", artifact="sha256:" + "12345678901e" + "0" * 52
+    )
+    labels = rollout(release=release, environment=replace(PRODUCTION, name="n"))["spec"][
+        "template"
+    ]["metadata"]["labels"]
+    text = rendered_tree(release, model=MODEL, environment=replace(PRODUCTION, name="n"))[
+        "rollout.yaml"
+    ]
+    assert labels["modelyard.dev/artifact"] == "12345678901e"
+    assert b"modelyard.dev/model: 'y'" in text
+    assert b"modelyard.dev/environment: 'n'" in text
+    exponent = replace(RELEASE, artifact="sha256:" + "1234567890e5" + "0" * 52)
+    assert (
+        b"modelyard.dev/artifact: '1234567890e5'"
+        in rendered_tree(exponent, model=MODEL, environment=PRODUCTION)["rollout.yaml"]
+    )
+
+
+def test_another_interpreter_renders_the_same_bytes():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "from modelyard.render.tree import rendered_tree, tree_digest;"
+        "from unit.render.pairs import RELEASE, MODEL, PRODUCTION;"
+        "print(tree_digest(rendered_tree(RELEASE, model=MODEL, environment=PRODUCTION)))"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, str(Path(__file__).parents[2])],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    assert said == {tree_digest(rendered_tree(RELEASE, model=MODEL, environment=PRODUCTION))}
+
+
+# What starts new pods.
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": "v2"},
+        {"artifact": "sha256:" + "b2" * 32},
+        {"server_image": "registry.example.com/modelyard@sha256:" + "6f" * 32},
+        {"attempt": 2},
+        {"renderer": RENDERER + 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_pin_changes_the_pods(change):
+    assert (
+        rollout(release=replace(RELEASE, **change))["spec"]["template"]
+        != rollout()["spec"]["template"]
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"release": replace(RELEASE, manifests="1" * 64)},
+        {"environment": replace(PRODUCTION, description="Other words.")},
+        {"environment": replace(PRODUCTION, approvals=Approvals(needed=3))},
+        {"environment": replace(PRODUCTION, soak_seconds=7200)},
+        {"environment": replace(PRODUCTION, rollout=Rollout(replicas=9))},
+        {"environment": replace(PRODUCTION, rollout=Rollout(ready_within_seconds=9))},
+        {"environment": replace(PRODUCTION, rollout=Rollout(decide_within_seconds=9))},
+        {"environment": replace(PRODUCTION, rollout=Rollout(judged=True))},
+        {"environment": replace(PRODUCTION, rollout=Rollout(steps=(Step(share=0.1),)))},
+        {"model": replace(MODEL, description="Other words.")},
+        {"model": replace(MODEL, owner=Owner(team="others", contact="x@example.org"))},
+        {"model": replace(MODEL, gate=GatePolicy(metric="auc", margin=0.2))},
+        {"model": replace(MODEL, canary=CanaryPolicy(alpha=0.2))},
+        {"model": replace(MODEL, artifact=ArtifactPolicy(max_megabytes=7, max_p95_ms=7))},
+    ],
+)
+def test_nothing_else_changes_the_pods(change):
+    assert rollout(**change)["spec"]["template"] == rollout()["spec"]["template"]
+
+
+def test_the_server_is_told_what_it_must_know_to_open_the_artifact():
+    model = replace(
+        MODEL, artifact=ArtifactPolicy(trusted_types=("a.B",), formats=("skops", "onnx"))
+    )
+    server = rollout(model=model)["spec"]["template"]["spec"]["containers"][0]
+    assert server["args"][-3:] == ["--format=skops", "--format=onnx", "--trusted-type=a.B"]
+
+
+def test_the_time_to_decide_changes_neither_pods_nor_steps():
+    longer = replace(PRODUCTION.rollout, decide_within_seconds=10**6)
+    before, after = rendered(), rendered(environment=replace(PRODUCTION, rollout=longer))
+    assert {name for name in before if before[name] != after[name]} == {"analysis.yaml"}
+
+
+def test_the_commands_of_the_pods_are_commands_of_modelyard():
+    from modelyard.commands.fetch_model import fetch_model
+    from modelyard.commands.serve import serve
+
+    pod = rollout()["spec"]["template"]["spec"]
+    server, fetch = pod["containers"][0], pod["initContainers"][0]
+    assert (server["command"], server["args"][0]) == (["modelyard"], "serve")
+    assert (fetch["command"], fetch["args"][0]) == (["modelyard"], "fetch-model")
+    served = serve.make_context("serve", server["args"][1:]).params
+    fetched = fetch_model.make_context(
+        "fetch-model", [*fetch["args"][1:], "--store=s3://models"]
+    ).params
+    assert (served["artifact"], served["release"]) == (RELEASE.artifact, RELEASE.identity)
+    assert (served["folder"], served["port"]) == (
+        fetched["folder"],
+        server["ports"][0]["containerPort"],
+    )
+
+
+def test_pods_may_do_nothing_but_serve():
+    pod = rollout()["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    for container in (*pod["containers"], *pod["initContainers"]):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }
+        assert container["resources"].keys() == {"requests", "limits"}
+    assert "envFrom" not in pod["containers"][0]
+
+
+# How a release takes over.
+
+
+def test_an_environment_steps_up_and_is_judged_at_every_step():
+    spec = rollout()["spec"]
+    judged = {
+        "analysis": {
+            "args": [
+                {"name": "environment", "value": "production"},
+                {"name": "model", "value": "pairs"},
+                {"name": "release", "value": RELEASE.identity},
+            ],
+            "templates": [{"templateName": "pairs-judge"}],
+        }
+    }
+    steps = [{"setWeight": 50}, {"pause": {"duration": "30s"}}, judged]
+    assert spec["strategy"] == {"canary": {"maxSurge": "25%", "maxUnavailable": 0, "steps": steps}}
+    assert (spec["progressDeadlineAbort"], spec["progressDeadlineSeconds"]) == (True, 120)
+    assert spec["rollbackWindow"] == {"revisions": spec["revisionHistoryLimit"]}
+
+
+@pytest.mark.parametrize(
+    ("given_steps", "judged", "joins", "expected"),
+    [
+        ((), False, None, []),
+        ((), True, None, [100, "judge"]),
+        ((Step(share=0.5),), False, None, [50]),
+        ((Step(share=0.1), Step(share=0.5)), True, None, [10, "judge", 50, "judge"]),
+        ((Step(share=0.2, pause_seconds=5),), True, "production", [100, "5s", "judge"]),
+        ((Step(share=0.2),), False, "production", [100]),
+        ((Step(share=0.001),), False, None, [1]),
+    ],
+)
+def test_the_steps_are_those_of_the_environment(given_steps, judged, joins, expected):
+    environment = replace(
+        PRODUCTION, joins=joins, rollout=Rollout(steps=given_steps, judged=judged)
+    )
+    steps = rollout(environment=environment)["spec"]["strategy"]["canary"]["steps"]
+    words = {"analysis": lambda _: "judge", "pause": lambda p: p["duration"], "setWeight": int}
+    assert [words[key](value) for step in steps for key, value in step.items()] == expected
+
+
+def test_the_judge_is_asked_until_it_knows_and_doubt_never_aborts():
+    template = rendered()["analysis.yaml"][0]
+    metric = template["spec"]["metrics"][0]
+    assert metric == {
+        "name": "judge",
+        "interval": "10s",
+        "count": 8640,
+        "inconclusiveLimit": 8640,
+        "consecutiveErrorLimit": 1_000_000,
+        "failureLimit": 0,
+        "consecutiveSuccessLimit": 1,
+        "successCondition": 'result == "pass"',
+        "failureCondition": 'result == "fail"',
+        "provider": {
+            "web": {
+                "jsonPath": "{$.outcome}",
+                "timeoutSeconds": 10,
+                "url": "http://modelyard-judge.modelyard.svc.cluster.local/v1/verdicts"
+                "/{{args.environment}}/{{args.model}}/{{args.release}}",
+            }
+        },
+    }
+    assert "analysis.yaml" not in rendered(environment=replace(PRODUCTION, rollout=Rollout()))
+
+
+# Two environments in one namespace.
+
+
+def test_a_canary_and_production_share_only_the_service_that_production_owns():
+    canary = replace(RELEASE, environment="canary", version="v2")
+    production, beside = rendered(), rendered(canary, environment=CANARY)
+
+    def objects(files: dict[str, list[Any]]) -> dict[tuple[str, str], Any]:
+        return {(d["kind"], d["metadata"]["name"]): d for each in files.values() for d in each}
+
+    ours, theirs = objects(production), objects(beside)
+    assert ours.keys() & theirs.keys() == set()
+    pods = [
+        files["rollout.yaml"][0]["spec"]["template"]["metadata"]["labels"]
+        for files in (production, beside)
+    ]
+    shared = ours["Service", "pairs"]["spec"]["selector"]
+    assert [selects(shared, labels) for labels in pods] == [True, True]
+    for files, own, other in ((ours, *pods), (theirs, *reversed(pods))):
+        for (kind, name), document in files.items():
+            selector = {
+                "Rollout": lambda d: d["spec"]["selector"]["matchLabels"],
+                "Service": lambda d: d["spec"]["selector"],
+                "NetworkPolicy": lambda d: d["spec"]["podSelector"]["matchLabels"],
+                "PodDisruptionBudget": lambda d: d["spec"]["selector"]["matchLabels"],
+            }.get(kind)
+            if selector and (kind, name) != ("Service", "pairs"):
+                assert (selects(selector(document), own), selects(selector(document), other)) == (
+                    True,
+                    False,
+                )
+
+
+def test_each_monitor_reads_the_pods_of_its_own_environment_once():
+    canary = replace(RELEASE, environment="canary")
+    both = [rendered(), rendered(canary, environment=CANARY)]
+    services = [service for files in both for service in files["services.yaml"]]
+    for files, name in zip(both, ("pairs-production", "pairs-canary"), strict=True):
+        wanted = files["monitor.yaml"][0]["spec"]["selector"]["matchLabels"]
+        found = [
+            s["metadata"]["name"] for s in services if selects(wanted, s["metadata"]["labels"])
+        ]
+        assert found == [name]
+
+
+def test_the_share_of_a_canary_is_its_pods_of_all_pods():
+    assert real_share(CANARY, PRODUCTION) == 0.2
+    annotations = rollout(release=replace(RELEASE, environment="canary"), environment=CANARY)[
+        "metadata"
+    ]["annotations"]
+    assert annotations == {"modelyard.dev/share": "1 / (1 + pods of production)"}
+    assert rollout()["metadata"]["annotations"] == {
+        "modelyard.dev/share": "all, but for the pods of environments that join production"
+    }
