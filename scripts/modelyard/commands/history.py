@@ -69,10 +69,16 @@ def _events(desk: Desk, commit: str, catalog: Catalog, model: str) -> tuple[Even
         landed(model, _landings(desk.git, commit, model), catalog),
         *(
             observed(environment, values(release_ref(environment, model), ReleaseFacts))
-            for environment in catalog.environments
+            for environment in _in_order(catalog)
         ),
         decided(values(model_ref(model), ModelFacts)),
     )
+
+
+def _in_order(catalog: Catalog) -> tuple[str, ...]:
+    """The environments, those of the path to production first."""
+    path = [environment.name for environment in catalog.path_to_production()]
+    return tuple(dict.fromkeys((*path, *sorted(catalog.environments))))
 
 
 def _landings(git: Git, commit: str, model: str) -> Iterator[Landing]:
@@ -175,7 +181,9 @@ def _print_text(model: str, events: tuple[Event, ...], summed: Delivery) -> None
         for event in events
     ]
     printer = console()
-    printer.print(table(f"The story of {model}", ("at (UTC)", "where", "version", "", ""), rows))
+    printer.print(
+        table(f"The story of {model}", ("at (UTC)", "where", "version", "event", ""), rows)
+    )
     columns = ("version", "spec merged", "verdict", "in production", "lead time")
     printer.print(table("Versions", columns, [_lead(lead) for lead in summed.leads]))
     for line in _closing(summed):
@@ -213,5 +221,6 @@ def _closing(summed: Delivery) -> Iterator[str]:
         yield f"rolled back, of the versions that met production's requests: {share}"
     for each in summed.agreements:
         took = "not yet" if each.seconds is None else span(each.seconds)
-        what = f"{each.version} in {each.environment}, restored {each.restored or 'nothing'}"
+        to = f" to {each.restored}" if each.restored else ""
+        what = f"{each.version}{to} in {each.environment}"
         yield f"from the judge's fail to Git and servers agreeing: {took} ({what})"

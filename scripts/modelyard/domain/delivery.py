@@ -45,8 +45,8 @@ class Agreement:
         version: The version that was judged bad.
         release: Its release's identity.
         failed_at: When the judge said so.
-        restored: The version Git went back to, once it did.
-        agreed_at: Since when the restored release is healthy, once it is.
+        restored: The version Git went back to, once its servers are healthy.
+        agreed_at: Since when they are.
     """
 
     environment: str
@@ -118,13 +118,17 @@ def delivery(events: tuple[Event, ...], catalog: Catalog) -> Delivery:
 
 
 def agreements(events: Iterable[Event]) -> tuple[Agreement, ...]:
-    """Every `fail` of the judge, followed to the moment the restored release was healthy again."""
+    """Every `fail` of the judge, followed to the moment the restored release was healthy again.
+
+    An environment's own observations are in true order whatever the clocks say; from the main
+    branch only counts that there was such a rollback.
+    """
+    told = tuple(events)
+    back = {(e.environment, e.rolled_back, e.version) for e in told if e.kind is Kind.ROLLBACK}
     over: list[Agreement] = []
     newest: dict[str, Agreement] = {}
-    for event in events:
-        where = event.environment
-        if where is None:
-            continue
+    for event in told:
+        where = event.environment or ""
         if event.kind is Kind.JUDGED and event.outcome is Outcome.FAIL:
             over += [newest.pop(where)] if where in newest else []
             newest[where] = Agreement(
@@ -133,20 +137,16 @@ def agreements(events: Iterable[Event]) -> tuple[Agreement, ...]:
                 release=event.release,
                 failed_at=event.at,
             )
-        elif where in newest:
+        elif where in newest and (where, newest[where].version, event.version) in back:
             newest[where] = _followed(newest[where], event)
     return tuple(sorted((*over, *newest.values()), key=lambda each: each.failed_at))
 
 
 def _followed(agreement: Agreement, event: Event) -> Agreement:
-    if agreement.agreed_at is not None:
+    is_over = agreement.agreed_at is not None
+    if is_over or event.kind is not Kind.HEALTHY or event.release == agreement.release:
         return agreement
-    if event.kind is Kind.ROLLBACK and event.rolled_back == agreement.version:
-        return replace(agreement, restored=event.version)
-    is_back = agreement.restored is not None and event.version == agreement.restored
-    if event.kind is Kind.HEALTHY and is_back and event.release != agreement.release:
-        return replace(agreement, agreed_at=event.at)
-    return agreement
+    return replace(agreement, restored=event.version, agreed_at=event.at)
 
 
 def _leads(events: tuple[Event, ...], production: str) -> Iterator[Lead]:

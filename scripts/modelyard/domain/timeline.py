@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import takewhile
 
 from modelyard.domain.catalog import Catalog
 from modelyard.domain.facts import ModelFacts, ReleaseFacts, TrainingFacts
@@ -31,10 +32,6 @@ class Kind(StrEnum):
     RETRIED = "retried"
     TRAINING_FAILED = "training-failed"
     INCIDENT = "incident"
-
-
-COMMITS = frozenset({Kind.SPEC, Kind.RECORD, Kind.RELEASE, Kind.ROLLBACK})
-"""The kinds that are commits of the main branch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +87,51 @@ class Landing:
 def story(*sources: Iterable[Event]) -> tuple[Event, ...]:
     """One order for several sources, each of which is in its own true order already.
 
-    Commits and refs only know the second. Within one second a commit comes after what was
-    observed, because observations lead to commits, and before a release is seen, because Git names
-    it first. A source's own order is kept even where its clock went back.
+    Commits and refs only know the second, so events of one second are ordered by what led to what:
+    a release is seen after Git named it, and Git names another one after what was observed. Each
+    source's own order is kept even where its clock went back.
     """
-    return tuple(heapq.merge(*sources, key=_key))
+    queues = [deque(source) for source in sources]
+    told = []
+    while waiting := [queue for queue in queues if queue]:
+        now = min(_second(queue[0]) for queue in waiting)
+        next_ones = [queue for queue in waiting if _second(queue[0]) == now]
+        free = (queue for queue in next_ones if not _is_led_to(queue, next_ones))
+        told.append(next(free, next_ones[0]).popleft())
+    return tuple(told)
 
 
-def _key(event: Event) -> tuple[datetime, int]:
-    rank = 1 if event.kind in COMMITS else 2 if event.kind is Kind.SEEN else 0
-    return event.at.replace(microsecond=0), rank
+def _second(event: Event) -> datetime:
+    return event.at.replace(microsecond=0)
+
+
+def _is_led_to(queue: deque[Event], others: Iterable[deque[Event]]) -> bool:
+    """Whether something of the same second that is still to be told led to the queue's first."""
+    first = queue[0]
+    return any(
+        _leads_to(each, first)
+        for other in others
+        if other is not queue
+        for each in takewhile(lambda event: _second(event) == _second(first), other)
+    )
+
+
+def _leads_to(cause: Event, effect: Event) -> bool:
+    if effect.kind is Kind.SEEN:
+        is_naming = cause.kind in {Kind.RELEASE, Kind.ROLLBACK}
+        return is_naming and _place(cause) == _place(effect)
+    if effect.kind is Kind.RELEASE:
+        return cause.kind is Kind.VERIFIED and cause.version == effect.version
+    bad = {Kind.JUDGED, Kind.ABORTED}
+    if effect.kind is Kind.HELD:
+        return cause.kind in bad and cause.version == effect.version
+    if effect.kind is Kind.ROLLBACK:
+        return cause.kind in {*bad, Kind.HELD} and cause.version == effect.rolled_back
+    return False
+
+
+def _place(event: Event) -> tuple[str | None, str | None]:
+    return event.environment, event.version
 
 
 def landed(model: str, landings: Iterable[Landing], catalog: Catalog) -> Iterator[Event]:
@@ -175,7 +207,9 @@ def _seen(at: datetime, before: ReleaseFacts, after: ReleaseFacts) -> Iterator[E
     yield from _health(at, was, after)
     yield from _judged(at, was, after)
     if after.aborted and not was.aborted:
-        yield Event(at=at, kind=Kind.ABORTED, what=f"out of traffic: {after.aborted}")
+        is_told = after.verdict is not None and after.verdict.reason == after.aborted
+        what = "taken out of traffic" + ("" if is_told else f": {after.aborted}")
+        yield Event(at=at, kind=Kind.ABORTED, what=what)
     if after.release in after.verified and after.release not in before.verified:
         yield Event(at=at, kind=Kind.VERIFIED, what="ready, soaked and judged well")
 
@@ -195,7 +229,7 @@ def _judged(at: datetime, was: ReleaseFacts, after: ReleaseFacts) -> Iterator[Ev
     yield Event(
         at=after.judged_at or at,
         kind=Kind.JUDGED,
-        what=f"judged {verdict.outcome}: {verdict.reason}",
+        what=f"{verdict.outcome}: {verdict.reason}",
         outcome=verdict.outcome,
         numbers=verdict.numbers,
     )
@@ -221,7 +255,7 @@ def decided(history: Iterable[tuple[datetime, ModelFacts]]) -> Iterator[Event]:
 def _holds(at: datetime, before: ModelFacts, after: ModelFacts) -> Iterator[Event]:
     for version, hold in after.holds.items():
         if before.holds.get(version) != hold:
-            what = f"on hold by {hold.by}: {hold.reason}"
+            what = f"by {hold.by}: {hold.reason}"
             yield Event(at=hold.since, kind=Kind.HELD, what=what, version=version)
     for version in sorted(set(before.holds) - set(after.holds)):
         lifted = after.lifted.get(version, at)
@@ -237,5 +271,5 @@ def _training(
         what = f"attempt {after.attempt} counts from now on"
         yield Event(at=at, kind=Kind.RETRIED, what=what, version=version)
     if after.failed and after.failed != was.failed:
-        what = f"training failed for good: {after.failed}"
+        what = f"for good: {after.failed}"
         yield Event(at=at, kind=Kind.TRAINING_FAILED, what=what, version=version)
