@@ -74,7 +74,7 @@ environments = st.builds(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(release=releases, environment=environments)
 def test_any_release_renders_to_names_and_labels_that_kubernetes_takes(release, environment):
     environment = replace(environment, name=release.environment)
@@ -94,7 +94,7 @@ def test_any_release_renders_to_names_and_labels_that_kubernetes_takes(release, 
             assert isinstance(value, str)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(release=releases, environment=environments)
 def test_every_reader_of_yaml_reads_what_was_meant(release, environment):
     environment = replace(environment, name=release.environment)

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from modelyard.cli import main
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+WORKFLOWS = "environments/platform/manifests/workflows"
+
+
+@pytest.fixture
+def root(tmp_path):
+    copy = tmp_path / "checkout"
+    shutil.copytree(GOLDEN / "canary_beside_production", copy)
+    return copy
+
+
+@pytest.fixture
+def render(root, capsys):
+    def run(*arguments: str) -> tuple[int, list[str], list[str]]:
+        code = main(["--root", str(root), "render", *arguments])
+        out, err = capsys.readouterr()
+        return code, out.splitlines(), err.splitlines()
+
+    return run
+
+
+def test_checking_what_is_rendered_says_so_and_writes_nothing(render, root):
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    assert render("--check") == (0, [], ["2 releases are rendered"])
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_checking_names_each_stale_file_and_the_command_that_repairs(render, root):
+    (root / "environments/canary/manifests/pairs/rollout.yaml").write_text("edited: true\n")
+    (root / "environments/production/manifests/pairs/monitor.yaml").unlink()
+    assert render("--check") == (
+        3,
+        [
+            "environments/canary/manifests/pairs/rollout.yaml is not what its release renders to",
+            "environments/production/manifests/pairs/monitor.yaml"
+            " is not what its release renders to",
+        ],
+        ["error: 2 files are stale", "hint: modelyard render"],
+    )
+
+
+def test_rendering_repairs_what_checking_found_and_nothing_else(render, root):
+    rollout = root / "environments/canary/manifests/pairs/rollout.yaml"
+    monitor = root / "environments/canary/manifests/pairs/monitor.yaml"
+    golden, kept = rollout.read_bytes(), monitor.stat().st_mtime_ns
+    rollout.write_text("edited: true\n")
+    (rollout.parent / "stray.yaml").write_text("")
+    assert render() == (
+        0,
+        [
+            "environments/canary/manifests/pairs/rollout.yaml written",
+            "environments/canary/manifests/pairs/stray.yaml removed",
+        ],
+        [],
+    )
+    assert (rollout.read_bytes(), monitor.stat().st_mtime_ns) == (golden, kept)
+    assert render("--check")[0] == 0
+
+
+def test_a_changed_environment_changes_its_manifests_and_the_digest_in_the_pin(render, root):
+    environment = root / "environments/production/environment.yaml"
+    environment.write_text(environment.read_text().replace("replicas: 4", "replicas: 6"))
+    pin = root / "environments/production/releases/pairs.yaml"
+    before = pin.read_text()
+    assert render("--check")[0] == 3
+    assert render()[1] == ["environments/production/manifests/pairs/rollout.yaml written"]
+    assert render("--check")[0] == 0
+    assert pin.read_text() != before
+    assert re.sub(r"manifests: \w+", "", pin.read_text()) == re.sub(r"manifests: \w+", "", before)
+
+
+@pytest.mark.parametrize(
+    ("options", "stale"),
+    [
+        (["--environment", "canary"], 1),
+        (["--environment", "production"], 0),
+        (["--model", "pairs", "--environment", "canary"], 1),
+        (["--model", "pairs"], 1),
+    ],
+)
+def test_only_what_was_asked_for_is_looked_at_and_written(render, root, options, stale):
+    rollout = root / "environments/canary/manifests/pairs/rollout.yaml"
+    rollout.write_text("edited: true\n")
+    code, out, _ = render("--check", *options)
+    assert (code, len(out)) == (3 if stale else 0, stale)
+    render(*options)
+    assert (rollout.read_text() == "edited: true\n") is not bool(stale)
+
+
+def test_names_that_are_not_there_are_refused_with_those_that_are(render):
+    assert render("--environment", "moon") == (
+        1,
+        [],
+        ["error: there is no environment moon", "hint: one of canary, production"],
+    )
+    assert render("--model", "moon")[2] == ["error: there is no model moon", "hint: one of pairs"]
+
+
+def test_a_checkout_with_a_spec_that_is_none_is_not_rendered(render, root):
+    pin = root / "environments/canary/releases/pairs.yaml"
+    pin.write_text(pin.read_text().replace("version: v2", "version: ../v2"))
+    code, out, err = render()
+    assert (code, out) == (3, [])
+    assert err[0].startswith("error: environments/canary/releases/pairs.yaml:")
+
+
+def test_a_write_that_is_interrupted_leaves_the_file_as_it_was(render, root, monkeypatch):
+    rollout = root / "environments/canary/manifests/pairs/rollout.yaml"
+    rollout.write_text("edited: true\n")
+
+    def full_disk(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full_disk)
+        assert render()[0] == 1
+    assert rollout.read_text() == "edited: true\n"
+
+
+# The workflows.
+
+
+@pytest.fixture
+def workflows(root):
+    folder = root / "workflows"
+    folder.mkdir()
+    (folder / "_shared.py").write_text("MINUTES = 5\n")
+    (folder / "greet.py").write_text(
+        "from _shared import MINUTES\n"
+        "from hera.workflows import Container, WorkflowTemplate\n"
+        "def template(*, image, models):\n"
+        "    with WorkflowTemplate(name='greet', entrypoint='hello') as made:\n"
+        "        Container(name='hello', image=image, command=['echo'], args=list(models),\n"
+        "                  active_deadline_seconds=MINUTES * 60)\n"
+        "    return [made]\n"
+    )
+    return folder
+
+
+def test_workflows_are_rendered_with_the_image_and_the_models_that_have_a_feed(
+    render, root, workflows
+):
+    model = root / "models/pairs/model.yaml"
+    model.write_text(model.read_text().replace("data:\n", "data:\n  feed: feed/*.parquet\n"))
+    assert render("--platform") == (0, [f"{WORKFLOWS}/greet.yaml written"], [])
+    assert (root / WORKFLOWS / "greet.yaml").read_text() == (
+        "# Written by modelyard. Do not edit: change its inputs and run modelyard again.\n"
+        "apiVersion: argoproj.io/v1alpha1\n"
+        "kind: WorkflowTemplate\n"
+        "metadata:\n"
+        "  name: greet\n"
+        "spec:\n"
+        "  entrypoint: hello\n"
+        "  templates:\n"
+        "  - activeDeadlineSeconds: 300\n"
+        "    container:\n"
+        "      args:\n"
+        "      - pairs\n"
+        "      command:\n"
+        "      - echo\n"
+        "      image: localhost/modelyard:0.1.0\n"
+        "    name: hello\n"
+    )
+    assert render("--platform", "--check") == (0, [], [])
+
+
+def test_a_changed_or_removed_workflow_is_stale_until_it_is_rendered(render, root, workflows):
+    render("--platform")
+    (workflows / "_shared.py").write_text("MINUTES = 6\n")
+    (root / WORKFLOWS / "gone.yaml").write_text("")
+    assert render("--platform", "--check") == (
+        3,
+        [
+            f"{WORKFLOWS}/gone.yaml is not what workflows/ renders to",
+            f"{WORKFLOWS}/greet.yaml is not what workflows/ renders to",
+        ],
+        ["error: 2 files are stale", "hint: modelyard render --platform"],
+    )
+    assert render("--platform")[1] == [
+        f"{WORKFLOWS}/gone.yaml removed",
+        f"{WORKFLOWS}/greet.yaml written",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "workflows/more.py has no function template(*, image, models)"),
+        ("from greet import template", "workflows/more.py: greet is there twice"),
+    ],
+)
+def test_a_file_that_describes_no_workflow_is_named(render, workflows, text, message):
+    (workflows / "more.py").write_text(text)
+    code, _, err = render("--platform")
+    assert (code, err[0]) == (1, f"error: {message}")
