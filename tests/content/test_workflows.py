@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from modelyard.adapters.checkout import WorkingTree
+from modelyard.adapters.local_runner import Walk
+from modelyard.adapters.specs import sound
+from modelyard.adapters.workflow_plan import Plan, Retry
+from modelyard.adapters.workflow_reader import planned
+from modelyard.cli import load, main
+from modelyard.render.rollout import real_share
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = ROOT / "environments/platform/manifests/workflows"
+TRAINING = {"model": "flight-delay", "version": "v2", "attempt": "1", "commit": "c0ffee"}
+
+
+def document(name: str) -> dict[str, Any]:
+    return yaml.safe_load((WORKFLOWS / f"{name}.yaml").read_text())
+
+
+def plan(name: str, **parameters: str) -> Plan:
+    return planned(document(name)["spec"], parameters)
+
+
+def parsed(arguments: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    """The command that `modelyard ARGUMENTS` runs, and what it is given."""
+    name, *rest = arguments
+    command = load(name)
+    if isinstance(command, click.Group):
+        sub, rest = rest[0], rest[1:]
+        name, command = f"{name} {sub}", command.commands[sub]
+    return name, command.make_context(name, rest).params
+
+
+@pytest.mark.slow  # importing hera takes seconds
+def test_the_committed_workflows_are_what_their_files_say():
+    assert main(["--root", str(ROOT), "render", "--platform", "--check"]) == 0
+
+
+def test_the_committed_releases_are_rendered():
+    assert main(["--root", str(ROOT), "render", "--check"]) == 0
+
+
+def test_training_is_five_steps_one_after_the_other():
+    steps = plan("train-and-evaluate", **TRAINING).steps
+    assert [(step.name, step.before) for step in steps] == [
+        ("fetch", ()),
+        ("train", ("fetch",)),
+        ("evaluate", ("train",)),
+        ("verify", ("evaluate",)),
+        ("record", ("verify",)),
+    ]
+
+
+def test_each_step_of_training_is_a_command_that_knows_its_arguments():
+    for step in plan("train-and-evaluate", **TRAINING).steps:
+        scope = {f"workflow.parameters.{key}": value for key, value in TRAINING.items()}
+        words = [word.replace("{{workflow.name}}", "w-1") for word in step.command]
+        for tag, value in scope.items():
+            words = [word.replace(f"{{{{{tag}}}}}", value) for word in words]
+        assert words[0] == "modelyard"
+        assert parsed(tuple(words[1:])) == (
+            f"step {step.name}",
+            {
+                "model": "flight-delay",
+                "version": "v2",
+                "attempt": 1,
+                "commit": "c0ffee",
+                "workflow": "w-1",
+            },
+        )
+
+
+@pytest.mark.parametrize("name", ["train-and-evaluate", "detect-drift"])
+def test_steps_are_tried_again_when_they_could_not_answer_and_never_after_a_no(name):
+    parameters = TRAINING if name == "train-and-evaluate" else {"model": "flight-delay"}
+    for step in plan(name, **parameters).steps:
+        assert step.deadline_seconds is not None
+        retry = step.retry
+        assert retry == Retry(
+            limit=1 if step.name == "train" else 2,
+            on=frozenset({"Failed", "Error"}),
+            expression="asInt(lastRetry.exitCode) == 1",
+            wait_seconds=5,
+            factor=3,
+            longest_wait_seconds=60,
+        )
+        assert retry.wanted(tries=1, phase="Failed", exit_code=1)
+        assert not retry.wanted(tries=1, phase="Failed", exit_code=3)
+        assert not retry.wanted(tries=1, phase="Error", exit_code=-1)
+        assert not retry.wanted(tries=3, phase="Failed", exit_code=1)
+
+
+def test_steps_run_without_rights():
+    for name in ("train-and-evaluate", "detect-drift"):
+        spec = document(name)["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        for template in spec["templates"]:
+            containers = [template["container"]] if "container" in template else []
+            for container in (*containers, *template.get("initContainers", ())):
+                assert container["securityContext"] == {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                    "readOnlyRootFilesystem": True,
+                }
+                assert container["resources"].keys() == {"limits", "requests"}
+
+
+def test_looking_for_drift_is_a_command_that_leaves_its_decision_where_it_is_read():
+    compare = plan("detect-drift", model="flight-delay").steps[0]
+    name, params = parsed(compare.command[1:])
+    assert (name, params["output"]) == ("drift", "json")
+    assert {params["decision"]} == {Path(output.path) for output in compare.outputs.values()}
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "retrain", "whole"),
+    [
+        ("confirmed", 3, "Succeeded", "Succeeded"),
+        ("none", 0, "Skipped", "Succeeded"),
+        ("breached", 3, "Skipped", "Failed"),
+        ("", 3, "Skipped", "Failed"),
+    ],
+)
+def test_only_confirmed_drift_asks_for_a_new_version(tmp_path, said, code, retrain, whole):
+    spec = document("detect-drift")["spec"]
+    for template in spec["templates"]:
+        if "container" in template:
+            leave = f"[ -z '{said}' ] || printf '{said}' > decision; exit {code}"
+            script = leave if template["name"] == "compare" else "true"
+            template["container"] |= {"command": ["sh", "-c"], "args": [script]}
+    walk = Walk(
+        planned(spec, {"model": "m"}), name="w", folder=tmp_path, root=tmp_path, tell=lambda: None
+    )
+    walk.run()
+    assert (walk.tracks["retrain"].phase, walk.phase) == (retrain, whole)
+
+
+def test_every_model_with_a_feed_is_looked_at_daily():
+    models = sound(WorkingTree(ROOT)).models
+    crons = {path.stem: document(path.stem)["spec"] for path in WORKFLOWS.glob("detect-drift-*")}
+    assert {name: spec["workflowSpec"]["arguments"] for name, spec in crons.items()} == {
+        f"detect-drift-{name}": {"parameters": [{"name": "model", "value": name}]}
+        for name, model in models.items()
+        if model.data.feed
+    }
+
+
+# The environments.
+
+
+def test_an_environment_that_joins_another_gets_the_share_its_pods_give_it():
+    environments = sound(WorkingTree(ROOT)).environments
+    joining = [each for each in environments.values() if each.joins]
+    assert [each.name for each in joining] == ["canary"]
+    for each in joining:
+        joined = environments[each.joins]
+        assert each.rollout.steps[0].share == pytest.approx(real_share(each, joined))
+        assert (each.cluster, each.namespace) == (joined.cluster, joined.namespace)
+
+
+def test_argo_cd_has_a_project_for_each_environment_and_nothing_more():
+    documents = list(yaml.safe_load_all((ROOT / "environments/argocd.yaml").read_text()))
+    projects = {
+        each["metadata"]["name"]: each["spec"]["destinations"]
+        for each in documents
+        if each["kind"] == "AppProject"
+    }
+    environments = sound(WorkingTree(ROOT)).environments
+    assert projects == {
+        **{
+            f"modelyard-{name}": [{"name": each.cluster, "namespace": each.namespace}]
+            for name, each in environments.items()
+        },
+        "modelyard-platform": [{"name": "in-cluster", "namespace": "modelyard"}],
+    }
+
+
+def test_argo_cd_never_holds_a_sync_open_and_never_deletes_by_mistake():
+    text = (ROOT / "environments/argocd.yaml").read_text()
+    assert "sync-wave:" not in text
+    assert "/hook:" not in text
+    documents = list(yaml.safe_load_all(text))
+    made = next(each["spec"] for each in documents if each["kind"] == "ApplicationSet")
+    alone = next(each["spec"] for each in documents if each["kind"] == "Application")
+    assert made["syncPolicy"] == {"preserveResourcesOnDeletion": True}
+    for spec in (made["template"]["spec"], alone):
+        assert spec["syncPolicy"]["retry"]["refresh"] is True
+        assert spec["syncPolicy"]["automated"] == {"prune": True, "selfHeal": True}
+
+
+def test_projects_allow_every_kind_a_release_renders_to():
+    golden = ROOT / "tests/golden/canary_beside_production/environments"
+    rendered = {
+        (each["apiVersion"].rpartition("/")[0], each["kind"])
+        for path in golden.glob("*/manifests/*/*.yaml")
+        for each in yaml.safe_load_all(path.read_text())
+    }
+    documents = yaml.safe_load_all((ROOT / "environments/argocd.yaml").read_text())
+    for each in documents:
+        if each["kind"] == "AppProject" and each["metadata"]["name"] != "modelyard-platform":
+            allowed = each["spec"]["namespaceResourceWhitelist"]
+            assert {(kind["group"], kind["kind"]) for kind in allowed} == rendered
