@@ -169,7 +169,7 @@ class Stage:
         socket = self.folder / ".preloaded"
         self._preloaded = subprocess.Popen(
             [sys.executable, "-m", "modelyard", "preload", "--socket", str(socket)],
-            env=_environment(PEOPLE[0]) | {"OMP_NUM_THREADS": "1"},
+            env=_environment(PEOPLE[0]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -216,7 +216,8 @@ def _environment(user: str) -> dict[str, str]:
         "GIT_AUTHOR_EMAIL": f"{user}@example.com",
         "GIT_COMMITTER_NAME": user,
         "GIT_COMMITTER_EMAIL": f"{user}@example.com",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "1",
-        "PYTHONWARNINGS": "ignore",
+        # Read once by an interpreter: what is forked must ask for what was preloaded.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0",
     }

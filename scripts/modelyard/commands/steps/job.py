@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,9 @@ from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.domain.version import ModelVersion
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
+
+MOST_THREADS = 4
+"""More threads change the sums of floats without making small models faster."""
 
 OUTCOME = "outcome.json"
 """The run file that holds the record; reconcile reads it."""
@@ -114,7 +118,7 @@ class Job:
 
 
 def threads() -> int:
-    """Threads a trainer is given: all the cores this process may use, four at most."""
-    import os
-
-    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    """Threads a trainer is given: `OMP_NUM_THREADS`, or the cores it may use, four at most."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return int(said) if said.isdigit() and int(said) else min(MOST_THREADS, cores)
