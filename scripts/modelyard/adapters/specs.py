@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,10 +70,11 @@ def read(tree: Tree, *, models: Collection[str] | None = None) -> Specs:
     files = tree.read_many(places)
     parts: dict[str, dict[Any, Any]] = {kind: {} for kind in KINDS}
     problems: list[Problem] = []
-    for file, (kind, key) in places.items():
-        spec = _spec(kind, file, files[file], problems)
-        if spec is not None:
-            parts[kind][key] = spec
+    with _collector_resting():
+        for file, (kind, key) in places.items():
+            spec = _spec(kind, file, files[file], problems)
+            if spec is not None:
+                parts[kind][key] = spec
     problems.extend(_strays(tree, places) if models is None else ())
     return Specs(
         catalog=_catalog(parts, files, places),
@@ -79,6 +82,18 @@ def read(tree: Tree, *, models: Collection[str] | None = None) -> Specs:
         repository=parts["Repository"].get((), Repository()),
         files=files,
     )
+
+
+@contextmanager
+def _collector_resting() -> Iterator[None]:
+    """No search for garbage meanwhile: what is read is kept, and searching it is a sixth of all."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def sound(tree: Tree, *, models: Collection[str] | None = None) -> Catalog:

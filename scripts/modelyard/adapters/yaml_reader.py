@@ -37,6 +37,7 @@ NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 """JSON's numbers and no others: `0o17`, `1_000`, `.5`, `12:30` and `.inf` are text."""
 
 _CHECK = "yaml"
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 _NUMBER_STARTS = frozenset("-0123456789")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
@@ -153,16 +154,22 @@ class _Reader:
 
     def _mapping(self, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        following = self._next
+        following, scalar = self._next, self._scalar
         while type(event := following()) is not MappingEndEvent:
-            key = self._key(event, depth)
+            # Nearly every key is a plain word and most values are scalars: the calls saved are
+            # a tenth of the whole.
+            if (
+                type(event) is not ScalarEvent
+                or event.tag is not None
+                or (key := event.value) in _WORDS
+                or key[0] not in _LETTERS
+            ):
+                key = self._key(event, depth)
             value = following()
             if key in found:
                 self._refuse(f"key {key!r} is there twice", _line(event))
-            # Most values are scalars: one call saved for each is a tenth of the whole.
-            found[key] = (
-                self._scalar(value) if type(value) is ScalarEvent else self._value(value, depth + 1)
-            )
+            is_scalar = type(value) is ScalarEvent
+            found[key] = scalar(value) if is_scalar else self._value(value, depth + 1)
         return found
 
     def _list(self, depth: int) -> list[Any]:
