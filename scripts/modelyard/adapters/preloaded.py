@@ -168,7 +168,7 @@ class _Server:
         return True
 
     def _fork(self, order: Order, asker: socket.socket, descriptors: list[int]) -> None:
-        if lasting(order.environment) != self.lasting:
+        if not self._can_become(order.environment):
             _tell(asker, {"declined": "its environment needs a new interpreter"})
             asker.close()
             return
@@ -178,6 +178,12 @@ class _Server:
         self.askers[pid] = asker
         if order.followed:
             self._when(asker, functools.partial(self._end_with_asker, pid))
+
+    def _can_become(self, environment: Mapping[str, str]) -> bool:
+        """Whether it asks for what was preloaded; a forked asker hands on what imports had set."""
+        inherited = {key for key, value in self.imported.items() if environment.get(key) == value}
+        asked = {key: environment[key] for key in environment.keys() - inherited}
+        return lasting(asked) == self.lasting
 
     def _end_with_asker(self, pid: int) -> bool:
         """Nobody says anything after the order, so what is readable is the asker's end."""

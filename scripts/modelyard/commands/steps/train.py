@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 GOLDEN_ROWS = 20
 LAST_LINES = 12
 TIMED_OUT = 124
+KEPT = ("PATH", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 
 
 def train(job: Job) -> None:
@@ -130,7 +131,7 @@ def _run(command: list[str], folder: Path, log: Path, timeout: float) -> int:
 
 def _clean_environment(folder: Path) -> dict[str, str]:
     """No credentials, no proxies, no settings of the platform: what a trainer needs to start."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     count = str(threads())
     return {
         **kept,
