@@ -22,7 +22,7 @@ from modelyard.adapters import processes
 from modelyard.adapters.local_servers import free_port
 from modelyard.serving.documents import json_rows
 from modelyard.serving.inputs import tensors_of_rows
-from serving.artifacts import MODEL, TRUSTED, flights
+from serving.artifacts import MODEL, TRUSTED, flights, shared_artifact
 
 START_SECONDS = 60.0
 
@@ -30,6 +30,8 @@ START_SECONDS = 60.0
 @functools.cache
 def preloaded_socket() -> Path:
     """The socket of one preloaded process for the whole test run."""
+    # Importing scikit-learn sets variables that a preloaded process must have had from its start.
+    shared_artifact()
     folder = Path(tempfile.mkdtemp(prefix="modelyard-preloaded-"))
     address = folder / "socket"
     preloaded = subprocess.Popen(
@@ -84,7 +86,7 @@ def serving(
     wait: bool = True,
 ) -> Iterator[Running]:
     """Run `modelyard serve` on an artifact; stopped at the end if it still runs."""
-    port = free_port()
+    port = free_port(f"{folder}")
     arguments = [
         *("serve", "--model", MODEL.name, "--version", version, "--release", release),
         *("--artifact", artifact[1], "--folder", str(artifact[0]), "--port", str(port)),
