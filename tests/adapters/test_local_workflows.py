@@ -15,6 +15,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters.preloading import preloaded_process
 from modelyard.adapters import process_table, processes
 from modelyard.adapters.local_runner import Walk
 from modelyard.adapters.local_workflows import TEMPLATES, LocalWorkflows
@@ -665,6 +666,21 @@ def test_a_stopped_runner_ends_its_steps_first(workflows, checkout):
     status = workflows.wait("w-1", progress=lambda _: None)
     assert (status.phase, status.message) == (Phase.ERROR, "a: interrupted")
     assert eventually(lambda: is_gone((folder / "a/pid").read_text()))
+
+
+def test_forked_runners_and_steps_do_what_plain_ones_do(workflows, checkout, tmp_path, monkeypatch):
+    version = template("v", "", container={"command": ["modelyard"], "args": ["--version"]})
+    wrong = template("w", "", container={"command": ["modelyard"], "args": ["no-such-command"]})
+    put(checkout, "two", spec(version, wrong))
+    with preloaded_process(tmp_path / "socket", ["modelyard.cli"]) as preloaded:
+        assert preloaded.stdout.readline() == b"ready\n"
+        monkeypatch.setenv(processes.PRELOADED, str(tmp_path / "socket"))
+        for name in ("w-1", "w-2"):
+            workflows.submit(name, template="two", parameters={})
+            status = workflows.wait(name, progress=lambda _: None)
+            assert status.steps == {"v": Phase.SUCCEEDED, "w": Phase.FAILED}
+            assert status.message.startswith("w: exit code 2: ")
+        assert preloaded.poll() is None
 
 
 def test_a_submission_that_died_half_way_is_started_by_the_next_one(

@@ -3,16 +3,17 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from adapters.preloading import preloaded_process
 from modelyard.adapters import process_table, processes
 
 PROBE = """\
@@ -33,21 +34,6 @@ print("to stderr", file=sys.stderr)
 threading.Timer(0.05, lambda: print("a thread's last word")).start()
 sys.exit(int(sys.argv[1]))
 """
-
-
-@contextmanager
-def preloaded_process(address: Path, modules: list[str]):
-    code = (
-        "import sys; from pathlib import Path; from modelyard.adapters import preloaded;"
-        "preloaded.serve(Path(sys.argv[1]), sys.argv[2:], ready=lambda: print('ready', flush=True))"
-    )
-    command = [sys.executable, "-c", code, str(address), *modules]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        yield process
-        process.stdin.close()
-        assert process.wait(10) in {0, -signal.SIGKILL}
 
 
 @pytest.fixture
@@ -277,6 +263,16 @@ def test_refuses_to_preload_what_starts_threads(tmp_path, monkeypatch):
     assert "the preloaded modules started threads (" in done.stderr
     assert "worker" in done.stderr
     assert done.returncode == 1
+
+
+def test_a_forked_process_that_nobody_waits_for_ends_like_any_other(preloaded, tmp_path, script):
+    log = tmp_path / "log"
+    started = processes.start(["--version"], cwd=tmp_path, log=log)
+    assert eventually(lambda: not processes.alive(started))
+    assert re.fullmatch(r"modelyard \d+\.\d+\.\d+\n", log.read_text())
+    assert launch(tmp_path, "python", script("import sys; sys.exit(4)")).wait(20) == 4
+    assert preloaded.poll() is None
+    assert Path(os.environ[processes.PRELOADED]).exists()
 
 
 def test_run_appends_to_its_log_and_start_survives_its_starter(plain, tmp_path):

@@ -208,8 +208,10 @@ class _Server:
         except BaseException:  # noqa: BLE001 - whatever it was, the loop's copy must not run on
             traceback.print_exc()
         finally:
-            os.write(descriptors[2], bytes([code]))
-            os._exit(code)
+            try:
+                os.write(descriptors[2], bytes([code]))  # fails when nobody waits for it
+            finally:
+                os._exit(code)
 
     def _leave(self, kept: socket.socket) -> None:
         signal.set_wakeup_fd(-1)
