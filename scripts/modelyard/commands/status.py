@@ -55,8 +55,8 @@ def _tables(told: dict[str, Any]) -> list[object]:
         if rows:
             parts.append(table(title, columns, rows))
     if told["problems"]:
-        count = told["problems"]
-        parts.append(f"{count} files of the main branch cannot be read: modelyard validate")
+        files = "1 file" if told["problems"] == 1 else f"{told['problems']} files"
+        parts.append(f"{files} of the main branch cannot be read: modelyard validate")
     return parts
 
 

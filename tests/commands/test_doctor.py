@@ -1,0 +1,420 @@
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import stat
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from commands.past import answer, faked_registry, in_production, release_in, run, trained
+from commands.yard import MODEL, manifests, release_file, spec_file
+from modelyard.adapters.documents import dump
+from modelyard.adapters.processes import PRELOADED
+from modelyard.cli import cli
+from modelyard.commands.doctor_checks import CHECKS, LEAST_GIT
+from modelyard.commands.examination import Patient, State, Wrong, examine
+from modelyard.domain.facts import TrainingFacts
+from modelyard.errors import CannotAnswer, Refused
+
+WORKFLOW = "environments/platform/manifests/workflows/train-and-evaluate.yaml"
+
+
+@pytest.fixture
+def yard(tmp_path, tmp_path_factory, monkeypatch):
+    """A checkout in which nothing is wrong."""
+    yard = in_production(tmp_path_factory).copy(tmp_path / "yard")
+    root = yard.folder / "clone"
+    (root / WORKFLOW).parent.mkdir(parents=True)
+    (root / WORKFLOW).write_bytes(b"kind: WorkflowTemplate\n")
+    (root / "modelyard.yaml").write_bytes(dump("Repository", yard.desk().services.repository))
+    monkeypatch.setattr("modelyard.commands.reconciling.collect.Registry", faked_registry(yard))
+    every = dict.fromkeys(("dev", "staging", "canary", "production"), "v1")
+    yard.ledger("registry").put(MODEL, every)
+    monkeypatch.setenv("COLUMNS", "200")
+    return yard
+
+
+def wrong(yard):
+    """What each check found wrong, and what mends it."""
+    told = answer(yard, "doctor", code=3)
+    assert told["well"] is False
+    return {
+        each["check"]: (each["found"], each["mend"])
+        for each in told["checks"]
+        if each["state"] == "wrong"
+    }
+
+
+def settings(yard, **fields):
+    """The yard's services under other settings, which is what the check reads."""
+    services = yard.desk().services
+    repository = replace(services.repository, **fields)
+    return replace(services, repository=repository)
+
+
+def asked(yard, services, check):
+    """One check's answer under these services."""
+    done = CliRunner().invoke(cli, ["doctor", "--output", "json"], obj=services)
+    import json
+
+    told = json.loads(done.stdout)
+    return next(each for each in told["checks"] if each["check"] == check)
+
+
+def test_a_yard_in_which_nothing_is_wrong_is_well(yard):
+    told = answer(yard, "doctor")
+
+    assert told["well"] is True
+    assert [(each["state"], each["found"], each["mend"]) for each in told["checks"]] == [
+        ("well", [], None)
+    ] * len(CHECKS)
+
+
+def test_changes_nothing(yard):
+    def everything():
+        found = {}
+        for path in sorted(yard.folder.rglob("*")):
+            if path.is_file() and ".git" not in path.parts:
+                found[path] = path.read_bytes()
+        return yard.refs(), found
+
+    before = everything()
+
+    answer(yard, "doctor")
+
+    assert everything() == before
+
+
+def test_a_person_reads_one_line_a_check_and_what_mends_it(yard):
+    (yard.folder / "clone" / WORKFLOW).unlink()
+
+    said = run(yard, "doctor")
+
+    assert said.code == 3
+    assert said.lines[0] == "well git merges without a checkout"
+    at = said.lines.index(f"wrong the workflows are rendered {WORKFLOW} is missing")
+    assert said.lines[at + 1] == "-> modelyard render --platform"
+    assert len(said.lines) == len(CHECKS) + 1
+    assert said.err == f"error: 1 of {len(CHECKS)} checks found something wrong\n"
+
+
+def test_an_old_git_is_too_old(yard, tmp_path, monkeypatch):
+    old = tmp_path / "bin" / "git"
+    old.parent.mkdir()
+    real = subprocess.run(["which", "git"], capture_output=True, text=True, check=True).stdout
+    old.write_text(
+        "#!/bin/sh\nfor word; do [ $word = version ] && echo git version 2.37.9 && exit; done\n"
+        f'exec {real.strip()} "$@"\n'
+    )
+    old.chmod(old.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{old.parent}{os.pathsep}{os.environ['PATH']}")
+
+    assert wrong(yard) == {
+        "git merges without a checkout": (
+            ["git version 2.37.9, but 2.38 is needed"],
+            "install git 2.38 or newer",
+        )
+    }
+    assert LEAST_GIT == (2, 38)
+
+
+def test_a_git_that_knows_nobody_cannot_sign_for_you(yard, monkeypatch):
+    monkeypatch.delenv("GIT_AUTHOR_NAME")
+
+    assert wrong(yard) == {
+        "git knows your name": (["user.name is not set"], "git config user.name 'Your Name'")
+    }
+
+
+def test_settings_that_are_not_valid_are_named_with_their_line(yard):
+    file = yard.folder / "clone" / "modelyard.yaml"
+    file.write_bytes(b"apiVersion: modelyard/v1\nkind: Repository\nforge: locl\n")
+
+    found, mend = wrong(yard)["the settings are valid"]
+
+    assert found[0].startswith("modelyard.yaml:3: forge:")
+    assert "did you mean local?" in found[0]
+    assert mend == "modelyard validate"
+
+
+def test_what_needs_the_settings_is_skipped_and_says_so(yard):
+    (yard.folder / "clone" / "modelyard.yaml").write_bytes(b"{")
+
+    told = answer(yard, "doctor", code=3)
+
+    states = {each["check"]: each["state"] for each in told["checks"]}
+    assert [check for check, state in states.items() if state == "well"] == [
+        "git merges without a checkout",
+        "git knows your name",
+        "the preloaded process listens",
+    ]
+    skipped = [each for each in told["checks"] if each["state"] == "skipped"]
+    assert {each["found"][0] for each in skipped} == {"needs that the settings are valid"}
+
+
+def test_a_forge_this_version_does_not_have_is_found_before_anything_is_asked(tmp_path):
+    (tmp_path / "modelyard.yaml").write_bytes(
+        b"apiVersion: modelyard/v1\nkind: Repository\nforge: github\n"
+    )
+
+    done = CliRunner().invoke(cli, ["--root", str(tmp_path), "doctor"], env={"COLUMNS": "200"})
+
+    assert done.exit_code == 3
+    assert "forge: github is not supported by this version" in done.stdout
+    assert "-> set forge: local" in done.stdout
+
+
+def test_a_remote_out_of_reach_is_wrong(yard):
+    (yard.folder / "remote.git").rename(yard.folder / "elsewhere.git")
+
+    (found, _), *others = wrong(yard).values()
+
+    assert "does not appear to be a git repository" in found[0]
+    assert others == []
+
+
+def test_a_remote_without_the_main_branch_is_wrong(yard):
+    services = settings(yard, main="trunk")
+
+    told = asked(yard, services, "the remote has the main branch")
+
+    assert (told["state"], told["found"]) == ("wrong", ["origin has no branch trunk"])
+    assert told["mend"] == "git push origin trunk"
+
+
+def test_specs_that_are_not_valid_are_named_but_not_all_of_them(yard):
+    text = yard.read(spec_file("v1"))
+    yard.commit({spec_file(f"w{number}"): text for number in range(12)})
+
+    found, mend = wrong(yard)["the specs are valid"]
+
+    assert found[0].startswith(f"{spec_file('w0')}:")
+    assert len(found) == 9
+    assert found[-1].startswith("and ")
+    assert mend == "git pull, then modelyard validate"
+
+
+def test_facts_that_cannot_be_read_are_wrong(yard):
+    ref = f"refs/modelyard/facts/dev/{MODEL}"
+    before = yard.refs()[ref]
+    broken = yard.git.write_commit(
+        None,
+        {"document.json": b"{}[]"},
+        parents=[before],
+        message="Break",
+        author="Mallory",
+        at=yard.clock.at,
+    )
+    yard.git.push("origin", {ref: (before, broken)})
+
+    found, mend = wrong(yard)["the facts are readable"]
+
+    assert found[0].startswith(f"{ref}: ")
+    assert mend.startswith("a newer modelyard may have written it")
+
+
+def test_a_store_that_is_a_file_cannot_be_written_to(yard):
+    (yard.folder / "file").write_text("")
+    services = settings(yard, artifacts=str(yard.folder / "file" / "store"))
+
+    told = asked(yard, services, "the artifact store is writable")
+
+    where = yard.folder / "file"
+    assert told["found"] == [f"{where}/store: {where} is not a folder"]
+
+
+def test_a_store_that_is_not_there_yet_could_be_made(yard):
+    services = settings(yard, artifacts=str(yard.folder / "new" / "store"))
+
+    assert asked(yard, services, "the artifact store is writable")["state"] == "well"
+    assert not (yard.folder / "new").exists()
+
+
+@pytest.mark.parametrize(("uri", "state"), [("memory://store", "well"), ("nosuch://x", "wrong")])
+def test_another_store_only_has_to_answer(yard, uri, state):
+    services = settings(yard, artifacts=uri)
+
+    assert asked(yard, services, "the artifact store is writable")["state"] == state
+
+
+def test_a_tracking_database_that_is_none_is_wrong(yard):
+    (yard.folder / "notes.db").write_text("this is no database, however long it goes on " * 9)
+    uri = f"sqlite:///{yard.folder}/notes.db"
+
+    told = asked(yard, settings(yard, tracking_uri=uri), "the tracking database answers")
+
+    assert told["found"] == [f"{uri}: file is not a database"]
+
+
+def test_a_tracking_database_nobody_wrote_to_yet_is_well_and_is_not_made(yard):
+    uri = f"sqlite:///{yard.folder}/new/mlflow.db"
+    services = settings(yard, tracking_uri=uri)
+
+    assert asked(yard, services, "the tracking database answers")["state"] == "well"
+    assert asked(yard, services, "aliases follow verified releases")["state"] == "well"
+    assert not (yard.folder / "new").exists()
+
+
+def test_a_tracking_server_has_to_take_connections_and_its_password_is_not_told(yard):
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+        services = settings(yard, tracking_uri=f"http://127.0.0.1:{port}")
+        (patient,) = _patients(yard, services)
+        assert list(_check("the tracking database answers")(patient)) == []
+    uri = f"postgresql://ann:secret@127.0.0.1:{port}/mlflow"
+    (patient,) = _patients(yard, settings(yard, tracking_uri=uri))
+
+    (found,) = _check("the tracking database answers")(patient)
+
+    assert found.what.startswith(f"postgresql://127.0.0.1:{port}/mlflow: ")
+    assert "secret" not in found.what
+
+
+def _patients(yard, *services):
+    from modelyard.commands.options import desk_of
+
+    return [Patient(yard.folder / "clone", lambda each=each: desk_of(each)) for each in services]
+
+
+def _check(name):
+    return next(check for check in CHECKS if check.__name__.replace("_", " ") == name)
+
+
+def test_a_released_artifact_that_is_lost_is_wrong_where_it_runs(yard):
+    for file in (yard.folder / "store" / "models").rglob(".complete"):
+        file.unlink()
+
+    found, mend = wrong(yard)["released artifacts are in the store"]
+
+    assert [line.split(":")[0] for line in found] == [
+        f"{environment} m v1" for environment in ("canary", "dev", "production", "staging")
+    ]
+    assert "check `artifacts` in modelyard.yaml" in mend
+
+
+def test_evidence_that_was_changed_is_wrong(yard):
+    for file in (yard.folder / "store" / "evidence").iterdir():
+        file.write_bytes(b"better numbers")
+
+    found, mend = wrong(yard)["evidence of releases is whole"]
+
+    assert len(found) == 1
+    assert found[0].startswith("m v1: ")
+    assert found[0].endswith("does not match its digest")
+    assert mend == "restore it from a copy of the store"
+
+
+def test_manifests_that_somebody_changed_are_wrong(yard):
+    path = yard.paths(manifests("production"))[0]
+    yard.commit({path: b"kind: Nothing\n"})
+
+    assert wrong(yard) == {
+        "manifests are what releases render to": (
+            [f"{path} is not what its release renders to"],
+            "git pull, then modelyard render, and propose what changed",
+        )
+    }
+
+
+def test_an_alias_that_somebody_moved_is_wrong(yard):
+    (yard.folder / "clone" / ".modelyard").mkdir(exist_ok=True)
+    sqlite3.connect(yard.folder / "clone" / ".modelyard" / "mlflow.db").close()
+    aliases = {"dev": "v1", "staging": "v1", "canary": "v0", "production": "v1"}
+    yard.ledger("registry").put(MODEL, aliases)
+
+    assert wrong(yard) == {
+        "aliases follow verified releases": (
+            ["canary of m points at v0, not at v1"],
+            "modelyard reconcile m",
+        )
+    }
+
+
+def test_servers_that_git_names_no_release_for_are_wrong(yard):
+    desk = yard.desk()
+    model = desk.catalog(yard.main()).models[MODEL]
+    environment = desk.catalog(yard.main()).environments["staging"]
+    desk.services.cluster.sync(release_in(yard, "staging"), model=model, environment=environment)
+    yard.commit({release_file("staging"): None, manifests("staging"): None})
+
+    assert wrong(yard)["servers belong to releases"] == (
+        ["staging runs m, but the main branch names no release of it there"],
+        "modelyard watch --once",
+    )
+
+
+def test_a_workflow_whose_attempt_is_over_is_wrong(yard):
+    yard.add_version("v2")
+    lost = yard.workflow("v2")
+    yard.orchestrator.submit(lost, template="train-and-evaluate", parameters={})
+    yard.desk().facts.update_model(
+        MODEL, lambda facts: replace(facts, training={"v2": TrainingFacts(attempt=2)})
+    )
+    now = yard.workflow("v2")
+    yard.orchestrator.submit(now, template="train-and-evaluate", parameters={})
+
+    assert wrong(yard) == {
+        "workflows belong to versions": (
+            [f"workflow {lost} still runs, but attempt 1 of v2 is over"],
+            f"stop {lost}, or let it end: nobody reads its outcome",
+        )
+    }
+
+
+def test_a_workflow_that_ended_is_nobodys_trouble(yard):
+    trained(yard, "v2", champion="v1")
+    yard.desk().facts.update_model(
+        MODEL, lambda facts: replace(facts, training={"v2": TrainingFacts(attempt=2)})
+    )
+
+    assert answer(yard, "doctor")["well"] is True
+
+
+def test_a_preloaded_process_that_is_gone_is_wrong(yard, monkeypatch, tmp_path):
+    address = str(tmp_path / "socket")
+    monkeypatch.setenv(PRELOADED, address)
+    gone = wrong(yard)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(address)
+        listening.listen()
+        there = answer(yard, "doctor")
+
+    assert gone == {
+        "the preloaded process listens": (
+            [f"{PRELOADED}={address}: No such file or directory"],
+            f"unset {PRELOADED}, or modelyard preload --socket {address}",
+        )
+    }
+    assert there["well"] is True
+
+
+def test_a_check_that_is_refused_or_cannot_answer_is_wrong_with_the_hint():
+    def one_cannot_answer(_):
+        raise CannotAnswer("no idea", hint="look again")
+
+    def another_is_refused(_):
+        yield Wrong(what="first", mend="this")
+        raise Refused("never")
+
+    def a_third_needs_the_first(_):
+        return []
+
+    needs = {
+        one_cannot_answer: (),
+        another_is_refused: (),
+        a_third_needs_the_first: (one_cannot_answer,),
+    }
+    found = examine(Patient(Path(), lambda: None), needs)
+
+    assert [(each.state, each.found, each.mend) for each in found] == [
+        (State.WRONG, ("no idea",), "look again"),
+        (State.WRONG, ("never",), "mend that, and ask again"),
+        (State.SKIPPED, ("needs that one cannot answer",), None),
+    ]

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import pytest
+
+from commands.past import answer, in_production, land, promoted, recorded, run, watched, world_of
+from commands.yard import MODEL
+from modelyard.commands.reconciling.compose import rollback_change
+from modelyard.domain.actions import RollBack
+from modelyard.domain.facts import Hold, ModelFacts
+from modelyard.domain.verdict import Outcome, Verdict
+
+FAIL = Verdict(outcome=Outcome.FAIL, reason="error rate 9 %: worse than stable")
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory):
+    """v1 went all the way; v2 failed in canary and was rolled back there."""
+    yard = in_production(tmp_path_factory).copy(tmp_path_factory.mktemp("history") / "yard")
+    recorded(yard, "v2", 5, champion="v1")
+    promoted(yard, "v2", "canary", 6)
+    watched(yard, "canary")
+    yard.clock.wait(60)
+    watched(yard, "canary", ready=False, verdict=FAIL)
+    hold = Hold(reason="canary: bad", by="modelyard[bot]", since=yard.clock.now())
+    yard.desk().facts.update_model(MODEL, lambda _: ModelFacts(holds={"v2": hold}))
+    yard.clock.wait(2)
+    world = world_of(yard)
+    action = RollBack(
+        environment="canary", version="v2", target=world.past["canary"][1], reason=FAIL.reason
+    )
+    land(yard, rollback_change(world, action, git=yard.git), 7)
+    yard.clock.wait(3.5)
+    watched(yard, "canary")
+    return yard
+
+
+def test_tells_the_whole_story_in_order(past):
+    told = answer(past, "history", MODEL)
+
+    assert [
+        (event["kind"], event["environment"], event["version"], event["pull"])
+        for event in told["events"]
+    ] == [
+        ("spec", None, "v1", None),
+        ("record", None, "v1", 1),
+        ("release", "dev", "v1", 1),
+        ("seen", "dev", "v1", None),
+        ("healthy", "dev", "v1", None),
+        ("verified", "dev", "v1", None),
+        ("release", "staging", "v1", 2),
+        ("seen", "staging", "v1", None),
+        ("healthy", "staging", "v1", None),
+        ("verified", "staging", "v1", None),
+        ("release", "canary", "v1", 3),
+        ("seen", "canary", "v1", None),
+        ("healthy", "canary", "v1", None),
+        ("verified", "canary", "v1", None),
+        ("release", "production", "v1", 4),
+        ("seen", "production", "v1", None),
+        ("healthy", "production", "v1", None),
+        ("verified", "production", "v1", None),
+        ("spec", None, "v2", None),
+        ("record", None, "v2", 5),
+        ("release", "dev", "v2", 5),
+        ("release", "canary", "v2", 6),
+        ("seen", "canary", "v2", None),
+        ("healthy", "canary", "v2", None),
+        ("unhealthy", "canary", "v2", None),
+        ("judged", "canary", "v2", None),
+        ("aborted", "canary", "v2", None),
+        ("held", None, "v2", None),
+        ("rollback", "canary", "v1", 7),
+        ("seen", "canary", "v1", None),
+        ("healthy", "canary", "v1", None),
+    ]
+
+
+def test_sums_delivery_up(past):
+    told = answer(past, "history", MODEL)
+
+    assert told["summary"] == {
+        "lead_times_seconds": {"v1": 210.0},
+        "lead_time_median_seconds": 210.0,
+        "releases_to_production": 1,
+        "versions_exposed": ["v1", "v2"],
+        "versions_rolled_back": ["v2"],
+        "rolled_back_share": 0.5,
+        "seconds_from_fail_to_agreement": [5.5],
+    }
+    assert told["failures"] == [
+        {
+            "environment": "canary",
+            "version": "v2",
+            "failed_at": "2026-03-01T12:05:00Z",
+            "restored": "v1",
+            "agreed_at": "2026-03-01T12:05:05.500000Z",
+            "seconds": 5.5,
+        }
+    ]
+    assert [(each["version"], each["verdict"]) for each in told["versions"]] == [
+        ("v1", "pass"),
+        ("v2", "pass"),
+    ]
+
+
+def test_a_record_brings_its_numbers(past):
+    events = answer(past, "history", MODEL)["events"]
+
+    numbers = next(event["numbers"] for event in events if event["kind"] == "record")
+    assert {"challenger", "difference", "lower", "upper", "clusters"} <= set(numbers)
+
+
+def test_a_person_reads_the_same_story_and_four_closing_lines(past):
+    lines = run(past, "history", MODEL).lines
+
+    assert lines[0] == "The story of m"
+    assert "2026-03-01 12:05:00 canary v2 judged fail: error rate 9 %: worse than stable" in lines
+    assert (
+        "2026-03-01 12:05:02 canary v1 rollback "
+        "v2 went back to v1: error rate 9 %: worse than stable (#7)"
+    ) in lines
+    assert lines[-4:] == [
+        "lead time from merge to production: 3 min 30 s (median)",
+        "releases to production: 1",
+        "rolled back, of the versions that met production's requests: 1 of 2 (50%)",
+        "from the judge's fail to Git and servers agreeing: 5.5 s (v2 to v1 in canary)",
+    ]
+
+
+def test_text_from_outside_drives_no_terminal(past, tmp_path):
+    yard = past.copy(tmp_path / "yard")
+    hold = Hold(reason="\x1b[31mred[/] [bold]", by="Mallory", since=yard.clock.now())
+    yard.desk().facts.update_model(MODEL, lambda _: ModelFacts(holds={"v1": hold}))
+
+    said = run(yard, "history", MODEL)
+
+    assert "\x1b" not in said.out
+    assert "2026-03-01 12:05:05 - v1 held by Mallory: [31mred[/] [bold]" in said.lines
+
+
+def test_a_model_nothing_ever_happened_to_is_an_error_that_names_those_there_are(past):
+    said = run(past, "history", "nobody")
+
+    assert (said.code, said.out) == (1, "")
+    assert said.err == "error: nothing ever happened to a model 'nobody'; there is m\n"

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from commands.past import (
+    in_production,
+    promoted,
+    recorded,
+    release_in,
+    run,
+    trained,
+    watched,
+    world_of,
+)
+from commands.yard import MODEL, manifests, release_file
+from modelyard.adapters.documents import dump
+from modelyard.domain.facts import Freeze, Hold
+from modelyard.domain.plan import plan
+from modelyard.domain.pulls import PullState
+from modelyard.domain.verdict import Outcome, Verdict
+
+FAIL = Verdict(outcome=Outcome.FAIL, reason="error rate 9 %")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """v1 everywhere; v2 verified in dev, and nowhere else yet."""
+    yard = in_production(tmp_path_factory).copy(tmp_path_factory.mktemp("promote") / "yard")
+    recorded(yard, "v2", 5, champion="v1")
+    watched(yard, "dev", verified=True)
+    return yard
+
+
+@pytest.fixture
+def yard(made, tmp_path):
+    return made.copy(tmp_path / "yard")
+
+
+def proposed(yard, environment):
+    """The release a pull request would bring, and the pull request."""
+    pull = yard.pull(f"modelyard/promote/{environment}/{MODEL}")
+    text = yard.git.read(pull.head, release_file(environment)).decode()
+    return pull, dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+
+
+def hold(yard, version):
+    told = Hold(reason="bad", by="ann", since=yard.clock.now())
+    yard.desk().facts.update_model(
+        MODEL, lambda facts: replace(facts, holds={**facts.holds, version: told})
+    )
+
+
+def test_proposes_the_version_of_the_environment_before(yard):
+    said = run(yard, "promote", "staging", MODEL)
+
+    pull, release = proposed(yard, "staging")
+    assert (said.code, said.err) == (0, "")
+    assert said.lines == [
+        f"#{pull.number} is open: Promote m v2 to staging, asked by Ada Example",
+        f"waits for modelyard/checks has not answered for {pull.head[:10]}",
+    ]
+    assert (release["version"], release.get("attempt", "1")) == ("v2", "1")
+    assert (pull.author, pull.requester) == ("modelyard[bot]", "Ada Example")
+    assert pull.labels == ("v2", "staging")
+
+
+def test_as_names_who_asks(yard):
+    run(yard, "promote", "staging", MODEL, "--as", "bo")
+
+    assert proposed(yard, "staging")[0].requester == "bo"
+
+
+def test_asking_twice_changes_nothing(yard):
+    run(yard, "promote", "staging", MODEL)
+    before = yard.refs()
+
+    said = run(yard, "promote", "staging", MODEL)
+
+    assert said.code == 0
+    assert yard.refs() == before
+
+
+def test_a_version_that_failed_here_before_gets_a_new_attempt(yard):
+    promoted(yard, "v2", "staging", 6)
+    watched(yard, "staging", ready=False, verdict=FAIL)
+
+    said = run(yard, "promote", "staging", MODEL, "v2")
+
+    assert said.code == 0
+    assert proposed(yard, "staging")[1]["attempt"] == "2"
+
+
+def test_attempts_are_counted_by_artifact_over_everything_the_branch_named(yard):
+    promoted(yard, "v2", "staging", 6)
+    promoted(yard, "v2", "staging", 7, attempt=2)
+    promoted(yard, "v1", "staging", 8)
+
+    run(yard, "promote", "staging", MODEL, "v2")
+    _, newest = proposed(yard, "staging")
+    run(yard, "promote", "canary", MODEL, "v2")
+    _, first = proposed(yard, "canary")
+
+    assert (newest["attempt"], first.get("attempt", "1")) == ("3", "1")
+
+
+def test_says_what_blocks_it_before_what_it_waits_for(yard):
+    freeze = Freeze(reason="a holiday", by="bo", since=yard.clock.now())
+    yard.desk().facts.update_freeze("canary", lambda _: freeze)
+
+    said = run(yard, "promote", "canary", MODEL, "v2")
+
+    head = proposed(yard, "canary")[0].head[:10]
+    assert said.lines[1:] == [
+        "blocked by canary is frozen by bo: a holiday",
+        "blocked by staging does not run v2",
+        f"waits for modelyard/checks has not answered for {head}",
+        f"waits for 1 of 1 approvals, from a teammate, on {head}",
+    ]
+
+
+def test_reconcile_leaves_what_a_person_asked_for_alone(yard):
+    run(yard, "promote", "canary", MODEL, "v2")
+    pull = proposed(yard, "canary")[0]
+
+    yard.reconcile()
+
+    assert proposed(yard, "canary")[0].head == pull.head
+    assert proposed(yard, "canary")[0].state is PullState.OPEN
+
+
+def test_a_dry_run_prints_the_change_and_makes_none(yard):
+    before = yard.refs()
+
+    said = run(yard, "promote", "staging", MODEL, "--dry-run")
+
+    assert yard.refs() == before
+    assert said.lines[:2] == [
+        "branch modelyard/promote/staging/m",
+        "title Promote m v2 to staging",
+    ]
+    assert "**staging** runs v1 (`3bfc269594ef`) and would run v2 (`fb04dcb6970e`)." in said.lines
+    files = [line.split() for line in said.lines[said.lines.index("files") + 1 :]]
+    assert [words[-1] for words in files][:2] == [
+        manifests("staging"),
+        sorted(p for p in yard.paths(manifests("staging")))[0],
+    ]
+    assert files[0][0] == "deleted"
+    assert files[-1][-1] == release_file("staging")
+    assert all(words[1] in {"B", "kB"} for words in files[1:])
+
+
+def test_refuses_a_version_on_hold_and_says_how_to_lift_it(yard):
+    hold(yard, "v2")
+
+    said = run(yard, "promote", "staging", MODEL)
+
+    assert (said.code, said.out) == (3, "")
+    assert said.err == ("error: m v2 is on hold by ann: bad\nhint: modelyard unhold m v2\n")
+
+
+def test_refuses_what_is_there_already(yard):
+    said = run(yard, "promote", "dev", MODEL, "v2")
+
+    assert said.code == 3
+    assert said.err == (
+        "error: dev names v2 (attempt 1) already, and it was not taken out of traffic\n"
+        "hint: modelyard status m\n"
+    )
+
+
+def test_the_same_version_with_another_server_image_is_another_release(yard):
+    release = release_in(yard, "dev")
+    yard.commit({release_file("dev"): dump("Release", replace(release, server_image="other:2"))})
+
+    said = run(yard, "promote", "staging", MODEL)
+    again = run(yard, "promote", "dev", MODEL, "v2")
+
+    assert (said.code, again.code) == (0, 0)
+    assert proposed(yard, "staging")[1]["server_image"] == "other:2"
+    assert proposed(yard, "dev")[1]["attempt"] == "2"
+
+
+def test_the_first_environment_needs_a_version(yard):
+    said = run(yard, "promote", "dev", MODEL)
+
+    assert said.code == 2
+    assert "dev is the first environment: say which VERSION" in said.err
+
+
+def test_an_environment_with_nothing_before_it_has_nothing_to_promote(yard):
+    yard.commit({release_file("staging"): None})
+
+    said = run(yard, "promote", "canary", MODEL)
+
+    assert said.code == 3
+    assert said.err == (
+        "error: staging, which canary promotes from, names no release of m\n"
+        "hint: modelyard promote staging m\n"
+    )
+
+
+def test_a_version_without_a_merged_record_cannot_be_promoted(yard):
+    trained(yard, "v3", champion="v1")
+
+    said = run(yard, "promote", "staging", MODEL, "v3")
+
+    assert said.code == 1
+    assert said.err == ("error: the main branch has no record of m v3\nhint: modelyard status m\n")
+
+
+def test_an_unknown_environment_is_an_error_that_names_those_there_are(yard):
+    said = run(yard, "promote", "prod", MODEL)
+
+    assert said.code == 1
+    assert said.err.splitlines()[0] == (
+        "error: the main branch has no environment 'prod'; it has dev, staging, canary, production"
+    )
+
+
+def test_what_a_person_asked_for_is_merged_once_nothing_is_missing(yard):
+    run(yard, "promote", "staging", MODEL)
+    assert not any("Merge" in type(action).__name__ for action in plan(world_of(yard)))
+
+    yard.rest()
+
+    assert proposed(yard, "staging")[0].state is PullState.MERGED
+    assert yard.names()["staging"] == "v2"
