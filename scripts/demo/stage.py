@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class Stage:
     console: Console
     scenes: list[Scene] = field(default_factory=list)
     _preloaded: subprocess.Popen[bytes] | None = None
+    _sockets: Path | None = None
 
     @property
     def yard(self) -> Path:
@@ -79,6 +81,8 @@ class Stage:
         if self._preloaded is not None and self._preloaded.stdin is not None:
             self._preloaded.stdin.close()
             self._preloaded.wait(timeout=20)
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
 
     def title(self, number: int, title: str) -> Scene:
         """Begin a scene."""
@@ -166,7 +170,9 @@ class Stage:
 
     def _preload(self) -> None:
         """Heavy imports happen once, in a process every command and server is forked from."""
-        socket = self.folder / ".preloaded"
+        # In a folder of its own: the path of a socket may not be long.
+        self._sockets = Path(tempfile.mkdtemp(prefix="modelyard-demo-"))
+        socket = self._sockets / "preloaded"
         self._preloaded = subprocess.Popen(
             [sys.executable, "-m", "modelyard", "preload", "--socket", str(socket)],
             env=_environment(PEOPLE[0]),

@@ -115,6 +115,7 @@ class _Server:
         except OSError as error:
             message = f"cannot listen on {self.address}: {error.strerror or error}"
             raise CannotAnswer(message, hint="name a new file in a folder of yours") from error
+        made = self.address.stat().st_ino
         try:
             self.listener.listen(64)
             self._when(self.listener, self._accept)
@@ -125,7 +126,9 @@ class _Server:
             ready()
             self._loop()
         finally:
-            self.address.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if self.address.stat().st_ino == made:  # another may listen there by now
+                    self.address.unlink()
 
     def _when(self, readable: socket.socket | int, act: Callable[[], bool]) -> None:
         self.selector.register(readable, selectors.EVENT_READ, act)
