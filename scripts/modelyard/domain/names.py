@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 
-NAME = re.compile(r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")
-VERSION = re.compile(r"^[a-z]([a-z0-9.-]{0,38}[a-z0-9])?$")
+NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+VERSION = re.compile(r"[a-z]([a-z0-9.-]{0,38}[a-z0-9])?")
 
 
 def is_name(text: str) -> bool:
     """Whether `text` may name a model, an environment or a held-out set."""
-    return NAME.match(text) is not None
+    return NAME.fullmatch(text) is not None
 
 
 def is_version(text: str) -> bool:
     """Whether `text` may name a version: a name that may also hold single dots."""
-    return VERSION.match(text) is not None and ".." not in text and not text.endswith(".lock")
+    return VERSION.fullmatch(text) is not None and ".." not in text and not text.endswith(".lock")
