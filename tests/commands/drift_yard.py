@@ -47,6 +47,7 @@ from modelyard.ports import Services
 
 NOW = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)
 ROWS_A_DAY = 100
+JUNE = "data/delays/2026-06.parquet"
 ARTIFACT = "sha256:" + "a" * 64
 COLUMNS = (
     Column(name="date", type="timestamp"),
@@ -288,3 +289,7 @@ def rewritten(yard: Yard, uri: str, **columns: object) -> None:
 
 def with_policy(**fields: Any) -> Model:
     return replace(MODEL, drift=replace(MODEL.drift, **fields))
+
+
+def in_kelvin(frame: pd.DataFrame) -> Any:
+    return frame["temp"] + 273.15

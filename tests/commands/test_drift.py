@@ -1,44 +1,36 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from hashlib import sha256
-from pathlib import Path
 
 import jsonschema
 import pandas as pd
 import pytest
 
 from commands.drift_yard import (
+    JUNE,
     MODEL,
     NOW,
     Yard,
     delays_yard,
     drifting_yard,
+    in_kelvin,
     months,
-    pins,
-    release_version,
     rewritten,
     rows,
     with_policy,
 )
-from modelyard.adapters.documents import dump, read
+from commands.real_flights import contract, flights, real_yard
 from modelyard.adapters.schemas import folder
 from modelyard.adapters.tables import columns_of
 from modelyard.domain.contract import breaches
 from modelyard.domain.facts import Incident
-from modelyard.domain.heldout import HeldOut, Role
-from modelyard.domain.interval import Interval
-from modelyard.domain.model import Model
-from modelyard.domain.version import Code, ModelVersion, Runtime, TrainingData
+
+__all__ = ["contract", "flights"]
 
 SCHEMA = json.loads((folder() / "output/drift.schema.json").read_bytes())
-REAL = Path(__file__).parents[2] / "models" / "flight-delay"
-JUNE = "data/delays/2026-06.parquet"
-KELVIN: Callable[[pd.DataFrame], pd.Series] = lambda frame: frame["temp"] + 273.15  # noqa: E731 - a value
 
 
 @pytest.fixture
@@ -127,7 +119,7 @@ def test_the_decision_is_one_word_in_a_file(yard, tmp_path, until, word):
 
 
 def test_a_broken_contract_is_an_incident_and_never_drift(yard, tmp_path):
-    rewritten(yard, JUNE, temp=KELVIN)
+    rewritten(yard, JUNE, temp=in_kelvin)
     code, found = answer(yard, "--decision", tmp_path / "decision")
     assert (code, found["outcome"], found["evidence"]) == (3, "breached", None)
     assert [(b["column"], b["rule"], b["expected"]) for b in found["breaches"]] == [
@@ -145,7 +137,7 @@ def test_a_broken_contract_is_an_incident_and_never_drift(yard, tmp_path):
 
 
 def test_a_breach_that_lasts_is_one_incident_however_the_numbers_change(yard):
-    rewritten(yard, JUNE, temp=KELVIN)
+    rewritten(yard, JUNE, temp=in_kelvin)
     for until in ("2026-06-10", "2026-06-20", "2026-06-25"):
         assert answer(yard, "--until", until)[0] == 3
     assert len(incidents(yard)) == 1
@@ -153,7 +145,7 @@ def test_a_breach_that_lasts_is_one_incident_however_the_numbers_change(yard):
 
 def test_only_a_clean_look_at_the_newest_rows_takes_an_incident_back(yard):
     sound = (yard.root / JUNE).read_bytes()
-    rewritten(yard, JUNE, temp=KELVIN)
+    rewritten(yard, JUNE, temp=in_kelvin)
     answer(yard)
     other = Incident(what="nobody knows", at=NOW)
     yard.desk.facts.update_model(
@@ -168,7 +160,7 @@ def test_only_a_clean_look_at_the_newest_rows_takes_an_incident_back(yard):
 
 
 def test_an_incident_of_one_feed_is_not_taken_back_by_another(yard):
-    rewritten(yard, JUNE, temp=KELVIN)
+    rewritten(yard, JUNE, temp=in_kelvin)
     answer(yard)
     assert answer(yard, "--feed", "data/delays/2026-0[1-5].parquet")[1]["outcome"] == "confirmed"
     assert len(incidents(yard)) == 1
@@ -206,7 +198,7 @@ def test_nulls_type_and_rows_without_a_day_break_the_contract(yard):
 
 
 def test_a_breach_outside_the_windows_is_not_looked_at(yard):
-    rewritten(yard, JUNE, temp=KELVIN)
+    rewritten(yard, JUNE, temp=in_kelvin)
     assert answer(yard, "--until", "2026-06-01")[1]["outcome"] == "confirmed"
 
 
@@ -219,7 +211,7 @@ def test_a_broken_contract_is_told_before_anything_runs_in_production(tmp_path):
         "error: production runs no version of delays, so there is nothing to compare with\n"
         "hint: modelyard status\n",
     )
-    rewritten(yard, JUNE, temp=KELVIN)
+    rewritten(yard, JUNE, temp=in_kelvin)
     assert answer(yard)[0] == 3
     assert len(incidents(yard)) == 1
 
@@ -307,34 +299,16 @@ def test_the_page_is_for_people_and_changes_no_answer(yard, tmp_path):
 
 
 def test_no_page_is_made_of_data_that_breaks_the_contract(yard, tmp_path):
-    rewritten(yard, JUNE, temp=KELVIN)
+    rewritten(yard, JUNE, temp=in_kelvin)
     done = yard.run("drift", "delays", "--page", tmp_path / "drift.html")
     assert (done.exit_code, (tmp_path / "drift.html").exists()) == (3, False)
     assert "is not written: the page needs data that keeps the contract" in done.stderr
 
 
 def test_no_page_is_made_of_training_data_that_changed(yard, tmp_path):
-    rewritten(yard, "data/delays/2026-02.parquet", temp=KELVIN)
+    rewritten(yard, "data/delays/2026-02.parquet", temp=in_kelvin)
     done = yard.run("drift", "delays", "--page", tmp_path / "drift.html")
     assert (done.exit_code, "v2 pins SHA-256" in done.stderr) == (3, True)
-
-
-@pytest.fixture(scope="module")
-def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real flights, a file a month."""
-    spec = importlib.util.spec_from_file_location("prepare", REAL / "data" / "prepare.py")
-    assert spec is not None
-    assert spec.loader is not None
-    prepare = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(prepare)
-    made = tmp_path_factory.mktemp("flights")
-    assert prepare.main([str(made)]) == 0
-    return made
-
-
-@pytest.fixture(scope="module")
-def contract() -> Model:
-    return read(Model, (REAL / "model.yaml").read_bytes(), name="model.yaml")
 
 
 @pytest.mark.slow
@@ -359,41 +333,6 @@ def test_visibility_in_metres_breaks_the_real_contract(flights, contract, name):
     broken = frame.assign(visib=frame["visib"] * 1609.344)
     found = breaches(contract.data.columns, columns_of(broken))
     assert [(b.column, b.rule, b.expected) for b in found] == [("visib", "range", "0 to 10 mi")]
-
-
-def real_yard(folder: Path, flights: Path, contract: Model) -> Yard:
-    """The real model's v2, trained on January to March, runs in production."""
-    yard = delays_yard(folder, contract)
-    yard.write("models/flight-delay/model.yaml", (REAL / "model.yaml").read_bytes())
-    (yard.root / "data").mkdir()
-    (yard.root / "data" / "flight-delay").symlink_to(flights)
-    files = pins(yard.root, [f"data/flight-delay/2013-{month:02}.parquet" for month in range(1, 5)])
-    april = HeldOut(
-        model="flight-delay",
-        name="april",
-        files=files[3:],
-        cluster="date",
-        role=Role.RECENT,
-        max_looks=20,
-        window=Interval(since=date(2013, 4, 1), until=date(2013, 5, 1)),
-    )
-    features = ["carrier", "origin", "dest", "distance", "minute", "weekday"]
-    v2 = ModelVersion(
-        model="flight-delay",
-        version="v2",
-        reason="Add the weather",
-        data=TrainingData(
-            files=files[:3],
-            window=Interval(since=date(2013, 1, 1), until=date(2013, 4, 1)),
-        ),
-        held_out=("april",),
-        code=Code(tree="0" * 40),
-        runtime=Runtime(lock="0" * 64),
-        parameters={"features": [*features, "precip", "visib", "wind_speed", "temp"]},
-    )
-    yard.write("models/flight-delay/heldout/april.yaml", dump("HeldOut", april))
-    release_version(yard, v2, contract)
-    return yard
 
 
 @pytest.mark.slow

@@ -21,11 +21,11 @@ from modelyard.errors import Refused
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from modelyard.adapters.evidently_page import PageSummary
     from modelyard.commands.drifting import Breached, Compared, Window
     from modelyard.domain.facts import Incident
+
+HEADINGS = ("window", "rows", "column", "reason", "effect", "floor", "p", "what")
 
 until_option = click.option(
     "--until",
@@ -130,11 +130,14 @@ def document(
 
 def _print(look: Breached | Compared, evidence: str | None, summary: PageSummary | None) -> None:
     from modelyard.commands.drifting import Compared
+    from modelyard.commands.telling import table
 
     if not isinstance(look, Compared):
         _print_breaches(look)
         return
-    console().print(_table(look))
+    rows = [row for window in look.windows for row in _rows(window)]
+    title = f"{look.model.name} against what {look.parent.version} was trained on"
+    console().print(table(title, HEADINGS, rows))
     for warning in look.warnings:
         click.echo(f"warning: {warning}", err=True)
     if summary is not None:
@@ -168,29 +171,15 @@ def _print_breaches(look: Breached) -> None:
     )
 
 
-def _table(look: Compared) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
-
-    headings = ("window", "rows", "column", "reason", "effect", "floor", "p", "what")
-    table = Table(*headings, title=f"{look.model.name} against {look.parent.version}")
-    for window in look.windows:
-        for cells in _rows(window):
-            table.add_row(*(escape(cell) for cell in cells))
-    return table
-
-
-def _rows(window: Window) -> Iterator[tuple[str, ...]]:
+def _rows(window: Window) -> Iterator[tuple[object, ...]]:
     """One row for each column that drifted, or one that says that none did."""
-    from modelyard.adapters.git_names import readable
-
-    days, rows = window.slice.days.since.isoformat(), f"{window.slice.rows:,}"
+    days, rows = window.slice.days.since, f"{window.slice.rows:,}"
     if not window.drifted:
         words = "too few rows" if window.drifted is None else "nothing drifted"
-        yield (days, rows, "-", "-", "-", "-", "-", words)
+        yield (days, rows, *[None] * 5, words)
     for one in window.drifted or ():
         numbers = (f"{one.measure} {one.effect:.3g}", f"{one.floor:.3g}", f"{one.p:.1e}")
-        yield (days, rows, one.column, one.reason, *numbers, readable(one.detail))
+        yield (days, rows, one.column, one.reason, *numbers, one.detail)
 
 
 def _page(services: Services, look: Compared, path: Path) -> PageSummary:

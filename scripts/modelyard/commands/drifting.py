@@ -222,7 +222,7 @@ def note_incidents(desk: Desk, look: Breached | Compared) -> tuple[Incident, ...
         return replace(before, incidents=incidents_after(before.incidents, look, at=at))
 
     after = desk.facts.update_model(look.model.name, change)
-    return tuple(i for i in after.incidents if _is_of(i, look.feed))
+    return tuple(i for i in after.incidents if is_of(i, look.feed))
 
 
 def incidents_after(
@@ -234,7 +234,7 @@ def incidents_after(
     kept = [
         incident
         for incident in before
-        if _key(incident.what) in found or not (look.newest and _is_of(incident, look.feed))
+        if _key(incident.what) in found or not (look.newest and is_of(incident, look.feed))
     ]
     known = {_key(incident.what) for incident in kept}
     new = [Incident(what=what, at=at) for key, what in found.items() if key not in known]
@@ -250,7 +250,8 @@ def _prefix(feed: Feed) -> str:
     return f"contract of {feed.uri} broken: "
 
 
-def _is_of(incident: Incident, feed: Feed) -> bool:
+def is_of(incident: Incident, feed: Feed) -> bool:
+    """Whether the incident is a breach of this feed."""
     return incident.what.startswith(_prefix(feed))
 
 

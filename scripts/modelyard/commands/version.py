@@ -218,19 +218,17 @@ def show(root: Path, /, *, model: str, name: str, output: str) -> None:
 @pass_root
 def list_command(root: Path, /, *, model: str) -> None:
     """List MODEL's versions: why each exists, what the gate said, and where it is named."""
-    from rich.markup import escape
-    from rich.table import Table
-
+    from modelyard.commands.telling import table
     from modelyard.domain.training import version_order
 
     catalog = _specs(root, model).catalog
-    table = Table("version", "reason", "gate", "runs in")
+    rows = []
     for spec in sorted(catalog.versions_of(model), key=lambda v: version_order(v.version)):
         record = catalog.records.get((model, spec.version))
-        gate = str(record.verdict.outcome) if record else "-"
-        runs = ", ".join(_runs_in(catalog, model, spec.version)) or "-"
-        table.add_row(spec.version, escape(spec.reason), gate, runs)
-    console().print(table)
+        gate = record.verdict.outcome if record else None
+        runs = ", ".join(_runs_in(catalog, model, spec.version)) or None
+        rows.append((spec.version, spec.reason, gate, runs))
+    console().print(table(model, ("version", "reason", "gate", "runs in"), rows))
 
 
 def _runs_in(catalog: Catalog, model: str, name: str) -> list[str]:

@@ -1,0 +1,189 @@
+"""`modelyard retrain`: propose a version on newer data, or let a failed training try again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from modelyard.commands.drift import closing, feed_option, until_option
+from modelyard.commands.options import desk_of, dry_run_option, pass_services
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.ports import Services
+
+if TYPE_CHECKING:
+    from modelyard.commands.drifting import Breached, Compared
+    from modelyard.commands.reconciling.collect import Desk
+    from modelyard.domain.change import Change
+    from modelyard.domain.facts import Incident, ModelFacts
+    from modelyard.domain.pulls import PullRequest
+
+
+@click.command()
+@click.argument("model")
+@click.argument("version", required=False)
+@until_option
+@feed_option
+@dry_run_option
+@pass_services
+def retrain(
+    services: Services,
+    /,
+    *,
+    model: str,
+    version: str | None,
+    until: datetime | None,
+    feed: str | None,
+    dry_run: bool,
+) -> None:
+    """Propose a version of MODEL trained on newer data, if drift is confirmed.
+
+    One pull request adds the version and a new held-out set. It is updated when the evidence
+    changes and closed when drift is not confirmed any more. While the data contract is broken
+    nothing is proposed (exit 3).
+
+    With VERSION: forget that its training failed, so that it is tried again.
+    """
+    desk = desk_of(services)
+    if version is None:
+        _propose(desk, model, feed=feed, until=until.date() if until else None, dry_run=dry_run)
+    elif until or feed:
+        raise click.UsageError("--until and --feed go with a new version, not with VERSION")
+    else:
+        _try_again(desk, model, version, dry_run=dry_run)
+
+
+def _try_again(desk: Desk, model: str, version: str, *, dry_run: bool) -> None:
+    from modelyard.domain.facts import TrainingFacts
+
+    catalog = desk.catalog(desk.main())
+    if (model, version) not in catalog.versions:
+        raise CannotAnswer(
+            f"the main branch has no valid models/{model}/versions/{version}.yaml",
+            hint=f"modelyard version list {model}",
+        )
+    if (model, version) in catalog.records:
+        raise Refused(
+            f"{model} {version} was trained and has a record; records never change",
+            hint=f"modelyard version new {model} VERSION --parent {version} --reason TEXT",
+        )
+
+    def change(before: ModelFacts) -> ModelFacts:
+        known = before.training.get(version, TrainingFacts())
+        if known.failed is None:
+            raise Refused(
+                f"training of {model} {version} has not failed: attempt {known.attempt} counts",
+                hint=f"modelyard status {model}",
+            )
+        again = TrainingFacts(attempt=known.attempt + 1)
+        return replace(before, training={**before.training, version: again})
+
+    if dry_run:
+        after = change(desk.facts.read_model(model)[0])
+    else:
+        after = desk.facts.update_model(model, change)
+    click.echo(f"{model} {version}: attempt {after.training[version].attempt} is next")
+    click.echo(f"modelyard reconcile {model} starts it", err=True)
+
+
+def _propose(
+    desk: Desk, model: str, *, feed: str | None, until: date | None, dry_run: bool
+) -> None:
+    from modelyard.adapters.store import sha256
+    from modelyard.commands.drifting import evidence_of, look_at
+    from modelyard.commands.retraining_change import retraining_change
+
+    look = look_at(desk, model, feed=feed, until=until)
+    compared = _unblocked(look, _incidents(desk, look, dry_run=dry_run))
+    evidence = evidence_of(compared)
+    digest = f"sha256:{sha256(evidence)}"
+    pulls = desk.services.pulls.list(every=True)
+    reason = _not_owed(desk, compared, digest, pulls)
+    if reason is not None:
+        _close(desk, model, pulls, reason, dry_run=dry_run)
+        click.echo(f"nothing is proposed: {reason}")
+        return
+    change = retraining_change(desk, compared, evidence=digest)
+    if dry_run:
+        _preview(change)
+        return
+    desk.store.put_evidence(evidence)
+    _open(desk, change, pulls)
+
+
+def _incidents(desk: Desk, look: Breached | Compared, *, dry_run: bool) -> tuple[Incident, ...]:
+    """The open incidents of the feed, once this look is written down."""
+    from modelyard.commands.drifting import incidents_after, is_of, note_incidents
+
+    if not dry_run:
+        return note_incidents(desk, look)
+    before, _ = desk.facts.read_model(look.model.name)
+    after = incidents_after(before.incidents, look, at=desk.services.clock.now())
+    return tuple(incident for incident in after if is_of(incident, look.feed))
+
+
+def _unblocked(look: Breached | Compared, incidents: tuple[Incident, ...]) -> Compared:
+    """The comparison, unless the contract is or was broken: that is mended, not learned."""
+    from modelyard.adapters.git_names import readable
+    from modelyard.commands.drifting import Compared
+
+    if isinstance(look, Compared) and not incidents:
+        return look
+    raise Refused(
+        f"{look.model.name} is not retrained: {readable(incidents[0].what)}",
+        hint=f"mend the data; modelyard drift {look.model.name} takes the incident back",
+    )
+
+
+def _not_owed(
+    desk: Desk, look: Compared, evidence: str, pulls: tuple[PullRequest, ...]
+) -> str | None:
+    """Why no version is owed now."""
+    from modelyard.domain.retraining import answered, declined
+
+    if not look.confirmed:
+        return closing(look)
+    model = look.model.name
+    holds = desk.facts.read_model(model)[0].holds
+    made = answered(look.catalog, look.parent, evidence=evidence, holds=holds)
+    bot = desk.services.repository.bot
+    return made or declined(pulls, model, evidence=evidence, bot=bot)
+
+
+def _open_pull(pulls: tuple[PullRequest, ...], branch: str) -> PullRequest | None:
+    from modelyard.domain.pulls import PullState
+
+    found = (p for p in pulls if p.branch == branch and p.state is PullState.OPEN)
+    return next(found, None)
+
+
+def _close(
+    desk: Desk, model: str, pulls: tuple[PullRequest, ...], reason: str, *, dry_run: bool
+) -> None:
+    from modelyard.commands.retraining_change import branch_of
+
+    pull, bot = _open_pull(pulls, branch_of(model)), desk.services.repository.bot
+    if pull is None or pull.author != bot:
+        return
+    if not dry_run:
+        desk.services.pulls.close(pull.number, by=bot, reason=reason)
+    click.echo(f"#{pull.number} {'would be ' if dry_run else ''}closed: {pull.title}")
+
+
+def _open(desk: Desk, change: Change, pulls: tuple[PullRequest, ...]) -> None:
+    before = _open_pull(pulls, change.branch)
+    pull = desk.services.pulls.propose(change, author=desk.services.repository.bot)
+    if before is None:
+        word = "opened"
+    else:
+        word = "is up to date" if before.head == pull.head else "updated"
+    click.echo(f"#{pull.number} {word}: {pull.title}")
+
+
+def _preview(change: Change) -> None:
+    from modelyard.commands.telling import change_lines
+
+    for line in change_lines(change):
+        click.echo(line)
