@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+import modelyard.adapters.scrape as under_test
+from modelyard.adapters.endpoints import Endpoint, write_endpoints
+from modelyard.adapters.scrape import ScrapeMetrics
+from modelyard.domain.contract import Column
+from modelyard.domain.model import Output, OutputKind, Task
+from modelyard.domain.repository import Repository
+from modelyard.domain.traffic import Counts, Sample
+from modelyard.serving.counters import Counters
+from modelyard.serving.documents import Serving, Training
+from modelyard.serving.inputs import frame_of_rows
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+COLUMNS = (
+    Column(name="carrier", type="category"),
+    Column(name="temp", type="number", nullable=True),
+)
+SERVING = Serving(
+    model="late",
+    task=Task.REGRESSION,
+    inputs=COLUMNS,
+    output=Output(name="minutes", kind=OutputKind.VALUE, minimum=0, maximum=100, primary=True),
+    training=Training(null={}, levels={"carrier": ("AA",)}),
+)
+
+
+class FixedClock:
+    moment = NOW
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+class Server:
+    """Counts as the model server does, and exposes it; the model behind is not needed here."""
+
+    def __init__(self, release: str) -> None:
+        self.registry = CollectorRegistry()
+        labels = {"model": "late", "version": "v", "release": release, "digest": "d"}
+        self.counters = Counters(labels, SERVING, self.registry)
+        self.url = ""
+
+    def answer(self, carrier: str, temp: float | None, minutes: float) -> None:
+        import numpy as np
+
+        frame = frame_of_rows(COLUMNS, [{"carrier": carrier, "temp": temp}])
+        nulls = {"carrier": 0, "temp": int(temp is None)}
+        with self.counters.request() as outcome:
+            self.counters.answered(frame, nulls, np.array([minutes]))
+            outcome.status = 200
+
+    def fail(self, status: int) -> None:
+        with self.counters.request() as outcome:
+            outcome.status = status
+
+
+@contextmanager
+def exposed(server: Server) -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = generate_latest(server.registry)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
+        thread.start()
+        server.url = f"http://127.0.0.1:{http.server_address[1]}"
+        yield server
+        http.shutdown()
+        thread.join()
+
+
+def name(root: Path, *servers: Server, environment: str = "production") -> None:
+    endpoints = [
+        Endpoint(url=server.url, release=f"r{place}", version="v", share=1 / len(servers))
+        for place, server in enumerate(servers)
+    ]
+    write_endpoints(root / ".modelyard", endpoints, environment=environment, model="late")
+
+
+def test_counts_are_read_by_release_and_summed_over_its_servers(tmp_path: Path):
+    clock = FixedClock()
+    metrics = ScrapeMetrics(tmp_path, Repository(), clock)
+    with exposed(Server("a")) as one, exposed(Server("a")) as two, exposed(Server("b")) as other:
+        name(tmp_path, one, other)
+        name(tmp_path, two, environment="staging")
+        one.answer("AA", None, 41.5)
+        one.fail(400)
+        two.answer("ZZ", 3.0, 1000.0)
+        other.fail(500)
+        found = metrics.samples("late", since=NOW)
+    bins = [0] * 100
+    bins[41] = bins[99] = 1
+    expected = {
+        "a": Counts(
+            requests={"2xx": 2, "4xx": 1, "5xx": 0},
+            rows=2,
+            predictions=tuple(bins),
+            nulls={"carrier": 0, "temp": 1},
+            unseen={"carrier": 1},
+        ),
+        "b": Counts(
+            requests={"2xx": 0, "4xx": 0, "5xx": 1},
+            rows=0,
+            predictions=(0,) * 100,
+            nulls={"carrier": 0, "temp": 0},
+            unseen={"carrier": 0},
+        ),
+    }
+    assert found == (Sample(at=NOW, counts=expected),)
+    assert ScrapeMetrics(tmp_path, Repository(), clock).samples("late", since=NOW) == found
+    assert metrics.samples("other", since=NOW) == ()
+
+
+def test_a_server_that_is_gone_is_absent_and_a_moment_without_any_is_no_sample(tmp_path: Path):
+    clock = FixedClock()
+    metrics = ScrapeMetrics(tmp_path, Repository(), clock)
+    assert metrics.samples("late", since=NOW) == ()
+    with exposed(Server("a")) as one, exposed(Server("b")) as two:
+        name(tmp_path, one, two)
+        assert [*metrics.samples("late", since=NOW)[0].counts] == ["a", "b"]
+    with exposed(Server("a")) as one:
+        name(tmp_path, one, two)
+        clock.moment = NOW + timedelta(seconds=1)
+        assert [*metrics.samples("late", since=clock.moment)[0].counts] == ["a"]
+    clock.moment = NOW + timedelta(seconds=2)
+    assert metrics.samples("late", since=clock.moment) == ()
+    assert [sample.at.second for sample in metrics.samples("late", since=NOW)] == [0, 1]
+
+
+def test_a_line_that_was_cut_short_costs_no_other(tmp_path: Path):
+    clock = FixedClock()
+    metrics = ScrapeMetrics(tmp_path, Repository(), clock)
+    path = tmp_path / ".modelyard" / "cluster" / "samples" / "late.jsonl"
+    with exposed(Server("a")) as one:
+        name(tmp_path, one)
+        metrics.samples("late", since=NOW)
+        path.write_bytes(path.read_bytes() + b'{"at": "2026-01-01T00:0')
+        clock.moment = NOW + timedelta(seconds=1)
+        metrics.samples("late", since=NOW)
+    assert [sample.at.second for sample in metrics.samples("late", since=NOW)] == [0, 1]
+
+
+def test_old_samples_thin_out_but_the_first_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    clock = FixedClock()
+    metrics = ScrapeMetrics(tmp_path, Repository(), clock)
+    with exposed(Server("a")) as one:
+        name(tmp_path, one)
+        metrics.samples("late", since=NOW)
+        path = tmp_path / ".modelyard" / "cluster" / "samples" / "late.jsonl"
+        monkeypatch.setattr(under_test, "MAX_BYTES", 12 * path.stat().st_size)
+        for second in range(1, 60):
+            clock.moment = NOW + timedelta(seconds=second)
+            metrics.samples("late", since=NOW)
+    seconds = [sample.at.second for sample in metrics.samples("late", since=NOW)]
+    assert path.stat().st_size <= under_test.MAX_BYTES
+    assert len(seconds) >= 6
+    assert (seconds[0], seconds[-1]) == (0, 59)

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelyard.adapters.clock import SystemClock
+from modelyard.adapters.documents import dump
+from modelyard.adapters.endpoints import Endpoint, write_endpoints
+from modelyard.adapters.local_cluster import LocalCluster
+from modelyard.adapters.scrape import ScrapeMetrics
+from modelyard.adapters.traffic import drawn
+from modelyard.commands.replay import replay
+from modelyard.domain.environment import Environment, Rollout, Step
+from modelyard.domain.release import Release
+from modelyard.domain.repository import Repository
+from modelyard.ports import Services
+from serving.artifacts import MODEL, flights, shared_artifact
+from serving.running import preloaded_socket
+
+PRODUCTION = Environment(
+    name="production", description="All users.", namespace="production", promotes_from="canary"
+)
+CANARY = Environment(
+    name="canary",
+    description="Some users.",
+    namespace="production",
+    joins="production",
+    rollout=Rollout(steps=(Step(share=0.25),)),
+)
+START = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def fetch(digest: str, folder: Path) -> Path:
+    if not folder.exists():
+        shutil.copytree(shared_artifact()[0], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    root = tmp_path_factory.mktemp("yard")
+    for path, kind, thing in (
+        ("modelyard.yaml", "Repository", Repository()),
+        ("models/late/model.yaml", "Model", MODEL),
+        ("environments/production/environment.yaml", "Environment", PRODUCTION),
+        ("environments/canary/environment.yaml", "Environment", CANARY),
+    ):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(dump(kind, thing))
+    flights(500).to_parquet(root / "flights.parquet")
+    services: Any = Services(
+        root=root,
+        repository=Repository(),
+        pulls=None,  # type: ignore[arg-type]
+        orchestrator=None,  # type: ignore[arg-type]
+        cluster=LocalCluster(root, Repository(), fetch, SystemClock(), patience_seconds=60),
+        metrics=ScrapeMetrics(root, Repository(), SystemClock()),
+        clock=SystemClock(),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELYARD_PRELOADED", str(preloaded_socket()))
+        for version, environment in (("v1", PRODUCTION), ("v2", CANARY)):
+            release = Release(
+                model="late",
+                environment=environment.name,
+                version=version,
+                artifact=shared_artifact()[1],
+                server_image="image",
+                renderer=1,
+                manifests="",
+            )
+            services.cluster.sync(release, model=MODEL, environment=environment)
+        yield services
+        services.cluster.stop_all()
+
+
+def run(services: Services, *options: str) -> Result:
+    data = str(services.root / "flights.parquet")
+    return CliRunner().invoke(replay, ["late", "--data", data, *options], obj=services)
+
+
+def told(services: Services, *options: str) -> dict[str, Any]:
+    result = run(services, "--output", "json", *options)
+    assert result.exit_code == 0, result.output
+    document: dict[str, Any] = json.loads(result.output)
+    return document
+
+
+def totals(services: Services) -> dict[str, dict[str, Any]]:
+    samples = services.metrics.samples("late", since=START)
+    return {release: vars(counts) for release, counts in samples[-1].counts.items()}
+
+
+def test_rows_reach_the_releases_by_share_and_are_counted_there(yard: Services):
+    before = totals(yard)
+    document = told(yard, "--rows", "2000", "--seed", "7")
+    after = totals(yard)
+    releases = {each["version"]: each for each in document["releases"]}
+    assert (document["rows"], document["requests"]) == (2000, 100)
+    assert document["codes"] == {"200": 100}
+    assert releases["v1"]["requests"] + releases["v2"]["requests"] == 100
+    assert 15 <= releases["v2"]["requests"] <= 35
+    for each in releases.values():
+        was, now = before[each["release"]], after[each["release"]]
+        assert now["requests"]["2xx"] - was["requests"]["2xx"] == each["requests"]
+        assert now["rows"] - was["rows"] == 20 * each["requests"]
+        assert sum(now["predictions"]) - sum(was["predictions"]) == 20 * each["requests"]
+
+
+def test_the_same_seed_sends_the_same_requests(yard: Services):
+    once, again, other = (told(yard, "--seed", seed)["releases"] for seed in "112")
+    assert once == again
+    assert once != other
+
+
+def test_a_blank_column_arrives_as_null_in_every_row(yard: Services):
+    before = totals(yard)
+    told(yard, "--rows", "100", "--blank", "dep_delay")
+    after = totals(yard)
+    blank = sum(after[r]["nulls"]["dep_delay"] - before[r]["nulls"]["dep_delay"] for r in after)
+    assert blank == 100
+
+
+def test_a_column_that_may_not_be_null_is_refused_by_the_servers_and_told(yard: Services):
+    assert told(yard, "--rows", "40", "--blank", "carrier")["codes"] == {"400": 2}
+
+
+def test_more_rows_than_the_file_has_are_drawn_again(yard: Services):
+    assert told(yard, "--rows", "1010", "--rows-per-request", "100")["requests"] == 11
+
+
+def test_the_rate_is_kept(yard: Services):
+    document = told(yard, "--rows", "60", "--rows-per-request", "10", "--rate", "50")
+    assert document["seconds"] >= 1.0
+
+
+def test_says_in_words_what_became_of_the_requests(yard: Services):
+    result = run(yard, "--rows", "20")
+    assert result.exit_code == 0
+    first, code, release = result.output.splitlines()
+    assert first.startswith("20 rows in 1 requests to production, ")
+    assert code == "  200: 1 requests"
+    assert release.endswith("): 1 requests, 100.0%")
+
+
+def test_a_server_that_is_gone_is_unreachable_and_the_replay_still_ran(yard: Services):
+    state = yard.root / ".modelyard"
+    gone = Endpoint(url="http://127.0.0.1:1", release="r0", version="v0", share=1.0)
+    write_endpoints(state, [gone], environment="elsewhere", model="late")
+    elsewhere = Environment(name="elsewhere", description="Nobody.", namespace="nowhere")
+    path = yard.root / "environments" / "elsewhere" / "environment.yaml"
+    path.parent.mkdir()
+    path.write_bytes(dump("Environment", elsewhere))
+    try:
+        document = told(yard, "--environment", "elsewhere", "--rows", "20")
+    finally:
+        shutil.rmtree(path.parent)
+        write_endpoints(state, [], environment="elsewhere", model="late")
+    assert document["codes"] == {"unreachable": 1}
+    assert document["releases"] == [{"version": "v0", "release": "r0", "requests": 1}]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--blank", "arr_delay"], "--blank arr_delay: no column of model late that a request"),
+        (["--environment", "mars"], "environments/mars/environment.yaml: there is none"),
+        (["--data", __file__], "cannot be read as Parquet"),
+    ],
+)
+def test_what_cannot_be_replayed_is_said(yard: Services, options: list[str], complaint: str):
+    result = run(yard, *options)
+    assert complaint in str(result.exception)
+
+
+@given(
+    shares=st.lists(st.floats(0.01, 1), min_size=1, max_size=4),
+    at=st.floats(0, 1, exclude_max=True),
+)
+def test_a_draw_falls_to_the_endpoint_whose_share_holds_it(shares: list[float], at: float):
+    whole = sum(shares)
+    endpoints = [
+        Endpoint(url=str(place), release=str(place), version="v", share=share / whole)
+        for place, share in enumerate(shares)
+    ]
+    place = int(drawn(endpoints, at).release)  # type: ignore[union-attr]
+    below = sum(endpoint.share for endpoint in endpoints[:place])
+    assert below <= at
+    assert at < below + endpoints[place].share or place == len(endpoints) - 1
+    assert drawn([], at) is None
