@@ -106,6 +106,7 @@ def test_says_why_a_release_is_not_verified(yard):
     unsure = Verdict(outcome=Outcome.INCONCLUSIVE, reason="10 rows of 1000")
     watched(yard, "canary", verdict=unsure)
     promoted(yard, "v2", "production", 8)
+    watched(yard, "production")
     yard.clock.wait(7)
     bad = Verdict(outcome=Outcome.FAIL, reason="error rate 9 %")
     watched(yard, "production", ready=False, verdict=bad)
@@ -238,6 +239,18 @@ def test_a_promotion_that_lacks_nothing_waits_for_reconcile(yard):
     say(yard, pull, CHECKS, StatusState.SUCCESS)
 
     assert answer(yard, "status")["pulls"][0]["waits_for"] == ["reconcile to merge it"]
+
+
+def test_a_release_that_is_about_to_go_back_blocks_the_next_one(yard):
+    recorded(yard, "v2", 5, champion="v1")
+    promoted(yard, "v2", "staging", 6)
+    watched(yard, "staging", verdict=Verdict(outcome=Outcome.FAIL, reason="error rate 9 %"))
+    pull = pull_to(yard, "staging", "v2", 2)
+    say(yard, pull, CHECKS, StatusState.SUCCESS)
+
+    (told,) = answer(yard, "status")["pulls"]
+
+    assert told["waits_for"][0] == ("staging still names v2, which goes back: error rate 9 %")
 
 
 def test_compares_with_what_production_runs_now_before_it_says_what_is_missing(yard):

@@ -43,7 +43,6 @@ class Agreement:
     Args:
         environment: Where.
         version: The version that was judged bad.
-        release: Its release's identity.
         failed_at: When the judge said so.
         restored: The version Git went back to, once its servers are healthy.
         agreed_at: Since when they are.
@@ -51,7 +50,6 @@ class Agreement:
 
     environment: str
     version: str | None
-    release: str | None
     failed_at: datetime
     restored: str | None = None
     agreed_at: datetime | None = None
@@ -131,20 +129,14 @@ def agreements(events: Iterable[Event]) -> tuple[Agreement, ...]:
         where = event.environment or ""
         if event.kind is Kind.JUDGED and event.outcome is Outcome.FAIL:
             over += [newest.pop(where)] if where in newest else []
-            newest[where] = Agreement(
-                environment=where,
-                version=event.version,
-                release=event.release,
-                failed_at=event.at,
-            )
+            newest[where] = Agreement(environment=where, version=event.version, failed_at=event.at)
         elif where in newest and (where, newest[where].version, event.version) in back:
             newest[where] = _followed(newest[where], event)
     return tuple(sorted((*over, *newest.values()), key=lambda each: each.failed_at))
 
 
 def _followed(agreement: Agreement, event: Event) -> Agreement:
-    is_over = agreement.agreed_at is not None
-    if is_over or event.kind is not Kind.HEALTHY or event.release == agreement.release:
+    if agreement.agreed_at is not None or event.kind is not Kind.HEALTHY:
         return agreement
     return replace(agreement, restored=event.version, agreed_at=event.at)
 

@@ -234,7 +234,7 @@ def test_within_one_second_causes_are_told_before_their_effects():
     staging = [event(Kind.VERIFIED, version="v2", environment="staging")]
     model = [event(Kind.HELD, 0.5, version="v2")]
 
-    assert kinds(story(main, canary, staging, model)) == [
+    assert kinds(story(model, main, canary, staging)) == [
         (Kind.VERIFIED, "v2"),
         (Kind.RELEASE, "v2"),
         (Kind.SEEN, "v2"),
@@ -318,7 +318,6 @@ def test_a_rollback_is_timed_from_the_verdict_to_the_restored_releases_health():
         Agreement(
             environment="canary",
             version="v2",
-            release="r2",
             failed_at=after(10.25),
             restored="v1",
             agreed_at=after(15.75),
