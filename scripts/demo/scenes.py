@@ -119,7 +119,7 @@ def silent_regression(stage: Stage, scene: Scene) -> None:
 
 def summer(stage: Stage, scene: Scene) -> None:
     """No alarm through April; then drift, a retraining pull request, and v5."""
-    stage.modelyard("drift", MODEL, "--until", "2013-05-01")
+    stage.modelyard("drift", MODEL, "--until", "2013-04-30")
     page = "drift.html"
     told = stage.modelyard("drift", MODEL, "--until", "2013-07-01", "--page", page, expected=3)
     stage.check("temp" in told, "temp is among the drifted columns")

@@ -58,7 +58,7 @@ def _changed_sets(specs: Specs, was: Specs) -> Iterator[Problem]:
         before, now = was.catalog.held_out.get(key), specs.catalog.held_out.get(key)
         if before is None or now is None:
             continue
-        for field in ("files", "window", "cluster", "role"):
+        for field in ("files", "window", "cluster"):  # a recent set grows old
             if getattr(before, field) != getattr(now, field):
                 message = f"{field} has changed, but versions were judged on this set: add another"
                 file = held_out_file(*key)

@@ -35,7 +35,7 @@ class Release:
 
     @property
     def identity(self) -> str:
-        """Names this very release in facts and metrics; its manifests carry it, so it leaves them out."""
+        """Names this very release in facts and metrics; its manifests carry it."""
         pins = (
             self.model,
             self.environment,
