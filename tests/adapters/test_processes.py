@@ -15,6 +15,7 @@ import pytest
 
 from adapters.preloading import preloaded_process
 from modelyard.adapters import process_table, processes
+from modelyard.adapters.interruption import TerminatedError, ending_what_it_started, not_now
 
 PROBE = """\
 import json, os, random, sys, threading
@@ -312,6 +313,50 @@ def test_a_terminated_run_ends_its_process_first(plain, tmp_path):
     _, errors = runner.communicate(timeout=10)
     assert (runner.returncode, errors) == (-signal.SIGTERM, b"")
     assert not processes.alive(started)
+
+
+def signalled_while_launching(tmp_path: Path, number: int) -> processes.Running:
+    with ending_what_it_started():
+        with not_now():
+            os.kill(os.getpid(), number)
+            running = launch(tmp_path, "sleep", "60")
+        try:
+            running.wait(10)
+        except BaseException:
+            processes.stop(running.started)
+            running.let_go()
+            raise
+    return running
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_a_process_is_started_strikes_once_it_is_known(plain, tmp_path, number):
+    struck: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda n, _: struck.append(n))
+    try:
+        with pytest.raises((TerminatedError, KeyboardInterrupt)):
+            signalled_while_launching(tmp_path, number)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert struck == ([number] if number == signal.SIGTERM else [])
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    assert not [c for c in children if "sleep" in Path(f"/proc/{c}/cmdline").read_text()]
+
+
+def test_an_interpreter_that_ends_says_nothing_of_what_runs_on(plain, tmp_path):
+    code = (
+        "from pathlib import Path; from modelyard.adapters import processes;"
+        "processes.launch(['sleep', '2'], cwd=Path(), environment={'PATH': '/bin:/usr/bin'},"
+        " output=Path('log')).let_go()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 @pytest.mark.slow

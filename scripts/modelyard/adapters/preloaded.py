@@ -63,7 +63,7 @@ def serve(address: Path, modules: Sequence[str], *, ready: Callable[[], None]) -
         CannotAnswer: A module is missing, importing it started threads that a fork would lose, or
             the socket cannot be made.
     """
-    before = dict(os.environ)
+    parent, before = os.getppid(), dict(os.environ)
     # Importing kserve parses the command line of whoever imports it.
     given, sys.argv = sys.argv, sys.argv[:1]
     for module in modules:
@@ -76,7 +76,7 @@ def serve(address: Path, modules: Sequence[str], *, ready: Callable[[], None]) -
     _refuse_threads()
     gc.collect()
     gc.freeze()
-    _Server(address, before).run(ready)
+    _Server(address, parent, before).run(ready)
 
 
 def _refuse_threads() -> None:
@@ -98,9 +98,9 @@ def _refuse_threads() -> None:
 class _Server:
     """The loop: takes orders, forks, and tells each asker how its process ended."""
 
-    def __init__(self, address: Path, before: Mapping[str, str]) -> None:
+    def __init__(self, address: Path, parent: int, before: Mapping[str, str]) -> None:
         self.address = address
-        self.parent = os.getppid()
+        self.parent = parent
         self.lasting = lasting(before)
         # Some libraries set defaults when they are imported; their forks must find them set.
         self.imported = {key: os.environ[key] for key in os.environ.keys() - before.keys()}

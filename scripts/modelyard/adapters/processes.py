@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import logging
@@ -11,15 +12,25 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Literal, NoReturn
+from typing import IO, Literal
 
+from modelyard.adapters.interruption import ending_what_it_started, not_now, now
 from modelyard.adapters.process_table import Started, end, handle, named, runs
 
-__all__ = ["PRELOADED", "Running", "Started", "alive", "launch", "run", "start", "stop"]
+__all__ = [
+    "PRELOADED",
+    "Running",
+    "Started",
+    "alive",
+    "ending_what_it_started",
+    "launch",
+    "run",
+    "start",
+    "stop",
+]
 
 PRELOADED = "MODELYARD_PRELOADED"
 """The environment variable that names the socket of `modelyard preload`."""
@@ -27,7 +38,7 @@ PRELOADED = "MODELYARD_PRELOADED"
 _LOGGER = logging.getLogger(__name__)
 _SECONDS_TO_ANSWER = 30.0
 
-# Detached processes of this one; asking about them reaps them, so that none stays a zombie.
+# Children of this process; asking about them reaps them, so that none stays a zombie.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -66,6 +77,7 @@ class Running:
         self._held.close()
 
     def _ended(self, timeout: float | None) -> int | None:
+        now()
         if self._known is None:
             if self._handle is not None:
                 poll = select.poll()
@@ -149,7 +161,7 @@ def launch(
         output: The file stdout and stderr are appended to; None inherits this process's.
         followed: Whether a forked process is killed when this one dies or lets go of it.
     """
-    with ExitStack() as stack:
+    with not_now(), ExitStack() as stack:
         files: tuple[IO[bytes] | None, IO[bytes] | None] = (None, None)
         if output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -170,8 +182,9 @@ def launch(
 
 def alive(started: Started) -> bool:
     """Whether this very process still runs."""
-    if child := _children.get(started.pid):
-        child.poll()
+    child = _children.get(started.pid)
+    if child is not None and child.poll() is not None:
+        del _children[started.pid]
     return runs(started)
 
 
@@ -184,29 +197,11 @@ def stop(started: Started, *, grace_seconds: float = 10.0) -> None:
     alive(started)
 
 
-class _TerminatedError(BaseException):
-    """SIGTERM came."""
-
-
-@contextmanager
-def ending_what_it_started() -> Iterator[None]:
-    """Let SIGTERM unwind the block first, so that what was started in it ends too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    except _TerminatedError:
-        signal.signal(signal.SIGTERM, before)
-        signal.raise_signal(signal.SIGTERM)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(*_: object) -> NoReturn:
-    raise _TerminatedError
+@atexit.register
+def _let_children_run_on() -> None:
+    """Keep Popen from complaining about processes that are meant to outlive this one."""
+    for child in _children.values():
+        child.returncode = child.poll() or 0
 
 
 def _may_be_forked(command: Sequence[str]) -> bool:
