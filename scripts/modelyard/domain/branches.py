@@ -8,6 +8,8 @@ from modelyard.domain.change import Purpose
 
 PREFIX = "modelyard"
 
+_WITH_SUBJECT = frozenset(Purpose) - {Purpose.RETRAIN}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Branch:
@@ -30,9 +32,11 @@ class Branch:
 
 def parse(name: str) -> Branch | None:
     """The branch a name stands for, or None when the tool did not make it."""
-    prefix, _, rest = name.partition("/")
-    words = rest.split("/")
-    if prefix != PREFIX or words[0] not in list(Purpose) or not 2 <= len(words) <= 3:  # noqa: PLR2004 - purpose, subject, model
-        return None
-    subject = words[1] if len(words) == 3 else ""  # noqa: PLR2004 - as above
-    return Branch(purpose=Purpose(words[0]), model=words[-1], subject=subject)
+    match name.split("/"):
+        case [_, "retrain", model]:
+            found = Branch(purpose=Purpose.RETRAIN, model=model)
+        case [_, purpose, subject, model] if purpose in _WITH_SUBJECT:
+            found = Branch(purpose=Purpose(purpose), model=model, subject=subject)
+        case _:
+            return None
+    return found if str(found) == name else None
