@@ -61,19 +61,21 @@ def gate(model: Model, comparisons: Sequence[Comparison]) -> tuple[Verdict, tupl
     """The verdict over all held-out sets, and each set's own.
 
     A pass asks every set to pass at level alpha: an intersection-union test, whose level is alpha
-    without any correction (Berger 1982, Technometrics 24:295-300).
+    without any correction (Berger 1982, Technometrics 24:295-300). The numbers are those of the
+    first set whose own verdict is the one over all.
     """
     each = tuple(judge_one(model, comparison) for comparison in comparisons)
     if not each:
         reason = "no held-out set to judge on"
         return Verdict(outcome=Outcome.INCONCLUSIVE, reason=reason), each
     outcome = worst(each)
-    said = [
-        f"{comparison.name}: {verdict.reason}"
+    decisive = [
+        (comparison.name, verdict)
         for comparison, verdict in zip(comparisons, each, strict=True)
         if verdict.outcome is outcome
     ]
-    return Verdict(outcome=outcome, reason="; ".join(said), numbers=each[0].numbers), each
+    said = "; ".join(f"{name}: {verdict.reason}" for name, verdict in decisive)
+    return Verdict(outcome=outcome, reason=said, numbers=decisive[0][1].numbers), each
 
 
 def judge_one(model: Model, comparison: Comparison) -> Verdict:

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from modelyard.domain.gate import Comparison, Scores, gate, judge_one
+from modelyard.domain.model import (
+    DataContract,
+    GatePolicy,
+    Model,
+    Output,
+    OutputKind,
+    Owner,
+    Target,
+    Task,
+    Trainer,
+)
+from modelyard.domain.paired import baseline_difference, non_inferiority, paired_difference
+from modelyard.domain.verdict import Outcome, Verdict
+
+MODEL = Model(
+    name="m",
+    description="",
+    owner=Owner(team="t", contact="c"),
+    task=Task.BINARY,
+    target=Target(column="late", above=15),
+    outputs=(Output(name="late", kind=OutputKind.PROBABILITY, primary=True),),
+    trainer=Trainer(command=("train",)),
+    data=DataContract(columns=()),
+    gate=GatePolicy(metric="auc", margin=0.01, alpha=0.05, least_clusters=20),
+)
+RANDOM = np.random.default_rng(7)
+LABELS = RANDOM.integers(0, 2, 4000)
+DAYS = np.repeat(np.arange(100), 40)
+GOOD = LABELS + RANDOM.normal(size=4000)
+CLOSE = GOOD + 0.02 * RANDOM.normal(size=4000)
+WORSE = LABELS + 3 * RANDOM.normal(size=4000)
+NOISE = RANDOM.normal(size=4000)
+
+
+def scores(values, digest="rows", rows=slice(None)):
+    return Scores(digest=digest, labels=LABELS[rows], clusters=DAYS[rows], scores=values[rows])
+
+
+def comparison(challenger, champion=GOOD, rows=slice(None), **changes):
+    made = Comparison(
+        name="recent",
+        challenger=scores(challenger, rows=rows),
+        champion=None if champion is None else scores(champion, rows=rows),
+        look=1,
+        max_looks=3,
+    )
+    return replace(made, **changes)
+
+
+@pytest.mark.parametrize("who", [("v2",), ("v1",), ("v1", "v2")])
+def test_refuses_a_comparison_on_days_that_either_model_trained_on(who):
+    said = f"{' and '.join(who)} trained on days of recent"
+    assert judge_one(MODEL, comparison(CLOSE, seen_by=who)) == Verdict(
+        outcome=Outcome.FAIL, reason=said
+    )
+
+
+def test_refuses_scores_of_different_rows():
+    champion = scores(GOOD, digest="other rows")
+    assert judge_one(MODEL, comparison(CLOSE, champion=None, look=3)).passed
+    assert judge_one(MODEL, replace(comparison(CLOSE), champion=champion)) == Verdict(
+        outcome=Outcome.FAIL, reason="champion and challenger were not scored on the same rows"
+    )
+
+
+def test_the_last_look_is_a_look_and_the_one_after_it_decides_nothing():
+    assert judge_one(MODEL, comparison(CLOSE, look=3)).passed
+    assert judge_one(MODEL, comparison(CLOSE, look=4)) == Verdict(
+        outcome=Outcome.INCONCLUSIVE,
+        reason="look 4 of at most 3: recent is used up, a new held-out set is needed",
+    )
+
+
+def test_training_on_held_out_days_is_refused_even_when_the_looks_are_used_up():
+    verdict = judge_one(MODEL, comparison(CLOSE, look=4, seen_by=("v2",)))
+    assert verdict.outcome is Outcome.FAIL
+
+
+def test_a_challenger_close_to_its_champion_passes_with_the_numbers_of_that_comparison():
+    difference = paired_difference("auc", LABELS, GOOD, CLOSE, DAYS)
+    expected = non_inferiority(difference, margin=0.01, alpha=0.05, least_clusters=20)
+    assert judge_one(MODEL, comparison(CLOSE)) == expected
+    assert expected.passed
+    assert expected.numbers["margin"] == 0.01
+
+
+def test_a_challenger_that_is_worse_by_more_than_the_margin_fails():
+    verdict = judge_one(MODEL, comparison(WORSE))
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.numbers["upper"] < -0.01
+
+
+def test_a_challenger_that_may_be_worse_or_not_is_inconclusive():
+    verdict = judge_one(MODEL, comparison(GOOD + 0.3 * NOISE, rows=slice(0, 1000)))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.numbers["lower"] < -0.01 < verdict.numbers["upper"]
+
+
+def test_a_first_version_is_compared_with_the_best_constant_alone():
+    verdict = judge_one(MODEL, comparison(WORSE, champion=None))
+    expected = baseline_difference("auc", LABELS, WORSE, DAYS)
+    assert verdict.passed
+    assert verdict.numbers["difference"] == expected.difference
+    assert verdict.numbers["champion"] == 0.5
+
+
+def test_a_challenger_no_better_than_a_constant_does_not_pass_whatever_its_champion_is():
+    verdict = judge_one(MODEL, comparison(NOISE, champion=NOISE))
+    assert not verdict.passed
+    assert verdict.numbers["champion"] == 0.5
+
+
+def test_too_few_clusters_decide_nothing():
+    verdict = judge_one(MODEL, comparison(CLOSE, rows=slice(0, 19 * 40)))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "19 clusters of rows, at least 20 are needed" in verdict.reason
+
+
+def test_several_sets_pass_only_together():
+    recent = comparison(CLOSE)
+    old = comparison(CLOSE, rows=slice(2000, None), name="old")
+    verdict, each = gate(MODEL, (recent, old))
+    assert each == (judge_one(MODEL, recent), judge_one(MODEL, old))
+    assert verdict == Verdict(
+        outcome=Outcome.PASS,
+        reason=f"recent: {each[0].reason}; old: {each[1].reason}",
+        numbers=each[0].numbers,
+    )
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_set_that_fails_fails_all_with_its_reason_and_its_numbers(order):
+    sets = (comparison(CLOSE), comparison(WORSE, name="old"), comparison(CLOSE, look=9))[::order]
+    verdict, each = gate(MODEL, sets)
+    assert [each_one.outcome for each_one in each][::order] == [
+        Outcome.PASS,
+        Outcome.FAIL,
+        Outcome.INCONCLUSIVE,
+    ]
+    assert verdict == Verdict(
+        outcome=Outcome.FAIL, reason=f"old: {each[1].reason}", numbers=each[1].numbers
+    )
+
+
+def test_one_set_in_doubt_leaves_all_in_doubt():
+    verdict, each = gate(MODEL, (comparison(CLOSE), comparison(CLOSE, look=9, name="old")))
+    assert verdict == Verdict(outcome=Outcome.INCONCLUSIVE, reason=f"old: {each[1].reason}")
+
+
+def test_no_held_out_set_decides_nothing():
+    assert gate(MODEL, ()) == (
+        Verdict(outcome=Outcome.INCONCLUSIVE, reason="no held-out set to judge on"),
+        (),
+    )
