@@ -119,13 +119,16 @@ def needs_comparison(world: World, version: str) -> tuple[str, str] | None:
 
 
 def gate_verdict(world: World, environment: Environment, version: str) -> Verdict | None:
-    """The gate's answer that counts for this environment; None when nobody has answered."""
+    """The gate's answer that counts for this environment; None when nobody has answered.
+
+    What did not pass against the champion of its time is not asked about another one.
+    """
     record = world.record(version)
     if record is None:
         run = world.runs.get(version)
         record = run.outcome if run else None
-    if record is None:
-        return None
+    if record is None or not record.verdict.passed:
+        return record.verdict if record else None
     faces_production = environment.joins is not None or environment == world.catalog.production
     pair = needs_comparison(world, version) if faces_production else None
     return world.comparisons.get(pair) if pair else record.verdict
