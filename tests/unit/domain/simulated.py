@@ -39,7 +39,7 @@ from modelyard.domain.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.domain.version import ModelVersion
 from modelyard.domain.world import Run, World
-from unit.domain.examples import BOT, MODEL, PATH, branch, digest_of, record, release, verdict
+from unit.domain.examples import BOT, MODEL, PATH, branch, digest_of, record, release, spec, verdict
 from unit.domain.simulated_forge import Documents, SimulatedForge
 
 
@@ -215,6 +215,16 @@ class Simulated(SimulatedForge):
         told = "the node went away" if made is None else ""
         key = version, self.attempt(version)
         self.runs[key] = Run(is_over=True, outcome=made, message=told)
+
+    def let_run(self, version: str, *places: str, champion: str | None = None) -> None:
+        """The places run the version, and have verified it."""
+        self.versions[version] = spec(version)
+        self.records.setdefault(version, record(version, champion=champion))
+        for where in places:
+            self.name(release(where, version), commit=f"{version} in {where}")
+            self.watch(where)
+            self.wait(self.environments[where].soak_seconds)
+            self.watch(where)
 
     def wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

@@ -97,13 +97,17 @@ class Delivery(RuleBasedStateMachine):
     @precondition(lambda self: self.sim.records)
     @rule(number=index, where=environments, who=people, attempt=st.sampled_from([1, 2]))
     def ask_for(self, number, where, who, attempt):
+        source = self.sim.releases.get(self.sim.environments[where].promotes_from)
         version = self.pick(list(self.sim.records), number)
+        if source is not None and number % 2:
+            version = source.version
         self.sim.propose_release(where, version, attempt=attempt, requester=who)
 
     @precondition(lambda self: self.sim.versions)
     @rule(number=index, who=people)
     def hold(self, number, who):
-        version = self.pick(list(self.sim.versions), number)
+        named = [each.version for each in self.sim.releases.values()]
+        version = self.pick([*named, *self.sim.versions], number)
         self.sim.hold(version, by=who, reason=f"{who} says so")
 
     @precondition(lambda self: self.sim.model_facts.holds)
@@ -132,7 +136,7 @@ class Delivery(RuleBasedStateMachine):
     def the_checks_break(self):
         self.sim.check(state=StatusState.FAILURE)
 
-    @rule(where=environments, ready=st.booleans(), judged=outcomes, aborts=st.integers(0, 5))
+    @rule(where=environments, ready=st.booleans(), judged=outcomes, aborts=st.integers(0, 2))
     def watch(self, where, ready, judged, aborts):
         aborted = None if aborts else "somebody pressed abort"
         self.sim.watch(where, ready=ready, judged=judged, aborted=aborted)
@@ -270,4 +274,4 @@ class Delivery(RuleBasedStateMachine):
 
 
 TestDelivery = pytest.mark.slow(Delivery.TestCase)
-TestDelivery.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestDelivery.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
