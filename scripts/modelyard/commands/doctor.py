@@ -77,6 +77,8 @@ def _print_text(findings: tuple[Finding, ...]) -> None:
 
     colours = {State.WELL: "green", State.WRONG: "red", State.SKIPPED: "yellow"}
     made = Table.grid(padding=(0, 2))
+    for no_wrap in (True, True, False):
+        made.add_column(no_wrap=no_wrap, overflow="fold")
     for each in findings:
         lines = [readable(line) for line in each.found]
         if each.mend and each.state is State.WRONG:
