@@ -260,7 +260,18 @@ def test_a_model_that_does_not_answer_with_probabilities_is_refused(
         predictor.scores(flights().head(2))
 
 
-def test_a_frame_that_cannot_be_read_names_the_column(artifact: Artifact):
+@pytest.mark.parametrize(
+    ("column", "value", "complaint"),
+    [
+        ("temp", "warm", "column temp cannot be read as double: could not convert"),
+        ("minute", 1.5, "column minute cannot be read as long: it holds values that would change"),
+        ("minute", None, "column minute cannot be read as long: it holds nulls"),
+        ("holiday", 2, "column holiday cannot be read as boolean: it holds values that would"),
+    ],
+)
+def test_a_frame_that_cannot_be_read_names_the_column(
+    artifact: Artifact, column: str, value: object, complaint: str
+):
     predictor = load(*artifact, TRUSTED)
-    with pytest.raises(CannotAnswer, match="column temp cannot be read as double"):
-        predictor.scores(flights().head(2).assign(temp="warm"))
+    with pytest.raises(CannotAnswer, match=complaint):
+        predictor.scores(flights().head(2).assign(**{column: value}))

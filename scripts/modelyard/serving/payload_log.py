@@ -219,8 +219,7 @@ def schema(serving: Serving) -> pa.Schema:
 def _values(frame: pd.DataFrame, columns: Sequence[Column]) -> list[dict[str, Any]]:
     lists = []
     for column in columns:
-        series: Any = frame[column.name]
-        values = series.astype(object).where(series.notna(), None).tolist()
+        values = [None if value != value else value for value in frame[column.name].tolist()]  # noqa: PLR0124 - NaN is not itself
         if column.type == "integer":
             values = [None if value is None else int(value) for value in values]
         lists.append(values)

@@ -118,10 +118,10 @@ def _conform(frame: pd.DataFrame, serving: Serving, types: dict[str, str]) -> pd
     for column in serving.inputs:
         if column.name not in frame:
             continue  # MLflow says so, with all the others
-        values: Any = frame[column.name]
-        if column.default is not None:
-            values = values.where(values.notna(), column.default)
+        values: Any = frame[column.name].array
         try:
+            if column.default is not None:
+                values = _filled(values, column.default)
             columns[column.name] = _cast(values, types[column.name])
         except (TypeError, ValueError) as error:
             raise CannotAnswer(
@@ -131,15 +131,46 @@ def _conform(frame: pd.DataFrame, serving: Serving, types: dict[str, str]) -> pd
     return pd.DataFrame(columns, index=frame.index, copy=False)
 
 
+def _filled(values: Any, default: object) -> Any:
+    import numpy as np  # noqa: PLC0415 - as above
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    missing = pd.isna(values)
+    if not missing.any():
+        return values
+    filled = np.array(values, dtype=object)
+    filled[missing] = default
+    return filled
+
+
 def _cast(values: Any, kind: str) -> Any:
+    """An array of the type's dtype; arrays are several times as fast as series for few rows."""
+    import numpy as np  # noqa: PLC0415 - as above
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    if kind in _WITHOUT_NULL:
+        return _whole(values, _DTYPES[kind])
     if kind in _DTYPES:
-        return values.astype(_DTYPES[kind], copy=False)
+        return pd.array(values, copy=False).astype(_DTYPES[kind])
     if kind == "datetime":
-        return values if values.dtype.kind == "M" else values.map(_moment).astype(_TIMES)
-    if values.dtype != object or values.isna().any():
-        texts = values.astype(object)
-        return texts.where(texts.notna(), None)
-    return values
+        if values.dtype.kind == "M":
+            return values
+        return np.array([_moment(value) for value in values], dtype=_TIMES)
+    return _filled(np.asarray(values, dtype=object), None)
+
+
+def _whole(values: Any, dtype: str) -> Any:
+    """Integers or booleans; numpy would make nulls true and cut fractions off without a word."""
+    import numpy as np  # noqa: PLC0415 - as above
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    if pd.isna(values).any():
+        raise ValueError("it holds nulls")
+    given = np.asarray(values)
+    cast = given.astype(dtype)
+    if (cast != given).any():
+        raise ValueError("it holds values that would change")
+    return cast
 
 
 def _moment(value: object) -> datetime | None:

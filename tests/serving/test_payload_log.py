@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from modelyard.domain.contract import Column
+from modelyard.domain.model import Output, OutputKind, Task
+from modelyard.serving.documents import Serving, Training
+from modelyard.serving.inputs import frame_of_rows
+from modelyard.serving.payload_log import Limits, Payload, PayloadLog
+
+COLUMNS = (
+    Column(name="sort", type="category", nullable=True),
+    Column(name="size", type="integer", nullable=True),
+    Column(name="at", type="timestamp"),
+    Column(name="fresh", type="boolean"),
+)
+SERVING = Serving(
+    model="fruit",
+    task=Task.MULTICLASS,
+    inputs=COLUMNS,
+    output=Output(name="kind", kind=OutputKind.CLASS, classes=("apple", "pear"), primary=True),
+    training=Training(null={}, levels={}),
+)
+LABELS = {"model": "fruit", "version": "v1", "release": "r1", "digest": "d1"}
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ROW = {"sort": "a", "size": 3, "at": "2026-01-01", "fresh": True}
+
+
+def payload(rows: int, **changes: object) -> Payload:
+    frame = frame_of_rows(COLUMNS, [{**ROW, **changes}] * rows)
+    scores = np.array([[0.25, 0.75]] * rows)
+    return Payload(at=NOW, request="q", status=200, frame=frame, scores=scores)
+
+
+class Drops:
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def __call__(self, rows: int) -> None:
+        self.rows += rows
+
+
+def log(folder: Path, dropped: Drops, **limits: float) -> PayloadLog:
+    chosen = Limits(**limits)  # type: ignore[arg-type]
+    return PayloadLog(folder, labels=LABELS, serving=SERVING, dropped=dropped, limits=chosen)
+
+
+def rows(folder: Path) -> list[dict[str, object]]:
+    parts = sorted(folder.glob("*.parquet"))
+    return [row for part in parts for row in pq.read_table(part).to_pylist()]
+
+
+def test_every_type_and_every_failure_is_written(tmp_path: Path):
+    written = log(tmp_path, Drops())
+    written.put(payload(1, sort=None, size=None))
+    written.put(payload(1))
+    failed = payload(1)
+    written.put(Payload(at=NOW, request=None, status=500, frame=failed.frame, error="it broke"))
+    written.put(Payload(at=NOW, request=None, status=400, error="no JSON"))
+    written.close()
+    common = {**LABELS, "at": NOW, "error": None}
+    whole = {**common, "request": "q", "row": 0, "status": 200, "prediction": [0.25, 0.75]}
+    broken = {**common, "request": None, "prediction": None}
+    assert rows(tmp_path) == [
+        {**whole, "inputs": {**ROW, "sort": None, "size": None}},
+        {**whole, "inputs": ROW},
+        {**broken, "row": 0, "status": 500, "error": "it broke", "inputs": ROW},
+        {**broken, "row": None, "status": 400, "error": "no JSON", "inputs": None},
+    ]
+
+
+def test_rows_beyond_what_memory_may_hold_are_dropped_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    dropped, stuck = Drops(), threading.Event()
+    real = PayloadLog._write
+    monkeypatch.setattr(PayloadLog, "_write", lambda *args: (stuck.wait(10), real(*args)))
+    written = log(tmp_path, dropped, queued_rows=10, part_rows=1)
+    for _ in range(4):
+        written.put(payload(4))
+    assert dropped.rows == 8
+    stuck.set()
+    written.close()
+    assert len(rows(tmp_path)) == 8
+    assert dropped.rows == 8
+
+
+def test_a_part_is_written_when_it_is_full_or_old(tmp_path: Path):
+    written = log(tmp_path, Drops(), part_rows=4, part_seconds=0.05)
+    written.put(payload(4))
+    written.put(payload(1))
+    deadline = threading.Event()
+    while len(rows(tmp_path)) < 5:
+        assert not deadline.wait(0.02)
+    assert len(list(tmp_path.glob("*.parquet"))) == 2
+    written.close()
+
+
+def test_what_cannot_be_written_is_counted_and_the_log_goes_on(tmp_path: Path):
+    dropped = Drops()
+    folder = tmp_path / "log"
+    written = log(folder, dropped, part_rows=2)
+    folder.rmdir()
+    written.put(payload(2))
+    while dropped.rows < 2:
+        threading.Event().wait(0.01)
+    folder.mkdir()
+    written.put(payload(3))
+    written.close()
+    assert (len(rows(folder)), dropped.rows) == (3, 2)
+    assert not list(folder.glob(".*"))
