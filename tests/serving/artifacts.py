@@ -6,6 +6,7 @@ import atexit
 import functools
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,21 @@ MODEL = Model(
     gate=GatePolicy(metric="auc", margin=0.01),
     artifact=ArtifactPolicy(trusted_types=TRUSTED),
 )
+KIND = replace(
+    MODEL,
+    task=Task.MULTICLASS,
+    outputs=(
+        Output(name="kind", kind=OutputKind.CLASS, classes=("early", "late", "soon"), primary=True),
+    ),
+    gate=GatePolicy(metric="log_loss", margin=0.01),
+)
+MINUTES = replace(
+    MODEL,
+    task=Task.REGRESSION,
+    target=Target(column="arr_delay"),
+    outputs=(Output(name="minutes", kind=OutputKind.VALUE, minimum=-60, maximum=60, primary=True),),
+    gate=GatePolicy(metric="mae", margin=0.5),
+)
 
 
 def flights(rows: int = 400, seed: int = 0) -> pd.DataFrame:
@@ -70,6 +86,7 @@ def make_artifact(
     folder: Path,
     *,
     seed: int = 0,
+    model: Model = MODEL,
     inputs: tuple[str, ...] = ("carrier", "minute", "temp", "dep_delay", "holiday"),
     golden: bool = True,
 ) -> str:
@@ -79,7 +96,7 @@ def make_artifact(
     from mlflow.types import ColSpec, Schema
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.linear_model import LinearRegression, LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -91,8 +108,15 @@ def make_artifact(
         (OneHotEncoder(handle_unknown="ignore"), ["carrier"]),
         (make_pipeline(SimpleImputer(), StandardScaler()), numbers),
     )
-    pipeline = make_pipeline(columns, LogisticRegression(random_state=0))
-    pipeline.fit(features, frame["arr_delay"] > 15)
+    delay = frame["arr_delay"]
+    labels = {
+        Task.BINARY: delay > 15,
+        Task.MULTICLASS: np.select([delay < 0, delay > 15], ["early", "late"], "soon"),
+        Task.REGRESSION: delay,
+    }[model.task]
+    is_value = model.task is Task.REGRESSION
+    estimator = LinearRegression() if is_value else LogisticRegression(random_state=0)
+    pipeline = make_pipeline(columns, estimator).fit(features, labels)
     mlflow.sklearn.save_model(
         pipeline,
         folder / "model",
@@ -100,12 +124,12 @@ def make_artifact(
         skops_trusted_types=list(TRUSTED),
         signature=ModelSignature(
             Schema([ColSpec(types.get(name, "double"), name) for name in inputs]),
-            Schema([ColSpec("double", "probability")]),
+            Schema([ColSpec("double", model.primary.name)]),
         ),
         pip_requirements=["scikit-learn"],
-        pyfunc_predict_fn="predict_proba",
+        pyfunc_predict_fn="predict" if is_value else "predict_proba",
     )
-    write_serving(folder, model=MODEL, inputs=tuple(describe(folder).inputs), training=frame)
+    write_serving(folder, model=model, inputs=tuple(describe(folder).inputs), training=frame)
     digest = artifact_digest(folder)
     if golden:
         write_golden(folder, predictor=load(folder, digest, TRUSTED), rows=frame.head(12))

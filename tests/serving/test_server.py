@@ -21,9 +21,12 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelyard.adapters import processes
+from modelyard.domain.grid import grid
+from modelyard.domain.model import Model
 from modelyard.serving.artifact import artifact_digest, load
+from modelyard.serving.counters import bin_counts
 from modelyard.serving.inputs import read_request
-from serving.artifacts import TRUSTED, flights
+from serving.artifacts import KIND, MINUTES, TRUSTED, flights, make_artifact
 from serving.running import Running, preloaded_socket, request, serving, until
 from serving.test_inputs import DOCUMENTS
 
@@ -71,6 +74,35 @@ def test_answers_with_the_scores_of_the_very_artifact(server: Running, artifact:
             }
         ],
     }
+
+
+@pytest.mark.parametrize("model", [KIND, MINUTES], ids=lambda model: str(model.task))
+def test_classes_and_values_are_answered_and_counted(model: Model, tmp_path: Path):
+    artifact = tmp_path / "artifact"
+    with serving((artifact, make_artifact(artifact, model=model)), tmp_path) as running:
+        answer = running.infer(request(rows=4)).json()["outputs"]
+        counted = counts(running)
+        described = running.client.get("/v2/models/late").json()["outputs"]
+    predictor = load(artifact, artifact_digest(artifact), TRUSTED)
+    scores = predictor.scores(read_request(request(rows=4), predictor.serving.inputs).frame)
+    output = model.primary
+    expected = [
+        {
+            "name": output.name,
+            "datatype": "FP64",
+            "shape": list(scores.shape),
+            "data": scores.ravel().tolist(),
+        }
+    ]
+    if model is KIND:
+        words = [output.classes[best] for best in scores.argmax(axis=1)]
+        assert set(words) <= {"early", "late", "soon"}
+        expected.append({"name": "kind_class", "datatype": "BYTES", "shape": [4], "data": words})
+    assert answer == expected
+    assert [each["name"] for each in described] == [each["name"] for each in expected]
+    bins = grid(output).bins
+    found = [counted["modelyard_predictions_total", str(at)] for at in range(bins)]
+    assert found == bin_counts(scores, grid(output))
 
 
 def test_metadata_is_the_contract_and_names_the_digest(server: Running, artifact: Artifact):
