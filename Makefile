@@ -27,6 +27,7 @@ lint: $(STAMP) ## formatting, types, layers, specs, workflows
 	$(BIN)/lint-imports --no-cache > $(VENV)/layers.log || { cat $(VENV)/layers.log; exit 1; }
 	$(BIN)/modelyard validate
 	$(BIN)/modelyard render --check
+	$(BIN)/modelyard render --check --platform
 	$(BIN)/zizmor --offline --quiet .github
 
 bench: $(STAMP) ## ratios, measured side by side; prints JSON

@@ -24,9 +24,9 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate | 
 
 
 def _workflow(image: str) -> WorkflowTemplate:
-    # A drift command that could not answer leaves no decision, and no decision is no drift.
+    # A drift command that could not answer leaves no decision, and nothing follows from that.
     decision = Parameter(
-        name=DECISION, value_from=ValueFrom(path=f"{WORK}/{DECISION}", default="none")
+        name=DECISION, value_from=ValueFrom(path=f"{WORK}/{DECISION}", default="unknown")
     )
     with workflow(NAME, parameters=("model",)) as rendered:
         model = "{{workflow.parameters.model}}"
@@ -41,12 +41,14 @@ def _workflow(image: str) -> WorkflowTemplate:
         retrain = step("retrain", ["retrain", model], image=image, deadline_seconds=900)
         with DAG(name=NAME):
             compared = Task(name="compare", template=compare)
+            decided = compared.get_parameter(DECISION).value
             # "Drifted" is the answer "no" and fails its step, which is no reason to stop here.
             Task(
                 name="retrain",
                 template=retrain,
                 depends="compare.Succeeded || compare.Failed",
-                when=f"{compared.get_parameter(DECISION).value} == confirmed",
+                # "none" too: a pull request whose drift went away is closed.
+                when=f"{decided} == confirmed || {decided} == none",
             )
     return rendered
 

@@ -71,6 +71,9 @@ COMMANDS: Mapping[str, Entry] = {
     "doctor": Entry(target="doctor:doctor", help="Check that everything needed is in place."),
     "step": Entry(target="step:step", help="Run one step of a workflow.", hidden=True),
     "workflow": Entry(target="workflow:workflow", help="Run a rendered workflow.", hidden=True),
+    "fetch-model": Entry(
+        target="fetch_model:fetch_model", help="Bring an artifact to a folder.", hidden=True
+    ),
     "preload": Entry(target="preload:preload", help="Start commands faster.", hidden=True),
 }
 """Every command, in the order a version meets them."""

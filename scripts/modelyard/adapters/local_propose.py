@@ -31,6 +31,7 @@ def propose(desk: ForgeDesk, change: Change, *, author: str, requester: str | No
             body=change.body,
             trailers=change.trailers,
             labels=change.labels,
+            requester=requester,
         )
     head = desk.git.commit_tree(
         tree,
@@ -67,7 +68,14 @@ def open_branch(desk: ForgeDesk, branch: str, *, title: str, body: str, author: 
     if stored := look.open_of(branch):
         kept = stored.pull.labels
         return _reworded(
-            desk, look, stored, title=title, body=body, trailers=stored.trailers, labels=kept
+            desk,
+            look,
+            stored,
+            title=title,
+            body=body,
+            trailers=stored.trailers,
+            labels=kept,
+            requester=None,
         )
     pull = _new(desk, look, branch, title=title, body=body, author=author, head=head)
     made = replace(pull, contributors=look.contributors(pull, head))
@@ -97,10 +105,15 @@ def _reworded(
     body: str,
     trailers: Mapping[str, str],
     labels: tuple[str, ...],
+    requester: str | None,
 ) -> PullRequest:
-    """The open pull request with these words; head and reviews stay."""
+    """The open pull request with these words; head and reviews stay.
+
+    Whoever asks for what is proposed already is written down, and may not approve it either.
+    """
     before = replace(stored, pull=look.real(stored))
-    pull = replace(before.pull, title=readable(title), body=body, labels=labels)
+    asked = before.pull.requester or requester
+    pull = replace(before.pull, title=readable(title), body=body, labels=labels, requester=asked)
     after = StoredPull(pull=pull, trailers=dict(trailers))
     if after != before:
         return _published(desk, look, after, "Reword", {})

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
+from modelyard.adapters.documents import read
 from modelyard.commands.reconciling.carry_out import Say
 from modelyard.commands.reconciling.collect import Desk
+from modelyard.commands.reconciling.compose import release_path
 from modelyard.domain.branches import parse
 from modelyard.domain.pulls import PROMOTE, PullRequest, Status, StatusState
+from modelyard.domain.release import Release
 
 OWNED = re.compile(r"^(environments/[^/]+/(releases|manifests)/|models/[^/]+/records/)")
 """Paths only the tool writes; `platform` is rendered by people who change workflows."""
@@ -19,7 +23,7 @@ def plain_statuses(desk: Desk, say: Say) -> bool:
     for pull in desk.services.pulls.list():
         if parse(pull.branch) is not None:
             continue
-        status = _status(changed_paths(desk, pull))
+        status = _status(desk, pull)
         said = pull.statuses.get(PROMOTE)
         if said is None or (said.state, said.description) != (status.state, status.description):
             desk.services.pulls.set_status(pull.head, status)
@@ -34,14 +38,37 @@ def changed_paths(desk: Desk, pull: PullRequest) -> tuple[str, ...]:
     return desk.git.diff_names(base, pull.head)
 
 
-def _status(paths: tuple[str, ...]) -> Status:
-    touched = [path for path in paths if is_owned(path)]
+def _status(desk: Desk, pull: PullRequest) -> Status:
+    base = desk.git.merge_base(desk.main(), pull.head)
+    touched = [
+        path
+        for path in desk.git.diff_names(base, pull.head)
+        if is_owned(path) and not _is_rendered_again(desk, path, base, pull.head)
+    ]
     if touched:
         said = f"{touched[0]} is written by the tool alone: modelyard promote, modelyard rollback"
         return Status(context=PROMOTE, state=StatusState.FAILURE, description=said)
-    return Status(context=PROMOTE, state=StatusState.SUCCESS, description="changes no environment")
+    said = "releases what was released before"
+    return Status(context=PROMOTE, state=StatusState.SUCCESS, description=said)
 
 
 def is_owned(path: str) -> bool:
     """Whether only the tool writes this path."""
     return OWNED.match(path) is not None and not path.startswith("environments/platform/")
+
+
+def _is_rendered_again(desk: Desk, path: str, base: str, head: str) -> bool:
+    """Whether a release only renders anew, as `modelyard render` does after its inputs changed.
+
+    The pin may differ in its manifests' digest alone; that the files are what it renders to is
+    what `modelyard/checks` says.
+    """
+    if not path.startswith("environments/"):
+        return False
+    _, environment, _, name = path.split("/")[:4]
+    pin = release_path(environment, name.removesuffix(".yaml"))
+    before, after = desk.git.read_many([f"{base}:{pin}", f"{head}:{pin}"]).values()
+    if before is None or after is None:
+        return False
+    one, other = (read(Release, content, name=pin) for content in (before, after))
+    return replace(one, manifests="") == replace(other, manifests="")
