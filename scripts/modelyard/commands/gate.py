@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import desk_of, output_option, pass_services, print_json
+from modelyard.commands.options import desk_of, output_option, pass_services
+from modelyard.commands.telling import print_verdict
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
 
@@ -54,7 +55,7 @@ def gate(
     if model is None or version is None:
         raise click.UsageError("name MODEL and VERSION, or --check --changed-since REF")
     verdict = _asked(desk, model, version, against=against, check=check)
-    _print(verdict, output)
+    print_verdict(verdict, output)
     if not verdict.passed and not check:
         raise click.exceptions.Exit(Refused.exit_code)
 
@@ -96,14 +97,3 @@ def _check_changed(desk: Desk, ref: str) -> None:
         if f"models/{model}/records/{version}.yaml" in changed:
             verdict = _recomputed(desk, catalog, record, check=True)
             click.echo(f"{model} {version}: {verdict.outcome}, as its evidence says")
-
-
-def _print(verdict: Verdict, output: str) -> None:
-    from modelyard.adapters.documents import document_of
-
-    if output == "json":
-        print_json(document_of(verdict))
-        return
-    click.echo(f"{verdict.outcome}: {verdict.reason}")
-    for name, value in verdict.numbers.items():
-        click.echo(f"  {name} {value:.6g}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from modelyard.commands.options import desk_of, output_option, pass_services, print_json
+from modelyard.commands.options import desk_of, output_option, pass_services
+from modelyard.commands.telling import print_verdict
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
 
@@ -19,7 +20,6 @@ def judge(services: Services, /, *, environment: str, model: str, output: str) -
 
     Reads counts, changes nothing. Exit 0 for a pass, 3 for a fail or an inconclusive verdict.
     """
-    from modelyard.adapters.documents import document_of
     from modelyard.commands.observing import judge_release
 
     desk = desk_of(services)
@@ -35,11 +35,6 @@ def judge(services: Services, /, *, environment: str, model: str, output: str) -
         )
     where = catalog.environments[environment]
     verdict = judge_release(desk, catalog, where, release, facts.seen_at)
-    if output == "json":
-        print_json(document_of(verdict))
-    else:
-        click.echo(f"{verdict.outcome}: {verdict.reason}")
-        for name, value in verdict.numbers.items():
-            click.echo(f"  {name} {value:.6g}")
+    print_verdict(verdict, output)
     if not verdict.passed:
         raise click.exceptions.Exit(Refused.exit_code)

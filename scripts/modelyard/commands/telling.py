@@ -6,12 +6,16 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import click
+
 from modelyard.adapters.git_names import paragraphs, readable
+from modelyard.commands.options import print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from modelyard.domain.change import Change
+    from modelyard.domain.verdict import Verdict
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _KILO = 1000
@@ -76,3 +80,15 @@ def _size(content: bytes | None) -> str:
     if content is None:
         return "deleted"
     return f"{len(content)} B" if len(content) < _KILO else f"{len(content) / _KILO:.1f} kB"
+
+
+def print_verdict(verdict: Verdict, output: str) -> None:
+    """Print a verdict as text, its numbers a line each, or as JSON."""
+    from modelyard.adapters.documents import document_of
+
+    if output == "json":
+        print_json(document_of(verdict))
+        return
+    click.echo(f"{verdict.outcome}: {verdict.reason}")
+    for name, value in verdict.numbers.items():
+        click.echo(f"  {name} {value:.6g}")
