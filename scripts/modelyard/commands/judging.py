@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -23,14 +24,24 @@ def evidence_of(
     desk: Desk, catalog: Catalog, environment: Environment, release: Release, since: datetime
 ) -> CanaryEvidence:
     """What is known of a release that takes traffic, from `since` on."""
+    counts = counts_of(desk, catalog, environment, release, since)
     stable = stable_of(desk, catalog, environment, release)
-    samples = desk.services.metrics.samples(release.model, since=since)
-    return CanaryEvidence(
-        samples=samples,
-        canary=release.identity,
-        stable=stable[0] if stable else None,
+    return replace(
+        counts,
         promise=promise_of(desk.store, catalog, release, stable[1] if stable else None),
         training_nulls=training_nulls(desk.store, release.artifact),
+    )
+
+
+def counts_of(
+    desk: Desk, catalog: Catalog, environment: Environment, release: Release, since: datetime
+) -> CanaryEvidence:
+    """What the servers alone say, without anything from the store: enough to fail, not to pass."""
+    stable = stable_of(desk, catalog, environment, release)
+    return CanaryEvidence(
+        samples=desk.services.metrics.samples(release.model, since=since),
+        canary=release.identity,
+        stable=stable[0] if stable else None,
     )
 
 

@@ -155,8 +155,7 @@ def _judged(
         return facts
     known, since = facts.verdict, facts.seen_at or desk.services.clock.now()
     verdict = _verdict(desk, catalog, environment, release, since)
-    still_passes = known is not None and known.passed and verdict.passed
-    if still_passes or (known is not None and verdict.reason == known.reason):
+    if known is not None and verdict.outcome is known.outcome:  # numbers of the moment: no fact
         return facts
     return replace(facts, verdict=verdict, judged_at=desk.services.clock.now())
 
@@ -191,11 +190,24 @@ def _verdict(
     release: Release,
     since: datetime,
 ) -> Verdict:
-    """The judge's word; without evidence it is `inconclusive`, which has a deadline."""
+    """The judge's word.
+
+    Where evidence is out of reach the servers' own counts can still fail a release; everything else
+    is `inconclusive`, which has a deadline.
+    """
+    from modelyard.commands.judging import counts_of
+    from modelyard.domain.judge import judge
+
     try:
         return judge_release(desk, catalog, environment, release, since)
     except (CannotAnswer, Refused) as error:
-        return Verdict(outcome=Outcome.INCONCLUSIVE, reason=error.message)
+        unknown = Verdict(outcome=Outcome.INCONCLUSIVE, reason=error.message)
+    try:
+        counts = counts_of(desk, catalog, environment, release, since)
+    except (CannotAnswer, Refused):
+        return unknown
+    verdict = judge(counts, catalog.models[release.model].canary)
+    return verdict if verdict.outcome is Outcome.FAIL else unknown
 
 
 def _may_advance(
