@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+from click.testing import CliRunner
+
+from commands.yard import (
+    AT,
+    BOT,
+    MODEL,
+    SHORT,
+    clone,
+    living_yard,
+    manifests,
+    model_named,
+    new_yard,
+    record_file,
+    release_file,
+    spec_file,
+)
+from modelyard.cli import cli
+from modelyard.commands.reconciling.rounds import settle
+from modelyard.commands.watching import run_checks
+from modelyard.domain.facts import Freeze, TrainingFacts
+from modelyard.domain.pulls import PROMOTE
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.ports import Phase
+
+V1_AGAIN = dict.fromkeys(("canary", "production", "staging"), "v1")
+V1_EVERYWHERE = dict.fromkeys(("canary", "dev", "production", "staging"), "v1")
+
+
+@pytest.fixture(scope="module")
+def new(tmp_path_factory):
+    return new_yard(tmp_path_factory.mktemp("new") / "yard")
+
+
+@pytest.fixture(scope="module")
+def living(tmp_path_factory):
+    return living_yard(tmp_path_factory.mktemp("living") / "yard")
+
+
+@pytest.fixture
+def empty(new, tmp_path):
+    """Nothing was trained yet."""
+    return new.copy(tmp_path / "yard")
+
+
+@pytest.fixture
+def yard(living, tmp_path):
+    """v1 is verified everywhere."""
+    return living.copy(tmp_path / "yard")
+
+
+@pytest.fixture(scope="module")
+def ill(tmp_path_factory):
+    yard = living_yard(tmp_path_factory.mktemp("ill") / "yard", SHORT)
+    yard.record("v2", champion="v1")
+    yard.put("v2", "staging")
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    return yard
+
+
+@pytest.fixture
+def bad_canary(ill, tmp_path):
+    """v2 came as far as canary, and answers errors there; there is no dev."""
+    return ill.copy(tmp_path / "bad canary")
+
+
+def contents(yard, commit, *environments):
+    """The release and the manifests of these environments, byte for byte."""
+    entries = yard.git.ls_tree(commit, "environments/")
+    names = {f"environments/{each}/" for each in environments}
+    return {
+        each.path: each.blob
+        for each in entries
+        if any(each.path.startswith(name) for name in names)
+    }
+
+
+def test_a_merged_spec_starts_its_workflow_once(empty):
+    clone(empty, "other")
+    empty.add_version("v1")
+
+    assert empty.reconcile() == 1
+    assert empty.reconcile("other") == 0
+
+    assert empty.ledger("workflows").read() == {
+        empty.workflow("v1"): {
+            "template": "train-and-evaluate",
+            "parameters": {
+                "model": MODEL,
+                "version": "v1",
+                "attempt": "1",
+                "commit": empty.main(),
+            },
+            "phase": "Running",
+        }
+    }
+
+
+def test_a_record_and_the_first_release_arrive_in_one_pull_request(empty):
+    empty.add_version("v1")
+    empty.reconcile()
+    empty.finish("v1")
+
+    empty.reconcile()
+
+    (pull,) = empty.pulls.list()
+    assert (pull.title, pull.labels) == (
+        "Record m v1: pass, release it to dev",
+        ("v1", "gate:pass", "release"),
+    )
+    assert set(empty.pulls.files(1)) > {record_file("v1"), release_file("dev")}
+    run_checks(empty.desk(), empty.said.append)
+    empty.reconcile()
+    assert empty.titles() == [("Record m v1: pass, release it to dev", "merged")]
+    assert empty.names() == {"dev": "v1"}
+
+
+def test_a_version_the_gate_refuses_gets_its_record_and_no_release(empty):
+    empty.add_version("v1")
+    empty.reconcile()
+    empty.finish("v1", skill=0.0)
+
+    empty.rest()
+
+    ((title, state),) = empty.titles()
+    assert title in {"Record m v1: fail", "Record m v1: inconclusive"}
+    assert state == "merged"
+    assert record_file("v1") in empty.paths()
+    assert empty.names() == {}
+
+
+def test_an_attempt_lost_to_infrastructure_is_made_again_three_times_at_most(empty):
+    empty.add_version("v1")
+    for _ in range(3):
+        empty.reconcile()
+        empty.orchestrator.end(empty.workflow("v1"), Phase.ERROR, "node lost")
+
+    empty.reconcile()
+
+    assert empty.model_facts.training == {"v1": TrainingFacts(attempt=3, failed="node lost")}
+    assert len(empty.ledger("workflows").read()) == 3
+    assert empty.reconcile() == 0
+
+
+@pytest.mark.slow
+def test_a_version_reaches_production_with_the_approvals_each_environment_asks_for(yard):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "dev")
+
+    yard.rest()
+    assert yard.names() == {**V1_EVERYWHERE, "dev": "v2", "staging": "v2"}
+    yard.approve("canary", by=BOT)
+    yard.rest()
+    assert yard.names()["canary"] == "v1"
+    yard.approve("canary", by="carol")
+    yard.rest()
+    assert yard.running()["canary"] == ("v2", 0.2)
+    assert yard.names() == {**dict.fromkeys(V1_EVERYWHERE, "v2"), "production": "v1"}
+    yard.approve("production", by="carol")
+    yard.rest()
+    assert yard.names()["production"] == "v1"
+    yard.approve("production", by="bob")
+    yard.rest()
+
+    assert yard.names() == dict.fromkeys(V1_EVERYWHERE, "v2")
+    assert yard.running()["production"] == ("v2", 1.0)
+    assert yard.aliases == dict.fromkeys(V1_EVERYWHERE, "v2")
+    assert [state for _, state in yard.titles()] == ["merged"] * 3
+
+
+def test_a_rollback_restores_release_and_manifests_byte_for_byte(yard):
+    verified = yard.main()
+    yard.record("v2", champion="v1")
+    yard.put("v2", "dev", "staging")
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    named = ("dev", "staging", "canary", "production")
+    assert contents(yard, yard.main(), "canary") != contents(yard, verified, "canary")
+
+    yard.rest()
+
+    assert contents(yard, yard.main(), *named) == contents(yard, verified, *named)
+    assert {path for path in yard.paths() if path.startswith(manifests("canary"))}
+    assert yard.names() == V1_EVERYWHERE
+    assert yard.aliases == V1_EVERYWHERE
+    assert {where: version for where, (version, _) in yard.running().items()} == V1_EVERYWHERE
+    (hold,) = yard.model_facts.holds.items()
+    assert (hold[0], hold[1].by) == ("v2", BOT)
+    assert hold[1].reason.startswith("canary: error rate 33.3 % of 8000")
+    assert sorted(yard.titles()) == [
+        ("Roll m in canary back from v2 to v1", "merged"),
+        ("Roll m in dev back from v2 to v1", "merged"),
+        ("Roll m in staging back from v2 to v1", "merged"),
+    ]
+    merged = yard.git.log(yard.main(), first_parent=True, limit=1)[0]
+    assert merged.trailers["Modelyard-Rollback-Of"] == "v2"
+    before = yard.refs()
+    yard.clock.wait(7200)
+    yard.rest()
+    assert yard.refs() == before
+
+
+def test_a_frozen_environment_still_rolls_back(bad_canary):
+    freeze = Freeze(reason="holidays", by="ada", since=AT)
+    for environment in ("staging", "canary"):
+        bad_canary.desk().facts.write_freeze(environment, freeze, expected=None)
+
+    bad_canary.rest()
+
+    assert bad_canary.names() == V1_AGAIN
+
+
+def test_a_frozen_environment_lets_nothing_in(yard):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "dev")
+    freeze = Freeze(reason="holidays", by="ada", since=AT)
+    yard.desk().facts.write_freeze("staging", freeze, expected=None)
+
+    yard.rest()
+
+    assert yard.names() == {**V1_EVERYWHERE, "dev": "v2"}
+    pull = yard.pull(f"modelyard/promote/staging/{MODEL}")
+    assert str(pull.statuses[PROMOTE].state) == "failure"
+    assert "holidays" in pull.statuses[PROMOTE].description
+
+
+def test_a_release_without_a_verdict_until_the_deadline_goes_back_without_a_hold(bad_canary):
+    bad_canary.out_of_reach.add("metrics")
+    bad_canary.rest()
+    assert bad_canary.names()["canary"] == "v2"
+
+    bad_canary.clock.wait(3601)
+    bad_canary.rest()
+
+    assert bad_canary.names() == {**V1_AGAIN, "staging": "v2"}
+    assert bad_canary.model_facts.holds == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", ["orchestrator", "registry", "evidence"])
+def test_a_rollback_needs_no_more_than_git_and_the_cluster(bad_canary, gone):
+    """Whatever else is out of reach is said in the end, when everything possible is done."""
+    bad_canary.add_version("v3")
+    bad_canary.out_of_reach.add(gone)
+    if gone == "evidence":
+        (bad_canary.folder / "store" / "evidence").rename(bad_canary.folder / "elsewhere")
+
+    for _ in range(3):
+        with suppress(CannotAnswer):
+            bad_canary.rest()
+
+    assert bad_canary.names() == V1_AGAIN
+    assert "v2" in bad_canary.model_facts.holds
+
+
+def test_an_orchestrator_out_of_reach_neither_starts_nor_retries_nor_closes_anything(empty):
+    empty.add_version("v1")
+    empty.reconcile()
+    empty.finish("v1", skill=0.0)
+    empty.reconcile()
+    empty.out_of_reach.add("orchestrator")
+    before = empty.refs()
+
+    assert empty.reconcile() == 0
+
+    assert empty.refs() == before
+    assert [state for _, state in empty.titles()] == ["open"]
+
+
+def test_reconciling_twice_changes_nothing_that_others_can_see(yard):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "dev", "staging")
+    yard.rest()
+    assert yard.titles() == [("Promote m v2 to canary", "open")]
+    before, state = yard.refs(), yard.end_state()
+
+    assert yard.reconcile() == 0
+    yard.clock.at += timedelta(minutes=5)
+    assert yard.reconcile() == 0
+
+    assert yard.refs() == before
+    assert yard.end_state() == state
+
+
+def test_an_alias_somebody_moved_follows_the_verified_release_again(yard):
+    yard.desk().registry.set_alias(MODEL, alias="production", version="v0")
+
+    assert yard.reconcile() == 1
+
+    assert yard.aliases == V1_EVERYWHERE
+
+
+def test_a_pull_request_that_lost_its_reason_is_closed(yard):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "dev", "staging")
+    yard.reconcile()
+    yard.put("v1", "staging")
+
+    yard.reconcile()
+
+    assert ("Promote m v2 to canary", "closed") in yard.titles()
+
+
+def test_one_models_invalid_spec_does_not_keep_another_from_its_rollback(bad_canary):
+    broken = {"models/a/model.yaml": b"name: a\n"}
+    bad_canary.commit({**broken, **model_named(bad_canary, "z")})
+
+    for _ in range(3):
+        with pytest.raises(Refused, match=r"^models/a/model\.yaml"):
+            bad_canary.rest()
+
+    assert bad_canary.names() == V1_AGAIN
+
+
+def test_the_command_tries_every_model_and_fails_with_the_first_error(yard, monkeypatch):
+    yard.commit({"models/a/model.yaml": b"name: a\n", spec_file("v2"): b""}, "Broken")
+    yard.commit({spec_file("v2"): None}, "Mended")
+    yard.add_version("v2")
+    monkeypatch.setattr("modelyard.commands.reconcile.desk_of", lambda services: yard.desk())
+
+    result = CliRunner().invoke(cli, ["reconcile"], obj=yard.desk().services)
+
+    assert result.exit_code != 0
+    assert list(yard.ledger("workflows").read()) == [yard.workflow("v2")]
+
+
+def test_a_dry_run_prints_what_would_be_done_and_does_nothing(empty, monkeypatch):
+    empty.add_version("v1")
+    monkeypatch.setattr("modelyard.commands.reconcile.desk_of", lambda services: empty.desk())
+
+    result = CliRunner().invoke(cli, ["reconcile", "--dry-run"], obj=empty.desk().services)
+
+    assert result.output == "m: StartTraining(version='v1', attempt=1)\n"
+    assert empty.ledger("workflows").read() == {}
+
+
+@pytest.mark.slow
+def test_a_real_registrys_aliases_move_back_with_a_rollback(bad_canary):
+    from modelyard.adapters.registry import Registry, TrainingRun
+
+    registry = Registry(f"sqlite:///{bad_canary.folder}/mlflow.db", bad_canary.folder)
+    for version in ("v1", "v2"):
+        run = TrainingRun(workflow=version, params={}, metrics={}, tags={}, datasets={})
+        run_id = registry.log(MODEL, run)
+        registry.register(
+            MODEL, version=version, artifact=f"sha256:{version}", source="/gone", run_id=run_id
+        )
+
+    def reconcile():
+        desk = bad_canary.desk()
+        desk.__dict__["registry"] = registry
+        settle(desk, MODEL, wait=False, say=bad_canary.said.append)
+
+    reconcile()
+    assert registry.aliases(MODEL) == {**V1_AGAIN, "staging": "v2"}
+    bad_canary.rest()
+    reconcile()
+
+    assert registry.aliases(MODEL) == V1_AGAIN
