@@ -104,6 +104,7 @@ def _run_trainer(job: Job, folder: Path) -> None:
     log = folder / "trainer.log"
     code = _run(command, folder, log, job.model.trainer.timeout_seconds)
     said = log.read_text(errors="replace") if log.exists() else ""
+    said = said.replace(f"{folder}/", "")  # a temporary folder is nobody's business later
     job.put("trainer.log", said.encode())
     if code == TIMED_OUT:
         limit = job.model.trainer.timeout_seconds
