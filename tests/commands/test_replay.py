@@ -116,6 +116,12 @@ def test_rows_reach_the_releases_by_share_and_are_counted_there(yard: Services):
         assert sum(now["predictions"]) - sum(was["predictions"]) == 20 * each["requests"]
 
 
+def test_rows_of_a_csv_file_are_the_rows_of_a_parquet_file(yard: Services):
+    flights(40).to_csv(yard.root / "flights.csv", index=False)
+    document = told(yard, "--rows", "40", "--data", str(yard.root / "flights.csv"))
+    assert document["codes"] == {"200": 2}
+
+
 def test_the_same_seed_sends_the_same_requests(yard: Services):
     once, again, other = (told(yard, "--seed", seed)["releases"] for seed in "112")
     assert once == again
@@ -175,9 +181,18 @@ def test_a_server_that_is_gone_is_unreachable_and_the_replay_still_ran(yard: Ser
         (["--blank", "arr_delay"], "--blank arr_delay: no column of model late that a request"),
         (["--environment", "mars"], "environments/mars/environment.yaml: there is none"),
         (["--data", __file__], "cannot be read as Parquet"),
+        (["--data", "no-table.csv"], "no-table.csv: cannot be read as CSV"),
     ],
 )
-def test_what_cannot_be_replayed_is_said(yard: Services, options: list[str], complaint: str):
+def test_what_cannot_be_replayed_is_said(
+    yard: Services,
+    options: list[str],
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(tmp_path)
+    Path("no-table.csv").touch()
     result = run(yard, *options)
     assert complaint in str(result.exception)
 

@@ -50,7 +50,7 @@ class Pace:
     "--data",
     required=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Parquet file to take rows from.",
+    help="Parquet or CSV file to take rows from.",
 )
 @click.option("--rows", default=1000, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("--seed", default=0, show_default=True, type=int, help="Draws rows and releases.")
@@ -149,12 +149,8 @@ def _drawn_rows(
 ) -> pa.Table:
     """That many rows of the file in random order; more than it has are drawn anew each time."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        table = pq.read_table(data)
-    except (OSError, pa.ArrowException) as error:
-        raise CannotAnswer(f"{data}: cannot be read as Parquet: {error}") from error
+    table = _table(data)
     names = [column.name for column in columns if column.name in table.column_names]
     if not names or not table.num_rows:
         raise CannotAnswer(f"{data}: has no rows with a column the model's requests carry")
@@ -164,6 +160,23 @@ def _drawn_rows(
         else chance.choices(range(table.num_rows), k=rows)
     )
     return table.select(names).take(pa.array(numbers, type=pa.int64()))
+
+
+def _table(data: Path) -> pa.Table:
+    import pyarrow as pa
+
+    is_csv = data.name.endswith((".csv", ".csv.gz"))
+    try:
+        if is_csv:
+            from pyarrow import csv
+
+            return csv.read_csv(data)
+        from pyarrow import parquet
+
+        return parquet.read_table(data)
+    except (OSError, pa.ArrowException) as error:
+        kind = "CSV" if is_csv else "Parquet"
+        raise CannotAnswer(f"{data}: cannot be read as {kind}: {error}") from error
 
 
 def _bodies(
