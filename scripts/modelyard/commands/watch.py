@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +15,9 @@ from modelyard.domain.repository import Forge
 from modelyard.errors import YardError
 from modelyard.ports import Services
 
+if TYPE_CHECKING:
+    from modelyard.commands.reconciling.collect import Desk
+
 logger = logging.getLogger(__name__)
 
 MOST_PASSES = 30
@@ -19,34 +25,53 @@ MOST_PASSES = 30
 
 REST_SECONDS = 0.2
 
+AGAIN = "run `modelyard watch --once` again"
+
 
 @click.command()
 @click.option("--once", is_flag=True, help="Go on until nothing changes any more, then stop.")
 @click.option("--interval", default=30.0, show_default=True, help="Seconds between two looks.")
 @click.option("--settle-seconds", default=120.0, show_default=True, help="With --once: how long to "
-              "wait for servers that are starting.")  # fmt: skip
+              "wait for a server that is starting.")  # fmt: skip
 @pass_services
 def watch(services: Services, /, *, once: bool, interval: float, settle_seconds: float) -> None:
     """Move servers to what Git names, judge them, write facts, and reconcile every model.
 
     Restarting it loses nothing. With a local forge it also runs the checks of open pull requests.
     """
-    from modelyard.commands.watching import look, starting
+    from modelyard.commands.watching import look
 
     desk = desk_of(services)
+    one = partial(look, desk, say=click.echo, with_checks=services.repository.forge is Forge.LOCAL)
     if once:
-        deadline = time.monotonic() + settle_seconds
-        for _ in range(MOST_PASSES):
-            if look(desk, say=click.echo, with_checks=services.repository.forge is Forge.LOCAL):
-                continue
-            if not starting(desk) or time.monotonic() > deadline:
-                return
-            while starting(desk) and time.monotonic() < deadline:
-                time.sleep(REST_SECONDS)
+        _until_at_rest(desk, one, settle_seconds)
         return
     while True:
         try:
-            look(desk, say=click.echo, with_checks=services.repository.forge is Forge.LOCAL)
+            one()
         except YardError as error:  # the next look may find it mended
             logger.error("%s", error.message)  # noqa: TRY400 - known errors have no traceback
         time.sleep(interval)
+
+
+def _until_at_rest(desk: Desk, one: Callable[[], bool], settle_seconds: float) -> None:
+    from modelyard.commands.watching import starting
+
+    for _ in range(MOST_PASSES):
+        if one():
+            continue
+        if not starting(desk):
+            return
+        if left := _wait_for_servers(partial(starting, desk), settle_seconds):
+            names = ", ".join(left)
+            click.echo(f"not ready after {settle_seconds:g} s: {names}; {AGAIN}", err=True)
+            return
+    click.echo(f"still changing after {MOST_PASSES} looks; {AGAIN}", err=True)
+
+
+def _wait_for_servers(starting: Callable[[], tuple[str, ...]], seconds: float) -> tuple[str, ...]:
+    """What is still starting after that many seconds; empty as soon as nothing is."""
+    deadline = time.monotonic() + seconds
+    while (left := starting()) and time.monotonic() < deadline:
+        time.sleep(REST_SECONDS)
+    return left

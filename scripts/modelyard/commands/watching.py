@@ -9,6 +9,7 @@ from modelyard.commands.reconciling.carry_out import Say
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.plain import plain_statuses
 from modelyard.commands.reconciling.rounds import every, settle
+from modelyard.domain.release import Release
 from modelyard.errors import YardError
 
 
@@ -40,17 +41,25 @@ def _look_at(desk: Desk, model: str, say: Say) -> bool:
     return every([reconcile, see])
 
 
-def starting(desk: Desk) -> bool:
-    """Whether some server is on its way up."""
+def starting(desk: Desk) -> tuple[str, ...]:
+    """Releases whose servers are on their way up, such as `staging: wine v1`."""
     catalog = desk.catalog(desk.main())
-    for (environment, model), release in catalog.releases.items():
-        facts, _ = desk.facts.read_release(environment, model)
-        if facts.release != release.identity or facts.aborted is not None:
-            continue
-        state = desk.services.cluster.observe(model=model, environment=environment)
-        if facts.healthy_since is None and (state is None or not state.aborted):
-            return True
-    return False
+    return tuple(
+        f"{environment}: {model} {release.version}"
+        for (environment, model), release in catalog.releases.items()
+        if _is_starting(desk, release)
+    )
+
+
+def _is_starting(desk: Desk, release: Release) -> bool:
+    facts, _ = desk.facts.read_release(release.environment, release.model)
+    if facts.release != release.identity or facts.aborted or facts.healthy_since:
+        return False
+    state = desk.services.cluster.observe(model=release.model, environment=release.environment)
+    if state is None or state.aborted:
+        return state is None
+    # Servers that are ready wait for nothing but the next look, which writes that down.
+    return not (state.ready and state.release == release.identity)
 
 
 def run_checks(desk: Desk, say: Say) -> bool:
