@@ -25,6 +25,7 @@ from commands.yard import (
 )
 from modelyard.adapters.git import Git
 from modelyard.adapters.store import Store
+from modelyard.commands.observing import observe
 from modelyard.commands.reconciling.rounds import settle
 from modelyard.commands.watching import run_checks
 from modelyard.domain.pulls import PullState
@@ -77,6 +78,12 @@ def rolled_back(folder):
     yard = promoted(folder)
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
+    return yard
+
+
+def judged_bad(folder):
+    yard = rolled_back(folder)
+    observe(yard.desk(), MODEL, yard.said.append)
     return yard
 
 
@@ -254,15 +261,19 @@ def test_a_run_killed_twice_anywhere_is_made_good_by_the_third(seed, starts, und
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", [("clone", "clone"), ("clone", "other")])
-def test_two_that_reconcile_at_once_lose_nothing_and_do_nothing_twice(
-    names, starts, undisturbed, tmp_path
-):
-    """In one checkout, and in two; whoever ends in a conflict runs again."""
-    _, end = undisturbed("promote")
+@pytest.mark.parametrize(
+    ("start", "names"),
+    [(promoted, ("clone", "clone")), (judged_bad, ("clone", "other"))],
+    ids=["promote in one checkout", "roll back in two checkouts"],
+)
+def test_two_that_reconcile_at_once_lose_nothing_and_do_nothing_twice(start, names, tmp_path):
+    """Whoever ends in a conflict runs again."""
+    started = start(tmp_path / "start")
+    clone(started, "other")
+    alone = started.copy(tmp_path / "alone")
+    reconcile(alone)
     for number in range(ROUNDS // 2):
-        yard = starts("promote").copy(tmp_path / f"round {number}")
-        clone(yard, "other")
+        yard = started.copy(tmp_path / f"round {number}")
         at = time.monotonic() + 0.05
 
         def start_together(name, yard=yard, at=at):
@@ -275,7 +286,7 @@ def test_two_that_reconcile_at_once_lose_nothing_and_do_nothing_twice(
         if any(codes):
             reconcile(yard)
 
-        assert yard.end_state() == end
+        assert yard.end_state() == alone.end_state()
         assert all(each.state is PullState.MERGED for each in yard.pulls.list(every=True))
         shutil.rmtree(yard.folder)
 
