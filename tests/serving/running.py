@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import os
 import shutil
 import subprocess
 import sys
@@ -49,9 +48,7 @@ def preloaded_socket() -> Path:
     atexit.register(end)
     assert preloaded.stdout is not None
     assert preloaded.stdout.readline() == b"ready\n"
-    # A process that ends may take the socket's own name away with it; this one stays.
-    os.link(address, folder / "kept")
-    return folder / "kept"
+    return address
 
 
 @dataclass(frozen=True, kw_only=True)

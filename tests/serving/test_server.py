@@ -227,6 +227,7 @@ def test_a_model_whose_golden_rows_differ_is_never_ready(artifact: Artifact, tmp
             503,
             {"name": "late", "ready": False, "error": why},
         )
+        assert running.client.get("/v2/health/ready").status_code == 503
         answer = running.infer(request())
         assert (answer.status_code, answer.json()) == (503, {"error": why})
         assert gained({}, counts(running)) == {("modelyard_requests_total", "5xx"): 1.0}

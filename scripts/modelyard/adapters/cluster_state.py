@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -123,6 +123,20 @@ def arrived(state: State) -> State:
     at_once = state.candidate.at_once or not state.steps
     at_once = at_once or state.stable is None or state.joins is not None
     return _in_charge(first) if at_once else first
+
+
+def fallen(state: State, dead: Collection[str], now: datetime) -> State:
+    """The state once some releases' processes ended by themselves.
+
+    A candidate or a guest leaves traffic until it is ready again, and has its time for that anew;
+    an owner's stable release keeps its place, as nobody else could answer.
+    """
+    is_guest = state.joins is not None and state.candidate is None
+    one = state.stable if is_guest else state.candidate
+    if one is None or one.step is None or one.release not in dead:
+        return state
+    again = replace(one, step=None, since=now, process=None)
+    return replace(state, stable=None if is_guest else state.stable, candidate=again)
 
 
 def advanced(state: State, release: str) -> State:

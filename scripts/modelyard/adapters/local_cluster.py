@@ -15,6 +15,7 @@ from modelyard.adapters.cluster_state import (
     aborted,
     advanced,
     arrived,
+    fallen,
     read_state,
     synced,
     traffic,
@@ -175,6 +176,8 @@ class LocalCluster:
 
     def _running(self, state: State) -> State:
         """The state with each of its servers started that does not run."""
+        dead = [s.release for s in state.servers if not self._servers(state).is_alive(s)]
+        state = fallen(state, dead, self._clock.now())
         stable, candidate = (self._to_run(state, s) for s in (state.stable, state.candidate))
         state = replace(state, stable=stable, candidate=candidate)
         # Named before it is started: what a killed call started, the next one finds and takes.

@@ -64,9 +64,10 @@ class LocalServers:
 
     def is_alive(self, server: Server) -> bool:
         """Whether its process runs."""
-        if holder(self._claim(server.release)) is not None:
-            return True
-        return server.process is not None and processes.alive(server.process)
+        held = holder(self._claim(server.release))
+        # The kernel lets go of a claim a moment after its process was killed.
+        known = (held.process if held else None, server.process)
+        return any(process is not None and processes.alive(process) for process in known)
 
     def stop(self, server: Server) -> None:
         """End the release's process, once open requests are answered."""

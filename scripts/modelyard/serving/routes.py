@@ -74,7 +74,8 @@ class Routes:
         """Put the routes before kserve's own, which are added when the server starts."""
         path = f"/v2/models/{self._model.name}"
         app.add_route(path, self.metadata, methods=["GET"])
-        app.add_route(f"{path}/ready", self.ready, methods=["GET"])
+        for ready in (f"{path}/ready", "/v2/health/ready"):  # kserve's own says yes to anything
+            app.add_route(ready, self.ready, methods=["GET"])
         app.add_route(f"{path}/infer", self.infer, methods=["POST"])
 
     async def metadata(self, request: Request) -> Response:

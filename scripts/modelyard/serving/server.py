@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kserve
+import prometheus_client
 import threadpoolctl
 from kserve.model_server import app
 
@@ -211,6 +212,8 @@ def serve(settings: Settings) -> None:
     model = ServedModel(settings, predictor)
     if model.complaint:
         _LOGGER.error("model %s is not ready: %s", settings.model, model.complaint)
+    # A third of what is scraped, and nobody asks for it.
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     counters = Counters(settings.labels, predictor.serving)
     log = _payload_log(settings, predictor, counters)
     server = Server(settings)
