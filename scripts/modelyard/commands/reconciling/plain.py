@@ -11,7 +11,8 @@ from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.compose import release_path
 from modelyard.domain.branches import parse
 from modelyard.domain.pulls import PROMOTE, PullRequest, Status, StatusState
-from modelyard.domain.release import Release
+from modelyard.domain.release import RENDERER, Release
+from modelyard.errors import CannotAnswer
 
 OWNED = re.compile(r"^(environments/[^/]+/(releases|manifests)/|models/[^/]+/records/)")
 """Paths only the tool writes; `platform` is rendered by people who change workflows."""
@@ -40,15 +41,12 @@ def changed_paths(desk: Desk, pull: PullRequest) -> tuple[str, ...]:
 
 def _status(desk: Desk, pull: PullRequest) -> Status:
     base = desk.git.merge_base(desk.main(), pull.head)
-    touched = [
-        path
-        for path in desk.git.diff_names(base, pull.head)
-        if is_owned(path) and not _is_rendered_again(desk, path, base, pull.head)
-    ]
+    owned = [path for path in desk.git.diff_names(base, pull.head) if is_owned(path)]
+    touched = [path for path in owned if not _is_rendered_again(desk, path, base, pull.head)]
     if touched:
         said = f"{touched[0]} is written by the tool alone: modelyard promote, modelyard rollback"
         return Status(context=PROMOTE, state=StatusState.FAILURE, description=said)
-    said = "releases what was released before"
+    said = "releases what was released before" if owned else "changes no environment"
     return Status(context=PROMOTE, state=StatusState.SUCCESS, description=said)
 
 
@@ -61,7 +59,7 @@ def _is_rendered_again(desk: Desk, path: str, base: str, head: str) -> bool:
     """Whether a release only renders anew, as `modelyard render` does after its inputs changed.
 
     The pin may differ in its manifests' digest alone; that the files are what it renders to is
-    what `modelyard/checks` says.
+    what `modelyard/checks` says, for releases of this renderer.
     """
     if not path.startswith("environments/"):
         return False
@@ -70,5 +68,9 @@ def _is_rendered_again(desk: Desk, path: str, base: str, head: str) -> bool:
     before, after = desk.git.read_many([f"{base}:{pin}", f"{head}:{pin}"]).values()
     if before is None or after is None:
         return False
-    one, other = (read(Release, content, name=pin) for content in (before, after))
-    return replace(one, manifests="") == replace(other, manifests="")
+    try:
+        one, other = (read(Release, content, name=pin) for content in (before, after))
+    except CannotAnswer:
+        return False
+    same = replace(one, manifests="") == replace(other, manifests="")
+    return same and other.renderer == RENDERER
