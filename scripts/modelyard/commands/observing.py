@@ -71,7 +71,7 @@ def _observe_one(
     if after.verdict and after.verdict.outcome is Outcome.FAIL and after.aborted is None:
         cluster.abort(model=release.model, environment=where, reason=after.verdict.reason)
         after = replace(after, aborted=after.verdict.reason)
-    if _may_advance(environment, release, after, state):
+    if _may_advance(environment, release, after, state, now):
         cluster.advance(release, environment=environment)
         say(f"{where}: {release.version} takes the next step")
     after = remembered(after, release, environment, state, now)
@@ -211,13 +211,29 @@ def _verdict(
 
 
 def _may_advance(
-    environment: Environment, release: Release, facts: ReleaseFacts, state: RolloutState | None
+    environment: Environment,
+    release: Release,
+    facts: ReleaseFacts,
+    state: RolloutState | None,
+    now: datetime,
 ) -> bool:
     if environment.joins is not None or state is None or not state.ready or state.share >= 1:
         return False
     if state.release != release.identity or is_bad(facts, release):
         return False
+    if _is_pausing(environment, facts, state, now):
+        return False
     return not environment.rollout.judged or bool(facts.verdict and facts.verdict.passed)
+
+
+def _is_pausing(
+    environment: Environment, facts: ReleaseFacts, state: RolloutState, now: datetime
+) -> bool:
+    """Whether the steps taken so far ask for more time; lost health starts them again."""
+    if facts.healthy_since is None:
+        return True
+    pauses = [step.pause_seconds for step in environment.rollout.steps if step.share <= state.share]
+    return (now - facts.healthy_since).total_seconds() < sum(pauses)
 
 
 def _tell(
