@@ -344,22 +344,27 @@ class Yard:
         self._keep_model(version)
         self.commit({record_file(version): dump("Record", record)}, f"Record {version}")
 
+    def name(self, version: str, environment: str) -> Release:
+        """Let the main branch name the version there, and nobody look yet."""
+        catalog = read(GitTree(self.git, self.main())).catalog
+        world = World(model=MODEL, catalog=catalog, now=AT, bot=BOT)
+        record = catalog.records[MODEL, version]
+        release = new_release(world, environment, record, server_image="image:1")
+        self.commit(release_documents(world, release), f"Release {version} to {environment}")
+        return release
+
     def put(self, version: str, *environments: str, is_verified: bool = True) -> None:
         """The version named by these environments, running there, and verified or just ready."""
         for environment in environments:
-            catalog = read(GitTree(self.git, self.main())).catalog
-            where = catalog.environments[environment]
-            world = World(model=MODEL, catalog=catalog, now=AT, bot=BOT)
-            record = catalog.records[MODEL, version]
-            release = new_release(world, environment, record, server_image="image:1")
-            self.commit(release_documents(world, release), f"Release {version} to {environment}")
-            self.desk().services.cluster.sync(release, model=MODEL_SPEC, environment=where)
+            release, desk = self.name(version, environment), self.desk()
+            where = desk.catalog(self.main()).environments[environment]
+            desk.services.cluster.sync(release, model=MODEL_SPEC, environment=where)
             while where.joins is None and self.running()[environment][1] < 1:
-                self.desk().services.cluster.advance(release, environment=where)
+                desk.services.cluster.advance(release, environment=where)
             change = partial(_seen_facts, release, self.clock.at, is_verified=is_verified)
-            self.desk().facts.update_release(environment, MODEL, change)
+            desk.facts.update_release(environment, MODEL, change)
             if is_verified:
-                self.desk().registry.set_alias(MODEL, alias=environment, version=version)
+                desk.registry.set_alias(MODEL, alias=environment, version=version)
 
     # People
 
