@@ -336,7 +336,7 @@ def test_a_dry_run_prints_what_would_be_done_and_does_nothing(empty, monkeypatch
 
     result = CliRunner().invoke(cli, ["reconcile", "--dry-run"], obj=empty.desk().services)
 
-    assert result.output == "m: StartTraining(version='v1', attempt=1)\n"
+    assert result.output == "m: would train v1, attempt 1\n"
     assert empty.ledger("workflows").read() == {}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.git_names import paragraphs, readable
+from modelyard.commands.prose import prose
 from modelyard.domain.pulls import PullRequest, Review, Status, StatusState
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def page(pull: PullRequest, files: Sequence[str]) -> Iterator[RenderableType]:
     yield Text.assemble((f"#{pull.number} {readable(pull.title)}", "bold"), f"  {pull.state}")
     yield _header(pull)
     if pull.body.strip():
-        yield Text("\n" + paragraphs(pull.body).strip("\n"))
+        yield Text()
+        yield from prose(pull.body)
     if pull.statuses:
         yield Text("\nStatuses of the head commit", style="bold")
         yield _statuses(pull.statuses)

@@ -35,10 +35,14 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
 
 def _show(desk: Desk, model: str) -> None:
     from modelyard.commands.reconciling.collect import collect
+    from modelyard.commands.reconciling.words import words
     from modelyard.domain.plan import plan
 
-    for action in plan(collect(desk, model)):
-        click.echo(f"{model}: {action}")
+    actions = plan(collect(desk, model))
+    for action in actions:
+        click.echo(f"{model}: would {words(action)}")
+    if not actions:
+        click.echo(f"{model}: nothing is missing", err=True)
 
 
 def _settle(desk: Desk, model: str, *, wait: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from modelyard.commands.options import (
+    console,
     desk_of,
     dry_run_option,
     output_option,
@@ -27,9 +28,10 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
     The proposal is the one `modelyard reconcile` would make.
     """
     from modelyard.adapters.documents import document_of
+    from modelyard.commands.prose import prose
     from modelyard.commands.reconciling.carry_out import carry_out
     from modelyard.commands.reconciling.collect import collect
-    from modelyard.commands.reconciling.pages import record_page
+    from modelyard.commands.reconciling.pages import evidence_page
     from modelyard.domain.actions import ProposeRecord
     from modelyard.domain.training import records
 
@@ -53,4 +55,5 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
     if output == "json":
         print_json(document_of(known))
     else:
-        click.echo(record_page(known, None))
+        for part in prose(evidence_page(known)):
+            console().print(part)

@@ -22,12 +22,16 @@ def list_(services: Services, /) -> None:
 
     desk = desk_of(services)
     catalog = desk.catalog(desk.main())
+    running = False
     for environment, model in sorted(catalog.releases):
         state = services.cluster.observe(model=model, environment=environment)
         version = catalog.releases[environment, model].version
         if state is not None:
+            running = True
             ready = "ready" if state.ready else "not ready"
             click.echo(f"{environment} {model} {version}: {ready}, share {state.share:.0%}")
+    if not running:
+        click.echo("no server runs here; `modelyard watch` starts what Git names", err=True)
 
 
 @servers.command()
@@ -39,3 +43,4 @@ def stop(services: Services, /) -> None:
     if not isinstance(services.cluster, LocalCluster):
         raise CannotAnswer("these servers run in a cluster", hint="kubectl scale stops them there")
     services.cluster.stop_all()
+    click.echo("every server of this yard is stopped; `modelyard watch` starts them again", err=True)

@@ -13,10 +13,19 @@ from modelyard.domain.world import PastRelease
 
 def record_page(record: Record, environment: str | None) -> str:
     """The page of a record's pull request."""
-    into = f"It is released to **{environment}** with it." if environment else _why_not(record)
+    into = (
+        f"{record.model} {record.version} is released to **{environment}** with it."
+        if environment
+        else _why_not(record)
+    )
+    return f"{into}\n\n{evidence_page(record)}"
+
+
+def evidence_page(record: Record) -> str:
+    """What a record says, wherever its version is released."""
     lines = [
         f"{record.model} {record.version} was trained by `{record.workflow}` "
-        f"(attempt {record.attempt}). {into}",
+        f"(attempt {record.attempt}).",
         "",
         *verdict_lines(record),
     ]
@@ -111,9 +120,10 @@ def _row(result: HeldOutResult) -> str:
 
 
 def _why_not(record: Record) -> str:
+    name = f"{record.model} {record.version}"
     if record.verdict.passed:
-        return "A newer version is released instead."
-    return "It is not released; its record stays."
+        return f"{name} passed, but a newer version is released instead."
+    return f"{name} is not released; its record stays."
 
 
 def _artifact_lines(record: Record) -> list[str]:
@@ -124,7 +134,7 @@ def _artifact_lines(record: Record) -> list[str]:
         f"- artifact `{artifact.digest}`, {artifact.size / 1000:.0f} kB, {artifact.format}",
         f"- inputs {', '.join(artifact.inputs)}",
         f"- MLflow run `{record.run_id}`, registered version {record.registered}",
-        f"- {record.training_rows} training rows, seed {record.seed}, {record.threads} threads",
+        f"- {record.training_rows} training rows, seed {record.seed}, threads {record.threads}",
     ]
     if record.server is not None:
         lines.append(

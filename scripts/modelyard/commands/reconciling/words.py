@@ -1,0 +1,90 @@
+"""What reconcile would do, in words for `--dry-run`."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+from modelyard.domain.actions import (
+    Action,
+    ClosePull,
+    GiveUpTraining,
+    Merge,
+    PlaceHold,
+    ProposeRecord,
+    ProposeRelease,
+    RaiseIncident,
+    RetryTraining,
+    RollBack,
+    SetAlias,
+    SetStatus,
+    StartTraining,
+)
+from modelyard.domain.pulls import PROMOTE
+
+
+@singledispatch
+def words(action: Action) -> str:
+    """The action as the end of a sentence that starts with `would`."""
+    raise TypeError(action)
+
+
+@words.register
+def _(action: StartTraining) -> str:
+    return f"train {action.version}, attempt {action.attempt}"
+
+
+@words.register
+def _(action: RetryTraining) -> str:
+    return f"train {action.version} again, as attempt {action.attempt}: the last one was lost"
+
+
+@words.register
+def _(action: GiveUpTraining) -> str:
+    return f"write down that training {action.version} failed for good: {action.reason}"
+
+
+@words.register
+def _(action: ProposeRecord) -> str:
+    release = f" and release it to {action.environment}" if action.environment else ""
+    return f"propose to record {action.record.version}{release}"
+
+
+@words.register
+def _(action: ProposeRelease) -> str:
+    return f"propose {action.version} for {action.environment}"
+
+
+@words.register
+def _(action: ClosePull) -> str:
+    return f"close #{action.number}: {action.reason}"
+
+
+@words.register
+def _(action: SetStatus) -> str:
+    return f"say on #{action.number} {PROMOTE}: {action.state}: {action.description}"
+
+
+@words.register
+def _(action: Merge) -> str:
+    return f"merge #{action.number} at {action.sha[:10]}"
+
+
+@words.register
+def _(action: PlaceHold) -> str:
+    return f"put {action.version} on hold: {action.reason}"
+
+
+@words.register
+def _(action: RollBack) -> str:
+    target = action.target.release.version
+    return f"roll {action.environment} back from {action.version} to {target}: {action.reason}"
+
+
+@words.register
+def _(action: SetAlias) -> str:
+    return f"point alias {action.alias} at {action.version}"
+
+
+@words.register
+def _(action: RaiseIncident) -> str:
+    return f"raise an incident: {action.what}"
