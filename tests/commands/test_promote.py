@@ -116,7 +116,7 @@ def test_says_what_blocks_it_before_what_it_waits_for(yard):
         "blocked by canary is frozen by bo: a holiday",
         "blocked by staging does not run v2",
         f"waits for modelyard/checks has not answered for {head}",
-        f"waits for 1 of 1 approvals, from a teammate, on {head}",
+        f"waits for 1 more approval of {head}, from a teammate",
     ]
 
 

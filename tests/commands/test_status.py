@@ -229,7 +229,7 @@ def test_says_what_a_promotion_waits_for(yard):
         "author": BOT,
         "waits_for": [
             f"{CHECKS} has not answered for {pull.head[:10]}",
-            f"1 of 1 approvals, from one of ada, bob, on {pull.head[:10]}",
+            f"1 more approval of {pull.head[:10]}, from among ada, bob",
         ],
     }
 
@@ -262,7 +262,7 @@ def test_compares_with_what_production_runs_now_before_it_says_what_is_missing(y
 
     (told,) = answer(yard, "status")["pulls"]
 
-    assert told["waits_for"] == [f"1 of 1 approvals, from a teammate, on {pull.head[:10]}"]
+    assert told["waits_for"] == [f"1 more approval of {pull.head[:10]}, from a teammate"]
 
 
 def test_evidence_out_of_reach_is_a_verdict_that_is_missing(yard):

@@ -92,7 +92,7 @@ def judge(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     if not canary.answered[-1:] or not canary.answered[-1]:
         return Verdict(
             outcome=Outcome.INCONCLUSIVE,
-            reason=f"no data: {len(samples)} samples, and no request the canary answered",
+            reason=f"no request answered yet, in {len(samples)} samples",
         )
     alpha = policy.alpha / (1 if evidence.promise is None else 2)
     findings = [

@@ -185,9 +185,10 @@ def _approvals(environment: Environment, pull: PullRequest) -> Iterator[Missing]
     if asked.approvers:
         counted &= set(asked.approvers)
     if len(counted) < asked.needed:
-        who = f"one of {', '.join(asked.approvers)}" if asked.approvers else "a teammate"
-        what = f"{asked.needed - len(counted)} of {asked.needed} approvals, from {who}"
-        yield Missing(what=f"{what}, on {pull.head[:10]}")
+        who = f"among {', '.join(asked.approvers)}" if asked.approvers else "a teammate"
+        more = asked.needed - len(counted)
+        what = f"{more} more approval{'s' if more > 1 else ''} of {pull.head[:10]}"
+        yield Missing(what=f"{what}, from {who}")
 
 
 def _artifact(world: World, version: str) -> str | None:

@@ -51,8 +51,8 @@ def asked_for_production(sim):
 def test_approvals_count_once_a_person_and_only_of_the_list(sim):
     number = asked_for_production(sim)
     head = sim.pulls[number].head[:10]
-    two = (f"2 of 2 approvals, from one of ada, bob, cy, on {head}", False)
-    one = (f"1 of 2 approvals, from one of ada, bob, cy, on {head}", False)
+    two = (f"2 more approvals of {head}, from among ada, bob, cy", False)
+    one = (f"1 more approval of {head}, from among ada, bob, cy", False)
     assert waits_for(sim, "production") == [two]
     sim.review(number, "dee")
     assert waits_for(sim, "production") == [two]
@@ -68,7 +68,7 @@ def test_the_last_word_of_a_person_counts(sim):
     for who in ("ada", "bob"):
         sim.review(number, who)
     sim.review(number, "bob", approved=False)
-    assert [what[:17] for what, _ in waits_for(sim, "production")] == ["1 of 2 approvals,"]
+    assert [what[:16] for what, _ in waits_for(sim, "production")] == ["1 more approval "]
 
 
 def test_approvals_of_an_older_head_do_not_count(sim):
@@ -77,7 +77,7 @@ def test_approvals_of_an_older_head_do_not_count(sim):
         sim.review(number, who)
     assert waits_for(sim, "production") == []
     sim.pulls[number] = replace(sim.pulls[number], head="b" * 40)
-    assert [what[:17] for what, _ in waits_for(sim, "production")] == ["2 of 2 approvals,"]
+    assert [what[:16] for what, _ in waits_for(sim, "production")] == ["2 more approvals"]
 
 
 def test_author_requester_and_whoever_committed_never_approve(sim):
@@ -87,4 +87,4 @@ def test_author_requester_and_whoever_committed_never_approve(sim):
     )
     for who in ("ada", "bob", "cy"):
         sim.review(number, who)
-    assert [what[:17] for what, _ in waits_for(sim, "production")] == ["2 of 2 approvals,"]
+    assert [what[:16] for what, _ in waits_for(sim, "production")] == ["2 more approvals"]
