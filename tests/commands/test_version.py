@@ -70,7 +70,7 @@ def test_a_version_is_written_with_every_pin_filled_in(yard):
     assert done.stderr.splitlines() == [
         "next:",
         "  git switch -c delays-v1",
-        "  git add models/delays/versions/v1.yaml",
+        "  git add models/delays",
         '  git commit -m "Add delays v1"',
         "  git push -u origin delays-v1",
         '  modelyard pr open delays-v1 --title "Add delays v1"',

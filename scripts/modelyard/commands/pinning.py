@@ -247,14 +247,18 @@ class Draft:
 
 
 def _say_next(path: str, remote: str) -> None:
-    """The way from a file to a pull request, for people to copy."""
-    _, model, _, file = path.split("/")
+    """The way from a file to a pull request, for people to copy.
+
+    All of the model is added: a version whose held-out set is not there would be refused.
+    """
+    _, model, folder, file = path.split("/")
     name = file.removesuffix(".yaml")
-    branch, title = f"{model}-{name}", f"Add {model} {name}"
+    what = f"held-out set {name} of {model}" if folder == "heldout" else f"{model} {name}"
+    branch, title = f"{model}-{name}", f"Add {what}"
     for line in (
         "next:",
         f"  git switch -c {branch}",
-        f"  git add {path}",
+        f"  git add models/{model}",
         f'  git commit -m "{title}"',
         f"  git push -u {remote} {branch}",
         f'  modelyard pr open {branch} --title "{title}"',

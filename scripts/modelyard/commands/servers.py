@@ -43,4 +43,4 @@ def stop(services: Services, /) -> None:
     if not isinstance(services.cluster, LocalCluster):
         raise CannotAnswer("these servers run in a cluster", hint="kubectl scale stops them there")
     services.cluster.stop_all()
-    click.echo("every server of this yard is stopped; `modelyard watch` starts them again", err=True)
+    click.echo("every server here is stopped; `modelyard watch` starts them again", err=True)
