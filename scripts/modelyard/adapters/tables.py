@@ -87,9 +87,19 @@ def _labels(raw: pd.Series[Any], model: Model) -> Any:
         return (raw > target.above).astype("int64")
     if model.task is Task.BINARY:
         wanted = target.positive_class
-        positive = raw.astype(str) == wanted if wanted is not None else raw.fillna(0) == 1
+        positive = _words(raw) == wanted if wanted is not None else raw.fillna(0) == 1
         return positive.astype("int64")
-    return raw.astype(str) if model.task is Task.MULTICLASS else raw.astype("float64")
+    return _words(raw) if model.task is Task.MULTICLASS else raw.astype("float64")
+
+
+def _words(raw: pd.Series[Any]) -> Any:
+    """The levels as words; whole numbers stay whole, although a missing one made floats of them."""
+    import pandas as pd
+
+    known = raw.dropna()
+    if pd.api.types.is_float_dtype(raw) and bool((known % 1 == 0).all()):
+        return raw.astype("Int64").astype(str)
+    return raw.astype(str)
 
 
 def clusters_of(frame: pd.DataFrame, cluster: str) -> NDArray[Any]:
