@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +43,8 @@ class TrainingRun:
 class Registry:
     """The tracking server and model registry at a tracking URI.
 
+    Every call raises `CannotAnswer` when MLflow cannot do it.
+
     Args:
         uri: MLflow's tracking URI; a relative SQLite path is relative to `root`.
         root: The checkout's root.
@@ -64,7 +68,10 @@ class Registry:
 
     def log(self, model: str, run: TrainingRun) -> str:
         """Log a run under the model's experiment, once; returns the run's id."""
-        client = self._client
+        with self._answering() as client:
+            return self._logged(client, model, run)
+
+    def _logged(self, client: Any, model: str, run: TrainingRun) -> str:
         experiment = client.get_experiment_by_name(model)
         experiment_id = experiment.experiment_id if experiment else client.create_experiment(model)
         found = client.search_runs(
@@ -73,14 +80,13 @@ class Registry:
         )
         if found:
             return str(found[0].info.run_id)
-        return self._log_new(experiment_id, run)
+        return self._log_new(client, experiment_id, run)
 
-    def _log_new(self, experiment_id: str, run: TrainingRun) -> str:
+    def _log_new(self, client: Any, experiment_id: str, run: TrainingRun) -> str:
         import time
 
         from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 
-        client = self._client
         created = client.create_run(
             experiment_id, run_name=run.workflow, tags={WORKFLOW_TAG: run.workflow, **run.tags}
         )
@@ -106,54 +112,72 @@ class Registry:
 
     def register(self, model: str, *, version: str, artifact: str, source: str, run_id: str) -> str:
         """Register the artifact as a version of the model, once; returns its number."""
-        from mlflow.exceptions import MlflowException
-
-        client = self._client
-        try:
-            client.create_registered_model(model)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        for known in client.search_model_versions(f"name = '{model}'"):
-            same = known.tags.get(VERSION_TAG) == version and known.run_id == run_id
-            if same and known.tags.get(ARTIFACT_TAG) == artifact:
-                return str(known.version)
-        created = client.create_model_version(
-            model, source, run_id=run_id, tags={VERSION_TAG: version, ARTIFACT_TAG: artifact}
-        )
-        return str(created.version)
+        with self._answering() as client:
+            _ensure_model(client, model)
+            for known in client.search_model_versions(f"name = '{model}'"):
+                same = known.tags.get(VERSION_TAG) == version and known.run_id == run_id
+                if same and known.tags.get(ARTIFACT_TAG) == artifact:
+                    return str(known.version)
+            tags = {VERSION_TAG: version, ARTIFACT_TAG: artifact}
+            created = client.create_model_version(model, source, run_id=run_id, tags=tags)
+            return str(created.version)
 
     def aliases(self, model: str) -> dict[str, str]:
         """The version each alias points at; empty for a model nobody registered."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            registered = self._client.get_registered_model(model)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return {}
-            raise CannotAnswer(f"MLflow at {self.uri}: {error}") from error
-        numbers = {v.version: v for v in self._client.search_model_versions(f"name = '{model}'")}
-        return {
-            alias: numbers[number].tags.get(VERSION_TAG, "")
-            for alias, number in registered.aliases.items()
-            if number in numbers
-        }
+        with self._answering() as client:
+            found = client.search_registered_models(f"name = '{model}'")
+            known = client.search_model_versions(f"name = '{model}'") if found else []
+            versions = {str(each.version): each.tags.get(VERSION_TAG, "") for each in known}
+            return {
+                alias: versions[str(number)]
+                for registered in found
+                for alias, number in registered.aliases.items()
+                if str(number) in versions
+            }
 
     def set_alias(self, model: str, *, alias: str, version: str) -> None:
         """Point an alias at a version; `CannotAnswer` when the version was never registered."""
-        known = [
-            each
-            for each in self._client.search_model_versions(f"name = '{model}'")
-            if each.tags.get(VERSION_TAG) == version
-        ]
-        if not known:
+        with self._answering() as client:
+            known = [
+                each
+                for each in client.search_model_versions(f"name = '{model}'")
+                if each.tags.get(VERSION_TAG) == version
+            ]
+            if not known:
+                raise CannotAnswer(
+                    f"MLflow at {self._shown} has no registered version for {model} {version}",
+                    hint=f"modelyard retrain {model} {version}",
+                )
+            newest = max(known, key=lambda each: int(each.version))
+            client.set_registered_model_alias(model, alias, newest.version)
+
+    @contextmanager
+    def _answering(self) -> Iterator[Any]:
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield self._client
+        except (MlflowException, SQLAlchemyError) as error:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CannotAnswer(
-                f"MLflow at {self.uri} has no registered version for {model} {version}",
-                hint=f"modelyard retrain {model} {version}",
-            )
-        newest = max(known, key=lambda each: int(each.version))
-        self._client.set_registered_model_alias(model, alias, newest.version)
+                f"MLflow at {self._shown}: {said}", hint="check `tracking_uri` in modelyard.yaml"
+            ) from error
+
+    @property
+    def _shown(self) -> str:
+        """The address without the credentials that may be in it."""
+        return re.sub(r"//[^/@]*@", "//", self.uri)
+
+
+def _ensure_model(client: Any, model: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(model)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _dataset(uri: str, digest: str) -> Any:

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from modelyard.adapters.registry import Registry, TrainingRun
+from modelyard.errors import CannotAnswer
+
+pytestmark = pytest.mark.slow  # importing MLflow alone takes seconds
+
+RUN = TrainingRun(
+    workflow="m-v1-0123456789",
+    params={"seed": "0", "depth": "3"},
+    metrics={"recent.auc": 0.75},
+    tags={"modelyard.version": "v1"},
+    datasets={"data/train.parquet": "b" * 64},
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("registry")
+
+
+@pytest.fixture(scope="module")
+def registry(root):
+    return Registry("sqlite:///.modelyard/mlflow.db", root)
+
+
+def runs(registry, model):
+    client = registry._client
+    experiment = client.get_experiment_by_name(model)
+    return client.search_runs([experiment.experiment_id])
+
+
+def registered(registry, model, version, artifact="sha256:a"):
+    run = TrainingRun(workflow=f"{model}-{version}", params={}, metrics={}, tags={}, datasets={})
+    run_id = registry.log(model, run)
+    return registry.register(
+        model, version=version, artifact=artifact, source="/store/model", run_id=run_id
+    )
+
+
+def test_a_relative_address_is_below_the_checkout(root, registry):
+    assert registry.uri == f"sqlite:///{root}/.modelyard/mlflow.db"
+    assert Registry("sqlite:////srv/mlflow.db".replace("/srv", str(root)), root).uri == (
+        f"sqlite:///{root}/mlflow.db"
+    )
+    assert Registry("http://mlflow:5000", root).uri == "http://mlflow:5000"
+
+
+def test_a_training_is_logged_once(registry):
+    run_id = registry.log("logged", RUN)
+
+    assert registry.log("logged", RUN) == run_id
+    (run,) = runs(registry, "logged")
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"seed": "0", "depth": "3"}
+    assert run.data.metrics == {"recent.auc": 0.75}
+    assert run.data.tags["modelyard.version"] == "v1"
+    assert run.data.tags["modelyard.workflow"] == "m-v1-0123456789"
+    (dataset,) = run.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("train.parquet", "b" * 32)
+
+
+@pytest.mark.parametrize("call", ["log_batch", "log_inputs", "set_terminated"])
+def test_a_log_that_was_killed_is_made_again_and_counts_once(registry, call):
+    model = f"killed-in-{call.replace('_', '-')}"
+    child = os.fork()
+    if child == 0:
+        other = Registry(registry.uri, None)
+        setattr(other._client, call, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
+        other.log(model, RUN)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+    run_id = registry.log(model, RUN)
+
+    assert registry.log(model, RUN) == run_id
+    finished = [run for run in runs(registry, model) if run.info.status == "FINISHED"]
+    assert [run.info.run_id for run in finished] == [run_id]
+    assert finished[0].data.metrics == {"recent.auc": 0.75}
+
+
+def test_a_version_is_registered_once(registry):
+    number = registered(registry, "once", "v1")
+
+    assert registered(registry, "once", "v1") == number == "1"
+    assert registered(registry, "once", "v2") == "2"
+
+
+def test_another_artifact_of_a_version_is_another_number(registry):
+    assert registered(registry, "again", "v1", "sha256:a") == "1"
+    assert registered(registry, "again", "v1", "sha256:b") == "2"
+
+    registry.set_alias("again", alias="dev", version="v1")
+
+    assert registry._client.get_model_version_by_alias("again", "dev").version in {2, "2"}
+
+
+def test_an_alias_points_at_one_version_and_moves(registry):
+    registered(registry, "moving", "v1")
+    registered(registry, "moving", "v2")
+    registry.set_alias("moving", alias="dev", version="v2")
+    registry.set_alias("moving", alias="production", version="v2")
+
+    registry.set_alias("moving", alias="production", version="v1")
+    registry.set_alias("moving", alias="production", version="v1")
+
+    assert registry.aliases("moving") == {"dev": "v2", "production": "v1"}
+
+
+def test_a_model_nobody_registered_has_no_aliases(registry):
+    assert registry.aliases("nobody") == {}
+
+
+def test_an_alias_of_what_was_never_registered_is_no_answer(registry):
+    with pytest.raises(CannotAnswer, match="no registered version for nobody v1") as caught:
+        registry.set_alias("nobody", alias="dev", version="v1")
+
+    assert caught.value.hint == "modelyard retrain nobody v1"
+
+
+def test_an_address_is_shown_without_its_credentials(tmp_path):
+    private = Registry("postgresql://ada:secret@db:5432/mlflow", tmp_path)
+
+    assert private._shown == "postgresql://db:5432/mlflow"
+
+
+def test_a_database_that_is_none_is_no_answer(tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(b"not a database at all, but long enough to be one" * 100)
+    broken = Registry("sqlite:///mlflow.db", tmp_path)
+
+    for ask in (
+        lambda: broken.aliases("m"),
+        lambda: broken.set_alias("m", alias="dev", version="v1"),
+        lambda: broken.log("m", RUN),
+        lambda: broken.register("m", version="v1", artifact="a", source="s", run_id="r"),
+    ):
+        with pytest.raises(CannotAnswer, match=f"^MLflow at {broken.uri}: "):
+            ask()
