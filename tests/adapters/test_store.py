@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import stat
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from modelyard.adapters.store import Store, data_address, read_uri, sha256
+from modelyard.errors import CannotAnswer, Refused
+
+DIGEST = f"sha256:{'ab' * 32}"
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request, tmp_path):
+    """A folder, and an object store that has no folders and no renaming."""
+    if request.param == "folder":
+        return Store("artifacts", tmp_path)
+    fsspec.filesystem("memory").store.clear()
+    return Store("memory://artifacts", tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Store(str(tmp_path / "artifacts"), tmp_path)
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    made = tmp_path / "artifact"
+    (made / "model").mkdir(parents=True)
+    (made / "serving.json").write_bytes(b"{}")
+    (made / "model" / "model.skops").write_bytes(b"\x00\x01")
+    return made
+
+
+def files(folder):
+    """Every file below a folder, by its path there."""
+    found = [path for path in Path(folder).rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(found)}
+
+
+def test_evidence_comes_back_by_its_own_digest(store):
+    digest = store.put_evidence(b"scores")
+
+    assert digest == "sha256:" + hashlib.sha256(b"scores").hexdigest()
+    assert store.put_evidence(b"scores") == digest
+    assert store.evidence(digest) == b"scores"
+
+
+def test_evidence_that_is_not_there_is_no_answer(store):
+    with pytest.raises(CannotAnswer, match="out of reach") as caught:
+        store.evidence(DIGEST)
+
+    assert caught.value.hint == "check `artifacts` in modelyard.yaml and its credentials"
+
+
+def test_evidence_that_was_changed_is_refused(folder, tmp_path):
+    digest = folder.put_evidence(b"scores")
+    (tmp_path / "artifacts" / "evidence" / digest.removeprefix("sha256:")).write_bytes(b"better")
+
+    with pytest.raises(Refused, match="does not match its digest"):
+        folder.evidence(digest)
+
+
+@pytest.mark.parametrize(
+    "digest", ["", "abc", "ab" * 32, f"md5:{'ab' * 32}", f"sha256:{'zz' * 32}", "sha256:../../x"]
+)
+def test_what_is_no_digest_names_no_file(store, digest):
+    with pytest.raises(Refused, match="is not a digest"):
+        store.evidence(digest)
+
+
+def test_an_artifact_comes_back_as_it_went(store, artifact, tmp_path):
+    uri = store.put_model(artifact, DIGEST)
+
+    fetched = store.fetch_model(DIGEST, tmp_path / "here" / "artifact")
+
+    assert uri.endswith(f"artifacts/models/{'ab' * 32}")
+    assert files(fetched) == files(artifact)
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["artifact"]
+
+
+def test_an_artifact_that_was_never_kept_whole_is_not_fetched(folder, tmp_path):
+    place = tmp_path / "artifacts" / "models" / ("ab" * 32)
+    place.mkdir(parents=True)
+    (place / "serving.json").write_bytes(b"{}")
+
+    with pytest.raises(CannotAnswer, match="no such artifact"):
+        folder.fetch_model(DIGEST, tmp_path / "here")
+
+
+def test_an_artifact_that_is_here_already_is_not_fetched_again(folder, artifact, tmp_path):
+    folder.put_model(artifact, DIGEST)
+    here = folder.fetch_model(DIGEST, tmp_path / "here")
+    (here / "serving.json").write_bytes(b"mine")
+
+    assert files(folder.fetch_model(DIGEST, here))["serving.json"] == b"mine"
+
+
+@pytest.mark.parametrize("written", range(1, 4))
+def test_a_process_killed_in_the_middle_of_a_write_spoils_nothing(
+    folder, artifact, tmp_path, written
+):
+    """Killed when the bytes are on disk and not yet in their place; then somebody tries again."""
+    child = os.fork()
+    if child == 0:
+        replace, count = Path.replace, 0
+
+        def replaced(path, target):
+            nonlocal count
+            count += 1
+            if count == written:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return replace(path, target)
+
+        Path.replace = replaced
+        folder.put_model(artifact, DIGEST)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+    folder.put_model(artifact, DIGEST)
+
+    assert files(folder.fetch_model(DIGEST, tmp_path / "here")) == files(artifact)
+    assert sorted(p.name for p in (tmp_path / "artifacts").iterdir()) == [".writing", "models"]
+
+
+def test_what_is_kept_may_be_read_by_whoever_the_folder_lets_in(folder, tmp_path):
+    before = os.umask(0o022)
+    try:
+        digest = folder.put_evidence(b"scores").removeprefix("sha256:")
+    finally:
+        os.umask(before)
+
+    mode = (tmp_path / "artifacts" / "evidence" / digest).stat().st_mode
+    assert stat.S_IMODE(mode) == 0o644
+
+
+def test_steps_hand_files_on_by_the_workflows_name(store):
+    store.put_run_file("m-v1-0123456789", "data.json", b'{"rows": 3}')
+    store.put_run_file("m-v1-0123456789", "data.json", b'{"rows": 4}')
+
+    assert store.run_file("m-v1-0123456789", "data.json") == b'{"rows": 4}'
+    assert store.run_document("m-v1-0123456789", "data.json") == {"rows": 4}
+    assert store.run_document("m-v1-0123456789", "outcome.json") is None
+    assert store.run_document("m-v2-0123456789", "data.json") is None
+
+
+def test_a_store_that_cannot_be_asked_is_no_answer(folder, tmp_path):
+    class Down:
+        protocol = ("s3",)
+
+        def exists(self, path):
+            raise PermissionError(path)
+
+    folder.__dict__["_place"] = (Down(), "bucket")
+
+    with pytest.raises(CannotAnswer, match="out of reach"):
+        folder.run_document("m-v1-0123456789", "outcome.json")
+
+
+def test_a_relative_address_is_below_the_data_root(tmp_path):
+    assert data_address("a.csv", base="data", root=tmp_path) == f"{tmp_path}/data/a.csv"
+    assert data_address("a.csv", base="s3://b/data/", root=tmp_path) == "s3://b/data/a.csv"
+    assert data_address("s3://c/a.csv", base="data", root=tmp_path) == "s3://c/a.csv"
+    assert data_address("a.csv", base="/data", root=tmp_path) == "/data/a.csv"
+
+
+def test_data_comes_by_its_address_or_is_out_of_reach(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_bytes(b"x\n1\n")
+
+    assert read_uri("a.csv", base="data", root=tmp_path) == b"x\n1\n"
+    for uri in ("b.csv", "nothing://a.csv"):
+        with pytest.raises(CannotAnswer, match=f"^{uri}: out of reach at "):
+            read_uri(uri, base="data", root=tmp_path)
+
+
+def test_a_sha256_is_lower_case_hexadecimal():
+    assert sha256(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
