@@ -222,6 +222,7 @@ def _environment(user: str) -> dict[str, str]:
         "GIT_AUTHOR_EMAIL": f"{user}@example.com",
         "GIT_COMMITTER_NAME": user,
         "GIT_COMMITTER_EMAIL": f"{user}@example.com",
+        "COLUMNS": "120",
         # Read once by an interpreter: what is forked must ask for what was preloaded.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

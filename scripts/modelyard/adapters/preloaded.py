@@ -27,6 +27,8 @@ MODULES = (
     "modelyard.cli",
     "mlflow",
     "mlflow.sklearn",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
     "sklearn.ensemble",
     "skops.io",
     "pandas",
@@ -34,6 +36,9 @@ MODULES = (
     "pyarrow.parquet",
     "kserve",
     "hera.workflows",
+    "rich.table",
+    "modelyard.adapters.local_cluster",
+    "modelyard.serving.server",
 )
 """What the steps, the server and the workflows import first."""
 
