@@ -116,7 +116,7 @@ def test_says_why_a_release_is_not_verified(yard):
     assert states(told) == {
         "dev": "not seen running yet",
         "staging": "not ready",
-        "canary": "the judge has not passed it; inconclusive: 10 rows of 1000",
+        "canary": f"the judge has not passed it; why: modelyard judge canary {MODEL}",
         "production": "judged fail: error rate 9 %",
     }
     assert [each["since"] for each in told["releases"]] == [

@@ -49,6 +49,17 @@ def test_once_says_which_servers_did_not_come_up_in_time(coming, monkeypatch):
     )
 
 
+def test_once_says_what_the_judge_has_not_decided(coming, monkeypatch):
+    coming.never_ready.clear()
+    coming.rest()
+    coming.out_of_reach.add("metrics")
+    coming.approve("canary")
+
+    assert watched(coming, monkeypatch).stderr == (
+        f"not decided yet, for want of traffic: modelyard judge canary {MODEL}\n"
+    )
+
+
 def test_once_says_nothing_about_a_world_at_rest(living, tmp_path, monkeypatch):
     assert watched(living.copy(tmp_path / "yard"), monkeypatch).output == ""
 

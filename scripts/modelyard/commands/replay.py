@@ -255,4 +255,4 @@ def _tell(sent: Sequence[Sent], *, rows: int, where: str, seconds: float, output
     for code, count in sorted(codes.items()):
         click.echo(f"  {code}: {count:,} requests")
     for (version, release), count in sorted(releases.items()):
-        click.echo(f"  {version} ({release}): {count:,} requests, {count / len(sent):.1%}")
+        click.echo(f"  {version} (release {release}): {count:,} requests, {count / len(sent):.1%}")

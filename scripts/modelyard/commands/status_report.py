@@ -70,18 +70,19 @@ def _release(world: World, environment: str) -> dict[str, Any]:
         "version": release.version,
         "artifact": release.artifact,
         "attempt": release.attempt,
-        "state": _state(why, said),
+        "state": _state(why, said, release),
         "verified": why is None,
         "since": moment(_since(facts, release)),
         "verdict": {"outcome": str(said.outcome), "reason": said.reason} if said else None,
     }
 
 
-def _state(why: str | None, said: Verdict | None) -> str:
+def _state(why: str | None, said: Verdict | None, release: Release) -> str:
     if said is not None and said.outcome is Outcome.FAIL:
         return f"judged fail: {said.reason}"
     if why is not None and said is not None and said.outcome is Outcome.INCONCLUSIVE:
-        return f"{why}; inconclusive: {said.reason}"
+        # What was written down is its first reason; traffic went on since.
+        return f"{why}; why: modelyard judge {release.environment} {release.model}"
     return why or "verified"
 
 

@@ -55,12 +55,16 @@ def watch(services: Services, /, *, once: bool, interval: float, settle_seconds:
 
 
 def _until_at_rest(desk: Desk, one: Callable[[], bool], settle_seconds: float) -> None:
-    from modelyard.commands.watching import starting
+    from modelyard.commands.watching import starting, undecided
 
     for _ in range(MOST_PASSES):
         if one():
             continue
         if not starting(desk):
+            for where in undecided(desk):
+                click.echo(
+                    f"not decided yet, for want of traffic: modelyard judge {where}", err=True
+                )
             return
         if left := _wait_for_servers(partial(starting, desk), settle_seconds):
             names = ", ".join(left)

@@ -9,7 +9,9 @@ from modelyard.commands.reconciling.carry_out import Say
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.plain import plain_statuses
 from modelyard.commands.reconciling.rounds import every, settle
+from modelyard.domain.facts import ReleaseFacts
 from modelyard.domain.release import Release
+from modelyard.domain.verdict import Outcome
 from modelyard.errors import YardError
 
 
@@ -60,6 +62,22 @@ def _is_starting(desk: Desk, release: Release) -> bool:
         return state is None
     # Servers that are ready wait for nothing but the next look, which writes that down.
     return not (state.ready and state.release == release.identity)
+
+
+def undecided(desk: Desk) -> tuple[str, ...]:
+    """Judged releases about which traffic has not said enough, as `canary wine`."""
+    catalog = desk.catalog(desk.main())
+    return tuple(
+        f"{environment} {model}"
+        for (environment, model), release in catalog.releases.items()
+        if _is_undecided(desk.facts.read_release(environment, model)[0], release)
+    )
+
+
+def _is_undecided(facts: ReleaseFacts, release: Release) -> bool:
+    if facts.release != release.identity or facts.aborted or facts.verdict is None:
+        return False
+    return facts.verdict.outcome is Outcome.INCONCLUSIVE
 
 
 def run_checks(desk: Desk, say: Say) -> bool:
