@@ -84,7 +84,7 @@ def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
         if branch is None or pull.branch in wanted or pull.author != world.bot:
             continue
         if branch.purpose is Purpose.PROMOTE:
-            reason = _why_moot(world, pull)
+            reason = _why_moot(world, pull, wanted)
         elif branch.purpose is Purpose.ROLLBACK:
             reason = f"{branch.subject} names nothing that must go back"
         elif branch.purpose is Purpose.RECORD:
@@ -95,17 +95,22 @@ def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
             yield ClosePull(number=pull.number, reason=reason)
 
 
-def _why_moot(world: World, pull: PullRequest) -> str | None:
+def _why_moot(world: World, pull: PullRequest, wanted: Mapping[str, Action]) -> str | None:
     """Why a promotion is not owed any more.
 
-    One that a person asked for, or that is on hold, stays open, and red; so does one that waits for
-    its version to be well again, and keeps its approvals.
+    One that a person asked for, or that is on hold, stays open, and red, unless a record brings
+    another version; so does one that waits for its version to be well again, with its approvals.
     """
     target = target_of(world, pull)
     if target is None:
         return "there is no such environment"
     environment, version = target
-    if pull.requester is not None or world.is_held(version):
+    if pull.requester is not None:
+        return None
+    brings = (each for each in wanted.values() if isinstance(each, ProposeRecord))
+    if any(each.environment == environment.name for each in brings):
+        return f"another version is on its way to {environment.name}"
+    if world.is_held(version):
         return None
     if version == candidate(world, environment):
         return None

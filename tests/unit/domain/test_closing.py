@@ -8,8 +8,10 @@ import pytest
 
 from modelyard.domain.actions import ClosePull, Merge, SetStatus
 from modelyard.domain.change import Purpose
+from modelyard.domain.facts import Freeze
 from modelyard.domain.pulls import PROMOTE, PullState, StatusState
-from unit.domain.examples import branch, release
+from modelyard.domain.verdict import Outcome
+from unit.domain.examples import START, branch, record, release, spec
 from unit.domain.simulated import Simulated
 from unit.domain.simulated_forge import Documents
 
@@ -53,6 +55,19 @@ def test_a_promotion_on_hold_stays_open_and_red(sim):
     said = staging(sim).statuses[PROMOTE]
     assert (staging(sim).state, said.state) == (PullState.OPEN, StatusState.FAILURE)
     assert said.description.startswith("v2 is on hold by ada: wrong units; ")
+
+
+def test_a_held_promotion_gives_way_to_a_record_that_brings_another_version(sim):
+    sim.freezes["dev"] = Freeze(reason="audit", by="ada", since=START)
+    sim.records["v4"] = record("v4")
+    sim.versions |= {"v3": spec("v3"), "v4": spec("v4")}
+    sim.reconcile()
+    sim.hold("v4", by="ada")
+    sim.finish("v3", Outcome.PASS, champion="v1")
+    number = sim.pull_of(Purpose.PROMOTE, "dev").number
+    assert [each for each in sim.plan() if isinstance(each, ClosePull)] == [
+        ClosePull(number=number, reason="another version is on its way to dev")
+    ]
 
 
 def test_a_promotion_a_person_asked_for_stays_open_until_a_person_closes_it(sim):
