@@ -63,8 +63,9 @@ def labels(values, made):
     [
         ("a.parquet", to_parquet(ROWS)),
         ("a.csv", b"x,y\n1,0.5\n2,\n"),
-        ("s3://b/a.csv.gz", gzip.compress(b"x,y\n1,0.5\n2,\n")),
+        ("s3://b/a.csv.gz", gzip.compress(b"x,y\n1,0.5\n2,\n", mtime=0)),
     ],
+    ids=["parquet", "csv", "packed"],
 )
 def test_rows_are_read_by_the_end_of_the_address(uri, content):
     pd.testing.assert_frame_equal(read_frame(content, uri=uri), ROWS)
