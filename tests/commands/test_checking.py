@@ -111,7 +111,7 @@ def test_evidence_out_of_reach_is_an_error_and_asked_for_again(yard):
     assert status.state is StatusState.ERROR
     assert "out of reach" in status.description
     assert not run_checks(yard.desk(), yard.said.append)
-    yard.rest()
+    yard.reconcile()
     assert yard.names()["staging"] == "v1"
     (yard.folder / "elsewhere").rename(kept)
     assert checked(yard, f"modelyard/record/v2/{MODEL}") == VALID

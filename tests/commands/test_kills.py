@@ -291,6 +291,7 @@ def test_two_that_reconcile_at_once_lose_nothing_and_do_nothing_twice(start, nam
         shutil.rmtree(yard.folder)
 
 
+@pytest.mark.slow
 def test_every_kind_of_write_of_a_rollback_is_stood_at(undisturbed):
     names, _ = undisturbed("rollback")
 

@@ -162,38 +162,42 @@ def test_a_pass_must_stand_for_as_long_as_the_release_soaks(tmp_path):
     assert in_cluster(yard, "canary")["aborted"]
 
 
-def test_an_aborted_release_takes_no_further_step(tmp_path):
-    steps = Rollout(steps=(Step(share=0.1), Step(share=0.6)))
-    yard = living_yard(
-        tmp_path / "yard", (replace(STAGING, promotes_from=None, rollout=steps), CANARY, PRODUCTION)
-    )
-    yard.record("v2", champion="v1")
-    yard.name("v2", "staging")
-    look(yard)
-    assert in_cluster(yard, "staging")["share"] == 0.6
-    yard.desk().services.cluster.abort(model=MODEL, environment="staging", reason="ada said so")
-
-    look(yard)
-    look(yard)
-
-    assert in_cluster(yard, "staging")["share"] == 0.0
-    assert yard.facts("staging").aborted == "ada said so"
-
-
-def test_a_step_lasts_as_long_as_it_is_to_last(tmp_path):
+@pytest.fixture(scope="module")
+def stepped_start(tmp_path_factory):
     steps = Rollout(steps=(Step(share=0.1, pause_seconds=60), Step(share=0.6, pause_seconds=30)))
-    yard = living_yard(
-        tmp_path / "yard", (replace(STAGING, promotes_from=None, rollout=steps), CANARY, PRODUCTION)
-    )
+    staging = replace(STAGING, promotes_from=None, rollout=steps)
+    yard = living_yard(tmp_path_factory.mktemp("stepped") / "yard", (staging, CANARY, PRODUCTION))
     yard.record("v2", champion="v1")
     yard.name("v2", "staging")
+    return yard
+
+
+@pytest.fixture
+def stepped(stepped_start, tmp_path):
+    """Staging names v2, which nobody judges there, and takes two steps to get in."""
+    return stepped_start.copy(tmp_path / "yard")
+
+
+def test_a_step_lasts_as_long_as_it_is_to_last(stepped):
     shares = []
     for _ in range(5):
-        look(yard)
-        shares.append(in_cluster(yard, "staging")["share"])
-        yard.clock.wait(30)
+        look(stepped)
+        shares.append(in_cluster(stepped, "staging")["share"])
+        stepped.clock.wait(30)
 
     assert shares == [0.1, 0.1, 0.6, 1.0, 1.0]
+
+
+def test_an_aborted_release_takes_no_further_step(stepped):
+    look(stepped)
+    stepped.desk().services.cluster.abort(model=MODEL, environment="staging", reason="ada said so")
+    stepped.clock.wait(3600)
+
+    look(stepped)
+    look(stepped)
+
+    assert in_cluster(stepped, "staging")["share"] == 0.0
+    assert stepped.facts("staging").aborted == "ada said so"
 
 
 def test_without_counts_the_judge_is_undecided(yard):

@@ -174,6 +174,7 @@ def test_a_version_reaches_production_with_the_approvals_each_environment_asks_f
     assert [state for _, state in yard.titles()] == ["merged"] * 3
 
 
+@pytest.mark.slow
 def test_a_rollback_restores_release_and_manifests_byte_for_byte(yard):
     verified = yard.main()
     yard.record("v2", champion="v1")
@@ -206,6 +207,7 @@ def test_a_rollback_restores_release_and_manifests_byte_for_byte(yard):
     assert yard.refs() == before
 
 
+@pytest.mark.slow
 def test_a_frozen_environment_still_rolls_back(bad_canary):
     freeze = Freeze(reason="holidays", by="ada", since=AT)
     for environment in ("staging", "canary"):
@@ -216,6 +218,7 @@ def test_a_frozen_environment_still_rolls_back(bad_canary):
     assert bad_canary.names() == V1_AGAIN
 
 
+@pytest.mark.slow
 def test_a_frozen_environment_lets_nothing_in(yard):
     yard.record("v2", champion="v1")
     yard.put("v2", "dev")
@@ -273,6 +276,7 @@ def test_an_orchestrator_out_of_reach_neither_starts_nor_retries_nor_closes_anyt
     assert [state for _, state in empty.titles()] == ["open"]
 
 
+@pytest.mark.slow
 def test_reconciling_twice_changes_nothing_that_others_can_see(yard):
     yard.record("v2", champion="v1")
     yard.put("v2", "dev", "staging")
@@ -307,6 +311,7 @@ def test_a_pull_request_that_lost_its_reason_is_closed(yard):
     assert ("Promote m v2 to canary", "closed") in yard.titles()
 
 
+@pytest.mark.slow
 def test_one_models_invalid_spec_does_not_keep_another_from_its_rollback(bad_canary):
     broken = {"models/a/model.yaml": b"name: a\n"}
     bad_canary.commit({**broken, **model_named(bad_canary, "z")})
