@@ -211,7 +211,11 @@ class Simulated(SimulatedForge):
         artifact: str | None = None,
     ) -> None:
         """End the version's workflow; without an outcome it was lost."""
-        made = outcome and record(version, outcome, champion=champion, artifact=artifact)
+        made = (
+            None
+            if outcome is None
+            else record(version, outcome, champion=champion, artifact=artifact)
+        )
         told = "the node went away" if made is None else ""
         key = version, self.attempt(version)
         self.runs[key] = Run(is_over=True, outcome=made, message=told)
