@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test quick lint bench lock golden clean
+.PHONY: help install demo test quick lint bench lock golden clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
+
+install: $(STAMP) ## what everything below needs, in .venv
 
 demo: $(STAMP) ## play the whole path of a version on real data, in ./demo
 	$(BIN)/python scripts/demo/play.py

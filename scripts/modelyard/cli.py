@@ -51,7 +51,7 @@ COMMANDS: Mapping[str, Entry] = {
     "status": Entry(target="status:status", help="Show which version runs where."),
     "history": Entry(target="history:history", help="Show what happened to a model."),
     "gate": Entry(target="gate:gate", help="Compare a version with its champion."),
-    "record": Entry(target="record:record", help="Show or check what training a version gave."),
+    "record": Entry(target="record:record", help="Show what training a version gave."),
     "promote": Entry(target="promote:promote", help="Propose a version for an environment."),
     "rollback": Entry(target="rollback:rollback", help="Bring the last verified release back."),
     "hold": Entry(target="hold:hold", help="Keep automation from bringing a version back."),

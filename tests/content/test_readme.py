@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from modelyard.adapters import processes
+from modelyard.cli import COMMANDS, load
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PLAYED = ("The five-minute tour", "Add a model")
+LONGEST = 300.0
+BLOCK = re.compile(r"^ *```console\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+)`")
+# What an interpreter reads only when it starts: the preloaded process and what it forks agree.
+FIXED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A command of the page, and the lines it shows as its output; `…` stands for anything."""
+
+    command: str
+    shown: tuple[str, ...]
+
+
+def section(title: str) -> str:
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def typed(text: str) -> Iterator[Typed]:
+    for block in BLOCK.findall(text):
+        lines = [line.strip() for line in block.splitlines()]
+        starts = [number for number, line in enumerate(lines) if line.startswith("$ ")]
+        for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+            yield Typed(lines[start][2:], tuple(lines[start + 1 : end]))
+
+
+COMMANDS_OF_THE_PAGE = tuple(each for title in PLAYED for each in typed(section(title)))
+
+
+@dataclass
+class Reader:
+    """Somebody who types what the page says, in a checkout of their own.
+
+    Args:
+        cwd: Where they are.
+        environment: All their shell has.
+    """
+
+    cwd: Path
+    environment: dict[str, str]
+    said: list[tuple[Typed, int, str]] = field(default_factory=list)
+
+    def type(self, line: Typed) -> int:
+        program = line.command.partition(" ")[0]
+        run = self.modelyard if program == "modelyard" else self.shell
+        code, said = run(line.command)
+        self.said.append((line, code, said))
+        return code
+
+    def modelyard(self, command: str) -> tuple[int, str]:
+        output = Path(self.environment["HOME"]) / "said"
+        output.unlink(missing_ok=True)
+        running = processes.launch(
+            shlex.split(command), cwd=self.cwd, environment=self.environment, output=output
+        )
+        try:
+            code = running.wait(LONGEST)
+        except BaseException:
+            processes.stop(running.started, grace_seconds=5)
+            raise
+        finally:
+            running.let_go()
+        return code, output.read_text()
+
+    def shell(self, command: str) -> tuple[int, str]:
+        place = Path(self.environment["HOME"]) / "place"
+        done = subprocess.run(
+            ["bash", "-c", f"{command}\ncode=$?; pwd > {place}; exit $code"],
+            cwd=self.cwd,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.cwd = Path(place.read_text().strip())
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A shell that finds this installation and a preloaded process, and little else."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".gitconfig").write_text("[user]\n  name = Ada Example\n  email = ada@example.org\n")
+    sockets = Path(tempfile.mkdtemp(prefix="modelyard-readme-"))  # a socket's path may not be long
+    shell = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "COLUMNS": "100",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        processes.PRELOADED: str(sockets / "socket"),
+        **FIXED,
+    }
+    preloaded = subprocess.Popen(
+        [sys.executable, "-m", "modelyard", "preload", "--socket", shell[processes.PRELOADED]],
+        env=shell,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert preloaded.stdin is not None
+    assert preloaded.stdout is not None
+    try:
+        assert preloaded.stdout.readline() == b"ready\n"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(processes.PRELOADED, shell[processes.PRELOADED])
+            yield shell
+    finally:
+        preloaded.stdin.close()
+        preloaded.wait(20)
+        preloaded.stdout.close()
+        shutil.rmtree(sockets)
+
+
+@pytest.fixture(scope="module")
+def reader(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Reader]:
+    """The page was played up to its end, or to the first command that failed."""
+    checkout = tmp_path_factory.mktemp("reader") / "modelyard"
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, checkout / name)
+    reader = Reader(checkout, environment)
+    reader.shell("git init --quiet -b main && git add --all && git commit --quiet -m 'A fork'")
+    try:
+        for line in COMMANDS_OF_THE_PAGE:
+            # They are read here already, and this installation is to be tested.
+            if not line.command.startswith(("make ", "export ")) and reader.type(line):
+                break
+        yield reader
+    finally:
+        reader.modelyard("modelyard servers stop")
+
+
+def told(reader: Reader, *arguments: str) -> Any:
+    code, said = reader.modelyard(f"modelyard {shlex.join(arguments)} --output json")
+    assert code == 0, said
+    return json.loads(said)
+
+
+@pytest.mark.slow
+def test_every_command_of_the_page_succeeds(reader: Reader):
+    failed = [(line.command, code, said) for line, code, said in reader.said if code]
+    assert failed == []
+    assert [line for line, _, _ in reader.said] == [
+        line for line in COMMANDS_OF_THE_PAGE if not line.command.startswith(("make ", "export "))
+    ]
+
+
+@pytest.mark.slow
+def test_commands_say_what_the_page_shows(reader: Reader):
+    showing = [each for each in reader.said if each[0].shown]
+    assert len(showing) > 5
+    for line, _, said in showing:
+        parts = (".*".join(map(re.escape, shown.split("…"))) for shown in line.shown)
+        wanted = r"$[\s\S]*^\s*".join(parts)
+        assert re.search(rf"^\s*{wanted}$", said, re.MULTILINE), f"$ {line.command}\n{said}"
+
+
+@pytest.mark.slow
+def test_the_tour_ends_in_production_and_the_new_model_on_its_way_to_dev(reader: Reader):
+    releases = told(reader, "status")["releases"]
+    assert {
+        (each["model"], each["environment"])
+        for each in releases
+        if each["verified"] and each["version"] == "v1"
+    } == {("wine", each) for each in ("dev", "staging", "canary", "production")}
+    pulls = told(reader, "pr", "list")["pulls"]
+    assert [pull["title"] for pull in pulls] == ["Record cellar v1: pass, release it to dev"]
+
+
+@pytest.mark.slow
+def test_the_next_version_takes_over_what_the_page_does_not_say(reader: Reader):
+    command = re.search(r"`(modelyard version new cellar v2 .*)`", section("Add a model"))
+    assert command is not None
+    assert reader.modelyard(command[1])[0] == 0
+    v1, v2 = (told(reader, "version", "show", "cellar", version) for version in ("v1", "v2"))
+    assert v2 == {
+        **v1,
+        "version": "v2",
+        "parent": "v1",
+        "reason": "A weaker penalty",
+        "parameters": {"c": 10},
+    }
+
+
+def subcommands(name: str) -> set[str]:
+    command = load(name)
+    return set(command.commands) if isinstance(command, click.Group) else set()
+
+
+def named() -> Iterator[tuple[str, ...]]:
+    """Every `modelyard COMMAND ...` of the page, as its words."""
+    for text in (*SPAN.findall(README), *(each.command for each in typed(README))):
+        words = text.split()
+        if words[0] == "modelyard" and len(words) > 1:
+            yield tuple(words[1:])
+
+
+def test_every_command_the_page_names_exists():
+    names = list(named())
+    assert len(names) > len(COMMANDS_OF_THE_PAGE) // 2
+    for name, *rest in names:
+        assert name in COMMANDS
+        assert not COMMANDS[name].hidden
+        if rest and subcommands(name):
+            assert rest[0] in subcommands(name), (name, rest)
+
+
+def test_the_table_lists_every_command_and_subcommand_once():
+    rows = [line.split("|")[1] for line in section("Commands").splitlines() if "| `" in line]
+    found: list[str] = []
+    for row in rows:
+        words = [span.split() for span in SPAN.findall(row)]
+        first = words[0][1:]
+        group = first[0] if len(first) > 1 and subcommands(first[0]) else ""
+        found += [" ".join(first[:2] if group else first[:1])]
+        found += [f"{group} {other[0]}".strip() for other in words[1:]]
+    wanted = [name for name, entry in COMMANDS.items() if not entry.hidden]
+    split = {"version", "pr"}
+    expected = [name for name in wanted if name not in split]
+    expected += [f"{name} {sub}" for name in split for sub in subcommands(name)]
+    assert sorted(found) == sorted(expected)
+
+
+def test_the_tables_options_are_options_of_their_commands():
+    for line in section("Commands").splitlines():
+        if "| `" not in line:
+            continue
+        _, commands, words, _ = re.split(r"(?<!\\)\|", line)
+        spans = SPAN.findall(commands)
+        names = [spans[0].split()[1], *(span.split()[0] for span in spans[1:])]
+        known = {
+            option
+            for name in names
+            if name in COMMANDS
+            for parameter in load(name).params
+            for option in parameter.opts
+        }
+        wanted = {span.split()[0] for span in SPAN.findall(words) if span.startswith("--")}
+        assert wanted <= known, line
+
+
+def test_every_file_the_page_links_to_exists():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_target_of_make_the_page_names_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|\$ )make ([a-z-]+)", README))
+    assert {"demo", "install", "test"} <= named <= targets
