@@ -90,10 +90,7 @@ def judge(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     canary = arm(samples, evidence.canary, is_new=True)
     stable = None if evidence.stable is None else arm(samples, evidence.stable, is_new=False)
     if not canary.answered[-1:] or not canary.answered[-1]:
-        return Verdict(
-            outcome=Outcome.INCONCLUSIVE,
-            reason=f"no request answered yet, in {len(samples)} samples",
-        )
+        return Verdict(outcome=Outcome.INCONCLUSIVE, reason="no request answered yet")
     alpha = policy.alpha / (1 if evidence.promise is None else 2)
     findings = [
         _errors(canary, stable, policy, alpha),

@@ -151,7 +151,7 @@ def test_no_data_is_never_a_pass(found):
     verdict = judge(canary(found), POLICY)
     assert verdict == Verdict(
         outcome=Outcome.INCONCLUSIVE,
-        reason=f"no request answered yet, in {len(found)} samples",
+        reason="no request answered yet",
     )
 
 
