@@ -80,7 +80,9 @@ def unhold(
         return
 
     def lifted(facts: ModelFacts) -> ModelFacts:
-        return replace(facts, holds={v: h for v, h in facts.holds.items() if v != version})
+        kept = {v: h for v, h in facts.holds.items() if v != version}
+        at = services.clock.now()
+        return replace(facts, holds=kept, lifted={**facts.lifted, version: at})
 
     store.update_model(model, lifted, by=who)
     click.echo(f"{model} {version} is no longer on hold")

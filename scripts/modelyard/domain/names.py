@@ -14,5 +14,7 @@ def is_name(text: str) -> bool:
 
 
 def is_version(text: str) -> bool:
-    """Whether `text` may name a version: a name that may also hold single dots."""
-    return VERSION.fullmatch(text) is not None and ".." not in text and not text.endswith(".lock")
+    """Whether `text` may name a version: a name that may also hold single dots between words."""
+    if VERSION.fullmatch(text) is None or text.endswith(".lock"):
+        return False
+    return not any(pair in text for pair in ("..", ".-", "-."))

@@ -66,7 +66,16 @@ def _(action: StartTraining, desk: Desk, world: World, say: Say) -> bool:
 @carry_out.register
 def _(action: RetryTraining, desk: Desk, world: World, say: Say) -> bool:
     say(f"{world.model} {action.version}: an attempt was lost, starting attempt {action.attempt}")
-    return _training(desk, world, action.version, TrainingFacts(attempt=action.attempt))
+
+    def change(before: ModelFacts) -> ModelFacts:
+        known = before.training.get(action.version, TrainingFacts())
+        if known.attempt >= action.attempt:  # a person's `retrain`, or another reconcile, was first
+            return before
+        facts = replace(known, attempt=action.attempt)
+        return replace(before, training={**before.training, action.version: facts})
+
+    desk.facts.update_model(world.model, change)
+    return True
 
 
 @carry_out.register

@@ -174,18 +174,26 @@ def _run(desk: Desk, workflow: str) -> Run | None:
     Without an answer it counts as running: that neither starts nor retries anything.
     """
     unknown = Run(is_over=False)
+    forgotten: Run | None = unknown
     try:
         status = desk.services.orchestrator.status(workflow)
     except CannotAnswer as error:
         logger.warning("%s", error.message)
         outcome = _or_unknown(lambda: outcome_of(desk.store, workflow), None)
         return unknown if outcome is None else Run(is_over=True, outcome=outcome)
-    if status is None or not status.phase.is_over:
-        return None if status is None else replace(unknown, message=status.message)
+    if status is None:  # never started, or cleaned up after it ended
+        return _or_unknown(lambda: _forgotten(desk, workflow), forgotten)
+    if not status.phase.is_over:
+        return replace(unknown, message=status.message)
     return _or_unknown(
         lambda: Run(is_over=True, outcome=outcome_of(desk.store, workflow), message=status.message),
         unknown,
     )
+
+
+def _forgotten(desk: Desk, workflow: str) -> Run | None:
+    outcome = outcome_of(desk.store, workflow)
+    return None if outcome is None else Run(is_over=True, outcome=outcome)
 
 
 def _or_unknown(answer: Callable[[], T], unknown: T) -> T:
