@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import itertools
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +16,10 @@ from modelyard.errors import CannotAnswer, Conflict
 T = TypeVar("T")
 
 TRIES = 25
-"""How often a lost race is run again; with the pauses below, some seconds."""
+"""How often a lost race is run again at the least."""
+
+PATIENCE_SECONDS = 15.0
+"""For how long it is run again; on a busy machine a writer can lose for many tries in a row."""
 
 _DOCUMENT = "document.json"
 _LONGEST_PAUSE = 0.25
@@ -26,17 +30,20 @@ class Stale(Conflict):
 
 
 def again(attempt: Callable[[], T]) -> T:
-    """Run an attempt until it does not end in `Conflict`; the last of `TRIES` is raised."""
-    for tried in range(TRIES - 1):
+    """Run an attempt until it does not end in `Conflict`, or raise that when patience is over."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    for tried in itertools.count(1):
         try:
             return attempt()
         except Stale:
             raise
         except Conflict:
+            if tried >= TRIES and time.monotonic() > deadline:
+                raise
             # Writers that collided once would collide again without chance.
-            longest = min(_LONGEST_PAUSE, 0.01 * 2**tried)
+            longest = min(_LONGEST_PAUSE, 0.01 * 2 ** min(tried, 10))
             time.sleep(longest * secrets.randbelow(1000) / 1000)
-    return attempt()
+    raise AssertionError  # the loop ends by returning or raising
 
 
 class RemoteRefs:
