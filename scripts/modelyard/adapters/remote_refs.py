@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import itertools
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
