@@ -220,7 +220,7 @@ def named() -> Iterator[tuple[str, ...]]:
     """Every `modelyard COMMAND ...` of the page, as its words."""
     for text in (*SPAN.findall(README), *(each.command for each in typed(README))):
         words = text.split()
-        if words[0] == "modelyard" and len(words) > 1:
+        if words[0] == "modelyard" and len(words) > 1 and not words[1].startswith("-"):
             yield tuple(words[1:])
 
 
@@ -272,6 +272,13 @@ def test_every_file_the_page_links_to_exists():
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_script_the_page_names_exists():
+    words = {word for span in SPAN.findall(README) for word in span.split()}
+    scripts = [word for word in words if word.endswith(".py")]
+    assert scripts
+    assert [script for script in scripts if not (ROOT / script).is_file()] == []
 
 
 def test_every_target_of_make_the_page_names_exists():
