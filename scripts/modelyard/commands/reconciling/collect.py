@@ -179,8 +179,7 @@ def _run(desk: Desk, workflow: str) -> Run | None:
         status = desk.services.orchestrator.status(workflow)
     except CannotAnswer as error:
         logger.warning("%s", error.message)
-        outcome = _or_unknown(lambda: outcome_of(desk.store, workflow), None)
-        return unknown if outcome is None else Run(is_over=True, outcome=outcome)
+        return _or_unknown(lambda: _forgotten(desk, workflow), None) or unknown
     if status is None:  # never started, or cleaned up after it ended
         return _or_unknown(lambda: _forgotten(desk, workflow), forgotten)
     if not status.phase.is_over:
