@@ -35,10 +35,13 @@ lint: $(STAMP) ## formatting, types, layers, specs, workflows
 bench: $(STAMP) ## ratios, measured side by side; prints JSON
 	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
-lock: $(STAMP) ## write requirements.lock again from pyproject.toml
+lock: $(STAMP) ## write the lock files again from pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --group dev --group demo --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header -o requirements.lock
+	echo hatchling | $(BIN)/uv pip compile -q pyproject.toml - --constraint requirements.lock \
+	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-annotate --no-header -o requirements-image.lock
 
 golden: $(STAMP) ## accept what the renderer writes now as the golden trees
 	$(BIN)/python -m pytest -q tests/golden --update-golden
