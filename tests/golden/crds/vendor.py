@@ -1,6 +1,6 @@
 """Writes the schemas beside this file from the CustomResourceDefinitions in Go's module cache.
 
-go mod download github.com/argoproj/argo-rollouts@v1.9.2 ...
+go mod download github.com/argoproj/argo-rollouts@v1.9.2 ... (the modules below)
 python tests/golden/crds/vendor.py "$(go env GOMODCACHE)"
 """
 
@@ -16,19 +16,27 @@ from typing import Any
 import yaml
 
 FOLDER = Path(__file__).parent
-MODULES = "github.com/argoproj"
+_ARGO = "github.com/argoproj"
 SOURCES = {
-    f"argo-rollouts@v1.9.2/manifests/crds/{name}-crd.yaml": kind
+    f"{_ARGO}/argo-rollouts@v1.9.2/manifests/crds/{name}-crd.yaml": kind
     for name, kind in (("rollout", "Rollout"), ("analysis-template", "AnalysisTemplate"))
 }
+_WORKFLOWS = f"{_ARGO}/argo-workflows/v3@v3.7.3/manifests/base/crds/full"
 SOURCES |= {
-    f"argo-workflows/v3@v3.7.3/manifests/base/crds/full/argoproj.io_{kind.lower()}s.yaml": kind
+    f"{_WORKFLOWS}/argoproj.io_{kind.lower()}s.yaml": kind
     for kind in ("WorkflowTemplate", "CronWorkflow")
 }
 SOURCES |= {
-    f"argo-cd/v3@v3.2.6/manifests/crds/{kind.lower()}-crd.yaml": kind
+    f"{_ARGO}/argo-cd/v3@v3.2.6/manifests/crds/{kind.lower()}-crd.yaml": kind
     for kind in ("Application", "ApplicationSet", "AppProject")
 }
+_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.83.0/example"
+SOURCES |= {
+    f"{_OPERATOR}/prometheus-operator-crd/monitoring.coreos.com_{kind.lower()}s.yaml": kind
+    for kind in ("PrometheusRule", "ServiceMonitor")
+}
+SOURCES["sigs.k8s.io/gateway-api@v1.4.0/config/crd/standard/"
+        "gateway.networking.k8s.io_httproutes.yaml"] = "HTTPRoute"  # fmt: skip
 # What the API server fills in or writes itself; the product never renders it.
 _NEVER_WRITTEN = {"status"}
 _WORTH_SHARING = 300  # characters; shorter parts are repeated
@@ -98,7 +106,7 @@ def shared(schema: Any) -> dict[str, Any]:
 def main(cache: Path) -> None:
     """Write one schema a kind."""
     for source, kind in SOURCES.items():
-        definition = yaml.load((cache / MODULES / source).read_text(), Loader=yaml.CSafeLoader)
+        definition = yaml.load((cache / source).read_text(), Loader=yaml.CSafeLoader)
         version = next(each for each in definition["spec"]["versions"] if each["served"])
         schema = shared(strict(version["schema"]["openAPIV3Schema"], top=True))
         document = {"$comment": f"From {source}; see NOTICE.", **schema}
