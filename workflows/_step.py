@@ -29,7 +29,9 @@ from hera.workflows.models import (
     VolumeMount,
 )
 
-CHECKOUT = "/checkout"
+CHECKOUT = "/checkout/repository"
+"""Below the volume's root, which is root's: git refuses a repository that is another user's."""
+
 WORK = "/work"
 SERVICE_ACCOUNT = "modelyard-steps"
 
@@ -37,13 +39,14 @@ SERVICE_ACCOUNT = "modelyard-steps"
 # and asking again gives the same.
 _COULD_NOT_ANSWER = "asInt(lastRetry.exitCode) == 1"
 
+_SECRET = EnvFromSource(secret_ref=SecretEnvSource(name=SERVICE_ACCOUNT, optional=True))
 _UNPRIVILEGED = SecurityContext(
     allow_privilege_escalation=False,
     capabilities=Capabilities(drop=["ALL"]),
     read_only_root_filesystem=True,
 )
 _MOUNTS = [
-    VolumeMount(name="checkout", mount_path=CHECKOUT),
+    VolumeMount(name="checkout", mount_path="/checkout"),
     VolumeMount(name="tmp", mount_path="/tmp"),  # noqa: S108 - an empty volume of the pod's own
     VolumeMount(name="work", mount_path=WORK),
 ]
@@ -106,7 +109,7 @@ def step(
         args=arguments,
         working_dir=WORK,
         env=[EnvVar(name="HOME", value=WORK), EnvVar(name="MODELYARD_ROOT", value=CHECKOUT)],
-        env_from=[EnvFromSource(secret_ref=SecretEnvSource(name=SERVICE_ACCOUNT, optional=True))],
+        env_from=[_SECRET],
         inputs=[Parameter(name=each) for each in inputs],
         outputs=list(outputs),
         init_containers=[_clone(image)],
@@ -134,6 +137,7 @@ def _clone(image: str) -> UserContainer:
             EnvVar(name="HOME", value=WORK),
             EnvVar(name="REPOSITORY", value_from=EnvVarSource(config_map_key_ref=address)),
         ],
+        env_from=[_SECRET],
         security_context=_UNPRIVILEGED,
         resources=Resources(cpu_request="100m", memory_request="256Mi", memory_limit="256Mi"),
         volume_mounts=_MOUNTS,
