@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from modelyard.adapters.checkout import WorkingTree
+from modelyard.adapters.specs import sound
+from modelyard.domain.environment import Environment
+from modelyard.render.analysis import JUDGE
+
+ROOT = Path(__file__).parents[2]
+ARGO_CD = ROOT / "environments/argocd.yaml"
+PLATFORM = ROOT / "environments/platform/manifests"
+REPOSITORY = "https://example.com/team/models.git"
+WRITE = {"create", "update", "patch", "delete", "deletecollection", "*"}
+
+Document = dict[str, Any]
+
+
+def documents(*paths: Path) -> list[Document]:
+    return [each for path in paths for each in yaml.safe_load_all(path.read_text()) if each]
+
+
+def platform() -> list[Document]:
+    return documents(*sorted(PLATFORM.rglob("*.yaml")))
+
+
+def of_kind(kind: str) -> list[Document]:
+    return [each for each in platform() if each["kind"] == kind]
+
+
+def namespace_of(document: Document) -> str:
+    return document["metadata"].get("namespace", "modelyard")
+
+
+def environments() -> dict[str, Environment]:
+    return sound(WorkingTree(ROOT)).environments
+
+
+def namespaces() -> set[str]:
+    return {each.namespace for each in environments().values()}
+
+
+def projects() -> dict[str, Document]:
+    return {
+        each["metadata"]["name"]: each["spec"]
+        for each in documents(ARGO_CD)
+        if each["kind"] == "AppProject"
+    }
+
+
+# Argo CD.
+
+
+def test_argo_cd_has_a_project_for_each_environment_and_one_for_the_platform():
+    found = {
+        name: [(each["name"], each["namespace"]) for each in spec["destinations"]]
+        for name, spec in projects().items()
+    }
+    platforms = sorted(found.pop("modelyard-platform"))
+    assert found == {
+        f"modelyard-{name}": [(each.cluster, each.namespace)]
+        for name, each in environments().items()
+    }
+    everywhere = {"modelyard", "argocd", *namespaces()}
+    assert platforms == sorted(("in-cluster", name) for name in everywhere)
+
+
+def test_argo_cd_never_holds_a_sync_open_and_never_deletes_by_mistake():
+    texts = [path.read_text() for path in (ARGO_CD, *PLATFORM.rglob("*.yaml"))]
+    assert not any("sync-wave:" in text or "/hook:" in text for text in texts)
+    made = next(d["spec"] for d in documents(ARGO_CD) if d["kind"] == "ApplicationSet")
+    alone = next(d["spec"] for d in documents(ARGO_CD) if d["kind"] == "Application")
+    assert made["syncPolicy"] == {"preserveResourcesOnDeletion": True}
+    for spec in (made["template"]["spec"], alone):
+        retry = spec["syncPolicy"]["retry"]
+        assert (retry["limit"], retry["refresh"], retry["backoff"]["maxDuration"]) == (
+            -1,
+            True,
+            "10s",
+        )
+        assert spec["syncPolicy"]["automated"] == {"prune": True, "selfHeal": True}
+    for namespace in of_kind("Namespace"):
+        options = namespace["metadata"]["annotations"]["argocd.argoproj.io/sync-options"]
+        assert options == "Prune=false,Delete=false"
+
+
+def test_argo_cd_leaves_annotations_alone_that_git_does_not_name():
+    # Replace, and server-side apply with the fields of another manager, would take the watcher's
+    # pull request and commit off a Rollout again.
+    text = ARGO_CD.read_text()
+    assert [
+        word for word in ("Replace=true", "ServerSideApply", "Force=true") if word in text
+    ] == []
+
+
+def test_projects_allow_every_kind_that_is_rendered_or_written():
+    golden = ROOT / "tests/golden/canary_beside_production/environments"
+
+    def kinds(found: list[Document]) -> set[tuple[str, str]]:
+        groups = [each["apiVersion"].rpartition("/")[0] for each in found]
+        return set(zip(groups, (each["kind"] for each in found), strict=True))
+
+    rendered = kinds(documents(*golden.glob("*/manifests/*/*.yaml")))
+    for name, spec in projects().items():
+        allowed = {(each["group"], each["kind"]) for each in spec["namespaceResourceWhitelist"]}
+        allowed |= {(each["group"], each["kind"]) for each in spec["clusterResourceWhitelist"]}
+        wanted = kinds(platform()) if name == "modelyard-platform" else rendered
+        assert allowed == wanted | {("", "Namespace")}
+
+
+# What the platform runs, and with which rights.
+
+
+def workloads() -> list[tuple[str, Document]]:
+    return [
+        (each["metadata"]["name"], each["spec"]["template"]["spec"])
+        for each in of_kind("Deployment")
+    ]
+
+
+def test_what_the_platform_runs():
+    assert sorted(name for name, _ in workloads()) == [
+        "mlflow",
+        "modelyard-judge",
+        "modelyard-watch",
+    ]
+
+
+@pytest.mark.parametrize(("name", "pod"), workloads(), ids=[name for name, _ in workloads()])
+def test_the_platforms_pods_may_do_nothing_but_their_work(name, pod):
+    assert pod["securityContext"] == {
+        "fsGroup": 10001,
+        "runAsNonRoot": True,
+        "runAsUser": 10001,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert pod["automountServiceAccountToken"] is (name != "mlflow")
+    for container in (*pod["containers"], *pod.get("initContainers", ())):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }
+        assert container["resources"]["limits"].keys() == {"memory"}
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+        assert container["image"] == "localhost/modelyard:0.1.0"
+        mounted = {each["name"] for each in container["volumeMounts"]}
+        assert mounted <= {volume["name"] for volume in pod["volumes"]}
+    for container in pod["containers"]:
+        assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
+
+
+def test_what_runs_twice_is_drained_one_at_a_time():
+    twice = {d["metadata"]["name"] for d in of_kind("Deployment") if d["spec"]["replicas"] > 1}
+    budgets = {d["metadata"]["name"]: d["spec"] for d in of_kind("PodDisruptionBudget")}
+    assert budgets.keys() == twice
+    assert {spec["maxUnavailable"] for spec in budgets.values()} == {1}
+
+
+def rules(account: str) -> dict[str, list[tuple[str, str]]]:
+    """Verb and resource that a service account is given, by namespace."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    roles = {(namespace_of(d), d["metadata"]["name"]): d["rules"] for d in of_kind("Role")}
+    for binding in of_kind("RoleBinding"):
+        if any(subject["name"] == account for subject in binding["subjects"]):
+            where = namespace_of(binding)
+            found[where] = [
+                (verb, resource)
+                for rule in roles[where, binding["roleRef"]["name"]]
+                for verb in rule["verbs"]
+                for resource in rule["resources"]
+            ]
+    return found
+
+
+def test_nothing_of_the_platform_has_rights_in_the_whole_cluster_or_reads_secrets():
+    assert of_kind("ClusterRole") == of_kind("ClusterRoleBinding") == []
+    for role in of_kind("Role"):
+        for rule in role["rules"]:
+            assert "*" not in (*rule["apiGroups"], *rule["resources"], *rule["verbs"])
+            assert "secrets" not in rule["resources"]
+    for binding in of_kind("RoleBinding"):
+        # The API server refuses a service account without its namespace.
+        assert {s["namespace"] for s in binding["subjects"]} == {"modelyard"}
+
+
+def test_the_watcher_may_write_releases_status_events_and_its_own_lease_and_no_more():
+    writes = {
+        where: sorted(each for each in given if each[0] in WRITE)
+        for where, given in rules("modelyard-watch").items()
+    }
+    assert writes == {
+        "argocd": [("patch", "applications"), ("patch", "applicationsets")],
+        "modelyard": [("create", "leases"), ("create", "workflows"), ("update", "leases")],
+        **{
+            name: [("create", "events"), ("patch", "rollouts"), ("patch", "rollouts/status")]
+            for name in namespaces()
+        },
+    }
+
+
+def test_the_judge_reads_the_environments_and_writes_nothing():
+    given = rules("modelyard-judge")
+    assert given.keys() == namespaces()
+    assert {verb for each in given.values() for verb, _ in each} == {"get", "list"}
+
+
+def test_every_environment_namespace_has_what_its_pods_and_the_watcher_need():
+    folder = PLATFORM / "namespaces"
+    files = {path.stem: documents(path) for path in folder.glob("*.yaml")}
+    assert files.keys() == {"modelyard", "argocd", *namespaces()}
+    for name in namespaces():
+        kinds = sorted((d["kind"], d["metadata"]["name"]) for d in files[name])
+        assert kinds == [
+            ("ConfigMap", "modelyard"),
+            ("Namespace", name),
+            ("Role", "modelyard-judge"),
+            ("Role", "modelyard-watch"),
+            ("RoleBinding", "modelyard-judge"),
+            ("RoleBinding", "modelyard-watch"),
+        ]
+        assert {namespace_of(d) for d in files[name] if d["kind"] != "Namespace"} == {name}
+
+
+def test_analysis_runs_find_the_judge_at_its_service():
+    service = next(d for d in of_kind("Service") if d["metadata"]["name"] == "modelyard-judge")
+    host = f"{service['metadata']['name']}.{namespace_of(service)}.svc.cluster.local"
+    assert f"http://{host}/v1/verdicts" == JUDGE
+    assert service["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": "http"}]
+
+
+# What a person fills in.
+
+
+def test_the_repositorys_address_is_written_in_two_files():
+    places = [
+        path.relative_to(ROOT / "environments").as_posix()
+        for path in sorted(ROOT.glob("environments/**/*.yaml"))
+        if REPOSITORY in path.read_text()
+    ]
+    assert places == ["argocd.yaml", "platform/manifests/settings.yaml"]
