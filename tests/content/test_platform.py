@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +245,65 @@ def test_the_repositorys_address_is_written_in_two_files():
         if REPOSITORY in path.read_text()
     ]
     assert places == ["argocd.yaml", "platform/manifests/settings.yaml"]
+
+
+# Alerts.
+
+
+@pytest.fixture
+def rules_folder(tmp_path):
+    (rule,) = of_kind("PrometheusRule")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rule["spec"]))
+    shutil.copy(Path(__file__).with_name("alerts_test.yaml"), tmp_path)
+    return tmp_path
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Prometheus")
+@pytest.mark.parametrize(
+    "arguments", [("check", "rules", "rules.yaml"), ("test", "rules", "alerts_test.yaml")]
+)
+def test_promtool_agrees_with_the_alerts(rules_folder, arguments):
+    ran = subprocess.run(
+        ["promtool", *arguments], cwd=rules_folder, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout + ran.stderr
+
+
+def test_every_alert_is_tried():
+    tried = yaml.safe_load(Path(__file__).with_name("alerts_test.yaml").read_text())
+    names = {t["alertname"] for each in tried["tests"] for t in each["alert_rule_test"]}
+    (rule,) = of_kind("PrometheusRule")
+    written = [each for group in rule["spec"]["groups"] for each in group["rules"]]
+    assert names == {each["alert"] for each in written}
+    for each in written:
+        assert each["labels"]["severity"] in {"page", "ticket"}
+        assert each["annotations"].keys() == {"summary", "description"}
+
+
+def test_monitors_and_policies_name_ports_and_pods_that_exist():
+    services = {
+        d["metadata"]["name"]: {port["name"] for port in d["spec"]["ports"]}
+        for d in of_kind("Service")
+    }
+    for monitor in of_kind("ServiceMonitor"):
+        labels = monitor["spec"]["selector"]["matchLabels"]
+        matching = [
+            d for d in of_kind("Service") if labels.items() <= d["metadata"]["labels"].items()
+        ]
+        assert [d["metadata"]["name"] for d in matching] == [monitor["metadata"]["name"]]
+        ports = {each["port"] for each in monitor["spec"]["endpoints"]}
+        assert ports <= services[monitor["metadata"]["name"]]
+    pods = {
+        d["metadata"]["name"]: (
+            d["spec"]["template"]["metadata"]["labels"],
+            {p["name"] for p in d["spec"]["template"]["spec"]["containers"][0]["ports"]},
+        )
+        for d in of_kind("Deployment")
+    }
+    policies = {d["metadata"]["name"]: d["spec"] for d in of_kind("NetworkPolicy")}
+    assert policies.pop("nobody") == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    assert policies.keys() == pods.keys()
+    for name, policy in policies.items():
+        labels, ports = pods[name]
+        assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+        assert {p["port"] for rule in policy["ingress"] for p in rule["ports"]} == ports
