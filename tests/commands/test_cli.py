@@ -282,7 +282,6 @@ def test_builds_the_local_world_from_the_settings(checkout: Path):
     [
         ("forge", "github", "local"),
         ("orchestrator", "argo", "local"),
-        ("metrics", "prometheus", "scrape"),
     ],
 )
 def test_names_the_setting_that_this_version_does_not_support(
@@ -295,6 +294,16 @@ def test_names_the_setting_that_this_version_does_not_support(
         f"modelyard.yaml: {setting}: {value} is not supported by this version"
     )
     assert caught.value.hint == f"set {setting}: {supported}"
+
+
+def test_counts_come_from_prometheus_where_its_address_is_known(checkout: Path):
+    settings = checkout / "modelyard.yaml"
+    settings.write_text(f"{SETTINGS}metrics: prometheus\n", encoding="utf-8")
+    with pytest.raises(CannotAnswer, match="metrics: prometheus needs the address of Prometheus"):
+        options.services_for(checkout)
+    address = "metrics_uri: http://127.0.0.1:9090\n"
+    settings.write_text(f"{SETTINGS}metrics: prometheus\n{address}", encoding="utf-8")
+    assert type(options.services_for(checkout).metrics).__name__ == "PrometheusMetrics"
 
 
 def test_settings_that_cannot_be_read_are_no_answer(checkout: Path):

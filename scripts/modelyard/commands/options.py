@@ -216,14 +216,22 @@ def _pulls(git: Git, repository: Repository, clock: Clock) -> PullRequests:
 
 
 def _orchestrator(root: Path, repository: Repository) -> Orchestrator:
-    if repository.orchestrator != "local":
-        raise _unsupported("orchestrator", repository.orchestrator, "local")
+    if repository.orchestrator == "argo":
+        from modelyard.adapters.argo_workflows import ArgoWorkflows
+        from modelyard.adapters.kubernetes_api import KubernetesApi
+
+        return ArgoWorkflows(KubernetesApi())
     from modelyard.adapters.local_workflows import LocalWorkflows
 
     return LocalWorkflows(root, repository)
 
 
 def _cluster(root: Path, repository: Repository, clock: Clock) -> Cluster:
+    if repository.orchestrator == "argo":
+        from modelyard.adapters.kubernetes_api import KubernetesApi
+        from modelyard.adapters.kubernetes_cluster import KubernetesCluster
+
+        return KubernetesCluster(KubernetesApi(), clock)
     from modelyard.adapters.local_cluster import LocalCluster
     from modelyard.adapters.store import Store
 
@@ -232,8 +240,15 @@ def _cluster(root: Path, repository: Repository, clock: Clock) -> Cluster:
 
 
 def _metrics(root: Path, repository: Repository, clock: Clock) -> Metrics:
-    if repository.metrics != "scrape":
-        raise _unsupported("metrics", repository.metrics, "scrape")
-    from modelyard.adapters.scrape import ScrapeMetrics
+    if repository.metrics == "scrape":
+        from modelyard.adapters.scrape import ScrapeMetrics
 
-    return ScrapeMetrics(root, repository, clock)
+        return ScrapeMetrics(root, repository, clock)
+    if repository.metrics_uri is None:
+        raise CannotAnswer(
+            f"{SETTINGS}: metrics: prometheus needs the address of Prometheus",
+            hint="set metrics_uri: http://prometheus.example.org:9090",
+        )
+    from modelyard.adapters.prometheus import PrometheusMetrics
+
+    return PrometheusMetrics(repository.metrics_uri, clock)

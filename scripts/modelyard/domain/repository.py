@@ -35,6 +35,7 @@ class Repository:
         forge: Where pull requests live.
         orchestrator: What runs workflows, and where releases run.
         metrics: Where serving counts come from.
+        metrics_uri: Address of Prometheus; only `metrics: prometheus` needs it.
         tracking_uri: MLflow's tracking and registry URI.
         artifacts: fsspec URI of the artifact store: models, evidence, workflow files.
         data: fsspec URI that relative data URIs are relative to.
@@ -48,6 +49,7 @@ class Repository:
     forge: Forge = Forge.LOCAL
     orchestrator: Orchestrator = Orchestrator.LOCAL
     metrics: Metrics = Metrics.SCRAPE
+    metrics_uri: str | None = None
     tracking_uri: str = "sqlite:///.modelyard/mlflow.db"
     artifacts: str = ".modelyard/artifacts"
     data: str = "."
