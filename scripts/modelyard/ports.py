@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +16,7 @@ from modelyard.domain.pulls import PullRequest, Status
 from modelyard.domain.release import Release
 from modelyard.domain.repository import Repository
 from modelyard.domain.traffic import RolloutState, Sample
+from modelyard.domain.world import PastRelease
 
 
 class PullRequests(Protocol):
@@ -121,24 +122,51 @@ class Orchestrator(Protocol):
 class Cluster(Protocol):
     """Where releases run."""
 
-    def sync(self, release: Release, *, model: Model, environment: Environment) -> None:
-        """Make the servers of this release run, with the share its environment gives it now."""
+    def sync(
+        self,
+        release: Release,
+        *,
+        model: Model,
+        environment: Environment,
+        origin: PastRelease | None = None,
+    ) -> None:
+        """Make the servers of this release run, with the share its environment gives it now.
+
+        `origin` is the commit that named it, written beside it where people look.
+        """
         ...
 
-    def remove(self, *, model: str, environment: str) -> None:
+    def remove(self, *, model: str, environment: Environment) -> None:
         """Stop what runs of this model in this environment."""
         ...
 
-    def observe(self, *, model: str, environment: str) -> RolloutState | None:
+    def observe(self, *, model: str, environment: Environment) -> RolloutState | None:
         """What runs, or None when nothing does."""
         ...
 
-    def advance(self, release: Release, *, environment: Environment) -> None:
-        """Take the rollout's next step; after the last one, retire the release before it."""
+    def advance(self, release: Release, *, environment: Environment) -> bool:
+        """Take the rollout's next step, the last of which retires the release before it.
+
+        False where the cluster takes its steps by itself.
+        """
         ...
 
-    def abort(self, *, model: str, environment: str, reason: str) -> None:
-        """Take the release out of traffic; the stable one answers everything again."""
+    def abort(self, release: Release, *, environment: Environment, reason: str) -> None:
+        """Take the release out of traffic, if it still is the one that runs.
+
+        The stable one answers everything again.
+        """
+        ...
+
+    def note(self, release: Release, *, environment: Environment, what: str, well: bool) -> None:
+        """Tell whoever looks at the servers what became of the release."""
+        ...
+
+    def changed(self, environments: Iterable[Environment], *, seconds: float) -> frozenset[str]:
+        """Wait until something of a model moves, for so long at most; returns the models' names.
+
+        Empty when the time is over; that nothing moved is not known then.
+        """
         ...
 
 

@@ -100,7 +100,7 @@ class Yard:
         return release
 
     def observe(self, environment: Environment) -> RolloutState | None:
-        return self.cluster.observe(model="late", environment=environment.name)
+        return self.cluster.observe(model="late", environment=environment)
 
     def shares(self, environment: Environment) -> dict[str, float]:
         return {e.version: e.share for e in self.endpoints(environment)}
@@ -177,7 +177,7 @@ def test_a_canary_takes_its_share_of_what_production_answers(yard: Yard):
     yard.sync("v3", PRODUCTION)
     expected = {"v1": 0.8 * 0.75, "v2": 0.2, "v3": 0.8 * 0.25}
     assert yard.shares(PRODUCTION) == pytest.approx(expected)
-    yard.cluster.remove(model="late", environment="canary")
+    yard.cluster.remove(model="late", environment=CANARY)
     assert yard.shares(PRODUCTION) == {"v1": 0.75, "v3": 0.25}
     assert yard.observe(CANARY) is None
 
@@ -185,7 +185,8 @@ def test_a_canary_takes_its_share_of_what_production_answers(yard: Yard):
 def test_an_aborted_candidate_leaves_traffic_and_is_remembered(yard: Yard):
     first = yard.sync("v1", PRODUCTION)
     second = yard.sync("v2", PRODUCTION)
-    yard.cluster.abort(model="late", environment="production", reason="too many errors")
+    yard.cluster.abort(first, environment=PRODUCTION, reason="not what runs")
+    yard.cluster.abort(second, environment=PRODUCTION, reason="too many errors")
     gone = RolloutState(release=second.identity, ready=False, share=0.0, aborted="too many errors")
     assert yard.observe(PRODUCTION) == gone
     assert yard.shares(PRODUCTION) == {"v1": 1.0}
@@ -199,7 +200,7 @@ def test_an_aborted_candidate_leaves_traffic_and_is_remembered(yard: Yard):
 def test_aborting_what_already_took_over_brings_the_release_before_it_back(yard: Yard):
     first = yard.sync("v1", DEV)
     second = yard.sync("v2", DEV)
-    yard.cluster.abort(model="late", environment="dev", reason="judged bad")
+    yard.cluster.abort(second, environment=DEV, reason="judged bad")
     assert yard.observe(DEV) == RolloutState(
         release=second.identity, ready=False, share=0.0, aborted="judged bad"
     )
@@ -278,7 +279,7 @@ def test_an_artifact_out_of_reach_is_given_up_like_any_other_that_is_not_ready(y
 def test_nothing_runs_after_remove_and_nothing_is_known(yard: Yard):
     release = yard.sync("v1", DEV)
     for _ in range(2):
-        yard.cluster.remove(model="late", environment="dev")
+        yard.cluster.remove(model="late", environment=DEV)
         assert yard.observe(DEV) is None
         assert yard.endpoints(DEV) == ()
         assert yard.process(release) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from modelyard.domain.environment import Environment
 from modelyard.domain.model import Model
 from modelyard.domain.release import Release
 from modelyard.domain.traffic import Counts, RolloutState, Sample
+from modelyard.domain.world import PastRelease
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Phase, WorkflowStatus
 
@@ -100,7 +101,14 @@ class ScriptedCluster:
     ledger: Ledger
     never_ready: set[str] = field(default_factory=set)
 
-    def sync(self, release: Release, *, model: Model, environment: Environment) -> None:
+    def sync(
+        self,
+        release: Release,
+        *,
+        model: Model,
+        environment: Environment,
+        origin: PastRelease | None = None,
+    ) -> None:
         key, steps = _key(environment.name, release.model), environment.rollout.steps
         known = self.ledger.read().get(key)
         if known is not None and known["release"] == release.identity:
@@ -124,11 +132,11 @@ class ScriptedCluster:
             },
         )
 
-    def remove(self, *, model: str, environment: str) -> None:
-        self.ledger.put(_key(environment, model), None)
+    def remove(self, *, model: str, environment: Environment) -> None:
+        self.ledger.put(_key(environment.name, model), None)
 
-    def observe(self, *, model: str, environment: str) -> RolloutState | None:
-        known = self.ledger.read().get(_key(environment, model))
+    def observe(self, *, model: str, environment: Environment) -> RolloutState | None:
+        known = self.ledger.read().get(_key(environment.name, model))
         if known is None:
             return None
         return RolloutState(
@@ -138,7 +146,7 @@ class ScriptedCluster:
             aborted=known["aborted"],
         )
 
-    def advance(self, release: Release, *, environment: Environment) -> None:
+    def advance(self, release: Release, *, environment: Environment) -> bool:
         key, steps = _key(environment.name, release.model), environment.rollout.steps
         known = self.ledger.read()[key]
         assert known["release"] == release.identity
@@ -146,11 +154,19 @@ class ScriptedCluster:
         share = steps[step].share if step < len(steps) else 1.0
         stable = known["stable"] if share < 1 else None
         self.ledger.put(key, {**known, "step": step, "share": share, "stable": stable})
+        return True
 
-    def abort(self, *, model: str, environment: str, reason: str) -> None:
-        key = _key(environment, model)
+    def abort(self, release: Release, *, environment: Environment, reason: str) -> None:
+        key = _key(environment.name, release.model)
         known = self.ledger.read()[key]
-        self.ledger.put(key, {**known, "aborted": reason, "ready": False, "share": 0.0})
+        if known["release"] == release.identity:
+            self.ledger.put(key, {**known, "aborted": reason, "ready": False, "share": 0.0})
+
+    def note(self, release: Release, *, environment: Environment, what: str, well: bool) -> None:
+        pass
+
+    def changed(self, environments: Iterable[Environment], *, seconds: float) -> frozenset[str]:
+        return frozenset()
 
 
 @dataclass

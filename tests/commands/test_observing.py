@@ -41,6 +41,16 @@ def look(yard):
     return observe(yard.desk(), MODEL, yard.said.append)
 
 
+def abort(yard, environment, reason):
+    desk = yard.desk()
+    catalog = desk.catalog(desk.main())
+    desk.services.cluster.abort(
+        catalog.releases[environment, MODEL],
+        environment=catalog.environments[environment],
+        reason=reason,
+    )
+
+
 def in_cluster(yard, environment):
     return yard.ledger("cluster").read()[f"{environment}/{MODEL}"]
 
@@ -119,7 +129,7 @@ def test_what_is_judged_bad_is_out_of_traffic_in_the_same_look(yard):
 def test_the_verdict_is_written_down_even_if_the_look_that_aborted_was_killed(yard):
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
-    yard.desk().services.cluster.abort(model=MODEL, environment="canary", reason="by the judge")
+    abort(yard, "canary", "by the judge")
 
     look(yard)
 
@@ -190,7 +200,7 @@ def test_a_step_lasts_as_long_as_it_is_to_last(stepped):
 
 def test_an_aborted_release_takes_no_further_step(stepped):
     look(stepped)
-    stepped.desk().services.cluster.abort(model=MODEL, environment="staging", reason="ada said so")
+    abort(stepped, "staging", "ada said so")
     stepped.clock.wait(3600)
 
     look(stepped)
@@ -258,7 +268,7 @@ class RolledBackMeanwhile(ScriptedCluster):
         def note(before):
             return replace(before, rolled_back_to="the one before")
 
-        self.facts.update_release(environment, model, note)
+        self.facts.update_release(environment.name, model, note)
         return super().observe(model=model, environment=environment)
 
 
@@ -276,7 +286,7 @@ def test_a_rollback_noted_during_a_look_is_kept(yard):
 
 
 class StagingIsDown(ScriptedCluster):
-    def sync(self, release, *, model, environment):
+    def sync(self, release, *, model, environment, origin=None):
         if environment.name == "staging":
             raise CannotAnswer("the staging cluster is out of reach")
         super().sync(release, model=model, environment=environment)

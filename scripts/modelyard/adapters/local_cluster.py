@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from modelyard.domain.model import Model
 from modelyard.domain.release import Release
 from modelyard.domain.repository import Repository
 from modelyard.domain.traffic import RolloutState
+from modelyard.domain.world import PastRelease
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Clock
 
@@ -66,12 +67,20 @@ class LocalCluster:
         self._clock = clock
         self._patience = patience_seconds
 
-    def sync(self, release: Release, *, model: Model, environment: Environment) -> None:
+    def sync(
+        self,
+        release: Release,
+        *,
+        model: Model,
+        environment: Environment,
+        origin: PastRelease | None = None,
+    ) -> None:
         """Make this release run, beside the one before it as long as its steps last.
 
         Raises:
             CannotAnswer: Its artifact is out of reach, or a joining environment has no step.
         """
+        del origin  # `modelyard history` tells it here
         with self._locked(environment.joins or environment.name, model.name):
             before = self._adopted(self._read(environment.name, model.name), model, environment)
             state = self._running(synced(before, self._server(release, model)))
@@ -80,22 +89,23 @@ class LocalCluster:
         if mine and self._waited(state, mine[0]):
             self._look(environment.name, model.name)
 
-    def remove(self, *, model: str, environment: str) -> None:
+    def remove(self, *, model: str, environment: Environment) -> None:
         """Stop what runs of this model in this environment, and forget it."""
-        state = self._read(environment, model)
+        where = environment.name
+        state = self._read(where, model)
         if state is None:
             return
         with self._locked(state.owner, model):
-            gone = State(model=model, environment=environment, joins=state.joins)
+            gone = State(model=model, environment=where, joins=state.joins)
             self._settle(gone, state)
-            self._path(environment, model).unlink(missing_ok=True)
+            self._path(where, model).unlink(missing_ok=True)
 
-    def observe(self, *, model: str, environment: str) -> RolloutState | None:
+    def observe(self, *, model: str, environment: Environment) -> RolloutState | None:
         """What runs, as the newest release's server says itself; None when nothing does.
 
         An owner's share is that of its own requests: a canary that joins it takes none of it.
         """
-        state = self._look(environment, model)
+        state = self._look(environment.name, model)
         if state is None:
             return None
         if state.aborted is not None:
@@ -108,22 +118,32 @@ class LocalCluster:
         share = state.share if newest.step is not None else 0.0
         return RolloutState(release=newest.release, ready=ready, share=share)
 
-    def advance(self, release: Release, *, environment: Environment) -> None:
+    def advance(self, release: Release, *, environment: Environment) -> bool:
         """Take the release's next step; after the last one it is the stable one."""
         with self._locked(environment.joins or environment.name, release.model):
             state = self._read(environment.name, release.model)
             if state is not None:
                 self._settle(advanced(state, release.identity), state)
+        return True
 
-    def abort(self, *, model: str, environment: str, reason: str) -> None:
-        """Take the newest release out of traffic; remembered until another one is synced."""
-        state = self._read(environment, model)
-        if state is None:
-            return
-        with self._locked(state.owner, model):
-            state = self._read(environment, model) or state
+    def abort(self, release: Release, *, environment: Environment, reason: str) -> None:
+        """Take the release out of traffic; remembered until another one is synced."""
+        with self._locked(environment.joins or environment.name, release.model):
+            state = self._read(environment.name, release.model)
+            newest = (state.candidate or state.stable) if state else None
+            if state is None or newest is None or newest.release != release.identity:
+                return
             after = aborted(state, reason, self._clock.now())
             self._settle(self._running(after), state)
+
+    def note(self, release: Release, *, environment: Environment, what: str, well: bool) -> None:
+        """Say nothing: `modelyard history` tells all of it here."""
+
+    def changed(self, environments: Iterable[Environment], *, seconds: float) -> frozenset[str]:
+        """Wait: processes tell nobody that they changed."""
+        del environments
+        time.sleep(seconds)
+        return frozenset()
 
     def stop_all(self) -> None:
         """Stop every server; the next `sync` of each starts it again."""

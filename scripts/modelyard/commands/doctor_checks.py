@@ -202,11 +202,16 @@ def aliases_follow_verified_releases(patient: Patient) -> Iterator[Wrong]:
 
 def servers_belong_to_releases(patient: Patient) -> Iterator[Wrong]:
     """Nothing runs that Git does not name."""
+    from modelyard.domain.environment import Environment
+
     catalog = patient.specs.catalog
     seen = patient.desk.facts.snapshot().releases
     places = {(env, model) for env in catalog.environments for model in catalog.models} | set(seen)
     for environment, model in sorted(places - set(catalog.releases)):
-        if patient.desk.services.cluster.observe(model=model, environment=environment):
+        # What lost its environment in Git can only be looked for by name.
+        unknown = Environment(name=environment, description="", namespace=environment)
+        where = catalog.environments.get(environment, unknown)
+        if patient.desk.services.cluster.observe(model=model, environment=where):
             what = f"{environment} runs {model}, but the main branch names no release of it there"
             known = model in catalog.models and environment in catalog.environments
             mend = "modelyard watch --once" if known else "modelyard servers stop"

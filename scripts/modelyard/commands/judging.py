@@ -53,13 +53,13 @@ def stable_of(
         stable = catalog.releases.get((environment.joins, release.model))
         return (stable.identity, stable.version) if stable else None
     facts, _ = desk.facts.read_release(environment.name, release.model)
-    state = desk.services.cluster.observe(model=release.model, environment=environment.name)
+    state = desk.services.cluster.observe(model=release.model, environment=environment)
     before = [identity for identity in facts.verified if identity != release.identity]
     if not before or state is None or state.share >= 1:
         return None
     versions = {
-        known.identity: known.version
-        for known in desk.past_releases(environment.name, release.model)
+        known.release.identity: known.release.version
+        for known in desk.past(environment.name, release.model)
     }
     identity = before[-1]
     return (identity, versions[identity]) if identity in versions else None

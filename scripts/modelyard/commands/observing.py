@@ -17,10 +17,11 @@ from modelyard.domain.facts import ReleaseFacts, is_bad, unverified
 from modelyard.domain.release import Release
 from modelyard.domain.traffic import RolloutState
 from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.domain.world import PastRelease
 from modelyard.errors import CannotAnswer, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 def observe(desk: Desk, model: str, say: Callable[[str], None]) -> bool:
@@ -48,8 +49,8 @@ def observe(desk: Desk, model: str, say: Callable[[str], None]) -> bool:
 
 def _remove(desk: Desk, environment: Environment, model: str) -> bool:
     cluster = desk.services.cluster
-    if cluster.observe(model=model, environment=environment.name) is not None:
-        cluster.remove(model=model, environment=environment.name)
+    if cluster.observe(model=model, environment=environment) is not None:
+        cluster.remove(model=model, environment=environment)
     return False
 
 
@@ -63,23 +64,33 @@ def _observe_one(
     cluster, where = desk.services.cluster, environment.name
     before, _ = desk.facts.read_release(where, release.model)
     if not is_bad(before, release):
-        cluster.sync(release, model=catalog.models[release.model], environment=environment)
-    state = cluster.observe(model=release.model, environment=where)
+        model = catalog.models[release.model]
+        cluster.sync(release, model=model, environment=environment, origin=_origin(desk, release))
+    state = cluster.observe(model=release.model, environment=environment)
     now = desk.services.clock.now()
     after = seen(before, release, state, now)
     after = _judged(desk, catalog, environment, release, before, after, state)
     if after.verdict and after.verdict.outcome is Outcome.FAIL and after.aborted is None:
-        cluster.abort(model=release.model, environment=where, reason=after.verdict.reason)
+        cluster.abort(release, environment=environment, reason=after.verdict.reason)
         after = replace(after, aborted=after.verdict.reason)
-    if _may_advance(environment, release, after, state, now):
-        cluster.advance(release, environment=environment)
+    may_advance = _may_advance(environment, release, after, state, now)
+    if may_advance and cluster.advance(release, environment=environment):
         say(f"{where}: {release.version} takes the next step")
     after = remembered(after, release, environment, state, now)
     if after == before:
         return False
     desk.facts.update_release(where, release.model, partial(_written, before, after))
-    _tell(say, where, release, before, after)
+    for told, well in news(release, before, after):
+        say(f"{where}: {release.model} {release.version} {told}")
+        cluster.note(release, environment=environment, what=told, well=well)
     return True
+
+
+def _origin(desk: Desk, release: Release) -> PastRelease | None:
+    """The commit that named the release; unknown is no reason to stop."""
+    past = desk.past(release.environment, release.model)
+    same = (each for each in past if each.release == release)
+    return next(same, None)
 
 
 def _written(before: ReleaseFacts, after: ReleaseFacts, now: ReleaseFacts) -> ReleaseFacts:
@@ -236,19 +247,14 @@ def _is_pausing(
     return (now - facts.healthy_since).total_seconds() < sum(pauses)
 
 
-def _tell(
-    say: Callable[[str], None],
-    where: str,
-    release: Release,
-    before: ReleaseFacts,
-    after: ReleaseFacts,
-) -> None:
-    what = f"{where}: {release.model} {release.version}"
+def news(release: Release, before: ReleaseFacts, after: ReleaseFacts) -> Iterator[tuple[str, bool]]:
+    """What people are told of a look, and whether it is good news."""
     if after.healthy_since and not (before.healthy_since and before.release == after.release):
-        say(f"{what} is ready")
+        yield "is ready", True
     if after.verdict and after.verdict != before.verdict:
-        say(f"{what} judged {after.verdict.outcome}: {after.verdict.reason}")
+        well = after.verdict.outcome is not Outcome.FAIL
+        yield f"judged {after.verdict.outcome}: {after.verdict.reason}", well
     if after.aborted and not before.aborted:
-        say(f"{what} is out of traffic: {after.aborted}")
+        yield f"is out of traffic: {after.aborted}", False
     if after.verified != before.verified and release.identity in after.verified:
-        say(f"{what} is verified")
+        yield "is verified", True

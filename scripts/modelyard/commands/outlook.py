@@ -143,13 +143,7 @@ def _runs(desk: Desk, workflows: Mapping[str, WorkflowStatus]) -> dict[str, Run]
 def _past(desk: Desk, world: World) -> dict[str, tuple[PastRelease, ...]]:
     """Past releases where a pull request is open: whether there is a way back may block it."""
     targets = {target[0].name for pull in world.pulls if (target := target_of(world, pull))}
-    return {
-        name: tuple(
-            PastRelease(release=release, commit="")  # nobody restores from what status saw
-            for release in desk.past_releases(name, world.model)
-        )
-        for name in sorted(targets)
-    }
+    return {name: desk.past(name, world.model) for name in sorted(targets)}
 
 
 def _comparisons(desk: Desk, world: World) -> dict[tuple[str, str], Verdict]:

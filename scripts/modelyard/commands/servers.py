@@ -24,7 +24,8 @@ def list_(services: Services, /) -> None:
     catalog = desk.catalog(desk.main())
     running = False
     for environment, model in sorted(catalog.releases):
-        state = services.cluster.observe(model=model, environment=environment)
+        where = catalog.environments[environment]
+        state = services.cluster.observe(model=model, environment=where)
         version = catalog.releases[environment, model].version
         if state is not None:
             running = True

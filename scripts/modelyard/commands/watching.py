@@ -57,7 +57,8 @@ def _is_starting(desk: Desk, release: Release) -> bool:
     facts, _ = desk.facts.read_release(release.environment, release.model)
     if facts.release != release.identity or facts.aborted or facts.healthy_since:
         return False
-    state = desk.services.cluster.observe(model=release.model, environment=release.environment)
+    where = desk.catalog(desk.main()).environments[release.environment]
+    state = desk.services.cluster.observe(model=release.model, environment=where)
     if state is None or state.aborted:
         return state is None
     # Servers that are ready wait for nothing but the next look, which writes that down.

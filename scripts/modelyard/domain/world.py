@@ -34,10 +34,17 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class PastRelease:
-    """A release some commit of the main branch named."""
+    """A release some commit of the main branch named.
+
+    Args:
+        release: What it named.
+        commit: The commit.
+        pull: The pull request it came by, if it came by one.
+    """
 
     release: Release
     commit: str
+    pull: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

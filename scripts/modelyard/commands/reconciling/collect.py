@@ -82,9 +82,9 @@ class Desk:
         words = [path.split("/") for path in paths if path.endswith("/model.yaml")]
         return tuple(sorted(name for _, name, *rest in words if len(rest) == 1))
 
-    def past_releases(self, environment: str, model: str) -> tuple[Release, ...]:
-        """What the main branch named there, newest first."""
-        return tuple(past.release for past in _past(self, self.main(), environment, model))
+    def past(self, environment: str, model: str) -> tuple[PastRelease, ...]:
+        """What the main branch named there, newest first; the present is the first."""
+        return _past(self, self.main(), environment, model)
 
     def catalog(self, commit: str) -> Catalog:
         """The specs of a commit; those with problems are left out, and validate names them."""
@@ -218,7 +218,9 @@ def _named(desk: Desk, commit: str, environment: str, model: str) -> tuple[PastR
         content = contents[f"{entry.sha}:{path}"]
         if content is not None:
             release = read_document(Release, content, name=path)
-            past.append(PastRelease(release=release, commit=entry.sha))
+            number = entry.trailers.get("Modelyard-Pull", "")
+            pull = int(number) if number.isdecimal() else None
+            past.append(PastRelease(release=release, commit=entry.sha, pull=pull))
     return tuple(past)
 
 

@@ -1,0 +1,191 @@
+"""The Kubernetes API as JSON documents: get, list, create, patch, watch and read logs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+from modelyard.errors import CannotAnswer, Conflict
+
+Object: TypeAlias = dict[str, Any]
+"""One Kubernetes object, as the API server wrote it."""
+
+_SECONDS = (3.0, 15.0)
+_MERGE_PATCH = "application/merge-patch+json"
+_JSON = "application/json"
+_WHERE = "check the cluster's address (KUBECONFIG, or the pod's service account)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """A kind of object the API serves in namespaces.
+
+    Args:
+        version: Its API group and version, such as `argoproj.io/v1alpha1`; `v1` is the core one.
+        plural: Its name in addresses, such as `rollouts`.
+    """
+
+    version: str
+    plural: str
+
+    def path(self, namespace: str, name: str | None = None, part: str | None = None) -> str:
+        """The address of the kind in a namespace, of one object, or of a part of it."""
+        root = "/apis" if "/" in self.version else "/api"
+        words = [root, self.version, "namespaces", namespace, self.plural, name, part]
+        return "/".join(word for word in words if word is not None)
+
+
+APPLICATIONS = Resource(version="argoproj.io/v1alpha1", plural="applications")
+APPLICATION_SETS = Resource(version="argoproj.io/v1alpha1", plural="applicationsets")
+EVENTS = Resource(version="v1", plural="events")
+PODS = Resource(version="v1", plural="pods")
+ROLLOUTS = Resource(version="argoproj.io/v1alpha1", plural="rollouts")
+WORKFLOWS = Resource(version="argoproj.io/v1alpha1", plural="workflows")
+
+
+class KubernetesApi:
+    """One cluster, asked through the official client's connection and credentials.
+
+    In a pod these are its service account's, elsewhere those of `KUBECONFIG`'s current context.
+    Every call raises `CannotAnswer` when the API server cannot be asked or says no.
+    """
+
+    @cached_property
+    def _client(self) -> Any:
+        import kubernetes
+
+        client: Any = kubernetes.client
+        config: Any = kubernetes.config
+        configuration = client.Configuration()
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            try:
+                config.load_kube_config(client_configuration=configuration)
+            except (config.ConfigException, OSError) as error:
+                raise CannotAnswer(f"no cluster is configured: {error}", hint=_WHERE) from error
+        return client.ApiClient(configuration)
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """One object, or None when there is none of that name."""
+        return self._json("GET", resource.path(namespace, name), missing=True)
+
+    def labelled(
+        self, resource: Resource, namespace: str, *, labels: Mapping[str, str]
+    ) -> tuple[Object, ...]:
+        """The objects of a namespace that carry all of these labels."""
+        selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        query = [("labelSelector", selector)]
+        found = self._json("GET", resource.path(namespace), query=query)
+        return tuple((found or {}).get("items") or ())
+
+    def create(self, resource: Resource, namespace: str, document: Object) -> bool:
+        """Create an object; False when one of that name exists already."""
+        try:
+            self._json("POST", resource.path(namespace), body=document)
+        except Conflict:
+            return False
+        return True
+
+    def patch(
+        self, resource: Resource, namespace: str, name: str, change: Object, *,
+        part: str | None = None,
+    ) -> Object:  # fmt: skip
+        """Merge a change into an object, or into a part of it such as `status`; returns it.
+
+        `Conflict` when the change names a `resourceVersion` that is over.
+        """
+        return self._json("PATCH", resource.path(namespace, name, part), body=change) or {}
+
+    def log(self, namespace: str, pod: str, *, container: str, lines: int) -> str:
+        """The last lines a pod's container wrote."""
+        query = [("container", container), ("tailLines", str(lines)), ("limitBytes", "65536")]
+        response = self._asked("GET", PODS.path(namespace, pod, "log"), query=query)
+        return bytes(response.data).decode("utf-8", "replace")
+
+    def changes(
+        self, resource: Resource, namespace: str, *, seconds: int, name: str | None = None
+    ) -> Iterator[Object]:
+        """Every object there is, or the one of that name, then each change, for so long at most."""
+        query = [("watch", "true"), ("timeoutSeconds", str(seconds))]
+        query += [("fieldSelector", f"metadata.name={name}")] if name else []
+        response = self._asked(
+            "GET", resource.path(namespace), query=query, seconds=(_SECONDS[0], seconds + 15.0),
+            read=False,
+        )  # fmt: skip
+        for event in _lines(response.response, f"watch of {resource.plural} in {namespace}"):
+            if event.get("type") == "ERROR":
+                said = event.get("object", {}).get("message", "")
+                raise CannotAnswer(f"watch of {resource.plural} in {namespace}: {said}")
+            yield event["object"]
+
+    def _json(
+        self, method: str, path: str, *, query: list[tuple[str, str]] | None = None,
+        body: Object | None = None, missing: bool = False,
+    ) -> Object | None:  # fmt: skip
+        response = self._asked(method, path, query=query, body=body, missing=missing)
+        if response is None:
+            return None
+        document: Object = json.loads(response.data)
+        return document
+
+    def _asked(
+        self, method: str, path: str, *, query: list[tuple[str, str]] | None = None,
+        body: Object | None = None, missing: bool = False, read: bool = True,
+        seconds: tuple[float, float] = _SECONDS,
+    ) -> Any:  # fmt: skip
+        """The answer; None for what is not there where that is an answer."""
+        import urllib3
+
+        client = self._client
+        kind = _MERGE_PATCH if method == "PATCH" else _JSON
+        request = client.param_serialize(
+            method, path, query_params=query or [], body=body, auth_settings=["BearerToken"],
+            header_params={"Accept": _JSON, "Content-Type": kind},
+        )  # fmt: skip
+        try:
+            response = client.call_api(*request, _request_timeout=seconds)
+            if read or response.status >= HTTPStatus.BAD_REQUEST:
+                response.read()
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise CannotAnswer(f"the cluster does not answer: {error}", hint=_WHERE) from error
+        if response.status == HTTPStatus.NOT_FOUND and missing:
+            return None
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise _refusal(method, path, response)
+        return response
+
+
+def _refusal(method: str, path: str, response: Any) -> Exception:
+    """What the API server said no with."""
+    try:
+        said = json.loads(response.data).get("message", "")
+    except (ValueError, AttributeError):
+        said = bytes(response.data or b"")[:300].decode("utf-8", "replace")
+    message = f"the cluster refused {method} {path}: {response.status} {said}"
+    if response.status == HTTPStatus.CONFLICT:
+        return Conflict(message)
+    if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return CannotAnswer(message, hint="environments/platform/README.md says who needs what")
+    return CannotAnswer(message)
+
+
+def _lines(response: Any, what: str) -> Iterator[Object]:
+    """The JSON documents of a stream, one a line, until it ends."""
+    import urllib3
+
+    rest = b""
+    try:
+        for part in response.stream(None, decode_content=False):
+            *lines, rest = (rest + part).split(b"\n")
+            for line in lines:
+                if line.strip():
+                    yield json.loads(line)
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        raise CannotAnswer(f"{what} broke: {error}") from error
+    finally:
+        response.release_conn()
