@@ -17,6 +17,9 @@ GRID_SECONDS = 5
 FRESH_SECONDS = 15.0
 """A server that said nothing for three scrapes is not there."""
 
+EARLIER_SECONDS = 300.0
+"""Who said something in the minutes before the window was there before it began."""
+
 LONGEST = 48
 """A sample older than so many of its grid's steps stays only if it is on a grid twice as wide."""
 
@@ -101,7 +104,7 @@ class Window:
 def opened(since: datetime) -> Window:
     """An empty window; it begins early enough to see who is there already."""
     moment = since.timestamp()
-    return Window(since=moment, until=moment - 2 * FRESH_SECONDS)
+    return Window(since=moment, until=moment - EARLIER_SECONDS)
 
 
 def advanced(window: Window, readings: Iterable[Reading], until: float, *, now: float) -> Window:
