@@ -70,6 +70,13 @@ class KubernetesApi:
                 raise CannotAnswer(f"no cluster is configured: {error}", hint=_WHERE) from error
         return client.ApiClient(configuration)
 
+    def become_default(self) -> None:
+        """Have the client library's own parts ask this cluster too."""
+        import kubernetes
+
+        client: Any = kubernetes.client
+        client.Configuration.set_default(self._client.configuration)
+
     def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """One object, or None when there is none of that name."""
         return self._json("GET", resource.path(namespace, name), missing=True)

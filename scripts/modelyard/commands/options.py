@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SETTINGS = "modelyard.yaml"
 """The file that marks the root of a checkout."""
 
+MOST_PORTS = 65_535
+
 R = TypeVar("R")
 
 # What drives a terminal or turns a line around, and what cannot be encoded; JSON's own encoder
@@ -53,6 +55,19 @@ output_option = click.option(
     show_default=True,
     help="How to print the answer.",
 )
+
+
+def address(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, int] | None:
+    """`HOST:PORT` as a pair of text and number, as a callback; an IPv6 host stands in brackets."""
+    if value is None:
+        return None
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > MOST_PORTS:
+        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as 0.0.0.0:9102", ctx, param)
+    return host.strip("[]"), int(port)
+
 
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Print what would change; change nothing."

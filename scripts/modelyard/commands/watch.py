@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import desk_of, pass_services
+from modelyard.commands.options import address, desk_of, pass_services
 from modelyard.domain.repository import Forge
-from modelyard.errors import YardError
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
     from modelyard.commands.reconciling.collect import Desk
-
-logger = logging.getLogger(__name__)
 
 MOST_PASSES = 30
 """Passes of one `--once` before it says that the world does not come to rest."""
@@ -27,31 +24,61 @@ REST_SECONDS = 0.2
 
 AGAIN = "run `modelyard watch --once` again"
 
+_LEASE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z")
+
+
+def _lease(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _LEASE.match(value):
+        raise click.BadParameter("expected NAMESPACE/NAME, such as modelyard/modelyard-watch")
+    return value
+
 
 @click.command()
 @click.option("--once", is_flag=True, help="Go on until nothing changes any more, then stop.")
-@click.option("--interval", default=30.0, show_default=True, help="Seconds between two looks.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=30.0,
+    show_default=True,
+    help="Seconds between two looks when nothing happens.",
+)
 @click.option("--settle-seconds", default=120.0, show_default=True, help="With --once: how long to "
               "wait for a server that is starting.")  # fmt: skip
+@click.option(
+    "--listen", callback=address, metavar="HOST:PORT", help="Where to answer /healthz and /metrics."
+)
+@click.option(
+    "--lease",
+    callback=_lease,
+    metavar="NAMESPACE/NAME",
+    help="Act only while holding this Lease of the cluster; others stand by.",
+)
 @pass_services
-def watch(services: Services, /, *, once: bool, interval: float, settle_seconds: float) -> None:
+def watch(
+    services: Services,
+    /,
+    *,
+    once: bool,
+    interval: float,
+    settle_seconds: float,
+    listen: tuple[str, int] | None,
+    lease: str | None,
+) -> None:
     """Move servers to what Git names, judge them, write facts, and reconcile every model.
 
-    Restarting it loses nothing. With a local forge it also runs the checks of open pull requests.
+    Restarting it loses nothing, and two of them do no harm. With a local forge it also runs the
+    checks of open pull requests. What happened is told to the addresses in MODELYARD_NOTIFY.
     """
+    if not once:
+        from modelyard.commands.watch_loop import follow
+
+        follow(services, interval=interval, listen=listen, lease=lease)
+        return
     from modelyard.commands.watching import look
 
     desk = desk_of(services)
     one = partial(look, desk, say=click.echo, with_checks=services.repository.forge is Forge.LOCAL)
-    if once:
-        _until_at_rest(desk, one, settle_seconds)
-        return
-    while True:
-        try:
-            one()
-        except YardError as error:  # the next look may find it mended
-            logger.error("%s", error.message)  # noqa: TRY400 - known errors have no traceback
-        time.sleep(interval)
+    _until_at_rest(desk, one, settle_seconds)
 
 
 def _until_at_rest(desk: Desk, one: Callable[[], bool], settle_seconds: float) -> None:

@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+from modelyard.commands.announcing import announce
 from modelyard.commands.observing import observe
 from modelyard.commands.reconciling.carry_out import Say
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.plain import plain_statuses
 from modelyard.commands.reconciling.rounds import every, settle
 from modelyard.domain.facts import ReleaseFacts
+from modelyard.domain.notice import Notice
 from modelyard.domain.release import Release
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import YardError
 
 
-def look(desk: Desk, *, say: Say, with_checks: bool) -> bool:
-    """Observe and reconcile every model once; True if anything changed.
+def look(
+    desk: Desk,
+    *,
+    say: Say,
+    with_checks: bool,
+    told: Callable[[Notice], None] = lambda _: None,
+    models: frozenset[str] | None = None,
+) -> bool:
+    """Observe and reconcile models once, and tell people; True if anything changed.
+
+    Args:
+        desk: What to work with.
+        say: Hears every change, in one line.
+        with_checks: Whether to answer for open pull requests as a CI would.
+        told: Hears what people were told.
+        models: Those to look at; None for all, and for pull requests that belong to none.
 
     Raises:
         YardError: The first thing that failed, after everything else was done.
     """
+    names = desk.models()
     first = [partial(run_checks, desk, say)] if with_checks else []
-    looks = [partial(_look_at, desk, model, say) for model in desk.models()]
-    return every([*first, partial(plain_statuses, desk, say), *looks])
+    if models is None:
+        first.append(partial(plain_statuses, desk, say))
+    else:
+        names = tuple(name for name in names if name in models)
+    looks = [partial(_look_at, desk, model, say) for model in names]
+    last = [partial(announce, desk, model, told) for model in names]
+    if models is not None:  # somebody waits for these
+        return every([*looks, *first, *last])
+    return every([*first, *looks, *last])
 
 
 def _look_at(desk: Desk, model: str, say: Say) -> bool:

@@ -81,12 +81,14 @@ class ModelFacts:
         lifted: When a person last lifted a version's hold; earlier refusals no longer count.
         training: By version.
         incidents: Oldest first.
+        told: Keys of what people were told already, oldest first; see `notice`.
     """
 
     holds: Mapping[str, Hold] = field(default_factory=dict)
     lifted: Mapping[str, datetime] = field(default_factory=dict)
     training: Mapping[str, TrainingFacts] = field(default_factory=dict)
     incidents: tuple[Incident, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

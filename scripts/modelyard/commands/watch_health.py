@@ -1,0 +1,116 @@
+"""What the watcher says of itself over HTTP: whether it gets anywhere, and what it did."""
+
+from __future__ import annotations
+
+import threading
+import time
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from modelyard.domain.notice import Kind, Notice
+
+SLACK = 4
+"""Looks that may fail, or last that much longer, before the watcher counts as unwell."""
+
+LEAST_SECONDS = 60.0
+
+
+class WatchHealth:
+    """Counts looks; well while the last success, or turn to stand by, is not too long ago.
+
+    Args:
+        interval: Seconds between two looks.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._limit = max(SLACK * interval, LEAST_SECONDS)
+        self._well_at: float | None = None
+        self.registry = CollectorRegistry()
+        self._looks = Counter("modelyard_watch_looks", "Looks.", ["result"], registry=self.registry)
+        self._seconds = Histogram(
+            "modelyard_watch_look_seconds",
+            "How long a look took.",
+            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=self.registry,
+        )
+        self._last_success = Gauge(
+            "modelyard_watch_last_success_timestamp_seconds",
+            "When a look last did all it had to; 0 before the first.",
+            registry=self.registry,
+        )
+        self._leads = Gauge(
+            "modelyard_watch_is_leader", "1 for the one that acts.", registry=self.registry
+        )
+        self._rollbacks = Counter(
+            "modelyard_rollbacks", "Rollbacks.", ["model", "environment"], registry=self.registry
+        )
+        self._incidents = Counter(
+            "modelyard_incidents", "Incidents.", ["model"], registry=self.registry
+        )
+        self._holds = Counter("modelyard_holds", "Holds.", ["model"], registry=self.registry)
+        for result in ("success", "failure"):
+            self._looks.labels(result=result)  # there from the start: nothing is not missing
+
+    def looked(self, *, seconds: float, succeeded: bool) -> None:
+        """Count one look."""
+        self._leads.set(1)
+        self._seconds.observe(seconds)
+        self._looks.labels(result="success" if succeeded else "failure").inc()
+        if succeeded:
+            self._last_success.set_to_current_time()
+            self._well_at = time.monotonic()
+
+    def stands_by(self) -> None:
+        """Say that another watcher acts, which is as well as acting."""
+        self._leads.set(0)
+        self._well_at = time.monotonic()
+
+    def told(self, notice: Notice) -> None:
+        """Count what people were told."""
+        match notice.kind:
+            case Kind.ROLLBACK:
+                place = {"model": notice.model, "environment": notice.environment or ""}
+                self._rollbacks.labels(**place).inc()
+            case Kind.INCIDENT:
+                self._incidents.labels(model=notice.model).inc()
+            case Kind.HOLD:
+                self._holds.labels(model=notice.model).inc()
+
+    def is_well(self) -> bool:
+        """Whether the last success is recent enough."""
+        return self._well_at is not None and time.monotonic() - self._well_at < self._limit
+
+    def serve(self, host: str, port: int) -> ThreadingHTTPServer:
+        """Answer `/healthz` and `/metrics` in a thread of its own."""
+        health = self
+
+        class Answer(BaseHTTPRequestHandler):
+            timeout = 5
+
+            def do_GET(self) -> None:
+                if self.path == "/metrics":
+                    self._say(HTTPStatus.OK, generate_latest(health.registry), CONTENT_TYPE_LATEST)
+                elif self.path == "/healthz" and health.is_well():
+                    self._say(HTTPStatus.OK, b"well\n")
+                elif self.path == "/healthz":
+                    self._say(HTTPStatus.SERVICE_UNAVAILABLE, b"no success for too long\n")
+                else:
+                    self._say(HTTPStatus.NOT_FOUND, b"/healthz or /metrics\n")
+
+            def _say(self, status: HTTPStatus, body: bytes, kind: str = "text/plain") -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Keep probes out of the log."""
+
+        server = ThreadingHTTPServer((host, port), Answer)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True, name="health").start()
+        return server

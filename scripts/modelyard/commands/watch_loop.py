@@ -1,0 +1,150 @@
+"""The watcher's life: looks when something moved, and now and then anyway."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import click
+
+from modelyard.commands.options import desk_of
+from modelyard.commands.reconciling.collect import Desk
+from modelyard.commands.watch_health import WatchHealth
+from modelyard.commands.watching import look, undecided
+from modelyard.domain.environment import Environment
+from modelyard.domain.repository import Forge
+from modelyard.errors import YardError
+from modelyard.ports import Services
+
+logger = logging.getLogger(__name__)
+
+GIT_SECONDS = 2.0
+"""How often the forge's refs are compared; one git process, and nothing when none moved."""
+
+JUDGED_SECONDS = 5.0
+"""Between two looks while a release is judged."""
+
+MOST_IN_A_ROW = 10
+"""Looks without a pause, as long as each changes something."""
+
+Refs = dict[str, str]
+
+
+def follow(
+    services: Services, *, interval: float, listen: tuple[str, int] | None, lease: str | None
+) -> None:
+    """Look for ever.
+
+    Args:
+        services: The outside world.
+        interval: Seconds between two looks when nothing happens.
+        listen: Where to answer `/healthz` and `/metrics`, or nowhere.
+        lease: `namespace/name` of the Lease that says who acts; None to act anyway.
+    """
+    health = WatchHealth(interval)
+    if listen is not None:
+        health.serve(*listen)
+    watcher = Watcher(desk=desk_of(services), health=health, interval=interval)
+    is_mine = _taken(lease) if lease is not None else (lambda: True)
+    while True:
+        if is_mine():
+            watcher.round()
+        else:
+            health.stands_by()
+            watcher.due = None
+
+
+def _taken(lease: str) -> Callable[[], bool]:
+    """Says whether this process acts; waits a little when it does not."""
+    from modelyard.adapters.kubernetes_api import KubernetesApi
+    from modelyard.adapters.kubernetes_lease import KubernetesLease
+
+    namespace, _, name = lease.partition("/")
+    held = KubernetesLease(namespace, name, KubernetesApi())
+    return partial(held.wait, 1.0)
+
+
+@dataclass
+class Watcher:
+    """One watcher's memory, all of which it can lose.
+
+    Args:
+        desk: What to work with.
+        health: Hears how looks went.
+        interval: Seconds between two looks when nothing happens.
+        due: The models to look at next; None for all.
+        environments: As last read.
+    """
+
+    desk: Desk
+    health: WatchHealth
+    interval: float
+    due: frozenset[str] | None = None
+    environments: tuple[Environment, ...] = ()
+    seen: Refs = field(default_factory=dict)
+
+    def round(self) -> None:
+        """Look at what is due until nothing changes, then wait until something is due."""
+        for _ in range(MOST_IN_A_ROW):
+            self.seen = self._refs() or self.seen
+            if not self._look():
+                break
+        self.due = self._awaited(time.monotonic() + self._pause())
+
+    def _look(self) -> bool:
+        """One look, whose failure the next one may find mended; True if it changed something."""
+        before, changed, succeeded = time.monotonic(), False, False
+        checks = self.desk.services.repository.forge is Forge.LOCAL
+        try:
+            changed = look(
+                self.desk, say=click.echo, with_checks=checks, told=self.health.told,
+                models=self.due,
+            )  # fmt: skip
+            succeeded = True
+        except YardError as error:
+            logger.error("%s", error.message)  # noqa: TRY400 - known errors have no traceback
+        except Exception:  # the watcher outlives its defects, and its health tells of them
+            logger.exception("a look failed")
+        self.health.looked(seconds=time.monotonic() - before, succeeded=succeeded)
+        return changed
+
+    def _awaited(self, deadline: float) -> frozenset[str] | None:
+        """The models that moved; None, for all, when Git did or the time is over."""
+        self._read_environments()
+        while (left := deadline - time.monotonic()) > 0:
+            moved = self.desk.services.cluster.changed(
+                self.environments, seconds=min(left, GIT_SECONDS)
+            )
+            if moved:
+                return moved
+            refs = self._refs()
+            if refs is not None and refs != self.seen:
+                return None
+        return None
+
+    def _pause(self) -> float:
+        try:
+            is_judged = bool(undecided(self.desk))
+        except YardError:
+            is_judged = False
+        return min(self.interval, JUDGED_SECONDS) if is_judged else self.interval
+
+    def _refs(self) -> Refs | None:
+        """Branches, pull requests and facts, as the forge has them now; None when it is away."""
+        try:
+            return self.desk.git.ls_remote(
+                self.desk.services.repository.remote, ("refs/heads/*", "refs/modelyard/*")
+            )
+        except YardError as error:
+            logger.warning("%s", error.message)
+            return None
+
+    def _read_environments(self) -> None:
+        try:
+            catalog = self.desk.catalog(self.desk.main())
+        except YardError:
+            return  # as last read
+        self.environments = tuple(catalog.environments.values())
