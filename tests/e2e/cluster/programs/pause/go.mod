@@ -1,0 +1,3 @@
+module modelyard.dev/e2e/pause
+
+go 1.24
