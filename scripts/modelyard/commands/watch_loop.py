@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 from collections.abc import Callable
@@ -30,6 +31,18 @@ JUDGED_SECONDS = 5.0
 MOST_IN_A_ROW = 10
 """Looks without a pause, as long as each changes something."""
 
+PRELOADED = (
+    "mlflow.tracking",
+    "modelyard.adapters.tables",
+    "modelyard.commands.checking",
+    "modelyard.commands.gating",
+    "modelyard.commands.judging",
+    "pandas",
+    "pyarrow.parquet",
+    "scipy.stats",
+)
+"""What the first rollback must not wait for."""
+
 Refs = dict[str, str]
 
 
@@ -44,6 +57,8 @@ def follow(
         listen: Where to answer `/healthz` and `/metrics`, or nowhere.
         lease: `namespace/name` of the Lease that says who acts; None to act anyway.
     """
+    for module in PRELOADED:
+        importlib.import_module(module)
     health = WatchHealth(interval)
     if listen is not None:
         health.serve(*listen)

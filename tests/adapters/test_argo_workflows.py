@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Any
+
+from modelyard.adapters.argo_workflows import failing, last_words, steps_of
+from modelyard.ports import Phase
+
+
+def node(kind: str, name: str, phase: str, **more: Any) -> dict[str, Any]:
+    return {"id": name, "type": kind, "displayName": name, "phase": phase, **more}
+
+
+NODES = {
+    "w": node("DAG", "w", "Failed", children=["fetch"]),
+    "fetch": node("Retry", "fetch", "Succeeded", children=["f0", "f1"]),
+    "f0": node("Pod", "fetch(0)", "Failed", finishedAt="2026-01-01T00:00:01Z"),
+    "f1": node("Pod", "fetch(1)", "Succeeded", finishedAt="2026-01-01T00:00:09Z"),
+    "train": node("Retry", "train", "Failed", children=["t0"]),
+    "t0": node("Pod", "train(0)", "Failed", finishedAt="2026-01-01T00:00:20Z", message="exit 3"),
+    "evaluate": node("Skipped", "evaluate", "Omitted"),
+}
+
+
+def test_a_step_that_was_tried_again_is_one_step_and_what_never_ran_is_none():
+    assert steps_of(NODES) == {"fetch": Phase.SUCCEEDED, "train": Phase.FAILED}
+
+
+def test_a_step_without_retries_is_its_pod():
+    assert steps_of({"p": node("Pod", "compare", "Running")}) == {"compare": Phase.RUNNING}
+
+
+def test_the_step_that_failed_last_is_the_one_to_blame():
+    found = failing(NODES)
+
+    assert found is not None
+    assert found["displayName"] == "train(0)"
+
+
+def test_nothing_failed_where_no_pod_did():
+    assert failing({"p": node("Pod", "compare", "Succeeded")}) is None
+
+
+def test_a_log_ends_in_its_error_or_else_in_its_last_line():
+    assert last_words("loading\nerror: no such column\nhint: look\n") == "no such column"
+    assert last_words("Killed\n\n") == "Killed"
+    assert last_words("") == ""
