@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.documents import dump
-from modelyard.adapters.endpoints import Endpoint, write_endpoints
+from modelyard.adapters.endpoints import Endpoint, read_endpoints, write_endpoints
 from modelyard.adapters.local_cluster import LocalCluster
 from modelyard.adapters.scrape import ScrapeMetrics
 from modelyard.adapters.traffic import drawn
@@ -212,3 +212,31 @@ def test_a_draw_falls_to_the_endpoint_whose_share_holds_it(shares: list[float], 
     assert below <= at
     assert at < below + endpoints[place].share or place == len(endpoints) - 1
     assert drawn([], at) is None
+
+
+def test_rows_sent_to_one_address_are_told_by_the_release_that_answered(yard: Services):
+    endpoints = read_endpoints(
+        yard.root / Repository().state, environment="production", model="late"
+    )
+    stable = next(each for each in endpoints if each.version == "v1")
+
+    document = told(yard, "--rows", "100", "--url", stable.url)
+
+    assert document["codes"] == {"200": 5}
+    assert document["releases"] == [
+        {"version": "none", "release": stable.release, "requests": 5}  # Git names no release here
+    ]
+
+
+def test_an_address_where_nobody_listens_is_told_and_is_no_crash(yard: Services):
+    document = told(yard, "--rows", "20", "--url", "http://127.0.0.1:9")
+
+    assert document["codes"] == {"unreachable": 1}
+
+
+@pytest.mark.parametrize("address", ["late.models", "file:///etc/passwd"])
+def test_an_address_is_http_or_refused(yard: Services, address: str):
+    result = run(yard, "--url", address)
+
+    assert result.exit_code == 2
+    assert "is no http:// or https:// address" in result.output

@@ -1,11 +1,11 @@
-"""A client of a model's local servers: each request goes to a release drawn by share."""
+"""Clients of a model: of its local servers, by share, or of the one address before all of them."""
 
 from __future__ import annotations
 
 import http.client
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 from modelyard.adapters.endpoints import Endpoint, endpoints_path, read_endpoints
 
 UNREACHABLE = "unreachable"
+RELEASE_HEADER = "x-modelyard-release"
+"""The header in which a server says which release it serves."""
+
 _SECONDS = 30.0
 _TRIES = 3
 _PAUSE_SECONDS = 0.2
@@ -115,6 +118,42 @@ class Traffic:
         known[url] = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_SECONDS)
         self._opened.append(known[url])
         return (known[url],)
+
+
+class ServiceTraffic:
+    """Requests to the address of a model's Service, which spreads connections over its servers.
+
+    Each request has a connection of its own, so that the shares are those of the servers. Nothing
+    is tried again: what a caller would have seen is what is told.
+
+    Args:
+        url: The Service's address, such as `http://wine.models-production`.
+        model: The model's name.
+        versions: Version by release identity, as far as known.
+    """
+
+    def __init__(self, url: str, *, model: str, versions: Mapping[str, str]) -> None:
+        self._address = urlsplit(url)
+        self._path = f"{self._address.path.rstrip('/')}/v2/models/{model}/infer"
+        self._versions = versions
+
+    def send(self, body: bytes, *, at: float) -> Sent:
+        """Send one inference request; the Service draws the server."""
+        del at
+        https = self._address.scheme == "https"
+        kind = http.client.HTTPSConnection if https else http.client.HTTPConnection
+        connection = kind(self._address.netloc, timeout=_SECONDS)
+        try:
+            connection.request("POST", self._path, body, _HEADERS)
+            answer = connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException):
+            return Sent(code=UNREACHABLE, release=None, version=None)
+        finally:
+            connection.close()
+        release = answer.getheader(RELEASE_HEADER)
+        version = self._versions.get(release) if release else None
+        return Sent(code=str(answer.status), release=release, version=version)
 
 
 def drawn(endpoints: Sequence[Endpoint], at: float) -> Endpoint | None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from modelyard.commands.options import output_option, pass_services, print_json
 from modelyard.domain.catalog import Catalog
 from modelyard.domain.contract import Column
 from modelyard.domain.model import Model
+from modelyard.domain.repository import Orchestrator
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from modelyard.adapters.traffic import Sent, Traffic
+    from modelyard.adapters.traffic import Sent, ServiceTraffic, Traffic
 
 _THREADS = 4
 
@@ -42,6 +44,12 @@ class Pace:
     rows: int
     rows_per_request: int
     rate: float | None
+
+
+def _http(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.startswith(("http://", "https://")):
+        raise click.BadParameter(f"{value!r} is no http:// or https:// address", ctx, param)
+    return value
 
 
 @click.command()
@@ -70,6 +78,11 @@ class Pace:
 @click.option(
     "--environment", help="Whose traffic; default: the end of the path, and who joins it."
 )
+@click.option(
+    "--url",
+    callback=_http,
+    help="Send to this address, such as a cluster's Service, which spreads requests itself.",
+)
 @output_option
 @pass_services
 def replay(
@@ -83,6 +96,7 @@ def replay(
     rate: float | None,
     blanks: tuple[str, ...],
     environment: str | None,
+    url: str | None,
     output: str,
 ) -> None:
     """Send recorded rows to a model's servers.
@@ -93,24 +107,41 @@ def replay(
     """
     import random
 
-    from modelyard.adapters.traffic import Traffic
-
     catalog = _catalog(services, model)
     columns = _sent_columns(catalog.models[model], blanks)
     where = _owner(catalog, environment)
-    state = services.root.absolute() / services.repository.state
     chance = random.Random(seed)  # noqa: S311 - a run that can be repeated, not a secret
     pace = Pace(rows=rows, rows_per_request=rows_per_request, rate=rate)
+    with _traffic(services, catalog, model, where, url) as traffic:
+        bodies = _bodies(_drawn_rows(data, columns, rows, chance), columns, blanks, pace)
+        before = time.perf_counter()
+        sent = _send(traffic, bodies, pace, chance)
+    _tell(sent, rows=rows, where=where, seconds=time.perf_counter() - before, output=output)
+
+
+@contextmanager
+def _traffic(
+    services: Services, catalog: Catalog, model: str, where: str, url: str | None
+) -> Iterator[Traffic | ServiceTraffic]:
+    from modelyard.adapters.traffic import ServiceTraffic, Traffic
+
+    if url is not None:
+        versions = {each.identity: each.version for each in catalog.releases.values()}
+        yield ServiceTraffic(url, model=model, versions=versions)
+        return
+    if services.repository.orchestrator is Orchestrator.ARGO:
+        raise CannotAnswer(
+            f"the servers of {model} run in a cluster",
+            hint=f"say where its Service is reached: --url http://{model}.NAMESPACE",
+        )
+    state = services.root.absolute() / services.repository.state
     with Traffic(state, environment=where, model=model) as traffic:
         if not traffic.endpoints():
             raise CannotAnswer(
                 f"no server of {model} takes requests in {where}",
                 hint="`modelyard status` shows what runs where; `modelyard watch` starts it",
             )
-        bodies = _bodies(_drawn_rows(data, columns, rows, chance), columns, blanks, pace)
-        before = time.perf_counter()
-        sent = _send(traffic, bodies, pace, chance)
-    _tell(sent, rows=rows, where=where, seconds=time.perf_counter() - before, output=output)
+        yield traffic
 
 
 def _catalog(services: Services, model: str) -> Catalog:
@@ -215,7 +246,7 @@ def _json(value: Any) -> Any:
 
 
 def _send(
-    traffic: Traffic, bodies: Iterator[bytes], pace: Pace, chance: random.Random
+    traffic: Traffic | ServiceTraffic, bodies: Iterator[bytes], pace: Pace, chance: random.Random
 ) -> list[Sent]:
     from concurrent.futures import ThreadPoolExecutor
 
