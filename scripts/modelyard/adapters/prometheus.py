@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from typing import TypeAlias
 
 from modelyard.adapters.prometheus_query import Prometheus, Series
 from modelyard.domain.counting import Key
@@ -28,6 +29,9 @@ SETTLED_SECONDS = 15.0
 
 MOST_WINDOWS = 64
 """Windows that are remembered; those asked for last."""
+
+_Columns: TypeAlias = dict[Key, list[float]]
+"""Counts of one server by kind and name, one for every scrape."""
 
 _KINDS = {
     "modelyard_requests_total": ("requests", "code_class"),
@@ -94,27 +98,40 @@ class PrometheusMetrics:
 
 def readings(found: Iterable[Series]) -> Iterator[Reading]:
     """What each server said at each scrape; a scrape with an unreadable value says nothing."""
-    counters: dict[tuple[str, str], dict[float, dict[Key, float]]] = {}
-    unreadable: dict[tuple[str, str], set[float]] = defaultdict(set)
+    # By server, then by the scrapes a series has: nearly always the same ones for all of a server.
+    columns: dict[tuple[str, str], dict[tuple[float, ...], _Columns]] = {}
     for series in found:
         labels = dict(series.labels)
-        kind, label = _KINDS.get(labels.pop("__name__", ""), ("", ""))
-        name = labels.pop(label, None) if label else ""
-        if not kind or name is None or "release" not in labels or not _fits(kind, name):
+        key = _key(labels)
+        if key is None or "release" not in labels:
             continue
         server = (str(sorted(labels.items())), labels["release"])
-        by_time = counters.setdefault(server, {})
-        key = (kind, name)
-        for at, text in series.values:
-            value = _count(text)
-            if value is None:
-                unreadable[server].add(at)
-            else:
-                by_time.setdefault(at, {})[key] = value
-    for (server_name, release), by_time in counters.items():
-        for at, counted in by_time.items():
-            if at not in unreadable[server_name, release]:
-                yield Reading(at=at, server=server_name, release=release, counters=counted)
+        times = tuple(at for at, _ in series.values)
+        same = columns.setdefault(server, {}).setdefault(times, {})
+        same[key] = [_count(text) for _, text in series.values]
+    for (server_name, release), by_scrapes in columns.items():
+        for at, counters in _rows(by_scrapes).items():
+            if all(count >= 0 for count in counters.values()):
+                yield Reading(at=at, server=server_name, release=release, counters=counters)
+
+
+def _key(labels: dict[str, str]) -> Key | None:
+    """What a series counts, its own labels taken out of all; None for something else."""
+    kind, label = _KINDS.get(labels.pop("__name__", ""), ("", ""))
+    name = labels.pop(label, None) if label else ""
+    if not kind or name is None or (kind == "predictions" and not name.isdecimal()):
+        return None
+    return kind, name
+
+
+def _rows(by_scrapes: Mapping[tuple[float, ...], _Columns]) -> dict[float, dict[Key, float]]:
+    """The columns of one server, by the time of the scrape."""
+    rows: dict[float, dict[Key, float]] = {}
+    for times, columns in by_scrapes.items():
+        keys = tuple(columns)
+        for at, counts in zip(times, zip(*columns.values(), strict=True), strict=True):
+            rows.setdefault(at, {}).update(zip(keys, counts, strict=True))
+    return rows
 
 
 def _ends(start: float, now: float) -> Iterator[float]:
@@ -128,17 +145,13 @@ def _ends(start: float, now: float) -> Iterator[float]:
     yield now
 
 
-def _fits(kind: str, name: str) -> bool:
-    return kind != "predictions" or name.isdecimal()
-
-
-def _count(text: object) -> float | None:
-    """A cumulative count; None for what is none, such as NaN."""
+def _count(text: object) -> float:
+    """A cumulative count; negative for what is none, such as NaN."""
     try:
         value = float(text)  # type: ignore[arg-type]  # whatever the answer holds
     except (TypeError, ValueError):
-        return None
-    return value if 0 <= value < math.inf else None
+        return -1.0
+    return value if 0 <= value < math.inf else -1.0
 
 
 def _selector(model: str) -> str:

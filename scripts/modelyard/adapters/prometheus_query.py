@@ -90,8 +90,8 @@ class Prometheus:
             remaining()
             path = self._address.path.rstrip("/")
             connection.request("GET", path + question, headers=self._headers())
-            answer = connection.getresponse()
-            return answer.status, self._body(answer, remaining)
+            with connection.getresponse() as answer:
+                return answer.status, self._body(answer, remaining)
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise self.no_answer(f"is out of reach: {_readable(reason)}") from error
