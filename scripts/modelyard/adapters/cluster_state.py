@@ -71,7 +71,7 @@ class State:
     environment: str
     joins: str | None = None
     steps: tuple[float, ...] = ()
-    ready_within_seconds: int = 120
+    ready_within_seconds: int = 90
     stable: Server | None = None
     candidate: Server | None = None
     previous: Server | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,27 @@ class Step:
     pause_seconds: int = 0
 
 
+class RouterKind(StrEnum):
+    """What splits requests by weight."""
+
+    GATEWAY_API = "gateway-api"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Router:
+    """A traffic router: with it shares are exact, whatever the number of pods.
+
+    Args:
+        kind: What it is.
+        gateway: The Gateway's name.
+        namespace: The Gateway's namespace; None for the environment's own.
+    """
+
+    kind: RouterKind
+    gateway: str
+    namespace: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
     """How a release takes over.
@@ -51,13 +73,15 @@ class Rollout:
         judged: Whether the judge must pass it.
         ready_within_seconds: Later than this, a release that is not ready is rolled back.
         decide_within_seconds: An older inconclusive judgement is rolled back, without a hold.
+        router: What splits requests; None leaves that to the number of pods.
     """
 
     replicas: int = 1
     steps: tuple[Step, ...] = ()
     judged: bool = False
-    ready_within_seconds: int = 120
+    ready_within_seconds: int = 90
     decide_within_seconds: int = 86_400
+    router: Router | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,8 @@ from modelyard.domain.environment import (
     Environment,
     FreezeWindow,
     Rollout,
+    Router,
+    RouterKind,
     Step,
 )
 from unit.domain.small_catalog import said, with_environment
@@ -133,6 +135,27 @@ def test_refuses_steps_that_do_not_grow():
             "share 0.4 does not grow from 0.5, the step before",
         ),
     ]
+
+
+def test_refuses_a_router_where_environments_join():
+    router = Router(kind=RouterKind.GATEWAY_API, gateway="public")
+    guest = Rollout(router=router, steps=(Step(share=0.2),))
+    assert said(with_environment("canary", rollout=guest)) == [
+        (
+            "routers-lead-to-one-environment",
+            "environments/canary/environment.yaml",
+            "joins production, whose requests it gets: leave the router out",
+        )
+    ]
+    assert said(with_environment("production", rollout=Rollout(router=router))) == [
+        (
+            "routers-lead-to-one-environment",
+            "environments/canary/environment.yaml",
+            "production has a router, whose weights leave nothing to guests: judge its own steps, "
+            "and join nothing",
+        )
+    ]
+    assert said(with_environment("dev", rollout=Rollout(router=router))) == []
 
 
 def test_refuses_a_freeze_that_ends_before_it_starts():

@@ -52,6 +52,7 @@ CHECKS: tuple[Check, ...] = (
     environments.joining_environments_share_the_place,
     environments.namespaces_are_not_shared,
     environments.joining_rollouts_leave_traffic_to_stable,
+    environments.routers_lead_to_one_environment,
     environments.rollout_shares_grow,
     environments.freeze_windows_are_in_order,
     environments.approvals_can_be_given,

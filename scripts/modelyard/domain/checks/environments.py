@@ -78,6 +78,20 @@ def joining_rollouts_leave_traffic_to_stable(catalog: Catalog) -> Iterator[Probl
                 yield _problem(name, ("rollout", "steps", index, "share"), message, host.name)
 
 
+def routers_lead_to_one_environment(catalog: Catalog) -> Iterator[Problem]:
+    """A route has weights for one rollout's pods; pods of a guest would never be asked."""
+    for name, environment, host in _joined(catalog):
+        if environment.rollout.router is not None:
+            message = f"joins {host.name}, whose requests it gets: leave the router out"
+            yield _problem(name, ("rollout", "router"), message, host.name)
+        if host.rollout.router is not None:
+            message = (
+                f"{host.name} has a router, whose weights leave nothing to guests: "
+                "judge its own steps, and join nothing"
+            )
+            yield _problem(name, ("joins",), message, host.name)
+
+
 def rollout_shares_grow(catalog: Catalog) -> Iterator[Problem]:
     """Each step gives a release more of the traffic than the one before."""
     for name, environment in catalog.environments.items():
