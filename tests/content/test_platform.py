@@ -100,13 +100,15 @@ def test_argo_cd_leaves_annotations_alone_that_git_does_not_name():
 
 
 def test_projects_allow_every_kind_that_is_rendered_or_written():
-    golden = ROOT / "tests/golden/canary_beside_production/environments"
+    golden = ROOT / "tests/golden"
+    trees = ("canary_beside_production", "gateway_route")
 
     def kinds(found: list[Document]) -> set[tuple[str, str]]:
         groups = [each["apiVersion"].rpartition("/")[0] for each in found]
         return set(zip(groups, (each["kind"] for each in found), strict=True))
 
-    rendered = kinds(documents(*golden.glob("*/manifests/*/*.yaml")))
+    found = [path for tree in trees for path in (golden / tree).glob("*/*/manifests/*/*.yaml")]
+    rendered = kinds(documents(*found))
     for name, spec in projects().items():
         allowed = {(each["group"], each["kind"]) for each in spec["namespaceResourceWhitelist"]}
         allowed |= {(each["group"], each["kind"]) for each in spec["clusterResourceWhitelist"]}

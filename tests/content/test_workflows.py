@@ -13,7 +13,7 @@ from modelyard.adapters.specs import sound
 from modelyard.adapters.workflow_plan import Plan, Retry
 from modelyard.adapters.workflow_reader import planned
 from modelyard.cli import load, main
-from modelyard.render.rollout import real_share
+from modelyard.render.shares import real_share
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / "environments/platform/manifests/workflows"

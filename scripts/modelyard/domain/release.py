@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-RENDERER = 1
+RENDERER = 2
 """Version of the rendered documents; a release names the one it was rendered with."""
 
 

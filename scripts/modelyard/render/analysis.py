@@ -10,7 +10,7 @@ from modelyard.render.identity import Document, Identity
 JUDGE = "http://modelyard-judge.modelyard.svc.cluster.local/v1/verdicts"
 """Where the judge answers `{"outcome": "pass" | "fail" | "inconclusive", ...}`."""
 
-INTERVAL_SECONDS = 10
+INTERVAL_SECONDS = 5
 """Between two questions; a failing release is found within one of them."""
 
 ERRORS_IN_A_ROW = 1_000_000

@@ -6,13 +6,11 @@ import hashlib
 from dataclasses import dataclass
 
 from modelyard.domain.environment import Environment
+from modelyard.domain.labels import PREFIX
 from modelyard.domain.release import Release
 
 Document = dict[str, object]
 """One Kubernetes object, or a part of one."""
-
-PREFIX = "modelyard.dev"
-"""Of labels and annotations that are ours."""
 
 LONGEST_NAME = 60
 """Services take 63 characters; three are left for whoever adds a suffix."""
@@ -39,6 +37,11 @@ class Identity:
     def workload(self) -> str:
         """The rollout's name."""
         return self.own if self.environment.joins else self.model
+
+    @property
+    def next(self) -> str:
+        """The Service of a release that a traffic router leads requests to before it is stable."""
+        return _short(f"{self.model}-{self.environment.name}-next")
 
     @property
     def shared_selector(self) -> dict[str, str]:

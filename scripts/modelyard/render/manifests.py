@@ -11,6 +11,7 @@ from modelyard.render.analysis import analysis_template
 from modelyard.render.identity import Document, Identity
 from modelyard.render.network import budget, monitor, policy, services
 from modelyard.render.rollout import rollout
+from modelyard.render.router import route
 
 
 def manifests(
@@ -30,6 +31,8 @@ def manifests(
         "rollout.yaml": [rollout(release, model=model, identity=identity)],
         "services.yaml": services(identity),
     }
+    if environment.rollout.router is not None:
+        files["route.yaml"] = [route(identity, environment.rollout.router)]
     if environment.rollout.judged:
         files["analysis.yaml"] = [analysis_template(identity)]
     return dict(sorted(files.items()))

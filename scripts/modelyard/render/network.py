@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from modelyard.render.identity import PREFIX, Document, Identity
+from modelyard.domain.labels import PREFIX
+from modelyard.render.identity import Document, Identity
 
 _SCRAPE_SECONDS = 5  # a canary is judged on counts; every scrape is one look at them
 
@@ -16,7 +17,10 @@ def services(identity: Identity) -> list[Document]:
     own = _service(identity, identity.own, identity.own_selector, label="own")
     if identity.environment.joins is not None:
         return [own]
-    return [_service(identity, identity.model, identity.shared_selector, label="shared"), own]
+    shared = _service(identity, identity.model, identity.shared_selector, label="shared")
+    if identity.environment.rollout.router is None:
+        return [shared, own]
+    return [shared, own, _service(identity, identity.next, identity.own_selector, label="next")]
 
 
 def monitor(identity: Identity) -> Document:

@@ -38,6 +38,8 @@ def pod_template(release: Release, *, model: Model, identity: Identity) -> Docum
         "spec": {
             "automountServiceAccountToken": False,
             "containers": [_server(release, model)],
+            # A variable for each Service of the namespace would come with it.
+            "enableServiceLinks": False,
             "initContainers": [_fetch(release)],
             "securityContext": {
                 "fsGroup": USER,
@@ -74,13 +76,15 @@ def _server(release: Release, model: Model) -> Document:
         "args": ["serve", *(f"--{key}={value}" for key, value in options.items()), *accepted],
         "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 - an empty volume
         "ports": [{"name": "http", "containerPort": PORT}],
-        "startupProbe": _probe("/v2/health/ready", period=2, failures=150),
-        "readinessProbe": _probe("/v2/health/ready", period=2, failures=2),
+        # A release that starts too slowly is taken back by the Rollout's deadline; this one is
+        # longer, so that a pod on a busy node is not killed into starting again.
+        "startupProbe": _probe("/v2/health/ready", period=1, failures=300),
+        "readinessProbe": _probe("/v2/health/ready", period=1, failures=3),
         "livenessProbe": _probe("/v2/health/live", period=10, failures=3),
         # Endpoints forget a pod some seconds after it was told to stop.
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", "5"]}}},
         "resources": {
-            "requests": {"cpu": "250m", "memory": "768Mi"},
+            "requests": {"cpu": "100m", "memory": "768Mi"},
             "limits": {"memory": "1536Mi"},
         },
         "securityContext": _UNPRIVILEGED,
@@ -105,7 +109,7 @@ def _fetch(release: Release) -> Document:
         ],
         "envFrom": [{"secretRef": {"name": CREDENTIALS, "optional": True}}],
         "resources": {
-            "requests": {"cpu": "100m", "memory": "256Mi"},
+            "requests": {"cpu": "50m", "memory": "256Mi"},
             "limits": {"memory": "512Mi"},
         },
         "securityContext": _UNPRIVILEGED,

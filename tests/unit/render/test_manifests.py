@@ -14,13 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.adapters.documents import dump_all, load
-from modelyard.domain.environment import Approvals, Environment, Rollout, Step
+from modelyard.domain.environment import (
+    Approvals,
+    Environment,
+    Rollout,
+    Router,
+    RouterKind,
+    Step,
+)
 from modelyard.domain.model import ArtifactPolicy, CanaryPolicy, GatePolicy, Model, Owner
 from modelyard.domain.release import RENDERER, Release
 from modelyard.render.manifests import manifests
-from modelyard.render.rollout import real_share
 from modelyard.render.tree import rendered_tree, tree_digest
 from unit.render.pairs import CANARY, MODEL, PRODUCTION, RELEASE
+
+ROUTER = Router(kind=RouterKind.GATEWAY_API, gateway="public")
 
 
 def rendered(
@@ -187,6 +195,7 @@ def test_every_pin_changes_the_pods(change):
         {"environment": replace(PRODUCTION, rollout=Rollout(decide_within_seconds=9))},
         {"environment": replace(PRODUCTION, rollout=Rollout(judged=True))},
         {"environment": replace(PRODUCTION, rollout=Rollout(steps=(Step(share=0.1),)))},
+        {"environment": replace(PRODUCTION, rollout=Rollout(router=ROUTER))},
         {"model": replace(MODEL, description="Other words.")},
         {"model": replace(MODEL, owner=Owner(team="others", contact="x@example.org"))},
         {"model": replace(MODEL, gate=GatePolicy(metric="auc", margin=0.2))},
@@ -261,8 +270,8 @@ def test_an_environment_steps_up_and_is_judged_at_every_step():
         }
     }
     steps = [{"setWeight": 50}, {"pause": {"duration": "30s"}}, judged]
-    assert spec["strategy"] == {"canary": {"maxSurge": "25%", "maxUnavailable": 0, "steps": steps}}
-    assert (spec["progressDeadlineAbort"], spec["progressDeadlineSeconds"]) == (True, 120)
+    assert spec["strategy"] == {"canary": {"maxSurge": 2, "maxUnavailable": 0, "steps": steps}}
+    assert (spec["progressDeadlineAbort"], spec["progressDeadlineSeconds"]) == (True, 90)
     assert spec["rollbackWindow"] == {"revisions": spec["revisionHistoryLimit"]}
 
 
@@ -270,17 +279,17 @@ def test_an_environment_steps_up_and_is_judged_at_every_step():
     ("given_steps", "judged", "joins", "expected"),
     [
         ((), False, None, []),
-        ((), True, None, [100, "judge"]),
+        ((), True, None, [20, "judge"]),
         ((Step(share=0.5),), False, None, [50]),
         ((Step(share=0.1), Step(share=0.5)), True, None, [10, "judge", 50, "judge"]),
-        ((Step(share=0.2, pause_seconds=5),), True, "production", [100, "5s", "judge"]),
-        ((Step(share=0.2),), False, "production", [100]),
+        ((Step(share=0.2, pause_seconds=5),), True, "production", [20, "5s", "judge"]),
+        ((Step(share=0.2),), False, "production", [20]),
         ((Step(share=0.001),), False, None, [1]),
     ],
 )
 def test_the_steps_are_those_of_the_environment(given_steps, judged, joins, expected):
     environment = replace(
-        PRODUCTION, joins=joins, rollout=Rollout(steps=given_steps, judged=judged)
+        PRODUCTION, joins=joins, rollout=Rollout(replicas=4, steps=given_steps, judged=judged)
     )
     steps = rollout(environment=environment)["spec"]["strategy"]["canary"]["steps"]
     words = {"analysis": lambda _: "judge", "pause": lambda p: p["duration"], "setWeight": int}
@@ -292,9 +301,9 @@ def test_the_judge_is_asked_until_it_knows_and_doubt_never_aborts():
     metric = template["spec"]["metrics"][0]
     assert metric == {
         "name": "judge",
-        "interval": "10s",
-        "count": 8640,
-        "inconclusiveLimit": 8640,
+        "interval": "5s",
+        "count": 17_280,
+        "inconclusiveLimit": 17_280,
         "consecutiveErrorLimit": 1_000_000,
         "failureLimit": 0,
         "consecutiveSuccessLimit": 1,
@@ -357,12 +366,39 @@ def test_each_monitor_reads_the_pods_of_its_own_environment_once():
         assert found == [name]
 
 
-def test_the_share_of_a_canary_is_its_pods_of_all_pods():
-    assert real_share(CANARY, PRODUCTION) == 0.2
-    annotations = rollout(release=replace(RELEASE, environment="canary"), environment=CANARY)[
-        "metadata"
-    ]["annotations"]
-    assert annotations == {"modelyard.dev/share": "1 / (1 + pods of production)"}
-    assert rollout()["metadata"]["annotations"] == {
-        "modelyard.dev/share": "all, but for the pods of environments that join production"
+# What a stranger sees.
+
+
+def test_the_rollout_itself_says_what_it_runs():
+    metadata = rollout()["metadata"]
+    pod = rollout()["spec"]["template"]["metadata"]
+    assert pod["labels"].items() <= metadata["labels"].items()
+    assert metadata["annotations"] == {
+        **pod["annotations"],
+        "modelyard.dev/share": "2 / 4 beside the release before, "
+        "then all, but for the pods of environments that join production",
     }
+
+
+# A traffic router.
+
+
+def test_a_router_splits_by_weight_between_the_shared_service_and_the_next_one():
+    environment = replace(PRODUCTION, rollout=replace(PRODUCTION.rollout, router=ROUTER))
+    files = rendered(environment=environment)
+    canary = files["rollout.yaml"][0]["spec"]["strategy"]["canary"]
+    assert canary["trafficRouting"] == {
+        "plugins": {
+            "argoproj-labs/gatewayAPI": {
+                "httpRoute": "pairs",
+                "namespace": PRODUCTION.namespace,
+            }
+        }
+    }
+    (route,) = files["route.yaml"]
+    assert route["spec"]["parentRefs"] == [{"name": "public"}]
+    services = {each["metadata"]["name"] for each in files["services.yaml"]}
+    backends = {each["name"]: each["weight"] for each in route["spec"]["rules"][0]["backendRefs"]}
+    assert backends == {canary["stableService"]: 100, canary["canaryService"]: 0}
+    assert backends.keys() <= services
+    assert "route.yaml" not in rendered()
