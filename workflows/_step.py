@@ -52,15 +52,18 @@ _MOUNTS = [
 ]
 
 
-def workflow(name: str, *, parameters: tuple[str, ...]) -> WorkflowTemplate:
+def workflow(name: str, *, parameters: tuple[str, ...], deadline_seconds: int) -> WorkflowTemplate:
     """A workflow whose pods have no rights, and whose entrypoint is the DAG of its name.
 
     Args:
         name: The workflow's name.
         parameters: Names of what it must be given.
+        deadline_seconds: After this all of it is stopped: a step's own deadline does not count
+            while its pod waits for a node.
     """
     return WorkflowTemplate(
         name=name,
+        active_deadline_seconds=deadline_seconds,
         entrypoint=name,
         arguments=[Parameter(name=each) for each in parameters],
         service_account_name=SERVICE_ACCOUNT,
@@ -84,7 +87,7 @@ def step(
     image: str,
     deadline_seconds: int,
     retries: int = 2,
-    cpu: str = "500m",
+    cpu: str = "200m",
     memory: str = "1Gi",
     inputs: tuple[str, ...] = (),
     outputs: tuple[Parameter, ...] = (),
@@ -97,7 +100,7 @@ def step(
         image: The image that holds modelyard and git, by digest.
         deadline_seconds: After this it is killed, and not tried again.
         retries: How often it is tried again when it could not answer.
-        cpu: What it is promised.
+        cpu: What it is promised; it takes more where the node has more.
         memory: What it is promised, and its limit.
         inputs: Names of its parameters.
         outputs: Parameters it leaves as files in its work folder.
@@ -139,6 +142,6 @@ def _clone(image: str) -> UserContainer:
         ],
         env_from=[_SECRET],
         security_context=_UNPRIVILEGED,
-        resources=Resources(cpu_request="100m", memory_request="256Mi", memory_limit="256Mi"),
+        resources=Resources(cpu_request="50m", memory_request="64Mi", memory_limit="256Mi"),
         volume_mounts=_MOUNTS,
     )

@@ -28,7 +28,7 @@ def _workflow(image: str) -> WorkflowTemplate:
     decision = Parameter(
         name=DECISION, value_from=ValueFrom(path=f"{WORK}/{DECISION}", default="unknown")
     )
-    with workflow(NAME, parameters=("model",)) as rendered:
+    with workflow(NAME, parameters=("model",), deadline_seconds=10_800) as rendered:
         model = "{{workflow.parameters.model}}"
         compare = step(
             "compare",

@@ -18,11 +18,13 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
         models: The repository's models; one workflow serves them all.
     """
     del models
-    with workflow("train-and-evaluate", parameters=PARAMETERS) as rendered:
+    with workflow("train-and-evaluate", parameters=PARAMETERS, deadline_seconds=43_200) as rendered:
         steps = [
             _step("fetch", image=image, deadline_seconds=1800),
             # The trainer has its own limit in model.yaml; this one is for a pod that hangs.
-            _step("train", image=image, deadline_seconds=14_400, retries=1, cpu="2", memory="4Gi"),
+            _step(
+                "train", image=image, deadline_seconds=14_400, retries=1, cpu="500m", memory="4Gi"
+            ),
             _step("evaluate", image=image, deadline_seconds=1800, memory="2Gi"),
             _step("verify", image=image, deadline_seconds=900, memory="2Gi"),
             _step("record", image=image, deadline_seconds=900),
@@ -40,7 +42,7 @@ def _step(
     image: str,
     deadline_seconds: int,
     retries: int = 2,
-    cpu: str = "500m",
+    cpu: str = "200m",
     memory: str = "1Gi",
 ) -> Container:
     job = [f"--{name}={{{{workflow.parameters.{name}}}}}" for name in PARAMETERS]

@@ -97,6 +97,19 @@ def test_steps_are_tried_again_when_they_could_not_answer_and_never_after_a_no(n
         assert not retry.wanted(tries=3, phase="Failed", exit_code=1)
 
 
+@pytest.mark.parametrize("name", ["train-and-evaluate", "detect-drift"])
+def test_a_workflow_ends_even_if_no_node_ever_takes_its_pods_and_is_forgotten_later(name):
+    spec = document(name)["spec"]
+    slowest = sum(
+        template["activeDeadlineSeconds"]
+        for template in spec["templates"]
+        if "container" in template
+    )
+    assert spec["activeDeadlineSeconds"] > slowest
+    assert spec["ttlStrategy"].keys() == {"secondsAfterFailure", "secondsAfterSuccess"}
+    assert spec["podGC"] == {"strategy": "OnWorkflowSuccess"}
+
+
 def test_steps_run_without_rights():
     for name in ("train-and-evaluate", "detect-drift"):
         spec = document(name)["spec"]
