@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test quick lint bench lock golden clean
+.PHONY: help install demo test quick lint e2e e2e-up e2e-down e2e-status bench lock golden clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -31,6 +31,18 @@ lint: $(STAMP) ## formatting, types, layers, specs, workflows
 	$(BIN)/modelyard render --check
 	$(BIN)/modelyard render --check --platform
 	$(BIN)/zizmor --offline --quiet .github
+
+e2e: $(STAMP) ## the same journey on a real cluster, brought up for it and taken down again
+	$(BIN)/python -m pytest -q -x -s tests/e2e
+
+e2e-up: $(STAMP) ## bring the cluster up and leave it, to look around
+	$(BIN)/python tests/e2e/cluster/cluster.py up
+
+e2e-down: $(STAMP) ## take it down
+	$(BIN)/python tests/e2e/cluster/cluster.py down
+
+e2e-status: $(STAMP) ## what of it runs
+	$(BIN)/python tests/e2e/cluster/cluster.py status
 
 bench: $(STAMP) ## ratios, measured side by side; prints JSON
 	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done

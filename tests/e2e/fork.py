@@ -1,0 +1,303 @@
+"""A team's fork on the forge of the test cluster, and the commands people type in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import yaml
+
+from modelyard.adapters.kubernetes_api import (
+    APPLICATIONS,
+    PODS,
+    ROLLOUTS,
+    KubernetesApi,
+    Object,
+    Resource,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PLACEHOLDER = "https://example.com/team/models.git"
+PLATFORM = "modelyard"
+MODEL_NAMESPACES = ("models-dev", "models-staging", "models-production")
+SERVICES = Resource(version="v1", plural="services")
+REPLICAS = 2
+"""Of production: what two cores can run beside everything else."""
+
+
+class NotSoError(AssertionError):
+    """Something did not become so in time."""
+
+
+def until(what: str, holds: Callable[[], Any], *, seconds: float, every: float = 0.5) -> Any:
+    """Wait until something holds, and return it; `what` says what was waited for in vain."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if found := holds():
+            return found
+        if time.monotonic() > deadline:
+            raise NotSoError(f"not so within {seconds:g} s: {what}")
+        time.sleep(every)
+
+
+@dataclass(frozen=True)
+class Fork:
+    """The fork's checkout on this machine.
+
+    Args:
+        folder: The checkout.
+        cluster: What `cluster.json` says: addresses and credentials.
+    """
+
+    folder: Path
+    cluster: Mapping[str, str]
+
+    @cached_property
+    def kube(self) -> KubernetesApi:
+        """The cluster, as its administrator."""
+        os.environ["KUBECONFIG"] = self.cluster["kubeconfig"]
+        return KubernetesApi()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What commands on this machine need to reach the forge, the store and the cluster."""
+        return {
+            **os.environ,
+            **self.store_credentials,
+            "KUBECONFIG": self.cluster["kubeconfig"],
+            "GIT_AUTHOR_NAME": "ada",
+            "GIT_AUTHOR_EMAIL": "ada@example.com",
+            "GIT_COMMITTER_NAME": "ada",
+            "GIT_COMMITTER_EMAIL": "ada@example.com",
+        }
+
+    @property
+    def store_credentials(self) -> dict[str, str]:
+        """Of the artifact store and the data, as environment variables."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.cluster["s3_access_key"],
+            "AWS_SECRET_ACCESS_KEY": self.cluster["s3_secret_key"],
+            "AWS_ENDPOINT_URL": self.cluster["s3_endpoint"],
+            "AWS_DEFAULT_REGION": self.cluster["s3_region"],
+        }
+
+    def make(self, change: Callable[[Path], None], *, models: tuple[str, ...]) -> None:
+        """Fork: keep these models, say where everything is, push to an empty forge.
+
+        Args:
+            change: Edits the fork's files before its first commit.
+            models: Names of the models to keep.
+        """
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._copy(models)
+        self._settle_in()
+        change(self.folder)
+        self._upload(models)
+        self.git("init", "--quiet", "--initial-branch=main")
+        self.git("remote", "add", "origin", self.cluster["git_url"])
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "-m", "Fork modelyard")
+        self.modelyard("render", "--platform")
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "-m", "Render the platform")
+        self._empty_forge()
+        self.git("push", "--quiet", "--set-upstream", "origin", "main")
+
+    def install(self) -> None:
+        """What a person does once in a new cluster: credentials, and Argo CD's first object."""
+        secrets = {
+            (PLATFORM, "modelyard-steps"): self.store_credentials,
+            (PLATFORM, "modelyard-watch"): self.store_credentials,
+            (PLATFORM, "modelyard-judge"): self.store_credentials,
+            (PLATFORM, "modelyard-mlflow"): {
+                **self.store_credentials,
+                "backend-store-uri": self.cluster["postgres_uri"],
+            },
+            **{(n, "modelyard-artifacts"): self.store_credentials for n in MODEL_NAMESPACES},
+        }
+        for (namespace, name), values in secrets.items():
+            self.apply(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": {"name": name, "namespace": namespace},
+                    "stringData": values,
+                }
+            )
+        self.kubectl("apply", "-f", str(self.folder / "environments/argocd.yaml"))
+
+    def git(self, *arguments: str) -> str:
+        """Run one git command in the fork."""
+        return self._run(["git", *arguments])
+
+    def modelyard(self, *arguments: str, accept: tuple[int, ...] = (0,)) -> str:
+        """Run one modelyard command in the fork, as ada types it."""
+        program = str(Path(sys.executable).parent / "modelyard")
+        return self._run([program, *arguments], accept=accept)
+
+    def answer(self, *arguments: str) -> Any:
+        """What a reporting command says."""
+        said = self.modelyard(*arguments, "--output", "json", accept=(0, 3))
+        return json.loads(said)
+
+    def kubectl(self, *arguments: str) -> str:
+        """Run one kubectl command as the administrator."""
+        return self._run(["kubectl", *arguments])
+
+    def apply(self, document: Object) -> None:
+        """Apply one document."""
+        subprocess.run(
+            ["kubectl", "apply", "-f", "-"],
+            input=yaml.safe_dump(document),
+            text=True,
+            env=self.environment,
+            check=True,
+            capture_output=True,
+        )
+
+    def program(self, verb: str, name: str) -> None:
+        """Stop or start one of the cluster's programs, such as `git`."""
+        self._run([sys.executable, str(REPOSITORY / "tests/e2e/cluster/cluster.py"), verb, name])
+
+    def main(self) -> str:
+        """The main branch's commit at the forge."""
+        return self.git("ls-remote", "origin", "refs/heads/main").split("\t")[0]
+
+    def pulls(self) -> list[dict[str, Any]]:
+        """The open pull requests."""
+        pulls: list[dict[str, Any]] = self.answer("pr", "list")["pulls"]
+        return pulls
+
+    def rollout(self, model: str, environment: str) -> Object | None:
+        """A Rollout."""
+        labels = {"modelyard.dev/model": model, "modelyard.dev/environment": environment}
+        namespace = self.namespace(environment)
+        found = self.kube.labelled(ROLLOUTS, namespace, labels=labels)
+        return found[0] if found else None
+
+    def runs(self, model: str, environment: str) -> str | None:
+        """The version whose pods are ready and promoted there, or None."""
+        rollout = self.rollout(model, environment)
+        if rollout is None or rollout.get("status", {}).get("phase") != "Healthy":
+            return None
+        metadata, status = rollout["metadata"], rollout["status"]
+        if str(status.get("observedGeneration")) != str(metadata["generation"]):
+            return None
+        labels: dict[str, str] = rollout["spec"]["template"]["metadata"]["labels"]
+        return labels["modelyard.dev/version"]
+
+    def pods(self, namespace: str, **labels: str) -> tuple[Object, ...]:
+        """The pods of a namespace with these labels of ours."""
+        wanted = {f"modelyard.dev/{name}": value for name, value in labels.items()}
+        return self.kube.labelled(PODS, namespace, labels=wanted)
+
+    def application(self, name: str) -> Object | None:
+        """One of Argo CD's Applications."""
+        return self.kube.get(APPLICATIONS, self.cluster["argocd_namespace"], name)
+
+    def service_url(self, namespace: str, name: str) -> str:
+        """Where a Service is reached from this machine."""
+        service = self.kube.get(SERVICES, namespace, name)
+        assert service is not None, f"no Service {name} in {namespace}"
+        return f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}"
+
+    def alias(self, model: str, alias: str) -> str | None:
+        """The version that MLflow's alias points at."""
+        query = f"name={model}&alias={alias}"
+        path = f"/api/2.0/mlflow/registered-models/alias?{query}"
+        try:
+            address = self.service_url(PLATFORM, "mlflow") + path
+            with urlopen(address, timeout=10) as answer:  # noqa: S310 - our own http address
+                tags = json.load(answer)["model_version"]["tags"]
+        except OSError:
+            return None
+        return next((tag["value"] for tag in tags if tag["key"] == "modelyard.version"), None)
+
+    @staticmethod
+    def namespace(environment: str) -> str:
+        """Where an environment's pods run."""
+        return f"models-{'production' if environment == 'canary' else environment}"
+
+    def _run(self, command: list[str], accept: tuple[int, ...] = (0,)) -> str:
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode not in accept:
+            said = (done.stdout + done.stderr).strip()
+            raise NotSoError(f"{' '.join(command)} ended with {done.returncode}: {said}")
+        return done.stdout
+
+    def _copy(self, models: tuple[str, ...]) -> None:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            check=True,
+        ).stdout.decode()
+        for name in filter(None, listed.split("\0")):
+            own = not name.startswith("models/") or name.split("/")[1] in models
+            source = REPOSITORY / name
+            if own and source.is_file() and not name.startswith("tests/"):
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, self.folder / name)
+
+    def _settle_in(self) -> None:
+        """Fill in what the README asks a team to fill in."""
+        for path in (self.folder / "environments").rglob("*.yaml"):
+            text = path.read_text()
+            if PLACEHOLDER in text:
+                path.write_text(text.replace(PLACEHOLDER, self.cluster["git_url"]))
+        settings = {
+            "apiVersion": "modelyard/v1",
+            "kind": "Repository",
+            "forge": "local",
+            "orchestrator": "argo",
+            "metrics": "prometheus",
+            "metrics_uri": self.cluster["prometheus_url"],
+            "tracking_uri": "http://mlflow.modelyard.svc.cluster.local:5000",
+            "artifacts": "s3://models/artifacts",
+            "data": "s3://models/data",
+        }
+        (self.folder / "modelyard.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+        production = self.folder / "environments/production/environment.yaml"
+        text = production.read_text()
+        assert "  replicas: 4\n" in text
+        production.write_text(text.replace("  replicas: 4\n", f"  replicas: {REPLICAS}\n"))
+
+    def _upload(self, models: tuple[str, ...]) -> None:
+        import fsspec
+
+        filesystem = fsspec.filesystem(
+            "s3",
+            key=self.cluster["s3_access_key"],
+            secret=self.cluster["s3_secret_key"],
+            endpoint_url=self.cluster["s3_endpoint"],
+        )
+        for model in models:
+            for path in sorted((self.folder / "models" / model / "data").glob("*.[cp]*")):
+                name = path.relative_to(self.folder).as_posix()
+                filesystem.pipe_file(f"models/data/{name}", path.read_bytes())
+
+    def _empty_forge(self) -> None:
+        """Take every ref of an earlier run away; the server and its address stay."""
+        bare = self.cluster["git_folder"]
+        listed = ["git", "-C", bare, "for-each-ref", "--format=delete %(refname)"]
+        refs = subprocess.run(listed, capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            ["git", "-C", bare, "update-ref", "--stdin"], input=refs, text=True, check=True
+        )
