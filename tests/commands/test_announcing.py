@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from commands.yard import MODEL, living_yard
+from modelyard.adapters.messages import ADDRESSES, send
+from modelyard.commands.announcing import announce
+from modelyard.domain.notice import Kind
+
+
+class Inbox(ThreadingHTTPServer):
+    """Takes what Apprise posts, or refuses it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Taken)
+        self.mail: list[dict[str, str]] = []
+        self.status = 200
+
+    @property
+    def address(self) -> str:
+        return f"json://127.0.0.1:{self.server_port}"
+
+
+class _Taken(BaseHTTPRequestHandler):
+    server: Inbox
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.status == 200:
+            self.server.mail.append(json.loads(body))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def inbox(monkeypatch) -> Iterator[Inbox]:
+    with Inbox() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv(ADDRESSES, server.address)
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def rolled_back(tmp_path_factory):
+    """v2 was taken out of canary; nobody was told of it."""
+    yard = living_yard(tmp_path_factory.mktemp("start") / "yard")
+    yard.record("v2", champion="v1")
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    yard.rest()
+    yard.desk().facts.update_model(MODEL, lambda facts: replace(facts, told=()))
+    return yard
+
+
+@pytest.fixture
+def yard(rolled_back, tmp_path):
+    return rolled_back.copy(tmp_path / "yard")
+
+
+def test_a_rollback_is_told_once_with_its_reason(yard, inbox):
+    told = []
+
+    assert announce(yard.desk(), MODEL, told.append)
+    assert not announce(yard.desk(), MODEL, told.append)
+
+    assert {notice.kind for notice in told} >= {Kind.ROLLBACK, Kind.HOLD}
+    titles = [mail["title"] for mail in inbox.mail]
+    assert len(titles) == len(told)
+    assert f"Roll {MODEL} in canary back from v2 to v1" in titles
+    assert any("error rate" in mail["message"] for mail in inbox.mail)
+
+
+def test_what_nobody_took_is_told_at_the_next_look(yard, inbox):
+    told = []
+    inbox.status = 500
+
+    assert not announce(yard.desk(), MODEL, told.append)
+    assert told == []
+
+    inbox.status = 200
+    assert announce(yard.desk(), MODEL, told.append)
+    assert len(inbox.mail) == len(told) > 0
+
+
+def test_with_nobody_to_tell_it_counts_as_told(yard, monkeypatch):
+    monkeypatch.delenv(ADDRESSES, raising=False)
+    told = []
+
+    assert announce(yard.desk(), MODEL, told.append)
+    assert not announce(yard.desk(), MODEL, told.append)
+    assert told
+
+
+@pytest.mark.parametrize("address", ["nonsense", "nosuchservice://secret-token@host"])
+def test_an_address_that_cannot_be_read_is_no_success_and_stays_out_of_the_log(
+    address, monkeypatch, caplog
+):
+    monkeypatch.setenv(ADDRESSES, address)
+
+    assert not send("title", "body")
+    assert "title" in caplog.text
+    assert "secret-token" not in caplog.text
