@@ -268,6 +268,20 @@ def test_sigterm_answers_what_is_in_flight_and_writes_the_payload_log(
     assert sum(len(part) for part in parts(running)) == 9000
 
 
+def test_a_server_that_is_about_to_stop_ends_each_connection_with_its_answer(
+    artifact: Artifact, tmp_path: Path
+):
+    closing = tmp_path / "closing"
+    closing.touch()  # left by the process before it in the same pod
+    with serving(artifact, tmp_path, "--closing-file", str(closing)) as running:
+        assert not closing.exists()
+        assert "connection" not in running.infer(request()).headers
+        closing.touch()
+        answer = running.infer(request())
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert running.infer(request()).status_code == 200
+
+
 def parts(running: Running) -> Iterator[list[dict[str, object]]]:
     assert not list(running.payloads.glob(".*"))
     for path in sorted(running.payloads.glob("*.parquet")):

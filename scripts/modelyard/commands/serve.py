@@ -44,6 +44,12 @@ import click
     help="An accepted model format; may be repeated.",
 )
 @click.option(
+    "--closing-file",
+    "closing",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="While this file exists, every answer ends its connection.",
+)
+@click.option(
     "--claim",
     type=click.Path(path_type=Path, dir_okay=False),
     hidden=True,

@@ -17,6 +17,7 @@ CREDENTIALS = "modelyard-artifacts"
 
 USER = 10001
 _ARTIFACT = "/artifact"
+_CLOSING = "/tmp/closing"  # noqa: S108 - in an empty volume
 _UNPRIVILEGED: Document = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -66,6 +67,7 @@ def _server(release: Release, model: Model) -> Document:
         "folder": f"{_ARTIFACT}/model",
         "host": "0.0.0.0",  # noqa: S104 - pods are reached by their address
         "port": str(PORT),
+        "closing-file": _CLOSING,
     }
     accepted = [f"--format={each}" for each in model.artifact.formats]
     accepted += [f"--trusted-type={each}" for each in model.artifact.trusted_types]
@@ -81,8 +83,11 @@ def _server(release: Release, model: Model) -> Document:
         "startupProbe": _probe("/v2/health/ready", period=1, failures=300),
         "readinessProbe": _probe("/v2/health/ready", period=1, failures=3),
         "livenessProbe": _probe("/v2/health/live", period=10, failures=3),
-        # Endpoints forget a pod some seconds after it was told to stop.
-        "lifecycle": {"preStop": {"exec": {"command": ["sleep", "5"]}}},
+        # Services forget a pod some seconds after it was told to stop, and a kept connection never
+        # does: the server ends each with its next answer, and is stopped when none is left.
+        "lifecycle": {
+            "preStop": {"exec": {"command": ["sh", "-c", f"touch {_CLOSING} && sleep 5"]}}
+        },
         "resources": {
             "requests": {"cpu": "100m", "memory": "768Mi"},
             "limits": {"memory": "1536Mi"},

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -169,10 +170,13 @@ class Gate:
         app: The application behind.
         model: The model's name.
         release: Identity of the release; sent with every answer, so that a client knows who spoke.
+        closing: A file; while it is there, every answer ends its connection. None for never.
     """
 
-    def __init__(self, app: ASGIApp, *, model: str, release: str) -> None:
-        self._app = app
+    def __init__(
+        self, app: ASGIApp, *, model: str, release: str, closing: Path | None = None
+    ) -> None:
+        self._app, self._closing = app, closing
         path = f"/v2/models/{model}"
         self._open = _OPEN | {path, f"{path}/ready", f"{path}/infer"}
         self._header = (RELEASE_HEADER.encode(), release.encode())
@@ -185,7 +189,7 @@ class Gate:
 
         async def signed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], self._header]
+                message["headers"] = [*message["headers"], self._header, *self._goodbye()]
             await send(message)
 
         if scope["path"] in self._open:
@@ -193,6 +197,11 @@ class Gate:
         else:
             path = scope["path"][:_SHOWN]
             await _json({"error": f"{path}: no such path here"}, 404)(scope, receive, signed)
+
+    def _goodbye(self) -> list[tuple[bytes, bytes]]:
+        if self._closing is None or not self._closing.exists():
+            return []
+        return [(b"connection", b"close")]
 
 
 async def _body(request: Request) -> bytes:

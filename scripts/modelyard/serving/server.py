@@ -48,6 +48,8 @@ class Settings:
         payload_log: Where rows are written, or None.
         trusted_types: Types a skops file may name.
         formats: Accepted model formats.
+        closing: A file that appears when the server is about to be stopped, or None. From then on
+            every answer ends its connection: a client on a kept one comes back to another server.
     """
 
     model: str
@@ -60,6 +62,7 @@ class Settings:
     payload_log: Path | None = None
     trusted_types: tuple[str, ...] = ()
     formats: tuple[str, ...] = ("skops",)
+    closing: Path | None = None
 
     @property
     def labels(self) -> dict[str, str]:
@@ -219,7 +222,11 @@ def serve(settings: Settings) -> None:
     server = Server(settings)
     server.register_model(model)
     Routes(server.dataplane, model, settings.labels, counters, log).add_to(app)
-    app.add_middleware(Gate, model=settings.model, release=settings.release)
+    if settings.closing is not None:
+        settings.closing.unlink(missing_ok=True)
+    app.add_middleware(
+        Gate, model=settings.model, release=settings.release, closing=settings.closing
+    )
     try:
         server.start([])
     finally:
