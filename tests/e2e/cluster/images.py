@@ -1,11 +1,12 @@
 """The images pods run: pause, argoexec and the project's own, made here and imported."""
 
 import hashlib
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
-from e2e.cluster.archive import write_difference, write_image
+from e2e.cluster.archive import Layer, write_image, write_layer, write_stack
 from e2e.cluster.layout import (
     ARGOEXEC_IMAGE,
     IMAGE,
@@ -53,13 +54,45 @@ def import_project_image(layout: Layout, image_id: str) -> None:
     if _imported(layout, IMAGE) == image_id:
         return
     with step(f"imported {IMAGE}"):
-        oci = layout.cache / "images" / "oci"
-        (oci / "index.json").unlink(missing_ok=True)
-        push = ("push", "--quiet", "--disable-compression", "--format", "oci")
-        _buildah(layout, *push, IMAGE, f"oci:{oci}:project")
+        inspected = json.loads(_buildah(layout, "inspect", "--type", "image", image_id))
+        known = set(ctr(layout, "content", "list", "-q").split())
+        layers = [_layer(layout, name, known) for name in _chain(layout, image_id)]
         archive = _scratch(layout) / "project.tar"
-        write_difference(archive, oci, IMAGE, set(ctr(layout, "content", "list", "-q").split()))
+        write_stack(archive, IMAGE, inspected["OCIv1"], layers)
         _import(layout, archive, IMAGE, image_id)
+        for layer in layers:
+            if layer.file:
+                layer.file.unlink()
+
+
+def _chain(layout: Layout, image_id: str) -> list[str]:
+    """The names of the image's layers in buildah's storage, the lowest first."""
+    storage = layout.cache / "buildah"
+    images = json.loads((storage / "overlay-images" / "images.json").read_text())
+    layers = json.loads((storage / "overlay-layers" / "layers.json").read_text())
+    parents = {layer["id"]: layer.get("parent") for layer in layers}
+    bare = image_id.removeprefix("sha256:")
+    names = [next(image["layer"] for image in images if image["id"] == bare)]
+    while parent := parents[names[0]]:
+        names.insert(0, parent)
+    return names
+
+
+def _layer(layout: Layout, name: str, known: set[str]) -> Layer:
+    """A layer containerd knows, by the digest it had before, or a new file of it.
+
+    `buildah push` would pack every layer again, each time: a minute for one changed line.
+    """
+    record = layout.cache / "images" / "layers" / name
+    if record.exists():
+        digest, size = record.read_text().split()
+        if digest in known:
+            return Layer(digest=digest, size=int(size))
+    folder = layout.cache / "buildah" / "overlay" / name / "diff"
+    layer = write_layer(_scratch(layout) / f"{name}.tar", folder)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(f"{layer.digest} {layer.size}")
+    return layer
 
 
 def _base_image(layout: Layout) -> str:
