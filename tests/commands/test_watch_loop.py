@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from commands.yard import MODEL, living_yard
+from modelyard.commands import watch_loop
+from modelyard.commands.watch_health import WatchHealth
+from modelyard.commands.watch_loop import Watcher
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    yard = living_yard(tmp_path_factory.mktemp("start") / "yard")
+    yard.record("v2", champion="v1")
+    yard.rest()
+    return yard
+
+
+@pytest.fixture
+def yard(start, tmp_path):
+    return start.copy(tmp_path / "yard")
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch):
+    monkeypatch.setattr(watch_loop, "GIT_SECONDS", 0.05)
+
+
+def watcher(yard, *, interval=0.2, cluster=None):
+    desk = yard.desk()
+    if cluster is not None:
+        desk = replace(desk, services=replace(desk.services, cluster=cluster(desk)))
+    return Watcher(desk=desk, health=WatchHealth(interval), interval=interval)
+
+
+def moving(models):
+    """A cluster in which these models move at once."""
+
+    def made(desk):
+        cluster = desk.services.cluster
+        cluster.changed = lambda environments, *, seconds: frozenset(models)
+        return cluster
+
+    return made
+
+
+def test_a_watcher_that_sees_a_bad_canary_has_rolled_it_back_when_its_round_ends(yard):
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    looking = watcher(yard)
+
+    looking.round()
+
+    assert yard.names() == dict.fromkeys(yard.names(), "v1")
+    assert yard.facts("canary").version == "v1"
+    assert looking.health.is_well()
+
+
+def test_only_the_models_that_moved_are_looked_at_next(yard):
+    looking = watcher(yard, interval=30.0, cluster=moving({MODEL}))
+
+    looking.round()
+
+    assert looking.due == {MODEL}
+
+
+def test_after_its_interval_everything_is_looked_at(yard):
+    looking = watcher(yard, interval=0.1)
+    looking.due = frozenset({MODEL})
+
+    looking.round()
+
+    assert looking.due is None
+
+
+def test_a_push_wakes_the_watcher_long_before_its_interval_is_over(yard):
+    looking = watcher(yard, interval=600.0)
+    ended = threading.Event()
+
+    def one_round():
+        looking.round()
+        ended.set()
+
+    threading.Thread(target=one_round, daemon=True).start()
+    assert not ended.wait(1.0)
+    yard.git.run("push", "--quiet", "origin", f"{yard.main()}:refs/heads/somebody")
+
+    assert ended.wait(20.0)
+    assert looking.due is None
+
+
+def test_a_look_that_fails_is_not_the_end_and_is_not_well(yard):
+    looking = watcher(yard, interval=0.1)
+    yard.git.run("remote", "set-url", "origin", "/nowhere")
+    broken = replace(looking, desk=yard.desk())
+
+    broken.round()
+
+    assert not broken.health.is_well()
+    assert broken.due is None
+
+
+def test_a_defect_is_not_the_end_either(yard, monkeypatch, caplog):
+    def defect(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(watch_loop, "look", defect)
+    looking = watcher(yard, interval=0.1)
+
+    looking.round()
+
+    assert not looking.health.is_well()
+    assert "a look failed" in caplog.text
