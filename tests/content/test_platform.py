@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 
 from modelyard.adapters.checkout import WorkingTree
 from modelyard.adapters.specs import sound
+from modelyard.commands.watch_health import WatchHealth
 from modelyard.domain.environment import Environment
 from modelyard.render.analysis import JUDGE
 
@@ -280,6 +282,17 @@ def test_every_alert_is_tried():
     for each in written:
         assert each["labels"]["severity"] in {"page", "ticket"}
         assert each["annotations"].keys() == {"summary", "description"}
+
+
+def test_alerts_read_what_the_watcher_exports():
+    exported = {
+        f"{each.name}_total" if each.type == "counter" else each.name
+        for each in WatchHealth(30).registry.collect()
+    }
+    (rule,) = of_kind("PrometheusRule")
+    text = " ".join(each["expr"] for g in rule["spec"]["groups"] for each in g["rules"])
+    read = set(re.findall(r"modelyard_(?:watch|rollbacks|incidents|holds)\w*", text))
+    assert read <= exported
 
 
 def test_monitors_and_policies_name_ports_and_pods_that_exist():
