@@ -242,13 +242,37 @@ def test_analysis_runs_find_the_judge_at_its_service():
 # What a person fills in.
 
 
-def test_the_repositorys_address_is_written_in_two_files():
-    places = [
+def places(placeholder: str) -> list[str]:
+    return [
         path.relative_to(ROOT / "environments").as_posix()
         for path in sorted(ROOT.glob("environments/**/*.yaml"))
-        if REPOSITORY in path.read_text()
+        if placeholder in path.read_text() and "workflows" not in path.parts
     ]
-    assert places == ["argocd.yaml", "platform/manifests/settings.yaml"]
+
+
+def test_what_a_person_fills_in_is_where_the_readme_says():
+    assert places(REPOSITORY) == ["argocd.yaml", "platform/manifests/settings.yaml"]
+    assert places("s3://models") == [
+        *sorted(f"platform/manifests/namespaces/{name}.yaml" for name in namespaces()),
+        "platform/manifests/settings.yaml",
+    ]
+    assert places("localhost/modelyard:0.1.0") == [
+        f"platform/manifests/{name}.yaml" for name in ("judge", "mlflow", "watch")
+    ]
+    assert places("example.com") == places(REPOSITORY)
+
+
+def test_the_readme_names_every_secret_the_manifests_read():
+    text = (ROOT / "environments/platform/README.md").read_text()
+    read = set(
+        re.findall(
+            r"name: (modelyard-\w+)\n +(?:key|optional)",
+            "".join(path.read_text() for path in PLATFORM.rglob("*.yaml")),
+        )
+    )
+    assert read == {"modelyard-steps", "modelyard-watch", "modelyard-judge", "modelyard-mlflow"}
+    assert "for who in steps watch judge" in text
+    assert {"modelyard-mlflow", "modelyard-artifacts"} <= set(re.findall(r"modelyard-\w+", text))
 
 
 # Alerts.
