@@ -74,6 +74,9 @@ COMMANDS: Mapping[str, Entry] = {
     "fetch-model": Entry(
         target="fetch_model:fetch_model", help="Bring an artifact to a folder.", hidden=True
     ),
+    "serve-judge": Entry(
+        target="serve_judge:serve_judge", help="Serve the judge over HTTP.", hidden=True
+    ),
     "preload": Entry(target="preload:preload", help="Start commands faster.", hidden=True),
 }
 """Every command, in the order a version meets them."""

@@ -18,7 +18,7 @@ from modelyard.domain.release import Release
 from modelyard.domain.traffic import RolloutState
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.domain.world import PastRelease
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import CannotAnswer, Refused, YardError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -165,7 +165,7 @@ def _judged(
     if state is None or not _is_judged_now(environment, release, before, facts, state):
         return facts
     known, since = facts.verdict, facts.seen_at or desk.services.clock.now()
-    verdict = _verdict(desk, catalog, environment, release, since)
+    verdict = verdict_on(desk, catalog, environment, release, since)
     if known is not None and verdict.outcome is known.outcome:  # numbers of the moment: no fact
         return facts
     return replace(facts, verdict=verdict, judged_at=desk.services.clock.now())
@@ -194,17 +194,27 @@ def _is_judged_now(
     return facts.healthy_since is not None or facts.aborted is not None
 
 
-def _verdict(
+def verdict_on(
     desk: Desk,
     catalog: Catalog,
     environment: Environment,
     release: Release,
     since: datetime,
+    *,
+    missed: Callable[[YardError], None] = lambda error: None,  # noqa: ARG005 - who wants to know
 ) -> Verdict:
-    """The judge's word.
+    """The judge's word, whatever is out of reach.
 
-    Where evidence is out of reach the servers' own counts can still fail a release; everything else
-    is `inconclusive`, which has a deadline.
+    Without all evidence the servers' own counts can still fail a release; everything else is
+    `inconclusive`, which has a deadline.
+
+    Args:
+        desk: What is judged with.
+        catalog: The specs.
+        environment: Where the release runs.
+        release: Which one.
+        since: From when on its counts are its own.
+        missed: Told what was out of reach.
     """
     from modelyard.commands.judging import counts_of
     from modelyard.domain.judge import judge
@@ -212,6 +222,7 @@ def _verdict(
     try:
         return judge_release(desk, catalog, environment, release, since)
     except (CannotAnswer, Refused) as error:
+        missed(error)
         unknown = Verdict(outcome=Outcome.INCONCLUSIVE, reason=error.message)
     try:
         counts = counts_of(desk, catalog, environment, release, since)

@@ -1,0 +1,61 @@
+"""`modelyard serve-judge`: the judge over HTTP, for a cluster's AnalysisRuns."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+
+import click
+
+from modelyard.commands.options import desk_of, pass_services
+from modelyard.errors import CannotAnswer
+from modelyard.ports import Services
+
+GRACE_SECONDS = 3.0
+"""For requests that are being answered when it is told to end."""
+
+_LAST_PORT = 65535
+
+
+def _host_and_port(_: click.Context, __: click.Parameter, value: str) -> tuple[str, int]:
+    """The two parts of `HOST:PORT`, an IPv6 host in brackets."""
+    host, _colon, port = value.rpartition(":")
+    if not host or not port.isascii() or not port.isdecimal() or int(port) > _LAST_PORT:
+        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+@click.command(hidden=True)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    callback=_host_and_port,
+    required=True,
+    help="Where to listen; port 0 is any free one.",
+)
+@pass_services
+def serve_judge(services: Services, /, *, listen: tuple[str, int]) -> None:
+    """Answer what the judge says of a release, until SIGTERM.
+
+    GET /v1/verdicts/ENVIRONMENT/MODEL/RELEASE answers `{"outcome": "pass" | "fail" |
+    "inconclusive", "reason": ...}`. It says pass only if the facts in Git say so too.
+    """
+    from modelyard.adapters.bounded_http import BoundedServer
+    from modelyard.commands.bench import Bench
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    bench = Bench(desk_of(services))
+    try:
+        server = BoundedServer(*listen, bench.answer)
+    except OSError as error:
+        raise CannotAnswer(f"cannot listen on {listen[0]}:{listen[1]}: {error}") from error
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+    thread.start()
+    bench.start()
+    click.echo(f"listening on {server.server_name}:{server.server_port}")
+    stop.wait()
+    server.finish(GRACE_SECONDS)

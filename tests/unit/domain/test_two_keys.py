@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import product
+
+import pytest
+
+from modelyard.domain.environment import Environment, Rollout
+from modelyard.domain.facts import ReleaseFacts
+from modelyard.domain.release import Release
+from modelyard.domain.two_keys import known_already, with_both_keys
+from modelyard.domain.verdict import Outcome, Verdict
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+CANARY = Environment(name="canary", description="x", namespace="x", rollout=Rollout(judged=True))
+RELEASE = Release(
+    model="m",
+    environment="canary",
+    version="v2",
+    artifact=f"sha256:{'a' * 64}",
+    server_image="i",
+    renderer=1,
+    manifests="b" * 64,
+)
+ASKED = RELEASE.identity
+SEEN = ReleaseFacts(release=ASKED, version="v2", seen_at=AT)
+PASS, FAIL, DOUBT = (
+    Verdict(outcome=outcome, reason=outcome.value, numbers={"rows": 7.0}) for outcome in Outcome
+)
+
+
+@pytest.mark.parametrize("release", [RELEASE, replace(RELEASE, version="v3"), None])
+@pytest.mark.parametrize("bad", [{"verdict": FAIL}, {"aborted": "by ada"}])
+def test_a_release_the_facts_call_bad_has_failed_whatever_git_names_now(release, bad):
+    found = known_already(ASKED, replace(SEEN, **bad), release, CANARY)
+    assert found is not None
+    assert found.outcome is Outcome.FAIL
+
+
+def test_bad_facts_of_another_release_say_nothing_of_this_one():
+    other = replace(SEEN, release="another", verdict=FAIL, aborted="by ada")
+    found = known_already(ASKED, other, RELEASE, CANARY)
+    assert found is not None
+    assert found.outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("facts", "release", "environment", "said"),
+    [
+        (SEEN, None, CANARY, "names no release"),
+        (SEEN, RELEASE, None, "names no release"),
+        (SEEN, replace(RELEASE, attempt=2), CANARY, "Git names v2 here, as release "),
+        (ReleaseFacts(), RELEASE, CANARY, "not seen running yet"),
+        (replace(SEEN, seen_at=None), RELEASE, CANARY, "not seen running yet"),
+        (SEEN, RELEASE, replace(CANARY, rollout=Rollout()), "canary is not judged"),
+    ],
+)
+def test_what_cannot_be_judged_is_inconclusive_with_a_reason(facts, release, environment, said):
+    found = known_already(ASKED, facts, release, environment)
+    assert found is not None
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert said in found.reason
+
+
+def test_what_was_seen_and_is_named_is_left_to_the_judge():
+    assert known_already(ASKED, SEEN, RELEASE, CANARY) is None
+
+
+def test_a_pass_needs_the_judge_the_facts_and_git():
+    everything = product((PASS, FAIL, DOUBT), (PASS, FAIL, DOUBT, None), (None, "Git is away"))
+    for judged, written, git in everything:
+        found = with_both_keys(judged, replace(SEEN, verdict=written), git=git)
+        if judged is not PASS:
+            assert found == judged
+        elif written is PASS and git is None:
+            assert found == PASS
+        else:
+            assert found.outcome is Outcome.INCONCLUSIVE
+            assert found.numbers == PASS.numbers
+
+
+def test_what_was_verified_before_and_restored_has_its_pass():
+    assert with_both_keys(PASS, replace(SEEN, verified=(ASKED,)), git=None) == PASS
