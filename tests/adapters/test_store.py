@@ -183,3 +183,36 @@ def test_data_comes_by_its_address_or_is_out_of_reach(tmp_path):
 
 def test_a_sha256_is_lower_case_hexadecimal():
     assert sha256(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@pytest.fixture
+def no_object_store(monkeypatch, tmp_path):
+    """S3 at an address where nobody listens."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret-of-the-store",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return Store("s3://models/artifacts", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store, folder: store.evidence(f"sha256:{'0' * 64}"),
+        lambda store, folder: store.put_evidence(b"scores"),
+        lambda store, folder: store.run_document("workflow", "outcome.json"),
+        lambda store, folder: store.put_run_file("workflow", "data.json", b"{}"),
+        lambda store, folder: store.fetch_model(f"sha256:{'0' * 64}", folder / "model"),
+        lambda store, folder: store.put_model(folder, f"sha256:{'0' * 64}"),
+    ],
+)
+def test_an_object_store_out_of_reach_cannot_answer_and_names_no_secret(
+    no_object_store, tmp_path, ask
+):
+    with pytest.raises(CannotAnswer, match=r"s3://models/artifacts/.*out of reach") as raised:
+        ask(no_object_store, tmp_path)
+
+    assert "secret-of-the-store" not in str(raised.value)

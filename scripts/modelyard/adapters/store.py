@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 import shutil
+import sys
 import tempfile
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +38,7 @@ class Store:
     def _place(self) -> tuple[AbstractFileSystem, str]:
         import fsspec
 
-        filesystem, path = fsspec.core.url_to_fs(self._uri)
+        filesystem, path = fsspec.core.url_to_fs(self._uri, **_options(self._uri))
         return filesystem, path.rstrip("/")
 
     def uri(self, *parts: str) -> str:
@@ -47,10 +48,8 @@ class Store:
     def put_evidence(self, content: bytes) -> str:
         """Keep bytes under their own digest, once; returns `sha256:<hex>`."""
         digest = hashlib.sha256(content).hexdigest()
-        filesystem, base = self._place
-        path = f"{base}/evidence/{digest}"
-        if not filesystem.exists(path):
-            self._write(path, content)
+        if not self._exists(f"evidence/{digest}"):
+            self._write(f"evidence/{digest}", content)
         return f"sha256:{digest}"
 
     def evidence(self, digest: str) -> bytes:
@@ -67,10 +66,8 @@ class Store:
 
     def put_model(self, folder: Path, digest: str) -> str:
         """Keep an artifact folder under its digest, whole or not at all; returns its URI."""
-        filesystem, base = self._place
-        target = f"{base}/models/{_hex(digest)}"
-        if not filesystem.exists(f"{target}/.complete"):
-            filesystem.makedirs(target, exist_ok=True)
+        target = f"models/{_hex(digest)}"
+        if not self._exists(f"{target}/.complete"):
             for file in sorted(p for p in folder.rglob("*") if p.is_file()):
                 name = f"{target}/{file.relative_to(folder).as_posix()}"
                 self._write(name, file.read_bytes())
@@ -85,7 +82,7 @@ class Store:
         """
         filesystem, base = self._place
         source = f"{base}/models/{_hex(digest)}"
-        if not filesystem.exists(f"{source}/.complete"):
+        if not self._exists(f"models/{_hex(digest)}/.complete"):
             raise CannotAnswer(
                 f"{self.uri('models', _hex(digest))}: no such artifact",
                 hint="check `artifacts` in modelyard.yaml, or train the version again",
@@ -101,17 +98,16 @@ class Store:
                     (beside / relative).parent.mkdir(parents=True, exist_ok=True)
                     filesystem.get_file(name, str(beside / relative))
             beside.replace(folder)
-        except OSError:
+        except _unreachable() as error:
             if not folder.exists():  # not lost to somebody who brought the same bytes first
-                raise
+                raise _out_of_reach(self.uri("models", _hex(digest)), error) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         return folder
 
     def put_run_file(self, workflow: str, name: str, content: bytes) -> None:
         """Hand a file on to the later steps of a workflow."""
-        _, base = self._place
-        self._write(f"{base}/runs/{workflow}/{name}", content)
+        self._write(f"runs/{workflow}/{name}", content)
 
     def run_file(self, workflow: str, name: str) -> bytes:
         """A file an earlier step handed on; `CannotAnswer` when there is none."""
@@ -119,13 +115,8 @@ class Store:
 
     def run_document(self, workflow: str, name: str) -> dict[str, Any] | None:
         """A JSON document an earlier step handed on, or None."""
-        filesystem, base = self._place
-        path = f"runs/{workflow}/{name}"
-        try:
-            if not filesystem.exists(f"{base}/{path}"):
-                return None
-        except OSError as error:
-            raise CannotAnswer(f"{self.uri(path)}: out of reach: {error}") from error
+        if not self._exists(f"runs/{workflow}/{name}"):
+            return None
         document: dict[str, Any] = json.loads(self.run_file(workflow, name))
         return document
 
@@ -134,24 +125,32 @@ class Store:
         filesystem, base = self._place
         try:
             content: bytes = filesystem.cat_file(f"{base}/{relative}")
-        except OSError as error:
-            raise CannotAnswer(
-                f"{self.uri(relative)}: out of reach: {error}",
-                hint="check `artifacts` in modelyard.yaml and its credentials",
-            ) from error
+        except _unreachable() as error:
+            raise _out_of_reach(self.uri(relative), error) from error
         return content
 
-    def _write(self, path: str, content: bytes) -> None:
+    def _exists(self, relative: str) -> bool:
+        filesystem, base = self._place
+        try:
+            return bool(filesystem.exists(f"{base}/{relative}"))
+        except _unreachable() as error:
+            raise _out_of_reach(self.uri(relative), error) from error
+
+    def _write(self, relative: str, content: bytes) -> None:
         """Write aside and rename where the store is a folder; object stores write whole anyway.
 
         Aside is outside of everything that is ever listed: what a killed process leaves there can
         not become part of an artifact.
         """
         filesystem, base = self._place
-        filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+        path = f"{base}/{relative}"
         if "file" not in filesystem.protocol:
-            filesystem.pipe_file(path, content)
+            try:
+                filesystem.pipe_file(path, content)
+            except _unreachable() as error:
+                raise _out_of_reach(self.uri(relative), error) from error
             return
+        filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
         filesystem.makedirs(f"{base}/{_ASIDE}", exist_ok=True)
         aside = Path(base, _ASIDE, secrets.token_hex(16))
         aside.write_bytes(content)
@@ -173,9 +172,9 @@ def read_uri(uri: str, *, base: str, root: Path) -> bytes:
 
     address = data_address(uri, base=base, root=root)
     try:
-        with fsspec.open(address, "rb") as file:
+        with fsspec.open(address, "rb", **_options(address)) as file:
             content: bytes = file.read()
-    except (OSError, ValueError, ImportError) as error:
+    except _unreachable(ValueError, ImportError) as error:
         raise CannotAnswer(
             f"{uri}: out of reach at {address}: {error}",
             hint="check `data` in modelyard.yaml, and that the file was not moved",
@@ -188,6 +187,28 @@ def data_address(uri: str, *, base: str, root: Path) -> str:
     if "://" in uri:
         return uri
     return f"{base.rstrip('/')}/{uri}" if "://" in base else str(root / base / uri)
+
+
+def _options(uri: str) -> dict[str, Any]:
+    """How an object store is asked: others' writes are seen at once, and nobody waits for long."""
+    if not uri.startswith(("s3://", "s3a://")):
+        return {}
+    limits = {"connect_timeout": 3, "read_timeout": 20, "retries": {"max_attempts": 2}}
+    return {"use_listings_cache": False, "config_kwargs": limits}
+
+
+def _unreachable(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    """What a file system raises that is out of reach; object stores have errors of their own."""
+    own = sys.modules.get("botocore.exceptions")
+    theirs = () if own is None else (own.BotoCoreError, own.ClientError)
+    return (OSError, *theirs, *more)
+
+
+def _out_of_reach(uri: str, error: Exception) -> CannotAnswer:
+    return CannotAnswer(
+        f"{uri}: out of reach: {error}",
+        hint="check `artifacts` in modelyard.yaml and its credentials",
+    )
 
 
 def sha256(content: bytes) -> str:
