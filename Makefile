@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test quick lint e2e e2e-up e2e-down e2e-status bench lock golden clean
+.PHONY: help install demo test quick lint e2e e2e-all e2e-up e2e-down e2e-status bench lock golden clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -33,7 +33,10 @@ lint: $(STAMP) ## formatting, types, layers, specs, workflows
 	$(BIN)/zizmor --offline --quiet .github
 
 e2e: $(STAMP) ## the same journey on a real cluster, brought up for it and taken down again
-	$(BIN)/python -m pytest -q -x -s tests/e2e
+	$(BIN)/python -m pytest -q -x -s tests/e2e/test_journey.py
+
+e2e-all: $(STAMP) ## the journey, then a rollback again and again, then every fault; an hour or more
+	$(BIN)/python -m pytest -q -s tests/e2e/test_journey.py tests/e2e/test_rounds.py tests/e2e/test_faults.py
 
 e2e-up: $(STAMP) ## bring the cluster up and leave it, to look around
 	$(BIN)/python tests/e2e/cluster/cluster.py up

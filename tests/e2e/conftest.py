@@ -15,9 +15,13 @@ from e2e import wine
 from e2e.cluster.layout import default_layout
 from e2e.fork import PLATFORM, REPOSITORY, Fork, until
 from e2e.measured import Measured
+from e2e.rollback import agrees
 
 KEEP = "MODELYARD_E2E_KEEP"
 """Set, the cluster stays up afterwards, for the next run or for a person to look around."""
+
+REUSE = "MODELYARD_E2E_REUSE"
+"""Set, the fork of an earlier run that was kept is used as it is."""
 
 _SCRIPT = str(REPOSITORY / "tests/e2e/cluster/cluster.py")
 
@@ -26,7 +30,7 @@ _SCRIPT = str(REPOSITORY / "tests/e2e/cluster/cluster.py")
 def cluster() -> Iterator[dict[str, str]]:
     """The cluster's addresses; brought up where it is not, with today's image."""
     layout = default_layout()
-    for verb in ("up", "image"):
+    for verb in ("up",) if os.environ.get(REUSE) else ("up", "image"):
         subprocess.run([sys.executable, _SCRIPT, verb], check=True)
     yield json.loads(layout.description.read_text())
     if not os.environ.get(KEEP):
@@ -45,12 +49,25 @@ def measured(cluster: dict[str, str]) -> Iterator[Measured]:
 def fork(cluster: dict[str, str], measured: Measured) -> Iterator[Fork]:
     """A fork with the wine model, its platform installed by Argo CD and well."""
     fork = Fork(default_layout().state / "fork", cluster)
+    if os.environ.get(REUSE):
+        yield fork
+        return
     with measured.time("platform installed by Argo CD"):
         fork.make(wine.let_a_column_be_null, models=(wine.MODEL,))
         fork.install()
         until("the platform is Synced and Healthy", lambda: _is_well(fork), seconds=300)
     yield fork
     _keep_logs(fork)
+
+
+@pytest.fixture(scope="session")
+def settled(fork: Fork) -> Fork:
+    """The fork once v1 runs in production and v2 was tried: where `test_journey` ends."""
+    until("v1 runs everywhere", lambda: agrees(fork, "production", "v1"), seconds=60)
+    path = f"models/{wine.MODEL}/records/v2.yaml"
+    fork.git("fetch", "--quiet", "origin")
+    assert fork.git("ls-tree", "--name-only", "origin/main", "--", path), "run test_journey first"
+    return fork
 
 
 def _is_well(fork: Fork) -> bool:

@@ -98,21 +98,19 @@ def followed(fork: Fork, load: Load, release: str, *, pushed_at: float, version:
                 seen[what] = now
         return len(seen) == 3
 
-    judged = until("the bad release is judged", lambda: _judged(fork, release),
+    at = until("the bad release is judged", lambda: judged(fork, release),
                    seconds=MOST_SECONDS, every=0.3)  # fmt: skip
     until("Git, Argo CD and the registry are back", look, seconds=MOST_SECONDS, every=0.3)
     time.sleep(1.0)
     return Told(
         pushed=pushed_at,
-        judged=judged,
-        stable=max(load.last_of(release), judged),
-        reverted=max(seen["reverted"], judged),
-        synced=max(seen["synced"], judged),
-        aliased=max(seen["aliased"], judged),
+        judged=at,
+        **{name: max(moment, at) for name, moment in seen.items()},
+        stable=max(load.last_of(release), at),
     )
 
 
-def _judged(fork: Fork, release: str) -> float | None:
+def judged(fork: Fork, release: str) -> float | None:
     """When the first of the two that judge said fail."""
     runs = fork.kube.labelled(ANALYSIS_RUNS, "models-production", labels={})
     for run in runs:
@@ -128,6 +126,12 @@ def _judged(fork: Fork, release: str) -> float | None:
         at = (facts.get("judged_at") or "").replace("Z", "+00:00")
         return datetime.fromisoformat(at).timestamp() if at else time.time()
     return None
+
+
+def aborted(fork: Fork) -> bool:
+    """Whether Argo Rollouts has put the canary's traffic back on stable."""
+    rollout = fork.rollout(MODEL, "canary")
+    return bool(rollout and rollout["status"].get("abort"))
 
 
 def _facts(fork: Fork) -> dict[str, Any]:

@@ -105,6 +105,8 @@ def module_folder(module: str) -> Path:
 
 
 def _build(source: Source, program: str, package: str, folder: Path) -> None:
+    if shutil.which("go") is None:
+        raise SystemExit(f"building {program} needs Go 1.26 or newer on PATH")
     say(f"building {program}: this takes minutes, once")
     work = folder / "source"
     shutil.copytree(HERE / "programs" / source.module, work, dirs_exist_ok=True)

@@ -1,0 +1,163 @@
+"""What breaks at night: afterwards Git, registry and cluster agree, and nothing happened twice."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from e2e import wine
+from e2e.fork import PLATFORM, Fork, until
+from e2e.releases import push_release
+from e2e.rollback import aborted, agrees, judged
+from modelyard.adapters.kubernetes_api import PODS, WORKFLOWS
+
+MODEL = wine.MODEL
+RECOVERY_SECONDS = 60
+"""Within so long after the fault is over, all agree."""
+
+FIRST_ATTEMPT = 1000
+
+
+@pytest.fixture
+def bad(settled: Fork, request):
+    """A canary that fails its requests, just pushed, under load."""
+    fork = settled
+    fork.modelyard("unhold", MODEL, "v2", "--as", "grace", accept=(0, 3))
+    before = _rollbacks(fork)
+    with wine.load(fork, rate=20, blank=wine.BLANK_SHARE):
+        attempt = FIRST_ATTEMPT + int(time.time()) % 1_000_000
+        release = push_release(fork, MODEL, "v2", "canary", attempt)
+        yield release.identity
+        until("all agree again", lambda: agrees(fork, "canary", "v1"), seconds=240)
+    assert _rollbacks(fork) == before + 1, "rolled back exactly once"
+    holds = [hold["version"] for hold in fork.answer("status", MODEL)["holds"]]
+    assert holds == ["v2"]
+
+
+@pytest.mark.parametrize(
+    ("program", "seconds"),
+    [
+        ("git", 60),
+        ("kube-apiserver", 10),
+        ("argocd-application-controller", 30),
+        ("versitygw", 30),
+        ("rollouts-controller", 20),
+    ],
+)
+def test_what_was_away_during_a_rollback_agrees_soon_after_it_is_back(
+    settled: Fork, bad: str, program: str, seconds: int
+):
+    fork = settled
+    until("the canary is judged", lambda: judged(fork, bad), seconds=240, every=0.3)
+    fork.program("stop", program)
+    time.sleep(seconds)
+    if program == "git":
+        assert aborted(fork), "traffic went back to stable without the Git server"
+    fork.program("start", program)
+
+    until(f"all agree after {program} is back", lambda: agrees(fork, "canary", "v1"),
+          seconds=RECOVERY_SECONDS)  # fmt: skip
+
+
+def test_without_prometheus_nothing_is_promoted_and_nothing_rolled_back(settled: Fork, bad: str):
+    fork = settled
+    fork.program("stop", "prometheus")
+    until("the canary runs", lambda: _ready(fork, bad), seconds=180)
+    time.sleep(45)
+    assert not aborted(fork)
+    assert judged(fork, bad) is None
+    status = (fork.rollout(MODEL, "canary") or {})["status"]
+    assert status["stableRS"] != status["currentPodHash"], "it was not promoted either"
+    fork.program("start", "prometheus")
+
+    until("it is judged and taken back", lambda: agrees(fork, "canary", "v1"), seconds=180)
+
+
+@pytest.mark.parametrize("after", [0.0, 1.5, 3.0, 6.0])
+def test_a_watcher_killed_during_a_rollback_loses_nothing(settled: Fork, bad: str, after: float):
+    fork = settled
+    until("the canary is judged", lambda: judged(fork, bad), seconds=240, every=0.3)
+    time.sleep(after)
+    fork.kubectl("-n", PLATFORM, "delete", "pods", "-l", "app.kubernetes.io/name=modelyard-watch",
+                 "--grace-period=0", "--force")  # fmt: skip
+    until("a watcher is ready", lambda: _is_watched(fork), seconds=120)
+
+    until("all agree", lambda: agrees(fork, "canary", "v1"), seconds=RECOVERY_SECONDS)
+
+
+def test_two_writers_pushing_to_main_lose_nothing(settled: Fork, bad: str):
+    fork = settled
+    over, pushed = threading.Event(), []
+
+    def write() -> None:
+        writer = Fork(fork.folder.with_name("writer"), fork.cluster)
+        fork.git("clone", "--quiet", fork.cluster["git_url"], str(writer.folder))
+        while not over.is_set():
+            name = f"note-{len(pushed)}.txt"
+            (writer.folder / name).write_text("somebody else writes too\n")
+            writer.git("add", name)
+            writer.git("commit", "--quiet", "-m", f"Add {name}")
+            for _ in range(20):
+                try:
+                    writer.git("push", "--quiet", "origin", "HEAD:main")
+                except AssertionError:
+                    writer.git("pull", "--quiet", "--rebase", "origin", "main")
+                else:
+                    pushed.append(name)
+                    break
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        until("all agree", lambda: agrees(fork, "canary", "v1"), seconds=300)
+    finally:
+        over.set()
+        thread.join()
+
+    fork.git("fetch", "--quiet", "origin")
+    there = fork.git("ls-tree", "--name-only", "origin/main").split()
+    assert pushed
+    assert set(pushed) <= set(there)
+
+
+def test_a_training_whose_pod_is_evicted_is_trained_all_the_same(settled: Fork):
+    fork = settled
+    version = f"e{int(time.time()) % 100_000}"
+    wine.propose(fork, version, "v1", "A weaker penalty", wine.FEATURES)
+
+    def training() -> str | None:
+        for pod in fork.kube.labelled(PODS, PLATFORM, labels={}):
+            pod_name: str = pod["metadata"]["name"]
+            if f"-{version}-" in pod_name and pod["status"]["phase"] == "Running":
+                return pod_name
+        return None
+
+    name = until("a step of it runs", training, seconds=180, every=0.3)
+    fork.kubectl("-n", PLATFORM, "delete", "pod", name, "--grace-period=0", "--force")
+
+    wine.trained(fork, version, seconds=600)
+    workflows = fork.kube.labelled(WORKFLOWS, PLATFORM, labels={"modelyard.dev/version": version})
+    assert workflows
+
+
+def _ready(fork: Fork, release: str) -> bool:
+    pods = fork.pods("models-production", release=release)
+    return any(
+        each["type"] == "Ready" and each["status"] == "True"
+        for pod in pods
+        for each in pod["status"].get("conditions", ())
+    )
+
+
+def _is_watched(fork: Fork) -> bool:
+    told = fork.kubectl("-n", PLATFORM, "get", "deployment", "modelyard-watch", "-o",
+                        "jsonpath={.status.readyReplicas}")  # fmt: skip
+    return bool(told) and int(told) >= 1
+
+
+def _rollbacks(fork: Fork) -> int:
+    pulls = fork.answer("pr", "list", "--all")["pulls"]
+    branch = f"modelyard/rollback/canary/{MODEL}"
+    return sum(pull["branch"] == branch and pull["state"] == "merged" for pull in pulls)
