@@ -20,6 +20,7 @@ from e2e.cluster.layout import (
     PROMETHEUS_PORT,
     REDIS_PORT,
     S3_PORT,
+    TARGETS_PORT,
     Layout,
 )
 from e2e.cluster.processes import Program, start
@@ -47,7 +48,8 @@ def start_services(layout: Layout) -> None:
 def start_prometheus(layout: Layout) -> None:
     """Prometheus, once there is an API server to ask for pods."""
     path = layout.state / "prometheus.yml"
-    path.write_text(yaml.safe_dump(_prometheus_config(layout), sort_keys=False))
+    path.write_text(yaml.safe_dump(_prometheus_config()))
+    start(layout, targets(layout))
     start(layout, prometheus(layout))
 
 
@@ -88,6 +90,12 @@ def redis(layout: Layout) -> Program:
     """Argo CD's cache."""
     options = f"--bind 127.0.0.1 --port {REDIS_PORT} --save  --appendonly no --dir {layout.run}"
     return Program(name="redis", argv=["redis-server", *options.split(" ")])
+
+
+def targets(layout: Layout) -> Program:
+    """Tells Prometheus which pods there are."""
+    argv = [sys.executable, str(HERE / "targets.py"), str(TARGETS_PORT), str(layout.kubeconfig)]
+    return Program(name="targets", argv=argv)
 
 
 def prometheus(layout: Layout) -> Program:
@@ -140,6 +148,7 @@ def _make_database(layout: Layout) -> None:
     for folder in (data, _socket(layout)):
         folder.mkdir(mode=0o700, parents=True)
         shutil.chown(folder, "postgres", "postgres")
+    layout.run.chmod(0o755)
     seen = subprocess.run(["test", "-w", data], user="postgres", check=False)
     if seen.returncode != 0:
         hint = "set MODELYARD_E2E_STATE to a folder everybody may enter"
@@ -182,31 +191,9 @@ def _listens(host: str, port: int) -> bool:
         return connection.connect_ex((host, port)) == os.EX_OK
 
 
-def _prometheus_config(layout: Layout) -> dict:
-    service = "__meta_kubernetes_service_label_modelyard_dev_traffic"
+def _prometheus_config() -> dict:
+    discovery = {"url": f"http://127.0.0.1:{TARGETS_PORT}", "refresh_interval": "2s"}
     return {
         "global": {"scrape_interval": "5s", "scrape_timeout": "4s"},
-        "scrape_configs": [
-            {
-                "job_name": "model-servers",
-                "metrics_path": "/metrics",
-                "kubernetes_sd_configs": [
-                    {"role": "endpoints", "kubeconfig_file": str(layout.kubeconfig)}
-                ],
-                "relabel_configs": [
-                    _keep(service, "own"),
-                    _keep("__meta_kubernetes_endpoint_port_name", "http"),
-                    _label("__meta_kubernetes_namespace", "namespace"),
-                    _label("__meta_kubernetes_pod_name", "pod"),
-                ],
-            }
-        ],
+        "scrape_configs": [{"job_name": "model-servers", "http_sd_configs": [discovery]}],
     }
-
-
-def _keep(label: str, value: str) -> dict:
-    return {"action": "keep", "source_labels": [label], "regex": value}
-
-
-def _label(source: str, target: str) -> dict:
-    return {"source_labels": [source], "target_label": target}
