@@ -24,13 +24,13 @@ from modelyard.adapters.forked import Order, carry_out, exit_code, finish, take_
 from modelyard.errors import CannotAnswer
 
 MODULES = (
+    "skops.io",  # first: on import it searches every module that is there by then, for seconds
     "modelyard.cli",
     "mlflow",
     "mlflow.sklearn",
     "mlflow.store.model_registry.sqlalchemy_store",
     "mlflow.store.tracking.sqlalchemy_store",
     "sklearn.ensemble",
-    "skops.io",
     "pandas",
     "scipy.stats",
     "pyarrow.parquet",

@@ -55,7 +55,7 @@ import click
     hidden=True,
     help="A file to hold; a second process that is to hold it ends at once.",
 )
-def serve(*, claim: Path | None, port: int, **options: object) -> None:
+def serve(*, claim: Path | None, port: int, formats: tuple[str, ...], **options: object) -> None:
     """Serve a trained model over HTTP.
 
     The artifact is refused (exit 3) before it is opened unless its files have the pinned digest. A
@@ -64,8 +64,10 @@ def serve(*, claim: Path | None, port: int, **options: object) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
     with _held(claim, port):
         with _nothing_on_the_command_line():
+            if "skops" in formats:
+                import skops.io  # noqa: F401 - first: it searches every module that is there by then
             from modelyard.serving.server import Settings, serve
-        serve(Settings(port=port, **options))  # type: ignore[arg-type]  # the options are its fields
+        serve(Settings(port=port, formats=formats, **options))  # type: ignore[arg-type]  # the options are its fields
 
 
 def _held(claim: Path | None, port: int) -> AbstractContextManager[None]:
