@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from modelyard.serving.predictor import Scores
 
 LABELS = ("model", "version", "release", "digest")
+_M = TypeVar("_M", Counter, Gauge, Histogram)
+
 CODE_CLASSES = ("2xx", "4xx", "5xx")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -55,32 +57,23 @@ class Counters:
         self._unseen = self._counters(
             "input_unseen", "Rows whose level was not seen in training.", "column", [*self._levels]
         )
-        self._rows = Counter("modelyard_rows", "Rows answered.", LABELS, registry=registry)
-        self._dropped = Counter(
-            "modelyard_payload_dropped_rows", "Rows never logged.", LABELS, registry=registry
-        )
-        self._seconds = Histogram(
-            "modelyard_request_seconds", "Latency.", LABELS, buckets=SECONDS, registry=registry
-        )
-        self._in_flight = Gauge(
-            "modelyard_requests_in_flight", "Requests being answered.", LABELS, registry=registry
-        )
-        info = Gauge("modelyard_model_info", "1 for the model served.", LABELS, registry=registry)
-        info.labels(**self._labels).set(1)
-        for metric in (self._rows, self._dropped, self._seconds, self._in_flight):
-            metric.labels(**self._labels)  # there from the start, so that nothing is not missing
+        # Labelled at once: so that nothing is not missing, and no request has to look them up.
+        self._rows = self._labelled(Counter, "rows", "Rows answered.")
+        self._dropped = self._labelled(Counter, "payload_dropped_rows", "Rows never logged.")
+        self._seconds = self._labelled(Histogram, "request_seconds", "Latency.", buckets=SECONDS)
+        self._in_flight = self._labelled(Gauge, "requests_in_flight", "Requests being answered.")
+        self._labelled(Gauge, "model_info", "1 for the model served.").set(1)
 
     @contextmanager
     def request(self) -> Iterator[Outcome]:
         """Count one request: in flight now, by latency and code class when it is over."""
         outcome, before = Outcome(), time.perf_counter()
-        in_flight = self._in_flight.labels(**self._labels)
-        in_flight.inc()
+        self._in_flight.inc()
         try:
             yield outcome
         finally:
-            in_flight.dec()
-            self._seconds.labels(**self._labels).observe(time.perf_counter() - before)
+            self._in_flight.dec()
+            self._seconds.observe(time.perf_counter() - before)
             self._requests[f"{outcome.status // 100}xx"].inc()
 
     def answered(self, frame: pd.DataFrame, nulls: Mapping[str, int], scores: Scores) -> None:
@@ -91,19 +84,26 @@ class Counters:
             nulls: Rows without a value, by input.
             scores: Shape (rows,), or (rows, classes).
         """
-        self._rows.labels(**self._labels).inc(len(frame))
+        self._rows.inc(len(frame))
         for column, count in nulls.items():
-            self._nulls[column].inc(count)
+            if count:
+                self._nulls[column].inc(count)
         for column, seen in self._levels.items():
-            known = frame[column].dropna()
-            self._unseen[column].inc(sum(level not in seen for level in known))
+            # A null is a missing value, not a level; NaN is the one value that is not itself.
+            strange = [v for v in frame[column].tolist() if v is not None and v not in seen]
+            if count := sum(value == value for value in strange):  # noqa: PLR0124 - as above
+                self._unseen[column].inc(count)
         for bin_number, count in enumerate(bin_counts(scores, self._grid)):
             if count:
                 self._predictions[str(bin_number)].inc(count)
 
     def dropped(self, rows: int) -> None:
         """Count rows that the payload log did not take."""
-        self._dropped.labels(**self._labels).inc(rows)
+        self._dropped.inc(rows)
+
+    def _labelled(self, kind: type[_M], name: str, text: str, **options: Any) -> _M:
+        metric = kind(f"modelyard_{name}", text, LABELS, registry=self._registry, **options)
+        return metric.labels(**self._labels)
 
     def _counters(
         self, name: str, text: str, label: str, values: list[str] | tuple[str, ...]

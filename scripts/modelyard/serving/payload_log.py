@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import threading
-import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -104,52 +103,55 @@ class PayloadLog:
         self._folder, self._labels, self._serving = folder, labels, serving
         self._dropped, self._limits = dropped, limits or Limits()
         self._schema: pa.Schema = schema(serving)
-        self._queue: queue.SimpleQueue[Payload | None] = queue.SimpleQueue()
-        self._queued = 0
-        self._lock = threading.Lock()
+        self._waiting: deque[Payload] = deque()
+        self._queued = self._waiting_rows = 0
+        self._is_open = True
+        self._changed = threading.Condition()
         self._parts = 0
         self._thread = threading.Thread(target=self._run, name="payload-log", daemon=True)
         self._thread.start()
 
     def put(self, payload: Payload) -> None:
         """Take one payload, or drop and count its rows when too many wait; never waits."""
-        with self._lock:
+        with self._changed:
             fits = self._queued + payload.rows <= self._limits.queued_rows
-            self._queued += payload.rows if fits else 0
-        if fits:
-            self._queue.put(payload)
-        else:
+            if fits:
+                self._waiting.append(payload)
+                self._queued += payload.rows
+                self._waiting_rows += payload.rows
+                # Twice a part, not once a request: waking a thread costs more than this method.
+                if len(self._waiting) == 1 or self._is_full():
+                    self._changed.notify()
+        if not fits:
             self._dropped(payload.rows)
 
     def close(self) -> None:
         """Write what waits; gives up after 20 s, so that a stuck disk cannot hold the process."""
-        self._queue.put(None)
+        with self._changed:
+            self._is_open = False
+            self._changed.notify()
         self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
-        is_open = True
-        while is_open:
-            part, is_open = self._next_part()
-            if part:
-                self._write_or_drop(part)
+        while part := self._next_part():
+            self._write_or_drop(part)
 
-    def _next_part(self) -> tuple[list[Payload], bool]:
-        """The payloads of one part, and whether more may come."""
-        first = self._queue.get()
-        if first is None:
-            return [], False
-        part, rows = [first], first.rows
-        until = time.monotonic() + self._limits.part_seconds
-        while rows < self._limits.part_rows:
-            try:
-                payload = self._queue.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                break
-            if payload is None:
-                return part, False
-            part.append(payload)
-            rows += payload.rows
-        return part, True
+    def _next_part(self) -> list[Payload]:
+        """The payloads of one part, once it is full or old; none when the log is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or not self._is_open)
+            self._changed.wait_for(
+                lambda: self._is_full() or not self._is_open, self._limits.part_seconds
+            )
+            part, rows = [], 0
+            while self._waiting and rows < self._limits.part_rows:
+                part.append(self._waiting.popleft())
+                rows += part[-1].rows
+            self._waiting_rows -= rows
+            return part
+
+    def _is_full(self) -> bool:
+        return self._waiting_rows >= self._limits.part_rows
 
     def _write_or_drop(self, part: Sequence[Payload]) -> None:
         rows = sum(payload.rows for payload in part)
@@ -159,7 +161,7 @@ class PayloadLog:
             _LOGGER.exception("payload log %s: %d rows lost", self._folder, rows)
             self._dropped(rows)
         finally:
-            with self._lock:
+            with self._changed:
                 self._queued -= rows
 
     def _write(self, part: Sequence[Payload]) -> None:

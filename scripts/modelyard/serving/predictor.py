@@ -151,6 +151,8 @@ def _cast(values: Any, kind: str) -> Any:
     if kind in _WITHOUT_NULL:
         return _whole(values, _DTYPES[kind])
     if kind in _DTYPES:
+        if getattr(values.dtype, "numpy_dtype", None) == _DTYPES[kind]:
+            return values  # as every request's numbers are
         return pd.array(values, copy=False).astype(_DTYPES[kind])
     if kind == "datetime":
         if values.dtype.kind == "M":

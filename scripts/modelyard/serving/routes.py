@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,15 +170,23 @@ class Gate:
         app: The application behind.
         model: The model's name.
         release: Identity of the release; sent with every answer, so that a client knows who spoke.
+        infer: Answers inference requests, without a way through routing first.
         closing: A file; while it is there, every answer ends its connection. None for never.
     """
 
     def __init__(
-        self, app: ASGIApp, *, model: str, release: str, closing: Path | None = None
+        self,
+        app: ASGIApp,
+        *,
+        model: str,
+        release: str,
+        infer: Callable[[Request], Awaitable[Response]],
+        closing: Path | None = None,
     ) -> None:
         self._app, self._closing = app, closing
         path = f"/v2/models/{model}"
-        self._open = _OPEN | {path, f"{path}/ready", f"{path}/infer"}
+        self._infer_path, self._infer = f"{path}/infer", infer
+        self._open = _OPEN | {path, f"{path}/ready", self._infer_path}
         self._header = (RELEASE_HEADER.encode(), release.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -192,7 +200,9 @@ class Gate:
                 message["headers"] = [*message["headers"], self._header, *self._goodbye()]
             await send(message)
 
-        if scope["path"] in self._open:
+        if scope["path"] == self._infer_path and scope["method"] == "POST":
+            await (await self._infer(Request(scope, receive)))(scope, receive, signed)
+        elif scope["path"] in self._open:
             await self._app(scope, receive, signed)
         else:
             path = scope["path"][:_SHOWN]

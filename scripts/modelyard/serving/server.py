@@ -221,11 +221,16 @@ def serve(settings: Settings) -> None:
     log = _payload_log(settings, predictor, counters)
     server = Server(settings)
     server.register_model(model)
-    Routes(server.dataplane, model, settings.labels, counters, log).add_to(app)
+    routes = Routes(server.dataplane, model, settings.labels, counters, log)
+    routes.add_to(app)
     if settings.closing is not None:
         settings.closing.unlink(missing_ok=True)
     app.add_middleware(
-        Gate, model=settings.model, release=settings.release, closing=settings.closing
+        Gate,
+        model=settings.model,
+        release=settings.release,
+        infer=routes.infer,
+        closing=settings.closing,
     )
     try:
         server.start([])
