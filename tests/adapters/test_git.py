@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.adapters.git import Git, LogEntry, Merged
+from modelyard.adapters.git import Git
 from modelyard.adapters.git_names import message_of, name_and_mail, path_of, readable
+from modelyard.adapters.git_objects import LogEntry, Merged
 from modelyard.errors import CannotAnswer, Conflict, Refused
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

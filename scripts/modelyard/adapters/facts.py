@@ -195,7 +195,7 @@ class FactStore:
             author=by or self._author,
             at=self._clock.now(),
         )
-        self._refs.git.push(self._refs.remote, {ref: (expected, commit)})
+        self._refs.push({ref: (expected, commit)})
         return commit
 
     def _update(self, ref: str, empty: _F, change: Callable[[_F], _F], by: str | None) -> _F:

@@ -49,7 +49,7 @@ class ForgeDesk:
 
     def push(self, updates: Updates) -> None:
         """Make all of these updates, or none; `Conflict` when somebody was faster."""
-        self.git.push(self.remote.remote, updates)
+        self.remote.push(updates)
 
     def pull_update(self, look: ForgeLook, stored: StoredPull, what: str) -> Updates:
         """Write a pull request's document; the head becomes a parent, so it is never lost."""

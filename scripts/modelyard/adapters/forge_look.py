@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
-from modelyard.adapters.git import LogEntry
+from modelyard.adapters.git_objects import LogEntry
 from modelyard.adapters.json_documents import loaded
 from modelyard.adapters.remote_refs import RemoteRefs
 from modelyard.domain.pulls import PullRequest, PullState, Status

@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from modelyard.adapters import git_process
 from modelyard.adapters.git_names import message_bytes, name_and_mail, path_of, revision_of
+from modelyard.adapters.git_objects import (
+    LOG_FORMAT,
+    Entry,
+    LogEntry,
+    Memory,
+    Merged,
+    batch,
+    lasting,
+    log_entries,
+    tree_entries,
+)
 from modelyard.errors import CannotAnswer, Conflict
 
+# What is the same whoever asks: a process is too much to pay for it a second time.
+_BLOBS = Memory(4000)
+_ANSWERS = Memory(500)
+_LARGEST_BLOB = 2**16
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One file of a commit: its mode (`100644`), its blob and its path."""
-
-    mode: str
-    blob: str
-    path: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogEntry:
-    """One commit; `at` is the committer's word, a trailer given several times has several lines."""
-
-    sha: str
-    author: str
-    committer: str
-    at: datetime
-    subject: str
-    trailers: Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Merged:
-    """What merging two commits gives: a tree, and the paths that need a person."""
-
-    tree: str
-    conflicts: tuple[str, ...]
+T = TypeVar("T")
 
 
 class Git:
-    """One repository, asked through the git binary.
+    """One repository, asked through the git binary; about the same objects only once.
 
     Every call raises `CannotAnswer` with git's own words when git cannot do it.
 
@@ -55,6 +45,7 @@ class Git:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._place = root.absolute()
 
     def run(
         self,
@@ -101,21 +92,21 @@ class Git:
         None stands for an object that is not there.
         """
         asked = [revision_of(name) for name in names]
-        out = self.run("cat-file", "--batch", stdin="".join(f"{n}\n" for n in asked).encode())
-        return dict(zip(asked, _batch(out.stdout), strict=True))
+        known: dict[str, bytes | None] = {name: _BLOBS.get((self._place, name)) for name in asked}
+        if new := [name for name, content in known.items() if content is None]:
+            told = "".join(f"{name}\n" for name in new).encode()
+            out = self.run("cat-file", "--batch", stdin=told).stdout
+            for name, content in zip(new, batch(out), strict=True):
+                known[name] = content
+                if content is not None and len(content) <= _LARGEST_BLOB and lasting(name):
+                    _BLOBS.keep((self._place, name), content)
+        return known
 
     def ls_tree(self, commit: str, prefix: str = "") -> tuple[Entry, ...]:
         """The files of a commit below `prefix` (a folder ends in `/`), by path; no submodules."""
         where = ["--", prefix] if prefix else []
-        out = self.run("ls-tree", "-r", "-z", "--full-tree", revision_of(commit), *where).stdout
-        entries = []
-        for row in out.split(b"\0")[:-1]:
-            mode, kind, tail = row.split(b" ", 2)
-            blob, _, path = tail.partition(b"\t")
-            if kind == b"blob":
-                named = os.fsdecode(path)
-                entries.append(Entry(mode=mode.decode(), blob=blob.decode(), path=named))
-        return tuple(entries)
+        words = ("ls-tree", "-r", "-z", "--full-tree", revision_of(commit), *where)
+        return self._once(words, commit, ask=lambda: tree_entries(self.run(*words).stdout))
 
     def write_tree(self, base: str | None, documents: Mapping[str, bytes | None]) -> str:
         """The tree of `base` with these documents in it; nothing but objects is written.
@@ -125,8 +116,16 @@ class Git:
             documents: New bytes by path; None deletes, a path ending in `/` deletes the folder.
                 Deletions come first, so a deleted folder may be filled anew.
         """
-        blobs = {path_of(p): data for p, data in documents.items() if data is not None}
-        gone = [path_of(p) for p, data in documents.items() if data is None]
+        files = {path_of(path): data for path, data in documents.items()}
+        told = repr(sorted(files.items())).encode()
+        question = ("write-tree", str(base), hashlib.sha256(told).hexdigest())
+        return self._once(
+            question, *([base] if base else []), ask=lambda: self._write_tree(base, files)
+        )
+
+    def _write_tree(self, base: str | None, documents: Mapping[str, bytes | None]) -> str:
+        blobs = {path: data for path, data in documents.items() if data is not None}
+        gone = [path for path, data in documents.items() if data is None]
         with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
             self.run("read-tree", revision_of(base) if base else "--empty", env=index)
@@ -206,8 +205,11 @@ class Git:
         guessed that a file moved, and nobody reviewed the guess.
         """
         sides = (revision_of(main), revision_of(head))
+        return self._once(("merge-tree", *sides), *sides, ask=lambda: self._merge_tree(*sides))
+
+    def _merge_tree(self, main: str, head: str) -> Merged:
         options = ("--write-tree", "-z", "--name-only", "--no-messages")
-        done = self.run("merge-tree", *options, *sides, accept=(0, 1))
+        done = self.run("merge-tree", *options, main, head, accept=(0, 1))
         tree, *paths = os.fsdecode(done.stdout).split("\0")[:-1]
         reviewed = self.diff_names(self.merge_base(main, head), head)
         guessed = set(self.diff_names(main, tree)) - set(reviewed)
@@ -215,12 +217,17 @@ class Git:
 
     def merge_base(self, one: str, other: str) -> str:
         """The last commit two histories share."""
-        return self._line("merge-base", revision_of(one), revision_of(other))
+        words = ("merge-base", revision_of(one), revision_of(other))
+        return self._once(words, one, other, ask=lambda: self._line(*words))
 
     def is_ancestor(self, commit: str, of: str) -> bool:
         """Whether `of` already contains `commit`."""
         flags = ("--is-ancestor", revision_of(commit), revision_of(of))
-        return self.run("merge-base", *flags, accept=(0, 1)).returncode == 0
+        return self._once(
+            flags,
+            *flags[1:],
+            ask=lambda: self.run("merge-base", *flags, accept=(0, 1)).returncode == 0,
+        )
 
     def log(
         self,
@@ -231,26 +238,33 @@ class Git:
         limit: int | None = None,
     ) -> tuple[LogEntry, ...]:
         """The commits of a range (`a..b` or a tip), newest first, those that touch `path`."""
-        fields = ("%H", "%an", "%cn", "%ct", "%s", "%(trailers:only=true,unfold=true)")
-        wanted = "%x00".join(fields)
-        options = ["-z", "--encoding=UTF-8", f"--format={wanted}"]
+        options = ["-z", "--encoding=UTF-8", LOG_FORMAT]
         options += ["--first-parent"] if first_parent else []
         options += [f"--max-count={limit}"] if limit is not None else []
         where = ["--", path] if path else ["--"]
-        out = self.run("log", *options, revision_of(revisions), *where).stdout
-        cells = out.decode("utf-8", "replace").split("\0")[:-1]
-        return tuple(_log_entry(cells[i : i + 6]) for i in range(0, len(cells), 6))
+        words = ("log", *options, revision_of(revisions), *where)
+        return self._once(words, revisions, ask=lambda: log_entries(self.run(*words).stdout))
 
     def diff_names(self, old: str, new: str) -> tuple[str, ...]:
         """The paths whose content differs between two commits or trees, sorted."""
         sides = (revision_of(old), revision_of(new))
-        out = self.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", *sides)
-        return tuple(sorted(os.fsdecode(out.stdout).split("\0")[:-1]))
+        words = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", *sides)
+        return self._once(words, *sides, ask=lambda: self._paths(*words))
 
     def tree_hash(self, commit: str, path: str = "") -> str | None:
         """The object of a folder (or file) in a commit, or None when it is not there."""
         name = f"{revision_of(commit)}:{path.rstrip('/')}"
-        return self._line("rev-parse", "--verify", "--quiet", name, accept=(0, 1)) or None
+        words = ("rev-parse", "--verify", "--quiet", name)
+        return self._once(words, name, ask=lambda: self._line(*words, accept=(0, 1)) or None)
+
+    def _once(self, question: tuple[str, ...], *about: str, ask: Callable[[], T]) -> T:
+        """Ask, or say what was said before if it is about objects that never change."""
+        if all(lasting(revisions) for revisions in about):
+            return _ANSWERS.once((self._place, *question), ask)
+        return ask()
+
+    def _paths(self, *args: str) -> tuple[str, ...]:
+        return tuple(sorted(os.fsdecode(self.run(*args).stdout).split("\0")[:-1]))
 
     def _line(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None,
               accept: Sequence[int] = (0,)) -> str:  # fmt: skip
@@ -271,30 +285,3 @@ class Git:
             file.write_bytes(content)
         told = "".join(f"{file}\n" for file in files).encode()
         return self._line("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=told).split()
-
-
-def _batch(out: bytes) -> Iterable[bytes | None]:
-    """The contents in `cat-file --batch` output, in the order asked."""
-    at = 0
-    while at < len(out):
-        end = out.index(b"\n", at)
-        header = out[at:end].split(b" ")
-        at = end + 1
-        if header[-1] in {b"missing", b"ambiguous"}:
-            yield None
-            continue
-        size = int(header[-1])
-        yield out[at : at + size] if header[1] == b"blob" else None
-        at += size + 1
-
-
-def _log_entry(cells: Sequence[str]) -> LogEntry:
-    """One commit from the six fields asked for."""
-    sha, author, committer, seconds, subject, told = cells
-    trailers: dict[str, str] = {}
-    for key, _, value in (line.partition(":") for line in told.splitlines() if ":" in line):
-        trailers[key] = "\n".join(filter(None, (trailers.get(key), value.strip())))
-    at = datetime.fromtimestamp(int(seconds), UTC)
-    return LogEntry(
-        sha=sha, author=author, committer=committer, at=at, subject=subject, trailers=trailers
-    )

@@ -6,14 +6,21 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
-from typing import TypeVar
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 from modelyard.adapters.git import Git
 from modelyard.errors import CannotAnswer, Conflict
 
 T = TypeVar("T")
+
+Seen: TypeAlias = dict[tuple[Path, str], dict[str, str]]
+"""What each remote of each checkout was seen to hold."""
 
 TRIES = 25
 """How often a lost race is run again at the least."""
@@ -23,6 +30,32 @@ PATIENCE_SECONDS = 15.0
 
 _DOCUMENT = "document.json"
 _LONGEST_PAUSE = 0.25
+
+
+_EVERYTHING = ("refs/heads/*", "refs/modelyard/*")
+_GLANCE: ContextVar[Seen | None] = ContextVar("_GLANCE", default=None)
+
+
+@contextmanager
+def one_glance() -> Iterator[None]:
+    """Look at each remote once: what is asked inside is answered from that look.
+
+    Until something is pushed from here, or a race is lost: then it is looked at again. So what is
+    decided inside is decided from one moment, and what is written still has to be the first.
+    """
+    if _GLANCE.get() is not None:
+        yield
+        return
+    token = _GLANCE.set({})
+    try:
+        yield
+    finally:
+        _GLANCE.reset(token)
+
+
+def _look_again() -> None:
+    if seen := _GLANCE.get():
+        seen.clear()
 
 
 class Stale(Conflict):
@@ -40,6 +73,7 @@ def again(attempt: Callable[[], T]) -> T:
         except Conflict:
             if tried >= TRIES and time.monotonic() > deadline:
                 raise
+            _look_again()
             # Writers that collided once would collide again without chance.
             longest = min(_LONGEST_PAUSE, 0.01 * 2 ** min(tried, 10))
             time.sleep(longest * secrets.randbelow(1000) / 1000)
@@ -64,7 +98,24 @@ class RemoteRefs:
 
     def look(self, *patterns: str) -> dict[str, str]:
         """The refs that match, as they are in the remote now."""
-        return self.git.ls_remote(self.remote, patterns)
+        seen = _GLANCE.get()
+        if seen is None:
+            return self.git.ls_remote(self.remote, patterns)
+        place = (self.git.root, self.remote)
+        if place not in seen:
+            seen[place] = self.git.ls_remote(self.remote, _EVERYTHING)
+        return {
+            ref: sha
+            for ref, sha in seen[place].items()
+            if any(fnmatchcase(ref, pattern) for pattern in patterns)
+        }
+
+    def push(self, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
+        """Move refs of the remote, all or none; see `Git.push`."""
+        try:
+            self.git.push(self.remote, updates)
+        finally:
+            _look_again()
 
     def tip(self, branch: str) -> str:
         """The commit of a branch of the remote, with its objects here; raises `CannotAnswer`."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from modelyard.adapters.checkout import GitTree
+from modelyard.adapters.remote_refs import one_glance
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.compose import release_path
 from modelyard.commands.reconciling.rounds import every
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+@one_glance()
 def observe(desk: Desk, model: str, say: Callable[[str], None]) -> bool:
     """Bring one model's servers in line with Git, write down what is seen; True if it changed.
 

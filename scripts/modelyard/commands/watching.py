@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from modelyard.adapters.remote_refs import one_glance
 from modelyard.commands.announcing import announce
 from modelyard.commands.observing import observe
 from modelyard.commands.reconciling.carry_out import Say
@@ -68,6 +69,7 @@ def _look_at(desk: Desk, model: str, say: Say) -> bool:
     return every([reconcile, see])
 
 
+@one_glance()
 def starting(desk: Desk) -> tuple[str, ...]:
     """Releases whose servers are on their way up, such as `staging: wine v1`."""
     catalog = desk.catalog(desk.main())
@@ -90,6 +92,7 @@ def _is_starting(desk: Desk, release: Release) -> bool:
     return not (state.ready and state.release == release.identity)
 
 
+@one_glance()
 def undecided(desk: Desk) -> tuple[str, ...]:
     """Judged releases about which traffic has not said enough, as `canary wine`."""
     catalog = desk.catalog(desk.main())
@@ -106,6 +109,7 @@ def _is_undecided(facts: ReleaseFacts, release: Release) -> bool:
     return facts.verdict.outcome is Outcome.INCONCLUSIVE
 
 
+@one_glance()
 def run_checks(desk: Desk, say: Say) -> bool:
     """Answer for open pull requests as a hosted forge's CI would; ask again what got no answer."""
     from modelyard.commands.checking import check_pull

@@ -14,7 +14,7 @@ from modelyard.adapters.documents import structure
 from modelyard.adapters.facts import FactStore
 from modelyard.adapters.git import Git
 from modelyard.adapters.registry import Registry
-from modelyard.adapters.remote_refs import RemoteRefs, again
+from modelyard.adapters.remote_refs import RemoteRefs, again, one_glance
 from modelyard.adapters.specs import read, sound
 from modelyard.adapters.store import Store
 from modelyard.commands.steps.job import OUTCOME
@@ -101,6 +101,7 @@ class Desk:
         return found
 
 
+@one_glance()
 def collect(desk: Desk, model: str, *, with_registry: bool = True) -> World:
     """One model's world now.
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from modelyard.adapters.documents import read
+from modelyard.adapters.remote_refs import one_glance
 from modelyard.commands.reconciling.carry_out import Say
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.compose import release_path
@@ -18,6 +19,7 @@ OWNED = re.compile(r"^(environments/[^/]+/(releases|manifests)/|models/[^/]+/rec
 """Paths only the tool writes; `platform` is rendered by people who change workflows."""
 
 
+@one_glance()
 def plain_statuses(desk: Desk, say: Say) -> bool:
     """Say `modelyard/promote` on people's pull requests: they change no environment, or may not."""
     changed = False

@@ -1,0 +1,141 @@
+"""What git says of its objects, read from its output, and remembered: an object never changes."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+_LASTING = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?(:.*)?", re.DOTALL)
+_FIELDS = ("%H", "%an", "%cn", "%ct", "%s", "%(trailers:only=true,unfold=true)")
+
+LOG_FORMAT = f"--format={'%x00'.join(_FIELDS)}"
+"""How `git log -z` is asked for what `log_entries` reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One file of a commit: its mode (`100644`), its blob and its path."""
+
+    mode: str
+    blob: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogEntry:
+    """One commit; `at` is the committer's word, a trailer given several times has several lines."""
+
+    sha: str
+    author: str
+    committer: str
+    at: datetime
+    subject: str
+    trailers: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """What merging two commits gives: a tree, and the paths that need a person."""
+
+    tree: str
+    conflicts: tuple[str, ...]
+
+
+class Memory:
+    """Answers about objects, by question, the one that was longest not asked for forgotten first.
+
+    Args:
+        most: How many are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._answers: OrderedDict[tuple[object, ...], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def once(self, question: tuple[object, ...], ask: Callable[[], T]) -> T:
+        """The answer as it was given before, or else asked for now."""
+        found: T | None = self.get(question)
+        if found is None:
+            found = ask()
+            self.keep(question, found)
+        return found
+
+    def get(self, question: tuple[object, ...]) -> Any:
+        """The answer as it was given before, or None."""
+        with self._lock:
+            if question in self._answers:
+                self._answers.move_to_end(question)
+            return self._answers.get(question)
+
+    def keep(self, question: tuple[object, ...], answer: object) -> None:
+        """Remember an answer; None is none."""
+        if answer is None:
+            return
+        with self._lock:
+            self._answers[question] = answer
+            while len(self._answers) > self._most:
+                self._answers.popitem(last=False)
+
+
+def lasting(revisions: str) -> bool:
+    """Whether these words, or a range `a..b`, mean the same objects for ever.
+
+    True of full object names, and of paths in them; a branch or `HEAD` moves.
+    """
+    return all(_LASTING.fullmatch(word) for word in revisions.split(".."))
+
+
+def tree_entries(out: bytes) -> tuple[Entry, ...]:
+    """The files in the output of `ls-tree -r -z`; no submodules."""
+    entries = []
+    for row in out.split(b"\0")[:-1]:
+        mode, kind, tail = row.split(b" ", 2)
+        blob, _, path = tail.partition(b"\t")
+        if kind == b"blob":
+            entries.append(Entry(mode=mode.decode(), blob=blob.decode(), path=os.fsdecode(path)))
+    return tuple(entries)
+
+
+def batch(out: bytes) -> Iterable[bytes | None]:
+    """The contents in `cat-file --batch` output, in the order asked."""
+    at = 0
+    while at < len(out):
+        end = out.index(b"\n", at)
+        header = out[at:end].split(b" ")
+        at = end + 1
+        if header[-1] in {b"missing", b"ambiguous"}:
+            yield None
+            continue
+        size = int(header[-1])
+        yield out[at : at + size] if header[1] == b"blob" else None
+        at += size + 1
+
+
+def log_entries(out: bytes) -> tuple[LogEntry, ...]:
+    """The commits in the output of `log -z` with `LOG_FORMAT`."""
+    cells, width = out.decode("utf-8", "replace").split("\0")[:-1], len(_FIELDS)
+    return tuple(_log_entry(cells[i : i + width]) for i in range(0, len(cells), width))
+
+
+def _log_entry(cells: Sequence[str]) -> LogEntry:
+    """One commit from the fields asked for."""
+    sha, author, committer, seconds, subject, told = cells
+    trailers: dict[str, str] = {}
+    for key, _, value in (line.partition(":") for line in told.splitlines() if ":" in line):
+        trailers[key] = "\n".join(filter(None, (trailers.get(key), value.strip())))
+    at = datetime.fromtimestamp(int(seconds), UTC)
+    return LogEntry(
+        sha=sha, author=author, committer=committer, at=at, subject=subject, trailers=trailers
+    )
