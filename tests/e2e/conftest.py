@@ -63,7 +63,7 @@ def fork(cluster: dict[str, str], measured: Measured) -> Iterator[Fork]:
 @pytest.fixture(scope="session")
 def settled(fork: Fork) -> Fork:
     """The fork once v1 runs in production and v2 was tried: where `test_journey` ends."""
-    until("v1 runs everywhere", lambda: agrees(fork, "production", "v1"), seconds=60)
+    until("v1 runs everywhere", lambda: agrees(fork, wine.MODEL, "production", "v1"), seconds=60)
     path = f"models/{wine.MODEL}/records/v2.yaml"
     fork.git("fetch", "--quiet", "origin")
     assert fork.git("ls-tree", "--name-only", "origin/main", "--", path), "run test_journey first"

@@ -10,13 +10,11 @@ from typing import Any
 
 import yaml
 
-from e2e import wine
 from e2e.fork import Fork, until
 from e2e.load import Load
 from e2e.measured import Measured
 from modelyard.adapters.kubernetes_api import Resource
 
-MODEL = wine.MODEL
 ANALYSIS_RUNS = Resource(version="argoproj.io/v1alpha1", plural="analysisruns")
 MOST_SECONDS = 240
 
@@ -55,30 +53,33 @@ class Told:
         measured.add(f"{prefix}push of the bad release to all of it", end - self.pushed)
 
 
-def bad_release(fork: Fork, version: str) -> str | None:
+def bad_release(fork: Fork, model: str, version: str) -> str | None:
     """Identity of the canary's release on the main branch, if it is this version's."""
     fork.git("fetch", "--quiet", "origin")
-    rollout = fork.git("show", f"origin/main:environments/canary/manifests/{MODEL}/rollout.yaml")
+    rollout = fork.git("show", f"origin/main:environments/canary/manifests/{model}/rollout.yaml")
     labels: dict[str, str] = yaml.safe_load(rollout)["spec"]["template"]["metadata"]["labels"]
     mine = labels["modelyard.dev/version"] == version
     return labels["modelyard.dev/release"] if mine else None
 
 
-def agrees(fork: Fork, environment: str, version: str) -> bool:
+def agrees(fork: Fork, model: str, environment: str, version: str) -> bool:
     """Whether Git, Argo CD, the Rollout and the registry all say the version."""
     return (
-        _named(fork, environment) == version
-        and _is_synced(fork, environment)
-        and fork.runs(MODEL, environment) == version
-        and fork.alias(MODEL, environment) == version
+        _named(fork, model, environment) == version
+        and _is_synced(fork, model, environment)
+        and fork.runs(model, environment) == version
+        and fork.alias(model, environment) == version
     )
 
 
-def followed(fork: Fork, load: Load, release: str, *, pushed_at: float, version: str) -> Told:
+def followed(
+    fork: Fork, model: str, load: Load, release: str, *, pushed_at: float, version: str
+) -> Told:
     """Wait until everything is back at a version; returns when each part was.
 
     Args:
         fork: The fork.
+        model: The model.
         load: The requests that are running.
         release: Identity of the bad release.
         pushed_at: When it was pushed.
@@ -89,16 +90,16 @@ def followed(fork: Fork, load: Load, release: str, *, pushed_at: float, version:
     def look() -> bool:
         now = time.time()
         for what, holds in (
-            ("reverted", lambda: _named(fork, "canary") == version),
-            ("synced", lambda: "reverted" in seen and _is_synced(fork, "canary")
-             and fork.runs(MODEL, "canary") == version),
-            ("aliased", lambda: fork.alias(MODEL, "canary") == version),
+            ("reverted", lambda: _named(fork, model, "canary") == version),
+            ("synced", lambda: "reverted" in seen and _is_synced(fork, model, "canary")
+             and fork.runs(model, "canary") == version),
+            ("aliased", lambda: fork.alias(model, "canary") == version),
         ):  # fmt: skip
             if what not in seen and holds():
                 seen[what] = now
         return len(seen) == 3
 
-    at = until("the bad release is judged", lambda: judged(fork, release),
+    at = until("the bad release is judged", lambda: judged(fork, model, release),
                    seconds=MOST_SECONDS, every=0.3)  # fmt: skip
     until("Git, Argo CD and the registry are back", look, seconds=MOST_SECONDS, every=0.3)
     time.sleep(1.0)
@@ -110,7 +111,7 @@ def followed(fork: Fork, load: Load, release: str, *, pushed_at: float, version:
     )
 
 
-def judged(fork: Fork, release: str) -> float | None:
+def judged(fork: Fork, model: str, release: str) -> float | None:
     """When the first of the two that judge said fail."""
     runs = fork.kube.labelled(ANALYSIS_RUNS, "models-production", labels={})
     for run in runs:
@@ -121,41 +122,41 @@ def judged(fork: Fork, release: str) -> float | None:
             for said in metric.get("measurements", ()):
                 if said["phase"] == "Failed":
                     return datetime.fromisoformat(said["finishedAt"]).timestamp()
-    facts = _facts(fork)
+    facts = _facts(fork, model)
     if facts.get("release") == release and facts.get("aborted"):
         at = (facts.get("judged_at") or "").replace("Z", "+00:00")
         return datetime.fromisoformat(at).timestamp() if at else time.time()
     return None
 
 
-def aborted(fork: Fork) -> bool:
+def aborted(fork: Fork, model: str) -> bool:
     """Whether Argo Rollouts has put the canary's traffic back on stable."""
-    rollout = fork.rollout(MODEL, "canary")
+    rollout = fork.rollout(model, "canary")
     return bool(rollout and rollout["status"].get("abort"))
 
 
-def _facts(fork: Fork) -> dict[str, Any]:
-    ref = f"refs/modelyard/facts/canary/{MODEL}"
+def _facts(fork: Fork, model: str) -> dict[str, Any]:
+    ref = f"refs/modelyard/facts/canary/{model}"
     fork.git("fetch", "--quiet", "origin", f"+{ref}:{ref}")
     facts: dict[str, Any] = json.loads(fork.git("show", f"{ref}:document.json"))
     return facts
 
 
-def _named(fork: Fork, environment: str) -> str:
+def _named(fork: Fork, model: str, environment: str) -> str:
     fork.git("fetch", "--quiet", "origin")
-    release = fork.git("show", f"origin/main:environments/{environment}/releases/{MODEL}.yaml")
+    release = fork.git("show", f"origin/main:environments/{environment}/releases/{model}.yaml")
     version: str = yaml.safe_load(release)["version"]
     return version
 
 
-def _is_synced(fork: Fork, environment: str) -> bool:
+def _is_synced(fork: Fork, model: str, environment: str) -> bool:
     """Whether Argo CD is at rest at a revision that holds the folder as the main branch does."""
-    status = (fork.application(f"{environment}-{MODEL}") or {}).get("status", {})
+    status = (fork.application(f"{environment}-{model}") or {}).get("status", {})
     revision = status.get("sync", {}).get("revision", "")
     if status.get("sync", {}).get("status") != "Synced":
         return False
     if status.get("health", {}).get("status") != "Healthy" or not revision:
         return False
-    folder = f"environments/{environment}/manifests/{MODEL}"
+    folder = f"environments/{environment}/manifests/{model}"
     changed = fork.git("diff", "--name-only", revision, "origin/main", "--", folder)
     return not changed.strip()

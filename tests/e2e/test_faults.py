@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from e2e import wine
+from e2e import path, wine
 from e2e.fork import PLATFORM, Fork, until
 from e2e.releases import push_release
 from e2e.rollback import aborted, agrees, judged
@@ -30,7 +30,7 @@ def bad(settled: Fork, request):
         attempt = FIRST_ATTEMPT + int(time.time()) % 1_000_000
         release = push_release(fork, MODEL, "v2", "canary", attempt)
         yield release.identity
-        until("all agree again", lambda: agrees(fork, "canary", "v1"), seconds=240)
+        until("all agree again", lambda: agrees(fork, MODEL, "canary", "v1"), seconds=240)
     assert _rollbacks(fork) == before + 1, "rolled back exactly once"
     holds = [hold["version"] for hold in fork.answer("status", MODEL)["holds"]]
     assert holds == ["v2"]
@@ -50,14 +50,14 @@ def test_what_was_away_during_a_rollback_agrees_soon_after_it_is_back(
     settled: Fork, bad: str, program: str, seconds: int
 ):
     fork = settled
-    until("the canary is judged", lambda: judged(fork, bad), seconds=240, every=0.3)
+    until("the canary is judged", lambda: judged(fork, MODEL, bad), seconds=240, every=0.3)
     fork.program("stop", program)
     time.sleep(seconds)
     if program == "git":
-        assert aborted(fork), "traffic went back to stable without the Git server"
+        assert aborted(fork, MODEL), "traffic went back to stable without the Git server"
     fork.program("start", program)
 
-    until(f"all agree after {program} is back", lambda: agrees(fork, "canary", "v1"),
+    until(f"all agree after {program} is back", lambda: agrees(fork, MODEL, "canary", "v1"),
           seconds=RECOVERY_SECONDS)  # fmt: skip
 
 
@@ -66,25 +66,25 @@ def test_without_prometheus_nothing_is_promoted_and_nothing_rolled_back(settled:
     fork.program("stop", "prometheus")
     until("the canary runs", lambda: _ready(fork, bad), seconds=180)
     time.sleep(45)
-    assert not aborted(fork)
-    assert judged(fork, bad) is None
+    assert not aborted(fork, MODEL)
+    assert judged(fork, MODEL, bad) is None
     status = (fork.rollout(MODEL, "canary") or {})["status"]
     assert status["stableRS"] != status["currentPodHash"], "it was not promoted either"
     fork.program("start", "prometheus")
 
-    until("it is judged and taken back", lambda: agrees(fork, "canary", "v1"), seconds=180)
+    until("it is judged and taken back", lambda: agrees(fork, MODEL, "canary", "v1"), seconds=180)
 
 
 @pytest.mark.parametrize("after", [0.0, 1.5, 3.0, 6.0])
 def test_a_watcher_killed_during_a_rollback_loses_nothing(settled: Fork, bad: str, after: float):
     fork = settled
-    until("the canary is judged", lambda: judged(fork, bad), seconds=240, every=0.3)
+    until("the canary is judged", lambda: judged(fork, MODEL, bad), seconds=240, every=0.3)
     time.sleep(after)
     fork.kubectl("-n", PLATFORM, "delete", "pods", "-l", "app.kubernetes.io/name=modelyard-watch",
                  "--grace-period=0", "--force")  # fmt: skip
     until("a watcher is ready", lambda: _is_watched(fork), seconds=120)
 
-    until("all agree", lambda: agrees(fork, "canary", "v1"), seconds=RECOVERY_SECONDS)
+    until("all agree", lambda: agrees(fork, MODEL, "canary", "v1"), seconds=RECOVERY_SECONDS)
 
 
 def test_two_writers_pushing_to_main_lose_nothing(settled: Fork, bad: str):
@@ -111,7 +111,7 @@ def test_two_writers_pushing_to_main_lose_nothing(settled: Fork, bad: str):
     thread = threading.Thread(target=write)
     thread.start()
     try:
-        until("all agree", lambda: agrees(fork, "canary", "v1"), seconds=300)
+        until("all agree", lambda: agrees(fork, MODEL, "canary", "v1"), seconds=300)
     finally:
         over.set()
         thread.join()
@@ -137,7 +137,7 @@ def test_a_training_whose_pod_is_evicted_is_trained_all_the_same(settled: Fork):
     name = until("a step of it runs", training, seconds=180, every=0.3)
     fork.kubectl("-n", PLATFORM, "delete", "pod", name, "--grace-period=0", "--force")
 
-    wine.trained(fork, version, seconds=600)
+    path.trained(fork, MODEL, version, seconds=600)
     workflows = fork.kube.labelled(WORKFLOWS, PLATFORM, labels={"modelyard.dev/version": version})
     assert workflows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from e2e import wine
+from e2e import path, wine
 from e2e.fork import Fork, until
 from e2e.measured import Measured
 from e2e.rollback import agrees, bad_release, followed
@@ -14,25 +14,25 @@ MODEL = wine.MODEL
 
 def test_a_version_is_trained_by_workflows_and_recorded(fork: Fork, measured: Measured):
     with measured.time("train-and-evaluate of wine v1, until its record is merged"):
-        wine.trained(fork, "v1")
+        path.trained(fork, MODEL, "v1")
 
     record = fork.answer("record", MODEL, "v1")
     assert record["verdict"]["outcome"] == "pass"
 
 
 def test_it_moves_through_all_environments_to_production(fork: Fork, measured: Measured):
-    wine.verified(fork, "dev", "v1")
-    wine.verified(fork, "staging", "v1")
-    wine.approved(fork, "canary")
+    path.verified(fork, MODEL, "dev", "v1")
+    path.verified(fork, MODEL, "staging", "v1")
+    path.approved(fork, MODEL, "canary")
     until("canary runs v1", lambda: fork.runs(MODEL, "canary") == "v1", seconds=180)
     # Until production has a release, the canary is reached by its own Service alone.
     with wine.load(fork, rate=20, service=f"{MODEL}-canary"):
-        wine.verified(fork, "canary", "v1")
-    at = wine.approved(fork, "production")
+        path.verified(fork, MODEL, "canary", "v1")
+    at = path.approved(fork, MODEL, "production")
     until("production runs v1", lambda: fork.runs(MODEL, "production") == "v1", seconds=180)
     measured.add("approval of a promotion to production, until it answers", time.time() - at)
     with wine.load(fork, rate=20):
-        wine.verified(fork, "production", "v1")
+        path.verified(fork, MODEL, "production", "v1")
     for environment in ("dev", "staging", "canary", "production"):
         until(
             f"the alias {environment} points at v1",
@@ -66,17 +66,19 @@ def test_a_version_that_fails_its_requests_is_taken_back_with_nobody_awake(
 ):
     wine.propose(fork, "v2", "v1", "Malic acid tells barbera", wine.FEATURES_AND_BLANK)
     with wine.load(fork, rate=20, blank=wine.BLANK_SHARE) as load:
-        wine.trained(fork, "v2")
-        wine.verified(fork, "staging", "v2")
-        at = wine.approved(fork, "canary")
-        release = until("main names v2 in canary", lambda: bad_release(fork, "v2"), seconds=60)
-        told = followed(fork, load, release, pushed_at=at, version="v1")
+        path.trained(fork, MODEL, "v2")
+        path.verified(fork, MODEL, "staging", "v2")
+        at = path.approved(fork, MODEL, "canary")
+        release = until(
+            "main names v2 in canary", lambda: bad_release(fork, MODEL, "v2"), seconds=60
+        )
+        told = followed(fork, MODEL, load, release, pushed_at=at, version="v1")
     told.into(measured, "journey: ")
 
     status = fork.answer("status", MODEL)
     assert [hold["version"] for hold in status["holds"]] == ["v2"]
-    assert agrees(fork, "canary", "v1")
+    assert agrees(fork, MODEL, "canary", "v1")
     time.sleep(40)  # longer than a look of the watcher, which must leave it so
-    assert agrees(fork, "canary", "v1")
+    assert agrees(fork, MODEL, "canary", "v1")
     failed = [a for a in load.answers if a.code != "200" and a.release != release]
     assert not failed, failed[:5]

@@ -24,7 +24,7 @@ def test_a_bad_canary_is_gone_everywhere_within_seconds(settled: Fork, measured:
         for number in range(ROUNDS):
             bad = bad_round(fork, load, FIRST_ATTEMPT + number)
             bad.into(measured)
-            until("all agree", lambda: agrees(fork, "canary", "v1"), seconds=60)
+            until("all agree", lambda: agrees(fork, wine.MODEL, "canary", "v1"), seconds=60)
 
     for name, most in MOST.items():
         seconds = measured.seconds[name]
@@ -35,4 +35,4 @@ def bad_round(fork: Fork, load: Load, attempt: int) -> Told:
     """Lift the hold, push v2 into canary, and follow what becomes of it."""
     fork.modelyard("unhold", wine.MODEL, "v2", "--as", "grace", accept=(0, 3))
     release = push_release(fork, wine.MODEL, "v2", "canary", attempt)
-    return followed(fork, load, release.identity, pushed_at=time.time(), version="v1")
+    return followed(fork, wine.MODEL, load, release.identity, pushed_at=time.time(), version="v1")

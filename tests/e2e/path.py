@@ -1,0 +1,76 @@
+"""The path of a version, as people walk it in pull requests, waiting for the watcher's part."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from e2e.fork import Fork, until
+
+
+def trained(fork: Fork, model: str, version: str, *, seconds: float = 600) -> None:
+    """Wait until the watcher has trained the version, and its record is on the main branch."""
+    path = f"models/{model}/records/{version}.yaml"
+
+    def recorded() -> bool:
+        fork.git("fetch", "--quiet", "origin")
+        return bool(fork.git("ls-tree", "--name-only", "origin/main", "--", path).strip())
+
+    until(f"{path} is on the main branch", recorded, seconds=seconds, every=2)
+
+
+def approved(fork: Fork, model: str, environment: str, *, seconds: float = 300) -> float:
+    """Approve the promotion into an environment once it is proposed; returns when."""
+
+    def waiting() -> dict[str, Any] | None:
+        branch = f"modelyard/promote/{environment}/{model}"
+        mine = (pull for pull in fork.pulls() if pull["branch"] == branch)
+        return next((p for p in mine if "approval" in str(p["statuses"])), None)
+
+    pull = until(f"{environment} waits for an approval", waiting, seconds=seconds, every=1)
+    fork.modelyard("pr", "approve", str(pull["number"]), "--as", "grace")
+    return time.time()
+
+
+def verified(
+    fork: Fork, model: str, environment: str, version: str, *, seconds: float = 300
+) -> None:
+    """Wait until the version is verified in the environment."""
+
+    def is_verified() -> bool:
+        for row in fork.answer("status", model)["releases"]:
+            if row["environment"] == environment:
+                return bool(row["version"] == version and row["verified"])
+        return False
+
+    until(f"{environment} runs {version} verified", is_verified, seconds=seconds, every=2)
+
+
+def add(fork: Fork, model: str, version: str, *commands: tuple[str, ...]) -> None:
+    """Add a version in a pull request and merge it, as ada does.
+
+    Args:
+        fork: The fork.
+        model: The model.
+        version: The version.
+        commands: The modelyard commands that write its files.
+    """
+    branch = f"add-{model}-{version}"
+    fork.git("fetch", "--quiet", "origin")
+    fork.git("switch", "--quiet", "--force-create", branch, "origin/main")
+    for command in commands:
+        fork.modelyard(*command)
+    fork.git("add", "--all", "models")
+    fork.git("commit", "--quiet", "-m", f"Add {model} {version}")
+    fork.git("push", "--quiet", "--set-upstream", "origin", branch)
+    fork.modelyard("pr", "open", branch, "--title", f"Add {model} {version}")
+
+    def checked() -> dict[str, Any] | None:
+        mine = [pull for pull in fork.pulls() if pull["branch"] == branch]
+        states = {status["context"]: status["state"] for status in mine[0]["statuses"]}
+        return mine[0] if set(states.values()) == {"success"} and len(states) > 1 else None
+
+    pull = until(f"{model} {version} passes its checks", checked, seconds=180, every=1)
+    fork.modelyard("pr", "merge", str(pull["number"]))
+    fork.git("switch", "--quiet", "main")
+    fork.git("pull", "--quiet")
