@@ -383,7 +383,7 @@ def test_the_process_answers_and_ends_soon_when_it_is_told_to(yard):
         release = yard.facts("canary").release
         assert client.outcome(release) == ("inconclusive", "no request answered yet")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
         process.communicate()

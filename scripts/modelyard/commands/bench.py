@@ -6,24 +6,32 @@ import json
 import re
 import time
 from http import HTTPStatus
+from importlib import import_module
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from modelyard.adapters.bounded_http import Reply
-
-# Heavy, and wanted before the first question.
-from modelyard.commands import judging as _judging  # noqa: F401
 from modelyard.commands.lookout import Lookout, known
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.verdicts import Question, Verdicts
 from modelyard.domain.names import is_name
+from modelyard.domain.repository import Orchestrator
 from modelyard.domain.verdict import Outcome, Verdict
 
 IDENTITY = re.compile(r"[0-9a-f]{8,64}")
 """What `Release.identity` may look like."""
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+HEAVY = (
+    "fsspec.implementations.local",
+    "pandas",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "modelyard.commands.judging",
+)
+"""What judging imports; nobody who asks is to wait for it."""
 
 _PLACE = "/v1/verdicts/"
 _WORDS = 3
@@ -37,6 +45,9 @@ class Bench:
     """
 
     def __init__(self, desk: Desk) -> None:
+        in_a_cluster = desk.services.repository.orchestrator is Orchestrator.ARGO
+        for name in (*HEAVY, *(("kubernetes",) if in_a_cluster else ())):
+            import_module(name)
         self._meter = Meter()
         self._lookout = Lookout(desk, self._meter.git_failed)
         self._verdicts = Verdicts(known(desk), self._lookout, self._meter.failed)

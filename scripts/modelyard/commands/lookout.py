@@ -6,11 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelyard.adapters.facts import FactStore, Snapshot, Token
 from modelyard.adapters.git import Git
 from modelyard.commands.reconciling.collect import Desk
+from modelyard.domain.catalog import Catalog
 from modelyard.domain.facts import ReleaseFacts
 from modelyard.errors import CannotAnswer, YardError
 
@@ -32,11 +33,13 @@ class Sight:
 
     Args:
         commit: The main branch.
+        catalog: Its specs.
         facts: All facts.
         problem: Why this may be old, or None when it is not.
     """
 
     commit: str
+    catalog: Catalog
     facts: Snapshot
     problem: str | None = None
 
@@ -95,7 +98,7 @@ class Lookout:
                 self._changed.wait_for(lambda: self._tried >= wanted, timeout=max(0.0, left))
             if self._sight is None:
                 raise CannotAnswer(self._problem or "Git was not read yet")
-            return Sight(commit=self._sight.commit, facts=self._sight.facts, problem=self._doubt())
+            return replace(self._sight, problem=self._doubt())
 
     def _busy(self) -> float:
         """For how long it has been at the present reading; all who ask wait for a slow one once."""
@@ -125,13 +128,16 @@ class Lookout:
     def _reading(self) -> tuple[Sight | None, str | None]:
         try:
             facts = self._desk.facts.snapshot()
-            return Sight(commit=self._desk.main(), facts=facts), None
+            commit = self._desk.main()
+            sight = Sight(commit=commit, catalog=self._desk.catalog(commit), facts=facts)
         except YardError as error:
             logger.warning("%s", error.message)
             problem = error.message
         except Exception as error:  # whatever it was, the next reading may do
             logger.exception("reading Git")
             problem = f"unexpected {type(error).__name__}"
+        else:
+            return sight, None
         self._failed()
         return None, problem
 

@@ -12,7 +12,7 @@ from modelyard.commands.options import desk_of, pass_services
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
 
-GRACE_SECONDS = 3.0
+GRACE_SECONDS = 2.0
 """For requests that are being answered when it is told to end."""
 
 _LAST_PORT = 65535

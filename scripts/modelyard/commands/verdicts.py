@@ -116,9 +116,8 @@ class Verdicts:
 
     def _decided(self, question: Question) -> Verdict:
         sight = self._lookout.look(wait=GIT_SECONDS)
-        desk = self._desk
+        desk, catalog = self._desk, sight.catalog
         desk.facts.sight = sight
-        catalog = desk.catalog(sight.commit)
         facts = sight.facts.release(question.environment, question.model)
         environment = catalog.environments.get(question.environment)
         release = catalog.releases.get((question.environment, question.model))
