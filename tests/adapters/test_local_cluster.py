@@ -270,10 +270,10 @@ def test_an_artifact_out_of_reach_is_given_up_like_any_other_that_is_not_ready(y
     state = yard.observe(DEV)
     assert state is not None
     assert not state.ready
-    yard.clock.passes(121)
+    yard.clock.passes(91)
     state = yard.observe(DEV)
     assert state is not None
-    assert state.aborted == "not ready within 120 s"
+    assert state.aborted == "not ready within 90 s"
 
 
 def test_nothing_runs_after_remove_and_nothing_is_known(yard: Yard):
