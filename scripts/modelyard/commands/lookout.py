@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from modelyard.adapters.facts import FactStore, Snapshot, Token
 from modelyard.adapters.git import Git
+from modelyard.adapters.remote_refs import one_glance
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.domain.catalog import Catalog
 from modelyard.domain.facts import ReleaseFacts
@@ -127,8 +128,8 @@ class Lookout:
 
     def _reading(self) -> tuple[Sight | None, str | None]:
         try:
-            facts = self._desk.facts.snapshot()
-            commit = self._desk.main()
+            with one_glance():
+                facts, commit = self._desk.facts.snapshot(), self._desk.main()
             sight = Sight(commit=commit, catalog=self._desk.catalog(commit), facts=facts)
         except YardError as error:
             logger.warning("%s", error.message)
