@@ -33,10 +33,10 @@ lint: $(STAMP) ## formatting, types, layers, specs, workflows
 	$(BIN)/zizmor --offline --quiet .github
 
 e2e: $(STAMP) ## the same journey on a real cluster, brought up for it and taken down again
-	$(BIN)/python -m pytest -q -x -s tests/e2e/test_journey.py
+	$(BIN)/python -m pytest -q -x -s tests/e2e/test_journey.py tests/e2e/test_flights.py
 
 e2e-all: $(STAMP) ## the journey, then a rollback again and again, then every fault; an hour or more
-	$(BIN)/python -m pytest -q -s tests/e2e/test_journey.py tests/e2e/test_rounds.py tests/e2e/test_faults.py
+	$(BIN)/python -m pytest -q -s $(addprefix tests/e2e/test_, journey.py flights.py rounds.py faults.py)
 
 e2e-up: $(STAMP) ## bring the cluster up and leave it, to look around
 	$(BIN)/python tests/e2e/cluster/cluster.py up

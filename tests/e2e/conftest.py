@@ -53,7 +53,7 @@ def fork(cluster: dict[str, str], measured: Measured) -> Iterator[Fork]:
         yield fork
         return
     with measured.time("platform installed by Argo CD"):
-        fork.make(wine.let_a_column_be_null, models=(wine.MODEL,))
+        fork.make(wine.let_a_column_be_null, models=(wine.MODEL, "flight-delay"))
         fork.install()
         until("the platform is Synced and Healthy", lambda: _is_well(fork), seconds=300)
     yield fork

@@ -31,8 +31,6 @@ PLACEHOLDER = "https://example.com/team/models.git"
 PLATFORM = "modelyard"
 MODEL_NAMESPACES = ("models-dev", "models-staging", "models-production")
 SERVICES = Resource(version="v1", plural="services")
-REPLICAS = 2
-"""Of production: what two cores can run beside everything else."""
 
 
 class NotSoError(AssertionError):
@@ -205,6 +203,10 @@ class Fork:
         """One of Argo CD's Applications."""
         return self.kube.get(APPLICATIONS, self.cluster["argocd_namespace"], name)
 
+    def has_service(self, namespace: str, name: str) -> bool:
+        """Whether there is such a Service."""
+        return self.kube.get(SERVICES, namespace, name) is not None
+
     def service_url(self, namespace: str, name: str) -> str:
         """Where a Service is reached from this machine."""
         service = self.kube.get(SERVICES, namespace, name)
@@ -274,10 +276,6 @@ class Fork:
             "data": "s3://models/data",
         }
         (self.folder / "modelyard.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-        production = self.folder / "environments/production/environment.yaml"
-        text = production.read_text()
-        assert "  replicas: 4\n" in text
-        production.write_text(text.replace("  replicas: 4\n", f"  replicas: {REPLICAS}\n"))
 
     def _upload(self, models: tuple[str, ...]) -> None:
         import fsspec

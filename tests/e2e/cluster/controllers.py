@@ -138,6 +138,7 @@ def argocd_application_controller(layout: Layout) -> Program:
     return _argocd(
         layout,
         "argocd-application-controller",
+        "--namespace=argocd",
         f"--repo-server=127.0.0.1:{REPO_SERVER_PORT}",
         "--repo-server-plaintext",
         f"--redis=127.0.0.1:{REDIS_PORT}",
@@ -151,6 +152,7 @@ def argocd_applicationset_controller(layout: Layout) -> Program:
     return _argocd(
         layout,
         name,
+        "--namespace=argocd",
         f"--argocd-repo-server=127.0.0.1:{REPO_SERVER_PORT}",
         "--repo-server-plaintext",
         f"--metrics-addr=127.0.0.1:{CONTROLLER_PORTS[name]}",
@@ -162,7 +164,6 @@ def argocd_applicationset_controller(layout: Layout) -> Program:
 def _argocd(layout: Layout, role: str, *options: str) -> Program:
     folder = layout.state / "argocd"
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
-    where = (f"--kubeconfig={layout.kubeconfig}", "--namespace=argocd")
     # The binary has no role of its own: these are those of the official image.
     env = {
         "ARGOCD_FAKE_IN_CLUSTER": "true",
@@ -171,8 +172,9 @@ def _argocd(layout: Layout, role: str, *options: str) -> Program:
         "ARGOCD_SSH_DATA_PATH": str(folder),
         "TMPDIR": str(folder / "tmp"),
         "HOME": str(folder),
+        "KUBECONFIG": str(layout.kubeconfig),
     }
-    argv = [f"{layout.bin}/{role}", *where, *options]
+    argv = [f"{layout.bin}/{role}", *options]
     return Program(name=role, argv=argv, env=env, resolves=True)
 
 

@@ -119,8 +119,9 @@ def unmount(folders: Iterable[Path]) -> None:
 def ctr(layout: Layout, *arguments: str, check: bool = True) -> str:
     """What ctr prints, in the namespace Kubernetes uses."""
     command = ["ctr", "--address", str(layout.containerd_socket), "--namespace", "k8s.io"]
+    errors = None if check else subprocess.DEVNULL
     return subprocess.run(
-        [*command, *arguments], check=check, text=True, stdout=subprocess.PIPE
+        [*command, *arguments], check=check, text=True, stdout=subprocess.PIPE, stderr=errors
     ).stdout
 
 

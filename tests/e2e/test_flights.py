@@ -1,0 +1,123 @@
+"""A silent regression in a cluster: 200 OK, bad predictions, found by the judge on real flights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import fsspec
+
+from demo.scenes import APRIL, DATA, MAY, MONOTONE, Q1, V2
+from e2e.fork import REPOSITORY, Fork, until
+from e2e.measured import Measured
+from e2e.path import add, approved, trained, verified
+from e2e.rollback import agrees
+
+MODEL = "flight-delay"
+SPANS = ("--since", "2013-01-01", "--until", "2013-04-01")
+
+
+def test_a_model_of_flights_is_trained_and_released(fork: Fork, measured: Measured):
+    flights(fork)
+    held_out = (
+        *("version", "held-out", MODEL, "april", "--data", APRIL, "--cluster", "date"),
+        *("--since", "2013-04-01", "--until", "2013-05-01", "--role", "old"),
+    )
+    first = (
+        *("version", "new", MODEL, "v1", "--reason", "Schedule and weather", *SPANS),
+        *(word for name in Q1 for word in ("--data", name)),
+        *("--held-out", "april", *parameters(list(V2))),
+    )
+    with measured.time("train-and-evaluate of flight-delay v1, until its record is merged"):
+        add(fork, MODEL, "v1", held_out, first)
+        trained(fork, MODEL, "v1", seconds=900)
+    approved(fork, MODEL, "canary")
+    with replayed(fork, "canary"):
+        verified(fork, MODEL, "canary", "v1")
+    approved(fork, MODEL, "production")
+    with replayed(fork, "production"):
+        verified(fork, MODEL, "production", "v1")
+
+
+def test_a_version_that_reads_what_requests_do_not_carry_is_found_out(
+    fork: Fork, measured: Measured
+):
+    second = (
+        *("version", "new", MODEL, "v2", "--parent", "v1", "--reason", "Add dep_delay"),
+        *parameters([*V2, "dep_delay"]),
+    )
+    add(fork, MODEL, "v2", second)
+    trained(fork, MODEL, "v2", seconds=900)
+    assert fork.answer("record", MODEL, "v2")["verdict"]["outcome"] == "pass", "offline it is good"
+    at = approved(fork, MODEL, "canary")
+    with replayed(fork, "production"):
+        until("v2 is on hold", lambda: held(fork), seconds=300, every=1)
+        until("all agree on v1", lambda: agrees(fork, MODEL, "canary", "v1"), seconds=60)
+    measured.add("silent regression: from its approval until all agree again", time.time() - at)
+
+    reason = next(hold["reason"] for hold in held(fork))
+    assert "dep_delay" in reason
+    assert "null" in reason
+
+
+def flights(fork: Fork) -> None:
+    """Put the months of 2013 where the feed would leave them."""
+    folder = fork.folder.with_name("flights")
+    script = REPOSITORY / "models" / MODEL / "data" / "prepare.py"
+    subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
+    filesystem = fsspec.filesystem(
+        "s3",
+        key=fork.cluster["s3_access_key"],
+        secret=fork.cluster["s3_secret_key"],
+        endpoint_url=fork.cluster["s3_endpoint"],
+    )
+    for path in sorted(folder.glob("*.parquet")):
+        filesystem.pipe_file(f"models/data/{DATA}/{path.name}", path.read_bytes())
+
+
+def parameters(features: list[str]) -> list[str]:
+    """The trainer's parameters as options."""
+    values = {"features": features, "max_iter": 100, "monotone": MONOTONE}
+    return [
+        word
+        for name, value in values.items()
+        for word in ("--param", f"{name}={json.dumps(value)}")
+    ]
+
+
+def held(fork: Fork) -> list[dict[str, str]]:
+    """The holds of the model."""
+    holds: list[dict[str, str]] = fork.answer("status", MODEL)["holds"]
+    return holds
+
+
+@contextmanager
+def replayed(fork: Fork, environment: str) -> Iterator[None]:
+    """Flights of May as requests, without what is not known when they are made."""
+    name = MODEL if environment == "production" else f"{MODEL}-{environment}"
+    until("the Service is there", lambda: fork.has_service("models-production", name), seconds=120)
+    url = fork.service_url("models-production", name)
+    data = str(fork.folder.with_name("flights") / MAY.rpartition("/")[2])
+    over = threading.Event()
+
+    def send() -> None:
+        seed = 0
+        while not over.is_set():
+            seed += 1
+            fork.modelyard(
+                *("replay", MODEL, "--data", data, "--url", url, "--rows", "4000"),
+                *("--rate", "400", "--blank", "dep_delay", "--seed", str(seed)),
+            )
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    try:
+        yield
+    finally:
+        over.set()
+        sender.join()
