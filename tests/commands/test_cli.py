@@ -277,23 +277,23 @@ def test_builds_the_local_world_from_the_settings(checkout: Path):
     }
 
 
-@pytest.mark.parametrize(
-    ("setting", "value", "supported"),
-    [
-        ("forge", "github", "local"),
-        ("orchestrator", "argo", "local"),
-    ],
-)
-def test_names_the_setting_that_this_version_does_not_support(
-    checkout: Path, setting: str, value: str, supported: str
-):
-    (checkout / "modelyard.yaml").write_text(f"{SETTINGS}{setting}: {value}\n", encoding="utf-8")
+def test_names_the_setting_that_this_version_does_not_support(checkout: Path):
+    (checkout / "modelyard.yaml").write_text(f"{SETTINGS}forge: github\n", encoding="utf-8")
     with pytest.raises(CannotAnswer) as caught:
         options.services_for(checkout)
     assert caught.value.message == (
-        f"modelyard.yaml: {setting}: {value} is not supported by this version"
+        "modelyard.yaml: forge: github is not supported by this version"
     )
-    assert caught.value.hint == f"set {setting}: {supported}"
+    assert caught.value.hint == "set forge: local"
+
+
+def test_with_argo_releases_run_in_a_cluster_and_workflows_too(checkout: Path):
+    (checkout / "modelyard.yaml").write_text(f"{SETTINGS}orchestrator: argo\n", encoding="utf-8")
+
+    services = options.services_for(checkout)
+
+    assert type(services.cluster).__name__ == "KubernetesCluster"
+    assert type(services.orchestrator).__name__ == "ArgoWorkflows"
 
 
 def test_counts_come_from_prometheus_where_its_address_is_known(checkout: Path):

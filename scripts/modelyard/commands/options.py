@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SETTINGS = "modelyard.yaml"
 """The file that marks the root of a checkout."""
 
-MOST_PORTS = 65_535
+LAST_PORT = 65_535
 
 R = TypeVar("R")
 
@@ -64,8 +64,8 @@ def address(
     if value is None:
         return None
     host, _, port = value.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > MOST_PORTS:
-        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as 0.0.0.0:9102", ctx, param)
+    if not host or not (port.isascii() and port.isdecimal()) or int(port) > LAST_PORT:
+        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080", ctx, param)
     return host.strip("[]"), int(port)
 
 

@@ -8,29 +8,19 @@ import threading
 
 import click
 
-from modelyard.commands.options import desk_of, pass_services
+from modelyard.commands.options import address, desk_of, pass_services
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
 
 GRACE_SECONDS = 2.0
 """For requests that are being answered when it is told to end."""
 
-_LAST_PORT = 65535
-
-
-def _host_and_port(_: click.Context, __: click.Parameter, value: str) -> tuple[str, int]:
-    """The two parts of `HOST:PORT`, an IPv6 host in brackets."""
-    host, _colon, port = value.rpartition(":")
-    if not host or not port.isascii() or not port.isdecimal() or int(port) > _LAST_PORT:
-        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
 
 @click.command(hidden=True)
 @click.option(
     "--listen",
     metavar="HOST:PORT",
-    callback=_host_and_port,
+    callback=address,
     required=True,
     help="Where to listen; port 0 is any free one.",
 )
