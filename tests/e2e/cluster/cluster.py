@@ -1,15 +1,31 @@
 """Bring the cluster of the end-to-end tests up, look at it, and take it down again."""
 
 import argparse
+import fcntl
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from e2e.cluster.layout import default_layout
+from e2e.cluster.layout import Layout, default_layout
 from e2e.cluster.processes import start_again, stop
 from e2e.cluster.progress import say
 from e2e.cluster.provider import choose
+
+
+@contextmanager
+def alone(layout: Layout) -> Iterator[None]:
+    """Two of these at once would end what the other one starts."""
+    layout.cache.mkdir(parents=True, exist_ok=True)
+    with (layout.cache / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another one of these to finish")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def main() -> None:
@@ -25,8 +41,8 @@ def main() -> None:
             parser.error(f"{arguments.verb} needs the name of a program")
         (start_again if arguments.verb == "start" else stop)(layout, arguments.program)
         return
-    cluster = choose(layout)
-    getattr(cluster, arguments.verb)()
+    with alone(layout):
+        getattr(choose(layout), arguments.verb)()
     if arguments.verb == "up":
         say(f"addresses and credentials: {layout.description}")
         say(f"export KUBECONFIG={layout.kubeconfig}")

@@ -36,15 +36,18 @@ SETTINGS = {
     ),
     "argocd": ("github.com/argoproj/argo-cd/v3@v3.2.6", "manifests/base/config"),
 }
+# What answers once a controller works; the last has no health of its own.
 HEALTH = {
-    "workflow-controller": "http://127.0.0.1:6060/healthz",
-    "rollouts-controller": f"http://127.0.0.1:{CONTROLLER_PORTS['rollouts-controller-healthz']}/healthz",
-    "argocd-repo-server": f"http://127.0.0.1:{CONTROLLER_PORTS['argocd-repo-server']}/healthz",
+    "workflow-controller": (CONTROLLER_PORTS["workflow-controller"], "healthz"),
+    "rollouts-controller": (CONTROLLER_PORTS["rollouts-controller-healthz"], "healthz"),
+    "argocd-repo-server": (CONTROLLER_PORTS["argocd-repo-server"], "healthz"),
     "argocd-application-controller": (
-        f"http://127.0.0.1:{CONTROLLER_PORTS['argocd-application-controller']}/healthz"
+        CONTROLLER_PORTS["argocd-application-controller"],
+        "healthz",
     ),
     "argocd-applicationset-controller": (
-        f"http://127.0.0.1:{CONTROLLER_PORTS['argocd-applicationset-controller-probe']}/healthz"
+        CONTROLLER_PORTS["argocd-applicationset-controller"],
+        "metrics",
     ),
 }
 
@@ -81,7 +84,8 @@ def start_controllers(layout: Layout) -> None:
 
 def wait_for_controllers() -> None:
     """Wait until each of them says that it is well."""
-    for name, url in HEALTH.items():
+    for name, (port, path) in HEALTH.items():
+        url = f"http://127.0.0.1:{port}/{path}"
         wait_until(f"{name} that is well", 60, lambda url=url: answers(url))
 
 
