@@ -57,6 +57,7 @@ def follow(
         listen: Where to answer `/healthz` and `/metrics`, or nowhere.
         lease: `namespace/name` of the Lease that says who acts; None to act anyway.
     """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for module in PRELOADED:
         importlib.import_module(module)
     health = WatchHealth(interval)
