@@ -91,8 +91,20 @@ def _lay_out(job: Job, folder: Path) -> pd.DataFrame:
     (folder / "params.json").write_text(json.dumps(dict(job.spec.parameters)))
     (folder / "out").mkdir()
     with tarfile.open(fileobj=io.BytesIO(job.get("trainer.tar"))) as code:
-        code.extractall(folder / "trainer", filter="data")
+        _unpack(code, folder / "trainer")
     return read_frame(content, uri="train.parquet").drop(columns=[LABEL])
+
+
+def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
+    """Write the archive's files below a folder; `extractall` has no filter before Python 3.11.4."""
+    for member in archive.getmembers():
+        target = (folder / member.name).resolve()
+        content = archive.extractfile(member) if member.isfile() else None
+        if content is None or not target.is_relative_to(folder.resolve()):
+            raise Refused(f"trainer.tar: {member.name!r} is no file below the trainer's folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.read())
+        target.chmod(member.mode & 0o755)
 
 
 def _run_trainer(job: Job, folder: Path) -> None:
