@@ -1,5 +1,6 @@
 """Argo Workflows, Argo Rollouts and Argo CD: their kinds in the cluster, their programs here."""
 
+import json
 import secrets
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def install_kinds(layout: Layout) -> None:
             document["metadata"]["namespace"] = namespace
             documents.append(document)
     documents += _own_settings()
-    text = yaml.dump_all(documents, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
     apply = ("apply", "--server-side", "--force-conflicts", "--validate=false", "-f", "-")
     kubectl(layout, *apply, given=text)
     names = [d["metadata"]["name"] for d in documents if d["kind"] == "CustomResourceDefinition"]

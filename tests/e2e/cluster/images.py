@@ -65,6 +65,15 @@ def import_project_image(layout: Layout, image_id: str) -> None:
                 layer.file.unlink()
 
 
+def forget_old_images(layout: Layout) -> None:
+    """Containerd keeps what a tag no longer names; with nothing running, nobody needs it."""
+    rows = [line.split() for line in ctr(layout, "images", "list").splitlines()[1:]]
+    digests = {name: digest for name, _, digest, *_ in rows}
+    named = {digest for name, digest in digests.items() if not name.startswith("sha256:")}
+    if old := [name for name, digest in digests.items() if digest not in named]:
+        ctr(layout, "images", "remove", *old)
+
+
 def _chain(layout: Layout, image_id: str) -> list[str]:
     """The names of the image's layers in buildah's storage, the lowest first."""
     storage = layout.cache / "buildah"

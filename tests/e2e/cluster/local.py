@@ -8,7 +8,12 @@ from e2e.cluster import controllers, services
 from e2e.cluster.control_plane import api_ready, kubectl, start_control_plane
 from e2e.cluster.credentials import write_credentials
 from e2e.cluster.description import describe
-from e2e.cluster.images import build_project_image, import_project_image, import_small_images
+from e2e.cluster.images import (
+    build_project_image,
+    forget_old_images,
+    import_project_image,
+    import_small_images,
+)
 from e2e.cluster.layout import NODE, Layout
 from e2e.cluster.network import close_network, open_network
 from e2e.cluster.node import end_shims, remove_containers, start_containerd, start_node, unmount
@@ -96,6 +101,7 @@ class LocalCluster:
             start_containerd(self.layout)
         import_small_images(self.layout)
         import_project_image(self.layout, image)
+        forget_old_images(self.layout)
 
     def _start_services(self) -> None:
         with step("Git, S3, PostgreSQL, Redis"):
