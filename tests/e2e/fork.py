@@ -113,6 +113,7 @@ class Fork:
 
     def install(self) -> None:
         """What a person does once in a new cluster: credentials, and Argo CD's first object."""
+        self._clear_away()
         secrets = {
             (PLATFORM, "modelyard-steps"): self.store_credentials,
             (PLATFORM, "modelyard-watch"): self.store_credentials,
@@ -286,10 +287,26 @@ class Fork:
             secret=self.cluster["s3_secret_key"],
             endpoint_url=self.cluster["s3_endpoint"],
         )
+        if filesystem.exists("models/artifacts"):
+            filesystem.rm("models/artifacts", recursive=True)
         for model in models:
             for path in sorted((self.folder / "models" / model / "data").glob("*.[cp]*")):
                 name = path.relative_to(self.folder).as_posix()
                 filesystem.pipe_file(f"models/data/{name}", path.read_bytes())
+
+    def _clear_away(self) -> None:
+        """End what an earlier run left in a cluster that was kept."""
+        ours = ("-l", "app.kubernetes.io/managed-by=modelyard", "--ignore-not-found")
+        argocd = ("-n", self.cluster["argocd_namespace"])
+        self.kubectl(*argocd, "delete", "applicationset", "modelyard", "--ignore-not-found")
+        self.kubectl(*argocd, "delete", "applications", *ours)
+        kinds = "rollouts,analysisruns,services,analysistemplates"
+        for namespace in MODEL_NAMESPACES:
+            self.kubectl("-n", namespace, "delete", kinds, *ours)
+        self.kubectl("-n", PLATFORM, "delete", "workflows", "--all")
+        for name in ("modelyard-watch", "modelyard-judge"):  # they cloned the earlier fork
+            label = f"app.kubernetes.io/name={name}"
+            self.kubectl("-n", PLATFORM, "delete", "pods", "-l", label, "--wait=false")
 
     def _empty_forge(self) -> None:
         """Take every ref of an earlier run away; the server and its address stay."""
