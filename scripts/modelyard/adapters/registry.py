@@ -20,6 +20,13 @@ WORKFLOW_TAG = "modelyard.workflow"
 VERSION_TAG = "modelyard.version"
 ARTIFACT_TAG = "modelyard.artifact"
 
+_PATIENCE = {
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+"""By default the client tries for minutes, in which no rollback would be looked for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
@@ -59,7 +66,8 @@ class Registry:
 
     @cached_property
     def _client(self) -> Any:
-        os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         from mlflow.tracking import MlflowClient

@@ -36,7 +36,7 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
     from modelyard.domain.training import records
 
     desk = desk_of(services)
-    world = collect(desk, model)
+    world = collect(desk, model, with_registry=False)
     known = world.record(version)
     if known is None:
         wanted = [
