@@ -158,5 +158,6 @@ def _is_synced(fork: Fork, model: str, environment: str) -> bool:
     if status.get("health", {}).get("status") != "Healthy" or not revision:
         return False
     folder = f"environments/{environment}/manifests/{model}"
+    fork.git("fetch", "--quiet", "origin")  # Argo CD may know a newer commit
     changed = fork.git("diff", "--name-only", revision, "origin/main", "--", folder)
     return not changed.strip()
