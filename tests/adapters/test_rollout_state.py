@@ -6,7 +6,7 @@ import pytest
 
 from modelyard.adapters.rollout_state import MANUAL, state_of
 from modelyard.domain.environment import Environment, Rollout, Step
-from modelyard.domain.traffic import RolloutState
+from modelyard.domain.traffic import JUDGED_BAD, RolloutState
 
 PRODUCTION = Environment(
     name="production", description="", namespace="models", rollout=Rollout(replicas=2, judged=True)
@@ -120,12 +120,17 @@ def test_a_new_rollout_without_a_status_is_not_ready():
         ("RolloutAborted: Rollout aborted update to revision 4", MANUAL),
         ("", MANUAL),
         (
-            'RolloutAborted: Rollout aborted update to revision 4: Metric "judge" assessed Failed',
-            'Rollout aborted update to revision 4: Metric "judge" assessed Failed',
+            "RolloutAborted: Rollout aborted update to revision 2: Step-based analysis phase "
+            'error/failed: Metric "judge" assessed Failed due to failed (1) > failureLimit (0)',
+            JUDGED_BAD,
+        ),
+        (
+            "RolloutAborted: Rollout aborted update to revision 4: something else",
+            "Rollout aborted update to revision 4: something else",
         ),
     ],
 )
-def test_an_abort_without_a_reason_is_a_persons(message, reason):
+def test_an_abort_without_a_reason_is_a_persons_and_the_judges_is_told_apart(message, reason):
     aborted = rollout(abort=True, message=message)
 
     assert state_of(aborted, [pod(OLD)], PRODUCTION) == RolloutState(

@@ -19,6 +19,7 @@ from commands.yard import (
 from modelyard.commands.observing import observe
 from modelyard.domain.environment import Rollout, Step
 from modelyard.domain.facts import ReleaseFacts
+from modelyard.domain.traffic import JUDGED_BAD
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import CannotAnswer
 
@@ -304,3 +305,15 @@ def test_one_environment_that_is_down_does_not_keep_another_from_its_judgement(y
         observe(desk, MODEL, yard.said.append)
 
     assert yard.facts("canary").aborted is not None
+
+
+def test_a_cluster_that_asked_the_judge_itself_is_quoted_with_the_judges_numbers(yard):
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    abort(yard, "canary", JUDGED_BAD)
+
+    look(yard)
+
+    facts = yard.facts("canary")
+    assert facts.verdict is not None
+    assert facts.aborted == facts.verdict.reason

@@ -8,13 +8,16 @@ from typing import Any
 
 from modelyard.domain.environment import Environment
 from modelyard.domain.labels import ABORT_REASON, ABORTED, ENVIRONMENT, RELEASE
-from modelyard.domain.traffic import RolloutState
+from modelyard.domain.traffic import JUDGED_BAD, RolloutState
 
 _MOST_SHARE = 0.99
 """What is not promoted whole yet has not all requests, even where no older pod answers any more."""
 
 _BARE = re.compile(r"(RolloutAborted: )?Rollout aborted update to revision \d+\.?\Z")
 """What Argo Rollouts says when nothing but a person's word stopped the update."""
+
+_ASKED = 'Metric "judge" assessed Failed'
+"""What it says when the AnalysisRun did; see `render.analysis`."""
 
 MANUAL = "manual: a person aborted the rollout"
 
@@ -81,12 +84,14 @@ def _aborted(rollout: Mapping[str, Any], status: Mapping[str, Any]) -> str | Non
         return None
     notes: Mapping[str, str] = rollout["metadata"].get("annotations") or {}
     if notes.get(ABORTED) == release_of(rollout):
-        return notes.get(ABORT_REASON) or "judged bad"
+        return notes.get(ABORT_REASON) or JUDGED_BAD
     if is_late:
         return f"not ready within {rollout['spec'].get('progressDeadlineSeconds')} s"
     said = str(status.get("message") or progress.get("message") or "")
     if not said or _BARE.match(said):
         return MANUAL
+    if _ASKED in said:
+        return JUDGED_BAD
     return said.removeprefix("RolloutAborted: ")
 
 

@@ -16,7 +16,7 @@ from modelyard.domain.catalog import Catalog
 from modelyard.domain.environment import Environment
 from modelyard.domain.facts import ReleaseFacts, is_bad, unverified
 from modelyard.domain.release import Release
-from modelyard.domain.traffic import RolloutState
+from modelyard.domain.traffic import JUDGED_BAD, RolloutState
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.domain.world import PastRelease
 from modelyard.errors import CannotAnswer, Refused, YardError
@@ -72,6 +72,8 @@ def _observe_one(
     now = desk.services.clock.now()
     after = seen(before, release, state, now)
     after = _judged(desk, catalog, environment, release, before, after, state)
+    if after.verdict and after.verdict.outcome is Outcome.FAIL and after.aborted == JUDGED_BAD:
+        after = replace(after, aborted=after.verdict.reason)  # the same judge, with its numbers
     if after.verdict and after.verdict.outcome is Outcome.FAIL and after.aborted is None:
         cluster.abort(release, environment=environment, reason=after.verdict.reason)
         after = replace(after, aborted=after.verdict.reason)

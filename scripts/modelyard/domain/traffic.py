@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+JUDGED_BAD = "the judge failed it"
+"""Why a cluster took a release out of traffic that asked the judge itself, and told no numbers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
