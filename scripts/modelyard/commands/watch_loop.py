@@ -58,6 +58,7 @@ def follow(
         lease: `namespace/name` of the Lease that says who acts; None to act anyway.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # what it retries is told once, by us
     for module in PRELOADED:
         importlib.import_module(module)
     health = WatchHealth(interval)
