@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test quick lint e2e e2e-all e2e-up e2e-down e2e-status bench lock golden clean
+.PHONY: help install demo test quick lint e2e e2e-short e2e-all e2e-up e2e-down e2e-status bench lock golden clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -34,6 +34,9 @@ lint: $(STAMP) ## formatting, types, layers, specs, workflows
 
 e2e: $(STAMP) ## the same journey on a real cluster, brought up for it and taken down again
 	$(BIN)/python -m pytest -q -x -s tests/e2e/test_journey.py tests/e2e/test_flights.py
+
+e2e-short: $(STAMP) ## its first half: trained, promoted, aborted, reverted
+	$(BIN)/python -m pytest -q -x -s tests/e2e/test_journey.py
 
 e2e-all: $(STAMP) ## the journey, then a rollback again and again, then every fault; an hour or more
 	$(BIN)/python -m pytest -q -s $(addprefix tests/e2e/test_, journey.py flights.py rounds.py faults.py)
