@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from commands.yard import MODEL, living_yard
+from commands.yard import MODEL, living_yard, model_named
 from modelyard.commands import watch_loop
 from modelyard.commands.watch_health import WatchHealth
 from modelyard.commands.watch_loop import Watcher
@@ -114,3 +114,19 @@ def test_a_defect_is_not_the_end_either(yard, monkeypatch, caplog):
 
     assert not looking.health.is_well()
     assert "a look failed" in caplog.text
+
+
+def test_a_defect_met_in_one_model_does_not_keep_another_from_its_rollback(yard, caplog):
+    yard.commit(model_named(yard, "a"))
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+
+    looking = watcher(yard, interval=0.1)
+    aliases = looking.desk.registry.aliases
+    looking.desk.registry.aliases = lambda model: aliases(model) if model == MODEL else {}[model]
+
+    looking.round()
+
+    assert yard.names() == dict.fromkeys(yard.names(), "v1")
+    assert "a look failed" in caplog.text
+    assert not looking.health.is_well()

@@ -16,7 +16,6 @@ from modelyard.domain.facts import ReleaseFacts
 from modelyard.domain.notice import Notice
 from modelyard.domain.release import Release
 from modelyard.domain.verdict import Outcome
-from modelyard.errors import YardError
 
 
 def look(
@@ -37,7 +36,7 @@ def look(
         models: Those to look at; None for all, and for pull requests that belong to none.
 
     Raises:
-        YardError: The first thing that failed, after everything else was done.
+        Exception: The first thing that failed, after everything else was done.
     """
     names = desk.models()
     first = [partial(run_checks, desk, say)] if with_checks else []
@@ -59,7 +58,7 @@ def _look_at(desk: Desk, model: str, say: Say) -> bool:
     def see() -> bool:
         try:
             changed = observe(desk, model, say)
-        except YardError:
+        except Exception:
             reconcile()  # what was seen before the error may have to be rolled back
             raise
         if changed:

@@ -25,15 +25,20 @@ def every(steps: Iterable[Callable[[], object]]) -> bool:
     """Take every step, so that one model's trouble never keeps another's rollback waiting.
 
     True if any of them changed something. The first error is raised in the end, others are logged.
+    A defect is trouble like any other: it says nothing about the steps that are left.
     """
-    changed, errors = False, []
+    changed = False
+    errors: list[Exception] = []
     for step in steps:
         try:
             changed |= bool(step())
-        except YardError as error:
+        except Exception as error:  # noqa: BLE001 - raised in the end, or logged whole
             errors.append(error)
     for later in errors[1:]:
-        logger.error("%s", later.message)
+        if isinstance(later, YardError):
+            logger.error("%s", later.message)
+        else:
+            logger.error("unexpected", exc_info=later)
     if errors:
         raise errors[0]
     return changed
