@@ -317,3 +317,45 @@ def test_a_cluster_that_asked_the_judge_itself_is_quoted_with_the_judges_numbers
     facts = yard.facts("canary")
     assert facts.verdict is not None
     assert facts.aborted == facts.verdict.reason
+
+
+class Unwilling(ScriptedCluster):
+    """A cluster that shows what runs and changes nothing of it."""
+
+    def sync(self, release, *, model, environment, origin=None):
+        raise CannotAnswer("the cluster refused PATCH")
+
+    def abort(self, release, *, environment, reason):
+        raise CannotAnswer("the cluster refused PATCH")
+
+
+def unwilling(yard):
+    desk = yard.desk()
+    known = desk.services.cluster
+    cluster = Unwilling(ledger=known.ledger, never_ready=known.never_ready)
+    return replace(desk, services=replace(desk.services, cluster=cluster))
+
+
+def test_an_abort_is_seen_where_the_release_cannot_be_synced(yard):
+    yard.put("v2", "canary", is_verified=False)
+    look(yard)
+    abort(yard, "canary", "manual: a person aborted the rollout")
+
+    with pytest.raises(CannotAnswer, match="refused PATCH"):
+        observe(unwilling(yard), MODEL, yard.said.append)
+
+    assert yard.facts("canary").aborted == "manual: a person aborted the rollout"
+
+
+def test_a_fail_is_written_down_where_the_release_cannot_be_aborted_and_aborted_later(yard):
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+
+    with pytest.raises(CannotAnswer, match="refused PATCH"):
+        observe(unwilling(yard), MODEL, yard.said.append)
+
+    assert yard.facts("canary").verdict.outcome is Outcome.FAIL
+    assert yard.facts("canary").aborted is None
+
+    assert look(yard)
+    assert yard.facts("canary").aborted == yard.facts("canary").verdict.reason

@@ -63,31 +63,63 @@ def _observe_one(
     release: Release,
     say: Callable[[str], None],
 ) -> bool:
+    """Move the servers, then see them: what cannot be moved may have to go back all the same."""
+    before, _ = desk.facts.read_release(environment.name, release.model)
+    see = partial(_see, desk, catalog, environment, release, before, say)
+    if is_bad(before, release):
+        return see()
+    sync = partial(_sync, desk, catalog, environment, release)
+    if before.release == release.identity:
+        return every([sync, see])
+    sync()
+    return see()
+
+
+def _sync(desk: Desk, catalog: Catalog, environment: Environment, release: Release) -> None:
+    desk.services.cluster.sync(
+        release,
+        model=catalog.models[release.model],
+        environment=environment,
+        origin=_origin(desk, release),
+    )
+
+
+def _see(
+    desk: Desk,
+    catalog: Catalog,
+    environment: Environment,
+    release: Release,
+    before: ReleaseFacts,
+    say: Callable[[str], None],
+) -> bool:
     cluster, where = desk.services.cluster, environment.name
-    before, _ = desk.facts.read_release(where, release.model)
-    if not is_bad(before, release):
-        model = catalog.models[release.model]
-        cluster.sync(release, model=model, environment=environment, origin=_origin(desk, release))
     state = cluster.observe(model=release.model, environment=environment)
     now = desk.services.clock.now()
     after = seen(before, release, state, now)
     after = _judged(desk, catalog, environment, release, before, after, state)
-    if after.verdict and after.verdict.outcome is Outcome.FAIL and after.aborted == JUDGED_BAD:
-        after = replace(after, aborted=after.verdict.reason)  # the same judge, with its numbers
-    if after.verdict and after.verdict.outcome is Outcome.FAIL and after.aborted is None:
-        cluster.abort(release, environment=environment, reason=after.verdict.reason)
-        after = replace(after, aborted=after.verdict.reason)
+    trouble: YardError | None = None
+    if after.verdict and after.verdict.outcome is Outcome.FAIL:
+        reason = after.verdict.reason
+        if after.aborted is None:
+            try:
+                cluster.abort(release, environment=environment, reason=reason)
+                after = replace(after, aborted=reason)
+            except YardError as error:  # Git, told of the verdict, takes it out of traffic too
+                trouble = error
+        elif after.aborted == JUDGED_BAD:
+            after = replace(after, aborted=reason)  # the same judge, with its numbers
     may_advance = _may_advance(environment, release, after, state, now)
     if may_advance and cluster.advance(release, environment=environment):
         say(f"{where}: {release.version} takes the next step")
     after = remembered(after, release, environment, state, now)
-    if after == before:
-        return False
-    desk.facts.update_release(where, release.model, partial(_written, before, after))
-    for told, well in news(release, before, after):
-        say(f"{where}: {release.model} {release.version} {told}")
-        cluster.note(release, environment=environment, what=told, well=well)
-    return True
+    if after != before:
+        desk.facts.update_release(where, release.model, partial(_written, before, after))
+        for told, well in news(release, before, after):
+            say(f"{where}: {release.model} {release.version} {told}")
+            cluster.note(release, environment=environment, what=told, well=well)
+    if trouble is not None:
+        raise trouble
+    return after != before
 
 
 def _origin(desk: Desk, release: Release) -> PastRelease | None:
