@@ -158,6 +158,10 @@ class Cluster(Protocol):
         """
         ...
 
+    def hurry(self, *, model: str, environment: Environment) -> None:
+        """Have whatever brings releases look at Git now; nothing where `sync` does all of it."""
+        ...
+
     def note(self, release: Release, *, environment: Environment, what: str, well: bool) -> None:
         """Tell whoever looks at the servers what became of the release."""
         ...

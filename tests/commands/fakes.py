@@ -162,6 +162,9 @@ class ScriptedCluster:
         if known["release"] == release.identity:
             self.ledger.put(key, {**known, "aborted": reason, "ready": False, "share": 0.0})
 
+    def hurry(self, *, model: str, environment: Environment) -> None:
+        pass
+
     def note(self, release: Release, *, environment: Environment, what: str, well: bool) -> None:
         pass
 

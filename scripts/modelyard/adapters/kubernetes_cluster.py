@@ -106,6 +106,11 @@ class KubernetesCluster:
         """
         again(lambda: self._abort(release, environment, reason))
 
+    def hurry(self, *, model: str, environment: Environment) -> None:
+        """Have Argo CD look at Git now, instead of at its next poll minutes away."""
+        self._refreshed.pop(_application(model, environment), None)
+        self._refresh(model, environment)
+
     def note(self, release: Release, *, environment: Environment, what: str, well: bool) -> None:
         """Leave an event at the Rollout, for whoever asks `kubectl describe`."""
         rollout = self._rollout(release.model, environment)
@@ -147,8 +152,7 @@ class KubernetesCluster:
 
     def _refresh(self, model: str, environment: Environment) -> None:
         """Tell Argo CD to look now, and no more often than it can."""
-        name = f"{environment.name}-{model}"
-        now = time.monotonic()
+        name, now = _application(model, environment), time.monotonic()
         if (
             now - self._refreshed.get(name, -_SECONDS_BETWEEN_REFRESHES)
             < _SECONDS_BETWEEN_REFRESHES
@@ -189,3 +193,8 @@ class KubernetesCluster:
         if not status.get("abort") and status.get("stableRS") != status.get("currentPodHash"):
             stop: Object = {"status": {"abort": True}, "metadata": {"resourceVersion": version}}
             self._api.patch(ROLLOUTS, *where, stop, part="status")
+
+
+def _application(model: str, environment: Environment) -> str:
+    """What the ApplicationSet calls the Application of a model in an environment."""
+    return f"{environment.name}-{model}"

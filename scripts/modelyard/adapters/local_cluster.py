@@ -136,6 +136,9 @@ class LocalCluster:
             after = aborted(state, reason, self._clock.now())
             self._settle(self._running(after), state)
 
+    def hurry(self, *, model: str, environment: Environment) -> None:
+        """Do nothing: nobody but `sync` brings releases here."""
+
     def note(self, release: Release, *, environment: Environment, what: str, well: bool) -> None:
         """Say nothing: `modelyard history` tells all of it here."""
 

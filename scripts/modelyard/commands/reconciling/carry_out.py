@@ -33,7 +33,7 @@ from modelyard.domain.facts import Hold, Incident, ModelFacts, ReleaseFacts, Tra
 from modelyard.domain.pulls import CHECKS, PROMOTE, PullRequest, Status, StatusState
 from modelyard.domain.training import workflow_name
 from modelyard.domain.world import World
-from modelyard.errors import Conflict, Refused
+from modelyard.errors import CannotAnswer, Conflict, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -188,9 +188,20 @@ def _(action: RollBack, desk: Desk, world: World, say: Say) -> bool:
     except Conflict as conflict:
         logger.info("%s: %s", change.title, conflict.message)
         return True
+    _hurry(desk, world, action.environment)
     say(f"#{pull.number} rolled {action.environment} back from {action.version} to "
         f"{target.version} as {commit[:10]}: {action.reason}")  # fmt: skip
     return True
+
+
+def _hurry(desk: Desk, world: World, environment: str) -> None:
+    """Have the cluster follow before anything else is rolled back; it follows anyway, later."""
+    try:
+        desk.services.cluster.hurry(
+            model=world.model, environment=world.catalog.environments[environment]
+        )
+    except CannotAnswer as error:
+        logger.warning("%s", error.message)
 
 
 def _merge_unasked(desk: Desk, pull: PullRequest, *, by: str) -> str:
