@@ -130,3 +130,43 @@ def test_a_defect_met_in_one_model_does_not_keep_another_from_its_rollback(yard,
     assert yard.names() == dict.fromkeys(yard.names(), "v1")
     assert "a look failed" in caplog.text
     assert not looking.health.is_well()
+
+
+def test_a_model_that_never_rests_does_not_keep_the_others_from_being_looked_at(yard):
+    looking = watcher(yard, interval=1.0, cluster=moving({"restless"}))
+    looking.due = frozenset({"restless"})
+    looking.round()
+
+    for _ in range(100):
+        if looking.due is None:
+            break
+        looking.round()
+
+    assert looking.due is None
+
+
+def test_a_push_that_comes_together_with_a_move_is_not_missed(yard):
+    looking = watcher(yard, interval=30.0, cluster=moving({MODEL}))
+    looking.round()
+    assert looking.due == {MODEL}
+    yard.git.run("push", "--quiet", "origin", f"{yard.main()}:refs/heads/somebody")
+
+    looking.round()
+
+    assert looking.due is None
+
+
+@pytest.mark.parametrize("what", ["undecided", "catalog"])
+def test_a_defect_between_two_looks_is_not_the_end_either(what, yard, monkeypatch):
+    def defect(*_):
+        raise ZeroDivisionError
+
+    looking = watcher(yard, interval=0.1)
+    if what == "undecided":
+        monkeypatch.setattr(watch_loop, what, defect)
+    else:
+        monkeypatch.setattr(type(looking.desk), "catalog", defect)
+
+    looking.round()
+
+    assert looking.due is None

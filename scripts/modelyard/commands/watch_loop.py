@@ -94,6 +94,8 @@ class Watcher:
         interval: Seconds between two looks when nothing happens.
         due: The models to look at next; None for all.
         environments: As last read.
+        seen: The forge's refs before the last look.
+        all_by: When all models are looked at again at the latest, however busy one of them is.
     """
 
     desk: Desk
@@ -102,14 +104,20 @@ class Watcher:
     due: frozenset[str] | None = None
     environments: tuple[Environment, ...] = ()
     seen: Refs = field(default_factory=dict)
+    all_by: float = 0.0
 
     def round(self) -> None:
         """Look at what is due until nothing changes, then wait until something is due."""
-        for _ in range(MOST_IN_A_ROW):
+        before = self.seen
+        for number in range(MOST_IN_A_ROW):
             self.seen = self._refs() or self.seen
+            if number == 0 and self.seen != before:  # maybe about models that did not move
+                self.all_by = 0.0
             if not self._look():
                 break
-        self.due = self._awaited(time.monotonic() + self._pause())
+        soon = time.monotonic() + self._pause()
+        self.all_by = soon if self.due is None else min(self.all_by, soon)
+        self.due = self._awaited(self.all_by)
 
     def _look(self) -> bool:
         """One look, whose failure the next one may find mended; True if it changed something."""
@@ -147,6 +155,9 @@ class Watcher:
             is_judged = bool(undecided(self.desk))
         except YardError:
             is_judged = False
+        except Exception:
+            logger.exception("what is judged is unknown")
+            is_judged = False
         return min(self.interval, JUDGED_SECONDS) if is_judged else self.interval
 
     def _refs(self) -> Refs | None:
@@ -164,4 +175,7 @@ class Watcher:
             catalog = self.desk.catalog(self.desk.main())
         except YardError:
             return  # as last read
+        except Exception:
+            logger.exception("the environments are as last read")
+            return
         self.environments = tuple(catalog.environments.values())
