@@ -152,3 +152,13 @@ def test_a_release_that_never_got_ready_is_out_of_traffic_with_or_without_an_abo
 
     for status in ({"conditions": late}, {"conditions": late, "abort": True}):
         assert state_of(rollout(**status), [], PRODUCTION).aborted == "not ready within 75 s"
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_a_pod_that_was_evicted_and_replaced_keeps_nobody_from_being_ready(phase):
+    evicted = pod(NEW, ready=False)
+    evicted["status"]["phase"] = phase
+
+    state = state_of(rollout(stable="new"), [evicted, pod(NEW), pod(NEW)], PRODUCTION)
+
+    assert state == RolloutState(release=NEW, ready=True, share=1.0)

@@ -68,7 +68,7 @@ def _answering(
 
     An owner's share is that of its own requests; whoever joins it shares those of all.
     """
-    alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    alive = [pod for pod in pods if not _is_over(pod)]
     own = [pod for pod in alive if _label(pod, ENVIRONMENT) == environment.name]
     mine = [pod for pod in own if _label(pod, RELEASE) == release]
     sharing = own if environment.joins is None else alive
@@ -93,6 +93,12 @@ def _aborted(rollout: Mapping[str, Any], status: Mapping[str, Any]) -> str | Non
     if _ASKED in said:
         return JUDGED_BAD
     return said.removeprefix("RolloutAborted: ")
+
+
+def _is_over(pod: Mapping[str, Any]) -> bool:
+    """Whether it is on its way out, or ended: one that was evicted lies there for days."""
+    phase = (pod.get("status") or {}).get("phase")
+    return "deletionTimestamp" in pod["metadata"] or phase in {"Failed", "Succeeded"}
 
 
 def _is_ready(pod: Mapping[str, Any]) -> bool:
