@@ -137,7 +137,10 @@ class KubernetesApi:
         response = self._asked(method, path, query=query, body=body, missing=missing)
         if response is None:
             return None
-        document: Object = json.loads(response.data)
+        try:
+            document: Object = json.loads(response.data)
+        except ValueError as error:  # somebody between us and the API server
+            raise CannotAnswer(f"no JSON in the answer to {method} {path}", hint=_WHERE) from error
         return document
 
     def _asked(
@@ -146,19 +149,21 @@ class KubernetesApi:
         seconds: tuple[float, float] = _SECONDS,
     ) -> Any:  # fmt: skip
         """The answer; None for what is not there where that is an answer."""
+        import kubernetes
         import urllib3
 
-        client = self._client
+        client, library = self._client, kubernetes  # which has no types
         kind = _MERGE_PATCH if method == "PATCH" else _JSON
-        request = client.param_serialize(
-            method, path, query_params=query or [], body=body, auth_settings=["BearerToken"],
-            header_params={"Accept": _JSON, "Content-Type": kind},
-        )  # fmt: skip
+        own = (library.client.ApiException, library.config.ConfigException)
         try:
+            request = client.param_serialize(  # reads the token again
+                method, path, query_params=query or [], body=body, auth_settings=["BearerToken"],
+                header_params={"Accept": _JSON, "Content-Type": kind},
+            )  # fmt: skip
             response = client.call_api(*request, _request_timeout=seconds)
             if read or response.status >= HTTPStatus.BAD_REQUEST:
                 response.read()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, *own) as error:
             raise CannotAnswer(f"the cluster does not answer: {error}", hint=_WHERE) from error
         if response.status == HTTPStatus.NOT_FOUND and missing:
             return None

@@ -69,16 +69,23 @@ class KubernetesChanges:
             self._streams[key].start()
 
     def _stream(self, resource: Resource, namespace: str) -> None:
-        pause = 1.0
+        """Follow for ever; a stream that ends at once, well or not, is opened less and less often.
+
+        It begins with everything there is, so that what it brings does not show that it works.
+        """
+        pause = 0.0
         while True:
+            began = time.monotonic()
             try:
                 for changed in self._api.changes(resource, namespace, seconds=_STREAM_SECONDS):
                     self._note(changed.get("metadata", {}).get("labels") or {})
-                    pause = 1.0
             except YardError as error:
                 logger.warning("%s", error.message)
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+            except Exception:  # nobody would be woken any more, and nobody would know
+                logger.exception("watch of %s in %s", resource.plural, namespace)
+            lasted = time.monotonic() - began
+            pause = 0.0 if lasted > _LONGEST_PAUSE else min(max(2 * pause, 1.0), _LONGEST_PAUSE)
+            time.sleep(pause)
 
     def _note(self, labels: dict[str, str]) -> None:
         if (model := labels.get(MODEL)) is not None:

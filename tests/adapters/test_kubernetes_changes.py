@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from modelyard.adapters import kubernetes_changes
+from modelyard.adapters.kubernetes_changes import KubernetesChanges
+from modelyard.domain.labels import MODEL
+from modelyard.errors import CannotAnswer
+
+
+class Api:
+    """Streams of Rollouts, one after the other; all others are quiet.
+
+    Args:
+        streams: What each brings, or ends in.
+    """
+
+    def __init__(self, *streams: object) -> None:
+        self.left = list(streams)
+        self.opened = 0
+
+    def changes(self, resource: Any, namespace: str, *, seconds: int) -> Iterator[dict[str, Any]]:
+        del namespace, seconds
+        if resource.plural != "rollouts":
+            return
+        self.opened += 1
+        stream = self.left.pop(0) if self.left else ()
+        if isinstance(stream, Exception):
+            raise stream
+        for model in stream:  # type: ignore[attr-defined]
+            yield {"metadata": {"labels": {MODEL: model}}}
+
+
+class Hours:
+    """A clock that only sleeping moves, for so many pauses; then whoever sleeps, sleeps."""
+
+    def __init__(self, pauses: int) -> None:
+        self.slept: list[float] = []
+        self._left = pauses
+
+    def monotonic(self) -> float:
+        return sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if len(self.slept) >= self._left:
+            raise SystemExit
+
+
+def followed(api: Api, pauses: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between a Rollout stream's openings."""
+    hours = Hours(pauses)
+    monkeypatch.setattr(kubernetes_changes, "time", hours)
+    changes = KubernetesChanges(api)  # type: ignore[arg-type]
+    with pytest.raises(SystemExit):
+        changes._stream(kubernetes_changes.ROLLOUTS, "models")
+    return hours.slept
+
+
+@pytest.mark.parametrize("trouble", [CannotAnswer("away"), KeyError("object")])
+def test_a_stream_that_broke_is_opened_again_whatever_broke_it(trouble):
+    changes = KubernetesChanges(Api(trouble, ("wine",)))  # type: ignore[arg-type]
+
+    moved = changes.wait(["models"], argocd="argocd", seconds=20.0)
+
+    assert moved == {"wine"}
+
+
+@pytest.mark.parametrize("stream", [(), ("wine",), CannotAnswer("away")])
+def test_a_stream_that_ends_at_once_is_opened_less_and_less_often(stream, monkeypatch):
+    pauses = followed(Api(*[stream] * 6), 6, monkeypatch)
+
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
