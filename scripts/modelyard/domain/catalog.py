@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from modelyard.domain.environment import Environment
 from modelyard.domain.heldout import HeldOut
@@ -45,6 +46,10 @@ class Catalog:
 
     def path_to_production(self) -> tuple[Environment, ...]:
         """The environments in the order a version passes them."""
+        return self._path
+
+    @cached_property
+    def _path(self) -> tuple[Environment, ...]:
         ordered: list[Environment] = []
         previous: str | None = None
         while following := [e for e in self.environments.values() if e.promotes_from == previous]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,8 +106,9 @@ def against_worse_by(samples: Sequence[TwoArmSample], margin: float) -> Evidence
     canary_total, canary_errors, stable_total, stable_errors = (
         column[:, None] for column in _blocks(samples)
     )
-    rates = BASE_RATES[BASE_RATES + margin < 1]
-    nearest = _projection(rates, margin, canary_total / (canary_total + stable_total))
+    rates = _rates_below(margin)
+    shares, which = np.unique(canary_total / (canary_total + stable_total), return_inverse=True)
+    nearest = _projections(margin, tuple(shares.tolist()))[which.ravel()]
     gains = _log_ratio(canary_total, canary_errors, rates, nearest + margin)
     gains += _log_ratio(stable_total, stable_errors, rates, nearest)
     return _mixture(gains)
@@ -173,7 +175,10 @@ def _blocks(samples: Sequence[TwoArmSample]) -> tuple[Floats, Floats, Floats, Fl
 
 
 def _joined_sums(column: Floats, ranges: list[tuple[int, int]]) -> Floats:
-    return np.array([column[start:end].sum() for start, end in ranges], dtype=np.float64)
+    if not ranges:
+        return np.zeros(0)
+    sums: Floats = np.add.reduceat(column[: ranges[-1][1]], [start for start, _ in ranges])
+    return sums
 
 
 def joined(first: Floats, second: Floats) -> list[tuple[int, int]]:
@@ -184,12 +189,25 @@ def joined(first: Floats, second: Floats) -> list[tuple[int, int]]:
         second: Shape (t,), the other.
     """
     ranges: list[tuple[int, int]] = []
-    start = 0
-    for end in range(1, len(first) + 1):
-        if first[start:end].any() and second[start:end].any():
+    start, one, other = 0, False, False
+    answered = zip(np.asarray(first).tolist(), np.asarray(second).tolist(), strict=True)
+    for end, (mine, its) in enumerate(answered, start=1):
+        one, other = one or mine != 0, other or its != 0
+        if one and other:
             ranges.append((start, end))
-            start = end
+            start, one, other = end, False, False
     return ranges
+
+
+def _rates_below(margin: float) -> Floats:
+    rates: Floats = BASE_RATES[BASE_RATES + margin < 1]
+    return rates
+
+
+@functools.lru_cache(maxsize=32)
+def _projections(margin: float, shares: tuple[float, ...]) -> Floats:
+    """A row a share; intervals are often split alike, and this is nearly all of the work."""
+    return _projection(_rates_below(margin), margin, np.array(shares)[:, None])
 
 
 def _projection(rates: Floats, margin: float, share: Floats) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 RENDERER = 2
 """Version of the rendered documents; a release names the one it was rendered with."""
@@ -33,7 +34,7 @@ class Release:
     manifests: str
     attempt: int = 1
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Names this very release in facts and metrics; its manifests carry it."""
         pins = (

@@ -136,6 +136,8 @@ def test_the_mean_e_value_on_the_edge_of_the_ball_is_at_most_one_exactly(stable_
     promised = (1 - stable_yes) * kernel[0] + stable_yes * kernel[1]
     for yes in (min(1, promised + radius), max(0, promised - radius)):
         mean = 0.0
+        mines = binom.pmf(np.arange(rows[0] + 1), rows[0], yes)
+        others = binom.pmf(np.arange(rows[1] + 1), rows[1], stable_yes)
         outcomes = itertools.product(range(rows[0] + 1), range(rows[1] + 1), repeat=2)
         for mine, other, mine_later, other_later in outcomes:
             first = HistogramSample(canary=(rows[0] - mine, mine), stable=(rows[1] - other, other))
@@ -143,9 +145,7 @@ def test_the_mean_e_value_on_the_edge_of_the_ball_is_at_most_one_exactly(stable_
             second = HistogramSample(
                 canary=(2 * rows[0] - both[0], both[0]), stable=(2 * rows[1] - both[1], both[1])
             )
-            weight = math.prod(binom.pmf([mine, mine_later], rows[0], yes)) * math.prod(
-                binom.pmf([other, other_later], rows[1], stable_yes)
-            )
+            weight = mines[mine] * mines[mine_later] * others[other] * others[other_later]
             found = promise_evidence(given, [first, second], radius)
             mean += weight * math.exp(found.evidence.now)
         assert mean <= 1 + 1e-9
