@@ -39,7 +39,7 @@ e2e-short: $(STAMP) ## its first half: trained, promoted, aborted, reverted
 	$(BIN)/python -m pytest -q -x -s tests/e2e/test_journey.py
 
 e2e-all: $(STAMP) ## the journey, then a rollback again and again, then every fault; an hour or more
-	$(BIN)/python -m pytest -q -s $(addprefix tests/e2e/test_, journey.py flights.py rounds.py faults.py)
+	$(BIN)/python -m pytest -q -s $(addprefix tests/e2e/test_, journey.py rounds.py flights.py faults.py promotion.py)
 
 e2e-up: $(STAMP) ## bring the cluster up and leave it, to look around
 	$(BIN)/python tests/e2e/cluster/cluster.py up

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,16 @@ from modelyard.domain.release import RENDERER, Release
 from modelyard.render.tree import release_folder, rendered_tree, tree_digest
 
 
-def push_release(fork: Fork, model: str, version: str, environment: str, attempt: int) -> Release:
-    """Push a commit that names the version there, as a hurried person with the rights would."""
+def push_release(
+    fork: Fork, model: str, version: str, environment: str, attempt: int, **pins: str
+) -> Release:
+    """Push a commit that names the version there, as a hurried person with the rights would.
+
+    `pins` replace what its record and the release before it say, such as `server_image`.
+    """
     fork.git("fetch", "--quiet", "origin")
     fork.git("switch", "--quiet", "--force-create", "main", "origin/main")
-    release, files = _rendered(fork.folder, model, version, environment, attempt)
+    release, files = _rendered(fork.folder, model, version, environment, attempt, pins)
     for name, content in files.items():
         (fork.folder / name).write_bytes(content)
     fork.git("add", "--all", "environments")
@@ -37,7 +43,7 @@ def push_release(fork: Fork, model: str, version: str, environment: str, attempt
 
 
 def _rendered(
-    root: Path, model: str, version: str, environment: str, attempt: int
+    root: Path, model: str, version: str, environment: str, attempt: int, pins: Mapping[str, str]
 ) -> tuple[Release, dict[str, bytes]]:
     catalog = sound(WorkingTree(root), models=[model])
     record = catalog.records[model, version]
@@ -53,6 +59,7 @@ def _rendered(
         manifests="",
         attempt=attempt,
     )
+    release = replace(release, **pins)
     tree = rendered_tree(
         release, model=catalog.models[model], environment=catalog.environments[environment]
     )

@@ -9,6 +9,7 @@ import pytest
 
 from e2e import path, wine
 from e2e.fork import PLATFORM, Fork, until
+from e2e.measured import Measured
 from e2e.releases import push_release
 from e2e.rollback import aborted, agrees, judged
 from modelyard.adapters.kubernetes_api import PODS, WORKFLOWS
@@ -59,6 +60,32 @@ def test_what_was_away_during_a_rollback_agrees_soon_after_it_is_back(
 
     until(f"all agree after {program} is back", lambda: agrees(fork, MODEL, "canary", "v1"),
           seconds=RECOVERY_SECONDS)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "pins",
+    [
+        {"artifact": f"sha256:{'0' * 64}"},  # its pod starts, fails, and starts again
+        {"server_image": "localhost/absent:1"},  # its pod never gets as far
+    ],
+    ids=["crashes at start", "never gets ready"],
+)
+def test_a_release_that_never_answers_is_taken_back_within_two_minutes(
+    settled: Fork, measured: Measured, request: pytest.FixtureRequest, pins: dict[str, str]
+):
+    fork = settled
+    fork.modelyard("unhold", MODEL, "v2", "--as", "grace", accept=(0, 3))
+    with wine.load(fork, rate=20) as load:
+        attempt = FIRST_ATTEMPT + int(time.time()) % 1_000_000
+        push_release(fork, MODEL, "v2", "canary", attempt, **pins)
+        pushed = time.time()
+        time.sleep(10)
+        until("all agree", lambda: agrees(fork, MODEL, "canary", "v1"), seconds=180)
+        name = request.node.callspec.id
+        measured.add(f"a canary that {name}: from its push until all agree", time.time() - pushed)
+
+    assert time.time() - pushed <= 120
+    assert {answer.code for answer in load.answers} == {"200"}
 
 
 def test_without_prometheus_nothing_is_promoted_and_nothing_rolled_back(settled: Fork, bad: str):
