@@ -70,6 +70,7 @@ class LocalCluster:
     def down(self) -> None:
         """End what was started, in reverse, and take away everything but caches and logs."""
         layout = self.layout
+        say(f"ending {len(names(layout))} programs")
         for name in reversed(names(layout)):
             if name == "containerd":
                 remove_containers(layout)
