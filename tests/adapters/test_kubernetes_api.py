@@ -7,8 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import urllib3
 
+from modelyard.adapters import kubernetes_lease
 from modelyard.adapters.kubernetes_api import ROLLOUTS, KubernetesApi
+from modelyard.adapters.kubernetes_lease import KubernetesLease
 from modelyard.errors import CannotAnswer
 
 
@@ -16,13 +19,19 @@ class Front(ThreadingHTTPServer):
     """What stands where an API server should, and answers everything the same."""
 
     body = b"{}"
+    status = 200
+    hangs = False
+    shut = threading.Event()
 
 
 class _Answer(BaseHTTPRequestHandler):
     server: Front
 
     def do_GET(self) -> None:
-        self.send_response(200)
+        if self.server.hangs:
+            self.server.shut.wait(30)
+        self.send_response(self.server.status)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
         self.wfile.write(self.server.body)
@@ -48,7 +57,9 @@ def front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
         monkeypatch.setattr(
             "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config")
         )
+        server.shut = threading.Event()
         yield server
+        server.shut.set()
         server.shutdown()
 
 
@@ -77,3 +88,52 @@ def test_a_token_that_cannot_be_read_is_no_answer(front):
 
     with pytest.raises(CannotAnswer, match="Token file exists but empty"):
         api.get(ROLLOUTS, "models", "m")
+
+
+HELD = {
+    "apiVersion": "coordination.k8s.io/v1",
+    "kind": "Lease",
+    "metadata": {"name": "watch", "namespace": "modelyard"},
+    "spec": {
+        "holderIdentity": "somebody",
+        "leaseDurationSeconds": 15,
+        "acquireTime": "2026-01-01T00:00:00.000000Z",
+        "renewTime": "2026-01-01T00:00:00.000000Z",
+    },
+}
+
+
+@pytest.fixture
+def lease(front: Front, monkeypatch: pytest.MonkeyPatch) -> KubernetesLease:
+    """A Lease that nobody stands for by himself."""
+    monkeypatch.setattr(KubernetesLease, "_stand", lambda *_: None)
+    return KubernetesLease("modelyard", "watch", KubernetesApi())
+
+
+def test_whoever_sees_another_hold_the_lease_stands_by_and_knows_it(front, lease):
+    front.body = json.dumps(HELD).encode()
+    assert not lease.is_heard()
+
+    lease._lock("modelyard", "watch").get("watch", "modelyard")
+
+    assert lease.is_heard()
+    assert not lease.is_held()
+
+
+def test_whoever_may_not_read_the_lease_does_not_know_that_anybody_acts(front, lease):
+    front.body = json.dumps(HELD).encode()
+    lock = lease._lock("modelyard", "watch")
+    lock.get("watch", "modelyard")
+    front.status, front.body = 403, b'{"code": 403, "message": "forbidden"}'
+
+    lock.get("watch", "modelyard")
+
+    assert not lease.is_heard()
+
+
+def test_a_cluster_that_hangs_is_not_waited_for_with_the_lease(front, lease, monkeypatch):
+    monkeypatch.setattr(kubernetes_lease, "_REQUEST_SECONDS", (0.1, 0.1))
+    front.hangs = True
+
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        lease._lock("modelyard", "watch").get("watch", "modelyard")

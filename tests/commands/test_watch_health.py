@@ -58,6 +58,19 @@ def test_standing_by_is_as_well_as_acting(health, ask):
     assert metrics(ask("/metrics")[1])["modelyard_watch_is_leader",] == 0
 
 
+def test_standing_by_without_hearing_who_acts_is_not(health, ask):
+    health.stands_by(heard=False)
+
+    assert ask("/healthz")[0] == 503
+
+
+def test_a_look_at_one_busy_model_hides_no_failure_of_the_others(health, ask):
+    health.looked(seconds=1.0, succeeded=True, at_all=False)
+
+    assert ask("/healthz")[0] == 503
+    assert metrics(ask("/metrics")[1])["modelyard_watch_looks_total", "success"] == 1
+
+
 def test_a_success_that_is_too_old_is_not_well(health, ask, monkeypatch):
     health.looked(seconds=1.0, succeeded=True)
     now = time.monotonic()

@@ -7,6 +7,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from modelyard.adapters.kubernetes_api import KubernetesApi
@@ -17,6 +19,11 @@ LEASE_SECONDS = 15
 RENEW_SECONDS = 10
 RETRY_SECONDS = 2
 """A watcher that died is replaced after the first; one that cannot renew stops after the second."""
+
+_REQUEST_SECONDS = (2.0, 3.0)
+"""To connect and for an answer; the library itself would wait for ever."""
+
+_CALLS = ("read_namespaced_lease", "create_namespaced_lease", "replace_namespaced_lease")
 
 
 class KubernetesLease:
@@ -30,6 +37,7 @@ class KubernetesLease:
 
     def __init__(self, namespace: str, name: str, api: KubernetesApi) -> None:
         self._held = threading.Event()
+        self._answered = -float("inf")
         api.become_default()
         threading.Thread(
             target=self._stand, args=(namespace, name), daemon=True, name="lease"
@@ -43,20 +51,46 @@ class KubernetesLease:
         """Wait for so long to be the one that acts."""
         return self._held.wait(seconds)
 
+    def is_heard(self) -> bool:
+        """Whether the cluster lately said who holds it, and let us stand for it."""
+        return time.monotonic() - self._answered < 2 * LEASE_SECONDS
+
+    def _heard(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The library's call, which ends in time, and of which it is known how it went."""
+        from kubernetes.client import ApiException
+
+        def asked(*args: Any, **options: Any) -> Any:
+            try:
+                answer = call(*args, _request_timeout=_REQUEST_SECONDS, **options)
+            except ApiException as error:
+                if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+                    self._answered = -float("inf")
+                raise
+            self._answered = time.monotonic()
+            return answer
+
+        return asked
+
+    def _lock(self, namespace: str, name: str) -> Any:
+        from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
+
+        kind: Any = LeaseLock  # it has no types
+        lock = kind(name, namespace, f"{socket.gethostname()}_{os.getpid()}")
+        for call in _CALLS:
+            setattr(lock.api_instance, call, self._heard(getattr(lock.api_instance, call)))
+        return lock
+
     def _stand(self, namespace: str, name: str) -> None:
         from kubernetes.leaderelection import electionconfig, leaderelection
-        from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
         logging.getLogger("leaderelection").setLevel(logging.WARNING)
         config: Any = electionconfig.Config  # neither has types
         election: Any = leaderelection.LeaderElection
-        lock: Any = LeaseLock
-        candidate = f"{socket.gethostname()}_{os.getpid()}"
         while True:
             try:
                 election(
                     config(
-                        lock(name, namespace, candidate),
+                        self._lock(namespace, name),
                         lease_duration=LEASE_SECONDS,
                         renew_deadline=RENEW_SECONDS,
                         retry_period=RETRY_SECONDS,

@@ -21,6 +21,8 @@ LEAST_SECONDS = 60.0
 class WatchHealth:
     """Counts looks; well while the last success, or turn to stand by, is not too long ago.
 
+    Only a look at all models is a success: one that is busy must not hide that others fail.
+
     Args:
         interval: Seconds between two looks.
     """
@@ -54,19 +56,20 @@ class WatchHealth:
         for result in ("success", "failure"):
             self._looks.labels(result=result)  # there from the start: nothing is not missing
 
-    def looked(self, *, seconds: float, succeeded: bool) -> None:
-        """Count one look."""
+    def looked(self, *, seconds: float, succeeded: bool, at_all: bool = True) -> None:
+        """Count one look, at all models or at some."""
         self._leads.set(1)
         self._seconds.observe(seconds)
         self._looks.labels(result="success" if succeeded else "failure").inc()
-        if succeeded:
+        if succeeded and at_all:
             self._last_success.set_to_current_time()
             self._well_at = time.monotonic()
 
-    def stands_by(self) -> None:
-        """Say that another watcher acts, which is as well as acting."""
+    def stands_by(self, *, heard: bool = True) -> None:
+        """Say that another watcher acts: as well as acting, as long as it is heard who does."""
         self._leads.set(0)
-        self._well_at = time.monotonic()
+        if heard:
+            self._well_at = time.monotonic()
 
     def told(self, notice: Notice) -> None:
         """Count what people were told."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +18,9 @@ from modelyard.domain.environment import Environment
 from modelyard.domain.repository import Forge
 from modelyard.errors import YardError
 from modelyard.ports import Services
+
+if TYPE_CHECKING:
+    from modelyard.adapters.kubernetes_lease import KubernetesLease
 
 logger = logging.getLogger(__name__)
 
@@ -65,23 +67,22 @@ def follow(
     if listen is not None:
         health.serve(*listen)
     watcher = Watcher(desk=desk_of(services), health=health, interval=interval)
-    is_mine = _taken(lease) if lease is not None else (lambda: True)
+    held = _stood_for(lease) if lease is not None else None
     while True:
-        if is_mine():
+        if held is None or held.wait(1.0):
             watcher.round()
         else:
-            health.stands_by()
+            health.stands_by(heard=held.is_heard())
             watcher.due = None
 
 
-def _taken(lease: str) -> Callable[[], bool]:
-    """Says whether this process acts; waits a little when it does not."""
+def _stood_for(lease: str) -> KubernetesLease:
+    """The Lease of which the holder acts."""
     from modelyard.adapters.kubernetes_api import KubernetesApi
     from modelyard.adapters.kubernetes_lease import KubernetesLease
 
     namespace, _, name = lease.partition("/")
-    held = KubernetesLease(namespace, name, KubernetesApi())
-    return partial(held.wait, 1.0)
+    return KubernetesLease(namespace, name, KubernetesApi())
 
 
 @dataclass
@@ -133,7 +134,9 @@ class Watcher:
             logger.error("%s", error.message)  # noqa: TRY400 - known errors have no traceback
         except Exception:  # the watcher outlives its defects, and its health tells of them
             logger.exception("a look failed")
-        self.health.looked(seconds=time.monotonic() - before, succeeded=succeeded)
+        self.health.looked(
+            seconds=time.monotonic() - before, succeeded=succeeded, at_all=self.due is None
+        )
         return changed
 
     def _awaited(self, deadline: float) -> frozenset[str] | None:
