@@ -93,6 +93,18 @@ def test_what_nobody_took_is_told_at_the_next_look(yard, inbox):
     assert len(inbox.mail) == len(told) > 0
 
 
+def test_whoever_took_it_is_not_told_again_because_another_address_is_broken(inbox, monkeypatch):
+    monkeypatch.setenv(ADDRESSES, f"{inbox.address} nonsense")
+
+    assert not send("Rolled back", "body")
+    assert not send("Rolled back", "body")
+    assert len(inbox.mail) == 1
+
+    monkeypatch.setenv(ADDRESSES, inbox.address)
+    assert send("Rolled back", "body")
+    assert len(inbox.mail) == 1
+
+
 def test_with_nobody_to_tell_it_counts_as_told(yard, monkeypatch):
     monkeypatch.delenv(ADDRESSES, raising=False)
     told = []
