@@ -323,6 +323,16 @@ def test_one_models_invalid_spec_does_not_keep_another_from_its_rollback(bad_can
     assert bad_canary.names() == V1_AGAIN
 
 
+def test_a_release_that_could_not_be_read_once_does_not_stop_a_rollback(bad_canary):
+    good = bad_canary.read(release_file("canary"))
+    bad_canary.commit({release_file("canary"): b"kind: nonsense\n"}, "A slip")
+    bad_canary.commit({release_file("canary"): good}, "Mended")
+
+    bad_canary.rest()
+
+    assert bad_canary.names() == V1_AGAIN
+
+
 def test_the_command_tries_every_model_and_fails_with_the_first_error(yard, monkeypatch):
     yard.commit({"models/a/model.yaml": b"name: a\n", spec_file("v2"): b""}, "Broken")
     yard.commit({spec_file("v2"): None}, "Mended")

@@ -218,7 +218,11 @@ def _named(desk: Desk, commit: str, environment: str, model: str) -> tuple[PastR
     for entry in entries:
         content = contents[f"{entry.sha}:{path}"]
         if content is not None:
-            release = read_document(Release, content, name=path)
+            try:
+                release = read_document(Release, content, name=path)
+            except YardError as error:  # nothing to go back to, and no reason not to go further
+                logger.warning("%s, as of %s", error.message, entry.sha[:10])
+                continue
             number = entry.trailers.get("Modelyard-Pull", "")
             pull = int(number) if number.isdecimal() else None
             past.append(PastRelease(release=release, commit=entry.sha, pull=pull))
