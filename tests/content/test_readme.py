@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jsonschema
 import pytest
 
 from modelyard.adapters import processes
@@ -197,6 +198,24 @@ def test_the_tour_ends_in_production_and_the_new_model_on_its_way_to_dev(reader:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("record", "wine", "v1"),
+        ("gate", "wine", "v1"),
+        ("judge", "production", "wine"),
+        ("replay", "wine", "--data", "models/wine/data/heldout.csv", "--rows", "40"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_programs_are_told_what_the_schema_of_the_output_says(
+    reader: Reader, arguments: tuple[str, ...]
+):
+    schema = json.loads((ROOT / f"schemas/output/{arguments[0]}.schema.json").read_bytes())
+    jsonschema.Draft202012Validator(schema).validate(told(reader, *arguments))
+
+
+@pytest.mark.slow
 def test_the_next_version_takes_over_what_the_page_does_not_say(reader: Reader):
     command = re.search(r"`(modelyard version new cellar v2 .*)`", section("Add a model"))
     assert command is not None
@@ -282,6 +301,6 @@ def test_every_script_the_page_names_exists():
 
 
 def test_every_target_of_make_the_page_names_exists():
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"(?:`|\$ )make ([a-z-]+)", README))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|\$ )make ([a-z0-9-]+)", README))
     assert {"demo", "install", "test"} <= named <= targets

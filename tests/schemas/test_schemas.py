@@ -145,6 +145,13 @@ def test_schema_of_an_output_is_a_schema_with_every_part_described(path: Path):
     assert [at for at, node in nodes(schema) if not node.get("description")] == []
 
 
+def test_a_record_is_told_as_its_file_holds_it():
+    told = json.loads((schemas.folder() / "output" / "record.schema.json").read_bytes())
+    written = schemas.schema("Record")
+    for part in ("type", "additionalProperties", "required", "properties", "$defs"):
+        assert told[part] == written[part]
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_schema_is_valid_for_another_implementation(kind: str):
     jsonschema.Draft202012Validator.check_schema(schemas.schema(kind))
