@@ -9,15 +9,18 @@ from commands.yard import (
     AT,
     BOT,
     HELD_OUT,
+    HELD_OUT_SPEC,
     MODEL,
     SHORT,
     living_yard,
     manifests,
     record_file,
     release_file,
+    spec,
     spec_file,
 )
 from modelyard.adapters.documents import dump
+from modelyard.commands import checking
 from modelyard.commands.observing import observe
 from modelyard.commands.reconciling.collect import collect
 from modelyard.commands.reconciling.compose import rollback_change
@@ -180,6 +183,32 @@ def test_a_conflict_with_the_main_branch_is_refused(yard):
     yard.commit({"README.md": b"theirs\n"})
 
     assert checked(yard, "mine").description == "conflicts with the main branch in README.md"
+
+
+def test_a_refused_change_is_asked_about_again_once_main_moved_and_only_then(yard, monkeypatch):
+    asked = []
+    real = checking.check_pull
+    monkeypatch.setattr(
+        checking, "check_pull", lambda desk, pull: asked.append(pull.head) or real(desk, pull)
+    )
+    other = replace(spec("v3"), held_out=("newer",))
+    pull = yard.branch("early", {spec_file("v3"): dump("ModelVersion", other)})
+    desk = yard.desk()
+
+    def look():
+        before = len(asked)
+        run_checks(desk, yard.said.append)
+        return yard.pull("early").statuses[CHECKS], len(asked) - before
+
+    refused, _ = look()
+    assert refused.state is StatusState.FAILURE
+    look()
+    assert look() == (refused, 0)
+    newer = replace(HELD_OUT_SPEC, name="newer")
+    yard.commit({f"models/{MODEL}/heldout/newer.yaml": dump("HeldOut", newer)})
+    assert look() == (VALID, 1)
+    assert look() == (VALID, 0)
+    assert yard.pull("early").head == pull.head
 
 
 @pytest.mark.parametrize("file", [release_file("production"), record_file("v9")])

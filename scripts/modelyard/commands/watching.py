@@ -110,16 +110,22 @@ def _is_undecided(facts: ReleaseFacts, release: Release) -> bool:
 
 @one_glance()
 def run_checks(desk: Desk, say: Say) -> bool:
-    """Answer for open pull requests as a hosted forge's CI would; ask again what got no answer."""
+    """Answer for open pull requests as a hosted forge's CI would.
+
+    Asked again: what got no answer, and, once the main branch or the process is another one, what
+    was refused. A refusal may be about a main branch that is no more.
+    """
     from modelyard.commands.checking import check_pull
     from modelyard.domain.pulls import CHECKS, StatusState
 
-    changed = False
+    main, changed = desk.main(), False
     for pull in desk.services.pulls.list():
-        said = pull.statuses.get(CHECKS)
-        if said is not None and said.state not in {StatusState.PENDING, StatusState.ERROR}:
+        said, check = pull.statuses.get(CHECKS), partial(check_pull, desk, pull)
+        if said is not None and said.state is StatusState.SUCCESS:
             continue
-        status = check_pull(desk, pull)
+        refused = said is not None and said.state is StatusState.FAILURE
+        asked = (pull.head, *pull.labels)
+        status = desk.once("checks", main, check, *asked) if refused else check()
         if status != said:
             desk.services.pulls.set_status(pull.head, status)
             say(f"#{pull.number} {CHECKS}: {status.state}: {status.description}")
