@@ -12,7 +12,7 @@ from modelyard.domain.contract import Column
 from modelyard.domain.model import Output, OutputKind, Task
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import frame_of_rows
-from modelyard.serving.payload_log import Limits, Payload, PayloadLog
+from modelyard.serving.payload_log import Limits, Part, Payload, PayloadLog, surplus
 
 COLUMNS = (
     Column(name="sort", type="category", nullable=True),
@@ -115,3 +115,40 @@ def test_what_cannot_be_written_is_counted_and_the_log_goes_on(tmp_path: Path):
     written.close()
     assert (len(rows(folder)), dropped.rows) == (3, 2)
     assert not list(folder.glob(".*"))
+
+
+def test_the_oldest_parts_go_until_the_others_fit():
+    parts = [Part(name=name, size=size, written=at) for at, name, size in
+             ((3, "c", 40), (1, "a", 40), (4, "d", 40), (2, "b", 10))]  # fmt: skip
+    assert surplus(parts, 1000) == surplus(parts, 130) == []
+    assert surplus(parts, 129) == ["a"]
+    assert surplus(parts, 80) == ["b", "a"]
+    assert surplus(parts, 79) == ["c", "b", "a"]
+    assert surplus(parts, 0) == ["c", "b", "a"]
+    assert surplus([], 0) == []
+
+
+def test_a_folder_over_its_limit_keeps_its_newest_parts_and_what_is_not_the_logs(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("mine")
+    written = log(tmp_path, Drops(), part_rows=2, disk_bytes=1)
+    for number in range(3):
+        written.put(payload(2, size=number))
+    written.close()
+    assert [row["inputs"] for row in rows(tmp_path)] == [{**ROW, "size": 2}] * 2
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_old_parts_that_cannot_be_deleted_cost_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def refused(path: Path, **_: object) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    dropped = Drops()
+    written = log(tmp_path, dropped, part_rows=2, disk_bytes=1)
+    for _ in range(2):
+        written.put(payload(2))
+    written.close()
+    assert (len(rows(tmp_path)), dropped.rows) == (4, 0)
+    assert "old parts stay" in caplog.text

@@ -30,6 +30,13 @@ import click
     help="Folder to write every row to, in Parquet parts.",
 )
 @click.option(
+    "--payload-log-megabytes",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="What that folder may take; beyond it the oldest parts are deleted.",
+)
+@click.option(
     "--trusted-type",
     "trusted_types",
     multiple=True,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,17 +69,30 @@ class Limits:
         queued_rows: Rows waiting; more are dropped and counted.
         part_rows: A part is written when it has this many rows,
         part_seconds: or when its first row is this old, in seconds.
+        disk_bytes: What all parts in the folder may take, those of other servers included; beyond
+            that the oldest are deleted. One part may always be there.
     """
 
     queued_rows: int = 50_000
     part_rows: int = 10_000
     part_seconds: float = 10.0
+    disk_bytes: int = 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part on disk: its name, its bytes, and when it was written, in nanoseconds."""
+
+    name: str
+    size: int
+    written: int
 
 
 class PayloadLog:
     """Takes payloads from requests and writes them from a thread of its own.
 
-    Each part is written beside its name and renamed, so a reader sees whole parts only. Columns:
+    Each part is written beside its name and renamed, so a reader sees whole parts only. Parts of a
+    folder that takes more than its limit are deleted, oldest first. Columns:
     `at`, `model`, `version`, `release`, `digest`, `request`, `row`, `status`, `error`, `inputs` (a
     struct of the contract's columns, null when the request could not be read) and `prediction` (a
     number, or one list of probabilities).
@@ -135,6 +150,7 @@ class PayloadLog:
     def _run(self) -> None:
         while part := self._next_part():
             self._write_or_drop(part)
+            self._make_room()
 
     def _next_part(self) -> list[Payload]:
         """The payloads of one part, once it is full or old; none when the log is closed."""
@@ -163,6 +179,13 @@ class PayloadLog:
         finally:
             with self._changed:
                 self._queued -= rows
+
+    def _make_room(self) -> None:
+        try:
+            for old in surplus(_parts(self._folder), self._limits.disk_bytes):
+                (self._folder / old).unlink(missing_ok=True)  # another server may be faster
+        except OSError:
+            _LOGGER.exception("payload log %s: old parts stay", self._folder)
 
     def _write(self, part: Sequence[Payload]) -> None:
         import pyarrow as pa  # noqa: PLC0415 - only where a log is kept
@@ -193,6 +216,26 @@ class PayloadLog:
             {**plain, "row": row, "inputs": values, "prediction": score}
             for row, (values, score) in enumerate(zip(inputs, scores, strict=True))
         ]
+
+
+def surplus(parts: Iterable[Part], limit: int) -> list[str]:
+    """The names of the oldest parts, as many as must go for the others to take `limit` bytes.
+
+    The newest one stays, whatever its size.
+    """
+    newest_first = sorted(parts, key=lambda part: (part.written, part.name), reverse=True)
+    sums = itertools.accumulate(part.size for part in newest_first)
+    kept = sum(total <= limit for total in sums)
+    return [part.name for part in newest_first[max(1, kept) :]]
+
+
+def _parts(folder: Path) -> Iterator[Part]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".parquet"):
+                with suppress(FileNotFoundError):
+                    told = entry.stat()
+                    yield Part(name=entry.name, size=told.st_size, written=told.st_mtime_ns)
 
 
 def schema(serving: Serving) -> pa.Schema:

@@ -21,7 +21,7 @@ from modelyard.serving.artifact import load
 from modelyard.serving.counters import Counters
 from modelyard.serving.documents import Golden, read_golden
 from modelyard.serving.inputs import InferenceRequest, frame_of_rows
-from modelyard.serving.payload_log import PayloadLog
+from modelyard.serving.payload_log import Limits, PayloadLog
 from modelyard.serving.predictor import Predictor
 from modelyard.serving.routes import Gate, Routes
 from modelyard.serving.tensor import DATATYPES
@@ -46,6 +46,7 @@ class Settings:
         port: The HTTP port.
         host: The address it listens on.
         payload_log: Where rows are written, or None.
+        payload_log_megabytes: What that folder may take; beyond it the oldest parts are deleted.
         trusted_types: Types a skops file may name.
         formats: Accepted model formats.
         closing: A file that appears when the server is about to be stopped, or None. From then on
@@ -60,6 +61,7 @@ class Settings:
     port: int
     host: str = "127.0.0.1"
     payload_log: Path | None = None
+    payload_log_megabytes: int = 1024
     trusted_types: tuple[str, ...] = ()
     formats: tuple[str, ...] = ("skops",)
     closing: Path | None = None
@@ -247,6 +249,7 @@ def _payload_log(settings: Settings, predictor: Predictor, counters: Counters) -
         labels=settings.labels,
         serving=predictor.serving,
         dropped=counters.dropped,
+        limits=Limits(disk_bytes=settings.payload_log_megabytes * 2**20),
     )
 
 
