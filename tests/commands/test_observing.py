@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from commands.yard import (
     living_yard,
     release_file,
 )
-from modelyard.commands.observing import observe
+from modelyard.commands.observing import judge_release, observe
 from modelyard.domain.environment import Rollout, Step
 from modelyard.domain.facts import ReleaseFacts
 from modelyard.domain.traffic import JUDGED_BAD
@@ -317,6 +318,19 @@ def test_a_cluster_that_asked_the_judge_itself_is_quoted_with_the_judges_numbers
     facts = yard.facts("canary")
     assert facts.verdict is not None
     assert facts.aborted == facts.verdict.reason
+
+
+def test_a_store_that_goes_away_while_a_release_is_judged_is_not_asked_again(yard):
+    yard.put("v2", "canary", is_verified=False)
+    desk = yard.desk()
+    catalog = desk.catalog(desk.main())
+    asked = (catalog, catalog.environments["canary"], catalog.releases["canary", MODEL], AT)
+    before = judge_release(desk, *asked)
+    assert before.passed
+
+    shutil.rmtree(yard.folder / "store")
+
+    assert judge_release(desk, *asked) == before
 
 
 class Unwilling(ScriptedCluster):

@@ -28,8 +28,10 @@ def evidence_of(
     stable = stable_of(desk, catalog, environment, release)
     return replace(
         counts,
-        promise=promise_of(desk.store, catalog, release, stable[1] if stable else None),
-        training_nulls=training_nulls(desk.store, release.artifact),
+        promise=promise_of(desk, catalog, release, stable[1] if stable else None),
+        training_nulls=desk.once(
+            "nulls", release.artifact, lambda: training_nulls(desk.store, release.artifact)
+        ),
     )
 
 
@@ -66,9 +68,12 @@ def stable_of(
 
 
 def promise_of(
-    store: Store, catalog: Catalog, release: Release, champion: str | None
+    desk: Desk, catalog: Catalog, release: Release, champion: str | None
 ) -> Promise | None:
-    """What the release should predict: from the champion's live answers, or its own offline."""
+    """What the release should predict: from the champion's live answers, or its own offline.
+
+    Scores never change, so they are read once: the store may go away while a release is judged.
+    """
     model = catalog.models[release.model]
     record = catalog.records.get((release.model, release.version))
     if record is None or not record.held_out:
@@ -81,9 +86,13 @@ def promise_of(
         result, other = pairs[-1]
     elif champion == release.version:
         other = result.scores
-    mine = _predictions(store, model, result.scores)
-    theirs = _predictions(store, model, other) if other else None
-    return promise(theirs, mine, grid(model.primary))
+    mine, theirs = result.scores, other
+
+    def promised() -> Promise:
+        before = _predictions(desk.store, model, theirs) if theirs else None
+        return promise(before, _predictions(desk.store, model, mine), grid(model.primary))
+
+    return desk.once("promise", mine, promised, theirs or "", repr(model.primary))
 
 
 def training_nulls(store: Store, artifact: str) -> dict[str, float]:

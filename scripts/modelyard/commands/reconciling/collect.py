@@ -91,7 +91,7 @@ class Desk:
         return self.once("catalog", commit, lambda: read(GitTree(self.git, commit)).catalog)
 
     def once(self, what: str, commit: str, look: Callable[[], T], *names: str) -> T:
-        """What a look at a commit says, taken once: a commit never says anything else."""
+        """What a look at a commit, or a digest, says, taken once: it never says anything else."""
         if len(self._known) > MOST_KNOWN:
             self._known.clear()
         key = (what, commit, *names)
