@@ -99,6 +99,28 @@ def test_what_one_checkout_writes_another_reads(store, elsewhere):
     )
 
 
+def test_facts_that_cannot_be_read_are_in_nobody_elses_way(store):
+    store.write_release("dev", "m", FULL, expected=None)
+    store.write_release("dev", "n", FULL, expected=None)
+    head = store.write_model("n", ModelFacts(), expected=None)
+    git = store._refs.git
+    nonsense = git.commit_tree(
+        git.write_file_tree("notes.txt", b"by hand"), parents=[head], message="x", author="a", at=AT
+    )
+    git.push("origin", {model_ref("n"): (head, nonsense)})
+    missed = []
+
+    assert store.snapshot("m") == Snapshot(releases={("dev", "m"): FULL})
+    with pytest.raises(CannotAnswer):
+        store.snapshot("n")
+    with pytest.raises(CannotAnswer):
+        store.snapshot()
+    assert store.snapshot(missed=missed.append) == Snapshot(
+        releases={("dev", "m"): FULL, ("dev", "n"): FULL}
+    )
+    assert len(missed) == 1
+
+
 def test_a_write_from_an_old_reading_is_a_conflict_and_changes_nothing(store, elsewhere):
     first = store.write_release("dev", "m", FULL, expected=None)
     assert elsewhere.read_release("dev", "m") == (FULL, first)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TypeAlias, TypeVar, cast
@@ -14,7 +14,7 @@ from modelyard.adapters.remote_refs import RemoteRefs, again
 from modelyard.domain.facts import Freeze, ModelFacts, ReleaseFacts
 from modelyard.domain.names import NAME, is_name
 from modelyard.domain.repository import Repository
-from modelyard.errors import Refused
+from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.ports import Clock
 
 Token: TypeAlias = str | None
@@ -155,14 +155,35 @@ class FactStore:
         pairs = zip(entries, documents, strict=True)
         return [(entry.at, loaded(told, kind, f"{ref} at {entry.sha}")) for entry, told in pairs]
 
-    def snapshot(self) -> Snapshot:
-        """Every fact there is, from one look."""
-        return again(self._snapshot)
+    def snapshot(
+        self, model: str | None = None, *, missed: Callable[[YardError], None] | None = None
+    ) -> Snapshot:
+        """Every fact there is, or those a model depends on, from one look.
 
-    def _snapshot(self) -> Snapshot:
-        refs = self._refs.look(*_PATTERNS)
-        documents = zip(refs, self._refs.documents(list(refs.values())), strict=True)
-        values: dict[str, Fact] = {ref: loaded(told, _kind(ref), ref) for ref, told in documents}
+        Args:
+            model: Whose facts, beside the freezes; what another's hold is none of its business.
+            missed: Told of facts that cannot be read, which are left out then; None to raise.
+        """
+        of_model = (f"{_ROOT}facts/*/{model}", f"{_ROOT}models/{model}", f"{_ROOT}freezes/*")
+        patterns = _PATTERNS if model is None else of_model
+        return again(lambda: self._snapshot(patterns, missed))
+
+    def _snapshot(
+        self, patterns: Sequence[str], missed: Callable[[YardError], None] | None
+    ) -> Snapshot:
+        refs = self._refs.look(*patterns)
+        values: dict[str, Fact] = {}
+        try:
+            documents = self._refs.documents(list(refs.values()))
+            values = {r: loaded(t, _kind(r), r) for r, t in zip(refs, documents, strict=True)}
+        except CannotAnswer:
+            if missed is None:
+                raise
+            for ref, commit in refs.items():
+                try:
+                    values[ref] = loaded(self._refs.documents([commit])[0], _kind(ref), ref)
+                except CannotAnswer as error:
+                    missed(error)
         return Snapshot(
             releases={_names(r): v for r, v in values.items() if isinstance(v, ReleaseFacts)},
             models={_names(r)[-1]: v for r, v in values.items() if isinstance(v, ModelFacts)},

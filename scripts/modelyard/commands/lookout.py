@@ -129,7 +129,8 @@ class Lookout:
     def _reading(self) -> tuple[Sight | None, str | None]:
         try:
             with one_glance():
-                facts, commit = self._desk.facts.snapshot(), self._desk.main()
+                facts = self._desk.facts.snapshot(missed=self._missed)
+                commit = self._desk.main()
             sight = Sight(commit=commit, catalog=self._desk.catalog(commit), facts=facts)
         except YardError as error:
             logger.warning("%s", error.message)
@@ -141,6 +142,11 @@ class Lookout:
             return sight, None
         self._failed()
         return None, problem
+
+    def _missed(self, error: YardError) -> None:
+        """What cannot be read of one model is not known; the others are judged."""
+        logger.warning("%s", error.message)
+        self._failed()
 
 
 class KnownFacts(FactStore):

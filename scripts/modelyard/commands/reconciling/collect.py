@@ -121,7 +121,7 @@ def collect(desk: Desk, model: str, *, with_registry: bool = True) -> World:
             f"the main branch has no valid models/{model}/model.yaml",
             hint="modelyard validate",
         )
-    snapshot = desk.facts.snapshot()
+    snapshot = desk.facts.snapshot(model)
     model_facts = snapshot.models.get(model)
     world = World(
         model=model,
