@@ -46,6 +46,23 @@ def test_refuses_names_that_differ_from_the_path():
     ]
 
 
+def test_refuses_a_model_called_as_another_one_is_where_it_joins():
+    model = GOOD.models["m"]
+    models = {"m": model, "m-canary": replace(model, name="m-canary")}
+    found = [each for each in said(replace(GOOD, models=models)) if each[0].startswith("names-do")]
+    message = "m-canary is what m is called in canary: choose another name"
+    assert found == [("names-do-not-collide", "models/m-canary/model.yaml", message)]
+
+
+def test_refuses_two_releases_that_argo_cd_would_call_the_same():
+    model, dev = GOOD.models["m"], GOOD.environments["dev"]
+    models = {"m": model, "two-m": replace(model, name="two-m")}
+    environments = {"dev": dev, "dev-two": replace(dev, name="dev-two", promotes_from="dev")}
+    found = said(Catalog(models=models, environments=environments))
+    message = "Argo CD calls m in dev-two what it calls two-m in dev: choose another name"
+    assert ("names-do-not-collide", "model.yaml", message) in found
+
+
 def test_refuses_specs_of_a_model_that_is_not_there():
     found = said(replace(GOOD, models={}))
     message = "there is no model m: models/m/model.yaml is missing"

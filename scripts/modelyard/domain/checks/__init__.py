@@ -15,6 +15,7 @@ Check = Callable[[Catalog], Iterable[Problem]]
 CHECKS: tuple[Check, ...] = (
     names.names_match_paths,
     names.models_exist,
+    names.names_do_not_collide,
     names.versions_of_records_exist,
     names.environments_of_releases_exist,
     names.parents_exist,

@@ -47,6 +47,27 @@ def models_exist(catalog: Catalog) -> Iterator[Problem]:
             yield _missing(file, "model", model, model_file(model))
 
 
+def names_do_not_collide(catalog: Catalog) -> Iterator[Problem]:
+    """Nothing a model is called in one place is what another is called there.
+
+    A model that joins an environment is called `<model>-<environment>` beside it, where another
+    model may bear that very name; Argo CD calls a release `<environment>-<model>`.
+    """
+    guests = [name for name, where in catalog.environments.items() if where.joins is not None]
+    for environment in guests:
+        for model in catalog.models:
+            if (other := f"{model}-{environment}") in catalog.models:
+                what = f"{other} is what {model} is called in {environment}"
+                yield _collision(other, what, model)
+    called: dict[str, tuple[str, str]] = {}
+    for environment in catalog.environments:
+        for model in catalog.models:
+            before, other = called.setdefault(f"{environment}-{model}", (environment, model))
+            if (before, other) != (environment, model):
+                what = f"Argo CD calls {model} in {environment} what it calls {other} in {before}"
+                yield _collision(model, what, other)
+
+
 def versions_of_records_exist(catalog: Catalog) -> Iterator[Problem]:
     """A record stands beside the spec it came from."""
     for model, version in catalog.records:
@@ -106,6 +127,15 @@ def _named(file: str, said: Mapping[str, tuple[str, str]]) -> Iterator[Problem]:
         if expected != found:
             message = f"{field} is {found}, but the path says {expected}: rename one of them"
             yield Problem(file=file, path=(field,), message=message)
+
+
+def _collision(model: str, what: str, other: str) -> Problem:
+    return Problem(
+        file=model_file(model),
+        path=("name",),
+        message=f"{what}: choose another name",
+        involves=(model_file(other),),
+    )
 
 
 def _missing(file: str, field: str, name: str, where: str) -> Problem:
