@@ -277,6 +277,11 @@ class Fork:
             "data": "s3://models/data",
         }
         (self.folder / "modelyard.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+        # Two models' servers leave a node of two cores less than a trainer asks for.
+        workflow = self.folder / "workflows/train_and_evaluate.py"
+        text = workflow.read_text()
+        assert 'cpu="500m"' in text
+        workflow.write_text(text.replace('cpu="500m"', 'cpu="200m"'))
 
     def _upload(self, models: tuple[str, ...]) -> None:
         import fsspec
