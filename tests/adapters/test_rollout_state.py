@@ -162,3 +162,14 @@ def test_a_pod_that_was_evicted_and_replaced_keeps_nobody_from_being_ready(phase
     state = state_of(rollout(stable="new"), [evicted, pod(NEW), pod(NEW)], PRODUCTION)
 
     assert state == RolloutState(release=NEW, ready=True, share=1.0)
+
+
+def test_a_stable_release_whose_pods_are_lost_for_long_is_not_ready_and_not_taken_back():
+    """Argo Rollouts 1.9 aborts then, though there is nothing that it could go back to."""
+    said = 'ReplicaSet "m-new" has timed out progressing.'
+    late = [{"type": "Progressing", "reason": "ProgressDeadlineExceeded", "message": said}]
+    aborted = {"abort": True, "message": f"RolloutAborted: Rollout aborted update to 2: {said}"}
+
+    for status in ({"conditions": late}, {"conditions": late, "abort": True}, aborted):
+        state = state_of(rollout(stable="new", **status), [pod(NEW)], PRODUCTION)
+        assert state == RolloutState(release=NEW, ready=False, share=1.0)

@@ -19,6 +19,9 @@ _BARE = re.compile(r"(RolloutAborted: )?Rollout aborted update to revision \d+\.
 _ASKED = 'Metric "judge" assessed Failed'
 """What it says when the AnalysisRun did; see `render.analysis`."""
 
+_LATE = "has timed out progressing"
+"""What it says when the deadline did."""
+
 MANUAL = "manual: a person aborted the rollout"
 
 
@@ -48,10 +51,7 @@ def state_of(
         return RolloutState(release=release, ready=False, share=0.0, aborted=reason)
     mine, answering = _answering(pods, environment, release)
     ready = bool(mine) and all(_is_ready(pod) for pod in mine)
-    is_whole = status.get("stableRS") == status.get("currentPodHash") and bool(
-        status.get("stableRS")
-    )
-    if is_whole and environment.joins is None:
+    if _is_whole(status) and environment.joins is None:
         wanted = int(rollout["spec"].get("replicas", 1))
         return RolloutState(release=release, ready=ready and len(mine) >= wanted, share=1.0)
     part = sum(map(_is_ready, mine)) / answering if answering else 0.0
@@ -85,14 +85,20 @@ def _aborted(rollout: Mapping[str, Any], status: Mapping[str, Any]) -> str | Non
     notes: Mapping[str, str] = rollout["metadata"].get("annotations") or {}
     if notes.get(ABORTED) == release_of(rollout):
         return notes.get(ABORT_REASON) or JUDGED_BAD
+    said = str(status.get("message") or progress.get("message") or "")
+    if _is_whole(status) and (is_late or _LATE in said):
+        return None  # pods that were ready got lost; nothing is being updated, and none is worse
     if is_late:
         return f"not ready within {rollout['spec'].get('progressDeadlineSeconds')} s"
-    said = str(status.get("message") or progress.get("message") or "")
     if not said or _BARE.match(said):
         return MANUAL
-    if _ASKED in said:
-        return JUDGED_BAD
-    return said.removeprefix("RolloutAborted: ")
+    return JUDGED_BAD if _ASKED in said else said.removeprefix("RolloutAborted: ")
+
+
+def _is_whole(status: Mapping[str, Any]) -> bool:
+    """Whether the release that is named is the stable one."""
+    stable = status.get("stableRS")
+    return bool(stable) and stable == status.get("currentPodHash")
 
 
 def _is_over(pod: Mapping[str, Any]) -> bool:
