@@ -158,7 +158,9 @@ def test_a_closed_pipe_is_quiet(checkout: Path):
 
 def test_ctrl_c_in_a_real_process_is_130_without_a_traceback(tmp_path: Path):
     code = (
-        "import sys, time, click\nfrom modelyard import cli\n"
+        "import signal, sys, time, click\nfrom modelyard import cli\n"
+        # What a shell starts in the background ignores Ctrl-C, and so does what that starts.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "wait = click.command('validate')(lambda: (print('up', flush=True), time.sleep(20)))\n"
         "cli.load = lambda name: wait\n"
         "sys.exit(cli.main(['validate']))"
