@@ -27,6 +27,7 @@ from modelyard.adapters.git_objects import (
 from modelyard.errors import CannotAnswer, Conflict
 
 # What is the same whoever asks: a process is too much to pay for it a second time.
+_HERE = Memory(4000)
 _BLOBS = Memory(4000)
 _ANSWERS = Memory(500)
 _LARGEST_BLOB = 2**16
@@ -78,9 +79,16 @@ class Git:
 
     def missing(self, objects: Iterable[str]) -> tuple[str, ...]:
         """Those of the objects that this repository does not have."""
-        asked = "".join(f"{revision_of(name)}\n" for name in objects)
-        out = self.run("cat-file", "--batch-check", stdin=asked.encode()).stdout
-        return tuple(row[:-8] for row in out.decode().splitlines() if row.endswith(" missing"))
+        named = map(revision_of, objects)
+        asked = [name for name in named if not _HERE.get((self._place, name))]
+        if not asked:
+            return ()
+        told = "".join(f"{name}\n" for name in asked).encode()
+        out = self.run("cat-file", "--batch-check", stdin=told).stdout
+        gone = tuple(row[:-8] for row in out.decode().splitlines() if row.endswith(" missing"))
+        for name in filter(lasting, set(asked).difference(gone)):
+            _HERE.keep((self._place, name), True)
+        return gone
 
     def read(self, commit: str, path: str) -> bytes:
         """One file of a commit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
+from modelyard.adapters.remote_refs import one_glance
 from modelyard.commands.reconciling.carry_out import Say, carry_out
 from modelyard.commands.reconciling.collect import Desk, collect
 from modelyard.domain.actions import Merge, RollBack
@@ -58,8 +59,9 @@ def settle(desk: Desk, model: str, *, wait: bool, say: Say) -> int:
     """
     done = 0
     for _ in range(MOST_ROUNDS):
-        world = collect(desk, model)
-        changed = one_round(desk, world, say)
+        with one_glance():  # what is done first is done to the refs it was decided by
+            world = collect(desk, model)
+            changed = one_round(desk, world, say)
         done += changed
         if changed:
             continue
