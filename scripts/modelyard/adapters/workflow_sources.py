@@ -44,12 +44,15 @@ def rendered_workflows(
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
     """Let the files import each other, and forget them: the next folder has its own."""
-    before = set(sys.modules)
+    before, unwritten = set(sys.modules), sys.dont_write_bytecode
+    # Python takes what it compiled for the file of now, if both are of one second and one length.
+    sys.dont_write_bytecode = True
     sys.path.insert(0, str(folder))
     try:
         yield
     finally:
         sys.path.remove(str(folder))
+        sys.dont_write_bytecode = unwritten
         for name in set(sys.modules) - before:
             file = getattr(sys.modules[name], "__file__", None)
             if file and Path(file).parent == folder:
