@@ -278,6 +278,7 @@ def test_the_versions_differ_on_april_by_as_much_as_the_readme_says(
     train: ModuleType, months: Path
 ):
     from sklearn.metrics import roc_auc_score
+    from threadpoolctl import threadpool_limits
 
     winter = labelled(months, "2013-01", "2013-02", "2013-03")
     april = labelled(months, "2013-04")
@@ -285,8 +286,9 @@ def test_the_versions_differ_on_april_by_as_much_as_the_readme_says(
     def auc(parameters: object, **columns: float) -> float:
         chosen = train.parameters(json.dumps(parameters))
         names = list(chosen.features)
-        model = train.classifier(chosen, 0).fit(winter[names], winter["label"])
-        scores = model.predict_proba(april.assign(**columns)[names])[:, 1]
+        with threadpool_limits(limits=1):  # as the trainer, and for its reasons
+            model = train.classifier(chosen, 0).fit(winter[names], winter["label"])
+            scores = model.predict_proba(april.assign(**columns)[names])[:, 1]
         return float(roc_auc_score(april["label"], scores))
 
     full = {"features": FEATURES, "monotone": MONOTONE}
