@@ -38,13 +38,19 @@ class NotSoError(AssertionError):
 
 
 def until(what: str, holds: Callable[[], Any], *, seconds: float, every: float = 0.5) -> Any:
-    """Wait until something holds, and return it; `what` says what was waited for in vain."""
-    deadline = time.monotonic() + seconds
+    """Wait until something holds, and return it; `what` says what was waited for in vain.
+
+    A command that failed is one of the things that may become well.
+    """
+    deadline, why = time.monotonic() + seconds, ""
     while True:
-        if found := holds():
-            return found
+        try:
+            if found := holds():
+                return found
+        except NotSoError as error:
+            why = f"; {error}"
         if time.monotonic() > deadline:
-            raise NotSoError(f"not so within {seconds:g} s: {what}")
+            raise NotSoError(f"not so within {seconds:g} s: {what}{why}")
         time.sleep(every)
 
 
