@@ -252,16 +252,24 @@ def test_sigterm_answers_what_is_in_flight_and_writes_the_payload_log(
     artifact: Artifact, tmp_path: Path
 ):
     answers: list[int] = []
+    body, stopping = json.dumps(request(rows=9000)).encode(), threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield body[:-1000]
+        assert stopping.wait(60)
+        yield body[-1000:]
+
     with serving(artifact, tmp_path) as running:
 
         def ask() -> None:
-            body = json.dumps(request(rows=9000)).encode()
-            answers.append(running.infer(content=body).status_code)
+            answers.append(running.infer(content=slowly()).status_code)
 
         asking = threading.Thread(target=ask)
         asking.start()
         until(lambda: counts(running).get(("modelyard_requests_in_flight", "")) == 1)
         os.kill(running.process.pid, signal.SIGTERM)
+        until(lambda: not running.is_ready())
+        stopping.set()
         asking.join()
         until(lambda: not processes.alive(running.process))
     assert answers == [200]
