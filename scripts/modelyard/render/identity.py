@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from modelyard.domain.environment import Environment
-from modelyard.domain.labels import PREFIX
+from modelyard.domain.labels import ARTIFACT, ENVIRONMENT, MODEL, PREFIX, RELEASE, VERSION
 from modelyard.domain.release import Release
 
 Document = dict[str, object]
@@ -46,12 +46,12 @@ class Identity:
     @property
     def shared_selector(self) -> dict[str, str]:
         """Selects the model's pods, in whichever environment of the namespace they belong."""
-        return {f"{PREFIX}/model": self.model}
+        return {MODEL: self.model}
 
     @property
     def own_selector(self) -> dict[str, str]:
         """Selects the pods of this environment alone."""
-        return {**self.shared_selector, f"{PREFIX}/environment": self.environment.name}
+        return {**self.shared_selector, ENVIRONMENT: self.environment.name}
 
     @property
     def labels(self) -> dict[str, str]:
@@ -82,13 +82,13 @@ def pins(release: Release) -> tuple[dict[str, str], dict[str, str]]:
     """
     labels = {
         "app.kubernetes.io/version": release.version,
-        f"{PREFIX}/artifact": release.artifact.removeprefix("sha256:")[:12],
+        ARTIFACT: release.artifact.removeprefix("sha256:")[:12],
         f"{PREFIX}/attempt": str(release.attempt),
-        f"{PREFIX}/release": release.identity,
-        f"{PREFIX}/version": release.version,
+        RELEASE: release.identity,
+        VERSION: release.version,
     }
     annotations = {
-        f"{PREFIX}/artifact": release.artifact,
+        ARTIFACT: release.artifact,
         f"{PREFIX}/server-image": release.server_image,
     }
     return labels, annotations
