@@ -8,7 +8,7 @@ from functools import partial
 
 from modelyard.adapters.messages import send
 from modelyard.commands.reconciling.collect import Desk
-from modelyard.domain.branches import parse
+from modelyard.domain.branches import is_of
 from modelyard.domain.facts import ModelFacts
 from modelyard.domain.notice import Notice, notices, with_told
 
@@ -24,7 +24,7 @@ def announce(desk: Desk, model: str, told: Callable[[Notice], None]) -> bool:
         told: Hears every notice that went out.
     """
     facts, _ = desk.facts.read_model(model)
-    pulls = [p for p in desk.services.pulls.list(every=True) if _is_of(p.branch, model)]
+    pulls = [p for p in desk.services.pulls.list(every=True) if is_of(p.branch, model)]
     sent = False
     for notice in notices(model, facts, pulls, desk.services.clock.now()):
         if send(notice.title, notice.body):
@@ -36,8 +36,3 @@ def announce(desk: Desk, model: str, told: Callable[[Notice], None]) -> bool:
 
 def _remembering(key: str, before: ModelFacts) -> ModelFacts:
     return replace(before, told=with_told(before.told, key))
-
-
-def _is_of(branch: str, model: str) -> bool:
-    parsed = parse(branch)
-    return parsed is not None and parsed.model == model

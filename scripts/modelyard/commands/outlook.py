@@ -9,7 +9,7 @@ from modelyard.adapters.checkout import GitTree
 from modelyard.adapters.specs import Specs, read
 from modelyard.commands.reconciling.collect import Desk, collect, outcome_of
 from modelyard.domain.actions import SetAlias
-from modelyard.domain.branches import parse
+from modelyard.domain.branches import is_of
 from modelyard.domain.facts import TrainingFacts
 from modelyard.domain.plan import plan
 from modelyard.domain.promotion import needs_comparison, target_of
@@ -68,7 +68,7 @@ def look(desk: Desk, model: str | None, *, with_registry: bool = False) -> Outlo
         problems=len({problem.file for problem in specs.problems}),
         worlds=tuple(worlds),
         workflows=workflows,
-        pulls=tuple(pull for pull in pulls if model is None or _is_of(pull, model)),
+        pulls=tuple(pull for pull in pulls if model is None or is_of(pull.branch, model)),
         unsound=frozenset(name for name in names if _is_unsound(specs, name)),
     )
     return _with_aliases(desk, seen) if with_registry else seen
@@ -101,13 +101,8 @@ def _worlds(
             facts={env: facts for (env, name), facts in snapshot.releases.items() if name == model},
             model_facts=snapshot.model(model),
             freezes=snapshot.freezes,
-            pulls=tuple(pull for pull in pulls if _is_of(pull, model)),
+            pulls=tuple(pull for pull in pulls if is_of(pull.branch, model)),
         )
-
-
-def _is_of(pull: PullRequest, model: str) -> bool:
-    branch = parse(pull.branch)
-    return branch is not None and branch.model == model
 
 
 def _is_unsound(specs: Specs, model: str) -> bool:

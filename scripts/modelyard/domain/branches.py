@@ -40,3 +40,9 @@ def parse(name: str) -> Branch | None:
         case _:
             return None
     return found if str(found) == name else None
+
+
+def is_of(name: str, model: str) -> bool:
+    """Whether the tool made the branch for this model."""
+    branch = parse(name)
+    return branch is not None and branch.model == model

@@ -18,11 +18,10 @@ from modelyard.adapters.remote_refs import RemoteRefs, again, one_glance
 from modelyard.adapters.specs import read, sound
 from modelyard.adapters.store import Store
 from modelyard.commands.steps.job import OUTCOME
-from modelyard.domain.branches import parse
+from modelyard.domain.branches import is_of
 from modelyard.domain.catalog import Catalog
 from modelyard.domain.facts import TrainingFacts
 from modelyard.domain.promotion import needs_comparison
-from modelyard.domain.pulls import PullRequest
 from modelyard.domain.record import Record
 from modelyard.domain.release import Release
 from modelyard.domain.training import workflow_name
@@ -130,7 +129,7 @@ def collect(desk: Desk, model: str, *, with_registry: bool = True) -> World:
         bot=desk.services.repository.bot,
         facts={env: facts for (env, name), facts in snapshot.releases.items() if name == model},
         freezes=snapshot.freezes,
-        pulls=tuple(p for p in desk.services.pulls.list(every=True) if _is_of(p, model)),
+        pulls=tuple(p for p in desk.services.pulls.list(every=True) if is_of(p.branch, model)),
         past={env: _past(desk, commit, env, model) for env in catalog.environments},
         aliases=_or_unknown(lambda: desk.registry.aliases(model), {}) if with_registry else {},
     )
@@ -144,11 +143,6 @@ def outcome_of(store: Store, workflow: str) -> Record | None:
     """The record a workflow made, if it made one."""
     document = store.run_document(workflow, OUTCOME)
     return None if document is None else structure(Record, document)
-
-
-def _is_of(pull: PullRequest, model: str) -> bool:
-    branch = parse(pull.branch)
-    return branch is not None and branch.model == model
 
 
 def _runs(desk: Desk, world: World) -> Mapping[str, Run]:
