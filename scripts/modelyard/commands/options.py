@@ -74,6 +74,13 @@ dry_run_option = click.option(
 )
 
 
+def log_with_dates() -> None:
+    """Log as what runs for weeks does: each line with its time, warnings and worse."""
+    import logging
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+
 def pass_services(function: Callable[..., R]) -> Callable[..., R]:
     """Give the command `ports.Services` as its first argument, built from `modelyard.yaml`."""
 

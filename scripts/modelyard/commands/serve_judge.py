@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 
 import click
 
-from modelyard.commands.options import address, desk_of, pass_services
+from modelyard.commands.options import address, desk_of, log_with_dates, pass_services
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
 
@@ -34,7 +33,7 @@ def serve_judge(services: Services, /, *, listen: tuple[str, int]) -> None:
     from modelyard.adapters.bounded_http import BoundedServer
     from modelyard.commands.bench import Bench
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_with_dates()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from modelyard.adapters.bounded_http import BoundedServer, Reply
 from modelyard.domain.notice import Kind, Notice
 
 SLACK = 4
@@ -86,34 +86,22 @@ class WatchHealth:
         """Whether the last success is recent enough."""
         return self._well_at is not None and time.monotonic() - self._well_at < self._limit
 
-    def serve(self, host: str, port: int) -> ThreadingHTTPServer:
-        """Answer `/healthz` and `/metrics` in a thread of its own."""
-        health = self
+    def answer(self, path: str) -> Reply:
+        """The reply to `/healthz` and `/metrics`."""
+        if path == "/metrics":
+            return Reply(body=generate_latest(self.registry), kind=CONTENT_TYPE_LATEST)
+        if path != "/healthz":
+            return _plain("/healthz or /metrics", HTTPStatus.NOT_FOUND)
+        if self.is_well():
+            return _plain("well", HTTPStatus.OK)
+        return _plain("no success for too long", HTTPStatus.SERVICE_UNAVAILABLE)
 
-        class Answer(BaseHTTPRequestHandler):
-            timeout = 5
-
-            def do_GET(self) -> None:
-                if self.path == "/metrics":
-                    self._say(HTTPStatus.OK, generate_latest(health.registry), CONTENT_TYPE_LATEST)
-                elif self.path == "/healthz" and health.is_well():
-                    self._say(HTTPStatus.OK, b"well\n")
-                elif self.path == "/healthz":
-                    self._say(HTTPStatus.SERVICE_UNAVAILABLE, b"no success for too long\n")
-                else:
-                    self._say(HTTPStatus.NOT_FOUND, b"/healthz or /metrics\n")
-
-            def _say(self, status: HTTPStatus, body: bytes, kind: str = "text/plain") -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Keep probes out of the log."""
-
-        server = ThreadingHTTPServer((host, port), Answer)
-        server.daemon_threads = True
+    def serve(self, host: str, port: int) -> BoundedServer:
+        """Answer in a thread of its own."""
+        server = BoundedServer(host, port, self.answer)
         threading.Thread(target=server.serve_forever, daemon=True, name="health").start()
         return server
+
+
+def _plain(text: str, status: HTTPStatus) -> Reply:
+    return Reply(body=f"{text}\n".encode(), status=status, kind="text/plain")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import desk_of
+from modelyard.commands.options import desk_of, log_with_dates
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.watch_health import WatchHealth
 from modelyard.commands.watching import look, undecided
@@ -59,7 +59,7 @@ def follow(
         listen: Where to answer `/healthz` and `/metrics`, or nowhere.
         lease: `namespace/name` of the Lease that says who acts; None to act anyway.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_with_dates()
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # what it retries is told once, by us
     for module in PRELOADED:
         importlib.import_module(module)
