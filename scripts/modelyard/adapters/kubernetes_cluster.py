@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from modelyard.adapters.kubernetes_api import (
@@ -173,8 +173,7 @@ class KubernetesCluster:
         if origin.pull is not None:
             wanted[PULL_REQUEST] = str(origin.pull)
         metadata = rollout["metadata"]
-        known = metadata.get("annotations") or {}
-        if any(known.get(key) != value for key, value in wanted.items()):
+        if _is_news(metadata, wanted):
             change: Object = {"metadata": {"annotations": wanted}}
             self._api.patch(ROLLOUTS, metadata["namespace"], metadata["name"], change)
 
@@ -185,14 +184,19 @@ class KubernetesCluster:
         metadata, status = rollout["metadata"], rollout.get("status") or {}
         where = (metadata["namespace"], metadata["name"])
         notes = {ABORTED: release.identity, ABORT_REASON: reason}
-        known = metadata.get("annotations") or {}
         version = metadata["resourceVersion"]
-        if any(known.get(key) != value for key, value in notes.items()):
+        if _is_news(metadata, notes):
             change: Object = {"metadata": {"annotations": notes, "resourceVersion": version}}
             version = self._api.patch(ROLLOUTS, *where, change)["metadata"]["resourceVersion"]
         if not status.get("abort") and status.get("stableRS") != status.get("currentPodHash"):
             stop: Object = {"status": {"abort": True}, "metadata": {"resourceVersion": version}}
             self._api.patch(ROLLOUTS, *where, stop, part="status")
+
+
+def _is_news(metadata: Object, notes: Mapping[str, str]) -> bool:
+    """Whether one of these annotations is not there yet."""
+    known = metadata.get("annotations") or {}
+    return any(known.get(key) != value for key, value in notes.items())
 
 
 def _application(model: str, environment: Environment) -> str:
