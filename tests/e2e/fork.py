@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import fsspec
 import yaml
 
 from modelyard.adapters.kubernetes_api import (
@@ -71,6 +72,16 @@ class Fork:
         """The cluster, as its administrator."""
         os.environ["KUBECONFIG"] = self.cluster["kubeconfig"]
         return KubernetesApi()
+
+    @cached_property
+    def store(self) -> Any:
+        """The file system behind `s3://`."""
+        return fsspec.filesystem(
+            "s3",
+            key=self.cluster["s3_access_key"],
+            secret=self.cluster["s3_secret_key"],
+            endpoint_url=self.cluster["s3_endpoint"],
+        )
 
     @property
     def environment(self) -> dict[str, str]:
@@ -206,6 +217,14 @@ class Fork:
         wanted = {f"modelyard.dev/{name}": value for name, value in labels.items()}
         return self.kube.labelled(PODS, namespace, labels=wanted)
 
+    def answers(self, namespace: str, **labels: str) -> bool:
+        """Whether one of these pods is ready."""
+        return any(
+            each["type"] == "Ready" and each["status"] == "True"
+            for pod in self.pods(namespace, **labels)
+            for each in pod["status"].get("conditions", ())
+        )
+
     def application(self, name: str) -> Object | None:
         """One of Argo CD's Applications."""
         return self.kube.get(APPLICATIONS, self.cluster["argocd_namespace"], name)
@@ -290,14 +309,7 @@ class Fork:
         workflow.write_text(text.replace('cpu="500m"', 'cpu="200m"'))
 
     def _upload(self, models: tuple[str, ...]) -> None:
-        import fsspec
-
-        filesystem = fsspec.filesystem(
-            "s3",
-            key=self.cluster["s3_access_key"],
-            secret=self.cluster["s3_secret_key"],
-            endpoint_url=self.cluster["s3_endpoint"],
-        )
+        filesystem = self.store
         if filesystem.exists("models/artifacts"):
             filesystem.rm("models/artifacts", recursive=True)
         for model in models:

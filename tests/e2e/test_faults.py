@@ -91,7 +91,7 @@ def test_a_release_that_never_answers_is_taken_back_within_two_minutes(
 def test_without_prometheus_nothing_is_promoted_and_nothing_rolled_back(settled: Fork, bad: str):
     fork = settled
     fork.program("stop", "prometheus")
-    until("the canary runs", lambda: _ready(fork, bad), seconds=180)
+    until("the canary runs", lambda: fork.answers("models-production", release=bad), seconds=180)
     time.sleep(45)
     assert not aborted(fork, MODEL)
     assert judged(fork, MODEL, bad) is None
@@ -167,15 +167,6 @@ def test_a_training_whose_pod_is_evicted_is_trained_all_the_same(settled: Fork):
     path.trained(fork, MODEL, version, seconds=600)
     workflows = fork.kube.labelled(WORKFLOWS, PLATFORM, labels={"modelyard.dev/version": version})
     assert workflows
-
-
-def _ready(fork: Fork, release: str) -> bool:
-    pods = fork.pods("models-production", release=release)
-    return any(
-        each["type"] == "Ready" and each["status"] == "True"
-        for pod in pods
-        for each in pod["status"].get("conditions", ())
-    )
 
 
 def _is_watched(fork: Fork) -> bool:

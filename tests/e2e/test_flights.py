@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import fsspec
-
 from demo.scenes import APRIL, DATA, MAY, MONOTONE, Q1, V2
 from e2e.fork import REPOSITORY, Fork, until
 from e2e.measured import Measured
@@ -70,14 +68,8 @@ def flights(fork: Fork) -> None:
     folder = fork.folder.with_name("flights")
     script = REPOSITORY / "models" / MODEL / "data" / "prepare.py"
     subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
-    filesystem = fsspec.filesystem(
-        "s3",
-        key=fork.cluster["s3_access_key"],
-        secret=fork.cluster["s3_secret_key"],
-        endpoint_url=fork.cluster["s3_endpoint"],
-    )
     for path in sorted(folder.glob("*.parquet")):
-        filesystem.pipe_file(f"models/data/{DATA}/{path.name}", path.read_bytes())
+        fork.store.pipe_file(f"models/data/{DATA}/{path.name}", path.read_bytes())
 
 
 def parameters(features: list[str]) -> list[str]:

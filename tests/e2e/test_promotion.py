@@ -36,9 +36,4 @@ def test_a_client_sees_neither_the_promotion_nor_the_rollout(settled: Fork, meas
 
 def runs(fork: Fork, environment: str) -> bool:
     """Whether a pod of v3 answers there."""
-    pods = fork.pods("models-production", environment=environment, version="v3", model=MODEL)
-    return any(
-        each["type"] == "Ready" and each["status"] == "True"
-        for pod in pods
-        for each in pod["status"].get("conditions", ())
-    )
+    return fork.answers("models-production", environment=environment, version="v3", model=MODEL)
