@@ -32,6 +32,8 @@ PLACEHOLDER = "https://example.com/team/models.git"
 PLATFORM = "modelyard"
 MODEL_NAMESPACES = ("models-dev", "models-staging", "models-production")
 SERVICES = Resource(version="v1", plural="services")
+TOLD_SECONDS = 2.0
+REFS_AT_ONCE = 500
 
 
 class NotSoError(AssertionError):
@@ -41,16 +43,18 @@ class NotSoError(AssertionError):
 def until(what: str, holds: Callable[[], Any], *, seconds: float, every: float = 0.5) -> Any:
     """Wait until something holds, and return it; `what` says what was waited for in vain.
 
-    A command that failed is one of the things that may become well.
+    A command that failed is one of the things that may become well. A wait worth telling is told.
     """
-    deadline, why = time.monotonic() + seconds, ""
+    began, why = time.monotonic(), ""
     while True:
         try:
             if found := holds():
+                if (waited := time.monotonic() - began) > TOLD_SECONDS:
+                    sys.stderr.write(f"  {waited:5.1f} s  {what}\n")
                 return found
         except NotSoError as error:
             why = f"; {error}"
-        if time.monotonic() > deadline:
+        if time.monotonic() - began > seconds:
             raise NotSoError(f"not so within {seconds:g} s: {what}{why}")
         time.sleep(every)
 
@@ -126,11 +130,13 @@ class Fork:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "-m", "Render the platform")
         self._empty_forge()
-        self.git("push", "--quiet", "--set-upstream", "origin", "main")
+        self.git("push", "--quiet", "--force", "--set-upstream", "origin", "main")
 
     def install(self) -> None:
         """What a person does once in a new cluster: credentials, and Argo CD's first object."""
         self._clear_away()
+        for name in (PLATFORM, *MODEL_NAMESPACES):
+            self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         secrets = {
             (PLATFORM, "modelyard-steps"): self.store_credentials,
             (PLATFORM, "modelyard-watch"): self.store_credentials,
@@ -180,6 +186,10 @@ class Fork:
             check=True,
             capture_output=True,
         )
+
+    def feed(self, name: str, path: Path) -> None:
+        """Put a data file where specs find it by this name."""
+        self.store.pipe_file(f"{self.cluster['s3_bucket']}/data/{name}", path.read_bytes())
 
     def program(self, verb: str, name: str) -> None:
         """Stop or start one of the cluster's programs, such as `git`."""
@@ -298,8 +308,9 @@ class Fork:
             "metrics": "prometheus",
             "metrics_uri": self.cluster["prometheus_url"],
             "tracking_uri": "http://mlflow.modelyard.svc.cluster.local:5000",
-            "artifacts": "s3://models/artifacts",
-            "data": "s3://models/data",
+            "artifacts": f"s3://{self.cluster['s3_bucket']}/artifacts",
+            "data": f"s3://{self.cluster['s3_bucket']}/data",
+            "server_image": self.cluster["image"],
         }
         (self.folder / "modelyard.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         # Two models' servers leave a node of two cores less than a trainer asks for.
@@ -309,13 +320,12 @@ class Fork:
         workflow.write_text(text.replace('cpu="500m"', 'cpu="200m"'))
 
     def _upload(self, models: tuple[str, ...]) -> None:
-        filesystem = self.store
-        if filesystem.exists("models/artifacts"):
-            filesystem.rm("models/artifacts", recursive=True)
+        artifacts = f"{self.cluster['s3_bucket']}/artifacts"
+        if self.store.exists(artifacts):
+            self.store.rm(artifacts, recursive=True)
         for model in models:
             for path in sorted((self.folder / "models" / model / "data").glob("*.[cp]*")):
-                name = path.relative_to(self.folder).as_posix()
-                filesystem.pipe_file(f"models/data/{name}", path.read_bytes())
+                self.feed(path.relative_to(self.folder).as_posix(), path)
 
     def _clear_away(self) -> None:
         """End what an earlier run left in a cluster that was kept."""
@@ -332,10 +342,9 @@ class Fork:
             self.kubectl("-n", PLATFORM, "delete", "pods", "-l", label, "--wait=false")
 
     def _empty_forge(self) -> None:
-        """Take every ref of an earlier run away; the server and its address stay."""
-        bare = self.cluster["git_folder"]
-        listed = ["git", "-C", bare, "for-each-ref", "--format=delete %(refname)"]
-        refs = subprocess.run(listed, capture_output=True, text=True, check=True).stdout
-        subprocess.run(
-            ["git", "-C", bare, "update-ref", "--stdin"], input=refs, text=True, check=True
-        )
+        """Take every ref of an earlier run away but main, which is overwritten."""
+        listed = self.git("ls-remote", "--refs", "origin")
+        refs = [line.partition("\t")[2] for line in listed.splitlines()]
+        refs = [ref for ref in refs if ref != "refs/heads/main"]
+        for start in range(0, len(refs), REFS_AT_ONCE):
+            self.git("push", "--quiet", "--delete", "origin", *refs[start : start + REFS_AT_ONCE])

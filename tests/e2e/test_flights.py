@@ -69,7 +69,7 @@ def flights(fork: Fork) -> None:
     script = REPOSITORY / "models" / MODEL / "data" / "prepare.py"
     subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
     for path in sorted(folder.glob("*.parquet")):
-        fork.store.pipe_file(f"models/data/{DATA}/{path.name}", path.read_bytes())
+        fork.feed(f"{DATA}/{path.name}", path)
 
 
 def parameters(features: list[str]) -> list[str]:

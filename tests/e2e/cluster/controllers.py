@@ -103,7 +103,11 @@ def workflow_controller(layout: Layout) -> Program:
             "--qps=50",
             "--burst=100",
         ],
-        env={"LEADER_ELECTION_DISABLE": "true", "LEADER_ELECTION_IDENTITY": "yard"},
+        env={
+            "LEADER_ELECTION_DISABLE": "true",
+            "LEADER_ELECTION_IDENTITY": "yard",
+            "DEFAULT_REQUEUE_TIME": "2s",  # 10 s by default, after every step
+        },
         resolves=True,
     )
 

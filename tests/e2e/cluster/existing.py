@@ -42,8 +42,9 @@ class ExistingCluster:
             "kubeconfig": os.environ["KUBECONFIG"],
             "image": os.environ.get(_variable("image"), IMAGE),
             "argocd_namespace": os.environ.get(_variable("argocd_namespace"), "argocd"),
+            "logs": str(self.layout.logs),
         }
-        self.layout.state.mkdir(parents=True, exist_ok=True)
+        self.layout.logs.mkdir(parents=True, exist_ok=True)
         self.layout.description.write_text(json.dumps(description, indent=2) + "\n")
 
     def down(self) -> None:

@@ -119,7 +119,6 @@ def addresses(layout: Layout) -> dict[str, str]:
     login = f"{DATABASE}:{DATABASE_PASSWORD}"
     return {
         "git_url": f"http://{host}:{GIT_PORT}/forge.git",
-        "git_folder": str(layout.state / "git" / "forge.git"),
         "s3_endpoint": f"http://{host}:{S3_PORT}",
         "s3_bucket": BUCKET,
         "s3_access_key": S3_ACCESS_KEY,
