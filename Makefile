@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# The tests start thousands of processes: each would compile the toolkit anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install demo test quick lint e2e e2e-short e2e-all e2e-up e2e-down e2e-status bench lock golden clean
 
 help: ## what there is
