@@ -9,13 +9,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from demo.scenes import APRIL, DATA, MAY, MONOTONE, Q1, V2
-from e2e.fork import REPOSITORY, Fork, until
+from e2e.fork import PLATFORM, REPOSITORY, Fork, until
 from e2e.measured import Measured
 from e2e.path import add, approved, trained, verified
 from e2e.rollback import agrees
+from modelyard.adapters.kubernetes_api import WORKFLOWS, Resource
 
+CRON_WORKFLOWS = Resource(version="argoproj.io/v1alpha1", plural="cronworkflows")
 MODEL = "flight-delay"
 SPANS = ("--since", "2013-01-01", "--until", "2013-04-01")
 
@@ -63,12 +66,70 @@ def test_a_version_that_reads_what_requests_do_not_carry_is_found_out(
     assert "null" in reason
 
 
+def test_the_look_of_the_night_proposes_to_retrain_once_summer_has_come(
+    fork: Fork, measured: Measured
+):
+    with measured.time("detect-drift of flight-delay, until its pull request is open"):
+        nightly = started_now(fork, f"detect-drift-{MODEL}")
+        until("the workflow is over", lambda: ended(fork, nightly), seconds=600, every=1)
+        pull = until("a retraining is proposed", lambda: retraining(fork), seconds=60)
+    assert fork.answer("drift", MODEL)["outcome"] == "confirmed"
+    added = fork.git("diff", "--name-only", f"origin/main...{pull['head']}").split()
+    assert f"models/{MODEL}/versions/v3.yaml" in added
+    until("its checks pass", lambda: is_green(fork), seconds=120)
+
+    again = started_now(fork, f"detect-drift-{MODEL}")
+    until("the workflow is over", lambda: ended(fork, again), seconds=600, every=1)
+    same = retraining(fork)
+    assert same is not None
+    assert (same["number"], same["head"]) == (pull["number"], pull["head"])
+
+
+def started_now(fork: Fork, name: str) -> str:
+    """Start what a CronWorkflow would start at its time; returns the workflow's name."""
+    cron = fork.kube.get(CRON_WORKFLOWS, PLATFORM, name)
+    assert cron is not None, f"no CronWorkflow {name}"
+    started = f"{name}-{int(time.time())}"
+    fork.apply(
+        {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Workflow",
+            "metadata": {"name": started, "namespace": PLATFORM},
+            "spec": cron["spec"]["workflowSpec"],
+        }
+    )
+    return started
+
+
+def ended(fork: Fork, name: str) -> bool:
+    """Whether the workflow is over, and well."""
+    workflow = fork.kube.get(WORKFLOWS, PLATFORM, name) or {}
+    phase = workflow.get("status", {}).get("phase")
+    assert phase not in ("Failed", "Error"), workflow["status"].get("message")
+    return bool(phase == "Succeeded")
+
+
+def retraining(fork: Fork) -> dict[str, Any] | None:
+    """The open pull request that would retrain, of which there is one at most."""
+    found = [pull for pull in fork.pulls() if pull["branch"].startswith("modelyard/retrain/")]
+    assert len(found) <= 1, found
+    fork.git("fetch", "--quiet", "origin")
+    return found[0] if found else None
+
+
+def is_green(fork: Fork) -> bool:
+    """Whether the retraining lacks nothing but somebody who merges it."""
+    pull = retraining(fork)
+    states = [status["state"] for status in pull["statuses"]] if pull else []
+    return len(states) == 2 and set(states) == {"success"}
+
+
 def flights(fork: Fork) -> None:
     """Put the months of 2013 where the feed would leave them."""
     folder = fork.folder.with_name("flights")
     script = REPOSITORY / "models" / MODEL / "data" / "prepare.py"
     subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
-    for path in sorted(folder.glob("*.parquet")):
+    for path in sorted(folder.glob("*-0[1-6].parquet")):  # until the summer, as in the demo
         fork.feed(f"{DATA}/{path.name}", path)
 
 
