@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from urllib.request import urlopen
 
 from e2e import path, wine
 from e2e.fork import Fork, until
@@ -61,6 +63,14 @@ def test_kubectl_shows_which_pull_request_brought_what(fork: Fork):
     assert "is verified" in events, told
 
 
+def firing(fork: Fork) -> set[str]:
+    """Names of the alerts that fire."""
+    address = f"{fork.cluster['prometheus_url']}/api/v1/alerts"
+    with urlopen(address, timeout=10) as answer:  # noqa: S310 - our own http address
+        alerts = json.load(answer)["data"]["alerts"]
+    return {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
+
+
 def test_a_version_that_fails_its_requests_is_taken_back_with_nobody_awake(
     fork: Fork, measured: Measured
 ):
@@ -78,7 +88,9 @@ def test_a_version_that_fails_its_requests_is_taken_back_with_nobody_awake(
     status = fork.answer("status", MODEL)
     assert [hold["version"] for hold in status["holds"]] == ["v2"]
     assert agrees(fork, MODEL, "canary", "v1")
-    time.sleep(40)  # longer than a look of the watcher, which must leave it so
+    until("the alert about it fires", lambda: "ModelyardRollback" in firing(fork), seconds=60)
+    assert firing(fork) == {"ModelyardRollback"}
+    time.sleep(35)  # longer than a look of the watcher, which must leave it so
     assert agrees(fork, MODEL, "canary", "v1")
     failed = [a for a in load.answers if a.code != "200" and a.release != release]
     assert not failed, failed[:5]

@@ -19,6 +19,7 @@ from e2e.cluster.layout import (
     POSTGRES_PORT,
     PROMETHEUS_PORT,
     REDIS_PORT,
+    REPOSITORY,
     S3_PORT,
     TARGETS_PORT,
     Layout,
@@ -29,6 +30,7 @@ from e2e.cluster.progress import wait_until
 S3_ACCESS_KEY = "modelyard-e2e"
 S3_SECRET_KEY = "modelyard-e2e-secret"
 DATABASE_PASSWORD = "modelyard-e2e"
+ALERTS = "environments/platform/manifests/alerts.yaml"
 
 
 def start_services(layout: Layout) -> None:
@@ -47,6 +49,8 @@ def start_services(layout: Layout) -> None:
 
 def start_prometheus(layout: Layout) -> None:
     """Prometheus, once there is an API server to ask for pods."""
+    rules = yaml.safe_load((REPOSITORY / ALERTS).read_text())["spec"]
+    (layout.state / "alerts.yml").write_text(yaml.safe_dump(rules))
     path = layout.state / "prometheus.yml"
     path.write_text(yaml.safe_dump(_prometheus_config()))
     start(layout, targets(layout))
@@ -99,7 +103,7 @@ def targets(layout: Layout) -> Program:
 
 
 def prometheus(layout: Layout) -> Program:
-    """Scrapes model servers at their pods."""
+    """Scrapes model servers, watcher and judge at their pods, and evaluates the alerts."""
     return Program(
         name="prometheus",
         argv=[
@@ -193,6 +197,7 @@ def _listens(host: str, port: int) -> bool:
 def _prometheus_config() -> dict:
     discovery = {"url": f"http://127.0.0.1:{TARGETS_PORT}", "refresh_interval": "2s"}
     return {
-        "global": {"scrape_interval": "5s", "scrape_timeout": "4s"},
-        "scrape_configs": [{"job_name": "model-servers", "http_sd_configs": [discovery]}],
+        "global": {"scrape_interval": "5s", "scrape_timeout": "4s", "evaluation_interval": "5s"},
+        "rule_files": ["alerts.yml"],
+        "scrape_configs": [{"job_name": "modelyard", "http_sd_configs": [discovery]}],
     }

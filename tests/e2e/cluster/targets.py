@@ -1,19 +1,28 @@
-"""Model servers for Prometheus over HTTP: Debian builds it without discovery in Kubernetes."""
+"""Pods for Prometheus over HTTP: Debian builds it without discovery in Kubernetes."""
 
 import json
 import ssl
 import sys
+import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import yaml
 
-SLICES = "/apis/discovery.k8s.io/v1/endpointslices?labelSelector=modelyard.dev/traffic%3Down"
+SLICES = "/apis/discovery.k8s.io/v1/endpointslices?"
+SELECTORS = (
+    "modelyard.dev/traffic=own",
+    "app.kubernetes.io/name in (modelyard-watch,modelyard-judge)",
+)
+"""Model servers; the platform's own, as its ServiceMonitors select them."""
+
+PORTS = ("http", "metrics")
 
 
 class Slices:
-    """The endpoints behind every Service labelled `modelyard.dev/traffic: own`."""
+    """The endpoints behind every Service that a ServiceMonitor selects."""
 
     def __init__(self, kubeconfig: Path) -> None:
         config = yaml.safe_load(kubeconfig.read_text())
@@ -25,9 +34,6 @@ class Slices:
 
     def targets(self) -> list[dict]:
         """One target a pod, with its namespace and name, as discovery in Kubernetes has them."""
-        request = urllib.request.Request(self._url, headers=self._headers)  # noqa: S310 (our own)
-        with urllib.request.urlopen(request, context=self._context, timeout=5) as answer:  # noqa: S310
-            found = json.load(answer)["items"]
         return [
             {
                 "targets": [f"{address}:{port['port']}"],
@@ -36,13 +42,20 @@ class Slices:
                     "pod": endpoint["targetRef"]["name"],
                 },
             }
-            for item in found
+            for item in self._items()
             for port in item["ports"] or ()
-            if port["name"] == "http"
+            if port["name"] in PORTS
             for endpoint in item["endpoints"] or ()
             if "targetRef" in endpoint
             for address in endpoint["addresses"]
         ]
+
+    def _items(self) -> Iterator[dict]:
+        for selector in SELECTORS:
+            url = self._url + urllib.parse.urlencode({"labelSelector": selector})
+            request = urllib.request.Request(url, headers=self._headers)  # noqa: S310 (our own)
+            with urllib.request.urlopen(request, context=self._context, timeout=5) as answer:  # noqa: S310
+                yield from json.load(answer)["items"]
 
 
 class Handler(BaseHTTPRequestHandler):
