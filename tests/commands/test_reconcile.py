@@ -333,6 +333,46 @@ def test_a_release_that_could_not_be_read_once_does_not_stop_a_rollback(bad_cana
     assert bad_canary.names() == V1_AGAIN
 
 
+PROTECTED = """#!/bin/sh
+while read old new ref; do
+    if [ $ref = refs/heads/main ] && ! git diff --quiet $old $new -- environments/canary; then
+        echo "environments/canary is protected" >&2
+        exit 1
+    fi
+done
+"""
+
+
+@pytest.mark.slow
+def test_a_rollback_the_forge_refuses_for_good_keeps_no_other_environment_from_its_own(bad_canary):
+    bad_canary.record("v3", champion="v1")
+    hook = bad_canary.folder / "remote.git" / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(PROTECTED)
+    hook.chmod(0o755)
+
+    with pytest.raises(CannotAnswer, match="environments/canary is protected"):
+        bad_canary.rest()
+
+    assert bad_canary.names() == {**V1_AGAIN, "canary": "v2"}
+    assert "v2" in bad_canary.model_facts.holds
+    run_checks(bad_canary.desk(), bad_canary.said.append)
+    before = bad_canary.refs()
+    with pytest.raises(CannotAnswer, match="environments/canary is protected"):
+        bad_canary.reconcile()
+    assert bad_canary.refs() == before
+    assert bad_canary.titles() == [
+        ("Promote m v3 to staging", "open"),
+        ("Roll m in canary back from v2 to v1", "open"),
+        ("Roll m in staging back from v2 to v1", "merged"),
+    ]
+
+    hook.unlink()
+    bad_canary.rest()
+
+    assert bad_canary.names() == {**V1_AGAIN, "staging": "v3"}
+
+
 def test_the_command_tries_every_model_and_fails_with_the_first_error(yard, monkeypatch):
     yard.commit({"models/a/model.yaml": b"name: a\n", spec_file("v2"): b""}, "Broken")
     yard.commit({spec_file("v2"): None}, "Mended")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from modelyard.adapters.remote_refs import one_glance
 from modelyard.commands.reconciling.carry_out import Say, carry_out
 from modelyard.commands.reconciling.collect import Desk, collect
-from modelyard.domain.actions import Merge, RollBack
+from modelyard.domain.actions import Merge, PlaceHold, RaiseIncident, RollBack
 from modelyard.domain.facts import TrainingFacts
 from modelyard.domain.plan import plan
 from modelyard.domain.training import workflow_name
@@ -18,6 +19,8 @@ from modelyard.ports import Phase, WorkflowStatus
 
 logger = logging.getLogger(__name__)
 
+Whose = TypeVar("Whose")
+
 MOST_ROUNDS = 60
 """More rounds than any honest chain of merges needs; reaching it is a defect, and says so."""
 
@@ -26,27 +29,49 @@ def every(steps: Iterable[Callable[[], object]]) -> bool:
     """Take every step, so that one model's trouble never keeps another's rollback waiting.
 
     True if any of them changed something. The first error is raised in the end, others are logged.
+    """
+    changed, failures = attempts((None, step) for step in steps)
+    raise_first([error for _, error in failures])
+    return changed
+
+
+def attempts(
+    steps: Iterable[tuple[Whose, Callable[[], object]]],
+) -> tuple[bool, tuple[tuple[Whose, Exception], ...]]:
+    """Take every step; says whether any changed something, and what failed, with whose step it was.
+
     A defect is trouble like any other: it says nothing about the steps that are left.
     """
     changed = False
-    errors: list[Exception] = []
-    for step in steps:
+    failures: list[tuple[Whose, Exception]] = []
+    for whose, step in steps:
         try:
             changed |= bool(step())
-        except Exception as error:  # noqa: BLE001 - raised in the end, or logged whole
-            errors.append(error)
+        except Exception as error:  # noqa: BLE001 - whoever asked raises it, or logs it whole
+            failures.append((whose, error))
+    return changed, tuple(failures)
+
+
+def raise_first(errors: Sequence[Exception]) -> None:
+    """Log all errors but the first, and raise that one, if there is any."""
     for later in errors[1:]:
-        if isinstance(later, YardError):
-            logger.error("%s", later.message)
-        else:
-            logger.error("unexpected", exc_info=later)
+        log_error(later)
     if errors:
         raise errors[0]
-    return changed
+
+
+def log_error(error: Exception) -> None:
+    """Log what a person can act on in one line, and a defect with its traceback."""
+    if isinstance(error, YardError):
+        logger.error("%s", error.message)
+    else:
+        logger.error("unexpected", exc_info=error)
 
 
 def settle(desk: Desk, model: str, *, wait: bool, say: Say) -> int:
     """Reconcile one model to its fixpoint; returns how many actions changed something.
+
+    What failed is tried again in every round, and raised once nothing else changes.
 
     Args:
         desk: What to work with.
@@ -56,15 +81,19 @@ def settle(desk: Desk, model: str, *, wait: bool, say: Say) -> int:
 
     Raises:
         CannotAnswer: It did not settle.
+        Exception: The first thing that failed in the last round.
     """
     done = 0
     for _ in range(MOST_ROUNDS):
         with one_glance():  # what is done first is done to the refs it was decided by
             world = collect(desk, model)
-            changed = one_round(desk, world, say)
+            changed, errors = one_round(desk, world, say)
         done += changed
         if changed:
+            for error in errors:
+                log_error(error)
             continue
+        raise_first(errors)
         names = running(world)
         if not (wait and names):
             return done
@@ -76,16 +105,27 @@ def settle(desk: Desk, model: str, *, wait: bool, say: Say) -> int:
     )
 
 
-def one_round(desk: Desk, world: World, say: Say) -> int:
-    """Carry one plan out; stops after the first change of the main branch, which outdates it."""
+def one_round(desk: Desk, world: World, say: Say) -> tuple[int, list[Exception]]:
+    """Carry one plan out; says how many actions changed something, and what failed.
+
+    Stops after the first change of the main branch, which outdates the plan. After a failure only
+    what makes things safer is still done: whatever else the plan holds may count on what failed.
+    """
     changed = 0
+    errors: list[Exception] = []
     for action in plan(world):
-        if not carry_out(action, desk, world, say):
+        if errors and not isinstance(action, PlaceHold | RollBack | RaiseIncident):
+            continue
+        try:
+            if not carry_out(action, desk, world, say):
+                continue
+        except Exception as error:  # noqa: BLE001 - handed back, and raised or logged by `settle`
+            errors.append(error)
             continue
         changed += 1
         if isinstance(action, Merge | RollBack):
             break
-    return changed
+    return changed, errors
 
 
 def running(world: World) -> tuple[str, ...]:
