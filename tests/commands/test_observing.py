@@ -373,3 +373,23 @@ def test_a_fail_is_written_down_where_the_release_cannot_be_aborted_and_aborted_
 
     assert look(yard)
     assert yard.facts("canary").aborted == yard.facts("canary").verdict.reason
+
+
+class Untold(ScriptedCluster):
+    """A cluster that takes no events."""
+
+    def note(self, release, *, environment, what, well):
+        raise CannotAnswer(f"the cluster refused an event: {what}")
+
+
+def test_an_event_the_cluster_refuses_hides_no_other_news(yard):
+    release = yard.name("v2", "staging")
+    desk = yard.desk()
+    cluster = Untold(ledger=desk.services.cluster.ledger)
+    desk = replace(desk, services=replace(desk.services, cluster=cluster))
+
+    with pytest.raises(CannotAnswer, match="refused an event: is ready"):
+        observe(desk, MODEL, yard.said.append)
+
+    assert yard.said == ["staging: m v2 is ready", "staging: m v2 is verified"]
+    assert release.identity in yard.facts("staging").verified

@@ -37,8 +37,15 @@ def send(title: str, body: str) -> bool:
 
 
 def _took_it(address: str, title: str, body: str) -> bool:
+    """Whether it took the message; one whose service crashes keeps no other from being told."""
     import apprise
 
     logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its words hold the addresses
     people = apprise.Apprise()
-    return people.add(address) and bool(people.notify(title=title, body=body, body_format="text"))
+    try:
+        return people.add(address) and bool(
+            people.notify(title=title, body=body, body_format="text")
+        )
+    except Exception as error:  # noqa: BLE001 - whatever it was, its words may hold the address
+        logger.error("an address in %s failed: %s", ADDRESSES, type(error).__name__)  # noqa: TRY400
+        return False

@@ -114,12 +114,28 @@ def _see(
     after = remembered(after, release, environment, state, now)
     if after != before:
         desk.facts.update_release(where, release.model, partial(_written, before, after))
-        for told, well in news(release, before, after):
-            say(f"{where}: {release.model} {release.version} {told}")
-            cluster.note(release, environment=environment, what=told, well=well)
-    if trouble is not None:
-        raise trouble
+    tells = [
+        partial(_tell, desk, environment, release, told, say)
+        for told in news(release, before, after)
+    ]
+    every([partial(_fail, trouble), *tells] if trouble else tells)
     return after != before
+
+
+def _tell(
+    desk: Desk,
+    environment: Environment,
+    release: Release,
+    told: tuple[str, bool],
+    say: Callable[[str], None],
+) -> None:
+    what, well = told
+    say(f"{environment.name}: {release.model} {release.version} {what}")
+    desk.services.cluster.note(release, environment=environment, what=what, well=well)
+
+
+def _fail(error: Exception) -> None:
+    raise error
 
 
 def _origin(desk: Desk, release: Release) -> PastRelease | None:
