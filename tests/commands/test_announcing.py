@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import apprise
 import pytest
 
 from commands.yard import MODEL, living_yard
 from modelyard.adapters.messages import ADDRESSES, send
-from modelyard.commands.announcing import announce
+from modelyard.commands import announcing
+from modelyard.commands.announcing import untold
 from modelyard.domain.notice import Kind
 
 
@@ -68,6 +70,10 @@ def yard(rolled_back, tmp_path):
     return rolled_back.copy(tmp_path / "yard")
 
 
+def announce(desk, model, told):
+    return announcing.announce(desk, untold(desk, model), told)
+
+
 def test_a_rollback_is_told_once_with_its_reason(yard, inbox):
     told = []
 
@@ -112,6 +118,44 @@ def test_with_nobody_to_tell_it_counts_as_told(yard, monkeypatch):
     assert announce(yard.desk(), MODEL, told.append)
     assert not announce(yard.desk(), MODEL, told.append)
     assert told
+
+
+def test_news_that_cannot_be_told_keep_no_other_from_being_told(yard, inbox, monkeypatch):
+    def send_but_the_first(title, body):
+        if not tried:
+            tried.append(title)
+            raise ConnectionError(title)
+        return send(title, body)
+
+    tried = []
+    told = []
+    monkeypatch.setattr(announcing, "send", send_but_the_first)
+    news = [notice.title for notice in untold(yard.desk(), MODEL)]
+
+    with pytest.raises(ConnectionError, match=news[0]):
+        announce(yard.desk(), MODEL, told.append)
+
+    assert [mail["title"] for mail in inbox.mail] == news[1:] != []
+    assert [notice.title for notice in told] == news[1:]
+    assert [notice.title for notice in untold(yard.desk(), MODEL)] == news[:1]
+
+
+def test_an_address_that_crashes_keeps_no_other_from_being_told(inbox, monkeypatch, caplog):
+    monkeypatch.setenv(ADDRESSES, f"crash://secret-token {inbox.address}")
+    add = apprise.Apprise.add
+
+    def add_or_crash(people, address):
+        if address.startswith("crash"):
+            raise ValueError(address)
+        return add(people, address)
+
+    monkeypatch.setattr(apprise.Apprise, "add", add_or_crash)
+
+    assert not send("Rolled back", "body")
+    assert not send("Rolled back", "body")
+
+    assert [mail["title"] for mail in inbox.mail] == ["Rolled back"]
+    assert "secret-token" not in caplog.text
 
 
 @pytest.mark.parametrize("address", ["nonsense", "nosuchservice://secret-token@host"])

@@ -328,3 +328,19 @@ def test_a_rollback_that_a_kill_left_open_passes_the_checks(yard):
     pull = desk.services.pulls.propose(rollback_change(world, back, git=desk.git), author=BOT)
 
     assert checked(yard, pull.branch) == VALID
+
+
+def test_a_branch_without_a_common_history_is_told_so_and_in_nobody_elses_way(yard):
+    alone = yard.git.write_commit(
+        None, {"x": b"1"}, parents=[], message="Alone", author="Mallory", at=AT
+    )
+    yard.git.push("origin", {"refs/heads/alone": (None, alone)})
+    yard.pulls.open_branch("alone", title="Alone", body="", author="Mallory")
+    yard.branch("words", {"README.md": b"words"})
+
+    assert plain_statuses(yard.desk(), yard.said.append)
+    assert not plain_statuses(yard.desk(), yard.said.append)
+
+    said = [yard.pull(branch).statuses[PROMOTE] for branch in ("alone", "words")]
+    assert [each.state for each in said] == [StatusState.ERROR, StatusState.SUCCESS]
+    assert said[0].description.startswith("cannot be compared with the main branch: ")

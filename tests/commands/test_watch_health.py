@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import http.client
 import time
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelyard.commands import watch_health
 from modelyard.commands.watch_health import WatchHealth
+from modelyard.commands.watching import Looked
 from modelyard.domain.notice import Kind, Notice
+from modelyard.errors import CannotAnswer
+
+WELL = Looked(changed=False, models=("m", "n"))
+TROUBLE = CannotAnswer("trouble")
 
 
 @pytest.fixture
@@ -44,10 +50,10 @@ def metrics(text):
 def test_a_watcher_is_not_well_before_its_first_success(health, ask):
     assert ask("/healthz")[0] == 503
 
-    health.looked(seconds=1.0, succeeded=False)
+    health.looked(seconds=1.0, looked=None)
     assert ask("/healthz")[0] == 503
 
-    health.looked(seconds=1.0, succeeded=True)
+    health.looked(seconds=1.0, looked=WELL)
     assert ask("/healthz")[0] == 200
 
 
@@ -65,14 +71,14 @@ def test_standing_by_without_hearing_who_acts_is_not(health, ask):
 
 
 def test_a_look_at_one_busy_model_hides_no_failure_of_the_others(health, ask):
-    health.looked(seconds=1.0, succeeded=True, at_all=False)
+    health.looked(seconds=1.0, looked=WELL, at_all=False)
 
     assert ask("/healthz")[0] == 503
     assert metrics(ask("/metrics")[1])["modelyard_watch_looks_total", "success"] == 1
 
 
 def test_a_success_that_is_too_old_is_not_well(health, ask, monkeypatch):
-    health.looked(seconds=1.0, succeeded=True)
+    health.looked(seconds=1.0, looked=WELL)
     now = time.monotonic()
 
     monkeypatch.setattr(watch_health.time, "monotonic", lambda: now + 119)
@@ -81,10 +87,54 @@ def test_a_success_that_is_too_old_is_not_well(health, ask, monkeypatch):
     assert not health.is_well()
 
 
+@pytest.mark.parametrize(
+    ("models", "failing", "is_well"),
+    [
+        ((), [], True),
+        (("m", "n"), ["m"], True),
+        (("m", "n"), ["m", "n"], False),
+        (("m",), ["m"], False),
+        (("m", "n"), [None], False),
+        ((), [None], False),
+    ],
+)
+def test_some_models_that_fail_are_no_failure_of_the_watcher(models, failing, is_well, health):
+    failures = tuple((model, TROUBLE) for model in failing)
+
+    health.looked(seconds=1.0, looked=Looked(changed=False, models=models, failures=failures))
+
+    assert health.is_well() is is_well
+
+
+def test_a_model_fails_until_it_is_looked_at_again_or_gone_or_another_watcher_acts(health, ask):
+    def failing():
+        return {
+            key[1]: value
+            for key, value in metrics(ask("/metrics")[1]).items()
+            if key[0] == "modelyard_watch_model_failing"
+        }
+
+    ill = replace(WELL, failures=(("m", TROUBLE),))
+    health.looked(seconds=1.0, looked=ill)
+    health.looked(seconds=1.0, looked=Looked(changed=False, models=("n",)), at_all=False)
+    health.looked(seconds=1.0, looked=None)
+    assert failing() == {"m": 1, "n": 0}
+
+    health.looked(seconds=1.0, looked=Looked(changed=False, models=("m",)), at_all=False)
+    assert failing() == {"m": 0, "n": 0}
+
+    health.looked(seconds=1.0, looked=ill)
+    health.looked(seconds=1.0, looked=Looked(changed=False, models=("n",)))
+    assert failing() == {"n": 0}
+
+    health.stands_by()
+    assert failing() == {}
+
+
 def test_looks_rollbacks_and_incidents_are_counted(health, ask):
     before = time.time()
-    health.looked(seconds=0.3, succeeded=True)
-    health.looked(seconds=0.3, succeeded=False)
+    health.looked(seconds=0.3, looked=WELL)
+    health.looked(seconds=0.3, looked=None)
     for kind, environment in ((Kind.ROLLBACK, "canary"), (Kind.INCIDENT, None), (Kind.HOLD, None)):
         health.told(
             Notice(key="k", kind=kind, model="m", environment=environment, title="t", body="b")

@@ -4,9 +4,10 @@ import threading
 from dataclasses import replace
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from commands.yard import MODEL, living_yard, model_named
-from modelyard.commands import watch_loop
+from modelyard.commands import announcing, watch_loop
 from modelyard.commands.watch_health import WatchHealth
 from modelyard.commands.watch_loop import Watcher
 
@@ -116,6 +117,17 @@ def test_a_defect_is_not_the_end_either(yard, monkeypatch, caplog):
     assert "a look failed" in caplog.text
 
 
+def failing(looking):
+    """What is said of each model: 1 when the last look at it failed."""
+    said = looking.health.answer("/metrics").body.decode()
+    (family,) = (
+        each
+        for each in text_string_to_metric_families(said)
+        if each.name == "modelyard_watch_model_failing"
+    )
+    return {sample.labels["model"]: sample.value for sample in family.samples}
+
+
 def test_a_defect_met_in_one_model_does_not_keep_another_from_its_rollback(yard, caplog):
     yard.commit(model_named(yard, "a"))
     yard.put("v2", "canary", is_verified=False)
@@ -128,8 +140,50 @@ def test_a_defect_met_in_one_model_does_not_keep_another_from_its_rollback(yard,
     looking.round()
 
     assert yard.names() == dict.fromkeys(yard.names(), "v1")
-    assert "a look failed" in caplog.text
+    assert "KeyError" in caplog.text
+    assert failing(looking) == {"a": 1, MODEL: 0}
+
+
+def test_a_model_that_fails_for_good_is_named_and_leaves_the_watcher_well(yard, caplog):
+    yard.commit({"models/a/model.yaml": b"name: a\n"})
+    looking = watcher(yard, interval=0.1)
+
+    looking.round()
+
+    assert looking.health.is_well()
+    assert failing(looking) == {"a": 1, MODEL: 0}
+    assert "models/a/model.yaml" in caplog.text
+
+    yard.commit({"models/a/model.yaml": None})
+    looking.round()
+
+    assert failing(looking) == {MODEL: 0}
+
+
+def test_a_watcher_that_gets_through_to_no_model_is_not_well(yard):
+    yard.commit({f"models/{MODEL}/model.yaml": b"name: m\n"})
+    looking = watcher(yard, interval=0.1)
+
+    looking.round()
+
     assert not looking.health.is_well()
+    assert failing(looking) == {MODEL: 1}
+
+
+def test_news_that_cannot_be_told_are_no_models_failure(yard, monkeypatch):
+    def defect(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(announcing, "send", defect)
+    yard.commit(model_named(yard, "a"))
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    looking = watcher(yard, interval=0.1)
+
+    looking.round()
+
+    assert not looking.health.is_well()
+    assert failing(looking) == {"a": 0, MODEL: 0}
 
 
 def test_a_model_that_never_rests_does_not_keep_the_others_from_being_looked_at(yard):

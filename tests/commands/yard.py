@@ -255,7 +255,7 @@ class Yard:
     def rest(self, clone: str = "clone") -> None:
         """Watch, check and reconcile until nothing changes any more."""
         for _ in range(30):
-            if not look(self.desk(clone), say=self.said.append, with_checks=True):
+            if not look(self.desk(clone), say=self.said.append, with_checks=True).or_raise():
                 return
         raise AssertionError(f"no rest: {self.said[-10:]}")
 

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
 from modelyard.adapters.messages import send
 from modelyard.commands.reconciling.collect import Desk
+from modelyard.commands.reconciling.rounds import every
 from modelyard.domain.branches import is_of
 from modelyard.domain.facts import ModelFacts
 from modelyard.domain.notice import Notice, notices, with_told
 
 
-def announce(desk: Desk, model: str, told: Callable[[Notice], None]) -> bool:
-    """Tell what was not told yet, once everything else is done; True if something was.
+def untold(desk: Desk, model: str) -> tuple[Notice, ...]:
+    """What happened to a model of late, and nobody was told yet."""
+    facts, _ = desk.facts.read_model(model)
+    pulls = [p for p in desk.services.pulls.list(every=True) if is_of(p.branch, model)]
+    return notices(model, facts, pulls, desk.services.clock.now())
 
-    Remembered after it was sent: killed in between, it is sent twice rather than never.
+
+def announce(desk: Desk, news: Iterable[Notice], told: Callable[[Notice], None]) -> bool:
+    """Tell people each of these, once everything else is done; True if something was told.
 
     Args:
         desk: What to work with.
-        model: The model.
+        news: What nobody was told yet.
         told: Hears every notice that went out.
+
+    Raises:
+        Exception: The first thing that failed; the others were told all the same.
     """
-    facts, _ = desk.facts.read_model(model)
-    pulls = [p for p in desk.services.pulls.list(every=True) if is_of(p.branch, model)]
-    sent = False
-    for notice in notices(model, facts, pulls, desk.services.clock.now()):
-        if send(notice.title, notice.body):
-            desk.facts.update_model(model, partial(_remembering, notice.key))
-            told(notice)
-            sent = True
-    return sent
+    return every(partial(_announce_one, desk, notice, told) for notice in news)
+
+
+def _announce_one(desk: Desk, notice: Notice, told: Callable[[Notice], None]) -> bool:
+    """Remembered after it was sent: killed in between, it is sent twice rather than never."""
+    if not send(notice.title, notice.body):
+        return False
+    desk.facts.update_model(notice.model, partial(_remembering, notice.key))
+    told(notice)
+    return True
 
 
 def _remembering(key: str, before: ModelFacts) -> ModelFacts:

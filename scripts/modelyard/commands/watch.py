@@ -76,8 +76,11 @@ def watch(
         return
     from modelyard.commands.watching import look
 
-    desk = desk_of(services)
-    one = partial(look, desk, say=click.echo, with_checks=services.repository.forge is Forge.LOCAL)
+    desk, checks = desk_of(services), services.repository.forge is Forge.LOCAL
+
+    def one() -> bool:
+        return look(desk, say=click.echo, with_checks=checks).or_raise()
+
     _until_at_rest(desk, one, settle_seconds)
 
 

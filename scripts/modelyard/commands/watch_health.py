@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from modelyard.adapters.bounded_http import BoundedServer, Reply
 from modelyard.domain.notice import Kind, Notice
+
+if TYPE_CHECKING:
+    from modelyard.commands.watching import Looked
 
 SLACK = 4
 """Looks that may fail, or last that much longer, before the watcher counts as unwell."""
@@ -21,7 +26,8 @@ LEAST_SECONDS = 60.0
 class WatchHealth:
     """Counts looks; well while the last success, or turn to stand by, is not too long ago.
 
-    Only a look at all models is a success: one that is busy must not hide that others fail.
+    Only a look at all models is a success: one that is busy must not hide that others fail. Some
+    models that fail for good are told of by a metric of their own: no restart would mend them.
 
     Args:
         interval: Seconds between two looks.
@@ -30,6 +36,7 @@ class WatchHealth:
     def __init__(self, interval: float) -> None:
         self._limit = max(SLACK * interval, LEAST_SECONDS)
         self._well_at: float | None = None
+        self._models: set[str] = set()
         self.registry = CollectorRegistry()
         self._looks = Counter("modelyard_watch_looks", "Looks.", ["result"], registry=self.registry)
         self._seconds = Histogram(
@@ -41,6 +48,12 @@ class WatchHealth:
         self._last_success = Gauge(
             "modelyard_watch_last_success_timestamp_seconds",
             "When a look last did all it had to; 0 before the first.",
+            registry=self.registry,
+        )
+        self._failing = Gauge(
+            "modelyard_watch_model_failing",
+            "1 for a model the last look at which failed; it is neither promoted nor rolled back.",
+            ["model"],
             registry=self.registry,
         )
         self._leads = Gauge(
@@ -56,18 +69,35 @@ class WatchHealth:
         for result in ("success", "failure"):
             self._looks.labels(result=result)  # there from the start: nothing is not missing
 
-    def looked(self, *, seconds: float, succeeded: bool, at_all: bool = True) -> None:
-        """Count one look, at all models or at some."""
+    def looked(self, *, seconds: float, looked: Looked | None, at_all: bool = True) -> None:
+        """Count one look, at all models or at some; None for one that did not get so far."""
+        succeeded = looked is not None and looked.got_through
         self._leads.set(1)
         self._seconds.observe(seconds)
         self._looks.labels(result="success" if succeeded else "failure").inc()
         if succeeded and at_all:
             self._last_success.set_to_current_time()
             self._well_at = time.monotonic()
+        if looked is not None:
+            self._say_failing(looked)
+            if at_all:
+                self._forget_all_but(looked.models)
+
+    def _say_failing(self, looked: Looked) -> None:
+        for model in looked.models:
+            self._failing.labels(model=model).set(model in looked.failing)
+        self._models.update(looked.models)
+
+    def _forget_all_but(self, models: Iterable[str]) -> None:
+        """What is gone fails no more."""
+        for gone in self._models.difference(models):
+            self._failing.remove(gone)
+        self._models.intersection_update(models)
 
     def stands_by(self, *, heard: bool = True) -> None:
         """Say that another watcher acts: as well as acting, as long as it is heard who does."""
         self._leads.set(0)
+        self._forget_all_but(())  # whoever acts knows
         if heard:
             self._well_at = time.monotonic()
 

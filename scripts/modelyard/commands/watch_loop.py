@@ -12,6 +12,7 @@ import click
 
 from modelyard.commands.options import desk_of, log_with_dates
 from modelyard.commands.reconciling.collect import Desk
+from modelyard.commands.reconciling.rounds import log_error
 from modelyard.commands.watch_health import WatchHealth
 from modelyard.commands.watching import look, undecided
 from modelyard.domain.environment import Environment
@@ -121,23 +122,24 @@ class Watcher:
         self.due = self._awaited(self.all_by)
 
     def _look(self) -> bool:
-        """One look, whose failure the next one may find mended; True if it changed something."""
-        before, changed, succeeded = time.monotonic(), False, False
+        """One look, whose failures the next one may find mended; True if it changed something."""
+        before, looked = time.monotonic(), None
         checks = self.desk.services.repository.forge is Forge.LOCAL
         try:
-            changed = look(
+            looked = look(
                 self.desk, say=click.echo, with_checks=checks, told=self.health.told,
                 models=self.due,
             )  # fmt: skip
-            succeeded = True
         except YardError as error:
             logger.error("%s", error.message)  # noqa: TRY400 - known errors have no traceback
         except Exception:  # the watcher outlives its defects, and its health tells of them
             logger.exception("a look failed")
         self.health.looked(
-            seconds=time.monotonic() - before, succeeded=succeeded, at_all=self.due is None
+            seconds=time.monotonic() - before, looked=looked, at_all=self.due is None
         )
-        return changed
+        for _, failure in looked.failures if looked else ():
+            log_error(failure)
+        return looked is not None and looked.changed
 
     def _awaited(self, deadline: float) -> frozenset[str] | None:
         """The models that moved; None, for all, when Git did or the time is over."""

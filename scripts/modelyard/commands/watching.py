@@ -3,19 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from modelyard.adapters.remote_refs import one_glance
-from modelyard.commands.announcing import announce
+from modelyard.commands.announcing import announce, untold
 from modelyard.commands.observing import observe
 from modelyard.commands.reconciling.carry_out import Say
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.plain import plain_statuses
-from modelyard.commands.reconciling.rounds import every, settle
+from modelyard.commands.reconciling.rounds import attempts, every, raise_first, settle
 from modelyard.domain.facts import ReleaseFacts
 from modelyard.domain.notice import Notice
+from modelyard.domain.pulls import CHECKS, PullRequest, StatusState
 from modelyard.domain.release import Release
 from modelyard.domain.verdict import Outcome
+
+Step: TypeAlias = tuple[str | None, Callable[[], object]]
+"""Something to do, and the model it is about; None where it is about all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """What a look came to.
+
+    Args:
+        changed: Whether it changed anything.
+        models: Those that were looked at.
+        failures: What failed, in order, with the model it is about; None where it is about all of
+            them: the forge, people's pull requests, what is told to people.
+    """
+
+    changed: bool
+    models: tuple[str, ...]
+    failures: tuple[tuple[str | None, Exception], ...] = ()
+
+    @property
+    def failing(self) -> frozenset[str]:
+        """The models at which it failed."""
+        return frozenset(model for model, _ in self.failures if model is not None)
+
+    @property
+    def got_through(self) -> bool:
+        """Whether nothing failed but some of several models."""
+        common = any(model is None for model, _ in self.failures)
+        return not common and (not self.models or self.failing < set(self.models))
+
+    def or_raise(self) -> bool:
+        """Whether it changed anything, if nothing failed; the first error otherwise."""
+        raise_first([error for _, error in self.failures])
+        return self.changed
 
 
 def look(
@@ -25,8 +63,8 @@ def look(
     with_checks: bool,
     told: Callable[[Notice], None] = lambda _: None,
     models: frozenset[str] | None = None,
-) -> bool:
-    """Observe and reconcile models once, and tell people; True if anything changed.
+) -> Looked:
+    """Observe and reconcile models once, and tell people.
 
     Args:
         desk: What to work with.
@@ -36,19 +74,27 @@ def look(
         models: Those to look at; None for all, and for pull requests that belong to none.
 
     Raises:
-        Exception: The first thing that failed, after everything else was done.
+        YardError: There is no telling which models there are.
     """
     names = desk.models()
-    first = [partial(run_checks, desk, say)] if with_checks else []
+    first: list[Step] = [(None, partial(run_checks, desk, say))] if with_checks else []
     if models is None:
-        first.append(partial(plain_statuses, desk, say))
+        first.append((None, partial(plain_statuses, desk, say)))
     else:
         names = tuple(name for name in names if name in models)
-    looks = [partial(_look_at, desk, model, say) for model in names]
-    last = [partial(announce, desk, model, told) for model in names]
-    if models is not None:  # somebody waits for these
-        return every([*looks, *first, *last])
-    return every([*first, *looks, *last])
+    looks: list[Step] = [(model, partial(_look_at, desk, model, say)) for model in names]
+    news: list[Notice] = []
+    last: list[Step] = [(model, partial(_gather, desk, model, news)) for model in names]
+    last.append((None, lambda: announce(desk, news, told)))
+    if models is None:
+        changed, failures = attempts([*first, *looks, *last])
+    else:  # somebody waits for these
+        changed, failures = attempts([*looks, *first, *last])
+    return Looked(changed=changed, models=names, failures=failures)
+
+
+def _gather(desk: Desk, model: str, news: list[Notice]) -> None:
+    news += untold(desk, model)
 
 
 def _look_at(desk: Desk, model: str, say: Say) -> bool:
@@ -115,19 +161,21 @@ def run_checks(desk: Desk, say: Say) -> bool:
     Asked again: what got no answer, and, once the main branch or the process is another one, what
     was refused. A refusal may be about a main branch that is no more.
     """
-    from modelyard.commands.checking import check_pull
-    from modelyard.domain.pulls import CHECKS, StatusState
+    main = desk.main()
+    return every(partial(_check, desk, main, pull, say) for pull in desk.services.pulls.list())
 
-    main, changed = desk.main(), False
-    for pull in desk.services.pulls.list():
-        said, check = pull.statuses.get(CHECKS), partial(check_pull, desk, pull)
-        if said is not None and said.state is StatusState.SUCCESS:
-            continue
-        refused = said is not None and said.state is StatusState.FAILURE
-        asked = (pull.head, *pull.labels)
-        status = desk.once("checks", main, check, *asked) if refused else check()
-        if status != said:
-            desk.services.pulls.set_status(pull.head, status)
-            say(f"#{pull.number} {CHECKS}: {status.state}: {status.description}")
-            changed = True
-    return changed
+
+def _check(desk: Desk, main: str, pull: PullRequest, say: Say) -> bool:
+    from modelyard.commands.checking import check_pull
+
+    said, check = pull.statuses.get(CHECKS), partial(check_pull, desk, pull)
+    if said is not None and said.state is StatusState.SUCCESS:
+        return False
+    refused = said is not None and said.state is StatusState.FAILURE
+    asked = (pull.head, *pull.labels)
+    status = desk.once("checks", main, check, *asked) if refused else check()
+    if status == said:
+        return False
+    desk.services.pulls.set_status(pull.head, status)
+    say(f"#{pull.number} {CHECKS}: {status.state}: {status.description}")
+    return True

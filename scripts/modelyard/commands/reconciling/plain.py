@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 
 from modelyard.adapters.documents import read
 from modelyard.adapters.remote_refs import one_glance
 from modelyard.commands.reconciling.carry_out import Say
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.compose import release_path
+from modelyard.commands.reconciling.rounds import every
 from modelyard.domain.branches import parse
+from modelyard.domain.plan import shortened
 from modelyard.domain.pulls import PROMOTE, PullRequest, Status, StatusState
 from modelyard.domain.release import RENDERER, Release
 from modelyard.errors import CannotAnswer
@@ -22,17 +25,22 @@ OWNED = re.compile(r"^(environments/[^/]+/(releases|manifests)/|models/[^/]+/rec
 @one_glance()
 def plain_statuses(desk: Desk, say: Say) -> bool:
     """Say `modelyard/promote` on people's pull requests: they change no environment, or may not."""
-    changed = False
-    for pull in desk.services.pulls.list():
-        if parse(pull.branch) is not None:
-            continue
+    people = [pull for pull in desk.services.pulls.list() if parse(pull.branch) is None]
+    return every(partial(_say_status, desk, pull, say) for pull in people)
+
+
+def _say_status(desk: Desk, pull: PullRequest, say: Say) -> bool:
+    try:
         status = _status(desk, pull)
-        said = pull.statuses.get(PROMOTE)
-        if said is None or (said.state, said.description) != (status.state, status.description):
-            desk.services.pulls.set_status(pull.head, status)
-            say(f"#{pull.number} {PROMOTE}: {status.state}: {status.description}")
-            changed = True
-    return changed
+    except CannotAnswer as error:  # it says so itself: nothing else waits for it
+        why = shortened(f"cannot be compared with the main branch: {error.message}")
+        status = Status(context=PROMOTE, state=StatusState.ERROR, description=why)
+    said = pull.statuses.get(PROMOTE)
+    if said is not None and (said.state, said.description) == (status.state, status.description):
+        return False
+    desk.services.pulls.set_status(pull.head, status)
+    say(f"#{pull.number} {PROMOTE}: {status.state}: {status.description}")
+    return True
 
 
 def changed_paths(desk: Desk, pull: PullRequest) -> tuple[str, ...]:
