@@ -28,7 +28,6 @@ from modelyard.adapters.kubernetes_api import (
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PLACEHOLDER = "https://example.com/team/models.git"
 PLATFORM = "modelyard"
 MODEL_NAMESPACES = ("models-dev", "models-staging", "models-production")
 SERVICES = Resource(version="v1", plural="services")
@@ -135,8 +134,7 @@ class Fork:
     def install(self) -> None:
         """What a person does once in a new cluster: credentials, and Argo CD's first object."""
         self._clear_away()
-        for name in (PLATFORM, *MODEL_NAMESPACES):
-            self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        self.kubectl("apply", "-f", "environments/platform/manifests/namespaces/")
         secrets = {
             (PLATFORM, "modelyard-steps"): self.store_credentials,
             (PLATFORM, "modelyard-watch"): self.store_credentials,
@@ -296,10 +294,16 @@ class Fork:
 
     def _settle_in(self) -> None:
         """Fill in what the README asks a team to fill in."""
+        filled_in = {
+            "https://example.com/team/models.git": self.cluster["git_url"],
+            "s3://models": f"s3://{self.cluster['s3_bucket']}",
+            "localhost/modelyard:0.1.0": self.cluster["image"],
+        }
         for path in (self.folder / "environments").rglob("*.yaml"):
             text = path.read_text()
-            if PLACEHOLDER in text:
-                path.write_text(text.replace(PLACEHOLDER, self.cluster["git_url"]))
+            for placeholder, value in filled_in.items():
+                text = text.replace(placeholder, value)
+            path.write_text(text)
         settings = {
             "apiVersion": "modelyard/v1",
             "kind": "Repository",
