@@ -121,6 +121,22 @@ def test_facts_that_cannot_be_read_are_in_nobody_elses_way(store):
     assert len(missed) == 1
 
 
+def test_a_freeze_that_cannot_be_read_is_one_and_in_no_facts_way(store):
+    store.write_release("dev", "m", FULL, expected=None)
+    head = store._refs.write(b"{", parents=[], message="x", author="A", at=AT)
+    store._refs.git.push("origin", {freeze_ref("dev"): (None, head)})
+    missed = []
+
+    snapshot = store.snapshot("m")
+
+    assert snapshot.releases == {("dev", "m"): FULL}
+    assert snapshot.freezes["dev"].reason.startswith(
+        "its freeze cannot be read, refs/modelyard/freezes/dev: "
+    )
+    assert store.snapshot(missed=missed.append) == snapshot
+    assert [error.message.partition(":")[0] for error in missed] == [freeze_ref("dev")]
+
+
 def test_a_write_from_an_old_reading_is_a_conflict_and_changes_nothing(store, elsewhere):
     first = store.write_release("dev", "m", FULL, expected=None)
     assert elsewhere.read_release("dev", "m") == (FULL, first)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelyard.adapters import json_documents
 from modelyard.adapters.git import Git
 from modelyard.adapters.local_forge import LocalForge
 from modelyard.domain.change import Change, Purpose
@@ -522,6 +524,94 @@ def test_texts_from_others_stay_data(git, forge):
         "Modelyard-Version": "v2 X: y", "Modelyard-Pull": "1", "Modelyard-Head": pull.head,
     }  # fmt: skip
     assert entry.author == "Eve x [31m"
+
+
+def written_by_hand(git, ref, document, name="document.json"):
+    """A commit of somebody who does not know what belongs there."""
+    before = git.ls_remote("origin", [ref]).get(ref)
+    commit = git.commit_tree(
+        git.write_file_tree(name, document), parents=[], message="x", author="Bo", at=AT
+    )
+    git.push("origin", {ref: (before, commit)})
+
+
+def of_a_newer_modelyard(git, number):
+    ref = f"refs/modelyard/pulls/{number}"
+    document = json.loads(git.read(git.ls_remote("origin", [ref])[ref], "document.json"))
+    return json.dumps({**document, "mood": "good"}).encode()
+
+
+FEATURE = "modelyard/promote/staging/m"
+
+
+@pytest.mark.parametrize("how", ["damaged", "newer", "no document", "another number"])
+def test_a_pull_request_that_cannot_be_read_is_left_out_and_named_once(
+    git, forge, how, caplog, monkeypatch
+):
+    monkeypatch.setattr(json_documents, "_warned", {})
+    forge.propose(change(), author=BOT)
+    other = forge.propose(change(branch=FEATURE), author=BOT)
+    document = {
+        "damaged": b"{",
+        "newer": of_a_newer_modelyard(git, 1),
+        "no document": b"",
+        "another number": of_a_newer_modelyard(git, 2).replace(b', "mood": "good"', b""),
+    }[how]
+    name = "notes.txt" if how == "no document" else "document.json"
+    written_by_hand(git, "refs/modelyard/pulls/1", document, name)
+
+    assert forge.list() == forge.list(every=True) == (other,)
+
+    assert caplog.text.count("refs/modelyard/pulls/1: ") == 1
+    for ask in (forge.get, forge.files):
+        with pytest.raises(CannotAnswer, match="refs/modelyard/pulls/1: "):
+            ask(1)
+
+
+def test_nothing_is_proposed_that_an_unreadable_pull_request_may_be_about(git, forge):
+    forge.propose(change(), author=BOT)
+    known = of_a_newer_modelyard(git, 1)
+    by = "refs/modelyard/pulls/1 cannot be read and may be about "
+
+    written_by_hand(git, "refs/modelyard/pulls/1", known)
+    with pytest.raises(Refused, match=f"{by}modelyard/promote/dev/m already"):
+        forge.propose(change(), author=BOT)
+    assert forge.propose(change(branch=FEATURE), author=BOT).number == 2
+
+    written_by_hand(git, "refs/modelyard/pulls/1", b"{")
+    with pytest.raises(Refused, match=f"{by}modelyard/promote/canary/m already"):
+        forge.propose(change(branch="modelyard/promote/canary/m"), author=BOT)
+    assert forge.propose(change(branch=FEATURE, title="Another"), author=BOT).number == 2
+
+
+def test_a_rollback_waits_for_no_unreadable_pull_request(git, forge):
+    back = change(purpose=Purpose.ROLLBACK, branch="modelyard/rollback/dev/m")
+    forge.propose(back, author=BOT)
+    written_by_hand(git, "refs/modelyard/pulls/1", of_a_newer_modelyard(git, 1))
+
+    pull = forge.propose(back, author=BOT)
+    green(forge, pull.head)
+    forge.merge(pull.number, sha=pull.head, by=BOT)
+
+    assert forge.get(2).state is PullState.MERGED
+    assert git.read(main_of(git), RELEASE) == b"version: v2\n"
+
+
+def test_statuses_that_cannot_be_read_are_none_and_may_be_said_again(
+    git, forge, caplog, monkeypatch
+):
+    monkeypatch.setattr(json_documents, "_warned", {})
+    pull = forge.propose(change(), author=BOT)
+    green(forge, pull.head)
+    written_by_hand(git, f"refs/modelyard/statuses/{pull.head}", b"{")
+
+    assert forge.get(1) == pull
+    assert f"refs/modelyard/statuses/{pull.head}: " in caplog.text
+    with pytest.raises(Refused, match="has not reported"):
+        forge.merge(1, sha=pull.head, by="ann")
+
+    green(forge, pull.head)
+    forge.merge(1, sha=pull.head, by="ann")
 
 
 def test_says_which_pull_request_there_is_none_of(forge):

@@ -333,6 +333,35 @@ def test_a_release_that_could_not_be_read_once_does_not_stop_a_rollback(bad_cana
     assert bad_canary.names() == V1_AGAIN
 
 
+@pytest.mark.slow
+def test_what_nobody_can_read_stops_promotions_and_no_rollback(bad_canary):
+    git = bad_canary.git
+    nonsense = git.commit_tree(
+        git.write_file_tree("document.json", b"{"), parents=[], message="x", author="a", at=AT
+    )
+    staging = "refs/modelyard/freezes/staging"
+    for ref in (staging, "refs/modelyard/freezes/canary", "refs/modelyard/pulls/1"):
+        git.push("origin", {ref: (None, nonsense)})
+
+    bad_canary.rest()
+    assert bad_canary.names() == V1_AGAIN
+
+    bad_canary.record("v3", champion="v1")
+    bad_canary.rest()
+    assert bad_canary.names() == V1_AGAIN
+    assert all("back from v2" in title for title, _ in bad_canary.titles())
+
+    git.push("origin", {"refs/modelyard/pulls/1": (nonsense, None)})
+    bad_canary.rest()
+    assert bad_canary.names() == V1_AGAIN
+    status = bad_canary.pull(f"modelyard/promote/staging/{MODEL}").statuses[PROMOTE]
+    assert "its freeze cannot be read" in status.description
+
+    git.push("origin", {staging: (nonsense, None)})
+    bad_canary.rest()
+    assert bad_canary.names() == {**V1_AGAIN, "staging": "v3"}
+
+
 PROTECTED = """#!/bin/sh
 while read old new ref; do
     if [ $ref = refs/heads/main ] && ! git diff --quiet $old $new -- environments/canary; then

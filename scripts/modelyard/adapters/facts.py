@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TypeAlias, TypeVar, cast
 
 from modelyard.adapters.git import Git
-from modelyard.adapters.json_documents import dumped, loaded
+from modelyard.adapters.json_documents import dumped, leave_out, loaded
 from modelyard.adapters.remote_refs import RemoteRefs, again
 from modelyard.domain.facts import Freeze, ModelFacts, ReleaseFacts
 from modelyard.domain.names import NAME, is_name
@@ -30,6 +30,7 @@ _SPACES: Mapping[str, object] = {
     "models": ModelFacts,
     "freezes": Freeze | None,
 }
+_FREEZES = f"{_ROOT}freezes/"
 _PATTERNS = tuple(f"{_ROOT}{space}/*" for space in _SPACES)
 
 
@@ -163,6 +164,7 @@ class FactStore:
         Args:
             model: Whose facts, beside the freezes; what another's hold is none of its business.
             missed: Told of facts that cannot be read, which are left out then; None to raise.
+                A freeze that cannot be read is one, and nothing is raised of it.
         """
         of_model = (f"{_ROOT}facts/*/{model}", f"{_ROOT}models/{model}", f"{_ROOT}freezes/*")
         patterns = _PATTERNS if model is None else of_model
@@ -172,23 +174,29 @@ class FactStore:
         self, patterns: Sequence[str], missed: Callable[[YardError], None] | None
     ) -> Snapshot:
         refs = self._refs.look(*patterns)
+        documents = self._refs.documents(list(refs.values()))
         values: dict[str, Fact] = {}
-        try:
-            documents = self._refs.documents(list(refs.values()))
-            values = {r: loaded(t, _kind(r), r) for r, t in zip(refs, documents, strict=True)}
-        except CannotAnswer:
-            if missed is None:
-                raise
-            for ref, commit in refs.items():
-                try:
-                    values[ref] = loaded(self._refs.documents([commit])[0], _kind(ref), ref)
-                except CannotAnswer as error:
+        for ref, told in zip(refs, documents, strict=True):
+            try:
+                values[ref] = loaded(told, _kind(ref), ref)
+            except CannotAnswer as error:
+                if ref.startswith(_FREEZES):
+                    (missed or leave_out)(error)
+                    values[ref] = self._unreadable_freeze(error)
+                elif missed is None:
+                    raise
+                else:
                     missed(error)
         return Snapshot(
             releases={_names(r): v for r, v in values.items() if isinstance(v, ReleaseFacts)},
             models={_names(r)[-1]: v for r, v in values.items() if isinstance(v, ModelFacts)},
             freezes={_names(r)[-1]: v for r, v in values.items() if isinstance(v, Freeze)},
         )
+
+    def _unreadable_freeze(self, error: CannotAnswer) -> Freeze:
+        """What nobody can read counts as frozen; a freeze stops no rollback anyway."""
+        why = f"its freeze cannot be read, {error.message}"
+        return Freeze(reason=why, by=self._author, since=self._clock.now())
 
     def _read(self, ref: str, empty: _F) -> tuple[_F, Token]:
         return again(lambda: self._look(ref, empty))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
 from modelyard.adapters.git_objects import LogEntry
-from modelyard.adapters.json_documents import loaded
+from modelyard.adapters.json_documents import HINT, leave_out, loaded
 from modelyard.adapters.remote_refs import RemoteRefs
 from modelyard.domain.pulls import PullRequest, PullState, Status
 from modelyard.errors import CannotAnswer
@@ -68,18 +69,54 @@ class ForgeLook:
         found = (ref.removeprefix(PULLS) for ref in self.refs if ref.startswith(PULLS))
         return tuple(sorted(int(number) for number in found if number.isdecimal()))
 
-    def stored(self, numbers: Iterable[int]) -> dict[int, StoredPull]:
-        """What the refs of these pull requests hold; `CannotAnswer` for an unknown number."""
-        asked = {number: self._ref(number) for number in numbers}
-        documents = self._remote.documents([self.refs[ref] for ref in asked.values()])
-        pairs = zip(asked.items(), documents, strict=True)
-        return {number: loaded(told, StoredPull, ref) for (number, ref), told in pairs}
+    def stored(self, number: int) -> StoredPull:
+        """What a pull request's ref holds.
 
-    def pulls(self, numbers: Iterable[int]) -> dict[int, PullRequest]:
-        """These pull requests as they really are: real head, real state, the head's statuses."""
-        real = {number: self.real(stored) for number, stored in self.stored(numbers).items()}
-        statuses = self.statuses({pull.head for pull in real.values()})
-        return {n: replace(pull, statuses=statuses[pull.head]) for n, pull in real.items()}
+        Raises:
+            CannotAnswer: There is no such pull request, or its document cannot be read.
+        """
+        ref = f"{PULLS}{number}"
+        if ref not in self.refs:
+            raise CannotAnswer(f"there is no pull request {number}", hint="modelyard pr list --all")
+        (document,) = self._remote.documents([self.refs[ref]])
+        return _stored(document, ref)
+
+    def pull(self, number: int) -> PullRequest:
+        """One pull request as it really is; see `pulls` and `stored`."""
+        return self._with_statuses([self.real(self.stored(number))])[0]
+
+    def pulls(self) -> tuple[PullRequest, ...]:
+        """All pull requests as they really are: real head, real state, the head's statuses.
+
+        Those that cannot be read are left out.
+        """
+        readable, _ = self._all
+        return self._with_statuses([self.real(stored) for stored in readable])
+
+    def hidden(self, branch: str) -> str | None:
+        """The ref of a pull request that cannot be read, and may be one of this branch."""
+        _, unreadable = self._all
+        return next((ref for ref, named in unreadable.items() if named in {None, branch}), None)
+
+    @cached_property
+    def _all(self) -> tuple[tuple[StoredPull, ...], Mapping[str, str | None]]:
+        """What can be read; and by ref what cannot, with its branch if that much is known."""
+        refs = [f"{PULLS}{number}" for number in self.numbers()]
+        documents = self._remote.documents([self.refs[ref] for ref in refs])
+        readable: list[StoredPull] = []
+        unreadable: dict[str, str | None] = {}
+        for ref, document in zip(refs, documents, strict=True):
+            try:
+                readable.append(_stored(document, ref))
+            except CannotAnswer as error:
+                leave_out(error)
+                unreadable[ref] = _branch_in(document)
+        return tuple(readable), unreadable
+
+    def _with_statuses(self, pulls: Iterable[PullRequest]) -> tuple[PullRequest, ...]:
+        real = tuple(pulls)
+        statuses = self.statuses({pull.head for pull in real})
+        return tuple(replace(pull, statuses=statuses[pull.head]) for pull in real)
 
     def real(self, stored: StoredPull) -> PullRequest:
         """A pull request with the head its branch really has, without statuses.
@@ -106,26 +143,43 @@ class ForgeLook:
         return tuple(sorted({*names, *pull.contributors} - {pull.author, pull.requester}))
 
     def statuses(self, commits: Iterable[str]) -> dict[str, Statuses]:
-        """The statuses of these commits by context; a commit without any has an empty mapping."""
+        """The statuses of these commits by context; a commit without any has an empty mapping.
+
+        So has one whose statuses cannot be read: nothing has reported that anybody can rely on.
+        """
         found: dict[str, Statuses] = {sha: {} for sha in commits}
         refs = [STATUSES + sha for sha in found if STATUSES + sha in self.refs]
         documents = self._remote.documents([self.refs[ref] for ref in refs])
         for ref, told in zip(refs, documents, strict=True):
-            found[ref.removeprefix(STATUSES)] = loaded(told, dict[str, Status], ref)
+            try:
+                found[ref.removeprefix(STATUSES)] = loaded(told, dict[str, Status], ref)
+            except CannotAnswer as error:
+                leave_out(error)
         return found
 
     def open_of(self, branch: str) -> StoredPull | None:
-        """The open pull request of a branch, if there is one."""
-        for stored in self.stored(self.numbers()).values():
+        """The open pull request of a branch, if there is one that can be read."""
+        readable, _ = self._all
+        for stored in readable:
             if stored.pull.branch == branch and stored.pull.state is PullState.OPEN:
                 return stored
         return None
 
-    def _ref(self, number: int) -> str:
-        ref = f"{PULLS}{number}"
-        if ref not in self.refs:
-            raise CannotAnswer(f"there is no pull request {number}", hint="modelyard pr list --all")
-        return ref
+
+def _stored(document: bytes | None, ref: str) -> StoredPull:
+    stored: StoredPull = loaded(document, StoredPull, ref)
+    if ref != f"{PULLS}{stored.pull.number}":
+        raise CannotAnswer(f"{ref}: holds pull request {stored.pull.number}", hint=HINT)
+    return stored
+
+
+def _branch_in(document: bytes | None) -> str | None:
+    """The branch that a document nobody here can read names, if so much of it can be read."""
+    try:
+        branch = json.loads(document or b"")["pull"]["branch"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return branch if isinstance(branch, str) else None
 
 
 def _names(commit: LogEntry) -> set[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import time
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -12,6 +14,15 @@ if TYPE_CHECKING:
     from cattrs.preconf.json import JsonConverter
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_WARNINGS = 20.0
+"""One look reads the same documents many times."""
+
+HINT = "a newer modelyard may have written it: upgrade, or restore the ref's last commit"
+
+_warned: dict[str, float] = {}
 
 
 def dumped(value: object, kind: object) -> bytes:
@@ -25,26 +36,35 @@ def dumped(value: object, kind: object) -> bytes:
     return (json.dumps(told, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def loaded(document: bytes, kind: type[T] | object, where: str) -> T:
+def loaded(document: bytes | None, kind: type[T] | object, where: str) -> T:
     """The value a document holds.
 
     Args:
-        document: JSON bytes.
+        document: JSON bytes; None when there is none.
         kind: The type it must be.
         where: What the document is, for the message.
 
     Raises:
         CannotAnswer: It is not JSON, or not of this type: damaged, or a newer modelyard wrote it.
     """
+    if document is None:
+        raise CannotAnswer(f"{where}: holds no document", hint=HINT)
     try:
         return cast("T", _converter().structure(json.loads(document), cast("Any", kind)))
     except Exception as error:
         from cattrs import transform_error
 
         why = "; ".join(transform_error(error)) if not isinstance(error, ValueError) else str(error)
-        message = f"{where}: {why[:500]}"
-        hint = "a newer modelyard may have written it: upgrade, or restore the ref's last commit"
-        raise CannotAnswer(message, hint=hint) from error
+        raise CannotAnswer(f"{where}: {why[:500]}", hint=HINT) from error
+
+
+def leave_out(error: CannotAnswer) -> None:
+    """Warn that what cannot be read is left out, and not again for a while."""
+    now = time.monotonic()
+    if now - _warned.get(error.message, -SECONDS_BETWEEN_WARNINGS) < SECONDS_BETWEEN_WARNINGS:
+        return
+    _warned[error.message] = now
+    logger.warning("left out, %s (%s)", error.message, error.hint)
 
 
 @cache

@@ -47,15 +47,14 @@ class LocalForge:
         """See `ports.PullRequests`."""
 
         def attempt() -> tuple[PullRequest, ...]:
-            look = self._desk.look()
-            found = look.pulls(look.numbers()).values()
+            found = self._desk.look().pulls()
             return tuple(pull for pull in found if every or pull.state is PullState.OPEN)
 
         return again(attempt)
 
     def get(self, number: int) -> PullRequest:
         """See `ports.PullRequests`."""
-        return again(lambda: self._desk.look().pulls([number])[number])
+        return again(lambda: self._desk.look().pull(number))
 
     def files(self, number: int) -> tuple[str, ...]:
         """See `ports.PullRequests`."""
@@ -152,7 +151,7 @@ class LocalForge:
 
         def attempt() -> None:
             look = self._desk.look()
-            stored = look.stored([number])[number]
+            stored = look.stored(number)
             before = look.real(stored)
             after = edit(before)
             if after == before:
@@ -166,7 +165,7 @@ class LocalForge:
 
     def _files(self, number: int) -> tuple[str, ...]:
         look = self._desk.look()
-        pull = look.real(look.stored([number])[number])
+        pull = look.real(look.stored(number))
         git = self._desk.git
         main = look.main()
         self._desk.remote.ensure([pull.head])

@@ -24,7 +24,7 @@ def merge(desk: ForgeDesk, number: int, *, sha: str, by: str) -> str:
     main branch already contains is only written down as merged.
     """
     look = desk.look()
-    stored = look.stored([number])[number]
+    stored = look.stored(number)
     pull = look.real(stored)
     check_head(pull, sha)
     main = look.main()

@@ -8,7 +8,8 @@ from dataclasses import replace
 from modelyard.adapters.forge_desk import ForgeDesk, Updates
 from modelyard.adapters.forge_look import ForgeLook, StoredPull
 from modelyard.adapters.git_names import message_of, readable
-from modelyard.domain.change import Change
+from modelyard.adapters.json_documents import HINT
+from modelyard.domain.change import Change, Purpose
 from modelyard.domain.pulls import PullRequest, PullState
 from modelyard.errors import Refused
 
@@ -33,6 +34,8 @@ def propose(desk: ForgeDesk, change: Change, *, author: str, requester: str | No
             labels=change.labels,
             requester=requester,
         )
+    if not (stored and tip):
+        _check_not_hidden(look, change)
     head = desk.git.commit_tree(
         tree,
         parents=[main],
@@ -51,6 +54,15 @@ def propose(desk: ForgeDesk, change: Change, *, author: str, requester: str | No
     pull = replace(pull, requester=requester, labels=change.labels)
     after = StoredPull(pull=pull, trailers=dict(change.trailers))
     return _published(desk, look, after, "Open", {**updates, **_gone(desk, look, stored)})
+
+
+def _check_not_hidden(look: ForgeLook, change: Change) -> None:
+    """Raise `Refused` where an unreadable pull request may be open for this change, or declined.
+
+    A rollback waits for nobody: at worst its branch has two pull requests, of which one is merged.
+    """
+    if change.purpose is not Purpose.ROLLBACK and (ref := look.hidden(change.branch)):
+        raise Refused(f"{ref} cannot be read and may be about {change.branch} already", hint=HINT)
 
 
 def open_branch(desk: ForgeDesk, branch: str, *, title: str, body: str, author: str) -> PullRequest:

@@ -143,14 +143,14 @@ class RemoteRefs:
                 raise failed
             raise Conflict(f"{self.remote} moved while it was read: {', '.join(lost)} is gone")
 
-    def documents(self, commits: Sequence[str]) -> list[bytes]:
-        """The document of each of these commits, in order."""
+    def documents(self, commits: Sequence[str]) -> list[bytes | None]:
+        """The document of each of these commits, in order; None of one that holds none."""
         names = [f"{commit}:{_DOCUMENT}" for commit in commits]
         found = self.git.read_many(names) if names else {}
         if None in found.values():
             self.ensure(commits)
             found = self.git.read_many(names)
-        return [_present(found[name], name) for name in names]
+        return [found[name] for name in names]
 
     def write(
         self, document: bytes, *, parents: Sequence[str], message: str, author: str, at: datetime
@@ -163,9 +163,3 @@ class RemoteRefs:
         here = f"refs/modelyard-mirror/{re.sub(r'[^A-Za-z0-9]+', '-', self.remote)}"
         spaces = ("heads", "modelyard")
         self.git.fetch(self.remote, [f"+refs/{space}/*:{here}/{space}/*" for space in spaces])
-
-
-def _present(document: bytes | None, name: str) -> bytes:
-    if document is None:
-        raise CannotAnswer(f"{name} is missing", hint="restore the ref to its last good commit")
-    return document

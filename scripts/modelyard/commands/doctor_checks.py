@@ -80,8 +80,10 @@ def the_workflows_are_rendered(patient: Patient) -> Iterator[Wrong]:
 
 def the_facts_are_readable(patient: Patient) -> Iterator[Wrong]:
     """What cannot be read is unknown, and what is unknown is not healthy."""
-    patient.desk.facts.snapshot()
-    yield from ()
+    missed: list[YardError] = []
+    patient.desk.facts.snapshot(missed=missed.append)
+    for error in missed:
+        yield Wrong(what=error.message, mend=error.hint or "modelyard status")
 
 
 def the_artifact_store_is_writable(patient: Patient) -> Iterator[Wrong]:
