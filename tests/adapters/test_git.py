@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import socketserver
 import subprocess
 import sys
+import threading
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,9 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelyard.adapters import git_process
 from modelyard.adapters.git import Git
 from modelyard.adapters.git_names import message_of, name_and_mail, path_of, readable
 from modelyard.adapters.git_objects import LogEntry, Merged
+from modelyard.adapters.git_process import NoAnswer
+from modelyard.adapters.remote_refs import RemoteRefs
 from modelyard.errors import CannotAnswer, Conflict, Refused
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -297,3 +304,91 @@ def test_readable_text_is_one_line_no_terminal_acts_on(text):
 def test_says_which_folder_git_could_not_start_in(tmp_path):
     with pytest.raises(CannotAnswer, match="cannot start git in"):
         Git(Path(tmp_path / "nowhere")).rev_parse("HEAD")
+
+
+class Silent(socketserver.ThreadingTCPServer):
+    """Takes every connection and says nothing."""
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Mute)
+        self.taken = 0
+        self.over = threading.Event()
+
+    def url(self, scheme):
+        return f"{scheme}://127.0.0.1:{self.server_address[1]}/x.git"
+
+
+class Mute(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.server.taken += 1
+        self.server.over.wait(30)
+
+
+@pytest.fixture
+def silent():
+    with Silent() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.over.set()
+        server.shutdown()
+
+
+def processes_about(text):
+    """Command lines that name it, of processes that run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.append(path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+    return [each for each in found if text in each]
+
+
+CALLS = {
+    "ls-remote": lambda git, url: git.ls_remote(url, ["refs/heads/*"]),
+    "fetch": lambda git, url: git.fetch(url, ["+refs/heads/*:refs/x/*"]),
+    "push": lambda git, url: git.push(url, {MAIN: (None, commit(git, None, {"x": b"1"}))}),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("scheme", ["git", "http"])
+def test_a_remote_that_takes_the_call_and_never_answers_is_given_up(
+    git, silent, monkeypatch, call, scheme
+):
+    assert max(git_process.NETWORK_SECONDS.values()) < git_process.LOCAL_SECONDS
+    monkeypatch.setitem(git_process.NETWORK_SECONDS, call, 1.0)
+    url, before = silent.url(scheme), time.monotonic()
+
+    with pytest.raises(CannotAnswer) as caught:
+        CALLS[call](git, url)
+
+    assert time.monotonic() - before < 15
+    assert caught.value.message.startswith(f"git {call} ")
+    assert f"-- {url} " in caught.value.message
+    assert caught.value.message.endswith(f" in {git.root}: no end after 1 s")
+    assert caught.value.hint.endswith(f": git ls-remote {url}")
+    assert silent.taken == 1
+    assert processes_about(url) == []
+
+
+def test_silence_over_http_is_given_up_before_the_call_is(git, silent, monkeypatch):
+    assert min(git_process.NETWORK_SECONDS.values()) > git_process.SILENT_SECONDS
+    options = [word.replace("lowSpeedTime=15", "lowSpeedTime=1") for word in git_process._OPTIONS]
+    monkeypatch.setattr(git_process, "_OPTIONS", options)
+
+    with pytest.raises(NoAnswer, match=r"Operation too slow.* the last 1 seconds") as caught:
+        git.ls_remote(silent.url("http"), ["refs/heads/*"])
+
+    assert "git ls-remote http" in caught.value.hint
+
+
+def test_a_remote_that_never_answers_is_not_asked_again_for_what_is_missing(
+    git, silent, monkeypatch
+):
+    monkeypatch.setitem(git_process.NETWORK_SECONDS, "fetch", 1.0)
+
+    with pytest.raises(NoAnswer):
+        RemoteRefs(git, silent.url("git")).ensure(["a" * 40])
+
+    assert silent.taken == 1

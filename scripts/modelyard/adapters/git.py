@@ -24,7 +24,7 @@ from modelyard.adapters.git_objects import (
     log_entries,
     tree_entries,
 )
-from modelyard.errors import CannotAnswer, Conflict
+from modelyard.errors import Conflict
 
 # What is the same whoever asks: a process is too much to pay for it a second time.
 _HERE = Memory(4000)
@@ -199,12 +199,13 @@ class Git:
         leases = [f"--force-with-lease={ref}:{old or ''}" for ref, (old, _) in moves.items()]
         specs = [f"{new or ''}:{ref}" for ref, (_, new) in moves.items()]
         options = ("--porcelain", "--atomic", "--no-verify", *leases)
-        done = self.run("push", *options, "--", remote, *specs, accept=range(256))
+        words = ("push", *options, "--", remote, *specs)
+        done = self.run(*words, accept=range(256))
         if git_process.lost_the_race(done):
             where = f"{', '.join(moves)} in {remote}"
             raise Conflict(f"somebody else moved {where}: {git_process.words(done)}")
         if done.returncode:
-            raise CannotAnswer(f"git push to {remote}: {git_process.words(done)}")
+            raise git_process.failure(f"git push to {remote}", words, done)
 
     def merge_tree(self, main: str, head: str) -> Merged:
         """Merge two commits without a working tree; conflicts are named, not raised.

@@ -9,14 +9,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelyard.adapters.git_names import readable
+from modelyard.adapters.process_table import end_tree
 from modelyard.errors import CannotAnswer
 
-TIMEOUT_SECONDS = 300
+LOCAL_SECONDS = 300.0
+
+NETWORK_SECONDS = {"ls-remote": 20.0, "push": 60.0, "fetch": 120.0}
+"""What waits for a remote; a rollback waits for it. Only a fetch may have much to bring."""
+
+SILENT_SECONDS = 15
+"""For how long nothing at all may arrive over HTTP."""
+
+_SECONDS_TO_END = 2.0
 
 # What a person may have configured and would change an answer; credentials stay as they are.
 _CONFIG = {
     "core.fsmonitor": "false",
     "core.hooksPath": os.devnull,
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": str(SILENT_SECONDS),
     "i18n.commitEncoding": "UTF-8",
     "log.follow": "false",
     "log.showSignature": "false",
@@ -55,7 +66,12 @@ _LOST = re.compile(
     r"|failed to update ref|failed to lock|remote ref does not exist|reference already exists"
     r"|remote ref updated since checkout"
 )
+_TOO_SLOW = re.compile(r"Operation too slow|Operation timed out|Connection timed out")
 _NEVER_FITS = re.compile(r"exists; cannot create")
+
+
+class NoAnswer(CannotAnswer):
+    """The remote was silent for too long; asking again at once would only wait again."""
 
 
 def run(
@@ -78,23 +94,52 @@ def run(
         CannotAnswer: git is missing, hangs, or ends with another exit code; with its own words.
     """
     inherited = {name: value for name, value in os.environ.items() if name not in _INHERITED}
+    command, told = ["git", *_OPTIONS, *args], {**inherited, **_FIXED, **(env or {})}
+    seconds = NETWORK_SECONDS.get(args[0], LOCAL_SECONDS)
     try:
-        done = subprocess.run(
-            ["git", *_OPTIONS, *args],
-            cwd=root,
-            input=stdin,
-            env={**inherited, **_FIXED, **(env or {})},
-            capture_output=True,
-            check=False,
-            timeout=TIMEOUT_SECONDS,
-        )
+        done = _ended(command, root, told, stdin, seconds)
     except OSError as error:
         raise CannotAnswer(f"cannot start git in {root}: {error}") from error
     except subprocess.TimeoutExpired as error:
-        raise CannotAnswer(f"git {args[0]} in {root}: no end after {TIMEOUT_SECONDS} s") from error
+        asked = readable(" ".join(args))[:200]
+        why = f"git {asked} in {root}: no end after {seconds:g} s"
+        raise NoAnswer(why, hint=_hint(args)) from error
     if done.returncode not in accept:
-        raise CannotAnswer(f"git {args[0]} in {root}: {words(done)}")
+        raise failure(f"git {args[0]} in {root}", args, done)
     return done
+
+
+def failure(
+    what: str, args: Sequence[str], done: subprocess.CompletedProcess[bytes]
+) -> CannotAnswer:
+    """What a git that ended with an error is told as."""
+    said = words(done)
+    kind = NoAnswer if args[0] in NETWORK_SECONDS and _TOO_SLOW.search(said) else CannotAnswer
+    return kind(f"{what}: {said}", hint=_hint(args))
+
+
+def _hint(args: Sequence[str]) -> str | None:
+    if args[0] not in NETWORK_SECONDS:
+        return None
+    remote = args[args.index("--") + 1]
+    return f"see whether the remote answers, and takes your credentials: git ls-remote {remote}"
+
+
+def _ended(
+    command: Sequence[str], root: Path, env: Mapping[str, str], stdin: bytes, seconds: float
+) -> subprocess.CompletedProcess[bytes]:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=root, env=env, stdin=pipe, stdout=pipe, stderr=pipe
+    ) as process:
+        try:
+            out, err = process.communicate(stdin, timeout=seconds)
+        except BaseException:
+            # Killed alone, git would leave behind what it started to reach the remote.
+            end_tree(process.pid, grace_seconds=_SECONDS_TO_END)
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def words(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _POLL_SECONDS = 0.02
-_STATE, _SESSION, _START = 0, 3, 19  # fields of /proc/<pid>/stat after the name, see proc(5)
+_STATE, _PARENT, _SESSION, _START = (
+    0,
+    1,
+    3,
+    19,
+)  # fields of /proc/<pid>/stat after the name, see proc(5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,16 @@ def end(started: Started, *, grace_seconds: float) -> None:
         members = _session(started, witnesses=left)
 
 
+def end_tree(pid: int, *, grace_seconds: float) -> None:
+    """End the process, which its caller has not waited for, and all that it started."""
+    members = [member for member in map(named, _tree(pid)) if member is not None]
+    for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 5.0)):
+        for member in members:
+            _signal(member, number)
+        if not (members := _left(members, seconds)):
+            return
+
+
 def handle(started: Started) -> int | None:
     """A descriptor that becomes readable when the process ends, or None if it has ended."""
     try:
@@ -72,6 +87,18 @@ def _stat(pid: int) -> list[str] | None:
         return None
     # The name stands in parentheses and may hold anything, parentheses too.
     return text.rpartition(")")[2].split()
+
+
+def _tree(pid: int) -> list[int]:
+    """The process, its children and theirs; nothing where the system does not tell."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        if stat := _stat(int(entry.name)):
+            parents[int(entry.name)] = int(stat[_PARENT])
+    found = [pid] if pid in parents else []
+    for member in found:  # grows meanwhile
+        found += [child for child, parent in parents.items() if parent == member]
+    return found
 
 
 def _left(members: Sequence[Started], seconds: float) -> list[Started]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from modelyard.adapters.git import Git
+from modelyard.adapters.git_process import NoAnswer
 from modelyard.errors import CannotAnswer, Conflict
 
 T = TypeVar("T")
@@ -136,6 +137,8 @@ class RemoteRefs:
                 return
             try:
                 self._fetch()
+            except NoAnswer:
+                raise
             except CannotAnswer as error:
                 failed = error  # another process of this checkout may be fetching the same refs
         if lost := self.git.missing(wanted):
