@@ -35,8 +35,9 @@ lint: $(STAMP) ## formatting, types, layers, specs, workflows
 	$(BIN)/modelyard render --check --platform
 	$(BIN)/zizmor --offline --quiet .github
 
+FLIGHTS := tests/e2e/test_flights.py
 e2e: $(STAMP) ## the same journey on a real cluster, brought up for it and taken down again
-	$(BIN)/python -m pytest -q -x -s tests/e2e/test_journey.py tests/e2e/test_flights.py
+	$(BIN)/python -m pytest -q -x -s $(FLIGHTS)::test_a_model_of_flights_sets_out tests/e2e/test_journey.py $(FLIGHTS)
 
 e2e-short: $(STAMP) ## its first half: trained, promoted, aborted, reverted
 	$(BIN)/python -m pytest -q -x -s tests/e2e/test_journey.py

@@ -131,6 +131,13 @@ class Fork:
         self._empty_forge()
         self.git("push", "--quiet", "--force", "--set-upstream", "origin", "main")
 
+    def colleague(self, name: str) -> Fork:
+        """Another checkout of the repository, beside this one."""
+        folder = self.folder.with_name(name)
+        shutil.rmtree(folder, ignore_errors=True)
+        self.git("clone", "--quiet", self.cluster["git_url"], str(folder))
+        return Fork(folder, self.cluster)
+
     def install(self) -> None:
         """What a person does once in a new cluster: credentials, and Argo CD's first object."""
         self._clear_away()

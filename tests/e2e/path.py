@@ -27,7 +27,9 @@ def approved(fork: Fork, model: str, environment: str, *, seconds: float = 300) 
         mine = (pull for pull in fork.pulls() if pull["branch"] == branch)
         return next((p for p in mine if "approval" in str(p["statuses"])), None)
 
-    pull = until(f"{environment} waits for an approval", waiting, seconds=seconds, every=1)
+    pull = until(
+        f"{model} waits for an approval in {environment}", waiting, seconds=seconds, every=1
+    )
     fork.modelyard("pr", "approve", str(pull["number"]), "--as", "grace")
     return time.time()
 
@@ -43,7 +45,7 @@ def verified(
                 return bool(row["version"] == version and row["verified"])
         return False
 
-    until(f"{environment} runs {version} verified", is_verified, seconds=seconds, every=2)
+    until(f"{model} {version} is verified in {environment}", is_verified, seconds=seconds, every=2)
 
 
 def add(fork: Fork, model: str, version: str, *commands: tuple[str, ...]) -> None:

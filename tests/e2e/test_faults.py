@@ -127,8 +127,7 @@ def test_two_writers_pushing_to_main_lose_nothing(settled: Fork, bad: str):
     over, pushed = threading.Event(), []
 
     def write() -> None:
-        writer = Fork(fork.folder.with_name("writer"), fork.cluster)
-        fork.git("clone", "--quiet", fork.cluster["git_url"], str(writer.folder))
+        writer = fork.colleague("writer")
         while not over.is_set():
             name = f"note-{len(pushed)}.txt"
             (writer.folder / name).write_text("somebody else writes too\n")
