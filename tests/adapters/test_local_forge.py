@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.adapters import json_documents
+from modelyard.adapters import forge_look, json_documents
 from modelyard.adapters.git import Git
 from modelyard.adapters.local_forge import LocalForge
 from modelyard.domain.change import Change, Purpose
@@ -539,6 +539,24 @@ def of_a_newer_modelyard(git, number):
     ref = f"refs/modelyard/pulls/{number}"
     document = json.loads(git.read(git.ls_remote("origin", [ref])[ref], "document.json"))
     return json.dumps({**document, "mood": "good"}).encode()
+
+
+def test_what_did_not_change_is_taken_apart_once(forge, monkeypatch):
+    def counted(document, kind, where):
+        taken_apart.append(where)
+        return json_documents.loaded(document, kind, where)
+
+    taken_apart = []
+    monkeypatch.setattr(forge_look, "loaded", counted)
+    forge.propose(change(), author=BOT)
+    forge.propose(change(branch=FEATURE), author=BOT)
+
+    assert len(forge.list(every=True)) == len(forge.list()) == 2
+    forge.comment(2, by="ann", body="words")
+    assert forge.list()[1].comments[0].body == "words"
+
+    ref = "refs/modelyard/pulls/"
+    assert taken_apart == [f"{ref}1", f"{ref}2", f"{ref}2"]
 
 
 FEATURE = "modelyard/promote/staging/m"

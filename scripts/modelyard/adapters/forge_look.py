@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
-from modelyard.adapters.git_objects import LogEntry
+from modelyard.adapters.git_objects import LogEntry, Memory
 from modelyard.adapters.json_documents import HINT, leave_out, loaded
 from modelyard.adapters.remote_refs import RemoteRefs
 from modelyard.domain.pulls import PullRequest, PullState, Status
@@ -19,6 +19,9 @@ Statuses: TypeAlias = Mapping[str, Status]
 PULLS = "refs/modelyard/pulls/"
 STATUSES = "refs/modelyard/statuses/"
 BRANCHES = "refs/heads/"
+
+# Most are closed, and read again at every look at every model.
+_STORED = Memory(2000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,7 @@ class ForgeLook:
         if ref not in self.refs:
             raise CannotAnswer(f"there is no pull request {number}", hint="modelyard pr list --all")
         (document,) = self._remote.documents([self.refs[ref]])
-        return _stored(document, ref)
+        return _stored(document, ref, self.refs[ref])
 
     def pull(self, number: int) -> PullRequest:
         """One pull request as it really is; see `pulls` and `stored`."""
@@ -107,7 +110,7 @@ class ForgeLook:
         unreadable: dict[str, str | None] = {}
         for ref, document in zip(refs, documents, strict=True):
             try:
-                readable.append(_stored(document, ref))
+                readable.append(_stored(document, ref, self.refs[ref]))
             except CannotAnswer as error:
                 leave_out(error)
                 unreadable[ref] = _branch_in(document)
@@ -166,7 +169,11 @@ class ForgeLook:
         return None
 
 
-def _stored(document: bytes | None, ref: str) -> StoredPull:
+def _stored(document: bytes | None, ref: str, commit: str) -> StoredPull:
+    return _STORED.once((ref, commit), lambda: _read(document, ref))
+
+
+def _read(document: bytes | None, ref: str) -> StoredPull:
     stored: StoredPull = loaded(document, StoredPull, ref)
     if ref != f"{PULLS}{stored.pull.number}":
         raise CannotAnswer(f"{ref}: holds pull request {stored.pull.number}", hint=HINT)

@@ -85,12 +85,12 @@ def look(
     looks: list[Step] = [(model, partial(_look_at, desk, model, say)) for model in names]
     news: list[Notice] = []
     last: list[Step] = [(model, partial(_gather, desk, model, news)) for model in names]
-    last.append((None, lambda: announce(desk, news, told)))
-    if models is None:
-        changed, failures = attempts([*first, *looks, *last])
-    else:  # somebody waits for these
-        changed, failures = attempts([*looks, *first, *last])
-    return Looked(changed=changed, models=names, failures=failures)
+    last.append((None, partial(announce, desk, news, told)))
+    # Where only some are looked at, somebody waits for them.
+    changed, failures = attempts([*first, *looks] if models is None else [*looks, *first])
+    with one_glance():
+        were_told, others = attempts(last)
+    return Looked(changed=changed or were_told, models=names, failures=(*failures, *others))
 
 
 def _gather(desk: Desk, model: str, news: list[Notice]) -> None:
