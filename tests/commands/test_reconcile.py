@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -362,23 +363,47 @@ def test_what_nobody_can_read_stops_promotions_and_no_rollback(bad_canary):
     assert bad_canary.names() == {**V1_AGAIN, "staging": "v3"}
 
 
-PROTECTED = """#!/bin/sh
+REFUSING = """#!/bin/sh
 while read old new ref; do
-    if [ $ref = refs/heads/main ] && ! git diff --quiet $old $new -- environments/canary; then
-        echo "environments/canary is protected" >&2
+    if [ $ref = {ref} ] && ! git diff --quiet $old $new -- {path}; then
+        echo "{path} is protected" >&2
         exit 1
     fi
 done
 """
 
 
+def refusing(yard, ref, path):
+    """A hook of the remote that lets nobody change the path on the ref."""
+    hook = yard.folder / "remote.git" / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(REFUSING.format(ref=ref, path=path))
+    hook.chmod(0o755)
+    return hook
+
+
+@pytest.mark.slow
+def test_a_version_whose_hold_cannot_be_written_is_rolled_back_once_it_can(bad_canary):
+    """Otherwise nothing would ever take it out of the other environments."""
+    desk = bad_canary.desk()
+    desk.facts.update_model(MODEL, lambda facts: replace(facts, told=("anything",)))
+    hook = refusing(bad_canary, f"refs/modelyard/models/{MODEL}", "document.json")
+
+    with pytest.raises(CannotAnswer, match=r"document\.json is protected"):
+        bad_canary.rest()
+    assert bad_canary.names()["canary"] == "v2"
+
+    hook.unlink()
+    bad_canary.rest()
+
+    assert bad_canary.names() == V1_AGAIN
+    assert "v2" in bad_canary.model_facts.holds
+
+
 @pytest.mark.slow
 def test_a_rollback_the_forge_refuses_for_good_keeps_no_other_environment_from_its_own(bad_canary):
     bad_canary.record("v3", champion="v1")
-    hook = bad_canary.folder / "remote.git" / "hooks" / "pre-receive"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text(PROTECTED)
-    hook.chmod(0o755)
+    hook = refusing(bad_canary, "refs/heads/main", "environments/canary")
 
     with pytest.raises(CannotAnswer, match="environments/canary is protected"):
         bad_canary.rest()

@@ -9,7 +9,7 @@ from typing import TypeVar
 from modelyard.adapters.remote_refs import one_glance
 from modelyard.commands.reconciling.carry_out import Say, carry_out
 from modelyard.commands.reconciling.collect import Desk, collect
-from modelyard.domain.actions import Merge, PlaceHold, RaiseIncident, RollBack
+from modelyard.domain.actions import Action, Merge, PlaceHold, RaiseIncident, RollBack
 from modelyard.domain.facts import TrainingFacts
 from modelyard.domain.plan import plan
 from modelyard.domain.training import workflow_name
@@ -112,20 +112,30 @@ def one_round(desk: Desk, world: World, say: Say) -> tuple[int, list[Exception]]
     what makes things safer is still done: whatever else the plan holds may count on what failed.
     """
     changed = 0
-    errors: list[Exception] = []
+    failed: list[tuple[Action, Exception]] = []
     for action in plan(world):
-        if errors and not isinstance(action, PlaceHold | RollBack | RaiseIncident):
+        if any(not _is_safe_after(tried, action) for tried, _ in failed):
             continue
         try:
             if not carry_out(action, desk, world, say):
                 continue
         except Exception as error:  # noqa: BLE001 - handed back, and raised or logged by `settle`
-            errors.append(error)
+            failed.append((action, error))
             continue
         changed += 1
         if isinstance(action, Merge | RollBack):
             break
-    return changed, errors
+    return changed, [error for _, error in failed]
+
+
+def _is_safe_after(failed: Action, action: Action) -> bool:
+    """Whether the action may follow one that failed.
+
+    A version goes back only once its hold is written: nothing would find the reason afterwards.
+    """
+    if isinstance(failed, PlaceHold) and isinstance(action, RollBack):
+        return failed.version != action.version
+    return isinstance(action, PlaceHold | RollBack | RaiseIncident)
 
 
 def running(world: World) -> tuple[str, ...]:
