@@ -40,6 +40,7 @@ _KINDS = {
     "modelyard_predictions_total": ("predictions", "bin"),
     "modelyard_input_nulls_total": ("nulls", "column"),
     "modelyard_input_unseen_total": ("unseen", "column"),
+    "modelyard_request_row_pairs_total": ("pairs", "measure"),
 }
 
 

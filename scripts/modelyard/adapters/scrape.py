@@ -80,6 +80,7 @@ class _Tally:
     predictions: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     nulls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     unseen: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    pairs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, name: str, labels: Mapping[str, str], value: int) -> None:
         """Add one sample of the exposition; names that count nothing here are left out."""
@@ -94,6 +95,8 @@ class _Tally:
                 self.nulls[labels["column"]] += value
             case "modelyard_input_unseen_total":
                 self.unseen[labels["column"]] += value
+            case "modelyard_request_row_pairs_total":
+                self.pairs[labels["measure"]] += value
 
     def counts(self) -> Counts:
         """The sums."""
@@ -104,6 +107,7 @@ class _Tally:
             predictions=tuple(self.predictions.get(at, 0) for at in range(bins)),
             nulls=dict(self.nulls),
             unseen=dict(self.unseen),
+            pairs=dict(self.pairs),
         )
 
 

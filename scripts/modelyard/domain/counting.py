@@ -23,6 +23,8 @@ class Arm:
         rows: Rows answered until the last sample.
         nulls: Of these, null by input column.
         unseen: Of these, of an unseen level by input column.
+        pairs: How the rows of one request differed until the last sample, by measure; see
+            `Counts.pairs`.
         seconds: From the first to the last sample the release was seen in.
         is_fresh: Whether the last sample could be read and has the release.
     """
@@ -33,6 +35,7 @@ class Arm:
     rows: float
     nulls: Mapping[str, float]
     unseen: Mapping[str, float]
+    pairs: Mapping[str, float]
     seconds: float
     is_fresh: bool
 
@@ -71,6 +74,7 @@ def arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
         rows=last.get(("rows", ""), 0.0),
         nulls=_named(last, "nulls"),
         unseen=_named(last, "unseen"),
+        pairs=_named(last, "pairs"),
         seconds=(seen[-1] - seen[0]).total_seconds() if seen else 0.0,
         is_fresh=bool(readings) and readings[-1] is not None,
     )
@@ -85,6 +89,7 @@ def _reading(counts: Counts | None) -> Counters | None:
     counters |= {("predictions", str(place)): n for place, n in enumerate(counts.predictions)}
     counters |= {("nulls", column): count for column, count in counts.nulls.items()}
     counters |= {("unseen", column): count for column, count in counts.unseen.items()}
+    counters |= {("pairs", measure): count for measure, count in counts.pairs.items()}
     if all(math.isfinite(count) and count >= 0 for count in counters.values()):
         return counters
     return None

@@ -245,4 +245,5 @@ def _counts(total: Counters, before: Counters) -> Counts:
         predictions=tuple(bins.get(place, 0) for place in range(max(bins, default=-1) + 1)),
         nulls=by_kind["nulls"],
         unseen=by_kind["unseen"],
+        pairs=by_kind["pairs"],
     )

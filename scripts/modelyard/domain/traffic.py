@@ -20,6 +20,8 @@ class Counts:
         predictions: Rows by bin of the primary output, shape (bins,); see `Grid`.
         nulls: Rows by input column whose value was null.
         unseen: Rows by input column whose level was not seen in training.
+        pairs: Of the rows of each request, summed over requests; see `design_effect.pair_measures`.
+            Empty where a server does not count them.
     """
 
     requests: Mapping[str, int] = field(default_factory=dict)
@@ -27,6 +29,7 @@ class Counts:
     predictions: tuple[int, ...] = ()
     nulls: Mapping[str, int] = field(default_factory=dict)
     unseen: Mapping[str, int] = field(default_factory=dict)
+    pairs: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from modelyard.domain.design_effect import MEASURES, pair_measures
 from modelyard.domain.grid import Grid, grid
 from modelyard.serving.documents import Serving
 
@@ -53,6 +54,12 @@ class Counters:
         self._predictions = self._counters(
             "predictions", "Rows by bin.", "bin", [str(at) for at in range(self._grid.bins)]
         )
+        self._pairs = self._counters(
+            "request_row_pairs",
+            "Ordered pairs of rows of one request: all, in different bins, squared bins apart.",
+            "measure",
+            MEASURES,
+        )
         self._nulls = self._counters("input_nulls", "Rows without a value.", "column", names)
         self._unseen = self._counters(
             "input_unseen", "Rows whose level was not seen in training.", "column", [*self._levels]
@@ -93,9 +100,12 @@ class Counters:
             strange = [v for v in frame[column].tolist() if v is not None and v not in seen]
             if count := sum(value == value for value in strange):  # noqa: PLR0124 - as above
                 self._unseen[column].inc(count)
-        for bin_number, count in enumerate(bin_counts(scores, self._grid)):
+        histogram = bin_counts(scores, self._grid)
+        for bin_number, count in enumerate(histogram):
             if count:
                 self._predictions[str(bin_number)].inc(count)
+        for measure, amount in pair_measures(histogram).items():
+            self._pairs[measure].inc(amount)
 
     def dropped(self, rows: int) -> None:
         """Count rows that the payload log did not take."""

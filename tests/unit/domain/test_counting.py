@@ -20,9 +20,20 @@ def served(total, errors=0, refused=0, **rest):
 def test_an_arm_is_counted_from_its_first_sample():
     found = arm(
         (
-            at(0, v2=served(100, 1, 7, predictions=(60, 40), nulls={"dest": 1})),
             at(
-                9, v2=served(130, 3, 9, predictions=(70, 60), nulls={"dest": 5}, unseen={"dest": 2})
+                0, v2=served(100, 1, 7, predictions=(60, 40), nulls={"dest": 1}, pairs={"pairs": 9})
+            ),
+            at(
+                9,
+                v2=served(
+                    130,
+                    3,
+                    9,
+                    predictions=(70, 60),
+                    nulls={"dest": 5},
+                    unseen={"dest": 2},
+                    pairs={"pairs": 15},
+                ),
             ),
         ),
         "v2",
@@ -35,6 +46,7 @@ def test_an_arm_is_counted_from_its_first_sample():
         rows=30,
         nulls={"dest": 4},
         unseen={"dest": 2},
+        pairs={"pairs": 6},
         seconds=9,
         is_fresh=True,
     )
@@ -83,6 +95,7 @@ def test_an_arm_never_seen_did_nothing():
         rows=0,
         nulls={},
         unseen={},
+        pairs={},
         seconds=0,
         is_fresh=False,
     )

@@ -54,10 +54,12 @@ def _counts(ok, errors):
 
 
 def test_every_counter_of_a_reading_is_told_by_its_name():
+    counted = {"predictions_0": 1, "predictions_10": 5, "nulls_x": 2, "unseen_y": 3}
+    counted["pairs_unlike"] = 8
     found = samples(
         [
-            said(-1, "a", 0, predictions_0=0, predictions_10=0, nulls_x=0, unseen_y=0),
-            said(4, "a", 6, predictions_0=1, predictions_10=5, nulls_x=2, unseen_y=3),
+            said(-1, "a", 0, **dict.fromkeys(counted, 0)),
+            said(4, "a", 6, **counted),
         ],
         5,
     )
@@ -68,6 +70,7 @@ def test_every_counter_of_a_reading_is_told_by_its_name():
         predictions=(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5),
         nulls={"x": 2},
         unseen={"y": 3},
+        pairs={"unlike": 8},
     )
 
 
