@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from modelyard.domain.counting import Arm, arm, in_order
+from modelyard.domain.design_effect import design_effect
 from modelyard.domain.eprocess import (
     Evidence,
     TwoArmSample,
@@ -19,6 +20,8 @@ from modelyard.domain.model import CanaryPolicy
 from modelyard.domain.promise import HistogramSample, Promise, promise_evidence
 from modelyard.domain.traffic import Sample
 from modelyard.domain.verdict import Outcome, Verdict
+
+MUCH_ALIKE = 2.0  # a design effect worth a word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,21 +188,23 @@ def _predictions(
     if promise is None:
         return
     radius = policy.distribution_radius
-    missing = _uncountable(canary, stable, promise)
-    if missing:
-        yield _Finding(said="", missing=missing)
+    missing, effect = _uncountable(canary, stable, promise), design_effect(canary, stable)
+    if missing or effect is None:
+        yield _Finding(said="", missing=missing or "how many rows a request has")
         return
-    found = promise_evidence(promise, _histograms(canary, stable), radius)
+    found = promise_evidence(promise, _histograms(canary, stable), radius, effect)
     bad = found.evidence.ever_reached(alpha)
     far = f"{found.distance:.2f} from the promised ones, {radius:g} is allowed"
+    alike = f" ({effect:.2g} alike rows count as one)" if effect >= MUCH_ALIKE else ""
     yield _Finding(
-        said=f"predictions {far}",
+        said=f"predictions {far}{alike}",
         bad=bad,
         missing=f"predictions nearer than {radius:g}" if found.distance > radius else None,
         numbers={
             "distance": found.distance,
             "radius": radius,
             "evidence_distance": found.evidence.peak,
+            "design_effect": effect,
         },
     )
 

@@ -266,6 +266,68 @@ def test_a_distance_beyond_the_radius_that_may_be_chance_is_no_pass():
     assert "missing: predictions nearer than 0.03" in verdict.reason
 
 
+def in_requests(found, rows):
+    """The samples of servers that answer so many rows a request and do not count pairs."""
+    return tuple(
+        replace(
+            sample,
+            counts={
+                name: replace(count, requests={"2xx": count.rows // rows, "4xx": 0, "5xx": 0})
+                for name, count in sample.counts.items()
+            },
+        )
+        for sample in found
+    )
+
+
+def test_rows_of_a_server_that_does_not_count_pairs_are_as_if_all_of_a_request_were_one():
+    found = bins([20, 20, 20, 140], [200] * 4)
+    alone, together = (
+        judge(canary(in_requests(found, rows), promise=EVEN), POLICY) for rows in (1, 50)
+    )
+    assert (alone.outcome, alone.numbers["design_effect"]) == (Outcome.FAIL, 1)
+    assert (together.outcome, together.numbers["design_effect"]) == (Outcome.INCONCLUSIVE, 50)
+    assert together.numbers["evidence_distance"] < alone.numbers["evidence_distance"] / 20
+    assert alone.reason.startswith("predictions 0.45 from the promised ones, 0.15 is allowed")
+    assert "0.15 is allowed (50 alike rows count as one)" in together.reason
+
+
+def test_rows_of_requests_that_are_not_alike_count_nearly_one_each():
+    # A hundred requests with one row of each of four bins: 12 ordered pairs, all of them unlike.
+    pairs = {"pairs": 12, "unlike": 12, "distance": 40}
+    found = tuple(
+        replace(
+            sample,
+            counts={
+                name: replace(
+                    count, pairs={measure: n * count.rows // 4 for measure, n in pairs.items()}
+                )
+                for name, count in sample.counts.items()
+            },
+        )
+        for sample in in_requests(bins([100] * 4, [400] * 4), 4)
+    )
+    verdict = judge(canary(found, promise=EVEN), POLICY)
+    assert verdict.numbers["design_effect"] == pytest.approx(1, abs=0.01)
+    assert "alike" not in verdict.reason
+
+
+def test_rows_of_servers_that_answered_no_request_are_missing_how_many_come_together():
+    found = tuple(
+        replace(
+            sample,
+            counts={
+                **sample.counts,
+                "v1": replace(sample.counts["v1"], requests={"2xx": 0, "5xx": 0}),
+            },
+        )
+        for sample in bins([200] * 4, [800] * 4)
+    )
+    verdict = judge(canary(found, promise=EVEN), POLICY)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "how many rows a request has" in verdict.reason
+
+
 @pytest.mark.parametrize(
     ("canary_bins", "stable_bins", "said"),
     [

@@ -230,6 +230,24 @@ def test_one_look_at_the_end_is_enough(flights):
     assert promise_evidence(flights, [last], 0.15).evidence.ever_reached(0.05)
 
 
+def test_rows_that_all_come_four_times_are_worth_one_each():
+    once = [HistogramSample(canary=(t, 9 * t), stable=(20 * t, 20 * t)) for t in (1, 2, 3)]
+    often = [HistogramSample(canary=(4 * t, 36 * t), stable=(80 * t, 80 * t)) for t in (1, 2, 3)]
+    found, copied = (
+        promise_evidence(coin(0.2, 0.6), once, 0.15),
+        promise_evidence(coin(0.2, 0.6), often, 0.15, 4.0),
+    )
+    assert copied.evidence == found.evidence
+    assert copied.evidence.peak > 0
+    assert (copied.distance, copied.predictions) == (pytest.approx(found.distance), 120)
+
+
+@pytest.mark.parametrize("effect", [0.99, math.nan, math.inf])
+def test_a_design_effect_below_one_or_unknown_is_an_error(effect):
+    with pytest.raises(ValueError, match="design effect must be at least 1"):
+        promise_evidence(coin(0.2, 0.6), [], 0.15, effect)
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     canary=st.tuples(*[st.integers(0, 200)] * 2).filter(any),
