@@ -26,7 +26,7 @@ from modelyard.commands.reconciling.rounds import settle
 from modelyard.commands.watching import run_checks
 from modelyard.domain.facts import Freeze, TrainingFacts
 from modelyard.domain.pulls import PROMOTE
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import CannotAnswer, Conflict, Refused
 from modelyard.ports import Phase
 
 V1_AGAIN = dict.fromkeys(("canary", "production", "staging"), "v1")
@@ -425,6 +425,38 @@ def test_a_rollback_the_forge_refuses_for_good_keeps_no_other_environment_from_i
     bad_canary.rest()
 
     assert bad_canary.names() == {**V1_AGAIN, "staging": "v3"}
+
+
+FASTER = """#!/bin/sh
+unset GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
+while read old new ref; do
+    if [ $ref = refs/heads/main ]; then
+        new=$(git -c user.name=ada -c user.email= commit-tree -p main -m Faster 'main^{tree}')
+        git update-ref refs/heads/main $new
+    fi
+done
+"""
+
+
+@pytest.mark.slow
+def test_a_rollback_that_loses_every_race_is_said_and_done_at_a_later_look(bad_canary, monkeypatch):
+    monkeypatch.setattr("modelyard.adapters.remote_refs.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("modelyard.adapters.remote_refs.TRIES", 2)
+    hook = refusing(bad_canary, "refs/heads/main", "")
+    hook.write_text(FASTER)
+
+    with pytest.raises(Conflict, match="somebody else moved"):
+        bad_canary.rest()
+    desk = bad_canary.desk()
+    main = desk.main()  # which brings it here
+    assert bad_canary.names()["canary"] == "v2"
+    lost = desk.git.run("log", "--format=%s", main).stdout.decode().count("Faster")
+    assert 2 <= lost <= 12, "other models have their turn meanwhile"
+
+    hook.unlink()
+    bad_canary.rest()
+
+    assert bad_canary.names() == V1_AGAIN
 
 
 def test_the_command_tries_every_model_and_fails_with_the_first_error(yard, monkeypatch):

@@ -18,6 +18,9 @@ MODEL = wine.MODEL
 RECOVERY_SECONDS = 60
 """Within so long after the fault is over, all agree."""
 
+WRITER_SECONDS = 0.5
+"""Between two pushes; whoever pushes without a pause is always the first."""
+
 FIRST_ATTEMPT = 1000
 
 
@@ -141,6 +144,7 @@ def test_two_writers_pushing_to_main_lose_nothing(settled: Fork, bad: str):
                 else:
                     pushed.append(name)
                     break
+            over.wait(WRITER_SECONDS)
 
     thread = threading.Thread(target=write)
     thread.start()

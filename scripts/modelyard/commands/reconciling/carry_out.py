@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import singledispatch
 
+from modelyard.adapters.remote_refs import Stale
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.compose import (
     promotion_change,
@@ -168,7 +169,7 @@ def _(action: PlaceHold, desk: Desk, world: World, say: Say) -> bool:
 def _(action: RollBack, desk: Desk, world: World, say: Say) -> bool:
     """One forward commit; killed in between, the next run finds the same pull request.
 
-    Where somebody else was faster the world is another one now, and worth another look.
+    Where its pull request changed meanwhile, the world is another one now, and worth another look.
     """
     target = action.target.release
     restored = target.identity
@@ -185,8 +186,8 @@ def _(action: RollBack, desk: Desk, world: World, say: Say) -> bool:
         return True
     try:
         commit = _merge_unasked(desk, pull, by=world.bot)
-    except Conflict as conflict:
-        logger.info("%s: %s", change.title, conflict.message)
+    except Stale as stale:
+        logger.info("%s: %s", change.title, stale.message)
         return True
     _hurry(desk, world, action.environment)
     say(f"#{pull.number} rolled {action.environment} back from {action.version} to "
