@@ -21,10 +21,14 @@ IDENTITY = {
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment() -> Iterator[None]:
-    """No setting of the developer's shell reaches a test, and Git needs no setup."""
+    """No setting of the developer's shell reaches a test, and Git needs no setup.
+
+    But for those that are made for tests on a cluster.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("MODELYARD_", "GIT_"))]:
-            patch.delenv(name)
+        for name in list(os.environ):
+            if name.startswith(("MODELYARD_", "GIT_")) and not name.startswith("MODELYARD_E2E_"):
+                patch.delenv(name)
         for name, value in IDENTITY.items():
             patch.setenv(name, value)
         yield

@@ -1,4 +1,4 @@
-"""What a client sees of a promotion: nothing."""
+"""What a client sees of a rollback and of a promotion: nothing but the bad canary itself."""
 
 from __future__ import annotations
 
@@ -11,6 +11,19 @@ from e2e.measured import Measured
 MODEL = wine.MODEL
 RATE = 50.0
 """Requests a second."""
+
+FIRST_ATTEMPT = 500
+
+
+def test_a_client_sees_nothing_of_a_rollback_but_the_bad_canary(settled: Fork, measured: Measured):
+    with wine.load(settled, rate=RATE, blank=wine.BLANK_SHARE, rows_per_request=5) as load:
+        told, release = wine.bad_round(settled, load, FIRST_ATTEMPT)
+        told.into(measured, f"{RATE:g} requests a second: ")
+        time.sleep(10)
+
+    assert len(load.answers) > RATE * 20
+    failed = [a for a in load.answers if a.code != "200" and a.release != release]
+    assert not failed, f"{len(failed)} of {len(load.answers)}: {failed[:5]}"
 
 
 def test_a_client_sees_neither_the_promotion_nor_the_rollout(settled: Fork, measured: Measured):

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 
 from e2e import wine
 from e2e.fork import Fork, until
-from e2e.load import Load
 from e2e.measured import Measured, percentile
-from e2e.releases import push_release
-from e2e.rollback import Told, agrees, followed
+from e2e.rollback import agrees
 
 ROUNDS = int(os.environ.get("MODELYARD_E2E_ROUNDS", "20"))
 FIRST_ATTEMPT = 100
@@ -22,17 +19,10 @@ def test_a_bad_canary_is_gone_everywhere_within_seconds(settled: Fork, measured:
     fork = settled
     with wine.load(fork, rate=20, blank=wine.BLANK_SHARE) as load:
         for number in range(ROUNDS):
-            bad = bad_round(fork, load, FIRST_ATTEMPT + number)
-            bad.into(measured)
+            told, _ = wine.bad_round(fork, load, FIRST_ATTEMPT + number)
+            told.into(measured)
             until("all agree", lambda: agrees(fork, wine.MODEL, "canary", "v1"), seconds=60)
 
     for name, most in MOST.items():
         seconds = measured.seconds[name]
         assert percentile(seconds, 0.95) <= most, f"{name}: {sorted(seconds)}"
-
-
-def bad_round(fork: Fork, load: Load, attempt: int) -> Told:
-    """Lift the hold, push v2 into canary, and follow what becomes of it."""
-    fork.modelyard("unhold", wine.MODEL, "v2", "--as", "grace", accept=(0, 3))
-    release = push_release(fork, wine.MODEL, "v2", "canary", attempt)
-    return followed(fork, wine.MODEL, load, release.identity, pushed_at=time.time(), version="v1")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from e2e.fork import Fork
 from e2e.load import Load, bodies_of
 from e2e.path import add
+from e2e.releases import push_release
+from e2e.rollback import Told, followed
 
 MODEL = "wine"
 BLANK = "malic_acid"
@@ -45,3 +48,14 @@ def propose(fork: Fork, version: str, parent: str, reason: str, features: str) -
     """Add a version of the model in a pull request and merge it."""
     new = ("version", "new", MODEL, version, "--parent", parent, "--reason", reason)
     add(fork, MODEL, version, (*new, "--param", f"features={features}"))
+
+
+def bad_round(fork: Fork, load: Load, attempt: int) -> tuple[Told, str]:
+    """Lift v2's hold, push it into canary once more, and follow what becomes of it.
+
+    Returns when everything was back at v1, and the bad release's identity.
+    """
+    fork.modelyard("unhold", MODEL, "v2", "--as", "grace", accept=(0, 3))
+    release = push_release(fork, MODEL, "v2", "canary", attempt).identity
+    told = followed(fork, MODEL, load, release, pushed_at=time.time(), version="v1")
+    return told, release
