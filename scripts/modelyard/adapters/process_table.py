@@ -11,12 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _POLL_SECONDS = 0.02
-_STATE, _PARENT, _SESSION, _START = (
-    0,
-    1,
-    3,
-    19,
-)  # fields of /proc/<pid>/stat after the name, see proc(5)
+# Fields of /proc/<pid>/stat after the name, see proc(5).
+_STATE, _PARENT, _SESSION, _START = 0, 1, 3, 19
 
 
 @dataclass(frozen=True, kw_only=True)
