@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ def main() -> None:
         getattr(choose(layout), arguments.verb)()
     if arguments.verb == "up":
         say(f"addresses and credentials: {layout.description}")
-        say(f"export KUBECONFIG={layout.kubeconfig}")
+        say(f"export KUBECONFIG={json.loads(layout.description.read_text())['kubeconfig']}")
         say("kubectl get pods --all-namespaces")
 
 

@@ -1,4 +1,4 @@
-"""A cluster somebody else runs, Argo included; never exercised where this was written."""
+"""A cluster somebody else runs, Argo included."""
 
 import json
 import os
