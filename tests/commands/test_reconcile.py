@@ -427,6 +427,28 @@ def test_a_rollback_the_forge_refuses_for_good_keeps_no_other_environment_from_i
     assert bad_canary.names() == {**V1_AGAIN, "staging": "v3"}
 
 
+@pytest.mark.slow
+def test_an_undecided_version_stays_in_production_until_its_canary_could_go_back(ill, tmp_path):
+    yard = ill.copy(tmp_path / "yard")
+    yard.record("v2", champion="v1")
+    yard.put("v2", "staging")
+    yard.put("v2", "canary")
+    yard.put("v2", "production", is_verified=False)
+    yard.clock.at += timedelta(days=2)
+    hook = refusing(yard, "refs/heads/main", "environments/canary")
+
+    with pytest.raises(CannotAnswer, match="environments/canary is protected"):
+        yard.reconcile()
+
+    assert (yard.names()["canary"], yard.names()["production"]) == ("v2", "v2")
+    assert yard.model_facts.holds == {}
+
+    hook.unlink()
+    yard.reconcile()
+
+    assert (yard.names()["canary"], yard.names()["production"]) == ("v1", "v1")
+
+
 FASTER = """#!/bin/sh
 unset GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
 while read old new ref; do

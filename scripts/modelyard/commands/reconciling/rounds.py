@@ -113,8 +113,11 @@ def one_round(desk: Desk, world: World, say: Say) -> tuple[int, list[Exception]]
     """
     changed = 0
     failed: list[tuple[Action, Exception]] = []
-    for action in plan(world):
-        if any(not _is_safe_after(tried, action) for tried, _ in failed):
+    actions = plan(world)
+    placed = {each.version for each in actions if isinstance(each, PlaceHold)}
+    held = frozenset(world.model_facts.holds) | placed
+    for action in actions:
+        if any(not _is_safe_after(tried, action, held) for tried, _ in failed):
             continue
         try:
             if not carry_out(action, desk, world, say):
@@ -128,13 +131,15 @@ def one_round(desk: Desk, world: World, say: Say) -> tuple[int, list[Exception]]
     return changed, [error for _, error in failed]
 
 
-def _is_safe_after(failed: Action, action: Action) -> bool:
+def _is_safe_after(failed: Action, action: Action, held: frozenset[str]) -> bool:
     """Whether the action may follow one that failed.
 
-    A version goes back only once its hold is written: nothing would find the reason afterwards.
+    A version goes back only once its hold is written. One without a hold goes back in what joins an
+    environment first: once the environment names another version, nothing would find the reason.
     """
-    if isinstance(failed, PlaceHold) and isinstance(action, RollBack):
-        return failed.version != action.version
+    if isinstance(action, RollBack) and isinstance(failed, PlaceHold | RollBack):
+        is_another = failed.version != action.version
+        return is_another or (isinstance(failed, RollBack) and action.version in held)
     return isinstance(action, PlaceHold | RollBack | RaiseIncident)
 
 
