@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.adapters import git_process
+from modelyard.adapters import git_process, process_table
 from modelyard.adapters.git import Git
 from modelyard.adapters.git_names import message_of, name_and_mail, path_of, readable
 from modelyard.adapters.git_objects import LogEntry, Merged
@@ -370,6 +370,67 @@ def test_a_remote_that_takes_the_call_and_never_answers_is_given_up(
     assert caught.value.hint.endswith(f": git ls-remote {url}")
     assert silent.taken == 1
     assert processes_about(url) == []
+
+
+@pytest.mark.parametrize("what", ["another", "its own"])
+def test_a_git_is_ended_where_processes_may_not_be_looked_at(git, silent, monkeypatch, what):
+    def denied(pid):
+        if what == "its own" or pid == 1:
+            raise PermissionError(13, "Permission denied", f"/proc/{pid}/stat")
+        return stat(pid)
+
+    stat = process_table._stat
+    monkeypatch.setattr(process_table, "_stat", denied)
+    monkeypatch.setitem(git_process.NETWORK_SECONDS, "ls-remote", 1.0)
+    url = silent.url("git")
+
+    with pytest.raises(NoAnswer):
+        git.ls_remote(url, [MAIN])
+
+    assert processes_about(url) == []
+
+
+def test_a_git_is_ended_although_what_it_started_may_not_be(git, silent, monkeypatch):
+    def denied(descriptor, number):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(process_table.signal, "pidfd_send_signal", denied)
+    monkeypatch.setitem(git_process.NETWORK_SECONDS, "ls-remote", 1.0)
+    url, before = silent.url("git"), time.monotonic()
+
+    with pytest.raises(NoAnswer):
+        git.ls_remote(url, [MAIN])
+
+    assert time.monotonic() - before < 6
+    assert processes_about(url) == []
+
+
+FIRST_PROCESS = """
+import ctypes, sys
+from pathlib import Path
+from modelyard.adapters import git_process, process_table
+
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+git_process.NETWORK_SECONDS["ls-remote"] = 1.0
+try:
+    git_process.run(Path(sys.argv[1]), "ls-remote", "--", sys.argv[2])
+except git_process.NoAnswer as error:
+    print(error.message)
+children = Path("/proc/self/task")
+print("left:", *[each.read_text() for each in children.glob("*/children")])
+"""
+
+
+def test_a_containers_first_process_keeps_no_zombies_of_a_git_that_was_given_up(git, silent):
+    # It inherits orphans as a subreaper does.
+    told = subprocess.run(
+        [sys.executable, "-c", FIRST_PROCESS, str(git.root), silent.url("http")],
+        capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+
+    assert told[0].endswith(": no end after 1 s")
+    assert told[1].strip() == "left:"
 
 
 def test_silence_over_http_is_given_up_before_the_call_is(git, silent, monkeypatch):

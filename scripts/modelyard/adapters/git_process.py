@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from modelyard.adapters.git_names import readable
@@ -136,8 +137,11 @@ def _ended(
             out, err = process.communicate(stdin, timeout=seconds)
         except BaseException:
             # Killed alone, git would leave behind what it started to reach the remote.
-            end_tree(process.pid, grace_seconds=_SECONDS_TO_END)
-            process.kill()
+            try:
+                with suppress(OSError):  # where that cannot be seen, git alone has to do
+                    end_tree(process.pid, grace_seconds=_SECONDS_TO_END)
+            finally:
+                process.kill()
             raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,13 +55,19 @@ def end(started: Started, *, grace_seconds: float) -> None:
 
 
 def end_tree(pid: int, *, grace_seconds: float) -> None:
-    """End the process, which its caller has not waited for, and all that it started."""
-    members = [member for member in map(named, _tree(pid)) if member is not None]
+    """End the process, which its caller has yet to wait for, and all that it started.
+
+    What belongs to another user is left alone.
+    """
+    tree = _tree(pid)
+    members: Sequence[Started] = tree
     for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 5.0)):
-        for member in members:
-            _signal(member, number)
+        members = [member for member in members if _signal(member, number)]
         if not (members := _left(members, seconds)):
-            return
+            break
+    for member in tree:
+        if member.pid != pid:
+            _wait_for(member)
 
 
 def handle(started: Started) -> int | None:
@@ -85,15 +91,23 @@ def _stat(pid: int) -> list[str] | None:
     return text.rpartition(")")[2].split()
 
 
-def _tree(pid: int) -> list[int]:
-    """The process, its children and theirs; nothing where the system does not tell."""
-    parents: dict[int, int] = {}
+def _visible() -> Iterator[tuple[Started, list[str]]]:
+    """Every process this one may look at; those of other users may be hidden, see proc(5)."""
     for entry in Path("/proc").glob("[0-9]*"):
-        if stat := _stat(int(entry.name)):
-            parents[int(entry.name)] = int(stat[_PARENT])
-    found = [pid] if pid in parents else []
+        try:
+            stat = _stat(int(entry.name))
+        except OSError:
+            continue
+        if stat is not None:
+            yield Started(pid=int(entry.name), start_time=int(stat[_START])), stat
+
+
+def _tree(pid: int) -> list[Started]:
+    """The process, its children and theirs; nothing where the system does not tell."""
+    parents = {member: int(stat[_PARENT]) for member, stat in _visible()}
+    found = [member for member in parents if member.pid == pid]
     for member in found:  # grows meanwhile
-        found += [child for child, parent in parents.items() if parent == member]
+        found += [child for child, parent in parents.items() if parent == member.pid]
     return found
 
 
@@ -111,17 +125,34 @@ def _session(started: Started, *, witnesses: Sequence[Started]) -> list[Started]
     """
     if not any(runs(witness) for witness in witnesses):
         return []
-    members = []
-    for entry in Path("/proc").iterdir():
-        stat = _stat(int(entry.name)) if entry.name.isdigit() else None
-        if stat is not None and int(stat[_SESSION]) == started.pid:
-            members.append(Started(pid=int(entry.name), start_time=int(stat[_START])))
-    return members
+    return [member for member, stat in _visible() if int(stat[_SESSION]) == started.pid]
 
 
-def _signal(member: Started, number: signal.Signals) -> None:
+def _signal(member: Started, number: signal.Signals) -> bool:
+    """Whether this process may signal it; what has ended already needs none."""
     descriptor = handle(member)
-    if descriptor is not None:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(descriptor, number)
+    if descriptor is None:
+        return True
+    try:
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    finally:
         os.close(descriptor)
+    return True
+
+
+def _wait_for(member: Started) -> None:
+    """Have it leave the table, if it ended as an orphan and this process inherited it.
+
+    A container's first process inherits all orphans; nobody else would ever wait for them. Once it
+    ended, its number is no other's before that.
+    """
+    stat = _stat(member.pid)
+    if stat is None or int(stat[_START]) != member.start_time or stat[_STATE] != "Z":
+        return
+    if int(stat[_PARENT]) == os.getpid():
+        with suppress(ChildProcessError):
+            os.waitpid(member.pid, os.WNOHANG)
