@@ -562,7 +562,7 @@ def test_what_did_not_change_is_taken_apart_once(forge, monkeypatch):
 FEATURE = "modelyard/promote/staging/m"
 
 
-@pytest.mark.parametrize("how", ["damaged", "newer", "no document", "another number"])
+@pytest.mark.parametrize("how", ["damaged", "too deep", "newer", "no document", "another number"])
 def test_a_pull_request_that_cannot_be_read_is_left_out_and_named_once(
     git, forge, how, caplog, monkeypatch
 ):
@@ -571,6 +571,7 @@ def test_a_pull_request_that_cannot_be_read_is_left_out_and_named_once(
     other = forge.propose(change(branch=FEATURE), author=BOT)
     document = {
         "damaged": b"{",
+        "too deep": b"[" * 200_000,
         "newer": of_a_newer_modelyard(git, 1),
         "no document": b"",
         "another number": of_a_newer_modelyard(git, 2).replace(b', "mood": "good"', b""),

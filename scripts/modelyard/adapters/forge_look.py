@@ -184,7 +184,7 @@ def _branch_in(document: bytes | None) -> str | None:
     """The branch that a document nobody here can read names, if so much of it can be read."""
     try:
         branch = json.loads(document or b"")["pull"]["branch"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
     return branch if isinstance(branch, str) else None
 
