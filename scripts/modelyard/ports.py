@@ -67,7 +67,11 @@ class PullRequests(Protocol):
         ...
 
     def set_status(self, sha: str, status: Status) -> None:
-        """Say a check's word on a commit; the same word again changes nothing."""
+        """Say a check's word on a commit; the same word again changes nothing.
+
+        Raises:
+            CannotAnswer: What was said of the commit before cannot be read.
+        """
         ...
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from modelyard.adapters import forge_look, json_documents
 from modelyard.adapters.git import Git
+from modelyard.adapters.git_objects import Memory
 from modelyard.adapters.local_forge import LocalForge
 from modelyard.domain.change import Change, Purpose
 from modelyard.domain.pulls import (
@@ -547,6 +548,7 @@ def test_what_did_not_change_is_taken_apart_once(forge, monkeypatch):
         return json_documents.loaded(document, kind, where)
 
     taken_apart = []
+    monkeypatch.setattr(forge_look, "_STORED", Memory(10))
     monkeypatch.setattr(forge_look, "loaded", counted)
     forge.propose(change(), author=BOT)
     forge.propose(change(branch=FEATURE), author=BOT)
@@ -616,21 +618,40 @@ def test_a_rollback_waits_for_no_unreadable_pull_request(git, forge):
     assert git.read(main_of(git), RELEASE) == b"version: v2\n"
 
 
-def test_statuses_that_cannot_be_read_are_none_and_may_be_said_again(
+def test_statuses_that_cannot_be_read_are_none_and_are_not_written_over(
     git, forge, caplog, monkeypatch
 ):
     monkeypatch.setattr(json_documents, "_warned", {})
     pull = forge.propose(change(), author=BOT)
     green(forge, pull.head)
-    written_by_hand(git, f"refs/modelyard/statuses/{pull.head}", b"{")
+    ref = f"refs/modelyard/statuses/{pull.head}"
+    readable = git.ls_remote("origin", [ref])[ref]
+    written_by_hand(git, ref, b'{"x": {"context": "x", "state": "blocked", "description": ""}}')
+    unreadable = git.ls_remote("origin", [ref])[ref]
 
     assert forge.get(1) == pull
-    assert f"refs/modelyard/statuses/{pull.head}: " in caplog.text
+    assert f"{ref}: " in caplog.text
+    with pytest.raises(CannotAnswer, match=f"{ref}: "):
+        green(forge, pull.head)
     with pytest.raises(Refused, match="has not reported"):
         forge.merge(1, sha=pull.head, by="ann")
+    assert git.ls_remote("origin", [ref])[ref] == unreadable
 
-    green(forge, pull.head)
+    git.push("origin", {ref: (unreadable, readable)})
     forge.merge(1, sha=pull.head, by="ann")
+
+
+def test_a_rollback_waits_for_no_unreadable_statuses(git, forge):
+    back = change(purpose=Purpose.ROLLBACK, branch="modelyard/rollback/dev/m")
+    before = forge.propose(back, author=BOT)
+    written_by_hand(git, f"refs/modelyard/statuses/{before.head}", b"{")
+
+    pull = forge.propose(back, author=BOT)
+    green(forge, pull.head)
+    forge.merge(pull.number, sha=pull.head, by=BOT)
+
+    assert (pull.number, forge.get(1).state) == (1, PullState.MERGED)
+    assert git.read(main_of(git), RELEASE) == b"version: v2\n"
 
 
 def test_says_which_pull_request_there_is_none_of(forge):
@@ -651,6 +672,7 @@ import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from modelyard.adapters.git import Git
+from modelyard.adapters.git_objects import Memory
 from modelyard.adapters.local_forge import LocalForge
 from modelyard.domain.change import Change, Purpose
 from modelyard.domain.pulls import Status, StatusState

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from modelyard.adapters.git_objects import LogEntry, Memory
-from modelyard.adapters.json_documents import HINT, leave_out, loaded
+from modelyard.adapters.json_documents import HINT, Unreadable, leave_out, loaded
 from modelyard.adapters.remote_refs import RemoteRefs
 from modelyard.domain.pulls import PullRequest, PullState, Status
 from modelyard.errors import CannotAnswer
@@ -111,7 +111,7 @@ class ForgeLook:
         for ref, document in zip(refs, documents, strict=True):
             try:
                 readable.append(_stored(document, ref, self.refs[ref]))
-            except CannotAnswer as error:
+            except Unreadable as error:
                 leave_out(error)
                 unreadable[ref] = _branch_in(document)
         return tuple(readable), unreadable
@@ -150,14 +150,28 @@ class ForgeLook:
 
         So has one whose statuses cannot be read: nothing has reported that anybody can rely on.
         """
-        found: dict[str, Statuses] = {sha: {} for sha in commits}
+        return {sha: _or_none(found) for sha, found in self._said(commits).items()}
+
+    def statuses_of(self, commit: str) -> Statuses:
+        """The statuses of a commit, for whoever adds one: what cannot be read is not written over.
+
+        Raises:
+            Unreadable: A newer modelyard may have said no.
+        """
+        found = self._said([commit])[commit]
+        if isinstance(found, Unreadable):
+            raise found
+        return found
+
+    def _said(self, commits: Iterable[str]) -> dict[str, Statuses | Unreadable]:
+        found: dict[str, Statuses | Unreadable] = {sha: {} for sha in commits}
         refs = [STATUSES + sha for sha in found if STATUSES + sha in self.refs]
         documents = self._remote.documents([self.refs[ref] for ref in refs])
         for ref, told in zip(refs, documents, strict=True):
             try:
                 found[ref.removeprefix(STATUSES)] = loaded(told, dict[str, Status], ref)
-            except CannotAnswer as error:
-                leave_out(error)
+            except Unreadable as error:
+                found[ref.removeprefix(STATUSES)] = error
         return found
 
     def open_of(self, branch: str) -> StoredPull | None:
@@ -176,8 +190,15 @@ def _stored(document: bytes | None, ref: str, commit: str) -> StoredPull:
 def _read(document: bytes | None, ref: str) -> StoredPull:
     stored: StoredPull = loaded(document, StoredPull, ref)
     if ref != f"{PULLS}{stored.pull.number}":
-        raise CannotAnswer(f"{ref}: holds pull request {stored.pull.number}", hint=HINT)
+        raise Unreadable(f"{ref}: holds pull request {stored.pull.number}", hint=HINT)
     return stored
+
+
+def _or_none(found: Statuses | Unreadable) -> Statuses:
+    if isinstance(found, Unreadable):
+        leave_out(found)
+        return {}
+    return found
 
 
 def _branch_in(document: bytes | None) -> str | None:

@@ -25,6 +25,10 @@ HINT = "a newer modelyard may have written it: upgrade, or restore the ref's las
 _warned: dict[str, float] = {}
 
 
+class Unreadable(CannotAnswer):
+    """A document is there, and what it says is unknown; asking again does not help."""
+
+
 def dumped(value: object, kind: object) -> bytes:
     """The document of a value: sorted keys, every field, times in ISO 8601, a newline at the end.
 
@@ -45,17 +49,17 @@ def loaded(document: bytes | None, kind: type[T] | object, where: str) -> T:
         where: What the document is, for the message.
 
     Raises:
-        CannotAnswer: It is not JSON, or not of this type: damaged, or a newer modelyard wrote it.
+        Unreadable: It is not JSON, or not of this type: damaged, or a newer modelyard wrote it.
     """
     if document is None:
-        raise CannotAnswer(f"{where}: holds no document", hint=HINT)
+        raise Unreadable(f"{where}: holds no document", hint=HINT)
     try:
         return cast("T", _converter().structure(json.loads(document), cast("Any", kind)))
     except Exception as error:
         from cattrs import transform_error
 
         why = "; ".join(transform_error(error)) if not isinstance(error, ValueError) else str(error)
-        raise CannotAnswer(f"{where}: {why[:500]}", hint=HINT) from error
+        raise Unreadable(f"{where}: {why[:500]}", hint=HINT) from error
 
 
 def leave_out(error: CannotAnswer) -> None:

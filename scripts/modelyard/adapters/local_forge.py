@@ -139,7 +139,7 @@ class LocalForge:
 
         def attempt() -> None:
             look = self._desk.look()
-            before = look.statuses([sha])[sha]
+            before = look.statuses_of(sha)
             if before.get(status.context) != status:
                 after = {**before, status.context: status}
                 self._desk.push(self._desk.statuses_update(look, sha, after, status.context))

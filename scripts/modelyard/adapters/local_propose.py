@@ -8,7 +8,7 @@ from dataclasses import replace
 from modelyard.adapters.forge_desk import ForgeDesk, Updates
 from modelyard.adapters.forge_look import ForgeLook, StoredPull
 from modelyard.adapters.git_names import message_of, readable
-from modelyard.adapters.json_documents import HINT
+from modelyard.adapters.json_documents import HINT, Unreadable
 from modelyard.domain.change import Change, Purpose
 from modelyard.domain.pulls import PullRequest, PullState
 from modelyard.errors import Refused
@@ -23,7 +23,7 @@ def propose(desk: ForgeDesk, change: Change, *, author: str, requester: str | No
     if tree == desk.git.tree_hash(main):
         raise Refused(f"nothing to change: {desk.main} holds all that {change.branch} would write")
     stored, tip = look.open_of(change.branch), look.tip(change.branch)
-    if stored and tip and _holds(desk, main, tip, change):
+    if stored and tip and not _is_shut(look, tip, change) and _holds(desk, main, tip, change):
         return _reworded(
             desk,
             look,
@@ -54,6 +54,17 @@ def propose(desk: ForgeDesk, change: Change, *, author: str, requester: str | No
     pull = replace(pull, requester=requester, labels=change.labels)
     after = StoredPull(pull=pull, trailers=dict(change.trailers))
     return _published(desk, look, after, "Open", {**updates, **_gone(desk, look, stored)})
+
+
+def _is_shut(look: ForgeLook, head: str, change: Change) -> bool:
+    """Whether nobody can say any more that a rollback may be merged at this head."""
+    if change.purpose is not Purpose.ROLLBACK:
+        return False
+    try:
+        look.statuses_of(head)
+    except Unreadable:
+        return True
+    return False
 
 
 def _check_not_hidden(look: ForgeLook, change: Change) -> None:

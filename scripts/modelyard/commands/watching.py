@@ -10,7 +10,7 @@ from typing import TypeAlias
 from modelyard.adapters.remote_refs import one_glance
 from modelyard.commands.announcing import announce, untold
 from modelyard.commands.observing import observe
-from modelyard.commands.reconciling.carry_out import Say
+from modelyard.commands.reconciling.carry_out import Say, say_status
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.plain import plain_statuses
 from modelyard.commands.reconciling.rounds import attempts, every, raise_first, settle
@@ -176,6 +176,4 @@ def _check(desk: Desk, main: str, pull: PullRequest, say: Say) -> bool:
     status = desk.once("checks", main, check, *asked) if refused else check()
     if status == said:
         return False
-    desk.services.pulls.set_status(pull.head, status)
-    say(f"#{pull.number} {CHECKS}: {status.state}: {status.description}")
-    return True
+    return say_status(desk, pull.number, pull.head, status, say)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import singledispatch
 
+from modelyard.adapters.json_documents import Unreadable, leave_out
 from modelyard.adapters.remote_refs import Stale
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.compose import (
@@ -135,8 +136,20 @@ def _(action: ClosePull, desk: Desk, world: World, say: Say) -> bool:
 def _(action: SetStatus, desk: Desk, world: World, say: Say) -> bool:
     del world
     status = Status(context=PROMOTE, state=action.state, description=action.description)
-    desk.services.pulls.set_status(action.sha, status)
-    say(f"#{action.number} {PROMOTE}: {action.state}: {action.description}")
+    return say_status(desk, action.number, action.sha, status, say)
+
+
+def say_status(desk: Desk, number: int, sha: str, status: Status, say: Say) -> bool:
+    """Say a word on a pull request's head.
+
+    Where nobody can read what was said of it before, it stays shut, and nothing else waits for it.
+    """
+    try:
+        desk.services.pulls.set_status(sha, status)
+    except Unreadable as error:
+        leave_out(error)
+        return False
+    say(f"#{number} {status.context}: {status.state}: {status.description}")
     return True
 
 

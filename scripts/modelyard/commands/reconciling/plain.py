@@ -8,7 +8,7 @@ from functools import partial
 
 from modelyard.adapters.documents import read
 from modelyard.adapters.remote_refs import one_glance
-from modelyard.commands.reconciling.carry_out import Say
+from modelyard.commands.reconciling.carry_out import Say, say_status
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.compose import release_path
 from modelyard.commands.reconciling.rounds import every
@@ -38,9 +38,7 @@ def _say_status(desk: Desk, pull: PullRequest, say: Say) -> bool:
     said = pull.statuses.get(PROMOTE)
     if said is not None and (said.state, said.description) == (status.state, status.description):
         return False
-    desk.services.pulls.set_status(pull.head, status)
-    say(f"#{pull.number} {PROMOTE}: {status.state}: {status.description}")
-    return True
+    return say_status(desk, pull.number, pull.head, status, say)
 
 
 def changed_paths(desk: Desk, pull: PullRequest) -> tuple[str, ...]:
