@@ -17,6 +17,7 @@ from modelyard.domain.release import Release
 from modelyard.domain.repository import Repository
 from modelyard.domain.traffic import RolloutState, Sample
 from modelyard.domain.world import PastRelease
+from modelyard.errors import CannotAnswer
 
 
 class PullRequests(Protocol):
@@ -28,6 +29,10 @@ class PullRequests(Protocol):
 
     def list(self, *, every: bool = False) -> tuple[PullRequest, ...]:
         """Open pull requests by number; `every` adds merged and closed ones."""
+        ...
+
+    def unreadable(self) -> tuple[CannotAnswer, ...]:
+        """What `list` leaves out: pull requests, and statuses of open ones, and why."""
         ...
 
     def get(self, number: int) -> PullRequest:

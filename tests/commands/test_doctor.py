@@ -218,6 +218,26 @@ def test_facts_that_cannot_be_read_are_wrong(yard):
     assert mend.startswith("a newer modelyard may have written it")
 
 
+def test_pull_requests_and_their_statuses_that_cannot_be_read_are_wrong(yard):
+    head = yard.branch("docs", {"README.md": b"hello\n"}).head
+    refs = [f"refs/modelyard/pulls/{yard.pull('docs').number + 1}",
+            f"refs/modelyard/statuses/{head}"]  # fmt: skip
+    broken = yard.git.write_commit(
+        None,
+        {"document.json": b"{}[]"},
+        parents=[],
+        message="Break",
+        author="Mallory",
+        at=yard.clock.at,
+    )
+    yard.git.push("origin", dict.fromkeys(refs, (None, broken)))
+
+    found, mend = wrong(yard)["the pull requests are readable"]
+
+    assert [line.split(": ")[0] for line in found] == refs
+    assert mend.startswith("a newer modelyard may have written it")
+
+
 def test_a_store_that_is_a_file_cannot_be_written_to(yard):
     (yard.folder / "file").write_text("")
     services = settings(yard, artifacts=str(yard.folder / "file" / "store"))

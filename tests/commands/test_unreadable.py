@@ -81,3 +81,33 @@ def test_a_no_of_a_newer_version_keeps_no_rollback_waiting(yard):
 
     assert yard.names() == dict.fromkeys(yard.names(), "v1")
     assert yard.pull(STAGING).state == "open"
+
+
+def test_what_cannot_be_read_is_counted_at_every_look_at_all_models(yard):
+    yard.record("v2", champion="v1")
+    assert look(yard.desk(), say=yard.said.append, with_checks=False).unreadable == 0
+    head = yard.pull(STAGING).head
+    refs = ("pulls/9", "freezes/canary", "facts/staging/other", f"statuses/{head}")
+    mended = [spoil(yard, f"refs/modelyard/{ref}") for ref in refs]
+
+    found = look(yard.desk(), say=yard.said.append, with_checks=True)
+    some = look(yard.desk(), say=print, with_checks=True, models=frozenset({MODEL}))
+
+    assert (found.failures, found.unreadable, some.unreadable) == ((), 4, None)
+    for each in mended:
+        yard.git.push("origin", each)
+    assert looked(yard).unreadable == 0
+
+
+def test_a_pull_request_that_may_be_about_anything_is_told_when_it_stops_a_proposal(yard, caplog):
+    mended = spoil(yard, "refs/modelyard/pulls/1")
+    yard.record("v2", champion="v1")
+
+    assert looked(yard).unreadable == 1
+    assert yard.titles() == []
+    refused = f"Promote {MODEL} v2 to staging: refs/modelyard/pulls/1 cannot be read and may be "
+    assert refused in caplog.text
+
+    yard.git.push("origin", mended)
+    assert looked(yard).unreadable == 0
+    assert yard.names()["staging"] == "v2"

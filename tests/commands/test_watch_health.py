@@ -131,6 +131,27 @@ def test_a_model_fails_until_it_is_looked_at_again_or_gone_or_another_watcher_ac
     assert failing() == {}
 
 
+def test_what_cannot_be_read_is_told_until_all_are_looked_at_again_or_another_watcher_acts(
+    health, ask
+):
+    def unreadable():
+        return metrics(ask("/metrics")[1])["modelyard_watch_unreadable_documents",]
+
+    assert unreadable() == 0
+    health.looked(seconds=1.0, looked=replace(WELL, unreadable=2))
+    health.looked(seconds=1.0, looked=WELL, at_all=False)
+    health.looked(seconds=1.0, looked=None)
+    assert unreadable() == 2
+    assert health.is_well()
+
+    health.looked(seconds=1.0, looked=replace(WELL, unreadable=0))
+    assert unreadable() == 0
+
+    health.looked(seconds=1.0, looked=replace(WELL, unreadable=2))
+    health.stands_by()
+    assert unreadable() == 0
+
+
 def test_looks_rollbacks_and_incidents_are_counted(health, ask):
     before = time.time()
     health.looked(seconds=0.3, looked=WELL)

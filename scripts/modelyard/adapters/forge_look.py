@@ -99,21 +99,32 @@ class ForgeLook:
     def hidden(self, branch: str) -> str | None:
         """The ref of a pull request that cannot be read, and may be one of this branch."""
         _, unreadable = self._all
-        return next((ref for ref, named in unreadable.items() if named in {None, branch}), None)
+        named = {ref: _branch_in(document) for ref, (_, document) in unreadable.items()}
+        return next((ref for ref, about in named.items() if about in {None, branch}), None)
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """Why pull requests, and the statuses of open ones, cannot be read; empty if all can."""
+        readable, unreadable = self._all
+        real = [self.real(stored) for stored in readable]
+        said = self._said({pull.head for pull in real if pull.state is PullState.OPEN})
+        of_pulls = [error for error, _ in unreadable.values()]
+        return (*of_pulls, *(each for each in said.values() if isinstance(each, Unreadable)))
 
     @cached_property
-    def _all(self) -> tuple[tuple[StoredPull, ...], Mapping[str, str | None]]:
-        """What can be read; and by ref what cannot, with its branch if that much is known."""
+    def _all(
+        self,
+    ) -> tuple[tuple[StoredPull, ...], Mapping[str, tuple[Unreadable, bytes | None]]]:
+        """What can be read; and by ref what cannot, and why."""
         refs = [f"{PULLS}{number}" for number in self.numbers()]
         documents = self._remote.documents([self.refs[ref] for ref in refs])
         readable: list[StoredPull] = []
-        unreadable: dict[str, str | None] = {}
+        unreadable: dict[str, tuple[Unreadable, bytes | None]] = {}
         for ref, document in zip(refs, documents, strict=True):
             try:
                 readable.append(_stored(document, ref, self.refs[ref]))
             except Unreadable as error:
                 leave_out(error)
-                unreadable[ref] = _branch_in(document)
+                unreadable[ref] = (error, document)
         return tuple(readable), unreadable
 
     def _with_statuses(self, pulls: Iterable[PullRequest]) -> tuple[PullRequest, ...]:

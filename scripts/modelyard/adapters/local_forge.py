@@ -14,7 +14,7 @@ from modelyard.adapters.remote_refs import RemoteRefs, again
 from modelyard.domain.change import Change
 from modelyard.domain.pulls import Comment, PullRequest, PullState, Review, Status
 from modelyard.domain.repository import Repository
-from modelyard.errors import Refused
+from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Clock
 
 
@@ -51,6 +51,10 @@ class LocalForge:
             return tuple(pull for pull in found if every or pull.state is PullState.OPEN)
 
         return again(attempt)
+
+    def unreadable(self) -> tuple[CannotAnswer, ...]:
+        """See `ports.PullRequests`."""
+        return again(lambda: self._desk.look().unreadable())
 
     def get(self, number: int) -> PullRequest:
         """See `ports.PullRequests`."""

@@ -86,6 +86,12 @@ def the_facts_are_readable(patient: Patient) -> Iterator[Wrong]:
         yield Wrong(what=error.message, mend=error.hint or "modelyard status")
 
 
+def the_pull_requests_are_readable(patient: Patient) -> Iterator[Wrong]:
+    """Nothing is proposed that one which cannot be read may be about, and none is merged unread."""
+    for error in patient.desk.services.pulls.unreadable():
+        yield Wrong(what=error.message, mend=error.hint or "modelyard pr list --all")
+
+
 def the_artifact_store_is_writable(patient: Patient) -> Iterator[Wrong]:
     """By its permissions where it is a folder; another store only has to answer."""
     import fsspec
@@ -265,6 +271,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     the_specs_are_valid: _FORGE,
     the_workflows_are_rendered: (the_settings_are_valid,),
     the_facts_are_readable: _FORGE,
+    the_pull_requests_are_readable: _FORGE,
     the_artifact_store_is_writable: (the_settings_are_valid,),
     the_tracking_database_answers: (the_settings_are_valid,),
     released_artifacts_are_in_the_store: _STORE,

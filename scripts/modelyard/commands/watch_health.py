@@ -56,6 +56,11 @@ class WatchHealth:
             ["model"],
             registry=self.registry,
         )
+        self._unreadable = Gauge(
+            "modelyard_watch_unreadable_documents",
+            "Documents of pull requests, statuses and facts that the last look could not read.",
+            registry=self.registry,
+        )
         self._leads = Gauge(
             "modelyard_watch_is_leader", "1 for the one that acts.", registry=self.registry
         )
@@ -80,6 +85,8 @@ class WatchHealth:
             self._well_at = time.monotonic()
         if looked is not None:
             self._say_failing(looked)
+            if looked.unreadable is not None:
+                self._unreadable.set(looked.unreadable)
             if at_all:
                 self._forget_all_but(looked.models)
 
@@ -98,6 +105,7 @@ class WatchHealth:
         """Say that another watcher acts: as well as acting, as long as it is heard who does."""
         self._leads.set(0)
         self._forget_all_but(())  # whoever acts knows
+        self._unreadable.set(0)
         if heard:
             self._well_at = time.monotonic()
 

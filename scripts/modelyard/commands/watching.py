@@ -19,6 +19,7 @@ from modelyard.domain.notice import Notice
 from modelyard.domain.pulls import CHECKS, PullRequest, StatusState
 from modelyard.domain.release import Release
 from modelyard.domain.verdict import Outcome
+from modelyard.errors import YardError
 
 Step: TypeAlias = tuple[str | None, Callable[[], object]]
 """Something to do, and the model it is about; None where it is about all of them."""
@@ -33,11 +34,14 @@ class Looked:
         models: Those that were looked at.
         failures: What failed, in order, with the model it is about; None where it is about all of
             them: the forge, people's pull requests, what is told to people.
+        unreadable: How many documents of pull requests and facts cannot be read; None if that is
+            unknown, as after a look at some models.
     """
 
     changed: bool
     models: tuple[str, ...]
     failures: tuple[tuple[str | None, Exception], ...] = ()
+    unreadable: int | None = None
 
     @property
     def failing(self) -> frozenset[str]:
@@ -86,15 +90,30 @@ def look(
     news: list[Notice] = []
     last: list[Step] = [(model, partial(_gather, desk, model, news)) for model in names]
     last.append((None, partial(announce, desk, news, told)))
+    unreadable: list[int] = []
+    if models is None:
+        last.append((None, partial(_count_unreadable, desk, unreadable)))
     # Where only some are looked at, somebody waits for them.
     changed, failures = attempts([*first, *looks] if models is None else [*looks, *first])
     with one_glance():
         were_told, others = attempts(last)
-    return Looked(changed=changed or were_told, models=names, failures=(*failures, *others))
+    return Looked(
+        changed=changed or were_told,
+        models=names,
+        failures=(*failures, *others),
+        unreadable=next(iter(unreadable), None),
+    )
 
 
 def _gather(desk: Desk, model: str, news: list[Notice]) -> None:
     news += untold(desk, model)
+
+
+def _count_unreadable(desk: Desk, told: list[int]) -> None:
+    """What is left out stops others without a failure of theirs, so somebody has to be told."""
+    found: list[YardError] = [*desk.services.pulls.unreadable()]
+    desk.facts.snapshot(missed=found.append)
+    told.append(len(found))
 
 
 def _look_at(desk: Desk, model: str, say: Say) -> bool:

@@ -112,7 +112,7 @@ def _propose(desk: Desk, world: World, change: Change, say: Say) -> bool:
     try:
         pull = desk.services.pulls.propose(change, author=world.bot)
     except Refused as refusal:
-        logger.info("%s: %s", change.title, refusal.message)
+        logger.warning("%s: %s", change.title, refusal.message)
         return False
     if before is None:
         say(f"#{pull.number} opened: {change.title}")
