@@ -114,7 +114,7 @@ def test_counts_are_read_by_release_and_summed_over_its_servers(tmp_path: Path):
             predictions=tuple(bins),
             nulls={"carrier": 0, "temp": 1},
             unseen={"carrier": 1},
-            pairs={"pairs": 0, "unlike": 0, "distance": 0},
+            pairs={"pairs": 0, "unlike": 0, "tenths": 0, "distance": 0},
         ),
         "b": Counts(
             requests={"2xx": 0, "4xx": 0, "5xx": 1},
@@ -122,7 +122,7 @@ def test_counts_are_read_by_release_and_summed_over_its_servers(tmp_path: Path):
             predictions=(0,) * 100,
             nulls={"carrier": 0, "temp": 0},
             unseen={"carrier": 0},
-            pairs={"pairs": 0, "unlike": 0, "distance": 0},
+            pairs={"pairs": 0, "unlike": 0, "tenths": 0, "distance": 0},
         ),
     }
     assert found == (Sample(at=NOW, counts=expected),)

@@ -143,6 +143,8 @@ def test_counts_requests_rows_bins_nulls_and_unseen_levels(server: Running):
     pairs = [*itertools.permutations(places, 2)]
     expected["modelyard_request_row_pairs_total", "pairs"] = len(pairs)
     expected["modelyard_request_row_pairs_total", "unlike"] = sum(a != b for a, b in pairs)
+    tenths = sum(a // 10 != b // 10 for a, b in pairs)
+    expected["modelyard_request_row_pairs_total", "tenths"] = tenths
     expected["modelyard_request_row_pairs_total", "distance"] = sum((a - b) ** 2 for a, b in pairs)
     after = counts(server)
     assert gained(before, after) == {name: count for name, count in expected.items() if count}

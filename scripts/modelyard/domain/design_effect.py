@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from modelyard.domain.counting import Arm
 
-MEASURES = PAIRS, UNLIKE, DISTANCE = ("pairs", "unlike", "distance")
+MEASURES = PAIRS, UNLIKE, TENTHS, DISTANCE = ("pairs", "unlike", "tenths", "distance")
 
 DOUBT = 0.5  # of a request whose rows are one, added to what an arm shows
 LIKENESS = 5.0  # requests' worth of what stable shows, until the canary shows its own
@@ -17,6 +17,7 @@ def pair_measures(histogram: Sequence[float]) -> dict[str, float]:
 
     - `pairs`: n (n - 1), all pairs.
     - `unlike`: those in two different bins.
+    - `tenths`: those in two different tenths of the grid; of up to ten bins each is its own.
     - `distance`: the sum of their squared distances, in bins.
 
     Args:
@@ -26,9 +27,14 @@ def pair_measures(histogram: Sequence[float]) -> dict[str, float]:
     rows = sum(count for _, count in seen)
     places = sum(count * place for place, count in seen)
     squares = sum(count * place * place for place, count in seen)
+    tenths: dict[int, float] = {}
+    for place, count in seen:
+        tenth = place * 10 // len(histogram)
+        tenths[tenth] = tenths.get(tenth, 0) + count
     return {
         PAIRS: rows * (rows - 1),
         UNLIKE: rows * rows - sum(count * count for _, count in seen),
+        TENTHS: rows * rows - sum(count * count for count in tenths.values()),
         DISTANCE: 2 * (rows * squares - places * places),
     }
 
@@ -96,12 +102,13 @@ def _correlation_seen(whole: Mapping[str, float], within: Mapping[str, float]) -
 
     1 - (mean difference within) / (mean difference between), without bias because the pairs between
     requests are all pairs but those within. Being in different bins sees copies, whatever the order
-    of classes; squared distance sees rows that are merely near each other, whose fine bins differ.
+    of classes; in different tenths, requests that are spread over more or less of the grid; squared
+    distance, rows that are merely near each other, whose fine bins differ.
     """
     if not within[PAIRS] or whole[PAIRS] <= within[PAIRS]:
         return None
     parts = []
-    for measure in (UNLIKE, DISTANCE):
+    for measure in (UNLIKE, TENTHS, DISTANCE):
         apart = (whole[measure] - within[measure]) / (whole[PAIRS] - within[PAIRS])
         if apart > 0:
             parts.append(1 - within[measure] / within[PAIRS] / apart)

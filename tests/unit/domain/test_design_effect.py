@@ -55,9 +55,14 @@ def arm_of(histogram, answered, pairs):
 
 def test_pairs_are_measured_as_if_they_were_looked_at_one_by_one():
     # Rows in bins 0, 0 and 2: of six ordered pairs four are unlike, each two bins apart.
-    assert pair_measures([2, 0, 1]) == {"pairs": 6, "unlike": 4, "distance": 16}
-    assert pair_measures([5]) == {"pairs": 20, "unlike": 0, "distance": 0}
-    assert pair_measures([]) == {"pairs": 0, "unlike": 0, "distance": 0}
+    measures = {"pairs": 6, "unlike": 4, "tenths": 4, "distance": 16}
+    assert pair_measures([2, 0, 1]) == measures
+    assert pair_measures([2, 0, 1] + [0] * 7) == measures
+    assert pair_measures([2, 0, 1] + [0] * 17) == {**measures, "tenths": 4}
+    assert pair_measures([2, 0, 1] + [0] * 27) == {**measures, "tenths": 0}
+    nothing = dict.fromkeys(MEASURES, 0)
+    assert pair_measures([5]) == {**nothing, "pairs": 20}
+    assert pair_measures([]) == nothing
 
 
 @given(places=st.lists(st.integers(0, 99), max_size=12))
@@ -66,6 +71,7 @@ def test_whatever_the_rows_the_measures_are_those_of_all_ordered_pairs(places):
     assert pair_measures(np.bincount(places, minlength=100).tolist()) == {
         "pairs": len(pairs),
         "unlike": sum(a != b for a, b in pairs),
+        "tenths": sum(a // 10 != b // 10 for a, b in pairs),
         "distance": sum((a - b) ** 2 for a, b in pairs),
     }
 
@@ -107,13 +113,23 @@ def test_a_young_canary_is_taken_to_be_like_stable_until_it_shows_otherwise():
     assert design_effect(side(apart), side(alike)) == pytest.approx(3)
 
 
-def test_rows_that_are_near_each_other_are_alike_although_their_bins_differ():
-    requests = [[start, start + 1] for start in range(0, 100, 2)]
-    by_request = [np.bincount(each, minlength=100) for each in requests]
-    pairs = {n: float(sum(pair_measures(r.tolist())[n] for r in by_request)) for n in MEASURES}
-    assert pairs["unlike"] == pairs["pairs"]
-    near = arm_of(tuple(np.sum(by_request, axis=0)), 50, pairs)
+def in_hundredths(*requests):
+    by_request = [np.bincount(each, minlength=100).tolist() for each in requests]
+    pairs = {n: float(sum(pair_measures(r)[n] for r in by_request)) for n in MEASURES}
+    return arm_of(tuple(np.sum(by_request, axis=0)), len(requests), pairs)
+
+
+def test_rows_that_are_near_each_other_are_alike_although_their_bins_and_tenths_differ():
+    near = in_hundredths(*([start, start + 1] for start in range(9, 99, 10)))
+    assert near.pairs["tenths"] == near.pairs["unlike"] == near.pairs["pairs"]
     assert design_effect(near, None) == pytest.approx(2, abs=0.01)
+
+
+def test_requests_that_differ_in_spread_alone_are_alike():
+    # Within requests half of the pairs are in different tenths, of all rows 1 - 1/4 - 4/64 are.
+    calm, stormy = [41, 43, 46, 48], [5, 25, 65, 85]
+    found = design_effect(in_hundredths(*[calm, stormy] * 200), None)
+    assert found == pytest.approx(1 + 3 * (1 - 0.5 / 0.6875), abs=0.01)
 
 
 def test_predictions_that_never_differ_say_nothing_of_how_alike_requests_are():

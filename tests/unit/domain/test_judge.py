@@ -294,7 +294,7 @@ def test_rows_of_a_server_that_does_not_count_pairs_are_as_if_all_of_a_request_w
 
 def test_rows_of_requests_that_are_not_alike_count_nearly_one_each():
     # A hundred requests with one row of each of four bins: 12 ordered pairs, all of them unlike.
-    pairs = {"pairs": 12, "unlike": 12, "distance": 40}
+    pairs = {"pairs": 12, "unlike": 12, "tenths": 12, "distance": 40}
     found = tuple(
         replace(
             sample,
