@@ -23,7 +23,7 @@ class Arm:
         rows: Rows answered until the last sample.
         nulls: Of these, null by input column.
         unseen: Of these, of an unseen level by input column.
-        pairs: How the rows of one request differed until the last sample, by measure; see
+        pairs: How the rows of one request differed, by measure, shape (samples,); see
             `Counts.pairs`.
         seconds: From the first to the last sample the release was seen in.
         is_fresh: Whether the last sample could be read and has the release.
@@ -35,7 +35,7 @@ class Arm:
     rows: float
     nulls: Mapping[str, float]
     unseen: Mapping[str, float]
-    pairs: Mapping[str, float]
+    pairs: tuple[Mapping[str, float], ...]
     seconds: float
     is_fresh: bool
 
@@ -74,7 +74,7 @@ def arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
         rows=last.get(("rows", ""), 0.0),
         nulls=_named(last, "nulls"),
         unseen=_named(last, "unseen"),
-        pairs=_named(last, "pairs"),
+        pairs=tuple(_named(total, "pairs") for total in totals),
         seconds=(seen[-1] - seen[0]).total_seconds() if seen else 0.0,
         is_fresh=bool(readings) and readings[-1] is not None,
     )

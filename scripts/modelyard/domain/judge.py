@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from modelyard.domain.counting import Arm, arm, in_order
-from modelyard.domain.design_effect import design_effect
+from modelyard.domain.design_effect import design_effects
 from modelyard.domain.eprocess import (
     Evidence,
     TwoArmSample,
@@ -188,11 +188,12 @@ def _predictions(
     if promise is None:
         return
     radius = policy.distribution_radius
-    missing, effect = _uncountable(canary, stable, promise), design_effect(canary, stable)
-    if missing or effect is None:
+    missing, effects = _uncountable(canary, stable, promise), design_effects(canary, stable)
+    if missing or effects is None:
         yield _Finding(said="", missing=missing or "how many rows a request has")
         return
-    found = promise_evidence(promise, _histograms(canary, stable), radius, effect)
+    found = promise_evidence(promise, _histograms(canary, stable), radius, effects)
+    effect = found.predictions / found.worth
     bad = found.evidence.ever_reached(alpha)
     far = f"{found.distance:.2f} from the promised ones, {radius:g} is allowed"
     alike = f" ({effect:.2g} alike rows count as one)" if effect >= MUCH_ALIKE else ""

@@ -61,12 +61,14 @@ class PromiseEvidence:
     Args:
         evidence: Against "the canary's predictions stay within the radius of the promised ones".
         distance: Total variation seen between them, 0 to 1; 0 before anything was predicted.
-        predictions: Predictions of the canary that were counted.
+        predictions: Predictions of the canary.
+        worth: How many independent ones they count as.
     """
 
     evidence: Evidence
     distance: float
     predictions: float
+    worth: float
 
 
 def promise(champion: ArrayLike | None, challenger: ArrayLike, grid: Grid) -> Promise:
@@ -100,7 +102,10 @@ def promise(champion: ArrayLike | None, challenger: ArrayLike, grid: Grid) -> Pr
 
 
 def promise_evidence(
-    promise: Promise, samples: Sequence[HistogramSample], radius: float, design_effect: float = 1.0
+    promise: Promise,
+    samples: Sequence[HistogramSample],
+    radius: float,
+    design_effects: ArrayLike = 1.0,
 ) -> PromiseEvidence:
     """Evidence that the canary's predictions are further from the promise than the radius.
 
@@ -114,26 +119,29 @@ def promise_evidence(
     universal inference pays for estimating all bins at once and so needs more predictions). Traffic
     and shares may change between samples. By Ville (1939) one may look at any time.
 
-    The bets are on rows that are independent. Rows that came together count for fewer, their number
-    divided by the design effect (see `design_effect`). Were the rows of every request one, this
-    would be exact: the bets are concave in a request's share h of rows in a set, log(1 + l (h - m))
-    >= h log(1 + l (1 - m)) + (1 - h) log(1 - l m), so a request that counts as one row keeps the
-    mean capital at or below 1. In between it holds as far as the design effect is known.
+    The bets are on rows that are independent. Rows that came together count for fewer, what a
+    sample adds divided by its design effect (see `design_effect`). Were the rows of every request
+    one, this would be exact: the bets are concave in a request's share h of rows in a set,
+    log(1 + l (h - m)) >= h log(1 + l (1 - m)) + (1 - h) log(1 - l m), so a request that counts as
+    one row keeps the mean capital at or below 1. In between it holds as far as the design effect is
+    known.
 
     Args:
         promise: Of this canary, against this stable.
         samples: Counts that never fall, oldest first; all with stable or all without.
         radius: From 0 to 1; at 1 nothing is evidence.
-        design_effect: Rows that are worth one, at least 1.
+        design_effects: Rows that are worth one, at least 1; shape (samples,), or one for all.
 
     Raises:
-        ValueError: radius or design effect out of range, counts that fall or are not finite, or of
-            another grid.
+        ValueError: radius or a design effect out of range, not one of these a sample, counts that
+            fall or are not finite, or of another grid.
     """
     if not 0 <= radius <= 1:
         raise ValueError(f"radius must be from 0 to 1, not {radius}")
-    if not 1 <= design_effect < math.inf:
-        raise ValueError(f"design effect must be at least 1, not {design_effect}")
+    effects = np.asarray(design_effects, dtype=np.float64)
+    if not ((effects >= 1) & np.isfinite(effects)).all():
+        raise ValueError(f"design effects must be at least 1, not {effects.min()}")
+    each = np.broadcast_to(effects, len(samples))[:, None]
     canary = _increments(promise, [sample.canary for sample in samples])
     stable = None
     if promise.kernel and samples and samples[0].stable is not None:
@@ -142,12 +150,13 @@ def promise_evidence(
     return PromiseEvidence(
         evidence=_evidence(
             promise,
-            canary / design_effect,
-            None if stable is None else stable / design_effect,
+            canary / each,
+            None if stable is None else stable / each,
             radius,
         ),
         distance=_distance(promise, total, None if stable is None else stable.sum(axis=0)),
         predictions=float(total.sum()),
+        worth=float((canary / each).sum()),
     )
 
 

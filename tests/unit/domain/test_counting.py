@@ -46,7 +46,7 @@ def test_an_arm_is_counted_from_its_first_sample():
         rows=30,
         nulls={"dest": 4},
         unseen={"dest": 2},
-        pairs={"pairs": 6},
+        pairs=({}, {"pairs": 6}),
         seconds=9,
         is_fresh=True,
     )
@@ -95,7 +95,7 @@ def test_an_arm_never_seen_did_nothing():
         rows=0,
         nulls={},
         unseen={},
-        pairs={},
+        pairs=({}, {}),
         seconds=0,
         is_fresh=False,
     )

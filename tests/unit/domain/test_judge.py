@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelyard.domain.design_effect import MEASURES, pair_measures
 from modelyard.domain.grid import Grid
 from modelyard.domain.judge import CanaryEvidence, judge
 from modelyard.domain.model import CanaryPolicy
@@ -310,6 +311,62 @@ def test_rows_of_requests_that_are_not_alike_count_nearly_one_each():
     verdict = judge(canary(found, promise=EVEN), POLICY)
     assert verdict.numbers["design_effect"] == pytest.approx(1, abs=0.01)
     assert "alike" not in verdict.reason
+
+
+def answering(*requests):
+    """Samples of servers that count pairs: what the canary and stable answer between them.
+
+    A request is its rows by bin, shape (4,).
+    """
+    found, so_far = [], [counts(0, predictions=[0] * 4) for _ in range(2)]
+    for both in ([[], []], *requests):
+        for place, answers in enumerate(both):
+            before = so_far[place]
+            histograms = [before.predictions, *answers]
+            measures = [before.pairs, *map(pair_measures, answers)]
+            so_far[place] = Counts(
+                requests={"2xx": before.requests["2xx"] + len(answers), "5xx": 0},
+                rows=sum(map(sum, histograms)),
+                predictions=tuple(map(sum, zip(*histograms, strict=True))),
+                pairs={name: sum(each.get(name, 0) for each in measures) for name in MEASURES},
+            )
+        found.append(tuple(so_far))
+    return samples(*found)
+
+
+SINGLE = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+BAD_ROWS, GOOD_ROWS = [SINGLE[3]] * 40, SINGLE * 40
+GREAT = {
+    "canary": ([[0, 0, 0, 2000]], []),
+    "of the canary that is like stable": ([[500] * 4], []),
+    "stable": ([], [[500] * 4]),
+    "stable of one day": ([], [[0, 0, 2000, 0]]),
+}
+
+
+@pytest.mark.parametrize("great", GREAT)
+def test_no_great_request_takes_proof_away(great):
+    proof = [(BAD_ROWS, GOOD_ROWS)] * 3
+    before, after, later = (
+        judge(canary(answering(*proof, *more), promise=EVEN), POLICY)
+        for more in ([], [GREAT[great]], [GREAT[great], (GOOD_ROWS, GOOD_ROWS)])
+    )
+    assert {before.outcome, after.outcome, later.outcome} == {Outcome.FAIL}
+    proofs = [found.numbers["evidence_distance"] for found in (before, after, later)]
+    assert proofs[0] <= proofs[1] <= proofs[2]
+
+
+@pytest.mark.parametrize("great", GREAT)
+def test_a_bad_canary_fails_by_its_single_rows_after_a_great_request(great):
+    found = answering(GREAT[great], *[(BAD_ROWS, GOOD_ROWS)] * 3)
+    assert judge(canary(found, promise=EVEN), POLICY).outcome is Outcome.FAIL
+
+
+def test_the_design_effect_of_a_great_request_among_single_rows_is_the_mean_one():
+    found = answering((GOOD_ROWS, GOOD_ROWS), ([[0, 0, 0, 840]], []))
+    verdict = judge(canary(found, promise=EVEN), POLICY)
+    assert verdict.numbers["design_effect"] == pytest.approx(1000 / 161, rel=0.2)
+    assert "alike rows count as one" in verdict.reason
 
 
 def test_rows_of_servers_that_answered_no_request_are_missing_how_many_come_together():

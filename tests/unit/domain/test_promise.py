@@ -120,7 +120,7 @@ def test_the_distance_is_measured_from_live_stable_sent_through_the_kernel():
 
 
 def test_no_predictions_are_no_evidence():
-    nothing = PromiseEvidence(evidence=NO_EVIDENCE, distance=0.0, predictions=0.0)
+    nothing = PromiseEvidence(evidence=NO_EVIDENCE, distance=0.0, predictions=0.0, worth=0.0)
     assert promise_evidence(coin(0.2, 0.6), [], 0.15) == nothing
     empty = HistogramSample(canary=(0, 0), stable=(5, 5))
     assert promise_evidence(coin(0.2, 0.6), [empty], 0.15) == nothing
@@ -244,8 +244,32 @@ def test_rows_that_all_come_four_times_are_worth_one_each():
 
 @pytest.mark.parametrize("effect", [0.99, math.nan, math.inf])
 def test_a_design_effect_below_one_or_unknown_is_an_error(effect):
-    with pytest.raises(ValueError, match="design effect must be at least 1"):
-        promise_evidence(coin(0.2, 0.6), [], 0.15, effect)
+    sample = HistogramSample(canary=(1, 1), stable=(1, 1))
+    for effects in (effect, [effect]):
+        with pytest.raises(ValueError, match="design effects must be at least 1"):
+            promise_evidence(coin(0.2, 0.6), [sample], 0.15, effects)
+
+
+def test_design_effects_that_are_not_one_a_sample_are_an_error():
+    sample = HistogramSample(canary=(1, 1), stable=(1, 1))
+    with pytest.raises(ValueError, match="shape"):
+        promise_evidence(coin(0.2, 0.6), [sample] * 3, 0.15, [2.0, 2.0])
+
+
+def test_each_sample_is_divided_by_its_own_design_effect_also_where_samples_are_joined():
+    # Until the canary has answered there is nothing to compare, so the first two are one interval.
+    often = [
+        HistogramSample(canary=canary, stable=stable)
+        for canary, stable in (((0, 0), (30, 30)), ((5, 45), (50, 50)), ((7, 63), (58, 58)))
+    ]
+    once = [
+        HistogramSample(canary=canary, stable=stable)
+        for canary, stable in (((0, 0), (10, 10)), ((1, 9), (14, 14)), ((2, 18), (18, 18)))
+    ]
+    given = coin(0.2, 0.6)
+    found = promise_evidence(given, often, 0.15, [3.0, 5.0, 2.0])
+    assert found.evidence == promise_evidence(given, once, 0.15).evidence
+    assert (found.predictions, found.worth) == (70, 20)
 
 
 @settings(max_examples=30, deadline=None)
