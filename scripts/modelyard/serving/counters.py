@@ -56,7 +56,7 @@ class Counters:
         )
         self._pairs = self._counters(
             "request_row_pairs",
-            "Ordered pairs of a request's rows: all, in different bins or tenths, squared bins apart.",
+            "Ordered pairs of a request's rows: all, in other bins or tenths, squared bins apart.",
             "measure",
             MEASURES,
         )
