@@ -121,6 +121,18 @@ def test_facts_that_cannot_be_read_are_in_nobody_elses_way(store):
     assert len(missed) == 1
 
 
+def test_the_facts_of_a_release_that_cannot_be_read_are_unknown_and_not_missing(store):
+    store.write_release("dev", "m", FULL, expected=None)
+    head = store._refs.write(b"{", parents=[], message="x", author="A", at=AT)
+    store._refs.git.push("origin", {release_ref("canary", "m"): (None, head)})
+    missed = []
+
+    assert store.snapshot("m", missed=missed.append) == Snapshot(
+        releases={("dev", "m"): FULL}, unknown=frozenset({("canary", "m")})
+    )
+    assert len(missed) == 1
+
+
 def test_a_freeze_that_cannot_be_read_is_one_and_in_no_facts_way(store):
     store.write_release("dev", "m", FULL, expected=None)
     head = store._refs.write(b"{", parents=[], message="x", author="A", at=AT)

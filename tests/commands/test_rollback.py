@@ -209,6 +209,26 @@ def test_a_dry_removal_shows_what_would_be_deleted(first):
     ]
 
 
+@pytest.mark.parametrize("more", [(), ("--remove",)])
+def test_decides_nothing_where_what_was_seen_cannot_be_read(yard, more):
+    ref = f"refs/modelyard/facts/canary/{MODEL}"
+    before = yard.refs()[ref]
+    broken = yard.git.write_commit(
+        None, {"document.json": b"{"}, parents=[], message="x", author="Bo", at=yard.clock.at
+    )
+    yard.git.push("origin", {ref: (before, broken)})
+    refs = yard.refs()
+
+    said = run(yard, "rollback", "canary", MODEL, "--reason", "x", *more)
+
+    assert said.code == 1
+    assert said.err.splitlines()[-2:] == [
+        f"error: what was seen of {MODEL} in canary cannot be read",
+        "hint: modelyard doctor",
+    ]
+    assert yard.refs() == refs
+
+
 def test_refuses_to_remove_where_something_was_verified(yard):
     said = run(yard, "rollback", "canary", MODEL, "--reason", "x", "--remove")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from commands.yard import AT, MODEL, SHORT, living_yard
-from modelyard.commands.watching import look
+from modelyard.commands.watching import look, undecided
 from modelyard.domain.pulls import CHECKS, PROMOTE, StatusState
+from modelyard.domain.verdict import Outcome, Verdict
 
+CANARY = f"modelyard/promote/canary/{MODEL}"
 STAGING = f"modelyard/promote/staging/{MODEL}"
 
 
@@ -111,3 +115,56 @@ def test_a_pull_request_that_may_be_about_anything_is_told_when_it_stops_a_propo
     yard.git.push("origin", mended)
     assert looked(yard).unreadable == 0
     assert yard.names()["staging"] == "v2"
+
+
+@pytest.mark.parametrize("where", ["staging", "production", "nowhere"])
+def test_facts_that_cannot_be_read_keep_no_other_environment_from_its_rollback(yard, where):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "staging")
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    mended = spoil(yard, f"refs/modelyard/facts/{where}/{MODEL}")
+
+    found = looked(yard)
+
+    v1 = dict.fromkeys(yard.names(), "v1")
+    assert yard.names() == ({**v1, "staging": "v2"} if where == "staging" else v1)
+    assert found.failing == (frozenset() if where == "nowhere" else {MODEL})
+    assert found.unreadable == 1
+    assert yard.model_facts.incidents == ()
+
+    yard.git.push("origin", mended)
+    assert looked(yard).failures == ()
+    assert yard.names() == v1
+
+
+@pytest.mark.parametrize("where", ["staging", "canary"])
+def test_nothing_goes_into_or_out_of_an_environment_whose_facts_cannot_be_read(yard, where):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "staging")
+    yard.reconcile()
+    head = yard.pull(CANARY).head
+    yard.pulls.review(1, sha=head, by="ada", approved=True)
+    mended = spoil(yard, f"refs/modelyard/facts/{where}/{MODEL}")
+
+    looked(yard)
+
+    pull = yard.pull(CANARY)
+    assert (pull.state, pull.head, yard.names()["canary"]) == ("open", head, "v1")
+    assert pull.statuses[PROMOTE].state is StatusState.FAILURE
+    assert "cannot be read" in pull.statuses[PROMOTE].description
+
+    yard.git.push("origin", mended)
+    looked(yard)
+    assert yard.names()["canary"] == "v2"
+
+
+def test_what_is_judged_elsewhere_is_looked_at_as_often_as_before(yard):
+    yard.put("v1", "canary", is_verified=False)
+    undecided_now = Verdict(outcome=Outcome.INCONCLUSIVE, reason="more traffic")
+    yard.desk().facts.update_release(
+        "canary", MODEL, lambda facts: replace(facts, verdict=undecided_now)
+    )
+    spoil(yard, f"refs/modelyard/facts/staging/{MODEL}")
+
+    assert undecided(yard.desk()) == (f"canary {MODEL}",)

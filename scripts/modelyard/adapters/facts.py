@@ -42,11 +42,13 @@ class Snapshot:
         releases: By (environment, model).
         models: By model.
         freezes: By environment, those that are frozen.
+        unknown: The (environment, model) of which the facts are there, and cannot be read.
     """
 
     releases: Mapping[tuple[str, str], ReleaseFacts] = field(default_factory=dict)
     models: Mapping[str, ModelFacts] = field(default_factory=dict)
     freezes: Mapping[str, Freeze] = field(default_factory=dict)
+    unknown: frozenset[tuple[str, str]] = frozenset()
 
     def release(self, environment: str, model: str) -> ReleaseFacts:
         """What was seen of a model in an environment; nothing yet is an empty one."""
@@ -176,6 +178,7 @@ class FactStore:
         refs = self._refs.look(*patterns)
         documents = self._refs.documents(list(refs.values()))
         values: dict[str, Fact] = {}
+        unknown: set[tuple[str, str]] = set()
         for ref, told in zip(refs, documents, strict=True):
             try:
                 values[ref] = loaded(told, _kind(ref), ref)
@@ -187,10 +190,13 @@ class FactStore:
                     raise
                 else:
                     missed(error)
+                    if _kind(ref) is ReleaseFacts:
+                        unknown.add(_names(ref))
         return Snapshot(
             releases={_names(r): v for r, v in values.items() if isinstance(v, ReleaseFacts)},
             models={_names(r)[-1]: v for r, v in values.items() if isinstance(v, ModelFacts)},
             freezes={_names(r)[-1]: v for r, v in values.items() if isinstance(v, Freeze)},
+            unknown=frozenset(unknown),
         )
 
     def _unreadable_freeze(self, error: CannotAnswer) -> Freeze:

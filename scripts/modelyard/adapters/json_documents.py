@@ -8,7 +8,7 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, YardError
 
 if TYPE_CHECKING:
     from cattrs.preconf.json import JsonConverter
@@ -62,7 +62,7 @@ def loaded(document: bytes | None, kind: type[T] | object, where: str) -> T:
         raise Unreadable(f"{where}: {why[:500]}", hint=HINT) from error
 
 
-def leave_out(error: CannotAnswer) -> None:
+def leave_out(error: YardError) -> None:
     """Warn that what cannot be read is left out, and not again for a while."""
     now = time.monotonic()
     if now - _warned.get(error.message, -SECONDS_BETWEEN_WARNINGS) < SECONDS_BETWEEN_WARNINGS:

@@ -64,12 +64,20 @@ def promote(
 
 
 def known_environment(world: World, name: str) -> Environment:
-    """The environment of this name; `CannotAnswer` when the main branch has none."""
+    """The environment of this name, as one to be decided in.
+
+    Raises:
+        CannotAnswer: The main branch has none, or the model's facts there cannot be read.
+    """
     if name not in world.catalog.environments:
         known = ", ".join(e.name for e in world.catalog.path_to_production()) or "none"
         raise CannotAnswer(
             f"the main branch has no environment {name!r}; it has {known}",
             hint=f"the environment comes first: modelyard promote ENVIRONMENT {world.model}",
+        )
+    if name in world.unknown:
+        raise CannotAnswer(
+            f"what was seen of {world.model} in {name} cannot be read", hint="modelyard doctor"
         )
     return world.catalog.environments[name]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+from modelyard.adapters.json_documents import leave_out
 from modelyard.adapters.remote_refs import one_glance
 from modelyard.commands.announcing import announce, untold
 from modelyard.commands.observing import observe
@@ -159,11 +160,11 @@ def _is_starting(desk: Desk, release: Release) -> bool:
 @one_glance()
 def undecided(desk: Desk) -> tuple[str, ...]:
     """Judged releases about which traffic has not said enough, as `canary wine`."""
-    catalog = desk.catalog(desk.main())
+    catalog, facts = desk.catalog(desk.main()), desk.facts.snapshot(missed=leave_out)
     return tuple(
         f"{environment} {model}"
         for (environment, model), release in catalog.releases.items()
-        if _is_undecided(desk.facts.read_release(environment, model)[0], release)
+        if _is_undecided(facts.release(environment, model), release)
     )
 
 

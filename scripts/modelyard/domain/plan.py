@@ -85,7 +85,7 @@ def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
             continue
         if branch.purpose is Purpose.PROMOTE:
             reason = _why_moot(world, pull, wanted)
-        elif branch.purpose is Purpose.ROLLBACK:
+        elif branch.purpose is Purpose.ROLLBACK and branch.subject not in world.unknown:
             reason = f"{branch.subject} names nothing that must go back"
         elif branch.purpose is Purpose.RECORD:
             reason = f"{branch.subject} has no outcome that is waiting for its record"

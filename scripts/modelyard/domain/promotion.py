@@ -40,6 +40,8 @@ def promotions(world: World) -> Iterator[ProposeRelease]:
         version = owed(world, environment)
         if version is None or _declined(world, environment, version):
             continue
+        if environment.name in world.unknown:  # it may have been tried there
+            continue
         if world.asked_for(environment) is None:
             yield ProposeRelease(environment=environment.name, version=version, attempt=1)
 
@@ -73,6 +75,8 @@ def unproven(world: World, release: Release) -> str | None:
 
     Time alone verifies nothing: what soaked while nobody looked stays where it is.
     """
+    if release.environment in world.unknown:
+        return "what was seen there cannot be read"
     environment = world.catalog.environments[release.environment]
     facts = world.facts_of(release.environment)
     if why := unverified(facts, release, environment, world.now):
@@ -137,6 +141,8 @@ def gate_verdict(world: World, environment: Environment, version: str) -> Verdic
 def _holds(world: World, environment: Environment, version: str) -> Iterator[Missing]:
     if hold := world.model_facts.holds.get(version):
         yield Missing(what=f"{version} is on hold by {hold.by}: {hold.reason}", blocks=True)
+    if environment.name in world.unknown:
+        yield Missing(what=f"what was seen in {environment.name} cannot be read", blocks=True)
     if reason := world.freeze_reason(environment):
         yield Missing(what=f"{environment.name} is {reason}", blocks=True)
     current = world.release(environment.name)

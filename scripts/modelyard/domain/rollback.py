@@ -41,12 +41,16 @@ def rollbacks(world: World) -> Iterator[RollBack | RaiseIncident]:
     for environment in _nearest_to_users_first(world):
         release = world.release(environment.name)
         fault = fault_of(world, environment, release) if release else None
-        if release is not None and fault is not None:
+        if release is None or fault is None:
+            continue
+        if not _leaves_a_rest(world, environment, release, fault):
             yield _way_back_or_incident(world, environment, release, fault)
 
 
 def fault_of(world: World, environment: Environment, release: Release) -> Fault | None:
-    """What is wrong with the release an environment names, if anything is."""
+    """What is wrong with the release an environment names, if anything is known to be."""
+    if environment.name in world.unknown:
+        return None
     own = _own_fault(world, environment, release)
     host = world.catalog.environments.get(environment.joins or "")
     named = world.release(host.name) if host else None
@@ -56,6 +60,18 @@ def fault_of(world: World, environment: Environment, release: Release) -> Fault 
     if joined is None or way_back(world, host, named) is None:
         return None
     return Fault(reason=f"{host.name}: {joined.reason}", holds=False)
+
+
+def _leaves_a_rest(world: World, environment: Environment, release: Release, fault: Fault) -> bool:
+    """Whether the version would stay, with nothing to say why it must go, in what joins this one.
+
+    A hold says why. Without one, this environment waits until it is known what was seen there.
+    """
+    if fault.holds or world.is_held(release.version):
+        return False
+    joining = (e.name for e in world.catalog.environments.values() if e.joins == environment.name)
+    left = (world.release(name) for name in world.unknown.intersection(joining))
+    return any(each is not None and each.version == release.version for each in left)
 
 
 def way_back(world: World, environment: Environment, release: Release) -> PastRelease | None:

@@ -57,6 +57,7 @@ class World:
         now: The time, in UTC.
         bot: The tool's own name on the forge.
         facts: By environment.
+        unknown: Environments of which the facts cannot be read: nothing is decided there.
         model_facts: Holds, training, incidents.
         freezes: By environment.
         pulls: This model's pull requests, open and over, by number.
@@ -71,6 +72,7 @@ class World:
     now: datetime
     bot: str
     facts: Mapping[str, ReleaseFacts] = field(default_factory=dict)
+    unknown: frozenset[str] = frozenset()
     model_facts: ModelFacts = field(default_factory=ModelFacts)
     freezes: Mapping[str, Freeze] = field(default_factory=dict)
     pulls: tuple[PullRequest, ...] = ()

@@ -6,7 +6,7 @@ import pytest
 
 from modelyard.domain.actions import PlaceHold, RaiseIncident, RollBack
 from modelyard.domain.change import Purpose
-from modelyard.domain.facts import Freeze
+from modelyard.domain.facts import Freeze, ReleaseFacts
 from modelyard.domain.pulls import PullState
 from modelyard.domain.rollback import holds, rollbacks
 from modelyard.domain.verdict import Outcome
@@ -203,6 +203,23 @@ def test_what_joins_production_goes_back_with_it_and_before_it(sim):
     sim.reconcile()
     assert named(sim) == {"dev": "v2", "staging": "v2", "canary": "v1", "production": "v1"}
     assert sim.model_facts.holds == {}
+
+
+def test_an_undecided_version_stays_in_production_while_its_canary_is_unknown(sim):
+    sim.wait(60)
+    sim.watch("canary")
+    sim.name(release("production", "v2"), commit="v2 in production")
+    sim.watch("production", judged=Outcome.INCONCLUSIVE)
+    sim.wait(7201)
+    known = sim.world()
+    world = replace(
+        known, facts={**known.facts, "canary": ReleaseFacts()}, unknown=frozenset({"canary"})
+    )
+    assert (list(holds(world)), list(rollbacks(world))) == ([], [])
+
+    sim.hold("v2", by="ada")
+    world = replace(world, model_facts=sim.model_facts)
+    assert [each.environment for each in rollbacks(world)] == ["production", "staging", "dev"]
 
 
 def test_another_version_in_the_canary_stays_when_production_goes_back(sim):

@@ -13,6 +13,7 @@ from modelyard.adapters.documents import read as read_document
 from modelyard.adapters.documents import structure
 from modelyard.adapters.facts import FactStore
 from modelyard.adapters.git import Git
+from modelyard.adapters.json_documents import leave_out
 from modelyard.adapters.registry import Registry
 from modelyard.adapters.remote_refs import RemoteRefs, again, one_glance
 from modelyard.adapters.specs import read, sound
@@ -104,10 +105,11 @@ class Desk:
 def collect(desk: Desk, model: str, *, with_registry: bool = True) -> World:
     """One model's world now.
 
-    What only promotions need may be out of reach: then it is unknown, and rollbacks go on.
+    What only promotions need may be out of reach: then it is unknown, and rollbacks go on. So are
+    the facts of one environment that cannot be read, and rollbacks in the others go on.
 
     Raises:
-        CannotAnswer: The main branch has no such model.
+        CannotAnswer: The main branch has no such model, or its holds cannot be read.
         Refused: One of its specs, or an environment, is not valid: deciding without it could
             promote past a gate.
     """
@@ -120,21 +122,20 @@ def collect(desk: Desk, model: str, *, with_registry: bool = True) -> World:
             f"the main branch has no valid models/{model}/model.yaml",
             hint="modelyard validate",
         )
-    snapshot = desk.facts.snapshot(model)
-    model_facts = snapshot.models.get(model)
+    snapshot = desk.facts.snapshot(model, missed=leave_out)
     world = World(
         model=model,
         catalog=catalog,
         now=desk.services.clock.now(),
         bot=desk.services.repository.bot,
         facts={env: facts for (env, name), facts in snapshot.releases.items() if name == model},
+        unknown=frozenset(env for env, _ in snapshot.unknown),
+        model_facts=desk.facts.read_model(model)[0],
         freezes=snapshot.freezes,
         pulls=tuple(p for p in desk.services.pulls.list(every=True) if is_of(p.branch, model)),
         past={env: _past(desk, commit, env, model) for env in catalog.environments},
         aliases=_or_unknown(lambda: desk.registry.aliases(model), {}) if with_registry else {},
     )
-    if model_facts is not None:
-        world = replace(world, model_facts=model_facts)
     world = replace(world, runs=_runs(desk, world))
     return replace(world, comparisons=_comparisons(desk, world))
 
