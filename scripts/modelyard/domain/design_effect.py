@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from modelyard.domain.counting import Arm
+
+Floats: TypeAlias = NDArray[np.float64]
 
 MEASURES = PAIRS, UNLIKE, TENTHS, DISTANCE = ("pairs", "unlike", "tenths", "distance")
 
@@ -13,7 +19,7 @@ DOUBT = 0.5  # of a request whose rows are one, added to what an arm shows
 LIKENESS = 5.0  # requests' worth of what stable shows, until the canary shows its own
 
 
-def pair_measures(histogram: Sequence[float]) -> dict[str, float]:
+def pair_measures(histogram: ArrayLike) -> dict[str, NDArray[Any]]:
     """How the ordered pairs of different rows differ, from the rows of each bin.
 
     - `pairs`: n (n - 1), all pairs.
@@ -22,21 +28,20 @@ def pair_measures(histogram: Sequence[float]) -> dict[str, float]:
     - `distance`: the sum of their squared distances, in bins.
 
     Args:
-        histogram: Rows by bin, shape (bins,); whole numbers stay whole, so nothing is rounded.
+        histogram: Rows by bin, shape (..., bins); whole numbers stay whole, so nothing is rounded.
+
+    Returns:
+        Each of shape (...).
     """
-    seen = [(place, count) for place, count in enumerate(histogram) if count]
-    rows = sum(count for _, count in seen)
-    places = sum(count * place for place, count in seen)
-    squares = sum(count * place * place for place, count in seen)
-    tenths: dict[int, float] = {}
-    for place, count in seen:
-        tenth = place * 10 // len(histogram)
-        tenths[tenth] = tenths.get(tenth, 0) + count
+    counts = np.asarray(histogram)
+    places = np.arange(counts.shape[-1])
+    tenths = counts @ np.equal.outer(places * 10 // max(1, places.size), np.arange(10))
+    rows = counts.sum(axis=-1)
     return {
         PAIRS: rows * (rows - 1),
-        UNLIKE: rows * rows - sum(count * count for _, count in seen),
-        TENTHS: rows * rows - sum(count * count for count in tenths.values()),
-        DISTANCE: 2 * (rows * squares - places * places),
+        UNLIKE: rows * rows - (counts * counts).sum(axis=-1),
+        TENTHS: rows * rows - (tenths * tenths).sum(axis=-1),
+        DISTANCE: 2 * (rows * (counts @ places**2) - (counts @ places) ** 2),
     }
 
 
@@ -63,12 +68,8 @@ def design_effects(canary: Arm, stable: Arm | None) -> tuple[float, ...] | None:
     arms = [side for side in (stable, canary) if side is not None]
     if not all(_sizes_are_known(side) for side in arms):
         return None
-    sizes = zip(*(_rows_a_request(side) for side in arms), strict=True)
-    shown = zip(*(zip(side.predictions, side.pairs, strict=True) for side in arms), strict=True)
-    return tuple(
-        1 + (max(size) - 1) * _correlation(so_far)
-        for size, so_far in zip(sizes, shown, strict=True)
-    )
+    sizes = np.max([list(_rows_a_request(side)) for side in arms], axis=0)
+    return tuple((1 + (sizes - 1) * _correlations(arms)).tolist())
 
 
 def _sizes_are_known(side: Arm) -> bool:
@@ -99,7 +100,7 @@ def _added(totals: Iterable[float]) -> Iterator[float]:
     return (after - before for before, after in itertools.pairwise(itertools.chain((0.0,), totals)))
 
 
-def _correlation(arms: Iterable[tuple[Sequence[float], Mapping[str, float]]]) -> float:
+def _correlations(arms: Iterable[Arm]) -> Floats:
     """The greatest of the arms that show one, each drawn to what was known before it.
 
     At first that is that all is one. The more requests, the less; so little data is never taken as
@@ -107,36 +108,46 @@ def _correlation(arms: Iterable[tuple[Sequence[float], Mapping[str, float]]]) ->
     same users. Rows that come alone, or are all in one bin, show nothing.
 
     Args:
-        arms: Stable first; rows by bin and pairs by measure until now.
+        arms: Stable first.
+
+    Returns:
+        From all until each sample, shape (samples,); 1 where none shows any.
     """
-    known, weight, shown = 1.0, DOUBT, []
-    for histogram, pairs in arms:
-        seen = _correlation_seen(histogram, pairs)
-        if seen is not None:
-            rows = sum(histogram)
-            requests = rows * rows / (rows + pairs[PAIRS])
-            known = (requests * seen + weight * known) / (requests + weight)
-            weight = LIKENESS
-            shown.append(known)
-    return max(shown, default=1.0)
+    known, weight, shown = np.array(1.0), np.array(DOUBT), []
+    for side in arms:
+        seen, requests = _correlation_seen(side)
+        shows = np.isfinite(seen)
+        drawn = (requests * np.nan_to_num(seen) + weight * known) / (requests + weight)
+        known = np.where(shows, drawn, known)
+        weight = np.where(shows, LIKENESS, weight)
+        shown.append(np.where(shows, known, -np.inf))
+    greatest = np.max(shown, axis=0)
+    return np.where(np.isfinite(greatest), greatest, 1.0)
 
 
-def _correlation_seen(histogram: Sequence[float], within: Mapping[str, float]) -> float | None:
-    """How much less the rows of one request differ than those of two, 0 to 1; None if none differ.
+def _correlation_seen(side: Arm) -> tuple[Floats, Floats]:
+    """How much less the rows of one request differ than those of two, 0 to 1; NaN if none differ.
 
     1 - (mean difference within) / (mean difference between), without bias because the pairs between
     requests are all pairs but those within. Being in different bins sees copies, whatever the order
     of classes; in different tenths, requests that are spread over more or less of the grid; squared
     distance, rows that are merely near each other, whose fine bins differ.
+
+    Returns:
+        From all until each sample, and how many requests are behind it; each of shape (samples,).
     """
-    if not _counts_pairs(within) or not within[PAIRS]:
-        return None
-    whole = pair_measures(histogram)
-    if whole[PAIRS] <= within[PAIRS]:
-        return None
+    histograms = np.array(side.predictions, dtype=np.float64)
+    whole, rows = pair_measures(histograms), histograms.sum(axis=1)
+    within = {name: np.array([pairs.get(name, 0.0) for pairs in side.pairs]) for name in MEASURES}
+    between = whole[PAIRS] - within[PAIRS]
+    knows = np.array([_counts_pairs(pairs) for pairs in side.pairs])
+    knows &= (within[PAIRS] > 0) & (between > 0)
     parts = []
-    for measure in (UNLIKE, TENTHS, DISTANCE):
-        apart = (whole[measure] - within[measure]) / (whole[PAIRS] - within[PAIRS])
-        if apart > 0:
-            parts.append(1 - within[measure] / within[PAIRS] / apart)
-    return min(1.0, max(0.0, *parts)) if parts else None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for measure in (UNLIKE, TENTHS, DISTANCE):
+            apart = (whole[measure] - within[measure]) / between
+            part = 1 - within[measure] / within[PAIRS] / apart
+            parts.append(np.where(knows & (apart > 0), part, -np.inf))
+        greatest = np.max(parts, axis=0)
+        requests = np.where(knows, rows * rows / (rows + within[PAIRS]), 0.0)
+    return np.where(np.isfinite(greatest), np.clip(greatest, 0.0, 1.0), np.nan), requests

@@ -105,7 +105,7 @@ class Counters:
             if count:
                 self._predictions[str(bin_number)].inc(count)
         for measure, amount in pair_measures(histogram).items():
-            self._pairs[measure].inc(amount)
+            self._pairs[measure].inc(int(amount))
 
     def dropped(self, rows: int) -> None:
         """Count rows that the payload log did not take."""
