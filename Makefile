@@ -20,7 +20,7 @@ demo: $(STAMP) ## play the whole path of a version on real data, in ./demo
 
 test: $(STAMP) ## every check and every test; no cluster, no network
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 quick: $(STAMP) ## the tests that take no time
 	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
