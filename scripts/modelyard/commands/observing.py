@@ -11,7 +11,7 @@ from modelyard.adapters.checkout import GitTree
 from modelyard.adapters.remote_refs import one_glance
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.compose import release_path
-from modelyard.commands.reconciling.rounds import every
+from modelyard.commands.reconciling.rounds import attempts, every, raise_first
 from modelyard.domain.catalog import Catalog
 from modelyard.domain.environment import Environment
 from modelyard.domain.facts import ReleaseFacts, is_bad, unverified
@@ -114,11 +114,12 @@ def _see(
     after = remembered(after, release, environment, state, now)
     if after != before:
         desk.facts.update_release(where, release.model, partial(_written, before, after))
-    tells = [
-        partial(_tell, desk, environment, release, told, say)
+    _, failures = attempts(
+        (None, partial(_tell, desk, environment, release, told, say))
         for told in news(release, before, after)
-    ]
-    every([partial(_fail, trouble), *tells] if trouble else tells)
+    )
+    errors = [error for _, error in failures]
+    raise_first([trouble, *errors] if trouble else errors)
     return after != before
 
 
@@ -132,10 +133,6 @@ def _tell(
     what, well = told
     say(f"{environment.name}: {release.model} {release.version} {what}")
     desk.services.cluster.note(release, environment=environment, what=what, well=well)
-
-
-def _fail(error: Exception) -> None:
-    raise error
 
 
 def _origin(desk: Desk, release: Release) -> PastRelease | None:
