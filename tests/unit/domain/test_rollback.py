@@ -190,12 +190,17 @@ def test_an_environment_that_is_not_judged_has_no_deadline(sim):
     assert [each.environment for each in rollbacks(sim.world())] == ["canary"]
 
 
-def test_what_joins_production_goes_back_with_it_and_before_it(sim):
+def bring_undecided_to_production(sim):
+    """v2 is in canary and in production, where its time to be judged is over."""
     sim.wait(60)
     sim.watch("canary")
     sim.name(release("production", "v2"), commit="v2 in production")
     sim.watch("production", judged=Outcome.INCONCLUSIVE)
     sim.wait(7201)
+
+
+def test_what_joins_production_goes_back_with_it_and_before_it(sim):
+    bring_undecided_to_production(sim)
     assert list(rollbacks(sim.world())) == [
         back_to_v1("canary", "production: still inconclusive after 7200 s"),
         back_to_v1("production", "still inconclusive after 7200 s"),
@@ -206,11 +211,7 @@ def test_what_joins_production_goes_back_with_it_and_before_it(sim):
 
 
 def test_an_undecided_version_stays_in_production_while_its_canary_is_unknown(sim):
-    sim.wait(60)
-    sim.watch("canary")
-    sim.name(release("production", "v2"), commit="v2 in production")
-    sim.watch("production", judged=Outcome.INCONCLUSIVE)
-    sim.wait(7201)
+    bring_undecided_to_production(sim)
     known = sim.world()
     world = replace(
         known, facts={**known.facts, "canary": ReleaseFacts()}, unknown=frozenset({"canary"})
@@ -223,11 +224,7 @@ def test_an_undecided_version_stays_in_production_while_its_canary_is_unknown(si
 
 
 def test_another_version_in_the_canary_stays_when_production_goes_back(sim):
-    sim.wait(60)
-    sim.watch("canary")
-    sim.name(release("production", "v2"), commit="v2 in production")
-    sim.watch("production", judged=Outcome.INCONCLUSIVE)
-    sim.wait(7201)
+    bring_undecided_to_production(sim)
     sim.let_run("v3", "canary")
     assert [each.environment for each in rollbacks(sim.world())] == ["production"]
 
