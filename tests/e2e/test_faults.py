@@ -10,7 +10,6 @@ import pytest
 from e2e import path, wine
 from e2e.fork import PLATFORM, Fork, until
 from e2e.measured import Measured
-from e2e.releases import push_release
 from e2e.rollback import aborted, agrees, judged
 from modelyard.adapters.kubernetes_api import PODS, WORKFLOWS
 
@@ -36,12 +35,9 @@ def stoppable(settled: Fork) -> Fork:
 def bad(settled: Fork, request):
     """A canary that fails its requests, just pushed, under load."""
     fork = settled
-    fork.modelyard("unhold", MODEL, "v2", "--as", "grace", accept=(0, 3))
     before = _rollbacks(fork)
     with wine.load(fork, rate=20, blank=wine.BLANK_SHARE):
-        attempt = FIRST_ATTEMPT + int(time.time()) % 1_000_000
-        release = push_release(fork, MODEL, "v2", "canary", attempt)
-        yield release.identity
+        yield wine.push_again(fork, _next_attempt()).identity
         until("all agree again", lambda: agrees(fork, MODEL, "canary", "v1"), seconds=240)
     assert _rollbacks(fork) == before + 1, "rolled back exactly once"
     holds = [hold["version"] for hold in fork.answer("status", MODEL)["holds"]]
@@ -85,10 +81,8 @@ def test_a_release_that_never_answers_is_taken_back_within_two_minutes(
     settled: Fork, measured: Measured, request: pytest.FixtureRequest, pins: dict[str, str]
 ):
     fork = settled
-    fork.modelyard("unhold", MODEL, "v2", "--as", "grace", accept=(0, 3))
     with wine.load(fork, rate=20) as load:
-        attempt = FIRST_ATTEMPT + int(time.time()) % 1_000_000
-        push_release(fork, MODEL, "v2", "canary", attempt, **pins)
+        wine.push_again(fork, _next_attempt(), **pins)
         pushed = time.time()
         time.sleep(10)
         until("all agree", lambda: agrees(fork, MODEL, "canary", "v1"), seconds=180)
@@ -178,6 +172,11 @@ def test_a_training_whose_pod_is_evicted_is_trained_all_the_same(settled: Fork):
     path.trained(fork, MODEL, version, seconds=600)
     workflows = fork.kube.labelled(WORKFLOWS, PLATFORM, labels={"modelyard.dev/version": version})
     assert workflows
+
+
+def _next_attempt() -> int:
+    """Another one at every call, also in a fork that an earlier run left."""
+    return FIRST_ATTEMPT + int(time.time()) % 1_000_000
 
 
 def _is_watched(fork: Fork) -> bool:

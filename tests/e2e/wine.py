@@ -10,6 +10,7 @@ from e2e.load import Load, bodies_of
 from e2e.path import add
 from e2e.releases import push_release
 from e2e.rollback import Told, followed
+from modelyard.domain.release import Release
 
 MODEL = "wine"
 BLANK = "malic_acid"
@@ -50,12 +51,17 @@ def propose(fork: Fork, version: str, parent: str, reason: str, features: str) -
     add(fork, MODEL, version, (*new, "--param", f"features={features}"))
 
 
+def push_again(fork: Fork, attempt: int, **pins: str) -> Release:
+    """Lift v2's hold, and push it into canary once more; see `push_release`."""
+    fork.modelyard("unhold", MODEL, "v2", "--as", "grace", accept=(0, 3))
+    return push_release(fork, MODEL, "v2", "canary", attempt, **pins)
+
+
 def bad_round(fork: Fork, load: Load, attempt: int) -> tuple[Told, str]:
-    """Lift v2's hold, push it into canary once more, and follow what becomes of it.
+    """Push v2 into canary once more, and follow what becomes of it.
 
     Returns when everything was back at v1, and the bad release's identity.
     """
-    fork.modelyard("unhold", MODEL, "v2", "--as", "grace", accept=(0, 3))
-    release = push_release(fork, MODEL, "v2", "canary", attempt).identity
+    release = push_again(fork, attempt).identity
     told = followed(fork, MODEL, load, release, pushed_at=time.time(), version="v1")
     return told, release
