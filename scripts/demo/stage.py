@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.rule import Rule
 
-from modelyard.adapters import processes
+from modelyard.adapters.processes import start as processes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PEOPLE = ("ada", "grace")

@@ -9,14 +9,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from modelyard.domain.change import Change
-from modelyard.domain.environment import Environment
-from modelyard.domain.model import Model
-from modelyard.domain.pulls import PullRequest, Status
-from modelyard.domain.release import Release
-from modelyard.domain.repository import Repository
-from modelyard.domain.traffic import RolloutState, Sample
-from modelyard.domain.world import PastRelease
+from modelyard.domain.canary.traffic import RolloutState, Sample
+from modelyard.domain.promotion.change import Change
+from modelyard.domain.promotion.pulls import PullRequest, Status
+from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer
 
 

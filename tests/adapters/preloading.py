@@ -12,7 +12,7 @@ from pathlib import Path
 def preloaded_process(address: Path, modules: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A process that preloads these modules and forks; says `ready` first."""
     code = (
-        "import sys; from pathlib import Path; from modelyard.adapters import preloaded;"
+        "import sys; from pathlib import Path; from modelyard.adapters.processes import preloaded;"
         "preloaded.serve(Path(sys.argv[1]), sys.argv[2:], ready=lambda: print('ready', flush=True))"
     )
     command = [sys.executable, "-c", code, str(address), *modules]

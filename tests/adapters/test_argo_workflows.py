@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelyard.adapters.argo_workflows import failing, last_words, steps_of
+from modelyard.adapters.workflows.argo import failing, last_words, steps_of
 from modelyard.ports import Phase
 
 

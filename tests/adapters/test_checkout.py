@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from modelyard.adapters.checkout import GitTree, WorkingTree
-from modelyard.adapters.git import Git
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.trees import GitTree, WorkingTree
 from modelyard.errors import CannotAnswer, Refused
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -8,14 +8,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.adapters import documents
-from modelyard.adapters.yaml_reader import LARGEST_INTEGER, MAX_BYTES, MAX_DEPTH
-from modelyard.domain.environment import Approvals, Environment, FreezeWindow, Rollout, Step
-from modelyard.domain.heldout import HeldOut, Role
-from modelyard.domain.interval import Interval
-from modelyard.domain.release import Release
-from modelyard.domain.repository import Forge, Repository
-from modelyard.domain.version import Code, DataFile, ModelVersion, Runtime, TrainingData
+from modelyard.adapters.specs import documents
+from modelyard.adapters.specs.yaml_reader import LARGEST_INTEGER, MAX_BYTES, MAX_DEPTH
+from modelyard.domain.specs.environment import Approvals, Environment, FreezeWindow, Rollout, Step
+from modelyard.domain.specs.heldout import HeldOut, Role
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.repository import Forge, Repository
+from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.errors import CannotAnswer
 
 SHA = "0123456789abcdef" * 4

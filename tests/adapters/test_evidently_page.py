@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modelyard.adapters.evidently_page import SAMPLE, write_page
-from modelyard.domain.contract import Column
+from modelyard.adapters.store.evidently_page import SAMPLE, write_page
+from modelyard.domain.specs.contract import Column
 from modelyard.errors import CannotAnswer
 
 COLUMNS = (
@@ -36,7 +36,7 @@ def window(rows, *, shift=0.0, seed=0):
 
 
 def test_importing_the_adapter_does_not_import_evidently():
-    code = "import sys, modelyard.adapters.evidently_page; print('evidently' in sys.modules)"
+    code = "import sys, modelyard.adapters.store.evidently_page; print('evidently' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.adapters.facts import FactStore, Snapshot, freeze_ref, model_ref, release_ref
-from modelyard.adapters.git import Git
-from modelyard.adapters.json_documents import dumped, loaded
-from modelyard.domain.facts import (
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs.json_documents import dumped, loaded
+from modelyard.domain.promotion.facts import (
     Freeze,
     Hold,
     Incident,
@@ -21,7 +21,7 @@ from modelyard.domain.facts import (
     ReleaseFacts,
     TrainingFacts,
 )
-from modelyard.domain.repository import Repository
+from modelyard.domain.specs.repository import Repository
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.errors import CannotAnswer, Conflict, Refused
 
@@ -262,8 +262,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from modelyard.adapters.facts import FactStore
-from modelyard.adapters.git import Git
-from modelyard.domain.repository import Repository
+from modelyard.adapters.git.repository import Git
+from modelyard.domain.specs.repository import Repository
 
 class Clock:
     def now(self):

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.adapters import git_process, process_table
-from modelyard.adapters.git import Git
-from modelyard.adapters.git_names import message_of, name_and_mail, path_of, readable
-from modelyard.adapters.git_objects import LogEntry, Merged
-from modelyard.adapters.git_process import NoAnswer
-from modelyard.adapters.remote_refs import RemoteRefs
+from modelyard.adapters.git import process as git_process
+from modelyard.adapters.git.names import message_of, name_and_mail, path_of, readable
+from modelyard.adapters.git.objects import LogEntry, Merged
+from modelyard.adapters.git.process import NoAnswer
+from modelyard.adapters.git.remote_refs import RemoteRefs
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.processes import process_table
 from modelyard.errors import CannotAnswer, Conflict, Refused
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -159,7 +160,7 @@ def test_a_branch_in_the_way_of_another_is_no_lost_race(git):
 def test_two_processes_racing_for_one_ref_have_one_winner(git):
     one = commit(git, None, {"x": b"1"})
     program = (
-        "import sys; from pathlib import Path; from modelyard.adapters.git import Git\n"
+        "import sys; from pathlib import Path; from modelyard.adapters.git.repository import Git\n"
         "from modelyard.errors import Conflict\n"
         "sys.stdin.readline()\n"
         "try: Git(Path(sys.argv[1])).push('origin', {'refs/x/1': (None, sys.argv[2])})\n"
@@ -408,7 +409,8 @@ def test_a_git_is_ended_although_what_it_started_may_not_be(git, silent, monkeyp
 FIRST_PROCESS = """
 import ctypes, sys
 from pathlib import Path
-from modelyard.adapters import git_process, process_table
+from modelyard.adapters.git import process as git_process
+from modelyard.adapters.processes import process_table
 
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0

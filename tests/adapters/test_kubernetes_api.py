@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from modelyard.adapters import kubernetes_lease
-from modelyard.adapters.kubernetes_api import ROLLOUTS, KubernetesApi
-from modelyard.adapters.kubernetes_lease import KubernetesLease
+from modelyard.adapters.cluster import kubernetes_lease
+from modelyard.adapters.cluster.kubernetes_api import ROLLOUTS, KubernetesApi
+from modelyard.adapters.cluster.kubernetes_lease import KubernetesLease
 from modelyard.errors import CannotAnswer
 
 

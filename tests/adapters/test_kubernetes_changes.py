@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from modelyard.adapters import kubernetes_changes
-from modelyard.adapters.kubernetes_changes import KubernetesChanges
+from modelyard.adapters.cluster import kubernetes_changes
+from modelyard.adapters.cluster.kubernetes_changes import KubernetesChanges
 from modelyard.domain.labels import MODEL
 from modelyard.errors import CannotAnswer
 

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.adapters import processes
-from modelyard.adapters.claim import claimed, holder
-from modelyard.adapters.cluster_state import (
+from modelyard.adapters.cluster.claim import claimed, holder
+from modelyard.adapters.cluster.endpoints import Endpoint, read_endpoints
+from modelyard.adapters.cluster.local import LocalCluster
+from modelyard.adapters.cluster.local_state import (
     Aborted,
     Server,
     State,
@@ -27,12 +28,11 @@ from modelyard.adapters.cluster_state import (
     synced,
     traffic,
 )
-from modelyard.adapters.endpoints import Endpoint, read_endpoints
-from modelyard.adapters.local_cluster import LocalCluster
-from modelyard.domain.environment import Environment, Rollout, Step
-from modelyard.domain.release import Release
-from modelyard.domain.repository import Repository
-from modelyard.domain.traffic import RolloutState
+from modelyard.adapters.processes import start as processes
+from modelyard.domain.canary.traffic import RolloutState
+from modelyard.domain.specs.environment import Environment, Rollout, Step
+from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Conflict
 from serving.artifacts import MODEL, shared_artifact
 from serving.running import preloaded_socket, request, until
@@ -307,8 +307,8 @@ class KilledError(BaseException):
 def test_a_call_that_was_killed_ends_the_same_when_it_runs_again(
     yard: Yard, monkeypatch: pytest.MonkeyPatch, step: str, time: int
 ):
-    import modelyard.adapters.local_cluster as under_test
-    from modelyard.adapters.local_servers import LocalServers
+    import modelyard.adapters.cluster.local as under_test
+    from modelyard.adapters.cluster.local_servers import LocalServers
 
     first = yard.sync("v1", DEV)
     where = LocalServers if hasattr(LocalServers, step) else under_test

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.adapters import forge_look, json_documents
-from modelyard.adapters.git import Git
-from modelyard.adapters.git_objects import Memory
-from modelyard.adapters.local_forge import LocalForge
-from modelyard.domain.change import Change, Purpose
-from modelyard.domain.pulls import (
+from modelyard.adapters.forge.local import view as forge_look
+from modelyard.adapters.forge.local.forge import LocalForge
+from modelyard.adapters.git.objects import Memory
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs import json_documents
+from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.promotion.pulls import (
     CHECKS,
     PROMOTE,
     Comment,
@@ -25,7 +26,7 @@ from modelyard.domain.pulls import (
     Status,
     StatusState,
 )
-from modelyard.domain.repository import Repository
+from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Conflict, Refused
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -671,12 +672,12 @@ PROGRAM = """
 import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from modelyard.adapters.git import Git
-from modelyard.adapters.git_objects import Memory
-from modelyard.adapters.local_forge import LocalForge
-from modelyard.domain.change import Change, Purpose
-from modelyard.domain.pulls import Status, StatusState
-from modelyard.domain.repository import Repository
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.objects import Memory
+from modelyard.adapters.forge.local.forge import LocalForge
+from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.promotion.pulls import Status, StatusState
+from modelyard.domain.specs.repository import Repository
 
 class Clock:
     def now(self):

@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.preloading import preloaded_process
-from modelyard.adapters import process_table, processes
-from modelyard.adapters.local_runner import Walk
-from modelyard.adapters.local_workflows import TEMPLATES, LocalWorkflows
-from modelyard.adapters.workflow_reader import planned
-from modelyard.domain.repository import Repository
+from modelyard.adapters.processes import process_table
+from modelyard.adapters.processes import start as processes
+from modelyard.adapters.workflows.local import TEMPLATES, LocalWorkflows
+from modelyard.adapters.workflows.local_runner import Walk
+from modelyard.adapters.workflows.template import planned
+from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Phase, WorkflowStatus
 
@@ -624,8 +625,8 @@ def test_two_processes_that_submit_the_same_name_start_it_once(workflows, checko
     put(checkout, "count", spec(template("a", "echo ran >> ../../../../ran; sleep 0.3")))
     code = (
         "import sys; from pathlib import Path;"
-        "from modelyard.adapters.local_workflows import LocalWorkflows;"
-        "from modelyard.domain.repository import Repository;"
+        "from modelyard.adapters.workflows.local import LocalWorkflows;"
+        "from modelyard.domain.specs.repository import Repository;"
         "LocalWorkflows(Path(sys.argv[1]), Repository())"
         ".submit('w-1', template='count', parameters={})"
     )

@@ -14,8 +14,13 @@ from pathlib import Path
 import pytest
 
 from adapters.preloading import preloaded_process
-from modelyard.adapters import process_table, processes
-from modelyard.adapters.interruption import TerminatedError, ending_what_it_started, not_now
+from modelyard.adapters.processes import process_table
+from modelyard.adapters.processes import start as processes
+from modelyard.adapters.processes.interruption import (
+    TerminatedError,
+    ending_what_it_started,
+    not_now,
+)
 
 PROBE = """\
 import json, os, random, sys, threading
@@ -198,7 +203,7 @@ def test_a_followed_process_is_killed_with_the_one_that_asked_for_it(preloaded, 
     asker = script(
         "import os, sys, time\n"
         "from pathlib import Path\n"
-        "from modelyard.adapters import processes\n"
+        "from modelyard.adapters.processes import start as processes\n"
         "out = Path(sys.argv[1])\n"
         "sleeper = out.with_name('sleeper.py')\n"
         "sleeper.write_text('import time; time.sleep(60)')\n"
@@ -252,7 +257,7 @@ def test_refuses_to_preload_what_starts_threads(tmp_path, monkeypatch):
         [
             sys.executable,
             "-c",
-            "from pathlib import Path; from modelyard.adapters import preloaded;"
+            "from pathlib import Path; from modelyard.adapters.processes import preloaded;"
             "preloaded.serve(Path('socket'), ['threaded'], ready=print)",
         ],
         cwd=tmp_path,
@@ -288,7 +293,7 @@ def test_run_appends_to_its_log_and_start_survives_its_starter(plain, tmp_path):
 def waiting(tmp_path: Path, timeout: str) -> tuple[subprocess.Popen[bytes], processes.Started]:
     """A process that runs `modelyard preload`, which serves until it is stopped."""
     code = (
-        "import sys; from pathlib import Path; from modelyard.adapters import processes, preloaded;"
+        "import sys; from pathlib import Path; from modelyard.adapters.processes import start as processes, preloaded;"
         "processes.run(['preload', '--socket', 'socket'], cwd=Path(), stdout=Path('log'),"
         f" timeout={timeout})"
     )
@@ -345,7 +350,7 @@ def test_a_signal_while_a_process_is_started_strikes_once_it_is_known(plain, tmp
 
 def test_an_interpreter_that_ends_says_nothing_of_what_runs_on(plain, tmp_path):
     code = (
-        "from pathlib import Path; from modelyard.adapters import processes;"
+        "from pathlib import Path; from modelyard.adapters.processes import start as processes;"
         "processes.launch(['sleep', '2'], cwd=Path(), environment={'PATH': '/bin:/usr/bin'},"
         " output=Path('log')).let_go()"
     )

@@ -20,13 +20,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from prometheus_client import CollectorRegistry
 
-import modelyard.adapters.prometheus_query as under_test
+import modelyard.adapters.metrics.prometheus_query as under_test
 from adapters.test_scrape import SERVING, Server, exposed
-from modelyard.adapters.prometheus import PrometheusMetrics, readings
-from modelyard.adapters.prometheus_query import Series
-from modelyard.domain.counting import arm
-from modelyard.domain.fleet import Reading
-from modelyard.domain.traffic import Counts, Sample
+from modelyard.adapters.metrics.prometheus import PrometheusMetrics, readings
+from modelyard.adapters.metrics.prometheus_query import Series
+from modelyard.domain.canary.counting import arm
+from modelyard.domain.canary.fleet import Reading
+from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.serving.counters import Counters
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from modelyard.adapters.registry import Registry, TrainingRun
+from modelyard.adapters.store.registry import Registry, TrainingRun
 from modelyard.errors import CannotAnswer
 
 pytestmark = pytest.mark.slow  # importing MLflow alone takes seconds

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from modelyard.adapters.rollout_state import MANUAL, state_of
-from modelyard.domain.environment import Environment, Rollout, Step
-from modelyard.domain.traffic import JUDGED_BAD, RolloutState
+from modelyard.adapters.cluster.rollout_state import MANUAL, state_of
+from modelyard.domain.canary.traffic import JUDGED_BAD, RolloutState
+from modelyard.domain.specs.environment import Environment, Rollout, Step
 
 PRODUCTION = Environment(
     name="production", description="", namespace="models", rollout=Rollout(replicas=2, judged=True)

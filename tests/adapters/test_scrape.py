@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-import modelyard.adapters.scrape as under_test
-from modelyard.adapters.endpoints import Endpoint, write_endpoints
-from modelyard.adapters.scrape import ScrapeMetrics
-from modelyard.domain.contract import Column
-from modelyard.domain.model import Output, OutputKind, Task
-from modelyard.domain.repository import Repository
-from modelyard.domain.traffic import Counts, Sample
+import modelyard.adapters.metrics.scrape as under_test
+from modelyard.adapters.cluster.endpoints import Endpoint, write_endpoints
+from modelyard.adapters.metrics.scrape import ScrapeMetrics
+from modelyard.domain.canary.traffic import Counts, Sample
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.model import Output, OutputKind, Task
+from modelyard.domain.specs.repository import Repository
 from modelyard.serving.counters import Counters
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import frame_of_rows

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from fakes import Files
-from modelyard.adapters.checkout import GitTree, WorkingTree
-from modelyard.adapters.git import Git
-from modelyard.adapters.specs import read, sound
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.trees import GitTree, WorkingTree
+from modelyard.adapters.specs.reader import read, sound
 from modelyard.domain.problem import Problem
-from modelyard.domain.repository import Forge, Repository
+from modelyard.domain.specs.repository import Forge, Repository
 from modelyard.errors import Refused
 
 EXAMPLES = Path(__file__).parents[1] / "schemas"

@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from modelyard.adapters.store import Store, data_address, read_uri, sha256
+from modelyard.adapters.store.artifacts import Store, data_address, read_uri, sha256
 from modelyard.errors import CannotAnswer, Refused
 
 DIGEST = f"sha256:{'ab' * 32}"

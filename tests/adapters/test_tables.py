@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.adapters.tables import (
+from modelyard.adapters.store.tables import (
     clusters_of,
     columns_of,
     labelled,
@@ -20,9 +20,9 @@ from modelyard.adapters.tables import (
     to_parquet,
     within,
 )
-from modelyard.domain.contract import Column
-from modelyard.domain.interval import Interval
-from modelyard.domain.model import (
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.model import (
     DataContract,
     GatePolicy,
     MissingLabels,

@@ -13,19 +13,20 @@ import numpy as np
 import pandas as pd
 from click.testing import CliRunner, Result
 
-from modelyard.adapters.documents import dump
-from modelyard.adapters.git import Git
-from modelyard.adapters.local_forge import LocalForge
-from modelyard.adapters.store import Store, sha256
-from modelyard.adapters.tables import columns_of
+from modelyard.adapters.forge.local.forge import LocalForge
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs.documents import dump
+from modelyard.adapters.store.artifacts import Store, sha256
+from modelyard.adapters.store.tables import columns_of
 from modelyard.cli import cli
 from modelyard.commands.options import desk_of, repository_of
 from modelyard.commands.reconciling.collect import Desk
-from modelyard.domain.contract import Column
-from modelyard.domain.environment import Environment
-from modelyard.domain.heldout import HeldOut, Role
-from modelyard.domain.interval import Interval
-from modelyard.domain.model import (
+from modelyard.domain.drift.profile import build_profile
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.heldout import HeldOut, Role
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.model import (
     DataContract,
     DriftPolicy,
     GatePolicy,
@@ -37,12 +38,11 @@ from modelyard.domain.model import (
     Task,
     Trainer,
 )
-from modelyard.domain.profile import build_profile
-from modelyard.domain.record import Artifact, Record
-from modelyard.domain.release import Release
-from modelyard.domain.repository import Repository
+from modelyard.domain.specs.record import Artifact, Record
+from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.repository import Repository
+from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.domain.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.ports import Services
 
 NOW = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)

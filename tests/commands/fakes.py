@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from modelyard.domain.environment import Environment
-from modelyard.domain.model import Model
-from modelyard.domain.release import Release
-from modelyard.domain.traffic import Counts, RolloutState, Sample
-from modelyard.domain.world import PastRelease
+from modelyard.domain.canary.traffic import Counts, RolloutState, Sample
+from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.release import Release
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Phase, WorkflowStatus
 

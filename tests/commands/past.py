@@ -14,21 +14,21 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from commands.fakes import FolderRegistry
 from commands.yard import MODEL, Yard, new_yard
-from modelyard.adapters.checkout import GitTree
-from modelyard.adapters.git_names import message_of
-from modelyard.adapters.specs import read
+from modelyard.adapters.git.names import message_of
+from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.specs.reader import read
 from modelyard.cli import cli
 from modelyard.commands.observing import seen
 from modelyard.commands.reconciling.collect import collect
 from modelyard.commands.reconciling.compose import promotion_change, record_change
-from modelyard.domain.actions import ProposeRecord, ProposeRelease
-from modelyard.domain.change import Change
-from modelyard.domain.facts import ReleaseFacts
-from modelyard.domain.record import Record
-from modelyard.domain.release import Release
-from modelyard.domain.traffic import RolloutState
+from modelyard.domain.canary.traffic import RolloutState
+from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease
+from modelyard.domain.promotion.change import Change
+from modelyard.domain.promotion.facts import ReleaseFacts
+from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Verdict
-from modelyard.domain.world import World
 
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "output"
 IMAGE = "localhost/modelyard:0.1.0"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from commands.drift_yard import Yard, delays_yard, pins, release_version
-from modelyard.adapters.documents import dump, read
-from modelyard.domain.heldout import HeldOut, Role
-from modelyard.domain.interval import Interval
-from modelyard.domain.model import Model
-from modelyard.domain.version import Code, ModelVersion, Runtime, TrainingData
+from modelyard.adapters.specs.documents import dump, read
+from modelyard.domain.specs.heldout import HeldOut, Role
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.version import Code, ModelVersion, Runtime, TrainingData
 
 REAL = Path(__file__).parents[2] / "models" / "flight-delay"
 

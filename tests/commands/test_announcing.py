@@ -13,7 +13,7 @@ from commands.yard import MODEL, living_yard
 from modelyard.adapters.messages import ADDRESSES, send
 from modelyard.commands import announcing
 from modelyard.commands.announcing import untold
-from modelyard.domain.notice import Kind
+from modelyard.domain.promotion.notice import Kind
 
 
 class Inbox(ThreadingHTTPServer):

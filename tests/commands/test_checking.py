@@ -19,16 +19,16 @@ from commands.yard import (
     spec,
     spec_file,
 )
-from modelyard.adapters.documents import dump
+from modelyard.adapters.specs.documents import dump
 from modelyard.commands import checking
 from modelyard.commands.observing import observe
 from modelyard.commands.reconciling.collect import collect
 from modelyard.commands.reconciling.compose import rollback_change
 from modelyard.commands.reconciling.plain import plain_statuses
 from modelyard.commands.watching import run_checks
-from modelyard.domain.actions import RollBack
-from modelyard.domain.plan import plan
-from modelyard.domain.pulls import CHECKS, PROMOTE, Status, StatusState
+from modelyard.domain.promotion.actions import RollBack
+from modelyard.domain.promotion.plan import plan
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
 from modelyard.domain.verdict import Outcome
 from modelyard.render.tree import tree_digest
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from modelyard import cli as frame
 from modelyard.adapters.clock import SystemClock
 from modelyard.commands import options
-from modelyard.domain.repository import Repository
+from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Conflict, Refused, YardError
 from modelyard.ports import Services
 

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 
 from commands.past import answer, faked_registry, in_production, release_in, run, trained
 from commands.yard import MODEL, manifests, release_file, spec_file
-from modelyard.adapters.documents import dump
-from modelyard.adapters.processes import PRELOADED
+from modelyard.adapters.processes.start import PRELOADED
+from modelyard.adapters.specs.documents import dump
 from modelyard.cli import cli
 from modelyard.commands.doctor_checks import CHECKS, LEAST_GIT
 from modelyard.commands.examination import Patient, State, Wrong, examine
-from modelyard.domain.facts import TrainingFacts
+from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.errors import CannotAnswer, Refused
 
 WORKFLOW = "environments/platform/manifests/workflows/train-and-evaluate.yaml"

@@ -23,10 +23,10 @@ from commands.drift_yard import (
     with_policy,
 )
 from commands.real_flights import contract, flights, real_yard
-from modelyard.adapters.schemas import folder
-from modelyard.adapters.tables import columns_of
-from modelyard.domain.contract import breaches
-from modelyard.domain.facts import Incident
+from modelyard.adapters.specs.schemas import folder
+from modelyard.adapters.store.tables import columns_of
+from modelyard.domain.promotion.facts import Incident
+from modelyard.domain.specs.contract import breaches
 
 __all__ = ["contract", "flights"]
 

@@ -15,12 +15,12 @@ from commands.yard import (
     record_file,
     spec,
 )
-from modelyard.adapters.documents import dump
+from modelyard.adapters.specs.documents import dump
 from modelyard.cli import cli
 from modelyard.commands.gating import compare, differences, recompute, scored_by_both, seen_by
-from modelyard.domain.interval import Interval
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.version import TrainingData
 from modelyard.domain.verdict import Outcome
-from modelyard.domain.version import TrainingData
 from modelyard.errors import CannotAnswer, Refused
 
 

@@ -5,8 +5,8 @@ import pytest
 from commands.past import answer, in_production, land, promoted, recorded, run, watched, world_of
 from commands.yard import MODEL
 from modelyard.commands.reconciling.compose import rollback_change
-from modelyard.domain.actions import RollBack
-from modelyard.domain.facts import Hold, ModelFacts
+from modelyard.domain.promotion.actions import RollBack
+from modelyard.domain.promotion.facts import Hold, ModelFacts
 from modelyard.domain.verdict import Outcome, Verdict
 
 FAIL = Verdict(outcome=Outcome.FAIL, reason="error rate 9 %: worse than stable")

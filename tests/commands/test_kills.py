@@ -23,12 +23,12 @@ from commands.yard import (
     living_yard,
     new_yard,
 )
-from modelyard.adapters.git import Git
-from modelyard.adapters.store import Store
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.store.artifacts import Store
 from modelyard.commands.observing import observe
 from modelyard.commands.reconciling.rounds import settle
 from modelyard.commands.watching import run_checks
-from modelyard.domain.pulls import PullState
+from modelyard.domain.promotion.pulls import PullState
 from modelyard.errors import Conflict
 
 ROUNDS = 10

@@ -18,9 +18,9 @@ from commands.yard import (
     release_file,
 )
 from modelyard.commands.observing import judge_release, observe
-from modelyard.domain.environment import Rollout, Step
-from modelyard.domain.facts import ReleaseFacts
-from modelyard.domain.traffic import JUDGED_BAD
+from modelyard.domain.canary.traffic import JUDGED_BAD
+from modelyard.domain.promotion.facts import ReleaseFacts
+from modelyard.domain.specs.environment import Rollout, Step
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import CannotAnswer
 

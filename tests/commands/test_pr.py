@@ -11,13 +11,13 @@ from click.testing import CliRunner
 from jsonschema import Draft202012Validator, FormatChecker
 
 from modelyard.adapters.facts import FactStore, freeze_ref, model_ref
-from modelyard.adapters.git import Git
-from modelyard.adapters.local_forge import LocalForge
+from modelyard.adapters.forge.local.forge import LocalForge
+from modelyard.adapters.git.repository import Git
 from modelyard.cli import cli
-from modelyard.domain.change import Change, Purpose
-from modelyard.domain.facts import Freeze, Hold
-from modelyard.domain.pulls import CHECKS, PROMOTE, PullState, Status, StatusState
-from modelyard.domain.repository import Repository
+from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.promotion.facts import Freeze, Hold
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState, Status, StatusState
+from modelyard.domain.specs.repository import Repository
 from modelyard.ports import Services
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

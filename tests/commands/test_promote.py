@@ -15,10 +15,10 @@ from commands.past import (
     world_of,
 )
 from commands.yard import MODEL, manifests, release_file
-from modelyard.adapters.documents import dump
-from modelyard.domain.facts import Freeze, Hold
-from modelyard.domain.plan import plan
-from modelyard.domain.pulls import PullState
+from modelyard.adapters.specs.documents import dump
+from modelyard.domain.promotion.facts import Freeze, Hold
+from modelyard.domain.promotion.plan import plan
+from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.verdict import Outcome, Verdict
 
 FAIL = Verdict(outcome=Outcome.FAIL, reason="error rate 9 %")

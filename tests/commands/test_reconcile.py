@@ -24,8 +24,8 @@ from commands.yard import (
 from modelyard.cli import cli
 from modelyard.commands.reconciling.rounds import settle
 from modelyard.commands.watching import run_checks
-from modelyard.domain.facts import Freeze, TrainingFacts
-from modelyard.domain.pulls import PROMOTE
+from modelyard.domain.promotion.facts import Freeze, TrainingFacts
+from modelyard.domain.promotion.pulls import PROMOTE
 from modelyard.errors import CannotAnswer, Conflict, Refused
 from modelyard.ports import Phase
 
@@ -462,8 +462,8 @@ done
 
 @pytest.mark.slow
 def test_a_rollback_that_loses_every_race_is_said_and_done_at_a_later_look(bad_canary, monkeypatch):
-    monkeypatch.setattr("modelyard.adapters.remote_refs.PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr("modelyard.adapters.remote_refs.TRIES", 2)
+    monkeypatch.setattr("modelyard.adapters.git.remote_refs.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("modelyard.adapters.git.remote_refs.TRIES", 2)
     hook = refusing(bad_canary, "refs/heads/main", "")
     hook.write_text(FASTER)
 
@@ -505,7 +505,7 @@ def test_a_dry_run_prints_what_would_be_done_and_does_nothing(empty, monkeypatch
 
 @pytest.mark.slow
 def test_a_real_registrys_aliases_move_back_with_a_rollback(bad_canary):
-    from modelyard.adapters.registry import Registry, TrainingRun
+    from modelyard.adapters.store.registry import Registry, TrainingRun
 
     registry = Registry(f"sqlite:///{bad_canary.folder}/mlflow.db", bad_canary.folder)
     for version in ("v1", "v2"):

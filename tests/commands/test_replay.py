@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.adapters.clock import SystemClock
-from modelyard.adapters.documents import dump
-from modelyard.adapters.endpoints import Endpoint, read_endpoints, write_endpoints
-from modelyard.adapters.local_cluster import LocalCluster
-from modelyard.adapters.scrape import ScrapeMetrics
-from modelyard.adapters.traffic import drawn
+from modelyard.adapters.cluster.endpoints import Endpoint, read_endpoints, write_endpoints
+from modelyard.adapters.cluster.local import LocalCluster
+from modelyard.adapters.metrics.replay import drawn
+from modelyard.adapters.metrics.scrape import ScrapeMetrics
+from modelyard.adapters.specs.documents import dump
 from modelyard.commands.replay import replay
-from modelyard.domain.environment import Environment, Rollout, Step
-from modelyard.domain.release import Release
-from modelyard.domain.repository import Repository
+from modelyard.domain.specs.environment import Environment, Rollout, Step
+from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.repository import Repository
 from modelyard.ports import Services
 from serving.artifacts import MODEL, flights, shared_artifact
 from serving.running import preloaded_socket

@@ -18,18 +18,25 @@ from commands.drift_yard import (
     rows,
 )
 from commands.real_flights import contract, flights, real_yard
-from modelyard.adapters.checkout import GitTree
-from modelyard.adapters.documents import dump, read
-from modelyard.adapters.specs import read as read_specs
+from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.specs.documents import dump, read
+from modelyard.adapters.specs.reader import read as read_specs
 from modelyard.commands.retraining_change import aged_text
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.facts import Hold, TrainingFacts
-from modelyard.domain.heldout import HeldOut, Role
-from modelyard.domain.interval import Interval
-from modelyard.domain.pulls import CHECKS, PROMOTE, PullRequest, PullState, Status, StatusState
-from modelyard.domain.record import Record
+from modelyard.domain.promotion.facts import Hold, TrainingFacts
+from modelyard.domain.promotion.pulls import (
+    CHECKS,
+    PROMOTE,
+    PullRequest,
+    PullState,
+    Status,
+    StatusState,
+)
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.heldout import HeldOut, Role
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.version import Code, ModelVersion, Runtime, TrainingData
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.domain.version import Code, ModelVersion, Runtime, TrainingData
 
 __all__ = ["contract", "flights"]
 

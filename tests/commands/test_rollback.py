@@ -14,8 +14,8 @@ from commands.past import (
     watched,
 )
 from commands.yard import MODEL, manifests, new_yard, release_file
-from modelyard.domain.facts import Hold
-from modelyard.domain.pulls import CHECKS, PROMOTE, PullState
+from modelyard.domain.promotion.facts import Hold
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState
 
 ENVIRONMENTS = ("dev", "staging", "canary", "production")
 

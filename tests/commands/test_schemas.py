@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from modelyard.adapters.schemas import folder
+from modelyard.adapters.specs.schemas import folder
 from modelyard.cli import cli
 from modelyard.commands.schema_reference import reference
 

@@ -19,12 +19,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from commands.yard import MODEL, SHORT, living_yard
 from modelyard.adapters import bounded_http
 from modelyard.adapters.bounded_http import BoundedServer
-from modelyard.adapters.documents import dump
+from modelyard.adapters.specs.documents import dump
 from modelyard.cli import cli
 from modelyard.commands import lookout, verdicts
 from modelyard.commands.bench import Bench
 from modelyard.commands.observing import observe
-from modelyard.domain.repository import Repository
+from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer
 
 

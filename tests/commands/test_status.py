@@ -19,11 +19,11 @@ from commands.past import (
     world_of,
 )
 from commands.yard import MODEL, artifact_of
-from modelyard.adapters.documents import dump
+from modelyard.adapters.specs.documents import dump
 from modelyard.commands.reconciling.compose import promotion_change
-from modelyard.domain.actions import ProposeRelease
-from modelyard.domain.facts import Freeze, Hold, Incident, ModelFacts, TrainingFacts
-from modelyard.domain.pulls import CHECKS, PROMOTE, Status, StatusState
+from modelyard.domain.promotion.actions import ProposeRelease
+from modelyard.domain.promotion.facts import Freeze, Hold, Incident, ModelFacts, TrainingFacts
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.ports import Phase
 

@@ -8,7 +8,7 @@ import pytest
 
 from commands.yard import AT, MODEL, SHORT, living_yard
 from modelyard.commands.watching import look, undecided
-from modelyard.domain.pulls import CHECKS, PROMOTE, StatusState
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, StatusState
 from modelyard.domain.verdict import Outcome, Verdict
 
 CANARY = f"modelyard/promote/canary/{MODEL}"

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
-from modelyard.adapters.schemas import folder
+from modelyard.adapters.specs.schemas import folder
 from modelyard.cli import cli
 
 EXAMPLES = Path(__file__).parents[1] / "schemas"

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from commands.drift_yard import MODEL, Yard, delays_yard, drifting_yard, months
-from modelyard.adapters.checkout import WorkingTree
-from modelyard.adapters.documents import dump, read
-from modelyard.adapters.specs import read as read_specs
-from modelyard.domain.heldout import HeldOut, Role
-from modelyard.domain.interval import Interval
-from modelyard.domain.version import Code, DataFile, ModelVersion, Runtime, TrainingData
+from modelyard.adapters.git.trees import WorkingTree
+from modelyard.adapters.specs.documents import dump, read
+from modelyard.adapters.specs.reader import read as read_specs
+from modelyard.domain.specs.heldout import HeldOut, Role
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 
 JANUARY_TO_MARCH = ("--since", "2026-01-01", "--until", "2026-04-01")
 

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from modelyard.commands import watch_health
 from modelyard.commands.watch_health import WatchHealth
 from modelyard.commands.watching import Looked
-from modelyard.domain.notice import Kind, Notice
+from modelyard.domain.promotion.notice import Kind, Notice
 from modelyard.errors import CannotAnswer
 
 WELL = Looked(changed=False, models=("m", "n"))

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from modelyard.commands.reconciling.words import words
-from modelyard.domain.actions import (
+from modelyard.domain.promotion.actions import (
     Action,
     ClosePull,
     GiveUpTraining,
@@ -21,7 +21,7 @@ from modelyard.domain.actions import (
     SetStatus,
     StartTraining,
 )
-from modelyard.domain.pulls import StatusState
+from modelyard.domain.promotion.pulls import StatusState
 
 V1 = SimpleNamespace(version="v1")
 SAID = [

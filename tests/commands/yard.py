@@ -24,26 +24,29 @@ from commands.fakes import (
     ScriptedOrchestrator,
     StoppedClock,
 )
-from modelyard.adapters.checkout import GitTree
-from modelyard.adapters.documents import document_of, dump
 from modelyard.adapters.facts import FactStore
-from modelyard.adapters.git import Git
-from modelyard.adapters.local_forge import LocalForge
-from modelyard.adapters.specs import read
-from modelyard.adapters.store import Store
-from modelyard.adapters.tables import scores_from_parquet, scores_to_parquet
+from modelyard.adapters.forge.local.forge import LocalForge
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.specs.documents import document_of, dump
+from modelyard.adapters.specs.reader import read
+from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.store.tables import scores_from_parquet, scores_to_parquet
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.compose import new_release, release_documents
 from modelyard.commands.reconciling.rounds import settle
 from modelyard.commands.steps.job import OUTCOME
 from modelyard.commands.watching import look
-from modelyard.domain.contract import Column
-from modelyard.domain.environment import Approvals, Environment, Rollout, Step
-from modelyard.domain.facts import ModelFacts, ReleaseFacts, TrainingFacts
-from modelyard.domain.gate import Comparison, gate
-from modelyard.domain.grid import grid
-from modelyard.domain.heldout import HeldOut, Role
-from modelyard.domain.model import (
+from modelyard.domain.canary.grid import grid
+from modelyard.domain.gate.gate import Comparison, gate
+from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.pulls import PullRequest
+from modelyard.domain.promotion.training import workflow_name
+from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.environment import Approvals, Environment, Rollout, Step
+from modelyard.domain.specs.heldout import HeldOut, Role
+from modelyard.domain.specs.model import (
     CanaryPolicy,
     DataContract,
     GatePolicy,
@@ -55,14 +58,11 @@ from modelyard.domain.model import (
     Task,
     Trainer,
 )
-from modelyard.domain.pulls import PullRequest
-from modelyard.domain.record import Artifact, Champion, HeldOutResult, Record, ServerCheck
-from modelyard.domain.release import Release
-from modelyard.domain.repository import Repository
-from modelyard.domain.training import workflow_name
+from modelyard.domain.specs.record import Artifact, Champion, HeldOutResult, Record, ServerCheck
+from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.repository import Repository
+from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.domain.version import Code, DataFile, ModelVersion, Runtime, TrainingData
-from modelyard.domain.world import World
 from modelyard.ports import Phase, Services
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from modelyard.adapters.checkout import WorkingTree
-from modelyard.adapters.specs import sound
+from modelyard.adapters.git.trees import WorkingTree
+from modelyard.adapters.specs.reader import sound
 from modelyard.commands.watch_health import WatchHealth
-from modelyard.domain.environment import Environment
+from modelyard.domain.specs.environment import Environment
 from modelyard.render.analysis import JUDGE
 
 ROOT = Path(__file__).parents[2]

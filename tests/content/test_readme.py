@@ -17,7 +17,7 @@ import click
 import jsonschema
 import pytest
 
-from modelyard.adapters import processes
+from modelyard.adapters.processes import start as processes
 from modelyard.cli import COMMANDS, load
 
 ROOT = Path(__file__).parents[2]

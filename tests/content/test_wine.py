@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from modelyard.adapters.checkout import WorkingTree
-from modelyard.adapters.git import Git
-from modelyard.adapters.specs import sound
-from modelyard.adapters.tables import columns_of, labelled
-from modelyard.domain.contract import breaches
-from modelyard.domain.model import Model
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.trees import WorkingTree
+from modelyard.adapters.specs.reader import sound
+from modelyard.adapters.store.tables import columns_of, labelled
+from modelyard.domain.specs.contract import breaches
+from modelyard.domain.specs.model import Model
 
 ROOT = Path(__file__).parents[2]
 WINE = ROOT / "models" / "wine"

@@ -7,11 +7,11 @@ import click
 import pytest
 import yaml
 
-from modelyard.adapters.checkout import WorkingTree
-from modelyard.adapters.local_runner import Walk
-from modelyard.adapters.specs import sound
-from modelyard.adapters.workflow_plan import Plan, Retry
-from modelyard.adapters.workflow_reader import planned
+from modelyard.adapters.git.trees import WorkingTree
+from modelyard.adapters.specs.reader import sound
+from modelyard.adapters.workflows.local_runner import Walk
+from modelyard.adapters.workflows.plan import Plan, Retry
+from modelyard.adapters.workflows.template import planned
 from modelyard.cli import load, main
 from modelyard.render.shares import real_share
 

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import fsspec
 import yaml
 
-from modelyard.adapters.kubernetes_api import (
+from modelyard.adapters.cluster.kubernetes_api import (
     APPLICATIONS,
     PODS,
     ROLLOUTS,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from modelyard.adapters.traffic import ServiceTraffic
+from modelyard.adapters.metrics.replay import ServiceTraffic
 
 _THREADS = 24
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from e2e.fork import Fork
-from modelyard.adapters.checkout import WorkingTree
-from modelyard.adapters.documents import dump
-from modelyard.adapters.specs import sound
-from modelyard.domain.release import RENDERER, Release
+from modelyard.adapters.git.trees import WorkingTree
+from modelyard.adapters.specs.documents import dump
+from modelyard.adapters.specs.reader import sound
+from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.render.tree import release_folder, rendered_tree, tree_digest
 
 

@@ -13,7 +13,7 @@ import yaml
 from e2e.fork import Fork, until
 from e2e.load import Load
 from e2e.measured import Measured
-from modelyard.adapters.kubernetes_api import Resource
+from modelyard.adapters.cluster.kubernetes_api import Resource
 
 ANALYSIS_RUNS = Resource(version="argoproj.io/v1alpha1", plural="analysisruns")
 MOST_SECONDS = 240

@@ -11,7 +11,7 @@ from e2e import path, wine
 from e2e.fork import PLATFORM, Fork, until
 from e2e.measured import Measured
 from e2e.rollback import aborted, agrees, judged
-from modelyard.adapters.kubernetes_api import PODS, WORKFLOWS
+from modelyard.adapters.cluster.kubernetes_api import PODS, WORKFLOWS
 
 MODEL = wine.MODEL
 RECOVERY_SECONDS = 60

@@ -19,7 +19,7 @@ from e2e.fork import PLATFORM, REPOSITORY, Fork, until
 from e2e.measured import Measured
 from e2e.path import add, approved, trained, verified
 from e2e.rollback import agrees
-from modelyard.adapters.kubernetes_api import WORKFLOWS, Resource
+from modelyard.adapters.cluster.kubernetes_api import WORKFLOWS, Resource
 
 CRON_WORKFLOWS = Resource(version="argoproj.io/v1alpha1", plural="cronworkflows")
 MODEL = "flight-delay"

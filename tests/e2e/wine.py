@@ -10,7 +10,7 @@ from e2e.load import Load, bodies_of
 from e2e.path import add
 from e2e.releases import push_release
 from e2e.rollback import Told, followed
-from modelyard.domain.release import Release
+from modelyard.domain.specs.release import Release
 
 MODEL = "wine"
 BLANK = "malic_acid"

@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from modelyard.cli import main
-from modelyard.domain.release import RENDERER
+from modelyard.domain.specs.release import RENDERER
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fakes import Files
-from modelyard.adapters.schemas import FILES
-from modelyard.adapters.specs import read
+from modelyard.adapters.specs.reader import read
+from modelyard.adapters.specs.schemas import FILES
 
 HERE = Path(__file__).parent
 EXPECT = "# expect: "

@@ -11,11 +11,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import jsonschema
 import pytest
 
-from modelyard.adapters import schemas
-from modelyard.adapters.documents import KINDS, document_of, load
+from modelyard.adapters.specs import schemas
+from modelyard.adapters.specs.documents import KINDS, document_of, load
 from modelyard.commands.schema_reference import reference
 from modelyard.domain.checks.models import METRICS
-from modelyard.domain.names import NAME, is_version
+from modelyard.domain.specs.names import NAME, is_version
 
 HERE = Path(__file__).parent
 ALL = [schemas.schema(kind) for kind in sorted(KINDS)]
@@ -189,7 +189,7 @@ def test_version_names_are_those_of_the_domain(name: str):
 
 
 def test_gate_metrics_are_those_of_the_domain():
-    from modelyard.domain.metric import METRICS as COMPUTED
+    from modelyard.domain.gate.metric import METRICS as COMPUTED
 
     stated = schemas.schema("Model")["properties"]["gate"]["properties"]["metric"]["enum"]
     assert set(stated) == set(COMPUTED) == frozenset().union(*METRICS.values())
@@ -198,7 +198,7 @@ def test_gate_metrics_are_those_of_the_domain():
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_default_document_is_what_the_dataclass_writes(kind: str):
     for example in sorted(HERE.glob(f"{schemas.FILES[kind]}/valid/*.yaml")):
-        from modelyard.adapters.documents import read
+        from modelyard.adapters.specs.documents import read
 
         written = document_of(read(KINDS[kind], example.read_bytes(), name=example.name))
         assert schemas.accepts(kind, written)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from modelyard.domain.contract import Column
-from modelyard.domain.model import (
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.model import (
     ArtifactPolicy,
     DataContract,
     GatePolicy,

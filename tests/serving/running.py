@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 
-from modelyard.adapters import processes
-from modelyard.adapters.local_servers import free_port
+from modelyard.adapters.cluster.local_servers import free_port
+from modelyard.adapters.processes import start as processes
 from modelyard.serving.documents import json_rows
 from modelyard.serving.inputs import tensors_of_rows
 from serving.artifacts import MODEL, TRUSTED, flights, shared_artifact

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from modelyard.domain.grid import grid
-from modelyard.domain.model import Output, OutputKind
+from modelyard.domain.canary.grid import grid
+from modelyard.domain.specs.model import Output, OutputKind
 from modelyard.serving.counters import bin_counts
 
 PROBABILITY = Output(name="p", kind=OutputKind.PROBABILITY)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.domain.contract import Column
+from modelyard.domain.specs.contract import Column
 from modelyard.errors import Refused
 from modelyard.serving.inputs import frame_of_rows, read_request, tensors_of_rows
 from modelyard.serving.tensor import DATATYPES, MAX_ROWS

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from modelyard.domain.contract import Column
-from modelyard.domain.model import Output, OutputKind, Task
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import frame_of_rows
 from modelyard.serving.payload_log import Limits, Part, Payload, PayloadLog, surplus

@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from modelyard.adapters import processes
-from modelyard.domain.grid import grid
-from modelyard.domain.model import Model
+from modelyard.adapters.processes import start as processes
+from modelyard.domain.canary.grid import grid
+from modelyard.domain.specs.model import Model
 from modelyard.serving.artifact import artifact_digest, load
 from modelyard.serving.counters import bin_counts
 from modelyard.serving.inputs import read_request

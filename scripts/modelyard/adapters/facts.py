@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TypeAlias, TypeVar, cast
 
-from modelyard.adapters.git import Git
-from modelyard.adapters.json_documents import dumped, leave_out, loaded
-from modelyard.adapters.remote_refs import RemoteRefs, again
-from modelyard.domain.facts import Freeze, ModelFacts, ReleaseFacts
-from modelyard.domain.names import NAME, is_name
-from modelyard.domain.repository import Repository
+from modelyard.adapters.git.remote_refs import RemoteRefs, again
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs.json_documents import dumped, leave_out, loaded
+from modelyard.domain.promotion.facts import Freeze, ModelFacts, ReleaseFacts
+from modelyard.domain.specs.names import NAME, is_name
+from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.ports import Clock
 

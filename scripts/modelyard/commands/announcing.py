@@ -9,9 +9,9 @@ from functools import partial
 from modelyard.adapters.messages import send
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.rounds import every
-from modelyard.domain.branches import is_of
-from modelyard.domain.facts import ModelFacts
-from modelyard.domain.notice import Notice, notices, with_told
+from modelyard.domain.promotion.branches import is_of
+from modelyard.domain.promotion.facts import ModelFacts
+from modelyard.domain.promotion.notice import Notice, notices, with_told
 
 
 def untold(desk: Desk, model: str) -> tuple[Notice, ...]:

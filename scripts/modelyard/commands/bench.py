@@ -15,8 +15,8 @@ from modelyard.adapters.bounded_http import Reply
 from modelyard.commands.lookout import Lookout, known
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.verdicts import Question, Verdicts
-from modelyard.domain.names import is_name
-from modelyard.domain.repository import Orchestrator
+from modelyard.domain.specs.names import is_name
+from modelyard.domain.specs.repository import Orchestrator
 from modelyard.domain.verdict import Outcome, Verdict
 
 IDENTITY = re.compile(r"[0-9a-f]{8,64}")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import re
 
-from modelyard.adapters.checkout import GitTree
-from modelyard.adapters.specs import read
+from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.specs.reader import read
 from modelyard.commands.gating import differences, recompute
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.plain import changed_paths
-from modelyard.domain.branches import Branch, parse
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.change import Purpose
-from modelyard.domain.pulls import CHECKS, PullRequest, Status, StatusState
+from modelyard.domain.promotion.branches import Branch, parse
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.pulls import CHECKS, PullRequest, Status, StatusState
+from modelyard.domain.specs.catalog import Catalog
 from modelyard.errors import CannotAnswer, Refused
 
 logger = logging.getLogger(__name__)

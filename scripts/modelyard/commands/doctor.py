@@ -72,7 +72,7 @@ def _print_text(findings: tuple[Finding, ...]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from modelyard.adapters.git_names import readable
+    from modelyard.adapters.git.names import readable
     from modelyard.commands.examination import State
 
     colours = {State.WELL: "green", State.WRONG: "red", State.SKIPPED: "yellow"}

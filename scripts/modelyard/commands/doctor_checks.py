@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from modelyard.adapters import processes
+from modelyard.adapters.processes import start as processes
 from modelyard.commands.examination import Check, Patient, Wrong
 from modelyard.errors import YardError
 
 if TYPE_CHECKING:
-    from modelyard.domain.record import Record
+    from modelyard.domain.specs.record import Record
 
 LEAST_GIT = (2, 38)
 """The first git that merges two commits without a checkout: `merge-tree --write-tree`."""
@@ -43,8 +43,8 @@ def git_knows_your_name(patient: Patient) -> Iterator[Wrong]:
 
 def the_settings_are_valid(patient: Patient) -> Iterator[Wrong]:
     """`modelyard.yaml` is of its shape, and names adapters there are."""
-    from modelyard.adapters.checkout import WorkingTree
-    from modelyard.adapters.specs import SETTINGS, read
+    from modelyard.adapters.git.trees import WorkingTree
+    from modelyard.adapters.specs.reader import SETTINGS, read
 
     for problem in read(WorkingTree(patient.root), models=()).problems:
         if problem.file == SETTINGS:
@@ -70,7 +70,7 @@ def the_specs_are_valid(patient: Patient) -> Iterator[Wrong]:
 
 def the_workflows_are_rendered(patient: Patient) -> Iterator[Wrong]:
     """Nothing can be trained without its WorkflowTemplate."""
-    from modelyard.adapters.local_workflows import TEMPLATES
+    from modelyard.adapters.workflows.local import TEMPLATES
     from modelyard.commands.reconciling.carry_out import TEMPLATE
 
     file = f"{TEMPLATES}/{TEMPLATE}.yaml"
@@ -183,7 +183,7 @@ def _evidence(record: Record) -> tuple[str, ...]:
 
 def manifests_are_what_releases_render_to(patient: Patient) -> Iterator[Wrong]:
     """Argo CD applies what is committed, whatever the pins say."""
-    from modelyard.adapters.checkout import GitTree
+    from modelyard.adapters.git.trees import GitTree
     from modelyard.render.tree import stale_manifests
 
     for sentence in stale_manifests(GitTree(patient.git, patient.main), patient.specs.catalog):
@@ -193,8 +193,8 @@ def manifests_are_what_releases_render_to(patient: Patient) -> Iterator[Wrong]:
 def aliases_follow_verified_releases(patient: Patient) -> Iterator[Wrong]:
     """Whoever loads a model by its alias gets what runs."""
     from modelyard.commands.reconciling.collect import collect
-    from modelyard.domain.actions import SetAlias
-    from modelyard.domain.plan import plan
+    from modelyard.domain.promotion.actions import SetAlias
+    from modelyard.domain.promotion.plan import plan
 
     file = _database(patient)
     if file is not None and not file.exists():
@@ -210,7 +210,7 @@ def aliases_follow_verified_releases(patient: Patient) -> Iterator[Wrong]:
 
 def servers_belong_to_releases(patient: Patient) -> Iterator[Wrong]:
     """Nothing runs that Git does not name."""
-    from modelyard.domain.environment import Environment
+    from modelyard.domain.specs.environment import Environment
 
     catalog = patient.specs.catalog
     seen = patient.desk.facts.snapshot().releases
@@ -228,8 +228,8 @@ def servers_belong_to_releases(patient: Patient) -> Iterator[Wrong]:
 
 def workflows_belong_to_versions(patient: Patient) -> Iterator[Wrong]:
     """Nothing trains whose outcome nobody waits for."""
-    from modelyard.domain.facts import TrainingFacts
-    from modelyard.domain.training import workflow_name
+    from modelyard.domain.promotion.facts import TrainingFacts
+    from modelyard.domain.promotion.training import workflow_name
 
     catalog = patient.specs.catalog
     facts = patient.desk.facts.snapshot()

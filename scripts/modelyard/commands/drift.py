@@ -21,9 +21,9 @@ from modelyard.errors import Refused
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.adapters.evidently_page import PageSummary
+    from modelyard.adapters.store.evidently_page import PageSummary
     from modelyard.commands.drifting import Breached, Compared, Window
-    from modelyard.domain.facts import Incident
+    from modelyard.domain.promotion.facts import Incident
 
 HEADINGS = ("window", "rows", "column", "reason", "effect", "floor", "p", "what")
 
@@ -160,8 +160,8 @@ def closing(look: Compared) -> str:
 
 
 def _print_breaches(look: Breached) -> None:
-    from modelyard.adapters.git_names import readable
-    from modelyard.domain.contract import describe
+    from modelyard.adapters.git.names import readable
+    from modelyard.domain.specs.contract import describe
 
     for breach in look.breaches:
         click.echo(readable(describe(breach)))
@@ -186,7 +186,7 @@ def _page(services: Services, look: Compared, path: Path) -> PageSummary:
     """Evidently's page of the version's training rows and the windows."""
     import pandas as pd
 
-    from modelyard.adapters.evidently_page import write_page
+    from modelyard.adapters.store.evidently_page import write_page
     from modelyard.commands.feeds import joined, training_rows
     from modelyard.commands.pinning import DataRoot
 

@@ -11,14 +11,14 @@ from typing import Any
 from modelyard.commands.feeds import Feed, Slice, latest, read_feed, read_windows
 from modelyard.commands.pinning import DataRoot
 from modelyard.commands.reconciling.collect import Desk
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.contract import Breach, describe
-from modelyard.domain.drift import LEAST_BLOCKS, ColumnDrift, checks, confirm
-from modelyard.domain.facts import Incident, ModelFacts
-from modelyard.domain.model import Model
-from modelyard.domain.profile import Profile
-from modelyard.domain.record import Record
-from modelyard.domain.version import DataFile, ModelVersion
+from modelyard.domain.drift.profile import Profile
+from modelyard.domain.drift.verdict import LEAST_BLOCKS, ColumnDrift, checks, confirm
+from modelyard.domain.promotion.facts import Incident, ModelFacts
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.contract import Breach, describe
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer
 
 FORMAT = 1

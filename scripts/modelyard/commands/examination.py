@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from modelyard.errors import YardError
 
 if TYPE_CHECKING:
-    from modelyard.adapters.git import Git
-    from modelyard.adapters.specs import Specs
+    from modelyard.adapters.git.repository import Git
+    from modelyard.adapters.specs.reader import Specs
     from modelyard.commands.reconciling.collect import Desk
 
 SHOWN = 8
@@ -73,7 +73,7 @@ class Patient:
     @cached_property
     def git(self) -> Git:
         """The checkout's repository."""
-        from modelyard.adapters.git import Git
+        from modelyard.adapters.git.repository import Git
 
         return Git(self.root)
 
@@ -90,8 +90,8 @@ class Patient:
     @cached_property
     def specs(self) -> Specs:
         """What that commit says."""
-        from modelyard.adapters.checkout import GitTree
-        from modelyard.adapters.specs import read
+        from modelyard.adapters.git.trees import GitTree
+        from modelyard.adapters.specs.reader import read
 
         return read(GitTree(self.git, self.main))
 

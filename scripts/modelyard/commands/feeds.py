@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.store import sha256
-from modelyard.adapters.tables import columns_of, read_frame, within
+from modelyard.adapters.store.artifacts import sha256
+from modelyard.adapters.store.tables import columns_of, read_frame, within
 from modelyard.commands.pinning import DataRoot, expanded
-from modelyard.domain.contract import Breach, Column, breaches
-from modelyard.domain.interval import Interval
-from modelyard.domain.model import Model
-from modelyard.domain.retraining import FeedFile
-from modelyard.domain.table import Array, Table
-from modelyard.domain.version import DataFile, ModelVersion
+from modelyard.domain.drift.retraining import FeedFile
+from modelyard.domain.specs.contract import Breach, Column, breaches
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.table import Array, Table
+from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer, Refused
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ def fetch_model(artifact: str, folder: Path, store: str) -> None:
 
     Whoever opens the artifact verifies its digest.
     """
-    from modelyard.adapters.store import Store
+    from modelyard.adapters.store.artifacts import Store
 
     Store(store, Path.cwd()).fetch_model(artifact, folder)
     click.echo(f"{artifact} is in {folder}", err=True)

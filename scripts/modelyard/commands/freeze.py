@@ -7,7 +7,7 @@ import click
 from modelyard.commands.on_main import check_on_main
 from modelyard.commands.options import dry_run_option, facts_of, pass_services
 from modelyard.commands.person import as_option, person
-from modelyard.domain.facts import Freeze
+from modelyard.domain.promotion.facts import Freeze
 from modelyard.errors import Refused
 from modelyard.ports import Services
 
@@ -22,7 +22,7 @@ def freeze(
     services: Services, /, *, environment: str, reason: str, name: str | None, dry_run: bool
 ) -> None:
     """Stop promotions into ENVIRONMENT; rollbacks go on."""
-    from modelyard.adapters.git_names import readable
+    from modelyard.adapters.git.names import readable
 
     who = person(services, name)
     # A freeze of a misspelt environment would stop nothing, silently.
@@ -51,7 +51,7 @@ def freeze(
 @pass_services
 def unfreeze(services: Services, /, *, environment: str, name: str | None, dry_run: bool) -> None:
     """Allow promotions into ENVIRONMENT again."""
-    from modelyard.adapters.git_names import readable
+    from modelyard.adapters.git.names import readable
 
     who = person(services, name)
     store = facts_of(services)

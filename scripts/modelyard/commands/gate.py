@@ -13,8 +13,8 @@ from modelyard.ports import Services
 
 if TYPE_CHECKING:
     from modelyard.commands.reconciling.collect import Desk
-    from modelyard.domain.catalog import Catalog
-    from modelyard.domain.record import Record
+    from modelyard.domain.specs.catalog import Catalog
+    from modelyard.domain.specs.record import Record
     from modelyard.domain.verdict import Verdict
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 
-from modelyard.adapters.store import Store
-from modelyard.adapters.tables import scores_from_parquet
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.checks.files import held_out_file, model_file, version_file
-from modelyard.domain.gate import Comparison, Scores, gate
-from modelyard.domain.heldout import HeldOut
-from modelyard.domain.model import Model
-from modelyard.domain.record import HeldOutResult, Record
+from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.store.tables import scores_from_parquet
+from modelyard.domain.gate.gate import Comparison, Scores, gate
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.heldout import HeldOut
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.paths import held_out_file, model_file, version_file
+from modelyard.domain.specs.record import HeldOutResult, Record
+from modelyard.domain.specs.version import ModelVersion
 from modelyard.domain.verdict import Verdict
-from modelyard.domain.version import ModelVersion
 from modelyard.errors import Refused
 
 TOLERANCE = 1e-9

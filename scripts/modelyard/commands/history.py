@@ -21,11 +21,11 @@ from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.adapters.git import Git
+    from modelyard.adapters.git.repository import Git
     from modelyard.commands.reconciling.collect import Desk
-    from modelyard.domain.catalog import Catalog
-    from modelyard.domain.delivery import Agreement, Delivery, Lead
-    from modelyard.domain.timeline import Event, Landing
+    from modelyard.domain.promotion.dora import Agreement, Delivery, Lead
+    from modelyard.domain.promotion.timeline import Event, Landing
+    from modelyard.domain.specs.catalog import Catalog
 
 F = TypeVar("F")
 
@@ -41,7 +41,7 @@ def history(services: Services, /, *, model: str, output: str) -> None:
 
     Read from the main branch, and from every value its facts ever had.
     """
-    from modelyard.domain.delivery import delivery
+    from modelyard.domain.promotion.dora import delivery
 
     desk = desk_of(services)
     commit = desk.main()
@@ -59,8 +59,8 @@ def history(services: Services, /, *, model: str, output: str) -> None:
 
 def _events(desk: Desk, commit: str, catalog: Catalog, model: str) -> tuple[Event, ...]:
     from modelyard.adapters.facts import model_ref, release_ref
-    from modelyard.domain.facts import ModelFacts, ReleaseFacts
-    from modelyard.domain.timeline import decided, landed, observed, story
+    from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
+    from modelyard.domain.promotion.timeline import decided, landed, observed, story
 
     def values(ref: str, kind: type[F]) -> list[tuple[datetime, F]]:
         return [(at, fact) for at, fact in desk.facts.history(ref) if isinstance(fact, kind)]
@@ -83,7 +83,7 @@ def _in_order(catalog: Catalog) -> tuple[str, ...]:
 
 def _landings(git: Git, commit: str, model: str) -> Iterator[Landing]:
     """The first-parent history of a commit, oldest first."""
-    from modelyard.domain.timeline import Landing
+    from modelyard.domain.promotion.timeline import Landing
 
     added = _added(git, commit, model)
     for entry in git.log(commit, first_parent=True)[::-1]:

@@ -9,7 +9,7 @@ import click
 from modelyard.commands.on_main import check_on_main
 from modelyard.commands.options import dry_run_option, facts_of, pass_services
 from modelyard.commands.person import as_option, person
-from modelyard.domain.facts import Hold, ModelFacts
+from modelyard.domain.promotion.facts import Hold, ModelFacts
 from modelyard.errors import Refused
 from modelyard.ports import Services
 
@@ -35,7 +35,7 @@ def hold(
 
     Where it runs already, the next reconcile rolls it back.
     """
-    from modelyard.adapters.git_names import readable
+    from modelyard.adapters.git.names import readable
 
     who = person(services, name)
     # A hold on a misspelt version would hold nothing, silently.
@@ -68,7 +68,7 @@ def unhold(
     services: Services, /, *, model: str, version: str, name: str | None, dry_run: bool
 ) -> None:
     """Let automation use a held VERSION of MODEL again."""
-    from modelyard.adapters.git_names import readable
+    from modelyard.adapters.git.names import readable
 
     who = person(services, name)
     store = facts_of(services)

@@ -7,17 +7,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from modelyard.adapters.store import Store
-from modelyard.adapters.tables import scores_from_parquet
+from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.store.tables import scores_from_parquet
 from modelyard.commands.gating import scored_by_both
 from modelyard.commands.reconciling.collect import Desk
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.environment import Environment
-from modelyard.domain.grid import grid
-from modelyard.domain.judge import CanaryEvidence
-from modelyard.domain.model import Model, OutputKind
-from modelyard.domain.promise import Promise, promise
-from modelyard.domain.release import Release
+from modelyard.domain.canary.grid import grid
+from modelyard.domain.canary.judge import CanaryEvidence
+from modelyard.domain.canary.promise import Promise, promise
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.model import Model, OutputKind
+from modelyard.domain.specs.release import Release
 
 
 def evidence_of(

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from modelyard.adapters.facts import FactStore, Snapshot, Token
-from modelyard.adapters.git import Git
-from modelyard.adapters.remote_refs import one_glance
+from modelyard.adapters.git.remote_refs import one_glance
+from modelyard.adapters.git.repository import Git
 from modelyard.commands.reconciling.collect import Desk
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.facts import ReleaseFacts
+from modelyard.domain.promotion.facts import ReleaseFacts
+from modelyard.domain.specs.catalog import Catalog
 from modelyard.errors import CannotAnswer, YardError
 
 logger = logging.getLogger(__name__)

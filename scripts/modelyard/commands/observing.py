@@ -7,18 +7,18 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.checkout import GitTree
-from modelyard.adapters.remote_refs import one_glance
+from modelyard.adapters.git.remote_refs import one_glance
+from modelyard.adapters.git.trees import GitTree
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.compose import release_path
 from modelyard.commands.reconciling.rounds import attempts, every, raise_first
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.environment import Environment
-from modelyard.domain.facts import ReleaseFacts, is_bad, unverified
-from modelyard.domain.release import Release
-from modelyard.domain.traffic import JUDGED_BAD, RolloutState
+from modelyard.domain.canary.traffic import JUDGED_BAD, RolloutState
+from modelyard.domain.promotion.facts import ReleaseFacts, is_bad, unverified
+from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.domain.world import PastRelease
 from modelyard.errors import CannotAnswer, Refused, YardError
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def judge_release(
 ) -> Verdict:
     """The judge's word on a release, from what its servers counted since then."""
     from modelyard.commands.judging import evidence_of
-    from modelyard.domain.judge import judge
+    from modelyard.domain.canary.judge import judge
 
     evidence = evidence_of(desk, catalog, environment, release, since)
     return judge(evidence, catalog.models[release.model].canary)
@@ -266,7 +266,7 @@ def verdict_on(
         missed: Told what was out of reach.
     """
     from modelyard.commands.judging import counts_of
-    from modelyard.domain.judge import judge
+    from modelyard.domain.canary.judge import judge
 
     try:
         return judge_release(desk, catalog, environment, release, since)

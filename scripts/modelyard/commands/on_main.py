@@ -8,10 +8,10 @@ from modelyard.ports import Services
 
 def check_on_main(services: Services, path: str) -> None:
     """Raise `Refused` when the remote's main branch has no file of this path."""
-    from modelyard.adapters.checkout import GitTree
-    from modelyard.adapters.git import Git
-    from modelyard.adapters.git_names import readable
-    from modelyard.adapters.remote_refs import RemoteRefs
+    from modelyard.adapters.git.names import readable
+    from modelyard.adapters.git.remote_refs import RemoteRefs
+    from modelyard.adapters.git.repository import Git
+    from modelyard.adapters.git.trees import GitTree
 
     git, repository = Git(services.root), services.repository
     tree = GitTree(git, RemoteRefs(git, repository.remote).tip(repository.main))

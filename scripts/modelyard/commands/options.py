@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from modelyard.adapters.facts import FactStore
-    from modelyard.adapters.git import Git
-    from modelyard.adapters.store import Store
+    from modelyard.adapters.git.repository import Git
+    from modelyard.adapters.store.artifacts import Store
     from modelyard.commands.reconciling.collect import Desk
-    from modelyard.domain.repository import Repository
+    from modelyard.domain.specs.repository import Repository
     from modelyard.ports import Clock, Cluster, Metrics, Orchestrator, PullRequests, Services
 
 SETTINGS = "modelyard.yaml"
@@ -131,7 +131,7 @@ def services_for(root: Path) -> Services:
         CannotAnswer: The file cannot be read, or names an adapter this version does not have.
     """
     from modelyard.adapters.clock import SystemClock
-    from modelyard.adapters.git import Git
+    from modelyard.adapters.git.repository import Git
     from modelyard.ports import Services
 
     repository = repository_of(root)
@@ -153,8 +153,8 @@ def repository_of(root: Path) -> Repository:
     Raises:
         CannotAnswer: The file cannot be read.
     """
-    from modelyard.adapters.documents import read
-    from modelyard.domain.repository import Repository
+    from modelyard.adapters.specs.documents import read
+    from modelyard.domain.specs.repository import Repository
 
     file = root / SETTINGS
     try:
@@ -167,14 +167,14 @@ def repository_of(root: Path) -> Repository:
 def facts_of(services: Services) -> FactStore:
     """The facts, as this checkout's remote holds them."""
     from modelyard.adapters.facts import FactStore
-    from modelyard.adapters.git import Git
+    from modelyard.adapters.git.repository import Git
 
     return FactStore(Git(services.root), services.repository, services.clock)
 
 
 def store_of(services: Services) -> Store:
     """The artifact store."""
-    from modelyard.adapters.store import Store
+    from modelyard.adapters.store.artifacts import Store
 
     return Store(services.repository.artifacts, services.root)
 
@@ -232,30 +232,30 @@ def _unsupported(setting: str, value: str, supported: str) -> CannotAnswer:
 def _pulls(git: Git, repository: Repository, clock: Clock) -> PullRequests:
     if repository.forge != "local":
         raise _unsupported("forge", repository.forge, "local")
-    from modelyard.adapters.local_forge import LocalForge
+    from modelyard.adapters.forge.local.forge import LocalForge
 
     return LocalForge(git, repository, clock)
 
 
 def _orchestrator(root: Path, repository: Repository) -> Orchestrator:
     if repository.orchestrator == "argo":
-        from modelyard.adapters.argo_workflows import ArgoWorkflows
-        from modelyard.adapters.kubernetes_api import KubernetesApi
+        from modelyard.adapters.cluster.kubernetes_api import KubernetesApi
+        from modelyard.adapters.workflows.argo import ArgoWorkflows
 
         return ArgoWorkflows(KubernetesApi())
-    from modelyard.adapters.local_workflows import LocalWorkflows
+    from modelyard.adapters.workflows.local import LocalWorkflows
 
     return LocalWorkflows(root, repository)
 
 
 def _cluster(root: Path, repository: Repository, clock: Clock) -> Cluster:
     if repository.orchestrator == "argo":
-        from modelyard.adapters.kubernetes_api import KubernetesApi
-        from modelyard.adapters.kubernetes_cluster import KubernetesCluster
+        from modelyard.adapters.cluster.kubernetes import KubernetesCluster
+        from modelyard.adapters.cluster.kubernetes_api import KubernetesApi
 
         return KubernetesCluster(KubernetesApi(), clock)
-    from modelyard.adapters.local_cluster import LocalCluster
-    from modelyard.adapters.store import Store
+    from modelyard.adapters.cluster.local import LocalCluster
+    from modelyard.adapters.store.artifacts import Store
 
     store = Store(repository.artifacts, root)
     return LocalCluster(root, repository, store.fetch_model, clock)
@@ -263,7 +263,7 @@ def _cluster(root: Path, repository: Repository, clock: Clock) -> Cluster:
 
 def _metrics(root: Path, repository: Repository, clock: Clock) -> Metrics:
     if repository.metrics == "scrape":
-        from modelyard.adapters.scrape import ScrapeMetrics
+        from modelyard.adapters.metrics.scrape import ScrapeMetrics
 
         return ScrapeMetrics(root, repository, clock)
     if repository.metrics_uri is None:
@@ -271,6 +271,6 @@ def _metrics(root: Path, repository: Repository, clock: Clock) -> Metrics:
             f"{SETTINGS}: metrics: prometheus needs the address of Prometheus",
             hint="set metrics_uri: http://prometheus.example.org:9090",
         )
-    from modelyard.adapters.prometheus import PrometheusMetrics
+    from modelyard.adapters.metrics.prometheus import PrometheusMetrics
 
     return PrometheusMetrics(repository.metrics_uri, clock)

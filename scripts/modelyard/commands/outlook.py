@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from modelyard.adapters.checkout import GitTree
-from modelyard.adapters.specs import Specs, read
+from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.specs.reader import Specs, read
 from modelyard.commands.reconciling.collect import Desk, collect, outcome_of
-from modelyard.domain.actions import SetAlias
-from modelyard.domain.branches import is_of
-from modelyard.domain.facts import TrainingFacts
-from modelyard.domain.plan import plan
-from modelyard.domain.promotion import needs_comparison, target_of
-from modelyard.domain.pulls import PullRequest
-from modelyard.domain.training import workflow_name
+from modelyard.domain.promotion.actions import SetAlias
+from modelyard.domain.promotion.branches import is_of
+from modelyard.domain.promotion.facts import TrainingFacts
+from modelyard.domain.promotion.plan import plan
+from modelyard.domain.promotion.promote import needs_comparison, target_of
+from modelyard.domain.promotion.pulls import PullRequest
+from modelyard.domain.promotion.training import workflow_name
+from modelyard.domain.promotion.world import PastRelease, Run, World
 from modelyard.domain.verdict import Verdict
-from modelyard.domain.world import PastRelease, Run, World
 from modelyard.errors import CannotAnswer
 from modelyard.ports import WorkflowStatus
 

@@ -14,8 +14,8 @@ as_option = click.option(
 
 def person(services: Services, name: str | None) -> str:
     """The name given, or the one git knows this person by; `CannotAnswer` when there is none."""
-    from modelyard.adapters.git import Git
-    from modelyard.adapters.git_names import readable
+    from modelyard.adapters.git.names import readable
+    from modelyard.adapters.git.repository import Git
 
     known = readable(name or Git(services.root).user_name() or "")
     if not known:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
-from modelyard.adapters.git import Git
-from modelyard.adapters.store import data_address, read_uri, sha256
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.heldout import HeldOut
-from modelyard.domain.repository import Repository
-from modelyard.domain.version import Code, DataFile, ModelVersion, Runtime
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.store.artifacts import data_address, read_uri, sha256
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.heldout import HeldOut
+from modelyard.domain.specs.repository import Repository
+from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime
 from modelyard.errors import CannotAnswer, Refused
 
 LOCK = "requirements.lock"
@@ -217,7 +217,7 @@ class Draft:
         Raises:
             Refused: It would not be valid, or there is another file of its name.
         """
-        from modelyard.adapters.documents import dump
+        from modelyard.adapters.specs.documents import dump
 
         file = root / self.path
         if self.known != self.spec and file.exists():
@@ -235,8 +235,8 @@ class Draft:
         _say_next(self.path, repository.remote)
 
     def _refuse_invalid(self, content: bytes) -> None:
-        from modelyard.adapters import schemas
-        from modelyard.adapters.documents import load
+        from modelyard.adapters.specs import schemas
+        from modelyard.adapters.specs.documents import load
         from modelyard.domain import checks
 
         document = load(content, name=self.path).document

@@ -14,7 +14,7 @@ from modelyard.commands.options import (
     print_json,
 )
 from modelyard.commands.person import as_option, person
-from modelyard.domain.pulls import PullRequest
+from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
 
@@ -75,7 +75,7 @@ def open_(
     services: Services, /, *, branch: str, title: str, body: str, name: str | None, dry_run: bool
 ) -> None:
     """Open a pull request for BRANCH, which was pushed before, or reword the open one."""
-    from modelyard.adapters.local_forge import LocalForge
+    from modelyard.adapters.forge.local.forge import LocalForge
 
     if not isinstance(services.pulls, LocalForge):
         raise CannotAnswer("this forge opens pull requests of people's branches on its own page")
@@ -180,6 +180,6 @@ def _check_may_approve(pull: PullRequest, who: str) -> None:
 
 
 def _say(line: str) -> None:
-    from modelyard.adapters.git_names import readable
+    from modelyard.adapters.git.names import readable
 
     click.echo(readable(line))

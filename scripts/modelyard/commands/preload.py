@@ -21,7 +21,7 @@ def preload(address: Path, modules: tuple[str, ...]) -> None:
 
     Prints `ready` once it can, and ends when its stdin is closed or its parent is gone.
     """
-    from modelyard.adapters import preloaded
+    from modelyard.adapters.processes import preloaded
 
     wanted = dict.fromkeys((*preloaded.MODULES, *modules))
     preloaded.serve(address, tuple(wanted), ready=lambda: click.echo("ready"))

@@ -12,9 +12,9 @@ from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.domain.environment import Environment
-    from modelyard.domain.release import Release
-    from modelyard.domain.world import World
+    from modelyard.domain.promotion.world import World
+    from modelyard.domain.specs.environment import Environment
+    from modelyard.domain.specs.release import Release
 
 
 @click.command()
@@ -42,8 +42,8 @@ def promote(
     from modelyard.commands.reconciling.collect import collect
     from modelyard.commands.reconciling.compose import promotion_change
     from modelyard.commands.telling import change_lines
-    from modelyard.domain.actions import ProposeRelease
-    from modelyard.domain.promotion import missing
+    from modelyard.domain.promotion.actions import ProposeRelease
+    from modelyard.domain.promotion.promote import missing
 
     who = person(services, name)
     world = collect(desk_of(services), model, with_registry=False)
@@ -131,7 +131,7 @@ def _runs_it(
 ) -> bool:
     """Whether another attempt would be the very same release under another number."""
     from modelyard.commands.reconciling.compose import new_release
-    from modelyard.domain.facts import is_bad
+    from modelyard.domain.promotion.facts import is_bad
 
     record = world.record(version)
     if record is None or is_bad(world.facts_of(where.name), current):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.git_names import paragraphs
+from modelyard.adapters.git.names import paragraphs
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

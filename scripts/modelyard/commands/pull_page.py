@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelyard.adapters.git_names import paragraphs, readable
+from modelyard.adapters.git.names import paragraphs, readable
 from modelyard.commands.prose import prose
-from modelyard.domain.pulls import PullRequest, Review, Status, StatusState
+from modelyard.domain.promotion.pulls import PullRequest, Review, Status, StatusState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

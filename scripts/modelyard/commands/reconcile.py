@@ -36,7 +36,7 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
 def _show(desk: Desk, model: str) -> None:
     from modelyard.commands.reconciling.collect import collect
     from modelyard.commands.reconciling.words import words
-    from modelyard.domain.plan import plan
+    from modelyard.domain.promotion.plan import plan
 
     actions = plan(collect(desk, model))
     for action in actions:

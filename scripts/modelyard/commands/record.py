@@ -27,13 +27,13 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
 
     The proposal is the one `modelyard reconcile` would make.
     """
-    from modelyard.adapters.documents import document_of
+    from modelyard.adapters.specs.documents import document_of
     from modelyard.commands.prose import prose
     from modelyard.commands.reconciling.carry_out import carry_out
     from modelyard.commands.reconciling.collect import collect
     from modelyard.commands.reconciling.pages import evidence_page
-    from modelyard.domain.actions import ProposeRecord
-    from modelyard.domain.training import records
+    from modelyard.domain.promotion.actions import ProposeRecord
+    from modelyard.domain.promotion.training import records
 
     desk = desk_of(services)
     world = collect(desk, model, with_registry=False)

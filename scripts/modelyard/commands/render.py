@@ -13,8 +13,8 @@ from modelyard.commands.options import pass_root, repository_of
 from modelyard.errors import CannotAnswer, Refused
 
 if TYPE_CHECKING:
-    from modelyard.domain.catalog import Catalog
-    from modelyard.domain.release import Release
+    from modelyard.domain.specs.catalog import Catalog
+    from modelyard.domain.specs.release import Release
 
 PLATFORM = "environments/platform/manifests/workflows/"
 """Where the rendered workflows lie."""
@@ -34,8 +34,8 @@ def render(
     Releases of an older renderer stay as they are; they only must match the digest they pin. With
     --platform, the workflows in workflows/ become Argo WorkflowTemplates.
     """
-    from modelyard.adapters.checkout import WorkingTree
-    from modelyard.adapters.specs import sound
+    from modelyard.adapters.git.trees import WorkingTree
+    from modelyard.adapters.specs.reader import sound
 
     catalog = sound(WorkingTree(root))
     if platform:
@@ -55,8 +55,8 @@ def platform_files(root: Path, catalog: Catalog) -> Mapping[str, bytes]:
     Raises:
         CannotAnswer: A file of workflows/ has no such function.
     """
-    from modelyard.adapters.documents import dump_all
-    from modelyard.adapters.workflow_sources import rendered_workflows
+    from modelyard.adapters.specs.documents import dump_all
+    from modelyard.adapters.workflows.sources import rendered_workflows
 
     models = tuple(sorted(name for name, model in catalog.models.items() if model.data.feed))
     image = repository_of(root).server_image
@@ -79,7 +79,7 @@ def _chosen(catalog: Catalog, environment: str | None, model: str | None) -> lis
 
 
 def _check(root: Path, catalog: Catalog, chosen: Sequence[Release]) -> None:
-    from modelyard.adapters.checkout import WorkingTree
+    from modelyard.adapters.git.trees import WorkingTree
     from modelyard.render.tree import stale_manifests
 
     everything = len(chosen) == len(catalog.releases)
@@ -100,8 +100,8 @@ def _write_release(root: Path, release: Release, catalog: Catalog) -> None:
     """Write its folder, and its pin where that names another tree."""
     from dataclasses import replace
 
-    from modelyard.adapters.documents import dump
-    from modelyard.domain.release import RENDERER
+    from modelyard.adapters.specs.documents import dump
+    from modelyard.domain.specs.release import RENDERER
     from modelyard.render.tree import release_folder, rendered_tree, tree_digest
 
     if release.renderer != RENDERER:

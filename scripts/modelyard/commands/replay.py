@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelyard.commands.options import output_option, pass_services, print_json
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.contract import Column
-from modelyard.domain.model import Model
-from modelyard.domain.repository import Orchestrator
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.repository import Orchestrator
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from modelyard.adapters.traffic import Sent, ServiceTraffic, Traffic
+    from modelyard.adapters.metrics.replay import Sent, ServiceTraffic, Traffic
 
 _THREADS = 4
 
@@ -123,7 +123,7 @@ def replay(
 def _traffic(
     services: Services, catalog: Catalog, model: str, where: str, url: str | None
 ) -> Iterator[Traffic | ServiceTraffic]:
-    from modelyard.adapters.traffic import ServiceTraffic, Traffic
+    from modelyard.adapters.metrics.replay import ServiceTraffic, Traffic
 
     if url is not None:
         versions = {each.identity: each.version for each in catalog.releases.values()}
@@ -145,8 +145,8 @@ def _traffic(
 
 
 def _catalog(services: Services, model: str) -> Catalog:
-    from modelyard.adapters.checkout import WorkingTree
-    from modelyard.adapters.specs import sound
+    from modelyard.adapters.git.trees import WorkingTree
+    from modelyard.adapters.specs.reader import sound
 
     catalog = sound(WorkingTree(services.root), models=[model])
     if model not in catalog.models:

@@ -16,9 +16,9 @@ from modelyard.ports import Services
 if TYPE_CHECKING:
     from modelyard.commands.drifting import Breached, Compared
     from modelyard.commands.reconciling.collect import Desk
-    from modelyard.domain.change import Change
-    from modelyard.domain.facts import Incident, ModelFacts
-    from modelyard.domain.pulls import PullRequest
+    from modelyard.domain.promotion.change import Change
+    from modelyard.domain.promotion.facts import Incident, ModelFacts
+    from modelyard.domain.promotion.pulls import PullRequest
 
 
 @click.command()
@@ -56,7 +56,7 @@ def retrain(
 
 
 def _try_again(desk: Desk, model: str, version: str, *, dry_run: bool) -> None:
-    from modelyard.domain.facts import TrainingFacts
+    from modelyard.domain.promotion.facts import TrainingFacts
 
     catalog = desk.catalog(desk.main())
     if (model, version) not in catalog.versions:
@@ -91,7 +91,7 @@ def _try_again(desk: Desk, model: str, version: str, *, dry_run: bool) -> None:
 def _propose(
     desk: Desk, model: str, *, feed: str | None, until: date | None, dry_run: bool
 ) -> None:
-    from modelyard.adapters.store import sha256
+    from modelyard.adapters.store.artifacts import sha256
     from modelyard.commands.drifting import evidence_of, look_at
     from modelyard.commands.retraining_change import retraining_change
 
@@ -126,7 +126,7 @@ def _incidents(desk: Desk, look: Breached | Compared, *, dry_run: bool) -> tuple
 
 def _unblocked(look: Breached | Compared, incidents: tuple[Incident, ...]) -> Compared:
     """The comparison, unless the contract is or was broken: that is mended, not learned."""
-    from modelyard.adapters.git_names import readable
+    from modelyard.adapters.git.names import readable
     from modelyard.commands.drifting import Compared
 
     if isinstance(look, Compared) and not incidents:
@@ -141,7 +141,7 @@ def _not_owed(
     desk: Desk, look: Compared, evidence: str, pulls: tuple[PullRequest, ...]
 ) -> str | None:
     """Why no version is owed now."""
-    from modelyard.domain.retraining import answered, declined
+    from modelyard.domain.drift.retraining import answered, declined
 
     if not look.confirmed:
         return closing(look)
@@ -153,7 +153,7 @@ def _not_owed(
 
 
 def _open_pull(pulls: tuple[PullRequest, ...], branch: str) -> PullRequest | None:
-    from modelyard.domain.pulls import PullState
+    from modelyard.domain.promotion.pulls import PullState
 
     found = (p for p in pulls if p.branch == branch and p.state is PullState.OPEN)
     return next(found, None)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from modelyard.adapters.documents import dump, read
-from modelyard.adapters.git import Git
-from modelyard.adapters.store import sha256
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs.documents import dump, read
+from modelyard.adapters.store.artifacts import sha256
 from modelyard.commands.drifting import Compared, Window, named
 from modelyard.commands.pinning import DataRoot, code_at, refuse_changed, runtime_at
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.pages import escaped, short
-from modelyard.domain.branches import Branch
-from modelyard.domain.change import Change, Purpose
-from modelyard.domain.checks.files import held_out_file, version_file
-from modelyard.domain.heldout import HeldOut
-from modelyard.domain.interval import Interval
-from modelyard.domain.retraining import Order, Retraining, calendar, retraining
-from modelyard.domain.version import DataFile, ModelVersion
+from modelyard.domain.drift.retraining import Order, Retraining, calendar, retraining
+from modelyard.domain.promotion.branches import Branch
+from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.specs.heldout import HeldOut
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.paths import held_out_file, version_file
+from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import Refused
 
 _ROLE = re.compile(rb"^role:[ \t]*recent\b", re.MULTILINE)

@@ -16,12 +16,12 @@ from modelyard.ports import Services
 
 if TYPE_CHECKING:
     from modelyard.commands.reconciling.collect import Desk
-    from modelyard.domain.actions import RollBack
-    from modelyard.domain.change import Change
-    from modelyard.domain.environment import Environment
-    from modelyard.domain.facts import Hold, ModelFacts
-    from modelyard.domain.release import Release
-    from modelyard.domain.world import World
+    from modelyard.domain.promotion.actions import RollBack
+    from modelyard.domain.promotion.change import Change
+    from modelyard.domain.promotion.facts import Hold, ModelFacts
+    from modelyard.domain.promotion.world import World
+    from modelyard.domain.specs.environment import Environment
+    from modelyard.domain.specs.release import Release
 
 
 @click.command()
@@ -72,8 +72,8 @@ def rollback(
 
 
 def _hold(services: Services, who: str, reason: str) -> Hold:
-    from modelyard.adapters.git_names import readable
-    from modelyard.domain.facts import Hold
+    from modelyard.adapters.git.names import readable
+    from modelyard.domain.promotion.facts import Hold
 
     told = readable(reason)
     if not told:
@@ -103,8 +103,8 @@ def _held(world: World, where: Environment, release: Release, hold: Hold) -> Wor
 
 
 def _way_back(held: World, where: Environment, release: Release) -> RollBack:
-    from modelyard.domain.actions import RollBack
-    from modelyard.domain.rollback import way_back
+    from modelyard.domain.promotion.actions import RollBack
+    from modelyard.domain.promotion.rollback import way_back
 
     target = way_back(held, where, release)
     if target is None:
@@ -133,8 +133,8 @@ def _removal(release: Release, hold: Hold) -> Change:
     """The release and its manifests deleted."""
     from modelyard.commands.reconciling.compose import manifests_folder, release_path
     from modelyard.commands.reconciling.pages import escaped, short
-    from modelyard.domain.branches import Branch
-    from modelyard.domain.change import Change, Purpose
+    from modelyard.domain.promotion.branches import Branch
+    from modelyard.domain.promotion.change import Change, Purpose
 
     model, where, version = release.model, release.environment, release.version
     body = (
@@ -171,8 +171,8 @@ def _elsewhere(desk: Desk, held: World, release: Release) -> Iterator[str]:
     """What the hold leads to in the other environments."""
     from modelyard.commands.reconciling.compose import rollback_change
     from modelyard.commands.telling import change_lines
-    from modelyard.domain.actions import RollBack
-    from modelyard.domain.rollback import rollbacks
+    from modelyard.domain.promotion.actions import RollBack
+    from modelyard.domain.promotion.rollback import rollbacks
 
     here = (release.environment, held.model)
     others = {key: each for key, each in held.catalog.releases.items() if key != here}
@@ -196,7 +196,7 @@ def _place(desk: Desk, release: Release, hold: Hold) -> None:
 
 def _merge(desk: Desk, change: Change, *, by: str) -> None:
     """Propose and merge at once, as an automatic rollback is; in the person's own name."""
-    from modelyard.domain.pulls import CHECKS, PROMOTE, Status, StatusState
+    from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
 
     pulls = desk.services.pulls
     pull = pulls.propose(change, author=by)

@@ -34,7 +34,7 @@ def schemas(root: Path, *, write: bool, check: bool) -> None:
 
 
 def _page() -> str:
-    from modelyard.adapters.schemas import FILES, schema
+    from modelyard.adapters.specs.schemas import FILES, schema
     from modelyard.commands.schema_reference import reference
 
     return reference({name: schema(kind) for kind, name in FILES.items()})

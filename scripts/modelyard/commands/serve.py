@@ -80,7 +80,7 @@ def serve(*, claim: Path | None, port: int, formats: tuple[str, ...], **options:
 def _held(claim: Path | None, port: int) -> AbstractContextManager[None]:
     if claim is None:
         return nullcontext()
-    from modelyard.adapters.claim import claimed
+    from modelyard.adapters.cluster.claim import claimed
 
     return claimed(claim, port=port)
 

@@ -39,7 +39,7 @@ def list_(services: Services, /) -> None:
 @pass_services
 def stop(services: Services, /) -> None:
     """Stop every server this yard started; `modelyard watch` starts them again."""
-    from modelyard.adapters.local_cluster import LocalCluster
+    from modelyard.adapters.cluster.local import LocalCluster
 
     if not isinstance(services.cluster, LocalCluster):
         raise CannotAnswer("these servers run in a cluster", hint="kubectl scale stops them there")

@@ -8,13 +8,13 @@ from typing import Any
 
 from modelyard.commands.outlook import Outlook, workflow_of
 from modelyard.commands.telling import moment
-from modelyard.domain.facts import ReleaseFacts, TrainingFacts, is_bad
-from modelyard.domain.plan import missing_of
-from modelyard.domain.promotion import unproven
-from modelyard.domain.pulls import CHECKS, PROMOTE, PullRequest, StatusState
-from modelyard.domain.release import Release
+from modelyard.domain.promotion.facts import ReleaseFacts, TrainingFacts, is_bad
+from modelyard.domain.promotion.plan import missing_of
+from modelyard.domain.promotion.promote import unproven
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, StatusState
+from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.domain.world import World
 from modelyard.ports import Phase
 
 

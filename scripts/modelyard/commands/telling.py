@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.adapters.git_names import paragraphs, readable
+from modelyard.adapters.git.names import paragraphs, readable
 from modelyard.commands.options import print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from modelyard.domain.change import Change
+    from modelyard.domain.promotion.change import Change
     from modelyard.domain.verdict import Verdict
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
@@ -84,7 +84,7 @@ def _size(content: bytes | None) -> str:
 
 def print_verdict(verdict: Verdict, output: str) -> None:
     """Print a verdict as text, its numbers a line each, or as JSON."""
-    from modelyard.adapters.documents import document_of
+    from modelyard.adapters.specs.documents import document_of
 
     if output == "json":
         print_json(document_of(verdict))

@@ -12,8 +12,8 @@ from modelyard.commands.options import pass_root, print_json
 from modelyard.errors import CannotAnswer, Refused
 
 if TYPE_CHECKING:
-    from modelyard.adapters.checkout import Tree
-    from modelyard.adapters.specs import Specs
+    from modelyard.adapters.git.trees import Tree
+    from modelyard.adapters.specs.reader import Specs
     from modelyard.domain.problem import Problem
 
 ANNOTATIONS = 10
@@ -39,8 +39,8 @@ def validate(root: Path, output: str, changed_since: str | None) -> None:
 
     Nothing outside of the checkout is asked. Exit code 3 means that there are problems.
     """
-    from modelyard.adapters.checkout import WorkingTree
-    from modelyard.adapters.specs import read
+    from modelyard.adapters.git.trees import WorkingTree
+    from modelyard.adapters.specs.reader import read
 
     tree = WorkingTree(root)
     specs = read(tree)
@@ -64,7 +64,7 @@ def problems_in(
         base: What the specs were before. Records of it, and specs with a record in it, must still
             be there byte for byte, and held-out sets that were looked at must hold the same rows.
     """
-    from modelyard.adapters.append_only import rewritten
+    from modelyard.adapters.specs.append_only import rewritten
 
     found = specs.checked()
     if changed is not None:
@@ -77,8 +77,8 @@ def problems_in(
 
 def _changed(root: Path, ref: str) -> tuple[frozenset[str], Tree]:
     """The files that differ from where this branch left `ref`, and the tree there."""
-    from modelyard.adapters.checkout import GitTree
-    from modelyard.adapters.git import Git
+    from modelyard.adapters.git.repository import Git
+    from modelyard.adapters.git.trees import GitTree
 
     git = Git(root)
     try:

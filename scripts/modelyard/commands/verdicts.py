@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from modelyard.commands.lookout import KnownDesk, Lookout
 from modelyard.commands.observing import verdict_on
-from modelyard.domain.two_keys import doubt, known_already, with_both_keys
+from modelyard.domain.canary.cluster_answer import doubt, known_already, with_both_keys
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import YardError
 

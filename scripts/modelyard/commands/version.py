@@ -21,10 +21,10 @@ from modelyard.commands.options import (
 from modelyard.errors import CannotAnswer
 
 if TYPE_CHECKING:
-    from modelyard.adapters.specs import Specs
-    from modelyard.domain.catalog import Catalog
-    from modelyard.domain.interval import Interval
-    from modelyard.domain.version import DataFile, ModelVersion
+    from modelyard.adapters.specs.reader import Specs
+    from modelyard.domain.specs.catalog import Catalog
+    from modelyard.domain.specs.interval import Interval
+    from modelyard.domain.specs.version import DataFile, ModelVersion
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 
@@ -81,7 +81,7 @@ def new(
     Data files are pinned by SHA-256, the trainer by its committed Git tree, what it runs in by
     requirements.lock. Held-out days inside the training window are excluded by themselves.
     """
-    from modelyard.adapters.git import Git
+    from modelyard.adapters.git.repository import Git
     from modelyard.commands.pinning import (
         DataRoot,
         Draft,
@@ -90,9 +90,9 @@ def new(
         pinned,
         refuse_changed,
     )
-    from modelyard.domain.checks.files import version_file
-    from modelyard.domain.retraining import excluded_days, kept_sets
-    from modelyard.domain.version import ModelVersion, TrainingData
+    from modelyard.domain.drift.retraining import excluded_days, kept_sets
+    from modelyard.domain.specs.paths import version_file
+    from modelyard.domain.specs.version import ModelVersion, TrainingData
 
     catalog = _specs(root, model).catalog
     base = _version(catalog, model, parent) if parent else None
@@ -170,8 +170,8 @@ def held_out_command(
 ) -> None:
     """Write models/MODEL/heldout/NAME.yaml: rows that no version of MODEL may train on."""
     from modelyard.commands.pinning import DataRoot, Draft, pinned, refuse_changed
-    from modelyard.domain.checks.files import held_out_file
-    from modelyard.domain.heldout import HeldOut, Role
+    from modelyard.domain.specs.heldout import HeldOut, Role
+    from modelyard.domain.specs.paths import held_out_file
 
     catalog = _specs(root, model).catalog
     files = pinned(data, DataRoot(base=repository_of(root).data, root=root))
@@ -198,8 +198,8 @@ def held_out_command(
 @pass_root
 def show(root: Path, /, *, model: str, name: str, output: str) -> None:
     """Show a version's spec, what the gate said of it, and where the checkout names it."""
-    from modelyard.adapters.documents import document_of
-    from modelyard.domain.checks.files import version_file
+    from modelyard.adapters.specs.documents import document_of
+    from modelyard.domain.specs.paths import version_file
 
     specs = _specs(root, model)
     spec = _version(specs.catalog, model, name)
@@ -219,7 +219,7 @@ def show(root: Path, /, *, model: str, name: str, output: str) -> None:
 def list_command(root: Path, /, *, model: str) -> None:
     """List MODEL's versions: why each exists, what the gate said, and where it is named."""
     from modelyard.commands.telling import table
-    from modelyard.domain.training import version_order
+    from modelyard.domain.promotion.training import version_order
 
     catalog = _specs(root, model).catalog
     rows = []
@@ -239,8 +239,8 @@ def _runs_in(catalog: Catalog, model: str, name: str) -> list[str]:
 
 
 def _specs(root: Path, model: str) -> Specs:
-    from modelyard.adapters.checkout import WorkingTree
-    from modelyard.adapters.specs import read
+    from modelyard.adapters.git.trees import WorkingTree
+    from modelyard.adapters.specs.reader import read
 
     specs = read(WorkingTree(root))
     if model not in specs.catalog.models:
@@ -265,7 +265,7 @@ def _window(
     since: datetime | None, until: datetime | None, base: Interval | None
 ) -> Interval | None:
     """The days that were said, each end that was not taken from `base`."""
-    from modelyard.domain.interval import Interval
+    from modelyard.domain.specs.interval import Interval
 
     first = since.date() if since else base.since if base else None
     last = until.date() if until else base.until if base else None

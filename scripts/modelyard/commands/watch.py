@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard.commands.options import address, desk_of, pass_services
-from modelyard.domain.repository import Forge
+from modelyard.domain.specs.repository import Forge
 from modelyard.ports import Services
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from modelyard.adapters.bounded_http import BoundedServer, Reply
-from modelyard.domain.notice import Kind, Notice
+from modelyard.domain.promotion.notice import Kind, Notice
 
 if TYPE_CHECKING:
     from modelyard.commands.watching import Looked

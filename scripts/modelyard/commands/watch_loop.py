@@ -15,13 +15,13 @@ from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.rounds import log_error
 from modelyard.commands.watch_health import WatchHealth
 from modelyard.commands.watching import look, undecided
-from modelyard.domain.environment import Environment
-from modelyard.domain.repository import Forge
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.repository import Forge
 from modelyard.errors import YardError
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.adapters.kubernetes_lease import KubernetesLease
+    from modelyard.adapters.cluster.kubernetes_lease import KubernetesLease
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ MOST_IN_A_ROW = 10
 
 PRELOADED = (
     "mlflow.tracking",
-    "modelyard.adapters.tables",
+    "modelyard.adapters.store.tables",
     "modelyard.commands.checking",
     "modelyard.commands.gating",
     "modelyard.commands.judging",
@@ -79,8 +79,8 @@ def follow(
 
 def _stood_for(lease: str) -> KubernetesLease:
     """The Lease of which the holder acts."""
-    from modelyard.adapters.kubernetes_api import KubernetesApi
-    from modelyard.adapters.kubernetes_lease import KubernetesLease
+    from modelyard.adapters.cluster.kubernetes_api import KubernetesApi
+    from modelyard.adapters.cluster.kubernetes_lease import KubernetesLease
 
     namespace, _, name = lease.partition("/")
     return KubernetesLease(namespace, name, KubernetesApi())

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from modelyard.adapters.json_documents import leave_out
-from modelyard.adapters.remote_refs import one_glance
+from modelyard.adapters.git.remote_refs import one_glance
+from modelyard.adapters.specs.json_documents import leave_out
 from modelyard.commands.announcing import announce, untold
 from modelyard.commands.observing import observe
 from modelyard.commands.reconciling.carry_out import Say, say_status
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.plain import plain_statuses
 from modelyard.commands.reconciling.rounds import attempts, every, raise_first, settle
-from modelyard.domain.facts import ReleaseFacts
-from modelyard.domain.notice import Notice
-from modelyard.domain.pulls import CHECKS, PullRequest, StatusState
-from modelyard.domain.release import Release
+from modelyard.domain.promotion.facts import ReleaseFacts
+from modelyard.domain.promotion.notice import Notice
+from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
+from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import YardError
 

@@ -20,7 +20,7 @@ def workflow() -> None:
 @pass_root
 def run(root: Path, /, name: str) -> None:
     """Walk the submitted workflow NAME to its end."""
-    from modelyard.adapters.local_workflows import LocalWorkflows
+    from modelyard.adapters.workflows.local import LocalWorkflows
     from modelyard.commands.options import repository_of
 
     status = LocalWorkflows(root, repository_of(root)).run(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from modelyard.domain.release import Release
+from modelyard.domain.specs.release import Release
 from modelyard.render.identity import Document, Identity
 
 JUDGE = "http://modelyard-judge.modelyard.svc.cluster.local/v1/verdicts"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from modelyard.domain.environment import Environment
 from modelyard.domain.labels import ARTIFACT, ENVIRONMENT, MODEL, PREFIX, RELEASE, VERSION
-from modelyard.domain.release import Release
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.release import Release
 
 Document = dict[str, object]
 """One Kubernetes object, or a part of one."""

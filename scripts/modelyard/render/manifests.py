@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from modelyard.domain.environment import Environment
-from modelyard.domain.model import Model
-from modelyard.domain.release import Release
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.release import Release
 from modelyard.render.analysis import analysis_template
 from modelyard.render.identity import Document, Identity
 from modelyard.render.network import budget, monitor, policy, services

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modelyard.domain.model import Model
-from modelyard.domain.release import Release
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.release import Release
 from modelyard.render.identity import Document, Identity, pins
 
 PORT = 8080

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from modelyard.domain.labels import PREFIX
-from modelyard.domain.model import Model
-from modelyard.domain.release import Release
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.release import Release
 from modelyard.render.analysis import judged_by, template_name
 from modelyard.render.identity import Document, Identity, pins
 from modelyard.render.pod import pod_template

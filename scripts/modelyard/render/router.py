@@ -6,7 +6,7 @@ argoproj-labs/gatewayAPI, and the right to change HTTPRoutes, before it can run.
 
 from __future__ import annotations
 
-from modelyard.domain.environment import Router
+from modelyard.domain.specs.environment import Router
 from modelyard.render.identity import Document, Identity
 
 PLUGIN = "argoproj-labs/gatewayAPI"

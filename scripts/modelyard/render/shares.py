@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from math import ceil, floor
 
-from modelyard.domain.environment import Environment, Step
+from modelyard.domain.specs.environment import Environment, Step
 
 
 def one_pod(replicas: int) -> int:

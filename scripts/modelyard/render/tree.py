@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import yaml
 from yaml.cyaml import CSafeDumper
 
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.environment import Environment
-from modelyard.domain.model import Model
-from modelyard.domain.release import RENDERER, Release
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.render.manifests import manifests
 
 HEADER = b"# Written by modelyard. Do not edit: change its inputs and run modelyard again.\n"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from modelyard.domain.design_effect import MEASURES, pair_measures
-from modelyard.domain.grid import Grid, grid
+from modelyard.domain.canary.design_effect import MEASURES, pair_measures
+from modelyard.domain.canary.grid import Grid, grid
 from modelyard.serving.documents import Serving
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Counters:
 def bin_counts(scores: Scores, bins: Grid) -> list[int]:
     """Rows by bin: shape (rows,) by the grid's edges, shape (rows, classes) by the likeliest class.
 
-    A value on an edge belongs to the bin above it; see `modelyard.domain.grid`.
+    A value on an edge belongs to the bin above it; see `modelyard.domain.canary.grid`.
     """
     import numpy as np  # noqa: PLC0415 - the names above are read without it
 

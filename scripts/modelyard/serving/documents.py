@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from modelyard.domain.contract import Column
-from modelyard.domain.model import Model, Output, OutputKind, Task
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.model import Model, Output, OutputKind, Task
 from modelyard.errors import CannotAnswer
 
 if TYPE_CHECKING:

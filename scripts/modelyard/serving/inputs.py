@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelyard.domain.contract import Column
+from modelyard.domain.specs.contract import Column
 from modelyard.errors import Refused
 from modelyard.serving.tensor import DATATYPES, TensorError, found, read_tensor, wanted
 

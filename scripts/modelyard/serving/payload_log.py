@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.domain.contract import Column, ColumnType
-from modelyard.domain.model import Task
+from modelyard.domain.specs.contract import Column, ColumnType
+from modelyard.domain.specs.model import Task
 from modelyard.serving.documents import Serving
 
 if TYPE_CHECKING:

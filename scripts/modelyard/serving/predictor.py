@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.domain.model import Task
+from modelyard.domain.specs.model import Task
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.serving.artifact import MODEL, Description
 from modelyard.serving.documents import Serving, read_serving

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from modelyard.domain.contract import Column
+from modelyard.domain.specs.contract import Column
 from modelyard.serving.inputs import tensors_of_rows
 
 READY_TIMEOUT = 2.0

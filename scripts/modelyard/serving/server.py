@@ -16,7 +16,7 @@ import prometheus_client
 import threadpoolctl
 from kserve.model_server import app
 
-from modelyard.domain.model import OutputKind
+from modelyard.domain.specs.model import OutputKind
 from modelyard.serving.artifact import load
 from modelyard.serving.counters import Counters
 from modelyard.serving.documents import Golden, read_golden

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from modelyard.domain.contract import Column, ColumnType
+from modelyard.domain.specs.contract import Column, ColumnType
 
 MAX_ROWS = 10_000
 DATATYPES: dict[ColumnType, str] = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from modelyard.domain.actions import Action, Merge, ProposeRelease, RollBack
-from modelyard.domain.facts import ReleaseFacts
-from modelyard.domain.pulls import CHECKS, PullRequest, PullState, StatusState
-from modelyard.domain.release import Release
+from modelyard.domain.promotion.actions import Action, Merge, ProposeRelease, RollBack
+from modelyard.domain.promotion.facts import ReleaseFacts
+from modelyard.domain.promotion.pulls import CHECKS, PullRequest, PullState, StatusState
+from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
 from unit.domain.examples import BOT
 from unit.domain.simulated import Simulated

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from modelyard.domain.branches import Branch
-from modelyard.domain.change import Purpose
-from modelyard.domain.environment import Approvals, Environment, Rollout
-from modelyard.domain.record import Artifact, Champion, Record
-from modelyard.domain.release import RENDERER, Release
+from modelyard.domain.promotion.branches import Branch
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.specs.environment import Approvals, Environment, Rollout
+from modelyard.domain.specs.record import Artifact, Champion, Record
+from modelyard.domain.specs.release import RENDERER, Release
+from modelyard.domain.specs.version import Code, ModelVersion, Runtime, TrainingData
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.domain.version import Code, ModelVersion, Runtime, TrainingData
 
 MODEL = "m"
 BOT = "modelyard-bot"

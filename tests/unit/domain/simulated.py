@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from modelyard.domain.actions import (
+from modelyard.domain.promotion.actions import (
     Action,
     ClosePull,
     GiveUpTraining,
@@ -21,10 +21,8 @@ from modelyard.domain.actions import (
     SetStatus,
     StartTraining,
 )
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.change import Purpose
-from modelyard.domain.environment import Environment
-from modelyard.domain.facts import (
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.facts import (
     Freeze,
     Hold,
     Incident,
@@ -32,13 +30,15 @@ from modelyard.domain.facts import (
     ReleaseFacts,
     TrainingFacts,
 )
-from modelyard.domain.plan import plan
-from modelyard.domain.promotion import needs_comparison
-from modelyard.domain.pulls import PROMOTE, Status
-from modelyard.domain.release import Release
+from modelyard.domain.promotion.plan import plan
+from modelyard.domain.promotion.promote import needs_comparison
+from modelyard.domain.promotion.pulls import PROMOTE, Status
+from modelyard.domain.promotion.world import Run, World
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.version import ModelVersion
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.domain.version import ModelVersion
-from modelyard.domain.world import Run, World
 from unit.domain.examples import BOT, MODEL, PATH, branch, digest_of, record, release, spec, verdict
 from unit.domain.simulated_forge import Documents, SimulatedForge
 

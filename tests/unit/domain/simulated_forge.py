@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from modelyard.domain.change import Purpose
-from modelyard.domain.pulls import CHECKS, PullRequest, PullState, Review, Status, StatusState
-from modelyard.domain.record import Record
-from modelyard.domain.release import Release
-from modelyard.domain.world import PastRelease
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.pulls import (
+    CHECKS,
+    PullRequest,
+    PullState,
+    Review,
+    Status,
+    StatusState,
+)
+from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.release import Release
 from unit.domain.examples import BOT, START, branch, digest_of, release
 
 

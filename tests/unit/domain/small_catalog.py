@@ -6,17 +6,17 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from modelyard.domain.catalog import Catalog
 from modelyard.domain.checks import problems
-from modelyard.domain.contract import Column
-from modelyard.domain.environment import (
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.environment import (
     Environment,
     Rollout,
     Step,
 )
-from modelyard.domain.heldout import HeldOut, Role
-from modelyard.domain.interval import Interval
-from modelyard.domain.model import (
+from modelyard.domain.specs.heldout import HeldOut, Role
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.model import (
     DataContract,
     GatePolicy,
     Model,
@@ -27,10 +27,10 @@ from modelyard.domain.model import (
     Task,
     Trainer,
 )
-from modelyard.domain.record import Artifact, HeldOutResult, Record
-from modelyard.domain.release import Release
+from modelyard.domain.specs.record import Artifact, HeldOutResult, Record
+from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.domain.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 
 ONE, TWO, THREE = ("1" * 64, "2" * 64, "3" * 64)
 PASS = Verdict(outcome=Outcome.PASS, reason="Not worse.")

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.domain.change import Purpose
-from modelyard.domain.promotion import missing, target_of
-from modelyard.domain.pulls import StatusState
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.promote import missing, target_of
+from modelyard.domain.promotion.pulls import StatusState
 from unit.domain.simulated import Simulated
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.branches import Branch, parse
-from modelyard.domain.change import Purpose
+from modelyard.domain.promotion.branches import Branch, parse
+from modelyard.domain.promotion.change import Purpose
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,5}", fullmatch=True)
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.catalog import Catalog
 from modelyard.domain.checks import problems
-from modelyard.domain.environment import (
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.environment import (
     Approvals,
     Environment,
     FreezeWindow,

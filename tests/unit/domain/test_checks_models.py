@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from modelyard.domain.checks import problems
-from modelyard.domain.model import (
+from modelyard.domain.problem import Problem
+from modelyard.domain.specs.model import (
     ArtifactPolicy,
     DriftPolicy,
     GatePolicy,
@@ -15,7 +16,6 @@ from modelyard.domain.model import (
     Target,
     Task,
 )
-from modelyard.domain.problem import Problem
 from unit.domain.small_catalog import COLUMNS, MODEL, said, with_column, with_model
 
 

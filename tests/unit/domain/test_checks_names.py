@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelyard.domain.catalog import Catalog
 from modelyard.domain.checks import CHECKS
+from modelyard.domain.specs.catalog import Catalog
 from unit.domain.small_catalog import DEV, GOOD, RELEASE, VERSION, said, with_pending
 
 

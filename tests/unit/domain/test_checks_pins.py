@@ -6,8 +6,8 @@ import pytest
 
 from modelyard.domain.checks import problems
 from modelyard.domain.problem import Problem
-from modelyard.domain.record import Record
-from modelyard.domain.version import DataFile
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.version import DataFile
 from unit.domain.small_catalog import (
     GOOD,
     MODEL,

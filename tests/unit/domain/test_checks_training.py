@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.catalog import Catalog
 from modelyard.domain.checks import problems
-from modelyard.domain.heldout import Role
-from modelyard.domain.interval import Interval
 from modelyard.domain.problem import Problem
-from modelyard.domain.version import DataFile, TrainingData
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.heldout import Role
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.version import DataFile, TrainingData
 from unit.domain.small_catalog import (
     GOOD,
     HELD_OUT,

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.domain.actions import ClosePull, Merge, SetStatus
-from modelyard.domain.change import Purpose
-from modelyard.domain.facts import Freeze
-from modelyard.domain.pulls import PROMOTE, PullState, StatusState
+from modelyard.domain.promotion.actions import ClosePull, Merge, SetStatus
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.facts import Freeze
+from modelyard.domain.promotion.pulls import PROMOTE, PullState, StatusState
 from modelyard.domain.verdict import Outcome
 from unit.domain.examples import START, branch, record, release, spec
 from unit.domain.simulated import Simulated

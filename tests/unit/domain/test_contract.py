@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.contract import Breach, Column, breaches, describe
+from modelyard.domain.specs.contract import Breach, Column, breaches, describe
 
 TEMP = Column(name="temp", type="number", unit="degF", minimum=-30, maximum=130)
 CARRIER = Column(name="carrier", type="category", levels=("AA", "DL", "UA"))
@@ -232,6 +232,6 @@ def test_never_crashes_whatever_an_object_array_holds(values, kind):
 
 
 def test_the_nouns_of_the_contract_do_not_import_numpy():
-    code = "import sys, modelyard.domain.contract; print('numpy' in sys.modules)"
+    code = "import sys, modelyard.domain.specs.contract; print('numpy' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"

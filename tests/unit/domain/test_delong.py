@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.domain.delong import PairedDifference, clustered_auc_difference
+from modelyard.domain.gate.delong import PairedDifference, clustered_auc_difference
 from modelyard.errors import CannotAnswer
 
 

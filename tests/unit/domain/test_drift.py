@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain import drift_chance, drift_effects
-from modelyard.domain.contract import Column
-from modelyard.domain.drift import ColumnDrift, checks, confirm, drifted_columns
-from modelyard.domain.drift_columns import floor_of
-from modelyard.domain.profile import build_profile
-from modelyard.domain.profile_blocks import BlockEffects
+from modelyard.domain.drift import chance as drift_chance
+from modelyard.domain.drift import effects as drift_effects
+from modelyard.domain.drift.columns import floor_of
+from modelyard.domain.drift.profile import build_profile
+from modelyard.domain.drift.profile_blocks import BlockEffects
+from modelyard.domain.drift.verdict import ColumnDrift, checks, confirm, drifted_columns
+from modelyard.domain.specs.contract import Column
 from modelyard.errors import CannotAnswer
 
 NUMBER = Column(name="x", type="number", nullable=True)
@@ -493,6 +494,6 @@ def test_the_year_that_follows_is_confirmed_to_drift_when_summer_comes(flights):
 
 
 def test_the_decision_does_not_import_scipy_stats():
-    code = "import sys, modelyard.domain.drift; print('scipy.stats' in sys.modules)"
+    code = "import sys, modelyard.domain.drift.verdict; print('scipy.stats' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from modelyard.domain.facts import ReleaseFacts, is_bad, unverified
+from modelyard.domain.promotion.facts import ReleaseFacts, is_bad, unverified
 from modelyard.domain.verdict import Outcome
 from unit.domain.examples import CANARY, DEV, START, release, verdict
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.counting import arm
-from modelyard.domain.fleet import FRESH_SECONDS, Reading, advanced, opened, told
-from modelyard.domain.traffic import Counts, Sample
+from modelyard.domain.canary.counting import arm
+from modelyard.domain.canary.fleet import FRESH_SECONDS, Reading, advanced, opened, told
+from modelyard.domain.canary.traffic import Counts, Sample
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ZERO = START.timestamp()

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from modelyard.domain.gate import Comparison, Scores, gate, judge_one
-from modelyard.domain.model import (
+from modelyard.domain.gate.gate import Comparison, Scores, gate, judge_one
+from modelyard.domain.gate.paired import baseline_difference, non_inferiority, paired_difference
+from modelyard.domain.specs.model import (
     DataContract,
     GatePolicy,
     Model,
@@ -17,7 +18,6 @@ from modelyard.domain.model import (
     Task,
     Trainer,
 )
-from modelyard.domain.paired import baseline_difference, non_inferiority, paired_difference
 from modelyard.domain.verdict import Outcome, Verdict
 
 MODEL = Model(

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.interval import Interval, not_covered
+from modelyard.domain.specs.interval import Interval, not_covered
 
 FIRST = date(2013, 1, 1)
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.domain.design_effect import MEASURES, pair_measures
-from modelyard.domain.grid import Grid
-from modelyard.domain.judge import CanaryEvidence, judge
-from modelyard.domain.model import CanaryPolicy
-from modelyard.domain.promise import promise
-from modelyard.domain.traffic import Counts, Sample
+from modelyard.domain.canary.design_effect import MEASURES, pair_measures
+from modelyard.domain.canary.grid import Grid
+from modelyard.domain.canary.judge import CanaryEvidence, judge
+from modelyard.domain.canary.promise import promise
+from modelyard.domain.canary.traffic import Counts, Sample
+from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome, Verdict
 
 START = datetime(2013, 5, 1, 8, tzinfo=UTC)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelyard.domain.names import is_name, is_version
+from modelyard.domain.specs.names import is_name, is_version
 
 
 @pytest.mark.parametrize("text", ["m", "flight-delay", "m2", "a" * 40, "a--b"])

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from modelyard.domain.facts import Hold, Incident, ModelFacts
-from modelyard.domain.notice import MOST_TOLD, Kind, notices, with_told
-from modelyard.domain.pulls import PullRequest, PullState
+from modelyard.domain.promotion.facts import Hold, Incident, ModelFacts
+from modelyard.domain.promotion.notice import MOST_TOLD, Kind, notices, with_told
+from modelyard.domain.promotion.pulls import PullRequest, PullState
 
 NOW = datetime(2026, 5, 4, 3, tzinfo=UTC)
 

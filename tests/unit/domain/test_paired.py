@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.domain.paired import (
+from modelyard.domain.gate.paired import (
     METRICS,
     PairedDifference,
     baseline_difference,

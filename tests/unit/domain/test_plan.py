@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.domain.actions import Merge, PlaceHold, SetAlias, SetStatus
-from modelyard.domain.change import Purpose
-from modelyard.domain.facts import Freeze
-from modelyard.domain.plan import missing_of, plan, shortened
-from modelyard.domain.pulls import CHECKS, PROMOTE, PullState, Status, StatusState
+from modelyard.domain.promotion.actions import Merge, PlaceHold, SetAlias, SetStatus
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.facts import Freeze
+from modelyard.domain.promotion.plan import missing_of, plan, shortened
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState, Status, StatusState
+from modelyard.domain.promotion.world import World
 from modelyard.domain.verdict import Outcome
-from modelyard.domain.world import World
 from unit.domain.examples import BOT, START, record, release, spec
 from unit.domain.simulated import Simulated
 from unit.domain.simulated_forge import Documents

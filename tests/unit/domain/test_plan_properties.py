@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from modelyard.domain.actions import Merge, RollBack
-from modelyard.domain.environment import FreezeWindow
-from modelyard.domain.facts import Freeze
-from modelyard.domain.pulls import PROMOTE, PullState, StatusState
+from modelyard.domain.promotion.actions import Merge, RollBack
+from modelyard.domain.promotion.facts import Freeze
+from modelyard.domain.promotion.pulls import PROMOTE, PullState, StatusState
+from modelyard.domain.specs.environment import FreezeWindow
 from modelyard.domain.verdict import Outcome
 from unit.domain.audited import NOTHING, Audited
 from unit.domain.examples import BOT, CANARY, PATH, START, spec, verdict

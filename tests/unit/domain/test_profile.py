@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.contract import Column
-from modelyard.domain.profile import LevelProfile, NumberProfile, Profile, build_profile
-from modelyard.domain.profile_blocks import BlockEffects
+from modelyard.domain.drift.profile import LevelProfile, NumberProfile, Profile, build_profile
+from modelyard.domain.drift.profile_blocks import BlockEffects
+from modelyard.domain.specs.contract import Column
 from modelyard.errors import CannotAnswer
 
 NUMBER = Column(name="x", type="number", nullable=True)

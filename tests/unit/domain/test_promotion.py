@@ -5,11 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from modelyard.domain.actions import ProposeRelease
-from modelyard.domain.change import Purpose
-from modelyard.domain.environment import FreezeWindow
-from modelyard.domain.facts import Freeze
-from modelyard.domain.promotion import (
+from modelyard.domain.promotion.actions import ProposeRelease
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.facts import Freeze
+from modelyard.domain.promotion.promote import (
     Missing,
     champion_now,
     gate_verdict,
@@ -17,6 +16,7 @@ from modelyard.domain.promotion import (
     needs_comparison,
     promotions,
 )
+from modelyard.domain.specs.environment import FreezeWindow
 from modelyard.domain.verdict import Outcome
 from unit.domain.examples import BOT, CANARY, DEV, PRODUCTION, STAGING, record, release, verdict
 from unit.domain.simulated import Simulated

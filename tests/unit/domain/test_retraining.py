@@ -8,26 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.domain import checks
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.contract import Column
-from modelyard.domain.facts import Hold
-from modelyard.domain.heldout import HeldOut, Role
-from modelyard.domain.interval import Interval
-from modelyard.domain.model import (
-    DataContract,
-    DriftPolicy,
-    GatePolicy,
-    Model,
-    Output,
-    OutputKind,
-    Owner,
-    Target,
-    Task,
-    Trainer,
-)
-from modelyard.domain.pulls import PullRequest, PullState
-from modelyard.domain.record import Record
-from modelyard.domain.retraining import (
+from modelyard.domain.drift.retraining import (
     MAX_LOOKS,
     Calendar,
     FeedFile,
@@ -41,8 +22,27 @@ from modelyard.domain.retraining import (
     next_name,
     retraining,
 )
+from modelyard.domain.promotion.facts import Hold
+from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.heldout import HeldOut, Role
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.model import (
+    DataContract,
+    DriftPolicy,
+    GatePolicy,
+    Model,
+    Output,
+    OutputKind,
+    Owner,
+    Target,
+    Task,
+    Trainer,
+)
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.domain.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.errors import Refused
 
 EVIDENCE = "sha256:" + "e" * 64

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.domain.actions import PlaceHold, RaiseIncident, RollBack
-from modelyard.domain.change import Purpose
-from modelyard.domain.facts import Freeze, ReleaseFacts
-from modelyard.domain.pulls import PullState
-from modelyard.domain.rollback import holds, rollbacks
+from modelyard.domain.promotion.actions import PlaceHold, RaiseIncident, RollBack
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.facts import Freeze, ReleaseFacts
+from modelyard.domain.promotion.pulls import PullState
+from modelyard.domain.promotion.rollback import holds, rollbacks
+from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.verdict import Outcome
-from modelyard.domain.world import PastRelease
 from unit.domain.examples import START, release
 from unit.domain.simulated import Simulated
 

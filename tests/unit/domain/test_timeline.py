@@ -6,10 +6,18 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.delivery import Agreement, Delivery, Lead, agreements, delivery
-from modelyard.domain.facts import Hold, Incident, ModelFacts, ReleaseFacts, TrainingFacts
-from modelyard.domain.timeline import Event, Kind, Landing, decided, landed, observed, story
+from modelyard.domain.promotion.dora import Agreement, Delivery, Lead, agreements, delivery
+from modelyard.domain.promotion.facts import Hold, Incident, ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.timeline import (
+    Event,
+    Kind,
+    Landing,
+    decided,
+    landed,
+    observed,
+    story,
+)
+from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.verdict import Outcome, Verdict
 from unit.domain.examples import MODEL, PATH, record, release, spec
 

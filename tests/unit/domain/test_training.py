@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.actions import (
+from modelyard.domain.promotion.actions import (
     GiveUpTraining,
     PlaceHold,
     ProposeRecord,
     RetryTraining,
     StartTraining,
 )
-from modelyard.domain.change import Purpose
-from modelyard.domain.facts import TrainingFacts
-from modelyard.domain.training import records, trainings, version_order, workflow_name
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.facts import TrainingFacts
+from modelyard.domain.promotion.training import records, trainings, version_order, workflow_name
 from modelyard.domain.verdict import Outcome
 from unit.domain.examples import BOT, record, spec
 from unit.domain.simulated import Simulated

@@ -6,10 +6,10 @@ from itertools import product
 
 import pytest
 
-from modelyard.domain.environment import Environment, Rollout
-from modelyard.domain.facts import ReleaseFacts
-from modelyard.domain.release import Release
-from modelyard.domain.two_keys import known_already, with_both_keys
+from modelyard.domain.canary.cluster_answer import known_already, with_both_keys
+from modelyard.domain.promotion.facts import ReleaseFacts
+from modelyard.domain.specs.environment import Environment, Rollout
+from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from modelyard.domain.contract import Column
-from modelyard.domain.environment import Environment, Rollout, Step
-from modelyard.domain.model import (
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.environment import Environment, Rollout, Step
+from modelyard.domain.specs.model import (
     DataContract,
     GatePolicy,
     Model,
@@ -13,7 +13,7 @@ from modelyard.domain.model import (
     Task,
     Trainer,
 )
-from modelyard.domain.release import RENDERER, Release
+from modelyard.domain.specs.release import RENDERER, Release
 
 MODEL = Model(
     name="pairs",

@@ -13,8 +13,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.adapters.documents import dump_all, load
-from modelyard.domain.environment import (
+from modelyard.adapters.specs.documents import dump_all, load
+from modelyard.domain.specs.environment import (
     Approvals,
     Environment,
     Rollout,
@@ -22,8 +22,8 @@ from modelyard.domain.environment import (
     RouterKind,
     Step,
 )
-from modelyard.domain.model import ArtifactPolicy, CanaryPolicy, GatePolicy, Model, Owner
-from modelyard.domain.release import RENDERER, Release
+from modelyard.domain.specs.model import ArtifactPolicy, CanaryPolicy, GatePolicy, Model, Owner
+from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.render.manifests import manifests
 from modelyard.render.tree import rendered_tree, tree_digest
 from unit.render.pairs import CANARY, MODEL, PRODUCTION, RELEASE

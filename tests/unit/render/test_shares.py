@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.domain.environment import Environment, Rollout, Router, RouterKind, Step
+from modelyard.domain.specs.environment import Environment, Rollout, Router, RouterKind, Step
 from modelyard.render.shares import most_judged, one_pod, pods_at, real_share, share_of
 from unit.render.pairs import CANARY, PRODUCTION
 

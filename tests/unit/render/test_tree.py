@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.environment import Environment
-from modelyard.domain.release import RENDERER, Release
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.render.tree import rendered_tree, stale_manifests, tree_digest
 from unit.render.pairs import MODEL, RELEASE
 

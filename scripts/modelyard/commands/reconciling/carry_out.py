@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import singledispatch
 
-from modelyard.adapters.json_documents import Unreadable, leave_out
-from modelyard.adapters.remote_refs import Stale
+from modelyard.adapters.git.remote_refs import Stale
+from modelyard.adapters.specs.json_documents import Unreadable, leave_out
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.compose import (
     promotion_change,
     record_change,
     rollback_change,
 )
-from modelyard.domain.actions import (
+from modelyard.domain.promotion.actions import (
     Action,
     ClosePull,
     GiveUpTraining,
@@ -30,11 +30,11 @@ from modelyard.domain.actions import (
     SetStatus,
     StartTraining,
 )
-from modelyard.domain.change import Change
-from modelyard.domain.facts import Hold, Incident, ModelFacts, ReleaseFacts, TrainingFacts
-from modelyard.domain.pulls import CHECKS, PROMOTE, PullRequest, Status, StatusState
-from modelyard.domain.training import workflow_name
-from modelyard.domain.world import World
+from modelyard.domain.promotion.change import Change
+from modelyard.domain.promotion.facts import Hold, Incident, ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, Status, StatusState
+from modelyard.domain.promotion.training import workflow_name
+from modelyard.domain.promotion.world import World
 from modelyard.errors import CannotAnswer, Conflict, Refused
 
 logger = logging.getLogger(__name__)

@@ -8,26 +8,26 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
-from modelyard.adapters.checkout import GitTree
-from modelyard.adapters.documents import read as read_document
-from modelyard.adapters.documents import structure
 from modelyard.adapters.facts import FactStore
-from modelyard.adapters.git import Git
-from modelyard.adapters.json_documents import leave_out
-from modelyard.adapters.registry import Registry
-from modelyard.adapters.remote_refs import RemoteRefs, again, one_glance
-from modelyard.adapters.specs import read, sound
-from modelyard.adapters.store import Store
+from modelyard.adapters.git.remote_refs import RemoteRefs, again, one_glance
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.specs.documents import read as read_document
+from modelyard.adapters.specs.documents import structure
+from modelyard.adapters.specs.json_documents import leave_out
+from modelyard.adapters.specs.reader import read, sound
+from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.store.registry import Registry
 from modelyard.commands.steps.job import OUTCOME
-from modelyard.domain.branches import is_of
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.facts import TrainingFacts
-from modelyard.domain.promotion import needs_comparison
-from modelyard.domain.record import Record
-from modelyard.domain.release import Release
-from modelyard.domain.training import workflow_name
+from modelyard.domain.promotion.branches import is_of
+from modelyard.domain.promotion.facts import TrainingFacts
+from modelyard.domain.promotion.promote import needs_comparison
+from modelyard.domain.promotion.training import workflow_name
+from modelyard.domain.promotion.world import PastRelease, Run, World
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Verdict
-from modelyard.domain.world import PastRelease, Run, World
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.ports import Services
 

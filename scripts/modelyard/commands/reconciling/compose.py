@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from modelyard.adapters.documents import dump
-from modelyard.adapters.git import Git
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs.documents import dump
 from modelyard.commands.reconciling.pages import promotion_page, record_page, rollback_page
-from modelyard.domain.actions import ProposeRecord, ProposeRelease, RollBack
-from modelyard.domain.branches import Branch
-from modelyard.domain.change import Change, Purpose
-from modelyard.domain.record import Record
-from modelyard.domain.release import RENDERER, Release
-from modelyard.domain.world import World
+from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease, RollBack
+from modelyard.domain.promotion.branches import Branch
+from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.errors import CannotAnswer
 from modelyard.render.tree import rendered_tree, tree_digest
 

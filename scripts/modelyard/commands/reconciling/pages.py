@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from modelyard.domain.environment import Environment
-from modelyard.domain.record import HeldOutResult, Record
-from modelyard.domain.release import Release
+from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.record import HeldOutResult, Record
+from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Verdict
-from modelyard.domain.world import PastRelease
 
 
 def record_page(record: Record, environment: str | None) -> str:

@@ -6,16 +6,16 @@ import re
 from dataclasses import replace
 from functools import partial
 
-from modelyard.adapters.documents import read
-from modelyard.adapters.remote_refs import one_glance
+from modelyard.adapters.git.remote_refs import one_glance
+from modelyard.adapters.specs.documents import read
 from modelyard.commands.reconciling.carry_out import Say, say_status
 from modelyard.commands.reconciling.collect import Desk
 from modelyard.commands.reconciling.compose import release_path
 from modelyard.commands.reconciling.rounds import every
-from modelyard.domain.branches import parse
-from modelyard.domain.plan import shortened
-from modelyard.domain.pulls import PROMOTE, PullRequest, Status, StatusState
-from modelyard.domain.release import RENDERER, Release
+from modelyard.domain.promotion.branches import parse
+from modelyard.domain.promotion.plan import shortened
+from modelyard.domain.promotion.pulls import PROMOTE, PullRequest, Status, StatusState
+from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.errors import CannotAnswer
 
 OWNED = re.compile(r"^(environments/[^/]+/(releases|manifests)/|models/[^/]+/records/)")

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from modelyard.adapters.remote_refs import one_glance
+from modelyard.adapters.git.remote_refs import one_glance
 from modelyard.commands.reconciling.carry_out import Say, carry_out
 from modelyard.commands.reconciling.collect import Desk, collect
-from modelyard.domain.actions import Action, Merge, PlaceHold, RaiseIncident, RollBack
-from modelyard.domain.facts import TrainingFacts
-from modelyard.domain.plan import plan
-from modelyard.domain.training import workflow_name
-from modelyard.domain.world import World
+from modelyard.domain.promotion.actions import Action, Merge, PlaceHold, RaiseIncident, RollBack
+from modelyard.domain.promotion.facts import TrainingFacts
+from modelyard.domain.promotion.plan import plan
+from modelyard.domain.promotion.training import workflow_name
+from modelyard.domain.promotion.world import World
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.ports import Phase, WorkflowStatus
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import singledispatch
 
-from modelyard.domain.actions import (
+from modelyard.domain.promotion.actions import (
     Action,
     ClosePull,
     GiveUpTraining,
@@ -19,7 +19,7 @@ from modelyard.domain.actions import (
     SetStatus,
     StartTraining,
 )
-from modelyard.domain.pulls import PROMOTE
+from modelyard.domain.promotion.pulls import PROMOTE
 
 
 @singledispatch

@@ -7,9 +7,9 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from modelyard.adapters.registry import Registry, TrainingRun
+from modelyard.adapters.store.registry import Registry, TrainingRun
 from modelyard.commands.steps.job import OUTCOME, Job
-from modelyard.domain.record import Artifact, Champion, HeldOutResult, Record, ServerCheck
+from modelyard.domain.specs.record import Artifact, Champion, HeldOutResult, Record, ServerCheck
 from modelyard.domain.verdict import Verdict
 
 logger = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 def conclude(job: Job) -> None:
     """Write down what came out; run again, it finds what it wrote before."""
-    from modelyard.adapters.documents import document_of
+    from modelyard.adapters.specs.documents import document_of
 
     record = _record(job)
     registry = Registry(job.services.repository.tracking_uri, job.services.root)
@@ -36,7 +36,7 @@ def conclude(job: Job) -> None:
 
 
 def _record(job: Job) -> Record:
-    from modelyard.adapters.documents import structure
+    from modelyard.adapters.specs.documents import structure
 
     artifact, evaluation = job.document("artifact.json"), job.document("evaluation.json")
     blank = job.blank_record(structure(Verdict, evaluation["verdict"]))

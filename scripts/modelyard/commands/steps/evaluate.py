@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.adapters.tables import (
+from modelyard.adapters.store.tables import (
     CLUSTER,
     LABEL,
     read_frame,
@@ -18,8 +18,8 @@ from modelyard.adapters.tables import (
 )
 from modelyard.commands.gating import seen_by
 from modelyard.commands.steps.job import Job
-from modelyard.domain.gate import Comparison, classes_of, gate
-from modelyard.domain.record import Champion, HeldOutResult
+from modelyard.domain.gate.gate import Comparison, classes_of, gate
+from modelyard.domain.specs.record import Champion, HeldOutResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ class _Scored:
 
 def evaluate(job: Job) -> None:
     """Score challenger and champion on the same rows, keep every score, and ask the gate."""
-    from modelyard.adapters.documents import document_of
+    from modelyard.adapters.specs.documents import document_of
 
     champion = champion_of(job)
     with tempfile.TemporaryDirectory(prefix="modelyard-evaluate-") as name:
@@ -143,7 +143,7 @@ def _result(job: Job, scored: _Scored, verdict: Any) -> HeldOutResult:
 
 def _metrics(job: Job, comparison: Comparison) -> dict[str, float]:
     """Every metric that fits the task; one that is not a finite number is left out."""
-    from modelyard.domain.paired import baseline_difference
+    from modelyard.domain.gate.paired import baseline_difference
     from modelyard.errors import YardError
 
     scores = comparison.challenger

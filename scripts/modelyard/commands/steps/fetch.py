@@ -9,8 +9,8 @@ import logging
 import tarfile
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.store import read_uri, sha256
-from modelyard.adapters.tables import (
+from modelyard.adapters.store.artifacts import read_uri, sha256
+from modelyard.adapters.store.tables import (
     CLUSTER,
     clusters_of,
     columns_of,
@@ -20,9 +20,9 @@ from modelyard.adapters.tables import (
     within,
 )
 from modelyard.commands.steps.job import Job
-from modelyard.domain.contract import breaches, describe
-from modelyard.domain.heldout import HeldOut
-from modelyard.domain.version import DataFile
+from modelyard.domain.specs.contract import breaches, describe
+from modelyard.domain.specs.heldout import HeldOut
+from modelyard.domain.specs.version import DataFile
 from modelyard.errors import Refused
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def identity_of(held_out: HeldOut, job: Job) -> str:
 
 def _trainer(job: Job) -> bytes:
     """The trainer's files as a tar, read by the tree's own hash: no other code can be meant."""
-    from modelyard.adapters.git import Git
+    from modelyard.adapters.git.repository import Git
 
     git, tree = Git(job.services.root), job.spec.code.tree
     entries = git.ls_tree(tree)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from modelyard.adapters.store import Store
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.model import Model
-from modelyard.domain.record import Record
+from modelyard.adapters.store.artifacts import Store
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.version import ModelVersion
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.domain.version import ModelVersion
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
 
@@ -49,9 +49,9 @@ class Job:
     @cached_property
     def catalog(self) -> Catalog:
         """The repository's specs at the commit."""
-        from modelyard.adapters.checkout import GitTree
-        from modelyard.adapters.git import Git
-        from modelyard.adapters.specs import read
+        from modelyard.adapters.git.repository import Git
+        from modelyard.adapters.git.trees import GitTree
+        from modelyard.adapters.specs.reader import read
 
         specs = read(GitTree(Git(self.services.root), self.commit))
         return specs.catalog
@@ -110,7 +110,7 @@ class Job:
 
     def refuse(self, reason: str) -> Refused:
         """Write the outcome `fail` down, and give the error that ends the step with a no."""
-        from modelyard.adapters.documents import document_of
+        from modelyard.adapters.specs.documents import document_of
 
         record = self.blank_record(Verdict(outcome=Outcome.FAIL, reason=reason))
         self.put_document(OUTCOME, document_of(record))

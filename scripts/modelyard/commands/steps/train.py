@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.adapters import processes
-from modelyard.adapters.tables import LABEL, columns_of, read_frame
+from modelyard.adapters.processes import start as processes
+from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
 from modelyard.commands.steps.job import Job, threads
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.serving import artifact
@@ -161,7 +161,7 @@ def _profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> bytes:
     import numpy as np
     import pandas as pd
 
-    from modelyard.domain.profile import build_profile
+    from modelyard.domain.drift.profile import build_profile
 
     timestamp = job.model.data.timestamp
     blocks = np.zeros(len(rows), dtype=np.int64)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from modelyard.adapters import processes
+from modelyard.adapters.processes import start as processes
 from modelyard.commands.steps.job import Job
 from modelyard.serving.documents import read_golden, read_serving
 from modelyard.serving.probe import Probe

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from modelyard.domain.catalog import Catalog
 from modelyard.domain.checks import environments, models, names, pins, records, training
 from modelyard.domain.problem import Problem
+from modelyard.domain.specs.catalog import Catalog
 
 Check = Callable[[Catalog], Iterable[Problem]]
 """A check reads the whole catalog in time that grows with its size alone."""

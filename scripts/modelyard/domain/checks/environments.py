@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.checks.files import environment_file
-from modelyard.domain.environment import Environment
 from modelyard.domain.problem import Path, Problem
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.paths import environment_file
 
 
 def environments_form_one_path(catalog: Catalog) -> Iterator[Problem]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.checks.files import model_file
-from modelyard.domain.contract import Column
-from modelyard.domain.model import Model, Output, OutputKind, Task
 from modelyard.domain.problem import Path, Problem
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.model import Model, Output, OutputKind, Task
+from modelyard.domain.specs.paths import model_file
 
 METRICS: Mapping[Task, frozenset[str]] = {
     Task.BINARY: frozenset({"auc", "log_loss", "brier", "accuracy"}),

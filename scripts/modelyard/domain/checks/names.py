@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.checks.files import (
+from modelyard.domain.problem import Problem
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.paths import (
     environment_file,
     held_out_file,
     model_file,
@@ -13,7 +14,6 @@ from modelyard.domain.checks.files import (
     release_file,
     version_file,
 )
-from modelyard.domain.problem import Problem
 
 
 def names_match_paths(catalog: Catalog) -> Iterator[Problem]:

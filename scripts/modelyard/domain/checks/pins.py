@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.checks.files import held_out_file, model_file, version_file
 from modelyard.domain.problem import Path, Problem
-from modelyard.domain.version import DataFile
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.paths import held_out_file, model_file, version_file
+from modelyard.domain.specs.version import DataFile
 
 PROTOCOLS = ("file", "s3", "gs", "https")
 """Where pinned data may be; `memory:` and the like would not be there tomorrow."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.checks.files import held_out_file, record_file, release_file, version_file
 from modelyard.domain.problem import Problem
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.paths import held_out_file, record_file, release_file, version_file
 
 
 def recorded_versions_never_change(catalog: Catalog) -> Iterator[Problem]:

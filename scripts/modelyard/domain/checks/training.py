@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from modelyard.domain.catalog import Catalog
-from modelyard.domain.checks.files import held_out_file, model_file, version_file
-from modelyard.domain.heldout import HeldOut, Role
-from modelyard.domain.interval import Interval
 from modelyard.domain.problem import Path, Problem
-from modelyard.domain.version import ModelVersion
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.heldout import HeldOut, Role
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.paths import held_out_file, model_file, version_file
+from modelyard.domain.specs.version import ModelVersion
 
 Key = tuple[str, str]
 

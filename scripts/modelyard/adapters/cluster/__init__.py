@@ -1,0 +1,1 @@
+"""Where releases run: local server processes, or Kubernetes with Argo Rollouts."""

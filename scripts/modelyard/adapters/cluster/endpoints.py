@@ -1,0 +1,74 @@
+"""Where a model's requests go on this machine: addresses, releases and shares."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.adapters.specs.json_documents import dumped, loaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One server that takes traffic.
+
+    Args:
+        url: Its address, without a path.
+        release: Identity of the release it runs.
+        version: The version it runs.
+        share: Part of the model's requests it is given, 0 to 1; all of a model's add up to 1.
+    """
+
+    url: str
+    release: str
+    version: str
+    share: float
+
+
+def endpoints_path(state: Path, *, environment: str, model: str) -> Path:
+    """The file that lists the endpoints of one model in one environment."""
+    return state / "cluster" / "endpoints" / environment / f"{model}.json"
+
+
+def read_endpoints(state: Path, *, environment: str, model: str) -> tuple[Endpoint, ...]:
+    """The model's endpoints, largest share first; empty when nothing takes its requests.
+
+    Raises:
+        CannotAnswer: The file is not of the form this version writes.
+    """
+    path = endpoints_path(state, environment=environment, model=model)
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return ()
+    return loaded(text, tuple[Endpoint, ...], str(path))
+
+
+def write_endpoints(
+    state: Path, endpoints: Sequence[Endpoint], *, environment: str, model: str
+) -> None:
+    """Make these the model's endpoints, in one step; none at all removes the file."""
+    path = endpoints_path(state, environment=environment, model=model)
+    if not endpoints:
+        path.unlink(missing_ok=True)
+        return
+    ordered = tuple(sorted(endpoints, key=lambda endpoint: (-endpoint.share, endpoint.release)))
+    write_whole(path, dumped(ordered, tuple[Endpoint, ...]))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part; durable."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise

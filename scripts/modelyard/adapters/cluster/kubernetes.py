@@ -1,0 +1,204 @@
+"""The cluster role on Kubernetes: Argo CD brings what Git names, Argo Rollouts moves traffic."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+
+from modelyard.adapters.cluster.kubernetes_api import (
+    APPLICATION_SETS,
+    APPLICATIONS,
+    EVENTS,
+    PODS,
+    ROLLOUTS,
+    KubernetesApi,
+    Object,
+    Resource,
+)
+from modelyard.adapters.cluster.kubernetes_changes import KubernetesChanges
+from modelyard.adapters.cluster.rollout_state import release_of, state_of
+from modelyard.adapters.git.remote_refs import again
+from modelyard.domain.canary.traffic import RolloutState
+from modelyard.domain.labels import (
+    ABORT_REASON,
+    ABORTED,
+    COMMIT,
+    ENVIRONMENT,
+    MODEL,
+    PULL_REQUEST,
+)
+from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.release import Release
+from modelyard.ports import Clock
+
+logger = logging.getLogger(__name__)
+
+ARGOCD = "argocd"
+"""The namespace of Argo CD, of its Applications and of the ApplicationSet."""
+
+APPLICATION_SET = "modelyard"
+
+_REFRESH = "argocd.argoproj.io/refresh"
+_SET_REFRESH = "argocd.argoproj.io/application-set-refresh"
+_SECONDS_BETWEEN_REFRESHES = 3.0
+_LONGEST_MESSAGE = 1000
+
+
+class KubernetesCluster:
+    """Watches what Argo makes of Git, and hurries it; implements `ports.Cluster`.
+
+    Git alone says what runs, so nothing is applied here: Argo CD is told to look at Git now, an
+    abort is Argo Rollouts' own. Everything else is read. No call waits for the cluster to follow.
+
+    Args:
+        api: The cluster.
+        clock: Dates the events.
+    """
+
+    def __init__(self, api: KubernetesApi, clock: Clock) -> None:
+        self._api = api
+        self._clock = clock
+        self._refreshed: dict[str, float] = {}
+
+    @cached_property
+    def _changes(self) -> KubernetesChanges:
+        return KubernetesChanges(self._api)
+
+    def sync(
+        self, release: Release, *, model: Model, environment: Environment,
+        origin: PastRelease | None = None,
+    ) -> None:  # fmt: skip
+        """Have Argo CD look at Git where another release runs; say beside it where it came from."""
+        rollout = self._rollout(model.name, environment)
+        if rollout is None or release_of(rollout) != release.identity:
+            self._refresh(model.name, environment)
+        elif origin is not None:
+            self._sign(rollout, origin)
+
+    def remove(self, *, model: str, environment: Environment) -> None:
+        """Leave it running: what lost its folder by mistake goes on answering until it is deleted.
+
+        The ApplicationSet's `preserveResourcesOnDeletion` says the same.
+        """
+        logger.debug("%s: nobody names %s any more", environment.name, model)
+
+    def observe(self, *, model: str, environment: Environment) -> RolloutState | None:
+        """What the Rollout and its pods say; None when there is no Rollout."""
+        rollout = self._rollout(model, environment)
+        if rollout is None:
+            return None
+        pods = self._api.labelled(PODS, environment.namespace, labels={MODEL: model})
+        return state_of(rollout, pods, environment)
+
+    def advance(self, release: Release, *, environment: Environment) -> bool:  # noqa: ARG002 - the port's signature
+        """Take no step: Argo Rollouts asks the judge itself."""
+        return False
+
+    def abort(self, release: Release, *, environment: Environment, reason: str) -> None:
+        """Have Argo Rollouts put traffic back on stable, if it is this release that runs.
+
+        The reason is written first: whoever finds the rollout aborted knows why. One that is
+        promoted whole has no stable beside it; only Git brings the release before it back then.
+        """
+        again(lambda: self._abort(release, environment, reason))
+
+    def hurry(self, *, model: str, environment: Environment) -> None:
+        """Have Argo CD look at Git now, instead of at its next poll minutes away."""
+        self._refreshed.pop(_application(model, environment), None)
+        self._refresh(model, environment)
+
+    def note(self, release: Release, *, environment: Environment, what: str, well: bool) -> None:
+        """Leave an event at the Rollout, for whoever asks `kubectl describe`."""
+        rollout = self._rollout(release.model, environment)
+        if rollout is None:
+            return
+        metadata, now = rollout["metadata"], self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        about = {key: rollout[key] for key in ("apiVersion", "kind")}
+        about |= {key: metadata[key] for key in ("name", "namespace", "uid")}
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "generateName": f"{metadata['name']}.",
+                "namespace": metadata["namespace"],
+                "labels": {MODEL: release.model, ENVIRONMENT: environment.name},
+            },
+            "involvedObject": about,
+            "reason": "Release" if well else "ReleaseTakenBack",
+            "message": f"{release.version} ({release.artifact[:19]}): {what}"[:_LONGEST_MESSAGE],
+            "type": "Normal" if well else "Warning",
+            "source": {"component": "modelyard"},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        self._api.create(EVENTS, metadata["namespace"], event)
+
+    def changed(self, environments: Iterable[Environment], *, seconds: float) -> frozenset[str]:
+        """Wait until something of a model moves; see `ports.Cluster`."""
+        namespaces = {each.namespace for each in environments}
+        return self._changes.wait(namespaces, argocd=ARGOCD, seconds=seconds)
+
+    def _rollout(self, model: str, environment: Environment) -> Object | None:
+        labels = {MODEL: model, ENVIRONMENT: environment.name}
+        found = self._api.labelled(ROLLOUTS, environment.namespace, labels=labels)
+        # A list leaves out what its items are.
+        kind = {"apiVersion": ROLLOUTS.version, "kind": "Rollout"}
+        return {**found[0], **kind} if found else None
+
+    def _refresh(self, model: str, environment: Environment) -> None:
+        """Tell Argo CD to look now, and no more often than it can."""
+        name, now = _application(model, environment), time.monotonic()
+        if (
+            now - self._refreshed.get(name, -_SECONDS_BETWEEN_REFRESHES)
+            < _SECONDS_BETWEEN_REFRESHES
+        ):
+            return
+        self._refreshed[name] = now
+        if self._api.get(APPLICATIONS, ARGOCD, name) is not None:
+            self._annotate(APPLICATIONS, name, {_REFRESH: "normal"})
+        elif self._api.get(APPLICATION_SETS, ARGOCD, APPLICATION_SET) is not None:
+            self._annotate(APPLICATION_SETS, APPLICATION_SET, {_SET_REFRESH: "true"})
+
+    def _annotate(self, resource: Resource, name: str, notes: dict[str, str]) -> None:
+        self._api.patch(resource, ARGOCD, name, {"metadata": {"annotations": notes}})
+
+    def _sign(self, rollout: Object, origin: PastRelease) -> None:
+        """Annotate the Rollout itself: any change of the pod template would start new pods."""
+        wanted = {COMMIT: origin.commit}
+        if origin.pull is not None:
+            wanted[PULL_REQUEST] = str(origin.pull)
+        metadata = rollout["metadata"]
+        if _is_news(metadata, wanted):
+            change: Object = {"metadata": {"annotations": wanted}}
+            self._api.patch(ROLLOUTS, metadata["namespace"], metadata["name"], change)
+
+    def _abort(self, release: Release, environment: Environment, reason: str) -> None:
+        rollout = self._rollout(release.model, environment)
+        if rollout is None or release_of(rollout) != release.identity:
+            return
+        metadata, status = rollout["metadata"], rollout.get("status") or {}
+        where = (metadata["namespace"], metadata["name"])
+        notes = {ABORTED: release.identity, ABORT_REASON: reason}
+        version = metadata["resourceVersion"]
+        if _is_news(metadata, notes):
+            change: Object = {"metadata": {"annotations": notes, "resourceVersion": version}}
+            version = self._api.patch(ROLLOUTS, *where, change)["metadata"]["resourceVersion"]
+        if not status.get("abort") and status.get("stableRS") != status.get("currentPodHash"):
+            stop: Object = {"status": {"abort": True}, "metadata": {"resourceVersion": version}}
+            self._api.patch(ROLLOUTS, *where, stop, part="status")
+
+
+def _is_news(metadata: Object, notes: Mapping[str, str]) -> bool:
+    """Whether one of these annotations is not there yet."""
+    known = metadata.get("annotations") or {}
+    return any(known.get(key) != value for key, value in notes.items())
+
+
+def _application(model: str, environment: Environment) -> str:
+    """What the ApplicationSet calls the Application of a model in an environment."""
+    return f"{environment.name}-{model}"

@@ -1,0 +1,104 @@
+"""Which of several watchers acts: the one that holds a Lease."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from modelyard.adapters.cluster.kubernetes_api import KubernetesApi
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 15
+RENEW_SECONDS = 10
+RETRY_SECONDS = 2
+"""A watcher that died is replaced after the first; one that cannot renew stops after the second."""
+
+_REQUEST_SECONDS = (2.0, 3.0)
+"""To connect and for an answer; the library itself would wait for ever."""
+
+_CALLS = ("read_namespaced_lease", "create_namespaced_lease", "replace_namespaced_lease")
+
+
+class KubernetesLease:
+    """A Lease that a thread takes and keeps, by the client library's own election.
+
+    Args:
+        namespace: Where it is.
+        name: Its name.
+        api: The cluster.
+    """
+
+    def __init__(self, namespace: str, name: str, api: KubernetesApi) -> None:
+        self._held = threading.Event()
+        self._answered = -float("inf")
+        api.become_default()
+        threading.Thread(
+            target=self._stand, args=(namespace, name), daemon=True, name="lease"
+        ).start()
+
+    def is_held(self) -> bool:
+        """Whether this process is the one that acts."""
+        return self._held.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for so long to be the one that acts."""
+        return self._held.wait(seconds)
+
+    def is_heard(self) -> bool:
+        """Whether the cluster lately said who holds it, and let us stand for it."""
+        return time.monotonic() - self._answered < 2 * LEASE_SECONDS
+
+    def _heard(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The library's call, which ends in time, and of which it is known how it went."""
+        from kubernetes.client import ApiException
+
+        def asked(*args: Any, **options: Any) -> Any:
+            try:
+                answer = call(*args, _request_timeout=_REQUEST_SECONDS, **options)
+            except ApiException as error:
+                if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+                    self._answered = -float("inf")
+                raise
+            self._answered = time.monotonic()
+            return answer
+
+        return asked
+
+    def _lock(self, namespace: str, name: str) -> Any:
+        from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
+
+        kind: Any = LeaseLock  # it has no types
+        lock = kind(name, namespace, f"{socket.gethostname()}_{os.getpid()}")
+        for call in _CALLS:
+            setattr(lock.api_instance, call, self._heard(getattr(lock.api_instance, call)))
+        return lock
+
+    def _stand(self, namespace: str, name: str) -> None:
+        from kubernetes.leaderelection import electionconfig, leaderelection
+
+        logging.getLogger("leaderelection").setLevel(logging.WARNING)
+        config: Any = electionconfig.Config  # neither has types
+        election: Any = leaderelection.LeaderElection
+        while True:
+            try:
+                election(
+                    config(
+                        self._lock(namespace, name),
+                        lease_duration=LEASE_SECONDS,
+                        renew_deadline=RENEW_SECONDS,
+                        retry_period=RETRY_SECONDS,
+                        onstarted_leading=self._held.set,
+                        onstopped_leading=self._held.clear,
+                    )
+                ).run()
+            except Exception as error:  # noqa: BLE001 - the library lets a lost connection through
+                logger.warning("lease %s/%s: %s", namespace, name, error)
+            self._held.clear()
+            time.sleep(RETRY_SECONDS)

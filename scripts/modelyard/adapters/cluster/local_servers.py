@@ -1,0 +1,157 @@
+"""Server processes on this machine: started, asked whether they are ready, and stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import socket
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.adapters.cluster.claim import holder
+from modelyard.adapters.cluster.local_state import Server
+from modelyard.adapters.processes import start as processes
+from modelyard.errors import CannotAnswer
+
+HOST = "127.0.0.1"
+_PORTS = range(18_000, 32_000)
+_READY_SECONDS = 2.0
+_GRACE_SECONDS = 10.0
+_TAIL_BYTES = 4096
+_SHOWN = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readiness:
+    """What a server says of itself.
+
+    Args:
+        ready: Whether it answers requests for this very release.
+        why: Why not, as far as it said so.
+    """
+
+    ready: bool
+    why: str = ""
+
+
+class LocalServers:
+    """The servers of one model in one environment.
+
+    Args:
+        folder: Where their claims and logs are.
+        model: The model's name.
+        payloads: Where their payload logs go.
+    """
+
+    def __init__(self, folder: Path, *, model: str, payloads: Path) -> None:
+        self._folder = folder
+        self._model = model
+        self._payloads = payloads
+
+    def start(self, server: Server, artifact: Path) -> processes.Started:
+        """Start the release's server; a second one for the same release ends by itself."""
+        return processes.start(
+            self._arguments(server, artifact), cwd=self._made(), log=self._log(server)
+        )
+
+    def port(self, server: Server) -> int:
+        """Where its process listens, as far as that is known."""
+        held = holder(self._claim(server.release))
+        return held.port if held else server.port
+
+    def is_alive(self, server: Server) -> bool:
+        """Whether its process runs."""
+        held = holder(self._claim(server.release))
+        # The kernel lets go of a claim a moment after its process was killed.
+        known = (held.process if held else None, server.process)
+        return any(process is not None and processes.alive(process) for process in known)
+
+    def stop(self, server: Server) -> None:
+        """End the release's process, once open requests are answered."""
+        held = holder(self._claim(server.release))
+        for process in (held.process if held else None, server.process):
+            if process is not None and processes.alive(process):
+                processes.stop(process, grace_seconds=_GRACE_SECONDS)
+
+    def stop_others(self, wanted: Iterable[Server]) -> None:
+        """End every process of this model here that is none of these releases'."""
+        kept = {server.release for server in wanted}
+        for path in sorted(self._folder.glob("*.claim")):
+            if path.stem in kept:
+                continue
+            if held := holder(path):
+                processes.stop(held.process, grace_seconds=_GRACE_SECONDS)
+            path.unlink(missing_ok=True)
+
+    def readiness(self, server: Server) -> Readiness:
+        """Ask the server, once."""
+        connection = http.client.HTTPConnection(HOST, server.port, timeout=_READY_SECONDS)
+        try:
+            connection.request("GET", f"/v2/models/{self._model}/ready")
+            answer = connection.getresponse()
+            document = json.loads(answer.read())
+        except (OSError, http.client.HTTPException, ValueError):
+            return Readiness(ready=False, why=self._last_words(server))
+        finally:
+            connection.close()
+        if answer.headers.get("x-modelyard-release") != server.release:
+            return Readiness(ready=False, why=f"another server listens on port {server.port}")
+        why = document.get("error", "") if isinstance(document, dict) else ""
+        return Readiness(ready=answer.status == http.client.OK, why=str(why))
+
+    def _arguments(self, server: Server, artifact: Path) -> Sequence[str]:
+        named = {
+            "--model": self._model,
+            "--version": server.version,
+            "--release": server.release,
+            "--artifact": server.artifact,
+            "--folder": str(artifact),
+            "--port": str(server.port),
+            "--claim": str(self._claim(server.release)),
+            "--payload-log": str(self._payloads),
+        }
+        repeated = [("--trusted-type", name) for name in server.trusted_types]
+        repeated += [("--format", name) for name in server.formats]
+        return ["serve", *(word for pair in (*named.items(), *repeated) for word in pair)]
+
+    def _last_words(self, server: Server) -> str:
+        """The last error line of its log, where its process has ended."""
+        if self.is_alive(server):
+            return ""
+        try:
+            tail = self._log(server).read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+        lines = [line.strip() for line in tail.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("error:")]
+        return (errors or lines or [""])[-1][:_SHOWN]
+
+    def _claim(self, release: str) -> Path:
+        return self._folder / f"{release}.claim"
+
+    def _log(self, server: Server) -> Path:
+        return self._folder / f"{server.release}.log"
+
+    def _made(self) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder
+
+
+def free_port(release: str) -> int:
+    """A port nobody listens on now, the same one for the same release as far as possible.
+
+    Outside of the range from which the kernel takes a client's own port: such a client could have
+    it before the server does.
+    """
+    first = int(hashlib.sha256(release.encode()).hexdigest()[:8], 16)
+    for step in range(len(_PORTS)):
+        port = _PORTS[(first + step) % len(_PORTS)]
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind((HOST, port))
+                return port
+    raise CannotAnswer(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free on {HOST}")

@@ -1,0 +1,117 @@
+"""What a Rollout and its pods say, as the domain's words; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from modelyard.domain.canary.traffic import JUDGED_BAD, RolloutState
+from modelyard.domain.labels import ABORT_REASON, ABORTED, ENVIRONMENT, RELEASE
+from modelyard.domain.specs.environment import Environment
+
+_MOST_SHARE = 0.99
+"""What is not promoted whole yet has not all requests, even where no older pod answers any more."""
+
+_BARE = re.compile(r"(RolloutAborted: )?Rollout aborted update to revision \d+\.?\Z")
+"""What Argo Rollouts says when nothing but a person's word stopped the update."""
+
+_ASKED = 'Metric "judge" assessed Failed'
+"""What it says when the AnalysisRun did; see `render.analysis`."""
+
+_LATE = "has timed out progressing"
+"""What it says when the deadline did."""
+
+MANUAL = "manual: a person aborted the rollout"
+
+
+def release_of(rollout: Mapping[str, Any]) -> str:
+    """Identity of the release that the Rollout's pod template belongs to; empty for none."""
+    template = rollout["spec"].get("template", {})
+    labels: Mapping[str, str] = template.get("metadata", {}).get("labels") or {}
+    return labels.get(RELEASE, "")
+
+
+def state_of(
+    rollout: Mapping[str, Any], pods: Iterable[Mapping[str, Any]], environment: Environment
+) -> RolloutState:
+    """What is seen of the release that the Rollout names.
+
+    A Rollout whose controller has not seen its newest template says nothing about it yet.
+
+    Args:
+        rollout: The Rollout.
+        pods: All pods of the model in the namespace, of every environment there.
+        environment: Where the Rollout belongs.
+    """
+    release, status = release_of(rollout), rollout.get("status") or {}
+    if str(status.get("observedGeneration")) != str(rollout["metadata"].get("generation")):
+        return RolloutState(release=release, ready=False, share=0.0)
+    if (reason := _aborted(rollout, status)) is not None:
+        return RolloutState(release=release, ready=False, share=0.0, aborted=reason)
+    mine, answering = _answering(pods, environment, release)
+    ready = bool(mine) and all(_is_ready(pod) for pod in mine)
+    if _is_whole(status) and environment.joins is None:
+        wanted = int(rollout["spec"].get("replicas", 1))
+        return RolloutState(release=release, ready=ready and len(mine) >= wanted, share=1.0)
+    part = sum(map(_is_ready, mine)) / answering if answering else 0.0
+    has_stable = bool(status.get("stableRS"))
+    return RolloutState(
+        release=release, ready=ready, share=min(part, _MOST_SHARE) if has_stable else part
+    )
+
+
+def _answering(
+    pods: Iterable[Mapping[str, Any]], environment: Environment, release: str
+) -> tuple[list[Mapping[str, Any]], int]:
+    """The release's pods, and how many pods answer the requests it shares in.
+
+    An owner's share is that of its own requests; whoever joins it shares those of all.
+    """
+    alive = [pod for pod in pods if not _is_over(pod)]
+    own = [pod for pod in alive if _label(pod, ENVIRONMENT) == environment.name]
+    mine = [pod for pod in own if _label(pod, RELEASE) == release]
+    sharing = own if environment.joins is None else alive
+    return mine, sum(map(_is_ready, sharing))
+
+
+def _aborted(rollout: Mapping[str, Any], status: Mapping[str, Any]) -> str | None:
+    """Why the release is out of traffic, or None while it is not."""
+    conditions = {each.get("type"): each for each in status.get("conditions") or ()}
+    progress = conditions.get("Progressing", {})
+    is_late = progress.get("reason") == "ProgressDeadlineExceeded"
+    if not status.get("abort") and not is_late:
+        return None
+    notes: Mapping[str, str] = rollout["metadata"].get("annotations") or {}
+    if notes.get(ABORTED) == release_of(rollout):
+        return notes.get(ABORT_REASON) or JUDGED_BAD
+    said = str(status.get("message") or progress.get("message") or "")
+    if _is_whole(status) and (is_late or _LATE in said):
+        return None  # pods that were ready got lost; nothing is being updated, and none is worse
+    if is_late:
+        return f"not ready within {rollout['spec'].get('progressDeadlineSeconds')} s"
+    if not said or _BARE.match(said):
+        return MANUAL
+    return JUDGED_BAD if _ASKED in said else said.removeprefix("RolloutAborted: ")
+
+
+def _is_whole(status: Mapping[str, Any]) -> bool:
+    """Whether the release that is named is the stable one."""
+    stable = status.get("stableRS")
+    return bool(stable) and stable == status.get("currentPodHash")
+
+
+def _is_over(pod: Mapping[str, Any]) -> bool:
+    """Whether it is on its way out, or ended: one that was evicted lies there for days."""
+    phase = (pod.get("status") or {}).get("phase")
+    return "deletionTimestamp" in pod["metadata"] or phase in {"Failed", "Succeeded"}
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _label(pod: Mapping[str, Any], name: str) -> str | None:
+    labels: Mapping[str, str] = pod["metadata"].get("labels") or {}
+    return labels.get(name)

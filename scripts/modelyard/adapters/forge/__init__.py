@@ -1,0 +1,1 @@
+"""The forge: pull requests, their checks and their approvals."""

@@ -1,0 +1,1 @@
+"""A forge in a bare Git repository: pull requests are documents in refs."""

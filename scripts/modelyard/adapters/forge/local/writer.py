@@ -1,0 +1,110 @@
+"""What writing to the local forge needs: where, as whom, when, and how documents become refs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from modelyard.adapters.forge.local.view import BRANCHES, PULLS, STATUSES, ForgeLook, StoredPull
+from modelyard.adapters.git.names import path_of, readable
+from modelyard.adapters.git.remote_refs import RemoteRefs, Stale
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs.json_documents import dumped
+from modelyard.domain.promotion.pulls import PullRequest, PullState, Status
+from modelyard.errors import Refused
+from modelyard.ports import Clock
+
+Updates: TypeAlias = dict[str, tuple[str | None, str | None]]
+"""`(old, new)` by ref, as `Git.push` takes them."""
+
+# What `git check-ref-format` refuses and a path may hold; asking git costs a process a proposal.
+_NO_BRANCH = re.compile(r"[\s~^:?*\[]|\.\.|@\{|(^|/)\.|\.($|/)|\.lock($|/)|^-")
+
+_SHA = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgeDesk:
+    """The forge, as whoever writes to it sees it.
+
+    Args:
+        git: The checkout.
+        remote: The bare repository.
+        main: The main branch's name.
+        bot: Who the documents' commits are written by.
+        clock: Dates everything.
+    """
+
+    git: Git
+    remote: RemoteRefs
+    main: str
+    bot: str
+    clock: Clock
+
+    def look(self) -> ForgeLook:
+        """The forge as it is now."""
+        return ForgeLook(self.remote, self.main)
+
+    def push(self, updates: Updates) -> None:
+        """Make all of these updates, or none; `Conflict` when somebody was faster."""
+        self.remote.push(updates)
+
+    def pull_update(self, look: ForgeLook, stored: StoredPull, what: str) -> Updates:
+        """Write a pull request's document; the head becomes a parent, so it is never lost."""
+        pull = stored.pull
+        ref = f"{PULLS}{pull.number}"
+        self.remote.ensure([pull.head])
+        before = look.refs.get(ref)
+        commit = self.remote.write(
+            dumped(stored, StoredPull),
+            parents=[before, pull.head] if before else [pull.head],
+            message=f"{what} pull request {pull.number}",
+            author=self.bot,
+            at=self.clock.now(),
+        )
+        return {ref: (before, commit)}
+
+    def statuses_update(
+        self, look: ForgeLook, sha: str, statuses: Mapping[str, Status], what: str
+    ) -> Updates:
+        """Write the statuses of a commit; the same ones again still make a commit."""
+        ref = STATUSES + full_sha(sha)
+        before = look.refs.get(ref)
+        commit = self.remote.write(
+            dumped(statuses, dict[str, Status]),
+            parents=[before] if before else [],
+            message=f"{what} {sha}",
+            author=self.bot,
+            at=self.clock.now(),
+        )
+        return {ref: (before, commit)}
+
+    def branch_ref(self, branch: str) -> str:
+        """The ref of a branch that may be proposed; `Refused` for main and for no branch's name."""
+        if branch == self.main or branch.endswith("/") or _NO_BRANCH.search(branch):
+            raise Refused(f"{readable(branch)!r} cannot be the branch of a pull request")
+        return BRANCHES + path_of(branch)
+
+
+def full_sha(sha: str) -> str:
+    """The commit, if it is told in full: a short one can be met by another commit on purpose."""
+    if not _SHA.match(sha):
+        raise Refused(f"{readable(sha)!r} is not a full commit: give all of its 40 digits")
+    return sha
+
+
+def check_head(pull: PullRequest, sha: str) -> None:
+    """Raise `Conflict` when the pull request's head is another commit."""
+    if pull.head != full_sha(sha):
+        raise Stale(
+            f"pull request {pull.number} moved to {pull.head}, {sha} is not its head any more",
+            hint=f"modelyard pr show {pull.number}",
+        )
+
+
+def check_open(pull: PullRequest) -> None:
+    """Raise `Refused` when the pull request is merged or closed."""
+    if pull.state is not PullState.OPEN:
+        raise Refused(f"pull request {pull.number} is {pull.state}")

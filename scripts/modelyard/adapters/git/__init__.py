@@ -1,0 +1,1 @@
+"""Git as a process: objects, refs, trees and pushes."""

@@ -1,0 +1,164 @@
+"""How the git binary is started: what it is told, and what it may not inherit."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from modelyard.adapters.git.names import readable
+from modelyard.adapters.processes.process_table import end_tree
+from modelyard.errors import CannotAnswer
+
+LOCAL_SECONDS = 300.0
+
+NETWORK_SECONDS = {"ls-remote": 20.0, "push": 60.0, "fetch": 120.0}
+"""What waits for a remote; a rollback waits for it. Only a fetch may have much to bring."""
+
+SILENT_SECONDS = 15
+"""For how long nothing at all may arrive over HTTP."""
+
+_SECONDS_TO_END = 2.0
+
+# What a person may have configured and would change an answer; credentials stay as they are.
+_CONFIG = {
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": str(SILENT_SECONDS),
+    "i18n.commitEncoding": "UTF-8",
+    "log.follow": "false",
+    "log.showSignature": "false",
+    "maintenance.auto": "false",
+    # A file moved on main must be a conflict, not a guess about where the change belongs now.
+    "merge.renames": "false",
+    "push.followTags": "false",
+    "push.gpgSign": "false",
+    "push.recurseSubmodules": "no",
+}
+_OPTIONS = [word for name, value in _CONFIG.items() for word in ("-c", f"{name}={value}")]
+
+# Set when git itself started us (a hook, an alias); they would point at another repository.
+_INHERITED = {
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_WORK_TREE",
+}
+_FIXED = {
+    "LC_ALL": "C",
+    "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+
+# All the ways client and server say "somebody was faster".
+_LOST = re.compile(
+    r"cannot lock ref|incorrect old value provided|fetch first|non-fast-forward|stale info"
+    r"|failed to update ref|failed to lock|remote ref does not exist|reference already exists"
+    r"|remote ref updated since checkout"
+)
+_TOO_SLOW = re.compile(r"Operation too slow|Operation timed out|Connection timed out")
+_NEVER_FITS = re.compile(r"exists; cannot create")
+
+
+class NoAnswer(CannotAnswer):
+    """The remote was silent for too long; asking again at once would only wait again."""
+
+
+def run(
+    root: Path,
+    *args: str,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    accept: Sequence[int] = (0,),
+) -> subprocess.CompletedProcess[bytes]:
+    """Run one git command in `root`.
+
+    Args:
+        root: Where git starts looking for the repository.
+        args: The command and its arguments; never a shell.
+        stdin: What the command reads.
+        env: Variables on top of the inherited ones.
+        accept: Exit codes that are answers.
+
+    Raises:
+        CannotAnswer: git is missing, hangs, or ends with another exit code; with its own words.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name not in _INHERITED}
+    command, told = ["git", *_OPTIONS, *args], {**inherited, **_FIXED, **(env or {})}
+    seconds = NETWORK_SECONDS.get(args[0], LOCAL_SECONDS)
+    try:
+        done = _ended(command, root, told, stdin, seconds)
+    except OSError as error:
+        raise CannotAnswer(f"cannot start git in {root}: {error}") from error
+    except subprocess.TimeoutExpired as error:
+        asked = readable(" ".join(args))[:200]
+        why = f"git {asked} in {root}: no end after {seconds:g} s"
+        raise NoAnswer(why, hint=_hint(args)) from error
+    if done.returncode not in accept:
+        raise failure(f"git {args[0]} in {root}", args, done)
+    return done
+
+
+def failure(
+    what: str, args: Sequence[str], done: subprocess.CompletedProcess[bytes]
+) -> CannotAnswer:
+    """What a git that ended with an error is told as."""
+    said = words(done)
+    kind = NoAnswer if args[0] in NETWORK_SECONDS and _TOO_SLOW.search(said) else CannotAnswer
+    return kind(f"{what}: {said}", hint=_hint(args))
+
+
+def _hint(args: Sequence[str]) -> str | None:
+    if args[0] not in NETWORK_SECONDS:
+        return None
+    remote = args[args.index("--") + 1]
+    return f"see whether the remote answers, and takes your credentials: git ls-remote {remote}"
+
+
+def _ended(
+    command: Sequence[str], root: Path, env: Mapping[str, str], stdin: bytes, seconds: float
+) -> subprocess.CompletedProcess[bytes]:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=root, env=env, stdin=pipe, stdout=pipe, stderr=pipe
+    ) as process:
+        try:
+            out, err = process.communicate(stdin, timeout=seconds)
+        except BaseException:
+            # Killed alone, git would leave behind what it started to reach the remote.
+            try:
+                with suppress(OSError):  # where that cannot be seen, git alone has to do
+                    end_tree(process.pid, grace_seconds=_SECONDS_TO_END)
+            finally:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def words(done: subprocess.CompletedProcess[bytes]) -> str:
+    """What git said, without its advice, on one line and safe to print."""
+    said = done.stderr.decode("utf-8", "replace").splitlines()
+    said += [row for row in done.stdout.decode("utf-8", "replace").splitlines() if row[:1] == "!"]
+    told = " ".join(row for row in said if not row.startswith(("hint:", "To ", "error: failed to")))
+    return readable(told)[:1000] or f"exit code {done.returncode}"
+
+
+def lost_the_race(pushed: subprocess.CompletedProcess[bytes]) -> bool:
+    """Whether a `push --porcelain` that was to move every ref found that somebody else had."""
+    # Up to date although it was to be moved: the writer who made the same commit won. Taking it
+    # for ours would lose one of two equal increments.
+    same = any(row.startswith(b"=\t") for row in pushed.stdout.splitlines())
+    said = words(pushed)
+    lost = _LOST.search(said) is not None and _NEVER_FITS.search(said) is None
+    return same or (pushed.returncode != 0 and lost)

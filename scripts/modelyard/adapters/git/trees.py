@@ -1,0 +1,154 @@
+"""A tree of files, read-only: the checkout as it is, or one commit of it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from modelyard.adapters.git.names import path_of, readable
+from modelyard.adapters.git.repository import Git
+from modelyard.errors import CannotAnswer
+
+
+class Tree(Protocol):
+    """Files by path from the root, with `/` between folders."""
+
+    def paths(self, prefix: str = "") -> tuple[str, ...]:
+        """The paths that start with `prefix`, sorted."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file of this path."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """A file's bytes; a symbolic link's are its target. `CannotAnswer` when there is none."""
+        ...
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Several files' bytes by path; `CannotAnswer` names the first that is not there."""
+        ...
+
+
+class WorkingTree:
+    """The files a commit of everything would hold: tracked, or new and not ignored.
+
+    Listed once, when first asked. A folder outside of Git is taken whole.
+
+    Args:
+        root: The checkout's root, or any folder of it; paths are relative to it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def paths(self, prefix: str = "") -> tuple[str, ...]:
+        """See `Tree`."""
+        return tuple(path for path in self._listed if path.startswith(prefix))
+
+    def exists(self, path: str) -> bool:
+        """See `Tree`."""
+        return path in self._listed
+
+    def read(self, path: str) -> bytes:
+        """See `Tree`."""
+        if path not in self._listed:
+            raise _no_file(path, str(self.root))
+        file = os.path.join(self.root, path)  # noqa: PTH118 - Path is slow for 10,000 files
+        try:
+            if self._listed[path]:
+                return os.fsencode(os.readlink(file))  # noqa: PTH115 - as above
+            with open(file, "rb") as stream:  # noqa: PTH123 - as above
+                return stream.read()
+        except OSError as error:
+            raise CannotAnswer(f"{file}: {error.strerror}") from error
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """See `Tree`."""
+        return {path: self.read(path) for path in paths}
+
+    @cached_property
+    def _listed(self) -> dict[str, bool]:
+        """Whether each file is a symbolic link, by path in order."""
+        found = {}
+        for path in sorted(set(self._tracked_or_new())):
+            try:
+                mode = os.lstat(os.path.join(self.root, path)).st_mode  # noqa: PTH118 - as above
+            except OSError:
+                continue  # tracked, and deleted here
+            if not stat.S_ISDIR(mode):
+                found[path] = stat.S_ISLNK(mode)
+        return found
+
+    def _tracked_or_new(self) -> Iterator[str]:
+        if not self.root.is_dir():
+            raise CannotAnswer(f"{self.root} is not a folder")
+        flags = ("-z", "--cached", "--others", "--exclude-standard")
+        done = Git(self.root).run("ls-files", *flags, accept=(0, 128))
+        if done.returncode == 0:
+            return (os.fsdecode(path) for path in done.stdout.split(b"\0")[:-1])
+        if b"not a git repository" in done.stderr:
+            return _walk(self.root)
+        raise CannotAnswer(f"git ls-files in {self.root}: {readable(os.fsdecode(done.stderr))}")
+
+
+class GitTree:
+    """The files of one commit.
+
+    Args:
+        git: The repository.
+        commit: A commit or anything that names one.
+    """
+
+    def __init__(self, git: Git, commit: str) -> None:
+        self.git = git
+        self.commit = commit
+
+    def paths(self, prefix: str = "") -> tuple[str, ...]:
+        """See `Tree`."""
+        return tuple(path for path in self._blobs if path.startswith(prefix))
+
+    def exists(self, path: str) -> bool:
+        """See `Tree`."""
+        return path in self._blobs
+
+    def read(self, path: str) -> bytes:
+        """See `Tree`."""
+        return self.read_many((path,))[path]
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """See `Tree`."""
+        blobs = {path: self._blob(path) for path in paths}
+        contents = self.git.read_many(dict.fromkeys(blobs.values()))
+        found = {}
+        for path, blob in blobs.items():
+            content = contents[blob]
+            if content is None:
+                raise CannotAnswer(f"{self.commit}:{readable(path)}: its blob {blob} is missing")
+            found[path] = content
+        return found
+
+    def _blob(self, path: str) -> str:
+        if path not in self._blobs:
+            raise _no_file(path, self.commit)
+        return self._blobs[path]
+
+    @cached_property
+    def _blobs(self) -> dict[str, str]:
+        listed = self.git.ls_tree(self.commit)
+        return {entry.path: entry.blob for entry in sorted(listed, key=lambda entry: entry.path)}
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Every file below a folder that is in no repository."""
+    for folder, _, files in os.walk(root):
+        for file in files:
+            yield Path(folder, file).relative_to(root).as_posix()
+
+
+def _no_file(path: str, where: str) -> CannotAnswer:
+    return CannotAnswer(f"{where}: there is no file {readable(path_of(path))!r}")

@@ -1,0 +1,1 @@
+"""Serving counts: scraped from local servers, or asked of Prometheus."""

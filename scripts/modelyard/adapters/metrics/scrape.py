@@ -1,0 +1,167 @@
+"""The metrics role on one machine: asks every local server what it counted, and remembers it."""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from modelyard.adapters.cluster.endpoints import Endpoint, read_endpoints, write_whole
+from modelyard.domain.canary.traffic import Counts, Sample
+from modelyard.domain.specs.repository import Repository
+from modelyard.ports import Clock
+
+MAX_BYTES = 4 * 2**20
+"""When the file of samples is longer, every second one of its older half is forgotten."""
+
+_SECONDS = 2.0
+
+
+class ScrapeMetrics:
+    """Reads `/metrics` of the model's servers on this machine.
+
+    Args:
+        root: The checkout's root.
+        repository: Where the state is.
+        clock: What time it is.
+    """
+
+    def __init__(self, root: Path, repository: Repository, clock: Clock) -> None:
+        self._state = root.absolute() / repository.state
+        self._clock = clock
+
+    def samples(self, model: str, *, since: datetime) -> tuple[Sample, ...]:
+        """Ask every server that takes traffic now; returns all that was ever said since then.
+
+        A server that does not answer is absent from the sample, and a moment when none answers has
+        no sample at all: no data is never zero.
+        """
+        counts = self._now(model)
+        path = self._state / "cluster" / "samples" / f"{model}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            text = path.read_bytes() if path.exists() else b""
+            lines = [line for line in text.splitlines() if line]
+            if counts:
+                lines.append(_line(Sample(at=self._clock.now(), counts=counts)))
+                _append(path, lines)
+        known = (sample for line in lines if (sample := _sample(line)) is not None)
+        return tuple(sorted((s for s in known if s.at >= since), key=lambda sample: sample.at))
+
+    def _now(self, model: str) -> dict[str, Counts]:
+        tallies: dict[str, _Tally] = defaultdict(_Tally)
+        for endpoint in self._endpoints(model):
+            if (text := _fetched(endpoint.url)) is not None:
+                _add(text, model, tallies)
+        return {release: tally.counts() for release, tally in tallies.items()}
+
+    def _endpoints(self, model: str) -> list[Endpoint]:
+        paths = sorted((self._state / "cluster" / "endpoints").glob(f"*/{model}.json"))
+        listed = [
+            read_endpoints(self._state, environment=path.parent.name, model=model) for path in paths
+        ]
+        return [endpoint for endpoints in listed for endpoint in endpoints]
+
+
+@dataclass
+class _Tally:
+    """Counts being added up."""
+
+    requests: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    rows: int = 0
+    predictions: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    nulls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    unseen: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    pairs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, name: str, labels: Mapping[str, str], value: int) -> None:
+        """Add one sample of the exposition; names that count nothing here are left out."""
+        match name:
+            case "modelyard_requests_total":
+                self.requests[labels["code_class"]] += value
+            case "modelyard_rows_total":
+                self.rows += value
+            case "modelyard_predictions_total":
+                self.predictions[int(labels["bin"])] += value
+            case "modelyard_input_nulls_total":
+                self.nulls[labels["column"]] += value
+            case "modelyard_input_unseen_total":
+                self.unseen[labels["column"]] += value
+            case "modelyard_request_row_pairs_total":
+                self.pairs[labels["measure"]] += value
+
+    def counts(self) -> Counts:
+        """The sums."""
+        bins = max(self.predictions, default=-1) + 1
+        return Counts(
+            requests=dict(self.requests),
+            rows=self.rows,
+            predictions=tuple(self.predictions.get(at, 0) for at in range(bins)),
+            nulls=dict(self.nulls),
+            unseen=dict(self.unseen),
+            pairs=dict(self.pairs),
+        )
+
+
+def _add(text: str, model: str, tallies: dict[str, _Tally]) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    for family in text_string_to_metric_families(text):
+        if not family.name.startswith("modelyard_"):
+            continue
+        for name, labels, value, *_ in family.samples:
+            if labels.get("model") == model:
+                tallies[labels["release"]].add(name, labels, int(value))
+
+
+def _fetched(url: str) -> str | None:
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.netloc, timeout=_SECONDS)
+    try:
+        connection.request("GET", "/metrics")
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    return text if answer.status == http.client.OK else None
+
+
+def _append(path: Path, lines: list[bytes]) -> None:
+    """Add the last line, which a line that was cut short before it does not spoil."""
+    if sum(map(len, lines)) > MAX_BYTES:
+        half = len(lines) // 2
+        lines[:half] = lines[:half:2]
+        write_whole(path, b"".join(line + b"\n" for line in lines))
+        return
+    with path.open("ab") as file:
+        file.write(b"\n" + lines[-1] + b"\n")
+
+
+def _line(sample: Sample) -> bytes:
+    counts = {release: asdict(counted) for release, counted in sample.counts.items()}
+    document = {"at": sample.at.isoformat(), "counts": counts}
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _sample(line: bytes) -> Sample | None:
+    """The sample of one line; None for a line that a full disk or a kill cut short."""
+    try:
+        document = json.loads(line)
+        counts = {release: _counts(told) for release, told in document["counts"].items()}
+        return Sample(at=datetime.fromisoformat(document["at"]), counts=counts)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _counts(told: Mapping[str, Any]) -> Counts:
+    return Counts(**{**told, "predictions": tuple(told["predictions"])})

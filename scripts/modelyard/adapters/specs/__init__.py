@@ -1,0 +1,1 @@
+"""Specs and other documents: YAML and JSON to dataclasses and back."""

@@ -1,0 +1,208 @@
+"""A tree of files to the catalog of its specs, and everything that is wrong with it."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from modelyard.adapters.git.trees import Tree
+from modelyard.adapters.specs import schemas
+from modelyard.adapters.specs.documents import KINDS, Loaded, load, structure
+from modelyard.domain import checks
+from modelyard.domain.problem import Problem
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.repository import Repository
+from modelyard.errors import CannotAnswer, Refused
+
+SETTINGS = "modelyard.yaml"
+"""The repository's own settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Specs:
+    """What a tree says.
+
+    Args:
+        catalog: The specs that have their kind's shape; keys are taken from the paths.
+        problems: What is wrong with single files, in reading order; lines included.
+        repository: The settings, or their defaults where modelyard.yaml cannot be read.
+        files: The bytes of every spec that was read, by path.
+    """
+
+    catalog: Catalog
+    problems: tuple[Problem, ...]
+    repository: Repository = field(default_factory=Repository)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    def checked(self) -> tuple[Problem, ...]:
+        """Every problem: of single files, and between them; lines included, in reading order.
+
+        What follows from a file that could not be read is left out: it may well be there.
+        """
+        unread = frozenset(problem.file for problem in self.problems)
+        found = [p for p in checks.problems(self.catalog) if unread.isdisjoint(p.involves)]
+        located = [*self.problems, *self.located(found)]
+        return tuple(sorted(located, key=lambda problem: problem.sort_key))
+
+    def located(self, problems: Iterable[Problem]) -> Iterator[Problem]:
+        """The same problems with their lines; line 1 where the file is not there."""
+        loaded: dict[str, Loaded] = {}
+        for problem in problems:
+            if problem.file not in loaded:
+                text = self.files.get(problem.file, b"")
+                loaded[problem.file] = load(text, name=problem.file)
+            yield replace(problem, line=loaded[problem.file].line(problem.path))
+
+
+def read(tree: Tree, *, models: Collection[str] | None = None) -> Specs:
+    """Read the specs of a tree; files that are not of their kind's shape become problems.
+
+    Args:
+        tree: The checkout, or a commit.
+        models: Read these models alone, with every environment; None for all.
+    """
+    places = dict(_places(tree, models))
+    files = tree.read_many(places)
+    parts: dict[str, dict[Any, Any]] = {kind: {} for kind in KINDS}
+    problems: list[Problem] = []
+    with _collector_resting():
+        for file, (kind, key) in places.items():
+            spec = _spec(kind, file, files[file], problems)
+            if spec is not None:
+                parts[kind][key] = spec
+    problems.extend(_strays(tree, places) if models is None else ())
+    return Specs(
+        catalog=_catalog(parts, files, places),
+        problems=tuple(sorted(problems, key=lambda problem: problem.sort_key)),
+        repository=parts["Repository"].get((), Repository()),
+        files=files,
+    )
+
+
+@contextmanager
+def _collector_resting() -> Iterator[None]:
+    """No search for garbage meanwhile: what is read is kept, and searching it is a sixth of all."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def sound(tree: Tree, *, models: Collection[str] | None = None) -> Catalog:
+    """The catalog of a tree in which every file has its kind's shape.
+
+    Raises:
+        Refused: A file does not; names the first problem.
+    """
+    specs = read(tree, models=models)
+    if specs.problems:
+        first, more = specs.problems[0], len(specs.problems) - 1
+        rest = f" (and {more} more)" if more else ""
+        raise Refused(
+            f"{first.file}:{first.line}: {first.message}{rest}",
+            hint="run `modelyard validate` for all problems",
+        )
+    return specs.catalog
+
+
+# Kind and pattern of every place a spec may be; the groups are its key.
+_PLACES = (
+    ("ModelVersion", re.compile(r"models/([^/]+)/versions/([^/]+)\.yaml")),
+    ("Record", re.compile(r"models/([^/]+)/records/([^/]+)\.yaml")),
+    ("HeldOut", re.compile(r"models/([^/]+)/heldout/([^/]+)\.yaml")),
+    ("Model", re.compile(r"models/([^/]+)/model\.yaml")),
+    ("Release", re.compile(r"environments/([^/]+)/releases/([^/]+)\.yaml")),
+    ("Environment", re.compile(r"environments/([^/]+)/environment\.yaml")),
+)
+
+# Folders that hold specs and nothing else: whatever else is there was meant to be one.
+_SPEC_FOLDER = re.compile(
+    r"models/[^/]+/(versions|records|heldout)/.+"
+    r"|environments/[^/]+/releases/.+"
+    r"|models/[^/]+/model\.ya?ml|environments/[^/]+/environment\.ya?ml",
+    re.DOTALL,  # a file name may hold a newline
+)
+_BESIDE = re.compile(r"(.*/)?(README\.md|\.git(keep|ignore|attributes))")
+
+
+def _places(tree: Tree, models: Collection[str] | None) -> Iterator[tuple[str, tuple[str, Any]]]:
+    """Every spec's path with its kind and its key in the catalog."""
+    for path in _paths(tree, models):
+        for kind, pattern in _PLACES:
+            match = pattern.fullmatch(path)
+            if match and (kind != "Release" or models is None or match[2] in models):
+                key = match.groups()
+                yield path, (kind, key if len(key) > 1 else key[0])
+                break
+    if SETTINGS in tree.paths(SETTINGS):
+        yield SETTINGS, ("Repository", ())
+
+
+def _paths(tree: Tree, models: Collection[str] | None) -> Iterator[str]:
+    if models is None:
+        yield from tree.paths("models/")
+    else:
+        for model in sorted(models):
+            yield from tree.paths(f"models/{model}/")
+    yield from tree.paths("environments/")
+
+
+def _spec(kind: str, file: str, text: bytes, problems: list[Problem]) -> Any:
+    """One file's dataclass, or None and at least one more problem."""
+    loaded = load(text, name=file)
+    problems.extend(loaded.problems)
+    document = loaded.document
+    if document is None and loaded.problems:
+        return None
+    if not schemas.accepts(kind, document):
+        problems.extend(
+            Problem(file=file, path=path, message=words, check="schema", line=loaded.line(path))
+            for path, words in schemas.reasons(kind, document)
+        )
+        return None
+    if loaded.problems:
+        return None
+    try:
+        return structure(KINDS[kind], document)
+    except CannotAnswer as error:
+        problems.append(Problem(file=file, message=error.message, check="schema", line=1))
+        return None
+
+
+def _catalog(
+    parts: Mapping[str, dict[Any, Any]],
+    files: Mapping[str, bytes],
+    places: Mapping[str, tuple[str, Any]],
+) -> Catalog:
+    return Catalog(
+        models=parts["Model"],
+        versions=parts["ModelVersion"],
+        held_out=parts["HeldOut"],
+        records=parts["Record"],
+        environments=parts["Environment"],
+        releases=parts["Release"],
+        digests={
+            key: hashlib.sha256(files[file]).hexdigest()
+            for file, (kind, key) in places.items()
+            if kind == "ModelVersion"
+        },
+    )
+
+
+def _strays(tree: Tree, places: Mapping[str, object]) -> Iterator[Problem]:
+    """Files in a folder of specs that are none, such as one with a mistyped ending."""
+    for path in (*tree.paths("models/"), *tree.paths("environments/")):
+        if path not in places and _SPEC_FOLDER.fullmatch(path) and not _BESIDE.fullmatch(path):
+            message = "is not read: specs here are files that end in .yaml, without folders"
+            yield Problem(file=path, message=message, check="place", line=1)
+    if SETTINGS not in places:
+        message = "is missing: it names the adapters, and marks the checkout's root"
+        yield Problem(file=SETTINGS, message=message, check="place", line=1)

@@ -1,0 +1,1 @@
+"""The artifact store, the model registry, and the tables they hold."""

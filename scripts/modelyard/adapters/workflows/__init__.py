@@ -1,0 +1,1 @@
+"""Workflows: run by Argo, or walked on this machine."""

@@ -1,0 +1,168 @@
+"""The orchestrator role on Argo Workflows: submits WorkflowTemplates and follows what they do."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from modelyard.adapters.cluster.kubernetes_api import PODS, WORKFLOWS, KubernetesApi, Object
+from modelyard.domain.labels import MODEL, VERSION
+from modelyard.errors import CannotAnswer
+from modelyard.ports import Phase, WorkflowStatus
+
+logger = logging.getLogger(__name__)
+
+NAMESPACE = "modelyard"
+"""Where workflows run."""
+
+_NODE = "workflows.argoproj.io/node-id"
+_WORKFLOW = "workflows.argoproj.io/workflow"
+_LOG_LINES = 50
+_LONGEST_REASON = 300
+_PATIENCE_SECONDS = 120.0
+_STREAM_SECONDS = 240
+
+
+class ArgoWorkflows:
+    """Runs workflows in a cluster; implements `ports.Orchestrator`.
+
+    Args:
+        api: The cluster.
+    """
+
+    def __init__(self, api: KubernetesApi) -> None:
+        self._api = api
+
+    def submit(self, name: str, *, template: str, parameters: Mapping[str, str]) -> None:
+        """Start the workflow `name`, unless one of that name exists already."""
+        labels = {MODEL: parameters.get("model"), VERSION: parameters.get("version")}
+        document: Object = {
+            "apiVersion": WORKFLOWS.version,
+            "kind": "Workflow",
+            "metadata": {
+                "name": name,
+                "namespace": NAMESPACE,
+                "labels": {key: value for key, value in labels.items() if value},
+            },
+            "spec": {
+                "workflowTemplateRef": {"name": template},
+                "arguments": {
+                    "parameters": [{"name": k, "value": v} for k, v in sorted(parameters.items())]
+                },
+            },
+        }
+        self._api.create(WORKFLOWS, NAMESPACE, document)
+
+    def status(self, name: str) -> WorkflowStatus | None:
+        """The workflow's status, or None when there is none of that name.
+
+        Of one that failed, the message ends in what the failing step said last.
+        """
+        found = self._api.get(WORKFLOWS, NAMESPACE, name)
+        return None if found is None else self._told(found)
+
+    def wait(self, name: str, *, progress: Callable[[WorkflowStatus], None]) -> WorkflowStatus:
+        """Follow until it is over, telling every change of a step; a broken stream is resumed.
+
+        Raises:
+            CannotAnswer: There is no workflow of that name, or the cluster was out of reach for
+                two minutes.
+        """
+        told: Mapping[str, Phase] | None = None
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                for status in self._seen(name):
+                    deadline = time.monotonic() + _PATIENCE_SECONDS
+                    if status.steps != told or status.phase.is_over:
+                        progress(status)
+                        told = status.steps
+                    if status.phase.is_over:
+                        return status
+            except _Missing:
+                raise
+            except CannotAnswer as error:
+                if time.monotonic() > deadline:
+                    raise
+                logger.warning("%s", error.message)
+                time.sleep(1.0)
+
+    def _seen(self, name: str) -> Iterable[WorkflowStatus]:
+        """The workflow now, and after each of its changes."""
+        status = self.status(name)
+        if status is None:
+            raise _Missing(f"there is no workflow {name}", hint="modelyard reconcile")
+        yield status
+        for changed in self._api.changes(WORKFLOWS, NAMESPACE, name=name, seconds=_STREAM_SECONDS):
+            yield self._told(changed)
+
+    def _told(self, workflow: Object) -> WorkflowStatus:
+        name, status = workflow["metadata"]["name"], workflow.get("status") or {}
+        phase = Phase(status.get("phase") or Phase.PENDING)
+        message = str(status.get("message") or "")
+        if phase in {Phase.FAILED, Phase.ERROR}:
+            message = self._reason(name, status.get("nodes") or {}) or message
+        return WorkflowStatus(
+            name=name, phase=phase, message=message, steps=steps_of(status.get("nodes") or {})
+        )
+
+    def _reason(self, name: str, nodes: Mapping[str, Any]) -> str:
+        """Which step failed, how, and what it said last."""
+        node = failing(nodes)
+        if node is None:
+            return ""
+        what = f"{node['displayName']}: {node.get('message') or node['phase']}"
+        try:
+            pods = self._api.labelled(PODS, NAMESPACE, labels={_WORKFLOW: name})
+            mine = [pod for pod in pods if _annotation(pod, _NODE) == node["id"]]
+            pod = mine[0]["metadata"]["name"] if mine else None
+            log = self._api.log(NAMESPACE, pod, container="main", lines=_LOG_LINES) if pod else ""
+        except CannotAnswer as error:
+            logger.info("%s", error.message)
+            log = ""
+        said = last_words(log)
+        return f"{what}: {said}"[:_LONGEST_REASON] if said else what
+
+
+class _Missing(CannotAnswer):
+    """There is nothing to wait for."""
+
+
+def steps_of(nodes: Mapping[str, Any]) -> dict[str, Phase]:
+    """Phase by step of those that ran; a step that was tried again is one step.
+
+    Args:
+        nodes: The workflow's `status.nodes`.
+    """
+    tries = {child for node in nodes.values() if node.get("type") == "Retry"
+             for child in node.get("children") or ()}  # fmt: skip
+    steps = {
+        node["displayName"]: node["phase"]
+        for key, node in nodes.items()
+        if node.get("type") in {"Pod", "Retry"} and key not in tries and node.get("phase")
+    }
+    return {name: Phase(phase) for name, phase in steps.items() if phase in set(Phase)}
+
+
+def failing(nodes: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The pod node that failed last, if one did."""
+    bad = [
+        node
+        for node in nodes.values()
+        if node.get("type") == "Pod" and node.get("phase") in {Phase.FAILED, Phase.ERROR}
+    ]
+    return max(bad, key=lambda node: str(node.get("finishedAt") or ""), default=None)
+
+
+def last_words(log: str) -> str:
+    """What a step's log ends with: its error where it named one, or else its last line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    return (errors or lines or [""])[-1].removeprefix("error: ")
+
+
+def _annotation(pod: Object, name: str) -> str | None:
+    annotations: Mapping[str, str] = pod["metadata"].get("annotations") or {}
+    return annotations.get(name)

@@ -1,0 +1,247 @@
+"""The local orchestrator: runs the rendered WorkflowTemplates as processes of this machine."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modelyard.adapters.processes import process_table
+from modelyard.adapters.processes import start as processes
+from modelyard.adapters.specs.documents import dump_all, load
+from modelyard.adapters.workflows.local_runner import Walk
+from modelyard.adapters.workflows.template import planned
+from modelyard.domain.specs.repository import Repository
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.ports import Phase, WorkflowStatus
+
+TEMPLATES = "environments/platform/manifests/workflows"
+"""Where the rendered WorkflowTemplates lie in a checkout."""
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
+_POLL_SECONDS = 0.05
+_SECONDS_TO_START = 60.0
+_LOST = "lost: its process is gone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """What `status.json` says.
+
+    Args:
+        phase: Of the whole.
+        message: Why, when it failed.
+        steps: Phase by step, of those that ran.
+        runner: The process that walks the plan; None before it does.
+        running: The processes of running steps, by step.
+    """
+
+    phase: str = Phase.PENDING
+    message: str = ""
+    steps: Mapping[str, str] = field(default_factory=dict)
+    runner: processes.Started | None = None
+    running: Mapping[str, processes.Started] = field(default_factory=dict)
+
+
+class LocalWorkflows:
+    """Runs workflows as processes; implements `ports.Orchestrator`.
+
+    Args:
+        root: The checkout, whose rendered templates are run.
+        repository: Its settings; `state` is where workflows leave their status and logs.
+    """
+
+    def __init__(self, root: Path, repository: Repository) -> None:
+        self._root = root
+        self._folder = root / repository.state / "workflows"
+
+    def submit(self, name: str, *, template: str, parameters: Mapping[str, str]) -> None:
+        """Start the workflow `name`, unless one of that name exists already.
+
+        Raises:
+            Refused: The template is unknown, or asks for what only a cluster does.
+        """
+        folder = self._workflow(name)
+        if not folder.exists():
+            self._lay_down(name, self._workflow_document(name, template, parameters))
+        # A submitter that died before this point left a workflow that nobody runs.
+        if self._read(folder) == _State():
+            processes.start(
+                ["workflow", "run", name],
+                cwd=self._root,
+                log=folder / "_runner.log",
+                environment={"MODELYARD_ROOT": str(self._root)},
+            )
+
+    def status(self, name: str) -> WorkflowStatus | None:
+        """The workflow's status, or None when there is none of that name.
+
+        Steps that were skipped are left out. One whose process died is `Error`.
+        """
+        folder = self._workflow(name)
+        state = self._read(folder)
+        if state is None:
+            return None
+        if self._is_lost(folder, state):
+            state = self._write_off(folder)
+        steps = {step: Phase(phase) for step, phase in state.steps.items()}
+        return WorkflowStatus(
+            name=name, phase=Phase(state.phase), message=state.message, steps=steps
+        )
+
+    def wait(self, name: str, *, progress: Callable[[WorkflowStatus], None]) -> WorkflowStatus:
+        """Follow until it is over, telling every change of a step.
+
+        Raises:
+            CannotAnswer: There is no workflow of that name.
+        """
+        told: Mapping[str, Phase] | None = None
+        while True:
+            status = self.status(name)
+            if status is None:
+                raise CannotAnswer(f"there is no workflow {name}", hint="modelyard reconcile")
+            if status.steps != told or status.phase.is_over:
+                progress(status)
+                told = status.steps
+            if status.phase.is_over:
+                return status
+            time.sleep(_POLL_SECONDS)
+
+    def run(self, name: str) -> WorkflowStatus | None:
+        """Walk a submitted workflow in this process; does nothing when another does or did."""
+        folder = self._workflow(name)
+        if folder.exists():
+            with _alone(folder) as alone:
+                if alone and self._read(folder) == _State():
+                    self._walk(name, folder)
+        return self.status(name)
+
+    def _walk(self, name: str, folder: Path) -> None:
+        text = (folder / "workflow.yaml").read_bytes()
+        document: Any = load(text, name=f"{name}/workflow.yaml").document
+        plan = planned(document["spec"], {})
+        runner = process_table.named(os.getpid())
+
+        def tell(phase: str = Phase.RUNNING, message: str = "") -> None:
+            tracks = walk.tracks.items()
+            state = _State(
+                phase=phase,
+                message=message,
+                steps={n: t.phase for n, t in tracks if t.phase not in {"Skipped", "Omitted"}},
+                runner=runner,
+                running={n: t.running.started for n, t in tracks if t.running is not None},
+            )
+            _write(folder / "status.json", json.dumps(asdict(state), indent=1).encode())
+
+        walk = Walk(plan, name=name, folder=folder, root=self._root, tell=tell)
+        tell()
+        with processes.ending_what_it_started():
+            try:
+                walk.run()
+            except BaseException:
+                tell(Phase.ERROR, walk.message)
+                raise
+        tell(walk.phase, walk.message if walk.phase != Phase.SUCCEEDED else "")
+
+    def _workflow(self, name: str) -> Path:
+        if not _NAME.match(name):
+            raise Refused(f"{name!r} cannot name a workflow: lower-case letters, digits, - and .")
+        return self._folder / name
+
+    def _workflow_document(
+        self, name: str, template: str, parameters: Mapping[str, str]
+    ) -> dict[str, object]:
+        """The workflow with its parameters, once the local orchestrator agreed to run it."""
+        path = f"{TEMPLATES}/{template}.yaml"
+        try:
+            text = (self._root / path).read_bytes()
+        except OSError as error:
+            message = f"{path}: {error.strerror}"
+            raise Refused(message, hint="modelyard render --platform") from error
+        document: Any = load(text, name=path).document
+        if not isinstance(document, dict) or document.get("kind") != "WorkflowTemplate":
+            raise Refused(f"{path} is no WorkflowTemplate", hint="modelyard render --platform")
+        try:
+            plan = planned(document["spec"], parameters)
+        except Refused as refusal:
+            raise Refused(f"{path}: {refusal.message}", hint=refusal.hint) from refusal
+        values = [{"name": key, "value": value} for key, value in plan.arguments.items()]
+        return {
+            "apiVersion": document["apiVersion"],
+            "kind": "Workflow",
+            "metadata": {"name": name},
+            "spec": {**document["spec"], "arguments": {"parameters": values}},
+        }
+
+    def _lay_down(self, name: str, document: dict[str, object]) -> None:
+        """Make the workflow's folder, whole or not at all, and only once."""
+        beside = self._folder / f".{name}.{os.getpid()}"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        (beside / "workflow.yaml").write_bytes(dump_all([document]))
+        (beside / "status.json").write_text(json.dumps(asdict(_State())))
+        try:
+            beside.rename(self._folder / name)
+        except OSError:  # somebody else was first
+            shutil.rmtree(beside)
+
+    @staticmethod
+    def _read(folder: Path) -> _State | None:
+        try:
+            document = json.loads((folder / "status.json").read_text())
+        except FileNotFoundError:
+            return None
+        if document["runner"]:
+            document["runner"] = processes.Started(**document["runner"])
+        running = document["running"].items()
+        return _State(**document | {"running": {n: processes.Started(**p) for n, p in running}})
+
+    @staticmethod
+    def _is_lost(folder: Path, state: _State) -> bool:
+        if Phase(state.phase).is_over:
+            return False
+        if state.runner is None:
+            age = time.time() - (folder / "status.json").stat().st_mtime
+            return age > _SECONDS_TO_START
+        return not processes.alive(state.runner)
+
+    def _write_off(self, folder: Path) -> _State:
+        """Say that nobody runs it any more, and end the steps it left behind."""
+        with _alone(folder) as alone:
+            state = self._read(folder)
+            if state is None or not alone or not self._is_lost(folder, state):
+                return state or _State()
+            for started in state.running.values():
+                processes.stop(started, grace_seconds=2)
+            steps = {
+                name: phase if Phase(phase).is_over else Phase.ERROR
+                for name, phase in state.steps.items()
+            }
+            lost = _State(phase=Phase.ERROR, message=_LOST, steps=steps, runner=state.runner)
+            _write(folder / "status.json", json.dumps(asdict(lost), indent=1).encode())
+            return lost
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Whether nobody else runs the workflow or writes it off meanwhile."""
+    with (folder / ".lock").open("wb") as lock:
+        taken = False
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = True
+        yield taken
+
+
+def _write(path: Path, text: bytes) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_bytes(text)
+    beside.replace(path)

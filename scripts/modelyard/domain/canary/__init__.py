@@ -1,0 +1,1 @@
+"""The judge: whether a canary is worse than the stable release in traffic."""

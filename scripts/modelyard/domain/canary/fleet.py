@@ -1,0 +1,249 @@
+"""What many servers said at different moments, as counts of releases at common moments."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from modelyard.domain.canary.counting import Counters, Key
+from modelyard.domain.canary.traffic import Counts, Sample
+
+GRID_SECONDS = 5
+"""Between two samples while they are young."""
+
+FRESH_SECONDS = 15.0
+"""A server that said nothing for three scrapes is not there."""
+
+EARLIER_SECONDS = 300.0
+"""Who said something in the minutes before the window was there before it began."""
+
+LONGEST = 48
+"""A sample older than so many of its grid's steps stays only if it is on a grid twice as wide."""
+
+WHOLE: tuple[Key, ...] = (("rows", ""), ("requests", "2xx"), ("requests", "5xx"))
+"""What every server says; without one of them the others cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What one server said at one moment.
+
+    Args:
+        at: When, in seconds since the epoch.
+        server: Names the server, and what it runs.
+        release: The release it runs.
+        counters: Its cumulative counts by kind and name.
+    """
+
+    at: float
+    server: str
+    release: str
+    counters: Counters
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Server:
+    """One server: what its earlier processes counted, and what the present one said last."""
+
+    release: str
+    at: float
+    last: Counters
+    earlier: Counters = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """All servers of a model, as of the last reading.
+
+    Args:
+        servers: By name. One that is gone stays, so that no sum falls.
+    """
+
+    servers: Mapping[str, _Server] = field(default_factory=dict)
+
+    def sums(self) -> dict[str, dict[Key, float]]:
+        """What each release counted, all its servers and their restarts together."""
+        sums: dict[str, dict[Key, float]] = {}
+        for server in self.servers.values():
+            total = sums.setdefault(server.release, {})
+            for part in (server.earlier, server.last):
+                for key, count in part.items():
+                    total[key] = total.get(key, 0.0) + count
+        return sums
+
+    def seen(self, at: float) -> set[str]:
+        """The releases of which a server said something lately."""
+        return {each.release for each in self.servers.values() if each.at > at - FRESH_SECONDS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A model's counts since some moment, as far as they were read.
+
+    Args:
+        since: The moment, in seconds since the epoch.
+        until: Readings up to here are in it.
+        fleet: The servers.
+        opening: The first sample's time, once known. Whoever was seen by then is counted from
+            there; a server first seen later began later, and all it counted is counted.
+        before: What each release had counted at the opening.
+        samples: What was read since the opening, oldest first.
+    """
+
+    since: float
+    until: float
+    fleet: Fleet = field(default_factory=Fleet)
+    opening: float | None = None
+    before: Mapping[str, Counters] = field(default_factory=dict)
+    samples: tuple[Sample, ...] = ()
+
+
+def opened(since: datetime) -> Window:
+    """An empty window; it begins early enough to see who is there already."""
+    moment = since.timestamp()
+    return Window(since=moment, until=moment - EARLIER_SECONDS)
+
+
+def advanced(window: Window, readings: Iterable[Reading], until: float, *, now: float) -> Window:
+    """The window with later readings in it.
+
+    It does not matter in how many pieces the readings come, nor in which order in a piece, as long
+    as each piece has all there is up to its `until`.
+
+    Args:
+        window: The window so far.
+        readings: What was said after `window.until`, until `until`.
+        until: The end of this piece.
+        now: Of which the age of a sample is counted.
+    """
+    waiting = sorted(
+        (reading for reading in readings if _is_whole(reading)),
+        key=lambda reading: (reading.at, reading.server),
+    )
+    opening = window.opening
+    if opening is None:
+        opening = _opening(window, waiting)
+    fleet, before, samples, at = window.fleet, window.before, list(window.samples), 0
+    for moment in _moments(window, opening, until, now):
+        rest = at
+        while rest < len(waiting) and waiting[rest].at <= moment:
+            rest += 1
+        fleet, at = _after(fleet, waiting[at:rest]), rest
+        if not samples:
+            before = fleet.sums()
+        samples.append(_sample(fleet, before, moment))
+    return Window(
+        since=window.since,
+        until=until,
+        fleet=_after(fleet, waiting[at:]),
+        opening=opening,
+        before=before,
+        samples=_thinned(samples, now),
+    )
+
+
+def told(window: Window, now: float) -> tuple[Sample, ...]:
+    """The samples, the last of them of this very moment; none before the first reading."""
+    if window.opening is None or window.opening > now:
+        return ()
+    last = _sample(window.fleet, window.before, now)
+    return (*(sample for sample in window.samples if sample.at < last.at), last)
+
+
+def _opening(window: Window, readings: Sequence[Reading]) -> float | None:
+    """When counting begins: at once if somebody is there, else once everybody there was asked."""
+    times = [server.at for server in window.fleet.servers.values()]
+    times += [reading.at for reading in readings]
+    if any(window.since - FRESH_SECONDS < at <= window.since for at in times):
+        return window.since
+    later = [at for at in times if at > window.since]
+    return min(later) + GRID_SECONDS if later else None
+
+
+def _moments(window: Window, opening: float | None, end: float, now: float) -> Iterator[float]:
+    """The times to look at, after the window and until `end`; the first of all is the opening."""
+    if opening is None or opening > end:
+        return
+    if not window.samples:
+        yield opening
+    moment = math.floor(max(opening, window.until) / GRID_SECONDS + 1) * GRID_SECONDS
+    while moment <= end:
+        if _stays(moment, now):
+            yield float(moment)
+        moment += GRID_SECONDS
+
+
+def _stays(moment: float, now: float) -> bool:
+    """Whether a sample of this age is kept: what is on a wide grid is on every narrower one."""
+    step = GRID_SECONDS
+    while now - moment > LONGEST * step:
+        step *= 2
+    return moment % step == 0
+
+
+def _thinned(samples: Sequence[Sample], now: float) -> tuple[Sample, ...]:
+    return (*samples[:1], *(s for s in samples[1:] if _stays(s.at.timestamp(), now)))
+
+
+def _after(fleet: Fleet, readings: Sequence[Reading]) -> Fleet:
+    """The fleet after readings in the order of time."""
+    servers = dict(fleet.servers)
+    for reading in readings:
+        known = servers.get(reading.server)
+        servers[reading.server] = _began(reading) if known is None else _went_on(known, reading)
+    return Fleet(servers=servers)
+
+
+def _is_whole(reading: Reading) -> bool:
+    return all(key in reading.counters for key in WHOLE)
+
+
+def _began(reading: Reading) -> _Server:
+    return _Server(release=reading.release, at=reading.at, last=reading.counters)
+
+
+def _went_on(server: _Server, reading: Reading) -> _Server:
+    """The server after a reading; as it was, if that says too little to be read.
+
+    One counter that fell means that the process is another one: then all of them began at zero,
+    also those that have outgrown what they were.
+    """
+    counters, last = reading.counters, server.last
+    if reading.at <= server.at:
+        return server
+    if any(count < last.get(key, 0.0) for key, count in counters.items()):
+        keys = {**server.earlier, **last}
+        earlier = {key: server.earlier.get(key, 0.0) + last.get(key, 0.0) for key in keys}
+        return replace(server, at=reading.at, last=counters, earlier=earlier)
+    if last.keys() - counters.keys():
+        return server
+    return replace(server, at=reading.at, last=counters)
+
+
+def _sample(fleet: Fleet, before: Mapping[str, Counters], at: float) -> Sample:
+    seen = fleet.seen(at)
+    counts = {
+        release: _counts(total, before.get(release, {}))
+        for release, total in sorted(fleet.sums().items())
+        if release in seen
+    }
+    return Sample(at=datetime.fromtimestamp(at, UTC), counts=counts)
+
+
+def _counts(total: Counters, before: Counters) -> Counts:
+    """The counts since the opening."""
+    by_kind: dict[str, dict[str, int]] = defaultdict(dict)
+    for (kind, name), count in sorted(total.items()):
+        by_kind[kind][name] = int(count - before.get((kind, name), 0.0))
+    bins = {int(place): count for place, count in by_kind["predictions"].items()}
+    return Counts(
+        requests=by_kind["requests"],
+        rows=by_kind["rows"].get("", 0),
+        predictions=tuple(bins.get(place, 0) for place in range(max(bins, default=-1) + 1)),
+        nulls=by_kind["nulls"],
+        unseen=by_kind["unseen"],
+        pairs=by_kind["pairs"],
+    )

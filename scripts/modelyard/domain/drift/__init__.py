@@ -1,0 +1,1 @@
+"""Whether new data has moved away from the training data, and what follows."""

@@ -1,0 +1,281 @@
+"""What the training data looked like, small enough to keep beside the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelyard.domain.drift.profile_blocks import BlockEffects, level_effects, number_effects
+from modelyard.domain.specs.contract import Column, ColumnType
+from modelyard.domain.specs.table import (
+    Array,
+    Floats,
+    Levels,
+    Table,
+    read_booleans,
+    read_integers,
+    read_levels,
+    read_numbers,
+    rows_of,
+)
+from modelyard.errors import CannotAnswer
+
+FORMAT = 1
+EDGES = 200
+LISTED = 200
+"""Levels listed by name; rows of further levels are counted together."""
+
+_TAIL = 0.001
+_DIGITS = 5  # of the interquartile range: more digits than a quantile has, fewer than a float's 17
+_NORMAL_IQR = 1.349
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberProfile:
+    """A number or integer column of the reference.
+
+    Args:
+        name: The column.
+        type: `number` or `integer`.
+        rows: Rows, with and without a value.
+        nulls: Rows without a value.
+        minimum: Least value; None where there is none.
+        maximum: Greatest value; None where there is none.
+        scale: Robust standard deviation: interquartile range / 1.349, else the winsorised one.
+        edges: Up to `EDGES` ascending quantiles, from .1 % to 99.9 %, without repetition.
+        counts: Rows by bin, one more than edges; a bin includes its right edge.
+        effects: What the calendar alone does, by measure.
+    """
+
+    name: str
+    type: ColumnType
+    rows: int
+    nulls: int
+    minimum: float | None
+    maximum: float | None
+    scale: float
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    effects: Mapping[str, BlockEffects] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelProfile:
+    """A category or boolean column of the reference.
+
+    Args:
+        name: The column.
+        type: `category` or `boolean`.
+        rows: Rows, with and without a value.
+        nulls: Rows without a value.
+        counts: Rows of the `LISTED` most frequent levels, most frequent first.
+        other: Rows of all further levels.
+        singles: Listed levels that were met once.
+        effects: What the calendar alone does, by measure.
+    """
+
+    name: str
+    type: ColumnType
+    rows: int
+    nulls: int
+    counts: Mapping[str, int]
+    other: int
+    singles: int
+    effects: Mapping[str, BlockEffects] = field(default_factory=dict)
+
+
+ColumnProfile = NumberProfile | LevelProfile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """The reference that later windows are compared with.
+
+    Args:
+        rows: Rows of the training data.
+        blocks: Calendar blocks long enough to stand for a monitoring window.
+        columns: In the order of the contract; timestamps are left out, as they always move.
+    """
+
+    rows: int
+    blocks: int
+    columns: tuple[ColumnProfile, ...]
+
+    def to_document(self) -> dict[str, Any]:
+        """Plain data for JSON; `from_document` gives an equal profile back."""
+        columns = [asdict(column) for column in self.columns]
+        for column in columns:
+            column.update({name: list(v) for name, v in column.items() if isinstance(v, tuple)})
+        return {"format": FORMAT, "rows": self.rows, "blocks": self.blocks, "columns": columns}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Profile:
+        """Reads what `to_document` wrote.
+
+        Raises:
+            CannotAnswer: The document has another format or lacks a part.
+        """
+        if document.get("format") != FORMAT:
+            raise CannotAnswer(
+                f"drift profile: format {document.get('format')!r}, this version reads {FORMAT}",
+                hint="train the version again: a profile is written with every training",
+            )
+        try:
+            columns = tuple(_column_profile(column) for column in document["columns"])
+            return cls(rows=document["rows"], blocks=document["blocks"], columns=columns)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CannotAnswer(
+                f"drift profile: a part is missing or of another shape: {error}",
+                hint="train the version again: a profile is written with every training",
+            ) from error
+
+
+def build_profile(
+    table: Table, columns: Sequence[Column], blocks: npt.NDArray[np.integer[Any]]
+) -> Profile:
+    """The profile of training data that keeps its contract.
+
+    Args:
+        table: The training data.
+        columns: Columns to watch; timestamps are skipped.
+        blocks: Shape (rows,): which calendar block, as long as a monitoring window, a row is in.
+            Blocks with under half the median block's rows are taken as cut off: they count as
+            reference, not as a window.
+
+    Raises:
+        CannotAnswer: A column is missing, or `blocks` has another length than the table.
+    """
+    watched = [column for column in columns if column.type != "timestamp"]
+    absent = [column.name for column in watched if column.name not in table]
+    if absent or len(blocks) != rows_of(table):
+        raise CannotAnswer(
+            f"drift profile: {rows_of(table)} rows, {len(blocks)} block ids, columns without data: "
+            f"{', '.join(absent) or 'none'}",
+            hint="check the data against the contract first",
+        )
+    numbered = _number_blocks(blocks)
+    profiles = tuple(_profile(column, table[column.name], numbered) for column in watched)
+    return Profile(rows=len(blocks), blocks=int(numbered.max(initial=-1)) + 1, columns=profiles)
+
+
+def read_values(kind: ColumnType, values: Array) -> Floats:
+    """A number or integer column's values; what cannot be read counts as null."""
+    return (read_integers if kind == "integer" else read_numbers)(values).values
+
+
+def read_counts(kind: ColumnType, values: Array) -> Levels:
+    """A category or boolean column's rows by level; what cannot be read counts as null."""
+    if kind == "category":
+        return read_levels(values)
+    return read_levels(_truth_names(values))
+
+
+def _truth_names(values: Array) -> Array:
+    truth = read_booleans(values).values
+    names = np.where(truth == 1, "true", "false").astype(object)
+    names[np.isnan(truth)] = None
+    return names
+
+
+def _number_blocks(blocks: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+    """Blocks as 0, 1, 2 ... in their order, -1 for those cut off."""
+    if not len(blocks):
+        return np.zeros(0, dtype=np.int64)
+    _, inverse, rows = np.unique(blocks, return_inverse=True, return_counts=True)
+    whole = rows * 2 >= np.median(rows)
+    numbers = np.where(whole, np.cumsum(whole) - 1, -1)
+    return np.asarray(numbers[inverse], dtype=np.int64)
+
+
+def _profile(column: Column, values: Array, blocks: npt.NDArray[np.int64]) -> ColumnProfile:
+    if column.type in {"number", "integer"}:
+        return _number_profile(column, read_values(column.type, values), blocks)
+    return _level_profile(column, values, blocks)
+
+
+def _number_profile(column: Column, values: Floats, blocks: npt.NDArray[np.int64]) -> NumberProfile:
+    known = np.sort(values[~np.isnan(values)])
+    edges, scale = _edges(known), _scale(known)
+    bins = np.where(np.isnan(values), -1, np.searchsorted(edges, values, side="left"))
+    return NumberProfile(
+        name=column.name,
+        type=column.type,
+        rows=len(values),
+        nulls=len(values) - len(known),
+        minimum=float(known[0]) if len(known) else None,
+        maximum=float(known[-1]) if len(known) else None,
+        scale=scale,
+        edges=tuple(edges.tolist()),
+        counts=tuple(np.bincount(bins[bins >= 0], minlength=len(edges) + 1).tolist()),
+        effects=number_effects(values, bins, blocks, edges, scale),
+    )
+
+
+def _edges(known: Floats) -> Floats:
+    if not len(known):
+        return np.zeros(0)
+    shares = np.concatenate([[_TAIL], np.linspace(0.005, 0.995, EDGES - 2), [1 - _TAIL]])
+    quantiles = np.quantile(known, shares, method="inverted_cdf")
+    lower, upper = np.quantile(known, [0.25, 0.75], method="inverted_cdf").tolist()
+    spread = upper - lower or float(quantiles[-1]) - float(quantiles[0])
+    if not 0 < spread < np.inf:
+        return np.unique(quantiles)
+    digits = int(_DIGITS - np.floor(np.log10(spread)))
+    return np.unique([round(float(quantile), digits) for quantile in quantiles])
+
+
+def _scale(known: Floats) -> float:
+    if not len(known):
+        return 0.0
+    shares = [_TAIL, 0.25, 0.75, 1 - _TAIL]
+    low, lower, upper, high = np.quantile(known, shares, method="inverted_cdf").tolist()
+    with np.errstate(over="ignore"):  # a spread beyond float64 has no scale
+        scale = (upper - lower) / _NORMAL_IQR or float(np.std(np.clip(known, low, high)))
+    return scale if np.isfinite(scale) else 0.0
+
+
+def _level_profile(column: Column, values: Array, blocks: npt.NDArray[np.int64]) -> LevelProfile:
+    named = values if column.type == "category" else _truth_names(values)
+    seen = read_levels(named)
+    listed = dict(list(seen.counts.items())[:LISTED])
+    known = sum(seen.counts.values())
+    codes = _codes(named, seen)
+    return LevelProfile(
+        name=column.name,
+        type=column.type,
+        rows=len(codes),
+        nulls=len(codes) - known,
+        counts=listed,
+        other=known - sum(listed.values()),
+        singles=sum(rows == 1 for rows in listed.values()),
+        effects=level_effects(codes, blocks, listed=len(listed)),
+    )
+
+
+class _Numbers(dict[object, int]):
+    """Levels by number; anything else, null above all, is -1."""
+
+    def __missing__(self, _: object) -> int:
+        return -1
+
+
+def _codes(values: Array, seen: Levels) -> npt.NDArray[np.int64]:
+    """Shape (rows,): the number of each row's level, -1 without one."""
+    listed = values.tolist() if values.ndim == 1 else []
+    if seen.wrong:  # lists and dicts cannot be looked up
+        listed = [value if isinstance(value, str) else None for value in listed]
+    numbers = _Numbers({level: code for code, level in enumerate(seen.counts)})
+    return np.fromiter(map(numbers.__getitem__, listed), dtype=np.int64, count=len(listed))
+
+
+def _column_profile(document: Mapping[str, Any]) -> ColumnProfile:
+    effects = {name: BlockEffects(**one) for name, one in document["effects"].items()}
+    plain = {**document, "effects": effects}
+    if document["type"] in {"number", "integer"}:
+        exact = {"edges": tuple(document["edges"]), "counts": tuple(document["counts"])}
+        return NumberProfile(**{**plain, **exact})
+    return LevelProfile(**plain)

@@ -1,0 +1,155 @@
+"""What the calendar alone does to a column: each block of the reference against the rest of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from modelyard.domain.drift.effects import (
+    Counts,
+    excess,
+    ks_distance,
+    largest_ratio,
+    null_gap,
+    total_variation,
+    transport_distance,
+)
+from modelyard.domain.specs.table import Floats
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockEffects:
+    """A measure's effects when each block in turn is compared with all the others.
+
+    Args:
+        largest: The greatest effect of a block.
+        mean: Their mean.
+        deviation: Their sample standard deviation; 0 with one block.
+    """
+
+    largest: float
+    mean: float
+    deviation: float
+
+
+def number_effects(
+    values: Floats, bins: Integers, blocks: Integers, edges: Floats, scale: float
+) -> dict[str, BlockEffects]:
+    """The block effects of a number or integer column, by measure.
+
+    Args:
+        values: Shape (rows,), NaN for null.
+        bins: Shape (rows,), which bin between `edges`; -1 for null.
+        blocks: Shape (rows,), 0, 1, 2 ...; -1 for rows that stand for no window.
+        edges: Shape (edges,), ascending.
+        scale: What a distance of 1 is.
+    """
+    counts = _by_block(bins, blocks, len(edges) + 1)
+    total = np.bincount(bins[bins >= 0], minlength=len(edges) + 1)
+    pairs = [(total - window, window) for window in counts]
+    return _summaries(
+        {
+            "null share": _null_gaps(bins < 0, blocks),
+            "rows outside": _outside_shares(values, blocks),
+            "W1": [transport_distance(rest, window, edges, scale) for rest, window in pairs],
+            "KS D": [ks_distance(rest, window) for rest, window in pairs],
+        }
+    )
+
+
+def level_effects(codes: Integers, blocks: Integers, *, listed: int) -> dict[str, BlockEffects]:
+    """The block effects of a category or boolean column, by measure.
+
+    Args:
+        codes: Shape (rows,), the level's number by falling frequency; -1 for null.
+        blocks: Shape (rows,), 0, 1, 2 ...; -1 for rows that stand for no window.
+        listed: Levels from this number on are counted together.
+    """
+    pooled = np.minimum(codes, listed)
+    counts = _by_block(pooled, blocks, listed + 1)
+    total = np.bincount(pooled[pooled >= 0], minlength=listed + 1)
+    pairs = [(total - window, window) for window in counts]
+    return _summaries(
+        {
+            "null share": _null_gaps(codes < 0, blocks),
+            "unlisted rows": _unlisted_shares(codes, blocks, pairs, listed),
+            "TV": [total_variation(rest, window) for rest, window in pairs],
+            "doublings": [largest_ratio(rest[:-1], window[:-1])[0] for rest, window in pairs],
+        }
+    )
+
+
+def _summaries(effects: Mapping[str, Iterable[float]]) -> dict[str, BlockEffects]:
+    summaries = {}
+    for measure, listed in effects.items():
+        values = np.array(list(listed))
+        if len(values):
+            summaries[measure] = BlockEffects(
+                largest=_short(values.max()),
+                mean=_short(values.mean()),
+                deviation=_short(values.std(ddof=1)) if len(values) > 1 else 0.0,
+            )
+    return summaries
+
+
+def _short(value: float) -> float:
+    return round(float(value), 6)
+
+
+def _by_block(bins: Integers, blocks: Integers, width: int) -> list[Counts]:
+    """Rows by bin for each block."""
+    kept = (bins >= 0) & (blocks >= 0)
+    height = int(blocks.max(initial=-1)) + 1
+    flat = np.bincount(blocks[kept] * width + bins[kept], minlength=height * width)
+    return list(flat.reshape(height, width))
+
+
+def _null_gaps(null: npt.NDArray[np.bool_], blocks: Integers) -> list[float]:
+    nulls, rows = int(np.count_nonzero(null)), len(null)
+    inside = blocks >= 0
+    block_rows = np.bincount(blocks[inside])
+    block_nulls = np.bincount(blocks[inside & null], minlength=len(block_rows))
+    return [
+        null_gap((nulls - k) / (rows - n), k / n) if rows > n else 0.0
+        for k, n in zip(block_nulls.tolist(), block_rows.tolist(), strict=True)
+    ]
+
+
+def _outside_shares(values: Floats, blocks: Integers) -> list[float]:
+    """Each block's share of rows outside the range of all other rows."""
+    height = int(blocks.max(initial=-1)) + 1
+    known = ~np.isnan(values)
+    low, high = np.full(height + 1, np.inf), np.full(height + 1, -np.inf)
+    np.minimum.at(low, blocks[known], values[known])  # -1, no window, is the last place
+    np.maximum.at(high, blocks[known], values[known])
+    shares = [0.0] * height
+    for block in range(height):
+        rest_low, rest_high = np.delete(low, block).min(), np.delete(high, block).max()
+        if rest_low <= rest_high and (low[block] < rest_low or high[block] > rest_high):
+            own = values[known & (blocks == block)]
+            shares[block] = float(np.mean((own < rest_low) | (own > rest_high)))
+    return shares
+
+
+def _unlisted_shares(
+    codes: Integers, blocks: Integers, pairs: list[tuple[Counts, Counts]], listed: int
+) -> list[float]:
+    """Each block's share of rows whose level the rest has not or does not list, less the rest's."""
+    height = len(pairs)
+    known = codes >= 0
+    levels = int(codes.max(initial=-1)) + 1
+    first, last = np.full(levels, height), np.full(levels, -2)
+    np.minimum.at(first, codes[known], blocks[known])
+    np.maximum.at(last, codes[known], blocks[known])
+    own = known & (blocks >= 0)
+    own[own] = (first == last)[codes[own]] | (codes[own] >= listed)
+    unlisted = np.bincount(blocks[own], minlength=height)
+    return [
+        excess(rest[-1] / max(1, rest.sum()), rows / max(1, window.sum()))
+        for rows, (rest, window) in zip(unlisted, pairs, strict=True)
+    ]

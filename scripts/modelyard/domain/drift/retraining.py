@@ -1,0 +1,284 @@
+"""What a version made from confirmed drift trains on and is judged on, or why none is owed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+from modelyard.domain.promotion.branches import Branch
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.facts import Hold
+from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.promotion.training import version_order
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.heldout import HeldOut, Role
+from modelyard.domain.specs.interval import Interval, not_covered
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.names import is_version
+from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
+from modelyard.errors import Refused
+
+MAX_LOOKS = 20
+"""Looks at a new held-out set, where the parent's sets do not say."""
+
+_NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedFile:
+    """One file of a feed, and the days its rows are of."""
+
+    uri: str
+    days: frozenset[date]
+
+    def reaches(self, spans: Iterable[Interval]) -> bool:
+        """Whether it has rows in one of the spans."""
+        return any(span.since <= day < span.until for span in spans for day in self.days)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calendar:
+    """The days of the next version.
+
+    Args:
+        window: The days that train, holes included.
+        excludes: Held-out days inside the window.
+        held_out: The days of its new held-out set.
+        new: The days that train and did not train the parent.
+    """
+
+    window: Interval
+    excludes: tuple[Interval, ...]
+    held_out: Interval
+    new: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What the next version is to be made of.
+
+    Args:
+        model: The model.
+        parent: The version production runs.
+        catalog: The main branch.
+        calendar: Its days.
+        training: The feed's pinned files with rows in the new training days.
+        judging: The feed's pinned files with rows in the new held-out days.
+        reason: Why, for people.
+        evidence: Digest of the drift evidence.
+        code: The trainer on the main branch.
+        runtime: What it runs in.
+    """
+
+    model: Model
+    parent: ModelVersion
+    catalog: Catalog
+    calendar: Calendar
+    training: tuple[DataFile, ...]
+    judging: tuple[DataFile, ...]
+    reason: str
+    evidence: str
+    code: Code
+    runtime: Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retraining:
+    """A version and the held-out sets that come with it.
+
+    Args:
+        version: The version.
+        held_out: Its new held-out set.
+        aged: Sets of the parent that come before the new training's end: `old` from now on.
+    """
+
+    version: ModelVersion
+    held_out: HeldOut
+    aged: tuple[HeldOut, ...]
+
+
+def excluded_days(window: Interval | None, sets: Iterable[HeldOut]) -> tuple[Interval, ...]:
+    """The held-out days that overlap the window, in order, each once; retired sets count."""
+    days = {each.window for each in sets if each.window is not None}
+    return tuple(sorted(d for d in days if window is not None and d.overlaps(window)))
+
+
+def calendar(
+    model: Model, parent: ModelVersion, sets: Collection[HeldOut], *, until: date
+) -> Calendar:
+    """The days the next version trains on and is judged on.
+
+    - Held out are the last `drift.held_out_days` days whose labels are known before `until`.
+    - Training starts where the parent's did and stops when its own labels are known before the
+      first day it is judged on.
+
+    Args:
+        model: The model.
+        parent: The version production runs.
+        sets: All held-out sets of the model, retired ones too.
+        until: The day after the last row.
+
+    Raises:
+        Refused: The parent has no days, trained on the days to be held out, or no new day trains.
+    """
+    if parent.data.window is None:
+        raise Refused(f"{parent.model} {parent.version} has no training window to go on from")
+    delay = timedelta(days=model.target.delay_days)
+    length = timedelta(days=model.drift.held_out_days)
+    held_out = Interval(since=until - delay - length, until=until - delay)
+    known = parent.data.spans[-1].until + delay
+    if held_out.since < known:
+        raise Refused(
+            f"{parent.version} trained on days before {parent.data.spans[-1].until}, so "
+            f"{model.drift.held_out_days} held-out days it never saw exist from "
+            f"{known + length + delay} on",
+            hint="wait for newer data, or lower drift.held_out_days in model.yaml",
+        )
+    longest = Interval(since=parent.data.window.since, until=held_out.since - delay)
+    window = _training_window(longest, sets, kept=kept_sets(parent, sets), delay=delay)
+    excludes = excluded_days(window, sets)
+    spans = not_covered(window, excludes)
+    new = tuple(part for span in spans for part in not_covered(span, (parent.data.window,)))
+    if not new:
+        raise Refused(
+            f"no day between {parent.data.window.until} and {window.until} could train: all are "
+            f"held out, or not labelled yet",
+            hint="wait for newer data",
+        )
+    return Calendar(window=window, excludes=excludes, held_out=held_out, new=new)
+
+
+def retraining(order: Order) -> Retraining:
+    """The next version, trained on the parent's days and the new ones, with the parent's settings.
+
+    It is judged on the new days and on every set the parent was judged on that is still in use.
+    """
+    parent, catalog = order.parent, order.catalog
+    kept = kept_sets(parent, catalog.held_out_of(parent.model))
+    held_out = _held_out(order, kept)
+    window, excludes = order.calendar.window, order.calendar.excludes
+    files = dict.fromkeys((*parent.data.files, *order.training))
+    names = [held_out.name, *(each.name for each in kept if each.name != held_out.name)]
+    version = replace(
+        parent,
+        version=next_name(parent.version, [v.version for v in catalog.versions_of(parent.model)]),
+        reason=order.reason,
+        parent=parent.version,
+        data=TrainingData(files=tuple(files), window=window, excludes=excludes),
+        held_out=tuple(names),
+        code=order.code,
+        runtime=order.runtime,
+        evidence=order.evidence,
+    )
+    end = version.data.spans[-1].until
+    return Retraining(
+        version=version,
+        held_out=held_out,
+        aged=tuple(replace(each, role=Role.OLD) for each in kept if _has_aged(each, end)),
+    )
+
+
+def next_name(parent: str, names: Iterable[str]) -> str:
+    """The parent's name with the highest trailing number of all names, and one more.
+
+    Raises:
+        Refused: That is no version name: too long.
+    """
+    numbers = [int(match["number"]) for name in names if (match := _NUMBERED.fullmatch(name))]
+    match = _NUMBERED.fullmatch(parent)
+    stem = match["stem"] if match else f"{parent}-"
+    name = f"{stem}{max(numbers, default=1) + 1}"
+    if not is_version(name):
+        raise Refused(
+            f"{name!r}, the next version after {parent}, is no version name",
+            hint=f"modelyard version new MODEL VERSION --parent {parent}",
+        )
+    return name
+
+
+def kept_sets(parent: ModelVersion, sets: Iterable[HeldOut]) -> tuple[HeldOut, ...]:
+    """The sets the parent was judged on that are still in use, in its order."""
+    known = {each.name: each for each in sets}
+    found = (known.get(name) for name in parent.held_out)
+    return tuple(each for each in found if each is not None and not each.retired)
+
+
+def answered(
+    catalog: Catalog, parent: ModelVersion, *, evidence: str, holds: Mapping[str, Hold]
+) -> str | None:
+    """Why no version is owed for this drift: one was made for it and is on its way, or failed."""
+    others = [v for v in catalog.versions_of(parent.model) if v.version != parent.version]
+    same = [other for other in others if other.evidence == evidence]
+    if same:
+        return f"{same[-1].version} was made for this very evidence"
+    newest = max(others, key=lambda v: version_order(v.version), default=None)
+    if newest is None or newest.evidence is None or newest.version in holds:
+        return None
+    if version_order(newest.version) < version_order(parent.version):
+        return None
+    record = catalog.records.get((parent.model, newest.version))
+    if record is None:
+        return f"{newest.version} was made for drift and has no verdict yet"
+    if record.verdict.passed:
+        return f"{newest.version} was made for drift, passed, and is on its way to production"
+    return None
+
+
+def declined(pulls: Iterable[PullRequest], model: str, *, evidence: str, bot: str) -> str | None:
+    """Who closed the retraining's pull request for this evidence, if a person did."""
+    branch = str(Branch(purpose=Purpose.RETRAIN, model=model))
+    for pull in pulls:
+        closed = pull.branch == branch and pull.state is PullState.CLOSED
+        if closed and evidence in pull.body and pull.closed_by != bot:
+            who = pull.closed_by or "somebody"
+            return f"{who} closed pull request {pull.number} for this very evidence"
+    return None
+
+
+def _training_window(
+    longest: Interval, sets: Collection[HeldOut], *, kept: Iterable[HeldOut], delay: timedelta
+) -> Interval:
+    """The longest window whose labels are known before each set it is judged on, if not after it.
+
+    A set amid the training days is of an earlier regime and may stay there; one that reaches
+    beyond the last training day would be flattered by labels that were not known yet.
+    """
+    window, judged = longest, [each.window for each in kept if each.window is not None]
+    while window.since < window.until:
+        end = max((span.until for span in not_covered(window, excluded_days(window, sets))),
+                  default=window.since)  # fmt: skip
+        early = [days.since for days in judged if days.until > end and days.since < end + delay]
+        if not early:
+            break
+        window = Interval(since=window.since, until=min(early) - delay)
+    return window
+
+
+def _held_out(order: Order, kept: tuple[HeldOut, ...]) -> HeldOut:
+    """The new set, or the one that holds out these very days already."""
+    sets, days = order.catalog.held_out_of(order.parent.model), order.calendar.held_out
+    for each in sets:
+        if each.window == days and not each.retired:
+            return each
+    like = next(iter((*kept, *sets)), None)
+    taken = {each.name for each in sets}
+    name, count = f"recent-{days.since.isoformat()}", 1
+    while name in taken:
+        count += 1
+        name = f"recent-{days.since.isoformat()}-{count}"
+    return HeldOut(
+        model=order.parent.model,
+        name=name,
+        files=order.judging,
+        cluster=like.cluster if like else order.model.data.timestamp or "row",
+        role=Role.RECENT,
+        max_looks=like.max_looks if like else MAX_LOOKS,
+        window=days,
+    )
+
+
+def _has_aged(held_out: HeldOut, end: date) -> bool:
+    days = held_out.window
+    return held_out.role is Role.RECENT and days is not None and days.until <= end

@@ -1,0 +1,160 @@
+"""The metrics a gate can use, and what each row adds to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from modelyard.domain.gate.delong import Codes, Floats, binary_labels, scores_of
+from modelyard.errors import CannotAnswer
+
+LEAST_PROBABILITY = 1e-15  # a certain and wrong prediction costs 34.5 nats, not infinity
+SUM_TOLERANCE = 1e-3  # of a row of class probabilities around 1: a float32 softmax passes
+
+
+class Kind(Enum):
+    """What predictions a metric takes."""
+
+    RANKS = auto()
+    PROBABILITIES = auto()
+    VALUES = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A way to measure a model.
+
+    Args:
+        name: As in `gate.metric` of model.yaml.
+        greater_is_better: Its direction.
+        kind: What predictions it takes.
+        is_root: Whether it is the square root of a mean over rows, not the mean itself.
+    """
+
+    name: str
+    greater_is_better: bool
+    kind: Kind
+    is_root: bool = False
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(name="auc", greater_is_better=True, kind=Kind.RANKS),
+        Metric(name="log_loss", greater_is_better=False, kind=Kind.PROBABILITIES),
+        Metric(name="brier", greater_is_better=False, kind=Kind.PROBABILITIES),
+        Metric(name="accuracy", greater_is_better=True, kind=Kind.PROBABILITIES),
+        Metric(name="mae", greater_is_better=False, kind=Kind.VALUES),
+        Metric(name="mse", greater_is_better=False, kind=Kind.VALUES),
+        Metric(name="rmse", greater_is_better=False, kind=Kind.VALUES, is_root=True),
+    )
+}
+"""Every metric a gate can use, by name."""
+
+
+def metric_named(name: str) -> Metric:
+    """The metric of that name; `CannotAnswer` when there is none."""
+    if name not in METRICS:
+        raise CannotAnswer(f"no metric {name!r}", hint=f"choose one of {', '.join(METRICS)}")
+    return METRICS[name]
+
+
+def row_values(
+    metric: Metric, labels: ArrayLike, predictions: ArrayLike, classes: Sequence[Any], model: str
+) -> Floats:
+    """What each row adds to a metric that is a mean over rows, or the root of one.
+
+    Args:
+        metric: Any but `auc`.
+        labels: Shape (n,), see `modelyard.domain.gate.paired.paired_difference`.
+        predictions: Shape (n,) or (n, k), likewise.
+        classes: The k levels, or empty.
+        model: Whose predictions they are, for messages.
+
+    Returns:
+        Shape (n,); NaN where the prediction is not finite or not a probability.
+
+    Raises:
+        CannotAnswer: Shapes that differ, labels that cannot be used.
+    """
+    if metric.kind is Kind.VALUES:
+        return _errors_of(metric, _numbers(labels), predictions, model)
+    codes = _levels(labels, classes)
+    if metric.name == "accuracy" and classes and np.ndim(predictions) == 1:
+        return _agreement(np.asarray(labels), np.asarray(predictions), model)
+    chances = _chances(predictions, codes.size, len(classes), model)
+    if metric.name == "log_loss":
+        chosen = np.take_along_axis(chances, codes[:, None], axis=1)[:, 0]
+        return -np.log(np.maximum(chosen, LEAST_PROBABILITY))
+    if metric.name == "accuracy":
+        right = (chances.argmax(axis=1) == codes).astype(np.float64)
+        return np.where(np.isnan(chances[:, 0]), np.nan, right)
+    chances[np.arange(codes.size), codes] -= 1
+    # A binary brier is of the probability of 1 alone, as everybody knows it.
+    squares: Floats = (chances**2).sum(axis=1) if classes else chances[:, 1] ** 2
+    return squares
+
+
+def constant_predictions(metric: Metric, labels: ArrayLike, classes: Sequence[Any]) -> Floats:
+    """The best predictions that are the same for every row, in the shape the metric takes."""
+    if metric.kind is Kind.VALUES:
+        values = _numbers(labels)
+        return np.full(values.size, np.median(values) if metric.name == "mae" else values.mean())
+    codes = _levels(labels, classes)
+    if not classes:
+        return np.full(codes.size, codes.mean())
+    return np.tile(np.bincount(codes, minlength=len(classes)) / codes.size, (codes.size, 1))
+
+
+def _errors_of(metric: Metric, labels: Floats, predictions: ArrayLike, model: str) -> Floats:
+    errors = scores_of(model, predictions, labels.size) - labels
+    errors[~np.isfinite(errors)] = np.nan
+    return np.abs(errors) if metric.name == "mae" else errors**2
+
+
+def _numbers(labels: ArrayLike) -> Floats:
+    values = scores_of("label", labels, np.size(labels))
+    if not values.size or not np.isfinite(values).all():
+        wrong = values.size - int(np.isfinite(values).sum())
+        raise CannotAnswer(f"{wrong} of {values.size} labels are not finite numbers")
+    return values
+
+
+def _levels(labels: ArrayLike, classes: Sequence[Any]) -> Codes:
+    if not classes:
+        return binary_labels(labels).astype(np.intp)
+    places = {level: place for place, level in enumerate(classes)}
+    names = np.asarray(labels)
+    unknown = [name for name in names.tolist() if name not in places]
+    if unknown or not names.size:
+        raise CannotAnswer(f"{len(unknown)} of {names.size} labels are no class: {unknown[:1]}")
+    return np.array([places[name] for name in names.tolist()], dtype=np.intp)
+
+
+def _agreement(labels: NDArray[Any], predictions: NDArray[Any], model: str) -> Floats:
+    if predictions.shape != labels.shape:
+        raise CannotAnswer(f"{model} predictions have shape {predictions.shape}, {labels.shape}")
+    return np.asarray(labels == predictions, dtype=np.float64)
+
+
+def _chances(predictions: ArrayLike, rows: int, classes: int, model: str) -> Floats:
+    """Shape (n, k), a probability a class; rows that are not probabilities are NaN."""
+    if not classes:
+        positive = scores_of(model, predictions, rows)
+        chances = np.column_stack([1 - positive, positive])
+    else:
+        chances = np.array(predictions, dtype=np.float64)
+        if chances.shape != (rows, classes):
+            raise CannotAnswer(
+                f"{model} predictions have shape {chances.shape}, not ({rows}, {classes})"
+            )
+    with np.errstate(invalid="ignore"):
+        sound = np.isfinite(chances).all(axis=1) & (chances >= 0).all(axis=1)
+        sound &= np.abs(chances.sum(axis=1) - 1) <= SUM_TOLERANCE
+    chances[~sound] = np.nan
+    return chances

@@ -1,0 +1,1 @@
+"""How versions move through environments: world, plan and actions."""

@@ -1,0 +1,48 @@
+"""The fixed branches of the tool's pull requests, written and read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelyard.domain.promotion.change import Purpose
+
+PREFIX = "modelyard"
+
+_WITH_SUBJECT = frozenset(Purpose) - {Purpose.RETRAIN}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """What a branch name says: whose change this is.
+
+    Args:
+        purpose: What the pull request is for.
+        model: The model.
+        subject: The version (spec, record) or environment (promote, rollback); empty (retrain).
+    """
+
+    purpose: Purpose
+    model: str
+    subject: str = ""
+
+    def __str__(self) -> str:
+        """The branch's name: `modelyard/<purpose>/<subject>/<model>`."""
+        return "/".join(p for p in (PREFIX, self.purpose, self.subject, self.model) if p)
+
+
+def parse(name: str) -> Branch | None:
+    """The branch a name stands for, or None when the tool did not make it."""
+    match name.split("/"):
+        case [_, "retrain", model]:
+            found = Branch(purpose=Purpose.RETRAIN, model=model)
+        case [_, purpose, subject, model] if purpose in _WITH_SUBJECT:
+            found = Branch(purpose=Purpose(purpose), model=model, subject=subject)
+        case _:
+            return None
+    return found if str(found) == name else None
+
+
+def is_of(name: str, model: str) -> bool:
+    """Whether the tool made the branch for this model."""
+    branch = parse(name)
+    return branch is not None and branch.model == model

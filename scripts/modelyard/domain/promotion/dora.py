@@ -1,0 +1,167 @@
+"""How well a model is delivered: the arithmetic on its story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from statistics import median
+
+from modelyard.domain.promotion.timeline import Event, Kind
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.verdict import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lead:
+    """One version's way to production.
+
+    Args:
+        version: The version.
+        merged_at: When its spec was merged.
+        outcome: Its record's verdict, once it has one.
+        production_at: When production was first known to run it verified.
+    """
+
+    version: str
+    merged_at: datetime
+    outcome: Outcome | None = None
+    production_at: datetime | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """From the merge to production; to the second, as commits and refs are dated."""
+        if self.production_at is None:
+            return None
+        return (self.production_at - self.merged_at).total_seconds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """One `fail` of the judge, and how long Git and the servers took to agree again.
+
+    Args:
+        environment: Where.
+        version: The version that was judged bad.
+        failed_at: When the judge said so.
+        restored: The version Git went back to, once its servers are healthy.
+        agreed_at: Since when they are.
+    """
+
+    environment: str
+    version: str | None
+    failed_at: datetime
+    restored: str | None = None
+    agreed_at: datetime | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """From the verdict to the agreement."""
+        if self.agreed_at is None:
+            return None
+        return (self.agreed_at - self.failed_at).total_seconds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """A model's delivery in four numbers, after DORA's: lead time, frequency, failures, recovery.
+
+    Args:
+        leads: Every version's way, in the order of the merges.
+        releases_to_production: Merges that named a release there; rollbacks are none.
+        exposed: Versions that were released where production's requests go, in order.
+        rolled_back: Those of them that were rolled back there.
+        agreements: Every `fail` of the judge, oldest first.
+    """
+
+    leads: tuple[Lead, ...]
+    releases_to_production: int
+    exposed: tuple[str, ...]
+    rolled_back: tuple[str, ...]
+    agreements: tuple[Agreement, ...]
+
+    @property
+    def lead_time_median(self) -> float | None:
+        """Median seconds of the versions that reached production; None when none did."""
+        known = [lead.seconds for lead in self.leads if lead.seconds is not None]
+        return median(known) if known else None
+
+    @property
+    def rolled_back_share(self) -> float | None:
+        """Part of the exposed versions that were rolled back, 0 to 1; None without any."""
+        return len(self.rolled_back) / len(self.exposed) if self.exposed else None
+
+
+def delivery(events: tuple[Event, ...], catalog: Catalog) -> Delivery:
+    """What a story adds up to.
+
+    Args:
+        events: The story, in order.
+        catalog: Says which environment is production, and which ones share its requests.
+    """
+    production = catalog.production.name if catalog.production else ""
+    facing = {e.name for e in catalog.environments.values() if e.joins == production}
+    there = [e for e in events if e.environment in {production, *facing}]
+    exposed = _in_order(e.version for e in there if e.kind is Kind.RELEASE)
+    gone = {e.rolled_back for e in there if e.kind is Kind.ROLLBACK}
+    return Delivery(
+        leads=tuple(_leads(events, production)),
+        releases_to_production=sum(
+            e.kind is Kind.RELEASE and e.environment == production for e in events
+        ),
+        exposed=exposed,
+        rolled_back=tuple(version for version in exposed if version in gone),
+        agreements=agreements(events),
+    )
+
+
+def agreements(events: Iterable[Event]) -> tuple[Agreement, ...]:
+    """Every `fail` of the judge, followed to the moment the restored release was healthy again.
+
+    An environment's own observations are in true order whatever the clocks say; from the main
+    branch only counts that there was such a rollback.
+    """
+    told = tuple(events)
+    back = {(e.environment, e.rolled_back, e.version) for e in told if e.kind is Kind.ROLLBACK}
+    over: list[Agreement] = []
+    newest: dict[str, Agreement] = {}
+    for event in told:
+        where = event.environment or ""
+        if event.kind is Kind.JUDGED and event.outcome is Outcome.FAIL:
+            over += [newest.pop(where)] if where in newest else []
+            newest[where] = Agreement(environment=where, version=event.version, failed_at=event.at)
+        elif where in newest and (where, newest[where].version, event.version) in back:
+            newest[where] = _followed(newest[where], event)
+    return tuple(sorted((*over, *newest.values()), key=lambda each: each.failed_at))
+
+
+def _followed(agreement: Agreement, event: Event) -> Agreement:
+    if agreement.agreed_at is not None or event.kind is not Kind.HEALTHY:
+        return agreement
+    return replace(agreement, restored=event.version, agreed_at=event.at)
+
+
+def _leads(events: tuple[Event, ...], production: str) -> Iterator[Lead]:
+    merged = _first(events, Kind.SPEC)
+    recorded = _first(events, Kind.RECORD)
+    arrived = _first((e for e in events if e.environment == production), Kind.VERIFIED)
+    for version, event in merged.items():
+        yield Lead(
+            version=version,
+            merged_at=event.at,
+            outcome=recorded[version].outcome if version in recorded else None,
+            production_at=arrived[version].at if version in arrived else None,
+        )
+
+
+def _first(events: Iterable[Event], kind: Kind) -> dict[str, Event]:
+    """Each version's first event of a kind, in order."""
+    found: dict[str, Event] = {}
+    for event in events:
+        if event.kind is kind and event.version is not None:
+            found.setdefault(event.version, event)
+    return found
+
+
+def _in_order(versions: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(version for version in versions if version is not None))

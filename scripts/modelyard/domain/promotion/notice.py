@@ -1,0 +1,115 @@
+"""What people are told of a model without asking: rollbacks, holds and incidents, each once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from modelyard.domain.promotion.branches import parse
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.facts import ModelFacts
+from modelyard.domain.promotion.pulls import PullRequest, PullState
+
+LONGEST_AGE = timedelta(days=1)
+"""What is older is history, which nobody is woken for."""
+
+MOST_TOLD = 100
+"""Keys of notices that are remembered; a model has few a day."""
+
+
+class Kind(StrEnum):
+    """What happened."""
+
+    ROLLBACK = "rollback"
+    HOLD = "hold"
+    INCIDENT = "incident"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """One message to people.
+
+    Args:
+        key: Names the event, so that it is told once.
+        kind: What happened.
+        model: The model's name.
+        environment: Where, if in one place.
+        title: One line.
+        body: The reason.
+    """
+
+    key: str
+    kind: Kind
+    model: str
+    environment: str | None
+    title: str
+    body: str
+
+
+def notices(
+    model: str, facts: ModelFacts, pulls: Iterable[PullRequest], now: datetime
+) -> tuple[Notice, ...]:
+    """What happened of late and was not told yet, oldest kind of news last.
+
+    Args:
+        model: The model's name.
+        facts: Its facts.
+        pulls: Its pull requests, merged ones too.
+        now: The time, in UTC.
+    """
+    found = (
+        *(_rollback(model, pull) for pull in pulls if _is_recent_rollback(pull, now)),
+        *(
+            Notice(
+                key=f"hold/{version}/{hold.since.isoformat()}",
+                kind=Kind.HOLD,
+                model=model,
+                environment=None,
+                title=f"{model} {version} is on hold",
+                body=f"{hold.by}: {hold.reason}",
+            )
+            for version, hold in facts.holds.items()
+            if now - hold.since < LONGEST_AGE
+        ),
+        *(
+            Notice(
+                key=f"incident/{hashlib.sha256(incident.what.encode()).hexdigest()[:16]}",
+                kind=Kind.INCIDENT,
+                model=model,
+                environment=None,
+                title=f"Incident of {model}",
+                body=incident.what,
+            )
+            for incident in facts.incidents
+            if now - incident.at < LONGEST_AGE
+        ),
+    )
+    return tuple(notice for notice in found if notice.key not in facts.told)
+
+
+def with_told(told: tuple[str, ...], key: str) -> tuple[str, ...]:
+    """The keys that were told, with one more."""
+    return told if key in told else (*told, key)[-MOST_TOLD:]
+
+
+def _is_recent_rollback(pull: PullRequest, now: datetime) -> bool:
+    branch = parse(pull.branch)
+    if branch is None or branch.purpose is not Purpose.ROLLBACK:
+        return False
+    merged = pull.closed_at if pull.state is PullState.MERGED else None
+    return merged is not None and now - merged < LONGEST_AGE
+
+
+def _rollback(model: str, pull: PullRequest) -> Notice:
+    branch = parse(pull.branch)
+    return Notice(
+        key=f"rollback/{pull.number}",
+        kind=Kind.ROLLBACK,
+        model=model,
+        environment=branch.subject if branch else None,
+        title=pull.title,
+        body=f"#{pull.number}, merged as {(pull.merged_as or '')[:10]}. {pull.body}",
+    )

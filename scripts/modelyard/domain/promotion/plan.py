@@ -1,0 +1,194 @@
+"""Reconcile's decision: what is missing in one model's world, as a list of actions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from modelyard.domain.promotion.actions import (
+    Action,
+    ClosePull,
+    Merge,
+    PlaceHold,
+    ProposeRecord,
+    ProposeRelease,
+    RaiseIncident,
+    RollBack,
+    SetAlias,
+    SetStatus,
+)
+from modelyard.domain.promotion.branches import Branch, parse
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.promote import Missing, candidate, missing, promotions, target_of
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, StatusState
+from modelyard.domain.promotion.rollback import holds, rollbacks
+from modelyard.domain.promotion.training import records, trainings
+from modelyard.domain.promotion.world import World
+
+LONGEST_DESCRIPTION = 140
+"""What GitHub keeps of a status; a longer one would never read back as what was said."""
+
+
+def plan(world: World) -> tuple[Action, ...]:
+    """Everything reconcile would do now, rollbacks first; empty when nothing is missing.
+
+    The same world gives the same plan; carrying a plan out twice is the same as once. What is about
+    to be put on hold counts as held in the rest of the plan.
+    """
+    refused = (action for action in records(world) if isinstance(action, PlaceHold))
+    placed = {hold.version: hold for hold in (*refused, *holds(world))}
+    world = world.with_holds({version: hold.reason for version, hold in placed.items()})
+    back = tuple(rollbacks(world))
+    wanted = _by_branch(world, (*back, *records(world), *promotions(world)))
+    closes = {close.number: close for close in _closes(world, wanted)}
+    return (
+        *placed.values(),
+        *(action for action in back if not _is_known(world, action)),
+        *trainings(world),
+        *closes.values(),
+        *(action for action in wanted.values() if not isinstance(action, RollBack)),
+        *_pull_actions(world, wanted, closes),
+        *_aliases(world),
+    )
+
+
+def _is_known(world: World, action: Action) -> bool:
+    """Whether an incident was raised already, whatever its reason reads like by now."""
+    if not isinstance(action, RaiseIncident):
+        return False
+    about = action.what.partition(": ")[0]
+    known = (incident.what.partition(": ")[0] for incident in world.model_facts.incidents)
+    return about in known
+
+
+def _by_branch(world: World, actions: tuple[Action, ...]) -> Mapping[str, Action]:
+    """The actions that keep a pull request open, by its branch."""
+    found: dict[str, Action] = {}
+    for action in actions:
+        match action:
+            case ProposeRecord():
+                purpose, subject = Purpose.RECORD, action.record.version
+            case ProposeRelease():
+                purpose, subject = Purpose.PROMOTE, action.environment
+            case RollBack():
+                purpose, subject = Purpose.ROLLBACK, action.environment
+            case _:
+                continue
+        found[str(Branch(purpose=purpose, subject=subject, model=world.model))] = action
+    return found
+
+
+def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
+    """The tool's pull requests that nothing asks for any more."""
+    for pull in world.open_pulls:
+        branch = parse(pull.branch)
+        if branch is None or pull.branch in wanted or pull.author != world.bot:
+            continue
+        if branch.purpose is Purpose.PROMOTE:
+            reason = _why_moot(world, pull, wanted)
+        elif branch.purpose is Purpose.ROLLBACK and branch.subject not in world.unknown:
+            reason = f"{branch.subject} names nothing that must go back"
+        elif branch.purpose is Purpose.RECORD:
+            reason = f"{branch.subject} has no outcome that is waiting for its record"
+        else:
+            continue
+        if reason is not None:
+            yield ClosePull(number=pull.number, reason=reason)
+
+
+def _why_moot(world: World, pull: PullRequest, wanted: Mapping[str, Action]) -> str | None:
+    """Why a promotion is not owed any more.
+
+    One that a person asked for, or that is on hold, stays open, and red, unless a record brings
+    another version; so does one that waits for its version to be well again, with its approvals.
+    """
+    target = target_of(world, pull)
+    if target is None:
+        return "there is no such environment"
+    environment, version = target
+    if pull.requester is not None:
+        return None
+    brings = (each for each in wanted.values() if isinstance(each, ProposeRecord))
+    if any(each.environment == environment.name for each in brings):
+        return f"another version is on its way to {environment.name}"
+    if world.is_held(version):
+        return None
+    if version == candidate(world, environment):
+        return None
+    return f"{environment.name} is not owed {version or 'this version'} any more"
+
+
+def _pull_actions(
+    world: World, wanted: Mapping[str, Action], closes: Mapping[int, ClosePull]
+) -> Iterator[SetStatus | Merge]:
+    for pull in world.open_pulls:
+        branch = parse(pull.branch)
+        if branch is not None and branch.purpose is Purpose.ROLLBACK:
+            continue  # reconcile carries a rollback through in one go
+        if pull.number in closes or _is_outdated(pull, wanted.get(pull.branch)):
+            continue
+        lacking = missing_of(world, pull)
+        if lacking is None:
+            yield from _status(pull, StatusState.SUCCESS, "changes no environment")
+        elif lacking:
+            state = StatusState.FAILURE if lacking[0].blocks else StatusState.PENDING
+            yield from _status(pull, state, "; ".join(each.what for each in lacking))
+        else:
+            yield from _status(pull, StatusState.SUCCESS, "nothing is missing")
+            if pull.author == world.bot:
+                yield Merge(number=pull.number, sha=pull.head)
+
+
+def _is_outdated(pull: PullRequest, proposal: Action | None) -> bool:
+    """Whether this very plan gives the pull request another head."""
+    if isinstance(proposal, ProposeRelease):
+        return proposal.version not in pull.labels
+    if isinstance(proposal, ProposeRecord):
+        return _releases(pull) != (proposal.environment is not None)
+    return False
+
+
+def missing_of(world: World, pull: PullRequest) -> tuple[Missing, ...] | None:
+    """What a pull request waits for; None when it changes no environment and a person merges it."""
+    branch = parse(pull.branch)
+    if branch is not None and branch.purpose is Purpose.RECORD and not _releases(pull):
+        status = pull.statuses.get(CHECKS)
+        passed = status is not None and status.state is StatusState.SUCCESS
+        return () if passed else (Missing(what=f"{CHECKS} has not passed for {pull.head[:10]}"),)
+    target = target_of(world, pull)
+    if target is None:
+        return None
+    return missing(world, target[0], version=target[1], pull=pull)
+
+
+def _releases(pull: PullRequest) -> bool:
+    """Whether a record's pull request brings a release along."""
+    return "release" in pull.labels
+
+
+def _status(pull: PullRequest, state: StatusState, description: str) -> Iterator[SetStatus]:
+    description = shortened(description)
+    said = pull.statuses.get(PROMOTE)
+    if said is None or (said.state, said.description) != (state, description):
+        yield SetStatus(number=pull.number, sha=pull.head, state=state, description=description)
+
+
+def shortened(description: str) -> str:
+    """The description as a forge keeps it."""
+    if len(description) <= LONGEST_DESCRIPTION:
+        return description
+    return description[: LONGEST_DESCRIPTION - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _aliases(world: World) -> Iterator[SetAlias]:
+    """Each environment's alias follows its last verified release, whoever moved it."""
+    for environment in world.catalog.environments:
+        verified = world.facts_of(environment).verified
+        named = (past.release for past in world.past.get(environment, ()))
+        good = (
+            release.version
+            for release in named
+            if release.identity in verified and not world.is_held(release.version)
+        )
+        version = next(good, None)
+        if version is not None and world.aliases.get(environment) != version:
+            yield SetAlias(alias=environment, version=version)

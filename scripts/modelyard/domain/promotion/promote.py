@@ -1,0 +1,232 @@
+"""Which version an environment is owed, and what is missing before it may enter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from modelyard.domain.promotion.actions import ProposeRelease
+from modelyard.domain.promotion.branches import Branch, parse
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.facts import unverified
+from modelyard.domain.promotion.pulls import CHECKS, PullRequest, PullState, StatusState
+from modelyard.domain.promotion.rollback import fault_of, way_back
+from modelyard.domain.promotion.training import finished_records, newest_passing
+from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.release import Release
+from modelyard.domain.verdict import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """One thing that stands between a pull request and its merge.
+
+    Args:
+        what: For a person: what, and from whom.
+        blocks: Whether something was lost or forbidden (red), and not just still to come (pending).
+    """
+
+    what: str
+    blocks: bool = False
+
+
+def promotions(world: World) -> Iterator[ProposeRelease]:
+    """One proposal for each environment that is owed another version.
+
+    Where a person asked for a promotion, nothing else is proposed until it is merged or closed.
+    """
+    for environment in world.catalog.path_to_production():
+        version = owed(world, environment)
+        if version is None or _declined(world, environment, version):
+            continue
+        if environment.name in world.unknown:  # it may have been tried there
+            continue
+        if world.asked_for(environment) is None:
+            yield ProposeRelease(environment=environment.name, version=version, attempt=1)
+
+
+def owed(world: World, environment: Environment) -> str | None:
+    """The version that is verified one step earlier and was never tried here, if there is one."""
+    version = candidate(world, environment)
+    source = world.release(environment.promotes_from or "")
+    if version is None or source is None:
+        return version
+    return None if unproven(world, source) else version
+
+
+def candidate(world: World, environment: Environment) -> str | None:
+    """The version that would be owed here if it were verified one step earlier."""
+    if environment.promotes_from is None:
+        newest = newest_passing(world, finished_records(world))
+        is_recorded = newest is not None and world.record(newest.version) is not None
+        return newest.version if newest and is_recorded else None
+    source = world.release(environment.promotes_from)
+    current = world.release(environment.name)
+    if source is None or world.is_held(source.version):
+        return None
+    if current is not None and current.artifact == source.artifact:
+        return None
+    return None if world.was_tried(environment.name, source.artifact) else source.version
+
+
+def unproven(world: World, release: Release) -> str | None:
+    """Why the release may not move on, or None: it is verified now, and the watcher wrote so.
+
+    Time alone verifies nothing: what soaked while nobody looked stays where it is.
+    """
+    if release.environment in world.unknown:
+        return "what was seen there cannot be read"
+    environment = world.catalog.environments[release.environment]
+    facts = world.facts_of(release.environment)
+    if why := unverified(facts, release, environment, world.now):
+        return why
+    return None if release.identity in facts.verified else "soaked, but not seen since"
+
+
+def missing(
+    world: World, environment: Environment, *, version: str, pull: PullRequest | None = None
+) -> tuple[Missing, ...]:
+    """Everything that still stands between the version and this environment, worst first.
+
+    Args:
+        world: The model's world.
+        environment: Where the version is to go.
+        version: The version.
+        pull: Its pull request; None asks about the version alone, without checks and approvals.
+    """
+    found = [
+        *_holds(world, environment, version),
+        *_health(world, environment, version),
+        *_verdict(world, environment, version),
+    ]
+    if pull is not None:
+        found += [*_checks(pull), *_approvals(environment, pull)]
+    return tuple(sorted(found, key=lambda each: not each.blocks))
+
+
+def champion_now(world: World) -> str | None:
+    """The version production runs now."""
+    production = world.catalog.production
+    release = world.release(production.name) if production else None
+    return release.version if release else None
+
+
+def needs_comparison(world: World, version: str) -> tuple[str, str] | None:
+    """The (version, champion) whose gate nobody has answered yet, if entering asks for it."""
+    champion = champion_now(world)
+    record = world.record(version)
+    if record is None or champion in {None, version}:
+        return None
+    named = record.champion.version if record.champion else None
+    return None if named == champion else (version, str(champion))
+
+
+def gate_verdict(world: World, environment: Environment, version: str) -> Verdict | None:
+    """The gate's answer that counts for this environment; None when nobody has answered.
+
+    What did not pass against the champion of its time is not asked about another one.
+    """
+    record = world.record(version)
+    if record is None:
+        run = world.runs.get(version)
+        record = run.outcome if run else None
+    if record is None or not record.verdict.passed:
+        return record.verdict if record else None
+    faces_production = environment.joins is not None or environment == world.catalog.production
+    pair = needs_comparison(world, version) if faces_production else None
+    return world.comparisons.get(pair) if pair else record.verdict
+
+
+def _holds(world: World, environment: Environment, version: str) -> Iterator[Missing]:
+    if hold := world.model_facts.holds.get(version):
+        yield Missing(what=f"{version} is on hold by {hold.by}: {hold.reason}", blocks=True)
+    if environment.name in world.unknown:
+        yield Missing(what=f"what was seen in {environment.name} cannot be read", blocks=True)
+    if reason := world.freeze_reason(environment):
+        yield Missing(what=f"{environment.name} is {reason}", blocks=True)
+    current = world.release(environment.name)
+    fault = fault_of(world, environment, current) if current else None
+    if current and fault and way_back(world, environment, current):
+        what = f"{environment.name} still names {current.version}, which goes back: {fault.reason}"
+        yield Missing(what=what, blocks=True)
+
+
+def _health(world: World, environment: Environment, version: str) -> Iterator[Missing]:
+    if environment.promotes_from is None:
+        return
+    before = world.catalog.environments[environment.promotes_from]
+    source = world.release(before.name)
+    if source is None or source.version != version:
+        yield Missing(what=f"{before.name} does not run {version}", blocks=True)
+    elif why := unproven(world, source):
+        is_coming = why.startswith("soak")
+        yield Missing(what=f"{version} in {before.name}: {why}", blocks=not is_coming)
+    elif source.artifact != _artifact(world, version):
+        what = f"{before.name} runs another artifact than the record of {version}"
+        yield Missing(what=what, blocks=True)
+
+
+def _verdict(world: World, environment: Environment, version: str) -> Iterator[Missing]:
+    verdict = gate_verdict(world, environment, version)
+    if verdict is None:
+        champion = champion_now(world)
+        against = f" against {champion}, which production runs now" if champion else ""
+        yield Missing(what=f"a verdict of {version or 'its version'}{against}")
+    elif not verdict.passed:
+        yield Missing(what=f"gate: {verdict.outcome}: {verdict.reason}", blocks=True)
+
+
+def _checks(pull: PullRequest) -> Iterator[Missing]:
+    status = pull.statuses.get(CHECKS)
+    if status is None or status.state is StatusState.PENDING:
+        yield Missing(what=f"{CHECKS} has not answered for {pull.head[:10]}")
+    elif status.state is not StatusState.SUCCESS:
+        yield Missing(what=f"{CHECKS}: {status.description}", blocks=True)
+
+
+def _approvals(environment: Environment, pull: PullRequest) -> Iterator[Missing]:
+    asked = environment.approvals
+    counted = pull.approvers()
+    if asked.approvers:
+        counted &= set(asked.approvers)
+    if len(counted) < asked.needed:
+        who = f"among {', '.join(asked.approvers)}" if asked.approvers else "a teammate"
+        more = asked.needed - len(counted)
+        what = f"{more} more approval{'s' if more > 1 else ''} of {pull.head[:10]}"
+        yield Missing(what=f"{what}, from {who}")
+
+
+def _artifact(world: World, version: str) -> str | None:
+    record = world.record(version)
+    return record.artifact.digest if record and record.artifact else None
+
+
+def _declined(world: World, environment: Environment, version: str) -> bool:
+    """Whether a person closed this very proposal; it is not made again by itself."""
+    branch = str(Branch(purpose=Purpose.PROMOTE, subject=environment.name, model=world.model))
+    return any(
+        pull.branch == branch
+        and pull.state is PullState.CLOSED
+        and pull.closed_by not in {None, world.bot}
+        and version in pull.labels
+        for pull in world.pulls
+    )
+
+
+def target_of(world: World, pull: PullRequest) -> tuple[Environment, str] | None:
+    """The environment and version a promoting pull request is for; None for any other."""
+    branch = parse(pull.branch)
+    if branch is None:
+        return None
+    path = world.catalog.path_to_production()
+    if branch.purpose is Purpose.PROMOTE and branch.subject in world.catalog.environments:
+        version = next((label for label in pull.labels if _is_version(world, label)), "")
+        return world.catalog.environments[branch.subject], version
+    if branch.purpose is Purpose.RECORD and path:
+        return path[0], branch.subject
+    return None
+
+
+def _is_version(world: World, label: str) -> bool:
+    return (world.model, label) in world.catalog.versions

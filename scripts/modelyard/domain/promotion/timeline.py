@@ -1,0 +1,275 @@
+"""A model's story: what the main branch and the facts say happened, put in one order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from itertools import takewhile
+
+from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.verdict import Outcome
+
+
+class Kind(StrEnum):
+    """What happened; the first four are commits of the main branch."""
+
+    SPEC = "spec"
+    RECORD = "record"
+    RELEASE = "release"
+    ROLLBACK = "rollback"
+    SEEN = "seen"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    JUDGED = "judged"
+    ABORTED = "aborted"
+    VERIFIED = "verified"
+    HELD = "held"
+    HOLD_LIFTED = "hold-lifted"
+    RETRIED = "retried"
+    TRAINING_FAILED = "training-failed"
+    INCIDENT = "incident"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing that happened.
+
+    Args:
+        at: When; commits and refs only know the second.
+        kind: What it was.
+        what: One sentence for a person.
+        version: The version it is about; a rollback's is the restored one.
+        environment: Where, if it was somewhere.
+        release: Identity of the release that was seen.
+        outcome: The verdict's, of a record or a judgement.
+        numbers: The verdict's.
+        rolled_back: The version a rollback took away.
+        commit: The commit of the main branch.
+        pull: Number of its pull request.
+    """
+
+    at: datetime
+    kind: Kind
+    what: str
+    version: str | None = None
+    environment: str | None = None
+    release: str | None = None
+    outcome: Outcome | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    rolled_back: str | None = None
+    commit: str | None = None
+    pull: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landing:
+    """One commit of the main branch's first-parent history.
+
+    Args:
+        commit: Its SHA.
+        at: When it was made.
+        trailers: Its trailers.
+        specs: Versions of the model whose spec it added.
+        records: Versions of the model whose record it added.
+    """
+
+    commit: str
+    at: datetime
+    trailers: Mapping[str, str] = field(default_factory=dict)
+    specs: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+
+
+def story(*sources: Iterable[Event]) -> tuple[Event, ...]:
+    """One order for several sources, each of which is in its own true order already.
+
+    Commits and refs only know the second, so events of one second are ordered by what led to what:
+    a release is seen after Git named it, and Git names another one after what was observed. Each
+    source's own order is kept even where its clock went back.
+    """
+    queues = [deque(source) for source in sources]
+    told = []
+    while waiting := [queue for queue in queues if queue]:
+        now = min(_second(queue[0]) for queue in waiting)
+        next_ones = [queue for queue in waiting if _second(queue[0]) == now]
+        free = (queue for queue in next_ones if not _is_led_to(queue, next_ones))
+        told.append(next(free, next_ones[0]).popleft())
+    return tuple(told)
+
+
+def _second(event: Event) -> datetime:
+    return event.at.replace(microsecond=0)
+
+
+def _is_led_to(queue: deque[Event], others: Iterable[deque[Event]]) -> bool:
+    """Whether something of the same second that is still to be told led to the queue's first."""
+    first = queue[0]
+    return any(
+        _leads_to(each, first)
+        for other in others
+        if other is not queue
+        for each in takewhile(lambda event: _second(event) == _second(first), other)
+    )
+
+
+def _leads_to(cause: Event, effect: Event) -> bool:
+    if effect.kind is Kind.SEEN:
+        is_naming = cause.kind in {Kind.RELEASE, Kind.ROLLBACK}
+        return is_naming and _place(cause) == _place(effect)
+    if effect.kind is Kind.RELEASE:
+        return cause.kind is Kind.VERIFIED and cause.version == effect.version
+    bad = {Kind.JUDGED, Kind.ABORTED}
+    if effect.kind is Kind.HELD:
+        return cause.kind in bad and cause.version == effect.version
+    if effect.kind is Kind.ROLLBACK:
+        return cause.kind in {*bad, Kind.HELD} and cause.version == effect.rolled_back
+    return False
+
+
+def _place(event: Event) -> tuple[str | None, str | None]:
+    return event.environment, event.version
+
+
+def landed(model: str, landings: Iterable[Landing], catalog: Catalog) -> Iterator[Event]:
+    """What the main branch's commits say of a model, in their order.
+
+    Args:
+        model: The model.
+        landings: The first-parent history, oldest first.
+        catalog: Tells the reasons of specs and the verdicts of records, which never change.
+    """
+    for landing in landings:
+        for version in landing.specs:
+            spec = catalog.versions.get((model, version))
+            what = spec.reason if spec else "its spec is gone or not valid"
+            yield replace(_commit(landing, Kind.SPEC, what), version=version)
+        for version in landing.records:
+            yield _recorded(landing, catalog, model, version)
+        if landing.trailers.get("Modelyard-Model") == model:
+            yield from _named(landing)
+
+
+def _recorded(landing: Landing, catalog: Catalog, model: str, version: str) -> Event:
+    record = catalog.records.get((model, version))
+    if record is None:
+        gone = _commit(landing, Kind.RECORD, "its record is gone or not valid")
+        return replace(gone, version=version)
+    verdict = record.verdict
+    event = _commit(landing, Kind.RECORD, f"gate: {verdict.outcome}: {verdict.reason}")
+    return replace(event, version=version, outcome=verdict.outcome, numbers=verdict.numbers)
+
+
+def _named(landing: Landing) -> Iterator[Event]:
+    trailers = landing.trailers
+    where, version = trailers.get("Modelyard-Environment"), trailers.get("Modelyard-Version")
+    if where is None:
+        return
+    if (gone := trailers.get("Modelyard-Rollback-Of")) is None:
+        event = _commit(landing, Kind.RELEASE, f"{where} names {version}")
+    else:
+        reason = trailers.get("Modelyard-Reason", "no reason was written down")
+        what = f"{gone} went back to {version}" if version else f"{gone} was removed"
+        event = replace(_commit(landing, Kind.ROLLBACK, f"{what}: {reason}"), rolled_back=gone)
+    yield replace(event, version=version, environment=where)
+
+
+def _commit(landing: Landing, kind: Kind, what: str) -> Event:
+    number = landing.trailers.get("Modelyard-Pull", "")
+    pull = int(number) if number.isdecimal() else None
+    return Event(at=landing.at, kind=kind, what=what, commit=landing.commit, pull=pull)
+
+
+def observed(environment: str, history: Iterable[tuple[datetime, ReleaseFacts]]) -> Iterator[Event]:
+    """What was seen of a model in an environment, from every value its facts had.
+
+    Args:
+        environment: Where.
+        history: The values, oldest first, with the time each was written.
+    """
+    before = ReleaseFacts()
+    for at, after in history:
+        for event in _seen(at, before, after):
+            yield replace(
+                event, environment=environment, version=after.version, release=after.release
+            )
+        before = after
+
+
+def _seen(at: datetime, before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Event]:
+    newcomer = after.release is not None and after.release != before.release
+    was = ReleaseFacts() if newcomer else before
+    if newcomer:
+        yield Event(at=after.seen_at or at, kind=Kind.SEEN, what="the servers were told to run it")
+    yield from _health(at, was, after)
+    yield from _judged(at, was, after)
+    if after.aborted and not was.aborted:
+        is_told = after.verdict is not None and after.verdict.reason == after.aborted
+        what = "taken out of traffic" + ("" if is_told else f": {after.aborted}")
+        yield Event(at=at, kind=Kind.ABORTED, what=what)
+    if after.release in after.verified and after.release not in before.verified:
+        yield Event(at=at, kind=Kind.VERIFIED, what="ready, soaked and judged well")
+
+
+def _health(at: datetime, was: ReleaseFacts, after: ReleaseFacts) -> Iterator[Event]:
+    if after.healthy_since and not was.healthy_since:
+        yield Event(at=after.healthy_since, kind=Kind.HEALTHY, what="ready")
+    elif was.healthy_since and not after.healthy_since:
+        yield Event(at=at, kind=Kind.UNHEALTHY, what="not ready any more")
+
+
+def _judged(at: datetime, was: ReleaseFacts, after: ReleaseFacts) -> Iterator[Event]:
+    """A verdict that is worded anew while its outcome stays is no news."""
+    verdict = after.verdict
+    if verdict is None or (was.verdict and was.verdict.outcome is verdict.outcome):
+        return
+    yield Event(
+        at=after.judged_at or at,
+        kind=Kind.JUDGED,
+        what=f"{verdict.outcome}: {verdict.reason}",
+        outcome=verdict.outcome,
+        numbers=verdict.numbers,
+    )
+
+
+def decided(history: Iterable[tuple[datetime, ModelFacts]]) -> Iterator[Event]:
+    """Holds, training and incidents, from every value a model's own facts had.
+
+    Args:
+        history: The values, oldest first, with the time each was written.
+    """
+    before = ModelFacts()
+    for at, after in history:
+        yield from _holds(at, before, after)
+        for version, training in after.training.items():
+            yield from _training(at, version, before.training.get(version), training)
+        for incident in after.incidents:
+            if incident not in before.incidents:
+                yield Event(at=incident.at, kind=Kind.INCIDENT, what=incident.what)
+        before = after
+
+
+def _holds(at: datetime, before: ModelFacts, after: ModelFacts) -> Iterator[Event]:
+    for version, hold in after.holds.items():
+        if before.holds.get(version) != hold:
+            what = f"by {hold.by}: {hold.reason}"
+            yield Event(at=hold.since, kind=Kind.HELD, what=what, version=version)
+    for version in sorted(set(before.holds) - set(after.holds)):
+        lifted = after.lifted.get(version, at)
+        what = "the hold was lifted"
+        yield Event(at=lifted, kind=Kind.HOLD_LIFTED, what=what, version=version)
+
+
+def _training(
+    at: datetime, version: str, before: TrainingFacts | None, after: TrainingFacts
+) -> Iterator[Event]:
+    was = before or TrainingFacts()
+    if after.attempt > was.attempt:
+        what = f"attempt {after.attempt} counts from now on"
+        yield Event(at=at, kind=Kind.RETRIED, what=what, version=version)
+    if after.failed and after.failed != was.failed:
+        what = f"for good: {after.failed}"
+        yield Event(at=at, kind=Kind.TRAINING_FAILED, what=what, version=version)

@@ -1,0 +1,119 @@
+"""Which versions train now, and which records are ready to be proposed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+
+from modelyard.domain.promotion.actions import (
+    GiveUpTraining,
+    PlaceHold,
+    ProposeRecord,
+    RetryTraining,
+    StartTraining,
+)
+from modelyard.domain.promotion.branches import Branch
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.facts import TrainingFacts
+from modelyard.domain.promotion.pulls import PullState
+from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.record import Record
+
+MOST_ATTEMPTS = 3
+"""Attempts lost to infrastructure before a person is asked; each `retrain` allows as many again."""
+
+
+def workflow_name(model: str, version: str, *, spec: str, attempt: int) -> str:
+    """The one name of this spec's attempt, so that it is never started twice.
+
+    Args:
+        model: The model's name.
+        version: The version's name.
+        spec: SHA-256 of the version's file.
+        attempt: Which try.
+    """
+    key = hashlib.sha256(f"{model}/{version}/{spec}/{attempt}".encode()).hexdigest()[:10]
+    return f"{model[:24].rstrip('-')}-{version[:16].rstrip('-.')}-{key}"
+
+
+def version_order(version: str) -> tuple[tuple[int, int | str], ...]:
+    """Sorts v2 before v10: runs of digits compare as numbers."""
+    parts = re.findall(r"\d+|\D+", version)
+    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts)
+
+
+def trainings(world: World) -> Iterator[StartTraining | RetryTraining | GiveUpTraining]:
+    """Start what has no workflow yet; retry what infrastructure lost; give up in the end."""
+    for spec in world.catalog.versions_of(world.model):
+        known = world.model_facts.training.get(spec.version, TrainingFacts())
+        if world.record(spec.version) or world.is_held(spec.version) or known.failed:
+            continue
+        run = world.runs.get(spec.version)
+        if run is None:
+            yield StartTraining(version=spec.version, attempt=known.attempt)
+        elif run.is_over and run.outcome is None:
+            if known.attempt % MOST_ATTEMPTS:
+                yield RetryTraining(version=spec.version, attempt=known.attempt + 1)
+            else:
+                yield GiveUpTraining(version=spec.version, reason=run.message or "no outcome")
+
+
+def records(world: World) -> Iterator[ProposeRecord | PlaceHold]:
+    """Propose every finished record; the newest passing one brings its first release along.
+
+    While a person's own promotion into the first environment is open, records come without it. A
+    version whose record a person refused is put on hold instead.
+    """
+    finished = finished_records(world)
+    path = world.catalog.path_to_production()
+    newest = None if path and world.asked_for(path[0]) else newest_passing(world, finished)
+    for record in finished:
+        if closer := _closed_by_person(world, record.version):
+            if not world.is_held(record.version):
+                reason = f"its record's pull request was closed by {closer}"
+                yield PlaceHold(version=record.version, reason=reason)
+            continue
+        leads = newest is not None and newest.version == record.version
+        yield ProposeRecord(record=record, environment=path[0].name if leads else None)
+
+
+def finished_records(world: World) -> tuple[Record, ...]:
+    """The records that workflows made and the main branch does not have, oldest version first."""
+    made = [run.outcome for run in world.runs.values() if run.outcome is not None]
+    new = [record for record in made if world.record(record.version) is None]
+    return tuple(sorted(new, key=lambda record: version_order(record.version)))
+
+
+def newest_passing(world: World, finished: tuple[Record, ...]) -> Record | None:
+    """The newest version that may enter the first environment, merged records or just finished."""
+    path = world.catalog.path_to_production()
+    if not path:
+        return None
+    merged = [r for (model, _), r in world.catalog.records.items() if model == world.model]
+    known = {record.version: record for record in (*finished, *merged)}
+    passing = [
+        record
+        for record in known.values()
+        if record.verdict.passed and record.artifact and not world.is_held(record.version)
+    ]
+    current = world.release(path[0].name)
+    newest = max(passing, key=lambda r: version_order(r.version), default=None)
+    if newest is None or newest.artifact is None:
+        return None
+    if world.was_tried(path[0].name, newest.artifact.digest):
+        return None
+    if current and version_order(newest.version) <= version_order(current.version):
+        return None
+    return newest
+
+
+def _closed_by_person(world: World, version: str) -> str | None:
+    """Who closed the record's last pull request, unless the hold for it was lifted since."""
+    lifted = world.model_facts.lifted.get(version)
+    branch = str(Branch(purpose=Purpose.RECORD, subject=version, model=world.model))
+    for pull in reversed(world.pulls):
+        if pull.branch == branch and pull.state is PullState.CLOSED:
+            is_forgiven = lifted and pull.closed_at and pull.closed_at <= lifted
+            return None if is_forgiven or pull.closed_by == world.bot else pull.closed_by
+    return None

@@ -1,0 +1,134 @@
+"""All that reconcile looks at for one model, at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from modelyard.domain.promotion.branches import Branch
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts
+from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.release import Release
+from modelyard.domain.verdict import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The workflow of a version's current attempt.
+
+    Args:
+        is_over: Whether nothing more will happen.
+        outcome: The record it made, if it made one.
+        message: What a failing step said last.
+    """
+
+    is_over: bool
+    outcome: Record | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastRelease:
+    """A release some commit of the main branch named.
+
+    Args:
+        release: What it named.
+        commit: The commit.
+        pull: The pull request it came by, if it came by one.
+    """
+
+    release: Release
+    commit: str
+    pull: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """One model's world.
+
+    Args:
+        model: The model's name.
+        catalog: What the main branch says.
+        now: The time, in UTC.
+        bot: The tool's own name on the forge.
+        facts: By environment.
+        unknown: Environments of which the facts cannot be read: nothing is decided there.
+        model_facts: Holds, training, incidents.
+        freezes: By environment.
+        pulls: This model's pull requests, open and over, by number.
+        runs: The current attempt's workflow, by version without a record.
+        past: What the main branch named, by environment, newest first; the present is the first.
+        aliases: The registry's aliases: version by alias.
+        comparisons: The gate's answer by (version, champion) where the record names another.
+    """
+
+    model: str
+    catalog: Catalog
+    now: datetime
+    bot: str
+    facts: Mapping[str, ReleaseFacts] = field(default_factory=dict)
+    unknown: frozenset[str] = frozenset()
+    model_facts: ModelFacts = field(default_factory=ModelFacts)
+    freezes: Mapping[str, Freeze] = field(default_factory=dict)
+    pulls: tuple[PullRequest, ...] = ()
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    past: Mapping[str, tuple[PastRelease, ...]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    comparisons: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
+
+    def release(self, environment: str) -> Release | None:
+        """What the main branch names there."""
+        return self.catalog.releases.get((environment, self.model))
+
+    def record(self, version: str) -> Record | None:
+        """The version's record on the main branch."""
+        return self.catalog.records.get((self.model, version))
+
+    def facts_of(self, environment: str) -> ReleaseFacts:
+        """What was seen there; nothing seen is empty facts."""
+        return self.facts.get(environment, ReleaseFacts())
+
+    def was_tried(self, environment: str, artifact: str) -> bool:
+        """Whether the artifact was ever released there, by what was seen or by what Git named."""
+        past = self.past.get(environment, ())
+        named = {each.release.artifact for each in past}
+        return artifact in named or artifact in self.facts_of(environment).tried
+
+    def is_held(self, version: str) -> bool:
+        """Whether automation must leave the version alone."""
+        return version in self.model_facts.holds
+
+    def open_pull(self, branch: str) -> PullRequest | None:
+        """The open pull request of a branch."""
+        return next((p for p in self.open_pulls if p.branch == branch), None)
+
+    def asked_for(self, environment: Environment) -> PullRequest | None:
+        """The open promotion into the environment that a person asked for."""
+        branch = Branch(purpose=Purpose.PROMOTE, subject=environment.name, model=self.model)
+        pull = self.open_pull(str(branch))
+        return pull if pull and pull.requester is not None else None
+
+    @property
+    def open_pulls(self) -> tuple[PullRequest, ...]:
+        """The open pull requests."""
+        return tuple(p for p in self.pulls if p.state is PullState.OPEN)
+
+    def with_holds(self, holds: Mapping[str, str]) -> World:
+        """The world once these versions are on hold by the tool, for a reason each."""
+        new = {v: Hold(reason=why, by=self.bot, since=self.now) for v, why in holds.items()}
+        held = {**new, **self.model_facts.holds}
+        return replace(self, model_facts=replace(self.model_facts, holds=held))
+
+    def freeze_reason(self, environment: Environment) -> str | None:
+        """Why nothing may be promoted into the environment now, if so."""
+        if freeze := self.freezes.get(environment.name):
+            return f"frozen by {freeze.by}: {freeze.reason}"
+        for window in environment.freeze_windows:
+            if window.since <= self.now < window.until:
+                return f"frozen until {window.until.isoformat()}: {window.reason}"
+        return None

@@ -1,0 +1,1 @@
+"""What the YAML files of a checkout say, as frozen dataclasses."""

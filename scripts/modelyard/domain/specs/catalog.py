@@ -1,0 +1,64 @@
+"""Everything one commit of the repository says, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.heldout import HeldOut
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.version import ModelVersion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """The specs of one commit, by name.
+
+    Args:
+        models: By model.
+        versions: By (model, version).
+        held_out: By (model, held-out set).
+        records: By (model, version).
+        environments: By environment.
+        releases: By (environment, model).
+        digests: SHA-256 of each version's file, by (model, version).
+    """
+
+    models: Mapping[str, Model] = field(default_factory=dict)
+    versions: Mapping[tuple[str, str], ModelVersion] = field(default_factory=dict)
+    held_out: Mapping[tuple[str, str], HeldOut] = field(default_factory=dict)
+    records: Mapping[tuple[str, str], Record] = field(default_factory=dict)
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+    releases: Mapping[tuple[str, str], Release] = field(default_factory=dict)
+    digests: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def versions_of(self, model: str) -> tuple[ModelVersion, ...]:
+        """The model's versions, by name."""
+        return tuple(v for (m, _), v in sorted(self.versions.items()) if m == model)
+
+    def held_out_of(self, model: str) -> tuple[HeldOut, ...]:
+        """The model's held-out sets, by name."""
+        return tuple(h for (m, _), h in sorted(self.held_out.items()) if m == model)
+
+    def path_to_production(self) -> tuple[Environment, ...]:
+        """The environments in the order a version passes them."""
+        return self._path
+
+    @cached_property
+    def _path(self) -> tuple[Environment, ...]:
+        ordered: list[Environment] = []
+        previous: str | None = None
+        while following := [e for e in self.environments.values() if e.promotes_from == previous]:
+            ordered.append(following[0])
+            previous = following[0].name
+        return tuple(ordered)
+
+    @property
+    def production(self) -> Environment | None:
+        """The last environment of the path."""
+        path = self.path_to_production()
+        return path[-1] if path else None

@@ -1,0 +1,258 @@
+"""What a model's data must look like, and where a table of it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from modelyard.domain.specs.table import Array, Floats, Reading, Table
+
+ColumnType = Literal["number", "integer", "category", "boolean", "timestamp"]
+Rule = Literal["missing", "type", "null", "range", "level", "unexpected-name"]
+
+TOLERANCE = 0.001
+"""Share of rows that may stray from a range or a list of levels without a breach."""
+
+_SEVERITY: tuple[Rule, ...] = ("missing", "type", "null", "range", "level", "unexpected-name")
+_LIKE = 0.75  # at .6 `dep_delay` passes for `arr_delay`
+_SPAN = 0.25  # share of a declared range a column must fill to be taken for it
+_LISTED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a model's data contract.
+
+    Args:
+        name: The column's name.
+        type: What its values are.
+        description: What it means, for people.
+        unit: Unit of the values, such as `degF`; None where there is none.
+        nullable: Whether a value may be missing.
+        default: What the server fills in for a missing value; None for nothing.
+        minimum: Least value allowed, in `unit`; numbers and integers only.
+        maximum: Greatest value allowed, in `unit`; numbers and integers only.
+        levels: The categories there are; None leaves the set open.
+        available_at: Whether a request carries the value, or it is known only `later`.
+        max_null_share: Greatest share of nulls allowed, 0 to 1; None sets no limit.
+    """
+
+    name: str
+    type: ColumnType
+    description: str = ""
+    unit: str | None = None
+    nullable: bool = False
+    default: object | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    levels: tuple[str, ...] | None = None
+    available_at: Literal["request", "later"] = "request"
+    max_null_share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breach:
+    """One rule of the contract that a table does not keep.
+
+    Args:
+        column: The column at fault.
+        rule: Which rule.
+        expected: What the contract says, in words.
+        found: What the table holds instead, in words.
+        rows: Rows at fault.
+    """
+
+    column: str
+    rule: Rule
+    expected: str
+    found: str
+    rows: int
+
+
+def breaches(
+    columns: Sequence[Column],
+    table: Table,
+    *,
+    needed: Collection[str] | None = None,
+    tolerance: float = TOLERANCE,
+) -> tuple[Breach, ...]:
+    """Every breach of the contract, worst rule first, then by rows at fault.
+
+    - A null where none is allowed, infinity and a value of another type breach at the first row.
+    - Range and level breach when more rows stray than `tolerance` times the rows, and more than
+      one; with a `tolerance` of 0 the first stray row breaches.
+    - Columns outside the contract are ignored, unless their name is that of a declared column but
+      for case and punctuation.
+
+    Args:
+        columns: The contract.
+        table: One-dimensional arrays by column name.
+        needed: Names that must be there; None for all. Others are checked where they are present.
+        tolerance: Share of rows that may stray, 0 to 1.
+    """
+    missing = [c for c in columns if c.name not in table and (needed is None or c.name in needed)]
+    found = [_missing(column, columns, table) for column in missing]
+    for column in columns:
+        if column.name in table:
+            found.extend(_column_breaches(column, table[column.name], tolerance))
+    found.extend(_twins(columns, table))
+    return tuple(sorted(found, key=lambda breach: (_SEVERITY.index(breach.rule), -breach.rows)))
+
+
+def describe(breach: Breach) -> str:
+    """One sentence that names the column, what was expected and what was found."""
+    rows = f"{breach.rows:,} row{'' if breach.rows == 1 else 's'}"
+    return (
+        f"column {breach.column} ({breach.rule}): expected {breach.expected}, "
+        f"found {breach.found} ({rows})"
+    )
+
+
+def _column_breaches(column: Column, values: Array, tolerance: float) -> Iterator[Breach]:
+    if column.type == "category":
+        yield from _category_breaches(column, values, tolerance)
+        return
+    reading = _read(column, values)
+    yield from _type_breaches(column, reading.wrong, reading.example)
+    yield from _null_breaches(column, reading.nulls, len(reading.values))
+    if column.type in {"number", "integer"}:
+        yield from _range_breaches(column, reading.values, tolerance)
+
+
+def _category_breaches(column: Column, values: Array, tolerance: float) -> Iterator[Breach]:
+    from modelyard.domain.specs.table import read_levels  # noqa: PLC0415 - numpy when data is read
+
+    seen = read_levels(values)
+    rows = len(values) if values.ndim else 0
+    yield from _type_breaches(column, seen.wrong, seen.example)
+    yield from _null_breaches(column, seen.nulls, rows)
+    if column.levels is None:
+        return
+    strays = {level: count for level, count in seen.counts.items() if level not in column.levels}
+    if sum(strays.values()) > _allowed(rows, tolerance):
+        expected, found = f"one of {_listed(column.levels)}", _listed(strays)
+        yield Breach(
+            column=column.name,
+            rule="level",
+            expected=expected,
+            found=found,
+            rows=sum(strays.values()),
+        )
+
+
+def _read(column: Column, values: Array) -> Reading:
+    from modelyard.domain.specs import table  # noqa: PLC0415 - numpy only when data is read
+
+    readers = {
+        "integer": table.read_integers,
+        "boolean": table.read_booleans,
+        "timestamp": table.read_timestamps,
+    }
+    return readers.get(column.type, table.read_numbers)(values)
+
+
+def _type_breaches(column: Column, wrong: int, example: str) -> Iterator[Breach]:
+    if wrong:
+        expected = f"{column.type}{f' in {column.unit}' if column.unit else ''}"
+        yield Breach(column=column.name, rule="type", expected=expected, found=example, rows=wrong)
+
+
+def _null_breaches(column: Column, nulls: int, rows: int) -> Iterator[Breach]:
+    limit = column.max_null_share if column.nullable else 0.0
+    if limit is None or nulls <= limit * rows:
+        return
+    expected = f"at most {limit:.3%} nulls" if limit else "no nulls"
+    found = f"{nulls / rows:.3%} nulls"
+    yield Breach(column=column.name, rule="null", expected=expected, found=found, rows=nulls)
+
+
+def _range_breaches(column: Column, values: Floats, tolerance: float) -> Iterator[Breach]:
+    low = float("-inf") if column.minimum is None else column.minimum
+    high = float("inf") if column.maximum is None else column.maximum
+    strays = values[(values < low) | (values > high)]
+    if len(strays) > _allowed(len(values), tolerance):
+        found = f"values from {strays.min():.6g} to {strays.max():.6g}"
+        yield Breach(
+            column=column.name,
+            rule="range",
+            expected=_range_words(column),
+            found=found,
+            rows=len(strays),
+        )
+
+
+def _allowed(rows: int, tolerance: float) -> int:
+    return max(1, int(tolerance * rows)) if tolerance > 0 else 0
+
+
+def _range_words(column: Column) -> str:
+    unit = f" {column.unit}" if column.unit else ""
+    if column.minimum is None:
+        return f"at most {column.maximum:.6g}{unit}"
+    if column.maximum is None:
+        return f"at least {column.minimum:.6g}{unit}"
+    return f"{column.minimum:.6g} to {column.maximum:.6g}{unit}"
+
+
+def _missing(column: Column, columns: Sequence[Column], table: Table) -> Breach:
+    declared = {other.name for other in columns}
+    extras = [name for name in table if name not in declared]
+    named = [name for name in extras if _is_like(name, column.name)]
+    fitting = [name for name in named or extras if _fits(column, table[name])]
+    suspects = named if len(named) == 1 else fitting
+    instead = f"; found instead: {suspects[0]}" if len(suspects) == 1 else ""
+    rows = max((len(values) for values in table.values() if values.ndim), default=0)
+    return Breach(
+        column=column.name,
+        rule="missing",
+        expected=f"a {column.type} column",
+        found=f"no such column{instead}",
+        rows=rows,
+    )
+
+
+def _fits(column: Column, values: Array) -> bool:
+    """Whether values could be this column's: they keep its contract and fill it."""
+    if any(_column_breaches(column, values, 0.0)):
+        return False
+    if column.type == "category" and column.levels:
+        return set(column.levels) <= set(values.tolist())
+    if column.minimum is None or column.maximum is None or column.type not in {"number", "integer"}:
+        return False
+    read = _read(column, values).values
+    known = read[read == read]  # noqa: PLR0124 - NaN is not itself, and numpy is not imported here
+    span = float(known.max() - known.min()) if len(known) else 0.0
+    return span >= _SPAN * (column.maximum - column.minimum) > 0
+
+
+def _twins(columns: Sequence[Column], table: Table) -> Iterator[Breach]:
+    plain = {_plain(column.name): column.name for column in columns if column.name in table}
+    declared = {column.name for column in columns}
+    for name, values in table.items():
+        twin = plain.get(_plain(name))
+        if name not in declared and twin is not None:
+            rows = len(values) if values.ndim else 0
+            expected, found = f"only {twin}", f"{name} beside it"
+            yield Breach(
+                column=name, rule="unexpected-name", expected=expected, found=found, rows=rows
+            )
+
+
+def _is_like(one: str, other: str) -> bool:
+    first, second = sorted((_plain(one), _plain(other)), key=len)
+    if len(first) >= _LISTED and second.startswith(first):
+        return True
+    return SequenceMatcher(None, first, second).ratio() >= _LIKE
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _listed(levels: Collection[str] | Mapping[str, int]) -> str:
+    shown = ", ".join(repr(level) for level in list(levels)[:_LISTED])
+    more = len(levels) - _LISTED
+    return f"{shown} and {more} more" if more > 0 else shown

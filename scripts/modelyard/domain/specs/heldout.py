@@ -1,0 +1,41 @@
+"""A held-out set: rows that no version of the model may ever train on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.version import DataFile
+
+
+class Role(StrEnum):
+    """Which regime the rows stand for."""
+
+    RECENT = "recent"
+    OLD = "old"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """A held-out set.
+
+    Args:
+        model: The model's name.
+        name: The set's name.
+        files: Its files.
+        cluster: The column whose equal values are not independent, or `row` said out loud.
+        role: `recent` or `old`.
+        max_looks: How many versions may be judged on it before a new one is needed.
+        window: Its days, or None for models whose rows have no time.
+        retired: Whether it no longer takes part in gates; its rows stay out all the same.
+    """
+
+    model: str
+    name: str
+    files: tuple[DataFile, ...]
+    cluster: str
+    role: Role
+    max_looks: int
+    window: Interval | None = None
+    retired: bool = False

@@ -1,0 +1,87 @@
+"""A version: everything one training needs, pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from modelyard.domain.specs.interval import Interval, not_covered
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFile:
+    """One file, by address and by content.
+
+    Args:
+        uri: An fsspec URI, or a path relative to the data root of `modelyard.yaml`.
+        sha256: Lower-case hexadecimal SHA-256 of its bytes.
+    """
+
+    uri: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Which rows train.
+
+    Args:
+        files: The files, in order.
+        window: The days that train, or None for models whose rows have no time.
+        excludes: Held-out days inside the window; they never train.
+    """
+
+    files: tuple[DataFile, ...]
+    window: Interval | None = None
+    excludes: tuple[Interval, ...] = ()
+
+    @property
+    def spans(self) -> tuple[Interval, ...]:
+        """The days that do train."""
+        return () if self.window is None else not_covered(self.window, self.excludes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """The trainer's own code: the Git tree hash of `models/<model>/trainer`."""
+
+    tree: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What the trainer runs in: the SHA-256 of the locked requirements, and the image's digest."""
+
+    lock: str
+    image: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """A spec: what to train.
+
+    Args:
+        model: The model's name.
+        version: The version's name.
+        reason: Why it exists, for people.
+        parent: The version it was derived from.
+        data: Which rows train.
+        held_out: Names of the held-out sets it is scored on.
+        code: The trainer's code.
+        runtime: What the trainer runs in.
+        parameters: Passed to the trainer as a JSON object.
+        seed: Passed to the trainer.
+        evidence: Digest of the drift evidence that asked for it.
+    """
+
+    model: str
+    version: str
+    reason: str
+    data: TrainingData
+    held_out: tuple[str, ...]
+    code: Code
+    runtime: Runtime
+    parent: str | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    seed: int = 0
+    evidence: str | None = None
