@@ -20,8 +20,8 @@ from modelyard.errors import Refused
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.commands.examination import Finding
-    from modelyard.commands.reconciling.collect import Desk
+    from modelyard.operations.doctor.runner import Finding
+    from modelyard.operations.reconcile.collect import Desk
 
 
 @click.command()
@@ -32,8 +32,8 @@ def doctor(root: Path, *, output: str) -> None:
 
     Exit code 3 means that something is not, and the command that mends it is beside it.
     """
-    from modelyard.commands.doctor_checks import CHECKS
-    from modelyard.commands.examination import Patient, State, examine
+    from modelyard.operations.doctor.checks import CHECKS
+    from modelyard.operations.doctor.runner import Patient, State, examine
 
     findings = examine(Patient(root, _desk_of(root)), CHECKS)
     if output == "json":
@@ -52,7 +52,7 @@ def _desk_of(root: Path) -> Callable[[], Desk]:
 
 
 def _document(findings: tuple[Finding, ...]) -> dict[str, Any]:
-    from modelyard.commands.examination import State
+    from modelyard.operations.doctor.runner import State
 
     return {
         "well": all(each.state is not State.WRONG for each in findings),
@@ -73,7 +73,7 @@ def _print_text(findings: tuple[Finding, ...]) -> None:
     from rich.text import Text
 
     from modelyard.adapters.git.names import readable
-    from modelyard.commands.examination import State
+    from modelyard.operations.doctor.runner import State
 
     colours = {State.WELL: "green", State.WRONG: "red", State.SKIPPED: "yellow"}
     made = Table.grid(padding=(0, 2))

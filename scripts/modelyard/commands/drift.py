@@ -22,8 +22,8 @@ from modelyard.ports import Services
 
 if TYPE_CHECKING:
     from modelyard.adapters.store.evidently_page import PageSummary
-    from modelyard.commands.drifting import Breached, Compared, Window
     from modelyard.domain.promotion.facts import Incident
+    from modelyard.operations.drift.compare import Breached, Compared, Window
 
 HEADINGS = ("window", "rows", "column", "reason", "effect", "floor", "p", "what")
 
@@ -73,7 +73,7 @@ def drift(
     Exit 0 when no drift is confirmed, 3 when it is or the contract is broken, 1 when the question
     could not be answered.
     """
-    from modelyard.commands.drifting import Compared, evidence_of, look_at, note_incidents
+    from modelyard.operations.drift.compare import Compared, evidence_of, look_at, note_incidents
 
     desk = desk_of(services)
     look = look_at(desk, model, feed=feed, until=until.date() if until else None)
@@ -101,7 +101,7 @@ def document(
     summary: PageSummary | None,
 ) -> dict[str, Any]:
     """The answer as schemas/output/drift.schema.json describes it."""
-    from modelyard.commands.drifting import Compared, window_document
+    from modelyard.operations.drift.compare import Compared, window_document
 
     compared = look if isinstance(look, Compared) else None
     slices = [(w.slice, w.checks) for w in compared.windows] if compared else []
@@ -129,8 +129,8 @@ def document(
 
 
 def _print(look: Breached | Compared, evidence: str | None, summary: PageSummary | None) -> None:
-    from modelyard.commands.drifting import Compared
-    from modelyard.commands.telling import table
+    from modelyard.commands.output.tables import table
+    from modelyard.operations.drift.compare import Compared
 
     if not isinstance(look, Compared):
         _print_breaches(look)
@@ -149,7 +149,7 @@ def _print(look: Breached | Compared, evidence: str | None, summary: PageSummary
 
 def closing(look: Compared) -> str:
     """The answer in one sentence."""
-    from modelyard.commands.drifting import named
+    from modelyard.operations.drift.compare import named
 
     policy = look.model.drift
     where = f"{policy.needed} of {policy.of} windows before {look.until}"
@@ -187,8 +187,8 @@ def _page(services: Services, look: Compared, path: Path) -> PageSummary:
     import pandas as pd
 
     from modelyard.adapters.store.evidently_page import write_page
-    from modelyard.commands.feeds import joined, training_rows
-    from modelyard.commands.pinning import DataRoot
+    from modelyard.operations.drift.feed import joined, training_rows
+    from modelyard.operations.training.pins import DataRoot
 
     click.echo(f"{path}: importing the library of the page takes about 12 s", err=True)
     data = DataRoot(base=services.repository.data, root=services.root)

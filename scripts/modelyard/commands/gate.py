@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard.commands.options import desk_of, output_option, pass_services
-from modelyard.commands.telling import print_verdict
+from modelyard.commands.output.tables import print_verdict
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.commands.reconciling.collect import Desk
     from modelyard.domain.specs.catalog import Catalog
     from modelyard.domain.specs.record import Record
     from modelyard.domain.verdict import Verdict
+    from modelyard.operations.reconcile.collect import Desk
 
 
 @click.command()
@@ -61,7 +61,7 @@ def gate(
 
 
 def _asked(desk: Desk, model: str, version: str, *, against: str | None, check: bool) -> Verdict:
-    from modelyard.commands.gating import compare
+    from modelyard.operations.gate import compare
 
     catalog = desk.catalog(desk.main())
     record = catalog.records.get((model, version))
@@ -79,7 +79,7 @@ def _asked(desk: Desk, model: str, version: str, *, against: str | None, check: 
 
 
 def _recomputed(desk: Desk, catalog: Catalog, record: Record, *, check: bool) -> Verdict:
-    from modelyard.commands.gating import differences, recompute
+    from modelyard.operations.gate import differences, recompute
 
     if record.artifact is None:  # training itself was refused: there is nothing to compute from
         return record.verdict

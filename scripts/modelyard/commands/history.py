@@ -22,10 +22,10 @@ from modelyard.ports import Services
 
 if TYPE_CHECKING:
     from modelyard.adapters.git.repository import Git
-    from modelyard.commands.reconciling.collect import Desk
     from modelyard.domain.promotion.dora import Agreement, Delivery, Lead
     from modelyard.domain.promotion.timeline import Event, Landing
     from modelyard.domain.specs.catalog import Catalog
+    from modelyard.operations.reconcile.collect import Desk
 
 F = TypeVar("F")
 
@@ -112,7 +112,7 @@ def _added(git: Git, commit: str, model: str) -> dict[str, dict[str, list[str]]]
 
 
 def _document(model: str, events: tuple[Event, ...], summed: Delivery) -> dict[str, Any]:
-    from modelyard.commands.telling import moment
+    from modelyard.commands.output.tables import moment
 
     known = {lead.version: lead.seconds for lead in summed.leads if lead.seconds is not None}
     agreed = [each.seconds for each in summed.agreements if each.seconds is not None]
@@ -143,7 +143,7 @@ def _document(model: str, events: tuple[Event, ...], summed: Delivery) -> dict[s
 
 
 def _event(event: Event) -> dict[str, Any]:
-    from modelyard.commands.telling import moment
+    from modelyard.commands.output.tables import moment
 
     return {
         "at": moment(event.at),
@@ -161,7 +161,7 @@ def _event(event: Event) -> dict[str, Any]:
 
 
 def _failure(agreement: Agreement) -> dict[str, Any]:
-    from modelyard.commands.telling import moment
+    from modelyard.commands.output.tables import moment
 
     return {
         "environment": agreement.environment,
@@ -174,7 +174,7 @@ def _failure(agreement: Agreement) -> dict[str, Any]:
 
 
 def _print_text(model: str, events: tuple[Event, ...], summed: Delivery) -> None:
-    from modelyard.commands.telling import clock_time, table
+    from modelyard.commands.output.tables import clock_time, table
 
     rows = [
         (clock_time(event.at), event.environment, event.version, str(event.kind), _what(event))
@@ -195,7 +195,7 @@ def _what(event: Event) -> str:
 
 
 def _lead(lead: Lead) -> tuple[object, ...]:
-    from modelyard.commands.telling import clock_time, span
+    from modelyard.commands.output.tables import clock_time, span
 
     seconds = lead.seconds
     return (
@@ -209,7 +209,7 @@ def _lead(lead: Lead) -> tuple[object, ...]:
 
 def _closing(summed: Delivery) -> Iterator[str]:
     """Delivery in four lines, and one a failure."""
-    from modelyard.commands.telling import span
+    from modelyard.commands.output.tables import span
 
     median = summed.lead_time_median
     told = "no version reached production yet" if median is None else f"{span(median)} (median)"

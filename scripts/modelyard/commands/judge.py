@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from modelyard.commands.options import desk_of, output_option, pass_services
-from modelyard.commands.telling import print_verdict
+from modelyard.commands.output.tables import print_verdict
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
 
@@ -20,7 +20,7 @@ def judge(services: Services, /, *, environment: str, model: str, output: str) -
 
     Reads counts, changes nothing. Exit 0 for a pass, 3 for a fail or an inconclusive verdict.
     """
-    from modelyard.commands.observing import judge_release
+    from modelyard.operations.watch.observe import judge_release
 
     desk = desk_of(services)
     catalog = desk.catalog(desk.main())

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from modelyard.adapters.facts import FactStore
     from modelyard.adapters.git.repository import Git
     from modelyard.adapters.store.artifacts import Store
-    from modelyard.commands.reconciling.collect import Desk
     from modelyard.domain.specs.repository import Repository
+    from modelyard.operations.reconcile.collect import Desk
     from modelyard.ports import Clock, Cluster, Metrics, Orchestrator, PullRequests, Services
 
 SETTINGS = "modelyard.yaml"
@@ -181,7 +181,7 @@ def store_of(services: Services) -> Store:
 
 def desk_of(services: Services) -> Desk:
     """Everything reconcile's shell works with."""
-    from modelyard.commands.reconciling.collect import Desk
+    from modelyard.operations.reconcile.collect import Desk
 
     return Desk(services=services, facts=facts_of(services), store=store_of(services))
 

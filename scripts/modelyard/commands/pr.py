@@ -35,7 +35,7 @@ def pr() -> None:
 @pass_services
 def list_(services: Services, /, *, every: bool, output: str) -> None:
     """List the open pull requests."""
-    from modelyard.commands.pull_page import summary, table
+    from modelyard.commands.output.pull_page import summary, table
 
     pulls = services.pulls.list(every=every)
     if output == "json":
@@ -52,7 +52,7 @@ def list_(services: Services, /, *, every: bool, output: str) -> None:
 @pass_services
 def show(services: Services, /, *, number: int, output: str) -> None:
     """Show one pull request: its statuses, reviews, files and comments."""
-    from modelyard.commands.pull_page import document, page
+    from modelyard.commands.output.pull_page import document, page
 
     pull = services.pulls.get(number)
     files = services.pulls.files(number)

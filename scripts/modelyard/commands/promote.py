@@ -39,11 +39,11 @@ def promote(
     A version that was there before gets a new attempt. Says what is still missing, and from whom;
     `modelyard reconcile` merges the pull request once nothing is.
     """
-    from modelyard.commands.reconciling.collect import collect
-    from modelyard.commands.reconciling.compose import promotion_change
-    from modelyard.commands.telling import change_lines
+    from modelyard.commands.output.tables import change_lines
     from modelyard.domain.promotion.actions import ProposeRelease
     from modelyard.domain.promotion.promote import missing
+    from modelyard.operations.reconcile.changes import promotion_change
+    from modelyard.operations.reconcile.collect import collect
 
     who = person(services, name)
     world = collect(desk_of(services), model, with_registry=False)
@@ -130,8 +130,8 @@ def _runs_it(
     world: World, where: Environment, current: Release, version: str, server_image: str
 ) -> bool:
     """Whether another attempt would be the very same release under another number."""
-    from modelyard.commands.reconciling.compose import new_release
     from modelyard.domain.promotion.facts import is_bad
+    from modelyard.operations.reconcile.changes import new_release
 
     record = world.record(version)
     if record is None or is_bad(world.facts_of(where.name), current):

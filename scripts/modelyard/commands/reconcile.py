@@ -11,7 +11,7 @@ from modelyard.commands.options import desk_of, dry_run_option, pass_services
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.commands.reconciling.collect import Desk
+    from modelyard.operations.reconcile.collect import Desk
 
 
 @click.command()
@@ -25,7 +25,7 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
     Starts training, proposes records and promotions, merges what nothing is missing of, rolls
     back what was judged bad, repairs aliases. Running it again changes nothing.
     """
-    from modelyard.commands.reconciling.rounds import every
+    from modelyard.operations.reconcile.loop import every
 
     desk = desk_of(services)
     names = (model,) if model else desk.models()
@@ -34,9 +34,9 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
 
 
 def _show(desk: Desk, model: str) -> None:
-    from modelyard.commands.reconciling.collect import collect
-    from modelyard.commands.reconciling.words import words
     from modelyard.domain.promotion.plan import plan
+    from modelyard.operations.reconcile.collect import collect
+    from modelyard.operations.reconcile.describe import words
 
     actions = plan(collect(desk, model))
     for action in actions:
@@ -46,7 +46,7 @@ def _show(desk: Desk, model: str) -> None:
 
 
 def _settle(desk: Desk, model: str, *, wait: bool) -> None:
-    from modelyard.commands.reconciling.rounds import settle
+    from modelyard.operations.reconcile.loop import settle
 
     if not settle(desk, model, wait=wait, say=click.echo):
         click.echo(f"{model}: nothing is missing", err=True)

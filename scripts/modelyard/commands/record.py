@@ -28,12 +28,12 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
     The proposal is the one `modelyard reconcile` would make.
     """
     from modelyard.adapters.specs.documents import document_of
-    from modelyard.commands.prose import prose
-    from modelyard.commands.reconciling.carry_out import carry_out
-    from modelyard.commands.reconciling.collect import collect
-    from modelyard.commands.reconciling.pages import evidence_page
+    from modelyard.commands.output.prose import prose
     from modelyard.domain.promotion.actions import ProposeRecord
     from modelyard.domain.promotion.training import records
+    from modelyard.operations.reconcile.apply import carry_out
+    from modelyard.operations.reconcile.collect import collect
+    from modelyard.operations.reconcile.pages import evidence_page
 
     desk = desk_of(services)
     world = collect(desk, model, with_registry=False)

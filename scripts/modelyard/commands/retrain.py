@@ -14,11 +14,11 @@ from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.commands.drifting import Breached, Compared
-    from modelyard.commands.reconciling.collect import Desk
     from modelyard.domain.promotion.change import Change
     from modelyard.domain.promotion.facts import Incident, ModelFacts
     from modelyard.domain.promotion.pulls import PullRequest
+    from modelyard.operations.drift.compare import Breached, Compared
+    from modelyard.operations.reconcile.collect import Desk
 
 
 @click.command()
@@ -92,8 +92,8 @@ def _propose(
     desk: Desk, model: str, *, feed: str | None, until: date | None, dry_run: bool
 ) -> None:
     from modelyard.adapters.store.artifacts import sha256
-    from modelyard.commands.drifting import evidence_of, look_at
-    from modelyard.commands.retraining_change import retraining_change
+    from modelyard.operations.drift.compare import evidence_of, look_at
+    from modelyard.operations.drift.retraining import retraining_change
 
     look = look_at(desk, model, feed=feed, until=until)
     compared = _unblocked(look, _incidents(desk, look, dry_run=dry_run))
@@ -115,7 +115,7 @@ def _propose(
 
 def _incidents(desk: Desk, look: Breached | Compared, *, dry_run: bool) -> tuple[Incident, ...]:
     """The open incidents of the feed, once this look is written down."""
-    from modelyard.commands.drifting import incidents_after, is_of, note_incidents
+    from modelyard.operations.drift.compare import incidents_after, is_of, note_incidents
 
     if not dry_run:
         return note_incidents(desk, look)
@@ -127,7 +127,7 @@ def _incidents(desk: Desk, look: Breached | Compared, *, dry_run: bool) -> tuple
 def _unblocked(look: Breached | Compared, incidents: tuple[Incident, ...]) -> Compared:
     """The comparison, unless the contract is or was broken: that is mended, not learned."""
     from modelyard.adapters.git.names import readable
-    from modelyard.commands.drifting import Compared
+    from modelyard.operations.drift.compare import Compared
 
     if isinstance(look, Compared) and not incidents:
         return look
@@ -162,7 +162,7 @@ def _open_pull(pulls: tuple[PullRequest, ...], branch: str) -> PullRequest | Non
 def _close(
     desk: Desk, model: str, pulls: tuple[PullRequest, ...], reason: str, *, dry_run: bool
 ) -> None:
-    from modelyard.commands.retraining_change import branch_of
+    from modelyard.operations.drift.retraining import branch_of
 
     pull, bot = _open_pull(pulls, branch_of(model)), desk.services.repository.bot
     if pull is None or pull.author != bot:
@@ -183,7 +183,7 @@ def _open(desk: Desk, change: Change, pulls: tuple[PullRequest, ...]) -> None:
 
 
 def _preview(change: Change) -> None:
-    from modelyard.commands.telling import change_lines
+    from modelyard.commands.output.tables import change_lines
 
     for line in change_lines(change):
         click.echo(line)

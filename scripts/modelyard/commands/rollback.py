@@ -15,13 +15,13 @@ from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.commands.reconciling.collect import Desk
     from modelyard.domain.promotion.actions import RollBack
     from modelyard.domain.promotion.change import Change
     from modelyard.domain.promotion.facts import Hold, ModelFacts
     from modelyard.domain.promotion.world import World
     from modelyard.domain.specs.environment import Environment
     from modelyard.domain.specs.release import Release
+    from modelyard.operations.reconcile.collect import Desk
 
 
 @click.command()
@@ -47,8 +47,8 @@ def rollback(
 
     The version it names now is put on hold, which takes it out of every environment.
     """
-    from modelyard.commands.reconciling.collect import collect
-    from modelyard.commands.reconciling.compose import rollback_change
+    from modelyard.operations.reconcile.changes import rollback_change
+    from modelyard.operations.reconcile.collect import collect
 
     hold = _hold(services, person(services, name), reason)
     desk = desk_of(services)
@@ -131,10 +131,10 @@ def _check_removable(world: World, where: Environment, release: Release) -> None
 
 def _removal(release: Release, hold: Hold) -> Change:
     """The release and its manifests deleted."""
-    from modelyard.commands.reconciling.compose import manifests_folder, release_path
-    from modelyard.commands.reconciling.pages import escaped, short
     from modelyard.domain.promotion.branches import Branch
     from modelyard.domain.promotion.change import Change, Purpose
+    from modelyard.operations.reconcile.changes import manifests_folder, release_path
+    from modelyard.operations.reconcile.pages import escaped, short
 
     model, where, version = release.model, release.environment, release.version
     body = (
@@ -159,7 +159,7 @@ def _removal(release: Release, hold: Hold) -> Change:
 
 
 def _preview(desk: Desk, held: World, release: Release, change: Change) -> None:
-    from modelyard.commands.telling import change_lines
+    from modelyard.commands.output.tables import change_lines
 
     hold = held.model_facts.holds[release.version]
     click.echo(f"would hold {held.model} {release.version} as {hold.by}: {hold.reason}\n")
@@ -169,10 +169,10 @@ def _preview(desk: Desk, held: World, release: Release, change: Change) -> None:
 
 def _elsewhere(desk: Desk, held: World, release: Release) -> Iterator[str]:
     """What the hold leads to in the other environments."""
-    from modelyard.commands.reconciling.compose import rollback_change
-    from modelyard.commands.telling import change_lines
+    from modelyard.commands.output.tables import change_lines
     from modelyard.domain.promotion.actions import RollBack
     from modelyard.domain.promotion.rollback import rollbacks
+    from modelyard.operations.reconcile.changes import rollback_change
 
     here = (release.environment, held.model)
     others = {key: each for key, each in held.catalog.releases.items() if key != here}
@@ -210,8 +210,8 @@ def _merge(desk: Desk, change: Change, *, by: str) -> None:
 
 def _settle(desk: Desk, held: World, release: Release, way: RollBack | None) -> None:
     """Reconcile; what a rollback had restored goes back by this person's word alone."""
-    from modelyard.commands.reconciling.carry_out import carry_out
-    from modelyard.commands.reconciling.rounds import settle
+    from modelyard.operations.reconcile.apply import carry_out
+    from modelyard.operations.reconcile.loop import settle
 
     facts, _ = desk.facts.read_release(release.environment, release.model)
     if way is not None and facts.rolled_back_to == release.identity:

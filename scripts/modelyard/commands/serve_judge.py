@@ -31,7 +31,7 @@ def serve_judge(services: Services, /, *, listen: tuple[str, int]) -> None:
     "inconclusive", "reason": ...}`. It says pass only if the facts in Git say so too.
     """
     from modelyard.adapters.bounded_http import BoundedServer
-    from modelyard.commands.bench import Bench
+    from modelyard.operations.judge.http import Bench
 
     log_with_dates()
     stop = threading.Event()

@@ -29,8 +29,8 @@ def status(services: Services, /, *, model: str | None, registry: bool, output: 
 
     Reads the main branch, the facts and the open pull requests; asks no server.
     """
-    from modelyard.commands.outlook import look
-    from modelyard.commands.status_report import report
+    from modelyard.operations.status.outlook import look
+    from modelyard.operations.status.report import report
 
     told = report(look(desk_of(services), model, with_registry=registry))
     if output == "json":
@@ -42,7 +42,7 @@ def status(services: Services, /, *, model: str | None, registry: bool, output: 
 
 def _tables(told: dict[str, Any]) -> list[object]:
     """The report for people; what there is nothing of is left out."""
-    from modelyard.commands.telling import table
+    from modelyard.commands.output.tables import table
 
     parts: list[object] = [_releases(told)]
     for title, columns, rows in (
@@ -61,8 +61,8 @@ def _tables(told: dict[str, Any]) -> list[object]:
 
 
 def _releases(told: dict[str, Any]) -> object:
-    from modelyard.commands.reconciling.pages import short
-    from modelyard.commands.telling import table
+    from modelyard.commands.output.tables import table
+    from modelyard.operations.reconcile.pages import short
 
     columns = ["model", "environment", "version", "artifact", "state", "since"]
     asked = any(each["alias"] for each in told["releases"])

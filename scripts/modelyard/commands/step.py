@@ -31,7 +31,7 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _job(services: Services, options: dict[str, Any]) -> Any:
-    from modelyard.commands.steps.job import Job
+    from modelyard.operations.training.job import Job
 
     model_name = options.pop("model")
     return Job(services=services, store=store_of(services), model_name=model_name, **options)
@@ -42,7 +42,7 @@ def _job(services: Services, options: dict[str, Any]) -> Any:
 @pass_services
 def fetch(services: Services, /, **options: Any) -> None:
     """Bring data by digest and code by tree; keep held-out rows apart."""
-    from modelyard.commands.steps.fetch import fetch as run
+    from modelyard.operations.training.fetch import fetch as run
 
     run(_job(services, options))
 
@@ -52,7 +52,7 @@ def fetch(services: Services, /, **options: Any) -> None:
 @pass_services
 def train(services: Services, /, **options: Any) -> None:
     """Run the model's trainer in a clean environment and seal its artifact."""
-    from modelyard.commands.steps.train import train as run
+    from modelyard.operations.training.train import train as run
 
     run(_job(services, options))
 
@@ -62,7 +62,7 @@ def train(services: Services, /, **options: Any) -> None:
 @pass_services
 def evaluate(services: Services, /, **options: Any) -> None:
     """Score challenger and champion on the held-out sets and ask the gate."""
-    from modelyard.commands.steps.evaluate import evaluate as run
+    from modelyard.operations.training.evaluate import evaluate as run
 
     run(_job(services, options))
 
@@ -72,7 +72,7 @@ def evaluate(services: Services, /, **options: Any) -> None:
 @pass_services
 def verify(services: Services, /, **options: Any) -> None:
     """Start the real server on the artifact and compare its answers."""
-    from modelyard.commands.steps.verify import verify as run
+    from modelyard.operations.training.verify import verify as run
 
     run(_job(services, options))
 
@@ -82,6 +82,6 @@ def verify(services: Services, /, **options: Any) -> None:
 @pass_services
 def record(services: Services, /, **options: Any) -> None:
     """Log the run, register the version, and write the outcome down."""
-    from modelyard.commands.steps.conclude import conclude as run
+    from modelyard.operations.training.record import conclude as run
 
     run(_job(services, options))

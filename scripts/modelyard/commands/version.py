@@ -82,7 +82,10 @@ def new(
     requirements.lock. Held-out days inside the training window are excluded by themselves.
     """
     from modelyard.adapters.git.repository import Git
-    from modelyard.commands.pinning import (
+    from modelyard.domain.drift.retraining import excluded_days, kept_sets
+    from modelyard.domain.specs.paths import version_file
+    from modelyard.domain.specs.version import ModelVersion, TrainingData
+    from modelyard.operations.training.pins import (
         DataRoot,
         Draft,
         committed,
@@ -90,9 +93,6 @@ def new(
         pinned,
         refuse_changed,
     )
-    from modelyard.domain.drift.retraining import excluded_days, kept_sets
-    from modelyard.domain.specs.paths import version_file
-    from modelyard.domain.specs.version import ModelVersion, TrainingData
 
     catalog = _specs(root, model).catalog
     base = _version(catalog, model, parent) if parent else None
@@ -169,9 +169,9 @@ def held_out_command(
     dry_run: bool,
 ) -> None:
     """Write models/MODEL/heldout/NAME.yaml: rows that no version of MODEL may train on."""
-    from modelyard.commands.pinning import DataRoot, Draft, pinned, refuse_changed
     from modelyard.domain.specs.heldout import HeldOut, Role
     from modelyard.domain.specs.paths import held_out_file
+    from modelyard.operations.training.pins import DataRoot, Draft, pinned, refuse_changed
 
     catalog = _specs(root, model).catalog
     files = pinned(data, DataRoot(base=repository_of(root).data, root=root))
@@ -218,7 +218,7 @@ def show(root: Path, /, *, model: str, name: str, output: str) -> None:
 @pass_root
 def list_command(root: Path, /, *, model: str) -> None:
     """List MODEL's versions: why each exists, what the gate said, and where it is named."""
-    from modelyard.commands.telling import table
+    from modelyard.commands.output.tables import table
     from modelyard.domain.promotion.training import version_order
 
     catalog = _specs(root, model).catalog

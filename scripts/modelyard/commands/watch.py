@@ -15,7 +15,7 @@ from modelyard.domain.specs.repository import Forge
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.commands.reconciling.collect import Desk
+    from modelyard.operations.reconcile.collect import Desk
 
 MOST_PASSES = 30
 """Passes of one `--once` before it says that the world does not come to rest."""
@@ -70,11 +70,11 @@ def watch(
     checks of open pull requests. What happened is told to the addresses in MODELYARD_NOTIFY.
     """
     if not once:
-        from modelyard.commands.watch_loop import follow
+        from modelyard.operations.watch.loop import follow
 
         follow(services, interval=interval, listen=listen, lease=lease)
         return
-    from modelyard.commands.watching import look
+    from modelyard.operations.watch.pass_once import look
 
     desk, checks = desk_of(services), services.repository.forge is Forge.LOCAL
 
@@ -85,7 +85,7 @@ def watch(
 
 
 def _until_at_rest(desk: Desk, one: Callable[[], bool], settle_seconds: float) -> None:
-    from modelyard.commands.watching import starting, undecided
+    from modelyard.operations.watch.pass_once import starting, undecided
 
     for _ in range(MOST_PASSES):
         if one():

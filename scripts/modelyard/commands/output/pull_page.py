@@ -1,0 +1,176 @@
+"""How pull requests look: a table of them, a page of one, and both as JSON documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from modelyard.adapters.git.names import paragraphs, readable
+from modelyard.commands.output.prose import prose
+from modelyard.domain.promotion.pulls import PullRequest, Review, Status, StatusState
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+_COLOURS = {
+    StatusState.SUCCESS: "green",
+    StatusState.PENDING: "yellow",
+    StatusState.FAILURE: "red",
+    StatusState.ERROR: "red",
+}
+_SHORT = 12
+
+
+def summary(pull: PullRequest) -> dict[str, Any]:
+    """One entry of `modelyard pr list --output json`."""
+    return {
+        "number": pull.number,
+        "branch": pull.branch,
+        "title": pull.title,
+        "state": str(pull.state),
+        "author": pull.author,
+        "requester": pull.requester,
+        "head": pull.head,
+        "opened_at": pull.opened_at.isoformat(),
+        "approved_by": sorted(pull.approvers()),
+        "statuses": [_status(status) for _, status in sorted(pull.statuses.items())],
+    }
+
+
+def document(pull: PullRequest, files: Sequence[str]) -> dict[str, Any]:
+    """`modelyard pr show --output json`."""
+    return {
+        **summary(pull),
+        "base": pull.base,
+        "body": pull.body,
+        "contributors": list(pull.contributors),
+        "labels": list(pull.labels),
+        "files": list(files),
+        "reviews": [
+            {
+                "author": review.author,
+                "approved": review.approved,
+                "sha": review.sha,
+                "at": review.at.isoformat(),
+            }
+            for review in pull.reviews
+        ],
+        "comments": [
+            {"author": said.author, "body": said.body, "at": said.at.isoformat()}
+            for said in pull.comments
+        ],
+        "merged_as": pull.merged_as,
+        "closed_at": pull.closed_at.isoformat() if pull.closed_at else None,
+        "closed_by": pull.closed_by,
+    }
+
+
+def table(pulls: Iterable[PullRequest]) -> Table:
+    """The pull requests, one a row."""
+    from rich.text import Text
+
+    rows = _table("", "pull request", "state", "statuses", "approved by")
+    for pull in pulls:
+        title = Text.assemble(readable(pull.title), "\n", (readable(pull.branch), "dim"))
+        statuses = Text("\n").join(_words(status) for _, status in sorted(pull.statuses.items()))
+        approvers = Text(", ".join(map(readable, sorted(pull.approvers()))))
+        rows.add_row(Text(f"#{pull.number}"), title, Text(pull.state), statuses, approvers)
+    return rows
+
+
+def page(pull: PullRequest, files: Sequence[str]) -> Iterator[RenderableType]:
+    """Everything a person needs to say yes or no, from top to bottom."""
+    from rich.text import Text
+
+    yield Text.assemble((f"#{pull.number} {readable(pull.title)}", "bold"), f"  {pull.state}")
+    yield _header(pull)
+    if pull.body.strip():
+        yield Text()
+        yield from prose(pull.body)
+    if pull.statuses:
+        yield Text("\nStatuses of the head commit", style="bold")
+        yield _statuses(pull.statuses)
+    yield Text("\nReviews", style="bold")
+    yield _reviews(pull)
+    yield Text(f"\nFiles changed: {len(files)}", style="bold")
+    yield Text("\n".join(f"  {readable(path)}" for path in files))
+    for said in pull.comments:
+        when = f"\n{readable(said.author)}, {said.at:%Y-%m-%d %H:%M}"
+        yield Text.assemble((when, "bold"), "\n", paragraphs(said.body))
+
+
+def _header(pull: PullRequest) -> RenderableType:
+    from rich.text import Text
+
+    asked = f", asked by {readable(pull.requester)}" if pull.requester else ""
+    lines = [
+        f"{readable(pull.branch)} at {pull.head}",
+        f"opened {pull.opened_at:%Y-%m-%d %H:%M} by {readable(pull.author)}{asked}",
+    ]
+    if pull.contributors:
+        lines.append(f"with commits of {', '.join(map(readable, pull.contributors))}")
+    if pull.merged_as:
+        lines.append(f"merged as {pull.merged_as} by {readable(pull.closed_by or '')}")
+    elif pull.closed_by:
+        lines.append(f"closed by {readable(pull.closed_by)}")
+    return Text("\n".join(lines), style="dim")
+
+
+def _statuses(statuses: Mapping[str, Status]) -> Table:
+    from rich.text import Text
+
+    rows = _table("status", "", "why")
+    for context, status in sorted(statuses.items()):
+        state = Text(status.state, style=_COLOURS[status.state])
+        rows.add_row(Text(readable(context)), state, Text(readable(status.description)))
+    return rows
+
+
+def _reviews(pull: PullRequest) -> RenderableType:
+    from rich.text import Text
+
+    if not pull.reviews:
+        return Text("  none yet")
+    rows = _table("who", "", "of", "counts")
+    for review in pull.reviews:
+        said = Text("approves", style="green") if review.approved else Text("objects", style="red")
+        counts = Text(_counts(pull, review))
+        rows.add_row(Text(readable(review.author)), said, Text(review.sha[:_SHORT]), counts)
+    return rows
+
+
+def _counts(pull: PullRequest, review: Review) -> str:
+    """Whether a review counts as an approval, or why it does not."""
+    if review.sha != pull.head:
+        return "no: of an older head"
+    if review.author in pull.makers():
+        return "no: of their own work"
+    last = [said for said in pull.reviews if (said.author, said.sha) == (review.author, pull.head)]
+    if review is not last[-1]:
+        return "no: a later one replaces it"
+    return "yes" if review.approved else "no"
+
+
+def _words(status: Status) -> Any:
+    from rich.text import Text
+
+    return Text(f"{readable(status.context)} {status.state}", style=_COLOURS[status.state])
+
+
+def _status(status: Status) -> dict[str, str]:
+    return {
+        "context": status.context,
+        "state": str(status.state),
+        "description": status.description,
+    }
+
+
+def _table(*columns: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made

@@ -1,1 +1,0 @@
-"""Reconcile's shell: collect a model's world, compose changes, carry actions out."""

@@ -1,0 +1,1 @@
+"""Checks that everything needed is in place."""

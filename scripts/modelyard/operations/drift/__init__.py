@@ -1,0 +1,1 @@
+"""Compares a feed with the training data, and proposes the next version."""

@@ -1,0 +1,217 @@
+"""Reads a model's feed: which days its files hold, and its last windows against the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from modelyard.adapters.store.artifacts import sha256
+from modelyard.adapters.store.tables import columns_of, read_frame, within
+from modelyard.domain.drift.retraining import FeedFile
+from modelyard.domain.specs.contract import Breach, Column, breaches
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.table import Array, Table
+from modelyard.domain.specs.version import DataFile, ModelVersion
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.training.pins import DataRoot, expanded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NAMES = frozenset({"missing", "unexpected-name"})
+"""Rules about columns as a whole: joined files would hide that one of them breaks these."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """A model's feed.
+
+    Args:
+        uri: As it was said, with `*`.
+        files: Its files by name, with the days of their rows.
+        breaches: Why the rows of some files cannot be told by day.
+    """
+
+    uri: str
+    files: tuple[FeedFile, ...]
+    breaches: tuple[Breach, ...] = ()
+
+    @property
+    def end(self) -> date:
+        """The day after the newest row; `CannotAnswer` when there is no row."""
+        newest = max((day for file in self.files for day in file.days), default=None)
+        if newest is None:
+            raise CannotAnswer(f"{self.uri}: not one row in {len(self.files)} files")
+        return newest + timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """The rows of one window.
+
+    Args:
+        days: Its days.
+        rows: How many rows.
+        table: The contract's columns; empty where there are no rows or the contract is broken.
+        breaches: Rules of the contract that the rows do not keep.
+    """
+
+    days: Interval
+    rows: int
+    table: Table
+    breaches: tuple[Breach, ...]
+
+
+def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
+    """The files of a feed and the days of their rows; of Parquet files only one column is read.
+
+    Raises:
+        CannotAnswer: There is no feed, its rows have no days, or it is out of reach.
+    """
+    where = uri or model.data.feed
+    if model.data.timestamp is None or where is None:
+        lacking = "data.timestamp" if model.data.timestamp is None else "data.feed"
+        raise CannotAnswer(
+            f"models/{model.name}/model.yaml has no {lacking}: drift compares windows of days",
+            hint="add it to model.yaml" + ("" if where else ", or say --feed URI"),
+        )
+    column = next(c for c in model.data.columns if c.name == model.data.timestamp)
+    files: list[FeedFile] = []
+    found: list[Breach] = []
+    for file in expanded(where, data):
+        days, wrong = _days_in(file, column, data)
+        files.append(FeedFile(uri=file, days=days))
+        found += wrong
+    return Feed(uri=where, files=tuple(files), breaches=latest(found))
+
+
+def read_windows(
+    model: Model, feed: Feed, data: DataRoot, *, until: date
+) -> tuple[tuple[Slice, ...], tuple[DataFile, ...]]:
+    """The policy's windows before `until`, oldest first, and the pins of the files they are of."""
+    spans = windows_before(until, days=model.drift.window_days, of=model.drift.of)
+    timestamp = model.data.timestamp or ""
+    frames, pins = [], []
+    for file in feed.files:
+        if file.reaches(spans):
+            content = data.read(file.uri)
+            pins.append(DataFile(uri=file.uri, sha256=sha256(content)))
+            frame = read_frame(content, uri=file.uri)
+            frames.append(within(frame, timestamp=timestamp, spans=spans))
+    slices = []
+    for days in spans:
+        parts = [within(frame, timestamp=timestamp, spans=(days,)) for frame in frames]
+        slices.append(_slice(model.data.columns, days, [part for part in parts if len(part)]))
+    return tuple(slices), tuple(pins)
+
+
+def windows_before(until: date, *, days: int, of: int) -> tuple[Interval, ...]:
+    """The last `of` spans of `days` days before `until`, oldest first."""
+    length = timedelta(days=days)
+    starts = [until - number * length for number in range(of, 0, -1)]
+    return tuple(Interval(since=start, until=start + length) for start in starts)
+
+
+def latest(found: Iterable[Breach]) -> tuple[Breach, ...]:
+    """One breach for each column, rule and expectation: the last one found."""
+    return tuple({(b.column, b.rule, b.expected): b for b in found}.values())
+
+
+def joined(tables: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Tables of the same columns below each other; columns whose types differ become objects."""
+    import numpy as np
+
+    names = tables[0] if tables else ()
+    found = {}
+    for name in names:
+        arrays = [table[name] for table in tables]
+        alike = len({array.dtype for array in arrays}) == 1
+        found[name] = np.concatenate(
+            arrays if alike else [np.array(list(a), dtype=object) for a in arrays]
+        )
+    return found
+
+
+def _slice(columns: Sequence[Column], days: Interval, parts: Sequence[pd.DataFrame]) -> Slice:
+    rows = sum(len(part) for part in parts)
+    broken = latest(_broken_names(columns, parts))
+    if broken or not parts:
+        return Slice(days=days, rows=rows, table={}, breaches=broken)
+    names = [column.name for column in columns]
+    table = joined([columns_of(part[names]) for part in parts])
+    return Slice(days=days, rows=rows, table=table, breaches=breaches(columns, table))
+
+
+def _broken_names(columns: Sequence[Column], parts: Iterable[pd.DataFrame]) -> Iterator[Breach]:
+    names = {column.name for column in columns}
+    for part in parts:
+        if set(part.columns) != names:
+            yield from (b for b in breaches(columns, columns_of(part)) if b.rule in _NAMES)
+
+
+def _days_in(
+    uri: str, column: Column, data: DataRoot
+) -> tuple[frozenset[date], tuple[Breach, ...]]:
+    """The days of a file's rows, or why they have none."""
+    import pandas as pd
+
+    frame = _days_column(uri, column.name, data)
+    # A day is written in many rows: looking at each once is a hundred times sooner.
+    few = frame.drop_duplicates(column.name) if column.name in frame else frame
+    if _wrong(column, few):
+        return frozenset(), _wrong(column, frame)
+    try:
+        days = pd.to_datetime(few[column.name]).dt.date
+    except ValueError as error:
+        raise CannotAnswer(f"{uri}: column {column.name}: {error}") from error
+    return frozenset(days), ()
+
+
+def _wrong(column: Column, frame: pd.DataFrame) -> tuple[Breach, ...]:
+    return tuple(b for b in breaches((column,), columns_of(frame)) if b.column == column.name)
+
+
+def _days_column(uri: str, name: str, data: DataRoot) -> pd.DataFrame:
+    """The column alone where the format allows it; all columns where it does not, or lacks it."""
+    if not uri.endswith(".parquet"):
+        return read_frame(data.read(uri), uri=uri)
+    import fsspec
+    import pyarrow.parquet as pq
+
+    try:
+        with fsspec.open(data.address(uri), "rb") as stream, pq.ParquetFile(stream) as file:
+            if name in file.schema_arrow.names:
+                frame: pd.DataFrame = file.read(columns=[name]).to_pandas()
+                return frame
+    except (OSError, ValueError) as error:
+        raise CannotAnswer(f"{uri}: not readable as a table: {error}") from error
+    return read_frame(data.read(uri), uri=uri)
+
+
+def training_rows(
+    model: Model, spec: ModelVersion, data: DataRoot, names: Sequence[str]
+) -> pd.DataFrame:
+    """Some columns of the rows a version was trained on, read again by digest.
+
+    Raises:
+        CannotAnswer: A file is out of reach.
+        Refused: A file is not what the version pins.
+    """
+    import pandas as pd
+
+    tables = []
+    for pin in spec.data.files:
+        content = data.read(pin.uri)
+        if sha256(content) != pin.sha256:
+            raise Refused(
+                f"{pin.uri}: {spec.version} pins SHA-256 {pin.sha256}, found {sha256(content)}",
+                hint="restore the file: data that changed needs a new name",
+            )
+        frame = read_frame(content, uri=pin.uri)
+        if spec.data.window is not None and model.data.timestamp is not None:
+            frame = within(frame, timestamp=model.data.timestamp, spans=spec.data.spans)
+        tables.append(columns_of(frame[list(names)]))
+    return pd.DataFrame(joined(tables))

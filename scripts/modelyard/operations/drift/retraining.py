@@ -1,0 +1,171 @@
+"""Turns confirmed drift into a change: the next version, its held-out set, and the page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs.documents import dump, read
+from modelyard.adapters.store.artifacts import sha256
+from modelyard.domain.drift.retraining import Order, Retraining, calendar, retraining
+from modelyard.domain.promotion.branches import Branch
+from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.specs.heldout import HeldOut
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.paths import held_out_file, version_file
+from modelyard.domain.specs.version import DataFile, ModelVersion
+from modelyard.errors import Refused
+from modelyard.operations.drift.compare import Compared, Window, named
+from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.reconcile.pages import escaped, short
+from modelyard.operations.training.pins import DataRoot, code_at, refuse_changed, runtime_at
+
+_ROLE = re.compile(rb"^role:[ \t]*recent\b", re.MULTILINE)
+
+
+def branch_of(model: str) -> str:
+    """The branch of a model's retraining; there is one at a time."""
+    return str(Branch(purpose=Purpose.RETRAIN, model=model))
+
+
+def retraining_change(desk: Desk, look: Compared, *, evidence: str) -> Change:
+    """The next version with every pin filled in from the main branch, and what it is judged on.
+
+    Raises:
+        Refused: There is too little new data, or a pinned file changed.
+        CannotAnswer: Something to be pinned is out of reach.
+    """
+    model = look.model.name
+    made = retraining(_order(desk, look, evidence))
+    version = made.version
+    return Change(
+        purpose=Purpose.RETRAIN,
+        branch=branch_of(model),
+        title=f"Retrain {model} as {version.version}: {named(look.confirmed)} drifted",
+        body=_page(look, made),
+        documents=dict(_documents(desk.git, look, made)),
+        trailers={
+            "Modelyard-Model": model,
+            "Modelyard-Version": version.version,
+            "Modelyard-Evidence": evidence,
+        },
+        labels=(version.version, "retrain"),
+    )
+
+
+def aged_text(text: bytes, held_out: HeldOut) -> bytes:
+    """A held-out set's file with its role turned `old`, its comments kept where that can be."""
+    edited = _ROLE.sub(b"role: old", text, count=1)
+    path = held_out_file(held_out.model, held_out.name)
+    return edited if read(HeldOut, edited, name=path) == held_out else dump("HeldOut", held_out)
+
+
+def _order(desk: Desk, look: Compared, evidence: str) -> Order:
+    parent, git, policy = look.parent, desk.git, look.model.drift
+    sets = look.catalog.held_out_of(look.model.name)
+    until = look.windows[-1].slice.days.until
+    days = calendar(look.model, parent, sets, until=until)
+    training, judging = (_pins(desk, look, spans) for spans in (days.new, (days.held_out,)))
+    refuse_changed((*training, *judging), look.catalog)
+    return Order(
+        model=look.model,
+        parent=parent,
+        catalog=look.catalog,
+        calendar=days,
+        training=training,
+        judging=judging,
+        reason=f"Drift of {named(look.confirmed)} from what {parent.version} was trained on, "
+        f"confirmed by {policy.needed} of {policy.of} windows before {until}",
+        evidence=evidence,
+        code=code_at(git, look.commit, look.model.name),
+        runtime=runtime_at(git, look.commit, image=parent.runtime.image),
+    )
+
+
+def _pins(desk: Desk, look: Compared, spans: tuple[Interval, ...]) -> tuple[DataFile, ...]:
+    """The feed's files with rows in the spans; those that were read already are not read again."""
+    data = DataRoot(base=desk.services.repository.data, root=desk.services.root)
+    known = {pin.uri: pin for pin in look.pins}
+    files = [file.uri for file in look.feed.files if file.reaches(spans)]
+    if not files:
+        days = ", ".join(f"{span.since} to {span.until}" for span in spans)
+        raise Refused(f"{look.feed.uri} has no rows in {days}", hint="wait for newer data")
+    return tuple(
+        known.get(uri) or DataFile(uri=uri, sha256=sha256(data.read(uri))) for uri in files
+    )
+
+
+def _documents(git: Git, look: Compared, made: Retraining) -> Iterator[tuple[str, bytes]]:
+    model, version = look.model.name, made.version
+    yield version_file(model, version.version), dump("ModelVersion", version)
+    if (model, made.held_out.name) not in look.catalog.held_out:
+        yield held_out_file(model, made.held_out.name), dump("HeldOut", made.held_out)
+    for each in made.aged:
+        path = held_out_file(model, each.name)
+        yield path, aged_text(git.read(look.commit, path), each)
+
+
+def _page(look: Compared, made: Retraining) -> str:
+    policy, parent, version = look.model.drift, look.parent, made.version
+    lines = [
+        f"Drift from what **{parent.version}** was trained on is confirmed by {policy.needed} of "
+        f"{policy.of} windows of {policy.window_days} days: {escaped(named(look.confirmed))}.",
+        "",
+        f"Evidence `{version.evidence}`.",
+        "",
+        "### What drifted",
+        "",
+        "| window | rows | column | reason | effect | floor | p | what |",
+        "|---|---|---|---|---|---|---|---|",
+        *(row for window in look.windows for row in _rows(window)),
+        "",
+        f"### What {version.version} would be",
+        "",
+        *(f"- {line}" for line in _plan_lines(look, made)),
+        "",
+        f"Merging trains {version.version}; it must pass the same gates as any version. Closing "
+        f"declines it: it is not proposed again for this evidence.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(window: Window) -> Iterator[str]:
+    days, rows = window.slice.days.since, f"{window.slice.rows:,}"
+    if not window.drifted:
+        words = "too few rows" if window.drifted is None else "nothing drifted"
+        yield f"| {days} | {rows} | - | - | - | - | - | {words} |"
+    for one in window.drifted or ():
+        numbers = f"{one.measure} {one.effect:.3g} | {one.floor:.3g} | {one.p:.1e}"
+        column, detail = escaped(one.column), escaped(one.detail)
+        yield f"| {days} | {rows} | {column} | {one.reason} | {numbers} | {detail} |"
+
+
+def _plan_lines(look: Compared, made: Retraining) -> Iterator[str]:
+    parent, version = look.parent, made.version
+    new = [file for file in version.data.files if file not in parent.data.files]
+    yield f"trained on {_days(version.data.spans)}; {parent.version} on {_days(parent.data.spans)}"
+    yield f"{len(new)} files beside those of {parent.version}: {_uris(new)}"
+    yield f"judged on {', '.join(f'`{name}`' for name in version.held_out)}"
+    if made.held_out.window is not None:
+        yield f"new held-out set `{made.held_out.name}`: {_days((made.held_out.window,))}"
+    for each in made.aged:
+        yield f"held-out set `{each.name}` now stands for an earlier regime: its role becomes old"
+    yield f"parameters and seed ({version.seed}) of {parent.version}"
+    yield from _pin_lines(parent, version)
+
+
+def _pin_lines(parent: ModelVersion, version: ModelVersion) -> Iterator[str]:
+    trainer, lock = version.code.tree, version.runtime.lock
+    same = "as for" if parent.code == version.code else "not the one of"
+    yield f"trainer `{short(trainer)}`, {same} {parent.version}"
+    same = "as for" if parent.runtime.lock == lock else "not those of"
+    yield f"locked requirements `{short(lock)}`, {same} {parent.version}"
+
+
+def _days(spans: Iterable[Interval]) -> str:
+    return " and ".join(f"{span.since} until {span.until}" for span in spans)
+
+
+def _uris(files: Iterable[DataFile]) -> str:
+    return ", ".join(f"`{escaped(file.uri)}`" for file in files)

@@ -1,0 +1,1 @@
+"""The judge: reads counts, gives verdicts, and answers a cluster over HTTP."""

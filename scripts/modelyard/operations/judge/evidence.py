@@ -1,0 +1,111 @@
+"""Gathers what the judge decides from: counts, the offline promise, the training shares."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.store.tables import scores_from_parquet
+from modelyard.domain.canary.grid import grid
+from modelyard.domain.canary.judge import CanaryEvidence
+from modelyard.domain.canary.promise import Promise, promise
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.model import Model, OutputKind
+from modelyard.domain.specs.release import Release
+from modelyard.operations.gate import scored_by_both
+from modelyard.operations.reconcile.collect import Desk
+
+
+def evidence_of(
+    desk: Desk, catalog: Catalog, environment: Environment, release: Release, since: datetime
+) -> CanaryEvidence:
+    """What is known of a release that takes traffic, from `since` on."""
+    counts = counts_of(desk, catalog, environment, release, since)
+    stable = stable_of(desk, catalog, environment, release)
+    return replace(
+        counts,
+        promise=promise_of(desk, catalog, release, stable[1] if stable else None),
+        training_nulls=desk.once(
+            "nulls", release.artifact, lambda: training_nulls(desk.store, release.artifact)
+        ),
+    )
+
+
+def counts_of(
+    desk: Desk, catalog: Catalog, environment: Environment, release: Release, since: datetime
+) -> CanaryEvidence:
+    """What the servers alone say, without anything from the store: enough to fail, not to pass."""
+    stable = stable_of(desk, catalog, environment, release)
+    return CanaryEvidence(
+        samples=desk.services.metrics.samples(release.model, since=since),
+        canary=release.identity,
+        stable=stable[0] if stable else None,
+    )
+
+
+def stable_of(
+    desk: Desk, catalog: Catalog, environment: Environment, release: Release
+) -> tuple[str, str] | None:
+    """Identity and version of what the release is compared with; None for a first release."""
+    if environment.joins is not None:
+        stable = catalog.releases.get((environment.joins, release.model))
+        return (stable.identity, stable.version) if stable else None
+    facts, _ = desk.facts.read_release(environment.name, release.model)
+    state = desk.services.cluster.observe(model=release.model, environment=environment)
+    before = [identity for identity in facts.verified if identity != release.identity]
+    if not before or state is None or state.share >= 1:
+        return None
+    versions = {
+        known.release.identity: known.release.version
+        for known in desk.past(environment.name, release.model)
+    }
+    identity = before[-1]
+    return (identity, versions[identity]) if identity in versions else None
+
+
+def promise_of(
+    desk: Desk, catalog: Catalog, release: Release, champion: str | None
+) -> Promise | None:
+    """What the release should predict: from the champion's live answers, or its own offline.
+
+    Scores never change, so they are read once: the store may go away while a release is judged.
+    """
+    model = catalog.models[release.model]
+    record = catalog.records.get((release.model, release.version))
+    if record is None or not record.held_out:
+        return None
+    result, other = record.held_out[-1], None
+    if champion is not None and champion != release.version:
+        pairs = scored_by_both(catalog, release.model, release.version, champion)
+        if not pairs:
+            return None
+        result, other = pairs[-1]
+    elif champion == release.version:
+        other = result.scores
+    mine, theirs = result.scores, other
+
+    def promised() -> Promise:
+        before = _predictions(desk.store, model, theirs) if theirs else None
+        return promise(before, _predictions(desk.store, model, mine), grid(model.primary))
+
+    return desk.once("promise", mine, promised, theirs or "", repr(model.primary))
+
+
+def training_nulls(store: Store, artifact: str) -> dict[str, float]:
+    """Share of nulls by input in the rows the artifact trained on."""
+    name = f"models/{artifact.removeprefix('sha256:')}/serving.json"
+    shares: dict[str, float] = json.loads(store.read(name))["training"]["null"]
+    return shares
+
+
+def _predictions(store: Store, model: Model, digest: str) -> Any:
+    import numpy as np
+
+    scores = scores_from_parquet(store.evidence(digest), digest=digest).scores
+    if model.primary.kind is OutputKind.CLASS:
+        return np.asarray(model.primary.classes)[scores.argmax(axis=1)]
+    return scores

@@ -1,0 +1,171 @@
+"""Where the judge sits: which path gets which reply, and what is counted of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from http import HTTPStatus
+from importlib import import_module
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from modelyard.adapters.bounded_http import Reply
+from modelyard.domain.specs.names import is_name
+from modelyard.domain.specs.repository import Orchestrator
+from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.operations.judge.answers import Question, Verdicts
+from modelyard.operations.judge.git_reader import Lookout, known
+from modelyard.operations.reconcile.collect import Desk
+
+IDENTITY = re.compile(r"[0-9a-f]{8,64}")
+"""What `Release.identity` may look like."""
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+HEAVY = (
+    "fsspec.implementations.local",
+    "pandas",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "modelyard.operations.judge.evidence",
+)
+"""What judging imports; nobody who asks is to wait for it."""
+
+_PLACE = "/v1/verdicts/"
+_WORDS = 3
+
+
+class Bench:
+    """What answers each path.
+
+    Args:
+        desk: What it works with; nobody else may use it.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        in_a_cluster = desk.services.repository.orchestrator is Orchestrator.ARGO
+        for name in (*HEAVY, *(("kubernetes",) if in_a_cluster else ())):
+            import_module(name)
+        self._meter = Meter()
+        self._lookout = Lookout(desk, self._meter.git_failed)
+        self._verdicts = Verdicts(known(desk), self._lookout, self._meter.failed)
+        self._meter.watch(self._lookout)
+
+    def start(self) -> None:
+        """Begin to read Git, and to answer."""
+        self._lookout.start()
+        self._verdicts.start()
+
+    def answer(self, path: str) -> Reply:
+        """The reply to a path."""
+        path = path.partition("?")[0]
+        if path == "/healthz":
+            return self._health()
+        if path == "/metrics":
+            return self._meter.reply()
+        if not path.startswith(_PLACE):
+            return _plain("not found", HTTPStatus.NOT_FOUND)
+        return self._verdict(path.removeprefix(_PLACE))
+
+    def _health(self) -> Reply:
+        if not (self._lookout.is_alive and self._verdicts.is_alive):
+            return _plain("a thread has ended", HTTPStatus.SERVICE_UNAVAILABLE)
+        if not self._lookout.has_seen:
+            return _plain("Git was not read yet", HTTPStatus.SERVICE_UNAVAILABLE)
+        return _plain("ok")
+
+    def _verdict(self, place: str) -> Reply:
+        try:
+            asked = question(place)
+        except ValueError as error:
+            return _plain(str(error), HTTPStatus.BAD_REQUEST)
+        if asked is None:
+            return _plain("not found", HTTPStatus.NOT_FOUND)
+        began = time.monotonic()
+        verdict = self._verdicts.ask(asked)
+        self._meter.answered(verdict, time.monotonic() - began)
+        return _told(asked, verdict)
+
+
+class Meter:
+    """What is counted, under the names that alert rules read."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._verdicts = Counter(
+            "modelyard_judge_verdicts", "Answers.", ["outcome"], registry=self._registry
+        )
+        self._errors = Counter(
+            "modelyard_judge_errors",
+            "What was out of reach, or went wrong.",
+            ["what"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "modelyard_judge_seconds", "To an answer.", buckets=SECONDS, registry=self._registry
+        )
+        for outcome in Outcome:
+            self._verdicts.labels(outcome)
+        for what in ("git", "judging"):
+            self._errors.labels(what)
+
+    def watch(self, lookout: Lookout) -> None:
+        """Tell how old what Git said is, too."""
+        age = Gauge(
+            "modelyard_judge_git_age_seconds", "Since Git was read.", registry=self._registry
+        )
+        age.set_function(lambda: lookout.age)
+
+    def answered(self, verdict: Verdict, seconds: float) -> None:
+        """Count an answer."""
+        self._verdicts.labels(verdict.outcome).inc()
+        self._seconds.observe(seconds)
+
+    def git_failed(self) -> None:
+        """Count a reading of Git that failed."""
+        self._errors.labels("git").inc()
+
+    def failed(self) -> None:
+        """Count something that kept the judge from judging by all there is."""
+        self._errors.labels("judging").inc()
+
+    def reply(self) -> Reply:
+        """All of it, as Prometheus reads it."""
+        return Reply(body=generate_latest(self._registry), kind=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def question(place: str) -> Question | None:
+    """What is asked by `ENVIRONMENT/MODEL/RELEASE`; None when that are no three words.
+
+    Raises:
+        ValueError: One of them cannot be what it stands for.
+    """
+    words = place.split("/")
+    if len(words) != _WORDS:
+        return None
+    environment, model, release = words
+    for what, name in (("an environment", environment), ("a model", model)):
+        if not is_name(name):
+            raise ValueError(f"{name!r} cannot name {what}")
+    if IDENTITY.fullmatch(release) is None:
+        raise ValueError(f"{release!r} is not a release's identity")
+    return Question(environment=environment, model=model, release=release)
+
+
+def _told(asked: Question, verdict: Verdict) -> Reply:
+    document = {
+        "outcome": verdict.outcome,
+        "reason": verdict.reason,
+        "environment": asked.environment,
+        "model": asked.model,
+        "release": asked.release,
+        "numbers": dict(verdict.numbers),
+        "columns": list(verdict.columns),
+    }
+    return Reply(body=json.dumps(document, allow_nan=False).encode())
+
+
+def _plain(text: str, status: HTTPStatus = HTTPStatus.OK) -> Reply:
+    return Reply(body=f"{text}\n".encode(), status=status, kind="text/plain; charset=utf-8")

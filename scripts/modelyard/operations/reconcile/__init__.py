@@ -1,0 +1,1 @@
+"""Reconcile: collect a model's world, plan, and apply the plan."""

@@ -1,0 +1,155 @@
+"""Turns a decision into a `Change`: the documents, the branch, the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs.documents import dump
+from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease, RollBack
+from modelyard.domain.promotion.branches import Branch
+from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.release import RENDERER, Release
+from modelyard.errors import CannotAnswer
+from modelyard.operations.reconcile.pages import promotion_page, record_page, rollback_page
+from modelyard.render.tree import rendered_tree, tree_digest
+
+
+def record_change(world: World, action: ProposeRecord, *, server_image: str) -> Change:
+    """The record, and the first release with its manifests where the decision says so."""
+    record = action.record
+    documents: dict[str, bytes | None] = {record_path(record): dump("Record", record)}
+    labels = [record.version, f"gate:{record.verdict.outcome}"]
+    if action.environment is not None:
+        release = new_release(world, action.environment, record, server_image=server_image)
+        documents |= release_documents(world, release)
+        labels.append("release")
+    into = f", release it to {action.environment}" if action.environment else ""
+    return Change(
+        purpose=Purpose.RECORD,
+        branch=_branch(Purpose.RECORD, record.version, world.model),
+        title=f"Record {world.model} {record.version}: {record.verdict.outcome}{into}",
+        body=record_page(record, action.environment),
+        documents=documents,
+        trailers=_trailers(world.model, record.version, action.environment),
+        labels=tuple(labels),
+    )
+
+
+def promotion_change(world: World, action: ProposeRelease, *, server_image: str) -> Change:
+    """The pin of a version in the next environment, with its manifests."""
+    record = world.record(action.version)
+    if record is None:
+        raise CannotAnswer(f"{world.model} {action.version} has no record on the main branch")
+    release = new_release(
+        world, action.environment, record, server_image=server_image, attempt=action.attempt
+    )
+    environment = world.catalog.environments[action.environment]
+    before = world.release(action.environment)
+    return Change(
+        purpose=Purpose.PROMOTE,
+        branch=_branch(Purpose.PROMOTE, action.environment, world.model),
+        title=f"Promote {world.model} {action.version} to {action.environment}",
+        body=promotion_page(record, environment, before=before, release=release),
+        documents=release_documents(world, release),
+        trailers=_trailers(world.model, action.version, action.environment),
+        labels=(action.version, action.environment),
+    )
+
+
+def rollback_change(world: World, action: RollBack, *, git: Git) -> Change:
+    """The last verified release and its manifests, byte for byte as its commit has them."""
+    release = world.release(action.environment)
+    if release is None:
+        raise CannotAnswer(f"{action.environment} names no release of {world.model}")
+    folder = manifests_folder(action.environment, world.model)
+    paths = [
+        release_path(action.environment, world.model),
+        *(entry.path for entry in git.ls_tree(action.target.commit, folder)),
+    ]
+    contents = git.read_many([f"{action.target.commit}:{path}" for path in paths])
+    documents: dict[str, bytes | None] = {folder: None}
+    documents |= {path: contents[f"{action.target.commit}:{path}"] for path in paths}
+    to = action.target.release.version
+    return Change(
+        purpose=Purpose.ROLLBACK,
+        branch=_branch(Purpose.ROLLBACK, action.environment, world.model),
+        title=f"Roll {world.model} in {action.environment} back from {action.version} to {to}",
+        body=rollback_page(release, action.target, action.reason),
+        documents=documents,
+        trailers={
+            **_trailers(world.model, to, action.environment),
+            "Modelyard-Rollback-Of": action.version,
+            "Modelyard-Reason": action.reason.replace("\n", " ")[:300],
+        },
+        labels=(to, action.environment, "rollback"),
+    )
+
+
+def new_release(
+    world: World, environment: str, record: Record, *, server_image: str, attempt: int = 1
+) -> Release:
+    """The pin, with the digest of the tree it renders to.
+
+    A later environment runs the server image and renderer that the one before it ran verified.
+    """
+    if record.artifact is None:
+        raise CannotAnswer(f"{record.model} {record.version} has no artifact")
+    before = world.catalog.environments[environment].promotes_from
+    source = world.release(before) if before else None
+    release = Release(
+        model=world.model,
+        environment=environment,
+        version=record.version,
+        artifact=record.artifact.digest,
+        server_image=source.server_image if source else server_image,
+        renderer=RENDERER,
+        manifests="",
+        attempt=attempt,
+    )
+    return replace(release, manifests=tree_digest(_manifests(world, release)))
+
+
+def release_documents(world: World, release: Release) -> dict[str, bytes | None]:
+    """The pin and its rendered tree, in place of whatever the folder holds."""
+    folder = manifests_folder(release.environment, release.model)
+    documents: dict[str, bytes | None] = {
+        release_path(release.environment, release.model): dump("Release", release),
+        folder: None,
+    }
+    return documents | {folder + name: text for name, text in _manifests(world, release).items()}
+
+
+def record_path(record: Record) -> str:
+    """Where a record lies."""
+    return f"models/{record.model}/records/{record.version}.yaml"
+
+
+def release_path(environment: str, model: str) -> str:
+    """Where a release's pin lies."""
+    return f"environments/{environment}/releases/{model}.yaml"
+
+
+def manifests_folder(environment: str, model: str) -> str:
+    """Where its rendered manifests lie; ends in a slash."""
+    return f"environments/{environment}/manifests/{model}/"
+
+
+def _manifests(world: World, release: Release) -> Mapping[str, bytes]:
+    return rendered_tree(
+        release,
+        model=world.catalog.models[release.model],
+        environment=world.catalog.environments[release.environment],
+    )
+
+
+def _branch(purpose: Purpose, subject: str, model: str) -> str:
+    return str(Branch(purpose=purpose, subject=subject, model=model))
+
+
+def _trailers(model: str, version: str, environment: str | None) -> dict[str, str]:
+    trailers = {"Modelyard-Model": model, "Modelyard-Version": version}
+    return trailers | ({"Modelyard-Environment": environment} if environment else {})

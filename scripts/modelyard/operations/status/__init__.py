@@ -1,0 +1,1 @@
+"""What runs where, and what everything else waits for."""

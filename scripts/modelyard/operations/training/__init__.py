@@ -1,0 +1,1 @@
+"""The steps of training: fetch, train, evaluate, verify, record."""

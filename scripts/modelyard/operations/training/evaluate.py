@@ -1,0 +1,160 @@
+"""Step `evaluate`: the platform, never the trainer, scores the held-out sets and asks the gate."""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard.adapters.store.tables import (
+    CLUSTER,
+    LABEL,
+    read_frame,
+    scores_from_parquet,
+    scores_to_parquet,
+)
+from modelyard.domain.gate.gate import Comparison, classes_of, gate
+from modelyard.domain.specs.record import Champion, HeldOutResult
+from modelyard.operations.gate import seen_by
+from modelyard.operations.training.job import Job
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from modelyard.serving.predictor import Predictor
+
+logger = logging.getLogger(__name__)
+
+REPORTED = ("auc", "log_loss", "brier", "accuracy", "mae", "rmse")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scored:
+    """One held-out set, scored by both."""
+
+    name: str
+    comparison: Comparison
+    scores: str
+    champion_scores: str | None
+
+
+def evaluate(job: Job) -> None:
+    """Score challenger and champion on the same rows, keep every score, and ask the gate."""
+    from modelyard.adapters.specs.documents import document_of
+
+    champion = champion_of(job)
+    with tempfile.TemporaryDirectory(prefix="modelyard-evaluate-") as name:
+        challenger = _load(job, job.document("artifact.json")["digest"], Path(name) / "challenger")
+        other = _load(job, champion.artifact, Path(name) / "champion") if champion else None
+        sets = [_score(job, each, challenger, other, champion) for each in job.spec.held_out]
+    overall, each = gate(job.model, [scored.comparison for scored in sets])
+    results = [_result(job, scored, verdict) for scored, verdict in zip(sets, each, strict=True)]
+    job.put_document(
+        "evaluation.json",
+        {
+            "champion": document_of(champion) if champion else None,
+            "verdict": document_of(overall),
+            "held_out": [document_of(result) for result in results],
+        },
+    )
+    logger.info("gate: %s: %s", overall.outcome, overall.reason)
+
+
+def champion_of(job: Job) -> Champion | None:
+    """What production runs at the job's commit; None before its first release."""
+    production = job.catalog.production
+    release = job.catalog.releases.get((production.name, job.model_name)) if production else None
+    if release is None or release.version == job.version:
+        return None
+    return Champion(version=release.version, artifact=release.artifact)
+
+
+def looks(job: Job, name: str) -> int:
+    """How many versions were judged on the set, this one included."""
+    judged = {
+        record.version
+        for (model, _), record in job.catalog.records.items()
+        if model == job.model_name and any(result.name == name for result in record.held_out)
+    }
+    return len(judged | {job.version})
+
+
+def _load(job: Job, digest: str, folder: Path) -> Predictor:
+    from modelyard.serving import artifact
+
+    policy = job.model.artifact
+    fetched = job.store.fetch_model(digest, folder)
+    return artifact.load(fetched, digest, policy.trusted_types, formats=policy.formats)
+
+
+def _score(
+    job: Job,
+    name: str,
+    challenger: Predictor,
+    other: Predictor | None,
+    champion: Champion | None,
+) -> _Scored:
+    frame = read_frame(job.get(f"heldout-{name}.parquet"), uri="heldout.parquet")
+    identity = job.document("data.json")["held_out"][name]["digest"]
+    spec = job.catalog.held_out[job.model_name, name]
+    mine = _parquet(frame, challenger)
+    theirs = _parquet(frame, other) if other else None
+    versions = [job.spec]
+    if champion is not None:
+        versions.append(job.catalog.versions[job.model_name, champion.version])
+    comparison = Comparison(
+        name=name,
+        challenger=scores_from_parquet(mine, digest=identity),
+        champion=scores_from_parquet(theirs, digest=identity) if theirs else None,
+        look=looks(job, name),
+        max_looks=spec.max_looks,
+        seen_by=tuple(each.version for each in versions if seen_by(each, spec)),
+    )
+    return _Scored(
+        name=name,
+        comparison=comparison,
+        scores=job.store.put_evidence(mine),
+        champion_scores=job.store.put_evidence(theirs) if theirs else None,
+    )
+
+
+def _parquet(frame: pd.DataFrame, predictor: Predictor) -> bytes:
+    return scores_to_parquet(frame[LABEL], frame[CLUSTER], predictor.scores(frame))
+
+
+def _result(job: Job, scored: _Scored, verdict: Any) -> HeldOutResult:
+    known = job.document("data.json")["held_out"][scored.name]
+    return HeldOutResult(
+        name=scored.name,
+        digest=known["digest"],
+        rows=known["rows"],
+        unlabelled=known["unlabelled"],
+        clusters=known["clusters"],
+        look=scored.comparison.look,
+        metrics=_metrics(job, scored.comparison),
+        scores=scored.scores,
+        champion_scores=scored.champion_scores,
+        verdict=verdict,
+    )
+
+
+def _metrics(job: Job, comparison: Comparison) -> dict[str, float]:
+    """Every metric that fits the task; one that is not a finite number is left out."""
+    from modelyard.domain.gate.paired import baseline_difference
+    from modelyard.errors import YardError
+
+    scores = comparison.challenger
+    values: dict[str, float] = {}
+    for name in REPORTED:
+        try:
+            value = baseline_difference(
+                name, scores.labels, scores.scores, scores.clusters, classes=classes_of(job.model)
+            ).challenger
+        except (YardError, ValueError):
+            continue
+        if math.isfinite(value):
+            values[name] = value
+    return values

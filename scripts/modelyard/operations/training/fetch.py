@@ -1,0 +1,126 @@
+"""Step `fetch`: data by digest and contract, code by tree, held-out rows kept apart."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import tarfile
+from typing import TYPE_CHECKING
+
+from modelyard.adapters.store.artifacts import read_uri, sha256
+from modelyard.adapters.store.tables import (
+    CLUSTER,
+    clusters_of,
+    columns_of,
+    labelled,
+    read_frame,
+    to_parquet,
+    within,
+)
+from modelyard.domain.specs.contract import breaches, describe
+from modelyard.domain.specs.heldout import HeldOut
+from modelyard.domain.specs.version import DataFile
+from modelyard.errors import Refused
+from modelyard.operations.training.job import Job
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+
+def fetch(job: Job) -> None:
+    """Bring everything training and evaluation need, checked, and hand it on."""
+    job.put("trainer.tar", _trainer(job))
+    known: dict[DataFile, pd.DataFrame] = {}
+    rows = _rows(job, job.spec.data.files, known)
+    _keep_contract(job, rows, "training data")
+    if job.spec.data.window is not None and job.model.data.timestamp is not None:
+        rows = within(rows, timestamp=job.model.data.timestamp, spans=job.spec.data.spans)
+    training, unlabelled = labelled(rows, job.model)
+    if training.empty:
+        raise job.refuse("no labelled training rows are left in the window")
+    job.put("train.parquet", to_parquet(training))
+    held_out = {name: _held_out(job, name, known) for name in job.spec.held_out}
+    job.put_document(
+        "data.json",
+        {"training_rows": len(training), "unlabelled": unlabelled, "held_out": held_out},
+    )
+    logger.info("%d training rows, held out: %s", len(training), held_out)
+
+
+def identity_of(held_out: HeldOut, job: Job) -> str:
+    """Digest of which rows a held-out set means: its files, its days and the label rule."""
+    target = job.model.target
+    parts = {
+        "files": [file.sha256 for file in held_out.files],
+        "days": str(held_out.window),
+        "cluster": held_out.cluster,
+        "target": [target.column, target.above, target.positive_class, target.missing],
+    }
+    return "sha256:" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _trainer(job: Job) -> bytes:
+    """The trainer's files as a tar, read by the tree's own hash: no other code can be meant."""
+    from modelyard.adapters.git.repository import Git
+
+    git, tree = Git(job.services.root), job.spec.code.tree
+    entries = git.ls_tree(tree)
+    contents = git.read_many([entry.blob for entry in entries])
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for entry in entries:
+            content = contents[entry.blob] or b""
+            member = tarfile.TarInfo(entry.path)
+            member.size = len(content)
+            member.mode = 0o755 if entry.mode == "100755" else 0o644
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _rows(
+    job: Job, files: tuple[DataFile, ...], known: dict[DataFile, pd.DataFrame]
+) -> pd.DataFrame:
+    import pandas as pd
+
+    for file in files:
+        if file not in known:
+            known[file] = read_frame(_bytes(job, file), uri=file.uri)
+    return pd.concat([known[file] for file in files], ignore_index=True)
+
+
+def _bytes(job: Job, file: DataFile) -> bytes:
+    content = read_uri(file.uri, base=job.services.repository.data, root=job.services.root)
+    found = sha256(content)
+    if found != file.sha256:
+        raise job.refuse(f"{file.uri}: expected SHA-256 {file.sha256}, found {found}")
+    return content
+
+
+def _keep_contract(job: Job, frame: pd.DataFrame, what: str) -> None:
+    found = breaches(job.model.data.columns, columns_of(frame), needed=None)
+    if found:
+        said = "; ".join(describe(breach) for breach in found)
+        raise job.refuse(f"{what} breaks the contract: {said}")
+
+
+def _held_out(job: Job, name: str, known: dict[DataFile, pd.DataFrame]) -> dict[str, object]:
+    spec = job.catalog.held_out.get((job.model_name, name))
+    if spec is None:
+        raise Refused(f"models/{job.model_name}/heldout/{name}.yaml does not exist")
+    rows = _rows(job, spec.files, known)
+    if spec.window is not None and job.model.data.timestamp is not None:
+        rows = within(rows, timestamp=job.model.data.timestamp, spans=(spec.window,))
+    _keep_contract(job, rows, f"held-out set {name}")
+    frame, unlabelled = labelled(rows, job.model)
+    clusters = clusters_of(frame, spec.cluster)
+    job.put(f"heldout-{name}.parquet", to_parquet(frame.assign(**{CLUSTER: clusters})))
+    return {
+        "digest": identity_of(spec, job),
+        "rows": len(frame),
+        "unlabelled": unlabelled,
+        "clusters": len(set(clusters)),
+    }

@@ -1,0 +1,87 @@
+"""Step `record`: the MLflow run, the registered version, and the outcome reconcile will propose."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from typing import Any
+
+from modelyard.adapters.store.registry import Registry, TrainingRun
+from modelyard.domain.specs.record import Artifact, Champion, HeldOutResult, Record, ServerCheck
+from modelyard.domain.verdict import Verdict
+from modelyard.operations.training.job import OUTCOME, Job
+
+logger = logging.getLogger(__name__)
+
+
+def conclude(job: Job) -> None:
+    """Write down what came out; run again, it finds what it wrote before."""
+    from modelyard.adapters.specs.documents import document_of
+
+    record = _record(job)
+    registry = Registry(job.services.repository.tracking_uri, job.services.root)
+    run_id = registry.log(job.model_name, _run(job, record))
+    digest = record.artifact.digest if record.artifact else ""
+    number = registry.register(
+        job.model_name,
+        version=job.version,
+        artifact=digest,
+        source=f"{job.store.uri('models', digest.removeprefix('sha256:'))}/model",
+        run_id=run_id,
+    )
+    record = replace(record, run_id=run_id, registered=number)
+    job.put_document(OUTCOME, document_of(record))
+    logger.info("run %s, registered version %s", run_id, number)
+
+
+def _record(job: Job) -> Record:
+    from modelyard.adapters.specs.documents import structure
+
+    artifact, evaluation = job.document("artifact.json"), job.document("evaluation.json")
+    blank = job.blank_record(structure(Verdict, evaluation["verdict"]))
+    champion = evaluation["champion"]
+    return replace(
+        blank,
+        training_rows=job.document("data.json")["training_rows"],
+        champion=structure(Champion, champion) if champion else None,
+        artifact=Artifact(
+            digest=artifact["digest"],
+            size=artifact["size"],
+            format=artifact["format"],
+            inputs=tuple(artifact["inputs"]),
+        ),
+        held_out=tuple(structure(HeldOutResult, each) for each in evaluation["held_out"]),
+        profile=artifact["profile"],
+        golden=artifact["golden"],
+        server=structure(ServerCheck, job.document("server.json")),
+    )
+
+
+def _run(job: Job, record: Record) -> TrainingRun:
+    spec = job.spec
+    params: dict[str, Any] = {
+        **{name: json.dumps(value) for name, value in spec.parameters.items()},
+        "seed": spec.seed,
+        "window": str(spec.data.window) if spec.data.window else "all rows",
+    }
+    metrics = {
+        f"{result.name}.{name}": value
+        for result in record.held_out
+        for name, value in result.metrics.items()
+    }
+    return TrainingRun(
+        workflow=job.workflow,
+        params={name: str(value)[:6000] for name, value in params.items()},
+        metrics=metrics,
+        tags={
+            "mlflow.source.git.commit": job.commit,
+            "modelyard.version": job.version,
+            "modelyard.verdict": str(record.verdict.outcome),
+            "modelyard.artifact": record.artifact.digest if record.artifact else "",
+            "modelyard.trainer": spec.code.tree,
+            "modelyard.lock": spec.runtime.lock,
+            **{f"modelyard.data.{n}": f.sha256 for n, f in enumerate(spec.data.files)},
+        },
+        datasets={file.uri: file.sha256 for file in spec.data.files},
+    )

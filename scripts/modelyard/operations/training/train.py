@@ -1,0 +1,176 @@
+"""Step `train`: the model's own command in a clean environment, and its artifact, sealed."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelyard.adapters.processes import start as processes
+from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.training.job import Job, threads
+from modelyard.serving import artifact
+from modelyard.serving.documents import GOLDEN, write_golden, write_serving
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+GOLDEN_ROWS = 20
+LAST_LINES = 12
+TIMED_OUT = 124
+KEPT = ("PATH", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+
+
+def train(job: Job) -> None:
+    """Run the trainer, then seal what it left: `model/`, `serving.json`, `golden.json`."""
+    with tempfile.TemporaryDirectory(prefix="modelyard-train-") as name:
+        folder = Path(name)
+        rows = _lay_out(job, folder)
+        _run_trainer(job, folder)
+        try:
+            sealed = _seal(job, folder, rows)
+        except (Refused, CannotAnswer) as refusal:
+            raise job.refuse(refusal.message) from refusal
+        job.store.put_model(sealed.folder, sealed.digest)
+        job.put_document(
+            "artifact.json",
+            {
+                "digest": sealed.digest,
+                "size": sealed.description.size,
+                "format": sealed.description.format,
+                "inputs": list(sealed.description.inputs),
+                "profile": job.store.put_evidence(_profile(job, rows, sealed.description.inputs)),
+                "golden": job.store.put_evidence((sealed.folder / GOLDEN).read_bytes()),
+            },
+        )
+    logger.info("artifact %s, %d bytes", sealed.digest, sealed.description.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sealed:
+    folder: Path
+    digest: str
+    description: artifact.Description
+
+
+def _seal(job: Job, folder: Path, rows: pd.DataFrame) -> _Sealed:
+    sealed = folder / "artifact"
+    sealed.mkdir()
+    shutil.move(str(folder / "out" / "model"), sealed / "model")
+    description = artifact.describe(sealed)
+    policy = job.model.artifact
+    if description.size > policy.max_megabytes * 1_000_000:
+        size = description.size / 1_000_000
+        raise Refused(f"the artifact has {size:.1f} MB, the limit is {policy.max_megabytes} MB")
+    inputs = list(description.inputs)
+    write_serving(sealed, model=job.model, inputs=inputs, training=rows)
+    predictor = artifact.load(
+        sealed, artifact.artifact_digest(sealed), policy.trusted_types, formats=policy.formats
+    )
+    golden = rows[inputs].sample(GOLDEN_ROWS, random_state=job.spec.seed, replace=True)
+    write_golden(sealed, predictor=predictor, rows=golden)
+    return _Sealed(folder=sealed, digest=artifact.artifact_digest(sealed), description=description)
+
+
+def _lay_out(job: Job, folder: Path) -> pd.DataFrame:
+    content = job.get("train.parquet")
+    (folder / "data").mkdir()
+    (folder / "data" / "train.parquet").write_bytes(content)
+    (folder / "params.json").write_text(json.dumps(dict(job.spec.parameters)))
+    (folder / "out").mkdir()
+    with tarfile.open(fileobj=io.BytesIO(job.get("trainer.tar"))) as code:
+        _unpack(code, folder / "trainer")
+    return read_frame(content, uri="train.parquet").drop(columns=[LABEL])
+
+
+def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
+    """Write the archive's files below a folder; `extractall` has no filter before Python 3.11.4."""
+    for member in archive.getmembers():
+        target = (folder / member.name).resolve()
+        content = archive.extractfile(member) if member.isfile() else None
+        if content is None or not target.is_relative_to(folder.resolve()):
+            raise Refused(f"trainer.tar: {member.name!r} is no file below the trainer's folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.read())
+        target.chmod(member.mode & 0o755)
+
+
+def _run_trainer(job: Job, folder: Path) -> None:
+    command = [
+        *job.model.trainer.command,
+        *("--data", str(folder / "data"), "--params", str(folder / "params.json")),
+        *("--seed", str(job.spec.seed), "--out", str(folder / "out")),
+    ]
+    log = folder / "trainer.log"
+    code = _run(command, folder, log, job.model.trainer.timeout_seconds)
+    said = log.read_text(errors="replace") if log.exists() else ""
+    said = said.replace(f"{folder}/", "")  # a temporary folder is nobody's business later
+    job.put("trainer.log", said.encode())
+    if code == TIMED_OUT:
+        limit = job.model.trainer.timeout_seconds
+        raise job.refuse(f"the trainer was stopped after its limit of {limit} s")
+    if code != 0:
+        last = " | ".join(said.strip().splitlines()[-LAST_LINES:])
+        raise job.refuse(f"the trainer ended with exit code {code}: {last or 'it said nothing'}")
+    if not (folder / "out" / "model" / "MLmodel").is_file():
+        raise job.refuse("the trainer left no MLflow model in out/model")
+
+
+def _run(command: list[str], folder: Path, log: Path, timeout: float) -> int:
+    with processes.ending_what_it_started():
+        running = processes.launch(
+            command, cwd=folder / "trainer", environment=_clean_environment(folder), output=log
+        )
+        try:
+            return running.wait(timeout)
+        except TimeoutError:
+            return TIMED_OUT
+        finally:
+            processes.stop(running.started, grace_seconds=0)
+            running.let_go()
+
+
+def _clean_environment(folder: Path) -> dict[str, str]:
+    """No credentials, no proxies, no settings of the platform: what a trainer needs to start."""
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    count = str(threads())
+    return {
+        **kept,
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "OMP_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "PYTHONHASHSEED": "0",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
+    }
+
+
+def _profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> bytes:
+    import numpy as np
+    import pandas as pd
+
+    from modelyard.domain.drift.profile import build_profile
+
+    timestamp = job.model.data.timestamp
+    blocks = np.zeros(len(rows), dtype=np.int64)
+    if timestamp is not None:
+        days = pd.to_datetime(rows[timestamp])
+        length = job.model.drift.window_days
+        blocks = np.asarray((days - days.min()).dt.days // length, dtype=np.int64)
+    names = set(inputs)
+    columns = tuple(column for column in job.model.inputs if column.name in names)
+    table = columns_of(rows[[column.name for column in columns]])
+    profile = build_profile(table, columns, blocks)
+    return json.dumps(profile.to_document(), sort_keys=True).encode()

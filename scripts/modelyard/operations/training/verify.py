@@ -1,0 +1,73 @@
+"""Step `verify`: the real model server on the artifact, asked the golden rows over HTTP."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from modelyard.adapters.processes import start as processes
+from modelyard.operations.training.job import Job
+from modelyard.serving.documents import read_golden, read_serving
+from modelyard.serving.probe import Probe
+
+logger = logging.getLogger(__name__)
+
+REQUESTS = 25
+READY_SECONDS = 120
+
+
+def verify(job: Job) -> None:
+    """Start the server, wait until its golden rows match, and measure its latency."""
+    artifact = job.document("artifact.json")
+    with tempfile.TemporaryDirectory(prefix="modelyard-verify-") as name:
+        folder = job.store.fetch_model(artifact["digest"], Path(name) / "artifact")
+        port = _free_port()
+        log = Path(name) / "server.log"
+        started = processes.start(_arguments(job, artifact, folder, port), cwd=folder, log=log)
+        probe = Probe(f"http://127.0.0.1:{port}", job.model_name)
+        try:
+            _wait(job, probe, started, log)
+            golden = read_golden(folder)
+            columns = read_serving(folder).inputs
+            p95 = probe.p95_ms(columns, golden.rows, requests=REQUESTS)
+        except (OSError, ValueError) as error:
+            raise job.refuse(f"the server does not answer the golden rows: {error}") from error
+        finally:
+            processes.stop(started, grace_seconds=5)
+    limit = job.model.artifact.max_p95_ms
+    if p95 > limit:
+        raise job.refuse(f"the server needs {p95:.0f} ms (p95) for 20 rows, limit {limit} ms")
+    job.put_document("server.json", {"golden": len(golden.rows), "p95_ms": round(p95, 1)})
+    logger.info("%d golden rows match, p95 %.1f ms", len(golden.rows), p95)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _arguments(job: Job, artifact: dict[str, Any], folder: Path, port: int) -> list[str]:
+    trusted = [
+        word for name in job.model.artifact.trusted_types for word in ("--trusted-type", name)
+    ]
+    return [
+        "serve",
+        *("--model", job.model_name, "--version", job.version, "--release", "verify"),
+        *("--artifact", artifact["digest"], "--folder", str(folder), "--port", str(port)),
+        *trusted,
+    ]
+
+
+def _wait(job: Job, probe: Probe, started: Any, log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not probe.is_ready():
+        if not processes.alive(started) or time.monotonic() > deadline:
+            said = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
+            raise job.refuse(f"the server does not start on the artifact: {' | '.join(said)}")
+        time.sleep(0.05)

@@ -1,0 +1,1 @@
+"""The watcher: observes releases, writes facts, and reconciles."""

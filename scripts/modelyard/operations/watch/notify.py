@@ -1,0 +1,48 @@
+"""Tells people what happened to a model, and remembers that it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+
+from modelyard.adapters.messages import send
+from modelyard.domain.promotion.branches import is_of
+from modelyard.domain.promotion.facts import ModelFacts
+from modelyard.domain.promotion.notice import Notice, notices, with_told
+from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.reconcile.loop import every
+
+
+def untold(desk: Desk, model: str) -> tuple[Notice, ...]:
+    """What happened to a model of late, and nobody was told yet."""
+    facts, _ = desk.facts.read_model(model)
+    pulls = [p for p in desk.services.pulls.list(every=True) if is_of(p.branch, model)]
+    return notices(model, facts, pulls, desk.services.clock.now())
+
+
+def announce(desk: Desk, news: Iterable[Notice], told: Callable[[Notice], None]) -> bool:
+    """Tell people each of these, once everything else is done; True if something was told.
+
+    Args:
+        desk: What to work with.
+        news: What nobody was told yet.
+        told: Hears every notice that went out.
+
+    Raises:
+        Exception: The first thing that failed; the others were told all the same.
+    """
+    return every(partial(_announce_one, desk, notice, told) for notice in news)
+
+
+def _announce_one(desk: Desk, notice: Notice, told: Callable[[Notice], None]) -> bool:
+    """Remembered after it was sent: killed in between, it is sent twice rather than never."""
+    if not send(notice.title, notice.body):
+        return False
+    desk.facts.update_model(notice.model, partial(_remembering, notice.key))
+    told(notice)
+    return True
+
+
+def _remembering(key: str, before: ModelFacts) -> ModelFacts:
+    return replace(before, told=with_told(before.told, key))

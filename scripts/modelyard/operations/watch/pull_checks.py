@@ -1,0 +1,113 @@
+"""The checks of one pull request: what it would make of the main branch must be valid."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.specs.reader import read
+from modelyard.domain.promotion.branches import Branch, parse
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.pulls import CHECKS, PullRequest, Status, StatusState
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.gate import differences, recompute
+from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.reconcile.human_pulls import changed_paths
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 3
+
+
+def check_pull(desk: Desk, pull: PullRequest) -> Status:
+    """Validate, render --check and gate --check on the merge result; the word for its head.
+
+    What could not be checked, whatever the reason, is an `error`: never a success, and no reason to
+    leave other pull requests unchecked.
+    """
+    try:
+        found = problems_of(desk, pull)
+    except CannotAnswer as error:
+        return _status(StatusState.ERROR, error.message)
+    except Exception as error:
+        logger.exception("pull request %d", pull.number)
+        return _status(StatusState.ERROR, f"the checks crashed: {type(error).__name__}: {error}")
+    if not found:
+        return _status(StatusState.SUCCESS, "valid, rendered, and verdicts match their evidence")
+    more = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
+    return _status(StatusState.FAILURE, "; ".join(found[:SHOWN]) + more)
+
+
+def problems_of(desk: Desk, pull: PullRequest) -> list[str]:
+    """Everything wrong with the merge result, in sentences."""
+    from modelyard.commands.validate import problems_in
+    from modelyard.render.tree import stale_manifests
+
+    main = desk.main()
+    merged = desk.git.merge_tree(main, pull.head)
+    if merged.conflicts:
+        return [f"conflicts with the main branch in {', '.join(merged.conflicts)}"]
+    tree = GitTree(desk.git, merged.tree)
+    changed = set(changed_paths(desk, pull))
+    specs = read(tree)
+    found = _beyond_its_branch(specs.catalog, pull, changed)
+    found += [
+        f"{problem.file}: {problem.message}"
+        for problem in problems_in(specs, changed=changed, base=GitTree(desk.git, main))
+    ]
+    found += stale_manifests(tree, specs.catalog, changed)
+    return found + _wrong_verdicts(desk, specs.catalog, changed)
+
+
+def _beyond_its_branch(catalog: Catalog, pull: PullRequest, changed: set[str]) -> list[str]:
+    """What a branch of the tool's holds besides that which its name stands for.
+
+    Approvals and merges are decided by the branch's name and labels, so a person who pushes to such
+    a branch, or opens one, could bring anything past them.
+    """
+    branch = parse(pull.branch)
+    if branch is None:
+        return []
+    allowed = _allowed(catalog, branch, pull)
+    found = [f"{path} is not for {pull.branch} to change" for path in sorted(changed)
+             if not allowed.fullmatch(path)]  # fmt: skip
+    release = catalog.releases.get((branch.subject, branch.model))
+    if branch.purpose is Purpose.PROMOTE and release and release.version not in pull.labels:
+        found.append(f"it pins {release.version}, but is labelled {', '.join(pull.labels) or '-'}")
+    return found
+
+
+def _allowed(catalog: Catalog, branch: Branch, pull: PullRequest) -> re.Pattern[str]:
+    """The paths a branch of the tool's may change."""
+    model, path = re.escape(branch.model), catalog.path_to_production()
+    if branch.purpose is Purpose.RECORD:
+        record = rf"models/{model}/records/{re.escape(branch.subject)}\.yaml"
+        released = _release_paths(path[0].name, model) if path and "release" in pull.labels else ""
+        return re.compile(f"{record}|{released}" if released else record)
+    if branch.purpose in {Purpose.PROMOTE, Purpose.ROLLBACK}:
+        return re.compile(_release_paths(branch.subject, model))
+    return re.compile(rf"models/{model}/(?!records/).*")
+
+
+def _release_paths(environment: str, model: str) -> str:
+    place = f"environments/{re.escape(environment)}"
+    return rf"{place}/releases/{model}\.yaml|{place}/manifests/{model}/.*"
+
+
+def _wrong_verdicts(desk: Desk, catalog: Catalog, changed: set[str]) -> list[str]:
+    found = []
+    for (model, version), record in catalog.records.items():
+        if f"models/{model}/records/{version}.yaml" not in changed or record.artifact is None:
+            continue
+        try:
+            said = differences(record, *recompute(desk.store, catalog, record))
+        except Refused as refusal:
+            said = (refusal.message,)
+        found += [f"{model} {version}: {each}" for each in said]
+    return found
+
+
+def _status(state: StatusState, description: str) -> Status:
+    return Status(context=CHECKS, state=state, description=description)
