@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from commands.past import answer, faked_registry, in_production, release_in, run, trained
-from commands.yard import MODEL, manifests, release_file, spec_file
 from modelyard.adapters.processes.start import PRELOADED
 from modelyard.adapters.specs.documents import dump
 from modelyard.cli import cli
-from modelyard.commands.doctor_checks import CHECKS, LEAST_GIT
-from modelyard.commands.examination import Patient, State, Wrong, examine
 from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.doctor.checks import CHECKS, LEAST_GIT
+from modelyard.operations.doctor.runner import Patient, State, Wrong, examine
+from operations.past import answer, faked_registry, in_production, release_in, run, trained
+from operations.yard import MODEL, manifests, release_file, spec_file
 
 WORKFLOW = "environments/platform/manifests/workflows/train-and-evaluate.yaml"
 
@@ -32,7 +32,7 @@ def yard(tmp_path, tmp_path_factory, monkeypatch):
     (root / WORKFLOW).parent.mkdir(parents=True)
     (root / WORKFLOW).write_bytes(b"kind: WorkflowTemplate\n")
     (root / "modelyard.yaml").write_bytes(dump("Repository", yard.desk().services.repository))
-    monkeypatch.setattr("modelyard.commands.reconciling.collect.Registry", faked_registry(yard))
+    monkeypatch.setattr("modelyard.operations.reconcile.collect.Registry", faked_registry(yard))
     every = dict.fromkeys(("dev", "staging", "canary", "production"), "v1")
     yard.ledger("registry").put(MODEL, every)
     monkeypatch.setenv("COLUMNS", "200")

@@ -9,7 +9,11 @@ import jsonschema
 import pandas as pd
 import pytest
 
-from commands.drift_yard import (
+from modelyard.adapters.specs.schemas import folder
+from modelyard.adapters.store.tables import columns_of
+from modelyard.domain.promotion.facts import Incident
+from modelyard.domain.specs.contract import breaches
+from operations.drift_yard import (
     JUNE,
     MODEL,
     NOW,
@@ -22,11 +26,7 @@ from commands.drift_yard import (
     rows,
     with_policy,
 )
-from commands.real_flights import contract, flights, real_yard
-from modelyard.adapters.specs.schemas import folder
-from modelyard.adapters.store.tables import columns_of
-from modelyard.domain.promotion.facts import Incident
-from modelyard.domain.specs.contract import breaches
+from operations.real_flights import contract, flights, real_yard
 
 __all__ = ["contract", "flights"]
 

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from commands.past import answer, in_production, land, promoted, recorded, run, watched, world_of
-from commands.yard import MODEL
-from modelyard.commands.reconciling.compose import rollback_change
 from modelyard.domain.promotion.actions import RollBack
 from modelyard.domain.promotion.facts import Hold, ModelFacts
 from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.operations.reconcile.changes import rollback_change
+from operations.past import answer, in_production, land, promoted, recorded, run, watched, world_of
+from operations.yard import MODEL
 
 FAIL = Verdict(outcome=Outcome.FAIL, reason="error rate 9 %: worse than stable")
 

@@ -4,7 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from commands.past import (
+from modelyard.adapters.specs.documents import dump
+from modelyard.domain.promotion.facts import Freeze, Hold
+from modelyard.domain.promotion.plan import plan
+from modelyard.domain.promotion.pulls import PullState
+from modelyard.domain.verdict import Outcome, Verdict
+from operations.past import (
     in_production,
     promoted,
     recorded,
@@ -14,12 +19,7 @@ from commands.past import (
     watched,
     world_of,
 )
-from commands.yard import MODEL, manifests, release_file
-from modelyard.adapters.specs.documents import dump
-from modelyard.domain.promotion.facts import Freeze, Hold
-from modelyard.domain.promotion.plan import plan
-from modelyard.domain.promotion.pulls import PullState
-from modelyard.domain.verdict import Outcome, Verdict
+from operations.yard import MODEL, manifests, release_file
 
 FAIL = Verdict(outcome=Outcome.FAIL, reason="error rate 9 %")
 

@@ -7,7 +7,14 @@ from datetime import timedelta
 import pytest
 from click.testing import CliRunner
 
-from commands.yard import (
+from modelyard.cli import cli
+from modelyard.domain.promotion.facts import Freeze, TrainingFacts
+from modelyard.domain.promotion.pulls import PROMOTE
+from modelyard.errors import CannotAnswer, Conflict, Refused
+from modelyard.operations.reconcile.loop import settle
+from modelyard.operations.watch.pass_once import run_checks
+from modelyard.ports import Phase
+from operations.yard import (
     AT,
     BOT,
     MODEL,
@@ -21,13 +28,6 @@ from commands.yard import (
     release_file,
     spec_file,
 )
-from modelyard.cli import cli
-from modelyard.commands.reconciling.rounds import settle
-from modelyard.commands.watching import run_checks
-from modelyard.domain.promotion.facts import Freeze, TrainingFacts
-from modelyard.domain.promotion.pulls import PROMOTE
-from modelyard.errors import CannotAnswer, Conflict, Refused
-from modelyard.ports import Phase
 
 V1_AGAIN = dict.fromkeys(("canary", "production", "staging"), "v1")
 V1_EVERYWHERE = dict.fromkeys(("canary", "dev", "production", "staging"), "v1")

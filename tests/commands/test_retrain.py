@@ -6,22 +6,9 @@ from hashlib import sha256
 
 import pytest
 
-from commands.drift_yard import (
-    JUNE,
-    NOW,
-    Yard,
-    drifting_yard,
-    in_kelvin,
-    pins,
-    release_version,
-    rewritten,
-    rows,
-)
-from commands.real_flights import contract, flights, real_yard
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import dump, read
 from modelyard.adapters.specs.reader import read as read_specs
-from modelyard.commands.retraining_change import aged_text
 from modelyard.domain.promotion.facts import Hold, TrainingFacts
 from modelyard.domain.promotion.pulls import (
     CHECKS,
@@ -37,6 +24,19 @@ from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import Code, ModelVersion, Runtime, TrainingData
 from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.operations.drift.retraining import aged_text
+from operations.drift_yard import (
+    JUNE,
+    NOW,
+    Yard,
+    drifting_yard,
+    in_kelvin,
+    pins,
+    release_version,
+    rewritten,
+    rows,
+)
+from operations.real_flights import contract, flights, real_yard
 
 __all__ = ["contract", "flights"]
 

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from commands.past import (
+from modelyard.domain.promotion.facts import Hold
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState
+from operations.past import (
     faked_registry,
     in_production,
     promoted,
@@ -13,9 +15,7 @@ from commands.past import (
     run,
     watched,
 )
-from commands.yard import MODEL, manifests, new_yard, release_file
-from modelyard.domain.promotion.facts import Hold
-from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState
+from operations.yard import MODEL, manifests, new_yard, release_file
 
 ENVIRONMENTS = ("dev", "staging", "canary", "production")
 
@@ -35,7 +35,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def yard(made, tmp_path, monkeypatch):
     yard = made.copy(tmp_path / "yard")
-    monkeypatch.setattr("modelyard.commands.reconciling.collect.Registry", faked_registry(yard))
+    monkeypatch.setattr("modelyard.operations.reconcile.collect.Registry", faked_registry(yard))
     return yard
 
 
@@ -153,7 +153,7 @@ def test_a_rollback_needs_a_reason(yard):
 def first(tmp_path, monkeypatch):
     """v1 is in dev, where it never got ready: the first release there is."""
     yard = new_yard(tmp_path / "yard")
-    monkeypatch.setattr("modelyard.commands.reconciling.collect.Registry", faked_registry(yard))
+    monkeypatch.setattr("modelyard.operations.reconcile.collect.Registry", faked_registry(yard))
     recorded(yard, "v1", 1)
     watched(yard, "dev", ready=False)
     return yard

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from modelyard.adapters.specs.schemas import folder
 from modelyard.cli import cli
-from modelyard.commands.schema_reference import reference
+from modelyard.commands.output.schema_reference import reference
 
 THING = {
     "title": "Thing",

@@ -16,16 +16,17 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from commands.yard import MODEL, SHORT, living_yard
 from modelyard.adapters import bounded_http
 from modelyard.adapters.bounded_http import BoundedServer
 from modelyard.adapters.specs.documents import dump
 from modelyard.cli import cli
-from modelyard.commands import lookout, verdicts
-from modelyard.commands.bench import Bench
-from modelyard.commands.observing import observe
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer
+from modelyard.operations.judge import answers as verdicts
+from modelyard.operations.judge import git_reader as lookout
+from modelyard.operations.judge.http import Bench
+from modelyard.operations.watch.observe import observe
+from operations.yard import MODEL, SHORT, living_yard
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from commands.past import (
+from modelyard.adapters.specs.documents import dump
+from modelyard.domain.promotion.actions import ProposeRelease
+from modelyard.domain.promotion.facts import Freeze, Hold, Incident, ModelFacts, TrainingFacts
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
+from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.operations.reconcile.changes import promotion_change
+from modelyard.ports import Phase
+from operations.past import (
     IMAGE,
     answer,
     faked_registry,
@@ -18,14 +25,7 @@ from commands.past import (
     watched,
     world_of,
 )
-from commands.yard import MODEL, artifact_of
-from modelyard.adapters.specs.documents import dump
-from modelyard.commands.reconciling.compose import promotion_change
-from modelyard.domain.promotion.actions import ProposeRelease
-from modelyard.domain.promotion.facts import Freeze, Hold, Incident, ModelFacts, TrainingFacts
-from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
-from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.ports import Phase
+from operations.yard import MODEL, artifact_of
 
 BOT = "modelyard[bot]"
 HEAVY = ("mlflow", "evidently", "kserve", "hera", "sklearn", "pandas", "scipy", "pyarrow")
@@ -307,7 +307,7 @@ def test_specs_that_cannot_be_read_are_counted_and_block_their_pull_requests(yar
 
 
 def test_says_whether_aliases_agree_when_the_registry_is_asked(yard, monkeypatch):
-    monkeypatch.setattr("modelyard.commands.reconciling.collect.Registry", faked_registry(yard))
+    monkeypatch.setattr("modelyard.operations.reconcile.collect.Registry", faked_registry(yard))
     aliases = {"dev": "v1", "staging": "v1", "canary": "v0"}
     yard.ledger("registry").put(MODEL, aliases)
 

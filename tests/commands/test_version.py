@@ -8,13 +8,13 @@ from hashlib import sha256
 import pytest
 import yaml
 
-from commands.drift_yard import MODEL, Yard, delays_yard, drifting_yard, months
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.documents import dump, read
 from modelyard.adapters.specs.reader import read as read_specs
 from modelyard.domain.specs.heldout import HeldOut, Role
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
+from operations.drift_yard import MODEL, Yard, delays_yard, drifting_yard, months
 
 JANUARY_TO_MARCH = ("--since", "2026-01-01", "--until", "2026-04-01")
 
@@ -278,7 +278,7 @@ def test_a_dry_run_prints_the_file_and_writes_nothing(yard):
 
 
 def test_uris_stay_as_they_were_said_relative_or_whole(yard):
-    from modelyard.commands.pinning import DataRoot, expanded
+    from modelyard.operations.training.pins import DataRoot, expanded
 
     data = DataRoot(base="data", root=yard.root)
     files = [f"2026-0{month}.parquet" for month in (1, 2, 3, 4)]

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from commands.yard import MODEL, living_yard
 from modelyard.cli import cli
-from modelyard.commands.watching import starting
+from modelyard.operations.watch.pass_once import starting
+from operations.yard import MODEL, living_yard
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import yaml
 
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.reader import sound
-from modelyard.commands.watch_health import WatchHealth
 from modelyard.domain.specs.environment import Environment
+from modelyard.operations.watch.health import WatchHealth
 from modelyard.render.analysis import JUDGE
 
 ROOT = Path(__file__).parents[2]

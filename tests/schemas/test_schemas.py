@@ -13,7 +13,7 @@ import pytest
 
 from modelyard.adapters.specs import schemas
 from modelyard.adapters.specs.documents import KINDS, document_of, load
-from modelyard.commands.schema_reference import reference
+from modelyard.commands.output.schema_reference import reference
 from modelyard.domain.checks.models import METRICS
 from modelyard.domain.specs.names import NAME, is_version
 

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from modelyard.commands.output.prose import prose
+
+PAGE = """\
+**canary** runs [bold]nothing[/bold].
+
+### Gate: pass
+
+| held-out set | rows | verdict |
+|---|---:|---|
+| first | 60 | pass |
+| odd \\| and \x1b[31mred | 7 |
+- a line
+"""
+
+
+def shown(text, width=40):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    for part in prose(text):
+        console.print(part)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_a_table_stands_upright_and_nothing_in_it_is_markup():
+    assert shown(PAGE) == [
+        "**canary** runs [bold]nothing[/bold].",
+        "",
+        "Gate: pass",
+        "",
+        "  held-out set    first    odd | and",
+        "                           \N{REPLACEMENT CHARACTER}[31mred",
+        "  rows            60       7",
+        "  verdict         pass",
+        "- a line",
+    ]
+
+
+def test_a_page_without_markdown_is_shown_as_it_is():
+    assert shown("one\n\n  #two\n") == ["one", "", "  #two"]
+
+
+def test_a_table_of_nothing_but_a_rule_is_shown_as_nothing():
+    assert shown("|---|\n") == [""]

@@ -1,0 +1,71 @@
+"""The real flights and their model, released without being trained."""
+
+from __future__ import annotations
+
+import importlib.util
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from modelyard.adapters.specs.documents import dump, read
+from modelyard.domain.specs.heldout import HeldOut, Role
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.version import Code, ModelVersion, Runtime, TrainingData
+from operations.drift_yard import Yard, delays_yard, pins, release_version
+
+REAL = Path(__file__).parents[2] / "models" / "flight-delay"
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real flights, a file a month."""
+    spec = importlib.util.spec_from_file_location("prepare", REAL / "data" / "prepare.py")
+    assert spec is not None
+    assert spec.loader is not None
+    prepare = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(prepare)
+    made = tmp_path_factory.mktemp("flights")
+    assert prepare.main([str(made)]) == 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def contract() -> Model:
+    return read(Model, (REAL / "model.yaml").read_bytes(), name="model.yaml")
+
+
+def real_yard(folder: Path, flights: Path, contract: Model) -> Yard:
+    """The real model's v2, trained on January to March, runs in production."""
+    yard = delays_yard(folder, contract)
+    yard.write("models/flight-delay/model.yaml", (REAL / "model.yaml").read_bytes())
+    (yard.root / "data").mkdir()
+    (yard.root / "data" / "flight-delay").symlink_to(flights)
+    files = pins(yard.root, [f"data/flight-delay/2013-{month:02}.parquet" for month in range(1, 5)])
+    april = HeldOut(
+        model="flight-delay",
+        name="april",
+        files=files[3:],
+        cluster="date",
+        role=Role.RECENT,
+        max_looks=20,
+        window=Interval(since=date(2013, 4, 1), until=date(2013, 5, 1)),
+    )
+    features = ["carrier", "origin", "dest", "distance", "minute", "weekday"]
+    v2 = ModelVersion(
+        model="flight-delay",
+        version="v2",
+        reason="Add the weather",
+        data=TrainingData(
+            files=files[:3],
+            window=Interval(since=date(2013, 1, 1), until=date(2013, 4, 1)),
+        ),
+        held_out=("april",),
+        code=Code(tree="0" * 40),
+        runtime=Runtime(lock="0" * 64),
+        parameters={"features": [*features, "precip", "visib", "wind_speed", "temp"]},
+    )
+    yard.write("models/flight-delay/heldout/april.yaml", dump("HeldOut", april))
+    release_version(yard, v2, contract)
+    return yard

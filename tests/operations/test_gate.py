@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from click.testing import CliRunner
+
+from modelyard.adapters.specs.documents import dump
+from modelyard.cli import cli
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.version import TrainingData
+from modelyard.domain.verdict import Outcome
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.gate import compare, differences, recompute, scored_by_both, seen_by
+from operations.yard import (
+    HELD_OUT,
+    HELD_OUT_SPEC,
+    MODEL,
+    evidence,
+    new_yard,
+    record_file,
+    spec,
+)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    yard = new_yard(tmp_path_factory.mktemp("start") / "yard")
+    yard.record("v1")
+    yard.record("v2", champion="v1")
+    yard.record("v3")
+    return yard
+
+
+@pytest.fixture
+def yard(start, tmp_path):
+    """v1 and v3 have records without a champion, v2 was compared with v1."""
+    return start.copy(tmp_path / "yard")
+
+
+def catalog_of(yard):
+    return yard.desk().catalog(yard.main())
+
+
+def record_of(yard, version):
+    return catalog_of(yard).records[MODEL, version]
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_evidence_gives_the_verdict_of_the_record_again(yard, version):
+    record = record_of(yard, version)
+
+    overall, each = recompute(yard.desk().store, catalog_of(yard), record)
+
+    assert overall.outcome is Outcome.PASS
+    assert differences(record, overall, each) == ()
+
+
+def test_a_number_that_the_evidence_does_not_give_is_named(yard):
+    record = record_of(yard, "v2")
+    overall, each = recompute(yard.desk().store, catalog_of(yard), record)
+    (result,) = record.held_out
+    numbers = {**result.verdict.numbers, "difference": 0.5}
+    verdict = replace(result.verdict, numbers=numbers, outcome=Outcome.FAIL)
+    tampered = replace(record, held_out=(replace(result, verdict=verdict),))
+
+    assert differences(tampered, overall, each) == (
+        "held-out set recent: the record says fail, the evidence pass",
+        "held-out set recent: difference is 0.5 in the record, "
+        f"{each[0].numbers['difference']} from the evidence",
+    )
+
+
+def test_a_number_that_was_left_out_is_named(yard):
+    record = record_of(yard, "v2")
+    overall, each = recompute(yard.desk().store, catalog_of(yard), record)
+    numbers = dict(record.verdict.numbers)
+    lower = numbers.pop("lower")
+
+    found = differences(
+        replace(record, verdict=replace(record.verdict, numbers=numbers)), overall, each
+    )
+
+    assert found == (f"verdict: lower is None in the record, {lower} from the evidence",)
+
+
+def test_two_versions_are_compared_on_the_rows_both_were_scored_on(yard):
+    verdict = compare(yard.desk().store, catalog_of(yard), MODEL, "v3", "v1")
+
+    assert verdict is not None
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.numbers["champion"] == record_of(yard, "v1").held_out[0].metrics["auc"]
+
+
+def test_scores_of_a_champion_are_found_in_the_challengers_own_record(yard):
+    catalog = catalog_of(yard)
+    alone = replace(catalog, records={(MODEL, "v2"): catalog.records[MODEL, "v2"]})
+
+    ((result, scores),) = scored_by_both(alone, MODEL, "v2", "v1")
+
+    assert (result.name, scores) == (HELD_OUT, result.champion_scores)
+
+
+def test_versions_without_common_rows_are_not_compared(yard):
+    catalog = catalog_of(yard)
+    (result,) = catalog.records[MODEL, "v3"].held_out
+    moved = replace(
+        catalog.records[MODEL, "v3"], held_out=(replace(result, digest=f"sha256:{'f' * 64}"),)
+    )
+    other = replace(catalog, records={**catalog.records, (MODEL, "v3"): moved})
+
+    assert compare(yard.desk().store, other, MODEL, "v3", "v1") is None
+    assert compare(yard.desk().store, other, MODEL, "v9", "v1") is None
+
+
+def test_a_spec_the_record_speaks_of_may_not_be_missing(yard):
+    catalog, store = catalog_of(yard), yard.desk().store
+    record = catalog.records[MODEL, "v2"]
+    for field, file in (
+        ("held_out", f"models/m/heldout/{HELD_OUT}.yaml"),
+        ("versions", "models/m/versions/v2.yaml"),
+        ("models", "models/m/model.yaml"),
+    ):
+        with pytest.raises(Refused, match=file):
+            recompute(store, replace(catalog, **{field: {}}), record)
+
+
+def test_evidence_out_of_reach_and_evidence_of_something_else_are_no_answer(yard):
+    store, catalog, record = yard.desk().store, catalog_of(yard), record_of(yard, "v1")
+    (result,) = record.held_out
+    other = store.put_evidence(b"{}")
+    with pytest.raises(CannotAnswer, match="not readable as a table"):
+        recompute(store, catalog, replace(record, held_out=(replace(result, scores=other),)))
+    kept = yard.folder / "store" / "evidence" / result.scores.removeprefix("sha256:")
+    content = kept.read_bytes()
+    kept.write_bytes(evidence("v2"))
+    with pytest.raises(Refused, match="does not match its digest"):
+        recompute(store, catalog, record)
+    kept.unlink()
+    with pytest.raises(CannotAnswer, match="out of reach"):
+        recompute(store, catalog, record)
+    kept.write_bytes(content)
+    assert recompute(store, catalog, record)[0].passed
+
+
+def test_a_version_has_seen_a_set_by_its_days_or_by_its_files():
+    version = spec("v1")
+    file = HELD_OUT_SPEC.files[0]
+    january = Interval(since=date(2026, 1, 1), until=date(2026, 2, 1))
+    february = Interval(since=date(2026, 2, 1), until=date(2026, 3, 1))
+    by_day = replace(version, data=TrainingData(files=version.data.files, window=january))
+
+    assert not seen_by(version, HELD_OUT_SPEC)
+    assert seen_by(replace(version, data=TrainingData(files=(file,))), HELD_OUT_SPEC)
+    assert seen_by(by_day, replace(HELD_OUT_SPEC, window=january))
+    assert not seen_by(by_day, replace(HELD_OUT_SPEC, window=february))
+
+
+def gate(yard, *words):
+    return CliRunner().invoke(cli, ["gate", MODEL, *words], obj=yard.desk().services)
+
+
+def test_the_command_answers_by_its_exit_code(yard):
+    record = record_of(yard, "v2")
+    verdict = replace(record.verdict, numbers={**record.verdict.numbers, "lower": 0.3})
+    tampered = replace(record, verdict=verdict)
+    yard.commit({record_file("v2"): dump("Record", tampered)})
+
+    assert gate(yard, "v1", "--check").exit_code == 0
+    assert gate(yard, "v2", "--check").exit_code == 3
+    assert gate(yard, "v2", "--against", "v3").exit_code == 0
+    assert gate(yard, "v9").exit_code == 1
+    (yard.folder / "store" / "evidence").rename(yard.folder / "elsewhere")
+    assert gate(yard, "v1").exit_code == 1
+
+
+def test_the_command_shows_the_verdict_computed_again(yard):
+    result = gate(yard, "v2")
+
+    assert result.exit_code == 0
+    assert result.output.startswith("pass: recent: ")
+    assert f"  difference {record_of(yard, 'v2').verdict.numbers['difference']:.6g}" in (
+        result.output.splitlines()
+    )

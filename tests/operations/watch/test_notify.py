@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import apprise
+import pytest
+
+from modelyard.adapters.messages import ADDRESSES, send
+from modelyard.domain.promotion.notice import Kind
+from modelyard.operations.watch import notify as announcing
+from modelyard.operations.watch.notify import untold
+from operations.yard import MODEL, living_yard
+
+
+class Inbox(ThreadingHTTPServer):
+    """Takes what Apprise posts, or refuses it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Taken)
+        self.mail: list[dict[str, str]] = []
+        self.status = 200
+
+    @property
+    def address(self) -> str:
+        return f"json://127.0.0.1:{self.server_port}"
+
+
+class _Taken(BaseHTTPRequestHandler):
+    server: Inbox
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.status == 200:
+            self.server.mail.append(json.loads(body))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def inbox(monkeypatch) -> Iterator[Inbox]:
+    with Inbox() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv(ADDRESSES, server.address)
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def rolled_back(tmp_path_factory):
+    """v2 was taken out of canary; nobody was told of it."""
+    yard = living_yard(tmp_path_factory.mktemp("start") / "yard")
+    yard.record("v2", champion="v1")
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    yard.rest()
+    yard.desk().facts.update_model(MODEL, lambda facts: replace(facts, told=()))
+    return yard
+
+
+@pytest.fixture
+def yard(rolled_back, tmp_path):
+    return rolled_back.copy(tmp_path / "yard")
+
+
+def announce(desk, model, told):
+    return announcing.announce(desk, untold(desk, model), told)
+
+
+def test_a_rollback_is_told_once_with_its_reason(yard, inbox):
+    told = []
+
+    assert announce(yard.desk(), MODEL, told.append)
+    assert not announce(yard.desk(), MODEL, told.append)
+
+    assert {notice.kind for notice in told} >= {Kind.ROLLBACK, Kind.HOLD}
+    titles = [mail["title"] for mail in inbox.mail]
+    assert len(titles) == len(told)
+    assert f"Roll {MODEL} in canary back from v2 to v1" in titles
+    assert any("error rate" in mail["message"] for mail in inbox.mail)
+
+
+def test_what_nobody_took_is_told_at_the_next_look(yard, inbox):
+    told = []
+    inbox.status = 500
+
+    assert not announce(yard.desk(), MODEL, told.append)
+    assert told == []
+
+    inbox.status = 200
+    assert announce(yard.desk(), MODEL, told.append)
+    assert len(inbox.mail) == len(told) > 0
+
+
+def test_whoever_took_it_is_not_told_again_because_another_address_is_broken(inbox, monkeypatch):
+    monkeypatch.setenv(ADDRESSES, f"{inbox.address} nonsense")
+
+    assert not send("Rolled back", "body")
+    assert not send("Rolled back", "body")
+    assert len(inbox.mail) == 1
+
+    monkeypatch.setenv(ADDRESSES, inbox.address)
+    assert send("Rolled back", "body")
+    assert len(inbox.mail) == 1
+
+
+def test_with_nobody_to_tell_it_counts_as_told(yard, monkeypatch):
+    monkeypatch.delenv(ADDRESSES, raising=False)
+    told = []
+
+    assert announce(yard.desk(), MODEL, told.append)
+    assert not announce(yard.desk(), MODEL, told.append)
+    assert told
+
+
+def test_news_that_cannot_be_told_keep_no_other_from_being_told(yard, inbox, monkeypatch):
+    def send_but_the_first(title, body):
+        if not tried:
+            tried.append(title)
+            raise ConnectionError(title)
+        return send(title, body)
+
+    tried = []
+    told = []
+    monkeypatch.setattr(announcing, "send", send_but_the_first)
+    news = [notice.title for notice in untold(yard.desk(), MODEL)]
+
+    with pytest.raises(ConnectionError, match=news[0]):
+        announce(yard.desk(), MODEL, told.append)
+
+    assert [mail["title"] for mail in inbox.mail] == news[1:] != []
+    assert [notice.title for notice in told] == news[1:]
+    assert [notice.title for notice in untold(yard.desk(), MODEL)] == news[:1]
+
+
+def test_an_address_that_crashes_keeps_no_other_from_being_told(inbox, monkeypatch, caplog):
+    monkeypatch.setenv(ADDRESSES, f"crash://secret-token {inbox.address}")
+    add = apprise.Apprise.add
+
+    def add_or_crash(people, address):
+        if address.startswith("crash"):
+            raise ValueError(address)
+        return add(people, address)
+
+    monkeypatch.setattr(apprise.Apprise, "add", add_or_crash)
+
+    assert not send("Rolled back", "body")
+    assert not send("Rolled back", "body")
+
+    assert [mail["title"] for mail in inbox.mail] == ["Rolled back"]
+    assert "secret-token" not in caplog.text
+
+
+@pytest.mark.parametrize("address", ["nonsense", "nosuchservice://secret-token@host"])
+def test_an_address_that_cannot_be_read_is_no_success_and_stays_out_of_the_log(
+    address, monkeypatch, caplog
+):
+    monkeypatch.setenv(ADDRESSES, address)
+
+    assert not send("title", "body")
+    assert "title" in caplog.text
+    assert "secret-token" not in caplog.text

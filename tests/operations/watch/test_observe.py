@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from modelyard.domain.canary.traffic import JUDGED_BAD
+from modelyard.domain.promotion.facts import ReleaseFacts
+from modelyard.domain.specs.environment import Rollout, Step
+from modelyard.domain.verdict import Outcome
+from modelyard.errors import CannotAnswer
+from modelyard.operations.watch.observe import judge_release, observe
+from operations.fakes import ScriptedCluster
+from operations.yard import (
+    AT,
+    CANARY,
+    MODEL,
+    PRODUCTION,
+    SHORT,
+    STAGING,
+    artifact_of,
+    living_yard,
+    release_file,
+)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    yard = living_yard(tmp_path_factory.mktemp("start") / "yard", SHORT)
+    yard.record("v2", champion="v1")
+    return yard
+
+
+@pytest.fixture
+def yard(start, tmp_path):
+    """v1 is verified everywhere; v2 has a record."""
+    return start.copy(tmp_path / "yard")
+
+
+def look(yard):
+    """One look; whether it changed anything."""
+    return observe(yard.desk(), MODEL, yard.said.append)
+
+
+def abort(yard, environment, reason):
+    desk = yard.desk()
+    catalog = desk.catalog(desk.main())
+    desk.services.cluster.abort(
+        catalog.releases[environment, MODEL],
+        environment=catalog.environments[environment],
+        reason=reason,
+    )
+
+
+def in_cluster(yard, environment):
+    return yard.ledger("cluster").read()[f"{environment}/{MODEL}"]
+
+
+def test_what_is_ready_is_written_down_and_verified_where_nobody_judges(yard):
+    before = yard.facts("staging")
+    release = yard.name("v2", "staging")
+
+    assert look(yard)
+
+    assert yard.facts("staging") == ReleaseFacts(
+        release=release.identity,
+        version="v2",
+        artifact=artifact_of("v2"),
+        seen_at=AT,
+        healthy_since=AT,
+        verified=(*before.verified, release.identity),
+        tried=(artifact_of("v1"), artifact_of("v2")),
+    )
+    assert yard.said == ["staging: m v2 is ready", "staging: m v2 is verified"]
+
+
+def test_a_second_look_at_the_same_world_changes_nothing(yard):
+    yard.name("v2", "staging")
+    look(yard)
+    refs, cluster = yard.refs(), yard.ledger("cluster").read()
+    yard.clock.wait(60)
+
+    assert not look(yard)
+
+    assert (yard.refs(), yard.ledger("cluster").read()) == (refs, cluster)
+
+
+def test_what_is_not_ready_is_not_healthy_and_not_verified(yard):
+    yard.never_ready.add("v2")
+    release = yard.name("v2", "staging")
+
+    look(yard)
+
+    facts = yard.facts("staging")
+    assert (facts.release, facts.seen_at, facts.healthy_since) == (release.identity, AT, None)
+    assert release.identity not in facts.verified
+
+
+def test_health_counts_from_the_last_time_it_was_lost(yard):
+    yard.put("v2", "staging")
+    yard.never_ready.add("v2")
+    look(yard)
+    assert yard.facts("staging").healthy_since is None
+    yard.never_ready.clear()
+    yard.clock.wait(90)
+
+    look(yard)
+
+    assert yard.facts("staging").healthy_since == yard.clock.at
+
+
+def test_what_is_judged_bad_is_out_of_traffic_in_the_same_look(yard):
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+
+    look(yard)
+
+    facts = yard.facts("canary")
+    assert facts.verdict is not None
+    assert facts.verdict.outcome is Outcome.FAIL
+    assert facts.verdict.reason.startswith("error rate 33.3 % of 8000, stable 0 % of 8000")
+    assert facts.aborted == facts.verdict.reason == in_cluster(yard, "canary")["aborted"]
+    assert facts.release not in facts.verified
+    look(yard)
+    refs = yard.refs()
+    assert not look(yard)
+    assert yard.refs() == refs
+
+
+def test_the_verdict_is_written_down_even_if_the_look_that_aborted_was_killed(yard):
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    abort(yard, "canary", "by the judge")
+
+    look(yard)
+
+    facts = yard.facts("canary")
+    assert facts.aborted == "by the judge"
+    assert facts.verdict is not None
+    assert facts.verdict.outcome is Outcome.FAIL
+
+
+def test_production_is_verified_only_when_the_release_answers_everything(yard):
+    release = yard.name("v2", "production")
+
+    look(yard)
+    assert in_cluster(yard, "production")["share"] == 0.5
+    look(yard)
+    assert yard.facts("production").verdict is not None
+    assert yard.facts("production").verdict.passed
+    assert release.identity not in yard.facts("production").verified
+    assert in_cluster(yard, "production")["share"] == 1.0
+    look(yard)
+
+    assert yard.facts("production").verified[-1] == release.identity
+
+
+def test_a_pass_must_stand_for_as_long_as_the_release_soaks(tmp_path):
+    soaking = (SHORT[0], replace(CANARY, soak_seconds=600), PRODUCTION)
+    yard = living_yard(tmp_path / "yard", soaking)
+    yard.record("v2", champion="v1")
+    yard.put("v2", "canary", is_verified=False)
+    look(yard)
+    assert yard.facts("canary").verdict.passed
+    refs = yard.refs()
+    assert not look(yard)
+    assert yard.refs() == refs
+    yard.broken.add("v2")
+
+    look(yard)
+
+    assert yard.facts("canary").verdict.outcome is Outcome.FAIL
+    assert in_cluster(yard, "canary")["aborted"]
+
+
+@pytest.fixture(scope="module")
+def stepped_start(tmp_path_factory):
+    steps = Rollout(steps=(Step(share=0.1, pause_seconds=60), Step(share=0.6, pause_seconds=30)))
+    staging = replace(STAGING, promotes_from=None, rollout=steps)
+    yard = living_yard(tmp_path_factory.mktemp("stepped") / "yard", (staging, CANARY, PRODUCTION))
+    yard.record("v2", champion="v1")
+    yard.name("v2", "staging")
+    return yard
+
+
+@pytest.fixture
+def stepped(stepped_start, tmp_path):
+    """Staging names v2, which nobody judges there, and takes two steps to get in."""
+    return stepped_start.copy(tmp_path / "yard")
+
+
+def test_a_step_lasts_as_long_as_it_is_to_last(stepped):
+    shares = []
+    for _ in range(5):
+        look(stepped)
+        shares.append(in_cluster(stepped, "staging")["share"])
+        stepped.clock.wait(30)
+
+    assert shares == [0.1, 0.1, 0.6, 1.0, 1.0]
+
+
+def test_an_aborted_release_takes_no_further_step(stepped):
+    look(stepped)
+    abort(stepped, "staging", "ada said so")
+    stepped.clock.wait(3600)
+
+    look(stepped)
+    look(stepped)
+
+    assert in_cluster(stepped, "staging")["share"] == 0.0
+    assert stepped.facts("staging").aborted == "ada said so"
+
+
+def test_without_counts_the_judge_is_undecided(yard):
+    yard.put("v2", "canary", is_verified=False)
+    yard.out_of_reach.add("metrics")
+
+    look(yard)
+
+    verdict = yard.facts("canary").verdict
+    assert verdict is not None
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.reason == "no request answered yet"
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_without_evidence_a_release_can_fail_but_never_pass(yard, is_broken):
+    yard.put("v2", "canary", is_verified=False)
+    (yard.folder / "store" / "evidence").rename(yard.folder / "elsewhere")
+    yard.broken |= {"v2"} if is_broken else set()
+
+    look(yard)
+
+    verdict = yard.facts("canary").verdict
+    assert verdict is not None
+    assert verdict.outcome is (Outcome.FAIL if is_broken else Outcome.INCONCLUSIVE)
+    assert is_broken or "out of reach" in verdict.reason
+
+
+def test_servers_of_what_git_names_no_more_are_removed(yard):
+    yard.commit({release_file("staging"): None})
+
+    look(yard)
+
+    assert sorted(yard.running()) == ["canary", "production"]
+
+
+def test_a_release_file_that_cannot_be_read_stops_no_server(yard):
+    yard.commit({release_file("production"): b"version: [\n"})
+
+    look(yard)
+
+    assert sorted(yard.running()) == ["canary", "production", "staging"]
+
+
+def test_a_model_file_that_cannot_be_read_is_said(yard):
+    yard.commit({f"models/{MODEL}/model.yaml": b"name: m\n"})
+
+    with pytest.raises(CannotAnswer, match=r"no valid models/m/model\.yaml"):
+        look(yard)
+
+
+class RolledBackMeanwhile(ScriptedCluster):
+    """While it is looked at, reconcile notes a rollback."""
+
+    facts = None
+
+    def observe(self, *, model, environment):
+        def note(before):
+            return replace(before, rolled_back_to="the one before")
+
+        self.facts.update_release(environment.name, model, note)
+        return super().observe(model=model, environment=environment)
+
+
+def test_a_rollback_noted_during_a_look_is_kept(yard):
+    yard.name("v2", "staging")
+    desk = yard.desk()
+    cluster = RolledBackMeanwhile(yard.ledger("cluster"))
+    cluster.facts = desk.facts
+    desk = replace(desk, services=replace(desk.services, cluster=cluster))
+
+    observe(desk, MODEL, yard.said.append)
+
+    facts = yard.facts("staging")
+    assert (facts.version, facts.rolled_back_to) == ("v2", "the one before")
+
+
+class StagingIsDown(ScriptedCluster):
+    def sync(self, release, *, model, environment, origin=None):
+        if environment.name == "staging":
+            raise CannotAnswer("the staging cluster is out of reach")
+        super().sync(release, model=model, environment=environment)
+
+
+def test_one_environment_that_is_down_does_not_keep_another_from_its_judgement(yard):
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    desk = yard.desk()
+    desk = replace(
+        desk, services=replace(desk.services, cluster=StagingIsDown(yard.ledger("cluster")))
+    )
+
+    with pytest.raises(CannotAnswer, match="the staging cluster is out of reach"):
+        observe(desk, MODEL, yard.said.append)
+
+    assert yard.facts("canary").aborted is not None
+
+
+def test_a_cluster_that_asked_the_judge_itself_is_quoted_with_the_judges_numbers(yard):
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    abort(yard, "canary", JUDGED_BAD)
+
+    look(yard)
+
+    facts = yard.facts("canary")
+    assert facts.verdict is not None
+    assert facts.aborted == facts.verdict.reason
+
+
+def test_a_store_that_goes_away_while_a_release_is_judged_is_not_asked_again(yard):
+    yard.put("v2", "canary", is_verified=False)
+    desk = yard.desk()
+    catalog = desk.catalog(desk.main())
+    asked = (catalog, catalog.environments["canary"], catalog.releases["canary", MODEL], AT)
+    before = judge_release(desk, *asked)
+    assert before.passed
+
+    shutil.rmtree(yard.folder / "store")
+
+    assert judge_release(desk, *asked) == before
+
+
+class Unwilling(ScriptedCluster):
+    """A cluster that shows what runs and changes nothing of it."""
+
+    def sync(self, release, *, model, environment, origin=None):
+        raise CannotAnswer("the cluster refused PATCH")
+
+    def abort(self, release, *, environment, reason):
+        raise CannotAnswer("the cluster refused PATCH")
+
+
+def unwilling(yard):
+    desk = yard.desk()
+    known = desk.services.cluster
+    cluster = Unwilling(ledger=known.ledger, never_ready=known.never_ready)
+    return replace(desk, services=replace(desk.services, cluster=cluster))
+
+
+def test_an_abort_is_seen_where_the_release_cannot_be_synced(yard):
+    yard.put("v2", "canary", is_verified=False)
+    look(yard)
+    abort(yard, "canary", "manual: a person aborted the rollout")
+
+    with pytest.raises(CannotAnswer, match="refused PATCH"):
+        observe(unwilling(yard), MODEL, yard.said.append)
+
+    assert yard.facts("canary").aborted == "manual: a person aborted the rollout"
+
+
+def test_a_fail_is_written_down_where_the_release_cannot_be_aborted_and_aborted_later(yard):
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+
+    with pytest.raises(CannotAnswer, match="refused PATCH"):
+        observe(unwilling(yard), MODEL, yard.said.append)
+
+    assert yard.facts("canary").verdict.outcome is Outcome.FAIL
+    assert yard.facts("canary").aborted is None
+
+    assert look(yard)
+    assert yard.facts("canary").aborted == yard.facts("canary").verdict.reason
+
+
+class Untold(ScriptedCluster):
+    """A cluster that takes no events."""
+
+    def note(self, release, *, environment, what, well):
+        raise CannotAnswer(f"the cluster refused an event: {what}")
+
+
+def test_an_event_the_cluster_refuses_hides_no_other_news(yard):
+    release = yard.name("v2", "staging")
+    desk = yard.desk()
+    cluster = Untold(ledger=desk.services.cluster.ledger)
+    desk = replace(desk, services=replace(desk.services, cluster=cluster))
+
+    with pytest.raises(CannotAnswer, match="refused an event: is ready"):
+        observe(desk, MODEL, yard.said.append)
+
+    assert yard.said == ["staging: m v2 is ready", "staging: m v2 is verified"]
+    assert release.identity in yard.facts("staging").verified

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from modelyard.adapters.specs.documents import dump
+from modelyard.domain.promotion.actions import RollBack
+from modelyard.domain.promotion.plan import plan
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
+from modelyard.domain.verdict import Outcome
+from modelyard.operations.reconcile.changes import rollback_change
+from modelyard.operations.reconcile.collect import collect
+from modelyard.operations.reconcile.human_pulls import plain_statuses
+from modelyard.operations.watch import pull_checks as checking
+from modelyard.operations.watch.observe import observe
+from modelyard.operations.watch.pass_once import run_checks
+from modelyard.render.tree import tree_digest
+from operations.yard import (
+    AT,
+    BOT,
+    HELD_OUT,
+    HELD_OUT_SPEC,
+    MODEL,
+    SHORT,
+    living_yard,
+    manifests,
+    record_file,
+    release_file,
+    spec,
+    spec_file,
+)
+
+VALID = Status(
+    context=CHECKS,
+    state=StatusState.SUCCESS,
+    description="valid, rendered, and verdicts match their evidence",
+)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    yard = living_yard(tmp_path_factory.mktemp("start") / "yard", SHORT)
+    yard.add_version("v2")
+    yard.reconcile()
+    return yard
+
+
+@pytest.fixture
+def yard(start, tmp_path):
+    """v1 is verified everywhere, v2 is being trained."""
+    return start.copy(tmp_path / "yard")
+
+
+def checked(yard, branch):
+    """What the checks say of the newest pull request of a branch."""
+    run_checks(yard.desk(), yard.said.append)
+    return yard.pull(branch).statuses[CHECKS]
+
+
+def record_checked(yard, change=lambda record: record):
+    yard.finish("v2", champion="v1", change=change)
+    yard.reconcile()
+    return checked(yard, f"modelyard/record/v2/{MODEL}")
+
+
+def pushed(yard, branch, documents):
+    """Somebody's commit on top of the branch of a pull request."""
+    head = yard.pull(branch).head
+    after = yard.git.write_commit(
+        head, documents, parents=[head], message="By hand", author="Mallory", at=AT
+    )
+    yard.git.push("origin", {f"refs/heads/{branch}": (head, after)})
+
+
+def with_numbers(record, **numbers):
+    verdict = replace(record.verdict, numbers={**record.verdict.numbers, **numbers})
+    return replace(record, verdict=verdict)
+
+
+def test_a_record_that_says_what_its_evidence_says_passes(yard):
+    assert record_checked(yard) == VALID
+
+
+def test_a_tampered_number_is_refused(yard):
+    status = record_checked(yard, lambda record: with_numbers(record, difference=0.25))
+
+    assert status.state is StatusState.FAILURE
+    assert status.description.startswith("m v2: verdict: difference is 0.25 in the record, ")
+
+
+def test_a_tampered_outcome_is_refused(yard):
+    def tamper(record):
+        return replace(record, verdict=replace(record.verdict, outcome=Outcome.FAIL))
+
+    status = record_checked(yard, tamper)
+
+    assert status == Status(
+        context=CHECKS,
+        state=StatusState.FAILURE,
+        description="m v2: verdict: the record says fail, the evidence pass",
+    )
+
+
+def test_evidence_out_of_reach_is_an_error_and_asked_for_again(yard):
+    kept = yard.folder / "store" / "evidence"
+    yard.finish("v2", champion="v1")
+    yard.reconcile()
+    kept.rename(yard.folder / "elsewhere")
+
+    status = checked(yard, f"modelyard/record/v2/{MODEL}")
+
+    assert status.state is StatusState.ERROR
+    assert "out of reach" in status.description
+    assert not run_checks(yard.desk(), yard.said.append)
+    yard.reconcile()
+    assert yard.names()["staging"] == "v1"
+    (yard.folder / "elsewhere").rename(kept)
+    assert checked(yard, f"modelyard/record/v2/{MODEL}") == VALID
+
+
+def test_a_crash_of_the_checks_is_an_error_and_stops_nothing_else(yard, monkeypatch, caplog):
+    yard.finish("v2", champion="v1")
+    yard.reconcile()
+    yard.branch("docs", {"README.md": b"hello\n"})
+
+    def crash(*args):
+        raise KeyError("a defect")
+
+    monkeypatch.setattr("modelyard.operations.watch.pull_checks.recompute", crash)
+    with caplog.at_level(logging.CRITICAL):
+        status = checked(yard, f"modelyard/record/v2/{MODEL}")
+
+    assert status == Status(
+        context=CHECKS,
+        state=StatusState.ERROR,
+        description="the checks crashed: KeyError: 'a defect'",
+    )
+    assert yard.pull("docs").statuses[CHECKS] == VALID
+
+
+def test_manifests_that_are_not_what_the_release_renders_to_are_refused(yard):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "staging")
+    yard.reconcile()
+    branch = f"modelyard/promote/canary/{MODEL}"
+    file = next(path for path in yard.paths(manifests("canary")))
+    pushed(yard, branch, {file: b"replicas: 0\n"})
+
+    status = checked(yard, branch)
+
+    assert status == Status(
+        context=CHECKS,
+        state=StatusState.FAILURE,
+        description=f"{file} is not what its release renders to",
+    )
+    yard.reconcile()
+    assert checked(yard, branch) == VALID
+
+
+def test_a_spec_that_is_not_valid_is_refused(yard):
+    yard.branch("bad", {spec_file("v3"): b"version: v3\n"})
+
+    status = checked(yard, "bad")
+
+    assert status.state is StatusState.FAILURE
+    assert status.description.startswith(f"{spec_file('v3')}: ")
+
+
+def test_a_record_that_was_merged_may_not_change(yard):
+    record = yard.desk().catalog(yard.main()).records[MODEL, "v1"]
+    yard.branch("better", {record_file("v1"): dump("Record", with_numbers(record, lower=0.4))})
+
+    status = checked(yard, "better")
+
+    assert status.state is StatusState.FAILURE
+    assert "records and the versions they are of never do" in status.description
+
+
+def test_a_conflict_with_the_main_branch_is_refused(yard):
+    yard.branch("mine", {"README.md": b"mine\n"})
+    yard.commit({"README.md": b"theirs\n"})
+
+    assert checked(yard, "mine").description == "conflicts with the main branch in README.md"
+
+
+def test_a_refused_change_is_asked_about_again_once_main_moved_and_only_then(yard, monkeypatch):
+    asked = []
+    real = checking.check_pull
+    monkeypatch.setattr(
+        checking, "check_pull", lambda desk, pull: asked.append(pull.head) or real(desk, pull)
+    )
+    other = replace(spec("v3"), held_out=("newer",))
+    pull = yard.branch("early", {spec_file("v3"): dump("ModelVersion", other)})
+    desk = yard.desk()
+
+    def look():
+        before = len(asked)
+        run_checks(desk, yard.said.append)
+        return yard.pull("early").statuses[CHECKS], len(asked) - before
+
+    refused, _ = look()
+    assert refused.state is StatusState.FAILURE
+    look()
+    assert look() == (refused, 0)
+    newer = replace(HELD_OUT_SPEC, name="newer")
+    yard.commit({f"models/{MODEL}/heldout/newer.yaml": dump("HeldOut", newer)})
+    assert look() == (VALID, 1)
+    assert look() == (VALID, 0)
+    assert yard.pull("early").head == pull.head
+
+
+@pytest.mark.parametrize("file", [release_file("production"), record_file("v9")])
+def test_a_person_does_not_change_a_file_of_the_tools(yard, file):
+    pull = yard.branch("mine", {file: b"version: v2\n", "README.md": b"hello\n"})
+
+    assert plain_statuses(yard.desk(), yard.said.append)
+
+    said = "is written by the tool alone: modelyard promote, modelyard rollback"
+    assert yard.pulls.get(pull.number).statuses[PROMOTE] == Status(
+        context=PROMOTE, state=StatusState.FAILURE, description=f"{file} {said}"
+    )
+    assert not plain_statuses(yard.desk(), yard.said.append)
+
+
+def with_manifests(release, content):
+    """The documents of a release whose only manifest says this, whatever it would render to."""
+    folder = manifests(release.environment)
+    files = {"rollout.yaml": content}
+    return {
+        folder: None,
+        folder + "rollout.yaml": content,
+        release_file(release.environment): dump(
+            "Release", replace(release, manifests=tree_digest(files))
+        ),
+    }
+
+
+def test_manifests_a_person_rendered_must_be_what_the_release_renders_to(yard):
+    release = yard.desk().catalog(yard.main()).releases["production", MODEL]
+    yard.branch("mine", with_manifests(release, b"replicas: 0\n"))
+
+    plain_statuses(yard.desk(), yard.said.append)
+    status = checked(yard, "mine")
+
+    assert yard.pull("mine").statuses[PROMOTE] == Status(
+        context=PROMOTE,
+        state=StatusState.SUCCESS,
+        description="releases what was released before",
+    )
+    assert status.state is StatusState.FAILURE
+    assert "is not what its release renders to" in status.description
+
+
+def test_manifests_of_another_renderer_are_no_persons_to_change(yard):
+    """Nobody can tell what they ought to be, so their digest alone would have to be believed."""
+    release = yard.desk().catalog(yard.main()).releases["production", MODEL]
+    old = replace(release, renderer=release.renderer + 1)
+    yard.commit(with_manifests(old, b"replicas: 1\n"))
+    yard.branch("mine", with_manifests(old, b"replicas: 0\n"))
+
+    plain_statuses(yard.desk(), yard.said.append)
+
+    assert yard.pull("mine").statuses[PROMOTE].state is StatusState.FAILURE
+
+
+def test_a_persons_change_of_their_own_files_waits_for_nothing(yard):
+    pull = yard.branch("mine", {spec_file("v3"): b"version: v3\n"})
+
+    plain_statuses(yard.desk(), yard.said.append)
+
+    assert yard.pulls.get(pull.number).statuses[PROMOTE] == Status(
+        context=PROMOTE, state=StatusState.SUCCESS, description="changes no environment"
+    )
+
+
+@pytest.mark.parametrize("branch", ["spec/v2", "retrain", "record/v2", "promote/canary"])
+def test_no_branch_of_the_tools_carries_a_release_past_its_approvals(yard, branch):
+    """Whoever reads the required status from the name of a branch must know what is in it."""
+    release = yard.desk().catalog(yard.main()).releases["production", MODEL]
+    again = dump("Release", replace(release, attempt=2))
+    name = f"modelyard/{branch}/{MODEL}"
+    yard.branch(name, {release_file("production"): again})
+
+    status = checked(yard, name)
+
+    assert status.state is StatusState.FAILURE
+    assert status.description.startswith(
+        f"{release_file('production')} is not for {name} to change"
+    )
+
+
+def test_a_promotion_pins_the_version_it_is_labelled_with(yard):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "staging")
+    yard.reconcile()
+    branch = f"modelyard/promote/canary/{MODEL}"
+    before = yard.desk().catalog(yard.pull(branch).base).releases["canary", MODEL]
+    pushed(yard, branch, {release_file("canary"): dump("Release", replace(before, attempt=2))})
+
+    status = checked(yard, branch)
+
+    assert status.state is StatusState.FAILURE
+    assert "it pins v1, but is labelled v2, canary" in status.description
+
+
+def test_what_a_record_speaks_of_may_not_go_with_it(yard):
+    yard.finish("v2", champion="v1")
+    yard.reconcile()
+    branch = f"modelyard/record/v2/{MODEL}"
+    pushed(yard, branch, {f"models/{MODEL}/heldout/{HELD_OUT}.yaml": None})
+
+    status = checked(yard, branch)
+
+    assert status.state is StatusState.FAILURE
+    assert f"models/{MODEL}/heldout/{HELD_OUT}.yaml is not for {branch}" in status.description
+
+
+def test_a_rollback_that_a_kill_left_open_passes_the_checks(yard):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    desk = yard.desk()
+    observe(desk, MODEL, yard.said.append)
+    world = collect(desk, MODEL)
+    (back,) = [action for action in plan(world) if isinstance(action, RollBack)]
+    pull = desk.services.pulls.propose(rollback_change(world, back, git=desk.git), author=BOT)
+
+    assert checked(yard, pull.branch) == VALID
+
+
+def test_a_branch_without_a_common_history_is_told_so_and_in_nobody_elses_way(yard):
+    alone = yard.git.write_commit(
+        None, {"x": b"1"}, parents=[], message="Alone", author="Mallory", at=AT
+    )
+    yard.git.push("origin", {"refs/heads/alone": (None, alone)})
+    yard.pulls.open_branch("alone", title="Alone", body="", author="Mallory")
+    yard.branch("words", {"README.md": b"words"})
+
+    assert plain_statuses(yard.desk(), yard.said.append)
+    assert not plain_statuses(yard.desk(), yard.said.append)
+
+    said = [yard.pull(branch).statuses[PROMOTE] for branch in ("alone", "words")]
+    assert [each.state for each in said] == [StatusState.ERROR, StatusState.SUCCESS]
+    assert said[0].description.startswith("cannot be compared with the main branch: ")

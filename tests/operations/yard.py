@@ -1,0 +1,547 @@
+"""A whole yard in one folder: a bare remote, clones, a store with real evidence, a faked world."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelyard.adapters.facts import FactStore
+from modelyard.adapters.forge.local.forge import LocalForge
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.specs.documents import document_of, dump
+from modelyard.adapters.specs.reader import read
+from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.store.tables import scores_from_parquet, scores_to_parquet
+from modelyard.domain.canary.grid import grid
+from modelyard.domain.gate.gate import Comparison, gate
+from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.pulls import PullRequest
+from modelyard.domain.promotion.training import workflow_name
+from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.environment import Approvals, Environment, Rollout, Step
+from modelyard.domain.specs.heldout import HeldOut, Role
+from modelyard.domain.specs.model import (
+    CanaryPolicy,
+    DataContract,
+    GatePolicy,
+    Model,
+    Output,
+    OutputKind,
+    Owner,
+    Target,
+    Task,
+    Trainer,
+)
+from modelyard.domain.specs.record import Artifact, Champion, HeldOutResult, Record, ServerCheck
+from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.repository import Repository
+from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
+from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.operations.reconcile.changes import new_release, release_documents
+from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.reconcile.loop import settle
+from modelyard.operations.training.job import OUTCOME
+from modelyard.operations.watch.pass_once import look
+from modelyard.ports import Phase, Services
+from operations.fakes import (
+    FolderRegistry,
+    Ledger,
+    ScriptedCluster,
+    ScriptedMetrics,
+    ScriptedOrchestrator,
+    StoppedClock,
+)
+
+AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+MODEL = "m"
+BOT = Repository().bot
+HELD_OUT = "recent"
+CLUSTERS, ROWS_OF_ONE = 40, 10
+
+MODEL_SPEC = Model(
+    name=MODEL,
+    description="Whether x is large.",
+    owner=Owner(team="team", contact="team@example.org"),
+    task=Task.BINARY,
+    target=Target(column="y", above=0.5),
+    outputs=(Output(name="late", kind=OutputKind.PROBABILITY, primary=True),),
+    trainer=Trainer(command=("python", "train.py")),
+    data=DataContract(
+        columns=(
+            Column(name="x", type="number", nullable=True),
+            Column(name="y", type="number", available_at="later"),
+        )
+    ),
+    gate=GatePolicy(metric="auc", margin=0.05),
+    canary=CanaryPolicy(least_predictions=1000, least_seconds=60),
+)
+DEV = Environment(name="dev", description="First.", namespace="dev")
+STAGING = Environment(
+    name="staging", description="Second.", namespace="staging", promotes_from="dev"
+)
+CANARY = Environment(
+    name="canary",
+    description="A share of production.",
+    namespace="production",
+    promotes_from="staging",
+    joins="production",
+    approvals=Approvals(needed=1),
+    rollout=Rollout(judged=True, decide_within_seconds=3600, steps=(Step(share=0.2),)),
+)
+PRODUCTION = Environment(
+    name="production",
+    description="Last.",
+    namespace="production",
+    promotes_from="canary",
+    approvals=Approvals(needed=1, approvers=("ada", "bob")),
+    rollout=Rollout(judged=True, steps=(Step(share=0.5),)),
+)
+PATH = (DEV, STAGING, CANARY, PRODUCTION)
+SHORT = (replace(STAGING, promotes_from=None), CANARY, PRODUCTION)
+"""One environment less, and so one rollback less."""
+
+HELD_OUT_SPEC = HeldOut(
+    model=MODEL,
+    name=HELD_OUT,
+    files=(DataFile(uri="data/recent.parquet", sha256="a" * 64),),
+    cluster="row",
+    role=Role.RECENT,
+    max_looks=20,
+)
+
+
+def spec(version: str) -> ModelVersion:
+    return ModelVersion(
+        model=MODEL,
+        version=version,
+        reason="somebody asked",
+        data=TrainingData(files=(DataFile(uri="data/train.parquet", sha256="b" * 64),)),
+        held_out=(HELD_OUT,),
+        code=Code(tree="c" * 40),
+        runtime=Runtime(lock="d" * 64),
+    )
+
+
+def spec_file(version: str) -> str:
+    return f"models/{MODEL}/versions/{version}.yaml"
+
+
+def record_file(version: str) -> str:
+    return f"models/{MODEL}/records/{version}.yaml"
+
+
+def release_file(environment: str) -> str:
+    return f"environments/{environment}/releases/{MODEL}.yaml"
+
+
+def manifests(environment: str) -> str:
+    return f"environments/{environment}/manifests/{MODEL}/"
+
+
+@cache
+def evidence(version: str, skill: float = 1.5) -> bytes:
+    """Per-row scores of a version on the held-out rows; without skill it knows nothing."""
+    rows = CLUSTERS * ROWS_OF_ONE
+    labels = np.arange(rows) % 2
+    noise = np.random.default_rng(int(version[1:])).normal(size=rows)
+    scores = 1 / (1 + np.exp(-(skill * (2 * labels - 1) + noise)))
+    return scores_to_parquet(labels, np.arange(rows) // ROWS_OF_ONE, scores)
+
+
+@cache
+def histogram(version: str) -> tuple[int, ...]:
+    """How a version's predictions on the held-out rows fall into the bins of the grid."""
+    scores = scores_from_parquet(evidence(version), digest="").scores
+    bins = grid(MODEL_SPEC.primary)
+    places = np.searchsorted(np.asarray(bins.edges), scores, side="right")
+    return tuple(int(count) for count in np.bincount(places, minlength=bins.bins))
+
+
+def artifact_of(version: str) -> str:
+    return f"sha256:{hashlib.sha256(version.encode()).hexdigest()}"
+
+
+@dataclass
+class Yard:
+    """Everything there is; each `desk()` is what a process that has just started works with.
+
+    Args:
+        folder: Holds the remote, the clones, the store and the world's ledgers.
+        environments: Its path to production.
+        clock: What time it is.
+        broken: Versions that answer errors in traffic.
+        never_ready: Versions whose servers do not come up.
+        out_of_reach: Which of `orchestrator`, `registry` and `metrics` do not answer.
+    """
+
+    folder: Path
+    environments: tuple[Environment, ...] = PATH
+    clock: StoppedClock = field(default_factory=lambda: StoppedClock(AT))
+    broken: set[str] = field(default_factory=set)
+    never_ready: set[str] = field(default_factory=set)
+    out_of_reach: set[str] = field(default_factory=set)
+    said: list[str] = field(default_factory=list)
+
+    def copy(self, folder: Path) -> Yard:
+        """The same yard in another folder; nothing that happens there is seen here."""
+        shutil.copytree(self.folder, folder, copy_function=_linked_or_copied)
+        return Yard(
+            folder=folder,
+            environments=self.environments,
+            clock=StoppedClock(self.clock.at),
+            broken=set(self.broken),
+            never_ready=set(self.never_ready),
+        )
+
+    def desk(self, clone: str = "clone") -> Desk:
+        root = self.folder / clone
+        repository = Repository(artifacts=str(self.folder / "store"))
+        git = Git(root)
+        cluster = ScriptedCluster(self.ledger("cluster"), self.never_ready)
+        services = Services(
+            root=root,
+            repository=repository,
+            pulls=LocalForge(git, repository, self.clock),
+            orchestrator=self.orchestrator,
+            cluster=cluster,
+            metrics=ScriptedMetrics(
+                cluster, histogram, self.broken, silent="metrics" in self.out_of_reach
+            ),
+            clock=self.clock,
+        )
+        desk = Desk(
+            services=services,
+            facts=FactStore(git, repository, self.clock),
+            store=Store(repository.artifacts, root),
+        )
+        reachable = "registry" not in self.out_of_reach
+        desk.__dict__["registry"] = FolderRegistry(self.ledger("registry"), reachable)
+        return desk
+
+    def ledger(self, name: str) -> Ledger:
+        return Ledger(self.folder / f"{name}.json")
+
+    @property
+    def orchestrator(self) -> ScriptedOrchestrator:
+        reachable = "orchestrator" not in self.out_of_reach
+        return ScriptedOrchestrator(self.ledger("workflows"), reachable)
+
+    @property
+    def git(self) -> Git:
+        return Git(self.folder / "clone")
+
+    @property
+    def pulls(self) -> LocalForge:
+        return LocalForge(self.git, Repository(), self.clock)
+
+    # The machines
+
+    def reconcile(self, clone: str = "clone") -> int:
+        return settle(self.desk(clone), MODEL, wait=False, say=self.said.append)
+
+    def rest(self, clone: str = "clone") -> None:
+        """Watch, check and reconcile until nothing changes any more."""
+        for _ in range(30):
+            if not look(self.desk(clone), say=self.said.append, with_checks=True).or_raise():
+                return
+        raise AssertionError(f"no rest: {self.said[-10:]}")
+
+    def finish(
+        self,
+        version: str,
+        *,
+        skill: float = 1.5,
+        champion: str | None = None,
+        change: Callable[[Record], Record] = lambda record: record,
+    ) -> Record:
+        """Let the version's workflow end with its record, the evidence kept."""
+        store, name = self.desk().store, self.workflow(version)
+        made = change(self._record(store, version, skill, champion))
+        self._keep_model(version)
+        store.put_run_file(name, OUTCOME, json.dumps(document_of(made)).encode())
+        self.orchestrator.end(name, Phase.SUCCEEDED)
+        return made
+
+    def _keep_model(self, version: str) -> None:
+        digest = artifact_of(version).removeprefix("sha256:")
+        place = self.folder / "store" / "models" / digest
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "serving.json").write_text(json.dumps({"training": {"null": {"x": 0.0}}}))
+        (place / ".complete").touch()
+
+    def workflow(self, version: str) -> str:
+        attempt = self.model_facts.training.get(version, TrainingFacts()).attempt
+        text = self.git.read(self.main(), spec_file(version))
+        digest = hashlib.sha256(text).hexdigest()
+        return workflow_name(MODEL, version, spec=digest, attempt=attempt)
+
+    def _record(self, store: Store, version: str, skill: float, champion: str | None) -> Record:
+        mine = evidence(version, skill)
+        theirs = evidence(champion) if champion else None
+        rows = f"sha256:{'e' * 64}"
+        records = [p for p in self.paths("models/") if "/records/" in p]
+        comparison = Comparison(
+            name=HELD_OUT,
+            challenger=scores_from_parquet(mine, digest=rows),
+            champion=scores_from_parquet(theirs, digest=rows) if theirs else None,
+            look=len({*records, record_file(version)}),
+            max_looks=HELD_OUT_SPEC.max_looks,
+        )
+        overall, (verdict,) = gate(MODEL_SPEC, [comparison])
+        return Record(
+            model=MODEL,
+            version=version,
+            spec=hashlib.sha256(self.git.read(self.main(), spec_file(version))).hexdigest(),
+            workflow=self.workflow(version),
+            attempt=1,
+            seed=0,
+            lock="d" * 64,
+            threads=1,
+            verdict=overall,
+            training_rows=1000,
+            champion=Champion(version=champion, artifact=artifact_of(champion))
+            if champion
+            else None,
+            artifact=Artifact(
+                digest=artifact_of(version), size=1000, format="skops", inputs=("x",)
+            ),
+            held_out=(
+                HeldOutResult(
+                    name=HELD_OUT,
+                    digest=rows,
+                    rows=CLUSTERS * ROWS_OF_ONE,
+                    unlabelled=0,
+                    clusters=CLUSTERS,
+                    look=comparison.look,
+                    metrics={"auc": verdict.numbers["challenger"]},
+                    scores=store.put_evidence(mine),
+                    champion_scores=store.put_evidence(theirs) if theirs else None,
+                    verdict=verdict,
+                ),
+            ),
+            server=ServerCheck(golden=20, p95_ms=3.0),
+        )
+
+    # The past, written down by hand: quicker than living through it
+
+    def record(self, version: str, *, champion: str | None = None, skill: float = 1.5) -> None:
+        """A version with its record on the main branch."""
+        self.add_version(version)
+        record = self._record(self.desk().store, version, skill, champion)
+        self._keep_model(version)
+        self.commit({record_file(version): dump("Record", record)}, f"Record {version}")
+
+    def name(self, version: str, environment: str) -> Release:
+        """Let the main branch name the version there, and nobody look yet."""
+        catalog = read(GitTree(self.git, self.main())).catalog
+        world = World(model=MODEL, catalog=catalog, now=AT, bot=BOT)
+        record = catalog.records[MODEL, version]
+        release = new_release(world, environment, record, server_image="image:1")
+        self.commit(release_documents(world, release), f"Release {version} to {environment}")
+        return release
+
+    def put(self, version: str, *environments: str, is_verified: bool = True) -> None:
+        """The version named by these environments, running there, and verified or just ready."""
+        for environment in environments:
+            release, desk = self.name(version, environment), self.desk()
+            where = desk.catalog(self.main()).environments[environment]
+            desk.services.cluster.sync(release, model=MODEL_SPEC, environment=where)
+            while where.joins is None and self.running()[environment][1] < 1:
+                desk.services.cluster.advance(release, environment=where)
+            change = partial(_seen_facts, release, self.clock.at, is_verified=is_verified)
+            desk.facts.update_release(environment, MODEL, change)
+            if is_verified:
+                desk.registry.set_alias(MODEL, alias=environment, version=version)
+
+    # People
+
+    def commit(self, documents: dict[str, bytes | None], message: str = "By hand") -> str:
+        """Somebody's commit on the main branch."""
+        before = self.main()
+        after = self.git.write_commit(
+            before, documents, parents=[before], message=message, author="Ada", at=self.clock.at
+        )
+        self.git.push("origin", {"refs/heads/main": (before, after)})
+        return after
+
+    def add_version(self, version: str) -> None:
+        text = dump("ModelVersion", spec(version))
+        self.commit({spec_file(version): text}, f"Add {version}")
+
+    def branch(
+        self, name: str, documents: dict[str, bytes | None], author: str = "Mallory"
+    ) -> PullRequest:
+        """Somebody's branch, and its pull request."""
+        main = self.main()
+        head = self.git.write_commit(
+            main, documents, parents=[main], message="By hand", author=author, at=self.clock.at
+        )
+        before = self.git.ls_remote("origin", [f"refs/heads/{name}"]).get(f"refs/heads/{name}")
+        self.git.push("origin", {f"refs/heads/{name}": (before, head)})
+        return self.pulls.open_branch(name, title="By hand", body="", author=author)
+
+    def approve(self, environment: str, by: str = "ada") -> None:
+        pull = self.pull(f"modelyard/promote/{environment}/{MODEL}")
+        self.pulls.review(pull.number, sha=pull.head, by=by, approved=True)
+
+    # What everybody sees
+
+    def main(self) -> str:
+        return self.git.ls_remote("origin", ["refs/heads/main"])["refs/heads/main"]
+
+    def refs(self) -> dict[str, str]:
+        return self.git.ls_remote("origin", ["*"])
+
+    def paths(self, prefix: str = "") -> tuple[str, ...]:
+        return GitTree(self.git, self.main()).paths(prefix)
+
+    def read(self, path: str) -> bytes:
+        return self.git.read(self.main(), path)
+
+    def names(self) -> dict[str, str]:
+        """The version each environment names."""
+        releases = read(GitTree(self.git, self.main())).catalog.releases
+        return {environment: release.version for (environment, _), release in releases.items()}
+
+    def running(self) -> dict[str, tuple[str, float]]:
+        """Version and share by environment, of what is in traffic."""
+        known = self.ledger("cluster").read().items()
+        return {
+            key.partition("/")[0]: (each["version"], each["share"])
+            for key, each in known
+            if each["aborted"] is None
+        }
+
+    def facts(self, environment: str) -> ReleaseFacts:
+        return self.desk().facts.read_release(environment, MODEL)[0]
+
+    @property
+    def model_facts(self) -> ModelFacts:
+        return self.desk().facts.read_model(MODEL)[0]
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        return self.ledger("registry").read().get(MODEL, {})
+
+    def pull(self, branch: str) -> PullRequest:
+        """The newest pull request of a branch."""
+        return [each for each in self.pulls.list(every=True) if each.branch == branch][-1]
+
+    def titles(self) -> list[tuple[str, str]]:
+        return [(each.title, str(each.state)) for each in self.pulls.list(every=True)]
+
+    def visible(self) -> tuple[object, ...]:
+        """All that a process which has just started can go by."""
+        names = ("cluster", "registry", "workflows")
+        stored = sorted(str(path) for path in (self.folder / "store").rglob("*"))
+        stored = [path.removeprefix(str(self.folder)) for path in stored]
+        return (self.refs(), *(self.ledger(name).read() for name in names), stored)
+
+    def end_state(self) -> dict[str, object]:
+        """Everything that must be the same whatever happened on the way; no times, no commits."""
+        snapshot = self.desk().facts.snapshot()
+        return {
+            "main": self.git.tree_hash(self.main()),
+            "releases": {key: timeless(facts) for key, facts in snapshot.releases.items()},
+            "models": {key: timeless(facts) for key, facts in snapshot.models.items()},
+            "pulls": [
+                (each.number, each.branch, each.title, each.state, each.labels, each.closed_by)
+                for each in self.pulls.list(every=True)
+            ],
+            "branches": sorted(ref for ref in self.refs() if ref.startswith("refs/heads/")),
+            "registry": self.ledger("registry").read(),
+            "cluster": self.ledger("cluster").read(),
+            "workflows": sorted(self.ledger("workflows").read()),
+        }
+
+
+def timeless(value: Any) -> Any:
+    """A document of a dataclass without its times."""
+    if isinstance(value, datetime):
+        return "some time"
+    if isinstance(value, dict):
+        return {key: timeless(each) for key, each in value.items()}
+    if isinstance(value, tuple):
+        return tuple(timeless(each) for each in value)
+    if hasattr(value, "__dataclass_fields__"):
+        return {each.name: timeless(getattr(value, each.name)) for each in fields(value)}
+    return value
+
+
+def _linked_or_copied(source: str, target: str) -> None:
+    """Git's objects never change, so one file will do for all copies of a yard."""
+    (os.link if "/objects/" in source else shutil.copyfile)(source, target)
+
+
+def _seen_facts(
+    release: Release, now: datetime, before: ReleaseFacts, *, is_verified: bool
+) -> ReleaseFacts:
+    passed = Verdict(outcome=Outcome.PASS, reason="as good as the one before")
+    return ReleaseFacts(
+        release=release.identity,
+        version=release.version,
+        artifact=release.artifact,
+        seen_at=now,
+        healthy_since=now,
+        verdict=passed if is_verified else None,
+        judged_at=now if is_verified else None,
+        verified=(*before.verified, release.identity) if is_verified else before.verified,
+        tried=(*before.tried, release.artifact),
+    )
+
+
+def new_yard(folder: Path, environments: tuple[Environment, ...] = PATH) -> Yard:
+    """A yard with one model, its environments and nothing trained yet."""
+    folder.mkdir()
+    remote = folder / "remote.git"
+    subprocess.run(
+        ["git", "init", "-q", "--template=", "--bare", "-b", "main", str(remote)], check=True
+    )
+    yard = Yard(folder, environments)
+    clone(yard, "clone")
+    documents = {
+        "modelyard.yaml": dump("Repository", Repository()),
+        f"models/{MODEL}/model.yaml": dump("Model", MODEL_SPEC),
+        f"models/{MODEL}/heldout/{HELD_OUT}.yaml": dump("HeldOut", HELD_OUT_SPEC),
+        **{
+            f"environments/{each.name}/environment.yaml": dump("Environment", each)
+            for each in environments
+        },
+    }
+    start = yard.git.write_commit(None, documents, parents=[], message="Start", author="Ada", at=AT)
+    yard.git.push("origin", {"refs/heads/main": (None, start)})
+    return yard
+
+
+def living_yard(folder: Path, environments: tuple[Environment, ...] = PATH) -> Yard:
+    """A yard whose v1 is verified everywhere."""
+    yard = new_yard(folder, environments)
+    yard.record("v1")
+    yard.put("v1", *(environment.name for environment in environments))
+    return yard
+
+
+def clone(yard: Yard, name: str) -> None:
+    """Another checkout; the remote's address is relative, so the folder may be copied."""
+    root = yard.folder / name
+    subprocess.run(["git", "init", "-q", "--template=", "-b", "main", str(root)], check=True)
+    Git(root).run("remote", "add", "origin", "../remote.git")
+
+
+def model_named(yard: Yard, name: str, **changes: object) -> dict[str, bytes | None]:
+    """The documents of another model, for a commit."""
+    other = replace(MODEL_SPEC, name=name, **changes)
+    return {f"models/{name}/model.yaml": dump("Model", other)}

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from modelyard.domain.checks import problems
+from modelyard.domain.problem import Problem
+from modelyard.domain.specs.model import (
+    ArtifactPolicy,
+    DriftPolicy,
+    GatePolicy,
+    Output,
+    OutputKind,
+    Target,
+    Task,
+)
+from unit.domain.checks.small_catalog import COLUMNS, MODEL, said, with_column, with_model
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (
+            (Output(name="late", kind=OutputKind.PROBABILITY),),
+            "0 outputs are primary; the gate needs exactly one",
+        ),
+        (
+            (
+                Output(name="late", kind=OutputKind.PROBABILITY, primary=True),
+                Output(name="very", kind=OutputKind.PROBABILITY, primary=True),
+            ),
+            "2 outputs are primary (late, very); the gate needs exactly one",
+        ),
+        (
+            (
+                Output(name="late", kind=OutputKind.PROBABILITY, primary=True),
+                Output(name="late", kind=OutputKind.PROBABILITY),
+            ),
+            "output late is there twice",
+        ),
+        (
+            (Output(name="late", kind=OutputKind.VALUE, primary=True, minimum=0.0, maximum=1.0),),
+            "the primary output of a binary task is a probability, not a value",
+        ),
+        (
+            (
+                Output(name="late", kind=OutputKind.PROBABILITY, primary=True),
+                Output(name="minutes", kind=OutputKind.VALUE),
+            ),
+            "output minutes is a value: it needs minimum and maximum for its histogram",
+        ),
+        (
+            (
+                Output(name="late", kind=OutputKind.PROBABILITY, primary=True),
+                Output(name="minutes", kind=OutputKind.VALUE, minimum=9.0, maximum=9.0),
+            ),
+            "output minutes has a minimum of 9, not below its maximum of 9",
+        ),
+        (
+            (
+                Output(name="late", kind=OutputKind.PROBABILITY, primary=True),
+                Output(name="why", kind=OutputKind.CLASS),
+            ),
+            "output why is a class without classes: list them in the order of the probability "
+            "columns",
+        ),
+        (
+            (Output(name="late", kind=OutputKind.PROBABILITY, primary=True, classes=("a", "b")),),
+            "output late is a probability: only a class has classes",
+        ),
+        (
+            (Output(name="late", kind=OutputKind.PROBABILITY, primary=True, minimum=0.0),),
+            "output late is a probability: only a value has minimum and maximum",
+        ),
+    ],
+)
+def test_refuses_outputs_that_cannot_be_gated(outputs: tuple[Output, ...], message: str):
+    assert [found for _, _, found in said(with_model(outputs=outputs))] == [message]
+
+
+def test_refuses_a_metric_of_another_task():
+    assert said(with_model(gate=GatePolicy(metric="rmse", margin=0.1))) == [
+        (
+            "gate-metric-fits-the-task",
+            "model.yaml",
+            "rmse is no metric of a binary task; choose accuracy, auc, brier, log_loss",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            Target(column="delay", above=15.0),
+            "target column delay is not in data.columns: declare it",
+        ),
+        (
+            Target(column="arr_delay"),
+            "a binary label needs `above` or `positive_class`, and not both",
+        ),
+        (
+            Target(column="arr_delay", above=1.0, positive_class="late"),
+            "a binary label needs `above` or `positive_class`, and not both",
+        ),
+        (
+            Target(column="carrier", above=1.0),
+            "the label is a number, but column carrier is a category",
+        ),
+        (
+            Target(column="carrier", positive_class="late"),
+            "late is no level of column carrier",
+        ),
+    ],
+)
+def test_refuses_a_label_that_cannot_be_read(target: Target, message: str):
+    catalog = replace(with_model(target=target), versions={}, records={}, releases={})
+    assert [found for _, _, found in said(catalog)] == [message]
+
+
+def test_only_a_binary_label_has_a_rule():
+    catalog = with_model(
+        task=Task.REGRESSION,
+        outputs=(
+            Output(name="delay", kind=OutputKind.VALUE, primary=True, minimum=0.0, maximum=1.0),
+        ),
+        gate=GatePolicy(metric="mae", margin=1.0),
+    )
+    assert said(catalog) == [
+        (
+            "label-is-defined",
+            "model.yaml",
+            "only a binary label has above; the task is regression",
+        )
+    ]
+
+
+def test_refuses_a_timestamp_that_is_no_column():
+    catalog = with_model(data=replace(MODEL.data, timestamp="day"))
+    assert said(catalog) == [
+        (
+            "timestamp-is-a-column",
+            "model.yaml",
+            "timestamp column day is not in data.columns: declare it",
+        )
+    ]
+
+
+def test_refuses_two_columns_of_one_name():
+    catalog = with_model(data=replace(MODEL.data, columns=(*COLUMNS, COLUMNS[1])))
+    assert [p for p in problems(catalog) if p.check == "columns-are-unique"] == [
+        Problem(
+            file="models/m/model.yaml",
+            path=("data", "columns", 5),
+            message="column carrier is there twice",
+            check="columns-are-unique",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "changes", "message"),
+    [
+        ("carrier", {"minimum": 1.0}, "column carrier: a category has no minimum"),
+        ("date", {"maximum": 1.0}, "column date: a timestamp has no maximum"),
+        ("distance", {"minimum": 7000.0}, "column distance: minimum 7000 is above maximum 6000"),
+        ("distance", {"levels": ("1",)}, "column distance: a number has no levels"),
+        (
+            "distance",
+            {"max_null_share": 0.1},
+            "column distance: no value may be missing; say `nullable: true` or leave it out",
+        ),
+        ("distance", {"default": -1}, "column distance: default -1 breaks its own contract"),
+        ("distance", {"default": "1"}, "column distance: default '1' breaks its own contract"),
+        ("distance", {"default": True}, "column distance: default True breaks its own contract"),
+        ("carrier", {"default": "XX"}, "column carrier: default 'XX' breaks its own contract"),
+    ],
+)
+def test_refuses_limits_and_defaults_that_make_no_sense(
+    column: str, changes: dict[str, Any], message: str
+):
+    assert [found for _, _, found in said(with_column(column, **changes))] == [message]
+
+
+@pytest.mark.parametrize(
+    ("column", "default"), [("distance", 0), ("distance", 6000.0), ("carrier", "AA")]
+)
+def test_accepts_defaults_within_the_limits(column: str, default: object):
+    assert said(with_column(column, default=default)) == []
+
+
+@pytest.mark.parametrize("trusted", ["*", "Tree", "sklearn.*", "sklearn..Tree", "os.system()", ""])
+def test_refuses_to_trust_what_is_no_dotted_name(trusted: str):
+    catalog = with_model(artifact=ArtifactPolicy(trusted_types=("sklearn.tree.Tree", trusted)))
+    assert said(catalog) == [
+        (
+            "trusted-types-are-dotted-names",
+            "model.yaml",
+            f"{trusted!r} is no dotted name such as sklearn.tree._tree.Tree",
+        )
+    ]
+
+
+def test_refuses_to_wait_for_more_windows_than_it_looks_at():
+    assert said(with_model(drift=DriftPolicy(needed=5, of=4))) == [
+        (
+            "drift-windows-suffice",
+            "model.yaml",
+            "5 windows must drift, but only 4 are looked at",
+        )
+    ]

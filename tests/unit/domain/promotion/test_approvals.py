@@ -1,0 +1,90 @@
+"""Whose yes counts for a promotion, and on which commit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.promote import missing, target_of
+from modelyard.domain.promotion.pulls import StatusState
+from unit.domain.promotion.simulated import Simulated
+
+
+@pytest.fixture
+def sim():
+    """v1 verified everywhere, v2 compared with it and verified in dev."""
+    sim = Simulated()
+    sim.let_run("v1", "dev", "staging", "canary", "production")
+    sim.let_run("v2", "dev", champion="v1")
+    return sim
+
+
+def waits_for(sim, environment):
+    """What the environment's promotion still waits for, as (what, blocks)."""
+    pull = sim.pull_of(Purpose.PROMOTE, environment)
+    where, version = target_of(sim.world(), pull)
+    return [
+        (each.what, each.blocks) for each in missing(sim.world(), where, version=version, pull=pull)
+    ]
+
+
+def test_checks_must_have_said_yes_on_this_very_head(sim):
+    sim.reconcile()
+    pull = sim.pull_of(Purpose.PROMOTE, "staging")
+    assert waits_for(sim, "staging") == [
+        (f"modelyard/checks has not answered for {pull.head[:10]}", False)
+    ]
+    sim.check(state=StatusState.FAILURE)
+    assert waits_for(sim, "staging") == [("modelyard/checks: so said the checks", True)]
+
+
+def asked_for_production(sim):
+    """A promotion of v2 into production that lacks nothing but approvals; returns its number."""
+    sim.let_run("v2", "staging", "canary")
+    sim.reconcile()
+    sim.check()
+    return sim.pull_of(Purpose.PROMOTE, "production").number
+
+
+def test_approvals_count_once_a_person_and_only_of_the_list(sim):
+    number = asked_for_production(sim)
+    head = sim.pulls[number].head[:10]
+    two = (f"2 more approvals of {head}, from among ada, bob, cy", False)
+    one = (f"1 more approval of {head}, from among ada, bob, cy", False)
+    assert waits_for(sim, "production") == [two]
+    sim.review(number, "dee")
+    assert waits_for(sim, "production") == [two]
+    sim.review(number, "ada")
+    sim.review(number, "ada")
+    assert waits_for(sim, "production") == [one]
+    sim.review(number, "cy")
+    assert waits_for(sim, "production") == []
+
+
+def test_the_last_word_of_a_person_counts(sim):
+    number = asked_for_production(sim)
+    for who in ("ada", "bob"):
+        sim.review(number, who)
+    sim.review(number, "bob", approved=False)
+    assert [what[:16] for what, _ in waits_for(sim, "production")] == ["1 more approval "]
+
+
+def test_approvals_of_an_older_head_do_not_count(sim):
+    number = asked_for_production(sim)
+    for who in ("ada", "bob"):
+        sim.review(number, who)
+    assert waits_for(sim, "production") == []
+    sim.pulls[number] = replace(sim.pulls[number], head="b" * 40)
+    assert [what[:16] for what, _ in waits_for(sim, "production")] == ["2 more approvals"]
+
+
+def test_author_requester_and_whoever_committed_never_approve(sim):
+    number = asked_for_production(sim)
+    sim.pulls[number] = replace(
+        sim.pulls[number], author="ada", requester="bob", contributors=("cy",)
+    )
+    for who in ("ada", "bob", "cy"):
+        sim.review(number, who)
+    assert [what[:16] for what, _ in waits_for(sim, "production")] == ["2 more approvals"]

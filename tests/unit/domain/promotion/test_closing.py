@@ -1,0 +1,103 @@
+"""Promotions that nothing asks for any more, and those that must stay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from modelyard.domain.promotion.actions import ClosePull, Merge, SetStatus
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.facts import Freeze
+from modelyard.domain.promotion.pulls import PROMOTE, PullState, StatusState
+from modelyard.domain.verdict import Outcome
+from unit.domain.promotion.examples import START, branch, record, release, spec
+from unit.domain.promotion.simulated import Simulated
+from unit.domain.promotion.simulated_forge import Documents
+
+EVERYWHERE = ("dev", "staging", "canary", "production")
+MOON = Documents(release=release("moon", "v2"))
+
+
+@pytest.fixture
+def sim():
+    """v1 verified everywhere, v2 verified in dev and proposed for staging."""
+    sim = Simulated()
+    sim.let_run("v1", *EVERYWHERE)
+    sim.let_run("v2", "dev", champion="v1")
+    sim.reconcile()
+    return sim
+
+
+def staging(sim):
+    return sim.pull_of(Purpose.PROMOTE, "staging")
+
+
+def test_a_promotion_that_nothing_asks_for_is_closed(sim):
+    number = staging(sim).number
+    sim.name(release("staging", "v2"), commit="by hand")
+    reason = "staging is not owed v2 any more"
+    assert [each for each in sim.plan() if isinstance(each, ClosePull)] == [
+        ClosePull(number=number, reason=reason)
+    ]
+
+
+def test_a_promotion_that_is_closed_is_not_merged_by_the_same_plan(sim):
+    sim.check()
+    sim.name(release("staging", "v2"), commit="by hand")
+    assert [each for each in sim.plan() if isinstance(each, SetStatus | Merge)] == []
+
+
+def test_a_promotion_on_hold_stays_open_and_red(sim):
+    sim.check()
+    sim.hold("v2", by="ada", reason="wrong units")
+    sim.reconcile()
+    said = staging(sim).statuses[PROMOTE]
+    assert (staging(sim).state, said.state) == (PullState.OPEN, StatusState.FAILURE)
+    assert said.description.startswith("v2 is on hold by ada: wrong units; ")
+
+
+def test_a_held_promotion_gives_way_to_a_record_that_brings_another_version(sim):
+    sim.freezes["dev"] = Freeze(reason="audit", by="ada", since=START)
+    sim.records["v4"] = record("v4")
+    sim.versions |= {"v3": spec("v3"), "v4": spec("v4")}
+    sim.reconcile()
+    sim.hold("v4", by="ada")
+    sim.finish("v3", Outcome.PASS, champion="v1")
+    number = sim.pull_of(Purpose.PROMOTE, "dev").number
+    assert [each for each in sim.plan() if isinstance(each, ClosePull)] == [
+        ClosePull(number=number, reason="another version is on its way to dev")
+    ]
+
+
+def test_a_promotion_a_person_asked_for_stays_open_until_a_person_closes_it(sim):
+    sim.propose_release("production", "v2", requester="ada")
+    sim.reconcile()
+    pull = sim.pull_of(Purpose.PROMOTE, "production")
+    assert (pull.state, pull.statuses[PROMOTE].state) == (PullState.OPEN, StatusState.FAILURE)
+    sim.close(pull.number, by="ada")
+    sim.reconcile()
+    assert sim.pull_of(Purpose.PROMOTE, "production").number == pull.number
+
+
+def test_a_person_may_bring_back_what_automation_does_not(sim):
+    sim.let_run("v2", "staging")
+    sim.name(release("staging", "v1"), commit="went back")
+    sim.reconcile()
+    sim.propose_release("staging", "v2", attempt=2, requester="ada")
+    sim.check()
+    sim.reconcile()
+    assert sim.releases["staging"] == release("staging", "v2", attempt=2)
+
+
+def test_a_promotion_into_an_environment_that_is_gone_is_closed(sim):
+    sim.propose(branch(Purpose.PROMOTE, "moon"), MOON, ("v2", "moon"))
+    (close,) = (each for each in sim.plan() if isinstance(each, ClosePull))
+    assert close.reason == "there is no such environment"
+
+
+def test_a_pull_request_a_person_opened_is_never_closed(sim):
+    sim.propose(branch(Purpose.PROMOTE, "moon"), MOON, ("v2", "moon"))
+    pull = sim.pull_of(Purpose.PROMOTE, "moon")
+    sim.pulls[pull.number] = replace(pull, author="ada")
+    assert [each for each in sim.plan() if isinstance(each, ClosePull)] == []

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from modelyard.domain.promotion.facts import ReleaseFacts, is_bad, unverified
+from modelyard.domain.verdict import Outcome
+from unit.domain.promotion.examples import CANARY, DEV, START, release, verdict
+
+PINNED = release("canary", "v1")
+GOOD = ReleaseFacts(
+    release=PINNED.identity,
+    version="v1",
+    artifact=PINNED.artifact,
+    seen_at=START,
+    healthy_since=START,
+    verdict=verdict(Outcome.PASS),
+)
+SOAKED = START + timedelta(seconds=60)
+
+
+def test_ready_soaked_and_judged_well_is_verified():
+    assert unverified(GOOD, PINNED, CANARY, SOAKED) is None
+
+
+def test_the_soak_is_over_on_its_last_second_and_not_before():
+    before = SOAKED - timedelta(seconds=1)
+    assert unverified(GOOD, PINNED, CANARY, before) == "soaking until 2024-01-01T00:01:00+00:00"
+
+
+def test_what_it_says_of_a_soak_does_not_change_from_look_to_look():
+    said = {unverified(GOOD, PINNED, CANARY, START + timedelta(seconds=s)) for s in range(60)}
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"release": None}, "not seen running yet"),
+        ({"release": release("canary", "v1", attempt=2).identity}, "not seen running yet"),
+        ({"healthy_since": None}, "not ready"),
+        ({"aborted": "somebody stopped it"}, "aborted: somebody stopped it"),
+        ({"verdict": None}, "the judge has not passed it"),
+        ({"verdict": verdict(Outcome.INCONCLUSIVE)}, "the judge has not passed it"),
+        ({"verdict": verdict(Outcome.FAIL)}, "the judge has not passed it"),
+    ],
+)
+def test_says_the_first_thing_that_keeps_a_release_from_being_verified(change, why):
+    assert unverified(replace(GOOD, **change), PINNED, CANARY, SOAKED) == why
+
+
+def test_nothing_seen_is_not_healthy():
+    assert unverified(ReleaseFacts(), PINNED, DEV, SOAKED) == "not seen running yet"
+
+
+def test_an_environment_that_is_not_judged_asks_for_no_verdict():
+    pinned = release("dev", "v1")
+    facts = replace(GOOD, release=pinned.identity, verdict=None)
+    assert unverified(facts, pinned, DEV, START) is None
+    bad = replace(facts, verdict=verdict(Outcome.FAIL))
+    assert unverified(bad, pinned, DEV, START) == "the judge has not passed it"
+
+
+def test_what_a_rollback_restored_is_not_judged_again():
+    restored = replace(GOOD, verdict=None, verified=(PINNED.identity,))
+    assert unverified(restored, PINNED, CANARY, SOAKED) is None
+
+
+def test_bad_is_only_what_was_said_of_this_very_release():
+    aborted = replace(GOOD, aborted="crashed")
+    failed = replace(GOOD, verdict=verdict(Outcome.FAIL))
+    other = release("canary", "v1", attempt=2)
+    assert [is_bad(each, PINNED) for each in (GOOD, aborted, failed)] == [False, True, True]
+    assert [is_bad(each, other) for each in (GOOD, aborted, failed)] == [False, False, False]

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from modelyard.domain.promotion.actions import PlaceHold, RaiseIncident, RollBack
+from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.facts import Freeze, ReleaseFacts
+from modelyard.domain.promotion.pulls import PullState
+from modelyard.domain.promotion.rollback import holds, rollbacks
+from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.verdict import Outcome
+from unit.domain.promotion.examples import START, release
+from unit.domain.promotion.simulated import Simulated
+
+EVERYWHERE = ("dev", "staging", "canary", "production")
+
+
+@pytest.fixture
+def sim():
+    """v1 verified everywhere; then v2 in dev and staging, and seen in the canary."""
+    sim = Simulated()
+    sim.let_run("v1", *EVERYWHERE)
+    sim.let_run("v2", "dev", "staging", champion="v1")
+    sim.name(release("canary", "v2"), commit="v2 in canary")
+    sim.watch("canary", judged=Outcome.INCONCLUSIVE)
+    return sim
+
+
+def back_to_v1(where, reason):
+    return RollBack(
+        environment=where,
+        version="v2",
+        target=PastRelease(release=release(where, "v1"), commit=f"v1 in {where}"),
+        reason=reason,
+    )
+
+
+def named(sim):
+    return {where: each.version for where, each in sim.releases.items()}
+
+
+def test_what_runs_well_stays(sim):
+    assert (list(holds(sim.world())), list(rollbacks(sim.world()))) == ([], [])
+
+
+def test_a_release_that_is_judged_bad_is_held_and_goes_back(sim):
+    sim.watch("canary", judged=Outcome.FAIL)
+    reason = "so it was measured"
+    assert list(holds(sim.world())) == [PlaceHold(version="v2", reason=f"canary: {reason}")]
+    assert list(rollbacks(sim.world())) == [back_to_v1("canary", reason)]
+
+
+def test_an_aborted_release_goes_back_with_the_reason_it_was_aborted_for(sim):
+    sim.watch("canary", judged=Outcome.FAIL, aborted="ada stopped it")
+    assert list(rollbacks(sim.world())) == [back_to_v1("canary", "ada stopped it")]
+
+
+def test_facts_about_another_attempt_take_nothing_back(sim):
+    sim.watch("canary", judged=Outcome.FAIL)
+    sim.name(release("canary", "v2", attempt=2))
+    assert (list(holds(sim.world())), list(rollbacks(sim.world()))) == ([], [])
+
+
+def test_a_held_version_goes_back_everywhere_nearest_to_users_first(sim):
+    sim.watch("canary")
+    sim.name(release("production", "v2"))
+    sim.hold("v2", by="ada", reason="wrong units")
+    reason = "v2 is on hold: wrong units"
+    assert list(rollbacks(sim.world())) == [
+        back_to_v1(where, reason) for where in ("canary", "production", "staging", "dev")
+    ]
+    sim.reconcile()
+    assert named(sim) == dict.fromkeys(EVERYWHERE, "v1")
+
+
+def test_one_bad_judgement_takes_the_version_out_of_every_environment(sim):
+    sim.watch("canary", judged=Outcome.FAIL)
+    sim.reconcile()
+    assert named(sim) == dict.fromkeys(EVERYWHERE, "v1")
+    assert sim.model_facts.holds["v2"].reason == "canary: so it was measured"
+
+
+def test_a_held_version_that_was_merged_all_the_same_goes_back(sim):
+    sim.hold("v2", by="ada")
+    sim.reconcile()
+    sim.name(release("production", "v2"), commit="merged against a red status")
+    sim.reconcile()
+    assert named(sim) == dict.fromkeys(EVERYWHERE, "v1")
+
+
+def test_no_freeze_stops_a_rollback(sim):
+    for where in EVERYWHERE:
+        sim.freezes[where] = Freeze(reason="holidays", by="ada", since=START)
+    sim.watch("canary", judged=Outcome.FAIL)
+    sim.reconcile()
+    assert named(sim) == dict.fromkeys(EVERYWHERE, "v1")
+
+
+def test_goes_back_past_what_is_held_or_was_never_verified(sim):
+    sim.let_run("v3", "dev")
+    sim.name(release("dev", "v4"), commit="never looked at")
+    sim.name(release("dev", "v5"), commit="v5 in dev")
+    sim.hold("v3", by="ada")
+    sim.hold("v5", by="ada")
+    (action,) = rollbacks(sim.world())
+    assert (action.environment, action.target.release) == ("dev", release("dev", "v2"))
+
+
+def test_never_rolls_a_rollback_back(sim):
+    sim.let_run("v0", "dev")
+    sim.past["dev"] = (*sim.past["dev"][1:], sim.past["dev"][0])
+    sim.releases["dev"] = release("dev", "v2")
+    sim.hold("v2", by="ada")
+    sim.reconcile()
+    assert sim.releases["dev"] == release("dev", "v1")
+    sim.watch("dev", aborted="crashed")
+    told = "dev names v1 of m, a rollback restored it, a person must decide: crashed"
+    assert [each for each in rollbacks(sim.world()) if each.what.startswith("dev")] == [
+        RaiseIncident(what=told)
+    ]
+
+
+def test_with_nothing_to_go_back_to_people_are_told_loudly_and_once():
+    sim = Simulated()
+    sim.let_run("v1")
+    sim.name(release("dev", "v1"))
+    sim.watch("dev", ready=False, aborted="never ready")
+    told = "dev names v1 of m, no verified release to go back to, a person must decide: never ready"
+    assert list(rollbacks(sim.world())) == [RaiseIncident(what=told)]
+    sim.reconcile()
+    assert [each.what for each in sim.model_facts.incidents] == [told]
+    assert sim.plan() == ()
+
+
+def test_another_reason_for_the_same_trouble_is_not_told_again():
+    sim = Simulated()
+    sim.let_run("v1")
+    sim.name(release("dev", "v1"))
+    sim.watch("dev", aborted="never ready")
+    sim.reconcile()
+    sim.facts["dev"] = replace(sim.facts["dev"], aborted="never ready, 3 of 3 pods")
+    assert sim.plan() == ()
+
+
+def test_another_attempt_in_the_same_trouble_is_told():
+    sim = Simulated()
+    sim.let_run("v1")
+    for attempt in (1, 2):
+        sim.name(release("dev", "v1", attempt=attempt))
+        sim.watch("dev", aborted="never ready")
+        sim.reconcile()
+    starts = [each.what.partition(",")[0] for each in sim.model_facts.incidents]
+    assert starts == ["dev names v1 of m", "dev names v1 (attempt 2) of m"]
+
+
+def test_inconclusive_until_the_deadline_stays_and_then_goes_back_without_a_hold(sim):
+    sim.wait(3600)
+    assert list(rollbacks(sim.world())) == []
+    sim.wait(1)
+    reason = "still inconclusive after 3600 s"
+    assert list(rollbacks(sim.world())) == [back_to_v1("canary", reason)]
+    assert list(holds(sim.world())) == []
+
+
+def test_what_stayed_inconclusive_does_not_come_back_by_itself(sim):
+    sim.wait(3601)
+    for _ in range(3):
+        sim.reconcile()
+        for where in EVERYWHERE:
+            sim.watch(where)
+        sim.wait(86_400)
+    assert named(sim) == {"dev": "v2", "staging": "v2", "canary": "v1", "production": "v1"}
+    assert sim.open_pulls == []
+
+
+def test_a_verified_release_is_never_overdue(sim):
+    sim.wait(60)
+    sim.watch("canary")
+    sim.wait(86_400)
+    assert list(rollbacks(sim.world())) == []
+
+
+def test_an_environment_that_is_not_judged_has_no_deadline(sim):
+    sim.let_run("v3")
+    sim.name(release("dev", "v3"))
+    sim.watch("dev", ready=False)
+    sim.wait(10 * 86_400)
+    assert [each.environment for each in rollbacks(sim.world())] == ["canary"]
+
+
+def bring_undecided_to_production(sim):
+    """v2 is in canary and in production, where its time to be judged is over."""
+    sim.wait(60)
+    sim.watch("canary")
+    sim.name(release("production", "v2"), commit="v2 in production")
+    sim.watch("production", judged=Outcome.INCONCLUSIVE)
+    sim.wait(7201)
+
+
+def test_what_joins_production_goes_back_with_it_and_before_it(sim):
+    bring_undecided_to_production(sim)
+    assert list(rollbacks(sim.world())) == [
+        back_to_v1("canary", "production: still inconclusive after 7200 s"),
+        back_to_v1("production", "still inconclusive after 7200 s"),
+    ]
+    sim.reconcile()
+    assert named(sim) == {"dev": "v2", "staging": "v2", "canary": "v1", "production": "v1"}
+    assert sim.model_facts.holds == {}
+
+
+def test_an_undecided_version_stays_in_production_while_its_canary_is_unknown(sim):
+    bring_undecided_to_production(sim)
+    known = sim.world()
+    world = replace(
+        known, facts={**known.facts, "canary": ReleaseFacts()}, unknown=frozenset({"canary"})
+    )
+    assert (list(holds(world)), list(rollbacks(world))) == ([], [])
+
+    sim.hold("v2", by="ada")
+    world = replace(world, model_facts=sim.model_facts)
+    assert [each.environment for each in rollbacks(world)] == ["production", "staging", "dev"]
+
+
+def test_another_version_in_the_canary_stays_when_production_goes_back(sim):
+    bring_undecided_to_production(sim)
+    sim.let_run("v3", "canary")
+    assert [each.environment for each in rollbacks(sim.world())] == ["production"]
+
+
+def test_a_rollback_killed_before_its_merge_is_finished_on_the_same_pull_request(sim):
+    sim.watch("canary", judged=Outcome.FAIL)
+    (action,) = rollbacks(sim.world())
+    sim.roll_back(action, killed=True)
+    (left,) = sim.open_pulls
+    sim.reconcile()
+    assert sim.releases["canary"] == release("canary", "v1")
+    assert sim.pull_of(Purpose.ROLLBACK, "canary").number == left.number
+    assert sim.pulls[left.number].state is PullState.MERGED
+
+
+def test_a_rollback_that_nothing_asks_for_any_more_is_closed(sim):
+    sim.watch("canary", judged=Outcome.FAIL)
+    (action,) = rollbacks(sim.world())
+    sim.roll_back(action, killed=True)
+    sim.name(release("canary", "v1"), commit="by hand")
+    sim.reconcile()
+    assert sim.pull_of(Purpose.ROLLBACK, "canary").closed_by == "modelyard-bot"
+    assert sim.releases["canary"] == release("canary", "v1")
