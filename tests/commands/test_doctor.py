@@ -31,7 +31,7 @@ def yard(tmp_path, tmp_path_factory, monkeypatch):
     root = yard.folder / "clone"
     (root / WORKFLOW).parent.mkdir(parents=True)
     (root / WORKFLOW).write_bytes(b"kind: WorkflowTemplate\n")
-    (root / "modelyard.yaml").write_bytes(dump("Repository", yard.desk().services.repository))
+    (root / "modelyard.yaml").write_bytes(dump("Repository", yard.workspace().services.repository))
     monkeypatch.setattr("modelyard.operations.reconcile.collect.Registry", faked_registry(yard))
     every = dict.fromkeys(("dev", "staging", "canary", "production"), "v1")
     yard.ledger("registry").put(MODEL, every)
@@ -52,7 +52,7 @@ def wrong(yard):
 
 def settings(yard, **fields):
     """The yard's services under other settings, which is what the check reads."""
-    services = yard.desk().services
+    services = yard.workspace().services
     repository = replace(services.repository, **fields)
     return replace(services, repository=repository)
 
@@ -298,9 +298,11 @@ def test_a_tracking_server_has_to_take_connections_and_its_password_is_not_told(
 
 
 def _patients(yard, *services):
-    from modelyard.commands.options import desk_of
+    from modelyard.commands.options import workspace_of
 
-    return [Patient(yard.folder / "clone", lambda each=each: desk_of(each)) for each in services]
+    return [
+        Patient(yard.folder / "clone", lambda each=each: workspace_of(each)) for each in services
+    ]
 
 
 def _check(name):
@@ -358,10 +360,12 @@ def test_an_alias_that_somebody_moved_is_wrong(yard):
 
 
 def test_servers_that_git_names_no_release_for_are_wrong(yard):
-    desk = yard.desk()
-    model = desk.catalog(yard.main()).models[MODEL]
-    environment = desk.catalog(yard.main()).environments["staging"]
-    desk.services.cluster.sync(release_in(yard, "staging"), model=model, environment=environment)
+    workspace = yard.workspace()
+    model = workspace.catalog(yard.main()).models[MODEL]
+    environment = workspace.catalog(yard.main()).environments["staging"]
+    workspace.services.cluster.sync(
+        release_in(yard, "staging"), model=model, environment=environment
+    )
     yard.commit({release_file("staging"): None, manifests("staging"): None})
 
     assert wrong(yard)["servers belong to releases"] == (
@@ -374,7 +378,7 @@ def test_a_workflow_whose_attempt_is_over_is_wrong(yard):
     yard.add_version("v2")
     lost = yard.workflow("v2")
     yard.orchestrator.submit(lost, template="train-and-evaluate", parameters={})
-    yard.desk().facts.update_model(
+    yard.workspace().facts.update_model(
         MODEL, lambda facts: replace(facts, training={"v2": TrainingFacts(attempt=2)})
     )
     now = yard.workflow("v2")
@@ -390,7 +394,7 @@ def test_a_workflow_whose_attempt_is_over_is_wrong(yard):
 
 def test_a_workflow_that_ended_is_nobodys_trouble(yard):
     trained(yard, "v2", champion="v1")
-    yard.desk().facts.update_model(
+    yard.workspace().facts.update_model(
         MODEL, lambda facts: replace(facts, training={"v2": TrainingFacts(attempt=2)})
     )
 

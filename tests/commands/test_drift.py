@@ -46,7 +46,7 @@ def answer(yard: Yard, *words: object):
 
 
 def incidents(yard: Yard, model: str = "delays") -> tuple[Incident, ...]:
-    return yard.desk.facts.read_model(model)[0].incidents
+    return yard.workspace.facts.read_model(model)[0].incidents
 
 
 def test_data_like_the_training_data_has_not_drifted(yard):
@@ -88,7 +88,7 @@ def test_the_evidence_is_kept_and_the_same_rows_give_the_same(yard):
     _, first = answer(yard)
     _, again = answer(yard)
     assert first == again
-    evidence = json.loads(yard.desk.store.evidence(first["evidence"]))
+    evidence = json.loads(yard.workspace.store.evidence(first["evidence"]))
     assert evidence["windows"] == first["windows"]
     assert evidence["profile"] == first["profile"]
     assert evidence["files"] == [
@@ -148,7 +148,7 @@ def test_only_a_clean_look_at_the_newest_rows_takes_an_incident_back(yard):
     rewritten(yard, JUNE, temp=in_kelvin)
     answer(yard)
     other = Incident(what="nobody knows", at=NOW)
-    yard.desk.facts.update_model(
+    yard.workspace.facts.update_model(
         "delays", lambda before: replace(before, incidents=(other, *before.incidents))
     )
     assert answer(yard, "--until", "2026-05-01")[1]["outcome"] == "none"

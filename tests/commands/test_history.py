@@ -22,7 +22,7 @@ def past(tmp_path_factory):
     yard.clock.wait(60)
     watched(yard, "canary", ready=False, verdict=FAIL)
     hold = Hold(reason="canary: bad", by="modelyard[bot]", since=yard.clock.now())
-    yard.desk().facts.update_model(MODEL, lambda _: ModelFacts(holds={"v2": hold}))
+    yard.workspace().facts.update_model(MODEL, lambda _: ModelFacts(holds={"v2": hold}))
     yard.clock.wait(2)
     world = world_of(yard)
     action = RollBack(
@@ -130,7 +130,7 @@ def test_a_person_reads_the_same_story_and_four_closing_lines(past):
 def test_text_from_outside_drives_no_terminal(past, tmp_path):
     yard = past.copy(tmp_path / "yard")
     hold = Hold(reason="\x1b[31mred[/] [bold]", by="Mallory", since=yard.clock.now())
-    yard.desk().facts.update_model(MODEL, lambda _: ModelFacts(holds={"v1": hold}))
+    yard.workspace().facts.update_model(MODEL, lambda _: ModelFacts(holds={"v1": hold}))
 
     said = run(yard, "history", MODEL)
 

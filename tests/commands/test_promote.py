@@ -47,7 +47,7 @@ def proposed(yard, environment):
 
 def hold(yard, version):
     told = Hold(reason="bad", by="ann", since=yard.clock.now())
-    yard.desk().facts.update_model(
+    yard.workspace().facts.update_model(
         MODEL, lambda facts: replace(facts, holds={**facts.holds, version: told})
     )
 
@@ -107,7 +107,7 @@ def test_attempts_are_counted_by_artifact_over_everything_the_branch_named(yard)
 
 def test_says_what_blocks_it_before_what_it_waits_for(yard):
     freeze = Freeze(reason="a holiday", by="bo", since=yard.clock.now())
-    yard.desk().facts.update_freeze("canary", lambda _: freeze)
+    yard.workspace().facts.update_freeze("canary", lambda _: freeze)
 
     said = run(yard, "promote", "canary", MODEL, "v2")
 

@@ -116,7 +116,7 @@ def test_a_record_and_the_first_release_arrive_in_one_pull_request(empty):
         ("v1", "gate:pass", "release"),
     )
     assert set(empty.pulls.files(1)) > {record_file("v1"), release_file("dev")}
-    run_checks(empty.desk(), empty.said.append)
+    run_checks(empty.workspace(), empty.said.append)
     empty.reconcile()
     assert empty.titles() == [("Record m v1: pass, release it to dev", "merged")]
     assert empty.names() == {"dev": "v1"}
@@ -212,7 +212,7 @@ def test_a_rollback_restores_release_and_manifests_byte_for_byte(yard):
 def test_a_frozen_environment_still_rolls_back(bad_canary):
     freeze = Freeze(reason="holidays", by="ada", since=AT)
     for environment in ("staging", "canary"):
-        bad_canary.desk().facts.write_freeze(environment, freeze, expected=None)
+        bad_canary.workspace().facts.write_freeze(environment, freeze, expected=None)
 
     bad_canary.rest()
 
@@ -224,7 +224,7 @@ def test_a_frozen_environment_lets_nothing_in(yard):
     yard.record("v2", champion="v1")
     yard.put("v2", "dev")
     freeze = Freeze(reason="holidays", by="ada", since=AT)
-    yard.desk().facts.write_freeze("staging", freeze, expected=None)
+    yard.workspace().facts.write_freeze("staging", freeze, expected=None)
 
     yard.rest()
 
@@ -294,7 +294,7 @@ def test_reconciling_twice_changes_nothing_that_others_can_see(yard):
 
 
 def test_an_alias_somebody_moved_follows_the_verified_release_again(yard):
-    yard.desk().registry.set_alias(MODEL, alias="production", version="v0")
+    yard.workspace().registry.set_alias(MODEL, alias="production", version="v0")
 
     assert yard.reconcile() == 1
 
@@ -385,8 +385,8 @@ def refusing(yard, ref, path):
 @pytest.mark.slow
 def test_a_version_whose_hold_cannot_be_written_is_rolled_back_once_it_can(bad_canary):
     """Otherwise nothing would ever take it out of the other environments."""
-    desk = bad_canary.desk()
-    desk.facts.update_model(MODEL, lambda facts: replace(facts, told=("anything",)))
+    workspace = bad_canary.workspace()
+    workspace.facts.update_model(MODEL, lambda facts: replace(facts, told=("anything",)))
     hook = refusing(bad_canary, f"refs/modelyard/models/{MODEL}", "document.json")
 
     with pytest.raises(CannotAnswer, match=r"document\.json is protected"):
@@ -410,7 +410,7 @@ def test_a_rollback_the_forge_refuses_for_good_keeps_no_other_environment_from_i
 
     assert bad_canary.names() == {**V1_AGAIN, "canary": "v2"}
     assert "v2" in bad_canary.model_facts.holds
-    run_checks(bad_canary.desk(), bad_canary.said.append)
+    run_checks(bad_canary.workspace(), bad_canary.said.append)
     before = bad_canary.refs()
     with pytest.raises(CannotAnswer, match="environments/canary is protected"):
         bad_canary.reconcile()
@@ -469,10 +469,10 @@ def test_a_rollback_that_loses_every_race_is_said_and_done_at_a_later_look(bad_c
 
     with pytest.raises(Conflict, match="somebody else moved"):
         bad_canary.rest()
-    desk = bad_canary.desk()
-    main = desk.main()  # which brings it here
+    workspace = bad_canary.workspace()
+    main = workspace.main()  # which brings it here
     assert bad_canary.names()["canary"] == "v2"
-    lost = desk.git.run("log", "--format=%s", main).stdout.decode().count("Faster")
+    lost = workspace.git.run("log", "--format=%s", main).stdout.decode().count("Faster")
     assert 2 <= lost <= 12, "other models have their turn meanwhile"
 
     hook.unlink()
@@ -485,9 +485,11 @@ def test_the_command_tries_every_model_and_fails_with_the_first_error(yard, monk
     yard.commit({"models/a/model.yaml": b"name: a\n", spec_file("v2"): b""}, "Broken")
     yard.commit({spec_file("v2"): None}, "Mended")
     yard.add_version("v2")
-    monkeypatch.setattr("modelyard.commands.reconcile.desk_of", lambda services: yard.desk())
+    monkeypatch.setattr(
+        "modelyard.commands.reconcile.workspace_of", lambda services: yard.workspace()
+    )
 
-    result = CliRunner().invoke(cli, ["reconcile"], obj=yard.desk().services)
+    result = CliRunner().invoke(cli, ["reconcile"], obj=yard.workspace().services)
 
     assert result.exit_code != 0
     assert list(yard.ledger("workflows").read()) == [yard.workflow("v2")]
@@ -495,9 +497,11 @@ def test_the_command_tries_every_model_and_fails_with_the_first_error(yard, monk
 
 def test_a_dry_run_prints_what_would_be_done_and_does_nothing(empty, monkeypatch):
     empty.add_version("v1")
-    monkeypatch.setattr("modelyard.commands.reconcile.desk_of", lambda services: empty.desk())
+    monkeypatch.setattr(
+        "modelyard.commands.reconcile.workspace_of", lambda services: empty.workspace()
+    )
 
-    result = CliRunner().invoke(cli, ["reconcile", "--dry-run"], obj=empty.desk().services)
+    result = CliRunner().invoke(cli, ["reconcile", "--dry-run"], obj=empty.workspace().services)
 
     assert result.output == "m: would train v1, attempt 1\n"
     assert empty.ledger("workflows").read() == {}
@@ -516,9 +520,9 @@ def test_a_real_registrys_aliases_move_back_with_a_rollback(bad_canary):
         )
 
     def reconcile():
-        desk = bad_canary.desk()
-        desk.__dict__["registry"] = registry
-        settle(desk, MODEL, wait=False, say=bad_canary.said.append)
+        workspace = bad_canary.workspace()
+        workspace.__dict__["registry"] = registry
+        settle(workspace, MODEL, wait=False, say=bad_canary.said.append)
 
     reconcile()
     assert registry.aliases(MODEL) == {**V1_AGAIN, "staging": "v2"}

@@ -136,7 +136,7 @@ def test_the_evidence_it_names_is_kept_and_is_the_one_drift_gives(yard):
     spec = proposed(yard).versions["delays", "v3"]
     _, answer = yard.answer("drift", "delays")
     assert spec.evidence == answer["evidence"]
-    assert yard.desk.store.evidence(spec.evidence)
+    assert yard.workspace.store.evidence(spec.evidence)
 
 
 def test_a_persons_comments_in_a_held_out_file_survive(yard):
@@ -258,7 +258,7 @@ def test_a_broken_contract_blocks_and_leaves_the_open_pull_request_alone(yard):
         "(range): expected -40 to 60 degC, found values from 29"
     )
     assert pulls(yard) == before
-    assert len(yard.desk.facts.read_model("delays")[0].incidents) == 1
+    assert len(yard.workspace.facts.read_model("delays")[0].incidents) == 1
 
 
 def test_an_open_incident_blocks_an_earlier_look_until_the_data_is_mended(yard):
@@ -300,7 +300,7 @@ def test_nothing_is_proposed_while_a_version_for_drift_is_trained_or_on_its_way(
         "nothing is proposed: v3 was made for drift, passed, and is on its way to production\n"
     )
     hold = Hold(reason="worse in traffic", by="ada", since=NOW)
-    yard.desk.facts.update_model("delays", lambda facts: replace(facts, holds={"v3": hold}))
+    yard.workspace.facts.update_model("delays", lambda facts: replace(facts, holds={"v3": hold}))
     assert retrain(yard).startswith("#2 opened: Retrain delays as v4: ")
     assert proposed(yard).versions["delays", "v4"].parent == "v2"
 
@@ -362,7 +362,7 @@ def test_a_dry_run_prints_the_change_and_changes_nothing(yard):
         V3,
     ]
     assert remote(yard) == before
-    profile = yard.desk.catalog("main").records["delays", "v2"].profile
+    profile = yard.workspace.catalog("main").records["delays", "v2"].profile
     kept = [file.name for file in (yard.root / ".modelyard/artifacts/evidence").iterdir()]
     assert [f"sha256:{name}" for name in kept] == [profile]
     rewritten(yard, JUNE, temp=in_kelvin)
@@ -385,7 +385,7 @@ def failed(yard: Yard, version: str = "v3") -> None:
     yard.write(f"models/delays/versions/{version}.yaml", dump("ModelVersion", spec))
     yard.publish()
     facts = {version: TrainingFacts(attempt=3, failed="no space left")}
-    yard.desk.facts.update_model("delays", lambda before: replace(before, training=facts))
+    yard.workspace.facts.update_model("delays", lambda before: replace(before, training=facts))
 
 
 def test_a_failed_training_is_tried_again_when_a_person_says_so(yard):
@@ -396,14 +396,14 @@ def test_a_failed_training_is_tried_again_when_a_person_says_so(yard):
         "delays v3: attempt 4 is next\n",
         "modelyard reconcile delays starts it\n",
     )
-    facts, _ = yard.desk.facts.read_model("delays")
+    facts, _ = yard.workspace.facts.read_model("delays")
     assert facts.training == {"v3": TrainingFacts(attempt=4)}
     again = yard.run("retrain", "delays", "v3")
     assert again.exit_code == 3
     assert again.stderr.startswith(
         "error: training of delays v3 has not failed: attempt 4 counts\n"
     )
-    assert yard.desk.facts.read_model("delays")[0] == facts
+    assert yard.workspace.facts.read_model("delays")[0] == facts
 
 
 def test_a_dry_run_forgets_no_failure(yard):

@@ -79,7 +79,7 @@ def test_the_servers_follow_and_nothing_comes_back_by_itself(yard):
 
 def test_a_hold_that_is_there_stays_whoevers_it_is(yard):
     known = Hold(reason="older", by="ann", since=yard.clock.now())
-    yard.desk().facts.update_model(MODEL, lambda facts: replace(facts, holds={"v2": known}))
+    yard.workspace().facts.update_model(MODEL, lambda facts: replace(facts, holds={"v2": known}))
 
     said = run(yard, "rollback", "canary", MODEL, "--reason", "users complain")
 

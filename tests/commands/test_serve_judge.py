@@ -79,8 +79,8 @@ class Client:
 
 
 @contextmanager
-def judging(desk):
-    bench = Bench(desk)
+def judging(workspace):
+    bench = Bench(workspace)
     server = BoundedServer("127.0.0.1", 0, bench.answer)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -99,18 +99,18 @@ def put(yard, version="v2", environment="canary"):
 
 
 def look(yard):
-    observe(yard.desk(), MODEL, yard.said.append)
+    observe(yard.workspace(), MODEL, yard.said.append)
 
 
-def metrics_of(desk, metrics):
-    return replace(desk, services=replace(desk.services, metrics=metrics))
+def metrics_of(workspace, metrics):
+    return replace(workspace, services=replace(workspace.services, metrics=metrics))
 
 
 def test_a_release_that_does_worse_has_failed_before_anybody_wrote_it_down(yard):
     release = put(yard)
     yard.broken.add("v2")
 
-    with judging(yard.desk()) as client:
+    with judging(yard.workspace()) as client:
         told = client.ask(release)
 
     assert {key: told[key] for key in ("outcome", "environment", "model", "release")} == {
@@ -132,7 +132,7 @@ def test_a_release_passes_once_the_judge_and_the_facts_say_so(yard, environment)
         known = ledger.read()[f"production/{MODEL}"]
         stable = {"release": yard.facts("production").verified[-1], "version": "v1"}
         ledger.put(f"production/{MODEL}", {**known, "share": 0.5, "stable": stable})
-    with judging(yard.desk()) as client:
+    with judging(yard.workspace()) as client:
         outcome, reason = client.outcome(release, environment)
         assert outcome == "inconclusive"
         assert reason.startswith("the watcher has not written the pass down yet: error rate 0 %")
@@ -145,9 +145,9 @@ def test_a_release_passes_once_the_judge_and_the_facts_say_so(yard, environment)
 
 def test_what_the_facts_call_bad_has_failed_whatever_the_counts_say(yard):
     release = put(yard)
-    with judging(yard.desk()) as client:
+    with judging(yard.workspace()) as client:
         aborted = "taken out of traffic: ada said so"
-        yard.desk().facts.update_release(
+        yard.workspace().facts.update_release(
             "canary", MODEL, lambda facts: replace(facts, aborted="ada said so")
         )
         assert client.outcome(release) == ("fail", aborted)
@@ -155,15 +155,17 @@ def test_what_the_facts_call_bad_has_failed_whatever_the_counts_say(yard):
 
 def test_a_release_that_a_rollback_restored_needs_no_second_pass(yard):
     release = yard.facts("canary").release
-    yard.desk().facts.update_release("canary", MODEL, lambda facts: replace(facts, verdict=None))
-    with judging(yard.desk()) as client:
+    yard.workspace().facts.update_release(
+        "canary", MODEL, lambda facts: replace(facts, verdict=None)
+    )
+    with judging(yard.workspace()) as client:
         assert client.outcome(release)[0] == "pass"
 
 
 def test_what_git_does_not_name_is_inconclusive(yard):
     release = put(yard)
     named = yard.name("v1", "canary").identity
-    with judging(yard.desk()) as client:
+    with judging(yard.workspace()) as client:
         assert client.outcome(release) == (
             "inconclusive",
             f"Git names v1 here, as release {named}",
@@ -175,7 +177,7 @@ def test_what_git_does_not_name_is_inconclusive(yard):
 
 def test_where_nobody_judges_there_is_no_verdict(yard):
     release = yard.facts("staging").release
-    with judging(yard.desk()) as client:
+    with judging(yard.workspace()) as client:
         said = "staging is not judged: rollout.judged is false"
         assert client.outcome(release, "staging") == ("inconclusive", said)
 
@@ -187,7 +189,7 @@ class Unreachable:
 
 def test_without_counts_the_answer_is_inconclusive_and_an_error_is_counted(yard):
     release = put(yard)
-    with judging(metrics_of(yard.desk(), Unreachable())) as client:
+    with judging(metrics_of(yard.workspace(), Unreachable())) as client:
         said = "Prometheus at http://prometheus:9090 is out of reach: refused"
         assert client.outcome(release) == ("inconclusive", said)
         assert client.counted("modelyard_judge_errors_total", what="judging") == 1
@@ -200,7 +202,7 @@ def test_without_evidence_a_release_can_fail_but_never_pass(yard):
     release = put(yard)
     look(yard)
     (yard.folder / "store" / "evidence").rename(yard.folder / "elsewhere")
-    with judging(yard.desk()) as client:
+    with judging(yard.workspace()) as client:
         outcome, reason = client.outcome(release)
         assert (outcome, "out of reach" in reason) == ("inconclusive", True)
         yard.broken.add("v2")
@@ -212,7 +214,7 @@ def test_without_git_a_release_can_fail_but_not_pass(yard):
     release = put(yard)
     look(yard)
     remote = yard.folder / "remote.git"
-    with judging(yard.desk()) as client:
+    with judging(yard.workspace()) as client:
         assert client.outcome(release)[0] == "pass"
         remote.rename(yard.folder / "away.git")
         outcome, reason = client.outcome(release)
@@ -230,12 +232,12 @@ def test_without_git_a_release_can_fail_but_not_pass(yard):
 def test_a_git_server_that_hangs_keeps_nobody_from_failing(yard, monkeypatch):
     release = put(yard)
     look(yard)
-    desk, hung = yard.desk(), threading.Event()
-    with judging(desk) as client:
+    workspace, hung = yard.workspace(), threading.Event()
+    with judging(workspace) as client:
         assert client.outcome(release)[0] == "pass"
         monkeypatch.setattr(verdicts, "GIT_SECONDS", 0.01)
         monkeypatch.setattr(lookout, "OLD_SECONDS", 0.0)
-        monkeypatch.setattr(type(desk.facts), "snapshot", lambda *_, **__: hung.wait(60))
+        monkeypatch.setattr(type(workspace.facts), "snapshot", lambda *_, **__: hung.wait(60))
         outcome, reason = client.outcome(release)
         assert outcome == "inconclusive"
         assert reason.startswith("Git has not answered for ")
@@ -248,7 +250,7 @@ def test_it_is_ready_once_git_was_read(yard):
     release = put(yard)
     remote = yard.folder / "remote.git"
     remote.rename(yard.folder / "away.git")
-    with judging(yard.desk()) as client:
+    with judging(yard.workspace()) as client:
         assert client.outcome(release)[0] == "inconclusive"
         assert client.get("/healthz") == (503, "Git was not read yet\n")
         (yard.folder / "away.git").rename(remote)
@@ -272,9 +274,9 @@ class Counting:
 
 def test_all_who_ask_the_same_share_one_answer(yard, monkeypatch):
     monkeypatch.setattr(verdicts, "SHARED_SECONDS", 3600.0)
-    release, desk = put(yard), yard.desk()
-    counting = Counting(desk.services.metrics)
-    with judging(metrics_of(desk, counting)) as client, ThreadPoolExecutor(8) as pool:
+    release, workspace = put(yard), yard.workspace()
+    counting = Counting(workspace.services.metrics)
+    with judging(metrics_of(workspace, counting)) as client, ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(client.outcome, release) for _ in range(8)]
         counting.may.set()
         answers = {each.result() for each in waiting}
@@ -285,10 +287,10 @@ def test_all_who_ask_the_same_share_one_answer(yard, monkeypatch):
 
 def test_who_asks_is_not_kept_waiting_and_the_answer_comes_later(yard, monkeypatch):
     monkeypatch.setattr(verdicts, "WAIT_SECONDS", 0.05)
-    release, desk = put(yard), yard.desk()
+    release, workspace = put(yard), yard.workspace()
     yard.broken.add("v2")
-    counting = Counting(desk.services.metrics)
-    with judging(metrics_of(desk, counting)) as client:
+    counting = Counting(workspace.services.metrics)
+    with judging(metrics_of(workspace, counting)) as client:
         said = "still being worked out after 0.05 s"
         assert client.outcome(release) == ("inconclusive", said)
         counting.may.set()
@@ -303,7 +305,7 @@ class Crashing:
 
 def test_a_crash_is_no_verdict_and_does_not_end_the_judge(yard):
     release = put(yard)
-    with judging(metrics_of(yard.desk(), Crashing())) as client:
+    with judging(metrics_of(yard.workspace(), Crashing())) as client:
         said = "unexpected ZeroDivisionError, see the judge's log"
         assert client.outcome(release) == client.outcome(release) == ("inconclusive", said)
         assert client.counted("modelyard_judge_errors_total", what="judging") == 2
@@ -333,14 +335,14 @@ def test_only_what_is_a_question_is_answered(served, method, path, status):
 
 @pytest.fixture(scope="module")
 def served(start, tmp_path_factory):
-    with judging(start.copy(tmp_path_factory.mktemp("served") / "yard").desk()) as client:
+    with judging(start.copy(tmp_path_factory.mktemp("served") / "yard").workspace()) as client:
         yield client
 
 
 def test_a_client_takes_no_more_than_its_share_of_threads_and_time(yard, monkeypatch):
     monkeypatch.setattr(bounded_http, "MOST_THREADS", 1)
     monkeypatch.setattr(bounded_http, "READ_SECONDS", 0.3)
-    with judging(yard.desk()) as client:
+    with judging(yard.workspace()) as client:
         with closing(socket.create_connection(("127.0.0.1", client.port))) as slow:
             slow.sendall(b"GET /healthz HTTP/1.1\r\nHost:")
             with closing(socket.create_connection(("127.0.0.1", client.port))) as other:
@@ -352,7 +354,9 @@ def test_a_client_takes_no_more_than_its_share_of_threads_and_time(yard, monkeyp
 
 def test_an_address_must_be_one(yard):
     for wrong in ("8080", ":8080", "localhost:http", "localhost:99999"):
-        done = CliRunner().invoke(cli, ["serve-judge", "--listen", wrong], obj=yard.desk().services)
+        done = CliRunner().invoke(
+            cli, ["serve-judge", "--listen", wrong], obj=yard.workspace().services
+        )
         assert done.exit_code == 2
         assert "is not HOST:PORT, such as 127.0.0.1:8080" in done.stderr
 
@@ -360,7 +364,9 @@ def test_an_address_must_be_one(yard):
 def test_an_address_that_is_taken_is_said(yard):
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = CliRunner().invoke(cli, ["serve-judge", "--listen", where], obj=yard.desk().services)
+        done = CliRunner().invoke(
+            cli, ["serve-judge", "--listen", where], obj=yard.workspace().services
+        )
     assert done.exit_code == 1
     assert done.stderr.startswith(f"error: cannot listen on {where}: ")
 

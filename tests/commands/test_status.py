@@ -41,7 +41,7 @@ def states(told):
 
 
 def change_model(yard, **fields):
-    yard.desk().facts.update_model(MODEL, lambda facts: replace(facts, **fields))
+    yard.workspace().facts.update_model(MODEL, lambda facts: replace(facts, **fields))
 
 
 def pull_to(yard, environment, version="v1", attempt=2):
@@ -137,7 +137,7 @@ def test_shows_holds_freezes_and_incidents(yard):
         incidents=(Incident(what="look here", at=now),),
     )
     freeze = Freeze(reason="a holiday", by="bo", since=now)
-    yard.desk().facts.update_freeze("production", lambda _: freeze)
+    yard.workspace().facts.update_freeze("production", lambda _: freeze)
 
     told = answer(yard, "status")
 
@@ -342,7 +342,7 @@ def test_a_person_reads_one_table(yard):
 
 def test_text_from_outside_drives_no_terminal(yard):
     hold = Hold(reason="\x1b[31mred[/] [bold]", by="Mallory", since=yard.clock.now())
-    yard.desk().facts.update_model(MODEL, lambda _: ModelFacts(holds={"v2": hold}))
+    yard.workspace().facts.update_model(MODEL, lambda _: ModelFacts(holds={"v2": hold}))
 
     said = run(yard, "status")
 
@@ -362,7 +362,7 @@ def test_a_model_that_is_not_there_is_an_error_that_names_those_that_are(yard):
 
 def test_imports_nothing_heavy(yard):
     (yard.folder / "clone" / "modelyard.yaml").write_bytes(
-        dump("Repository", yard.desk().services.repository)
+        dump("Repository", yard.workspace().services.repository)
     )
     code = (
         "import sys; from modelyard.cli import main; code = main(['status']); "

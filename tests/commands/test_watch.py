@@ -24,20 +24,20 @@ def coming(living, tmp_path):
 
 
 def watched(yard, monkeypatch, *options):
-    monkeypatch.setattr("modelyard.commands.watch.desk_of", lambda services: yard.desk())
-    result = CliRunner().invoke(cli, ["watch", "--once", *options], obj=yard.desk().services)
+    monkeypatch.setattr("modelyard.commands.watch.workspace_of", lambda services: yard.workspace())
+    result = CliRunner().invoke(cli, ["watch", "--once", *options], obj=yard.workspace().services)
     assert result.exit_code == 0
     return result
 
 
 def test_a_server_that_is_up_is_waited_for_no_longer_although_nobody_has_looked(coming):
-    assert starting(coming.desk()) == (f"dev: {MODEL} v2",)
+    assert starting(coming.workspace()) == (f"dev: {MODEL} v2",)
 
     coming.never_ready.clear()
     ledger = coming.ledger("cluster")
     ledger.put(f"dev/{MODEL}", {**ledger.read()[f"dev/{MODEL}"], "ready": True})
 
-    assert starting(coming.desk()) == ()
+    assert starting(coming.workspace()) == ()
     assert coming.facts("dev").healthy_since is None
 
 

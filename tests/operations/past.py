@@ -54,7 +54,7 @@ class Said:
 
 def run(yard: Yard, *arguments: str) -> Said:
     """A command of the command line, in the yard's world."""
-    services = yard.desk().services
+    services = yard.workspace().services
     done = CliRunner(env={"COLUMNS": "200"}).invoke(cli, ["--debug", *arguments], obj=services)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     assert "unexpected" not in done.stderr, done.stderr
@@ -77,7 +77,7 @@ def faked_registry(yard: Yard) -> Any:
 
 
 def world_of(yard: Yard) -> World:
-    return collect(yard.desk(), MODEL, with_registry=False)
+    return collect(yard.workspace(), MODEL, with_registry=False)
 
 
 def release_in(yard: Yard, environment: str) -> Release:
@@ -133,7 +133,7 @@ def watched(
         mine = [release.identity] if verified or release.identity in after.verified else []
         return replace(after, verified=(*others, *mine))
 
-    yard.desk().facts.update_release(environment, MODEL, change)
+    yard.workspace().facts.update_release(environment, MODEL, change)
 
 
 def verified(yard: Yard, version: str, environments: Sequence[str], number: int) -> None:

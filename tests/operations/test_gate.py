@@ -40,7 +40,7 @@ def yard(start, tmp_path):
 
 
 def catalog_of(yard):
-    return yard.desk().catalog(yard.main())
+    return yard.workspace().catalog(yard.main())
 
 
 def record_of(yard, version):
@@ -51,7 +51,7 @@ def record_of(yard, version):
 def test_the_evidence_gives_the_verdict_of_the_record_again(yard, version):
     record = record_of(yard, version)
 
-    overall, each = recompute(yard.desk().store, catalog_of(yard), record)
+    overall, each = recompute(yard.workspace().store, catalog_of(yard), record)
 
     assert overall.outcome is Outcome.PASS
     assert differences(record, overall, each) == ()
@@ -59,7 +59,7 @@ def test_the_evidence_gives_the_verdict_of_the_record_again(yard, version):
 
 def test_a_number_that_the_evidence_does_not_give_is_named(yard):
     record = record_of(yard, "v2")
-    overall, each = recompute(yard.desk().store, catalog_of(yard), record)
+    overall, each = recompute(yard.workspace().store, catalog_of(yard), record)
     (result,) = record.held_out
     numbers = {**result.verdict.numbers, "difference": 0.5}
     verdict = replace(result.verdict, numbers=numbers, outcome=Outcome.FAIL)
@@ -74,7 +74,7 @@ def test_a_number_that_the_evidence_does_not_give_is_named(yard):
 
 def test_a_number_that_was_left_out_is_named(yard):
     record = record_of(yard, "v2")
-    overall, each = recompute(yard.desk().store, catalog_of(yard), record)
+    overall, each = recompute(yard.workspace().store, catalog_of(yard), record)
     numbers = dict(record.verdict.numbers)
     lower = numbers.pop("lower")
 
@@ -86,7 +86,7 @@ def test_a_number_that_was_left_out_is_named(yard):
 
 
 def test_two_versions_are_compared_on_the_rows_both_were_scored_on(yard):
-    verdict = compare(yard.desk().store, catalog_of(yard), MODEL, "v3", "v1")
+    verdict = compare(yard.workspace().store, catalog_of(yard), MODEL, "v3", "v1")
 
     assert verdict is not None
     assert verdict.outcome is Outcome.PASS
@@ -110,12 +110,12 @@ def test_versions_without_common_rows_are_not_compared(yard):
     )
     other = replace(catalog, records={**catalog.records, (MODEL, "v3"): moved})
 
-    assert compare(yard.desk().store, other, MODEL, "v3", "v1") is None
-    assert compare(yard.desk().store, other, MODEL, "v9", "v1") is None
+    assert compare(yard.workspace().store, other, MODEL, "v3", "v1") is None
+    assert compare(yard.workspace().store, other, MODEL, "v9", "v1") is None
 
 
 def test_a_spec_the_record_speaks_of_may_not_be_missing(yard):
-    catalog, store = catalog_of(yard), yard.desk().store
+    catalog, store = catalog_of(yard), yard.workspace().store
     record = catalog.records[MODEL, "v2"]
     for field, file in (
         ("held_out", f"models/m/heldout/{HELD_OUT}.yaml"),
@@ -127,7 +127,7 @@ def test_a_spec_the_record_speaks_of_may_not_be_missing(yard):
 
 
 def test_evidence_out_of_reach_and_evidence_of_something_else_are_no_answer(yard):
-    store, catalog, record = yard.desk().store, catalog_of(yard), record_of(yard, "v1")
+    store, catalog, record = yard.workspace().store, catalog_of(yard), record_of(yard, "v1")
     (result,) = record.held_out
     other = store.put_evidence(b"{}")
     with pytest.raises(CannotAnswer, match="not readable as a table"):
@@ -158,7 +158,7 @@ def test_a_version_has_seen_a_set_by_its_days_or_by_its_files():
 
 
 def gate(yard, *words):
-    return CliRunner().invoke(cli, ["gate", MODEL, *words], obj=yard.desk().services)
+    return CliRunner().invoke(cli, ["gate", MODEL, *words], obj=yard.workspace().services)
 
 
 def test_the_command_answers_by_its_exit_code(yard):

@@ -51,7 +51,7 @@ from modelyard.domain.specs.repository import Repository
 from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.reconcile.changes import new_release, release_documents
-from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.reconcile.loop import settle
 from modelyard.operations.training.job import OUTCOME
 from modelyard.operations.watch.pass_once import look
@@ -176,7 +176,7 @@ def artifact_of(version: str) -> str:
 
 @dataclass
 class Yard:
-    """Everything there is; each `desk()` is what a process that has just started works with.
+    """Everything there is; each `workspace()` is what a process that has just started works with.
 
     Args:
         folder: Holds the remote, the clones, the store and the world's ledgers.
@@ -206,7 +206,7 @@ class Yard:
             never_ready=set(self.never_ready),
         )
 
-    def desk(self, clone: str = "clone") -> Desk:
+    def workspace(self, clone: str = "clone") -> Workspace:
         root = self.folder / clone
         repository = Repository(artifacts=str(self.folder / "store"))
         git = Git(root)
@@ -222,14 +222,14 @@ class Yard:
             ),
             clock=self.clock,
         )
-        desk = Desk(
+        workspace = Workspace(
             services=services,
             facts=FactStore(git, repository, self.clock),
             store=Store(repository.artifacts, root),
         )
         reachable = "registry" not in self.out_of_reach
-        desk.__dict__["registry"] = FolderRegistry(self.ledger("registry"), reachable)
-        return desk
+        workspace.__dict__["registry"] = FolderRegistry(self.ledger("registry"), reachable)
+        return workspace
 
     def ledger(self, name: str) -> Ledger:
         return Ledger(self.folder / f"{name}.json")
@@ -250,12 +250,12 @@ class Yard:
     # The machines
 
     def reconcile(self, clone: str = "clone") -> int:
-        return settle(self.desk(clone), MODEL, wait=False, say=self.said.append)
+        return settle(self.workspace(clone), MODEL, wait=False, say=self.said.append)
 
     def rest(self, clone: str = "clone") -> None:
         """Watch, check and reconcile until nothing changes any more."""
         for _ in range(30):
-            if not look(self.desk(clone), say=self.said.append, with_checks=True).or_raise():
+            if not look(self.workspace(clone), say=self.said.append, with_checks=True).or_raise():
                 return
         raise AssertionError(f"no rest: {self.said[-10:]}")
 
@@ -268,7 +268,7 @@ class Yard:
         change: Callable[[Record], Record] = lambda record: record,
     ) -> Record:
         """Let the version's workflow end with its record, the evidence kept."""
-        store, name = self.desk().store, self.workflow(version)
+        store, name = self.workspace().store, self.workflow(version)
         made = change(self._record(store, version, skill, champion))
         self._keep_model(version)
         store.put_run_file(name, OUTCOME, json.dumps(document_of(made)).encode())
@@ -340,7 +340,7 @@ class Yard:
     def record(self, version: str, *, champion: str | None = None, skill: float = 1.5) -> None:
         """A version with its record on the main branch."""
         self.add_version(version)
-        record = self._record(self.desk().store, version, skill, champion)
+        record = self._record(self.workspace().store, version, skill, champion)
         self._keep_model(version)
         self.commit({record_file(version): dump("Record", record)}, f"Record {version}")
 
@@ -356,15 +356,15 @@ class Yard:
     def put(self, version: str, *environments: str, is_verified: bool = True) -> None:
         """The version named by these environments, running there, and verified or just ready."""
         for environment in environments:
-            release, desk = self.name(version, environment), self.desk()
-            where = desk.catalog(self.main()).environments[environment]
-            desk.services.cluster.sync(release, model=MODEL_SPEC, environment=where)
+            release, workspace = self.name(version, environment), self.workspace()
+            where = workspace.catalog(self.main()).environments[environment]
+            workspace.services.cluster.sync(release, model=MODEL_SPEC, environment=where)
             while where.joins is None and self.running()[environment][1] < 1:
-                desk.services.cluster.advance(release, environment=where)
+                workspace.services.cluster.advance(release, environment=where)
             change = partial(_seen_facts, release, self.clock.at, is_verified=is_verified)
-            desk.facts.update_release(environment, MODEL, change)
+            workspace.facts.update_release(environment, MODEL, change)
             if is_verified:
-                desk.registry.set_alias(MODEL, alias=environment, version=version)
+                workspace.registry.set_alias(MODEL, alias=environment, version=version)
 
     # People
 
@@ -426,11 +426,11 @@ class Yard:
         }
 
     def facts(self, environment: str) -> ReleaseFacts:
-        return self.desk().facts.read_release(environment, MODEL)[0]
+        return self.workspace().facts.read_release(environment, MODEL)[0]
 
     @property
     def model_facts(self) -> ModelFacts:
-        return self.desk().facts.read_model(MODEL)[0]
+        return self.workspace().facts.read_model(MODEL)[0]
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -452,7 +452,7 @@ class Yard:
 
     def end_state(self) -> dict[str, object]:
         """Everything that must be the same whatever happened on the way; no times, no commits."""
-        snapshot = self.desk().facts.snapshot()
+        snapshot = self.workspace().facts.snapshot()
         return {
             "main": self.git.tree_hash(self.main()),
             "releases": {key: timeless(facts) for key, facts in snapshot.releases.items()},

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TypeAlias, TypeVar, cast
 
-from modelyard.adapters.git.remote_refs import RemoteRefs, again
+from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import dumped, leave_out, loaded
 from modelyard.domain.promotion.facts import Freeze, ModelFacts, ReleaseFacts
@@ -170,7 +170,7 @@ class FactStore:
         """
         of_model = (f"{_ROOT}facts/*/{model}", f"{_ROOT}models/{model}", f"{_ROOT}freezes/*")
         patterns = _PATTERNS if model is None else of_model
-        return again(lambda: self._snapshot(patterns, missed))
+        return retry_on_conflict(lambda: self._snapshot(patterns, missed))
 
     def _snapshot(
         self, patterns: Sequence[str], missed: Callable[[YardError], None] | None
@@ -205,7 +205,7 @@ class FactStore:
         return Freeze(reason=why, by=self._author, since=self._clock.now())
 
     def _read(self, ref: str, empty: _F) -> tuple[_F, Token]:
-        return again(lambda: self._look(ref, empty))
+        return retry_on_conflict(lambda: self._look(ref, empty))
 
     def _look(self, ref: str, empty: _F) -> tuple[_F, Token]:
         token = self._refs.look(ref).get(ref)
@@ -241,7 +241,7 @@ class FactStore:
                 self._write(ref, after, token, before=before, by=by)
             return after
 
-        return again(attempt)
+        return retry_on_conflict(attempt)
 
 
 def _checked(name: str) -> str:

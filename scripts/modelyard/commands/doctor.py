@@ -10,18 +10,18 @@ import click
 
 from modelyard.commands.options import (
     console,
-    desk_of,
     output_option,
     pass_root,
     print_json,
     services_for,
+    workspace_of,
 )
 from modelyard.errors import Refused
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
     from modelyard.operations.doctor.runner import Finding
-    from modelyard.operations.reconcile.collect import Desk
+    from modelyard.operations.reconcile.collect import Workspace
 
 
 @click.command()
@@ -35,7 +35,7 @@ def doctor(root: Path, *, output: str) -> None:
     from modelyard.operations.doctor.checks import CHECKS
     from modelyard.operations.doctor.runner import Patient, State, examine
 
-    findings = examine(Patient(root, _desk_of(root)), CHECKS)
+    findings = examine(Patient(root, _workspace_of(root)), CHECKS)
     if output == "json":
         print_json(_document(findings))
     else:
@@ -45,10 +45,10 @@ def doctor(root: Path, *, output: str) -> None:
         raise Refused(f"{wrong} of {len(findings)} checks found something wrong")
 
 
-def _desk_of(root: Path) -> Callable[[], Desk]:
-    """Opens the desk when a check asks: what is wrong with the settings is a finding too."""
+def _workspace_of(root: Path) -> Callable[[], Workspace]:
+    """Opens the workspace when a check asks: what is wrong with the settings is a finding too."""
     given = click.get_current_context().obj
-    return lambda: desk_of(given if isinstance(given, Services) else services_for(root))
+    return lambda: workspace_of(given if isinstance(given, Services) else services_for(root))
 
 
 def _document(findings: tuple[Finding, ...]) -> dict[str, Any]:

@@ -12,10 +12,10 @@ import click
 
 from modelyard.commands.options import (
     console,
-    desk_of,
     output_option,
     pass_services,
     print_json,
+    workspace_of,
 )
 from modelyard.errors import Refused
 from modelyard.ports import Services
@@ -75,12 +75,12 @@ def drift(
     """
     from modelyard.operations.drift.compare import Compared, evidence_of, look_at, note_incidents
 
-    desk = desk_of(services)
-    look = look_at(desk, model, feed=feed, until=until.date() if until else None)
-    incidents = note_incidents(desk, look)
+    workspace = workspace_of(services)
+    look = look_at(workspace, model, feed=feed, until=until.date() if until else None)
+    incidents = note_incidents(workspace, look)
     evidence = summary = None
     if isinstance(look, Compared):
-        evidence = desk.store.put_evidence(evidence_of(look))
+        evidence = workspace.store.put_evidence(evidence_of(look))
         summary = _page(services, look, page) if page else None
     elif page:
         click.echo(f"{page} is not written: the page needs data that keeps the contract", err=True)

@@ -12,10 +12,10 @@ import click
 
 from modelyard.commands.options import (
     console,
-    desk_of,
     output_option,
     pass_services,
     print_json,
+    workspace_of,
 )
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from modelyard.domain.promotion.dora import Agreement, Delivery, Lead
     from modelyard.domain.promotion.timeline import Event, Landing
     from modelyard.domain.specs.catalog import Catalog
-    from modelyard.operations.reconcile.collect import Desk
+    from modelyard.operations.reconcile.collect import Workspace
 
 F = TypeVar("F")
 
@@ -43,10 +43,10 @@ def history(services: Services, /, *, model: str, output: str) -> None:
     """
     from modelyard.domain.promotion.dora import delivery
 
-    desk = desk_of(services)
-    commit = desk.main()
-    catalog = desk.catalog(commit)
-    events = _events(desk, commit, catalog, model)
+    workspace = workspace_of(services)
+    commit = workspace.main()
+    catalog = workspace.catalog(commit)
+    events = _events(workspace, commit, catalog, model)
     if not events:
         listed = ", ".join(sorted(catalog.models)) or "none"
         raise CannotAnswer(f"nothing ever happened to a model {model!r}; there is {listed}")
@@ -57,16 +57,16 @@ def history(services: Services, /, *, model: str, output: str) -> None:
         _print_text(model, events, summed)
 
 
-def _events(desk: Desk, commit: str, catalog: Catalog, model: str) -> tuple[Event, ...]:
+def _events(workspace: Workspace, commit: str, catalog: Catalog, model: str) -> tuple[Event, ...]:
     from modelyard.adapters.facts import model_ref, release_ref
     from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
     from modelyard.domain.promotion.timeline import decided, landed, observed, story
 
     def values(ref: str, kind: type[F]) -> list[tuple[datetime, F]]:
-        return [(at, fact) for at, fact in desk.facts.history(ref) if isinstance(fact, kind)]
+        return [(at, fact) for at, fact in workspace.facts.history(ref) if isinstance(fact, kind)]
 
     return story(
-        landed(model, _landings(desk.git, commit, model), catalog),
+        landed(model, _landings(workspace.git, commit, model), catalog),
         *(
             observed(environment, values(release_ref(environment, model), ReleaseFacts))
             for environment in _in_order(catalog)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modelyard.commands.options import desk_of, output_option, pass_services
+from modelyard.commands.options import output_option, pass_services, workspace_of
 from modelyard.commands.output.tables import print_verdict
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
@@ -22,19 +22,19 @@ def judge(services: Services, /, *, environment: str, model: str, output: str) -
     """
     from modelyard.operations.watch.observe import judge_release
 
-    desk = desk_of(services)
-    catalog = desk.catalog(desk.main())
+    workspace = workspace_of(services)
+    catalog = workspace.catalog(workspace.main())
     release = catalog.releases.get((environment, model))
     if release is None or environment not in catalog.environments:
         raise CannotAnswer(f"{environment} names no release of {model}", hint="modelyard status")
-    facts, _ = desk.facts.read_release(environment, model)
+    facts, _ = workspace.facts.read_release(environment, model)
     if facts.release != release.identity or facts.seen_at is None:
         raise CannotAnswer(
             f"{environment}: {release.version} of {model} was not seen running yet",
             hint="modelyard watch --once",
         )
     where = catalog.environments[environment]
-    verdict = judge_release(desk, catalog, where, release, facts.seen_at)
+    verdict = judge_release(workspace, catalog, where, release, facts.seen_at)
     print_verdict(verdict, output)
     if not verdict.passed:
         raise click.exceptions.Exit(Refused.exit_code)

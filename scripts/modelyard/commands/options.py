@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modelyard.adapters.git.repository import Git
     from modelyard.adapters.store.artifacts import Store
     from modelyard.domain.specs.repository import Repository
-    from modelyard.operations.reconcile.collect import Desk
+    from modelyard.operations.reconcile.collect import Workspace
     from modelyard.ports import Clock, Cluster, Metrics, Orchestrator, PullRequests, Services
 
 SETTINGS = "modelyard.yaml"
@@ -179,11 +179,11 @@ def store_of(services: Services) -> Store:
     return Store(services.repository.artifacts, services.root)
 
 
-def desk_of(services: Services) -> Desk:
+def workspace_of(services: Services) -> Workspace:
     """Everything reconcile's shell works with."""
-    from modelyard.operations.reconcile.collect import Desk
+    from modelyard.operations.reconcile.collect import Workspace
 
-    return Desk(services=services, facts=facts_of(services), store=store_of(services))
+    return Workspace(services=services, facts=facts_of(services), store=store_of(services))
 
 
 def print_json(data: object) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import desk_of, dry_run_option, pass_services
+from modelyard.commands.options import dry_run_option, pass_services, workspace_of
 from modelyard.commands.person import as_option, person
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
@@ -46,7 +46,7 @@ def promote(
     from modelyard.operations.reconcile.collect import collect
 
     who = person(services, name)
-    world = collect(desk_of(services), model, with_registry=False)
+    world = collect(workspace_of(services), model, with_registry=False)
     where = known_environment(world, environment)
     wanted = version or _version_before(world, where)
     attempt = _next_attempt(world, where, wanted, services.repository.server_image)

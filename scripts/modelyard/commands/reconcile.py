@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import desk_of, dry_run_option, pass_services
+from modelyard.commands.options import dry_run_option, pass_services, workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.operations.reconcile.collect import Desk
+    from modelyard.operations.reconcile.collect import Workspace
 
 
 @click.command()
@@ -25,28 +25,28 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
     Starts training, proposes records and promotions, merges what nothing is missing of, rolls
     back what was judged bad, repairs aliases. Running it again changes nothing.
     """
-    from modelyard.operations.reconcile.loop import every
+    from modelyard.operations.reconcile.loop import run_all
 
-    desk = desk_of(services)
-    names = (model,) if model else desk.models()
+    workspace = workspace_of(services)
+    names = (model,) if model else workspace.models()
     one = _show if dry_run else partial(_settle, wait=wait)
-    every(partial(one, desk, name) for name in names)
+    run_all(partial(one, workspace, name) for name in names)
 
 
-def _show(desk: Desk, model: str) -> None:
+def _show(workspace: Workspace, model: str) -> None:
     from modelyard.domain.promotion.plan import plan
     from modelyard.operations.reconcile.collect import collect
     from modelyard.operations.reconcile.describe import words
 
-    actions = plan(collect(desk, model))
+    actions = plan(collect(workspace, model))
     for action in actions:
         click.echo(f"{model}: would {words(action)}")
     if not actions:
         click.echo(f"{model}: nothing is missing", err=True)
 
 
-def _settle(desk: Desk, model: str, *, wait: bool) -> None:
+def _settle(workspace: Workspace, model: str, *, wait: bool) -> None:
     from modelyard.operations.reconcile.loop import settle
 
-    if not settle(desk, model, wait=wait, say=click.echo):
+    if not settle(workspace, model, wait=wait, say=click.echo):
         click.echo(f"{model}: nothing is missing", err=True)

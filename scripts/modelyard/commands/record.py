@@ -6,11 +6,11 @@ import click
 
 from modelyard.commands.options import (
     console,
-    desk_of,
     dry_run_option,
     output_option,
     pass_services,
     print_json,
+    workspace_of,
 )
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
@@ -31,12 +31,12 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
     from modelyard.commands.output.prose import prose
     from modelyard.domain.promotion.actions import ProposeRecord
     from modelyard.domain.promotion.training import records
-    from modelyard.operations.reconcile.apply import carry_out
+    from modelyard.operations.reconcile.apply import apply_action
     from modelyard.operations.reconcile.collect import collect
     from modelyard.operations.reconcile.pages import evidence_page
 
-    desk = desk_of(services)
-    world = collect(desk, model, with_registry=False)
+    workspace = workspace_of(services)
+    world = collect(workspace, model, with_registry=False)
     known = world.record(version)
     if known is None:
         wanted = [
@@ -51,7 +51,7 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
             )
         known = wanted[0].record
         if not dry_run:
-            carry_out(wanted[0], desk, world, lambda line: click.echo(line, err=True))
+            apply_action(wanted[0], workspace, world, lambda line: click.echo(line, err=True))
     if output == "json":
         print_json(document_of(known))
     else:

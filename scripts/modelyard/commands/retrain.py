@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard.commands.drift import closing, feed_option, until_option
-from modelyard.commands.options import desk_of, dry_run_option, pass_services
+from modelyard.commands.options import dry_run_option, pass_services, workspace_of
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from modelyard.domain.promotion.facts import Incident, ModelFacts
     from modelyard.domain.promotion.pulls import PullRequest
     from modelyard.operations.drift.compare import Breached, Compared
-    from modelyard.operations.reconcile.collect import Desk
+    from modelyard.operations.reconcile.collect import Workspace
 
 
 @click.command()
@@ -46,19 +46,21 @@ def retrain(
 
     With VERSION: forget that its training failed, so that it is tried again.
     """
-    desk = desk_of(services)
+    workspace = workspace_of(services)
     if version is None:
-        _propose(desk, model, feed=feed, until=until.date() if until else None, dry_run=dry_run)
+        _propose(
+            workspace, model, feed=feed, until=until.date() if until else None, dry_run=dry_run
+        )
     elif until or feed:
         raise click.UsageError("--until and --feed go with a new version, not with VERSION")
     else:
-        _try_again(desk, model, version, dry_run=dry_run)
+        _try_again(workspace, model, version, dry_run=dry_run)
 
 
-def _try_again(desk: Desk, model: str, version: str, *, dry_run: bool) -> None:
+def _try_again(workspace: Workspace, model: str, version: str, *, dry_run: bool) -> None:
     from modelyard.domain.promotion.facts import TrainingFacts
 
-    catalog = desk.catalog(desk.main())
+    catalog = workspace.catalog(workspace.main())
     if (model, version) not in catalog.versions:
         raise CannotAnswer(
             f"the main branch has no valid models/{model}/versions/{version}.yaml",
@@ -81,46 +83,48 @@ def _try_again(desk: Desk, model: str, version: str, *, dry_run: bool) -> None:
         return replace(before, training={**before.training, version: again})
 
     if dry_run:
-        after = change(desk.facts.read_model(model)[0])
+        after = change(workspace.facts.read_model(model)[0])
     else:
-        after = desk.facts.update_model(model, change)
+        after = workspace.facts.update_model(model, change)
     click.echo(f"{model} {version}: attempt {after.training[version].attempt} is next")
     click.echo(f"modelyard reconcile {model} starts it", err=True)
 
 
 def _propose(
-    desk: Desk, model: str, *, feed: str | None, until: date | None, dry_run: bool
+    workspace: Workspace, model: str, *, feed: str | None, until: date | None, dry_run: bool
 ) -> None:
     from modelyard.adapters.store.artifacts import sha256
     from modelyard.operations.drift.compare import evidence_of, look_at
     from modelyard.operations.drift.retraining import retraining_change
 
-    look = look_at(desk, model, feed=feed, until=until)
-    compared = _unblocked(look, _incidents(desk, look, dry_run=dry_run))
+    look = look_at(workspace, model, feed=feed, until=until)
+    compared = _unblocked(look, _incidents(workspace, look, dry_run=dry_run))
     evidence = evidence_of(compared)
     digest = f"sha256:{sha256(evidence)}"
-    pulls = desk.services.pulls.list(every=True)
-    reason = _not_owed(desk, compared, digest, pulls)
+    pulls = workspace.services.pulls.list(every=True)
+    reason = _not_owed(workspace, compared, digest, pulls)
     if reason is not None:
-        _close(desk, model, pulls, reason, dry_run=dry_run)
+        _close(workspace, model, pulls, reason, dry_run=dry_run)
         click.echo(f"nothing is proposed: {reason}")
         return
-    change = retraining_change(desk, compared, evidence=digest)
+    change = retraining_change(workspace, compared, evidence=digest)
     if dry_run:
         _preview(change)
         return
-    desk.store.put_evidence(evidence)
-    _open(desk, change, pulls)
+    workspace.store.put_evidence(evidence)
+    _open(workspace, change, pulls)
 
 
-def _incidents(desk: Desk, look: Breached | Compared, *, dry_run: bool) -> tuple[Incident, ...]:
+def _incidents(
+    workspace: Workspace, look: Breached | Compared, *, dry_run: bool
+) -> tuple[Incident, ...]:
     """The open incidents of the feed, once this look is written down."""
     from modelyard.operations.drift.compare import incidents_after, is_of, note_incidents
 
     if not dry_run:
-        return note_incidents(desk, look)
-    before, _ = desk.facts.read_model(look.model.name)
-    after = incidents_after(before.incidents, look, at=desk.services.clock.now())
+        return note_incidents(workspace, look)
+    before, _ = workspace.facts.read_model(look.model.name)
+    after = incidents_after(before.incidents, look, at=workspace.services.clock.now())
     return tuple(incident for incident in after if is_of(incident, look.feed))
 
 
@@ -138,7 +142,7 @@ def _unblocked(look: Breached | Compared, incidents: tuple[Incident, ...]) -> Co
 
 
 def _not_owed(
-    desk: Desk, look: Compared, evidence: str, pulls: tuple[PullRequest, ...]
+    workspace: Workspace, look: Compared, evidence: str, pulls: tuple[PullRequest, ...]
 ) -> str | None:
     """Why no version is owed now."""
     from modelyard.domain.drift.retraining import answered, declined
@@ -146,9 +150,9 @@ def _not_owed(
     if not look.confirmed:
         return closing(look)
     model = look.model.name
-    holds = desk.facts.read_model(model)[0].holds
+    holds = workspace.facts.read_model(model)[0].holds
     made = answered(look.catalog, look.parent, evidence=evidence, holds=holds)
-    bot = desk.services.repository.bot
+    bot = workspace.services.repository.bot
     return made or declined(pulls, model, evidence=evidence, bot=bot)
 
 
@@ -160,21 +164,21 @@ def _open_pull(pulls: tuple[PullRequest, ...], branch: str) -> PullRequest | Non
 
 
 def _close(
-    desk: Desk, model: str, pulls: tuple[PullRequest, ...], reason: str, *, dry_run: bool
+    workspace: Workspace, model: str, pulls: tuple[PullRequest, ...], reason: str, *, dry_run: bool
 ) -> None:
     from modelyard.operations.drift.retraining import branch_of
 
-    pull, bot = _open_pull(pulls, branch_of(model)), desk.services.repository.bot
+    pull, bot = _open_pull(pulls, branch_of(model)), workspace.services.repository.bot
     if pull is None or pull.author != bot:
         return
     if not dry_run:
-        desk.services.pulls.close(pull.number, by=bot, reason=reason)
+        workspace.services.pulls.close(pull.number, by=bot, reason=reason)
     click.echo(f"#{pull.number} {'would be ' if dry_run else ''}closed: {pull.title}")
 
 
-def _open(desk: Desk, change: Change, pulls: tuple[PullRequest, ...]) -> None:
+def _open(workspace: Workspace, change: Change, pulls: tuple[PullRequest, ...]) -> None:
     before = _open_pull(pulls, change.branch)
-    pull = desk.services.pulls.propose(change, author=desk.services.repository.bot)
+    pull = workspace.services.pulls.propose(change, author=workspace.services.repository.bot)
     if before is None:
         word = "opened"
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import desk_of, dry_run_option, pass_services
+from modelyard.commands.options import dry_run_option, pass_services, workspace_of
 from modelyard.commands.person import as_option, person
 from modelyard.commands.promote import known_environment
 from modelyard.errors import CannotAnswer, Refused
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from modelyard.domain.promotion.world import World
     from modelyard.domain.specs.environment import Environment
     from modelyard.domain.specs.release import Release
-    from modelyard.operations.reconcile.collect import Desk
+    from modelyard.operations.reconcile.collect import Workspace
 
 
 @click.command()
@@ -51,8 +51,8 @@ def rollback(
     from modelyard.operations.reconcile.collect import collect
 
     hold = _hold(services, person(services, name), reason)
-    desk = desk_of(services)
-    world = collect(desk, model, with_registry=False)
+    workspace = workspace_of(services)
+    world = collect(workspace, model, with_registry=False)
     where = known_environment(world, environment)
     release = _named(world, where)
     held = _held(world, where, release, hold)
@@ -61,14 +61,14 @@ def rollback(
         _check_removable(world, where, release)
         change = _removal(release, held.model_facts.holds[release.version])
     else:
-        change = rollback_change(held, way, git=desk.git)
+        change = rollback_change(held, way, git=workspace.git)
     if dry_run:
-        _preview(desk, held, release, change)
+        _preview(workspace, held, release, change)
         return
-    _place(desk, release, hold)
+    _place(workspace, release, hold)
     if way is None:
-        _merge(desk, change, by=hold.by)
-    _settle(desk, held, release, way)
+        _merge(workspace, change, by=hold.by)
+    _settle(workspace, held, release, way)
 
 
 def _hold(services: Services, who: str, reason: str) -> Hold:
@@ -158,16 +158,16 @@ def _removal(release: Release, hold: Hold) -> Change:
     )
 
 
-def _preview(desk: Desk, held: World, release: Release, change: Change) -> None:
+def _preview(workspace: Workspace, held: World, release: Release, change: Change) -> None:
     from modelyard.commands.output.tables import change_lines
 
     hold = held.model_facts.holds[release.version]
     click.echo(f"would hold {held.model} {release.version} as {hold.by}: {hold.reason}\n")
-    for line in (*change_lines(change), *_elsewhere(desk, held, release)):
+    for line in (*change_lines(change), *_elsewhere(workspace, held, release)):
         click.echo(line)
 
 
-def _elsewhere(desk: Desk, held: World, release: Release) -> Iterator[str]:
+def _elsewhere(workspace: Workspace, held: World, release: Release) -> Iterator[str]:
     """What the hold leads to in the other environments."""
     from modelyard.commands.output.tables import change_lines
     from modelyard.domain.promotion.actions import RollBack
@@ -179,26 +179,26 @@ def _elsewhere(desk: Desk, held: World, release: Release) -> Iterator[str]:
     for action in rollbacks(replace(held, catalog=replace(held.catalog, releases=others))):
         yield ""
         if isinstance(action, RollBack):
-            yield from change_lines(rollback_change(held, action, git=desk.git))
+            yield from change_lines(rollback_change(held, action, git=workspace.git))
         else:
             yield f"INCIDENT {held.model}: {action.what}"
 
 
-def _place(desk: Desk, release: Release, hold: Hold) -> None:
+def _place(workspace: Workspace, release: Release, hold: Hold) -> None:
     """Hold the version; a hold that is there already stays."""
 
     def change(before: ModelFacts) -> ModelFacts:
         return replace(before, holds={release.version: hold, **before.holds})
 
-    desk.facts.update_model(release.model, change)
+    workspace.facts.update_model(release.model, change)
     click.echo(f"{release.model} {release.version} is on hold: {hold.reason}")
 
 
-def _merge(desk: Desk, change: Change, *, by: str) -> None:
+def _merge(workspace: Workspace, change: Change, *, by: str) -> None:
     """Propose and merge at once, as an automatic rollback is; in the person's own name."""
     from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
 
-    pulls = desk.services.pulls
+    pulls = workspace.services.pulls
     pull = pulls.propose(change, author=by)
     word = f"{by} takes it out, where nothing verified ever ran"
     for context in (CHECKS, PROMOTE):
@@ -208,16 +208,16 @@ def _merge(desk: Desk, change: Change, *, by: str) -> None:
     click.echo(f"#{pull.number} merged as {commit[:10]}: {change.title}")
 
 
-def _settle(desk: Desk, held: World, release: Release, way: RollBack | None) -> None:
+def _settle(workspace: Workspace, held: World, release: Release, way: RollBack | None) -> None:
     """Reconcile; what a rollback had restored goes back by this person's word alone."""
-    from modelyard.operations.reconcile.apply import carry_out
+    from modelyard.operations.reconcile.apply import apply_action
     from modelyard.operations.reconcile.loop import settle
 
-    facts, _ = desk.facts.read_release(release.environment, release.model)
+    facts, _ = workspace.facts.read_release(release.environment, release.model)
     if way is not None and facts.rolled_back_to == release.identity:
-        carry_out(way, desk, held, click.echo)
-    settle(desk, release.model, wait=False, say=click.echo)
-    left = desk.catalog(desk.main()).releases.get((release.environment, release.model))
+        apply_action(way, workspace, held, click.echo)
+    settle(workspace, release.model, wait=False, say=click.echo)
+    left = workspace.catalog(workspace.main()).releases.get((release.environment, release.model))
     if left == release:
         raise CannotAnswer(
             f"{release.environment} still names {release.version} of {release.model}",

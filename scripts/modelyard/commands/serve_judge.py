@@ -7,7 +7,7 @@ import threading
 
 import click
 
-from modelyard.commands.options import address, desk_of, log_with_dates, pass_services
+from modelyard.commands.options import address, log_with_dates, pass_services, workspace_of
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
 
@@ -37,7 +37,7 @@ def serve_judge(services: Services, /, *, listen: tuple[str, int]) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    bench = Bench(desk_of(services))
+    bench = Bench(workspace_of(services))
     try:
         server = BoundedServer(*listen, bench.answer)
     except OSError as error:

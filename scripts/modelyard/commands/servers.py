@@ -18,10 +18,10 @@ def servers() -> None:
 @pass_services
 def list_(services: Services, /) -> None:
     """Say what runs where, and what share of the requests it is given."""
-    from modelyard.commands.options import desk_of
+    from modelyard.commands.options import workspace_of
 
-    desk = desk_of(services)
-    catalog = desk.catalog(desk.main())
+    workspace = workspace_of(services)
+    catalog = workspace.catalog(workspace.main())
     running = False
     for environment, model in sorted(catalog.releases):
         where = catalog.environments[environment]

@@ -8,10 +8,10 @@ import click
 
 from modelyard.commands.options import (
     console,
-    desk_of,
     output_option,
     pass_services,
     print_json,
+    workspace_of,
 )
 from modelyard.ports import Services
 
@@ -32,7 +32,7 @@ def status(services: Services, /, *, model: str | None, registry: bool, output: 
     from modelyard.operations.status.outlook import look
     from modelyard.operations.status.report import report
 
-    told = report(look(desk_of(services), model, with_registry=registry))
+    told = report(look(workspace_of(services), model, with_registry=registry))
     if output == "json":
         print_json(told)
         return

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import address, desk_of, pass_services
+from modelyard.commands.options import address, pass_services, workspace_of
 from modelyard.domain.specs.repository import Forge
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.operations.reconcile.collect import Desk
+    from modelyard.operations.reconcile.collect import Workspace
 
 MOST_PASSES = 30
 """Passes of one `--once` before it says that the world does not come to rest."""
@@ -76,27 +76,27 @@ def watch(
         return
     from modelyard.operations.watch.pass_once import look
 
-    desk, checks = desk_of(services), services.repository.forge is Forge.LOCAL
+    workspace, checks = workspace_of(services), services.repository.forge is Forge.LOCAL
 
     def one() -> bool:
-        return look(desk, say=click.echo, with_checks=checks).or_raise()
+        return look(workspace, say=click.echo, with_checks=checks).or_raise()
 
-    _until_at_rest(desk, one, settle_seconds)
+    _until_at_rest(workspace, one, settle_seconds)
 
 
-def _until_at_rest(desk: Desk, one: Callable[[], bool], settle_seconds: float) -> None:
+def _until_at_rest(workspace: Workspace, one: Callable[[], bool], settle_seconds: float) -> None:
     from modelyard.operations.watch.pass_once import starting, undecided
 
     for _ in range(MOST_PASSES):
         if one():
             continue
-        if not starting(desk):
-            for where in undecided(desk):
+        if not starting(workspace):
+            for where in undecided(workspace):
                 click.echo(
                     f"not decided yet, for want of traffic: modelyard judge {where}", err=True
                 )
             return
-        if left := _wait_for_servers(partial(starting, desk), settle_seconds):
+        if left := _wait_for_servers(partial(starting, workspace), settle_seconds):
             names = ", ".join(left)
             click.echo(f"not ready after {settle_seconds:g} s: {names}; {AGAIN}", err=True)
             return

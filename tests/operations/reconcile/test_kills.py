@@ -40,12 +40,12 @@ def reconcile(yard, name="clone"):
 
     Ada approves whatever is open.
     """
-    desk = yard.desk(name)
+    workspace = yard.workspace(name)
     for _ in range(20):
-        changed = run_checks(desk, yard.said.append)
-        for pull in desk.services.pulls.list():
-            desk.services.pulls.review(pull.number, sha=pull.head, by="ada", approved=True)
-        if not settle(desk, MODEL, wait=False, say=yard.said.append) and not changed:
+        changed = run_checks(workspace, yard.said.append)
+        for pull in workspace.services.pulls.list():
+            workspace.services.pulls.review(pull.number, sha=pull.head, by="ada", approved=True)
+        if not settle(workspace, MODEL, wait=False, say=yard.said.append) and not changed:
             return
     raise AssertionError(yard.said)
 
@@ -83,7 +83,7 @@ def rolled_back(folder):
 
 def judged_bad(folder):
     yard = rolled_back(folder)
-    observe(yard.desk(), MODEL, yard.said.append)
+    observe(yard.workspace(), MODEL, yard.said.append)
     return yard
 
 

@@ -43,7 +43,7 @@ def spoil(yard, ref, document=b"{"):
 def looked(yard, times=3):
     """Look a few times; returns the last look."""
     for _ in range(times):
-        found = look(yard.desk(), say=yard.said.append, with_checks=True)
+        found = look(yard.workspace(), say=yard.said.append, with_checks=True)
     return found
 
 
@@ -53,7 +53,7 @@ NO = b'{"x": {"context": "x", "state": "blocked-by-security", "description": "CV
 
 def test_a_no_of_a_newer_version_keeps_its_pull_request_shut_and_no_other(yard):
     yard.record("v2", champion="v1")
-    look(yard.desk(), say=yard.said.append, with_checks=False)
+    look(yard.workspace(), say=yard.said.append, with_checks=False)
     docs = yard.branch("docs", {"README.md": b"hello\n"})
     more = yard.branch("more", {"x": b"x"})
     mended = spoil(yard, f"refs/modelyard/statuses/{yard.pull(STAGING).head}", NO)
@@ -76,7 +76,7 @@ def test_a_no_of_a_newer_version_keeps_its_pull_request_shut_and_no_other(yard):
 def test_a_no_of_a_newer_version_keeps_no_rollback_waiting(yard):
     yard.record("v2", champion="v1")
     yard.record("v3", champion="v1")
-    look(yard.desk(), say=yard.said.append, with_checks=False)
+    look(yard.workspace(), say=yard.said.append, with_checks=False)
     spoil(yard, f"refs/modelyard/statuses/{yard.pull(STAGING).head}", NO)
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
@@ -89,13 +89,13 @@ def test_a_no_of_a_newer_version_keeps_no_rollback_waiting(yard):
 
 def test_what_cannot_be_read_is_counted_at_every_look_at_all_models(yard):
     yard.record("v2", champion="v1")
-    assert look(yard.desk(), say=yard.said.append, with_checks=False).unreadable == 0
+    assert look(yard.workspace(), say=yard.said.append, with_checks=False).unreadable == 0
     head = yard.pull(STAGING).head
     refs = ("pulls/9", "freezes/canary", "facts/staging/other", f"statuses/{head}")
     mended = [spoil(yard, f"refs/modelyard/{ref}") for ref in refs]
 
-    found = look(yard.desk(), say=yard.said.append, with_checks=True)
-    some = look(yard.desk(), say=print, with_checks=True, models=frozenset({MODEL}))
+    found = look(yard.workspace(), say=yard.said.append, with_checks=True)
+    some = look(yard.workspace(), say=print, with_checks=True, models=frozenset({MODEL}))
 
     assert (found.failures, found.unreadable, some.unreadable) == ((), 4, None)
     for each in mended:
@@ -162,9 +162,9 @@ def test_nothing_goes_into_or_out_of_an_environment_whose_facts_cannot_be_read(y
 def test_what_is_judged_elsewhere_is_looked_at_as_often_as_before(yard):
     yard.put("v1", "canary", is_verified=False)
     undecided_now = Verdict(outcome=Outcome.INCONCLUSIVE, reason="more traffic")
-    yard.desk().facts.update_release(
+    yard.workspace().facts.update_release(
         "canary", MODEL, lambda facts: replace(facts, verdict=undecided_now)
     )
     spoil(yard, f"refs/modelyard/facts/staging/{MODEL}")
 
-    assert undecided(yard.desk()) == (f"canary {MODEL}",)
+    assert undecided(yard.workspace()) == (f"canary {MODEL}",)

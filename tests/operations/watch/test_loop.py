@@ -32,17 +32,19 @@ def _fast(monkeypatch):
 
 
 def watcher(yard, *, interval=0.2, cluster=None):
-    desk = yard.desk()
+    workspace = yard.workspace()
     if cluster is not None:
-        desk = replace(desk, services=replace(desk.services, cluster=cluster(desk)))
-    return Watcher(desk=desk, health=WatchHealth(interval), interval=interval)
+        workspace = replace(
+            workspace, services=replace(workspace.services, cluster=cluster(workspace))
+        )
+    return Watcher(workspace=workspace, health=WatchHealth(interval), interval=interval)
 
 
 def moving(models):
     """A cluster in which these models move at once."""
 
-    def made(desk):
-        cluster = desk.services.cluster
+    def made(workspace):
+        cluster = workspace.services.cluster
         cluster.changed = lambda environments, *, seconds: frozenset(models)
         return cluster
 
@@ -97,7 +99,7 @@ def test_a_push_wakes_the_watcher_long_before_its_interval_is_over(yard):
 def test_a_look_that_fails_is_not_the_end_and_is_not_well(yard):
     looking = watcher(yard, interval=0.1)
     yard.git.run("remote", "set-url", "origin", "/nowhere")
-    broken = replace(looking, desk=yard.desk())
+    broken = replace(looking, workspace=yard.workspace())
 
     broken.round()
 
@@ -135,8 +137,10 @@ def test_a_defect_met_in_one_model_does_not_keep_another_from_its_rollback(yard,
     yard.broken.add("v2")
 
     looking = watcher(yard, interval=0.1)
-    aliases = looking.desk.registry.aliases
-    looking.desk.registry.aliases = lambda model: aliases(model) if model == MODEL else {}[model]
+    aliases = looking.workspace.registry.aliases
+    looking.workspace.registry.aliases = lambda model: (
+        aliases(model) if model == MODEL else {}[model]
+    )
 
     looking.round()
 
@@ -220,7 +224,7 @@ def test_a_defect_between_two_looks_is_not_the_end_either(what, yard, monkeypatc
     if what == "undecided":
         monkeypatch.setattr(watch_loop, what, defect)
     else:
-        monkeypatch.setattr(type(looking.desk), "catalog", defect)
+        monkeypatch.setattr(type(looking.workspace), "catalog", defect)
 
     looking.round()
 

@@ -61,7 +61,7 @@ def rolled_back(tmp_path_factory):
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
     yard.rest()
-    yard.desk().facts.update_model(MODEL, lambda facts: replace(facts, told=()))
+    yard.workspace().facts.update_model(MODEL, lambda facts: replace(facts, told=()))
     return yard
 
 
@@ -70,15 +70,15 @@ def yard(rolled_back, tmp_path):
     return rolled_back.copy(tmp_path / "yard")
 
 
-def announce(desk, model, told):
-    return announcing.announce(desk, untold(desk, model), told)
+def announce(workspace, model, told):
+    return announcing.announce(workspace, untold(workspace, model), told)
 
 
 def test_a_rollback_is_told_once_with_its_reason(yard, inbox):
     told = []
 
-    assert announce(yard.desk(), MODEL, told.append)
-    assert not announce(yard.desk(), MODEL, told.append)
+    assert announce(yard.workspace(), MODEL, told.append)
+    assert not announce(yard.workspace(), MODEL, told.append)
 
     assert {notice.kind for notice in told} >= {Kind.ROLLBACK, Kind.HOLD}
     titles = [mail["title"] for mail in inbox.mail]
@@ -91,11 +91,11 @@ def test_what_nobody_took_is_told_at_the_next_look(yard, inbox):
     told = []
     inbox.status = 500
 
-    assert not announce(yard.desk(), MODEL, told.append)
+    assert not announce(yard.workspace(), MODEL, told.append)
     assert told == []
 
     inbox.status = 200
-    assert announce(yard.desk(), MODEL, told.append)
+    assert announce(yard.workspace(), MODEL, told.append)
     assert len(inbox.mail) == len(told) > 0
 
 
@@ -115,8 +115,8 @@ def test_with_nobody_to_tell_it_counts_as_told(yard, monkeypatch):
     monkeypatch.delenv(ADDRESSES, raising=False)
     told = []
 
-    assert announce(yard.desk(), MODEL, told.append)
-    assert not announce(yard.desk(), MODEL, told.append)
+    assert announce(yard.workspace(), MODEL, told.append)
+    assert not announce(yard.workspace(), MODEL, told.append)
     assert told
 
 
@@ -130,14 +130,14 @@ def test_news_that_cannot_be_told_keep_no_other_from_being_told(yard, inbox, mon
     tried = []
     told = []
     monkeypatch.setattr(announcing, "send", send_but_the_first)
-    news = [notice.title for notice in untold(yard.desk(), MODEL)]
+    news = [notice.title for notice in untold(yard.workspace(), MODEL)]
 
     with pytest.raises(ConnectionError, match=news[0]):
-        announce(yard.desk(), MODEL, told.append)
+        announce(yard.workspace(), MODEL, told.append)
 
     assert [mail["title"] for mail in inbox.mail] == news[1:] != []
     assert [notice.title for notice in told] == news[1:]
-    assert [notice.title for notice in untold(yard.desk(), MODEL)] == news[:1]
+    assert [notice.title for notice in untold(yard.workspace(), MODEL)] == news[:1]
 
 
 def test_an_address_that_crashes_keeps_no_other_from_being_told(inbox, monkeypatch, caplog):

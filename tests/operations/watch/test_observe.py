@@ -40,13 +40,13 @@ def yard(start, tmp_path):
 
 def look(yard):
     """One look; whether it changed anything."""
-    return observe(yard.desk(), MODEL, yard.said.append)
+    return observe(yard.workspace(), MODEL, yard.said.append)
 
 
 def abort(yard, environment, reason):
-    desk = yard.desk()
-    catalog = desk.catalog(desk.main())
-    desk.services.cluster.abort(
+    workspace = yard.workspace()
+    catalog = workspace.catalog(workspace.main())
+    workspace.services.cluster.abort(
         catalog.releases[environment, MODEL],
         environment=catalog.environments[environment],
         reason=reason,
@@ -276,12 +276,12 @@ class RolledBackMeanwhile(ScriptedCluster):
 
 def test_a_rollback_noted_during_a_look_is_kept(yard):
     yard.name("v2", "staging")
-    desk = yard.desk()
+    workspace = yard.workspace()
     cluster = RolledBackMeanwhile(yard.ledger("cluster"))
-    cluster.facts = desk.facts
-    desk = replace(desk, services=replace(desk.services, cluster=cluster))
+    cluster.facts = workspace.facts
+    workspace = replace(workspace, services=replace(workspace.services, cluster=cluster))
 
-    observe(desk, MODEL, yard.said.append)
+    observe(workspace, MODEL, yard.said.append)
 
     facts = yard.facts("staging")
     assert (facts.version, facts.rolled_back_to) == ("v2", "the one before")
@@ -297,13 +297,14 @@ class StagingIsDown(ScriptedCluster):
 def test_one_environment_that_is_down_does_not_keep_another_from_its_judgement(yard):
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
-    desk = yard.desk()
-    desk = replace(
-        desk, services=replace(desk.services, cluster=StagingIsDown(yard.ledger("cluster")))
+    workspace = yard.workspace()
+    workspace = replace(
+        workspace,
+        services=replace(workspace.services, cluster=StagingIsDown(yard.ledger("cluster"))),
     )
 
     with pytest.raises(CannotAnswer, match="the staging cluster is out of reach"):
-        observe(desk, MODEL, yard.said.append)
+        observe(workspace, MODEL, yard.said.append)
 
     assert yard.facts("canary").aborted is not None
 
@@ -322,15 +323,15 @@ def test_a_cluster_that_asked_the_judge_itself_is_quoted_with_the_judges_numbers
 
 def test_a_store_that_goes_away_while_a_release_is_judged_is_not_asked_again(yard):
     yard.put("v2", "canary", is_verified=False)
-    desk = yard.desk()
-    catalog = desk.catalog(desk.main())
+    workspace = yard.workspace()
+    catalog = workspace.catalog(workspace.main())
     asked = (catalog, catalog.environments["canary"], catalog.releases["canary", MODEL], AT)
-    before = judge_release(desk, *asked)
+    before = judge_release(workspace, *asked)
     assert before.passed
 
     shutil.rmtree(yard.folder / "store")
 
-    assert judge_release(desk, *asked) == before
+    assert judge_release(workspace, *asked) == before
 
 
 class Unwilling(ScriptedCluster):
@@ -344,10 +345,10 @@ class Unwilling(ScriptedCluster):
 
 
 def unwilling(yard):
-    desk = yard.desk()
-    known = desk.services.cluster
+    workspace = yard.workspace()
+    known = workspace.services.cluster
     cluster = Unwilling(ledger=known.ledger, never_ready=known.never_ready)
-    return replace(desk, services=replace(desk.services, cluster=cluster))
+    return replace(workspace, services=replace(workspace.services, cluster=cluster))
 
 
 def test_an_abort_is_seen_where_the_release_cannot_be_synced(yard):
@@ -384,12 +385,12 @@ class Untold(ScriptedCluster):
 
 def test_an_event_the_cluster_refuses_hides_no_other_news(yard):
     release = yard.name("v2", "staging")
-    desk = yard.desk()
-    cluster = Untold(ledger=desk.services.cluster.ledger)
-    desk = replace(desk, services=replace(desk.services, cluster=cluster))
+    workspace = yard.workspace()
+    cluster = Untold(ledger=workspace.services.cluster.ledger)
+    workspace = replace(workspace, services=replace(workspace.services, cluster=cluster))
 
     with pytest.raises(CannotAnswer, match="refused an event: is ready"):
-        observe(desk, MODEL, yard.said.append)
+        observe(workspace, MODEL, yard.said.append)
 
     assert yard.said == ["staging: m v2 is ready", "staging: m v2 is verified"]
     assert release.identity in yard.facts("staging").verified

@@ -55,7 +55,7 @@ def yard(start, tmp_path):
 
 def checked(yard, branch):
     """What the checks say of the newest pull request of a branch."""
-    run_checks(yard.desk(), yard.said.append)
+    run_checks(yard.workspace(), yard.said.append)
     return yard.pull(branch).statuses[CHECKS]
 
 
@@ -113,7 +113,7 @@ def test_evidence_out_of_reach_is_an_error_and_asked_for_again(yard):
 
     assert status.state is StatusState.ERROR
     assert "out of reach" in status.description
-    assert not run_checks(yard.desk(), yard.said.append)
+    assert not run_checks(yard.workspace(), yard.said.append)
     yard.reconcile()
     assert yard.names()["staging"] == "v1"
     (yard.folder / "elsewhere").rename(kept)
@@ -169,7 +169,7 @@ def test_a_spec_that_is_not_valid_is_refused(yard):
 
 
 def test_a_record_that_was_merged_may_not_change(yard):
-    record = yard.desk().catalog(yard.main()).records[MODEL, "v1"]
+    record = yard.workspace().catalog(yard.main()).records[MODEL, "v1"]
     yard.branch("better", {record_file("v1"): dump("Record", with_numbers(record, lower=0.4))})
 
     status = checked(yard, "better")
@@ -189,15 +189,17 @@ def test_a_refused_change_is_asked_about_again_once_main_moved_and_only_then(yar
     asked = []
     real = checking.check_pull
     monkeypatch.setattr(
-        checking, "check_pull", lambda desk, pull: asked.append(pull.head) or real(desk, pull)
+        checking,
+        "check_pull",
+        lambda workspace, pull: asked.append(pull.head) or real(workspace, pull),
     )
     other = replace(spec("v3"), held_out=("newer",))
     pull = yard.branch("early", {spec_file("v3"): dump("ModelVersion", other)})
-    desk = yard.desk()
+    workspace = yard.workspace()
 
     def look():
         before = len(asked)
-        run_checks(desk, yard.said.append)
+        run_checks(workspace, yard.said.append)
         return yard.pull("early").statuses[CHECKS], len(asked) - before
 
     refused, _ = look()
@@ -215,13 +217,13 @@ def test_a_refused_change_is_asked_about_again_once_main_moved_and_only_then(yar
 def test_a_person_does_not_change_a_file_of_the_tools(yard, file):
     pull = yard.branch("mine", {file: b"version: v2\n", "README.md": b"hello\n"})
 
-    assert plain_statuses(yard.desk(), yard.said.append)
+    assert plain_statuses(yard.workspace(), yard.said.append)
 
     said = "is written by the tool alone: modelyard promote, modelyard rollback"
     assert yard.pulls.get(pull.number).statuses[PROMOTE] == Status(
         context=PROMOTE, state=StatusState.FAILURE, description=f"{file} {said}"
     )
-    assert not plain_statuses(yard.desk(), yard.said.append)
+    assert not plain_statuses(yard.workspace(), yard.said.append)
 
 
 def with_manifests(release, content):
@@ -238,10 +240,10 @@ def with_manifests(release, content):
 
 
 def test_manifests_a_person_rendered_must_be_what_the_release_renders_to(yard):
-    release = yard.desk().catalog(yard.main()).releases["production", MODEL]
+    release = yard.workspace().catalog(yard.main()).releases["production", MODEL]
     yard.branch("mine", with_manifests(release, b"replicas: 0\n"))
 
-    plain_statuses(yard.desk(), yard.said.append)
+    plain_statuses(yard.workspace(), yard.said.append)
     status = checked(yard, "mine")
 
     assert yard.pull("mine").statuses[PROMOTE] == Status(
@@ -255,12 +257,12 @@ def test_manifests_a_person_rendered_must_be_what_the_release_renders_to(yard):
 
 def test_manifests_of_another_renderer_are_no_persons_to_change(yard):
     """Nobody can tell what they ought to be, so their digest alone would have to be believed."""
-    release = yard.desk().catalog(yard.main()).releases["production", MODEL]
+    release = yard.workspace().catalog(yard.main()).releases["production", MODEL]
     old = replace(release, renderer=release.renderer + 1)
     yard.commit(with_manifests(old, b"replicas: 1\n"))
     yard.branch("mine", with_manifests(old, b"replicas: 0\n"))
 
-    plain_statuses(yard.desk(), yard.said.append)
+    plain_statuses(yard.workspace(), yard.said.append)
 
     assert yard.pull("mine").statuses[PROMOTE].state is StatusState.FAILURE
 
@@ -268,7 +270,7 @@ def test_manifests_of_another_renderer_are_no_persons_to_change(yard):
 def test_a_persons_change_of_their_own_files_waits_for_nothing(yard):
     pull = yard.branch("mine", {spec_file("v3"): b"version: v3\n"})
 
-    plain_statuses(yard.desk(), yard.said.append)
+    plain_statuses(yard.workspace(), yard.said.append)
 
     assert yard.pulls.get(pull.number).statuses[PROMOTE] == Status(
         context=PROMOTE, state=StatusState.SUCCESS, description="changes no environment"
@@ -278,7 +280,7 @@ def test_a_persons_change_of_their_own_files_waits_for_nothing(yard):
 @pytest.mark.parametrize("branch", ["spec/v2", "retrain", "record/v2", "promote/canary"])
 def test_no_branch_of_the_tools_carries_a_release_past_its_approvals(yard, branch):
     """Whoever reads the required status from the name of a branch must know what is in it."""
-    release = yard.desk().catalog(yard.main()).releases["production", MODEL]
+    release = yard.workspace().catalog(yard.main()).releases["production", MODEL]
     again = dump("Release", replace(release, attempt=2))
     name = f"modelyard/{branch}/{MODEL}"
     yard.branch(name, {release_file("production"): again})
@@ -296,7 +298,7 @@ def test_a_promotion_pins_the_version_it_is_labelled_with(yard):
     yard.put("v2", "staging")
     yard.reconcile()
     branch = f"modelyard/promote/canary/{MODEL}"
-    before = yard.desk().catalog(yard.pull(branch).base).releases["canary", MODEL]
+    before = yard.workspace().catalog(yard.pull(branch).base).releases["canary", MODEL]
     pushed(yard, branch, {release_file("canary"): dump("Release", replace(before, attempt=2))})
 
     status = checked(yard, branch)
@@ -321,11 +323,13 @@ def test_a_rollback_that_a_kill_left_open_passes_the_checks(yard):
     yard.record("v2", champion="v1")
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
-    desk = yard.desk()
-    observe(desk, MODEL, yard.said.append)
-    world = collect(desk, MODEL)
+    workspace = yard.workspace()
+    observe(workspace, MODEL, yard.said.append)
+    world = collect(workspace, MODEL)
     (back,) = [action for action in plan(world) if isinstance(action, RollBack)]
-    pull = desk.services.pulls.propose(rollback_change(world, back, git=desk.git), author=BOT)
+    pull = workspace.services.pulls.propose(
+        rollback_change(world, back, git=workspace.git), author=BOT
+    )
 
     assert checked(yard, pull.branch) == VALID
 
@@ -338,8 +342,8 @@ def test_a_branch_without_a_common_history_is_told_so_and_in_nobody_elses_way(ya
     yard.pulls.open_branch("alone", title="Alone", body="", author="Mallory")
     yard.branch("words", {"README.md": b"words"})
 
-    assert plain_statuses(yard.desk(), yard.said.append)
-    assert not plain_statuses(yard.desk(), yard.said.append)
+    assert plain_statuses(yard.workspace(), yard.said.append)
+    assert not plain_statuses(yard.workspace(), yard.said.append)
 
     said = [yard.pull(branch).statuses[PROMOTE] for branch in ("alone", "words")]
     assert [each.state for each in said] == [StatusState.ERROR, StatusState.SUCCESS]

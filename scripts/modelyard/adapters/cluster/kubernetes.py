@@ -19,7 +19,7 @@ from modelyard.adapters.cluster.kubernetes_api import (
 )
 from modelyard.adapters.cluster.kubernetes_changes import KubernetesChanges
 from modelyard.adapters.cluster.rollout_state import release_of, state_of
-from modelyard.adapters.git.remote_refs import again
+from modelyard.adapters.git.remote_refs import retry_on_conflict
 from modelyard.domain.canary.traffic import RolloutState
 from modelyard.domain.labels import (
     ABORT_REASON,
@@ -104,7 +104,7 @@ class KubernetesCluster:
         The reason is written first: whoever finds the rollout aborted knows why. One that is
         promoted whole has no stable beside it; only Git brings the release before it back then.
         """
-        again(lambda: self._abort(release, environment, reason))
+        retry_on_conflict(lambda: self._abort(release, environment, reason))
 
     def hurry(self, *, model: str, environment: Environment) -> None:
         """Have Argo CD look at Git now, instead of at its next poll minutes away."""

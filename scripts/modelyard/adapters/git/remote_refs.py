@@ -38,7 +38,7 @@ _GLANCE: ContextVar[Seen | None] = ContextVar("_GLANCE", default=None)
 
 
 @contextmanager
-def one_glance() -> Iterator[None]:
+def one_snapshot() -> Iterator[None]:
     """Look at each remote once: what is asked inside is answered from that look.
 
     Until something is pushed from here, or a race is lost: then it is looked at again. So what is
@@ -63,7 +63,7 @@ class Stale(Conflict):
     """What was asked is about a state that is over: trying again by itself cannot help."""
 
 
-def again(attempt: Callable[[], T]) -> T:
+def retry_on_conflict(attempt: Callable[[], T]) -> T:
     """Run an attempt until it does not end in `Conflict`, or raise that when patience is over."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     for tried in itertools.count(1):

@@ -62,7 +62,7 @@ def take_over(order: Order, outputs: Sequence[int], *, defaults: Mapping[str, st
         numpy_random.seed()
 
 
-def carry_out(command: Sequence[str]) -> None:
+def apply_action(command: Sequence[str]) -> None:
     """Run the command as the interpreter would run its main module."""
     program, *arguments = command
     if program == "python":

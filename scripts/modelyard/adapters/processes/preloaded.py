@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from modelyard.adapters.processes.forked import Order, carry_out, exit_code, finish, take_over
+from modelyard.adapters.processes.forked import Order, apply_action, exit_code, finish, take_over
 from modelyard.errors import CannotAnswer
 
 MODULES = (
@@ -224,7 +224,7 @@ class _Server:
             # An asker that is gone started a plain process instead: there must be only one.
             if _tell(asker, {"pid": os.getpid()}):
                 asker.close()
-                code = exit_code(lambda: carry_out(order.command))
+                code = exit_code(lambda: apply_action(order.command))
                 finish()
         except BaseException:  # noqa: BLE001 - whatever it was, the loop's copy must not run on
             traceback.print_exc()

@@ -50,12 +50,12 @@ def the_settings_are_valid(patient: Patient) -> Iterator[Wrong]:
         if problem.file == SETTINGS:
             what = f"{problem.file}:{problem.line}: {problem.message}"
             yield Wrong(what=what, mend="modelyard validate")
-    _ = patient.desk
+    _ = patient.workspace
 
 
 def the_remote_has_the_main_branch(patient: Patient) -> Iterator[Wrong]:
     """Everything is decided from there."""
-    repository = patient.desk.services.repository
+    repository = patient.workspace.services.repository
     remote, main = repository.remote, repository.main
     if not patient.git.ls_remote(remote, [f"refs/heads/{main}"]):
         yield Wrong(what=f"{remote} has no branch {main}", mend=f"git push {remote} {main}")
@@ -81,14 +81,14 @@ def the_workflows_are_rendered(patient: Patient) -> Iterator[Wrong]:
 def the_facts_are_readable(patient: Patient) -> Iterator[Wrong]:
     """What cannot be read is unknown, and what is unknown is not healthy."""
     missed: list[YardError] = []
-    patient.desk.facts.snapshot(missed=missed.append)
+    patient.workspace.facts.snapshot(missed=missed.append)
     for error in missed:
         yield Wrong(what=error.message, mend=error.hint or "modelyard status")
 
 
 def the_pull_requests_are_readable(patient: Patient) -> Iterator[Wrong]:
     """Nothing is proposed that one which cannot be read may be about, and none is merged unread."""
-    for error in patient.desk.services.pulls.unreadable():
+    for error in patient.workspace.services.pulls.unreadable():
         yield Wrong(what=error.message, mend=error.hint or "modelyard pr list --all")
 
 
@@ -96,7 +96,7 @@ def the_artifact_store_is_writable(patient: Patient) -> Iterator[Wrong]:
     """By its permissions where it is a folder; another store only has to answer."""
     import fsspec
 
-    uri = patient.desk.store.uri()
+    uri = patient.workspace.store.uri()
     mend = "set `artifacts` in modelyard.yaml to a place you may write to"
     try:
         filesystem, path = fsspec.core.url_to_fs(uri)
@@ -123,7 +123,7 @@ def _silent(filesystem: object, path: str) -> str | None:
 
 def the_tracking_database_answers(patient: Patient) -> Iterator[Wrong]:
     """A database file opens; a server takes connections. One nobody wrote to yet is fine."""
-    uri = patient.desk.services.repository.tracking_uri
+    uri = patient.workspace.services.repository.tracking_uri
     mend = "start it, or set `tracking_uri` in modelyard.yaml"
     try:
         if (file := _database(patient)) is not None:
@@ -138,7 +138,7 @@ def the_tracking_database_answers(patient: Patient) -> Iterator[Wrong]:
 
 def _database(patient: Patient) -> Path | None:
     """The file of an SQLite tracking database."""
-    uri = patient.desk.services.repository.tracking_uri
+    uri = patient.workspace.services.repository.tracking_uri
     path = uri.removeprefix("sqlite:///")
     return None if path == uri else patient.root / path
 
@@ -157,7 +157,7 @@ def released_artifacts_are_in_the_store(patient: Patient) -> Iterator[Wrong]:
     for (environment, model), release in sorted(patient.specs.catalog.releases.items()):
         digest = release.artifact.removeprefix("sha256:")
         try:
-            patient.desk.store.read(f"models/{digest}/.complete")
+            patient.workspace.store.read(f"models/{digest}/.complete")
         except YardError as error:
             what = f"{environment} {model} {release.version}: {error.message}"
             yield Wrong(what=what, mend=error.hint or "restore it from a copy of the store")
@@ -170,7 +170,7 @@ def evidence_of_releases_is_whole(patient: Patient) -> Iterator[Wrong]:
     for model, version in sorted(released & set(catalog.records)):
         for digest in _evidence(catalog.records[model, version]):
             try:
-                patient.desk.store.evidence(digest)
+                patient.workspace.store.evidence(digest)
             except YardError as error:
                 mend = error.hint or "restore it from a copy of the store"
                 yield Wrong(what=f"{model} {version}: {error.message}", mend=mend)
@@ -200,7 +200,7 @@ def aliases_follow_verified_releases(patient: Patient) -> Iterator[Wrong]:
     if file is not None and not file.exists():
         return  # asking would create it
     for model in sorted(patient.specs.catalog.models):
-        world = collect(patient.desk, model)
+        world = collect(patient.workspace, model)
         for action in plan(world):
             if isinstance(action, SetAlias):
                 now = world.aliases.get(action.alias, "nothing")
@@ -213,13 +213,13 @@ def servers_belong_to_releases(patient: Patient) -> Iterator[Wrong]:
     from modelyard.domain.specs.environment import Environment
 
     catalog = patient.specs.catalog
-    seen = patient.desk.facts.snapshot().releases
+    seen = patient.workspace.facts.snapshot().releases
     places = {(env, model) for env in catalog.environments for model in catalog.models} | set(seen)
     for environment, model in sorted(places - set(catalog.releases)):
         # What lost its environment in Git can only be looked for by name.
         unknown = Environment(name=environment, description="", namespace=environment)
         where = catalog.environments.get(environment, unknown)
-        if patient.desk.services.cluster.observe(model=model, environment=where):
+        if patient.workspace.services.cluster.observe(model=model, environment=where):
             what = f"{environment} runs {model}, but the main branch names no release of it there"
             known = model in catalog.models and environment in catalog.environments
             mend = "modelyard watch --once" if known else "modelyard servers stop"
@@ -232,13 +232,13 @@ def workflows_belong_to_versions(patient: Patient) -> Iterator[Wrong]:
     from modelyard.domain.promotion.training import workflow_name
 
     catalog = patient.specs.catalog
-    facts = patient.desk.facts.snapshot()
+    facts = patient.workspace.facts.snapshot()
     for (model, version), digest in sorted(catalog.digests.items()):
         known = facts.model(model).training.get(version, TrainingFacts())
         is_over = (model, version) in catalog.records or known.failed is not None
         for attempt in range(1, known.attempt + (1 if is_over else 0)):
             name = workflow_name(model, version, spec=digest, attempt=attempt)
-            status = patient.desk.services.orchestrator.status(name)
+            status = patient.workspace.services.orchestrator.status(name)
             if status is not None and not status.phase.is_over:
                 what = f"workflow {name} still runs, but attempt {attempt} of {version} is over"
                 yield Wrong(what=what, mend=f"stop {name}, or let it end: nobody reads its outcome")

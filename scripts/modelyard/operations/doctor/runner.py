@@ -14,7 +14,7 @@ from modelyard.errors import YardError
 if TYPE_CHECKING:
     from modelyard.adapters.git.repository import Git
     from modelyard.adapters.specs.reader import Specs
-    from modelyard.operations.reconcile.collect import Desk
+    from modelyard.operations.reconcile.collect import Workspace
 
 SHOWN = 8
 """Findings of one check that are told; the rest is counted."""
@@ -63,12 +63,12 @@ class Patient:
 
     Args:
         root: The checkout.
-        desk: Opens what reconcile works with, as `modelyard.yaml` chooses it.
+        workspace: Opens what reconcile works with, as `modelyard.yaml` chooses it.
     """
 
-    def __init__(self, root: Path, desk: Callable[[], Desk]) -> None:
+    def __init__(self, root: Path, workspace: Callable[[], Workspace]) -> None:
         self.root = root
-        self._open = desk
+        self._open = workspace
 
     @cached_property
     def git(self) -> Git:
@@ -78,14 +78,14 @@ class Patient:
         return Git(self.root)
 
     @cached_property
-    def desk(self) -> Desk:
+    def workspace(self) -> Workspace:
         """Everything reconcile works with."""
         return self._open()
 
     @cached_property
     def main(self) -> str:
         """The main branch's commit at the forge."""
-        return self.desk.main()
+        return self.workspace.main()
 
     @cached_property
     def specs(self) -> Specs:

@@ -18,7 +18,7 @@ from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer
 from modelyard.operations.drift.feed import Feed, Slice, latest, read_feed, read_windows
-from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.training.pins import DataRoot
 
 FORMAT = 1
@@ -127,21 +127,23 @@ class Compared(Look):
         return tuple(said)
 
 
-def look_at(desk: Desk, name: str, *, feed: str | None, until: date | None) -> Breached | Compared:
+def look_at(
+    workspace: Workspace, name: str, *, feed: str | None, until: date | None
+) -> Breached | Compared:
     """Look at the feed's last windows before `until`, by default at its newest rows.
 
     Raises:
         CannotAnswer: There is no model, feed, row, release in production or profile, or the
             latest window has too few rows.
     """
-    commit = desk.main()
-    catalog = desk.catalog(commit)
+    commit = workspace.main()
+    catalog = workspace.catalog(commit)
     model = catalog.models.get(name)
     if model is None:
         raise CannotAnswer(
             f"the main branch has no valid models/{name}/model.yaml", hint="modelyard validate"
         )
-    data = DataRoot(base=desk.services.repository.data, root=desk.services.root)
+    data = DataRoot(base=workspace.services.repository.data, root=workspace.services.root)
     found = read_feed(model, feed, data)
     look = Look(model=model, catalog=catalog, commit=commit, feed=found, until=until,
                 newest=until is None)  # fmt: skip
@@ -152,7 +154,7 @@ def look_at(desk: Desk, name: str, *, feed: str | None, until: date | None) -> B
     look = replace(look, until=day)
     if broken := latest(breach for each in slices for breach in each.breaches):
         return Breached(**vars(look), slices=slices, breaches=broken)
-    return _compared(desk, look, slices, pins)
+    return _compared(workspace, look, slices, pins)
 
 
 def produced(catalog: Catalog, model: str) -> tuple[ModelVersion, Record]:
@@ -211,17 +213,17 @@ def named(confirmed: Iterable[ColumnDrift]) -> str:
     return ", ".join(f"{one.column} ({one.reason})" for one in confirmed)
 
 
-def note_incidents(desk: Desk, look: Breached | Compared) -> tuple[Incident, ...]:
+def note_incidents(workspace: Workspace, look: Breached | Compared) -> tuple[Incident, ...]:
     """Write each breach down as an incident, once; returns those of this feed that are open.
 
     A look at the newest rows also takes back what it does not find any more.
     """
-    at = desk.services.clock.now()
+    at = workspace.services.clock.now()
 
     def change(before: ModelFacts) -> ModelFacts:
         return replace(before, incidents=incidents_after(before.incidents, look, at=at))
 
-    after = desk.facts.update_model(look.model.name, change)
+    after = workspace.facts.update_model(look.model.name, change)
     return tuple(i for i in after.incidents if is_of(i, look.feed))
 
 
@@ -261,12 +263,12 @@ def _key(what: str) -> str:
 
 
 def _compared(
-    desk: Desk, look: Look, slices: tuple[Slice, ...], pins: tuple[DataFile, ...]
+    workspace: Workspace, look: Look, slices: tuple[Slice, ...], pins: tuple[DataFile, ...]
 ) -> Compared:
     model, policy = look.model, look.model.drift
     spec, record = produced(look.catalog, model.name)
     digest = record.profile or ""
-    profile = Profile.from_document(json.loads(desk.store.evidence(digest)))
+    profile = Profile.from_document(json.loads(workspace.store.evidence(digest)))
     windows = tuple(Window(slice=each, checks=_checks(profile, each, model)) for each in slices)
     if windows[-1].checks is None:
         days = slices[-1].days

@@ -17,7 +17,7 @@ from modelyard.domain.specs.paths import held_out_file, version_file
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import Refused
 from modelyard.operations.drift.compare import Compared, Window, named
-from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.reconcile.pages import escaped, short
 from modelyard.operations.training.pins import DataRoot, code_at, refuse_changed, runtime_at
 
@@ -29,7 +29,7 @@ def branch_of(model: str) -> str:
     return str(Branch(purpose=Purpose.RETRAIN, model=model))
 
 
-def retraining_change(desk: Desk, look: Compared, *, evidence: str) -> Change:
+def retraining_change(workspace: Workspace, look: Compared, *, evidence: str) -> Change:
     """The next version with every pin filled in from the main branch, and what it is judged on.
 
     Raises:
@@ -37,14 +37,14 @@ def retraining_change(desk: Desk, look: Compared, *, evidence: str) -> Change:
         CannotAnswer: Something to be pinned is out of reach.
     """
     model = look.model.name
-    made = retraining(_order(desk, look, evidence))
+    made = retraining(_order(workspace, look, evidence))
     version = made.version
     return Change(
         purpose=Purpose.RETRAIN,
         branch=branch_of(model),
         title=f"Retrain {model} as {version.version}: {named(look.confirmed)} drifted",
         body=_page(look, made),
-        documents=dict(_documents(desk.git, look, made)),
+        documents=dict(_documents(workspace.git, look, made)),
         trailers={
             "Modelyard-Model": model,
             "Modelyard-Version": version.version,
@@ -61,12 +61,12 @@ def aged_text(text: bytes, held_out: HeldOut) -> bytes:
     return edited if read(HeldOut, edited, name=path) == held_out else dump("HeldOut", held_out)
 
 
-def _order(desk: Desk, look: Compared, evidence: str) -> Order:
-    parent, git, policy = look.parent, desk.git, look.model.drift
+def _order(workspace: Workspace, look: Compared, evidence: str) -> Order:
+    parent, git, policy = look.parent, workspace.git, look.model.drift
     sets = look.catalog.held_out_of(look.model.name)
     until = look.windows[-1].slice.days.until
     days = calendar(look.model, parent, sets, until=until)
-    training, judging = (_pins(desk, look, spans) for spans in (days.new, (days.held_out,)))
+    training, judging = (_pins(workspace, look, spans) for spans in (days.new, (days.held_out,)))
     refuse_changed((*training, *judging), look.catalog)
     return Order(
         model=look.model,
@@ -83,9 +83,11 @@ def _order(desk: Desk, look: Compared, evidence: str) -> Order:
     )
 
 
-def _pins(desk: Desk, look: Compared, spans: tuple[Interval, ...]) -> tuple[DataFile, ...]:
+def _pins(
+    workspace: Workspace, look: Compared, spans: tuple[Interval, ...]
+) -> tuple[DataFile, ...]:
     """The feed's files with rows in the spans; those that were read already are not read again."""
-    data = DataRoot(base=desk.services.repository.data, root=desk.services.root)
+    data = DataRoot(base=workspace.services.repository.data, root=workspace.services.root)
     known = {pin.uri: pin for pin in look.pins}
     files = [file.uri for file in look.feed.files if file.reaches(spans)]
     if not files:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from modelyard.domain.canary.cluster_answer import doubt, known_already, with_both_keys
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import YardError
-from modelyard.operations.judge.git_reader import KnownDesk, Lookout
+from modelyard.operations.judge.git_reader import CachedWorkspace, GitReader
 from modelyard.operations.watch.observe import verdict_on
 
 logger = logging.getLogger(__name__)
@@ -50,16 +50,18 @@ class _Answer:
 
 
 class Verdicts:
-    """Works verdicts out in one thread, since neither a desk nor what it reads is for several.
+    """Works verdicts out in one thread, since neither a workspace nor what it reads is for several.
 
     Args:
-        desk: What it judges with; nobody else may use it.
+        workspace: What it judges with; nobody else may use it.
         lookout: What Git says.
         failed: Told about each thing that was out of reach, or went wrong.
     """
 
-    def __init__(self, desk: KnownDesk, lookout: Lookout, failed: Callable[[], None]) -> None:
-        self._desk = desk
+    def __init__(
+        self, workspace: CachedWorkspace, lookout: GitReader, failed: Callable[[], None]
+    ) -> None:
+        self._workspace = workspace
         self._lookout = lookout
         self._failed = failed
         self._lock = threading.Lock()
@@ -116,8 +118,8 @@ class Verdicts:
 
     def _decided(self, question: Question) -> Verdict:
         sight = self._lookout.look(wait=GIT_SECONDS)
-        desk, catalog = self._desk, sight.catalog
-        desk.facts.sight = sight
+        workspace, catalog = self._workspace, sight.catalog
+        workspace.facts.sight = sight
         facts = sight.facts.release(question.environment, question.model)
         environment = catalog.environments.get(question.environment)
         release = catalog.releases.get((question.environment, question.model))
@@ -129,7 +131,9 @@ class Verdicts:
         assert release is not None  # noqa: S101 - for the type checker: `early` says so
         assert environment is not None  # noqa: S101 - as above
         assert facts.seen_at is not None  # noqa: S101 - as above
-        judged = verdict_on(desk, catalog, environment, release, facts.seen_at, missed=self._missed)
+        judged = verdict_on(
+            workspace, catalog, environment, release, facts.seen_at, missed=self._missed
+        )
         return with_both_keys(judged, facts, git=sight.problem)
 
     def _missed(self, error: YardError) -> None:

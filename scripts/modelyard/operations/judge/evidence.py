@@ -17,58 +17,66 @@ from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model, OutputKind
 from modelyard.domain.specs.release import Release
 from modelyard.operations.gate import scored_by_both
-from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.reconcile.collect import Workspace
 
 
 def evidence_of(
-    desk: Desk, catalog: Catalog, environment: Environment, release: Release, since: datetime
+    workspace: Workspace,
+    catalog: Catalog,
+    environment: Environment,
+    release: Release,
+    since: datetime,
 ) -> CanaryEvidence:
     """What is known of a release that takes traffic, from `since` on."""
-    counts = counts_of(desk, catalog, environment, release, since)
-    stable = stable_of(desk, catalog, environment, release)
+    counts = counts_of(workspace, catalog, environment, release, since)
+    stable = stable_of(workspace, catalog, environment, release)
     return replace(
         counts,
-        promise=promise_of(desk, catalog, release, stable[1] if stable else None),
-        training_nulls=desk.once(
-            "nulls", release.artifact, lambda: training_nulls(desk.store, release.artifact)
+        promise=promise_of(workspace, catalog, release, stable[1] if stable else None),
+        training_nulls=workspace.once(
+            "nulls", release.artifact, lambda: training_nulls(workspace.store, release.artifact)
         ),
     )
 
 
 def counts_of(
-    desk: Desk, catalog: Catalog, environment: Environment, release: Release, since: datetime
+    workspace: Workspace,
+    catalog: Catalog,
+    environment: Environment,
+    release: Release,
+    since: datetime,
 ) -> CanaryEvidence:
     """What the servers alone say, without anything from the store: enough to fail, not to pass."""
-    stable = stable_of(desk, catalog, environment, release)
+    stable = stable_of(workspace, catalog, environment, release)
     return CanaryEvidence(
-        samples=desk.services.metrics.samples(release.model, since=since),
+        samples=workspace.services.metrics.samples(release.model, since=since),
         canary=release.identity,
         stable=stable[0] if stable else None,
     )
 
 
 def stable_of(
-    desk: Desk, catalog: Catalog, environment: Environment, release: Release
+    workspace: Workspace, catalog: Catalog, environment: Environment, release: Release
 ) -> tuple[str, str] | None:
     """Identity and version of what the release is compared with; None for a first release."""
     if environment.joins is not None:
         stable = catalog.releases.get((environment.joins, release.model))
         return (stable.identity, stable.version) if stable else None
-    facts, _ = desk.facts.read_release(environment.name, release.model)
-    state = desk.services.cluster.observe(model=release.model, environment=environment)
+    facts, _ = workspace.facts.read_release(environment.name, release.model)
+    state = workspace.services.cluster.observe(model=release.model, environment=environment)
     before = [identity for identity in facts.verified if identity != release.identity]
     if not before or state is None or state.share >= 1:
         return None
     versions = {
         known.release.identity: known.release.version
-        for known in desk.past(environment.name, release.model)
+        for known in workspace.past(environment.name, release.model)
     }
     identity = before[-1]
     return (identity, versions[identity]) if identity in versions else None
 
 
 def promise_of(
-    desk: Desk, catalog: Catalog, release: Release, champion: str | None
+    workspace: Workspace, catalog: Catalog, release: Release, champion: str | None
 ) -> Promise | None:
     """What the release should predict: from the champion's live answers, or its own offline.
 
@@ -89,10 +97,10 @@ def promise_of(
     mine, theirs = result.scores, other
 
     def promised() -> Promise:
-        before = _predictions(desk.store, model, theirs) if theirs else None
-        return promise(before, _predictions(desk.store, model, mine), grid(model.primary))
+        before = _predictions(workspace.store, model, theirs) if theirs else None
+        return promise(before, _predictions(workspace.store, model, mine), grid(model.primary))
 
-    return desk.once("promise", mine, promised, theirs or "", repr(model.primary))
+    return workspace.once("promise", mine, promised, theirs or "", repr(model.primary))
 
 
 def training_nulls(store: Store, artifact: str) -> dict[str, float]:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from modelyard.adapters.facts import FactStore, Snapshot, Token
-from modelyard.adapters.git.remote_refs import one_glance
+from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.errors import CannotAnswer, YardError
-from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.reconcile.collect import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -45,16 +45,16 @@ class Sight:
     problem: str | None = None
 
 
-class Lookout:
+class GitReader:
     """Reads the main branch and the facts: when asked, and now and then.
 
     Args:
-        desk: What it reads with; nobody else may use it.
+        workspace: What it reads with; nobody else may use it.
         failed: Told about each reading that failed.
     """
 
-    def __init__(self, desk: Desk, failed: Callable[[], None]) -> None:
-        self._desk = desk
+    def __init__(self, workspace: Workspace, failed: Callable[[], None]) -> None:
+        self._workspace = workspace
         self._failed = failed
         self._changed = threading.Condition()
         self._is_wanted = True
@@ -128,10 +128,10 @@ class Lookout:
 
     def _reading(self) -> tuple[Sight | None, str | None]:
         try:
-            with one_glance():
-                facts = self._desk.facts.snapshot(missed=self._missed)
-                commit = self._desk.main()
-            sight = Sight(commit=commit, catalog=self._desk.catalog(commit), facts=facts)
+            with one_snapshot():
+                facts = self._workspace.facts.snapshot(missed=self._missed)
+                commit = self._workspace.main()
+            sight = Sight(commit=commit, catalog=self._workspace.catalog(commit), facts=facts)
         except YardError as error:
             logger.warning("%s", error.message)
             problem = error.message
@@ -164,8 +164,8 @@ class KnownFacts(FactStore):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownDesk(Desk):
-    """A desk that knows Git as it was last read."""
+class CachedWorkspace(Workspace):
+    """A workspace that knows Git as it was last read."""
 
     facts: KnownFacts
 
@@ -174,8 +174,8 @@ class KnownDesk(Desk):
         return self.facts.sight.commit
 
 
-def known(desk: Desk) -> KnownDesk:
-    """A desk beside this one, with which another thread may work."""
-    services = desk.services
+def known(workspace: Workspace) -> CachedWorkspace:
+    """A workspace beside this one, with which another thread may work."""
+    services = workspace.services
     facts = KnownFacts(Git(services.root), services.repository, services.clock)
-    return KnownDesk(services=services, facts=facts, store=desk.store)
+    return CachedWorkspace(services=services, facts=facts, store=workspace.store)

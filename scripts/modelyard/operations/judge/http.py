@@ -16,8 +16,8 @@ from modelyard.domain.specs.names import is_name
 from modelyard.domain.specs.repository import Orchestrator
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.judge.answers import Question, Verdicts
-from modelyard.operations.judge.git_reader import Lookout, known
-from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.judge.git_reader import GitReader, known
+from modelyard.operations.reconcile.collect import Workspace
 
 IDENTITY = re.compile(r"[0-9a-f]{8,64}")
 """What `Release.identity` may look like."""
@@ -41,16 +41,16 @@ class Bench:
     """What answers each path.
 
     Args:
-        desk: What it works with; nobody else may use it.
+        workspace: What it works with; nobody else may use it.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        in_a_cluster = desk.services.repository.orchestrator is Orchestrator.ARGO
+    def __init__(self, workspace: Workspace) -> None:
+        in_a_cluster = workspace.services.repository.orchestrator is Orchestrator.ARGO
         for name in (*HEAVY, *(("kubernetes",) if in_a_cluster else ())):
             import_module(name)
         self._meter = Meter()
-        self._lookout = Lookout(desk, self._meter.git_failed)
-        self._verdicts = Verdicts(known(desk), self._lookout, self._meter.failed)
+        self._lookout = GitReader(workspace, self._meter.git_failed)
+        self._verdicts = Verdicts(known(workspace), self._lookout, self._meter.failed)
         self._meter.watch(self._lookout)
 
     def start(self) -> None:
@@ -111,7 +111,7 @@ class Meter:
         for what in ("git", "judging"):
             self._errors.labels(what)
 
-    def watch(self, lookout: Lookout) -> None:
+    def watch(self, lookout: GitReader) -> None:
         """Tell how old what Git said is, too."""
         age = Gauge(
             "modelyard_judge_git_age_seconds", "Since Git was read.", registry=self._registry

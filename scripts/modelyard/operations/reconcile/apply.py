@@ -35,7 +35,7 @@ from modelyard.operations.reconcile.changes import (
     record_change,
     rollback_change,
 )
-from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.reconcile.collect import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -45,28 +45,28 @@ Say = Callable[[str], None]
 
 
 @singledispatch
-def carry_out(action: Action, desk: Desk, world: World, say: Say) -> bool:  # noqa: ARG001 - every registered action takes them
+def apply_action(action: Action, workspace: Workspace, world: World, say: Say) -> bool:  # noqa: ARG001 - every registered action takes them
     """Carry the action out; True if the world is not the same any more."""
     raise TypeError(action)
 
 
-@carry_out.register
-def _(action: StartTraining, desk: Desk, world: World, say: Say) -> bool:
+@apply_action.register
+def _(action: StartTraining, workspace: Workspace, world: World, say: Say) -> bool:
     digest = world.catalog.digests[world.model, action.version]
     name = workflow_name(world.model, action.version, spec=digest, attempt=action.attempt)
     parameters = {
         "model": world.model,
         "version": action.version,
         "attempt": str(action.attempt),
-        "commit": desk.main(),
+        "commit": workspace.main(),
     }
-    desk.services.orchestrator.submit(name, template=TEMPLATE, parameters=parameters)
+    workspace.services.orchestrator.submit(name, template=TEMPLATE, parameters=parameters)
     say(f"started {name}")
     return True
 
 
-@carry_out.register
-def _(action: RetryTraining, desk: Desk, world: World, say: Say) -> bool:
+@apply_action.register
+def _(action: RetryTraining, workspace: Workspace, world: World, say: Say) -> bool:
     say(f"{world.model} {action.version}: an attempt was lost, starting attempt {action.attempt}")
 
     def change(before: ModelFacts) -> ModelFacts:
@@ -76,41 +76,41 @@ def _(action: RetryTraining, desk: Desk, world: World, say: Say) -> bool:
         facts = replace(known, attempt=action.attempt)
         return replace(before, training={**before.training, action.version: facts})
 
-    desk.facts.update_model(world.model, change)
+    workspace.facts.update_model(world.model, change)
     return True
 
 
-@carry_out.register
-def _(action: GiveUpTraining, desk: Desk, world: World, say: Say) -> bool:
+@apply_action.register
+def _(action: GiveUpTraining, workspace: Workspace, world: World, say: Say) -> bool:
     known = world.model_facts.training.get(action.version, TrainingFacts())
     say(f"{world.model} {action.version}: training failed for good: {action.reason}")
-    return _training(desk, world, action.version, replace(known, failed=action.reason))
+    return _training(workspace, world, action.version, replace(known, failed=action.reason))
 
 
-def _training(desk: Desk, world: World, version: str, facts: TrainingFacts) -> bool:
+def _training(workspace: Workspace, world: World, version: str, facts: TrainingFacts) -> bool:
     def change(before: ModelFacts) -> ModelFacts:
         return replace(before, training={**before.training, version: facts})
 
-    desk.facts.update_model(world.model, change)
+    workspace.facts.update_model(world.model, change)
     return True
 
 
-@carry_out.register
-def _(action: ProposeRecord, desk: Desk, world: World, say: Say) -> bool:
-    image = desk.services.repository.server_image
-    return _propose(desk, world, record_change(world, action, server_image=image), say)
+@apply_action.register
+def _(action: ProposeRecord, workspace: Workspace, world: World, say: Say) -> bool:
+    image = workspace.services.repository.server_image
+    return _propose(workspace, world, record_change(world, action, server_image=image), say)
 
 
-@carry_out.register
-def _(action: ProposeRelease, desk: Desk, world: World, say: Say) -> bool:
-    image = desk.services.repository.server_image
-    return _propose(desk, world, promotion_change(world, action, server_image=image), say)
+@apply_action.register
+def _(action: ProposeRelease, workspace: Workspace, world: World, say: Say) -> bool:
+    image = workspace.services.repository.server_image
+    return _propose(workspace, world, promotion_change(world, action, server_image=image), say)
 
 
-def _propose(desk: Desk, world: World, change: Change, say: Say) -> bool:
+def _propose(workspace: Workspace, world: World, change: Change, say: Say) -> bool:
     before = world.open_pull(change.branch)
     try:
-        pull = desk.services.pulls.propose(change, author=world.bot)
+        pull = workspace.services.pulls.propose(change, author=world.bot)
     except Refused as refusal:
         logger.warning("%s: %s", change.title, refusal.message)
         return False
@@ -121,10 +121,10 @@ def _propose(desk: Desk, world: World, change: Change, say: Say) -> bool:
     return before is None or before.head != pull.head
 
 
-@carry_out.register
-def _(action: ClosePull, desk: Desk, world: World, say: Say) -> bool:
+@apply_action.register
+def _(action: ClosePull, workspace: Workspace, world: World, say: Say) -> bool:
     try:
-        desk.services.pulls.close(action.number, by=world.bot, reason=action.reason)
+        workspace.services.pulls.close(action.number, by=world.bot, reason=action.reason)
     except (Refused, Conflict) as error:
         say(f"#{action.number} not closed: {error.message}")
         return False
@@ -132,20 +132,20 @@ def _(action: ClosePull, desk: Desk, world: World, say: Say) -> bool:
     return True
 
 
-@carry_out.register
-def _(action: SetStatus, desk: Desk, world: World, say: Say) -> bool:
+@apply_action.register
+def _(action: SetStatus, workspace: Workspace, world: World, say: Say) -> bool:
     del world
     status = Status(context=PROMOTE, state=action.state, description=action.description)
-    return say_status(desk, action.number, action.sha, status, say)
+    return say_status(workspace, action.number, action.sha, status, say)
 
 
-def say_status(desk: Desk, number: int, sha: str, status: Status, say: Say) -> bool:
+def say_status(workspace: Workspace, number: int, sha: str, status: Status, say: Say) -> bool:
     """Say a word on a pull request's head.
 
     Where nobody can read what was said of it before, it stays shut, and nothing else waits for it.
     """
     try:
-        desk.services.pulls.set_status(sha, status)
+        workspace.services.pulls.set_status(sha, status)
     except Unreadable as error:
         leave_out(error)
         return False
@@ -153,10 +153,10 @@ def say_status(desk: Desk, number: int, sha: str, status: Status, say: Say) -> b
     return True
 
 
-@carry_out.register
-def _(action: Merge, desk: Desk, world: World, say: Say) -> bool:
+@apply_action.register
+def _(action: Merge, workspace: Workspace, world: World, say: Say) -> bool:
     try:
-        commit = desk.services.pulls.merge(action.number, sha=action.sha, by=world.bot)
+        commit = workspace.services.pulls.merge(action.number, sha=action.sha, by=world.bot)
     except (Refused, Conflict) as error:
         say(f"#{action.number} not merged: {error.message}")
         return False
@@ -164,8 +164,8 @@ def _(action: Merge, desk: Desk, world: World, say: Say) -> bool:
     return True
 
 
-@carry_out.register
-def _(action: PlaceHold, desk: Desk, world: World, say: Say) -> bool:
+@apply_action.register
+def _(action: PlaceHold, workspace: Workspace, world: World, say: Say) -> bool:
     hold = Hold(reason=action.reason, by=world.bot, since=world.now)
 
     def change(before: ModelFacts) -> ModelFacts:
@@ -173,13 +173,13 @@ def _(action: PlaceHold, desk: Desk, world: World, say: Say) -> bool:
             return before
         return replace(before, holds={**before.holds, action.version: hold})
 
-    desk.facts.update_model(world.model, change)
+    workspace.facts.update_model(world.model, change)
     say(f"{world.model} {action.version} is on hold: {action.reason}")
     return True
 
 
-@carry_out.register
-def _(action: RollBack, desk: Desk, world: World, say: Say) -> bool:
+@apply_action.register
+def _(action: RollBack, workspace: Workspace, world: World, say: Say) -> bool:
     """One forward commit; killed in between, the next run finds the same pull request.
 
     Where its pull request changed meanwhile, the world is another one now, and worth another look.
@@ -190,51 +190,51 @@ def _(action: RollBack, desk: Desk, world: World, say: Say) -> bool:
     def remember(before: ReleaseFacts) -> ReleaseFacts:
         return replace(before, rolled_back_to=restored)
 
-    desk.facts.update_release(action.environment, world.model, remember)
-    change = rollback_change(world, action, git=desk.git)
+    workspace.facts.update_release(action.environment, world.model, remember)
+    change = rollback_change(world, action, git=workspace.git)
     try:
-        pull = desk.services.pulls.propose(change, author=world.bot)
+        pull = workspace.services.pulls.propose(change, author=world.bot)
     except Refused as refusal:
         logger.info("%s: %s", change.title, refusal.message)
         return True
     try:
-        commit = _merge_unasked(desk, pull, by=world.bot)
+        commit = _merge_unasked(workspace, pull, by=world.bot)
     except Stale as stale:
         logger.info("%s: %s", change.title, stale.message)
         return True
-    _hurry(desk, world, action.environment)
+    _hurry(workspace, world, action.environment)
     say(f"#{pull.number} rolled {action.environment} back from {action.version} to "
         f"{target.version} as {commit[:10]}: {action.reason}")  # fmt: skip
     return True
 
 
-def _hurry(desk: Desk, world: World, environment: str) -> None:
+def _hurry(workspace: Workspace, world: World, environment: str) -> None:
     """Have the cluster follow before anything else is rolled back; it follows anyway, later."""
     try:
-        desk.services.cluster.hurry(
+        workspace.services.cluster.hurry(
             model=world.model, environment=world.catalog.environments[environment]
         )
     except CannotAnswer as error:
         logger.warning("%s", error.message)
 
 
-def _merge_unasked(desk: Desk, pull: PullRequest, *, by: str) -> str:
+def _merge_unasked(workspace: Workspace, pull: PullRequest, *, by: str) -> str:
     for context in (CHECKS, PROMOTE):
         word = "restores what was verified before, byte for byte"
         status = Status(context=context, state=StatusState.SUCCESS, description=word)
-        desk.services.pulls.set_status(pull.head, status)
-    return desk.services.pulls.merge(pull.number, sha=pull.head, by=by)
+        workspace.services.pulls.set_status(pull.head, status)
+    return workspace.services.pulls.merge(pull.number, sha=pull.head, by=by)
 
 
-@carry_out.register
-def _(action: SetAlias, desk: Desk, world: World, say: Say) -> bool:
-    desk.registry.set_alias(world.model, alias=action.alias, version=action.version)
+@apply_action.register
+def _(action: SetAlias, workspace: Workspace, world: World, say: Say) -> bool:
+    workspace.registry.set_alias(world.model, alias=action.alias, version=action.version)
     say(f"alias {action.alias} of {world.model} points at {action.version}")
     return True
 
 
-@carry_out.register
-def _(action: RaiseIncident, desk: Desk, world: World, say: Say) -> bool:
+@apply_action.register
+def _(action: RaiseIncident, workspace: Workspace, world: World, say: Say) -> bool:
     incident = Incident(what=action.what, at=world.now)
 
     def change(before: ModelFacts) -> ModelFacts:
@@ -242,6 +242,6 @@ def _(action: RaiseIncident, desk: Desk, world: World, say: Say) -> bool:
             return before
         return replace(before, incidents=(*before.incidents, incident))
 
-    desk.facts.update_model(world.model, change)
+    workspace.facts.update_model(world.model, change)
     say(f"INCIDENT {world.model}: {action.what}")
     return True

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from modelyard.adapters.facts import FactStore
-from modelyard.adapters.git.remote_refs import RemoteRefs, again, one_glance
+from modelyard.adapters.git.remote_refs import RemoteRefs, one_snapshot, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import read as read_document
@@ -35,13 +35,13 @@ logger = logging.getLogger(__name__)
 
 LONGEST_PAST = 30
 MOST_KNOWN = 200
-"""Answers about commits a desk remembers before it starts afresh."""
+"""Answers about commits a workspace remembers before it starts afresh."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
+class Workspace:
     """Everything the shell of reconcile works with.
 
     Args:
@@ -74,7 +74,7 @@ class Desk:
 
     def main(self) -> str:
         """The main branch's commit at the forge, its objects here."""
-        return again(lambda: self._remote.tip(self.services.repository.main))
+        return retry_on_conflict(lambda: self._remote.tip(self.services.repository.main))
 
     def models(self) -> tuple[str, ...]:
         """The names of all models of the main branch, valid or not, sorted."""
@@ -101,8 +101,8 @@ class Desk:
         return found
 
 
-@one_glance()
-def collect(desk: Desk, model: str, *, with_registry: bool = True) -> World:
+@one_snapshot()
+def collect(workspace: Workspace, model: str, *, with_registry: bool = True) -> World:
     """One model's world now.
 
     What only promotions need may be out of reach: then it is unknown, and rollbacks go on. So are
@@ -113,31 +113,31 @@ def collect(desk: Desk, model: str, *, with_registry: bool = True) -> World:
         Refused: One of its specs, or an environment, is not valid: deciding without it could
             promote past a gate.
     """
-    commit = desk.main()
-    catalog = desk.once(
-        "sound", commit, lambda: sound(GitTree(desk.git, commit), models={model}), model
+    commit = workspace.main()
+    catalog = workspace.once(
+        "sound", commit, lambda: sound(GitTree(workspace.git, commit), models={model}), model
     )
     if model not in catalog.models:
         raise CannotAnswer(
             f"the main branch has no valid models/{model}/model.yaml",
             hint="modelyard validate",
         )
-    snapshot = desk.facts.snapshot(model, missed=leave_out)
+    snapshot = workspace.facts.snapshot(model, missed=leave_out)
     world = World(
         model=model,
         catalog=catalog,
-        now=desk.services.clock.now(),
-        bot=desk.services.repository.bot,
+        now=workspace.services.clock.now(),
+        bot=workspace.services.repository.bot,
         facts={env: facts for (env, name), facts in snapshot.releases.items() if name == model},
         unknown=frozenset(env for env, _ in snapshot.unknown),
-        model_facts=desk.facts.read_model(model)[0],
+        model_facts=workspace.facts.read_model(model)[0],
         freezes=snapshot.freezes,
-        pulls=tuple(p for p in desk.services.pulls.list(every=True) if is_of(p.branch, model)),
-        past={env: _past(desk, commit, env, model) for env in catalog.environments},
-        aliases=_or_unknown(lambda: desk.registry.aliases(model), {}) if with_registry else {},
+        pulls=tuple(p for p in workspace.services.pulls.list(every=True) if is_of(p.branch, model)),
+        past={env: _past(workspace, commit, env, model) for env in catalog.environments},
+        aliases=_or_unknown(lambda: workspace.registry.aliases(model), {}) if with_registry else {},
     )
-    world = replace(world, runs=_runs(desk, world))
-    return replace(world, comparisons=_comparisons(desk, world))
+    world = replace(world, runs=_runs(workspace, world))
+    return replace(world, comparisons=_comparisons(workspace, world))
 
 
 def outcome_of(store: Store, workflow: str) -> Record | None:
@@ -146,7 +146,7 @@ def outcome_of(store: Store, workflow: str) -> Record | None:
     return None if document is None else structure(Record, document)
 
 
-def _runs(desk: Desk, world: World) -> Mapping[str, Run]:
+def _runs(workspace: Workspace, world: World) -> Mapping[str, Run]:
     runs: dict[str, Run] = {}
     for spec in world.catalog.versions_of(world.model):
         if world.record(spec.version) is not None:
@@ -158,13 +158,13 @@ def _runs(desk: Desk, world: World) -> Mapping[str, Run]:
             spec=world.catalog.digests[world.model, spec.version],
             attempt=known.attempt,
         )
-        run = _run(desk, name)
+        run = _run(workspace, name)
         if run is not None:
             runs[spec.version] = run
     return runs
 
 
-def _run(desk: Desk, workflow: str) -> Run | None:
+def _run(workspace: Workspace, workflow: str) -> Run | None:
     """A workflow's state; its outcome is told by the store alone, and so is that it is over.
 
     Without an answer it counts as running: that neither starts nor retries anything.
@@ -172,22 +172,24 @@ def _run(desk: Desk, workflow: str) -> Run | None:
     unknown = Run(is_over=False)
     forgotten: Run | None = unknown
     try:
-        status = desk.services.orchestrator.status(workflow)
+        status = workspace.services.orchestrator.status(workflow)
     except CannotAnswer as error:
         logger.warning("%s", error.message)
-        return _or_unknown(lambda: _forgotten(desk, workflow), None) or unknown
+        return _or_unknown(lambda: _forgotten(workspace, workflow), None) or unknown
     if status is None:  # never started, or cleaned up after it ended
-        return _or_unknown(lambda: _forgotten(desk, workflow), forgotten)
+        return _or_unknown(lambda: _forgotten(workspace, workflow), forgotten)
     if not status.phase.is_over:
         return replace(unknown, message=status.message)
     return _or_unknown(
-        lambda: Run(is_over=True, outcome=outcome_of(desk.store, workflow), message=status.message),
+        lambda: Run(
+            is_over=True, outcome=outcome_of(workspace.store, workflow), message=status.message
+        ),
         unknown,
     )
 
 
-def _forgotten(desk: Desk, workflow: str) -> Run | None:
-    outcome = outcome_of(desk.store, workflow)
+def _forgotten(workspace: Workspace, workflow: str) -> Run | None:
+    outcome = outcome_of(workspace.store, workflow)
     return None if outcome is None else Run(is_over=True, outcome=outcome)
 
 
@@ -199,16 +201,20 @@ def _or_unknown(answer: Callable[[], T], unknown: T) -> T:
         return unknown
 
 
-def _past(desk: Desk, commit: str, environment: str, model: str) -> tuple[PastRelease, ...]:
-    return desk.once(
-        "past", commit, lambda: _named(desk, commit, environment, model), environment, model
+def _past(
+    workspace: Workspace, commit: str, environment: str, model: str
+) -> tuple[PastRelease, ...]:
+    return workspace.once(
+        "past", commit, lambda: _named(workspace, commit, environment, model), environment, model
     )
 
 
-def _named(desk: Desk, commit: str, environment: str, model: str) -> tuple[PastRelease, ...]:
+def _named(
+    workspace: Workspace, commit: str, environment: str, model: str
+) -> tuple[PastRelease, ...]:
     path = f"environments/{environment}/releases/{model}.yaml"
-    entries = desk.git.log(commit, path=path, first_parent=True, limit=LONGEST_PAST)
-    contents = desk.git.read_many([f"{entry.sha}:{path}" for entry in entries])
+    entries = workspace.git.log(commit, path=path, first_parent=True, limit=LONGEST_PAST)
+    contents = workspace.git.read_many([f"{entry.sha}:{path}" for entry in entries])
     past = []
     for entry in entries:
         content = contents[f"{entry.sha}:{path}"]
@@ -224,7 +230,7 @@ def _named(desk: Desk, commit: str, environment: str, model: str) -> tuple[PastR
     return tuple(past)
 
 
-def _comparisons(desk: Desk, world: World) -> Mapping[tuple[str, str], Verdict]:
+def _comparisons(workspace: Workspace, world: World) -> Mapping[tuple[str, str], Verdict]:
     """The gate's answers that records do not hold, computed again from the kept scores."""
     wanted = {
         pair
@@ -238,7 +244,7 @@ def _comparisons(desk: Desk, world: World) -> Mapping[tuple[str, str], Verdict]:
     answers: dict[tuple[str, str], Verdict] = {}
     for version, champion in sorted(wanted):
         answer = _or_unknown(
-            partial(compare, desk.store, world.catalog, world.model, version, champion), None
+            partial(compare, workspace.store, world.catalog, world.model, version, champion), None
         )
         if answer is not None:
             answers[version, champion] = answer

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from modelyard.adapters.git.remote_refs import one_glance
+from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.domain.promotion.actions import Action, Merge, PlaceHold, RaiseIncident, RollBack
 from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.training import workflow_name
 from modelyard.domain.promotion.world import World
 from modelyard.errors import CannotAnswer, YardError
-from modelyard.operations.reconcile.apply import Say, carry_out
-from modelyard.operations.reconcile.collect import Desk, collect
+from modelyard.operations.reconcile.apply import Say, apply_action
+from modelyard.operations.reconcile.collect import Workspace, collect
 from modelyard.ports import Phase, WorkflowStatus
 
 logger = logging.getLogger(__name__)
@@ -25,17 +25,17 @@ MOST_ROUNDS = 60
 """More rounds than any honest chain of merges needs; reaching it is a defect, and says so."""
 
 
-def every(steps: Iterable[Callable[[], object]]) -> bool:
+def run_all(steps: Iterable[Callable[[], object]]) -> bool:
     """Take every step, so that one model's trouble never keeps another's rollback waiting.
 
     True if any of them changed something. The first error is raised in the end, others are logged.
     """
-    changed, failures = attempts((None, step) for step in steps)
+    changed, failures = run_each((None, step) for step in steps)
     raise_first([error for _, error in failures])
     return changed
 
 
-def attempts(
+def run_each(
     steps: Iterable[tuple[Whose, Callable[[], object]]],
 ) -> tuple[bool, tuple[tuple[Whose, Exception], ...]]:
     """Take every step; says whether any changed something, and what failed, with whose step it was.
@@ -68,13 +68,13 @@ def log_error(error: Exception) -> None:
         logger.error("unexpected", exc_info=error)
 
 
-def settle(desk: Desk, model: str, *, wait: bool, say: Say) -> int:
+def settle(workspace: Workspace, model: str, *, wait: bool, say: Say) -> int:
     """Reconcile one model to its fixpoint; returns how many actions changed something.
 
     What failed is tried again in every round, and raised once nothing else changes.
 
     Args:
-        desk: What to work with.
+        workspace: What to work with.
         model: The model.
         wait: Follow running workflows, and go on when they end.
         say: Told every change, in one line.
@@ -85,9 +85,9 @@ def settle(desk: Desk, model: str, *, wait: bool, say: Say) -> int:
     """
     done = 0
     for _ in range(MOST_ROUNDS):
-        with one_glance():  # what is done first is done to the refs it was decided by
-            world = collect(desk, model)
-            changed, errors = one_round(desk, world, say)
+        with one_snapshot():  # what is done first is done to the refs it was decided by
+            world = collect(workspace, model)
+            changed, errors = one_round(workspace, world, say)
         done += changed
         if changed:
             for error in errors:
@@ -98,14 +98,14 @@ def settle(desk: Desk, model: str, *, wait: bool, say: Say) -> int:
         if not (wait and names):
             return done
         for name in names:
-            desk.services.orchestrator.wait(name, progress=_progress(say))
+            workspace.services.orchestrator.wait(name, progress=_progress(say))
     raise CannotAnswer(
         f"{model} did not settle within {MOST_ROUNDS} rounds",
         hint=f"modelyard reconcile {model} --dry-run shows what it would do next",
     )
 
 
-def one_round(desk: Desk, world: World, say: Say) -> tuple[int, list[Exception]]:
+def one_round(workspace: Workspace, world: World, say: Say) -> tuple[int, list[Exception]]:
     """Carry one plan out; says how many actions changed something, and what failed.
 
     Stops after the first change of the main branch, which outdates the plan. After a failure only
@@ -120,7 +120,7 @@ def one_round(desk: Desk, world: World, say: Say) -> tuple[int, list[Exception]]
         if any(not _is_safe_after(tried, action, held) for tried, _ in failed):
             continue
         try:
-            if not carry_out(action, desk, world, say):
+            if not apply_action(action, workspace, world, say):
                 continue
         except Exception as error:  # noqa: BLE001 - handed back, and raised or logged by `settle`
             failed.append((action, error))

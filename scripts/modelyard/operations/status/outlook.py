@@ -17,7 +17,7 @@ from modelyard.domain.promotion.training import workflow_name
 from modelyard.domain.promotion.world import PastRelease, Run, World
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer
-from modelyard.operations.reconcile.collect import Desk, collect, outcome_of
+from modelyard.operations.reconcile.collect import Workspace, collect, outcome_of
 from modelyard.ports import WorkflowStatus
 
 
@@ -46,23 +46,23 @@ class Outlook:
     unsound: frozenset[str] = frozenset()
 
 
-def look(desk: Desk, model: str | None, *, with_registry: bool = False) -> Outlook:
+def look(workspace: Workspace, model: str | None, *, with_registry: bool = False) -> Outlook:
     """Look at a model, or at every model of the main branch.
 
     Raises:
         CannotAnswer: The main branch has no such model.
     """
-    commit = desk.main()
-    specs = read(GitTree(desk.git, commit))
+    commit = workspace.main()
+    specs = read(GitTree(workspace.git, commit))
     names = _names(specs, model)
-    pulls = desk.services.pulls.list()
+    pulls = workspace.services.pulls.list()
     workflows: dict[tuple[str, str], WorkflowStatus] = {}
     worlds = []
-    for world in _worlds(desk, specs, names, pulls):
-        found = dict(_workflows(desk, world))
+    for world in _worlds(workspace, specs, names, pulls):
+        found = dict(_workflows(workspace, world))
         workflows |= {(world.model, version): status for version, status in found.items()}
-        full = replace(world, runs=_runs(desk, found), past=_past(desk, world))
-        worlds.append(replace(full, comparisons=_comparisons(desk, full)))
+        full = replace(world, runs=_runs(workspace, found), past=_past(workspace, world))
+        worlds.append(replace(full, comparisons=_comparisons(workspace, full)))
     seen = Outlook(
         commit=commit,
         problems=len({problem.file for problem in specs.problems}),
@@ -71,7 +71,7 @@ def look(desk: Desk, model: str | None, *, with_registry: bool = False) -> Outlo
         pulls=tuple(pull for pull in pulls if model is None or is_of(pull.branch, model)),
         unsound=frozenset(name for name in names if _is_unsound(specs, name)),
     )
-    return _with_aliases(desk, seen) if with_registry else seen
+    return _with_aliases(workspace, seen) if with_registry else seen
 
 
 def _names(specs: Specs, model: str | None) -> list[str]:
@@ -88,16 +88,16 @@ def _names(specs: Specs, model: str | None) -> list[str]:
 
 
 def _worlds(
-    desk: Desk, specs: Specs, names: Iterable[str], pulls: tuple[PullRequest, ...]
+    workspace: Workspace, specs: Specs, names: Iterable[str], pulls: tuple[PullRequest, ...]
 ) -> Iterator[World]:
-    snapshot = desk.facts.snapshot()
-    now = desk.services.clock.now()
+    snapshot = workspace.facts.snapshot()
+    now = workspace.services.clock.now()
     for model in names:
         yield World(
             model=model,
             catalog=specs.catalog,
             now=now,
-            bot=desk.services.repository.bot,
+            bot=workspace.services.repository.bot,
             facts={env: facts for (env, name), facts in snapshot.releases.items() if name == model},
             model_facts=snapshot.model(model),
             freezes=snapshot.freezes,
@@ -111,10 +111,10 @@ def _is_unsound(specs: Specs, model: str) -> bool:
     return any(problem.file.startswith(places) for problem in specs.problems)
 
 
-def _workflows(desk: Desk, world: World) -> Iterator[tuple[str, WorkflowStatus]]:
+def _workflows(workspace: Workspace, world: World) -> Iterator[tuple[str, WorkflowStatus]]:
     for spec in world.catalog.versions_of(world.model):
         if world.record(spec.version) is None:
-            status = desk.services.orchestrator.status(workflow_of(world, spec.version))
+            status = workspace.services.orchestrator.status(workflow_of(world, spec.version))
             if status is not None:
                 yield spec.version, status
 
@@ -126,22 +126,22 @@ def workflow_of(world: World, version: str) -> str:
     return workflow_name(world.model, version, spec=digest, attempt=known.attempt)
 
 
-def _runs(desk: Desk, workflows: Mapping[str, WorkflowStatus]) -> dict[str, Run]:
+def _runs(workspace: Workspace, workflows: Mapping[str, WorkflowStatus]) -> dict[str, Run]:
     runs = {}
     for version, status in workflows.items():
         over = status.phase.is_over
-        outcome = outcome_of(desk.store, status.name) if over else None
+        outcome = outcome_of(workspace.store, status.name) if over else None
         runs[version] = Run(is_over=over, outcome=outcome, message=status.message)
     return runs
 
 
-def _past(desk: Desk, world: World) -> dict[str, tuple[PastRelease, ...]]:
+def _past(workspace: Workspace, world: World) -> dict[str, tuple[PastRelease, ...]]:
     """Past releases where a pull request is open: whether there is a way back may block it."""
     targets = {target[0].name for pull in world.pulls if (target := target_of(world, pull))}
-    return {name: desk.past(name, world.model) for name in sorted(targets)}
+    return {name: workspace.past(name, world.model) for name in sorted(targets)}
 
 
-def _comparisons(desk: Desk, world: World) -> dict[tuple[str, str], Verdict]:
+def _comparisons(workspace: Workspace, world: World) -> dict[tuple[str, str], Verdict]:
     """The gate's answers that an open pull request may wait for, from the kept scores."""
     targets = [target for pull in world.pulls if (target := target_of(world, pull))]
     pairs = {pair for _, version in targets if (pair := needs_comparison(world, version))}
@@ -150,7 +150,7 @@ def _comparisons(desk: Desk, world: World) -> dict[tuple[str, str], Verdict]:
         from modelyard.operations.gate import compare
 
         try:
-            answer = compare(desk.store, world.catalog, world.model, version, champion)
+            answer = compare(workspace.store, world.catalog, world.model, version, champion)
         except CannotAnswer:
             continue  # the pull request then waits for this very verdict, and says so
         if answer is not None:
@@ -158,11 +158,11 @@ def _comparisons(desk: Desk, world: World) -> dict[tuple[str, str], Verdict]:
     return answers
 
 
-def _with_aliases(desk: Desk, seen: Outlook) -> Outlook:
+def _with_aliases(workspace: Workspace, seen: Outlook) -> Outlook:
     aliases: dict[tuple[str, str], str | None] = {}
     wrong = set()
     for model in (world.model for world in seen.worlds):
-        world = collect(desk, model)
+        world = collect(workspace, model)
         aliases |= {(env, model): world.aliases.get(env) for env in world.catalog.environments}
         moved = [action for action in plan(world) if isinstance(action, SetAlias)]
         wrong |= {(action.alias, model) for action in moved}

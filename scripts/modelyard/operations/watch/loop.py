@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import desk_of, log_with_dates
+from modelyard.commands.options import log_with_dates, workspace_of
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.repository import Forge
 from modelyard.errors import YardError
-from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.reconcile.loop import log_error
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.pass_once import look, undecided
@@ -67,7 +67,7 @@ def follow(
     health = WatchHealth(interval)
     if listen is not None:
         health.serve(*listen)
-    watcher = Watcher(desk=desk_of(services), health=health, interval=interval)
+    watcher = Watcher(workspace=workspace_of(services), health=health, interval=interval)
     held = _stood_for(lease) if lease is not None else None
     while True:
         if held is None or held.wait(1.0):
@@ -91,7 +91,7 @@ class Watcher:
     """One watcher's memory, all of which it can lose.
 
     Args:
-        desk: What to work with.
+        workspace: What to work with.
         health: Hears how looks went.
         interval: Seconds between two looks when nothing happens.
         due: The models to look at next; None for all.
@@ -100,7 +100,7 @@ class Watcher:
         all_by: When all models are looked at again at the latest, however busy one of them is.
     """
 
-    desk: Desk
+    workspace: Workspace
     health: WatchHealth
     interval: float
     due: frozenset[str] | None = None
@@ -124,10 +124,10 @@ class Watcher:
     def _look(self) -> bool:
         """One look, whose failures the next one may find mended; True if it changed something."""
         before, looked = time.monotonic(), None
-        checks = self.desk.services.repository.forge is Forge.LOCAL
+        checks = self.workspace.services.repository.forge is Forge.LOCAL
         try:
             looked = look(
-                self.desk, say=click.echo, with_checks=checks, told=self.health.told,
+                self.workspace, say=click.echo, with_checks=checks, told=self.health.told,
                 models=self.due,
             )  # fmt: skip
         except YardError as error:
@@ -145,7 +145,7 @@ class Watcher:
         """The models that moved; None, for all, when Git did or the time is over."""
         self._read_environments()
         while (left := deadline - time.monotonic()) > 0:
-            moved = self.desk.services.cluster.changed(
+            moved = self.workspace.services.cluster.changed(
                 self.environments, seconds=min(left, GIT_SECONDS)
             )
             if moved:
@@ -157,7 +157,7 @@ class Watcher:
 
     def _pause(self) -> float:
         try:
-            is_judged = bool(undecided(self.desk))
+            is_judged = bool(undecided(self.workspace))
         except YardError:
             is_judged = False
         except Exception:
@@ -168,8 +168,8 @@ class Watcher:
     def _refs(self) -> Refs | None:
         """Branches, pull requests and facts, as the forge has them now; None when it is away."""
         try:
-            return self.desk.git.ls_remote(
-                self.desk.services.repository.remote, ("refs/heads/*", "refs/modelyard/*")
+            return self.workspace.git.ls_remote(
+                self.workspace.services.repository.remote, ("refs/heads/*", "refs/modelyard/*")
             )
         except YardError as error:
             logger.warning("%s", error.message)
@@ -177,7 +177,7 @@ class Watcher:
 
     def _read_environments(self) -> None:
         try:
-            catalog = self.desk.catalog(self.desk.main())
+            catalog = self.workspace.catalog(self.workspace.main())
         except YardError:
             return  # as last read
         except Exception:

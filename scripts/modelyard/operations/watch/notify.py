@@ -10,36 +10,36 @@ from modelyard.adapters.messages import send
 from modelyard.domain.promotion.branches import is_of
 from modelyard.domain.promotion.facts import ModelFacts
 from modelyard.domain.promotion.notice import Notice, notices, with_told
-from modelyard.operations.reconcile.collect import Desk
-from modelyard.operations.reconcile.loop import every
+from modelyard.operations.reconcile.collect import Workspace
+from modelyard.operations.reconcile.loop import run_all
 
 
-def untold(desk: Desk, model: str) -> tuple[Notice, ...]:
+def untold(workspace: Workspace, model: str) -> tuple[Notice, ...]:
     """What happened to a model of late, and nobody was told yet."""
-    facts, _ = desk.facts.read_model(model)
-    pulls = [p for p in desk.services.pulls.list(every=True) if is_of(p.branch, model)]
-    return notices(model, facts, pulls, desk.services.clock.now())
+    facts, _ = workspace.facts.read_model(model)
+    pulls = [p for p in workspace.services.pulls.list(every=True) if is_of(p.branch, model)]
+    return notices(model, facts, pulls, workspace.services.clock.now())
 
 
-def announce(desk: Desk, news: Iterable[Notice], told: Callable[[Notice], None]) -> bool:
+def announce(workspace: Workspace, news: Iterable[Notice], told: Callable[[Notice], None]) -> bool:
     """Tell people each of these, once everything else is done; True if something was told.
 
     Args:
-        desk: What to work with.
+        workspace: What to work with.
         news: What nobody was told yet.
         told: Hears every notice that went out.
 
     Raises:
         Exception: The first thing that failed; the others were told all the same.
     """
-    return every(partial(_announce_one, desk, notice, told) for notice in news)
+    return run_all(partial(_announce_one, workspace, notice, told) for notice in news)
 
 
-def _announce_one(desk: Desk, notice: Notice, told: Callable[[Notice], None]) -> bool:
+def _announce_one(workspace: Workspace, notice: Notice, told: Callable[[Notice], None]) -> bool:
     """Remembered after it was sent: killed in between, it is sent twice rather than never."""
     if not send(notice.title, notice.body):
         return False
-    desk.facts.update_model(notice.model, partial(_remembering, notice.key))
+    workspace.facts.update_model(notice.model, partial(_remembering, notice.key))
     told(notice)
     return True
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.git.remote_refs import one_glance
+from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.trees import GitTree
 from modelyard.domain.canary.traffic import JUDGED_BAD, RolloutState
 from modelyard.domain.promotion.facts import ReleaseFacts, is_bad, unverified
@@ -18,23 +18,23 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.operations.reconcile.changes import release_path
-from modelyard.operations.reconcile.collect import Desk
-from modelyard.operations.reconcile.loop import attempts, every, raise_first
+from modelyard.operations.reconcile.collect import Workspace
+from modelyard.operations.reconcile.loop import raise_first, run_all, run_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-@one_glance()
-def observe(desk: Desk, model: str, say: Callable[[str], None]) -> bool:
+@one_snapshot()
+def observe(workspace: Workspace, model: str, say: Callable[[str], None]) -> bool:
     """Bring one model's servers in line with Git, write down what is seen; True if it changed.
 
     Raises:
         CannotAnswer: The main branch has no valid model of this name.
         YardError: An environment could not be observed; the others were.
     """
-    commit = desk.main()
-    catalog = desk.catalog(commit)
+    commit = workspace.main()
+    catalog = workspace.catalog(commit)
     if model not in catalog.models:
         raise CannotAnswer(
             f"the main branch has no valid models/{model}/model.yaml", hint="modelyard validate"
@@ -43,60 +43,62 @@ def observe(desk: Desk, model: str, say: Callable[[str], None]) -> bool:
     for environment in catalog.path_to_production():
         release = catalog.releases.get((environment.name, model))
         if release is not None:
-            steps.append(partial(_observe_one, desk, catalog, environment, release, say))
-        elif not GitTree(desk.git, commit).exists(release_path(environment.name, model)):
-            steps.append(partial(_remove, desk, environment, model))
-    return every(steps)
+            steps.append(partial(_observe_one, workspace, catalog, environment, release, say))
+        elif not GitTree(workspace.git, commit).exists(release_path(environment.name, model)):
+            steps.append(partial(_remove, workspace, environment, model))
+    return run_all(steps)
 
 
-def _remove(desk: Desk, environment: Environment, model: str) -> bool:
-    cluster = desk.services.cluster
+def _remove(workspace: Workspace, environment: Environment, model: str) -> bool:
+    cluster = workspace.services.cluster
     if cluster.observe(model=model, environment=environment) is not None:
         cluster.remove(model=model, environment=environment)
     return False
 
 
 def _observe_one(
-    desk: Desk,
+    workspace: Workspace,
     catalog: Catalog,
     environment: Environment,
     release: Release,
     say: Callable[[str], None],
 ) -> bool:
     """Move the servers, then see them: what cannot be moved may have to go back all the same."""
-    before, _ = desk.facts.read_release(environment.name, release.model)
-    see = partial(_see, desk, catalog, environment, release, before, say)
+    before, _ = workspace.facts.read_release(environment.name, release.model)
+    see = partial(_see, workspace, catalog, environment, release, before, say)
     if is_bad(before, release):
         return see()
-    sync = partial(_sync, desk, catalog, environment, release)
+    sync = partial(_sync, workspace, catalog, environment, release)
     if before.release == release.identity:
-        return every([sync, see])
+        return run_all([sync, see])
     sync()
     return see()
 
 
-def _sync(desk: Desk, catalog: Catalog, environment: Environment, release: Release) -> None:
-    desk.services.cluster.sync(
+def _sync(
+    workspace: Workspace, catalog: Catalog, environment: Environment, release: Release
+) -> None:
+    workspace.services.cluster.sync(
         release,
         model=catalog.models[release.model],
         environment=environment,
-        origin=_origin(desk, release),
+        origin=_origin(workspace, release),
     )
 
 
 def _see(
-    desk: Desk,
+    workspace: Workspace,
     catalog: Catalog,
     environment: Environment,
     release: Release,
     before: ReleaseFacts,
     say: Callable[[str], None],
 ) -> bool:
-    cluster, where = desk.services.cluster, environment.name
+    cluster, where = workspace.services.cluster, environment.name
     state = cluster.observe(model=release.model, environment=environment)
-    now = desk.services.clock.now()
+    now = workspace.services.clock.now()
     after = seen(before, release, state, now)
-    after = _judged(desk, catalog, environment, release, before, after, state)
+    after = _judged(workspace, catalog, environment, release, before, after, state)
     trouble: YardError | None = None
     if after.verdict and after.verdict.outcome is Outcome.FAIL:
         reason = after.verdict.reason
@@ -113,9 +115,9 @@ def _see(
         say(f"{where}: {release.version} takes the next step")
     after = remembered(after, release, environment, state, now)
     if after != before:
-        desk.facts.update_release(where, release.model, partial(_written, before, after))
-    _, failures = attempts(
-        (None, partial(_tell, desk, environment, release, told, say))
+        workspace.facts.update_release(where, release.model, partial(_written, before, after))
+    _, failures = run_each(
+        (None, partial(_tell, workspace, environment, release, told, say))
         for told in news(release, before, after)
     )
     errors = [error for _, error in failures]
@@ -124,7 +126,7 @@ def _see(
 
 
 def _tell(
-    desk: Desk,
+    workspace: Workspace,
     environment: Environment,
     release: Release,
     told: tuple[str, bool],
@@ -132,12 +134,12 @@ def _tell(
 ) -> None:
     what, well = told
     say(f"{environment.name}: {release.model} {release.version} {what}")
-    desk.services.cluster.note(release, environment=environment, what=what, well=well)
+    workspace.services.cluster.note(release, environment=environment, what=what, well=well)
 
 
-def _origin(desk: Desk, release: Release) -> PastRelease | None:
+def _origin(workspace: Workspace, release: Release) -> PastRelease | None:
     """The commit that named the release; unknown is no reason to stop."""
-    past = desk.past(release.environment, release.model)
+    past = workspace.past(release.environment, release.model)
     same = (each for each in past if each.release == release)
     return next(same, None)
 
@@ -191,18 +193,22 @@ def remembered(
 
 
 def judge_release(
-    desk: Desk, catalog: Catalog, environment: Environment, release: Release, since: datetime
+    workspace: Workspace,
+    catalog: Catalog,
+    environment: Environment,
+    release: Release,
+    since: datetime,
 ) -> Verdict:
     """The judge's word on a release, from what its servers counted since then."""
     from modelyard.domain.canary.judge import judge
     from modelyard.operations.judge.evidence import evidence_of
 
-    evidence = evidence_of(desk, catalog, environment, release, since)
+    evidence = evidence_of(workspace, catalog, environment, release, since)
     return judge(evidence, catalog.models[release.model].canary)
 
 
 def _judged(
-    desk: Desk,
+    workspace: Workspace,
     catalog: Catalog,
     environment: Environment,
     release: Release,
@@ -213,11 +219,11 @@ def _judged(
     """The facts with the judge's verdict; a `pass` must stand until the release is verified."""
     if state is None or not _is_judged_now(environment, release, before, facts, state):
         return facts
-    known, since = facts.verdict, facts.seen_at or desk.services.clock.now()
-    verdict = verdict_on(desk, catalog, environment, release, since)
+    known, since = facts.verdict, facts.seen_at or workspace.services.clock.now()
+    verdict = verdict_on(workspace, catalog, environment, release, since)
     if known is not None and verdict.outcome is known.outcome:  # numbers of the moment: no fact
         return facts
-    return replace(facts, verdict=verdict, judged_at=desk.services.clock.now())
+    return replace(facts, verdict=verdict, judged_at=workspace.services.clock.now())
 
 
 def _is_judged_now(
@@ -244,7 +250,7 @@ def _is_judged_now(
 
 
 def verdict_on(
-    desk: Desk,
+    workspace: Workspace,
     catalog: Catalog,
     environment: Environment,
     release: Release,
@@ -258,7 +264,7 @@ def verdict_on(
     `inconclusive`, which has a deadline.
 
     Args:
-        desk: What is judged with.
+        workspace: What is judged with.
         catalog: The specs.
         environment: Where the release runs.
         release: Which one.
@@ -269,12 +275,12 @@ def verdict_on(
     from modelyard.operations.judge.evidence import counts_of
 
     try:
-        return judge_release(desk, catalog, environment, release, since)
+        return judge_release(workspace, catalog, environment, release, since)
     except (CannotAnswer, Refused) as error:
         missed(error)
         unknown = Verdict(outcome=Outcome.INCONCLUSIVE, reason=error.message)
     try:
-        counts = counts_of(desk, catalog, environment, release, since)
+        counts = counts_of(workspace, catalog, environment, release, since)
     except (CannotAnswer, Refused):
         return unknown
     verdict = judge(counts, catalog.models[release.model].canary)

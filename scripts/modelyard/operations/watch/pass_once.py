@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from modelyard.adapters.git.remote_refs import one_glance
+from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.specs.json_documents import leave_out
 from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.promotion.notice import Notice
@@ -16,9 +16,9 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import YardError
 from modelyard.operations.reconcile.apply import Say, say_status
-from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.reconcile.human_pulls import plain_statuses
-from modelyard.operations.reconcile.loop import attempts, every, raise_first, settle
+from modelyard.operations.reconcile.loop import raise_first, run_all, run_each, settle
 from modelyard.operations.watch.notify import announce, untold
 from modelyard.operations.watch.observe import observe
 
@@ -62,7 +62,7 @@ class Looked:
 
 
 def look(
-    desk: Desk,
+    workspace: Workspace,
     *,
     say: Say,
     with_checks: bool,
@@ -72,7 +72,7 @@ def look(
     """Observe and reconcile models once, and tell people.
 
     Args:
-        desk: What to work with.
+        workspace: What to work with.
         say: Hears every change, in one line.
         with_checks: Whether to answer for open pull requests as a CI would.
         told: Hears what people were told.
@@ -81,23 +81,23 @@ def look(
     Raises:
         YardError: There is no telling which models there are.
     """
-    names = desk.models()
-    first: list[Step] = [(None, partial(run_checks, desk, say))] if with_checks else []
+    names = workspace.models()
+    first: list[Step] = [(None, partial(run_checks, workspace, say))] if with_checks else []
     if models is None:
-        first.append((None, partial(plain_statuses, desk, say)))
+        first.append((None, partial(plain_statuses, workspace, say)))
     else:
         names = tuple(name for name in names if name in models)
-    looks: list[Step] = [(model, partial(_look_at, desk, model, say)) for model in names]
+    looks: list[Step] = [(model, partial(_look_at, workspace, model, say)) for model in names]
     news: list[Notice] = []
-    last: list[Step] = [(model, partial(_gather, desk, model, news)) for model in names]
-    last.append((None, partial(announce, desk, news, told)))
+    last: list[Step] = [(model, partial(_gather, workspace, model, news)) for model in names]
+    last.append((None, partial(announce, workspace, news, told)))
     unreadable: list[int] = []
     if models is None:
-        last.append((None, partial(_count_unreadable, desk, unreadable)))
+        last.append((None, partial(_count_unreadable, workspace, unreadable)))
     # Where only some are looked at, somebody waits for them.
-    changed, failures = attempts([*first, *looks] if models is None else [*looks, *first])
-    with one_glance():
-        were_told, others = attempts(last)
+    changed, failures = run_each([*first, *looks] if models is None else [*looks, *first])
+    with one_snapshot():
+        were_told, others = run_each(last)
     return Looked(
         changed=changed or were_told,
         models=names,
@@ -106,24 +106,24 @@ def look(
     )
 
 
-def _gather(desk: Desk, model: str, news: list[Notice]) -> None:
-    news += untold(desk, model)
+def _gather(workspace: Workspace, model: str, news: list[Notice]) -> None:
+    news += untold(workspace, model)
 
 
-def _count_unreadable(desk: Desk, told: list[int]) -> None:
+def _count_unreadable(workspace: Workspace, told: list[int]) -> None:
     """What is left out stops others without a failure of theirs, so somebody has to be told."""
-    found: list[YardError] = [*desk.services.pulls.unreadable()]
-    desk.facts.snapshot(missed=found.append)
+    found: list[YardError] = [*workspace.services.pulls.unreadable()]
+    workspace.facts.snapshot(missed=found.append)
     told.append(len(found))
 
 
-def _look_at(desk: Desk, model: str, say: Say) -> bool:
+def _look_at(workspace: Workspace, model: str, say: Say) -> bool:
     """Do what Git asks for, see what becomes of it, and follow what was seen at once."""
-    reconcile = partial(settle, desk, model, wait=False, say=say)
+    reconcile = partial(settle, workspace, model, wait=False, say=say)
 
     def see() -> bool:
         try:
-            changed = observe(desk, model, say)
+            changed = observe(workspace, model, say)
         except Exception:
             reconcile()  # what was seen before the error may have to be rolled back
             raise
@@ -131,36 +131,36 @@ def _look_at(desk: Desk, model: str, say: Say) -> bool:
             reconcile()
         return changed
 
-    return every([reconcile, see])
+    return run_all([reconcile, see])
 
 
-@one_glance()
-def starting(desk: Desk) -> tuple[str, ...]:
+@one_snapshot()
+def starting(workspace: Workspace) -> tuple[str, ...]:
     """Releases whose servers are on their way up, such as `staging: wine v1`."""
-    catalog = desk.catalog(desk.main())
+    catalog = workspace.catalog(workspace.main())
     return tuple(
         f"{environment}: {model} {release.version}"
         for (environment, model), release in catalog.releases.items()
-        if _is_starting(desk, release)
+        if _is_starting(workspace, release)
     )
 
 
-def _is_starting(desk: Desk, release: Release) -> bool:
-    facts, _ = desk.facts.read_release(release.environment, release.model)
+def _is_starting(workspace: Workspace, release: Release) -> bool:
+    facts, _ = workspace.facts.read_release(release.environment, release.model)
     if facts.release != release.identity or facts.aborted or facts.healthy_since:
         return False
-    where = desk.catalog(desk.main()).environments[release.environment]
-    state = desk.services.cluster.observe(model=release.model, environment=where)
+    where = workspace.catalog(workspace.main()).environments[release.environment]
+    state = workspace.services.cluster.observe(model=release.model, environment=where)
     if state is None or state.aborted:
         return state is None
     # Servers that are ready wait for nothing but the next look, which writes that down.
     return not (state.ready and state.release == release.identity)
 
 
-@one_glance()
-def undecided(desk: Desk) -> tuple[str, ...]:
+@one_snapshot()
+def undecided(workspace: Workspace) -> tuple[str, ...]:
     """Judged releases about which traffic has not said enough, as `canary wine`."""
-    catalog, facts = desk.catalog(desk.main()), desk.facts.snapshot(missed=leave_out)
+    catalog, facts = workspace.catalog(workspace.main()), workspace.facts.snapshot(missed=leave_out)
     return tuple(
         f"{environment} {model}"
         for (environment, model), release in catalog.releases.items()
@@ -174,26 +174,28 @@ def _is_undecided(facts: ReleaseFacts, release: Release) -> bool:
     return facts.verdict.outcome is Outcome.INCONCLUSIVE
 
 
-@one_glance()
-def run_checks(desk: Desk, say: Say) -> bool:
+@one_snapshot()
+def run_checks(workspace: Workspace, say: Say) -> bool:
     """Answer for open pull requests as a hosted forge's CI would.
 
     Asked again: what got no answer, and, once the main branch or the process is another one, what
     was refused. A refusal may be about a main branch that is no more.
     """
-    main = desk.main()
-    return every(partial(_check, desk, main, pull, say) for pull in desk.services.pulls.list())
+    main = workspace.main()
+    return run_all(
+        partial(_check, workspace, main, pull, say) for pull in workspace.services.pulls.list()
+    )
 
 
-def _check(desk: Desk, main: str, pull: PullRequest, say: Say) -> bool:
+def _check(workspace: Workspace, main: str, pull: PullRequest, say: Say) -> bool:
     from modelyard.operations.watch.pull_checks import check_pull
 
-    said, check = pull.statuses.get(CHECKS), partial(check_pull, desk, pull)
+    said, check = pull.statuses.get(CHECKS), partial(check_pull, workspace, pull)
     if said is not None and said.state is StatusState.SUCCESS:
         return False
     refused = said is not None and said.state is StatusState.FAILURE
     asked = (pull.head, *pull.labels)
-    status = desk.once("checks", main, check, *asked) if refused else check()
+    status = workspace.once("checks", main, check, *asked) if refused else check()
     if status == said:
         return False
-    return say_status(desk, pull.number, pull.head, status, say)
+    return say_status(workspace, pull.number, pull.head, status, say)

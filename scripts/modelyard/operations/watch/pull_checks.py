@@ -13,7 +13,7 @@ from modelyard.domain.promotion.pulls import CHECKS, PullRequest, Status, Status
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.gate import differences, recompute
-from modelyard.operations.reconcile.collect import Desk
+from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.reconcile.human_pulls import changed_paths
 
 logger = logging.getLogger(__name__)
@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 SHOWN = 3
 
 
-def check_pull(desk: Desk, pull: PullRequest) -> Status:
+def check_pull(workspace: Workspace, pull: PullRequest) -> Status:
     """Validate, render --check and gate --check on the merge result; the word for its head.
 
     What could not be checked, whatever the reason, is an `error`: never a success, and no reason to
     leave other pull requests unchecked.
     """
     try:
-        found = problems_of(desk, pull)
+        found = problems_of(workspace, pull)
     except CannotAnswer as error:
         return _status(StatusState.ERROR, error.message)
     except Exception as error:
@@ -40,25 +40,25 @@ def check_pull(desk: Desk, pull: PullRequest) -> Status:
     return _status(StatusState.FAILURE, "; ".join(found[:SHOWN]) + more)
 
 
-def problems_of(desk: Desk, pull: PullRequest) -> list[str]:
+def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
     """Everything wrong with the merge result, in sentences."""
     from modelyard.commands.validate import problems_in
     from modelyard.render.tree import stale_manifests
 
-    main = desk.main()
-    merged = desk.git.merge_tree(main, pull.head)
+    main = workspace.main()
+    merged = workspace.git.merge_tree(main, pull.head)
     if merged.conflicts:
         return [f"conflicts with the main branch in {', '.join(merged.conflicts)}"]
-    tree = GitTree(desk.git, merged.tree)
-    changed = set(changed_paths(desk, pull))
+    tree = GitTree(workspace.git, merged.tree)
+    changed = set(changed_paths(workspace, pull))
     specs = read(tree)
     found = _beyond_its_branch(specs.catalog, pull, changed)
     found += [
         f"{problem.file}: {problem.message}"
-        for problem in problems_in(specs, changed=changed, base=GitTree(desk.git, main))
+        for problem in problems_in(specs, changed=changed, base=GitTree(workspace.git, main))
     ]
     found += stale_manifests(tree, specs.catalog, changed)
-    return found + _wrong_verdicts(desk, specs.catalog, changed)
+    return found + _wrong_verdicts(workspace, specs.catalog, changed)
 
 
 def _beyond_its_branch(catalog: Catalog, pull: PullRequest, changed: set[str]) -> list[str]:
@@ -96,13 +96,13 @@ def _release_paths(environment: str, model: str) -> str:
     return rf"{place}/releases/{model}\.yaml|{place}/manifests/{model}/.*"
 
 
-def _wrong_verdicts(desk: Desk, catalog: Catalog, changed: set[str]) -> list[str]:
+def _wrong_verdicts(workspace: Workspace, catalog: Catalog, changed: set[str]) -> list[str]:
     found = []
     for (model, version), record in catalog.records.items():
         if f"models/{model}/records/{version}.yaml" not in changed or record.artifact is None:
             continue
         try:
-            said = differences(record, *recompute(desk.store, catalog, record))
+            said = differences(record, *recompute(workspace.store, catalog, record))
         except Refused as refusal:
             said = (refusal.message,)
         found += [f"{model} {version}: {each}" for each in said]

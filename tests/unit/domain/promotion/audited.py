@@ -27,7 +27,7 @@ class Audited(Simulated):
     better: Mapping[tuple[str, str], bool] = field(default_factory=dict)
     forced: set[str] = field(default_factory=set)
 
-    def carry_out(self, action: Action) -> bool:
+    def apply_action(self, action: Action) -> bool:
         if isinstance(action, Merge):
             self._audit_merge(self.pulls[action.number], action.sha)
         if isinstance(action, RollBack):
@@ -35,8 +35,8 @@ class Audited(Simulated):
         if isinstance(action, ProposeRelease):
             asked = self.world().asked_for(self.environments[action.environment])
             assert asked is None, "overwrites what a person asked for"
-        changed = super().carry_out(action)
-        assert not super().carry_out(action), f"another result the second time: {action}"
+        changed = super().apply_action(action)
+        assert not super().apply_action(action), f"another result the second time: {action}"
         return changed
 
     def merge_by_force(self, number: int, by: str) -> None:

@@ -128,13 +128,13 @@ class Simulated(SimulatedForge):
         """One plan, up to the first change of the main branch, which outdates the rest."""
         changed = False
         for action in self.plan():
-            if self.carry_out(action):
+            if self.apply_action(action):
                 changed = True
                 if isinstance(action, Merge | RollBack):
                     break
         return changed
 
-    def carry_out(self, action: Action) -> bool:
+    def apply_action(self, action: Action) -> bool:
         """Carry the action out as the shell does; True if anything is different now."""
         before = self.state()
         match action:

@@ -205,7 +205,7 @@ class Delivery(RuleBasedStateMachine):
                 if inside and isinstance(action, RollBack):
                     self.sim.roll_back(action, killed=True)
                 return
-            if self.sim.carry_out(action) and isinstance(action, Merge | RollBack):
+            if self.sim.apply_action(action) and isinstance(action, Merge | RollBack):
                 return
 
     @invariant()
@@ -219,7 +219,7 @@ class Delivery(RuleBasedStateMachine):
 
     def nothing_changes_again(self):
         for action in self.sim.plan():
-            assert not self.sim.carry_out(action), f"still changes something: {action}"
+            assert not self.sim.apply_action(action), f"still changes something: {action}"
 
     def nothing_is_left_undone(self):
         """What must be so once reconcile is done."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 from modelyard.adapters.forge.local import merge as local_merge
 from modelyard.adapters.forge.local import propose as local_propose
 from modelyard.adapters.forge.local.view import BRANCHES
-from modelyard.adapters.forge.local.writer import ForgeDesk, check_head, check_open, full_sha
+from modelyard.adapters.forge.local.writer import ForgeWriter, check_head, check_open, full_sha
 from modelyard.adapters.git.names import readable
-from modelyard.adapters.git.remote_refs import RemoteRefs, again
+from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.pulls import Comment, PullRequest, PullState, Review, Status
@@ -36,7 +36,7 @@ class LocalForge:
     """
 
     def __init__(self, git: Git, repository: Repository, clock: Clock) -> None:
-        self._desk = ForgeDesk(
+        self._writer = ForgeWriter(
             git=git,
             remote=RemoteRefs(git, repository.remote),
             main=repository.main,
@@ -48,22 +48,22 @@ class LocalForge:
         """See `ports.PullRequests`."""
 
         def attempt() -> tuple[PullRequest, ...]:
-            found = self._desk.look().pulls()
+            found = self._writer.look().pulls()
             return tuple(pull for pull in found if every or pull.state is PullState.OPEN)
 
-        return again(attempt)
+        return retry_on_conflict(attempt)
 
     def unreadable(self) -> tuple[CannotAnswer, ...]:
         """See `ports.PullRequests`."""
-        return again(lambda: self._desk.look().unreadable())
+        return retry_on_conflict(lambda: self._writer.look().unreadable())
 
     def get(self, number: int) -> PullRequest:
         """See `ports.PullRequests`."""
-        return again(lambda: self._desk.look().pull(number))
+        return retry_on_conflict(lambda: self._writer.look().pull(number))
 
     def files(self, number: int) -> tuple[str, ...]:
         """See `ports.PullRequests`."""
-        return again(lambda: self._files(number))
+        return retry_on_conflict(lambda: self._files(number))
 
     def propose(self, change: Change, *, author: str, requester: str | None = None) -> PullRequest:
         """See `ports.PullRequests`.
@@ -71,8 +71,8 @@ class LocalForge:
         Raises:
             Refused: The main branch already is as the change wants it.
         """
-        return again(
-            lambda: local_propose.propose(self._desk, change, author=author, requester=requester)
+        return retry_on_conflict(
+            lambda: local_propose.propose(self._writer, change, author=author, requester=requester)
         )
 
     def open_branch(self, branch: str, *, title: str, body: str, author: str) -> PullRequest:
@@ -81,9 +81,9 @@ class LocalForge:
         Raises:
             Refused: There is no such branch, or nothing in it that the main branch does not have.
         """
-        return again(
+        return retry_on_conflict(
             lambda: local_propose.open_branch(
-                self._desk, branch, title=title, body=body, author=author
+                self._writer, branch, title=title, body=body, author=author
             )
         )
 
@@ -95,7 +95,7 @@ class LocalForge:
                 raise Refused(f"pull request {number} is merged already")
             if pull.closed_at is not None:
                 return pull
-            said = Comment(author=readable(by), body=reason, at=self._desk.clock.now())
+            said = Comment(author=readable(by), body=reason, at=self._writer.clock.now())
             return replace(
                 pull,
                 state=PullState.CLOSED,
@@ -108,7 +108,9 @@ class LocalForge:
 
     def merge(self, number: int, *, sha: str, by: str) -> str:
         """See `ports.PullRequests`."""
-        return again(lambda: local_merge.merge(self._desk, number, sha=sha, by=readable(by)))
+        return retry_on_conflict(
+            lambda: local_merge.merge(self._writer, number, sha=sha, by=readable(by))
+        )
 
     def review(self, number: int, *, sha: str, by: str, approved: bool) -> None:
         """See `ports.PullRequests`; the same word of the same person again changes nothing."""
@@ -116,7 +118,9 @@ class LocalForge:
         def reviewed(pull: PullRequest) -> PullRequest:
             check_open(pull)
             check_head(pull, sha)
-            new = Review(author=readable(by), approved=approved, sha=sha, at=self._desk.clock.now())
+            new = Review(
+                author=readable(by), approved=approved, sha=sha, at=self._writer.clock.now()
+            )
             said = [r.approved for r in pull.reviews if (r.author, r.sha) == (new.author, sha)]
             if said[-1:] == [approved]:
                 return pull
@@ -128,7 +132,9 @@ class LocalForge:
         """See `ports.PullRequests`."""
 
         def commented(pull: PullRequest) -> PullRequest:
-            new = Comment(author=readable(by), body=body, at=self._desk.clock.now(), marker=marker)
+            new = Comment(
+                author=readable(by), body=body, at=self._writer.clock.now(), marker=marker
+            )
             for index, said in enumerate(pull.comments):
                 if marker is not None and said.marker == marker:
                     edited = said if said.body == body else new
@@ -143,36 +149,36 @@ class LocalForge:
         full_sha(sha)
 
         def attempt() -> None:
-            look = self._desk.look()
+            look = self._writer.look()
             before = look.statuses_of(sha)
             if before.get(status.context) != status:
                 after = {**before, status.context: status}
-                self._desk.push(self._desk.statuses_update(look, sha, after, status.context))
+                self._writer.push(self._writer.statuses_update(look, sha, after, status.context))
 
-        again(attempt)
+        retry_on_conflict(attempt)
 
     def _edit(self, number: int, edit: Callable[[PullRequest], PullRequest], what: str) -> None:
         """Change a pull request's document; a branch that loses its open one goes away."""
 
         def attempt() -> None:
-            look = self._desk.look()
+            look = self._writer.look()
             stored = look.stored(number)
             before = look.real(stored)
             after = edit(before)
             if after == before:
                 return
-            updates = self._desk.pull_update(look, replace(stored, pull=after), what)
+            updates = self._writer.pull_update(look, replace(stored, pull=after), what)
             if before.state is PullState.OPEN and after.state is not PullState.OPEN:
                 updates[BRANCHES + before.branch] = (look.tip(before.branch), None)
-            self._desk.push(updates)
+            self._writer.push(updates)
 
-        again(attempt)
+        retry_on_conflict(attempt)
 
     def _files(self, number: int) -> tuple[str, ...]:
-        look = self._desk.look()
+        look = self._writer.look()
         pull = look.real(look.stored(number))
-        git = self._desk.git
+        git = self._writer.git
         main = look.main()
-        self._desk.remote.ensure([pull.head])
+        self._writer.remote.ensure([pull.head])
         before = git.rev_parse(f"{pull.merged_as}^1") if pull.merged_as else main
         return git.diff_names(git.merge_base(before, pull.head), pull.head)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from modelyard.adapters.forge.local.view import BRANCHES, ForgeLook, Statuses, StoredPull
-from modelyard.adapters.forge.local.writer import ForgeDesk, Updates, check_head
+from modelyard.adapters.forge.local.view import BRANCHES, ForgeSnapshot, Statuses, StoredPull
+from modelyard.adapters.forge.local.writer import ForgeWriter, Updates, check_head
 from modelyard.adapters.git.names import message_of
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, PullState, StatusState
 from modelyard.errors import Refused
@@ -17,50 +17,50 @@ REQUIRED = (CHECKS, PROMOTE)
 _NAMED = 10
 
 
-def merge(desk: ForgeDesk, number: int, *, sha: str, by: str) -> str:
+def merge(writer: ForgeWriter, number: int, *, sha: str, by: str) -> str:
     """One attempt of `PullRequests.merge`: looks, writes objects, ends in one push.
 
     What a killed server left half done, or a person merged by hand, is finished: a head that the
     main branch already contains is only written down as merged.
     """
-    look = desk.look()
+    look = writer.look()
     stored = look.stored(number)
     pull = look.real(stored)
     check_head(pull, sha)
     main = look.main()
-    desk.remote.ensure([sha])
+    writer.remote.ensure([sha])
     statuses = look.statuses([sha])[sha]
-    landed = _landed(desk, pull, main)
+    landed = _landed(writer, pull, main)
     updates: Updates = {}
     if landed is None:
         _check_mergeable(pull, look, statuses)
-        landed = _merge_commit(desk, stored, pull, main=main, by=by)
-        updates[BRANCHES + desk.main] = (main, landed)
+        landed = _merge_commit(writer, stored, pull, main=main, by=by)
+        updates[BRANCHES + writer.main] = (main, landed)
         # A status that turns red between our look and our push makes the push a lost race.
-        updates |= desk.statuses_update(look, sha, statuses, "Settle")
+        updates |= writer.statuses_update(look, sha, statuses, "Settle")
     updates |= _branch_goes(look, pull)
     if pull.merged_as != landed:
-        at = desk.clock.now()
+        at = writer.clock.now()
         done = replace(pull, state=PullState.MERGED, merged_as=landed, closed_at=at, closed_by=by)
-        updates |= desk.pull_update(look, replace(stored, pull=done), "Merge")
-    desk.push(updates)
+        updates |= writer.pull_update(look, replace(stored, pull=done), "Merge")
+    writer.push(updates)
     return landed
 
 
-def _landed(desk: ForgeDesk, pull: PullRequest, main: str) -> str | None:
+def _landed(writer: ForgeWriter, pull: PullRequest, main: str) -> str | None:
     """The commit that brought the head into the main branch, if one did."""
     if pull.state is PullState.CLOSED and pull.closed_at is not None:
         raise Refused(f"pull request {pull.number} was closed by {pull.closed_by}")
-    if not desk.git.is_ancestor(pull.head, main):
+    if not writer.git.is_ancestor(pull.head, main):
         return None
     if pull.merged_as is not None:
         return pull.merged_as
     path = ("--reverse", "--topo-order", "--ancestry-path", f"{pull.head}..{main}")
-    later = desk.git.run("rev-list", *path).stdout.decode().split()
+    later = writer.git.run("rev-list", *path).stdout.decode().split()
     return later[0] if later else pull.head
 
 
-def _check_mergeable(pull: PullRequest, look: ForgeLook, statuses: Statuses) -> None:
+def _check_mergeable(pull: PullRequest, look: ForgeSnapshot, statuses: Statuses) -> None:
     if look.tip(pull.branch) != pull.head:
         raise Refused(f"pull request {pull.number}: its branch {pull.branch} is gone")
     missing = [told for context in REQUIRED if (told := _missing(context, statuses))]
@@ -82,25 +82,25 @@ def _missing(context: str, statuses: Statuses) -> str | None:
 
 
 def _merge_commit(
-    desk: ForgeDesk, stored: StoredPull, pull: PullRequest, *, main: str, by: str
+    writer: ForgeWriter, stored: StoredPull, pull: PullRequest, *, main: str, by: str
 ) -> str:
     """Merge the head into `main`, with what history needs to know in trailers."""
-    merged = desk.git.merge_tree(main, pull.head)
+    merged = writer.git.merge_tree(main, pull.head)
     if merged.conflicts:
         named = ", ".join(merged.conflicts[:_NAMED])
         more = len(merged.conflicts) - _NAMED
         raise Refused(
-            f"pull request {pull.number} conflicts with {desk.main} in {named}"
+            f"pull request {pull.number} conflicts with {writer.main} in {named}"
             + (f" and {more} more" if more > 0 else ""),
-            hint=f"merge {desk.main} into {pull.branch} and push it",
+            hint=f"merge {writer.main} into {pull.branch} and push it",
         )
     title = f"Merge pull request #{pull.number} from {pull.branch}"
-    return desk.git.commit_tree(
+    return writer.git.commit_tree(
         merged.tree,
         parents=[main, pull.head],
         message=message_of(title, _trailers(stored, pull), pull.title),
         author=by,
-        at=desk.clock.now(),
+        at=writer.clock.now(),
     )
 
 
@@ -111,7 +111,7 @@ def _trailers(stored: StoredPull, pull: PullRequest) -> Mapping[str, str]:
     return {**stored.trailers, **ours}
 
 
-def _branch_goes(look: ForgeLook, pull: PullRequest) -> Updates:
+def _branch_goes(look: ForgeSnapshot, pull: PullRequest) -> Updates:
     """Delete the merged branch, unless it moved on or another pull request lives on it now."""
     tip = look.tip(pull.branch)
     other = look.open_of(pull.branch)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from modelyard.adapters.forge.local.view import ForgeLook, StoredPull
-from modelyard.adapters.forge.local.writer import ForgeDesk, Updates
+from modelyard.adapters.forge.local.view import ForgeSnapshot, StoredPull
+from modelyard.adapters.forge.local.writer import ForgeWriter, Updates
 from modelyard.adapters.git.names import message_of, readable
 from modelyard.adapters.specs.json_documents import HINT, Unreadable
 from modelyard.domain.promotion.change import Change, Purpose
@@ -14,18 +14,22 @@ from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.errors import Refused
 
 
-def propose(desk: ForgeDesk, change: Change, *, author: str, requester: str | None) -> PullRequest:
+def propose(
+    writer: ForgeWriter, change: Change, *, author: str, requester: str | None
+) -> PullRequest:
     """One attempt of `PullRequests.propose`: looks, writes objects, ends in at most one push."""
-    branch = desk.branch_ref(change.branch)
-    look = desk.look()
+    branch = writer.branch_ref(change.branch)
+    look = writer.look()
     main = look.main()
-    tree = desk.git.write_tree(main, change.documents)
-    if tree == desk.git.tree_hash(main):
-        raise Refused(f"nothing to change: {desk.main} holds all that {change.branch} would write")
+    tree = writer.git.write_tree(main, change.documents)
+    if tree == writer.git.tree_hash(main):
+        raise Refused(
+            f"nothing to change: {writer.main} holds all that {change.branch} would write"
+        )
     stored, tip = look.open_of(change.branch), look.tip(change.branch)
-    if stored and tip and not _is_shut(look, tip, change) and _holds(desk, main, tip, change):
+    if stored and tip and not _is_shut(look, tip, change) and _holds(writer, main, tip, change):
         return _reworded(
-            desk,
+            writer,
             look,
             stored,
             title=change.title,
@@ -36,27 +40,27 @@ def propose(desk: ForgeDesk, change: Change, *, author: str, requester: str | No
         )
     if not (stored and tip):
         _check_not_hidden(look, change)
-    head = desk.git.commit_tree(
+    head = writer.git.commit_tree(
         tree,
         parents=[main],
         message=message_of(change.title, change.trailers),
         author=author,
-        at=desk.clock.now(),
+        at=writer.clock.now(),
     )
-    desk.remote.here.add(head)
+    writer.remote.here.add(head)
     updates: Updates = {branch: (tip, head)}
     if stored and tip:
         after = _rebuilt(stored, change, base=main, head=head, requester=requester)
-        return _published(desk, look, after, "Rebuild", updates)
+        return _published(writer, look, after, "Rebuild", updates)
     pull = _new(
-        desk, look, change.branch, title=change.title, body=change.body, author=author, head=head
+        writer, look, change.branch, title=change.title, body=change.body, author=author, head=head
     )
     pull = replace(pull, requester=requester, labels=change.labels)
     after = StoredPull(pull=pull, trailers=dict(change.trailers))
-    return _published(desk, look, after, "Open", {**updates, **_gone(desk, look, stored)})
+    return _published(writer, look, after, "Open", {**updates, **_gone(writer, look, stored)})
 
 
-def _is_shut(look: ForgeLook, head: str, change: Change) -> bool:
+def _is_shut(look: ForgeSnapshot, head: str, change: Change) -> bool:
     """Whether nobody can say any more that a rollback may be merged at this head."""
     if change.purpose is not Purpose.ROLLBACK:
         return False
@@ -67,7 +71,7 @@ def _is_shut(look: ForgeLook, head: str, change: Change) -> bool:
     return False
 
 
-def _check_not_hidden(look: ForgeLook, change: Change) -> None:
+def _check_not_hidden(look: ForgeSnapshot, change: Change) -> None:
     """Raise `Refused` where an unreadable pull request may be open for this change, or declined.
 
     A rollback waits for nobody: at worst its branch has two pull requests, of which one is merged.
@@ -76,22 +80,24 @@ def _check_not_hidden(look: ForgeLook, change: Change) -> None:
         raise Refused(f"{ref} cannot be read and may be about {change.branch} already", hint=HINT)
 
 
-def open_branch(desk: ForgeDesk, branch: str, *, title: str, body: str, author: str) -> PullRequest:
+def open_branch(
+    writer: ForgeWriter, branch: str, *, title: str, body: str, author: str
+) -> PullRequest:
     """One attempt of `LocalForge.open_branch`."""
-    desk.branch_ref(branch)
-    look = desk.look()
+    writer.branch_ref(branch)
+    look = writer.look()
     head = look.tip(branch)
     if head is None:
-        where = desk.remote.remote
+        where = writer.remote.remote
         raise Refused(f"{where} has no branch {branch}", hint=f"git push {where} {branch}")
     main = look.main()
-    desk.remote.ensure([head])
-    if desk.git.is_ancestor(head, main):
-        raise Refused(f"nothing to change: {desk.main} holds all that {branch} has")
+    writer.remote.ensure([head])
+    if writer.git.is_ancestor(head, main):
+        raise Refused(f"nothing to change: {writer.main} holds all that {branch} has")
     if stored := look.open_of(branch):
         kept = stored.pull.labels
         return _reworded(
-            desk,
+            writer,
             look,
             stored,
             title=title,
@@ -100,28 +106,28 @@ def open_branch(desk: ForgeDesk, branch: str, *, title: str, body: str, author: 
             labels=kept,
             requester=None,
         )
-    pull = _new(desk, look, branch, title=title, body=body, author=author, head=head)
+    pull = _new(writer, look, branch, title=title, body=body, author=author, head=head)
     made = replace(pull, contributors=look.contributors(pull, head))
-    return _published(desk, look, StoredPull(pull=made), "Open", {})
+    return _published(writer, look, StoredPull(pull=made), "Open", {})
 
 
-def _holds(desk: ForgeDesk, main: str, head: str, change: Change) -> bool:
+def _holds(writer: ForgeWriter, main: str, head: str, change: Change) -> bool:
     """Whether `head` is the change and nothing else, and merging it still has its outcome."""
-    desk.remote.ensure([head])
-    base = desk.git.merge_base(main, head)
-    if desk.git.write_tree(base, change.documents) != desk.git.tree_hash(head):
+    writer.remote.ensure([head])
+    base = writer.git.merge_base(main, head)
+    if writer.git.write_tree(base, change.documents) != writer.git.tree_hash(head):
         return False
     if base == main:
         return True
-    merged = desk.git.merge_tree(main, head)
+    merged = writer.git.merge_tree(main, head)
     if merged.conflicts:
         return False
-    return desk.git.write_tree(merged.tree, change.documents) == merged.tree
+    return writer.git.write_tree(merged.tree, change.documents) == merged.tree
 
 
 def _reworded(
-    desk: ForgeDesk,
-    look: ForgeLook,
+    writer: ForgeWriter,
+    look: ForgeSnapshot,
     stored: StoredPull,
     *,
     title: str,
@@ -139,7 +145,7 @@ def _reworded(
     pull = replace(before.pull, title=readable(title), body=body, labels=labels, requester=asked)
     after = StoredPull(pull=pull, trailers=dict(trailers))
     if after != before:
-        return _published(desk, look, after, "Reword", {})
+        return _published(writer, look, after, "Reword", {})
     return replace(pull, statuses=look.statuses([pull.head])[pull.head])
 
 
@@ -164,7 +170,14 @@ def _rebuilt(
 
 
 def _new(
-    desk: ForgeDesk, look: ForgeLook, branch: str, *, title: str, body: str, author: str, head: str
+    writer: ForgeWriter,
+    look: ForgeSnapshot,
+    branch: str,
+    *,
+    title: str,
+    body: str,
+    author: str,
+    head: str,
 ) -> PullRequest:
     """A pull request under the next number; creating its ref decides who gets the number."""
     return PullRequest(
@@ -176,22 +189,22 @@ def _new(
         base=look.main(),
         head=head,
         state=PullState.OPEN,
-        opened_at=desk.clock.now(),
+        opened_at=writer.clock.now(),
     )
 
 
-def _gone(desk: ForgeDesk, look: ForgeLook, stored: StoredPull | None) -> Updates:
+def _gone(writer: ForgeWriter, look: ForgeSnapshot, stored: StoredPull | None) -> Updates:
     """Close on paper what somebody closed by deleting its branch, before the branch is back."""
     if stored is None:
         return {}
-    closed = replace(stored.pull, state=PullState.CLOSED, closed_at=desk.clock.now())
-    return desk.pull_update(look, replace(stored, pull=closed), "Close")
+    closed = replace(stored.pull, state=PullState.CLOSED, closed_at=writer.clock.now())
+    return writer.pull_update(look, replace(stored, pull=closed), "Close")
 
 
 def _published(
-    desk: ForgeDesk, look: ForgeLook, after: StoredPull, what: str, updates: Updates
+    writer: ForgeWriter, look: ForgeSnapshot, after: StoredPull, what: str, updates: Updates
 ) -> PullRequest:
     """Push the document with the other updates; returns what the forge says from now on."""
-    desk.push({**updates, **desk.pull_update(look, after, what)})
+    writer.push({**updates, **writer.pull_update(look, after, what)})
     head = after.pull.head
     return replace(after.pull, statuses=look.statuses([head])[head])

@@ -37,7 +37,7 @@ class StoredPull:
     trailers: Mapping[str, str] = field(default_factory=dict)
 
 
-class ForgeLook:
+class ForgeSnapshot:
     """The forge's refs at one moment, and the documents behind those that are asked for.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from modelyard.adapters.forge.local.view import BRANCHES, PULLS, STATUSES, ForgeLook, StoredPull
+from modelyard.adapters.forge.local.view import BRANCHES, PULLS, STATUSES, ForgeSnapshot, StoredPull
 from modelyard.adapters.git.names import path_of, readable
 from modelyard.adapters.git.remote_refs import RemoteRefs, Stale
 from modelyard.adapters.git.repository import Git
@@ -26,7 +26,7 @@ _SHA = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?$")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForgeDesk:
+class ForgeWriter:
     """The forge, as whoever writes to it sees it.
 
     Args:
@@ -43,15 +43,15 @@ class ForgeDesk:
     bot: str
     clock: Clock
 
-    def look(self) -> ForgeLook:
+    def look(self) -> ForgeSnapshot:
         """The forge as it is now."""
-        return ForgeLook(self.remote, self.main)
+        return ForgeSnapshot(self.remote, self.main)
 
     def push(self, updates: Updates) -> None:
         """Make all of these updates, or none; `Conflict` when somebody was faster."""
         self.remote.push(updates)
 
-    def pull_update(self, look: ForgeLook, stored: StoredPull, what: str) -> Updates:
+    def pull_update(self, look: ForgeSnapshot, stored: StoredPull, what: str) -> Updates:
         """Write a pull request's document; the head becomes a parent, so it is never lost."""
         pull = stored.pull
         ref = f"{PULLS}{pull.number}"
@@ -67,7 +67,7 @@ class ForgeDesk:
         return {ref: (before, commit)}
 
     def statuses_update(
-        self, look: ForgeLook, sha: str, statuses: Mapping[str, Status], what: str
+        self, look: ForgeSnapshot, sha: str, statuses: Mapping[str, Status], what: str
     ) -> Updates:
         """Write the statuses of a commit; the same ones again still make a commit."""
         ref = STATUSES + full_sha(sha)
