@@ -19,6 +19,7 @@ from modelyard.adapters.clock import SystemClock
 from modelyard.commands import options
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Conflict, Refused, YardError
+from modelyard.operations import services as services_module
 from modelyard.ports import Services
 
 HEAVY = (
@@ -264,7 +265,7 @@ def test_a_test_can_hand_its_own_world_to_a_command(checkout: Path):
 
 
 def test_builds_the_local_world_from_the_settings(checkout: Path):
-    services = options.services_for(checkout)
+    services = services_module.services_for(checkout)
     assert services.root == checkout
     assert services.repository == Repository()
     assert {
@@ -282,7 +283,7 @@ def test_builds_the_local_world_from_the_settings(checkout: Path):
 def test_names_the_setting_that_this_version_does_not_support(checkout: Path):
     (checkout / "modelyard.yaml").write_text(f"{SETTINGS}forge: github\n", encoding="utf-8")
     with pytest.raises(CannotAnswer) as caught:
-        options.services_for(checkout)
+        services_module.services_for(checkout)
     assert caught.value.message == (
         "modelyard.yaml: forge: github is not supported by this version"
     )
@@ -292,7 +293,7 @@ def test_names_the_setting_that_this_version_does_not_support(checkout: Path):
 def test_with_argo_releases_run_in_a_cluster_and_workflows_too(checkout: Path):
     (checkout / "modelyard.yaml").write_text(f"{SETTINGS}orchestrator: argo\n", encoding="utf-8")
 
-    services = options.services_for(checkout)
+    services = services_module.services_for(checkout)
 
     assert type(services.cluster).__name__ == "KubernetesCluster"
     assert type(services.orchestrator).__name__ == "ArgoWorkflows"
@@ -302,16 +303,16 @@ def test_counts_come_from_prometheus_where_its_address_is_known(checkout: Path):
     settings = checkout / "modelyard.yaml"
     settings.write_text(f"{SETTINGS}metrics: prometheus\n", encoding="utf-8")
     with pytest.raises(CannotAnswer, match="metrics: prometheus needs the address of Prometheus"):
-        options.services_for(checkout)
+        services_module.services_for(checkout)
     address = "metrics_uri: http://127.0.0.1:9090\n"
     settings.write_text(f"{SETTINGS}metrics: prometheus\n{address}", encoding="utf-8")
-    assert type(options.services_for(checkout).metrics).__name__ == "PrometheusMetrics"
+    assert type(services_module.services_for(checkout).metrics).__name__ == "PrometheusMetrics"
 
 
 def test_settings_that_cannot_be_read_are_no_answer(checkout: Path):
     (checkout / "modelyard.yaml").write_text("a: 1\nforge: ]", encoding="utf-8")
     with pytest.raises(CannotAnswer, match=r"modelyard\.yaml:2: is not YAML"):
-        options.repository_of(checkout)
+        services_module.repository_of(checkout)
 
 
 def test_json_is_readable_and_cannot_drive_the_terminal():

@@ -32,7 +32,7 @@ def yard(tmp_path, tmp_path_factory, monkeypatch):
     (root / WORKFLOW).parent.mkdir(parents=True)
     (root / WORKFLOW).write_bytes(b"kind: WorkflowTemplate\n")
     (root / "modelyard.yaml").write_bytes(dump("Repository", yard.workspace().services.repository))
-    monkeypatch.setattr("modelyard.operations.reconcile.collect.Registry", faked_registry(yard))
+    monkeypatch.setattr("modelyard.operations.workspace.Registry", faked_registry(yard))
     every = dict.fromkeys(("dev", "staging", "canary", "production"), "v1")
     yard.ledger("registry").put(MODEL, every)
     monkeypatch.setenv("COLUMNS", "200")
@@ -298,7 +298,7 @@ def test_a_tracking_server_has_to_take_connections_and_its_password_is_not_told(
 
 
 def _patients(yard, *services):
-    from modelyard.commands.options import workspace_of
+    from modelyard.operations.workspace import workspace_of
 
     return [
         Patient(yard.folder / "clone", lambda each=each: workspace_of(each)) for each in services

@@ -35,7 +35,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def yard(made, tmp_path, monkeypatch):
     yard = made.copy(tmp_path / "yard")
-    monkeypatch.setattr("modelyard.operations.reconcile.collect.Registry", faked_registry(yard))
+    monkeypatch.setattr("modelyard.operations.workspace.Registry", faked_registry(yard))
     return yard
 
 
@@ -153,7 +153,7 @@ def test_a_rollback_needs_a_reason(yard):
 def first(tmp_path, monkeypatch):
     """v1 is in dev, where it never got ready: the first release there is."""
     yard = new_yard(tmp_path / "yard")
-    monkeypatch.setattr("modelyard.operations.reconcile.collect.Registry", faked_registry(yard))
+    monkeypatch.setattr("modelyard.operations.workspace.Registry", faked_registry(yard))
     recorded(yard, "v1", 1)
     watched(yard, "dev", ready=False)
     return yard

@@ -307,7 +307,7 @@ def test_specs_that_cannot_be_read_are_counted_and_block_their_pull_requests(yar
 
 
 def test_says_whether_aliases_agree_when_the_registry_is_asked(yard, monkeypatch):
-    monkeypatch.setattr("modelyard.operations.reconcile.collect.Registry", faked_registry(yard))
+    monkeypatch.setattr("modelyard.operations.workspace.Registry", faked_registry(yard))
     aliases = {"dev": "v1", "staging": "v1", "canary": "v0"}
     yard.ledger("registry").put(MODEL, aliases)
 

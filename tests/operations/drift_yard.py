@@ -19,7 +19,6 @@ from modelyard.adapters.specs.documents import dump
 from modelyard.adapters.store.artifacts import Store, sha256
 from modelyard.adapters.store.tables import columns_of
 from modelyard.cli import cli
-from modelyard.commands.options import repository_of, workspace_of
 from modelyard.domain.drift.profile import build_profile
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.environment import Environment
@@ -42,7 +41,8 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Repository
 from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.operations.reconcile.collect import Workspace
+from modelyard.operations.services import repository_of
+from modelyard.operations.workspace import Workspace, workspace_of
 from modelyard.ports import Services
 
 NOW = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)

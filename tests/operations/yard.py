@@ -51,10 +51,10 @@ from modelyard.domain.specs.repository import Repository
 from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.reconcile.changes import new_release, release_documents
-from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.reconcile.loop import settle
 from modelyard.operations.training.job import OUTCOME
 from modelyard.operations.watch.pass_once import look
+from modelyard.operations.workspace import Workspace
 from modelyard.ports import Phase, Services
 from operations.fakes import (
     FolderRegistry,

@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import (
-    console,
-    output_option,
-    pass_root,
-    print_json,
-    services_for,
-    workspace_of,
-)
+from modelyard.commands.options import console, output_option, pass_root, print_json
 from modelyard.errors import Refused
+from modelyard.operations.services import services_for
+from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
     from modelyard.operations.doctor.runner import Finding
-    from modelyard.operations.reconcile.collect import Workspace
+    from modelyard.operations.workspace import Workspace
 
 
 @click.command()

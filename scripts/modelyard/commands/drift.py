@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import (
-    console,
-    output_option,
-    pass_services,
-    print_json,
-    workspace_of,
-)
+from modelyard.commands.options import console, output_option, pass_services, print_json
 from modelyard.errors import Refused
+from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from modelyard.commands.on_main import check_on_main
-from modelyard.commands.options import dry_run_option, facts_of, pass_services
+from modelyard.commands.options import dry_run_option, pass_services
 from modelyard.commands.person import as_option, person
 from modelyard.domain.promotion.facts import Freeze
 from modelyard.errors import Refused
+from modelyard.operations.workspace import facts_of
 from modelyard.ports import Services
 
 

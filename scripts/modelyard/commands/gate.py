@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import output_option, pass_services, workspace_of
+from modelyard.commands.options import output_option, pass_services
 from modelyard.commands.output.tables import print_verdict
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
     from modelyard.domain.specs.catalog import Catalog
     from modelyard.domain.specs.record import Record
     from modelyard.domain.verdict import Verdict
-    from modelyard.operations.reconcile.collect import Workspace
+    from modelyard.operations.workspace import Workspace
 
 
 @click.command()

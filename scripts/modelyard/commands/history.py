@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from modelyard.commands.options import (
-    console,
-    output_option,
-    pass_services,
-    print_json,
-    workspace_of,
-)
+from modelyard.commands.options import console, output_option, pass_services, print_json
 from modelyard.errors import CannotAnswer
+from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
@@ -25,7 +20,7 @@ if TYPE_CHECKING:
     from modelyard.domain.promotion.dora import Agreement, Delivery, Lead
     from modelyard.domain.promotion.timeline import Event, Landing
     from modelyard.domain.specs.catalog import Catalog
-    from modelyard.operations.reconcile.collect import Workspace
+    from modelyard.operations.workspace import Workspace
 
 F = TypeVar("F")
 
@@ -112,7 +107,7 @@ def _added(git: Git, commit: str, model: str) -> dict[str, dict[str, list[str]]]
 
 
 def _document(model: str, events: tuple[Event, ...], summed: Delivery) -> dict[str, Any]:
-    from modelyard.commands.output.tables import moment
+    from modelyard.domain.specs.interval import iso_utc
 
     known = {lead.version: lead.seconds for lead in summed.leads if lead.seconds is not None}
     agreed = [each.seconds for each in summed.agreements if each.seconds is not None]
@@ -122,9 +117,9 @@ def _document(model: str, events: tuple[Event, ...], summed: Delivery) -> dict[s
         "versions": [
             {
                 "version": lead.version,
-                "merged_at": moment(lead.merged_at),
+                "merged_at": iso_utc(lead.merged_at),
                 "verdict": str(lead.outcome) if lead.outcome else None,
-                "production_at": moment(lead.production_at),
+                "production_at": iso_utc(lead.production_at),
                 "lead_time_seconds": lead.seconds,
             }
             for lead in summed.leads
@@ -143,10 +138,10 @@ def _document(model: str, events: tuple[Event, ...], summed: Delivery) -> dict[s
 
 
 def _event(event: Event) -> dict[str, Any]:
-    from modelyard.commands.output.tables import moment
+    from modelyard.domain.specs.interval import iso_utc
 
     return {
-        "at": moment(event.at),
+        "at": iso_utc(event.at),
         "kind": str(event.kind),
         "environment": event.environment,
         "version": event.version,
@@ -161,14 +156,14 @@ def _event(event: Event) -> dict[str, Any]:
 
 
 def _failure(agreement: Agreement) -> dict[str, Any]:
-    from modelyard.commands.output.tables import moment
+    from modelyard.domain.specs.interval import iso_utc
 
     return {
         "environment": agreement.environment,
         "version": agreement.version,
-        "failed_at": moment(agreement.failed_at),
+        "failed_at": iso_utc(agreement.failed_at),
         "restored": agreement.restored,
-        "agreed_at": moment(agreement.agreed_at),
+        "agreed_at": iso_utc(agreement.agreed_at),
         "seconds": agreement.seconds,
     }
 

@@ -11,20 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from modelyard.domain.specs.paths import SETTINGS
 from modelyard.errors import CannotAnswer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from modelyard.adapters.facts import FactStore
-    from modelyard.adapters.git.repository import Git
-    from modelyard.adapters.store.artifacts import Store
-    from modelyard.domain.specs.repository import Repository
-    from modelyard.operations.reconcile.collect import Workspace
-    from modelyard.ports import Clock, Cluster, Metrics, Orchestrator, PullRequests, Services
-
-SETTINGS = "modelyard.yaml"
-"""The file that marks the root of a checkout."""
+    from modelyard.ports import Services
 
 LAST_PORT = 65_535
 
@@ -124,68 +117,6 @@ def root() -> Path:
     )
 
 
-def services_for(root: Path) -> Services:
-    """The outside world as `modelyard.yaml` of this checkout chooses it.
-
-    Raises:
-        CannotAnswer: The file cannot be read, or names an adapter this version does not have.
-    """
-    from modelyard.adapters.clock import SystemClock
-    from modelyard.adapters.git.repository import Git
-    from modelyard.ports import Services
-
-    repository = repository_of(root)
-    clock = SystemClock()
-    return Services(
-        root=root,
-        repository=repository,
-        pulls=_pulls(Git(root), repository, clock),
-        orchestrator=_orchestrator(root, repository),
-        cluster=_cluster(root, repository, clock),
-        metrics=_metrics(root, repository, clock),
-        clock=clock,
-    )
-
-
-def repository_of(root: Path) -> Repository:
-    """The settings of `modelyard.yaml`.
-
-    Raises:
-        CannotAnswer: The file cannot be read.
-    """
-    from modelyard.adapters.specs.documents import read
-    from modelyard.domain.specs.repository import Repository
-
-    file = root / SETTINGS
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise CannotAnswer(f"cannot read {file}: {error.strerror}") from error
-    return read(Repository, text, name=SETTINGS)
-
-
-def facts_of(services: Services) -> FactStore:
-    """The facts, as this checkout's remote holds them."""
-    from modelyard.adapters.facts import FactStore
-    from modelyard.adapters.git.repository import Git
-
-    return FactStore(Git(services.root), services.repository, services.clock)
-
-
-def store_of(services: Services) -> Store:
-    """The artifact store."""
-    from modelyard.adapters.store.artifacts import Store
-
-    return Store(services.repository.artifacts, services.root)
-
-
-def workspace_of(services: Services) -> Workspace:
-    """Everything reconcile's shell works with."""
-    from modelyard.operations.reconcile.collect import Workspace
-
-    return Workspace(services=services, facts=facts_of(services), store=store_of(services))
-
-
 def print_json(data: object) -> None:
     """Print one JSON document, readable, its keys in the order given, terminal codes escaped."""
     import json
@@ -212,6 +143,8 @@ def _services() -> Services:
 
     context = click.get_current_context()
     if not isinstance(context.obj, Services):
+        from modelyard.operations.services import services_for
+
         context.obj = services_for(root())
     return context.obj
 
@@ -220,57 +153,3 @@ def _checked_root(folder: Path) -> Path:
     if not (folder / SETTINGS).is_file():
         raise CannotAnswer(f"{folder} holds no {SETTINGS}", hint="say the checkout's top folder")
     return folder.resolve()
-
-
-def _unsupported(setting: str, value: str, supported: str) -> CannotAnswer:
-    return CannotAnswer(
-        f"{SETTINGS}: {setting}: {value} is not supported by this version",
-        hint=f"set {setting}: {supported}",
-    )
-
-
-def _pulls(git: Git, repository: Repository, clock: Clock) -> PullRequests:
-    if repository.forge != "local":
-        raise _unsupported("forge", repository.forge, "local")
-    from modelyard.adapters.forge.local.forge import LocalForge
-
-    return LocalForge(git, repository, clock)
-
-
-def _orchestrator(root: Path, repository: Repository) -> Orchestrator:
-    if repository.orchestrator == "argo":
-        from modelyard.adapters.cluster.kubernetes_api import KubernetesApi
-        from modelyard.adapters.workflows.argo import ArgoWorkflows
-
-        return ArgoWorkflows(KubernetesApi())
-    from modelyard.adapters.workflows.local import LocalWorkflows
-
-    return LocalWorkflows(root, repository)
-
-
-def _cluster(root: Path, repository: Repository, clock: Clock) -> Cluster:
-    if repository.orchestrator == "argo":
-        from modelyard.adapters.cluster.kubernetes import KubernetesCluster
-        from modelyard.adapters.cluster.kubernetes_api import KubernetesApi
-
-        return KubernetesCluster(KubernetesApi(), clock)
-    from modelyard.adapters.cluster.local import LocalCluster
-    from modelyard.adapters.store.artifacts import Store
-
-    store = Store(repository.artifacts, root)
-    return LocalCluster(root, repository, store.fetch_model, clock)
-
-
-def _metrics(root: Path, repository: Repository, clock: Clock) -> Metrics:
-    if repository.metrics == "scrape":
-        from modelyard.adapters.metrics.scrape import ScrapeMetrics
-
-        return ScrapeMetrics(root, repository, clock)
-    if repository.metrics_uri is None:
-        raise CannotAnswer(
-            f"{SETTINGS}: metrics: prometheus needs the address of Prometheus",
-            hint="set metrics_uri: http://prometheus.example.org:9090",
-        )
-    from modelyard.adapters.metrics.prometheus import PrometheusMetrics
-
-    return PrometheusMetrics(repository.metrics_uri, clock)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import dry_run_option, pass_services, workspace_of
+from modelyard.commands.options import dry_run_option, pass_services
 from modelyard.commands.person import as_option, person
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import dry_run_option, pass_services, workspace_of
+from modelyard.commands.options import dry_run_option, pass_services
+from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.operations.reconcile.collect import Workspace
+    from modelyard.operations.workspace import Workspace
 
 
 @click.command()

@@ -10,9 +10,9 @@ from modelyard.commands.options import (
     output_option,
     pass_services,
     print_json,
-    workspace_of,
 )
 from modelyard.errors import CannotAnswer
+from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import pass_root, repository_of
+from modelyard.commands.options import pass_root
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.services import repository_of
 
 if TYPE_CHECKING:
     from modelyard.domain.specs.catalog import Catalog

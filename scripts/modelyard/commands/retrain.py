@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard.commands.drift import closing, feed_option, until_option
-from modelyard.commands.options import dry_run_option, pass_services, workspace_of
+from modelyard.commands.options import dry_run_option, pass_services
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from modelyard.domain.promotion.facts import Incident, ModelFacts
     from modelyard.domain.promotion.pulls import PullRequest
     from modelyard.operations.drift.compare import Breached, Compared
-    from modelyard.operations.reconcile.collect import Workspace
+    from modelyard.operations.workspace import Workspace
 
 
 @click.command()

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import dry_run_option, pass_services, workspace_of
+from modelyard.commands.options import dry_run_option, pass_services
 from modelyard.commands.person import as_option, person
 from modelyard.commands.promote import known_environment
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from modelyard.domain.promotion.world import World
     from modelyard.domain.specs.environment import Environment
     from modelyard.domain.specs.release import Release
-    from modelyard.operations.reconcile.collect import Workspace
+    from modelyard.operations.workspace import Workspace
 
 
 @click.command()

@@ -7,8 +7,9 @@ import threading
 
 import click
 
-from modelyard.commands.options import address, log_with_dates, pass_services, workspace_of
+from modelyard.commands.options import address, log_with_dates, pass_services
 from modelyard.errors import CannotAnswer
+from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 GRACE_SECONDS = 2.0

@@ -18,7 +18,7 @@ def servers() -> None:
 @pass_services
 def list_(services: Services, /) -> None:
     """Say what runs where, and what share of the requests it is given."""
-    from modelyard.commands.options import workspace_of
+    from modelyard.operations.workspace import workspace_of
 
     workspace = workspace_of(services)
     catalog = workspace.catalog(workspace.main())

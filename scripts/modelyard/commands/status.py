@@ -6,13 +6,8 @@ from typing import Any
 
 import click
 
-from modelyard.commands.options import (
-    console,
-    output_option,
-    pass_services,
-    print_json,
-    workspace_of,
-)
+from modelyard.commands.options import console, output_option, pass_services, print_json
+from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 INCIDENTS = 5

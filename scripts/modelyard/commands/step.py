@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from modelyard.commands.options import pass_services, store_of
+from modelyard.commands.options import pass_services
+from modelyard.operations.workspace import store_of
 from modelyard.ports import Services
 
 

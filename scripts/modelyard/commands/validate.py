@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from modelyard.errors import CannotAnswer, Refused
 
 if TYPE_CHECKING:
     from modelyard.adapters.git.trees import Tree
-    from modelyard.adapters.specs.reader import Specs
     from modelyard.domain.problem import Problem
 
 ANNOTATIONS = 10
@@ -41,6 +40,7 @@ def validate(root: Path, output: str, changed_since: str | None) -> None:
     """
     from modelyard.adapters.git.trees import WorkingTree
     from modelyard.adapters.specs.reader import read
+    from modelyard.operations.validation import problems_in
 
     tree = WorkingTree(root)
     specs = read(tree)
@@ -51,28 +51,6 @@ def validate(root: Path, output: str, changed_since: str | None) -> None:
         raise Refused(_count(problems))
     if output == "text":
         click.echo(f"{len(specs.files):,} specs are valid", err=True)
-
-
-def problems_in(
-    specs: Specs, *, changed: Collection[str] | None = None, base: Tree | None = None
-) -> tuple[Problem, ...]:
-    """Every problem of the specs, in reading order; lines included.
-
-    Args:
-        specs: What was read.
-        changed: Only problems that these files are at fault for or involved in; None for all.
-        base: What the specs were before. Records of it, and specs with a record in it, must still
-            be there byte for byte, and held-out sets that were looked at must hold the same rows.
-    """
-    from modelyard.adapters.specs.append_only import rewritten
-
-    found = specs.checked()
-    if changed is not None:
-        concerned = frozenset(changed)
-        found = tuple(problem for problem in found if problem.concerns(concerned))
-    if base is not None:
-        found = (*found, *rewritten(specs, base))
-    return tuple(sorted(set(found), key=lambda problem: problem.sort_key))
 
 
 def _changed(root: Path, ref: str) -> tuple[frozenset[str], Tree]:

@@ -10,15 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import (
-    console,
-    dry_run_option,
-    output_option,
-    pass_root,
-    print_json,
-    repository_of,
-)
+from modelyard.commands.options import console, dry_run_option, output_option, pass_root, print_json
 from modelyard.errors import CannotAnswer
+from modelyard.operations.services import repository_of
 
 if TYPE_CHECKING:
     from modelyard.adapters.specs.reader import Specs

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import address, pass_services, workspace_of
+from modelyard.commands.options import address, log_with_dates, pass_services
 from modelyard.domain.specs.repository import Forge
+from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.operations.reconcile.collect import Workspace
+    from modelyard.operations.workspace import Workspace
 
 MOST_PASSES = 30
 """Passes of one `--once` before it says that the world does not come to rest."""
@@ -72,6 +73,7 @@ def watch(
     if not once:
         from modelyard.operations.watch.loop import follow
 
+        log_with_dates()
         follow(services, interval=interval, listen=listen, lease=lease)
         return
     from modelyard.operations.watch.pass_once import look

@@ -21,7 +21,7 @@ def workflow() -> None:
 def run(root: Path, /, name: str) -> None:
     """Walk the submitted workflow NAME to its end."""
     from modelyard.adapters.workflows.local import LocalWorkflows
-    from modelyard.commands.options import repository_of
+    from modelyard.operations.services import repository_of
 
     status = LocalWorkflows(root, repository_of(root)).run(name)
     if status is None:

@@ -16,11 +16,9 @@ from modelyard.adapters.specs.documents import KINDS, Loaded, load, structure
 from modelyard.domain import checks
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.paths import SETTINGS
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Refused
-
-SETTINGS = "modelyard.yaml"
-"""The repository's own settings."""
 
 
 @dataclass(frozen=True, kw_only=True)

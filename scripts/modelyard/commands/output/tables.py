@@ -42,11 +42,6 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
     return made
 
 
-def moment(at: datetime | None) -> str | None:
-    """A time for programs: ISO 8601 in UTC."""
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def clock_time(at: datetime | None) -> str | None:
     """A time for people: to the second, in UTC."""
     return None if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -31,3 +31,8 @@ def not_covered(span: Interval, holes: tuple[Interval, ...]) -> tuple[Interval, 
     if start < span.until:
         parts.append(Interval(since=start, until=span.until))
     return tuple(parts)
+
+
+def iso_utc(at: datetime | None) -> str | None:
+    """A time as programs read it: ISO 8601 in UTC."""
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+SETTINGS = "modelyard.yaml"
+"""The repository's own settings; it marks the root of a checkout."""
+
 
 def model_file(model: str) -> str:
     """Path of a model's own file."""

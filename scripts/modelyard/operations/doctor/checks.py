@@ -44,7 +44,8 @@ def git_knows_your_name(patient: Patient) -> Iterator[Wrong]:
 def the_settings_are_valid(patient: Patient) -> Iterator[Wrong]:
     """`modelyard.yaml` is of its shape, and names adapters there are."""
     from modelyard.adapters.git.trees import WorkingTree
-    from modelyard.adapters.specs.reader import SETTINGS, read
+    from modelyard.adapters.specs.reader import read
+    from modelyard.domain.specs.paths import SETTINGS
 
     for problem in read(WorkingTree(patient.root), models=()).problems:
         if problem.file == SETTINGS:

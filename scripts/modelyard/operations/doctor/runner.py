@@ -14,7 +14,7 @@ from modelyard.errors import YardError
 if TYPE_CHECKING:
     from modelyard.adapters.git.repository import Git
     from modelyard.adapters.specs.reader import Specs
-    from modelyard.operations.reconcile.collect import Workspace
+    from modelyard.operations.workspace import Workspace
 
 SHOWN = 8
 """Findings of one check that are told; the rest is counted."""

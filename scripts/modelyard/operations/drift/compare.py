@@ -18,8 +18,8 @@ from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer
 from modelyard.operations.drift.feed import Feed, Slice, latest, read_feed, read_windows
-from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.training.pins import DataRoot
+from modelyard.operations.workspace import Workspace
 
 FORMAT = 1
 """Version of the evidence document."""

@@ -17,9 +17,9 @@ from modelyard.domain.specs.paths import held_out_file, version_file
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import Refused
 from modelyard.operations.drift.compare import Compared, Window, named
-from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.reconcile.pages import escaped, short
 from modelyard.operations.training.pins import DataRoot, code_at, refuse_changed, runtime_at
+from modelyard.operations.workspace import Workspace
 
 _ROLE = re.compile(rb"^role:[ \t]*recent\b", re.MULTILINE)
 

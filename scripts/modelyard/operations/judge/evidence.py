@@ -17,7 +17,7 @@ from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model, OutputKind
 from modelyard.domain.specs.release import Release
 from modelyard.operations.gate import scored_by_both
-from modelyard.operations.reconcile.collect import Workspace
+from modelyard.operations.workspace import Workspace
 
 
 def evidence_of(

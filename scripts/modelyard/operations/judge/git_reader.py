@@ -14,7 +14,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.errors import CannotAnswer, YardError
-from modelyard.operations.reconcile.collect import Workspace
+from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 

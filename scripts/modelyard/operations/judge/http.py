@@ -17,7 +17,7 @@ from modelyard.domain.specs.repository import Orchestrator
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.judge.answers import Question, Verdicts
 from modelyard.operations.judge.git_reader import GitReader, known
-from modelyard.operations.reconcile.collect import Workspace
+from modelyard.operations.workspace import Workspace
 
 IDENTITY = re.compile(r"[0-9a-f]{8,64}")
 """What `Release.identity` may look like."""

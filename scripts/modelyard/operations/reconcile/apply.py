@@ -35,7 +35,7 @@ from modelyard.operations.reconcile.changes import (
     record_change,
     rollback_change,
 )
-from modelyard.operations.reconcile.collect import Workspace
+from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 

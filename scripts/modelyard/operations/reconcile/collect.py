@@ -4,101 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any, TypeVar
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
-from modelyard.adapters.facts import FactStore
-from modelyard.adapters.git.remote_refs import RemoteRefs, one_snapshot, retry_on_conflict
-from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.trees import GitTree
-from modelyard.adapters.specs.documents import read as read_document
 from modelyard.adapters.specs.documents import structure
 from modelyard.adapters.specs.json_documents import leave_out
-from modelyard.adapters.specs.reader import read, sound
+from modelyard.adapters.specs.reader import sound
 from modelyard.adapters.store.artifacts import Store
-from modelyard.adapters.store.registry import Registry
 from modelyard.domain.promotion.branches import is_of
 from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.domain.promotion.promote import needs_comparison
 from modelyard.domain.promotion.training import workflow_name
-from modelyard.domain.promotion.world import PastRelease, Run, World
-from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.promotion.world import Run, World
 from modelyard.domain.specs.record import Record
-from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.training.job import OUTCOME
-from modelyard.ports import Services
+from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-LONGEST_PAST = 30
-MOST_KNOWN = 200
-"""Answers about commits a workspace remembers before it starts afresh."""
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workspace:
-    """Everything the shell of reconcile works with.
-
-    Args:
-        services: The outside world.
-        facts: The fact store.
-        store: The artifact store.
-    """
-
-    services: Services
-    facts: FactStore
-    store: Store
-
-    @cached_property
-    def git(self) -> Git:
-        """The checkout's repository."""
-        return Git(self.services.root)
-
-    @cached_property
-    def registry(self) -> Registry:
-        """The model registry."""
-        return Registry(self.services.repository.tracking_uri, self.services.root)
-
-    @cached_property
-    def _remote(self) -> RemoteRefs:
-        return RemoteRefs(self.git, self.services.repository.remote)
-
-    @cached_property
-    def _known(self) -> dict[tuple[str, ...], Any]:
-        return {}
-
-    def main(self) -> str:
-        """The main branch's commit at the forge, its objects here."""
-        return retry_on_conflict(lambda: self._remote.tip(self.services.repository.main))
-
-    def models(self) -> tuple[str, ...]:
-        """The names of all models of the main branch, valid or not, sorted."""
-        paths = GitTree(self.git, self.main()).paths("models/")
-        words = [path.split("/") for path in paths if path.endswith("/model.yaml")]
-        return tuple(sorted(name for _, name, *rest in words if len(rest) == 1))
-
-    def past(self, environment: str, model: str) -> tuple[PastRelease, ...]:
-        """What the main branch named there, newest first; the present is the first."""
-        return _past(self, self.main(), environment, model)
-
-    def catalog(self, commit: str) -> Catalog:
-        """The specs of a commit; those with problems are left out, and validate names them."""
-        return self.once("catalog", commit, lambda: read(GitTree(self.git, commit)).catalog)
-
-    def once(self, what: str, commit: str, look: Callable[[], T], *names: str) -> T:
-        """What a look at a commit, or a digest, says, taken once: it never says anything else."""
-        if len(self._known) > MOST_KNOWN:
-            self._known.clear()
-        key = (what, commit, *names)
-        if key not in self._known:
-            self._known[key] = look()
-        found: T = self._known[key]
-        return found
 
 
 @one_snapshot()
@@ -133,7 +62,7 @@ def collect(workspace: Workspace, model: str, *, with_registry: bool = True) -> 
         model_facts=workspace.facts.read_model(model)[0],
         freezes=snapshot.freezes,
         pulls=tuple(p for p in workspace.services.pulls.list(every=True) if is_of(p.branch, model)),
-        past={env: _past(workspace, commit, env, model) for env in catalog.environments},
+        past={env: workspace.past(env, model) for env in catalog.environments},
         aliases=_or_unknown(lambda: workspace.registry.aliases(model), {}) if with_registry else {},
     )
     world = replace(world, runs=_runs(workspace, world))
@@ -199,35 +128,6 @@ def _or_unknown(answer: Callable[[], T], unknown: T) -> T:
     except YardError as error:
         logger.warning("%s", error.message)
         return unknown
-
-
-def _past(
-    workspace: Workspace, commit: str, environment: str, model: str
-) -> tuple[PastRelease, ...]:
-    return workspace.once(
-        "past", commit, lambda: _named(workspace, commit, environment, model), environment, model
-    )
-
-
-def _named(
-    workspace: Workspace, commit: str, environment: str, model: str
-) -> tuple[PastRelease, ...]:
-    path = f"environments/{environment}/releases/{model}.yaml"
-    entries = workspace.git.log(commit, path=path, first_parent=True, limit=LONGEST_PAST)
-    contents = workspace.git.read_many([f"{entry.sha}:{path}" for entry in entries])
-    past = []
-    for entry in entries:
-        content = contents[f"{entry.sha}:{path}"]
-        if content is not None:
-            try:
-                release = read_document(Release, content, name=path)
-            except YardError as error:  # nothing to go back to, and no reason not to go further
-                logger.warning("%s, as of %s", error.message, entry.sha[:10])
-                continue
-            number = entry.trailers.get("Modelyard-Pull", "")
-            pull = int(number) if number.isdecimal() else None
-            past.append(PastRelease(release=release, commit=entry.sha, pull=pull))
-    return tuple(past)
 
 
 def _comparisons(workspace: Workspace, world: World) -> Mapping[tuple[str, str], Verdict]:

@@ -15,8 +15,8 @@ from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.errors import CannotAnswer
 from modelyard.operations.reconcile.apply import Say, say_status
 from modelyard.operations.reconcile.changes import release_path
-from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.reconcile.loop import run_all
+from modelyard.operations.workspace import Workspace
 
 OWNED = re.compile(r"^(environments/[^/]+/(releases|manifests)/|models/[^/]+/records/)")
 """Paths only the tool writes; `platform` is rendered by people who change workflows."""

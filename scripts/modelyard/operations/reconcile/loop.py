@@ -14,7 +14,8 @@ from modelyard.domain.promotion.training import workflow_name
 from modelyard.domain.promotion.world import World
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.reconcile.apply import Say, apply_action
-from modelyard.operations.reconcile.collect import Workspace, collect
+from modelyard.operations.reconcile.collect import collect
+from modelyard.operations.workspace import Workspace
 from modelyard.ports import Phase, WorkflowStatus
 
 logger = logging.getLogger(__name__)

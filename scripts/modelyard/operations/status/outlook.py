@@ -17,7 +17,8 @@ from modelyard.domain.promotion.training import workflow_name
 from modelyard.domain.promotion.world import PastRelease, Run, World
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer
-from modelyard.operations.reconcile.collect import Workspace, collect, outcome_of
+from modelyard.operations.reconcile.collect import collect, outcome_of
+from modelyard.operations.workspace import Workspace
 from modelyard.ports import WorkflowStatus
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from modelyard.commands.output.tables import moment
 from modelyard.domain.promotion.facts import ReleaseFacts, TrainingFacts, is_bad
 from modelyard.domain.promotion.plan import missing_of
 from modelyard.domain.promotion.promote import unproven
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, StatusState
 from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.interval import iso_utc
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.status.outlook import Outlook, workflow_of
@@ -31,14 +31,14 @@ def report(seen: Outlook) -> dict[str, Any]:
                 "version": version,
                 "reason": hold.reason,
                 "by": hold.by,
-                "since": moment(hold.since),
+                "since": iso_utc(hold.since),
             }
             for world in worlds
             for version, hold in sorted(world.model_facts.holds.items())
         ],
         "freezes": list(_freezes(worlds[0])) if worlds else [],
         "incidents": [
-            {"model": world.model, "what": incident.what, "at": moment(incident.at)}
+            {"model": world.model, "what": incident.what, "at": iso_utc(incident.at)}
             for world in worlds
             for incident in world.model_facts.incidents
         ],
@@ -72,7 +72,7 @@ def _release(world: World, environment: str) -> dict[str, Any]:
         "attempt": release.attempt,
         "state": _state(why, said, release),
         "verified": why is None,
-        "since": moment(_since(facts, release)),
+        "since": iso_utc(_since(facts, release)),
         "verdict": {"outcome": str(said.outcome), "reason": said.reason} if said else None,
     }
 
@@ -109,7 +109,7 @@ def _freezes(world: World) -> Iterator[dict[str, Any]]:
                 "environment": environment.name,
                 "reason": freeze.reason,
                 "by": freeze.by,
-                "since": moment(freeze.since),
+                "since": iso_utc(freeze.since),
                 "until": None,
             }
         for window in environment.freeze_windows:
@@ -118,8 +118,8 @@ def _freezes(world: World) -> Iterator[dict[str, Any]]:
                     "environment": environment.name,
                     "reason": window.reason,
                     "by": None,
-                    "since": moment(window.since),
-                    "until": moment(window.until),
+                    "since": iso_utc(window.since),
+                    "until": iso_utc(window.until),
                 }
 
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import log_with_dates, workspace_of
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.repository import Forge
 from modelyard.errors import YardError
-from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.reconcile.loop import log_error
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.pass_once import look, undecided
+from modelyard.operations.workspace import Workspace, workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
@@ -60,7 +59,6 @@ def follow(
         listen: Where to answer `/healthz` and `/metrics`, or nowhere.
         lease: `namespace/name` of the Lease that says who acts; None to act anyway.
     """
-    log_with_dates()
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # what it retries is told once, by us
     for module in PRELOADED:
         importlib.import_module(module)

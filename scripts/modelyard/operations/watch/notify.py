@@ -10,8 +10,8 @@ from modelyard.adapters.messages import send
 from modelyard.domain.promotion.branches import is_of
 from modelyard.domain.promotion.facts import ModelFacts
 from modelyard.domain.promotion.notice import Notice, notices, with_told
-from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.reconcile.loop import run_all
+from modelyard.operations.workspace import Workspace
 
 
 def untold(workspace: Workspace, model: str) -> tuple[Notice, ...]:

@@ -18,8 +18,8 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.operations.reconcile.changes import release_path
-from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each
+from modelyard.operations.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,11 +16,11 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import YardError
 from modelyard.operations.reconcile.apply import Say, say_status
-from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.reconcile.human_pulls import plain_statuses
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each, settle
 from modelyard.operations.watch.notify import announce, untold
 from modelyard.operations.watch.observe import observe
+from modelyard.operations.workspace import Workspace
 
 Step: TypeAlias = tuple[str | None, Callable[[], object]]
 """Something to do, and the model it is about; None where it is about all of them."""

@@ -13,8 +13,8 @@ from modelyard.domain.promotion.pulls import CHECKS, PullRequest, Status, Status
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.gate import differences, recompute
-from modelyard.operations.reconcile.collect import Workspace
 from modelyard.operations.reconcile.human_pulls import changed_paths
+from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def check_pull(workspace: Workspace, pull: PullRequest) -> Status:
 
 def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
     """Everything wrong with the merge result, in sentences."""
-    from modelyard.commands.validate import problems_in
+    from modelyard.operations.validation import problems_in
     from modelyard.render.tree import stale_manifests
 
     main = workspace.main()

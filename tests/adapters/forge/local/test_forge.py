@@ -396,7 +396,7 @@ def racing(git, monkeypatch, meanwhile):
 def test_main_moving_under_a_merge_is_merged_with(git, forge, elsewhere, monkeypatch):
     pull = forge.propose(change(), author=BOT)
     green(forge, pull.head)
-    other = elsewhere._workspace.git
+    other = elsewhere._writer.git
     other.fetch("origin", ["+refs/heads/main:refs/x/main"])
     racing(git, monkeypatch, lambda: on_main(other, {"README.md": b"x\n"}))
 
@@ -704,7 +704,7 @@ def kill_at(push, before):
 
 
 def started(forge, program, *args):
-    command = [sys.executable, "-c", PROGRAM + program, str(forge._workspace.git.root), *args]
+    command = [sys.executable, "-c", PROGRAM + program, str(forge._writer.git.root), *args]
     return subprocess.Popen(command)
 
 
@@ -804,7 +804,7 @@ def test_reviewed_commits_outlive_their_branch(git, forge, elsewhere):
 
     elsewhere.get(1)
 
-    assert elsewhere._workspace.git.read(first.head, RELEASE) == b"version: v2\n"
+    assert elsewhere._writer.git.read(first.head, RELEASE) == b"version: v2\n"
 
 
 def test_a_review_is_written_with_its_commit_and_time(forge):
@@ -820,7 +820,7 @@ def test_a_review_is_written_with_its_commit_and_time(forge):
 @settings(max_examples=60)
 def test_a_branch_that_is_taken_is_one_git_takes(tmp_path_factory, branch):
     git = Git(tmp_path_factory.getbasetemp())
-    workspace = LocalForge(git, Repository(), TickingClock())._workspace
+    workspace = LocalForge(git, Repository(), TickingClock())._writer
     try:
         ref = workspace.branch_ref(branch)
     except Refused:

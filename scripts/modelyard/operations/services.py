@@ -1,0 +1,107 @@
+"""Builds the outside world as `modelyard.yaml` chooses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelyard.domain.specs.paths import SETTINGS
+from modelyard.domain.specs.repository import Repository
+from modelyard.errors import CannotAnswer
+from modelyard.ports import Services
+
+if TYPE_CHECKING:
+    from modelyard.adapters.git.repository import Git
+    from modelyard.ports import Clock, Cluster, Metrics, Orchestrator, PullRequests
+
+
+def services_for(root: Path) -> Services:
+    """The outside world as `modelyard.yaml` of this checkout chooses it.
+
+    Raises:
+        CannotAnswer: The file cannot be read, or names an adapter this version does not have.
+    """
+    from modelyard.adapters.clock import SystemClock
+    from modelyard.adapters.git.repository import Git
+
+    repository = repository_of(root)
+    clock = SystemClock()
+    return Services(
+        root=root,
+        repository=repository,
+        pulls=_pulls(Git(root), repository, clock),
+        orchestrator=_orchestrator(root, repository),
+        cluster=_cluster(root, repository, clock),
+        metrics=_metrics(root, repository, clock),
+        clock=clock,
+    )
+
+
+def repository_of(root: Path) -> Repository:
+    """The settings of `modelyard.yaml`.
+
+    Raises:
+        CannotAnswer: The file cannot be read.
+    """
+    from modelyard.adapters.specs.documents import read
+
+    file = root / SETTINGS
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise CannotAnswer(f"cannot read {file}: {error.strerror}") from error
+    return read(Repository, text, name=SETTINGS)
+
+
+def _unsupported(setting: str, value: str, supported: str) -> CannotAnswer:
+    return CannotAnswer(
+        f"{SETTINGS}: {setting}: {value} is not supported by this version",
+        hint=f"set {setting}: {supported}",
+    )
+
+
+def _pulls(git: Git, repository: Repository, clock: Clock) -> PullRequests:
+    if repository.forge != "local":
+        raise _unsupported("forge", repository.forge, "local")
+    from modelyard.adapters.forge.local.forge import LocalForge
+
+    return LocalForge(git, repository, clock)
+
+
+def _orchestrator(root: Path, repository: Repository) -> Orchestrator:
+    if repository.orchestrator == "argo":
+        from modelyard.adapters.cluster.kubernetes_api import KubernetesApi
+        from modelyard.adapters.workflows.argo import ArgoWorkflows
+
+        return ArgoWorkflows(KubernetesApi())
+    from modelyard.adapters.workflows.local import LocalWorkflows
+
+    return LocalWorkflows(root, repository)
+
+
+def _cluster(root: Path, repository: Repository, clock: Clock) -> Cluster:
+    if repository.orchestrator == "argo":
+        from modelyard.adapters.cluster.kubernetes import KubernetesCluster
+        from modelyard.adapters.cluster.kubernetes_api import KubernetesApi
+
+        return KubernetesCluster(KubernetesApi(), clock)
+    from modelyard.adapters.cluster.local import LocalCluster
+    from modelyard.adapters.store.artifacts import Store
+
+    store = Store(repository.artifacts, root)
+    return LocalCluster(root, repository, store.fetch_model, clock)
+
+
+def _metrics(root: Path, repository: Repository, clock: Clock) -> Metrics:
+    if repository.metrics == "scrape":
+        from modelyard.adapters.metrics.scrape import ScrapeMetrics
+
+        return ScrapeMetrics(root, repository, clock)
+    if repository.metrics_uri is None:
+        raise CannotAnswer(
+            f"{SETTINGS}: metrics: prometheus needs the address of Prometheus",
+            hint="set metrics_uri: http://prometheus.example.org:9090",
+        )
+    from modelyard.adapters.metrics.prometheus import PrometheusMetrics
+
+    return PrometheusMetrics(repository.metrics_uri, clock)

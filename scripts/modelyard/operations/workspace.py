@@ -1,0 +1,129 @@
+"""The checkout and the outside world, as every operation is given them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from modelyard.adapters.facts import FactStore
+from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.specs.documents import read as read_document
+from modelyard.adapters.specs.reader import read
+from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.store.registry import Registry
+from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.release import Release
+from modelyard.errors import YardError
+from modelyard.ports import Services
+
+logger = logging.getLogger(__name__)
+
+LONGEST_PAST = 30
+MOST_KNOWN = 200
+"""Answers about commits a workspace remembers before it starts afresh."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """Everything an operation works with.
+
+    Args:
+        services: The outside world.
+        facts: The fact store.
+        store: The artifact store.
+    """
+
+    services: Services
+    facts: FactStore
+    store: Store
+
+    @cached_property
+    def git(self) -> Git:
+        """The checkout's repository."""
+        return Git(self.services.root)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The model registry."""
+        return Registry(self.services.repository.tracking_uri, self.services.root)
+
+    @cached_property
+    def _remote(self) -> RemoteRefs:
+        return RemoteRefs(self.git, self.services.repository.remote)
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, ...], Any]:
+        return {}
+
+    def main(self) -> str:
+        """The main branch's commit at the forge, its objects here."""
+        return retry_on_conflict(lambda: self._remote.tip(self.services.repository.main))
+
+    def models(self) -> tuple[str, ...]:
+        """The names of all models of the main branch, valid or not, sorted."""
+        paths = GitTree(self.git, self.main()).paths("models/")
+        words = [path.split("/") for path in paths if path.endswith("/model.yaml")]
+        return tuple(sorted(name for _, name, *rest in words if len(rest) == 1))
+
+    def past(self, environment: str, model: str) -> tuple[PastRelease, ...]:
+        """What the main branch named there, newest first; the present is the first."""
+        commit = self.main()
+        return self.once(
+            "past", commit, lambda: _past(self.git, commit, environment, model), environment, model
+        )
+
+    def catalog(self, commit: str) -> Catalog:
+        """The specs of a commit; those with problems are left out, and validate names them."""
+        return self.once("catalog", commit, lambda: read(GitTree(self.git, commit)).catalog)
+
+    def once(self, what: str, commit: str, look: Callable[[], T], *names: str) -> T:
+        """What a look at a commit, or a digest, says, taken once: it never says anything else."""
+        if len(self._known) > MOST_KNOWN:
+            self._known.clear()
+        key = (what, commit, *names)
+        if key not in self._known:
+            self._known[key] = look()
+        found: T = self._known[key]
+        return found
+
+
+def workspace_of(services: Services) -> Workspace:
+    """Everything an operation works with."""
+    return Workspace(services=services, facts=facts_of(services), store=store_of(services))
+
+
+def facts_of(services: Services) -> FactStore:
+    """The facts, as this checkout's remote holds them."""
+    return FactStore(Git(services.root), services.repository, services.clock)
+
+
+def store_of(services: Services) -> Store:
+    """The artifact store."""
+    return Store(services.repository.artifacts, services.root)
+
+
+def _past(git: Git, commit: str, environment: str, model: str) -> tuple[PastRelease, ...]:
+    path = f"environments/{environment}/releases/{model}.yaml"
+    entries = git.log(commit, path=path, first_parent=True, limit=LONGEST_PAST)
+    contents = git.read_many([f"{entry.sha}:{path}" for entry in entries])
+    past = []
+    for entry in entries:
+        content = contents[f"{entry.sha}:{path}"]
+        if content is not None:
+            try:
+                release = read_document(Release, content, name=path)
+            except YardError as error:  # nothing to go back to, and no reason not to go further
+                logger.warning("%s, as of %s", error.message, entry.sha[:10])
+                continue
+            number = entry.trailers.get("Modelyard-Pull", "")
+            pull = int(number) if number.isdecimal() else None
+            past.append(PastRelease(release=release, commit=entry.sha, pull=pull))
+    return tuple(past)
