@@ -8,6 +8,7 @@ from modelyard.commands.on_main import check_on_main
 from modelyard.commands.options import dry_run_option, pass_services
 from modelyard.commands.person import as_option, person
 from modelyard.domain.promotion.facts import Freeze
+from modelyard.domain.specs.paths import environment_file
 from modelyard.errors import Refused
 from modelyard.operations.workspace import facts_of
 from modelyard.ports import Services
@@ -27,7 +28,7 @@ def freeze(
 
     who = person(services, name)
     # A freeze of a misspelt environment would stop nothing, silently.
-    check_on_main(services, f"environments/{environment}/environment.yaml")
+    check_on_main(services, environment_file(environment))
     told = Freeze(reason=readable(reason), by=who, since=services.clock.now())
     if not told.reason:
         raise click.BadParameter("a freeze needs a reason", param_hint="--reason")

@@ -8,6 +8,7 @@ import click
 
 from modelyard.commands.options import output_option, pass_services
 from modelyard.commands.output.tables import print_verdict
+from modelyard.domain.specs.paths import record_file
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -70,7 +71,7 @@ def _asked(
     record = catalog.records.get((model, version))
     if record is None:
         raise CannotAnswer(
-            f"there is no record models/{model}/records/{version}.yaml on the main branch",
+            f"there is no record {record_file(model, version)} on the main branch",
             hint=f"modelyard record {model} {version}",
         )
     if against is None:
@@ -97,6 +98,6 @@ def _check_changed(workspace: Workspace, ref: str) -> None:
     changed = set(workspace.git.diff_names(workspace.git.merge_base(ref, head), head))
     catalog = workspace.catalog(head)
     for (model, version), record in sorted(catalog.records.items()):
-        if f"models/{model}/records/{version}.yaml" in changed:
+        if record_file(model, version) in changed:
             verdict = _recomputed(workspace, catalog, record, check=True)
             click.echo(f"{model} {version}: {verdict.outcome}, as its evidence says")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from modelyard.commands.options import console, output_option, pass_services, print_json
+from modelyard.domain.specs.paths import parse_spec_path, records_folder, versions_folder
 from modelyard.errors import CannotAnswer
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from modelyard.operations.workspace import Workspace
 
 F = TypeVar("F")
-
-_ADDED = re.compile(r"models/[^/]+/(versions|records)/([^/]+)\.yaml")
 
 
 @click.command()
@@ -87,22 +85,22 @@ def _landings(git: Git, commit: str, model: str) -> Iterator[Landing]:
             commit=entry.sha,
             at=entry.at,
             trailers=entry.trailers,
-            specs=tuple(found.get("versions", ())),
-            records=tuple(found.get("records", ())),
+            specs=tuple(found.get("ModelVersion", ())),
+            records=tuple(found.get("Record", ())),
         )
 
 
 def _added(git: Git, commit: str, model: str) -> dict[str, dict[str, list[str]]]:
     """The versions whose spec or record each commit added to its first parent."""
-    folders = [f"models/{model}/{folder}" for folder in ("versions", "records")]
+    folders = [versions_folder(model), records_folder(model)]
     options = ("--first-parent", "--diff-merges=first-parent", "--no-renames", "--diff-filter=A")
     told = git.run("log", *options, "--name-only", "--format=%x00%H", commit, "--", *folders)
     found: dict[str, dict[str, list[str]]] = {}
     for block in told.stdout.decode("utf-8", "replace").split("\0")[1:]:
         sha, *paths = block.split()
         found[sha] = defaultdict(list)
-        for match in filter(None, map(_ADDED.fullmatch, paths)):
-            found[sha][match[1]].append(match[2])
+        for kind, (_, version) in filter(None, map(parse_spec_path, paths)):
+            found[sha][kind].append(version)
     return found
 
 

@@ -10,6 +10,7 @@ from modelyard.commands.on_main import check_on_main
 from modelyard.commands.options import dry_run_option, pass_services
 from modelyard.commands.person import as_option, person
 from modelyard.domain.promotion.facts import Hold, ModelFacts
+from modelyard.domain.specs.paths import version_file
 from modelyard.errors import Refused
 from modelyard.operations.workspace import facts_of
 from modelyard.ports import Services
@@ -40,7 +41,7 @@ def hold(
 
     who = person(services, name)
     # A hold on a misspelt version would hold nothing, silently.
-    check_on_main(services, f"models/{model}/versions/{version}.yaml")
+    check_on_main(services, version_file(model, version))
     told = Hold(reason=readable(reason), by=who, since=services.clock.now())
     if not told.reason:
         raise click.BadParameter("a hold needs a reason", param_hint="--reason")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard.commands.options import pass_root
+from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES, release_file
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.services import repository_of
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from modelyard.domain.specs.catalog import Catalog
     from modelyard.domain.specs.release import Release
 
-PLATFORM = "environments/platform/manifests/workflows/"
 """Where the rendered workflows lie."""
 
 
@@ -40,7 +40,7 @@ def render(
 
     catalog = sound(WorkingTree(root))
     if platform:
-        _write_or_check(root, PLATFORM, platform_files(root, catalog), check=check)
+        _write_or_check(root, WORKFLOW_TEMPLATES, platform_files(root, catalog), check=check)
         return
     chosen = _chosen(catalog, environment, model)
     if check:
@@ -94,7 +94,7 @@ def _check(root: Path, catalog: Catalog, chosen: Sequence[Release]) -> None:
 
 
 def _pin(release: Release) -> str:
-    return f"environments/{release.environment}/releases/{release.model}.yaml"
+    return release_file(release.environment, release.model)
 
 
 def _write_release(root: Path, release: Release, catalog: Catalog) -> None:

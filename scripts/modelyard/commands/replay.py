@@ -17,6 +17,7 @@ from modelyard.commands.options import output_option, pass_services, print_json
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.paths import environment_file, model_file
 from modelyard.domain.specs.repository import Orchestrator
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
@@ -150,7 +151,7 @@ def _catalog(services: Services, model: str) -> Catalog:
 
     catalog = sound(WorkingTree(services.root), models=[model])
     if model not in catalog.models:
-        raise CannotAnswer(f"models/{model}/model.yaml: there is no such model")
+        raise CannotAnswer(f"{model_file(model)}: there is no such model")
     return catalog
 
 
@@ -161,7 +162,7 @@ def _owner(catalog: Catalog, environment: str | None) -> str:
             raise CannotAnswer("no environment is the end of a path", hint="say --environment")
         return catalog.production.name
     if environment not in catalog.environments:
-        raise CannotAnswer(f"environments/{environment}/environment.yaml: there is none")
+        raise CannotAnswer(f"{environment_file(environment)}: there is none")
     return catalog.environments[environment].joins or environment
 
 

@@ -10,6 +10,7 @@ import click
 
 from modelyard.commands.drift import closing, feed_option, until_option
 from modelyard.commands.options import dry_run_option, pass_services
+from modelyard.domain.specs.paths import version_file
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -64,7 +65,7 @@ def _try_again(workspace: Workspace, model: str, version: str, *, dry_run: bool)
     catalog = workspace.catalog(workspace.main())
     if (model, version) not in catalog.versions:
         raise CannotAnswer(
-            f"the main branch has no valid models/{model}/versions/{version}.yaml",
+            f"the main branch has no valid {version_file(model, version)}",
             hint=f"modelyard version list {model}",
         )
     if (model, version) in catalog.records:

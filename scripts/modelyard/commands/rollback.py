@@ -11,6 +11,7 @@ import click
 from modelyard.commands.options import dry_run_option, pass_services
 from modelyard.commands.person import as_option, person
 from modelyard.commands.promote import known_environment
+from modelyard.domain.specs.paths import manifests_folder, release_file
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -134,7 +135,6 @@ def _removal(release: Release, hold: Hold) -> Change:
     """The release and its manifests deleted."""
     from modelyard.domain.promotion.branches import Branch
     from modelyard.domain.promotion.change import Change, Purpose
-    from modelyard.operations.reconcile.changes import manifests_folder, release_path
     from modelyard.operations.reconcile.pages import escaped, short
 
     model, where, version = release.model, release.environment, release.version
@@ -148,7 +148,7 @@ def _removal(release: Release, hold: Hold) -> Change:
         branch=str(Branch(purpose=Purpose.ROLLBACK, subject=where, model=model)),
         title=f"Take {model} {version} out of {where}",
         body=body,
-        documents={release_path(where, model): None, manifests_folder(where, model): None},
+        documents={release_file(where, model): None, manifests_folder(where, model): None},
         trailers={
             "Modelyard-Model": model,
             "Modelyard-Environment": where,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelyard.commands.options import console, dry_run_option, output_option, pass_root, print_json
+from modelyard.domain.specs.paths import held_out_file, model_file, version_file
 from modelyard.errors import CannotAnswer
 from modelyard.operations.services import repository_of
 
@@ -164,7 +165,6 @@ def held_out_command(
 ) -> None:
     """Write models/MODEL/heldout/NAME.yaml: rows that no version of MODEL may train on."""
     from modelyard.domain.specs.heldout import HeldOut, Role
-    from modelyard.domain.specs.paths import held_out_file
     from modelyard.operations.training.pins import DataRoot, Draft, pinned, refuse_changed
 
     catalog = _specs(root, model).catalog
@@ -238,9 +238,7 @@ def _specs(root: Path, model: str) -> Specs:
 
     specs = read(WorkingTree(root))
     if model not in specs.catalog.models:
-        raise CannotAnswer(
-            f"{root} has no valid models/{model}/model.yaml", hint="modelyard validate"
-        )
+        raise CannotAnswer(f"{root} has no valid {model_file(model)}", hint="modelyard validate")
     return specs
 
 
@@ -249,7 +247,7 @@ def _version(catalog: Catalog, model: str, name: str) -> ModelVersion:
     if found is None:
         known = ", ".join(each.version for each in catalog.versions_of(model)) or "none"
         raise CannotAnswer(
-            f"there is no valid models/{model}/versions/{name}.yaml; versions are {known}",
+            f"there is no valid {version_file(model, name)}; versions are {known}",
             hint=f"modelyard version list {model}",
         )
     return found

@@ -18,6 +18,7 @@ from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.registry import Registry
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.paths import MODELS, release_file
 from modelyard.domain.specs.release import Release
 from modelyard.errors import YardError
 from modelyard.ports import Services
@@ -69,7 +70,7 @@ class Workspace:
 
     def models(self) -> tuple[str, ...]:
         """The names of all models of the main branch, valid or not, sorted."""
-        paths = GitTree(self.git, self.main()).paths("models/")
+        paths = GitTree(self.git, self.main()).paths(MODELS)
         words = [path.split("/") for path in paths if path.endswith("/model.yaml")]
         return tuple(sorted(name for _, name, *rest in words if len(rest) == 1))
 
@@ -111,7 +112,7 @@ def store_of(services: Services) -> Store:
 
 
 def _past(git: Git, commit: str, environment: str, model: str) -> tuple[PastRelease, ...]:
-    path = f"environments/{environment}/releases/{model}.yaml"
+    path = release_file(environment, model)
     entries = git.log(commit, path=path, first_parent=True, limit=LONGEST_PAST)
     contents = git.read_many([f"{entry.sha}:{path}" for entry in entries])
     past = []

@@ -13,13 +13,19 @@ from yaml.cyaml import CSafeDumper
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.paths import (
+    ENVIRONMENTS,
+    environment_file,
+    manifests_folder,
+    model_file,
+    parse_manifests_path,
+    release_file,
+)
 from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.render.manifests import manifests
 
 HEADER = b"# Written by modelyard. Do not edit: change its inputs and run modelyard again.\n"
 """First line of every rendered file."""
-
-_RENDERED = re.compile(r"environments/([^/]+)/manifests/[^/]+/")
 
 
 class Tree(Protocol):
@@ -53,7 +59,7 @@ def tree_digest(files: Mapping[str, bytes]) -> str:
 
 def release_folder(release: Release) -> str:
     """Where its rendered files lie in the repository; ends in a slash."""
-    return f"environments/{release.environment}/manifests/{release.model}/"
+    return manifests_folder(release.environment, release.model)
 
 
 def committed_tree(tree: Tree, folder: str) -> Mapping[str, bytes]:
@@ -83,9 +89,9 @@ def stale_manifests(
 
 def _concerns(path: str, release: Release) -> bool:
     return path.startswith(release_folder(release)) or path in {
-        f"environments/{release.environment}/releases/{release.model}.yaml",
-        f"environments/{release.environment}/environment.yaml",
-        f"models/{release.model}/model.yaml",
+        release_file(release.environment, release.model),
+        environment_file(release.environment),
+        model_file(release.model),
     }
 
 
@@ -111,11 +117,10 @@ def _stale(release: Release, committed: Mapping[str, bytes], catalog: Catalog) -
 
 def _without_release(tree: Tree, catalog: Catalog, changed: Collection[str] | None) -> list[str]:
     """Manifest folders that nothing pins would run on for ever."""
-    rendered = [_RENDERED.match(path) for path in tree.paths("environments/")]
     folders = {
-        match[0]
-        for match in rendered
-        if match and (changed is None or match.string in changed) and match[1] != "platform"
+        manifests_folder(*owner)
+        for path in tree.paths(ENVIRONMENTS)
+        if (changed is None or path in changed) and (owner := parse_manifests_path(path))
     }
     pinned = {release_folder(release) for release in catalog.releases.values()}
     return [f"{folder} belongs to no release" for folder in sorted(folders - pinned)]

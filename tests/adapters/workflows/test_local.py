@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from adapters.processes.preloading import preloaded_process
 from modelyard.adapters.processes import process_table
 from modelyard.adapters.processes import start as processes
-from modelyard.adapters.workflows.local import TEMPLATES, LocalWorkflows
+from modelyard.adapters.workflows.local import LocalWorkflows
 from modelyard.adapters.workflows.local_runner import Walk
 from modelyard.adapters.workflows.template import planned
+from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Phase, WorkflowStatus
@@ -91,7 +92,7 @@ def walk(tmp_path):
 @pytest.fixture
 def checkout(tmp_path):
     root = tmp_path / "checkout"
-    (root / TEMPLATES).mkdir(parents=True)
+    (root / WORKFLOW_TEMPLATES).mkdir(parents=True)
     (root / "modelyard.yaml").write_text("apiVersion: modelyard/v1\nkind: Repository\n")
     return root
 
@@ -113,7 +114,7 @@ def put(checkout: Path, name: str, spec: dict[str, Any]) -> None:
         "metadata": {"name": name},
         "spec": spec,
     }
-    (checkout / TEMPLATES / f"{name}.yaml").write_text(yaml.safe_dump(document))
+    (checkout / WORKFLOW_TEMPLATES / f"{name}.yaml").write_text(yaml.safe_dump(document))
 
 
 def eventually(condition, seconds: float = 10.0) -> bool:
@@ -732,7 +733,7 @@ def test_refused_workflows_leave_nothing_behind(workflows, checkout):
         workflows.submit("w-1", template="bad", parameters={})
     with pytest.raises(Refused, match=r"workflows/other\.yaml: No such file"):
         workflows.submit("w-1", template="other", parameters={})
-    (checkout / TEMPLATES / "no.yaml").write_text("kind: ConfigMap\n")
+    (checkout / WORKFLOW_TEMPLATES / "no.yaml").write_text("kind: ConfigMap\n")
     with pytest.raises(Refused, match=r"no\.yaml is no WorkflowTemplate"):
         workflows.submit("w-1", template="no", parameters={})
     with pytest.raises(Refused, match="cannot name a workflow"):

@@ -27,6 +27,7 @@ from modelyard.domain.canary.traffic import RolloutState
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.paths import environment_file
 from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer
@@ -259,7 +260,7 @@ class LocalCluster:
             raise CannotAnswer(
                 f"environment {environment.name} joins {environment.joins}, but its rollout has no"
                 " step that says with which share",
-                hint=f"add rollout.steps to environments/{environment.name}/environment.yaml",
+                hint=f"add rollout.steps to {environment_file(environment.name)}",
             )
         return replace(
             state or State(model=model.name, environment=environment.name),

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from modelyard.domain.problem import Problem
-from modelyard.domain.specs.paths import held_out_file, version_file
+from modelyard.domain.specs.paths import MODELS, held_out_file, parse_spec_path, version_file
 
 if TYPE_CHECKING:
     from modelyard.adapters.git.trees import Tree
     from modelyard.adapters.specs.reader import Specs
 
 _CHECK = "append-only"
-_RECORD = re.compile(r"models/([^/]+)/records/([^/]+)\.yaml")
 
 
 def rewritten(specs: Specs, base: Tree) -> Iterator[Problem]:
@@ -24,19 +22,25 @@ def rewritten(specs: Specs, base: Tree) -> Iterator[Problem]:
     """
     from modelyard.adapters.specs.reader import read
 
-    old = [path for path in base.paths("models/") if _RECORD.fullmatch(path)]
+    records = {path: key for path in base.paths(MODELS) if (key := _record_key(path))}
+    old = sorted(records)
     before = base.read_many(old)
     for path in old:
         yield from _unless_same(path, before[path], specs.files.get(path))
     if not old:
         return
-    models = {match[1] for path in old if (match := _RECORD.fullmatch(path))}
-    was = read(base, models=models)
+    was = read(base, models={model for model, _ in records.values()})
     for model, version in was.catalog.records:
         path = version_file(model, version)
         if path in was.files:
             yield from _unless_same(path, was.files[path], specs.files.get(path))
     yield from specs.located(_changed_sets(specs, was))
+
+
+def _record_key(path: str) -> tuple[str, ...] | None:
+    """Model and version of a record's path."""
+    kind, key = parse_spec_path(path) or ("", ())
+    return key if kind == "Record" else None
 
 
 def _unless_same(path: str, before: bytes, now: bytes | None) -> Iterator[Problem]:

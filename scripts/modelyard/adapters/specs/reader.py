@@ -16,7 +16,14 @@ from modelyard.adapters.specs.documents import KINDS, Loaded, load, structure
 from modelyard.domain import checks
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.paths import SETTINGS
+from modelyard.domain.specs.paths import (
+    ENVIRONMENTS,
+    MODELS,
+    SETTINGS,
+    holds_only_specs,
+    model_folder,
+    parse_spec_path,
+)
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Refused
 
@@ -111,46 +118,26 @@ def sound(tree: Tree, *, models: Collection[str] | None = None) -> Catalog:
     return specs.catalog
 
 
-# Kind and pattern of every place a spec may be; the groups are its key.
-_PLACES = (
-    ("ModelVersion", re.compile(r"models/([^/]+)/versions/([^/]+)\.yaml")),
-    ("Record", re.compile(r"models/([^/]+)/records/([^/]+)\.yaml")),
-    ("HeldOut", re.compile(r"models/([^/]+)/heldout/([^/]+)\.yaml")),
-    ("Model", re.compile(r"models/([^/]+)/model\.yaml")),
-    ("Release", re.compile(r"environments/([^/]+)/releases/([^/]+)\.yaml")),
-    ("Environment", re.compile(r"environments/([^/]+)/environment\.yaml")),
-)
-
-# Folders that hold specs and nothing else: whatever else is there was meant to be one.
-_SPEC_FOLDER = re.compile(
-    r"models/[^/]+/(versions|records|heldout)/.+"
-    r"|environments/[^/]+/releases/.+"
-    r"|models/[^/]+/model\.ya?ml|environments/[^/]+/environment\.ya?ml",
-    re.DOTALL,  # a file name may hold a newline
-)
 _BESIDE = re.compile(r"(.*/)?(README\.md|\.git(keep|ignore|attributes))")
 
 
 def _places(tree: Tree, models: Collection[str] | None) -> Iterator[tuple[str, tuple[str, Any]]]:
     """Every spec's path with its kind and its key in the catalog."""
     for path in _paths(tree, models):
-        for kind, pattern in _PLACES:
-            match = pattern.fullmatch(path)
-            if match and (kind != "Release" or models is None or match[2] in models):
-                key = match.groups()
-                yield path, (kind, key if len(key) > 1 else key[0])
-                break
+        kind, key = parse_spec_path(path) or ("", ())
+        if kind and (kind != "Release" or models is None or key[1] in models):
+            yield path, (kind, key if len(key) > 1 else key[0])
     if SETTINGS in tree.paths(SETTINGS):
         yield SETTINGS, ("Repository", ())
 
 
 def _paths(tree: Tree, models: Collection[str] | None) -> Iterator[str]:
     if models is None:
-        yield from tree.paths("models/")
+        yield from tree.paths(MODELS)
     else:
         for model in sorted(models):
-            yield from tree.paths(f"models/{model}/")
-    yield from tree.paths("environments/")
+            yield from tree.paths(model_folder(model))
+    yield from tree.paths(ENVIRONMENTS)
 
 
 def _spec(kind: str, file: str, text: bytes, problems: list[Problem]) -> Any:
@@ -197,8 +184,8 @@ def _catalog(
 
 def _strays(tree: Tree, places: Mapping[str, object]) -> Iterator[Problem]:
     """Files in a folder of specs that are none, such as one with a mistyped ending."""
-    for path in (*tree.paths("models/"), *tree.paths("environments/")):
-        if path not in places and _SPEC_FOLDER.fullmatch(path) and not _BESIDE.fullmatch(path):
+    for path in (*tree.paths(MODELS), *tree.paths(ENVIRONMENTS)):
+        if path not in places and holds_only_specs(path) and not _BESIDE.fullmatch(path):
             message = "is not read: specs here are files that end in .yaml, without folders"
             yield Problem(file=path, message=message, check="place", line=1)
     if SETTINGS not in places:

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 _ASIDE = ".writing"
 
 
+_MODELS = "models"
+
+COMPLETE = ".complete"
+"""Written last into an artifact's folder: without it the folder is not whole."""
+
+
 class Store:
     """The artifact store at an fsspec URI.
 
@@ -66,13 +72,13 @@ class Store:
 
     def put_model(self, folder: Path, digest: str) -> str:
         """Keep an artifact folder under its digest, whole or not at all; returns its URI."""
-        target = f"models/{_hex(digest)}"
-        if not self._exists(f"{target}/.complete"):
+        target = _model_folder(digest)
+        if not self._exists(f"{target}/{COMPLETE}"):
             for file in sorted(p for p in folder.rglob("*") if p.is_file()):
                 name = f"{target}/{file.relative_to(folder).as_posix()}"
                 self._write(name, file.read_bytes())
-            self._write(f"{target}/.complete", b"")
-        return self.uri("models", _hex(digest))
+            self._write(f"{target}/{COMPLETE}", b"")
+        return self.uri(target)
 
     def fetch_model(self, digest: str, folder: Path) -> Path:
         """Bring an artifact folder to this machine; whoever opens it verifies the digest first.
@@ -81,10 +87,11 @@ class Store:
             CannotAnswer: It is out of reach, or was never kept whole.
         """
         filesystem, base = self._place
-        source = f"{base}/models/{_hex(digest)}"
-        if not self._exists(f"models/{_hex(digest)}/.complete"):
+        kept = _model_folder(digest)
+        source = f"{base}/{kept}"
+        if not self._exists(f"{kept}/{COMPLETE}"):
             raise CannotAnswer(
-                f"{self.uri('models', _hex(digest))}: no such artifact",
+                f"{self.uri(kept)}: no such artifact",
                 hint="check `artifacts` in modelyard.yaml, or train the version again",
             )
         if folder.exists():
@@ -94,16 +101,20 @@ class Store:
         try:
             for name in filesystem.find(source):
                 relative = name[len(source) :].lstrip("/")
-                if relative != ".complete":
+                if relative != COMPLETE:
                     (beside / relative).parent.mkdir(parents=True, exist_ok=True)
                     filesystem.get_file(name, str(beside / relative))
             beside.replace(folder)
         except _unreachable() as error:
             if not folder.exists():  # not lost to somebody who brought the same bytes first
-                raise _out_of_reach(self.uri("models", _hex(digest)), error) from error
+                raise _out_of_reach(self.uri(kept), error) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         return folder
+
+    def read_model_file(self, digest: str, name: str) -> bytes:
+        """One file of an artifact; `CannotAnswer` when it is out of reach."""
+        return self.read(f"{_model_folder(digest)}/{name}")
 
     def put_run_file(self, workflow: str, name: str, content: bytes) -> None:
         """Hand a file on to the later steps of a workflow."""
@@ -214,6 +225,10 @@ def _out_of_reach(uri: str, error: Exception) -> CannotAnswer:
 def sha256(content: bytes) -> str:
     """Lower-case hexadecimal SHA-256."""
     return hashlib.sha256(content).hexdigest()
+
+
+def _model_folder(digest: str) -> str:
+    return f"{_MODELS}/{_hex(digest)}"
 
 
 def _hex(digest: str) -> str:

@@ -19,12 +19,10 @@ from modelyard.adapters.processes import start as processes
 from modelyard.adapters.specs.documents import dump_all, load
 from modelyard.adapters.workflows.local_runner import Walk
 from modelyard.adapters.workflows.template import planned
+from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Phase, WorkflowStatus
-
-TEMPLATES = "environments/platform/manifests/workflows"
-"""Where the rendered WorkflowTemplates lie in a checkout."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
 _POLL_SECONDS = 0.05
@@ -160,7 +158,7 @@ class LocalWorkflows:
         self, name: str, template: str, parameters: Mapping[str, str]
     ) -> dict[str, object]:
         """The workflow with its parameters, once the local orchestrator agreed to run it."""
-        path = f"{TEMPLATES}/{template}.yaml"
+        path = f"{WORKFLOW_TEMPLATES}{template}.yaml"
         try:
             text = (self._root / path).read_bytes()
         except OSError as error:

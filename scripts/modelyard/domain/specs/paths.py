@@ -1,36 +1,140 @@
-"""Where each spec lives."""
+"""Where everything lives in the repository: the one place that spells its paths."""
 
 from __future__ import annotations
+
+import re
 
 SETTINGS = "modelyard.yaml"
 """The repository's own settings; it marks the root of a checkout."""
 
+MODELS = "models/"
+ENVIRONMENTS = "environments/"
+
+PLATFORM = f"{ENVIRONMENTS}platform/"
+"""What the platform runs in a cluster; written by people and by `modelyard render --platform`."""
+
+WORKFLOW_TEMPLATES = f"{PLATFORM}manifests/workflows/"
+"""The rendered workflows."""
+
+
+def model_folder(model: str) -> str:
+    """Folder of everything about a model; ends in a slash."""
+    return f"{MODELS}{model}/"
+
 
 def model_file(model: str) -> str:
     """Path of a model's own file."""
-    return f"models/{model}/model.yaml"
+    return f"{model_folder(model)}model.yaml"
+
+
+def trainer_folder(model: str) -> str:
+    """Folder of a model's trainer, without a slash at the end, as Git names a tree."""
+    return f"{model_folder(model)}trainer"
+
+
+def versions_folder(model: str) -> str:
+    """Folder of a model's versions; ends in a slash."""
+    return f"{model_folder(model)}versions/"
 
 
 def version_file(model: str, version: str) -> str:
     """Path of a version's spec."""
-    return f"models/{model}/versions/{version}.yaml"
+    return f"{versions_folder(model)}{version}.yaml"
+
+
+def records_folder(model: str) -> str:
+    """Folder of a model's records; ends in a slash."""
+    return f"{model_folder(model)}records/"
 
 
 def record_file(model: str, version: str) -> str:
     """Path of a version's record."""
-    return f"models/{model}/records/{version}.yaml"
+    return f"{records_folder(model)}{version}.yaml"
+
+
+def held_out_folder(model: str) -> str:
+    """Folder of a model's held-out sets; ends in a slash."""
+    return f"{model_folder(model)}heldout/"
 
 
 def held_out_file(model: str, name: str) -> str:
     """Path of a held-out set."""
-    return f"models/{model}/heldout/{name}.yaml"
+    return f"{held_out_folder(model)}{name}.yaml"
 
 
 def environment_file(environment: str) -> str:
     """Path of an environment's own file."""
-    return f"environments/{environment}/environment.yaml"
+    return f"{ENVIRONMENTS}{environment}/environment.yaml"
+
+
+def releases_folder(environment: str) -> str:
+    """Folder of an environment's releases; ends in a slash."""
+    return f"{ENVIRONMENTS}{environment}/releases/"
 
 
 def release_file(environment: str, model: str) -> str:
     """Path of a model's release in an environment."""
-    return f"environments/{environment}/releases/{model}.yaml"
+    return f"{releases_folder(environment)}{model}.yaml"
+
+
+def manifests_folder(environment: str, model: str) -> str:
+    """Folder of a release's rendered manifests; ends in a slash."""
+    return f"{ENVIRONMENTS}{environment}/manifests/{model}/"
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """A path with `@` for each name, as the pattern of such paths; its groups are the names."""
+    return re.compile(re.escape(path).replace("@", "([^/]+)"))
+
+
+_SPECS = (
+    ("ModelVersion", _pattern(version_file("@", "@"))),
+    ("Record", _pattern(record_file("@", "@"))),
+    ("HeldOut", _pattern(held_out_file("@", "@"))),
+    ("Model", _pattern(model_file("@"))),
+    ("Release", _pattern(release_file("@", "@"))),
+    ("Environment", _pattern(environment_file("@"))),
+)
+_FOLDERS = tuple(
+    _pattern(folder)
+    for folder in (
+        versions_folder("@"), records_folder("@"), held_out_folder("@"), releases_folder("@"),
+    )
+)  # fmt: skip
+_MANIFESTS = _pattern(manifests_folder("@", "@"))
+_WRITTEN_BY_TOOL = tuple(
+    _pattern(folder)
+    for folder in (records_folder("@"), releases_folder("@"), f"{ENVIRONMENTS}@/manifests/")
+)
+_OWN_FILES = (_pattern(model_file("@")), _pattern(environment_file("@")))
+
+
+def parse_spec_path(path: str) -> tuple[str, tuple[str, ...]] | None:
+    """Kind of the spec that lives at this path and the names in it; None where no spec may live."""
+    for kind, pattern in _SPECS:
+        if match := pattern.fullmatch(path):
+            return kind, match.groups()
+    return None
+
+
+def parse_manifests_path(path: str) -> tuple[str, str] | None:
+    """Environment and model of a rendered manifest; None for any other path."""
+    match = _MANIFESTS.match(path)
+    return (match[1], match[2]) if match and not path.startswith(PLATFORM) else None
+
+
+def holds_only_specs(path: str) -> bool:
+    """Whether only a spec may have this path: by its folder, or by a name as of one."""
+    if any((match := folder.match(path)) and match.end() < len(path) for folder in _FOLDERS):
+        return True
+    as_yaml = path.removesuffix(".yml") + ".yaml" if path.endswith(".yml") else path
+    return any(pattern.fullmatch(as_yaml) for pattern in _OWN_FILES)
+
+
+def is_written_by_tool(path: str) -> bool:
+    """Whether only the tool writes this path: releases, their manifests, and records.
+
+    What `platform` holds is rendered by people who change workflows.
+    """
+    is_tool_folder = any(folder.match(path) for folder in _WRITTEN_BY_TOOL)
+    return is_tool_folder and not path.startswith(PLATFORM)

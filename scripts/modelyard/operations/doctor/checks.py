@@ -71,10 +71,10 @@ def the_specs_are_valid(patient: Patient) -> Iterator[Wrong]:
 
 def the_workflows_are_rendered(patient: Patient) -> Iterator[Wrong]:
     """Nothing can be trained without its WorkflowTemplate."""
-    from modelyard.adapters.workflows.local import TEMPLATES
+    from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES
     from modelyard.operations.reconcile.apply import TEMPLATE
 
-    file = f"{TEMPLATES}/{TEMPLATE}.yaml"
+    file = f"{WORKFLOW_TEMPLATES}{TEMPLATE}.yaml"
     if not (patient.root / file).is_file():
         yield Wrong(what=f"{file} is missing", mend="modelyard render --platform")
 
@@ -155,10 +155,11 @@ def _without_password(uri: str) -> str:
 
 def released_artifacts_are_in_the_store(patient: Patient) -> Iterator[Wrong]:
     """A server that starts again fetches its artifact again."""
+    from modelyard.adapters.store.artifacts import COMPLETE
+
     for (environment, model), release in sorted(patient.specs.catalog.releases.items()):
-        digest = release.artifact.removeprefix("sha256:")
         try:
-            patient.workspace.store.read(f"models/{digest}/.complete")
+            patient.workspace.store.read_model_file(release.artifact, COMPLETE)
         except YardError as error:
             what = f"{environment} {model} {release.version}: {error.message}"
             yield Wrong(what=what, mend=error.hint or "restore it from a copy of the store")

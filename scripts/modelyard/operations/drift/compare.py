@@ -14,6 +14,7 @@ from modelyard.domain.promotion.facts import Incident, ModelFacts
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Breach, describe
 from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer
@@ -141,7 +142,7 @@ def look_at(
     model = catalog.models.get(name)
     if model is None:
         raise CannotAnswer(
-            f"the main branch has no valid models/{name}/model.yaml", hint="modelyard validate"
+            f"the main branch has no valid {model_file(name)}", hint="modelyard validate"
         )
     data = DataRoot(base=workspace.services.repository.data, root=workspace.services.root)
     found = read_feed(model, feed, data)

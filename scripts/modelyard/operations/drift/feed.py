@@ -13,6 +13,7 @@ from modelyard.domain.drift.retraining import FeedFile
 from modelyard.domain.specs.contract import Breach, Column, breaches
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.table import Array, Table
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer, Refused
@@ -75,7 +76,7 @@ def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
     if model.data.timestamp is None or where is None:
         lacking = "data.timestamp" if model.data.timestamp is None else "data.feed"
         raise CannotAnswer(
-            f"models/{model.name}/model.yaml has no {lacking}: drift compares windows of days",
+            f"{model_file(model.name)} has no {lacking}: drift compares windows of days",
             hint="add it to model.yaml" + ("" if where else ", or say --feed URI"),
         )
     column = next(c for c in model.data.columns if c.name == model.data.timestamp)

@@ -105,8 +105,8 @@ def promise_of(
 
 def training_nulls(store: Store, artifact: str) -> dict[str, float]:
     """Share of nulls by input in the rows the artifact trained on."""
-    name = f"models/{artifact.removeprefix('sha256:')}/serving.json"
-    shares: dict[str, float] = json.loads(store.read(name))["training"]["null"]
+    document = json.loads(store.read_model_file(artifact, "serving.json"))
+    shares: dict[str, float] = document["training"]["null"]
     return shares
 
 

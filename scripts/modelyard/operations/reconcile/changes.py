@@ -11,6 +11,7 @@ from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease, Ro
 from modelyard.domain.promotion.branches import Branch
 from modelyard.domain.promotion.change import Change, Purpose
 from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.paths import manifests_folder, record_file, release_file
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.errors import CannotAnswer
@@ -21,7 +22,9 @@ from modelyard.render.tree import rendered_tree, tree_digest
 def record_change(world: World, action: ProposeRecord, *, server_image: str) -> Change:
     """The record, and the first release with its manifests where the decision says so."""
     record = action.record
-    documents: dict[str, bytes | None] = {record_path(record): dump("Record", record)}
+    documents: dict[str, bytes | None] = {
+        record_file(record.model, record.version): dump("Record", record)
+    }
     labels = [record.version, f"gate:{record.verdict.outcome}"]
     if action.environment is not None:
         release = new_release(world, action.environment, record, server_image=server_image)
@@ -67,7 +70,7 @@ def rollback_change(world: World, action: RollBack, *, git: Git) -> Change:
         raise CannotAnswer(f"{action.environment} names no release of {world.model}")
     folder = manifests_folder(action.environment, world.model)
     paths = [
-        release_path(action.environment, world.model),
+        release_file(action.environment, world.model),
         *(entry.path for entry in git.ls_tree(action.target.commit, folder)),
     ]
     contents = git.read_many([f"{action.target.commit}:{path}" for path in paths])
@@ -117,25 +120,10 @@ def release_documents(world: World, release: Release) -> dict[str, bytes | None]
     """The pin and its rendered tree, in place of whatever the folder holds."""
     folder = manifests_folder(release.environment, release.model)
     documents: dict[str, bytes | None] = {
-        release_path(release.environment, release.model): dump("Release", release),
+        release_file(release.environment, release.model): dump("Release", release),
         folder: None,
     }
     return documents | {folder + name: text for name, text in _manifests(world, release).items()}
-
-
-def record_path(record: Record) -> str:
-    """Where a record lies."""
-    return f"models/{record.model}/records/{record.version}.yaml"
-
-
-def release_path(environment: str, model: str) -> str:
-    """Where a release's pin lies."""
-    return f"environments/{environment}/releases/{model}.yaml"
-
-
-def manifests_folder(environment: str, model: str) -> str:
-    """Where its rendered manifests lie; ends in a slash."""
-    return f"environments/{environment}/manifests/{model}/"
 
 
 def _manifests(world: World, release: Release) -> Mapping[str, bytes]:

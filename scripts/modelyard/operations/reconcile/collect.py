@@ -19,6 +19,7 @@ from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.domain.promotion.promote import needs_comparison
 from modelyard.domain.promotion.training import workflow_name
 from modelyard.domain.promotion.world import Run, World
+from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.record import Record
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer, YardError
@@ -48,7 +49,7 @@ def collect(workspace: Workspace, model: str, *, with_registry: bool = True) -> 
     )
     if model not in catalog.models:
         raise CannotAnswer(
-            f"the main branch has no valid models/{model}/model.yaml",
+            f"the main branch has no valid {model_file(model)}",
             hint="modelyard validate",
         )
     snapshot = workspace.facts.snapshot(model, missed=leave_out)

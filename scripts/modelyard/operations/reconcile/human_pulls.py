@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from functools import partial
 
@@ -11,15 +10,17 @@ from modelyard.adapters.specs.documents import read
 from modelyard.domain.promotion.branches import parse
 from modelyard.domain.promotion.plan import shortened
 from modelyard.domain.promotion.pulls import PROMOTE, PullRequest, Status, StatusState
+from modelyard.domain.specs.paths import (
+    is_written_by_tool,
+    parse_manifests_path,
+    parse_spec_path,
+    release_file,
+)
 from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.errors import CannotAnswer
 from modelyard.operations.reconcile.apply import Say, say_status
-from modelyard.operations.reconcile.changes import release_path
 from modelyard.operations.reconcile.loop import run_all
 from modelyard.operations.workspace import Workspace
-
-OWNED = re.compile(r"^(environments/[^/]+/(releases|manifests)/|models/[^/]+/records/)")
-"""Paths only the tool writes; `platform` is rendered by people who change workflows."""
 
 
 @one_snapshot()
@@ -49,7 +50,7 @@ def changed_paths(workspace: Workspace, pull: PullRequest) -> tuple[str, ...]:
 
 def _status(workspace: Workspace, pull: PullRequest) -> Status:
     base = workspace.git.merge_base(workspace.main(), pull.head)
-    owned = [path for path in workspace.git.diff_names(base, pull.head) if is_owned(path)]
+    owned = [path for path in workspace.git.diff_names(base, pull.head) if is_written_by_tool(path)]
     touched = [path for path in owned if not _is_rendered_again(workspace, path, base, pull.head)]
     if touched:
         said = f"{touched[0]} is written by the tool alone: modelyard promote, modelyard rollback"
@@ -58,21 +59,17 @@ def _status(workspace: Workspace, pull: PullRequest) -> Status:
     return Status(context=PROMOTE, state=StatusState.SUCCESS, description=said)
 
 
-def is_owned(path: str) -> bool:
-    """Whether only the tool writes this path."""
-    return OWNED.match(path) is not None and not path.startswith("environments/platform/")
-
-
 def _is_rendered_again(workspace: Workspace, path: str, base: str, head: str) -> bool:
     """Whether a release only renders anew, as `modelyard render` does after its inputs changed.
 
     The pin may differ in its manifests' digest alone; that the files are what it renders to is
     what `modelyard/checks` says, for releases of this renderer.
     """
-    if not path.startswith("environments/"):
+    kind, key = parse_spec_path(path) or ("", None)
+    owner = key if kind == "Release" else parse_manifests_path(path)
+    if owner is None:
         return False
-    _, environment, _, name = path.split("/")[:4]
-    pin = release_path(environment, name.removesuffix(".yaml"))
+    pin = release_file(*owner)
     before, after = workspace.git.read_many([f"{base}:{pin}", f"{head}:{pin}"]).values()
     if before is None or after is None:
         return False

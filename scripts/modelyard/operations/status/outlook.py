@@ -15,6 +15,7 @@ from modelyard.domain.promotion.promote import needs_comparison, target_of
 from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.domain.promotion.training import workflow_name
 from modelyard.domain.promotion.world import PastRelease, Run, World
+from modelyard.domain.specs.paths import ENVIRONMENTS, model_file, model_folder
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer
 from modelyard.operations.reconcile.collect import collect, outcome_of
@@ -82,7 +83,7 @@ def _names(specs: Specs, model: str | None) -> list[str]:
     if model not in known:
         listed = ", ".join(known) or "none"
         raise CannotAnswer(
-            f"the main branch has no valid models/{model}/model.yaml; it has {listed}",
+            f"the main branch has no valid {model_file(model)}; it has {listed}",
             hint="modelyard validate",
         )
     return [model]
@@ -108,7 +109,7 @@ def _worlds(
 
 def _is_unsound(specs: Specs, model: str) -> bool:
     """Whether a spec that reconcile needs for the model cannot be read."""
-    places = (f"models/{model}/", "environments/")
+    places = (model_folder(model), ENVIRONMENTS)
     return any(problem.file.startswith(places) for problem in specs.problems)
 
 

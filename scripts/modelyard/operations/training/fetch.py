@@ -21,6 +21,7 @@ from modelyard.adapters.store.tables import (
 )
 from modelyard.domain.specs.contract import breaches, describe
 from modelyard.domain.specs.heldout import HeldOut
+from modelyard.domain.specs.paths import held_out_file
 from modelyard.domain.specs.version import DataFile
 from modelyard.errors import Refused
 from modelyard.operations.training.job import Job
@@ -110,7 +111,7 @@ def _keep_contract(job: Job, frame: pd.DataFrame, what: str) -> None:
 def _held_out(job: Job, name: str, known: dict[DataFile, pd.DataFrame]) -> dict[str, object]:
     spec = job.catalog.held_out.get((job.model_name, name))
     if spec is None:
-        raise Refused(f"models/{job.model_name}/heldout/{name}.yaml does not exist")
+        raise Refused(f"{held_out_file(job.model_name, name)} does not exist")
     rows = _rows(job, spec.files, known)
     if spec.window is not None and job.model.data.timestamp is not None:
         rows = within(rows, timestamp=job.model.data.timestamp, spans=(spec.window,))

@@ -11,6 +11,7 @@ from typing import Any
 from modelyard.adapters.store.artifacts import Store
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.paths import model_file, version_file
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.domain.verdict import Outcome, Verdict
@@ -61,9 +62,7 @@ class Job:
         """The model at the commit."""
         model = self.catalog.models.get(self.model_name)
         if model is None:
-            raise CannotAnswer(
-                f"{self.commit[:10]} has no valid models/{self.model_name}/model.yaml"
-            )
+            raise CannotAnswer(f"{self.commit[:10]} has no valid {model_file(self.model_name)}")
         return model
 
     @property
@@ -71,7 +70,7 @@ class Job:
         """The version's spec at the commit."""
         spec = self.catalog.versions.get((self.model_name, self.version))
         if spec is None:
-            path = f"models/{self.model_name}/versions/{self.version}.yaml"
+            path = version_file(self.model_name, self.version)
             raise CannotAnswer(f"{self.commit[:10]} has no valid {path}")
         return spec
 

@@ -13,6 +13,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.adapters.store.artifacts import data_address, read_uri, sha256
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut
+from modelyard.domain.specs.paths import model_folder, trainer_folder
 from modelyard.domain.specs.repository import Repository
 from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime
 from modelyard.errors import CannotAnswer, Refused
@@ -99,11 +100,6 @@ def refuse_changed(files: Iterable[DataFile], catalog: Catalog) -> None:
                 f"{digest[:12]}...",
                 hint="data that changed needs a new name: restore the file, and add the new one",
             )
-
-
-def trainer_folder(model: str) -> str:
-    """Where a model's own code lies."""
-    return f"models/{model}/trainer"
 
 
 def refuse_uncommitted(git: Git, paths: Iterable[str]) -> None:
@@ -258,7 +254,7 @@ def _say_next(path: str, remote: str) -> None:
     for line in (
         "next:",
         f"  git switch -c {branch}",
-        f"  git add models/{model}",
+        f"  git add {model_folder(model).removesuffix('/')}",
         f'  git commit -m "{title}"',
         f"  git push -u {remote} {branch}",
         f'  modelyard pr open {branch} --title "{title}"',

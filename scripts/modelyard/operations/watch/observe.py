@@ -14,10 +14,10 @@ from modelyard.domain.promotion.facts import ReleaseFacts, is_bad, unverified
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.paths import model_file, release_file
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.errors import CannotAnswer, Refused, YardError
-from modelyard.operations.reconcile.changes import release_path
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each
 from modelyard.operations.workspace import Workspace
 
@@ -37,14 +37,14 @@ def observe(workspace: Workspace, model: str, say: Callable[[str], None]) -> boo
     catalog = workspace.catalog(commit)
     if model not in catalog.models:
         raise CannotAnswer(
-            f"the main branch has no valid models/{model}/model.yaml", hint="modelyard validate"
+            f"the main branch has no valid {model_file(model)}", hint="modelyard validate"
         )
     steps: list[Callable[[], bool]] = []
     for environment in catalog.path_to_production():
         release = catalog.releases.get((environment.name, model))
         if release is not None:
             steps.append(partial(_observe_one, workspace, catalog, environment, release, say))
-        elif not GitTree(workspace.git, commit).exists(release_path(environment.name, model)):
+        elif not GitTree(workspace.git, commit).exists(release_file(environment.name, model)):
             steps.append(partial(_remove, workspace, environment, model))
     return run_all(steps)
 

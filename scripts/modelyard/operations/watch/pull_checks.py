@@ -11,6 +11,13 @@ from modelyard.domain.promotion.branches import Branch, parse
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, Status, StatusState
 from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.paths import (
+    manifests_folder,
+    model_folder,
+    record_file,
+    records_folder,
+    release_file,
+)
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.gate import differences, recompute
 from modelyard.operations.reconcile.human_pulls import changed_paths
@@ -81,25 +88,28 @@ def _beyond_its_branch(catalog: Catalog, pull: PullRequest, changed: set[str]) -
 
 def _allowed(catalog: Catalog, branch: Branch, pull: PullRequest) -> re.Pattern[str]:
     """The paths a branch of the tool's may change."""
-    model, path = re.escape(branch.model), catalog.path_to_production()
+    path = catalog.path_to_production()
     if branch.purpose is Purpose.RECORD:
-        record = rf"models/{model}/records/{re.escape(branch.subject)}\.yaml"
-        released = _release_paths(path[0].name, model) if path and "release" in pull.labels else ""
+        record = re.escape(record_file(branch.model, branch.subject))
+        released = (
+            _release_paths(path[0].name, branch.model) if path and "release" in pull.labels else ""
+        )
         return re.compile(f"{record}|{released}" if released else record)
     if branch.purpose in {Purpose.PROMOTE, Purpose.ROLLBACK}:
-        return re.compile(_release_paths(branch.subject, model))
-    return re.compile(rf"models/{model}/(?!records/).*")
+        return re.compile(_release_paths(branch.subject, branch.model))
+    records = re.escape(records_folder(branch.model))
+    return re.compile(rf"(?!{records}){re.escape(model_folder(branch.model))}.*")
 
 
 def _release_paths(environment: str, model: str) -> str:
-    place = f"environments/{re.escape(environment)}"
-    return rf"{place}/releases/{model}\.yaml|{place}/manifests/{model}/.*"
+    pin, manifests = release_file(environment, model), manifests_folder(environment, model)
+    return rf"{re.escape(pin)}|{re.escape(manifests)}.*"
 
 
 def _wrong_verdicts(workspace: Workspace, catalog: Catalog, changed: set[str]) -> list[str]:
     found = []
     for (model, version), record in catalog.records.items():
-        if f"models/{model}/records/{version}.yaml" not in changed or record.artifact is None:
+        if record_file(model, version) not in changed or record.artifact is None:
             continue
         try:
             said = differences(record, *recompute(workspace.store, catalog, record))
