@@ -25,8 +25,9 @@ from modelyard.domain.specs.model import (
     Task,
     Trainer,
 )
-from modelyard.serving.artifact import artifact_digest, describe, load
+from modelyard.serving.artifact import artifact_digest, describe
 from modelyard.serving.documents import write_golden, write_serving
+from modelyard.serving.predictor import load_predictor
 
 COLUMNS = (
     Column(name="carrier", type="category", description="Airline"),
@@ -132,7 +133,7 @@ def make_artifact(
     write_serving(folder, model=model, inputs=tuple(describe(folder).inputs), training=frame)
     digest = artifact_digest(folder)
     if golden:
-        write_golden(folder, predictor=load(folder, digest, TRUSTED), rows=frame.head(12))
+        write_golden(folder, load_predictor(folder, digest, TRUSTED).golden_of(frame.head(12)))
     return artifact_digest(folder)
 
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.serving.artifact import artifact_digest, describe, load, verify
+from modelyard.serving.artifact import artifact_digest, describe, verify
 from modelyard.serving.documents import read_golden, read_serving, write_serving
 from modelyard.serving.inputs import frame_of_rows
+from modelyard.serving.predictor import load_predictor
 from serving.artifacts import MODEL, TRUSTED, flights
 
 Artifact = tuple[Path, str]
@@ -73,7 +74,7 @@ def test_a_changed_byte_is_refused_before_anything_is_opened(copy: Artifact):
     folder, digest = copy
     (folder / "model" / "MLmodel").write_text("!!python/object/apply:os.system ['false']")
     with pytest.raises(Refused, match=f"its files have the digest .*, the pin says {digest}"):
-        load(folder, digest)
+        load_predictor(folder, digest)
 
 
 def test_an_extra_file_is_refused(copy: Artifact):
@@ -131,9 +132,9 @@ def test_a_pickled_model_is_refused_unless_its_format_is_listed(copy: Artifact, 
     folder = copy[0]
     digest = edit_metadata(folder, "serialization_format: skops", f"serialization_format: {name}")
     with pytest.raises(Refused, match=f"its format is {name}; accepted: skops"):
-        load(folder, digest)
+        load_predictor(folder, digest)
     with pytest.raises(CannotAnswer, match="MLflow cannot load it"):  # it was a skops file
-        load(folder, digest, TRUSTED, formats=["skops", name])
+        load_predictor(folder, digest, TRUSTED, formats=["skops", name])
 
 
 def test_types_the_metadata_asks_to_trust_are_refused_unless_listed(copy: Artifact):
@@ -142,13 +143,13 @@ def test_types_the_metadata_asks_to_trust_are_refused_unless_listed(copy: Artifa
         folder, "skops_trusted_types:\n", "skops_trusted_types:\n    - builtins.eval\n"
     )
     with pytest.raises(Refused, match=r"names types that are not trusted: builtins\.eval$"):
-        load(folder, digest, TRUSTED)
-    assert load(folder, digest, [*TRUSTED, "builtins.eval"]).digest == digest
+        load_predictor(folder, digest, TRUSTED)
+    assert load_predictor(folder, digest, [*TRUSTED, "builtins.eval"]).digest == digest
 
 
 def test_the_models_own_list_of_trusted_types_trusts_nothing(artifact: Artifact):
     with pytest.raises(Refused, match=r"names types that are not trusted: numpy\.dtype"):
-        load(*artifact)
+        load_predictor(*artifact)
 
 
 def test_types_the_file_names_are_refused_unless_listed(copy: Artifact):
@@ -159,32 +160,32 @@ def test_types_the_file_names_are_refused_unless_listed(copy: Artifact):
     named = skops.io.get_untrusted_types(file=folder / "model" / "model.skops")
     assert named
     with pytest.raises(Refused, match=f"names types that are not trusted: {named[0]}"):
-        load(folder, artifact_digest(folder), TRUSTED)
+        load_predictor(folder, artifact_digest(folder), TRUSTED)
 
 
 def test_a_file_that_is_not_skops_cannot_be_answered_for(copy: Artifact):
     folder = copy[0]
     (folder / "model" / "model.skops").write_bytes(b"nothing")
     with pytest.raises(CannotAnswer, match="is not a skops file"):
-        load(folder, artifact_digest(folder), TRUSTED)
+        load_predictor(folder, artifact_digest(folder), TRUSTED)
 
 
 def test_a_loader_outside_mlflow_is_refused(copy: Artifact):
     digest = edit_metadata(copy[0], "loader_module: mlflow.sklearn", "loader_module: antigravity")
     with pytest.raises(Refused, match="loader_module is 'antigravity'"):
-        load(copy[0], digest, TRUSTED)
+        load_predictor(copy[0], digest, TRUSTED)
 
 
 def test_a_model_file_outside_the_artifact_is_refused(copy: Artifact):
     digest = edit_metadata(copy[0], "model_path: model.skops", "model_path: ../../other.skops")
     with pytest.raises(Refused, match="which is outside the artifact"):
-        load(copy[0], digest, TRUSTED)
+        load_predictor(copy[0], digest, TRUSTED)
 
 
 def test_python_modules_inside_the_artifact_are_refused_unless_listed(copy: Artifact):
     digest = edit_metadata(copy[0], "code: null", "code: code")
     with pytest.raises(Refused, match="brings Python modules of its own"):
-        load(copy[0], digest, TRUSTED)
+        load_predictor(copy[0], digest, TRUSTED)
 
 
 def test_a_signature_that_does_not_agree_with_the_contract_is_refused(copy: Artifact):
@@ -195,7 +196,7 @@ def test_a_signature_that_does_not_agree_with_the_contract_is_refused(copy: Arti
     path.write_text(json.dumps(document))
     expected = "column minute is long in the signature and nullable integer in the contract"
     with pytest.raises(Refused, match=expected):
-        load(folder, artifact_digest(folder), TRUSTED)
+        load_predictor(folder, artifact_digest(folder), TRUSTED)
 
 
 def test_a_feature_no_request_carries_is_refused(tmp_path: Path):
@@ -227,7 +228,7 @@ def test_a_broken_golden_file_cannot_be_answered_for(tmp_path: Path, text: str):
 
 
 def test_scores_are_the_positive_class_whatever_else_the_frame_holds(artifact: Artifact):
-    predictor = load(*artifact, TRUSTED)
+    predictor = load_predictor(*artifact, TRUSTED)
     golden = read_golden(artifact[0])
     frame = frame_of_rows(predictor.serving.inputs, golden.rows)
     expected = np.array(golden.scores)
@@ -240,7 +241,7 @@ def test_scores_are_the_positive_class_whatever_else_the_frame_holds(artifact: A
 
 
 def test_a_missing_value_gets_the_contracts_default(artifact: Artifact):
-    predictor = load(*artifact, TRUSTED)
+    predictor = load_predictor(*artifact, TRUSTED)
     frame = flights().head(5)
     blank = frame.assign(holiday=None)
     plain = frame.assign(holiday=False)
@@ -255,7 +256,7 @@ def test_a_model_that_does_not_answer_with_probabilities_is_refused(
     copy: Artifact, function: str, complaint: str
 ):
     digest = edit_metadata(copy[0], "predict_fn: predict_proba", f"predict_fn: {function}")
-    predictor = load(copy[0], digest, TRUSTED)
+    predictor = load_predictor(copy[0], digest, TRUSTED)
     with pytest.raises(Refused, match=complaint):
         predictor.scores(flights().head(2))
 
@@ -272,6 +273,6 @@ def test_a_model_that_does_not_answer_with_probabilities_is_refused(
 def test_a_frame_that_cannot_be_read_names_the_column(
     artifact: Artifact, column: str, value: object, complaint: str
 ):
-    predictor = load(*artifact, TRUSTED)
+    predictor = load_predictor(*artifact, TRUSTED)
     with pytest.raises(CannotAnswer, match=complaint):
         predictor.scores(flights().head(2).assign(**{column: value}))

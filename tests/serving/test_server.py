@@ -24,9 +24,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from modelyard.adapters.processes import start as processes
 from modelyard.domain.canary.grid import grid
 from modelyard.domain.specs.model import Model
-from modelyard.serving.artifact import artifact_digest, load
+from modelyard.serving.artifact import artifact_digest
 from modelyard.serving.counters import bin_counts
 from modelyard.serving.inputs import read_request
+from modelyard.serving.predictor import load_predictor
 from serving.artifacts import KIND, MINUTES, TRUSTED, flights, make_artifact
 from serving.running import Running, preloaded_socket, request, serving, until
 from serving.test_inputs import DOCUMENTS
@@ -58,7 +59,7 @@ def gained(before: dict[tuple[str, str], float], after: dict[tuple[str, str], fl
 
 def test_answers_with_the_scores_of_the_very_artifact(server: Running, artifact: Artifact):
     answer = server.infer({**request(), "id": "seven"})
-    predictor = load(*artifact, TRUSTED)
+    predictor = load_predictor(*artifact, TRUSTED)
     frame = read_request(request(), predictor.serving.inputs).frame
     assert answer.status_code == 200
     assert answer.headers["x-modelyard-release"] == "r1"
@@ -84,7 +85,7 @@ def test_classes_and_values_are_answered_and_counted(model: Model, tmp_path: Pat
         answer = running.infer(request(rows=4)).json()["outputs"]
         counted = counts(running)
         described = running.client.get("/v2/models/late").json()["outputs"]
-    predictor = load(artifact, artifact_digest(artifact), TRUSTED)
+    predictor = load_predictor(artifact, artifact_digest(artifact), TRUSTED)
     scores = predictor.scores(read_request(request(rows=4), predictor.serving.inputs).frame)
     output = model.primary
     expected = [

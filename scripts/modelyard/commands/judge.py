@@ -21,7 +21,7 @@ def judge(services: Services, /, *, environment: str, model: str, output: str) -
 
     Reads counts, changes nothing. Exit 0 for a pass, 3 for a fail or an inconclusive verdict.
     """
-    from modelyard.operations.watch.observe import judge_release
+    from modelyard.operations.judge.evidence import judge_release
 
     workspace = workspace_of(services)
     catalog = workspace.catalog(workspace.main())

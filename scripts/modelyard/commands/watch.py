@@ -74,7 +74,7 @@ def watch(
         from modelyard.operations.watch.loop import follow
 
         log_with_dates()
-        follow(services, interval=interval, listen=listen, lease=lease)
+        follow(services, say=click.echo, interval=interval, listen=listen, lease=lease)
         return
     from modelyard.operations.watch.pass_once import look
 

@@ -22,7 +22,11 @@ from modelyard.domain.specs.paths import (
     release_file,
 )
 from modelyard.domain.specs.release import RENDERER, Release
-from modelyard.render.manifests import manifests
+from modelyard.render.analysis import analysis_template
+from modelyard.render.identity import Document, Identity
+from modelyard.render.network import budget, monitor, policy, services
+from modelyard.render.rollout import rollout
+from modelyard.render.router import route
 
 HEADER = b"# Written by modelyard. Do not edit: change its inputs and run modelyard again.\n"
 """First line of every rendered file."""
@@ -38,6 +42,30 @@ class Tree(Protocol):
     def read(self, path: str) -> bytes:
         """A file's bytes."""
         ...
+
+
+def manifests(
+    release: Release, *, model: Model, environment: Environment
+) -> Mapping[str, Sequence[Document]]:
+    """The Kubernetes documents of a release, by file name.
+
+    Args:
+        release: The pin.
+        model: Its model.
+        environment: Where it runs.
+    """
+    identity = Identity(model=release.model, environment=environment)
+    files: dict[str, Sequence[Document]] = {
+        "availability.yaml": [budget(identity), policy(identity)],
+        "monitor.yaml": [monitor(identity)],
+        "rollout.yaml": [rollout(release, model=model, identity=identity)],
+        "services.yaml": services(identity),
+    }
+    if environment.rollout.router is not None:
+        files["route.yaml"] = [route(identity, environment.rollout.router)]
+    if environment.rollout.judged:
+        files["analysis.yaml"] = [analysis_template(identity)]
+    return dict(sorted(files.items()))
 
 
 def rendered_tree(

@@ -10,15 +10,11 @@ import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from modelyard.errors import CannotAnswer, Refused
 
-if TYPE_CHECKING:
-    from modelyard.serving.predictor import Predictor
-
 MODEL = "model"
-PICKLED = frozenset({"pickle", "cloudpickle"})
 
 _DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
 _SKLEARN = "mlflow.sklearn"
@@ -98,36 +94,27 @@ def describe(folder: Path) -> Description:
     )
 
 
-def load(
-    folder: Path,
-    digest: str,
-    trusted_types: Collection[str] = (),
-    *,
-    formats: Collection[str] = ("skops",),
-) -> Predictor:
-    """The model behind `digest`, checked before it is opened.
-
-    Order of the checks: the bytes, the format, the types the file names, the signature against
-    `serving.json`.
+def check_artifact(
+    folder: Path, digest: str, trusted_types: Collection[str], formats: Collection[str]
+) -> Description:
+    """Returns the artifact's description once its bytes, its format and its types are accepted.
 
     Args:
         folder: The artifact.
         digest: Its pin.
-        trusted_types: Types a skops file may name beside the library's own list.
+        trusted_types: Types a skops file may name in addition to the library's own list.
         formats: Accepted formats; `code` among them accepts Python modules inside the artifact.
 
     Raises:
         CannotAnswer: A file is missing or cannot be read.
-        Refused: The bytes, the format, a type or the signature is not what was agreed.
+        Refused: The bytes, the format or a type is not what was agreed.
     """
     verify(folder, digest)
     description = describe(folder)
     _refuse_format(folder, description, formats)
     if description.format == "skops":
         _refuse_types(folder, description, trusted_types)
-    from modelyard.serving.predictor import open_model  # noqa: PLC0415 - mlflow is slow
-
-    return open_model(folder, digest, description)
+    return description
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -15,8 +15,6 @@ from modelyard.errors import CannotAnswer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from modelyard.serving.predictor import Predictor
-
 SERVING = "serving.json"
 GOLDEN = "golden.json"
 TOLERANCE = 1e-6
@@ -103,25 +101,9 @@ def write_serving(
     return serving
 
 
-def write_golden(
-    folder: Path, *, predictor: Predictor, rows: pd.DataFrame, tolerance: float = TOLERANCE
-) -> Golden:
-    """Lay `golden.json` into an artifact: the rows, and what the model says of them now.
-
-    Args:
-        folder: The artifact; its digest changes.
-        predictor: The model, loaded from this very folder.
-        rows: A few rows of real data with the signature's columns, keeping the contract.
-        tolerance: Greatest absolute difference a server may show.
-    """
-    from modelyard.serving.inputs import frame_of_rows  # noqa: PLC0415 - pandas only where rows are
-
-    documents = tuple(json_rows(rows, [column.name for column in predictor.serving.inputs]))
-    frame = frame_of_rows(predictor.serving.inputs, documents)
-    scores = tuple(predictor.scores(frame).tolist())
-    golden = Golden(rows=documents, scores=scores, tolerance=tolerance)
+def write_golden(folder: Path, golden: Golden) -> None:
+    """Write `golden.json` into an artifact, whose digest changes."""
     _write(folder / GOLDEN, asdict(golden))
-    return golden
 
 
 def read_serving(folder: Path) -> Serving:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.domain.specs.model import Task
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.serving.artifact import MODEL, Description
-from modelyard.serving.documents import Serving, read_serving
+from modelyard.serving.artifact import MODEL, check_artifact
+from modelyard.serving.documents import TOLERANCE, Golden, Serving, json_rows, read_serving
+from modelyard.serving.inputs import frame_of_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,14 +75,35 @@ class Predictor:
         _refuse_values(scores, self.serving)
         return scores
 
+    def golden_of(self, rows: pd.DataFrame, *, tolerance: float = TOLERANCE) -> Golden:
+        """The rows with the model's present scores, for servers to compare theirs with.
 
-def open_model(folder: Path, digest: str, description: Description) -> Predictor:
-    """Open an artifact that was verified; see `artifact.load`.
+        Args:
+            rows: A few rows of real data with the signature's columns that keep the contract.
+            tolerance: The greatest absolute difference that a server may show.
+        """
+        documents = json_rows(rows, [column.name for column in self.serving.inputs])
+        scores = self.scores(frame_of_rows(self.serving.inputs, documents))
+        return Golden(rows=tuple(documents), scores=tuple(scores.tolist()), tolerance=tolerance)
+
+
+def load_predictor(
+    folder: Path,
+    digest: str,
+    trusted_types: Collection[str] = (),
+    *,
+    formats: Collection[str] = ("skops",),
+) -> Predictor:
+    """The model behind `digest`, checked before it is opened.
+
+    Order of the checks: the bytes, the format, the types the file names, the signature against
+    `serving.json`. For the arguments see `artifact.check_artifact`.
 
     Raises:
-        CannotAnswer: MLflow cannot load it.
-        Refused: Its signature does not agree with its `serving.json`.
+        CannotAnswer: A file is missing or cannot be read, or MLflow cannot load the model.
+        Refused: The bytes, the format, a type or the signature is not what was agreed.
     """
+    description = check_artifact(folder, digest, trusted_types, formats)
     serving = read_serving(folder)
     _refuse_signature(folder, serving, description.inputs)
     import mlflow.pyfunc  # noqa: PLC0415 - seconds, spent only once everything else is in order

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kserve.protocol.dataplane import DataPlane
 
     from modelyard.serving.predictor import Scores
-    from modelyard.serving.server import Answer, ServedModel
+    from modelyard.serving.served_model import Answer, ServedModel
 
 MAX_BYTES = 16 * 2**20
 BODY_SECONDS = 30.0

@@ -37,7 +37,7 @@ def watcher(yard, *, interval=0.2, cluster=None):
         workspace = replace(
             workspace, services=replace(workspace.services, cluster=cluster(workspace))
         )
-    return Watcher(workspace=workspace, health=WatchHealth(interval), interval=interval)
+    return Watcher(workspace=workspace, health=WatchHealth(interval), interval=interval, say=print)
 
 
 def moving(models):

@@ -10,7 +10,8 @@ from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.specs.environment import Rollout, Step
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import CannotAnswer
-from modelyard.operations.watch.observe import judge_release, observe
+from modelyard.operations.judge.evidence import judge_release
+from modelyard.operations.watch.observe import observe
 from operations.fakes import ScriptedCluster
 from operations.yard import (
     AT,

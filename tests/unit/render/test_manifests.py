@@ -24,8 +24,7 @@ from modelyard.domain.specs.environment import (
 )
 from modelyard.domain.specs.model import ArtifactPolicy, CanaryPolicy, GatePolicy, Model, Owner
 from modelyard.domain.specs.release import RENDERER, Release
-from modelyard.render.manifests import manifests
-from modelyard.render.tree import rendered_tree, tree_digest
+from modelyard.render.tree import manifests, rendered_tree, tree_digest
 from unit.render.pairs import CANARY, MODEL, PRODUCTION, RELEASE
 
 ROUTER = Router(kind=RouterKind.GATEWAY_API, gateway="public")

@@ -14,6 +14,9 @@ from modelyard.errors import CannotAnswer, Conflict
 Object: TypeAlias = dict[str, Any]
 """One Kubernetes object, as the API server wrote it."""
 
+NAMESPACE = "modelyard"
+"""Where the platform itself and its workflows run."""
+
 _SECONDS = (3.0, 15.0)
 _MERGE_PATCH = "application/merge-patch+json"
 _JSON = "application/json"

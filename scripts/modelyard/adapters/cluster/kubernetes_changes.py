@@ -9,12 +9,12 @@ from collections.abc import Iterable
 
 from modelyard.adapters.cluster.kubernetes_api import (
     APPLICATIONS,
+    NAMESPACE,
     ROLLOUTS,
     WORKFLOWS,
     KubernetesApi,
     Resource,
 )
-from modelyard.adapters.workflows.argo import NAMESPACE
 from modelyard.domain.labels import MODEL
 from modelyard.errors import YardError
 

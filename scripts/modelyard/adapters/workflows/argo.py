@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from modelyard.adapters.cluster.kubernetes_api import PODS, WORKFLOWS, KubernetesApi, Object
+from modelyard.adapters.cluster.kubernetes_api import (
+    NAMESPACE,
+    PODS,
+    WORKFLOWS,
+    KubernetesApi,
+    Object,
+)
 from modelyard.domain.labels import MODEL, VERSION
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Phase, WorkflowStatus
 
 logger = logging.getLogger(__name__)
-
-NAMESPACE = "modelyard"
-"""Where workflows run."""
 
 _NODE = "workflows.argoproj.io/node-id"
 _WORKFLOW = "workflows.argoproj.io/workflow"

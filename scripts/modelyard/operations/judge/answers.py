@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from modelyard.domain.canary.cluster_answer import doubt, known_already, with_both_keys
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import YardError
+from modelyard.operations.judge.evidence import verdict_on
 from modelyard.operations.judge.git_reader import CachedWorkspace, GitReader
-from modelyard.operations.watch.observe import verdict_on
 
 logger = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -10,14 +11,63 @@ from typing import Any
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet
 from modelyard.domain.canary.grid import grid
-from modelyard.domain.canary.judge import CanaryEvidence
+from modelyard.domain.canary.judge import CanaryEvidence, judge
 from modelyard.domain.canary.promise import Promise, promise
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model, OutputKind
 from modelyard.domain.specs.release import Release
+from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.operations.gate import scored_by_both
 from modelyard.operations.workspace import Workspace
+
+
+def verdict_on(
+    workspace: Workspace,
+    catalog: Catalog,
+    environment: Environment,
+    release: Release,
+    since: datetime,
+    *,
+    missed: Callable[[YardError], None] = lambda error: None,  # noqa: ARG005 - who wants to know
+) -> Verdict:
+    """The judge's word, whatever is out of reach.
+
+    Without all evidence the servers' own counts can still fail a release; everything else is
+    `inconclusive`, which has a deadline.
+
+    Args:
+        workspace: What is judged with.
+        catalog: The specs.
+        environment: Where the release runs.
+        release: Which one.
+        since: From when on its counts are its own.
+        missed: Told what was out of reach.
+    """
+    try:
+        return judge_release(workspace, catalog, environment, release, since)
+    except (CannotAnswer, Refused) as error:
+        missed(error)
+        unknown = Verdict(outcome=Outcome.INCONCLUSIVE, reason=error.message)
+    try:
+        counts = counts_of(workspace, catalog, environment, release, since)
+    except (CannotAnswer, Refused):
+        return unknown
+    verdict = judge(counts, catalog.models[release.model].canary)
+    return verdict if verdict.outcome is Outcome.FAIL else unknown
+
+
+def judge_release(
+    workspace: Workspace,
+    catalog: Catalog,
+    environment: Environment,
+    release: Release,
+    since: datetime,
+) -> Verdict:
+    """The judge's word on a release, from what its servers counted since then."""
+    evidence = evidence_of(workspace, catalog, environment, release, since)
+    return judge(evidence, catalog.models[release.model].canary)
 
 
 def evidence_of(

@@ -83,11 +83,11 @@ def looks(job: Job, name: str) -> int:
 
 
 def _load(job: Job, digest: str, folder: Path) -> Predictor:
-    from modelyard.serving import artifact
+    from modelyard.serving.predictor import load_predictor
 
     policy = job.model.artifact
     fetched = job.store.fetch_model(digest, folder)
-    return artifact.load(fetched, digest, policy.trusted_types, formats=policy.formats)
+    return load_predictor(fetched, digest, policy.trusted_types, formats=policy.formats)
 
 
 def _score(

@@ -21,6 +21,7 @@ from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.training.job import Job, threads
 from modelyard.serving import artifact
 from modelyard.serving.documents import GOLDEN, write_golden, write_serving
+from modelyard.serving.predictor import load_predictor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,11 +77,11 @@ def _seal(job: Job, folder: Path, rows: pd.DataFrame) -> _Sealed:
         raise Refused(f"the artifact has {size:.1f} MB, the limit is {policy.max_megabytes} MB")
     inputs = list(description.inputs)
     write_serving(sealed, model=job.model, inputs=inputs, training=rows)
-    predictor = artifact.load(
+    predictor = load_predictor(
         sealed, artifact.artifact_digest(sealed), policy.trusted_types, formats=policy.formats
     )
     golden = rows[inputs].sample(GOLDEN_ROWS, random_state=job.spec.seed, replace=True)
-    write_golden(sealed, predictor=predictor, rows=golden)
+    write_golden(sealed, predictor.golden_of(golden))
     return _Sealed(folder=sealed, digest=artifact.artifact_digest(sealed), description=description)
 
 

@@ -8,11 +8,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import click
-
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.repository import Forge
 from modelyard.errors import YardError
+from modelyard.operations.reconcile.apply import Say
 from modelyard.operations.reconcile.loop import log_error
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.pass_once import look, undecided
@@ -49,12 +48,18 @@ Refs = dict[str, str]
 
 
 def follow(
-    services: Services, *, interval: float, listen: tuple[str, int] | None, lease: str | None
+    services: Services,
+    *,
+    say: Say,
+    interval: float,
+    listen: tuple[str, int] | None,
+    lease: str | None,
 ) -> None:
     """Look for ever.
 
     Args:
         services: The outside world.
+        say: Hears every change, in one line.
         interval: Seconds between two looks when nothing happens.
         listen: Where to answer `/healthz` and `/metrics`, or nowhere.
         lease: `namespace/name` of the Lease that says who acts; None to act anyway.
@@ -65,7 +70,7 @@ def follow(
     health = WatchHealth(interval)
     if listen is not None:
         health.serve(*listen)
-    watcher = Watcher(workspace=workspace_of(services), health=health, interval=interval)
+    watcher = Watcher(workspace=workspace_of(services), health=health, interval=interval, say=say)
     held = _stood_for(lease) if lease is not None else None
     while True:
         if held is None or held.wait(1.0):
@@ -92,6 +97,7 @@ class Watcher:
         workspace: What to work with.
         health: Hears how looks went.
         interval: Seconds between two looks when nothing happens.
+        say: Hears every change, in one line.
         due: The models to look at next; None for all.
         environments: As last read.
         seen: The forge's refs before the last look.
@@ -101,6 +107,7 @@ class Watcher:
     workspace: Workspace
     health: WatchHealth
     interval: float
+    say: Say
     due: frozenset[str] | None = None
     environments: tuple[Environment, ...] = ()
     seen: Refs = field(default_factory=dict)
@@ -125,7 +132,7 @@ class Watcher:
         checks = self.workspace.services.repository.forge is Forge.LOCAL
         try:
             looked = look(
-                self.workspace, say=click.echo, with_checks=checks, told=self.health.told,
+                self.workspace, say=self.say, with_checks=checks, told=self.health.told,
                 models=self.due,
             )  # fmt: skip
         except YardError as error:

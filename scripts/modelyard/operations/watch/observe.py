@@ -16,8 +16,8 @@ from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.paths import model_file, release_file
 from modelyard.domain.specs.release import Release
-from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.errors import CannotAnswer, Refused, YardError
+from modelyard.domain.verdict import Outcome
+from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each
 from modelyard.operations.workspace import Workspace
 
@@ -192,21 +192,6 @@ def remembered(
     return replace(facts, verified=(*others, release.identity)) if full else facts
 
 
-def judge_release(
-    workspace: Workspace,
-    catalog: Catalog,
-    environment: Environment,
-    release: Release,
-    since: datetime,
-) -> Verdict:
-    """The judge's word on a release, from what its servers counted since then."""
-    from modelyard.domain.canary.judge import judge
-    from modelyard.operations.judge.evidence import evidence_of
-
-    evidence = evidence_of(workspace, catalog, environment, release, since)
-    return judge(evidence, catalog.models[release.model].canary)
-
-
 def _judged(
     workspace: Workspace,
     catalog: Catalog,
@@ -219,6 +204,8 @@ def _judged(
     """The facts with the judge's verdict; a `pass` must stand until the release is verified."""
     if state is None or not _is_judged_now(environment, release, before, facts, state):
         return facts
+    from modelyard.operations.judge.evidence import verdict_on
+
     known, since = facts.verdict, facts.seen_at or workspace.services.clock.now()
     verdict = verdict_on(workspace, catalog, environment, release, since)
     if known is not None and verdict.outcome is known.outcome:  # numbers of the moment: no fact
@@ -247,44 +234,6 @@ def _is_judged_now(
     if known and (known.outcome is Outcome.FAIL or (known.passed and state.share >= 1)):
         return False
     return facts.healthy_since is not None or facts.aborted is not None
-
-
-def verdict_on(
-    workspace: Workspace,
-    catalog: Catalog,
-    environment: Environment,
-    release: Release,
-    since: datetime,
-    *,
-    missed: Callable[[YardError], None] = lambda error: None,  # noqa: ARG005 - who wants to know
-) -> Verdict:
-    """The judge's word, whatever is out of reach.
-
-    Without all evidence the servers' own counts can still fail a release; everything else is
-    `inconclusive`, which has a deadline.
-
-    Args:
-        workspace: What is judged with.
-        catalog: The specs.
-        environment: Where the release runs.
-        release: Which one.
-        since: From when on its counts are its own.
-        missed: Told what was out of reach.
-    """
-    from modelyard.domain.canary.judge import judge
-    from modelyard.operations.judge.evidence import counts_of
-
-    try:
-        return judge_release(workspace, catalog, environment, release, since)
-    except (CannotAnswer, Refused) as error:
-        missed(error)
-        unknown = Verdict(outcome=Outcome.INCONCLUSIVE, reason=error.message)
-    try:
-        counts = counts_of(workspace, catalog, environment, release, since)
-    except (CannotAnswer, Refused):
-        return unknown
-    verdict = judge(counts, catalog.models[release.model].canary)
-    return verdict if verdict.outcome is Outcome.FAIL else unknown
 
 
 def _may_advance(
