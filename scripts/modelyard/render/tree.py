@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
-
-import yaml
-from yaml.cyaml import CSafeDumper
+from typing import Protocol
 
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
@@ -27,9 +23,7 @@ from modelyard.render.identity import Document, Identity
 from modelyard.render.network import budget, monitor, policy, services
 from modelyard.render.rollout import rollout
 from modelyard.render.router import route
-
-HEADER = b"# Written by modelyard. Do not edit: change its inputs and run modelyard again.\n"
-"""First line of every rendered file."""
+from modelyard.yaml_writer import HEADER, yaml_bytes
 
 
 class Tree(Protocol):
@@ -76,7 +70,7 @@ def rendered_tree(
     The same release, model and environment give the same bytes.
     """
     files = manifests(release, model=model, environment=environment)
-    return {name: _yaml(documents) for name, documents in files.items()}
+    return {name: HEADER + yaml_bytes(docs, sort_keys=True) for name, docs in files.items()}
 
 
 def tree_digest(files: Mapping[str, bytes]) -> str:
@@ -152,33 +146,3 @@ def _without_release(tree: Tree, catalog: Catalog, changed: Collection[str] | No
     }
     pinned = {release_folder(release) for release in catalog.releases.values()}
     return [f"{folder} belongs to no release" for folder in sorted(folders - pinned)]
-
-
-class _Dumper(CSafeDumper):
-    """Block style without aliases; text that YAML readers disagree about gets quotes."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
-        return True
-
-
-# What PyYAML takes for text and other readers for a number or a truth value: 12e4, y.
-_Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?\Z"),
-    list("-+.0123456789"),
-)
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"[yYnN]\Z"), list("yYnN"))
-
-
-def _yaml(documents: Sequence[Mapping[str, object]]) -> bytes:
-    text: bytes = yaml.dump_all(
-        documents,
-        Dumper=_Dumper,
-        default_flow_style=False,
-        allow_unicode=True,
-        encoding="utf-8",
-        explicit_start=len(documents) > 1,
-        sort_keys=True,
-        width=100,
-    )
-    return HEADER + text

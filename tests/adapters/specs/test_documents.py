@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
@@ -17,6 +18,7 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Forge, Repository
 from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.errors import CannotAnswer
+from modelyard.yaml_writer import HEADER
 
 SHA = "0123456789abcdef" * 4
 
@@ -268,6 +270,76 @@ def test_what_is_written_reads_back_as_the_same_value(document: dict[str, object
     assert json.dumps(read(text.decode()), sort_keys=True) == json.dumps(document, sort_keys=True)
 
 
+class StrictestReader(yaml.SafeLoader):
+    """YAML 1.1 as its specification has it, and the numbers and days of Go's reader."""
+
+
+for name, pattern in {
+    "bool": r"[yYnN]",
+    "number": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?",
+    "underscored": r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?",
+    "based": r"[-+]?0[xXoObB][0-9a-fA-F_]+",
+    "day": r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}",
+}.items():
+    StrictestReader.add_implicit_resolver(f"!{name}", re.compile(rf"(?:{pattern})\Z"), None)
+    StrictestReader.add_constructor(f"!{name}", lambda _, node: (node.tag, node.value))
+
+AMBIGUOUS = (
+    *("y", "Y", "n", "N", "yes", "No", "on", "OFF", "true", "null", "~", "", "=", "<<"),
+    *(
+        "1",
+        "-1",
+        "+1",
+        "+3e5",
+        "3E5",
+        "1_000",
+        "1_0e5",
+        "0o7",
+        "0O7",
+        "0x1F",
+        "-0X1f",
+        "0b1",
+        "017",
+    ),
+    *("12:30:00", "1:30", ".5", "5.", "+.5", ".inf", ".NaN", "2026-01-02", "2026-1-2"),
+    "2026-01-02T03:04:05Z",
+)
+
+
+def spec_with(parameters: dict[str, object]) -> ModelVersion:
+    return ModelVersion(
+        model="m",
+        version="v1",
+        reason="r",
+        data=TrainingData(files=()),
+        held_out=(),
+        code=Code(tree="1" * 40),
+        runtime=Runtime(lock=SHA),
+        parameters=parameters,
+    )
+
+
+@pytest.mark.parametrize("reader", [yaml.SafeLoader, StrictestReader])
+@given(
+    text=st.sampled_from(AMBIGUOUS)
+    | TEXT
+    | st.text("0123456789_+-.:eExXoObBaftTyYnNZ ", max_size=10)
+)
+def test_no_reader_takes_text_that_is_written_for_anything_else(reader: type, text: str):
+    parameters = {text: text, "list": [text, text]}
+    spec = documents.dump("ModelVersion", spec_with(parameters))
+    assert yaml.load(spec, reader)["parameters"] == parameters  # noqa: S506 - a SafeLoader
+    manifest = documents.dump_all([parameters])
+    assert yaml.load(manifest, reader) == parameters  # noqa: S506 - a SafeLoader
+
+
+@pytest.mark.parametrize("text", AMBIGUOUS)
+def test_ambiguous_text_is_quoted_in_specs_and_manifests(text: str):
+    quoted = f"- '{text}'\n".encode()
+    assert documents.dump("ModelVersion", spec_with({"a": [text]})).endswith(b"  " + quoted)
+    assert documents.dump_all([{"a": [text]}]).endswith(b"a:\n" + quoted)
+
+
 @given(MAPPINGS)
 def test_older_readers_see_the_same_value_in_what_is_written(document: dict[str, object]):
     text = documents.dump_all([document])
@@ -350,9 +422,9 @@ def test_writes_several_documents_with_sorted_keys_and_no_aliases():
     text = documents.dump_all(
         [{"kind": "A", "apiVersion": "v1", "a": shared, "b": shared}, {"c": 1}]
     )
-    assert text == documents.HEADER + (
-        b"---\na:\n  x:\n  - 1\n  - 2\n  y: 1\napiVersion: v1\n"
-        b"b:\n  x:\n  - 1\n  - 2\n  y: 1\nkind: A\n"
+    assert text == HEADER + (
+        b"---\na:\n  x:\n  - 1\n  - 2\n  'y': 1\napiVersion: v1\n"
+        b"b:\n  x:\n  - 1\n  - 2\n  'y': 1\nkind: A\n"
         b"---\nc: 1\n"
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -11,10 +10,7 @@ from math import isfinite
 from operator import is_
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
-from yaml.cyaml import CSafeDumper
-
-from modelyard.adapters.specs.yaml_reader import LARGEST_INTEGER, NUMBER, Loaded, load
+from modelyard.adapters.specs.yaml_reader import LARGEST_INTEGER, Loaded, load
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.model import Model
@@ -23,13 +19,13 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Repository
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.errors import CannotAnswer
+from modelyard.yaml_writer import HEADER, yaml_bytes
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
 __all__ = [
     "API_VERSION",
-    "HEADER",
     "KINDS",
     "Loaded",
     "document_of",
@@ -43,9 +39,6 @@ __all__ = [
 API_VERSION = "modelyard/v1"
 """The format's version, first line of every spec."""
 
-HEADER = b"# Written by modelyard. Do not edit: change its inputs and run modelyard again.\n"
-"""First line of every file that the tool alone writes."""
-
 KINDS: Mapping[str, type] = {
     kind.__name__: kind
     for kind in (Environment, HeldOut, Model, ModelVersion, Record, Release, Repository)
@@ -53,7 +46,6 @@ KINDS: Mapping[str, type] = {
 """The class of each `kind`."""
 
 _TOOL_KINDS = frozenset({"Record", "Release"})
-_WIDTH = 100
 
 T = TypeVar("T")
 
@@ -120,7 +112,7 @@ def dump(kind: str, thing: object) -> bytes:
         ValueError: A value that JSON does not have, such as infinity.
     """
     spec = structure(KINDS[kind], thing) if isinstance(thing, Mapping) else thing
-    body = _yaml([_plain(document_of(spec))])
+    body = yaml_bytes([_plain(document_of(spec))], sort_keys=False)
     return HEADER + body if kind in _TOOL_KINDS else body
 
 
@@ -130,7 +122,7 @@ def dump_all(documents: Iterable[Mapping[str, object]]) -> bytes:
     Raises:
         ValueError: A value that JSON does not have, such as infinity.
     """
-    return HEADER + _yaml([_sorted(_plain(document)) for document in documents])
+    return HEADER + yaml_bytes(map(_plain, documents), sort_keys=True)
 
 
 def _without_header(cls: type, document: object) -> object:
@@ -256,40 +248,3 @@ def _checked_key(key: object) -> str:
     if not isinstance(key, str):
         raise ValueError(f"key {key!r} cannot be written: keys are text")  # noqa: TRY004 - one kind for all
     return str(key)
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    return [_sorted(item) for item in value] if isinstance(value, list) else value
-
-
-class _Dumper(CSafeDumper):
-    """Block style, no aliases, and quotes around text that some YAML reader takes for a number."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
-        return True
-
-    def text(self, value: str) -> yaml.ScalarNode:
-        style = "|" if "\n" in value else None
-        return self.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-
-_Dumper.add_representer(str, _Dumper.text)
-_Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(rf"(?:{NUMBER.pattern})\Z"), list("-0123456789")
-)
-
-
-def _yaml(documents: list[Any]) -> bytes:
-    text: bytes = yaml.dump_all(
-        documents,
-        Dumper=_Dumper,
-        default_flow_style=False,
-        allow_unicode=True,
-        encoding="utf-8",
-        explicit_start=len(documents) > 1,
-        sort_keys=False,
-        width=_WIDTH,
-    )
-    return text
