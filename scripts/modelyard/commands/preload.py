@@ -6,6 +6,38 @@ from pathlib import Path
 
 import click
 
+MODULES = (
+    # First: on import it searches every module that is there by then, which would take seconds.
+    "skops.io",
+    "mlflow",
+    "mlflow.sklearn",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "sklearn.ensemble",
+    "pandas",
+    "scipy.stats",
+    "pyarrow.parquet",
+    "kserve",
+    "hera.workflows",
+    "rich.table",
+    "modelyard.adapters.cluster.local",
+    "modelyard.adapters.forge.local.forge",
+    "modelyard.adapters.metrics.scrape",
+    "modelyard.operations.watch.pull_checks",
+    "modelyard.operations.judge.evidence",
+    "modelyard.commands.pr",
+    "modelyard.operations.status.report",
+    "modelyard.operations.training.record",
+    "modelyard.operations.training.evaluate",
+    "modelyard.operations.training.fetch",
+    "modelyard.operations.training.train",
+    "modelyard.operations.training.verify",
+    "modelyard.commands.validate",
+    "modelyard.operations.watch.pass_once",
+    "modelyard.serving.server",
+)
+"""What the steps, the model server and the workflows import first."""
+
 
 @click.command(hidden=True)
 @click.option(
@@ -23,5 +55,5 @@ def preload(address: Path, modules: tuple[str, ...]) -> None:
     """
     from modelyard.adapters.processes import preloaded
 
-    wanted = dict.fromkeys((*preloaded.MODULES, *modules))
+    wanted = dict.fromkeys((*MODULES, *modules))
     preloaded.serve(address, tuple(wanted), ready=lambda: click.echo("ready"))

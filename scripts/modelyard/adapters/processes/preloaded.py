@@ -23,38 +23,6 @@ from typing import NoReturn
 from modelyard.adapters.processes.forked import Order, apply_action, exit_code, finish, take_over
 from modelyard.errors import CannotAnswer
 
-MODULES = (
-    "skops.io",  # first: on import it searches every module that is there by then, for seconds
-    "modelyard.cli",
-    "mlflow",
-    "mlflow.sklearn",
-    "mlflow.store.model_registry.sqlalchemy_store",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "sklearn.ensemble",
-    "pandas",
-    "scipy.stats",
-    "pyarrow.parquet",
-    "kserve",
-    "hera.workflows",
-    "rich.table",
-    "modelyard.adapters.cluster.local",
-    "modelyard.adapters.forge.local.forge",
-    "modelyard.adapters.metrics.scrape",
-    "modelyard.operations.watch.pull_checks",
-    "modelyard.operations.judge.evidence",
-    "modelyard.commands.pr",
-    "modelyard.operations.status.report",
-    "modelyard.operations.training.record",
-    "modelyard.operations.training.evaluate",
-    "modelyard.operations.training.fetch",
-    "modelyard.operations.training.train",
-    "modelyard.operations.training.verify",
-    "modelyard.commands.validate",
-    "modelyard.operations.watch.pass_once",
-    "modelyard.serving.server",
-)
-"""What the steps, the server and the workflows import first."""
-
 READ_ONCE = ("PYTHON", "LD_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_", "ARROW_", "MALLOC_")
 """Prefixes of variables that an interpreter or a library reads only when it starts."""
 
