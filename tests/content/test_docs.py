@@ -10,7 +10,11 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "scripts/modelyard"
 DECISIONS = ROOT / "docs/decisions"
 INDEX = DECISIONS / "README.md"
-PAGES = tuple(sorted((ROOT / "docs").rglob("*.md")))
+PAGES = (
+    ROOT / "ARCHITECTURE.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+)
 SPAN = re.compile(r"`([^`\n]+)`")
 PLACE = re.compile(
     r"(?P<path>(?:[\w.-]+/)+|(?:[\w.-]+/)*[\w-]+\.(?:py|md|toml)|(?:[\w.-]+/)+[\w-]+\.(?:ya?ml|json))"
@@ -30,7 +34,7 @@ def read(page: Path) -> str:
 def places(page: Path) -> Iterator[tuple[str, str | None]]:
     """Each path a page names, and what it is to define if that is named too: `path.py:name`."""
     for span in SPAN.findall(read(page)):
-        if (found := PLACE.fullmatch(span)) and not span.startswith("refs/"):
+        if (found := PLACE.fullmatch(span)) and not span.startswith(("refs/", "build/")):
             yield found["path"], found["name"]
 
 
@@ -119,6 +123,10 @@ def test_a_decision_has_its_number_its_date_and_its_three_parts(file: Path):
     assert re.search(r"^Date: \d{4}-\d\d-\d\d$", text, re.MULTILINE)
     titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert titles == ["Context", "Decision", "Option refused"]
+
+
+def test_the_tour_is_at_most_150_lines_long():
+    assert len(read(ROOT / "ARCHITECTURE.md").splitlines()) <= 150
 
 
 def test_the_readme_of_a_folder_is_a_page():
