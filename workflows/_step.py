@@ -89,7 +89,6 @@ def step(
     retries: int = 2,
     cpu: str = "200m",
     memory: str = "1Gi",
-    inputs: tuple[str, ...] = (),
     outputs: tuple[Parameter, ...] = (),
 ) -> Container:
     """A step that runs `modelyard ARGUMENTS` in a clone of the repository.
@@ -102,7 +101,6 @@ def step(
         retries: How often it is tried again when it could not answer.
         cpu: What it is promised; it takes more where the node has more.
         memory: What it is promised, and its limit.
-        inputs: Names of its parameters.
         outputs: Parameters it leaves as files in its work folder.
     """
     return Container(
@@ -113,7 +111,6 @@ def step(
         working_dir=WORK,
         env=[EnvVar(name="HOME", value=WORK), EnvVar(name="MODELYARD_ROOT", value=CHECKOUT)],
         env_from=[_SECRET],
-        inputs=[Parameter(name=each) for each in inputs],
         outputs=list(outputs),
         init_containers=[_clone(image)],
         resources=Resources(cpu_request=cpu, memory_request=memory, memory_limit=memory),

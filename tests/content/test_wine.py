@@ -65,7 +65,7 @@ def test_every_wine_is_in_one_of_the_two_files(rows: Mapping[str, pd.DataFrame])
 @pytest.mark.parametrize("name", ["train", "heldout"])
 def test_the_rows_keep_the_contract(model: Model, rows: Mapping[str, pd.DataFrame], name: str):
     assert list(rows[name].columns) == [column.name for column in model.data.columns]
-    assert breaches(model.data.columns, columns_of(rows[name]), needed=None) == ()
+    assert breaches(model.data.columns, columns_of(rows[name])) == ()
 
 
 def test_the_first_version_pins_what_is_here(model: Model):

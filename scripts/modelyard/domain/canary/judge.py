@@ -36,7 +36,6 @@ class CanaryEvidence:
         promise: What the canary should predict; None where that is not judged.
         training_nulls: Share of nulls by input column in the training rows; others are not looked
             at.
-        training_unseen: Share of unseen levels to expect, by input column; 0 for others.
     """
 
     samples: tuple[Sample, ...]
@@ -44,7 +43,6 @@ class CanaryEvidence:
     stable: str | None = None
     promise: Promise | None = None
     training_nulls: Mapping[str, float] = field(default_factory=dict)
-    training_unseen: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,10 +253,7 @@ def _causes(canary: Arm, evidence: CanaryEvidence, policy: CanaryPolicy) -> list
         ("null", column, share, canary.nulls.get(column, 0.0))
         for column, share in evidence.training_nulls.items()
     ]
-    looks += [
-        ("unseen", column, evidence.training_unseen.get(column, 0.0), hits)
-        for column, hits in canary.unseen.items()
-    ]
+    looks += [("unseen", column, 0.0, hits) for column, hits in canary.unseen.items()]
     causes = [
         _Cause(column=column, kind=kind, training=share, live=hits / canary.rows)
         for kind, column, share, hits in looks

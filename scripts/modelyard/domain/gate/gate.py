@@ -88,11 +88,6 @@ def judge_one(model: Model, comparison: Comparison) -> Verdict:
     return _against_champion(model, comparison.challenger, comparison.champion)
 
 
-def classes_of(model: Model) -> tuple[str, ...]:
-    """The levels of a multiclass model's scores, in the order of their columns."""
-    return model.primary.classes
-
-
 def _refusal(comparison: Comparison) -> Verdict | None:
     if comparison.seen_by:
         who = " and ".join(comparison.seen_by)
@@ -116,7 +111,7 @@ def _against_baseline(model: Model, challenger: Scores) -> Verdict:
         challenger.labels,
         challenger.scores,
         challenger.clusters,
-        classes=classes_of(model),
+        classes=model.primary.classes,
     )
     return superiority(difference, alpha=policy.alpha, least_clusters=policy.least_clusters)
 
@@ -129,7 +124,7 @@ def _against_champion(model: Model, challenger: Scores, champion: Scores) -> Ver
         champion.scores,
         challenger.scores,
         challenger.clusters,
-        classes=classes_of(model),
+        classes=model.primary.classes,
     )
     return non_inferiority(
         difference,

@@ -18,7 +18,6 @@ from modelyard.domain.gate.delong import (
     clustered_auc_difference,
 )
 from modelyard.domain.gate.metric import (
-    METRICS,
     Kind,
     Metric,
     constant_predictions,
@@ -26,17 +25,6 @@ from modelyard.domain.gate.metric import (
     row_values,
 )
 from modelyard.domain.verdict import Outcome, Verdict
-
-__all__ = [
-    "METRICS",
-    "Metric",
-    "PairedDifference",
-    "baseline_difference",
-    "metric_named",
-    "non_inferiority",
-    "paired_difference",
-    "superiority",
-]
 
 POWER = 0.8
 """With which `detectable` differences are detected."""

@@ -73,11 +73,7 @@ class Breach:
 
 
 def breaches(
-    columns: Sequence[Column],
-    table: Table,
-    *,
-    needed: Collection[str] | None = None,
-    tolerance: float = TOLERANCE,
+    columns: Sequence[Column], table: Table, *, tolerance: float = TOLERANCE
 ) -> tuple[Breach, ...]:
     """Every breach of the contract, worst rule first, then by rows at fault.
 
@@ -90,11 +86,9 @@ def breaches(
     Args:
         columns: The contract.
         table: One-dimensional arrays by column name.
-        needed: Names that must be there; None for all. Others are checked where they are present.
         tolerance: Share of rows that may stray, 0 to 1.
     """
-    missing = [c for c in columns if c.name not in table and (needed is None or c.name in needed)]
-    found = [_missing(column, columns, table) for column in missing]
+    found = [_missing(column, columns, table) for column in columns if column.name not in table]
     for column in columns:
         if column.name in table:
             found.extend(_column_breaches(column, table[column.name], tolerance))

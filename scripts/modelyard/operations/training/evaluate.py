@@ -16,7 +16,7 @@ from modelyard.adapters.store.tables import (
     scores_from_parquet,
     scores_to_parquet,
 )
-from modelyard.domain.gate.gate import Comparison, classes_of, gate
+from modelyard.domain.gate.gate import Comparison, gate
 from modelyard.domain.specs.record import Champion, HeldOutResult
 from modelyard.operations.gate import seen_by
 from modelyard.operations.training.job import Job
@@ -151,7 +151,11 @@ def _metrics(job: Job, comparison: Comparison) -> dict[str, float]:
     for name in REPORTED:
         try:
             value = baseline_difference(
-                name, scores.labels, scores.scores, scores.clusters, classes=classes_of(job.model)
+                name,
+                scores.labels,
+                scores.scores,
+                scores.clusters,
+                classes=job.model.primary.classes,
             ).challenger
         except (YardError, ValueError):
             continue

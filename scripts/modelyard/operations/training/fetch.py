@@ -102,7 +102,7 @@ def _bytes(job: Job, file: DataFile) -> bytes:
 
 
 def _keep_contract(job: Job, frame: pd.DataFrame, what: str) -> None:
-    found = breaches(job.model.data.columns, columns_of(frame), needed=None)
+    found = breaches(job.model.data.columns, columns_of(frame))
     if found:
         said = "; ".join(describe(breach) for breach in found)
         raise job.refuse(f"{what} breaks the contract: {said}")

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from modelyard.domain.drift import chance as drift_chance
 from modelyard.domain.drift import effects as drift_effects
-from modelyard.domain.drift.columns import floor_of
+from modelyard.domain.drift import verdict
+from modelyard.domain.drift.columns import ColumnDrift, floor_of
 from modelyard.domain.drift.profile import build_profile
 from modelyard.domain.drift.profile_blocks import BlockEffects
-from modelyard.domain.drift.verdict import ColumnDrift, checks, confirm, drifted_columns
 from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.table import rows_of
 from modelyard.errors import CannotAnswer
 
 NUMBER = Column(name="x", type="number", nullable=True)
@@ -44,6 +45,21 @@ def draw(rng, rows, *, shift=0.0, nulls=0.0, weights=(0.5, 0.3, 0.15, 0.05), nam
 def reference():
     table = draw(np.random.default_rng(0), 13_000)
     return build_profile(table, COLUMNS, even_blocks(13_000))
+
+
+def checks(profile, table, *, least_rows=500):
+    return verdict.checks(profile, table, least_rows=least_rows)
+
+
+def drifted_columns(profile, table, *, least_rows=500):
+    checked = checks(profile, table, least_rows=least_rows)
+    if rows_of(table) < least_rows:
+        return None
+    return tuple(check for check in checked if check.drifted)
+
+
+def confirm(windows):
+    return verdict.confirm(windows, needed=3, of=4)
 
 
 def reasons(found):

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelyard.domain.gate.delong import PairedDifference
+from modelyard.domain.gate.metric import METRICS, metric_named
 from modelyard.domain.gate.paired import (
-    METRICS,
-    PairedDifference,
     baseline_difference,
-    metric_named,
     non_inferiority,
     paired_difference,
     superiority,
