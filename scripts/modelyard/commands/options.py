@@ -67,6 +67,21 @@ dry_run_option = click.option(
 )
 
 
+def _one_line(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """The text as one line that no terminal acts on, as a callback; it must not be blank."""
+    from modelyard.adapters.git.names import readable
+
+    text = readable(value)
+    if not text:
+        raise click.BadParameter("must not be blank", ctx, param)
+    return text
+
+
+reason_option = click.option(
+    "--reason", required=True, callback=_one_line, help="Why; everybody reads it."
+)
+
+
 def log_with_dates() -> None:
     """Log as what runs for weeks does: each line with its time, warnings and worse."""
     import logging

@@ -1,0 +1,93 @@
+"""Holds of versions and freezes of environments, written down under a person's name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modelyard.adapters.git.names import readable
+from modelyard.adapters.git.remote_refs import RemoteRefs
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.trees import GitTree
+from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts
+from modelyard.domain.specs.paths import environment_file, version_file
+from modelyard.errors import Refused
+from modelyard.operations.workspace import facts_of
+from modelyard.ports import Services
+
+
+def decide_hold(services: Services, model: str, version: str, *, reason: str, by: str) -> Hold:
+    """Return the hold to place on a version; the version must be on the main branch."""
+    # A hold on a misspelt version would hold nothing, silently.
+    _check_on_main(services, version_file(model, version))
+    return Hold(reason=reason, by=by, since=services.clock.now())
+
+
+def place_hold(services: Services, model: str, version: str, hold: Hold) -> None:
+    """Write a hold down; a version that is on hold already keeps its first date."""
+
+    def change(facts: ModelFacts) -> ModelFacts:
+        before = facts.holds.get(version)
+        placed = replace(hold, since=before.since) if before else hold
+        return replace(facts, holds={**facts.holds, version: placed})
+
+    facts_of(services).update_model(model, change, by=hold.by)
+
+
+def find_hold(services: Services, model: str, version: str) -> Hold:
+    """Return the hold of a version; `Refused` when it is not on hold."""
+    known = facts_of(services).read_model(model)[0].holds.get(version)
+    if known is None:
+        raise Refused(f"{model} {version} is not on hold", hint=f"modelyard status {model}")
+    return known
+
+
+def lift_hold(services: Services, model: str, version: str, *, by: str) -> None:
+    """Remove the hold of a version, and write down when it was lifted."""
+    at = services.clock.now()
+
+    def change(facts: ModelFacts) -> ModelFacts:
+        kept = {name: hold for name, hold in facts.holds.items() if name != version}
+        # Later decisions ignore refusals that are older than the lift.
+        return replace(facts, holds=kept, lifted={**facts.lifted, version: at})
+
+    facts_of(services).update_model(model, change, by=by)
+
+
+def decide_freeze(services: Services, environment: str, *, reason: str, by: str) -> Freeze:
+    """Return the freeze to place on an environment, which must be on the main branch."""
+    # A freeze of a misspelt environment would stop nothing, silently.
+    _check_on_main(services, environment_file(environment))
+    return Freeze(reason=reason, by=by, since=services.clock.now())
+
+
+def place_freeze(services: Services, environment: str, freeze: Freeze) -> None:
+    """Write a freeze down; an environment that is frozen already keeps its first date."""
+
+    def change(before: Freeze | None) -> Freeze:
+        return replace(freeze, since=before.since) if before else freeze
+
+    facts_of(services).update_freeze(environment, change, by=freeze.by)
+
+
+def find_freeze(services: Services, environment: str) -> Freeze:
+    """Return the freeze of an environment; `Refused` when it is not frozen."""
+    known, _ = facts_of(services).read_freeze(environment)
+    if known is None:
+        raise Refused(f"{environment} is not frozen", hint="modelyard status")
+    return known
+
+
+def lift_freeze(services: Services, environment: str, *, by: str) -> None:
+    """Remove the freeze of an environment."""
+    facts_of(services).update_freeze(environment, lambda _: None, by=by)
+
+
+def _check_on_main(services: Services, path: str) -> None:
+    """Raise `Refused` when the remote's main branch has no file of this path."""
+    git, repository = Git(services.root), services.repository
+    tree = GitTree(git, RemoteRefs(git, repository.remote).tip(repository.main))
+    if not tree.exists(path):
+        raise Refused(
+            f"{repository.remote}/{repository.main} has no {readable(path)}",
+            hint="modelyard status",
+        )

@@ -1,0 +1,136 @@
+"""Proposes a version for an environment because a person asks; reconcile would not by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelyard.domain.promotion.actions import ProposeRelease
+from modelyard.domain.promotion.change import Change
+from modelyard.domain.promotion.facts import is_bad
+from modelyard.domain.promotion.promote import Missing, missing
+from modelyard.domain.promotion.pulls import PullRequest
+from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.release import Release
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.reconcile.changes import new_release, promotion_change
+from modelyard.ports import Services
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """A version to be proposed for an environment.
+
+    Args:
+        world: What it was decided in.
+        environment: Where the version goes.
+        version: The version.
+        change: The pull request's change.
+    """
+
+    world: World
+    environment: Environment
+    version: str
+    change: Change
+
+    def missing(self, pull: PullRequest | None) -> tuple[Missing, ...]:
+        """Return what keeps the pull request, or a proposal without one, from being merged."""
+        return missing(self.world, self.environment, version=self.version, pull=pull)
+
+
+def find_environment(world: World, name: str) -> Environment:
+    """Return the environment of this name, as one to be decided in.
+
+    Raises:
+        CannotAnswer: The main branch has none, or the model's facts there cannot be read.
+    """
+    if name not in world.catalog.environments:
+        known = ", ".join(e.name for e in world.catalog.path_to_production()) or "none"
+        raise CannotAnswer(
+            f"the main branch has no environment {name!r}; it has {known}",
+            hint=f"the environment comes first: modelyard promote ENVIRONMENT {world.model}",
+        )
+    if name in world.unknown:
+        raise CannotAnswer(
+            f"what was seen of {world.model} in {name} cannot be read", hint="modelyard doctor"
+        )
+    return world.catalog.environments[name]
+
+
+def decide_promotion(
+    world: World, where: Environment, version: str | None, *, server_image: str
+) -> Promotion:
+    """Return the promotion of a version, by default the one the environment before runs.
+
+    Raises:
+        CannotAnswer: The version has no record to release from.
+        Refused: There is no version to promote, or it is on hold, has no artifact, or runs there.
+    """
+    wanted = version or _version_before(world, where)
+    attempt = _next_attempt(world, where, wanted, server_image)
+    action = ProposeRelease(environment=where.name, version=wanted, attempt=attempt)
+    change = promotion_change(world, action, server_image=server_image)
+    return Promotion(world=world, environment=where, version=wanted, change=change)
+
+
+def propose_promotion(services: Services, promotion: Promotion, *, requester: str) -> PullRequest:
+    """Open or refresh the promotion's pull request in the name of the person who asked."""
+    bot = services.repository.bot
+    return services.pulls.propose(promotion.change, author=bot, requester=requester)
+
+
+def _version_before(world: World, where: Environment) -> str:
+    """Return the version that the environment before this one runs."""
+    source = world.release(where.promotes_from) if where.promotes_from else None
+    if source is None:
+        raise Refused(
+            f"{where.promotes_from}, which {where.name} promotes from, names no release of "
+            f"{world.model}",
+            hint=f"modelyard promote {where.promotes_from} {world.model}",
+        )
+    return source.version
+
+
+def _next_attempt(world: World, where: Environment, version: str, server_image: str) -> int:
+    """Return the number of this try, if there is something to try."""
+    if hold := world.model_facts.holds.get(version):
+        raise Refused(
+            f"{world.model} {version} is on hold by {hold.by}: {hold.reason}",
+            hint=f"modelyard unhold {world.model} {version}",
+        )
+    record = world.record(version)
+    if record is None:
+        raise CannotAnswer(
+            f"the main branch has no record of {world.model} {version}",
+            hint=f"modelyard status {world.model}",
+        )
+    if record.artifact is None:
+        raise Refused(f"{world.model} {version} has no artifact: {record.verdict.reason}")
+    current = world.release(where.name)
+    if current is not None and _runs_it(world, where, current, record, server_image):
+        raise Refused(
+            f"{where.name} names {version} (attempt {current.attempt}) already, and it was not "
+            "taken out of traffic",
+            hint=f"modelyard status {world.model}",
+        )
+    return 1 + _past_attempts(world, where, record.artifact.digest)
+
+
+def _runs_it(
+    world: World, where: Environment, current: Release, record: Record, server_image: str
+) -> bool:
+    """Whether another attempt would be the very same release under another number."""
+    if is_bad(world.facts_of(where.name), current):
+        return False
+    attempt = current.attempt
+    again = new_release(world, where.name, record, server_image=server_image, attempt=attempt)
+    return again == current
+
+
+def _past_attempts(world: World, where: Environment, artifact: str) -> int:
+    """Return how often the artifact was released there, as far back as the world reaches."""
+    past = world.past.get(where.name, ())
+    return max(
+        (each.release.attempt for each in past if each.release.artifact == artifact), default=0
+    )
