@@ -18,8 +18,8 @@ os.environ["DO_NOT_TRACK"] = "1"
 
 import numpy as np
 
+from modelyard.domain.drift.detection import checks
 from modelyard.domain.drift.profile import build_profile
-from modelyard.domain.drift.verdict import checks
 from modelyard.domain.specs.contract import Column, breaches
 
 SIZES = (5, 20, 50)

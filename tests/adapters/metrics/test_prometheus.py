@@ -24,7 +24,7 @@ import modelyard.adapters.metrics.prometheus_query as under_test
 from adapters.metrics.test_scrape import SERVING, Server, exposed
 from modelyard.adapters.metrics.prometheus import PrometheusMetrics, readings
 from modelyard.adapters.metrics.prometheus_query import Series
-from modelyard.domain.canary.counting import arm
+from modelyard.domain.canary.arms import arm
 from modelyard.domain.canary.fleet import Reading
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.errors import CannotAnswer, Refused

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from modelyard.adapters.metrics.prometheus_query import Prometheus, Series
-from modelyard.domain.canary.counting import Key
+from modelyard.domain.canary.arms import Key
 from modelyard.domain.canary.fleet import Reading, Window, advanced, opened, told
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.names import NAME, is_name

@@ -149,13 +149,8 @@ class _LeftOutError(Exception):
 
 
 def _values(column: Column, frame: pd.DataFrame) -> Any:
-    from modelyard.domain.specs import table
+    from modelyard.domain.specs.column_values import read_column, read_levels
 
-    readers = {
-        "number": table.read_numbers,
-        "integer": table.read_integers,
-        "boolean": table.read_booleans,
-    }
     if column.type == "timestamp":
         raise _LeftOutError("timestamps always move")
     found = list(frame.columns).count(column.name)
@@ -163,10 +158,10 @@ def _values(column: Column, frame: pd.DataFrame) -> Any:
         raise _LeftOutError("missing" if not found else f"there {found} times")
     values = frame[column.name].to_numpy()
     if column.type == "category":
-        levels = table.read_levels(values)
+        levels = read_levels(values)
         _refuse(len(values), levels.nulls, levels.wrong, levels.example)
         return _text(values)
-    reading = readers[column.type](values)
+    reading = read_column(column.type, values)
     _refuse(len(values), reading.nulls, reading.wrong, reading.example)
     cast = reading.values  # noqa: PD011 - a reading, not a frame
     return _truth(cast) if column.type == "boolean" else cast

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modelyard.domain.canary.counting import Arm
+from modelyard.domain.canary.arms import Arm
 
 Floats: TypeAlias = NDArray[np.float64]
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from modelyard.domain.canary.counting import Arm, arm, in_order
+from modelyard.domain.canary.arms import Arm, arm, in_order
 from modelyard.domain.canary.design_effect import design_effects
-from modelyard.domain.canary.eprocess import (
+from modelyard.domain.canary.error_rate import (
     Evidence,
     TwoArmSample,
     against_at_least,
@@ -16,7 +16,7 @@ from modelyard.domain.canary.eprocess import (
     against_not_worse,
     against_worse_by,
 )
-from modelyard.domain.canary.promise import HistogramSample, Promise, promise_evidence
+from modelyard.domain.canary.prediction_shift import HistogramSample, Promise, promise_evidence
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome, Verdict

@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.domain.drift.profile_blocks import BlockEffects, level_effects, number_effects
-from modelyard.domain.specs.contract import Column, ColumnType
-from modelyard.domain.specs.table import (
+from modelyard.domain.drift.block_effects import BlockEffects, level_effects, number_effects
+from modelyard.domain.specs.column_values import (
     Array,
     Floats,
     Levels,
     Table,
     read_booleans,
-    read_integers,
+    read_column,
     read_levels,
-    read_numbers,
     rows_of,
 )
+from modelyard.domain.specs.contract import Column, ColumnType
 from modelyard.errors import CannotAnswer
 
 FORMAT = 1
@@ -162,11 +161,6 @@ def build_profile(
     return Profile(rows=len(blocks), blocks=int(numbered.max(initial=-1)) + 1, columns=profiles)
 
 
-def read_values(kind: ColumnType, values: Array) -> Floats:
-    """A number or integer column's values; what cannot be read counts as null."""
-    return (read_integers if kind == "integer" else read_numbers)(values).values
-
-
 def read_counts(kind: ColumnType, values: Array) -> Levels:
     """A category or boolean column's rows by level; what cannot be read counts as null."""
     if kind == "category":
@@ -193,7 +187,7 @@ def _number_blocks(blocks: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64
 
 def _profile(column: Column, values: Array, blocks: npt.NDArray[np.int64]) -> ColumnProfile:
     if column.type in {"number", "integer"}:
-        return _number_profile(column, read_values(column.type, values), blocks)
+        return _number_profile(column, read_column(column.type, values).values, blocks)
     return _level_profile(column, values, blocks)
 
 

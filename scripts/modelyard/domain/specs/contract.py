@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from modelyard.domain.specs.table import Array, Floats, Reading, Table
+    from modelyard.domain.specs.column_values import Array, Floats, Table
 
 ColumnType = Literal["number", "integer", "category", "boolean", "timestamp"]
 Rule = Literal["missing", "type", "null", "range", "level", "unexpected-name"]
@@ -106,10 +106,12 @@ def describe(breach: Breach) -> str:
 
 
 def _column_breaches(column: Column, values: Array, tolerance: float) -> Iterator[Breach]:
+    from modelyard.domain.specs.column_values import read_column  # noqa: PLC0415 - imports numpy
+
     if column.type == "category":
         yield from _category_breaches(column, values, tolerance)
         return
-    reading = _read(column, values)
+    reading = read_column(column.type, values)
     yield from _type_breaches(column, reading.wrong, reading.example)
     yield from _null_breaches(column, reading.nulls, len(reading.values))
     if column.type in {"number", "integer"}:
@@ -117,7 +119,7 @@ def _column_breaches(column: Column, values: Array, tolerance: float) -> Iterato
 
 
 def _category_breaches(column: Column, values: Array, tolerance: float) -> Iterator[Breach]:
-    from modelyard.domain.specs.table import read_levels  # noqa: PLC0415 - numpy when data is read
+    from modelyard.domain.specs.column_values import read_levels  # noqa: PLC0415 - imports numpy
 
     seen = read_levels(values)
     rows = len(values) if values.ndim else 0
@@ -135,17 +137,6 @@ def _category_breaches(column: Column, values: Array, tolerance: float) -> Itera
             found=found,
             rows=sum(strays.values()),
         )
-
-
-def _read(column: Column, values: Array) -> Reading:
-    from modelyard.domain.specs import table  # noqa: PLC0415 - numpy only when data is read
-
-    readers = {
-        "integer": table.read_integers,
-        "boolean": table.read_booleans,
-        "timestamp": table.read_timestamps,
-    }
-    return readers.get(column.type, table.read_numbers)(values)
 
 
 def _type_breaches(column: Column, wrong: int, example: str) -> Iterator[Breach]:
@@ -210,13 +201,15 @@ def _missing(column: Column, columns: Sequence[Column], table: Table) -> Breach:
 
 def _fits(column: Column, values: Array) -> bool:
     """Whether values could be this column's: they keep its contract and fill it."""
+    from modelyard.domain.specs.column_values import read_column  # noqa: PLC0415 - imports numpy
+
     if any(_column_breaches(column, values, 0.0)):
         return False
     if column.type == "category" and column.levels:
         return set(column.levels) <= set(values.tolist())
     if column.minimum is None or column.maximum is None or column.type not in {"number", "integer"}:
         return False
-    read = _read(column, values).values
+    read = read_column(column.type, values).values
     known = read[read == read]  # noqa: PLR0124 - NaN is not itself, and numpy is not imported here
     span = float(known.max() - known.min()) if len(known) else 0.0
     return span >= _SPAN * (column.maximum - column.minimum) > 0

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from modelyard.domain.drift.columns import ColumnDrift
+from modelyard.domain.drift.column_checks import ColumnDrift
+from modelyard.domain.drift.detection import LEAST_BLOCKS, checks, confirm
 from modelyard.domain.drift.profile import Profile
-from modelyard.domain.drift.verdict import LEAST_BLOCKS, checks, confirm
 from modelyard.domain.promotion.facts import Incident, ModelFacts
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Breach, describe

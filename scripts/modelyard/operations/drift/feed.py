@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from modelyard.adapters.store.artifacts import sha256
 from modelyard.adapters.store.tables import columns_of, read_frame, within
 from modelyard.domain.drift.retraining import FeedFile
+from modelyard.domain.specs.column_values import Array, Table
 from modelyard.domain.specs.contract import Breach, Column, breaches
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.paths import model_file
-from modelyard.domain.specs.table import Array, Table
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.training.pins import DataRoot, expanded

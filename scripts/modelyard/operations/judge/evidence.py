@@ -12,7 +12,7 @@ from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet
 from modelyard.domain.canary.grid import grid
 from modelyard.domain.canary.judge import CanaryEvidence, judge
-from modelyard.domain.canary.promise import Promise, promise
+from modelyard.domain.canary.prediction_shift import Promise, promise
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model, OutputKind

@@ -8,10 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.canary.counting import Arm
+from modelyard.domain.canary.arms import Arm
 from modelyard.domain.canary.design_effect import MEASURES, design_effects, pair_measures
 from modelyard.domain.canary.grid import Grid
-from modelyard.domain.canary.promise import HistogramSample, Promise, promise, promise_evidence
+from modelyard.domain.canary.prediction_shift import (
+    HistogramSample,
+    Promise,
+    promise,
+    promise_evidence,
+)
 
 ROWS = 20
 LEVEL = 0.025  # alpha of the default policy, split over two metrics

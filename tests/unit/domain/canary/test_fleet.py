@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.canary.counting import arm
+from modelyard.domain.canary.arms import arm
 from modelyard.domain.canary.fleet import FRESH_SECONDS, Reading, advanced, opened, told
 from modelyard.domain.canary.traffic import Counts, Sample
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from modelyard.domain.canary.design_effect import MEASURES, pair_measures
 from modelyard.domain.canary.grid import Grid
 from modelyard.domain.canary.judge import CanaryEvidence, judge
-from modelyard.domain.canary.promise import promise
+from modelyard.domain.canary.prediction_shift import promise
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome, Verdict

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelyard.domain.drift.block_effects import BlockEffects
 from modelyard.domain.drift.profile import LevelProfile, NumberProfile, Profile, build_profile
-from modelyard.domain.drift.profile_blocks import BlockEffects
 from modelyard.domain.specs.contract import Column
 from modelyard.errors import CannotAnswer
 

@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.drift import chance as drift_chance
-from modelyard.domain.drift import effects as drift_effects
-from modelyard.domain.drift import verdict
-from modelyard.domain.drift.columns import ColumnDrift, floor_of
+from modelyard.domain.drift import detection, effect_sizes, p_values
+from modelyard.domain.drift.block_effects import BlockEffects
+from modelyard.domain.drift.column_checks import ColumnDrift
+from modelyard.domain.drift.floors import floor_of
 from modelyard.domain.drift.profile import build_profile
-from modelyard.domain.drift.profile_blocks import BlockEffects
+from modelyard.domain.specs.column_values import rows_of
 from modelyard.domain.specs.contract import Column
-from modelyard.domain.specs.table import rows_of
 from modelyard.errors import CannotAnswer
 
 NUMBER = Column(name="x", type="number", nullable=True)
@@ -48,7 +47,7 @@ def reference():
 
 
 def checks(profile, table, *, least_rows=500):
-    return verdict.checks(profile, table, least_rows=least_rows)
+    return detection.checks(profile, table, least_rows=least_rows)
 
 
 def drifted_columns(profile, table, *, least_rows=500):
@@ -59,7 +58,7 @@ def drifted_columns(profile, table, *, least_rows=500):
 
 
 def confirm(windows):
-    return verdict.confirm(windows, needed=3, of=4)
+    return detection.confirm(windows, needed=3, of=4)
 
 
 def reasons(found):
@@ -70,25 +69,25 @@ def reasons(found):
 
 
 def test_ks_distance_is_the_greatest_gap_of_the_distribution_functions():
-    assert drift_effects.ks_distance(counts(1, 1, 2), counts(3, 1, 0)) == 0.5
-    assert drift_effects.ks_distance(counts(1), counts(5)) == 0.0
+    assert effect_sizes.ks_distance(counts(1, 1, 2), counts(3, 1, 0)) == 0.5
+    assert effect_sizes.ks_distance(counts(1), counts(5)) == 0.0
 
 
 def test_transport_distance_is_the_area_between_them_in_units_of_the_scale():
     edges = np.array([0.0, 1.0, 4.0])
-    moved = drift_effects.transport_distance(counts(2, 0, 0, 0), counts(0, 1, 1, 0), edges, 0.5)
+    moved = effect_sizes.transport_distance(counts(2, 0, 0, 0), counts(0, 1, 1, 0), edges, 0.5)
     assert moved == (1 * 1.0 + 0.5 * 3.0) / 0.5
 
 
 def test_total_variation_takes_off_what_chance_alone_would_give():
-    found = drift_effects.total_variation(counts(50, 50), counts(80, 20))
+    found = effect_sizes.total_variation(counts(50, 50), counts(80, 20))
     noise = 2 * np.sqrt(0.65 * 0.35 * 0.02 * 2 / np.pi) / 2
     assert found == pytest.approx(0.3 - noise)
-    assert drift_effects.total_variation(counts(50, 50), counts(51, 49)) == 0.0
+    assert effect_sizes.total_variation(counts(50, 50), counts(51, 49)) == 0.0
 
 
 def test_largest_ratio_names_the_level_that_doubled_and_passes_over_rare_ones():
-    found, level = drift_effects.largest_ratio(counts(9799, 200, 1), counts(9491, 500, 9))
+    found, level = effect_sizes.largest_ratio(counts(9799, 200, 1), counts(9491, 500, 9))
     assert (round(found, 2), level) == (1.32, 1)
 
 
@@ -101,39 +100,39 @@ def test_chances_agree_with_the_tests_of_scipy_stats():
 
     table = counts(30, 50, 20, 900), counts(20, 70, 30, 800)
     expected = stats.chi2_contingency(np.vstack(table), correction=False).pvalue
-    assert drift_chance.levels_chance(*table) == pytest.approx(expected, rel=1e-10)
+    assert p_values.levels_chance(*table) == pytest.approx(expected, rel=1e-10)
 
     nulls = np.array([[20, 980], [40, 760]])
     expected = stats.chi2_contingency(nulls, correction=False).pvalue
-    assert drift_chance.null_chance(20, 1000, 40, 800) == pytest.approx(expected, rel=1e-10)
+    assert p_values.null_chance(20, 1000, 40, 800) == pytest.approx(expected, rel=1e-10)
 
-    assert drift_chance.ks_chance(0.05, 1000, 800) == pytest.approx(
+    assert p_values.ks_chance(0.05, 1000, 800) == pytest.approx(
         stats.kstwobign.sf(0.05 * np.sqrt(1000 * 800 / 1800)), rel=1e-10
     )
-    assert drift_chance.unseen_chance(3, 1000, 12, 800) == pytest.approx(
+    assert p_values.unseen_chance(3, 1000, 12, 800) == pytest.approx(
         stats.binom.sf(11, 800, 4 / 1000), rel=1e-10
     )
     # Outside the range of n: the coverage left over is Beta(2, n - 1), so its rows beta-binomial.
-    assert drift_chance.outside_chance(1000, 7, 800) == pytest.approx(
+    assert p_values.outside_chance(1000, 7, 800) == pytest.approx(
         stats.betabinom.sf(6, 800, 2, 999), rel=1e-8
     )
 
 
 def test_levels_chance_pools_levels_too_rare_to_test():
-    alone = drift_chance.levels_chance(counts(500, 500, 10), counts(520, 480, 10))
-    split = drift_chance.levels_chance(
+    alone = p_values.levels_chance(counts(500, 500, 10), counts(520, 480, 10))
+    split = p_values.levels_chance(
         counts(500, 500, *[1] * 10, *[0] * 10), counts(520, 480, *[0] * 10, *[1] * 10)
     )
     assert split == pytest.approx(alone)
 
 
 def test_a_chance_is_one_where_there_is_nothing_to_compare():
-    assert drift_chance.levels_chance(counts(5), counts(7)) == 1.0
-    assert drift_chance.levels_chance(counts(0, 0), counts(7, 1)) == 1.0
-    assert drift_chance.null_chance(0, 10, 0, 10) == 1.0
-    assert drift_chance.outside_chance(10, 0, 10) == 1.0
-    assert drift_chance.outside_chance(10, 10, 10) < 1e-3
-    assert drift_chance.unseen_chance(0, 10, 0, 10) == 1.0
+    assert p_values.levels_chance(counts(5), counts(7)) == 1.0
+    assert p_values.levels_chance(counts(0, 0), counts(7, 1)) == 1.0
+    assert p_values.null_chance(0, 10, 0, 10) == 1.0
+    assert p_values.outside_chance(10, 0, 10) == 1.0
+    assert p_values.outside_chance(10, 10, 10) < 1e-3
+    assert p_values.unseen_chance(0, 10, 0, 10) == 1.0
 
 
 # The decision
@@ -510,6 +509,6 @@ def test_the_year_that_follows_is_confirmed_to_drift_when_summer_comes(flights):
 
 
 def test_the_decision_does_not_import_scipy_stats():
-    code = "import sys, modelyard.domain.drift.verdict; print('scipy.stats' in sys.modules)"
+    code = "import sys, modelyard.domain.drift.detection; print('scipy.stats' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from modelyard.domain.drift.columns import ColumnDrift, Terms, check_column
+from modelyard.domain.drift.column_checks import ColumnDrift, Terms, check_column
 from modelyard.domain.drift.profile import Profile
-from modelyard.domain.specs.table import Table
+from modelyard.domain.specs.column_values import Table
 from modelyard.errors import CannotAnswer
 
 ALPHA = 0.01

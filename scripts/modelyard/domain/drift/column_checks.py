@@ -8,32 +8,18 @@ from typing import Literal
 
 import numpy as np
 
-from modelyard.domain.drift import chance, effects
+from modelyard.domain.drift import effect_sizes, p_values
+from modelyard.domain.drift.floors import floor_of
 from modelyard.domain.drift.profile import (
     ColumnProfile,
     LevelProfile,
     NumberProfile,
     read_counts,
-    read_values,
 )
-from modelyard.domain.drift.profile_blocks import BlockEffects
-from modelyard.domain.specs.table import Array, Floats
+from modelyard.domain.specs.column_values import Array, Floats, read_column
 
 Reason = Literal["null", "range", "shape", "new"]
 
-FLOORS: Mapping[str, float] = {
-    "null share": 0.02,
-    "rows outside": 0.005,
-    "unlisted rows": 0.005,
-    "W1": 0.2,
-    "KS D": 0.1,
-    "TV": 0.1,
-    "doublings": 1.0,
-}
-"""Least effect worth a retraining, by measure: shares, standard deviations, powers of two."""
-
-_BLOCK_FACTOR = 1.25
-_BLOCK_DEVIATIONS = 3.0
 _SHOWN = 3
 
 
@@ -67,7 +53,7 @@ class ColumnDrift:
 
     @property
     def drifted(self) -> bool:
-        """Whether both keys turn: large enough to matter, and not by chance."""
+        """Whether both keys turn: large enough to matter, and not by p_values."""
         return self.effect >= self.floor and self.p < self.limit
 
 
@@ -91,19 +77,9 @@ def check_column(profile: ColumnProfile, values: Array, terms: Terms) -> Iterato
     if not profile.rows or not len(values):
         return
     if isinstance(profile, NumberProfile):
-        yield from _check_numbers(profile, read_values(profile.type, values), terms)
+        yield from _check_numbers(profile, read_column(profile.type, values).values, terms)
     else:
         yield from _check_levels(profile, values, terms)
-
-
-def floor_of(measure: str, blocks: Mapping[str, BlockEffects]) -> float:
-    """The least effect that counts: the fixed one, or more where the calendar alone does more."""
-    fixed = FLOORS[measure]
-    calendar = blocks.get(measure)
-    if calendar is None:
-        return fixed
-    usual = calendar.mean + _BLOCK_DEVIATIONS * calendar.deviation
-    return max(fixed, _BLOCK_FACTOR * calendar.largest, usual)
 
 
 def _check_numbers(profile: NumberProfile, values: Floats, terms: Terms) -> Iterator[ColumnDrift]:
@@ -116,9 +92,9 @@ def _check_numbers(profile: NumberProfile, values: Floats, terms: Terms) -> Iter
     yield _outside(profile, known, len(values), terms)
     edges, reference = np.array(profile.edges), np.array(profile.counts)
     window = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(reference))
-    distance = effects.ks_distance(reference, window)
-    moved = effects.transport_distance(reference, window, edges, profile.scale)
-    p = chance.ks_chance(distance, before, len(known))
+    distance = effect_sizes.ks_distance(reference, window)
+    moved = effect_sizes.transport_distance(reference, window, edges, profile.scale)
+    p = p_values.ks_chance(distance, before, len(known))
     middle = f"median {_median(edges, reference):.6g} -> {float(np.median(known)):.6g}"
     yield _larger(
         _check(profile, terms, "shape", "W1", moved, p, len(values), middle),
@@ -137,10 +113,10 @@ def _check_levels(profile: LevelProfile, values: Array, terms: Terms) -> Iterato
     reference = np.array([*profile.counts.values(), profile.other])
     window = np.array([*(seen.counts.get(level, 0) for level in profile.counts), 0])
     window[-1] = sum(unlisted.values())
-    p = chance.levels_chance(reference, window)
+    p = p_values.levels_chance(reference, window)
     gaps = np.abs(reference[:-1] / before - window[:-1] / known)
-    doublings, worst = effects.largest_ratio(reference[:-1], window[:-1])
-    variation = effects.total_variation(reference, window)
+    doublings, worst = effect_sizes.largest_ratio(reference[:-1], window[:-1])
+    variation = effect_sizes.total_variation(reference, window)
     yield _larger(
         _check(
             profile,
@@ -167,16 +143,16 @@ def _check_levels(profile: LevelProfile, values: Array, terms: Terms) -> Iterato
 
 def _nulls(profile: ColumnProfile, nulls: int, rows: int, terms: Terms) -> ColumnDrift:
     before, now = profile.nulls / profile.rows, nulls / rows
-    p = chance.null_chance(profile.nulls, profile.rows, nulls, rows)
+    p = p_values.null_chance(profile.nulls, profile.rows, nulls, rows)
     words = f"nulls {before:.2%} -> {now:.2%}"
-    gap = effects.null_gap(before, now)
+    gap = effect_sizes.null_gap(before, now)
     return _check(profile, terms, "null", "null share", gap, p, rows, words)
 
 
 def _outside(profile: NumberProfile, known: Floats, rows: int, terms: Terms) -> ColumnDrift:
     low, high = profile.minimum or 0.0, profile.maximum or 0.0
     outside = int(np.count_nonzero((known < low) | (known > high)))
-    p = chance.outside_chance(profile.rows - profile.nulls, outside, len(known))
+    p = p_values.outside_chance(profile.rows - profile.nulls, outside, len(known))
     words = (
         f"{outside:,} rows outside {low:.6g} .. {high:.6g}, "
         f"now {float(known.min()):.6g} .. {float(known.max()):.6g}"
@@ -189,8 +165,8 @@ def _unlisted(
     profile: LevelProfile, unlisted: Mapping[str, int], known: int, rows: int, terms: Terms
 ) -> ColumnDrift:
     before, now = profile.rows - profile.nulls, sum(unlisted.values())
-    share = effects.excess(profile.other / before, now / known)
-    p = chance.unseen_chance(profile.other + profile.singles, before, now, known)
+    share = effect_sizes.excess(profile.other / before, now / known)
+    p = p_values.unseen_chance(profile.other + profile.singles, before, now, known)
     named = ", ".join(f"{level!r} ({n:,})" for level, n in list(unlisted.items())[:_SHOWN])
     words = f"{now:,} rows of levels not listed{': ' if named else ''}{named}"
     return _check(profile, terms, "new", "unlisted rows", share, p, rows, words)
@@ -224,13 +200,13 @@ def _larger(one: ColumnDrift, other: ColumnDrift) -> ColumnDrift:
     return other if other.effect / other.floor > one.effect / one.floor else one
 
 
-def _median(edges: Floats, counts: effects.Counts) -> float:
+def _median(edges: Floats, counts: effect_sizes.Counts) -> float:
     middle = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
     return float(edges[min(middle, len(edges) - 1)])
 
 
 def _share_words(
-    profile: LevelProfile, reference: effects.Counts, window: effects.Counts, index: int
+    profile: LevelProfile, reference: effect_sizes.Counts, window: effect_sizes.Counts, index: int
 ) -> str:
     level = list(profile.counts)[index]
     before, now = reference[index] / reference.sum(), window[index] / window.sum()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
-from modelyard.domain.canary.counting import Arm, arm, in_order
+from modelyard.domain.canary.arms import Arm, arm, in_order
 from modelyard.domain.canary.traffic import Counts, Sample
 
 START = datetime(2013, 5, 1, tzinfo=UTC)

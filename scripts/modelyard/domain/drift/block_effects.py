@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.domain.drift.effects import (
+from modelyard.domain.drift.effect_sizes import (
     Counts,
     excess,
     ks_distance,
@@ -17,7 +17,7 @@ from modelyard.domain.drift.effects import (
     total_variation,
     transport_distance,
 )
-from modelyard.domain.specs.table import Floats
+from modelyard.domain.specs.column_values import Floats
 
 Integers = npt.NDArray[np.int64]
 

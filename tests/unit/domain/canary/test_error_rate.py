@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, hypergeom
 
-from modelyard.domain.canary.eprocess import (
+from modelyard.domain.canary.error_rate import (
     NO_EVIDENCE,
     RATE_RATIOS,
     Evidence,

@@ -117,6 +117,19 @@ def read_levels(values: Array) -> Levels:
     return Levels(counts=ordered, nulls=nulls, wrong=stray, example=example)
 
 
+def read_column(kind: str, values: Array) -> Reading:
+    """Reads a column of any type of the contract but `category`, for which see `read_levels`."""
+    return _READERS[kind](values)
+
+
+_READERS = {
+    "number": read_numbers,
+    "integer": read_integers,
+    "boolean": read_booleans,
+    "timestamp": read_timestamps,
+}
+
+
 def rows_of(table: Table) -> int:
     """The number of rows: the longest column's, 0 for a table without columns."""
     return max((len(values) for values in table.values() if values.ndim), default=0)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.domain.specs.table import Floats
+from modelyard.domain.specs.column_values import Floats
 
 Counts = npt.NDArray[np.int64]
 

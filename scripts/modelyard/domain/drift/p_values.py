@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from modelyard.domain.drift.effects import Counts
+from modelyard.domain.drift.effect_sizes import Counts
 
 Matrix = npt.NDArray[np.float64]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.domain.canary.eprocess import NO_EVIDENCE
+from modelyard.domain.canary.error_rate import NO_EVIDENCE
 from modelyard.domain.canary.grid import Grid
-from modelyard.domain.canary.promise import (
+from modelyard.domain.canary.prediction_shift import (
     HistogramSample,
     Promise,
     PromiseEvidence,

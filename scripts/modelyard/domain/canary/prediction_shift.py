@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modelyard.domain.canary.eprocess import NO_EVIDENCE, Evidence, joined
+from modelyard.domain.canary.error_rate import NO_EVIDENCE, Evidence, joined
 from modelyard.domain.canary.grid import Grid
 from modelyard.domain.gate.delong import Codes, Floats, scores_of
 from modelyard.errors import CannotAnswer
