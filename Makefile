@@ -5,27 +5,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# The tests start thousands of processes: each would compile the toolkit anew.
+# The tests start thousands of processes, and without its cache each would compile the toolkit again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test quick lint e2e e2e-short e2e-all e2e-up e2e-down e2e-status bench lock golden clean
 
-help: ## what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/'
 
-install: $(STAMP) ## what everything below needs, in .venv
+install: $(STAMP) ## install everything the other targets need, in .venv
 
 demo: $(STAMP) ## play the whole path of a version on real data, in ./demo
 	$(BIN)/python scripts/demo/play.py
 
-test: $(STAMP) ## every check and every test; no cluster, no network
+test: $(STAMP) ## run every check and every test, without Kubernetes and without network
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-quick: $(STAMP) ## the tests that take no time
+quick: $(STAMP) ## run the fast tests
 	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
-lint: $(STAMP) ## formatting, types, layers, specs, workflows
+lint: $(STAMP) ## check formatting, types, layers, specs and workflows
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy --no-error-summary
@@ -36,25 +36,25 @@ lint: $(STAMP) ## formatting, types, layers, specs, workflows
 	$(BIN)/zizmor --offline --quiet .github
 
 FLIGHTS := tests/e2e/test_flights.py
-e2e: $(STAMP) ## the same journey on a real cluster, brought up for it and taken down again
+e2e: $(STAMP) ## play the whole path on a Kubernetes that is started for it and stopped afterwards
 	$(BIN)/python -m pytest -q -x -s $(FLIGHTS)::test_a_model_of_flights_sets_out tests/e2e/test_journey.py $(FLIGHTS)
 
-e2e-short: $(STAMP) ## its first half: trained, promoted, aborted, reverted
+e2e-short: $(STAMP) ## only one version: train, promote, abort, revert
 	$(BIN)/python -m pytest -q -x -s tests/e2e/test_journey.py
 
-e2e-all: $(STAMP) ## the journey, then a rollback again and again, then every fault; an hour or more
+e2e-all: $(STAMP) ## the whole path, twenty rollbacks and every fault; an hour or more
 	$(BIN)/python -m pytest -q -s $(addprefix tests/e2e/test_, journey.py rounds.py flights.py faults.py promotion.py)
 
-e2e-up: $(STAMP) ## bring the cluster up and leave it, to look around
+e2e-up: $(STAMP) ## start the Kubernetes of the end-to-end tests and keep it running
 	$(BIN)/python tests/e2e/cluster/cluster.py up
 
-e2e-down: $(STAMP) ## take it down
+e2e-down: $(STAMP) ## stop it
 	$(BIN)/python tests/e2e/cluster/cluster.py down
 
-e2e-status: $(STAMP) ## what of it runs
+e2e-status: $(STAMP) ## list what of it runs
 	$(BIN)/python tests/e2e/cluster/cluster.py status
 
-bench: $(STAMP) ## ratios, measured side by side; prints JSON
+bench: $(STAMP) ## run the benchmarks and print JSON
 	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
 lock: $(STAMP) ## write the lock files again from pyproject.toml
@@ -65,10 +65,10 @@ lock: $(STAMP) ## write the lock files again from pyproject.toml
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-annotate --no-header -o requirements-image.lock
 
-golden: $(STAMP) ## accept what the renderer writes now as the golden trees
+golden: $(STAMP) ## accept the renderer's present output as the golden trees
 	$(BIN)/python -m pytest -q tests/golden --update-golden
 
-clean: ## remove what demo and tests left; the environment stays
+clean: ## remove the output of demo and tests, but not .venv
 	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache
 
 $(STAMP): requirements.lock requirements-uv.lock pyproject.toml
