@@ -76,7 +76,11 @@ def drift(
     evidence = summary = None
     if isinstance(look, Compared):
         evidence = workspace.store.put_evidence(evidence_of(look))
-        summary = _page(services, look, page) if page else None
+        if page:
+            from modelyard.operations.drift.page import write_drift_page
+
+            click.echo(f"{page}: importing the library of the page takes about 12 s", err=True)
+            summary = write_drift_page(workspace, look, page)
     elif page:
         click.echo(f"{page} is not written: the page needs data that keeps the contract", err=True)
     if decision is not None:
@@ -125,7 +129,7 @@ def document(
 
 def _print(look: Breached | Compared, evidence: str | None, summary: PageSummary | None) -> None:
     from modelyard.commands.output.tables import table
-    from modelyard.operations.drift.compare import Compared
+    from modelyard.operations.drift.compare import Compared, closing
 
     if not isinstance(look, Compared):
         _print_breaches(look)
@@ -140,18 +144,6 @@ def _print(look: Breached | Compared, evidence: str | None, summary: PageSummary
             click.echo(f"{summary.path} leaves {column} out: {why}", err=True)
     click.echo(f"evidence {evidence}")
     click.echo(closing(look))
-
-
-def closing(look: Compared) -> str:
-    """The answer in one sentence."""
-    from modelyard.operations.drift.compare import named
-
-    policy = look.model.drift
-    where = f"{policy.needed} of {policy.of} windows before {look.until}"
-    subject = f"{look.model.name}: drift from what {look.parent.version} was trained on"
-    if not look.confirmed:
-        return f"{subject} is not confirmed by {where}"
-    return f"{subject} is confirmed by {where}: {named(look.confirmed)}"
 
 
 def _print_breaches(look: Breached) -> None:
@@ -175,25 +167,6 @@ def _rows(window: Window) -> Iterator[tuple[object, ...]]:
     for one in window.drifted or ():
         numbers = (f"{one.measure} {one.effect:.3g}", f"{one.floor:.3g}", f"{one.p:.1e}")
         yield (days, rows, one.column, one.reason, *numbers, one.detail)
-
-
-def _page(services: Services, look: Compared, path: Path) -> PageSummary:
-    """Evidently's page of the version's training rows and the windows."""
-    import pandas as pd
-
-    from modelyard.adapters.store.evidently_page import write_page
-    from modelyard.operations.drift.feed import joined, training_rows
-    from modelyard.operations.training.pins import DataRoot
-
-    click.echo(f"{path}: importing the library of the page takes about 12 s", err=True)
-    data = DataRoot(base=services.repository.data, root=services.root)
-    watched = {column.name for column in look.profile.columns}
-    columns = tuple(c for c in look.model.data.columns if c.name in watched)
-    names = [column.name for column in columns]
-    now = joined([w.slice.table for w in look.windows if w.slice.rows])
-    return write_page(
-        training_rows(look.model, look.parent, data, names), pd.DataFrame(now), columns, path
-    )
 
 
 def _page_document(summary: PageSummary) -> dict[str, Any]:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from modelyard.commands.options import console, output_option, pass_services, print_json
-from modelyard.domain.specs.paths import parse_spec_path, records_folder, versions_folder
-from modelyard.errors import CannotAnswer
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.adapters.git.repository import Git
     from modelyard.domain.promotion.dora import Agreement, Delivery, Lead
-    from modelyard.domain.promotion.timeline import Event, Landing
-    from modelyard.domain.specs.catalog import Catalog
-    from modelyard.operations.workspace import Workspace
-
-F = TypeVar("F")
+    from modelyard.domain.promotion.timeline import Event
 
 
 @click.command()
@@ -34,74 +25,13 @@ def history(services: Services, /, *, model: str, output: str) -> None:
 
     Read from the main branch, and from every value its facts ever had.
     """
-    from modelyard.domain.promotion.dora import delivery
+    from modelyard.operations.history import read_history
 
-    workspace = workspace_of(services)
-    commit = workspace.main()
-    catalog = workspace.catalog(commit)
-    events = _events(workspace, commit, catalog, model)
-    if not events:
-        listed = ", ".join(sorted(catalog.models)) or "none"
-        raise CannotAnswer(f"nothing ever happened to a model {model!r}; there is {listed}")
-    summed = delivery(events, catalog)
+    story = read_history(workspace_of(services), model)
     if output == "json":
-        print_json(_document(model, events, summed))
+        print_json(_document(model, story.events, story.measures))
     else:
-        _print_text(model, events, summed)
-
-
-def _events(workspace: Workspace, commit: str, catalog: Catalog, model: str) -> tuple[Event, ...]:
-    from modelyard.adapters.facts import model_ref, release_ref
-    from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
-    from modelyard.domain.promotion.timeline import decided, landed, observed, story
-
-    def values(ref: str, kind: type[F]) -> list[tuple[datetime, F]]:
-        return [(at, fact) for at, fact in workspace.facts.history(ref) if isinstance(fact, kind)]
-
-    return story(
-        landed(model, _landings(workspace.git, commit, model), catalog),
-        *(
-            observed(environment, values(release_ref(environment, model), ReleaseFacts))
-            for environment in _in_order(catalog)
-        ),
-        decided(values(model_ref(model), ModelFacts)),
-    )
-
-
-def _in_order(catalog: Catalog) -> tuple[str, ...]:
-    """The environments, those of the path to production first."""
-    path = [environment.name for environment in catalog.path_to_production()]
-    return tuple(dict.fromkeys((*path, *sorted(catalog.environments))))
-
-
-def _landings(git: Git, commit: str, model: str) -> Iterator[Landing]:
-    """The first-parent history of a commit, oldest first."""
-    from modelyard.domain.promotion.timeline import Landing
-
-    added = _added(git, commit, model)
-    for entry in git.log(commit, first_parent=True)[::-1]:
-        found = added.get(entry.sha, {})
-        yield Landing(
-            commit=entry.sha,
-            at=entry.at,
-            trailers=entry.trailers,
-            specs=tuple(found.get("ModelVersion", ())),
-            records=tuple(found.get("Record", ())),
-        )
-
-
-def _added(git: Git, commit: str, model: str) -> dict[str, dict[str, list[str]]]:
-    """The versions whose spec or record each commit added to its first parent."""
-    folders = [versions_folder(model), records_folder(model)]
-    options = ("--first-parent", "--diff-merges=first-parent", "--no-renames", "--diff-filter=A")
-    told = git.run("log", *options, "--name-only", "--format=%x00%H", commit, "--", *folders)
-    found: dict[str, dict[str, list[str]]] = {}
-    for block in told.stdout.decode("utf-8", "replace").split("\0")[1:]:
-        sha, *paths = block.split()
-        found[sha] = defaultdict(list)
-        for kind, (_, version) in filter(None, map(parse_spec_path, paths)):
-            found[sha][kind].append(version)
-    return found
+        _print_text(model, story.events, story.measures)
 
 
 def _document(model: str, events: tuple[Event, ...], summed: Delivery) -> dict[str, Any]:

@@ -215,6 +215,16 @@ def named(confirmed: Iterable[ColumnDrift]) -> str:
     return ", ".join(f"{one.column} ({one.reason})" for one in confirmed)
 
 
+def closing(look: Compared) -> str:
+    """The answer in one sentence."""
+    policy = look.model.drift
+    where = f"{policy.needed} of {policy.of} windows before {look.until}"
+    subject = f"{look.model.name}: drift from what {look.parent.version} was trained on"
+    if not look.confirmed:
+        return f"{subject} is not confirmed by {where}"
+    return f"{subject} is confirmed by {where}: {named(look.confirmed)}"
+
+
 def note_incidents(workspace: Workspace, look: Breached | Compared) -> tuple[Incident, ...]:
     """Write each breach down as an incident, once; returns those of this feed that are open.
 

@@ -1,0 +1,119 @@
+"""Proposes a version trained on newer data while drift is confirmed; withdraws it after that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from modelyard.adapters.git.names import readable
+from modelyard.adapters.store.artifacts import sha256
+from modelyard.domain.drift.retraining import answered, declined
+from modelyard.domain.promotion.change import Change
+from modelyard.domain.promotion.facts import Incident
+from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.errors import Refused
+from modelyard.operations.drift.compare import (
+    Breached,
+    Compared,
+    closing,
+    evidence_of,
+    incidents_after,
+    is_of,
+)
+from modelyard.operations.drift.retraining import branch_of, retraining_change
+from modelyard.operations.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotOwed:
+    """No version is owed now.
+
+    Args:
+        reason: Why.
+        pull: The tool's open pull request, which is closed.
+    """
+
+    reason: str
+    pull: PullRequest | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owed:
+    """A version is owed.
+
+    Args:
+        change: Adds it.
+        evidence: What it rests on; stored before the pull request is opened.
+        pull: The open pull request, which is updated.
+    """
+
+    change: Change
+    evidence: bytes
+    pull: PullRequest | None
+
+
+def open_incidents(workspace: Workspace, look: Breached | Compared) -> tuple[Incident, ...]:
+    """Return the feed's incidents that would be open once the look is written down."""
+    before, _ = workspace.facts.read_model(look.model.name)
+    after = incidents_after(before.incidents, look, at=workspace.services.clock.now())
+    return tuple(incident for incident in after if is_of(incident, look.feed))
+
+
+def decide_retraining(
+    workspace: Workspace, look: Breached | Compared, incidents: tuple[Incident, ...]
+) -> Owed | NotOwed:
+    """Return the version that is owed after a look at the feed.
+
+    Args:
+        workspace: What to decide with.
+        look: What was found.
+        incidents: The open incidents of the feed.
+
+    Raises:
+        Refused: The contract is or was broken: data is to be repaired, not learned.
+    """
+    if not isinstance(look, Compared) or incidents:
+        raise Refused(
+            f"{look.model.name} is not retrained: {readable(incidents[0].what)}",
+            hint=f"mend the data; modelyard drift {look.model.name} takes the incident back",
+        )
+    pulls = workspace.services.pulls.list(every=True)
+    open_one = _open_pull(pulls, branch_of(look.model.name))
+    evidence = evidence_of(look)
+    digest = f"sha256:{sha256(evidence)}"
+    reason = _why_not(workspace, look, digest, pulls)
+    if reason is None:
+        change = retraining_change(workspace, look, evidence=digest)
+        return Owed(change=change, evidence=evidence, pull=open_one)
+    is_ours = open_one is not None and open_one.author == workspace.services.repository.bot
+    return NotOwed(reason=reason, pull=open_one if is_ours else None)
+
+
+def propose_retraining(workspace: Workspace, owed: Owed) -> PullRequest:
+    """Keep the evidence, and open or update the pull request."""
+    workspace.store.put_evidence(owed.evidence)
+    return workspace.services.pulls.propose(owed.change, author=workspace.services.repository.bot)
+
+
+def withdraw_retraining(workspace: Workspace, pull: PullRequest, *, reason: str) -> None:
+    """Close the pull request of a version that is not owed any more."""
+    bot = workspace.services.repository.bot
+    workspace.services.pulls.close(pull.number, by=bot, reason=reason)
+
+
+def _why_not(
+    workspace: Workspace, look: Compared, evidence: str, pulls: tuple[PullRequest, ...]
+) -> str | None:
+    """Return why no version is owed now, or None when one is."""
+    if not look.confirmed:
+        return closing(look)
+    model = look.model.name
+    holds = workspace.facts.read_model(model)[0].holds
+    made = answered(look.catalog, look.parent, evidence=evidence, holds=holds)
+    bot = workspace.services.repository.bot
+    return made or declined(pulls, model, evidence=evidence, bot=bot)
+
+
+def _open_pull(pulls: Iterable[PullRequest], branch: str) -> PullRequest | None:
+    found = (p for p in pulls if p.branch == branch and p.state is PullState.OPEN)
+    return next(found, None)

@@ -1,0 +1,90 @@
+"""Reads what happened to a model from the main branch and from every value its facts ever had."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from modelyard.adapters.facts import model_ref, release_ref
+from modelyard.adapters.git.repository import Git
+from modelyard.domain.promotion.dora import Delivery, delivery
+from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
+from modelyard.domain.promotion.timeline import Event, Landing, decided, landed, observed, story
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.paths import parse_spec_path, records_folder, versions_folder
+from modelyard.errors import CannotAnswer
+from modelyard.operations.workspace import Workspace
+
+F = TypeVar("F")
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What happened to a model, oldest first, and how well it was delivered."""
+
+    events: tuple[Event, ...]
+    measures: Delivery
+
+
+def read_history(workspace: Workspace, model: str) -> History:
+    """Return the history of a model; `CannotAnswer` when nothing ever happened to one."""
+    commit = workspace.main()
+    catalog = workspace.catalog(commit)
+    events = _read_events(workspace, commit, catalog, model)
+    if not events:
+        listed = ", ".join(sorted(catalog.models)) or "none"
+        raise CannotAnswer(f"nothing ever happened to a model {model!r}; there is {listed}")
+    return History(events=events, measures=delivery(events, catalog))
+
+
+def _read_events(
+    workspace: Workspace, commit: str, catalog: Catalog, model: str
+) -> tuple[Event, ...]:
+    def values(ref: str, kind: type[F]) -> list[tuple[datetime, F]]:
+        return [(at, fact) for at, fact in workspace.facts.history(ref) if isinstance(fact, kind)]
+
+    return story(
+        landed(model, _read_landings(workspace.git, commit, model), catalog),
+        *(
+            observed(environment, values(release_ref(environment, model), ReleaseFacts))
+            for environment in _in_path_order(catalog)
+        ),
+        decided(values(model_ref(model), ModelFacts)),
+    )
+
+
+def _in_path_order(catalog: Catalog) -> tuple[str, ...]:
+    """Return the environments, those of the path to production first."""
+    path = [environment.name for environment in catalog.path_to_production()]
+    return tuple(dict.fromkeys((*path, *sorted(catalog.environments))))
+
+
+def _read_landings(git: Git, commit: str, model: str) -> Iterator[Landing]:
+    """Yield the first-parent history of a commit, oldest first."""
+    added = _added_specs(git, commit, model)
+    for entry in git.log(commit, first_parent=True)[::-1]:
+        found = added.get(entry.sha, {})
+        yield Landing(
+            commit=entry.sha,
+            at=entry.at,
+            trailers=entry.trailers,
+            specs=tuple(found.get("ModelVersion", ())),
+            records=tuple(found.get("Record", ())),
+        )
+
+
+def _added_specs(git: Git, commit: str, model: str) -> dict[str, dict[str, list[str]]]:
+    """Return the versions whose spec or record each commit added to its first parent, by kind."""
+    folders = [versions_folder(model), records_folder(model)]
+    options = ("--first-parent", "--diff-merges=first-parent", "--no-renames", "--diff-filter=A")
+    done = git.run("log", *options, "--name-only", "--format=%x00%H", commit, "--", *folders)
+    found: dict[str, dict[str, list[str]]] = {}
+    for block in done.stdout.decode("utf-8", "replace").split("\0")[1:]:
+        sha, *paths = block.split()
+        found[sha] = defaultdict(list)
+        for kind, (_, version) in filter(None, map(parse_spec_path, paths)):
+            found[sha][kind].append(version)
+    return found

@@ -1,0 +1,229 @@
+"""Sends recorded rows to a model's servers, as users would; one seed gives the same requests."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.paths import environment_file, model_file
+from modelyard.domain.specs.repository import Orchestrator
+from modelyard.errors import CannotAnswer
+from modelyard.ports import Services
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from modelyard.adapters.metrics.replay import Sent, ServiceTraffic, Traffic
+
+_THREADS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayPlan:
+    """What to send, and where.
+
+    Args:
+        model: The model's name.
+        data: Parquet or CSV file to take rows from.
+        rows: How many.
+        rows_per_request: How many at once.
+        rate: Rows a second; None for as fast as they are answered.
+        seed: Draws the rows and the releases.
+        blanks: Columns that are sent as null.
+        environment: Whose traffic it is; None for production's.
+        url: Where to send instead of to the local servers, such as a cluster's Service.
+    """
+
+    model: str
+    data: Path
+    rows: int
+    rows_per_request: int
+    rate: float | None
+    seed: int
+    blanks: tuple[str, ...]
+    environment: str | None
+    url: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """What was sent, to which environment's servers, in how many seconds."""
+
+    environment: str
+    sent: Sequence[Sent]
+    seconds: float
+
+
+def send_recorded(services: Services, plan: ReplayPlan) -> Replayed:
+    """Send the rows, and return what became of each request.
+
+    Raises:
+        CannotAnswer: There is no such model, environment, column or row, or no server.
+    """
+    catalog = _read_catalog(services, plan.model)
+    columns = _sent_columns(catalog.models[plan.model], plan.blanks)
+    where = _production_of(catalog, plan.environment)
+    chance = random.Random(plan.seed)  # noqa: S311 - a run that can be repeated, not a secret
+    with _open_traffic(services, catalog, plan, where) as traffic:
+        rows = _draw_rows(plan.data, columns, plan.rows, chance)
+        bodies = _request_bodies(rows, columns, plan)
+        before = time.perf_counter()
+        sent = _send(traffic, bodies, plan, chance)
+        seconds = time.perf_counter() - before
+    return Replayed(environment=where, sent=sent, seconds=seconds)
+
+
+@contextmanager
+def _open_traffic(
+    services: Services, catalog: Catalog, plan: ReplayPlan, where: str
+) -> Iterator[Traffic | ServiceTraffic]:
+    from modelyard.adapters.metrics.replay import ServiceTraffic, Traffic
+
+    if plan.url is not None:
+        versions = {each.identity: each.version for each in catalog.releases.values()}
+        yield ServiceTraffic(plan.url, model=plan.model, versions=versions)
+        return
+    if services.repository.orchestrator is Orchestrator.ARGO:
+        raise CannotAnswer(
+            f"the servers of {plan.model} run in a cluster",
+            hint=f"say where its Service is reached: --url http://{plan.model}.NAMESPACE",
+        )
+    state = services.root.absolute() / services.repository.state
+    with Traffic(state, environment=where, model=plan.model) as traffic:
+        if not traffic.endpoints():
+            raise CannotAnswer(
+                f"no server of {plan.model} takes requests in {where}",
+                hint="`modelyard status` shows what runs where; `modelyard watch` starts it",
+            )
+        yield traffic
+
+
+def _read_catalog(services: Services, model: str) -> Catalog:
+    from modelyard.adapters.git.trees import WorkingTree
+    from modelyard.adapters.specs.reader import sound
+
+    catalog = sound(WorkingTree(services.root), models=[model])
+    if model not in catalog.models:
+        raise CannotAnswer(f"{model_file(model)}: there is no such model")
+    return catalog
+
+
+def _production_of(catalog: Catalog, environment: str | None) -> str:
+    """Return the environment that takes the requests: an environment that joins one has none."""
+    if environment is None:
+        if catalog.production is None:
+            raise CannotAnswer("no environment is the end of a path", hint="say --environment")
+        return catalog.production.name
+    if environment not in catalog.environments:
+        raise CannotAnswer(f"{environment_file(environment)}: there is none")
+    return catalog.environments[environment].joins or environment
+
+
+def _sent_columns(model: Model, blanks: Sequence[str]) -> tuple[Column, ...]:
+    names = [column.name for column in model.inputs]
+    if strangers := [name for name in blanks if name not in names]:
+        raise CannotAnswer(
+            f"--blank {strangers[0]}: no column of model {model.name} that a request carries",
+            hint=f"it carries {', '.join(names)}",
+        )
+    return model.inputs
+
+
+def _draw_rows(data: Path, columns: Sequence[Column], rows: int, chance: random.Random) -> pa.Table:
+    """Draw rows of the file in random order, with replacement only if it has too few."""
+    import pyarrow as pa
+
+    table = _read_table(data)
+    names = [column.name for column in columns if column.name in table.column_names]
+    if not names or not table.num_rows:
+        raise CannotAnswer(f"{data}: has no rows with a column the model's requests carry")
+    numbers = (
+        chance.sample(range(table.num_rows), rows)
+        if rows <= table.num_rows
+        else chance.choices(range(table.num_rows), k=rows)
+    )
+    return table.select(names).take(pa.array(numbers, type=pa.int64()))
+
+
+def _read_table(data: Path) -> pa.Table:
+    import pyarrow as pa
+
+    is_csv = data.name.endswith((".csv", ".csv.gz"))
+    try:
+        if is_csv:
+            from pyarrow import csv
+
+            return csv.read_csv(data)
+        from pyarrow import parquet
+
+        return parquet.read_table(data)
+    except (OSError, pa.ArrowException) as error:
+        kind = "CSV" if is_csv else "Parquet"
+        raise CannotAnswer(f"{data}: cannot be read as {kind}: {error}") from error
+
+
+def _request_bodies(
+    table: pa.Table, columns: Sequence[Column], plan: ReplayPlan
+) -> Iterator[bytes]:
+    """Yield one request document after the other."""
+    from modelyard.serving.tensor import DATATYPES
+
+    values = {
+        column: [None] * table.num_rows
+        if column.name in plan.blanks
+        else [_json_value(value) for value in table.column(column.name).to_pylist()]
+        for column in columns
+        if column.name in plan.blanks or column.name in table.column_names
+    }
+    for start in range(0, table.num_rows, plan.rows_per_request):
+        stop = min(start + plan.rows_per_request, table.num_rows)
+        tensors = [
+            {
+                "name": column.name,
+                "datatype": DATATYPES[column.type],
+                "shape": [stop - start],
+                "data": data[start:stop],
+            }
+            for column, data in values.items()
+        ]
+        yield json.dumps({"inputs": tensors}, separators=(",", ":")).encode()
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None  # NaN and infinity have no JSON
+    if value is None or isinstance(value, str | int):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _send(
+    traffic: Traffic | ServiceTraffic,
+    bodies: Iterator[bytes],
+    plan: ReplayPlan,
+    chance: random.Random,
+) -> list[Sent]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    begin = time.monotonic()
+
+    def send(order: tuple[int, bytes, float]) -> Sent:
+        number, body, at = order
+        if plan.rate is not None:
+            due = begin + number * plan.rows_per_request / plan.rate
+            time.sleep(max(0.0, due - time.monotonic()))
+        return traffic.send(body, at=at)
+
+    # Releases are drawn here, in order, and not in the threads: one seed gives one sequence.
+    orders = ((number, body, chance.random()) for number, body in enumerate(bodies))
+    with ThreadPoolExecutor(_THREADS, "replay") as pool:
+        return list(pool.map(send, orders))

@@ -1,0 +1,46 @@
+"""Lets a training that failed for good be tried again, because a person asks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modelyard.domain.promotion.facts import ModelFacts, TrainingFacts
+from modelyard.domain.specs.paths import version_file
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.workspace import Workspace
+
+
+def forget_failure(workspace: Workspace, model: str, version: str, *, dry_run: bool) -> int:
+    """Forget that training a version failed; returns the attempt that is next.
+
+    Raises:
+        CannotAnswer: The main branch has no such version.
+        Refused: It has a record, or its training has not failed.
+    """
+    catalog = workspace.catalog(workspace.main())
+    if (model, version) not in catalog.versions:
+        raise CannotAnswer(
+            f"the main branch has no valid {version_file(model, version)}",
+            hint=f"modelyard version list {model}",
+        )
+    if (model, version) in catalog.records:
+        raise Refused(
+            f"{model} {version} was trained and has a record; records never change",
+            hint=f"modelyard version new {model} VERSION --parent {version} --reason TEXT",
+        )
+
+    def change(before: ModelFacts) -> ModelFacts:
+        known = before.training.get(version, TrainingFacts())
+        if known.failed is None:
+            raise Refused(
+                f"training of {model} {version} has not failed: attempt {known.attempt} counts",
+                hint=f"modelyard status {model}",
+            )
+        again = TrainingFacts(attempt=known.attempt + 1)
+        return replace(before, training={**before.training, version: again})
+
+    if dry_run:
+        after = change(workspace.facts.read_model(model)[0])
+    else:
+        after = workspace.facts.update_model(model, change)
+    return after.training[version].attempt
