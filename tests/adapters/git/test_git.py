@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,6 @@ from modelyard.adapters.git.objects import LogEntry, Merged
 from modelyard.adapters.git.process import NoAnswer
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.processes import process_table
 from modelyard.errors import CannotAnswer, Conflict, Refused
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -375,13 +375,13 @@ def test_a_remote_that_takes_the_call_and_never_answers_is_given_up(
 
 @pytest.mark.parametrize("what", ["another", "its own"])
 def test_a_git_is_ended_where_processes_may_not_be_looked_at(git, silent, monkeypatch, what):
-    def denied(pid):
-        if what == "its own" or pid == 1:
-            raise PermissionError(13, "Permission denied", f"/proc/{pid}/stat")
-        return stat(pid)
+    def denied(process):
+        if what == "its own" or process.pid == 1:
+            raise psutil.AccessDenied(process.pid)
+        return parent(process)
 
-    stat = process_table._stat
-    monkeypatch.setattr(process_table, "_stat", denied)
+    parent = psutil.Process.ppid
+    monkeypatch.setattr(psutil.Process, "ppid", denied)
     monkeypatch.setitem(git_process.NETWORK_SECONDS, "ls-remote", 1.0)
     url = silent.url("git")
 
@@ -392,10 +392,10 @@ def test_a_git_is_ended_where_processes_may_not_be_looked_at(git, silent, monkey
 
 
 def test_a_git_is_ended_although_what_it_started_may_not_be(git, silent, monkeypatch):
-    def denied(descriptor, number):
-        raise PermissionError(1, "Operation not permitted")
+    def denied(process, number):
+        raise psutil.AccessDenied(process.pid)
 
-    monkeypatch.setattr(process_table.signal, "pidfd_send_signal", denied)
+    monkeypatch.setattr(psutil.Process, "send_signal", denied)
     monkeypatch.setitem(git_process.NETWORK_SECONDS, "ls-remote", 1.0)
     url, before = silent.url("git"), time.monotonic()
 
@@ -410,7 +410,6 @@ FIRST_PROCESS = """
 import ctypes, sys
 from pathlib import Path
 from modelyard.adapters.git import process as git_process
-from modelyard.adapters.processes import process_table
 
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0

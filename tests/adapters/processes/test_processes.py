@@ -154,7 +154,7 @@ def test_stop_kills_what_ignores_it_and_all_of_its_session(way, tmp_path, script
     running = launch(tmp_path, "python", stubborn)
     log = tmp_path / "log"
     assert eventually(lambda: log.read_text().endswith("\n"))
-    child = process_table.named(int(log.read_text()))
+    child = process_table.find_process(int(log.read_text()))
     assert processes.alive(running.started)
     assert processes.alive(child)
     processes.stop(running.started, grace_seconds=0.2)
@@ -301,7 +301,7 @@ def waiting(tmp_path: Path, timeout: str) -> tuple[subprocess.Popen[bytes], proc
     runner = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE)
     children = Path(f"/proc/{runner.pid}/task/{runner.pid}/children")
     assert eventually(lambda: children.read_text().split() or runner.poll() is not None)
-    started = process_table.named(int(children.read_text().split()[0]))
+    started = process_table.find_process(int(children.read_text().split()[0]))
     assert started is not None
     return runner, started
 

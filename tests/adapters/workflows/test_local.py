@@ -126,8 +126,8 @@ def eventually(condition, seconds: float = 10.0) -> bool:
 
 def is_gone(pid: str) -> bool:
     """Whether the process ended, though perhaps nobody waited for it yet."""
-    started = process_table.named(int(pid))
-    return started is None or not process_table.runs(started)
+    started = process_table.find_process(int(pid))
+    return started is None or not process_table.is_running(started)
 
 
 # One step.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from modelyard.adapters.processes.process_table import Started, named
+from modelyard.adapters.processes.process_table import Started, find_process
 from modelyard.errors import Conflict
 
 # Whoever only asks holds the lock for an instant.
@@ -50,7 +50,7 @@ def claimed(path: Path, *, port: int) -> Iterator[None]:
             raise Conflict(f"{path}: another process holds this claim")
         time.sleep(0.01)
     with file:
-        me = named(os.getpid())
+        me = find_process(os.getpid())
         told = {"pid": os.getpid(), "start_time": me.start_time if me else -1, "port": port}
         file.truncate(0)
         file.write(json.dumps(told).encode())

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from modelyard.adapters.git.names import readable
-from modelyard.adapters.processes.process_table import end_tree
 from modelyard.errors import CannotAnswer
 
 LOCAL_SECONDS = 300.0
@@ -138,6 +137,9 @@ def _ended(
         except BaseException:
             # Killed alone, git would leave behind what it started to reach the remote.
             try:
+                # Imported here: nearly every command runs git, and nearly none has to end one.
+                from modelyard.adapters.processes.process_table import end_tree
+
                 with suppress(OSError):  # where that cannot be seen, git alone has to do
                     end_tree(process.pid, grace_seconds=_SECONDS_TO_END)
             finally:

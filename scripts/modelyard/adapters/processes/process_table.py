@@ -1,23 +1,25 @@
-"""Which processes there are, who they are, and how to end them without ending another's."""
+"""Which processes there are, and how to end one with all it started but never another's."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 _POLL_SECONDS = 0.02
-# Fields of /proc/<pid>/stat after the name, see proc(5).
-_STATE, _PARENT, _SESSION, _START = 0, 1, 3, 19
+_SECONDS_TO_DIE = 5.0
+_START_TICKS = 19  # of the fields of /proc/<pid>/stat after the name, see proc(5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A process, named so that another one that is given its number later is never taken for it.
+    """A process, identified so that a later one with the same number is never taken for it.
 
     Args:
         pid: Its number; also that of its session and process group.
@@ -28,30 +30,37 @@ class Started:
     start_time: int
 
 
-def named(pid: int) -> Started | None:
+def find_process(pid: int) -> Started | None:
     """The process that has this number now."""
-    stat = _stat(pid)
-    return None if stat is None else Started(pid=pid, start_time=int(stat[_START]))
+    # Not psutil's create_time: it adds the boot time, which moves when the clock is set. This
+    # number is written to files and compared by other processes, days later.
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name stands in parentheses and may hold anything, parentheses too.
+    return Started(pid=pid, start_time=int(text.rpartition(")")[2].split()[_START_TICKS]))
 
 
-def runs(started: Started) -> bool:
-    """Whether this very process still runs; one that ended and was not waited for does not."""
-    stat = _stat(started.pid)
-    return stat is not None and int(stat[_START]) == started.start_time and stat[_STATE] != "Z"
+def is_running(started: Started) -> bool:
+    """Whether this very process still runs; a zombie does not."""
+    try:
+        return find_process(started.pid) == started and _is_running(psutil.Process(started.pid))
+    except psutil.NoSuchProcess:
+        return False
 
 
-def end(started: Started, *, grace_seconds: float) -> None:
-    """End the process and all of its session: asked first, killed after the grace.
+def end_session(started: Started, *, grace_seconds: float) -> None:
+    """End the process and all of its session: SIGTERM first, SIGKILL after the grace.
 
-    A process that is gone, or whose number now is another's, is left alone.
+    A process that is gone, or whose number now belongs to another, is left alone.
     """
-    members = _session(started, witnesses=[started])
-    for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 5.0)):
-        for member in members:
-            _signal(member, number)
-        if not (left := _left(members, seconds)):
+    members = _session(started.pid) if is_running(started) else []
+    for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, _SECONDS_TO_DIE)):
+        if not _left([member for member in members if _signal(member, number)], seconds):
             return
-        members = _session(started, witnesses=left)
+        # While one of its members runs, the session's number cannot be given to another.
+        members = _session(started.pid)
 
 
 def end_tree(pid: int, *, grace_seconds: float) -> None:
@@ -60,99 +69,81 @@ def end_tree(pid: int, *, grace_seconds: float) -> None:
     What belongs to another user is left alone.
     """
     tree = _tree(pid)
-    members: Sequence[Started] = tree
-    for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 5.0)):
-        members = [member for member in members if _signal(member, number)]
-        if not (members := _left(members, seconds)):
-            break
-    for member in tree:
-        if member.pid != pid:
-            _wait_for(member)
+    members = tree
+    for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, _SECONDS_TO_DIE)):
+        members = _left([member for member in members if _signal(member, number)], seconds)
+    _reap(member for member in tree if member.pid != pid)
 
 
-def handle(started: Started) -> int | None:
+def open_handle(started: Started) -> int | None:
     """A descriptor that becomes readable when the process ends, or None if it has ended."""
     try:
         descriptor = os.pidfd_open(started.pid)
     except ProcessLookupError:
         return None
-    if named(started.pid) == started:
+    if find_process(started.pid) == started:
         return descriptor
     os.close(descriptor)
     return None
 
 
-def _stat(pid: int) -> list[str] | None:
+def _is_running(process: psutil.Process) -> bool:
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The name stands in parentheses and may hold anything, parentheses too.
-    return text.rpartition(")")[2].split()
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
-def _visible() -> Iterator[tuple[Started, list[str]]]:
-    """Every process this one may look at; those of other users may be hidden, see proc(5)."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = _stat(int(entry.name))
-        except OSError:
-            continue
-        if stat is not None:
-            yield Started(pid=int(entry.name), start_time=int(stat[_START])), stat
+def _session(leader: int) -> list[psutil.Process]:
+    members = []
+    for pid in psutil.pids():
+        with suppress(OSError, psutil.NoSuchProcess):
+            if os.getsid(pid) == leader:
+                members.append(psutil.Process(pid))
+    return members
 
 
-def _tree(pid: int) -> list[Started]:
-    """The process, its children and theirs; nothing where the system does not tell."""
-    parents = {member: int(stat[_PARENT]) for member, stat in _visible()}
-    found = [member for member in parents if member.pid == pid]
-    for member in found:  # grows meanwhile
+def _tree(pid: int) -> list[psutil.Process]:
+    """The process, its children and theirs; empty where the system does not show them."""
+    # Not psutil's children(): it gives up at the first process it may not read, such as another
+    # user's below hidepid=1, see proc(5).
+    parents: dict[psutil.Process, int] = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            parents[process] = process.ppid()
+    found = [process for process in parents if process.pid == pid]
+    for member in found:  # grows while it is walked
         found += [child for child, parent in parents.items() if parent == member.pid]
     return found
 
 
-def _left(members: Sequence[Started], seconds: float) -> list[Started]:
+def _left(members: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that still run after at most `seconds`."""
+    # Not psutil.wait_procs: it would take the exit codes of subprocess's children for itself, and
+    # wait in vain for zombies that their own parent never waits for.
     deadline = time.monotonic() + seconds
-    while (left := [m for m in members if runs(m)]) and time.monotonic() < deadline:
+    while (left := [m for m in members if _is_running(m)]) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     return left
 
 
-def _session(started: Started, *, witnesses: Sequence[Started]) -> list[Started]:
-    """Everything in the session of `started`.
-
-    As long as one witness of the session runs, its number cannot have been given to another.
-    """
-    if not any(runs(witness) for witness in witnesses):
-        return []
-    return [member for member, stat in _visible() if int(stat[_SESSION]) == started.pid]
-
-
-def _signal(member: Started, number: signal.Signals) -> bool:
-    """Whether this process may signal it; what has ended already needs none."""
-    descriptor = handle(member)
-    if descriptor is None:
-        return True
+def _signal(member: psutil.Process, number: signal.Signals) -> bool:
+    """Signal a process, and return whether this one may; what has ended needs no signal."""
     try:
-        signal.pidfd_send_signal(descriptor, number)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
+        member.send_signal(number)
+    except psutil.AccessDenied:
         return False
-    finally:
-        os.close(descriptor)
+    except psutil.NoSuchProcess:
+        return True
     return True
 
 
-def _wait_for(member: Started) -> None:
-    """Have it leave the table, if it ended as an orphan and this process inherited it.
+def _reap(orphans: Iterable[psutil.Process]) -> None:
+    """Wait for what ended as an orphan and was inherited by this process.
 
-    A container's first process inherits all orphans; nobody else would ever wait for them. Once it
-    ended, its number is no other's before that.
+    A container's first process inherits all orphans; nothing else would ever wait for them.
     """
-    stat = _stat(member.pid)
-    if stat is None or int(stat[_START]) != member.start_time or stat[_STATE] != "Z":
-        return
-    if int(stat[_PARENT]) == os.getpid():
-        with suppress(ChildProcessError):
-            os.waitpid(member.pid, os.WNOHANG)
+    for orphan in orphans:
+        with suppress(psutil.Error, ChildProcessError):
+            if orphan.status() == psutil.STATUS_ZOMBIE and orphan.ppid() == os.getpid():
+                os.waitpid(orphan.pid, os.WNOHANG)

@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import IO, Literal
 
 from modelyard.adapters.processes.interruption import ending_what_it_started, not_now, now
-from modelyard.adapters.processes.process_table import Started, end, handle, named, runs
+from modelyard.adapters.processes.process_table import (
+    Started,
+    end_session,
+    find_process,
+    is_running,
+    open_handle,
+)
 
 __all__ = [
     "PRELOADED",
@@ -56,7 +62,7 @@ class Running:
         self._code = code
         self._held = held
         self._known: int | None = None
-        self._handle = handle(started)
+        self._handle = open_handle(started)
         if self._handle is not None:
             held.callback(os.close, self._handle)
 
@@ -185,7 +191,7 @@ def alive(started: Started) -> bool:
     child = _children.get(started.pid)
     if child is not None and child.poll() is not None:
         del _children[started.pid]
-    return runs(started)
+    return is_running(started)
 
 
 def stop(started: Started, *, grace_seconds: float = 10.0) -> None:
@@ -193,7 +199,7 @@ def stop(started: Started, *, grace_seconds: float = 10.0) -> None:
 
     A process that is gone, or whose number now is another's, is left alone.
     """
-    end(started, grace_seconds=grace_seconds)
+    end_session(started, grace_seconds=grace_seconds)
     alive(started)
 
 
@@ -226,7 +232,7 @@ def _plain(
         start_new_session=True,
     )
     _children[child.pid] = child
-    started = named(child.pid)
+    started = find_process(child.pid)
     if started is None:  # pragma: no cover - a child that was not waited for has its entry
         raise ProcessLookupError(child.pid)
     return Running(started, child.wait, ExitStack())
@@ -267,7 +273,7 @@ def _fork(
             _warn_that_it_is_gone(address)
         if answer is None or "pid" not in answer:
             return None
-        started = named(answer["pid"]) or Started(pid=answer["pid"], start_time=-1)
+        started = find_process(answer["pid"]) or Started(pid=answer["pid"], start_time=-1)
         return Running(started, functools.partial(_told, asked, reader), stack.pop_all())
 
 

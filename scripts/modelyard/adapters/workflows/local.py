@@ -126,7 +126,7 @@ class LocalWorkflows:
         text = (folder / "workflow.yaml").read_bytes()
         document: Any = load(text, name=f"{name}/workflow.yaml").document
         plan = planned(document["spec"], {})
-        runner = process_table.named(os.getpid())
+        runner = process_table.find_process(os.getpid())
 
         def tell(phase: str = Phase.RUNNING, message: str = "") -> None:
             tracks = walk.tracks.items()
