@@ -81,15 +81,13 @@ class Client:
 @contextmanager
 def judging(workspace):
     bench = Bench(workspace)
-    server = BoundedServer("127.0.0.1", 0, bench.answer)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
+    server = BoundedServer("127.0.0.1", 0, bench.app())
+    server.start()
     bench.start()
     try:
-        yield Client(server.server_port)
+        yield Client(server.port)
     finally:
-        server.finish(10)
-        thread.join()
+        server.stop()
 
 
 def put(yard, version="v2", environment="canary"):
@@ -339,8 +337,8 @@ def served(start, tmp_path_factory):
         yield client
 
 
-def test_a_client_takes_no_more_than_its_share_of_threads_and_time(yard, monkeypatch):
-    monkeypatch.setattr(bounded_http, "MOST_THREADS", 1)
+def test_a_client_takes_no_more_than_its_share_of_connections_and_time(yard, monkeypatch):
+    monkeypatch.setattr(bounded_http, "MOST_CONNECTIONS", 1)
     monkeypatch.setattr(bounded_http, "READ_SECONDS", 0.3)
     with judging(yard.workspace()) as client:
         with closing(socket.create_connection(("127.0.0.1", client.port))) as slow:
@@ -348,7 +346,7 @@ def test_a_client_takes_no_more_than_its_share_of_threads_and_time(yard, monkeyp
             with closing(socket.create_connection(("127.0.0.1", client.port))) as other:
                 assert other.recv(100).startswith(b"HTTP/1.0 503 ")
             assert slow.recv(100) == b""  # it was hung up on
-        while client.get("/healthz")[0] == 503:  # its thread is about to come back
+        while client.get("/healthz")[0] == 503:  # its connection is about to be free
             pass
 
 

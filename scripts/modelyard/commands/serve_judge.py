@@ -12,9 +12,6 @@ from modelyard.errors import CannotAnswer
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
-GRACE_SECONDS = 2.0
-"""For requests that are being answered when it is told to end."""
-
 
 @click.command(hidden=True)
 @click.option(
@@ -40,12 +37,11 @@ def serve_judge(services: Services, /, *, listen: tuple[str, int]) -> None:
         signal.signal(number, lambda *_: stop.set())
     bench = Bench(workspace_of(services))
     try:
-        server = BoundedServer(*listen, bench.answer)
+        server = BoundedServer(*listen, bench.app())
     except OSError as error:
         raise CannotAnswer(f"cannot listen on {listen[0]}:{listen[1]}: {error}") from error
-    thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
-    thread.start()
+    server.start()
     bench.start()
-    click.echo(f"listening on {server.server_name}:{server.server_port}")
+    click.echo(f"listening on {server.host}:{server.port}")
     stop.wait()
-    server.finish(GRACE_SECONDS)
+    server.stop()

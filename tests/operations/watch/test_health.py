@@ -27,7 +27,7 @@ def ask(health):
     server = health.serve("127.0.0.1", 0)
 
     def ask(path):
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
         connection.request("GET", path)
         answer = connection.getresponse()
         text = answer.read().decode()
@@ -35,8 +35,7 @@ def ask(health):
         return answer.status, text
 
     yield ask
-    server.shutdown()
-    server.server_close()
+    server.stop()
 
 
 def metrics(text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
@@ -64,7 +65,6 @@ class Verdicts:
         self._workspace = workspace
         self._lookout = lookout
         self._failed = failed
-        self._lock = threading.Lock()
         self._answers: dict[Question, _Answer] = {}
         self._waiting: queue.SimpleQueue[tuple[Question, _Answer]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._go_on, name="judge", daemon=True)
@@ -78,16 +78,17 @@ class Verdicts:
         """Whether its thread runs."""
         return self._thread.is_alive()
 
-    def ask(self, question: Question) -> Verdict:
+    async def ask(self, question: Question) -> Verdict:
         """What the judge says of a release now; never raises, and never takes long."""
-        with self._lock:
-            answer = self._answers.get(question)
-            if answer is None or answer.is_old:
-                self._forget_old_ones()
-                answer = self._answers[question] = _Answer()
-                self._waiting.put((question, answer))
+        answer = self._answers.get(question)
+        if answer is None or answer.is_old:
+            self._forget_old_ones()
+            answer = self._answers[question] = _Answer()
+            self._waiting.put((question, answer))
         try:
-            return answer.verdict.result(WAIT_SECONDS)
+            async with asyncio.timeout(WAIT_SECONDS):
+                # Shielded: others wait for the same answer when this one gives up.
+                return await asyncio.shield(asyncio.wrap_future(answer.verdict))
         except TimeoutError:
             self._failed()
             logger.warning("%s: no verdict after %g s", question, WAIT_SECONDS)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from http import HTTPStatus
 from importlib import import_module
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
-from modelyard.adapters.bounded_http import Reply
 from modelyard.domain.specs.names import is_name
 from modelyard.domain.specs.repository import Orchestrator
 from modelyard.domain.verdict import Outcome, Verdict
@@ -58,35 +59,49 @@ class Bench:
         self._lookout.start()
         self._verdicts.start()
 
-    def answer(self, path: str) -> Reply:
-        """The reply to a path."""
-        path = path.partition("?")[0]
-        if path == "/healthz":
-            return self._health()
-        if path == "/metrics":
-            return self._meter.reply()
-        if not path.startswith(_PLACE):
-            return _plain("not found", HTTPStatus.NOT_FOUND)
-        return self._verdict(path.removeprefix(_PLACE))
+    def app(self) -> Starlette:
+        """The application that answers `/healthz`, `/metrics` and `/v1/verdicts/...`."""
+        return Starlette(
+            routes=[
+                Route("/healthz", self._health),
+                Route("/metrics", self._metrics),
+                Route(f"{_PLACE}{{place:path}}", self._verdict),
+            ]
+        )
 
-    def _health(self) -> Reply:
+    async def _health(self, _: Request) -> Response:
         if not (self._lookout.is_alive and self._verdicts.is_alive):
-            return _plain("a thread has ended", HTTPStatus.SERVICE_UNAVAILABLE)
+            return PlainTextResponse("a thread has ended\n", 503)
         if not self._lookout.has_seen:
-            return _plain("Git was not read yet", HTTPStatus.SERVICE_UNAVAILABLE)
-        return _plain("ok")
+            return PlainTextResponse("Git was not read yet\n", 503)
+        return PlainTextResponse("ok\n")
 
-    def _verdict(self, place: str) -> Reply:
+    async def _metrics(self, _: Request) -> Response:
+        return Response(self._meter.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    async def _verdict(self, request: Request) -> Response:
+        # The raw path, so that an encoded slash stays a part of the name it is in.
+        place = request.scope["raw_path"].decode("ascii").removeprefix(_PLACE)
         try:
             asked = question(place)
         except ValueError as error:
-            return _plain(str(error), HTTPStatus.BAD_REQUEST)
+            return PlainTextResponse(f"{error}\n", 400)
         if asked is None:
-            return _plain("not found", HTTPStatus.NOT_FOUND)
+            return PlainTextResponse("not found\n", 404)
         began = time.monotonic()
-        verdict = self._verdicts.ask(asked)
+        verdict = await self._verdicts.ask(asked)
         self._meter.answered(verdict, time.monotonic() - began)
-        return _told(asked, verdict)
+        return JSONResponse(
+            {
+                "outcome": verdict.outcome,
+                "reason": verdict.reason,
+                "environment": asked.environment,
+                "model": asked.model,
+                "release": asked.release,
+                "numbers": dict(verdict.numbers),
+                "columns": list(verdict.columns),
+            }
+        )
 
 
 class Meter:
@@ -131,9 +146,9 @@ class Meter:
         """Count something that kept the judge from judging by all there is."""
         self._errors.labels("judging").inc()
 
-    def reply(self) -> Reply:
-        """All of it, as Prometheus reads it."""
-        return Reply(body=generate_latest(self._registry), kind=CONTENT_TYPE_PLAIN_0_0_4)
+    def exposition(self) -> bytes:
+        """All of it, in the format that Prometheus reads."""
+        return generate_latest(self._registry)
 
 
 def question(place: str) -> Question | None:
@@ -152,20 +167,3 @@ def question(place: str) -> Question | None:
     if IDENTITY.fullmatch(release) is None:
         raise ValueError(f"{release!r} is not a release's identity")
     return Question(environment=environment, model=model, release=release)
-
-
-def _told(asked: Question, verdict: Verdict) -> Reply:
-    document = {
-        "outcome": verdict.outcome,
-        "reason": verdict.reason,
-        "environment": asked.environment,
-        "model": asked.model,
-        "release": asked.release,
-        "numbers": dict(verdict.numbers),
-        "columns": list(verdict.columns),
-    }
-    return Reply(body=json.dumps(document, allow_nan=False).encode())
-
-
-def _plain(text: str, status: HTTPStatus = HTTPStatus.OK) -> Reply:
-    return Reply(body=f"{text}\n".encode(), status=status, kind="text/plain; charset=utf-8")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
-from modelyard.adapters.bounded_http import BoundedServer, Reply
+from modelyard.adapters.bounded_http import BoundedServer
 from modelyard.domain.promotion.notice import Kind, Notice
 
 if TYPE_CHECKING:
@@ -124,22 +126,17 @@ class WatchHealth:
         """Whether the last success is recent enough."""
         return self._well_at is not None and time.monotonic() - self._well_at < self._limit
 
-    def answer(self, path: str) -> Reply:
-        """The reply to `/healthz` and `/metrics`."""
-        if path == "/metrics":
-            return Reply(body=generate_latest(self.registry), kind=CONTENT_TYPE_LATEST)
-        if path != "/healthz":
-            return _plain("/healthz or /metrics", HTTPStatus.NOT_FOUND)
-        if self.is_well():
-            return _plain("well", HTTPStatus.OK)
-        return _plain("no success for too long", HTTPStatus.SERVICE_UNAVAILABLE)
-
     def serve(self, host: str, port: int) -> BoundedServer:
-        """Answer in a thread of its own."""
-        server = BoundedServer(host, port, self.answer)
-        threading.Thread(target=server.serve_forever, daemon=True, name="health").start()
+        """Answer `/healthz` and `/metrics` in a thread of its own."""
+        routes = [Route("/healthz", self._report_health), Route("/metrics", self._report_metrics)]
+        server = BoundedServer(host, port, Starlette(routes=routes))
+        server.start()
         return server
 
+    async def _report_health(self, _: Request) -> Response:
+        if self.is_well():
+            return PlainTextResponse("well\n")
+        return PlainTextResponse("no success for too long\n", 503)
 
-def _plain(text: str, status: HTTPStatus) -> Reply:
-    return Reply(body=f"{text}\n".encode(), status=status, kind="text/plain")
+    async def _report_metrics(self, _: Request) -> Response:
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import threading
+import time
+from contextlib import ExitStack, closing, contextmanager
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from modelyard.adapters import bounded_http
+from modelyard.adapters.bounded_http import BoundedServer
+
+HALF = b"GET / HTTP/1.1\r\nHost:"
+
+
+async def answer(_):
+    return PlainTextResponse("here")
+
+
+@contextmanager
+def serving(endpoint=answer):
+    server = BoundedServer("127.0.0.1", 0, Starlette(routes=[Route("/", endpoint)]))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def connect(server):
+    return closing(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+
+
+def get(server):
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+        connection.request("GET", "/")
+        with connection.getresponse() as found:
+            return found.status, found.read()
+
+
+def test_clients_that_never_finish_asking_stop_nobody_and_are_hung_up_on(monkeypatch):
+    monkeypatch.setattr(bounded_http, "READ_SECONDS", 1.0)
+    with serving() as server, ExitStack() as stack:
+        idle = [stack.enter_context(connect(server)) for _ in range(200)]
+        for each in idle[::2]:
+            each.sendall(HALF)
+
+        assert {get(server) for _ in range(20)} == {(200, b"here")}
+        assert {each.recv(100) for each in idle} == {b""}
+
+
+def drip(client, content):
+    for byte in content:
+        client.sendall(bytes([byte]))
+        time.sleep(0.02)
+
+
+def test_a_client_that_sends_its_head_byte_by_byte_is_hung_up_on(monkeypatch):
+    monkeypatch.setattr(bounded_http, "READ_SECONDS", 0.3)
+    with serving() as server, connect(server) as slow:
+        with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
+            drip(slow, HALF * 100)
+        assert get(server) == (200, b"here")
+
+
+def test_a_head_that_is_too_long_is_refused():
+    with serving() as server, connect(server) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 2**17)
+        assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_body_is_never_waited_for():
+    with serving() as server, connect(server) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_connection_ends_whatever_it_waits_for(monkeypatch):
+    monkeypatch.setattr(bounded_http, "WHOLE_SECONDS", 0.3)
+
+    async def never(_):
+        await asyncio.sleep(1.0)
+
+    with serving(never) as server, connect(server) as client:
+        client.sendall(HALF + b" x\r\n\r\n")
+        assert client.recv(100) == b""
+
+
+def test_each_connection_is_for_one_request():
+    with serving() as server, connect(server) as client:
+        client.sendall((HALF + b" x\r\n\r\n") * 2)
+        with client.makefile("rb") as answers:
+            assert answers.read().count(b"HTTP/1.1 200 ") == 1
+
+
+def test_what_is_being_answered_is_finished_before_the_server_stops():
+    asked = threading.Event()
+
+    async def slow(_):
+        asked.set()
+        await asyncio.sleep(0.3)
+        return PlainTextResponse("late")
+
+    with serving(slow) as server, connect(server) as client:
+        client.sendall(HALF + b" x\r\n\r\n")
+        assert asked.wait(10)
+        server.stop()
+        with client.makefile("rb") as found:
+            assert found.read().endswith(b"late")
