@@ -24,7 +24,7 @@ from modelyard.adapters.specs.documents import document_of, dump
 from modelyard.adapters.specs.reader import read
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet, scores_to_parquet
-from modelyard.domain.canary.grid import grid
+from modelyard.domain.canary.grid import prediction_grid
 from modelyard.domain.gate.gate import Comparison, gate
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import PullRequest
@@ -165,7 +165,7 @@ def evidence(version: str, skill: float = 1.5) -> bytes:
 def histogram(version: str) -> tuple[int, ...]:
     """How a version's predictions on the held-out rows fall into the bins of the grid."""
     scores = scores_from_parquet(evidence(version), digest="").scores
-    bins = grid(MODEL_SPEC.primary)
+    bins = prediction_grid(MODEL_SPEC.primary)
     places = np.searchsorted(np.asarray(bins.edges), scores, side="right")
     return tuple(int(count) for count in np.bincount(places, minlength=bins.bins))
 

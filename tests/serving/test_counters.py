@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from modelyard.domain.canary.grid import grid
+from modelyard.domain.canary.grid import prediction_grid
 from modelyard.domain.specs.model import Output, OutputKind
 from modelyard.serving.counters import bin_counts
 
@@ -15,18 +15,18 @@ KIND = Output(name="kind", kind=OutputKind.CLASS, classes=("apple", "pear", "plu
 
 
 def test_a_value_on_an_edge_belongs_to_the_bin_above_it():
-    counts = bin_counts(np.array([0.0, 0.01, 0.0099, 0.5, 1.0]), grid(PROBABILITY))
+    counts = bin_counts(np.array([0.0, 0.01, 0.0099, 0.5, 1.0]), prediction_grid(PROBABILITY))
     assert {at: count for at, count in enumerate(counts) if count} == {0: 2, 1: 1, 50: 1, 99: 1}
 
 
 def test_values_outside_of_the_grid_fall_into_its_ends():
-    counts = bin_counts(np.array([-1000.0, -50.0, 0.5, 1000.0]), grid(MINUTES))
+    counts = bin_counts(np.array([-1000.0, -50.0, 0.5, 1000.0]), prediction_grid(MINUTES))
     assert {at: count for at, count in enumerate(counts) if count} == {0: 2, 50: 1, 99: 1}
 
 
 def test_a_row_of_classes_counts_for_the_likeliest():
     scores = np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1]])
-    assert bin_counts(scores, grid(KIND)) == [1, 2, 0]
+    assert bin_counts(scores, prediction_grid(KIND)) == [1, 2, 0]
 
 
 @given(
@@ -34,6 +34,6 @@ def test_a_row_of_classes_counts_for_the_likeliest():
     output=st.sampled_from([PROBABILITY, MINUTES]),
 )
 def test_every_row_is_counted_once(scores: np.ndarray, output: Output):
-    counts = bin_counts(scores, grid(output))
+    counts = bin_counts(scores, prediction_grid(output))
     assert len(counts) == 100
     assert sum(counts) == len(scores)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelyard.adapters.processes import start as processes
-from modelyard.domain.canary.grid import grid
+from modelyard.domain.canary.grid import prediction_grid
 from modelyard.domain.specs.model import Model
 from modelyard.serving.artifact import artifact_digest
 from modelyard.serving.counters import bin_counts
@@ -102,9 +102,9 @@ def test_classes_and_values_are_answered_and_counted(model: Model, tmp_path: Pat
         expected.append({"name": "kind_class", "datatype": "BYTES", "shape": [4], "data": words})
     assert answer == expected
     assert [each["name"] for each in described] == [each["name"] for each in expected]
-    bins = grid(output).bins
+    bins = prediction_grid(output).bins
     found = [counted["modelyard_predictions_total", str(at)] for at in range(bins)]
-    assert found == bin_counts(scores, grid(output))
+    assert found == bin_counts(scores, prediction_grid(output))
 
 
 def test_metadata_is_the_contract_and_names_the_digest(server: Running, artifact: Artifact):

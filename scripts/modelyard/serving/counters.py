@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from modelyard.domain.canary.design_effect import MEASURES, pair_measures
-from modelyard.domain.canary.grid import Grid, grid
+from modelyard.domain.canary.grid import Grid, prediction_grid
 from modelyard.serving.documents import Serving
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Counters:
         self, labels: Mapping[str, str], serving: Serving, registry: CollectorRegistry = REGISTRY
     ) -> None:
         self._labels = {name: labels[name] for name in LABELS}
-        self._grid = grid(serving.output)
+        self._grid = prediction_grid(serving.output)
         self._levels = {name: frozenset(seen) for name, seen in serving.training.levels.items()}
         self._registry = registry
         names = [column.name for column in serving.inputs]

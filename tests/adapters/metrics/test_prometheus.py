@@ -24,8 +24,8 @@ import modelyard.adapters.metrics.prometheus_query as under_test
 from adapters.metrics.test_scrape import SERVING, Server, exposed
 from modelyard.adapters.metrics.prometheus import PrometheusMetrics, readings
 from modelyard.adapters.metrics.prometheus_query import Series
-from modelyard.domain.canary.arms import arm
-from modelyard.domain.canary.fleet import Reading
+from modelyard.domain.canary.arms import count_arm
+from modelyard.domain.canary.fleet import ServerReading
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.serving.counters import Counters
@@ -169,7 +169,9 @@ def test_an_unreadable_value_is_no_data_never_zero(value):
     ]
     counters = {("rows", ""): 3.0, ("requests", "2xx"): 3.0, ("requests", "5xx"): 3.0}
     server = "[('model', 'late'), ('pod', 'p'), ('release', 'r')]"
-    assert [*readings(series)] == [Reading(at=1.0, server=server, release="r", counters=counters)]
+    assert [*readings(series)] == [
+        ServerReading(at=1.0, server=server, release="r", counters=counters)
+    ]
 
 
 def test_series_that_count_nothing_here_are_left_out():
@@ -337,7 +339,7 @@ def test_a_real_prometheus_tells_what_servers_counted_through_restarts_and_depar
         since = metrics.samples("late", since=begun)[0].at  # stable is surely known by then
 
         def counted(release: str, *, is_new: bool) -> tuple[float, float, float]:
-            found = arm(metrics.samples("late", since=since), release, is_new=is_new)
+            found = count_arm(metrics.samples("late", since=since), release, is_new=is_new)
             return found.answered[-1], found.errors[-1], sum(found.predictions[-1])
 
         for _ in range(7):
@@ -364,5 +366,5 @@ def test_a_real_prometheus_tells_what_servers_counted_through_restarts_and_depar
         told = PrometheusMetrics(uri, later).samples("late", since=since)
         assert told == PrometheusMetrics(uri, later).samples("late", since=since)
         assert told[-1] == Sample(at=later.moment, counts={})
-        assert arm(told, "c", is_new=True).answered[-1] == 11
-        assert not math.isnan(arm(told, "s", is_new=False).answered[-1])
+        assert count_arm(told, "c", is_new=True).answered[-1] == 11
+        assert not math.isnan(count_arm(told, "s", is_new=False).answered[-1])

@@ -16,7 +16,13 @@ from typing import TypeAlias
 
 from modelyard.adapters.metrics.prometheus_query import Prometheus, Series
 from modelyard.domain.canary.arms import Key
-from modelyard.domain.canary.fleet import Reading, Window, advanced, opened, told
+from modelyard.domain.canary.fleet import (
+    ServerReading,
+    Window,
+    advance_window,
+    open_window,
+    window_samples,
+)
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.names import NAME, is_name
 from modelyard.errors import Refused
@@ -72,19 +78,19 @@ class PrometheusMetrics:
         """
         selector, now = _selector(model), self._clock.now().timestamp()
         with self._lock:
-            window = self._windows.get((model, since)) or opened(since)
-            late: list[Reading] = []
+            window = self._windows.get((model, since)) or open_window(since)
+            late: list[ServerReading] = []
             for until in _ends(window.until, now):
                 found = self._readings(selector, window.until, until)
                 settled = min(until, now - SETTLED_SECONDS)
                 late = [reading for reading in found if reading.at > settled]
                 if settled > window.until:
                     done = [reading for reading in found if reading.at <= settled]
-                    window = advanced(window, done, settled, now=now)
+                    window = advance_window(window, done, settled, now=now)
                     self._keep((model, since), window)
-            return told(advanced(window, late, now, now=now), now)
+            return window_samples(advance_window(window, late, now, now=now), now)
 
-    def _readings(self, selector: str, after: float, until: float) -> list[Reading]:
+    def _readings(self, selector: str, after: float, until: float) -> list[ServerReading]:
         found = self._prometheus.raw(selector, after=after, until=until)
         try:
             return [each for each in readings(found) if after < each.at <= until]
@@ -98,7 +104,7 @@ class PrometheusMetrics:
             self._windows.popitem(last=False)
 
 
-def readings(found: Iterable[Series]) -> Iterator[Reading]:
+def readings(found: Iterable[Series]) -> Iterator[ServerReading]:
     """What each server said at each scrape; a scrape with an unreadable value says nothing."""
     # By server, then by the scrapes a series has: nearly always the same ones for all of a server.
     columns: dict[tuple[str, str], dict[tuple[float, ...], _Columns]] = {}
@@ -114,7 +120,7 @@ def readings(found: Iterable[Series]) -> Iterator[Reading]:
     for (server_name, release), by_scrapes in columns.items():
         for at, counters in _rows(by_scrapes).items():
             if all(count >= 0 for count in counters.values()):
-                yield Reading(at=at, server=server_name, release=release, counters=counters)
+                yield ServerReading(at=at, server=server_name, release=release, counters=counters)
 
 
 def _key(labels: dict[str, str]) -> Key | None:

@@ -40,7 +40,7 @@ class Arm:
     is_fresh: bool
 
 
-def in_order(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+def drop_out_of_order(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     """The samples without those that are not later than all before them."""
     kept: list[Sample] = []
     for sample in samples:
@@ -49,7 +49,7 @@ def in_order(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     return tuple(kept)
 
 
-def arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
+def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
     """What a release did from the first sample on.
 
     Args:
@@ -60,7 +60,7 @@ def arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
             is first seen.
     """
     readings = [_reading(sample.counts.get(release)) for sample in samples]
-    totals = _growing(
+    totals = _accumulate(
         readings, is_new=is_new and bool(samples) and release not in samples[0].counts
     )
     seen = [
@@ -72,9 +72,9 @@ def arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
         errors=tuple(total.get(("requests", "5xx"), 0.0) for total in totals),
         predictions=_histograms(totals),
         rows=last.get(("rows", ""), 0.0),
-        nulls=_named(last, "nulls"),
-        unseen=_named(last, "unseen"),
-        pairs=tuple(_named(total, "pairs") for total in totals),
+        nulls=_by_name(last, "nulls"),
+        unseen=_by_name(last, "unseen"),
+        pairs=tuple(_by_name(total, "pairs") for total in totals),
         seconds=(seen[-1] - seen[0]).total_seconds() if seen else 0.0,
         is_fresh=bool(readings) and readings[-1] is not None,
     )
@@ -95,7 +95,7 @@ def _reading(counts: Counts | None) -> Counters | None:
     return None
 
 
-def _growing(readings: Sequence[Counters | None], *, is_new: bool) -> list[dict[Key, float]]:
+def _accumulate(readings: Sequence[Counters | None], *, is_new: bool) -> list[dict[Key, float]]:
     """Sums of increments, by sample. Nothing is added by an unreadable sample or after a fall.
 
     A fall means that of the servers summed over some went or started again, so how much of the
@@ -118,7 +118,7 @@ def _sum(total: Counters, kind: str, *, but: str) -> float:
     return sum(count for (found, name), count in total.items() if found == kind and name != but)
 
 
-def _named(total: Counters, kind: str) -> dict[str, float]:
+def _by_name(total: Counters, kind: str) -> dict[str, float]:
     return {name: count for (found, name), count in total.items() if found == kind}
 
 

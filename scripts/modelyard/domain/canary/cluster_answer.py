@@ -8,7 +8,7 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
 
 
-def known_already(
+def answer_from_facts(
     asked: str,
     facts: ReleaseFacts,
     release: Release | None,
@@ -22,20 +22,22 @@ def known_already(
         release: What Git names there.
         environment: Where it is.
     """
-    if facts.release == asked and (bad := _why_bad(facts)) is not None:
+    if facts.release == asked and (bad := _fail_reason(facts)) is not None:
         return Verdict(outcome=Outcome.FAIL, reason=bad)
     if release is None or environment is None:
-        return doubt("Git names no release here")
+        return inconclusive_verdict("Git names no release here")
     if release.identity != asked:
-        return doubt(f"Git names {release.version} here, as release {release.identity}")
+        return inconclusive_verdict(
+            f"Git names {release.version} here, as release {release.identity}"
+        )
     if facts.release != asked or facts.seen_at is None:
-        return doubt("not seen running yet: the watcher has not written it down")
+        return inconclusive_verdict("not seen running yet: the watcher has not written it down")
     if not environment.rollout.judged:
-        return doubt(f"{environment.name} is not judged: rollout.judged is false")
+        return inconclusive_verdict(f"{environment.name} is not judged: rollout.judged is false")
     return None
 
 
-def with_both_keys(judged: Verdict, facts: ReleaseFacts, *, git: str | None) -> Verdict:
+def require_recorded_pass(judged: Verdict, facts: ReleaseFacts, *, git: str | None) -> Verdict:
     """The judge's word; a `pass` only if the facts of this release say so too.
 
     Args:
@@ -46,25 +48,27 @@ def with_both_keys(judged: Verdict, facts: ReleaseFacts, *, git: str | None) -> 
     if not judged.passed:
         return judged
     if git is not None:
-        return doubt(f"{git}; the judge says pass: {judged.reason}", judged)
-    if not _passed(facts):
-        return doubt(f"the watcher has not written the pass down yet: {judged.reason}", judged)
+        return inconclusive_verdict(f"{git}; the judge says pass: {judged.reason}", judged)
+    if not _has_recorded_pass(facts):
+        return inconclusive_verdict(
+            f"the watcher has not written the pass down yet: {judged.reason}", judged
+        )
     return judged
 
 
-def doubt(reason: str, judged: Verdict | None = None) -> Verdict:
+def inconclusive_verdict(reason: str, judged: Verdict | None = None) -> Verdict:
     """An `inconclusive` verdict, with the numbers of the judge's own if there is one."""
     numbers = judged.numbers if judged is not None else {}
     return Verdict(outcome=Outcome.INCONCLUSIVE, reason=reason, numbers=numbers)
 
 
-def _why_bad(facts: ReleaseFacts) -> str | None:
+def _fail_reason(facts: ReleaseFacts) -> str | None:
     if facts.verdict is not None and facts.verdict.outcome is Outcome.FAIL:
         return facts.verdict.reason
     return None if facts.aborted is None else f"taken out of traffic: {facts.aborted}"
 
 
-def _passed(facts: ReleaseFacts) -> bool:
+def _has_recorded_pass(facts: ReleaseFacts) -> bool:
     """What a rollback restored is not judged again: it was verified here before."""
     if facts.verdict is not None:
         return facts.verdict.passed

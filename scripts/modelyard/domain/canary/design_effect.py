@@ -15,8 +15,8 @@ Floats: TypeAlias = NDArray[np.float64]
 
 MEASURES = PAIRS, UNLIKE, TENTHS, DISTANCE = ("pairs", "unlike", "tenths", "distance")
 
-DOUBT = 0.5  # of a request whose rows are one, added to what an arm shows
-LIKENESS = 5.0  # requests' worth of what stable shows, until the canary shows its own
+PRIOR_WEIGHT = 0.5  # of a request whose rows are one, added to what an arm shows
+STABLE_PRIOR_WEIGHT = 5.0  # requests' worth of what stable shows, until the canary shows its own
 
 
 def pair_measures(histogram: ArrayLike) -> dict[str, NDArray[Any]]:
@@ -66,13 +66,13 @@ def design_effects(canary: Arm, stable: Arm | None) -> tuple[float, ...] | None:
         rho is the other's; 1 where neither shows any. None where not even m is known.
     """
     arms = [side for side in (stable, canary) if side is not None]
-    if not all(_sizes_are_known(side) for side in arms):
+    if not all(_has_request_sizes(side) for side in arms):
         return None
-    sizes = np.max([list(_rows_a_request(side)) for side in arms], axis=0)
-    return tuple((1 + (sizes - 1) * _correlations(arms)).tolist())
+    sizes = np.max([list(_request_sizes(side)) for side in arms], axis=0)
+    return tuple((1 + (sizes - 1) * _shrunk_correlations(arms)).tolist())
 
 
-def _sizes_are_known(side: Arm) -> bool:
+def _has_request_sizes(side: Arm) -> bool:
     asked = _counts_pairs(side.pairs[-1]) or side.answered[-1] > side.errors[-1]
     return asked and sum(side.predictions[-1]) > 0
 
@@ -81,26 +81,28 @@ def _counts_pairs(pairs: Mapping[str, float]) -> bool:
     return all(measure in pairs for measure in MEASURES)
 
 
-def _rows_a_request(side: Arm) -> Iterator[float]:
+def _request_sizes(side: Arm) -> Iterator[float]:
     """By interval, as a row meets them; 1 where none came.
 
     Never less than the mean, also while only some of an arm's servers count pairs.
     """
     series = zip(
-        _added(sum(histogram) for histogram in side.predictions),
-        _added(answered - bad for answered, bad in zip(side.answered, side.errors, strict=True)),
-        _added(pairs.get(PAIRS, 0.0) for pairs in side.pairs),
+        _increments(sum(histogram) for histogram in side.predictions),
+        _increments(
+            answered - bad for answered, bad in zip(side.answered, side.errors, strict=True)
+        ),
+        _increments(pairs.get(PAIRS, 0.0) for pairs in side.pairs),
         strict=True,
     )
     for rows, requests, pairs in series:
         yield max(1.0, rows / max(requests, 1.0), 1 + pairs / rows) if rows else 1.0
 
 
-def _added(totals: Iterable[float]) -> Iterator[float]:
+def _increments(totals: Iterable[float]) -> Iterator[float]:
     return (after - before for before, after in itertools.pairwise(itertools.chain((0.0,), totals)))
 
 
-def _correlations(arms: Iterable[Arm]) -> Floats:
+def _shrunk_correlations(arms: Iterable[Arm]) -> Floats:
     """The greatest of the arms that show one, each drawn to what was known before it.
 
     At first that is that all is one. The more requests, the less; so little data is never taken as
@@ -113,19 +115,19 @@ def _correlations(arms: Iterable[Arm]) -> Floats:
     Returns:
         From all until each sample, shape (samples,); 1 where none shows any.
     """
-    known, weight, shown = np.array(1.0), np.array(DOUBT), []
+    known, weight, shown = np.array(1.0), np.array(PRIOR_WEIGHT), []
     for side in arms:
-        seen, requests = _correlation_seen(side)
+        seen, requests = _observed_correlation(side)
         shows = np.isfinite(seen)
         drawn = (requests * np.nan_to_num(seen) + weight * known) / (requests + weight)
         known = np.where(shows, drawn, known)
-        weight = np.where(shows, LIKENESS, weight)
+        weight = np.where(shows, STABLE_PRIOR_WEIGHT, weight)
         shown.append(np.where(shows, known, -np.inf))
     greatest = np.max(shown, axis=0)
     return np.where(np.isfinite(greatest), greatest, 1.0)
 
 
-def _correlation_seen(side: Arm) -> tuple[Floats, Floats]:
+def _observed_correlation(side: Arm) -> tuple[Floats, Floats]:
     """How much less the rows of one request differ than those of two, 0 to 1; NaN if none differ.
 
     1 - (mean difference within) / (mean difference between), without bias because the pairs between

@@ -51,11 +51,11 @@ class Evidence:
     now: float
     peak: float
 
-    def ever_reached(self, alpha: float) -> bool:
+    def ever_rejects(self, alpha: float) -> bool:
         """Whether the null was rejected at some time."""
         return self.peak >= math.log(1 / alpha)
 
-    def stands_at(self, alpha: float) -> bool:
+    def rejects_now(self, alpha: float) -> bool:
         """Whether the null is rejected by all that was seen until now."""
         return self.now >= math.log(1 / alpha)
 
@@ -79,7 +79,7 @@ def against_not_worse(samples: Sequence[TwoArmSample]) -> Evidence:
     Raises:
         ValueError: Counts fall, are negative or not finite, or errors exceed requests.
     """
-    canary_total, canary_errors, stable_total, stable_errors = _blocks(samples)
+    canary_total, canary_errors, stable_total, stable_errors = _joint_increments(samples)
     share = canary_total / (canary_total + stable_total)
     gains = canary_errors[:, None] * np.log(RATE_RATIOS)
     gains -= (canary_errors + stable_errors)[:, None] * np.log1p(share[:, None] * (RATE_RATIOS - 1))
@@ -104,7 +104,7 @@ def against_worse_by(samples: Sequence[TwoArmSample], margin: float) -> Evidence
     if not 0 <= margin <= 1:
         raise ValueError(f"margin must be from 0 to 1, not {margin}")
     canary_total, canary_errors, stable_total, stable_errors = (
-        column[:, None] for column in _blocks(samples)
+        column[:, None] for column in _joint_increments(samples)
     )
     rates = _rates_below(margin)
     shares, which = np.unique(canary_total / (canary_total + stable_total), return_inverse=True)
@@ -161,27 +161,27 @@ def _increments(totals: ArrayLike, hits: ArrayLike) -> tuple[Floats, Floats]:
     return total, hit
 
 
-def _blocks(samples: Sequence[TwoArmSample]) -> tuple[Floats, Floats, Floats, Floats]:
+def _joint_increments(samples: Sequence[TwoArmSample]) -> tuple[Floats, Floats, Floats, Floats]:
     """Increments of both arms, joined until both answered something: one alone says nothing."""
     canary = _increments([s.canary_total for s in samples], [s.canary_errors for s in samples])
     stable = _increments([s.stable_total for s in samples], [s.stable_errors for s in samples])
-    ranges = joined(canary[0], stable[0])
+    ranges = ranges_with_both_arms(canary[0], stable[0])
     return (
-        _joined_sums(canary[0], ranges),
-        _joined_sums(canary[1], ranges),
-        _joined_sums(stable[0], ranges),
-        _joined_sums(stable[1], ranges),
+        _sum_ranges(canary[0], ranges),
+        _sum_ranges(canary[1], ranges),
+        _sum_ranges(stable[0], ranges),
+        _sum_ranges(stable[1], ranges),
     )
 
 
-def _joined_sums(column: Floats, ranges: list[tuple[int, int]]) -> Floats:
+def _sum_ranges(column: Floats, ranges: list[tuple[int, int]]) -> Floats:
     if not ranges:
         return np.zeros(0)
     sums: Floats = np.add.reduceat(column[: ranges[-1][1]], [start for start, _ in ranges])
     return sums
 
 
-def joined(first: Floats, second: Floats) -> list[tuple[int, int]]:
+def ranges_with_both_arms(first: Floats, second: Floats) -> list[tuple[int, int]]:
     """The shortest ranges of samples in which both arms answered; a last one without is left out.
 
     Args:

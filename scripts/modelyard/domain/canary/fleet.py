@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from modelyard.domain.canary.arms import Counters, Key
 from modelyard.domain.canary.traffic import Counts, Sample
 
-GRID_SECONDS = 5
+STEP_SECONDS = 5
 """Between two samples while they are young."""
 
 FRESH_SECONDS = 15.0
@@ -20,15 +20,15 @@ FRESH_SECONDS = 15.0
 EARLIER_SECONDS = 300.0
 """Who said something in the minutes before the window was there before it began."""
 
-LONGEST = 48
+STEPS_KEPT = 48
 """A sample older than so many of its grid's steps stays only if it is on a grid twice as wide."""
 
-WHOLE: tuple[Key, ...] = (("rows", ""), ("requests", "2xx"), ("requests", "5xx"))
+REQUIRED_COUNTERS: tuple[Key, ...] = (("rows", ""), ("requests", "2xx"), ("requests", "5xx"))
 """What every server says; without one of them the others cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ServerReading:
     """What one server said at one moment.
 
     Args:
@@ -64,7 +64,7 @@ class Fleet:
 
     servers: Mapping[str, _Server] = field(default_factory=dict)
 
-    def sums(self) -> dict[str, dict[Key, float]]:
+    def sum_by_release(self) -> dict[str, dict[Key, float]]:
         """What each release counted, all its servers and their restarts together."""
         sums: dict[str, dict[Key, float]] = {}
         for server in self.servers.values():
@@ -74,7 +74,7 @@ class Fleet:
                     total[key] = total.get(key, 0.0) + count
         return sums
 
-    def seen(self, at: float) -> set[str]:
+    def fresh_releases(self, at: float) -> set[str]:
         """The releases of which a server said something lately."""
         return {each.release for each in self.servers.values() if each.at > at - FRESH_SECONDS}
 
@@ -101,13 +101,15 @@ class Window:
     samples: tuple[Sample, ...] = ()
 
 
-def opened(since: datetime) -> Window:
+def open_window(since: datetime) -> Window:
     """An empty window; it begins early enough to see who is there already."""
     moment = since.timestamp()
     return Window(since=moment, until=moment - EARLIER_SECONDS)
 
 
-def advanced(window: Window, readings: Iterable[Reading], until: float, *, now: float) -> Window:
+def advance_window(
+    window: Window, readings: Iterable[ServerReading], until: float, *, now: float
+) -> Window:
     """The window with later readings in it.
 
     It does not matter in how many pieces the readings come, nor in which order in a piece, as long
@@ -120,7 +122,7 @@ def advanced(window: Window, readings: Iterable[Reading], until: float, *, now: 
         now: Of which the age of a sample is counted.
     """
     waiting = sorted(
-        (reading for reading in readings if _is_whole(reading)),
+        (reading for reading in readings if _is_complete(reading)),
         key=lambda reading: (reading.at, reading.server),
     )
     opening = window.opening
@@ -131,21 +133,21 @@ def advanced(window: Window, readings: Iterable[Reading], until: float, *, now: 
         rest = at
         while rest < len(waiting) and waiting[rest].at <= moment:
             rest += 1
-        fleet, at = _after(fleet, waiting[at:rest]), rest
+        fleet, at = _apply_readings(fleet, waiting[at:rest]), rest
         if not samples:
-            before = fleet.sums()
+            before = fleet.sum_by_release()
         samples.append(_sample(fleet, before, moment))
     return Window(
         since=window.since,
         until=until,
-        fleet=_after(fleet, waiting[at:]),
+        fleet=_apply_readings(fleet, waiting[at:]),
         opening=opening,
         before=before,
-        samples=_thinned(samples, now),
+        samples=_thin_out(samples, now),
     )
 
 
-def told(window: Window, now: float) -> tuple[Sample, ...]:
+def window_samples(window: Window, now: float) -> tuple[Sample, ...]:
     """The samples, the last of them of this very moment; none before the first reading."""
     if window.opening is None or window.opening > now:
         return ()
@@ -153,14 +155,14 @@ def told(window: Window, now: float) -> tuple[Sample, ...]:
     return (*(sample for sample in window.samples if sample.at < last.at), last)
 
 
-def _opening(window: Window, readings: Sequence[Reading]) -> float | None:
+def _opening(window: Window, readings: Sequence[ServerReading]) -> float | None:
     """When counting begins: at once if somebody is there, else once everybody there was asked."""
     times = [server.at for server in window.fleet.servers.values()]
     times += [reading.at for reading in readings]
     if any(window.since - FRESH_SECONDS < at <= window.since for at in times):
         return window.since
     later = [at for at in times if at > window.since]
-    return min(later) + GRID_SECONDS if later else None
+    return min(later) + STEP_SECONDS if later else None
 
 
 def _moments(window: Window, opening: float | None, end: float, now: float) -> Iterator[float]:
@@ -169,43 +171,45 @@ def _moments(window: Window, opening: float | None, end: float, now: float) -> I
         return
     if not window.samples:
         yield opening
-    moment = math.floor(max(opening, window.until) / GRID_SECONDS + 1) * GRID_SECONDS
+    moment = math.floor(max(opening, window.until) / STEP_SECONDS + 1) * STEP_SECONDS
     while moment <= end:
-        if _stays(moment, now):
+        if _is_kept(moment, now):
             yield float(moment)
-        moment += GRID_SECONDS
+        moment += STEP_SECONDS
 
 
-def _stays(moment: float, now: float) -> bool:
+def _is_kept(moment: float, now: float) -> bool:
     """Whether a sample of this age is kept: what is on a wide grid is on every narrower one."""
-    step = GRID_SECONDS
-    while now - moment > LONGEST * step:
+    step = STEP_SECONDS
+    while now - moment > STEPS_KEPT * step:
         step *= 2
     return moment % step == 0
 
 
-def _thinned(samples: Sequence[Sample], now: float) -> tuple[Sample, ...]:
-    return (*samples[:1], *(s for s in samples[1:] if _stays(s.at.timestamp(), now)))
+def _thin_out(samples: Sequence[Sample], now: float) -> tuple[Sample, ...]:
+    return (*samples[:1], *(s for s in samples[1:] if _is_kept(s.at.timestamp(), now)))
 
 
-def _after(fleet: Fleet, readings: Sequence[Reading]) -> Fleet:
+def _apply_readings(fleet: Fleet, readings: Sequence[ServerReading]) -> Fleet:
     """The fleet after readings in the order of time."""
     servers = dict(fleet.servers)
     for reading in readings:
         known = servers.get(reading.server)
-        servers[reading.server] = _began(reading) if known is None else _went_on(known, reading)
+        servers[reading.server] = (
+            _new_server(reading) if known is None else _updated_server(known, reading)
+        )
     return Fleet(servers=servers)
 
 
-def _is_whole(reading: Reading) -> bool:
-    return all(key in reading.counters for key in WHOLE)
+def _is_complete(reading: ServerReading) -> bool:
+    return all(key in reading.counters for key in REQUIRED_COUNTERS)
 
 
-def _began(reading: Reading) -> _Server:
+def _new_server(reading: ServerReading) -> _Server:
     return _Server(release=reading.release, at=reading.at, last=reading.counters)
 
 
-def _went_on(server: _Server, reading: Reading) -> _Server:
+def _updated_server(server: _Server, reading: ServerReading) -> _Server:
     """The server after a reading; as it was, if that says too little to be read.
 
     One counter that fell means that the process is another one: then all of them began at zero,
@@ -224,10 +228,10 @@ def _went_on(server: _Server, reading: Reading) -> _Server:
 
 
 def _sample(fleet: Fleet, before: Mapping[str, Counters], at: float) -> Sample:
-    seen = fleet.seen(at)
+    seen = fleet.fresh_releases(at)
     counts = {
         release: _counts(total, before.get(release, {}))
-        for release, total in sorted(fleet.sums().items())
+        for release, total in sorted(fleet.sum_by_release().items())
         if release in seen
     }
     return Sample(at=datetime.fromtimestamp(at, UTC), counts=counts)

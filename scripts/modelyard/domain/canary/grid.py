@@ -29,7 +29,7 @@ class Grid:
         return len(self.classes) if self.classes else len(self.edges) + 1
 
 
-def grid(output: Output) -> Grid:
+def prediction_grid(output: Output) -> Grid:
     """The grid of an output: hundredths of a probability or of a value's range, or the classes."""
     if output.kind is OutputKind.CLASS:
         return Grid(classes=output.classes)

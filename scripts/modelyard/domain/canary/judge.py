@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from modelyard.domain.canary.arms import Arm, arm, in_order
+from modelyard.domain.canary.arms import Arm, count_arm, drop_out_of_order
 from modelyard.domain.canary.design_effect import design_effects
 from modelyard.domain.canary.error_rate import (
     Evidence,
@@ -16,12 +16,16 @@ from modelyard.domain.canary.error_rate import (
     against_not_worse,
     against_worse_by,
 )
-from modelyard.domain.canary.prediction_shift import HistogramSample, Promise, promise_evidence
+from modelyard.domain.canary.prediction_shift import (
+    ExpectedPredictions,
+    HistogramSample,
+    shift_evidence,
+)
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome, Verdict
 
-MUCH_ALIKE = 2.0  # a design effect worth a word
+NOTABLE_DESIGN_EFFECT = 2.0  # a design effect worth a word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,7 @@ class CanaryEvidence:
             the first sample on, so one from before the traffic started should be among them.
         canary: Identity of the judged release in the samples.
         stable: Identity of the release it is compared with; None for a first release.
-        promise: What the canary should predict; None where that is not judged.
+        expected: What the canary should predict; None where that is not judged.
         training_nulls: Share of nulls by input column in the training rows; others are not looked
             at.
     """
@@ -41,7 +45,7 @@ class CanaryEvidence:
     samples: tuple[Sample, ...]
     canary: str
     stable: str | None = None
-    promise: Promise | None = None
+    expected: ExpectedPredictions | None = None
     training_nulls: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -49,7 +53,7 @@ class CanaryEvidence:
 class _Finding:
     """What one metric says: bad, not known yet, or neither, which is good."""
 
-    said: str
+    text: str
     bad: bool = False
     missing: str | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
@@ -67,7 +71,7 @@ class _Cause:
         return f"{self.column} {self.kind} {_percent(self.training)} -> {_percent(self.live)}"
 
 
-def judge(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
+def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     """What the traffic so far says of the canary; may be asked at any time and any number of times.
 
     - `fail`: the error rate is worse than stable's (first release: above `error_limit`), or the
@@ -87,16 +91,16 @@ def judge(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     Raises:
         ValueError: The policy's numbers are out of range.
     """
-    samples = in_order(evidence.samples)
-    canary = arm(samples, evidence.canary, is_new=True)
-    stable = None if evidence.stable is None else arm(samples, evidence.stable, is_new=False)
+    samples = drop_out_of_order(evidence.samples)
+    canary = count_arm(samples, evidence.canary, is_new=True)
+    stable = None if evidence.stable is None else count_arm(samples, evidence.stable, is_new=False)
     if not canary.answered[-1:] or not canary.answered[-1]:
         return Verdict(outcome=Outcome.INCONCLUSIVE, reason="no request answered yet")
-    alpha = policy.alpha / (1 if evidence.promise is None else 2)
+    alpha = policy.alpha / (1 if evidence.expected is None else 2)
     findings = [
-        _errors(canary, stable, policy, alpha),
-        *_predictions(canary, stable, evidence.promise, policy, alpha),
-        *_least(canary, policy),
+        _error_rate(canary, stable, policy, alpha),
+        *_predictions(canary, stable, evidence.expected, policy, alpha),
+        *_minimum_traffic(canary, policy),
         *_freshness(canary, stable),
     ]
     return _verdict(findings, _causes(canary, evidence, policy))
@@ -106,7 +110,7 @@ def _verdict(findings: list[_Finding], causes: list[_Cause]) -> Verdict:
     bad = [finding for finding in findings if finding.bad]
     missing = [finding.missing for finding in findings if finding.missing]
     numbers = {name: n for finding in findings for name, n in finding.numbers.items()}
-    parts = [finding.said for finding in bad or findings if finding.said]
+    parts = [finding.text for finding in bad or findings if finding.text]
     if missing and not bad:
         parts.append("missing: " + ", ".join(missing))
     if causes:
@@ -119,7 +123,7 @@ def _verdict(findings: list[_Finding], causes: list[_Cause]) -> Verdict:
     )
 
 
-def _errors(canary: Arm, stable: Arm | None, policy: CanaryPolicy, alpha: float) -> _Finding:
+def _error_rate(canary: Arm, stable: Arm | None, policy: CanaryPolicy, alpha: float) -> _Finding:
     if stable is None:
         limit = policy.error_limit
         worse = against_at_most(canary.answered, canary.errors, limit)
@@ -131,13 +135,13 @@ def _errors(canary: Arm, stable: Arm | None, policy: CanaryPolicy, alpha: float)
         worse, kept = against_not_worse(samples), against_worse_by(samples, margin)
         rival = f", stable {_share_of_requests(stable)}"
         claims = ("worse than stable", f"not worse by {_percent(margin)}")
-    bad = worse.ever_reached(alpha)
-    known = kept.stands_at(alpha)
+    bad = worse.ever_rejects(alpha)
+    known = kept.rejects_now(alpha)
     claim = f": {claims[0]}" if bad else f": {claims[1]}" if known else ""
     return _Finding(
-        said=f"error rate {_share_of_requests(canary)}{rival}{claim}",
+        text=f"error rate {_share_of_requests(canary)}{rival}{claim}",
         bad=bad,
-        missing=None if known else _still_unknown(claims[1], canary, stable, kept, alpha),
+        missing=None if known else _missing_evidence(claims[1], canary, stable, kept, alpha),
         numbers=_error_numbers(canary, stable, worse, kept, alpha),
     )
 
@@ -150,7 +154,7 @@ def _two_arms(canary: Arm, stable: Arm) -> list[TwoArmSample]:
     ]
 
 
-def _still_unknown(
+def _missing_evidence(
     claim: str, canary: Arm, stable: Arm | None, kept: Evidence, alpha: float
 ) -> str:
     if stable is not None and not stable.answered[-1]:
@@ -181,22 +185,29 @@ def _error_numbers(
 
 
 def _predictions(
-    canary: Arm, stable: Arm | None, promise: Promise | None, policy: CanaryPolicy, alpha: float
+    canary: Arm,
+    stable: Arm | None,
+    expected: ExpectedPredictions | None,
+    policy: CanaryPolicy,
+    alpha: float,
 ) -> Iterator[_Finding]:
-    if promise is None:
+    if expected is None:
         return
     radius = policy.distribution_radius
-    missing, effects = _uncountable(canary, stable, promise), design_effects(canary, stable)
+    missing, effects = (
+        _missing_predictions(canary, stable, expected),
+        design_effects(canary, stable),
+    )
     if missing or effects is None:
-        yield _Finding(said="", missing=missing or "how many rows a request has")
+        yield _Finding(text="", missing=missing or "how many rows a request has")
         return
-    found = promise_evidence(promise, _histograms(canary, stable), radius, effects)
-    effect = found.predictions / found.worth
-    bad = found.evidence.ever_reached(alpha)
+    found = shift_evidence(expected, _histograms(canary, stable), radius, effects)
+    effect = found.predictions / found.effective
+    bad = found.evidence.ever_rejects(alpha)
     far = f"{found.distance:.2f} from the promised ones, {radius:g} is allowed"
-    alike = f" ({effect:.2g} alike rows count as one)" if effect >= MUCH_ALIKE else ""
+    alike = f" ({effect:.2g} alike rows count as one)" if effect >= NOTABLE_DESIGN_EFFECT else ""
     yield _Finding(
-        said=f"predictions {far}{alike}",
+        text=f"predictions {far}{alike}",
         bad=bad,
         missing=f"predictions nearer than {radius:g}" if found.distance > radius else None,
         numbers={
@@ -208,15 +219,17 @@ def _predictions(
     )
 
 
-def _uncountable(canary: Arm, stable: Arm | None, promise: Promise) -> str | None:
+def _missing_predictions(
+    canary: Arm, stable: Arm | None, expected: ExpectedPredictions
+) -> str | None:
     for name, side in (("canary", canary), ("stable", stable)):
         if side is None:
             continue
         bins = len(side.predictions[-1])
         if not sum(side.predictions[-1]):
             return f"predictions of {name}, by bin"
-        if bins != len(promise.bins):
-            return f"predictions of {name} in {len(promise.bins)} bins as promised, not {bins}"
+        if bins != len(expected.bins):
+            return f"predictions of {name} in {len(expected.bins)} bins as promised, not {bins}"
     return None
 
 
@@ -227,16 +240,16 @@ def _histograms(canary: Arm, stable: Arm | None) -> list[HistogramSample]:
     return [HistogramSample(canary=mine, stable=other) for mine, other in both]
 
 
-def _least(canary: Arm, policy: CanaryPolicy) -> Iterator[_Finding]:
+def _minimum_traffic(canary: Arm, policy: CanaryPolicy) -> Iterator[_Finding]:
     rows = policy.least_predictions - canary.rows
     seconds = policy.least_seconds - canary.seconds
     yield _Finding(
-        said="",
+        text="",
         missing=f"{math.ceil(rows)} more predictions" if rows > 0 else None,
         numbers={"canary_predictions": canary.rows},
     )
     yield _Finding(
-        said="",
+        text="",
         missing=f"{math.ceil(seconds)} more seconds" if seconds > 0 else None,
         numbers={"seconds": canary.seconds},
     )
@@ -245,7 +258,7 @@ def _least(canary: Arm, policy: CanaryPolicy) -> Iterator[_Finding]:
 def _freshness(canary: Arm, stable: Arm | None) -> Iterator[_Finding]:
     for name, side in (("the canary", canary), ("stable", stable)):
         if side is not None and not side.is_fresh:
-            yield _Finding(said="", missing=f"data of {name} in the last sample")
+            yield _Finding(text="", missing=f"data of {name} in the last sample")
 
 
 def _causes(canary: Arm, evidence: CanaryEvidence, policy: CanaryPolicy) -> list[_Cause]:
@@ -257,14 +270,14 @@ def _causes(canary: Arm, evidence: CanaryEvidence, policy: CanaryPolicy) -> list
     causes = [
         _Cause(column=column, kind=kind, training=share, live=hits / canary.rows)
         for kind, column, share, hits in looks
-        if _left(canary.rows, hits, share + policy.input_floor, policy.alpha / len(looks))
+        if _exceeds(canary.rows, hits, share + policy.input_floor, policy.alpha / len(looks))
     ]
     return sorted(causes, key=lambda cause: (cause.training - cause.live, cause.column))
 
 
-def _left(rows: float, hits: float, limit: float, alpha: float) -> bool:
+def _exceeds(rows: float, hits: float, limit: float, alpha: float) -> bool:
     """Whether a share is above its limit; counters read a moment apart may exceed their rows."""
-    return rows > 0 and against_at_most([rows], [min(hits, rows)], limit).stands_at(alpha)
+    return rows > 0 and against_at_most([rows], [min(hits, rows)], limit).rejects_now(alpha)
 
 
 def _share_of_requests(side: Arm) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modelyard.domain.canary.error_rate import NO_EVIDENCE, Evidence, joined
+from modelyard.domain.canary.error_rate import NO_EVIDENCE, Evidence, ranges_with_both_arms
 from modelyard.domain.canary.grid import Grid
 from modelyard.domain.gate.delong import Codes, Floats, scores_of
 from modelyard.errors import CannotAnswer
@@ -22,7 +22,7 @@ IMAGINARY_ROWS = 50  # of stable as held out, until live ones outweigh them
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promise:
+class ExpectedPredictions:
     """How two models' predictions go together on held-out rows, in at most ten bins.
 
     Args:
@@ -37,7 +37,7 @@ class Promise:
     edges: tuple[float, ...]
     bins: tuple[int, ...]
     kernel: tuple[tuple[float, ...], ...]
-    expected: tuple[float, ...]
+    shares: tuple[float, ...]
     rows: int
 
 
@@ -55,7 +55,7 @@ class HistogramSample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromiseEvidence:
+class ShiftEvidence:
     """What traffic says of a promise.
 
     Args:
@@ -68,10 +68,12 @@ class PromiseEvidence:
     evidence: Evidence
     distance: float
     predictions: float
-    worth: float
+    effective: float
 
 
-def promise(champion: ArrayLike | None, challenger: ArrayLike, grid: Grid) -> Promise:
+def expect_predictions(
+    champion: ArrayLike | None, challenger: ArrayLike, grid: Grid
+) -> ExpectedPredictions:
     """What the challenger will predict in traffic, given what the champion predicts there.
 
     Numbers get ten bins that hold equal parts of both models' pooled predictions, snapped to the
@@ -91,22 +93,22 @@ def promise(champion: ArrayLike | None, challenger: ArrayLike, grid: Grid) -> Pr
         raise CannotAnswer(f"{before.size} champion and {after.size} challenger predictions")
     counts = np.bincount(np.concatenate([before, after]), minlength=grid.bins)
     bins = _class_bins(counts) if grid.classes else _value_bins(counts)
-    expected = np.bincount(bins[after], minlength=bins.max() + 1) / after.size
-    return Promise(
+    shares = np.bincount(bins[after], minlength=bins.max() + 1) / after.size
+    return ExpectedPredictions(
         edges=tuple(grid.edges[place] for place in np.flatnonzero(np.diff(bins)) if grid.edges),
         bins=tuple(bins.tolist()),
-        kernel=() if champion is None else _kernel(bins[before], bins[after], expected),
-        expected=tuple(expected.tolist()),
+        kernel=() if champion is None else _kernel(bins[before], bins[after], shares),
+        shares=tuple(shares.tolist()),
         rows=after.size,
     )
 
 
-def promise_evidence(
-    promise: Promise,
+def shift_evidence(
+    expected: ExpectedPredictions,
     samples: Sequence[HistogramSample],
     radius: float,
     design_effects: ArrayLike = 1.0,
-) -> PromiseEvidence:
+) -> ShiftEvidence:
     """Evidence that the canary's predictions are further from the promise than the radius.
 
     The promised distribution is that of stable's live predictions sent through the kernel, or the
@@ -127,7 +129,7 @@ def promise_evidence(
     known.
 
     Args:
-        promise: Of this canary, against this stable.
+        expected: Of this canary, against this stable.
         samples: Counts that never fall, oldest first; all with stable or all without.
         radius: From 0 to 1; at 1 nothing is evidence.
         design_effects: Rows that are worth one, at least 1; shape (samples,), or one for all.
@@ -142,21 +144,21 @@ def promise_evidence(
     if not ((effects >= 1) & np.isfinite(effects)).all():
         raise ValueError(f"design effects must be at least 1, not {effects.min()}")
     each = np.broadcast_to(effects, len(samples))[:, None]
-    canary = _increments(promise, [sample.canary for sample in samples])
+    canary = _increments(expected, [sample.canary for sample in samples])
     stable = None
-    if promise.kernel and samples and samples[0].stable is not None:
-        stable = _increments(promise, [sample.stable or () for sample in samples])
+    if expected.kernel and samples and samples[0].stable is not None:
+        stable = _increments(expected, [sample.stable or () for sample in samples])
     total = canary.sum(axis=0)
-    return PromiseEvidence(
+    return ShiftEvidence(
         evidence=_evidence(
-            promise,
+            expected,
             canary / each,
             None if stable is None else stable / each,
             radius,
         ),
-        distance=_distance(promise, total, None if stable is None else stable.sum(axis=0)),
+        distance=_distance(expected, total, None if stable is None else stable.sum(axis=0)),
         predictions=float(total.sum()),
-        worth=float((canary / each).sum()),
+        effective=float((canary / each).sum()),
     )
 
 
@@ -193,49 +195,51 @@ def _class_bins(counts: NDArray[np.intp]) -> Codes:
     return bins
 
 
-def _kernel(before: Codes, after: Codes, expected: Floats) -> tuple[tuple[float, ...], ...]:
+def _kernel(before: Codes, after: Codes, shares: Floats) -> tuple[tuple[float, ...], ...]:
     """Shares of `after` by `before`, with one imaginary row that follows the whole."""
-    counts = np.zeros((expected.size, expected.size))
+    counts = np.zeros((shares.size, shares.size))
     np.add.at(counts, (before, after), 1)
-    rows = (counts + expected) / (counts.sum(axis=1, keepdims=True) + 1)
+    rows = (counts + shares) / (counts.sum(axis=1, keepdims=True) + 1)
     return tuple(tuple(row) for row in rows.tolist())
 
 
-def _increments(promise: Promise, histograms: Sequence[Sequence[float]]) -> Floats:
+def _increments(expected: ExpectedPredictions, histograms: Sequence[Sequence[float]]) -> Floats:
     """What each sample adds, shape (samples, k)."""
-    size = len(promise.bins)
+    size = len(expected.bins)
     if any(len(histogram) != size for histogram in histograms):
         raise ValueError(f"histograms must have the {size} bins of the promise's grid")
     counts = np.array(histograms, dtype=np.float64).reshape(-1, size)
     grown = np.diff(counts, axis=0, prepend=np.zeros((1, size)))
     if not np.isfinite(grown).all() or (grown < 0).any():
         raise ValueError("counts must be finite and must not fall")
-    merged = np.zeros((len(promise.expected), len(histograms)))
-    np.add.at(merged, list(promise.bins), grown.T)
+    merged = np.zeros((len(expected.shares), len(histograms)))
+    np.add.at(merged, list(expected.bins), grown.T)
     return merged.T
 
 
-def _distance(promise: Promise, canary: Floats, stable: Floats | None) -> float:
+def _distance(expected: ExpectedPredictions, canary: Floats, stable: Floats | None) -> float:
     if not canary.sum() or (stable is not None and not stable.sum()):
         return 0.0
-    promised = np.array(promise.expected)
+    expected_shares = np.array(expected.shares)
     if stable is not None:
-        promised = stable / stable.sum() @ np.array(promise.kernel)
-    return float(np.abs(canary / canary.sum() - promised).sum() / 2)
+        expected_shares = stable / stable.sum() @ np.array(expected.kernel)
+    return float(np.abs(canary / canary.sum() - expected_shares).sum() / 2)
 
 
-def _evidence(promise: Promise, canary: Floats, stable: Floats | None, radius: float) -> Evidence:
+def _evidence(
+    expected: ExpectedPredictions, canary: Floats, stable: Floats | None, radius: float
+) -> Evidence:
     sets = np.array(list(itertools.product((0.0, 1.0), repeat=canary.shape[1]))[1:-1])
     totals = canary.sum(axis=1)
-    ranges = joined(totals, totals if stable is None else stable.sum(axis=1))
+    ranges = ranges_with_both_arms(totals, totals if stable is None else stable.sum(axis=1))
     if not ranges or not sets.size:
         return NO_EVIDENCE
     canary = np.array([canary[start:end].sum(axis=0) for start, end in ranges])
     if stable is None:
-        gains = _gains_alone(canary @ sets.T, canary.sum(axis=1), sets @ promise.expected + radius)
+        gains = _gains_alone(canary @ sets.T, canary.sum(axis=1), sets @ expected.shares + radius)
     else:
         stable = np.array([stable[start:end].sum(axis=0) for start, end in ranges])
-        gains = _gains_of_both(promise, sets, canary, stable, radius)
+        gains = _gains_of_both(expected, sets, canary, stable, radius)
     capitals = itertools.accumulate(gains, np.add)
     logs = [float(np.logaddexp.reduce(c, axis=None)) - math.log(c.size) for c in capitals]
     return Evidence(now=logs[-1], peak=max(0.0, *logs))
@@ -245,19 +249,19 @@ def _gains_alone(hits: Floats, totals: Floats, limits: Floats) -> Iterator[Float
     """Log growth by set and stake, shape (sets, stakes), of each interval."""
     stakes = _stakes(limits, np.inf)
     for hit, total in zip(hits, totals, strict=True):
-        yield _won(hit, total, stakes, limits)
+        yield _log_gain(hit, total, stakes, limits)
 
 
 def _gains_of_both(
-    promise: Promise, sets: Floats, canary: Floats, stable: Floats, radius: float
+    expected: ExpectedPredictions, sets: Floats, canary: Floats, stable: Floats, radius: float
 ) -> Iterator[Floats]:
     """As `_gains_alone`, with what stable's own predictions add."""
-    chances = sets @ np.array(promise.kernel).T
-    means = _means_so_far(sets @ promise.expected, chances, stable)
+    chances = sets @ np.array(expected.kernel).T
+    means = _means_so_far(sets @ expected.shares, chances, stable)
     for mine, other, mean in zip(canary, stable, means, strict=True):
         ratio = mine.sum() / other.sum()
         stakes = _stakes(mean + radius, 1 / (ratio * np.maximum(1 - mean, LEAST_SHARE)))
-        won = _won(sets @ mine, mine.sum(), stakes, mean + radius)
+        won = _log_gain(sets @ mine, mine.sum(), stakes, mean + radius)
         against = 1 + ratio * stakes[:, None, :] * (mean[:, None] - chances)[:, :, None]
         yield won + np.einsum("b,sbk->sk", other, np.log(against))
 
@@ -277,7 +281,7 @@ def _stakes(limits: Floats, most: Floats | float) -> Floats:
     return stakes
 
 
-def _won(hits: Floats, total: float, stakes: Floats, limits: Floats) -> Floats:
+def _log_gain(hits: Floats, total: float, stakes: Floats, limits: Floats) -> Floats:
     hit = hits[:, None] * np.log1p(stakes * (1 - limits)[:, None])
     won: Floats = hit + (total - hits)[:, None] * np.log1p(-stakes * limits[:, None])
     return won

@@ -11,7 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from modelyard.domain.canary.cluster_answer import doubt, known_already, with_both_keys
+from modelyard.domain.canary.cluster_answer import (
+    answer_from_facts,
+    inconclusive_verdict,
+    require_recorded_pass,
+)
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import YardError
 from modelyard.operations.judge.evidence import verdict_on
@@ -92,7 +96,7 @@ class Verdicts:
         except TimeoutError:
             self._failed()
             logger.warning("%s: no verdict after %g s", question, WAIT_SECONDS)
-            return doubt(f"still being worked out after {WAIT_SECONDS:g} s")
+            return inconclusive_verdict(f"still being worked out after {WAIT_SECONDS:g} s")
 
     def _forget_old_ones(self) -> None:
         if len(self._answers) > MOST_ANSWERS:
@@ -111,11 +115,11 @@ class Verdicts:
             return self._decided(question)
         except YardError as error:
             self._missed(error)
-            return doubt(error.message)
+            return inconclusive_verdict(error.message)
         except Exception as error:  # a crash says nothing about the release
             logger.exception("%s", question)
             self._failed()
-            return doubt(f"unexpected {type(error).__name__}, see the judge's log")
+            return inconclusive_verdict(f"unexpected {type(error).__name__}, see the judge's log")
 
     def _decided(self, question: Question) -> Verdict:
         sight = self._lookout.look(wait=GIT_SECONDS)
@@ -126,7 +130,7 @@ class Verdicts:
         release = catalog.releases.get((question.environment, question.model))
         if question.model not in catalog.models:
             release = None
-        early = known_already(question.release, facts, release, environment)
+        early = answer_from_facts(question.release, facts, release, environment)
         if early is not None:
             return early
         assert release is not None  # noqa: S101 - for the type checker: `early` says so
@@ -135,7 +139,7 @@ class Verdicts:
         judged = verdict_on(
             workspace, catalog, environment, release, facts.seen_at, missed=self._missed
         )
-        return with_both_keys(judged, facts, git=sight.problem)
+        return require_recorded_pass(judged, facts, git=sight.problem)
 
     def _missed(self, error: YardError) -> None:
         self._failed()

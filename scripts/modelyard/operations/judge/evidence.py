@@ -10,9 +10,9 @@ from typing import Any
 
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet
-from modelyard.domain.canary.grid import grid
-from modelyard.domain.canary.judge import CanaryEvidence, judge
-from modelyard.domain.canary.prediction_shift import Promise, promise
+from modelyard.domain.canary.grid import prediction_grid
+from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
+from modelyard.domain.canary.prediction_shift import ExpectedPredictions, expect_predictions
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model, OutputKind
@@ -54,7 +54,7 @@ def verdict_on(
         counts = counts_of(workspace, catalog, environment, release, since)
     except (CannotAnswer, Refused):
         return unknown
-    verdict = judge(counts, catalog.models[release.model].canary)
+    verdict = judge_canary(counts, catalog.models[release.model].canary)
     return verdict if verdict.outcome is Outcome.FAIL else unknown
 
 
@@ -67,7 +67,7 @@ def judge_release(
 ) -> Verdict:
     """The judge's word on a release, from what its servers counted since then."""
     evidence = evidence_of(workspace, catalog, environment, release, since)
-    return judge(evidence, catalog.models[release.model].canary)
+    return judge_canary(evidence, catalog.models[release.model].canary)
 
 
 def evidence_of(
@@ -82,7 +82,7 @@ def evidence_of(
     stable = stable_of(workspace, catalog, environment, release)
     return replace(
         counts,
-        promise=promise_of(workspace, catalog, release, stable[1] if stable else None),
+        expected=expected_predictions(workspace, catalog, release, stable[1] if stable else None),
         training_nulls=workspace.once(
             "nulls", release.artifact, lambda: training_nulls(workspace.store, release.artifact)
         ),
@@ -125,9 +125,9 @@ def stable_of(
     return (identity, versions[identity]) if identity in versions else None
 
 
-def promise_of(
+def expected_predictions(
     workspace: Workspace, catalog: Catalog, release: Release, champion: str | None
-) -> Promise | None:
+) -> ExpectedPredictions | None:
     """What the release should predict: from the champion's live answers, or its own offline.
 
     Scores never change, so they are read once: the store may go away while a release is judged.
@@ -146,11 +146,13 @@ def promise_of(
         other = result.scores
     mine, theirs = result.scores, other
 
-    def promised() -> Promise:
+    def expectation() -> ExpectedPredictions:
         before = _predictions(workspace.store, model, theirs) if theirs else None
-        return promise(before, _predictions(workspace.store, model, mine), grid(model.primary))
+        return expect_predictions(
+            before, _predictions(workspace.store, model, mine), prediction_grid(model.primary)
+        )
 
-    return workspace.once("promise", mine, promised, theirs or "", repr(model.primary))
+    return workspace.once("promise", mine, expectation, theirs or "", repr(model.primary))
 
 
 def training_nulls(store: Store, artifact: str) -> dict[str, float]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
-from modelyard.domain.canary.arms import Arm, arm, in_order
+from modelyard.domain.canary.arms import Arm, count_arm, drop_out_of_order
 from modelyard.domain.canary.traffic import Counts, Sample
 
 START = datetime(2013, 5, 1, tzinfo=UTC)
@@ -18,7 +18,7 @@ def served(total, errors=0, refused=0, **rest):
 
 
 def test_an_arm_is_counted_from_its_first_sample():
-    found = arm(
+    found = count_arm(
         (
             at(
                 0, v2=served(100, 1, 7, predictions=(60, 40), nulls={"dest": 1}, pairs={"pairs": 9})
@@ -54,8 +54,8 @@ def test_an_arm_is_counted_from_its_first_sample():
 
 def test_a_new_arm_that_was_seen_to_start_is_counted_from_nothing():
     seen = (at(0), at(5, v2=served(30)), at(10, v2=served(50)))
-    assert arm(seen, "v2", is_new=True).answered == (0, 30, 50)
-    assert arm(seen, "v2", is_new=False).answered == (0, 0, 20)
+    assert count_arm(seen, "v2", is_new=True).answered == (0, 30, 50)
+    assert count_arm(seen, "v2", is_new=False).answered == (0, 0, 20)
 
 
 def test_a_fall_of_any_counter_starts_a_new_baseline_for_all_of_them():
@@ -65,13 +65,13 @@ def test_a_fall_of_any_counter_starts_a_new_baseline_for_all_of_them():
         at(2, v2=served(120, 1)),
         at(3, v2=served(150, 2)),
     )
-    found = arm(seen, "v2", is_new=True)
+    found = count_arm(seen, "v2", is_new=True)
     assert (found.answered, found.errors) == ((0, 104, 104, 135), (0, 4, 4, 5))
 
 
 def test_a_counter_that_disappears_has_fallen():
     seen = (at(0, v2=served(9, nulls={"dest": 3})), at(1, v2=served(20)), at(2, v2=served(25)))
-    assert arm(seen, "v2", is_new=True).answered == (0, 0, 5)
+    assert count_arm(seen, "v2", is_new=True).answered == (0, 0, 5)
 
 
 def test_absent_and_unreadable_samples_are_bridged():
@@ -82,9 +82,9 @@ def test_absent_and_unreadable_samples_are_bridged():
         at(3, v2=served(math.nan)),
         at(4, v2=served(80)),
     )
-    found = arm(seen, "v2", is_new=True)
+    found = count_arm(seen, "v2", is_new=True)
     assert (found.answered, found.seconds, found.is_fresh) == ((0, 50, 50, 50, 80), 4, True)
-    assert not arm(seen[:4], "v2", is_new=True).is_fresh
+    assert not count_arm(seen[:4], "v2", is_new=True).is_fresh
 
 
 def test_an_arm_never_seen_did_nothing():
@@ -99,9 +99,9 @@ def test_an_arm_never_seen_did_nothing():
         seconds=0,
         is_fresh=False,
     )
-    assert arm((at(0), at(1)), "v2", is_new=True) == nothing
+    assert count_arm((at(0), at(1)), "v2", is_new=True) == nothing
 
 
 def test_samples_keep_only_growing_times():
     first, late, stale, last = at(0), at(5), at(4), at(6)
-    assert in_order((first, late, stale, late, last)) == (first, late, last)
+    assert drop_out_of_order((first, late, stale, late, last)) == (first, late, last)

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from modelyard.domain.canary.cluster_answer import known_already, with_both_keys
+from modelyard.domain.canary.cluster_answer import answer_from_facts, require_recorded_pass
 from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.specs.environment import Environment, Rollout
 from modelyard.domain.specs.release import Release
@@ -33,14 +33,14 @@ PASS, FAIL, DOUBT = (
 @pytest.mark.parametrize("release", [RELEASE, replace(RELEASE, version="v3"), None])
 @pytest.mark.parametrize("bad", [{"verdict": FAIL}, {"aborted": "by ada"}])
 def test_a_release_the_facts_call_bad_has_failed_whatever_git_names_now(release, bad):
-    found = known_already(ASKED, replace(SEEN, **bad), release, CANARY)
+    found = answer_from_facts(ASKED, replace(SEEN, **bad), release, CANARY)
     assert found is not None
     assert found.outcome is Outcome.FAIL
 
 
 def test_bad_facts_of_another_release_say_nothing_of_this_one():
     other = replace(SEEN, release="another", verdict=FAIL, aborted="by ada")
-    found = known_already(ASKED, other, RELEASE, CANARY)
+    found = answer_from_facts(ASKED, other, RELEASE, CANARY)
     assert found is not None
     assert found.outcome is Outcome.INCONCLUSIVE
 
@@ -57,20 +57,20 @@ def test_bad_facts_of_another_release_say_nothing_of_this_one():
     ],
 )
 def test_what_cannot_be_judged_is_inconclusive_with_a_reason(facts, release, environment, said):
-    found = known_already(ASKED, facts, release, environment)
+    found = answer_from_facts(ASKED, facts, release, environment)
     assert found is not None
     assert found.outcome is Outcome.INCONCLUSIVE
     assert said in found.reason
 
 
 def test_what_was_seen_and_is_named_is_left_to_the_judge():
-    assert known_already(ASKED, SEEN, RELEASE, CANARY) is None
+    assert answer_from_facts(ASKED, SEEN, RELEASE, CANARY) is None
 
 
 def test_a_pass_needs_the_judge_the_facts_and_git():
     everything = product((PASS, FAIL, DOUBT), (PASS, FAIL, DOUBT, None), (None, "Git is away"))
     for judged, written, git in everything:
-        found = with_both_keys(judged, replace(SEEN, verdict=written), git=git)
+        found = require_recorded_pass(judged, replace(SEEN, verdict=written), git=git)
         if judged is not PASS:
             assert found == judged
         elif written is PASS and git is None:
@@ -81,4 +81,4 @@ def test_a_pass_needs_the_judge_the_facts_and_git():
 
 
 def test_what_was_verified_before_and_restored_has_its_pass():
-    assert with_both_keys(PASS, replace(SEEN, verified=(ASKED,)), git=None) == PASS
+    assert require_recorded_pass(PASS, replace(SEEN, verified=(ASKED,)), git=None) == PASS

@@ -12,10 +12,10 @@ from modelyard.domain.canary.arms import Arm
 from modelyard.domain.canary.design_effect import MEASURES, design_effects, pair_measures
 from modelyard.domain.canary.grid import Grid
 from modelyard.domain.canary.prediction_shift import (
+    ExpectedPredictions,
     HistogramSample,
-    Promise,
-    promise,
-    promise_evidence,
+    expect_predictions,
+    shift_evidence,
 )
 
 ROWS = 20
@@ -223,7 +223,7 @@ def traffic(random, requests, kind, *, shift=0.0, rows=ROWS, great=None):
 
 
 @pytest.fixture(scope="module")
-def promised():
+def expectation():
     """Of two models that see the same feature, in three bins, so that there are few sets."""
     return in_three_bins(np.random.default_rng(0).normal(size=20_000), 15, 40)
 
@@ -232,17 +232,17 @@ def in_three_bins(feature, low, high):
     logits = 1.5 * feature - 1.3, 1.7 * feature - 1.2
     names = np.array(["low", "mid", "high"])
     scores = [names[np.digitize(chance(logit), (low / 100, high / 100))] for logit in logits]
-    found = promise(*scores, Grid(classes=tuple(names)))
-    return Promise(
+    found = expect_predictions(*scores, Grid(classes=tuple(names)))
+    return ExpectedPredictions(
         edges=(low / 100, high / 100),
         bins=(0,) * low + (1,) * (high - low) + (2,) * (100 - high),
         kernel=found.kernel,
-        expected=found.expected,
+        shares=found.shares,
         rows=found.rows,
     )
 
 
-def predictions_until_failed(promised, requests, *, every=5, independent=False):
+def predictions_until_failed(expectation, requests, *, every=5, independent=False):
     """Predictions of the canary until a look at all so far fails it; infinite if none does."""
     looks = [requests[start : start + every] for start in range(0, len(requests), every)]
     canary, stable = (
@@ -256,8 +256,8 @@ def predictions_until_failed(promised, requests, *, every=5, independent=False):
     ]
 
     def has_failed(end):
-        found = promise_evidence(promised, samples[:end], 0.15, effects[:end])
-        return found.evidence.ever_reached(LEVEL)
+        found = shift_evidence(expectation, samples[:end], 0.15, effects[:end])
+        return found.evidence.ever_rejects(LEVEL)
 
     if not has_failed(len(samples)):
         return math.inf
@@ -268,46 +268,48 @@ def predictions_until_failed(promised, requests, *, every=5, independent=False):
     return sum(samples[high - 1].canary)
 
 
-def failures(promised, kind, *, runs, requests, independent=False, every=5, **how):
+def failures(expectation, kind, *, runs, requests, independent=False, every=5, **how):
     """By run, after how many predictions the canary failed."""
     random, found = np.random.default_rng(1), []
     for _ in range(runs):
         seen = [*traffic(random, requests, kind, **how)]
-        found.append(predictions_until_failed(promised, seen, independent=independent, every=every))
+        found.append(
+            predictions_until_failed(expectation, seen, independent=independent, every=every)
+        )
     return np.array(found)
 
 
-def test_counting_rows_as_independent_fails_healthy_canaries_whose_requests_are_alike(promised):
+def test_counting_rows_as_independent_fails_healthy_canaries_whose_requests_are_alike(expectation):
     kind = KINDS["six tenths copied"]
-    found = failures(promised, kind, runs=40, requests=60, independent=True)
+    found = failures(expectation, kind, runs=40, requests=60, independent=True)
     assert np.isfinite(found).mean() >= 0.1
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_healthy_canary_is_not_failed_however_alike_the_rows_of_a_request_are(promised, kind):
-    found = failures(promised, KINDS[kind], runs=40, requests=60)
+def test_a_healthy_canary_is_not_failed_however_alike_the_rows_of_a_request_are(expectation, kind):
+    found = failures(expectation, KINDS[kind], runs=40, requests=60)
     assert not np.isfinite(found).any()
 
 
 def test_a_healthy_canary_is_not_failed_by_requests_that_differ_in_spread():
     random = np.random.default_rng(0)
     spread = np.concatenate([features(random, 100, "spread", 1.0) for _ in range(400)])
-    promised = in_three_bins(spread, 18, 26)
-    found = failures(promised, ("spread", 1.0), runs=50, requests=60, every=3)
+    expectation = in_three_bins(spread, 18, 26)
+    found = failures(expectation, ("spread", 1.0), runs=50, requests=60, every=3)
     assert np.isfinite(found).mean() <= 0.02
 
 
 @pytest.mark.parametrize("rows", [1, ROWS])
-def test_great_requests_of_one_day_each_fail_no_healthy_canary(promised, rows):
+def test_great_requests_of_one_day_each_fail_no_healthy_canary(expectation, rows):
     how = {"runs": 20, "requests": 240, "rows": rows, "great": 500, "every": 10}
     kind = KINDS["independent"]
-    assert np.isfinite(failures(promised, kind, **how, independent=True)).any()
-    assert not np.isfinite(failures(promised, kind, **how)).any()
+    assert np.isfinite(failures(expectation, kind, **how, independent=True)).any()
+    assert not np.isfinite(failures(expectation, kind, **how)).any()
 
 
-def test_great_requests_of_either_arm_leave_a_bad_canary_failing(promised):
+def test_great_requests_of_either_arm_leave_a_bad_canary_failing(expectation):
     how = {"runs": 10, "requests": 300, "rows": 1, "great": 2000, "shift": 3, "every": 10}
-    assert np.isfinite(failures(promised, KINDS["independent"], **how)).all()
+    assert np.isfinite(failures(expectation, KINDS["independent"], **how)).all()
 
 
 @pytest.mark.parametrize(
@@ -320,17 +322,17 @@ def test_great_requests_of_either_arm_leave_a_bad_canary_failing(promised):
         ("similar", 320),
     ],
 )
-def test_a_gross_shift_is_found_however_alike_the_rows_of_a_request_are(promised, kind, needed):
-    found = failures(promised, KINDS[kind], runs=9, requests=150, shift=3)
+def test_a_gross_shift_is_found_however_alike_the_rows_of_a_request_are(expectation, kind, needed):
+    found = failures(expectation, KINDS[kind], runs=9, requests=150, shift=3)
     assert np.median(found) <= needed
 
 
 def test_a_small_shift_of_independent_rows_needs_few_more_predictions_than_if_that_were_known(
-    promised,
+    expectation,
 ):
     how = {"runs": 11, "requests": 300, "shift": 1.05}
     known, judged = (
-        failures(promised, KINDS["independent"], **how, independent=known)
+        failures(expectation, KINDS["independent"], **how, independent=known)
         for known in (True, False)
     )
     assert np.median(judged) <= 1.3 * np.median(known)

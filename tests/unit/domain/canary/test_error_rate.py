@@ -17,7 +17,7 @@ from modelyard.domain.canary.error_rate import (
     against_at_most,
     against_not_worse,
     against_worse_by,
-    joined,
+    ranges_with_both_arms,
 )
 
 
@@ -40,7 +40,7 @@ def canaries(count, *, canary, stable, rates, peeks=60, seed=0):
 
 
 def rejected(test, worlds, alpha=0.05):
-    return np.mean([test(world).ever_reached(alpha) for world in worlds])
+    return np.mean([test(world).ever_rejects(alpha) for world in worlds])
 
 
 def test_two_samples_by_hand():
@@ -54,7 +54,7 @@ def test_two_samples_by_hand():
 
 def test_evidence_is_kept_at_its_peak_and_as_it_stands():
     evidence = Evidence(now=math.log(19), peak=math.log(20) + 1e-9)
-    assert (evidence.ever_reached(0.05), evidence.stands_at(0.05)) == (True, False)
+    assert (evidence.ever_rejects(0.05), evidence.rejects_now(0.05)) == (True, False)
 
 
 def test_nothing_counted_is_no_evidence():
@@ -68,7 +68,7 @@ def test_nothing_counted_is_no_evidence():
 
 def test_samples_are_joined_until_both_arms_answered():
     canary, stable = np.array([0.0, 3, 1, 0, 5]), np.array([7.0, 0, 2, 2, 0])
-    assert joined(canary, stable) == [(0, 2), (2, 3), (3, 5)]
+    assert ranges_with_both_arms(canary, stable) == [(0, 2), (2, 3), (3, 5)]
     split = both([3, 0, 9], [1, 0, 2], [0, 7, 9], [0, 0, 1])
     whole = both([3, 9], [1, 2], [7, 9], [0, 1])
     assert against_not_worse(split) == against_not_worse(whole)
@@ -150,7 +150,7 @@ def first_minute(world):
     low, high = 0, len(world) + 1
     while high - low > 1:
         middle = (low + high) // 2
-        reached = against_not_worse(world[:middle]).ever_reached(0.05)
+        reached = against_not_worse(world[:middle]).ever_rejects(0.05)
         low, high = (low, middle) if reached else (middle, high)
     return high
 
@@ -175,7 +175,7 @@ def test_an_absolute_limit_is_seldom_broken_or_kept_by_mistake():
     totals = np.arange(1, 61) * 100
     hits = [random.binomial(100, 0.02, 60).cumsum() for _ in range(1000)]
     for test in (against_at_most, against_at_least):
-        assert np.mean([test(totals, h, 0.02).ever_reached(0.05) for h in hits]) <= 0.05
+        assert np.mean([test(totals, h, 0.02).ever_rejects(0.05) for h in hits]) <= 0.05
 
 
 @pytest.mark.parametrize(
@@ -184,12 +184,12 @@ def test_an_absolute_limit_is_seldom_broken_or_kept_by_mistake():
 def test_an_absolute_limit_of_two_per_cent(rate, broken, kept):
     totals = np.arange(1, 11) * 50
     hits = np.round(totals * rate)
-    assert against_at_most(totals, hits, 0.02).stands_at(0.05) is broken
-    assert against_at_least(totals, hits, 0.02).stands_at(0.05) is kept
+    assert against_at_most(totals, hits, 0.02).rejects_now(0.05) is broken
+    assert against_at_least(totals, hits, 0.02).rejects_now(0.05) is kept
 
 
 def test_a_column_that_became_null_is_proven_by_two_rows_and_an_always_null_one_never():
-    assert against_at_most([2], [2], 0.02).stands_at(0.05)
+    assert against_at_most([2], [2], 0.02).rejects_now(0.05)
     assert against_at_most([1000], [1000], 1.0) == NO_EVIDENCE
 
 
@@ -242,9 +242,9 @@ def test_a_limit_that_is_no_share_is_an_error():
 def test_policies_at_the_ends_of_their_range_are_answered():
     clean, broken = both([10_000], [0], [10_000], [0]), both([10_000], [10_000], [10_000], [0])
     for margin in (0.0, 1.0):
-        assert not against_worse_by(clean, margin).stands_at(0.05)
-        assert not against_worse_by(broken, margin).stands_at(0.05)
-    assert against_at_most([100], [1], 0.0).stands_at(0.05)
-    assert not against_at_most([100], [0], 0.0).stands_at(0.05)
-    assert against_at_least([100], [99], 1.0).stands_at(0.05)
+        assert not against_worse_by(clean, margin).rejects_now(0.05)
+        assert not against_worse_by(broken, margin).rejects_now(0.05)
+    assert against_at_most([100], [1], 0.0).rejects_now(0.05)
+    assert not against_at_most([100], [0], 0.0).rejects_now(0.05)
+    assert against_at_least([100], [99], 1.0).rejects_now(0.05)
     assert against_at_least([10**9], [0], 0.0) == NO_EVIDENCE

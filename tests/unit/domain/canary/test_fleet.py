@@ -7,8 +7,14 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.canary.arms import arm
-from modelyard.domain.canary.fleet import FRESH_SECONDS, Reading, advanced, opened, told
+from modelyard.domain.canary.arms import count_arm
+from modelyard.domain.canary.fleet import (
+    FRESH_SECONDS,
+    ServerReading,
+    advance_window,
+    open_window,
+    window_samples,
+)
 from modelyard.domain.canary.traffic import Counts, Sample
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -19,16 +25,16 @@ def said(seconds, server, ok, errors=0, *, release="v1", **rest):
     """What a server says that answered so many rows, one a request."""
     counters = {("rows", ""): ok, ("requests", "2xx"): ok, ("requests", "5xx"): errors}
     counters |= {tuple(key.split("_")): count for key, count in rest.items()}
-    return Reading(at=ZERO + seconds, server=server, release=release, counters=counters)
+    return ServerReading(at=ZERO + seconds, server=server, release=release, counters=counters)
 
 
 def samples(readings, seconds, *, pieces=()):
     """What is told after so many seconds, having been asked at these moments before."""
-    window, now = opened(START), ZERO + seconds
+    window, now = open_window(START), ZERO + seconds
     for end in (*pieces, seconds):
         new = [each for each in readings if window.until < each.at <= ZERO + end]
-        window = advanced(window, new, ZERO + end, now=ZERO + end if pieces else now)
-    return told(window, now)
+        window = advance_window(window, new, ZERO + end, now=ZERO + end if pieces else now)
+    return window_samples(window, now)
 
 
 def ok_by_second(found, release="v1"):
@@ -80,8 +86,8 @@ def test_what_a_fresh_canary_begins_with_counts_in_full():
 
     found = samples([*stable, *canary], 15)
 
-    assert arm(found, "v2", is_new=True).answered == (0, 0, 24, 36)
-    assert arm(found, "v1", is_new=False).answered == (0, 5, 10, 15)
+    assert count_arm(found, "v2", is_new=True).answered == (0, 0, 24, 36)
+    assert count_arm(found, "v1", is_new=False).answered == (0, 5, 10, 15)
 
 
 def test_a_server_that_joins_counts_in_full_and_lifts_no_other():

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from modelyard.domain.canary.design_effect import MEASURES, pair_measures
 from modelyard.domain.canary.grid import Grid
-from modelyard.domain.canary.judge import CanaryEvidence, judge
-from modelyard.domain.canary.prediction_shift import promise
+from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
+from modelyard.domain.canary.prediction_shift import expect_predictions
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome, Verdict
@@ -20,7 +20,7 @@ from modelyard.domain.verdict import Outcome, Verdict
 START = datetime(2013, 5, 1, 8, tzinfo=UTC)
 POLICY = CanaryPolicy()
 QUARTERS = Grid(edges=(0.25, 0.5, 0.75))
-EVEN = promise([0.1, 0.3, 0.6, 0.8] * 50, [0.1, 0.3, 0.6, 0.8] * 50, QUARTERS)
+EVEN = expect_predictions([0.1, 0.3, 0.6, 0.8] * 50, [0.1, 0.3, 0.6, 0.8] * 50, QUARTERS)
 
 
 def counts(total, errors=0, *, refused=0, predictions=(), nulls=None, unseen=None):
@@ -66,7 +66,7 @@ def canary(found, **changed):
 
 
 def test_a_canary_as_good_as_stable_passes():
-    verdict = judge(canary(steady((500, 0), (2000, 0))), POLICY)
+    verdict = judge_canary(canary(steady((500, 0), (2000, 0))), POLICY)
     assert verdict.outcome is Outcome.PASS
     assert verdict.reason == "error rate 0 % of 2000, stable 0 % of 8000: not worse by 1 %"
     assert verdict.columns == ()
@@ -87,34 +87,36 @@ def test_a_canary_as_good_as_stable_passes():
 
 
 def test_a_canary_with_more_errors_fails():
-    verdict = judge(canary(steady((200, 12), (800, 16))), POLICY)
+    verdict = judge_canary(canary(steady((200, 12), (800, 16))), POLICY)
     assert verdict.outcome is Outcome.FAIL
     assert verdict.reason == "error rate 6 % of 800, stable 2 % of 3200: worse than stable"
 
 
 def test_fails_before_the_least_sample_is_there():
-    verdict = judge(canary(steady((20, 20), (80, 0), steps=2)), POLICY)
+    verdict = judge_canary(canary(steady((20, 20), (80, 0), steps=2)), POLICY)
     assert verdict.outcome is Outcome.FAIL
 
 
 def test_a_failure_stands_although_later_requests_went_well():
     bad = [(counts(n, n // 2), counts(4 * n)) for n in (0, 50, 100)]
     good = [(counts(100 + n, 50), counts(400 + 4 * n)) for n in (50_000, 100_000)]
-    verdict = judge(canary(samples(*bad, *good)), POLICY)
+    verdict = judge_canary(canary(samples(*bad, *good)), POLICY)
     assert verdict.outcome is Outcome.FAIL
 
 
 def test_a_pass_does_not_stand_when_later_requests_go_badly():
     good = [(counts(n), counts(4 * n)) for n in (0, 500, 1000)]
-    assert judge(canary(samples(*good)), POLICY).outcome is Outcome.PASS
-    assert judge(canary(samples(*good, (counts(1400, 40), counts(5600, 130)))), POLICY).outcome in {
+    assert judge_canary(canary(samples(*good)), POLICY).outcome is Outcome.PASS
+    assert judge_canary(
+        canary(samples(*good, (counts(1400, 40), counts(5600, 130)))), POLICY
+    ).outcome in {
         Outcome.INCONCLUSIVE,
         Outcome.FAIL,
     }
 
 
 def test_says_how_much_is_missing():
-    verdict = judge(canary(steady((100, 0), (400, 0), steps=2)), POLICY)
+    verdict = judge_canary(canary(steady((100, 0), (400, 0), steps=2)), POLICY)
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.reason == (
         "error rate 0 % of 100, stable 0 % of 400; missing: an error rate known to be not worse by "
@@ -135,7 +137,7 @@ def test_errors_of_clients_are_nobodys_errors():
         )
         for place, sample in enumerate(refused)
     )
-    assert judge(canary(flooded), POLICY) == judge(canary(refused), POLICY)
+    assert judge_canary(canary(flooded), POLICY) == judge_canary(canary(refused), POLICY)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_errors_of_clients_are_nobodys_errors():
     ],
 )
 def test_no_data_is_never_a_pass(found):
-    verdict = judge(canary(found), POLICY)
+    verdict = judge_canary(canary(found), POLICY)
     assert verdict == Verdict(
         outcome=Outcome.INCONCLUSIVE,
         reason="no request answered yet",
@@ -157,7 +159,7 @@ def test_no_data_is_never_a_pass(found):
 
 
 def test_a_stable_that_answers_nothing_is_no_comparison():
-    verdict = judge(canary(samples(*((counts(n), None) for n in (0, 5000, 9000)))), POLICY)
+    verdict = judge_canary(canary(samples(*((counts(n), None) for n in (0, 5000, 9000)))), POLICY)
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "requests answered by stable" in verdict.reason
     assert "data of stable in the last sample" in verdict.reason
@@ -170,43 +172,43 @@ def test_an_unreadable_last_sample_never_passes_but_may_fail(strange, code):
     for errors, outcome in ((0, Outcome.INCONCLUSIVE), (400, Outcome.FAIL)):
         found = steady((500, errors), (2000, 0))
         last = Sample(at=START + timedelta(hours=1), counts={"v2": broken, "v1": counts(9000)})
-        verdict = judge(canary((*found, last)), POLICY)
+        verdict = judge_canary(canary((*found, last)), POLICY)
         assert verdict.outcome is outcome
-    inconclusive = judge(canary((*steady((500, 0), (2000, 0)), last)), POLICY)
+    inconclusive = judge_canary(canary((*steady((500, 0), (2000, 0)), last)), POLICY)
     assert "data of the canary in the last sample" in inconclusive.reason
 
 
 def test_an_unreadable_sample_on_the_way_is_left_out():
     whole = steady((500, 0), (2000, 0))
     broken = replace(whole[2], counts={**whole[2].counts, "v2": Counts(rows=math.nan)})
-    assert judge(canary((*whole[:2], broken, *whole[3:])), POLICY).outcome is Outcome.PASS
+    assert judge_canary(canary((*whole[:2], broken, *whole[3:])), POLICY).outcome is Outcome.PASS
 
 
 def test_a_restart_counts_nothing_twice():
     # The sum over three servers falls when one starts again; what is new in it cannot be known.
     totals = [0, 600, 1200, 900, 1500]
     found = samples(*((counts(n), counts(4000 * place)) for place, n in enumerate(totals)))
-    assert judge(canary(found), POLICY).numbers["canary_requests"] == 1800
+    assert judge_canary(canary(found), POLICY).numbers["canary_requests"] == 1800
 
 
 def test_a_canary_seen_to_start_is_counted_from_its_start_and_stable_never_is():
     found = samples((None, counts(10**6, 10**5)), (counts(700), counts(10**6 + 50, 10**5)))
-    verdict = judge(canary(found), POLICY)
+    verdict = judge_canary(canary(found), POLICY)
     assert verdict.numbers["canary_requests"] == 700
     assert verdict.numbers["stable_requests"] == 50
     joined_late = samples((counts(0), None), (counts(700), counts(10**6)))
-    assert "stable of no requests" in judge(canary(joined_late), POLICY).reason
+    assert "stable of no requests" in judge_canary(canary(joined_late), POLICY).reason
 
 
 def test_samples_out_of_order_are_left_out():
     found = steady((500, 0), (2000, 0))
     stale = replace(found[1], at=found[0].at)
-    assert judge(canary((*found, stale)), POLICY) == judge(canary(found), POLICY)
+    assert judge_canary(canary((*found, stale)), POLICY) == judge_canary(canary(found), POLICY)
 
 
 def test_an_empty_column_is_named_as_the_cause_and_fails_nothing_alone():
     found = steady((500, 0), (2000, 0), nulls={"dep_delay": 500, "origin": 1}, unseen={"dest": 40})
-    verdict = judge(
+    verdict = judge_canary(
         canary(found, training_nulls={"dep_delay": 0.0, "origin": 0.0, "speed": 0.4}), POLICY
     )
     assert verdict.outcome is Outcome.PASS
@@ -218,7 +220,7 @@ def test_an_empty_column_is_named_as_the_cause_and_fails_nothing_alone():
 
 def test_an_input_as_empty_as_in_training_is_no_cause():
     found = steady((500, 0), (2000, 0), nulls={"speed": 205}, unseen={"dest": 10})
-    verdict = judge(canary(found, training_nulls={"speed": 0.4}), POLICY)
+    verdict = judge_canary(canary(found, training_nulls={"speed": 0.4}), POLICY)
     assert verdict.columns == ()
 
 
@@ -235,7 +237,7 @@ def bins(canary_bins, stable_bins, steps=5):
 
 
 def test_predictions_as_promised_pass():
-    verdict = judge(canary(bins([190, 210, 200, 200], [800] * 4), promise=EVEN), POLICY)
+    verdict = judge_canary(canary(bins([190, 210, 200, 200], [800] * 4), expected=EVEN), POLICY)
     assert verdict.outcome is Outcome.PASS
     assert "predictions 0.01 from the promised ones, 0.15 is allowed" in verdict.reason
     assert verdict.numbers["evidence_needed"] == pytest.approx(math.log(40))
@@ -248,8 +250,8 @@ def test_predictions_far_from_the_promise_fail_and_name_the_empty_column():
         found[-1],
         counts={**found[-1].counts, "v2": replace(last, nulls={"dep_delay": last.rows})},
     )
-    evidence = canary((*found[:-1], emptied), promise=EVEN, training_nulls={"dep_delay": 0.0})
-    verdict = judge(evidence, POLICY)
+    evidence = canary((*found[:-1], emptied), expected=EVEN, training_nulls={"dep_delay": 0.0})
+    verdict = judge_canary(evidence, POLICY)
     assert verdict.outcome is Outcome.FAIL
     assert verdict.reason == (
         "predictions 0.71 from the promised ones, 0.15 is allowed; "
@@ -260,7 +262,7 @@ def test_predictions_far_from_the_promise_fail_and_name_the_empty_column():
 
 def test_a_distance_beyond_the_radius_that_may_be_chance_is_no_pass():
     found = bins([230, 190, 190, 190], [800] * 4)
-    verdict = judge(canary(found, promise=EVEN), replace(POLICY, distribution_radius=0.03))
+    verdict = judge_canary(canary(found, expected=EVEN), replace(POLICY, distribution_radius=0.03))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "missing: predictions nearer than 0.03" in verdict.reason
 
@@ -282,7 +284,7 @@ def in_requests(found, rows):
 def test_rows_of_a_server_that_does_not_count_pairs_are_as_if_all_of_a_request_were_one():
     found = bins([20, 20, 20, 140], [200] * 4)
     alone, together = (
-        judge(canary(in_requests(found, rows), promise=EVEN), POLICY) for rows in (1, 50)
+        judge_canary(canary(in_requests(found, rows), expected=EVEN), POLICY) for rows in (1, 50)
     )
     assert (alone.outcome, alone.numbers["design_effect"]) == (Outcome.FAIL, 1)
     assert (together.outcome, together.numbers["design_effect"]) == (Outcome.INCONCLUSIVE, 50)
@@ -306,7 +308,7 @@ def test_rows_of_requests_that_are_not_alike_count_nearly_one_each():
         )
         for sample in in_requests(bins([100] * 4, [400] * 4), 4)
     )
-    verdict = judge(canary(found, promise=EVEN), POLICY)
+    verdict = judge_canary(canary(found, expected=EVEN), POLICY)
     assert verdict.numbers["design_effect"] == pytest.approx(1, abs=0.01)
     assert "alike" not in verdict.reason
 
@@ -346,7 +348,7 @@ GREAT = {
 def test_no_great_request_takes_proof_away(great):
     proof = [(BAD_ROWS, GOOD_ROWS)] * 3
     before, after, later = (
-        judge(canary(answering(*proof, *more), promise=EVEN), POLICY)
+        judge_canary(canary(answering(*proof, *more), expected=EVEN), POLICY)
         for more in ([], [GREAT[great]], [GREAT[great], (GOOD_ROWS, GOOD_ROWS)])
     )
     assert {before.outcome, after.outcome, later.outcome} == {Outcome.FAIL}
@@ -357,12 +359,12 @@ def test_no_great_request_takes_proof_away(great):
 @pytest.mark.parametrize("great", GREAT)
 def test_a_bad_canary_fails_by_its_single_rows_after_a_great_request(great):
     found = answering(GREAT[great], *[(BAD_ROWS, GOOD_ROWS)] * 3)
-    assert judge(canary(found, promise=EVEN), POLICY).outcome is Outcome.FAIL
+    assert judge_canary(canary(found, expected=EVEN), POLICY).outcome is Outcome.FAIL
 
 
 def test_the_design_effect_of_a_great_request_among_single_rows_is_the_mean_one():
     found = answering((GOOD_ROWS, GOOD_ROWS), ([[0, 0, 0, 840]], []))
-    verdict = judge(canary(found, promise=EVEN), POLICY)
+    verdict = judge_canary(canary(found, expected=EVEN), POLICY)
     assert verdict.numbers["design_effect"] == pytest.approx(1000 / 161, rel=0.2)
     assert "alike rows count as one" in verdict.reason
 
@@ -378,7 +380,7 @@ def test_rows_of_servers_that_answered_no_request_are_missing_how_many_come_toge
         )
         for sample in bins([200] * 4, [800] * 4)
     )
-    verdict = judge(canary(found, promise=EVEN), POLICY)
+    verdict = judge_canary(canary(found, expected=EVEN), POLICY)
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "how many rows a request has" in verdict.reason
 
@@ -401,7 +403,7 @@ def test_a_promise_that_cannot_be_looked_at_is_no_pass(canary_bins, stable_bins,
             for step in range(5)
         )
     )
-    verdict = judge(canary(found, promise=EVEN), POLICY)
+    verdict = judge_canary(canary(found, expected=EVEN), POLICY)
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert said in verdict.reason
 
@@ -416,24 +418,24 @@ def test_a_promise_that_cannot_be_looked_at_is_no_pass(canary_bins, stable_bins,
 )
 def test_a_first_release_is_held_to_an_absolute_limit(errors, outcome, said):
     found = samples(*((counts(500 * step, errors * step), None) for step in range(5)))
-    verdict = judge(canary(found, stable=None), POLICY)
+    verdict = judge_canary(canary(found, stable=None), POLICY)
     assert verdict.outcome is outcome
     assert verdict.reason.startswith(said)
 
 
 def test_a_first_release_must_keep_its_own_promise():
-    alone = promise(None, [0.1, 0.3, 0.6, 0.8] * 50, QUARTERS)
+    alone = expect_predictions(None, [0.1, 0.3, 0.6, 0.8] * 50, QUARTERS)
     for shares, outcome in (([200] * 4, Outcome.PASS), ([10, 10, 10, 770], Outcome.FAIL)):
         found = [
             counts(800 * step, predictions=[step * share for share in shares]) for step in range(5)
         ]
-        evidence = canary(samples(*((c, None) for c in found)), stable=None, promise=alone)
-        assert judge(evidence, POLICY).outcome is outcome
+        evidence = canary(samples(*((c, None) for c in found)), stable=None, expected=alone)
+        assert judge_canary(evidence, POLICY).outcome is outcome
 
 
 def test_nulls_read_a_moment_after_their_rows_are_not_an_error():
     found = steady((500, 0), (2000, 0), nulls={"dep_delay": 501})
-    verdict = judge(canary(found, training_nulls={"dep_delay": 0.0}), POLICY)
+    verdict = judge_canary(canary(found, training_nulls={"dep_delay": 0.0}), POLICY)
     assert verdict.columns == ("dep_delay",)
 
 
@@ -444,8 +446,8 @@ def test_policies_at_the_ends_of_their_range_are_answered(end):
     )
     found = bins([200] * 4, [800] * 4)
     for stable in ("v1", None):
-        evidence = canary(found, stable=stable, promise=EVEN, training_nulls={"dep_delay": end})
-        assert judge(evidence, policy).outcome in Outcome
+        evidence = canary(found, stable=stable, expected=EVEN, training_nulls={"dep_delay": end})
+        assert judge_canary(evidence, policy).outcome in Outcome
 
 
 @settings(max_examples=60, deadline=None)
@@ -456,7 +458,7 @@ def test_whatever_the_counters_do_a_pass_has_data_behind_it(data):
         (counts(data.draw(number), data.draw(st.integers(0, 9))), counts(data.draw(number)))
         for _ in range(data.draw(st.integers(0, 6)))
     ]
-    verdict = judge(canary(samples(*kept), training_nulls={"dep_delay": 0.0}), POLICY)
+    verdict = judge_canary(canary(samples(*kept), training_nulls={"dep_delay": 0.0}), POLICY)
     assert all(math.isfinite(number) for number in verdict.numbers.values())
     if verdict.passed:
         assert verdict.numbers["canary_requests"] >= 300
@@ -483,7 +485,7 @@ def test_of_healthy_canaries_few_fail_and_of_bad_ones_few_pass():
             samples(*replayed(random, 45, share=0.2, error_rates=(rate, 0.02)), every=60)
             for _ in range(150)
         )
-        verdicts = [judge(canary(world, promise=EVEN), POLICY).outcome for world in worlds]
+        verdicts = [judge_canary(canary(world, expected=EVEN), POLICY).outcome for world in worlds]
         outcomes[rate] = {outcome: verdicts.count(outcome) / 150 for outcome in Outcome}
     assert outcomes[0.02][Outcome.FAIL] <= 0.05
     assert outcomes[0.02][Outcome.PASS] > 0.7

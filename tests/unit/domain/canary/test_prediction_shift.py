@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from modelyard.domain.canary.error_rate import NO_EVIDENCE
 from modelyard.domain.canary.grid import Grid
 from modelyard.domain.canary.prediction_shift import (
+    ExpectedPredictions,
     HistogramSample,
-    Promise,
-    PromiseEvidence,
-    promise,
-    promise_evidence,
+    ShiftEvidence,
+    expect_predictions,
+    shift_evidence,
 )
 from modelyard.errors import CannotAnswer
 
@@ -25,11 +25,11 @@ COIN = Grid(classes=("no", "yes"))
 
 def coin(no_to_yes, yes_to_yes):
     """A promise over two classes, said by the chance of `yes` after stable's `no` and `yes`."""
-    return Promise(
+    return ExpectedPredictions(
         edges=(),
         bins=(0, 1),
         kernel=((1 - no_to_yes, no_to_yes), (1 - yes_to_yes, yes_to_yes)),
-        expected=(0.5, 0.5),
+        shares=(0.5, 0.5),
         rows=1000,
     )
 
@@ -58,72 +58,72 @@ def traffic(random, predictions, *, share=0.2, batch=50, empty=0.0):
 
 @pytest.fixture(scope="module")
 def flights():
-    return promise(*scores(np.random.default_rng(0), 20_000), HUNDREDTHS)
+    return expect_predictions(*scores(np.random.default_rng(0), 20_000), HUNDREDTHS)
 
 
 def test_the_promise_of_classes_by_hand():
     # Of 3 rows of champion `no` 2 stay and 1 turns; the one `yes` stays; one row follows the whole.
-    found = promise(["no", "no", "no", "yes"], ["no", "no", "yes", "yes"], COIN)
-    assert found == Promise(
+    found = expect_predictions(["no", "no", "no", "yes"], ["no", "no", "yes", "yes"], COIN)
+    assert found == ExpectedPredictions(
         edges=(),
         bins=(0, 1),
         kernel=((2.5 / 4, 1.5 / 4), (0.5 / 2, 1.5 / 2)),
-        expected=(0.5, 0.5),
+        shares=(0.5, 0.5),
         rows=4,
     )
 
 
 def test_numbers_get_ten_equal_bins_on_the_grid():
     random = np.random.default_rng(1)
-    found = promise(random.random(20_000), random.random(20_000), HUNDREDTHS)
+    found = expect_predictions(random.random(20_000), random.random(20_000), HUNDREDTHS)
     assert found.edges == pytest.approx([step / 10 for step in range(1, 10)], abs=0.0101)
     assert set(found.edges) <= set(HUNDREDTHS.edges)
     assert len(found.bins) == 100
-    assert found.expected == pytest.approx([0.1] * 10, abs=0.02)
+    assert found.shares == pytest.approx([0.1] * 10, abs=0.02)
     assert np.sum(found.kernel, axis=1) == pytest.approx(np.ones(10))
 
 
 def test_a_value_on_an_edge_belongs_to_the_bin_above():
-    found = promise([0.1, 0.9], [0.5, 0.9], Grid(edges=(0.5,)))
-    assert found.expected == (0.0, 1.0)
+    found = expect_predictions([0.1, 0.9], [0.5, 0.9], Grid(edges=(0.5,)))
+    assert found.shares == (0.0, 1.0)
 
 
 def test_a_model_that_always_says_the_same_still_has_a_promise():
-    found = promise([0.5] * 10, [0.5] * 10, HUNDREDTHS)
-    assert sum(found.expected) == pytest.approx(1)
+    found = expect_predictions([0.5] * 10, [0.5] * 10, HUNDREDTHS)
+    assert sum(found.shares) == pytest.approx(1)
     elsewhere = [0.0] * 100
     elsewhere[90] = 200
     sample = HistogramSample(canary=tuple(elsewhere), stable=tuple(elsewhere))
-    assert promise_evidence(found, [sample], 0.15).evidence.ever_reached(0.05)
+    assert shift_evidence(found, [sample], 0.15).evidence.ever_rejects(0.05)
 
 
 def test_rare_classes_share_a_bin():
     grid = Grid(classes=tuple(f"c{place:02}" for place in range(30)))
     often = [f"c{place:02}" for place in range(9) for _ in range(5)]
     rare = [f"c{place:02}" for place in range(9, 30)]
-    found = promise(None, often + rare, grid)
+    found = expect_predictions(None, often + rare, grid)
     assert found.bins == (*range(9), *[9] * 21)
-    assert found.expected == pytest.approx((*[5 / 66] * 9, 21 / 66))
+    assert found.shares == pytest.approx((*[5 / 66] * 9, 21 / 66))
 
 
 def test_a_first_version_promises_its_own_distribution():
-    found = promise(None, ["no", "no", "yes", "no"], COIN)
-    assert (found.kernel, found.expected) == ((), (0.75, 0.25))
+    found = expect_predictions(None, ["no", "no", "yes", "no"], COIN)
+    assert (found.kernel, found.shares) == ((), (0.75, 0.25))
 
 
 def test_the_distance_is_measured_from_live_stable_sent_through_the_kernel():
     # Stable says yes to 1 in 4, so .75 * .2 + .25 * .6 = .3 is promised, and .5 came.
     sample = HistogramSample(canary=(50, 50), stable=(300, 100))
-    found = promise_evidence(coin(0.2, 0.6), [sample], 0.15)
+    found = shift_evidence(coin(0.2, 0.6), [sample], 0.15)
     assert found.distance == pytest.approx(0.2)
     assert found.predictions == 100
 
 
 def test_no_predictions_are_no_evidence():
-    nothing = PromiseEvidence(evidence=NO_EVIDENCE, distance=0.0, predictions=0.0, worth=0.0)
-    assert promise_evidence(coin(0.2, 0.6), [], 0.15) == nothing
+    nothing = ShiftEvidence(evidence=NO_EVIDENCE, distance=0.0, predictions=0.0, effective=0.0)
+    assert shift_evidence(coin(0.2, 0.6), [], 0.15) == nothing
     empty = HistogramSample(canary=(0, 0), stable=(5, 5))
-    assert promise_evidence(coin(0.2, 0.6), [empty], 0.15) == nothing
+    assert shift_evidence(coin(0.2, 0.6), [empty], 0.15) == nothing
 
 
 @pytest.mark.parametrize(("stable_yes", "rows"), [(0.5, (3, 6)), (0.1, (4, 4)), (0.8, (6, 2))])
@@ -133,8 +133,8 @@ def test_the_mean_e_value_on_the_edge_of_the_ball_is_at_most_one_exactly(stable_
     from scipy.stats import binom
 
     given, radius = coin(*kernel), 0.15
-    promised = (1 - stable_yes) * kernel[0] + stable_yes * kernel[1]
-    for yes in (min(1, promised + radius), max(0, promised - radius)):
+    expectation = (1 - stable_yes) * kernel[0] + stable_yes * kernel[1]
+    for yes in (min(1, expectation + radius), max(0, expectation - radius)):
         mean = 0.0
         mines = binom.pmf(np.arange(rows[0] + 1), rows[0], yes)
         others = binom.pmf(np.arange(rows[1] + 1), rows[1], stable_yes)
@@ -146,7 +146,7 @@ def test_the_mean_e_value_on_the_edge_of_the_ball_is_at_most_one_exactly(stable_
                 canary=(2 * rows[0] - both[0], both[0]), stable=(2 * rows[1] - both[1], both[1])
             )
             weight = mines[mine] * mines[mine_later] * others[other] * others[other_later]
-            found = promise_evidence(given, [first, second], radius)
+            found = shift_evidence(given, [first, second], radius)
             mean += weight * math.exp(found.evidence.now)
         assert mean <= 1 + 1e-9
 
@@ -162,15 +162,15 @@ def test_a_canary_at_the_edge_of_the_ball_is_seldom_failed_by_forty_looks():
             HistogramSample(canary=(20 * t - c, c), stable=(80 * t - s, s))
             for t, c, s in zip(counted, canary, stable, strict=True)
         ]
-        failed += promise_evidence(given, samples, 0.15).evidence.ever_reached(0.05)
+        failed += shift_evidence(given, samples, 0.15).evidence.ever_rejects(0.05)
     assert failed / 400 <= 0.05 + 0.03
 
 
 def test_a_healthy_canary_never_alarms(flights):
     random = np.random.default_rng(3)
     for _ in range(30):
-        found = promise_evidence(flights, list(traffic(random, 2000)), 0.15)
-        assert not found.evidence.ever_reached(0.05)
+        found = shift_evidence(flights, list(traffic(random, 2000)), 0.15)
+        assert not found.evidence.ever_rejects(0.05)
         assert found.distance < 0.15
 
 
@@ -184,11 +184,11 @@ def test_traffic_that_moves_both_arms_is_no_evidence(flights):
     for place, count in enumerate(random.multinomial(200, kernel[-1])):
         canary[np.flatnonzero(bins == place)[0]] = count
     sample = HistogramSample(canary=tuple(canary), stable=tuple(stable))
-    found = promise_evidence(flights, [sample], 0.15)
+    found = shift_evidence(flights, [sample], 0.15)
     assert found.distance < 0.1
     assert found.evidence.peak == 0.0
     alone = HistogramSample(canary=sample.canary)
-    assert promise_evidence(flights, [alone], 0.15).evidence.ever_reached(0.001)
+    assert shift_evidence(flights, [alone], 0.15).evidence.ever_rejects(0.001)
 
 
 def predictions_until_found(given, samples):
@@ -196,8 +196,8 @@ def predictions_until_found(given, samples):
     low, high = 0, len(samples) + 1
     while high - low > 1:
         middle = (low + high) // 2
-        found = promise_evidence(given, samples[:middle], 0.15)
-        low, high = (low, middle) if found.evidence.ever_reached(0.05) else (middle, high)
+        found = shift_evidence(given, samples[:middle], 0.15)
+        low, high = (low, middle) if found.evidence.ever_rejects(0.05) else (middle, high)
     return sum(samples[min(high, len(samples)) - 1].canary) * 5
 
 
@@ -209,33 +209,33 @@ def test_an_empty_column_is_found_within_hundreds_of_predictions(flights):
     ]
     assert np.median(whole) <= 437
     half = [
-        promise_evidence(flights, list(traffic(random, 2000, empty=0.5)), 0.15) for _ in range(30)
+        shift_evidence(flights, list(traffic(random, 2000, empty=0.5)), 0.15) for _ in range(30)
     ]
-    assert np.mean([found.evidence.ever_reached(0.05) for found in half]) > 0.8
+    assert np.mean([found.evidence.ever_rejects(0.05) for found in half]) > 0.8
 
 
 def test_an_empty_column_is_found_in_a_first_release_too(flights):
     samples = list(traffic(np.random.default_rng(6), 500, share=1.0, empty=1.0))
     alone = [HistogramSample(canary=sample.canary) for sample in samples]
-    assert promise_evidence(flights, alone, 0.15).evidence.ever_reached(0.05)
+    assert shift_evidence(flights, alone, 0.15).evidence.ever_rejects(0.05)
 
 
 def test_a_radius_of_one_allows_everything():
     sample = HistogramSample(canary=(1000, 0), stable=(0, 1000))
-    assert promise_evidence(coin(0.0, 1.0), [sample], 1.0).evidence.peak == 0.0
+    assert shift_evidence(coin(0.0, 1.0), [sample], 1.0).evidence.peak == 0.0
 
 
 def test_one_look_at_the_end_is_enough(flights):
     last = list(traffic(np.random.default_rng(7), 1000, empty=1.0))[-1]
-    assert promise_evidence(flights, [last], 0.15).evidence.ever_reached(0.05)
+    assert shift_evidence(flights, [last], 0.15).evidence.ever_rejects(0.05)
 
 
 def test_rows_that_all_come_four_times_are_worth_one_each():
     once = [HistogramSample(canary=(t, 9 * t), stable=(20 * t, 20 * t)) for t in (1, 2, 3)]
     often = [HistogramSample(canary=(4 * t, 36 * t), stable=(80 * t, 80 * t)) for t in (1, 2, 3)]
     found, copied = (
-        promise_evidence(coin(0.2, 0.6), once, 0.15),
-        promise_evidence(coin(0.2, 0.6), often, 0.15, 4.0),
+        shift_evidence(coin(0.2, 0.6), once, 0.15),
+        shift_evidence(coin(0.2, 0.6), often, 0.15, 4.0),
     )
     assert copied.evidence == found.evidence
     assert copied.evidence.peak > 0
@@ -247,13 +247,13 @@ def test_a_design_effect_below_one_or_unknown_is_an_error(effect):
     sample = HistogramSample(canary=(1, 1), stable=(1, 1))
     for effects in (effect, [effect]):
         with pytest.raises(ValueError, match="design effects must be at least 1"):
-            promise_evidence(coin(0.2, 0.6), [sample], 0.15, effects)
+            shift_evidence(coin(0.2, 0.6), [sample], 0.15, effects)
 
 
 def test_design_effects_that_are_not_one_a_sample_are_an_error():
     sample = HistogramSample(canary=(1, 1), stable=(1, 1))
     with pytest.raises(ValueError, match="shape"):
-        promise_evidence(coin(0.2, 0.6), [sample] * 3, 0.15, [2.0, 2.0])
+        shift_evidence(coin(0.2, 0.6), [sample] * 3, 0.15, [2.0, 2.0])
 
 
 def test_each_sample_is_divided_by_its_own_design_effect_also_where_samples_are_joined():
@@ -267,9 +267,9 @@ def test_each_sample_is_divided_by_its_own_design_effect_also_where_samples_are_
         for canary, stable in (((0, 0), (10, 10)), ((1, 9), (14, 14)), ((2, 18), (18, 18)))
     ]
     given = coin(0.2, 0.6)
-    found = promise_evidence(given, often, 0.15, [3.0, 5.0, 2.0])
-    assert found.evidence == promise_evidence(given, once, 0.15).evidence
-    assert (found.predictions, found.worth) == (70, 20)
+    found = shift_evidence(given, often, 0.15, [3.0, 5.0, 2.0])
+    assert found.evidence == shift_evidence(given, once, 0.15).evidence
+    assert (found.predictions, found.effective) == (70, 20)
 
 
 @settings(max_examples=30, deadline=None)
@@ -279,12 +279,12 @@ def test_each_sample_is_divided_by_its_own_design_effect_also_where_samples_are_
 )
 def test_renaming_the_bins_changes_nothing(canary, stable):
     given = coin(0.2, 0.6)
-    renamed = Promise(
-        edges=(), bins=(1, 0), kernel=given.kernel, expected=given.expected, rows=given.rows
+    renamed = ExpectedPredictions(
+        edges=(), bins=(1, 0), kernel=given.kernel, shares=given.shares, rows=given.rows
     )
-    found = promise_evidence(given, [HistogramSample(canary=canary, stable=stable)], 0.15)
+    found = shift_evidence(given, [HistogramSample(canary=canary, stable=stable)], 0.15)
     turned = HistogramSample(canary=canary[::-1], stable=stable[::-1])
-    assert promise_evidence(renamed, [turned], 0.15) == found
+    assert shift_evidence(renamed, [turned], 0.15) == found
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_renaming_the_bins_changes_nothing(canary, stable):
 )
 def test_counts_that_cannot_be_are_an_error(samples, radius, said):
     with pytest.raises(ValueError, match=said):
-        promise_evidence(coin(0.2, 0.6), samples, radius)
+        shift_evidence(coin(0.2, 0.6), samples, radius)
 
 
 @pytest.mark.parametrize(
@@ -317,4 +317,4 @@ def test_counts_that_cannot_be_are_an_error(samples, radius, said):
 )
 def test_held_out_predictions_that_promise_nothing_are_refused(champion, challenger, grid, said):
     with pytest.raises(CannotAnswer, match=said):
-        promise(champion, challenger, grid)
+        expect_predictions(champion, challenger, grid)
