@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from modelyard.commands.options import pass_root
-from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES, release_file
-from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.services import repository_of
+from modelyard.errors import Refused
 
 if TYPE_CHECKING:
     from modelyard.domain.specs.catalog import Catalog
-    from modelyard.domain.specs.release import Release
-
-"""Where the rendered workflows lie."""
+    from modelyard.operations.render import Files
 
 
 @click.command()
@@ -37,110 +31,41 @@ def render(
     """
     from modelyard.adapters.git.trees import WorkingTree
     from modelyard.adapters.specs.reader import sound
+    from modelyard.operations.render import choose_releases, find_stale, write_release
 
     catalog = sound(WorkingTree(root))
     if platform:
-        _write_or_check(root, WORKFLOW_TEMPLATES, platform_files(root, catalog), check=check)
+        _render_platform(root, catalog, check=check)
         return
-    chosen = _chosen(catalog, environment, model)
-    if check:
-        _check(root, catalog, chosen)
+    chosen = choose_releases(catalog, environment, model)
+    if not check:
+        for release in chosen:
+            _print_written(write_release(root, catalog, release))
         return
-    for release in chosen:
-        _write_release(root, release, catalog)
-
-
-def platform_files(root: Path, catalog: Catalog) -> Mapping[str, bytes]:
-    """The rendered workflows by file name: what each file of workflows/ says `template()` is.
-
-    Raises:
-        CannotAnswer: A file of workflows/ has no such function.
-    """
-    from modelyard.adapters.specs.documents import dump_all
-    from modelyard.adapters.workflows.sources import rendered_workflows
-
-    models = tuple(sorted(name for name, model in catalog.models.items() if model.data.feed))
-    image = repository_of(root).server_image
-    found = rendered_workflows(root / "workflows", image=image, models=models)
-    return {f"{name}.yaml": dump_all([document]) for name, document in found.items()}
-
-
-def _chosen(catalog: Catalog, environment: str | None, model: str | None) -> list[Release]:
-    if environment is not None and environment not in catalog.environments:
-        known = ", ".join(sorted(catalog.environments))
-        raise CannotAnswer(f"there is no environment {environment}", hint=f"one of {known}")
-    if model is not None and model not in catalog.models:
-        known = ", ".join(sorted(catalog.models))
-        raise CannotAnswer(f"there is no model {model}", hint=f"one of {known}")
-    return [
-        release
-        for key, release in sorted(catalog.releases.items())
-        if environment in {None, key[0]} and model in {None, key[1]}
-    ]
-
-
-def _check(root: Path, catalog: Catalog, chosen: Sequence[Release]) -> None:
-    from modelyard.adapters.git.trees import WorkingTree
-    from modelyard.render.tree import stale_manifests
-
-    everything = len(chosen) == len(catalog.releases)
-    changed = None if everything else {_pin(release) for release in chosen}
-    found = stale_manifests(WorkingTree(root), catalog, changed)
-    for sentence in found:
-        click.echo(sentence)
-    if found:
-        raise Refused(f"{_count(found)} stale", hint="modelyard render")
+    _refuse_stale(find_stale(root, catalog, chosen), hint="modelyard render")
     click.echo(f"{len(chosen)} releases are rendered", err=True)
 
 
-def _pin(release: Release) -> str:
-    return release_file(release.environment, release.model)
+def _render_platform(root: Path, catalog: Catalog, *, check: bool) -> None:
+    from modelyard.operations.render import platform_changes, write_files
 
-
-def _write_release(root: Path, release: Release, catalog: Catalog) -> None:
-    """Write its folder, and its pin where that names another tree."""
-    from dataclasses import replace
-
-    from modelyard.adapters.specs.documents import dump
-    from modelyard.domain.specs.release import RENDERER
-    from modelyard.render.tree import release_folder, rendered_tree, tree_digest
-
-    if release.renderer != RENDERER:
+    changes = platform_changes(root, catalog)
+    if check:
+        stale = [f"{path} is not what workflows/ renders to" for path in changes]
+        _refuse_stale(stale, hint="modelyard render --platform")
         return
-    files = rendered_tree(
-        release,
-        model=catalog.models[release.model],
-        environment=catalog.environments[release.environment],
-    )
-    _write_or_check(root, release_folder(release), files, check=False)
-    if release.manifests != tree_digest(files):
-        _write(
-            root / _pin(release), dump("Release", replace(release, manifests=tree_digest(files)))
-        )
+    write_files(root, changes)
+    _print_written(changes)
 
 
-def _write_or_check(root: Path, folder: str, files: Mapping[str, bytes], *, check: bool) -> None:
-    """Make the folder hold exactly these files, or refuse when it does not."""
-    found = {path.name: path.read_bytes() for path in sorted((root / folder).glob("*"))}
-    stale = [n for n in sorted(files.keys() | found.keys()) if files.get(n) != found.get(n)]
-    if check and stale:
-        for name in stale:
-            click.echo(f"{folder}{name} is not what workflows/ renders to")
-        raise Refused(f"{_count(stale)} stale", hint="modelyard render --platform")
-    for name in stale:
-        if name in files:
-            _write(root / folder / name, files[name])
-        else:
-            (root / folder / name).unlink()
-        click.echo(f"{folder}{name} {'written' if name in files else 'removed'}")
+def _print_written(changes: Files) -> None:
+    for path, content in changes.items():
+        click.echo(f"{path} {'removed' if content is None else 'written'}")
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(content)
-    beside.replace(path)
-
-
-def _count(found: list[str]) -> str:
-    return f"{len(found)} file is" if len(found) == 1 else f"{len(found)} files are"
+def _refuse_stale(sentences: list[str], *, hint: str) -> None:
+    for sentence in sentences:
+        click.echo(sentence)
+    if sentences:
+        count = "1 file is" if len(sentences) == 1 else f"{len(sentences)} files are"
+        raise Refused(f"{count} stale", hint=hint)

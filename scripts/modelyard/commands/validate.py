@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard.commands.options import pass_root, print_json
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import Refused
 
 if TYPE_CHECKING:
-    from modelyard.adapters.git.trees import Tree
     from modelyard.domain.problem import Problem
 
 ANNOTATIONS = 10
@@ -40,37 +39,17 @@ def validate(root: Path, output: str, changed_since: str | None) -> None:
     """
     from modelyard.adapters.git.trees import WorkingTree
     from modelyard.adapters.specs.reader import read
-    from modelyard.operations.validation import problems_in
+    from modelyard.operations.validation import find_changes, problems_in
 
     tree = WorkingTree(root)
     specs = read(tree)
-    changed, base = _changed(root, changed_since) if changed_since else (None, None)
+    changed, base = find_changes(root, changed_since) if changed_since else (None, None)
     problems = problems_in(specs, changed=changed, base=base)
     _REPORTS[output](problems, len(specs.files))
     if problems:
         raise Refused(_count(problems))
     if output == "text":
         click.echo(f"{len(specs.files):,} specs are valid", err=True)
-
-
-def _changed(root: Path, ref: str) -> tuple[frozenset[str], Tree]:
-    """The files that differ from where this branch left `ref`, and the tree there."""
-    from modelyard.adapters.git.repository import Git
-    from modelyard.adapters.git.trees import GitTree
-
-    git = Git(root)
-    try:
-        start = git.merge_base(git.rev_parse(ref), git.rev_parse("HEAD"))
-    except CannotAnswer as error:
-        raise CannotAnswer(
-            f"--changed-since {ref}: {error.message}", hint="fetch it, with enough history"
-        ) from error
-    differing = git.run("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", start, "--")
-    new = git.run("ls-files", "--others", "--exclude-standard", "-z")
-    names = (differing.stdout + new.stdout).split(b"\0")
-    return frozenset(name.decode("utf-8", "surrogateescape") for name in names if name), GitTree(
-        git, start
-    )
 
 
 def _count(problems: Sequence[Problem]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelyard.commands.options import console, dry_run_option, output_option, pass_root, print_json
-from modelyard.domain.specs.paths import held_out_file, model_file, version_file
+from modelyard.domain.specs.paths import model_file, model_folder, version_file
 from modelyard.errors import CannotAnswer
 from modelyard.operations.services import repository_of
 
 if TYPE_CHECKING:
     from modelyard.adapters.specs.reader import Specs
     from modelyard.domain.specs.catalog import Catalog
+    from modelyard.domain.specs.heldout import HeldOut
     from modelyard.domain.specs.interval import Interval
-    from modelyard.domain.specs.version import DataFile, ModelVersion
+    from modelyard.domain.specs.version import ModelVersion
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 
@@ -76,50 +77,28 @@ def new(
     Data files are pinned by SHA-256, the trainer by its committed Git tree, what it runs in by
     requirements.lock. Held-out days inside the training window are excluded by themselves.
     """
-    from modelyard.adapters.git.repository import Git
-    from modelyard.domain.drift.retraining import excluded_days, kept_sets
-    from modelyard.domain.specs.paths import version_file
-    from modelyard.domain.specs.version import ModelVersion, TrainingData
-    from modelyard.operations.training.pins import (
-        DataRoot,
-        Draft,
-        committed,
-        parameters_from,
-        pinned,
-        refuse_changed,
-    )
+    from modelyard.operations.training.new_version import compose_version
 
     catalog = _specs(root, model).catalog
     base = _version(catalog, model, parent) if parent else None
-    code, runtime = committed(Git(root), model, image=base.runtime.image if base else None)
-    files = (
-        pinned(data, DataRoot(base=repository_of(root).data, root=root))
-        if data
-        else base.data.files
-        if base
-        else ()
-    )
-    refuse_changed(files, catalog)
-    sets = catalog.held_out_of(model)
-    window = _window(since, until, base.data.window if base else None)
-    kept = tuple(each.name for each in kept_sets(base, sets)) if base else ()
-    spec = ModelVersion(
+    spec = compose_version(
+        root,
+        catalog,
         model=model,
         version=name,
         reason=reason,
-        parent=base.version if base else None,
-        data=TrainingData(files=files, window=window, excludes=excluded_days(window, sets)),
-        held_out=held_out or kept,
-        code=code,
-        runtime=runtime,
-        parameters=parameters_from(base.parameters if base else {}, params, param),
-        seed=seed if seed is not None else base.seed if base else 0,
+        base=base,
+        data=data,
+        window=_window(since, until, base.data.window if base else None),
+        held_out=held_out,
+        parameters=_parameters(base.parameters if base else {}, params, param),
+        seed=seed,
     )
-    _need(data=spec.data.files, held_out=spec.held_out)
-    after = replace(catalog, versions={**catalog.versions, (model, name): spec})
-    known = catalog.versions.get((model, name))
-    draft = Draft(path=version_file(model, name), spec=spec, known=known, after=after)
-    draft.write(root, repository_of(root), dry_run=dry_run)
+    if not spec.data.files:
+        raise click.UsageError("say --data URI, or --parent VERSION to train on its data")
+    if not spec.held_out:
+        raise click.UsageError("say --held-out NAME, or --parent VERSION to be scored on its sets")
+    _write(root, catalog, spec, dry_run=dry_run)
 
 
 @version.command("held-out")
@@ -164,25 +143,21 @@ def held_out_command(
     dry_run: bool,
 ) -> None:
     """Write models/MODEL/heldout/NAME.yaml: rows that no version of MODEL may train on."""
-    from modelyard.domain.specs.heldout import HeldOut, Role
-    from modelyard.operations.training.pins import DataRoot, Draft, pinned, refuse_changed
+    from modelyard.operations.training.new_version import compose_held_out
 
     catalog = _specs(root, model).catalog
-    files = pinned(data, DataRoot(base=repository_of(root).data, root=root))
-    refuse_changed(files, catalog)
-    spec = HeldOut(
+    spec = compose_held_out(
+        root,
+        catalog,
         model=model,
         name=name,
-        files=files,
-        cluster=cluster,
-        role=Role(role),
-        max_looks=max_looks,
+        data=data,
         window=_window(since, until, None),
+        cluster=cluster,
+        role=role,
+        max_looks=max_looks,
     )
-    after = replace(catalog, held_out={**catalog.held_out, (model, name): spec})
-    known = catalog.held_out.get((model, name))
-    draft = Draft(path=held_out_file(model, name), spec=spec, known=known, after=after)
-    draft.write(root, repository_of(root), dry_run=dry_run)
+    _write(root, catalog, spec, dry_run=dry_run)
 
 
 @version.command()
@@ -193,7 +168,6 @@ def held_out_command(
 def show(root: Path, /, *, model: str, name: str, output: str) -> None:
     """Show a version's spec, what the gate said of it, and where the checkout names it."""
     from modelyard.adapters.specs.documents import document_of
-    from modelyard.domain.specs.paths import version_file
 
     specs = _specs(root, model)
     spec = _version(specs.catalog, model, name)
@@ -268,8 +242,60 @@ def _window(
     return Interval(since=first, until=last)
 
 
-def _need(*, data: tuple[DataFile, ...], held_out: tuple[str, ...]) -> None:
-    if not data:
-        raise click.UsageError("say --data URI, or --parent VERSION to train on its data")
-    if not held_out:
-        raise click.UsageError("say --held-out NAME, or --parent VERSION to be scored on its sets")
+def _parameters(
+    base: Mapping[str, object], file: Path | None, each: Sequence[str]
+) -> dict[str, object]:
+    """Return the parent's parameters or the file's, and over them the single ones."""
+    found = dict(base) if file is None else _object(file)
+    for text in each:
+        name, equals, value = text.partition("=")
+        try:
+            found[name] = json.loads(value)
+        except ValueError as error:
+            raise click.UsageError(
+                f"--param {text}: expected NAME=JSON ({error}); text needs quotes: "
+                f"""{name or "NAME"}='"{value if equals else "text"}"'"""
+            ) from error
+    return found
+
+
+def _object(file: Path) -> dict[str, object]:
+    try:
+        document = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise click.UsageError(f"--params {file}: not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise click.UsageError(f"--params {file}: expected a JSON object")
+    return document
+
+
+def _write(root: Path, catalog: Catalog, spec: ModelVersion | HeldOut, *, dry_run: bool) -> None:
+    from modelyard.operations.training.new_version import draft_spec, write_draft
+
+    draft = draft_spec(root, catalog, spec)
+    if dry_run:
+        click.echo(draft.content.decode(), nl=False)
+        return
+    write_draft(root, draft)
+    click.echo(draft.path)
+    _print_next(draft.path, repository_of(root).remote)
+
+
+def _print_next(path: str, remote: str) -> None:
+    """The way from a file to a pull request, for people to copy.
+
+    All of the model is added: a version whose held-out set is not there would be refused.
+    """
+    _, model, folder, file = path.split("/")
+    name = file.removesuffix(".yaml")
+    what = f"held-out set {name} of {model}" if folder == "heldout" else f"{model} {name}"
+    branch, title = f"{model}-{name}", f"Add {what}"
+    for line in (
+        "next:",
+        f"  git switch -c {branch}",
+        f"  git add {model_folder(model).removesuffix('/')}",
+        f'  git commit -m "{title}"',
+        f"  git push -u {remote} {branch}",
+        f'  modelyard pr open {branch} --title "{title}"',
+    ):
+        click.echo(line, err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet
@@ -10,11 +11,12 @@ from modelyard.domain.gate.gate import Comparison, Scores, gate
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.model import Model
-from modelyard.domain.specs.paths import held_out_file, model_file, version_file
+from modelyard.domain.specs.paths import held_out_file, model_file, record_file, version_file
 from modelyard.domain.specs.record import HeldOutResult, Record
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.domain.verdict import Verdict
-from modelyard.errors import Refused
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.workspace import Workspace
 
 TOLERANCE = 1e-9
 
@@ -25,6 +27,63 @@ def seen_by(spec: ModelVersion, held_out: HeldOut) -> bool:
         return any(span.overlaps(held_out.window) for span in spec.data.spans)
     trained = {file.sha256 for file in spec.data.files}
     return any(file.sha256 in trained for file in held_out.files)
+
+
+def find_verdict(
+    workspace: Workspace, model: str, version: str, *, against: str | None, check: bool
+) -> Verdict:
+    """Return a version's verdict, computed again from its evidence.
+
+    Args:
+        workspace: Holds the specs and the evidence.
+        model: The model's name.
+        version: The version.
+        against: Another champion than the record's.
+        check: Whether the record must say the same.
+
+    Raises:
+        CannotAnswer: There is no record, evidence is out of reach, or the two versions were never
+            scored on the same rows.
+        Refused: The record differs from its evidence.
+    """
+    catalog = workspace.catalog(workspace.main())
+    record = catalog.records.get((model, version))
+    if record is None:
+        raise CannotAnswer(
+            f"there is no record {record_file(model, version)} on the main branch",
+            hint=f"modelyard record {model} {version}",
+        )
+    if against is None:
+        return check_record(workspace.store, catalog, record, check=check)
+    verdict = compare(workspace.store, catalog, model, version, against)
+    if verdict is None:
+        raise CannotAnswer(f"{version} and {against} were never scored on the same rows")
+    return verdict
+
+
+def check_changed_records(workspace: Workspace, ref: str) -> Iterator[tuple[Record, Verdict]]:
+    """Check each record that the checkout's HEAD added since a ref, and yield its verdict.
+
+    Raises:
+        CannotAnswer: Evidence is out of reach; that is never a pass.
+        Refused: A record differs from its evidence.
+    """
+    head = workspace.git.rev_parse("HEAD")
+    changed = set(workspace.git.diff_names(workspace.git.merge_base(ref, head), head))
+    catalog = workspace.catalog(head)
+    for (model, version), record in sorted(catalog.records.items()):
+        if record_file(model, version) in changed:
+            yield record, check_record(workspace.store, catalog, record, check=True)
+
+
+def check_record(store: Store, catalog: Catalog, record: Record, *, check: bool) -> Verdict:
+    """Return the record's verdict, computed again; with `check`, `Refused` where it differs."""
+    if record.artifact is None:  # training itself was refused: there is nothing to compute from
+        return record.verdict
+    verdict, each = recompute(store, catalog, record)
+    if check and (found := differences(record, verdict, each)):
+        raise Refused(f"{record.model} {record.version}: {'; '.join(found)}")
+    return verdict
 
 
 def recompute(

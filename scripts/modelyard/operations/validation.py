@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
-from modelyard.adapters.git.trees import Tree
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.trees import GitTree, Tree
 from modelyard.adapters.specs.reader import Specs
 from modelyard.domain.problem import Problem
+from modelyard.errors import CannotAnswer
 
 
 def problems_in(
@@ -29,3 +32,23 @@ def problems_in(
     if base is not None:
         found = (*found, *rewritten(specs, base))
     return tuple(sorted(set(found), key=lambda problem: problem.sort_key))
+
+
+def find_changes(root: Path, ref: str) -> tuple[frozenset[str], Tree]:
+    """Return the files that differ from where this branch left `ref`, and the tree there.
+
+    Raises:
+        CannotAnswer: The ref or the history up to it is not here.
+    """
+    git = Git(root)
+    try:
+        start = git.merge_base(git.rev_parse(ref), git.rev_parse("HEAD"))
+    except CannotAnswer as error:
+        raise CannotAnswer(
+            f"--changed-since {ref}: {error.message}", hint="fetch it, with enough history"
+        ) from error
+    differing = git.run("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", start, "--")
+    new = git.run("ls-files", "--others", "--exclude-standard", "-z")
+    names = filter(None, (differing.stdout + new.stdout).split(b"\0"))
+    changed = frozenset(name.decode("utf-8", "surrogateescape") for name in names)
+    return changed, GitTree(git, start)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import click
 
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.store.artifacts import data_address, read_uri, sha256
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.heldout import HeldOut
-from modelyard.domain.specs.paths import model_folder, trainer_folder
-from modelyard.domain.specs.repository import Repository
-from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime
+from modelyard.domain.specs.paths import trainer_folder
+from modelyard.domain.specs.version import Code, DataFile, Runtime
 from modelyard.errors import CannotAnswer, Refused
 
 LOCK = "requirements.lock"
@@ -158,105 +153,3 @@ def committed(git: Git, model: str, *, image: str | None) -> tuple[Code, Runtime
     refuse_uncommitted(git, [trainer_folder(model), LOCK])
     commit = git.rev_parse("HEAD")
     return code_at(git, commit, model), runtime_at(git, commit, image=image)
-
-
-def parameters_from(
-    base: Mapping[str, object], file: Path | None, each: Sequence[str]
-) -> dict[str, object]:
-    """The parent's parameters or the file's, and over them the single ones.
-
-    Raises:
-        click.UsageError: A file or a value is not JSON.
-    """
-    found = dict(base) if file is None else _object(file)
-    for text in each:
-        name, equals, value = text.partition("=")
-        try:
-            found[name] = json.loads(value)
-        except ValueError as error:
-            raise click.UsageError(
-                f"--param {text}: expected NAME=JSON ({error}); text needs quotes: "
-                f"""{name or "NAME"}='"{value if equals else "text"}"'"""
-            ) from error
-    return found
-
-
-def _object(file: Path) -> dict[str, object]:
-    try:
-        document = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise click.UsageError(f"--params {file}: not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise click.UsageError(f"--params {file}: expected a JSON object")
-    return document
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """A spec that is about to be a person's file.
-
-    Args:
-        path: Where it goes.
-        spec: What it says.
-        known: What the file says now, or None.
-        after: The catalog with the spec in it.
-    """
-
-    path: str
-    spec: ModelVersion | HeldOut
-    known: ModelVersion | HeldOut | None
-    after: Catalog
-
-    def write(self, root: Path, repository: Repository, *, dry_run: bool) -> None:
-        """Write it, and say how it becomes a pull request; a dry run prints it instead.
-
-        Raises:
-            Refused: It would not be valid, or there is another file of its name.
-        """
-        from modelyard.adapters.specs.documents import dump
-
-        file = root / self.path
-        if self.known != self.spec and file.exists():
-            hint = f"choose another name, or remove {self.path}"
-            raise Refused(f"{self.path} exists and differs", hint=hint)
-        content = dump(type(self.spec).__name__, self.spec)
-        self._refuse_invalid(content)
-        if dry_run:
-            click.echo(content.decode(), nl=False)
-            return
-        if self.known is None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-        click.echo(self.path)
-        _say_next(self.path, repository.remote)
-
-    def _refuse_invalid(self, content: bytes) -> None:
-        from modelyard.adapters.specs import schemas
-        from modelyard.adapters.specs.documents import load
-        from modelyard.domain import checks
-
-        document = load(content, name=self.path).document
-        said = [words for _, words in schemas.reasons(type(self.spec).__name__, document)]
-        said += [p.message for p in checks.problems(self.after) if p.file == self.path]
-        if said:
-            raise Refused(f"{self.path} would not be valid: {'; '.join(said)}")
-
-
-def _say_next(path: str, remote: str) -> None:
-    """The way from a file to a pull request, for people to copy.
-
-    All of the model is added: a version whose held-out set is not there would be refused.
-    """
-    _, model, folder, file = path.split("/")
-    name = file.removesuffix(".yaml")
-    what = f"held-out set {name} of {model}" if folder == "heldout" else f"{model} {name}"
-    branch, title = f"{model}-{name}", f"Add {what}"
-    for line in (
-        "next:",
-        f"  git switch -c {branch}",
-        f"  git add {model_folder(model).removesuffix('/')}",
-        f'  git commit -m "{title}"',
-        f"  git push -u {remote} {branch}",
-        f'  modelyard pr open {branch} --title "{title}"',
-    ):
-        click.echo(line, err=True)

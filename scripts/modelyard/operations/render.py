@@ -1,0 +1,99 @@
+"""Writes what follows from pins and workflows into the working tree, or finds what is stale."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from modelyard.adapters.git.trees import WorkingTree
+from modelyard.adapters.specs.documents import dump, dump_all
+from modelyard.adapters.workflows.sources import rendered_workflows
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES, release_file
+from modelyard.domain.specs.release import RENDERER, Release
+from modelyard.errors import CannotAnswer
+from modelyard.operations.services import repository_of
+from modelyard.render.tree import release_folder, rendered_tree, stale_manifests, tree_digest
+
+Files = Mapping[str, bytes | None]
+"""Files to be written by path; None for one to be removed."""
+
+
+def choose_releases(
+    catalog: Catalog, environment: str | None, model: str | None
+) -> tuple[Release, ...]:
+    """Return the chosen releases; None chooses all, and an unknown name is `CannotAnswer`."""
+    for kind, name, known in (
+        ("environment", environment, catalog.environments),
+        ("model", model, catalog.models),
+    ):
+        if name is not None and name not in known:
+            hint = f"one of {', '.join(sorted(known))}"
+            raise CannotAnswer(f"there is no {kind} {name}", hint=hint)
+    return tuple(
+        release
+        for key, release in sorted(catalog.releases.items())
+        if environment in {None, key[0]} and model in {None, key[1]}
+    )
+
+
+def find_stale(root: Path, catalog: Catalog, chosen: Sequence[Release]) -> list[str]:
+    """Return what is wrong with the manifests of these releases, in sentences."""
+    everything = len(chosen) == len(catalog.releases)
+    pins = {release_file(release.environment, release.model) for release in chosen}
+    return stale_manifests(WorkingTree(root), catalog, None if everything else pins)
+
+
+def write_release(root: Path, catalog: Catalog, release: Release) -> Files:
+    """Write a release's manifests, and its pin where that names another tree.
+
+    Returns what changed of the manifests; a release of an older renderer stays as it is.
+    """
+    if release.renderer != RENDERER:
+        return {}
+    files = rendered_tree(
+        release,
+        model=catalog.models[release.model],
+        environment=catalog.environments[release.environment],
+    )
+    changes = _folder_changes(root, release_folder(release), files)
+    write_files(root, changes)
+    if release.manifests != tree_digest(files):
+        pin = dump("Release", replace(release, manifests=tree_digest(files)))
+        write_files(root, {release_file(release.environment, release.model): pin})
+    return changes
+
+
+def platform_changes(root: Path, catalog: Catalog) -> Files:
+    """Return what differs from the rendered workflows: what each file's `template()` returns.
+
+    Raises:
+        CannotAnswer: A file of workflows/ has no such function.
+    """
+    models = tuple(sorted(name for name, model in catalog.models.items() if model.data.feed))
+    image = repository_of(root).server_image
+    found = rendered_workflows(root / "workflows", image=image, models=models)
+    files = {f"{name}.yaml": dump_all([document]) for name, document in found.items()}
+    return _folder_changes(root, WORKFLOW_TEMPLATES, files)
+
+
+def write_files(root: Path, changes: Files) -> None:
+    """Write and remove files, each at once: one that is interrupted leaves the old content."""
+    for path, content in changes.items():
+        file = root / path
+        if content is None:
+            file.unlink()
+            continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_name(f".{file.name}.{os.getpid()}")
+        beside.write_bytes(content)
+        beside.replace(file)
+
+
+def _folder_changes(root: Path, folder: str, files: Mapping[str, bytes]) -> Files:
+    """Return what makes the folder hold exactly these files."""
+    found = {path.name: path.read_bytes() for path in (root / folder).glob("*")}
+    names = sorted(files.keys() | found.keys())
+    return {folder + name: files.get(name) for name in names if files.get(name) != found.get(name)}

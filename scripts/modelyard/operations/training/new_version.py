@@ -1,0 +1,133 @@
+"""Composes the specs that people add, with every pin filled in, and writes the valid ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs import schemas
+from modelyard.adapters.specs.documents import dump, load
+from modelyard.domain import checks
+from modelyard.domain.drift.retraining import excluded_days, kept_sets
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.heldout import HeldOut, Role
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.paths import held_out_file, version_file
+from modelyard.domain.specs.version import DataFile, ModelVersion, TrainingData
+from modelyard.errors import Refused
+from modelyard.operations.services import repository_of
+from modelyard.operations.training.pins import DataRoot, committed, pinned, refuse_changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A valid spec that is about to be a person's file."""
+
+    path: str
+    content: bytes
+
+
+def compose_version(
+    root: Path,
+    catalog: Catalog,
+    *,
+    model: str,
+    version: str,
+    reason: str,
+    base: ModelVersion | None,
+    data: Sequence[str],
+    window: Interval | None,
+    held_out: tuple[str, ...],
+    parameters: Mapping[str, object],
+    seed: int | None,
+) -> ModelVersion:
+    """Return a version with its data, code and runtime pinned.
+
+    Data, held-out sets and seed that are not given are those of `base`.
+
+    Raises:
+        CannotAnswer: Something to be pinned is out of reach.
+        Refused: The trainer or the lock is not committed, or a pinned file changed.
+    """
+    code, runtime = committed(Git(root), model, image=base.runtime.image if base else None)
+    files = _pin_files(root, catalog, data) if data else base.data.files if base else ()
+    sets = catalog.held_out_of(model)
+    kept = tuple(each.name for each in kept_sets(base, sets)) if base else ()
+    return ModelVersion(
+        model=model,
+        version=version,
+        reason=reason,
+        parent=base.version if base else None,
+        data=TrainingData(files=files, window=window, excludes=excluded_days(window, sets)),
+        held_out=held_out or kept,
+        code=code,
+        runtime=runtime,
+        parameters=parameters,
+        seed=seed if seed is not None else base.seed if base else 0,
+    )
+
+
+def compose_held_out(
+    root: Path,
+    catalog: Catalog,
+    *,
+    model: str,
+    name: str,
+    data: Sequence[str],
+    window: Interval | None,
+    cluster: str,
+    role: str,
+    max_looks: int,
+) -> HeldOut:
+    """Return a held-out set with its files pinned; raises as `compose_version`."""
+    return HeldOut(
+        model=model,
+        name=name,
+        files=_pin_files(root, catalog, data),
+        cluster=cluster,
+        role=Role(role),
+        max_looks=max_looks,
+        window=window,
+    )
+
+
+def draft_spec(root: Path, catalog: Catalog, spec: ModelVersion | HeldOut) -> Draft:
+    """Return the file of a new spec.
+
+    Raises:
+        Refused: It would not be valid, or there is another file of its name.
+    """
+    if isinstance(spec, ModelVersion):
+        key, path = (spec.model, spec.version), version_file(spec.model, spec.version)
+        known: ModelVersion | HeldOut | None = catalog.versions.get(key)
+        after = replace(catalog, versions={**catalog.versions, key: spec})
+    else:
+        key, path = (spec.model, spec.name), held_out_file(spec.model, spec.name)
+        known = catalog.held_out.get(key)
+        after = replace(catalog, held_out={**catalog.held_out, key: spec})
+    if known != spec and (root / path).exists():
+        hint = f"choose another name, or remove {path}"
+        raise Refused(f"{path} exists and differs", hint=hint)
+    kind = type(spec).__name__
+    content = dump(kind, spec)
+    reasons = [text for _, text in schemas.reasons(kind, load(content, name=path).document)]
+    reasons += [problem.message for problem in checks.problems(after) if problem.file == path]
+    if reasons:
+        raise Refused(f"{path} would not be valid: {'; '.join(reasons)}")
+    return Draft(path=path, content=content)
+
+
+def write_draft(root: Path, draft: Draft) -> None:
+    """Write the file; one that says the same already keeps its comments and its form."""
+    file = root / draft.path
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(draft.content)
+
+
+def _pin_files(root: Path, catalog: Catalog, uris: Sequence[str]) -> tuple[DataFile, ...]:
+    files = pinned(uris, DataRoot(base=repository_of(root).data, root=root))
+    refuse_changed(files, catalog)
+    return files
