@@ -116,7 +116,7 @@ def test_facts_that_cannot_be_read_are_in_nobody_elses_way(store):
     with pytest.raises(CannotAnswer):
         store.snapshot()
     assert store.snapshot(missed=missed.append) == Snapshot(
-        releases={("dev", "m"): FULL, ("dev", "n"): FULL}
+        releases={("dev", "m"): FULL, ("dev", "n"): FULL}, unknown_models=frozenset({"n"})
     )
     assert len(missed) == 1
 

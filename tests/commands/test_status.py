@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from modelyard.adapters.specs.documents import dump
-from modelyard.domain.promotion.actions import ProposeRelease
+from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease
 from modelyard.domain.promotion.facts import Freeze, Hold, Incident, ModelFacts, TrainingFacts
+from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.reconcile.changes import promotion_change
@@ -210,6 +211,33 @@ def test_a_finished_training_says_what_the_gate_said(yard):
     )
 
 
+def test_a_workflow_that_was_removed_after_it_ended_is_not_started_again(yard):
+    trained(yard, "v2", champion="v1")
+    yard.ledger("workflows").put(yard.workflow("v2"), None)
+
+    (told,) = answer(yard, "status")["trainings"]
+
+    assert isinstance(plan(world_of(yard))[0], ProposeRecord)
+    assert (told["state"], told["message"]) == (
+        "finished",
+        "gate: pass; its record is not merged yet",
+    )
+
+
+def test_an_orchestrator_out_of_reach_leaves_the_rest_of_the_report(yard):
+    yard.add_version("v2")
+    yard.out_of_reach.add("orchestrator")
+
+    told = answer(yard, "status")
+
+    assert set(states(told).values()) == {"verified"}
+    (training,) = told["trainings"]
+    assert (training["state"], training["message"]) == (
+        "running",
+        "unknown: the orchestrator is out of reach",
+    )
+
+
 def test_a_version_on_hold_is_not_waited_for(yard):
     yard.add_version("v2")
     change_model(yard, holds={"v2": Hold(reason="no", by="ann", since=yard.clock.now())})
@@ -303,6 +331,72 @@ def test_specs_that_cannot_be_read_are_counted_and_block_their_pull_requests(yar
     assert told["pulls"][0]["waits_for"] == ["valid specs on the main branch: modelyard validate"]
     assert run(yard, "status").lines[-1] == (
         "1 file of the main branch cannot be read: modelyard validate"
+    )
+
+
+def test_another_models_unreadable_release_blocks_no_pull_request_of_this_one(yard):
+    pull = pull_to(yard, "staging")
+    say(yard, pull, CHECKS, StatusState.SUCCESS)
+    yard.commit({"environments/dev/releases/other.yaml": b"kind: nonsense\n"})
+
+    told = answer(yard, "status")
+
+    assert told["problems"] == 1
+    assert told["pulls"][0]["waits_for"] == ["reconcile to merge it"]
+
+
+def spoil(yard, ref):
+    """Write what nobody can read."""
+    git, before = yard.git, yard.refs().get(ref)
+    tree = git.write_file_tree("document.json", b"{")
+    spoilt = git.commit_tree(tree, parents=[], message="x", author="Mallory", at=yard.clock.now())
+    git.push("origin", {ref: (before, spoilt)})
+
+
+def test_facts_that_cannot_be_read_are_unknown_there_and_nowhere_else(yard):
+    pull = pull_to(yard, "staging")
+    spoil(yard, f"refs/modelyard/facts/staging/{MODEL}")
+
+    told = answer(yard, "status")
+
+    assert states(told) == {
+        "dev": "verified",
+        "staging": "what was seen there cannot be read",
+        "canary": "verified",
+        "production": "verified",
+    }
+    assert told["pulls"][0]["waits_for"] == [
+        "what was seen in staging cannot be read",
+        f"{CHECKS} has not answered for {pull.head[:10]}",
+    ]
+
+
+def test_a_model_whose_holds_cannot_be_read_is_reported_and_blocked(yard):
+    pull_to(yard, "staging")
+    yard.add_version("v2")
+    spoil(yard, f"refs/modelyard/models/{MODEL}")
+
+    told = answer(yard, "status")
+
+    why = "holds and incidents that can be read: modelyard doctor"
+    assert set(states(told).values()) == {"verified"}
+    assert told["pulls"][0]["waits_for"] == [why]
+    (training,) = told["trainings"]
+    assert (training["state"], training["message"]) == ("waiting", why)
+
+
+def test_a_release_that_goes_back_with_the_production_it_joins_blocks_the_next_one(yard):
+    recorded(yard, "v2", 5, champion="v1")
+    for number, environment in enumerate(("staging", "canary", "production"), 6):
+        promoted(yard, "v2", environment, number)
+        watched(yard, environment, verified=environment != "production")
+    watched(yard, "production", verdict=Verdict(outcome=Outcome.FAIL, reason="error rate 9 %"))
+    pull_to(yard, "canary", "v2", 2)
+
+    (told,) = answer(yard, "status")["pulls"]
+
+    assert told["waits_for"][0] == (
+        "canary still names v2, which goes back: production: error rate 9 %"
     )
 
 

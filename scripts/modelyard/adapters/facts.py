@@ -43,12 +43,14 @@ class Snapshot:
         models: By model.
         freezes: By environment, those that are frozen.
         unknown: The (environment, model) of which the facts are there, and cannot be read.
+        unknown_models: Models of which the holds and incidents are there, and cannot be read.
     """
 
     releases: Mapping[tuple[str, str], ReleaseFacts] = field(default_factory=dict)
     models: Mapping[str, ModelFacts] = field(default_factory=dict)
     freezes: Mapping[str, Freeze] = field(default_factory=dict)
     unknown: frozenset[tuple[str, str]] = frozenset()
+    unknown_models: frozenset[str] = frozenset()
 
     def release(self, environment: str, model: str) -> ReleaseFacts:
         """What was seen of a model in an environment; nothing yet is an empty one."""
@@ -179,6 +181,7 @@ class FactStore:
         documents = self._refs.documents(list(refs.values()))
         values: dict[str, Fact] = {}
         unknown: set[tuple[str, str]] = set()
+        unknown_models: set[str] = set()
         for ref, told in zip(refs, documents, strict=True):
             try:
                 values[ref] = loaded(told, _kind(ref), ref)
@@ -192,11 +195,14 @@ class FactStore:
                     missed(error)
                     if _kind(ref) is ReleaseFacts:
                         unknown.add(_names(ref))
+                    else:
+                        unknown_models.add(_names(ref)[-1])
         return Snapshot(
             releases={_names(r): v for r, v in values.items() if isinstance(v, ReleaseFacts)},
             models={_names(r)[-1]: v for r, v in values.items() if isinstance(v, ModelFacts)},
             freezes={_names(r)[-1]: v for r, v in values.items() if isinstance(v, Freeze)},
             unknown=frozenset(unknown),
+            unknown_models=frozenset(unknown_models),
         )
 
     def _unreadable_freeze(self, error: CannotAnswer) -> Freeze:

@@ -24,10 +24,10 @@ def status(services: Services, /, *, model: str | None, registry: bool, output: 
 
     Reads the main branch, the facts and the open pull requests; asks no server.
     """
-    from modelyard.operations.status.outlook import look
+    from modelyard.operations.reconcile.collect import collect_all
     from modelyard.operations.status.report import report
 
-    told = report(look(workspace_of(services), model, with_registry=registry))
+    told = report(collect_all(workspace_of(services), model, with_registry=registry))
     if output == "json":
         print_json(told)
         return

@@ -125,10 +125,18 @@ def _places(tree: Tree, models: Collection[str] | None) -> Iterator[tuple[str, t
     """Every spec's path with its kind and its key in the catalog."""
     for path in _paths(tree, models):
         kind, key = parse_spec_path(path) or ("", ())
-        if kind and (kind != "Release" or models is None or key[1] in models):
+        if kind and (models is None or is_read_for(path, models)):
             yield path, (kind, key if len(key) > 1 else key[0])
     if SETTINGS in tree.paths(SETTINGS):
         yield SETTINGS, ("Repository", ())
+
+
+def is_read_for(path: str, models: Collection[str]) -> bool:
+    """Whether `read` and `sound` read this file for these models alone."""
+    kind, key = parse_spec_path(path) or ("", ())
+    if kind == "Release":
+        return key[1] in models
+    return kind == "Environment" or path == SETTINGS or (bool(kind) and key[0] in models)
 
 
 def _paths(tree: Tree, models: Collection[str] | None) -> Iterator[str]:

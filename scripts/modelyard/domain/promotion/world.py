@@ -25,11 +25,13 @@ class Run:
         is_over: Whether nothing more will happen.
         outcome: The record it made, if it made one.
         message: What a failing step said last.
+        steps: Names of the steps that run now.
     """
 
     is_over: bool
     outcome: Record | None = None
     message: str = ""
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,8 @@ class Catalog:
 
     def versions_of(self, model: str) -> tuple[ModelVersion, ...]:
         """The model's versions, by name."""
-        return tuple(v for (m, _), v in sorted(self.versions.items()) if m == model)
+        mine = {version: spec for (name, version), spec in self.versions.items() if name == model}
+        return tuple(spec for _, spec in sorted(mine.items()))
 
     def held_out_of(self, model: str) -> tuple[HeldOut, ...]:
         """The model's held-out sets, by name."""

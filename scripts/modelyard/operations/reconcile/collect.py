@@ -1,39 +1,65 @@
-"""Reads one model's world: Git, facts, the forge, the orchestrator and the registry."""
+"""Reads the worlds of models: Git, facts, the forge, the orchestrator and the registry."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from modelyard.adapters.facts import Snapshot
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import structure
 from modelyard.adapters.specs.json_documents import leave_out
-from modelyard.adapters.specs.reader import sound
+from modelyard.adapters.specs.reader import Specs, is_read_for, read, sound
 from modelyard.adapters.store.artifacts import Store
-from modelyard.domain.promotion.branches import is_of
+from modelyard.domain.promotion.branches import is_of, parse
 from modelyard.domain.promotion.facts import TrainingFacts
-from modelyard.domain.promotion.promote import needs_comparison
+from modelyard.domain.promotion.promote import needs_comparison, target_of
+from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.domain.promotion.training import workflow_name
 from modelyard.domain.promotion.world import Run, World
+from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.record import Record
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.training.job import OUTCOME
 from modelyard.operations.workspace import Workspace
+from modelyard.ports import Phase
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Worlds:
+    """The worlds of some models at one instant.
+
+    Args:
+        commit: The main branch's.
+        problems: How many of its files cannot be read.
+        worlds: One a model. Past releases and comparisons are there for open pull requests alone.
+        pulls: The open pull requests: of these models, or all of them if all models were asked for.
+        refused: What reconcile needs before it plans for a model that it refuses to plan for now.
+        has_aliases: Whether the registry was asked.
+    """
+
+    commit: str
+    problems: int
+    worlds: tuple[World, ...]
+    pulls: tuple[PullRequest, ...]
+    refused: Mapping[str, str]
+    has_aliases: bool
+
+
 @one_snapshot()
 def collect(workspace: Workspace, model: str, *, with_registry: bool = True) -> World:
-    """One model's world now.
+    """One model's world now, with all that `plan` goes by.
 
     What only promotions need may be out of reach: then it is unknown, and rollbacks go on. So are
     the facts of one environment that cannot be read, and rollbacks in the others go on.
@@ -52,22 +78,53 @@ def collect(workspace: Workspace, model: str, *, with_registry: bool = True) -> 
             f"the main branch has no valid {model_file(model)}",
             hint="modelyard validate",
         )
-    snapshot = workspace.facts.snapshot(model, missed=leave_out)
-    world = World(
-        model=model,
-        catalog=catalog,
-        now=workspace.services.clock.now(),
-        bot=workspace.services.repository.bot,
-        facts={env: facts for (env, name), facts in snapshot.releases.items() if name == model},
-        unknown=frozenset(env for env, _ in snapshot.unknown),
-        model_facts=workspace.facts.read_model(model)[0],
-        freezes=snapshot.freezes,
-        pulls=tuple(p for p in workspace.services.pulls.list(every=True) if is_of(p.branch, model)),
-        past={env: workspace.past(env, model) for env in catalog.environments},
-        aliases=_or_unknown(lambda: workspace.registry.aliases(model), {}) if with_registry else {},
+    workspace.facts.read_model(model)  # raises where the holds cannot be read
+    facts = workspace.facts.snapshot(model, missed=leave_out)
+    pulls = [p for p in workspace.services.pulls.list(every=True) if is_of(p.branch, model)]
+    world = _core(workspace, model, catalog, facts, pulls)
+    named = {r.version for (_, name), r in catalog.releases.items() if name == model}
+    world = _completed(workspace, world, environments=catalog.environments, versions=named)
+    return _with_aliases(workspace, world) if with_registry else world
+
+
+@one_snapshot()
+def collect_all(
+    workspace: Workspace, model: str | None = None, *, with_registry: bool = False
+) -> Worlds:
+    """The worlds of a model, or of every model of the main branch, read once for all of them.
+
+    A model that `collect` would raise for is there too, as far as it can be read.
+
+    Raises:
+        CannotAnswer: The main branch has no such model.
+    """
+    commit = workspace.main()
+    specs = read(GitTree(workspace.git, commit))
+    names = _names(specs.catalog, model)
+    facts = workspace.facts.snapshot(missed=leave_out)
+    pulls: dict[str | None, list[PullRequest]] = defaultdict(list)
+    for pull in workspace.services.pulls.list(every=True):
+        branch = parse(pull.branch)
+        pulls[branch.model if branch else None].append(pull)
+    worlds = []
+    for name in names:
+        world = _core(workspace, name, specs.catalog, facts, pulls[name])
+        targets = [target for pull in world.open_pulls if (target := target_of(world, pull))]
+        wanted = {where for each, _ in targets for where in (each.name, each.joins) if where}
+        environments = specs.catalog.environments if with_registry else wanted
+        versions = {version for _, version in targets}
+        world = _completed(workspace, world, environments=environments, versions=versions)
+        worlds.append(_with_aliases(workspace, world) if with_registry else world)
+    shown = pulls[model] if model else [pull for some in pulls.values() for pull in some]
+    still_open = [pull for pull in shown if pull.state is PullState.OPEN]
+    return Worlds(
+        commit=commit,
+        problems=len({problem.file for problem in specs.problems}),
+        worlds=tuple(worlds),
+        pulls=tuple(sorted(still_open, key=lambda pull: pull.number)),
+        refused={name: why for name in names if (why := _why_refused(specs, facts, name))},
+        has_aliases=with_registry,
     )
-    world = replace(world, runs=_runs(workspace, world))
-    return replace(world, comparisons=_comparisons(workspace, world))
 
 
 def outcome_of(store: Store, workflow: str) -> Record | None:
@@ -76,21 +133,83 @@ def outcome_of(store: Store, workflow: str) -> Record | None:
     return None if document is None else structure(Record, document)
 
 
+def workflow_of(world: World, version: str) -> str:
+    """Name of the workflow of the version's current attempt."""
+    known = world.model_facts.training.get(version, TrainingFacts())
+    digest = world.catalog.digests[world.model, version]
+    return workflow_name(world.model, version, spec=digest, attempt=known.attempt)
+
+
+def _names(catalog: Catalog, model: str | None) -> list[str]:
+    known = sorted(catalog.models)
+    if model is None:
+        return known
+    if model not in known:
+        listed = ", ".join(known) or "none"
+        raise CannotAnswer(
+            f"the main branch has no valid {model_file(model)}; it has {listed}",
+            hint="modelyard validate",
+        )
+    return [model]
+
+
+def _why_refused(specs: Specs, facts: Snapshot, model: str) -> str | None:
+    """What `collect` would raise about, as something to wait for."""
+    if any(is_read_for(problem.file, {model}) for problem in specs.problems):
+        return "valid specs on the main branch: modelyard validate"
+    if model in facts.unknown_models:
+        return "holds and incidents that can be read: modelyard doctor"
+    return None
+
+
+def _core(
+    workspace: Workspace,
+    model: str,
+    catalog: Catalog,
+    facts: Snapshot,
+    pulls: Collection[PullRequest],
+) -> World:
+    """The part of a world that is read for all models at once."""
+    return World(
+        model=model,
+        catalog=catalog,
+        now=workspace.services.clock.now(),
+        bot=workspace.services.repository.bot,
+        facts={env: each for (env, name), each in facts.releases.items() if name == model},
+        unknown=frozenset(env for env, name in facts.unknown if name == model),
+        model_facts=facts.model(model),
+        freezes=facts.freezes,
+        pulls=tuple(pulls),
+    )
+
+
+def _completed(
+    workspace: Workspace, world: World, *, environments: Collection[str], versions: Collection[str]
+) -> World:
+    """The world with what is read for each model: a process or a request for every answer.
+
+    Args:
+        workspace: What to read with.
+        world: The model's world so far.
+        environments: Where past releases are asked for.
+        versions: Those whose gate may have to be answered against what production runs now.
+    """
+    past = {name: workspace.past(name, world.model) for name in sorted(environments)}
+    world = replace(world, past=past, runs=_runs(workspace, world))
+    return replace(world, comparisons=_comparisons(workspace, world, versions))
+
+
+def _with_aliases(workspace: Workspace, world: World) -> World:
+    return replace(world, aliases=_or_unknown(lambda: workspace.registry.aliases(world.model), {}))
+
+
 def _runs(workspace: Workspace, world: World) -> Mapping[str, Run]:
     runs: dict[str, Run] = {}
     for spec in world.catalog.versions_of(world.model):
-        if world.record(spec.version) is not None:
-            continue
-        known = world.model_facts.training.get(spec.version, TrainingFacts())
-        name = workflow_name(
-            world.model,
-            spec.version,
-            spec=world.catalog.digests[world.model, spec.version],
-            attempt=known.attempt,
-        )
-        run = _run(workspace, name)
-        if run is not None:
-            runs[spec.version] = run
+        if world.record(spec.version) is None:
+            run = _run(workspace, workflow_of(world, spec.version))
+            if run is not None:
+                runs[spec.version] = run
     return runs
 
 
@@ -99,22 +218,23 @@ def _run(workspace: Workspace, workflow: str) -> Run | None:
 
     Without an answer it counts as running: that neither starts nor retries anything.
     """
-    unknown = Run(is_over=False)
-    forgotten: Run | None = unknown
     try:
         status = workspace.services.orchestrator.status(workflow)
     except CannotAnswer as error:
         logger.warning("%s", error.message)
+        unknown = Run(is_over=False, message=f"unknown: {error.message}")
         return _or_unknown(lambda: _forgotten(workspace, workflow), None) or unknown
     if status is None:  # never started, or cleaned up after it ended
+        forgotten: Run | None = Run(is_over=False)
         return _or_unknown(lambda: _forgotten(workspace, workflow), forgotten)
     if not status.phase.is_over:
-        return replace(unknown, message=status.message)
+        steps = tuple(name for name, phase in status.steps.items() if phase is Phase.RUNNING)
+        return Run(is_over=False, message=status.message, steps=steps)
     return _or_unknown(
         lambda: Run(
             is_over=True, outcome=outcome_of(workspace.store, workflow), message=status.message
         ),
-        unknown,
+        Run(is_over=False),
     )
 
 
@@ -131,13 +251,11 @@ def _or_unknown(answer: Callable[[], T], unknown: T) -> T:
         return unknown
 
 
-def _comparisons(workspace: Workspace, world: World) -> Mapping[tuple[str, str], Verdict]:
+def _comparisons(
+    workspace: Workspace, world: World, versions: Collection[str]
+) -> Mapping[tuple[str, str], Verdict]:
     """The gate's answers that records do not hold, computed again from the kept scores."""
-    wanted = {
-        pair
-        for (_, model), release in world.catalog.releases.items()
-        if model == world.model and (pair := needs_comparison(world, release.version))
-    }
+    wanted = {pair for version in versions if (pair := needs_comparison(world, version))}
     if not wanted:
         return {}
     from modelyard.operations.gate import compare

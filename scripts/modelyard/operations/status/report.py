@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from modelyard.domain.promotion.actions import SetAlias
 from modelyard.domain.promotion.facts import ReleaseFacts, TrainingFacts, is_bad
-from modelyard.domain.promotion.plan import missing_of
+from modelyard.domain.promotion.plan import missing_of, plan
 from modelyard.domain.promotion.promote import unproven
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, StatusState
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.interval import iso_utc
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.operations.status.outlook import Outlook, workflow_of
-from modelyard.ports import Phase
+from modelyard.operations.reconcile.collect import Worlds, workflow_of
 
 
-def report(seen: Outlook) -> dict[str, Any]:
+def report(seen: Worlds) -> dict[str, Any]:
     """What was seen, as schemas/output/status.schema.json describes it."""
     worlds = seen.worlds
     return {
@@ -47,15 +47,19 @@ def report(seen: Outlook) -> dict[str, Any]:
     }
 
 
-def _releases(seen: Outlook, world: World) -> Iterator[dict[str, Any]]:
+def _releases(seen: Worlds, world: World) -> Iterator[dict[str, Any]]:
     path = world.catalog.path_to_production()
     beside = [each for each in world.catalog.environments.values() if each not in path]
+    planned = plan(world) if seen.has_aliases else ()
+    moved = {each.alias for each in planned if isinstance(each, SetAlias)}
     for environment in (*path, *beside):
+        name = environment.name
+        alias = {"version": world.aliases.get(name), "agrees": name not in moved}
         yield {
             "model": world.model,
-            "environment": environment.name,
-            **_release(world, environment.name),
-            "alias": _alias(seen, environment.name, world.model),
+            "environment": name,
+            **_release(world, name),
+            "alias": alias if seen.has_aliases else None,
         }
 
 
@@ -95,13 +99,6 @@ def _since(facts: ReleaseFacts, release: Release) -> datetime | None:
     return facts.healthy_since or facts.seen_at
 
 
-def _alias(seen: Outlook, environment: str, model: str) -> dict[str, Any] | None:
-    key = (environment, model)
-    if key not in seen.aliases:
-        return None
-    return {"version": seen.aliases[key], "agrees": key not in seen.wrong}
-
-
 def _freezes(world: World) -> Iterator[dict[str, Any]]:
     for environment in world.catalog.environments.values():
         if freeze := world.freezes.get(environment.name):
@@ -123,7 +120,7 @@ def _freezes(world: World) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _trainings(seen: Outlook, world: World) -> Iterator[dict[str, Any]]:
+def _trainings(seen: Worlds, world: World) -> Iterator[dict[str, Any]]:
     for spec in world.catalog.versions_of(world.model):
         if world.record(spec.version) is None and not world.is_held(spec.version):
             known = world.model_facts.training.get(spec.version, TrainingFacts())
@@ -138,22 +135,20 @@ def _trainings(seen: Outlook, world: World) -> Iterator[dict[str, Any]]:
             }
 
 
-def _training(seen: Outlook, world: World, version: str, known: TrainingFacts) -> tuple[str, str]:
-    status = seen.workflows.get((world.model, version))
+def _training(seen: Worlds, world: World, version: str, known: TrainingFacts) -> tuple[str, str]:
+    run = world.runs.get(version)
     if known.failed:
         return "failed", known.failed
-    if status is None:
-        return "waiting", "reconcile starts it"
-    if not status.phase.is_over:
-        steps = [name for name, phase in status.steps.items() if phase is Phase.RUNNING]
-        return "running", ", ".join(steps)
-    outcome = world.runs[version].outcome
-    if outcome is None:
-        return "lost", status.message
-    return "finished", f"gate: {outcome.verdict.outcome}; its record is not merged yet"
+    if run is None:
+        return "waiting", seen.refused.get(world.model, "reconcile starts it")
+    if not run.is_over:
+        return "running", ", ".join(run.steps) or run.message
+    if run.outcome is None:
+        return "lost", run.message
+    return "finished", f"gate: {run.outcome.verdict.outcome}; its record is not merged yet"
 
 
-def _pull(seen: Outlook, pull: PullRequest) -> dict[str, Any]:
+def _pull(seen: Worlds, pull: PullRequest) -> dict[str, Any]:
     return {
         "number": pull.number,
         "title": pull.title,
@@ -163,10 +158,10 @@ def _pull(seen: Outlook, pull: PullRequest) -> dict[str, Any]:
     }
 
 
-def _waits_for(seen: Outlook, pull: PullRequest) -> Iterator[str]:
+def _waits_for(seen: Worlds, pull: PullRequest) -> Iterator[str]:
     world = next((world for world in seen.worlds if pull in world.pulls), None)
-    if world is not None and world.model in seen.unsound:
-        yield "valid specs on the main branch: modelyard validate"
+    if world is not None and (why := seen.refused.get(world.model)):
+        yield why
         return
     lacking = missing_of(world, pull) if world else None
     if lacking is None:
