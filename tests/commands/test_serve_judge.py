@@ -25,7 +25,7 @@ from modelyard.errors import CannotAnswer
 from modelyard.operations.judge import answers as verdicts
 from modelyard.operations.judge import git_reader as lookout
 from modelyard.operations.judge.http import Bench
-from modelyard.operations.watch.observe import observe
+from modelyard.operations.watch.observe import observe_model
 from operations.yard import MODEL, SHORT, living_yard
 
 
@@ -97,7 +97,7 @@ def put(yard, version="v2", environment="canary"):
 
 
 def look(yard):
-    observe(yard.workspace(), MODEL, yard.said.append)
+    observe_model(yard.workspace(), MODEL, yard.said.append)
 
 
 def metrics_of(workspace, metrics):

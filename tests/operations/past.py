@@ -16,6 +16,7 @@ from modelyard.adapters.git.names import message_of
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.reader import read
 from modelyard.cli import cli
+from modelyard.domain.canary.rollout import observed_facts
 from modelyard.domain.canary.traffic import RolloutState
 from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease
 from modelyard.domain.promotion.change import Change
@@ -26,7 +27,6 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Verdict
 from modelyard.operations.reconcile.changes import promotion_change, record_change
 from modelyard.operations.reconcile.collect import collect
-from modelyard.operations.watch.observe import seen
 from operations.fakes import FolderRegistry
 from operations.yard import MODEL, Yard, new_yard
 
@@ -125,7 +125,7 @@ def watched(
     state = RolloutState(release=release.identity, ready=ready, share=1.0)
 
     def change(before: ReleaseFacts) -> ReleaseFacts:
-        after = seen(before, release, state, yard.clock.now())
+        after = observed_facts(before, release, state, yard.clock.now())
         if verdict is not None:
             aborted = verdict.reason if verdict.outcome == "fail" else None
             after = replace(after, verdict=verdict, judged_at=yard.clock.now(), aborted=aborted)

@@ -19,7 +19,7 @@ from modelyard.adapters.store.artifacts import Store
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.errors import Conflict
 from modelyard.operations.reconcile.loop import settle
-from modelyard.operations.watch.observe import observe
+from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.watch.pass_once import run_checks
 from operations.fakes import Ledger
 from operations.yard import (
@@ -83,7 +83,7 @@ def rolled_back(folder):
 
 def judged_bad(folder):
     yard = rolled_back(folder)
-    observe(yard.workspace(), MODEL, yard.said.append)
+    observe_model(yard.workspace(), MODEL, yard.said.append)
     return yard
 
 

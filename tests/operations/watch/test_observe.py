@@ -11,7 +11,7 @@ from modelyard.domain.specs.environment import Rollout, Step
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import CannotAnswer
 from modelyard.operations.judge.evidence import judge_release
-from modelyard.operations.watch.observe import observe
+from modelyard.operations.watch.observe import observe_model
 from operations.fakes import ScriptedCluster
 from operations.yard import (
     AT,
@@ -41,7 +41,7 @@ def yard(start, tmp_path):
 
 def look(yard):
     """One look; whether it changed anything."""
-    return observe(yard.workspace(), MODEL, yard.said.append)
+    return observe_model(yard.workspace(), MODEL, yard.said.append)
 
 
 def abort(yard, environment, reason):
@@ -282,7 +282,7 @@ def test_a_rollback_noted_during_a_look_is_kept(yard):
     cluster.facts = workspace.facts
     workspace = replace(workspace, services=replace(workspace.services, cluster=cluster))
 
-    observe(workspace, MODEL, yard.said.append)
+    observe_model(workspace, MODEL, yard.said.append)
 
     facts = yard.facts("staging")
     assert (facts.version, facts.rolled_back_to) == ("v2", "the one before")
@@ -305,7 +305,7 @@ def test_one_environment_that_is_down_does_not_keep_another_from_its_judgement(y
     )
 
     with pytest.raises(CannotAnswer, match="the staging cluster is out of reach"):
-        observe(workspace, MODEL, yard.said.append)
+        observe_model(workspace, MODEL, yard.said.append)
 
     assert yard.facts("canary").aborted is not None
 
@@ -358,7 +358,7 @@ def test_an_abort_is_seen_where_the_release_cannot_be_synced(yard):
     abort(yard, "canary", "manual: a person aborted the rollout")
 
     with pytest.raises(CannotAnswer, match="refused PATCH"):
-        observe(unwilling(yard), MODEL, yard.said.append)
+        observe_model(unwilling(yard), MODEL, yard.said.append)
 
     assert yard.facts("canary").aborted == "manual: a person aborted the rollout"
 
@@ -368,7 +368,7 @@ def test_a_fail_is_written_down_where_the_release_cannot_be_aborted_and_aborted_
     yard.broken.add("v2")
 
     with pytest.raises(CannotAnswer, match="refused PATCH"):
-        observe(unwilling(yard), MODEL, yard.said.append)
+        observe_model(unwilling(yard), MODEL, yard.said.append)
 
     assert yard.facts("canary").verdict.outcome is Outcome.FAIL
     assert yard.facts("canary").aborted is None
@@ -391,7 +391,7 @@ def test_an_event_the_cluster_refuses_hides_no_other_news(yard):
     workspace = replace(workspace, services=replace(workspace.services, cluster=cluster))
 
     with pytest.raises(CannotAnswer, match="refused an event: is ready"):
-        observe(workspace, MODEL, yard.said.append)
+        observe_model(workspace, MODEL, yard.said.append)
 
     assert yard.said == ["staging: m v2 is ready", "staging: m v2 is verified"]
     assert release.identity in yard.facts("staging").verified

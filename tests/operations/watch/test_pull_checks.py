@@ -14,7 +14,7 @@ from modelyard.operations.reconcile.changes import rollback_change
 from modelyard.operations.reconcile.collect import collect
 from modelyard.operations.reconcile.human_pulls import plain_statuses
 from modelyard.operations.watch import pull_checks as checking
-from modelyard.operations.watch.observe import observe
+from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.watch.pass_once import run_checks
 from modelyard.render.tree import tree_digest
 from operations.yard import (
@@ -324,7 +324,7 @@ def test_a_rollback_that_a_kill_left_open_passes_the_checks(yard):
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
     workspace = yard.workspace()
-    observe(workspace, MODEL, yard.said.append)
+    observe_model(workspace, MODEL, yard.said.append)
     world = collect(workspace, MODEL)
     (back,) = [action for action in plan(world) if isinstance(action, RollBack)]
     pull = workspace.services.pulls.propose(

@@ -22,6 +22,15 @@ from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.operations.gate import scored_by_both
 from modelyard.operations.workspace import Workspace
 
+IMPORTED_LATE = (
+    "fsspec.implementations.local",
+    "pandas",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "scipy.stats",
+)
+"""What the first verdict would import; a process that must answer soon imports it beforehand."""
+
 
 def verdict_on(
     workspace: Workspace,

@@ -17,6 +17,7 @@ from modelyard.domain.specs.names import is_name
 from modelyard.domain.specs.repository import Orchestrator
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.judge.answers import Question, Verdicts
+from modelyard.operations.judge.evidence import IMPORTED_LATE
 from modelyard.operations.judge.git_reader import GitReader, known
 from modelyard.operations.workspace import Workspace
 
@@ -24,15 +25,6 @@ IDENTITY = re.compile(r"[0-9a-f]{8,64}")
 """What `Release.identity` may look like."""
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-
-HEAVY = (
-    "fsspec.implementations.local",
-    "pandas",
-    "pyarrow.dataset",
-    "pyarrow.parquet",
-    "modelyard.operations.judge.evidence",
-)
-"""What judging imports; nobody who asks is to wait for it."""
 
 _PLACE = "/v1/verdicts/"
 _WORDS = 3
@@ -47,7 +39,7 @@ class Bench:
 
     def __init__(self, workspace: Workspace) -> None:
         in_a_cluster = workspace.services.repository.orchestrator is Orchestrator.ARGO
-        for name in (*HEAVY, *(("kubernetes",) if in_a_cluster else ())):
+        for name in (*IMPORTED_LATE, *(("kubernetes",) if in_a_cluster else ())):
             import_module(name)
         self._meter = Meter()
         self._lookout = GitReader(workspace, self._meter.git_failed)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.repository import Forge
 from modelyard.errors import YardError
+from modelyard.operations.judge.evidence import IMPORTED_LATE
 from modelyard.operations.reconcile.apply import Say
 from modelyard.operations.reconcile.loop import log_error
 from modelyard.operations.watch.health import WatchHealth
@@ -32,16 +33,7 @@ JUDGED_SECONDS = 5.0
 MOST_IN_A_ROW = 10
 """Looks without a pause, as long as each changes something."""
 
-PRELOADED = (
-    "mlflow.tracking",
-    "modelyard.adapters.store.tables",
-    "modelyard.operations.watch.pull_checks",
-    "modelyard.operations.gate",
-    "modelyard.operations.judge.evidence",
-    "pandas",
-    "pyarrow.parquet",
-    "scipy.stats",
-)
+PRELOADED = (*IMPORTED_LATE, "mlflow.tracking", "modelyard.operations.watch.pull_checks")
 """What the first rollback must not wait for."""
 
 Refs = dict[str, str]

@@ -1,16 +1,23 @@
-"""What only somebody who sees the world may do: move servers, judge them, write facts."""
+"""Observes a model's releases: moves servers to what Git pins, judges them, and writes facts."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.trees import GitTree
+from modelyard.domain.canary.rollout import (
+    ReleaseEvent,
+    is_judged_now,
+    may_advance,
+    observed_facts,
+    release_events,
+    with_verification,
+)
 from modelyard.domain.canary.traffic import JUDGED_BAD, RolloutState
-from modelyard.domain.promotion.facts import ReleaseFacts, is_bad, unverified
+from modelyard.domain.promotion.facts import ReleaseFacts, is_bad
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
@@ -21,13 +28,13 @@ from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each
 from modelyard.operations.workspace import Workspace
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 
 @one_snapshot()
-def observe(workspace: Workspace, model: str, say: Callable[[str], None]) -> bool:
-    """Bring one model's servers in line with Git, write down what is seen; True if it changed.
+def observe_model(workspace: Workspace, model: str, report: Callable[[str], None]) -> bool:
+    """Bring a model's servers in line with Git and write down what is seen.
+
+    Returns:
+        Whether the facts changed.
 
     Raises:
         CannotAnswer: The main branch has no valid model of this name.
@@ -43,233 +50,120 @@ def observe(workspace: Workspace, model: str, say: Callable[[str], None]) -> boo
     for environment in catalog.path_to_production():
         release = catalog.releases.get((environment.name, model))
         if release is not None:
-            steps.append(partial(_observe_one, workspace, catalog, environment, release, say))
+            steps.append(_Observation(workspace, catalog, environment, release, report).run)
         elif not GitTree(workspace.git, commit).exists(release_file(environment.name, model)):
-            steps.append(partial(_remove, workspace, environment, model))
+            # A pin that is there and cannot be read is no reason to stop its servers.
+            steps.append(partial(_remove_servers, workspace, environment, model))
     return run_all(steps)
 
 
-def _remove(workspace: Workspace, environment: Environment, model: str) -> bool:
+def _remove_servers(workspace: Workspace, environment: Environment, model: str) -> bool:
     cluster = workspace.services.cluster
     if cluster.observe(model=model, environment=environment) is not None:
         cluster.remove(model=model, environment=environment)
     return False
 
 
-def _observe_one(
-    workspace: Workspace,
-    catalog: Catalog,
-    environment: Environment,
-    release: Release,
-    say: Callable[[str], None],
-) -> bool:
-    """Move the servers, then see them: what cannot be moved may have to go back all the same."""
-    before, _ = workspace.facts.read_release(environment.name, release.model)
-    see = partial(_see, workspace, catalog, environment, release, before, say)
-    if is_bad(before, release):
-        return see()
-    sync = partial(_sync, workspace, catalog, environment, release)
-    if before.release == release.identity:
-        return run_all([sync, see])
-    sync()
-    return see()
+@dataclass(frozen=True)
+class _Observation:
+    """One pass over one release in one environment."""
 
+    workspace: Workspace
+    catalog: Catalog
+    environment: Environment
+    release: Release
+    report: Callable[[str], None]
 
-def _sync(
-    workspace: Workspace, catalog: Catalog, environment: Environment, release: Release
-) -> None:
-    workspace.services.cluster.sync(
-        release,
-        model=catalog.models[release.model],
-        environment=environment,
-        origin=_origin(workspace, release),
-    )
+    def run(self) -> bool:
+        """Move the servers, then observe them; True if the facts changed.
 
+        A release that is already known is observed even if its servers cannot be moved: it may
+        have to be rolled back.
+        """
+        before, _ = self.workspace.facts.read_release(self.environment.name, self.release.model)
+        observe = partial(self._observe, before)
+        if is_bad(before, self.release):
+            return observe()
+        if before.release == self.release.identity:
+            return run_all([self._move_servers, observe])
+        self._move_servers()
+        return observe()
 
-def _see(
-    workspace: Workspace,
-    catalog: Catalog,
-    environment: Environment,
-    release: Release,
-    before: ReleaseFacts,
-    say: Callable[[str], None],
-) -> bool:
-    cluster, where = workspace.services.cluster, environment.name
-    state = cluster.observe(model=release.model, environment=environment)
-    now = workspace.services.clock.now()
-    after = seen(before, release, state, now)
-    after = _judged(workspace, catalog, environment, release, before, after, state)
-    trouble: YardError | None = None
-    if after.verdict and after.verdict.outcome is Outcome.FAIL:
-        reason = after.verdict.reason
-        if after.aborted is None:
+    def _move_servers(self) -> None:
+        self.workspace.services.cluster.sync(
+            self.release,
+            model=self.catalog.models[self.release.model],
+            environment=self.environment,
+            origin=self._origin(),
+        )
+
+    def _origin(self) -> PastRelease | None:
+        """The commit that pinned the release; unknown is no reason to stop."""
+        past = self.workspace.past(self.environment.name, self.release.model)
+        return next((each for each in past if each.release == self.release), None)
+
+    def _observe(self, before: ReleaseFacts) -> bool:
+        release, environment = self.release, self.environment
+        cluster = self.workspace.services.cluster
+        state = cluster.observe(model=release.model, environment=environment)
+        now = self.workspace.services.clock.now()
+        after = self._judged(before, observed_facts(before, release, state, now), state)
+        after, error = self._out_of_traffic(after)
+        advances = may_advance(environment, release, after, state, now)
+        if advances and cluster.advance(release, environment=environment):
+            self.report(f"{environment.name}: {release.version} takes the next step")
+        after = with_verification(after, release, environment, state, now)
+        if after != before:
+            change = partial(_written, before, after)
+            self.workspace.facts.update_release(environment.name, release.model, change)
+        events = release_events(release, before, after)
+        _, failures = run_each((None, partial(self._publish, event)) for event in events)
+        raise_first([*([error] if error else []), *(failure for _, failure in failures)])
+        return after != before
+
+    def _judged(
+        self, before: ReleaseFacts, facts: ReleaseFacts, state: RolloutState | None
+    ) -> ReleaseFacts:
+        """The facts with the judge's verdict; a `pass` must stand until the release is verified."""
+        if state is None or not is_judged_now(self.environment, self.release, before, facts, state):
+            return facts
+        from modelyard.operations.judge.evidence import verdict_on
+
+        known, since = facts.verdict, facts.seen_at or self.workspace.services.clock.now()
+        verdict = verdict_on(self.workspace, self.catalog, self.environment, self.release, since)
+        # Its numbers change with every request: only another outcome is a new fact.
+        if known is not None and verdict.outcome is known.outcome:
+            return facts
+        return replace(facts, verdict=verdict, judged_at=self.workspace.services.clock.now())
+
+    def _out_of_traffic(self, facts: ReleaseFacts) -> tuple[ReleaseFacts, YardError | None]:
+        """The facts once a release that was judged bad left traffic, and what prevented that."""
+        if facts.verdict is None or facts.verdict.outcome is not Outcome.FAIL:
+            return facts, None
+        reason = facts.verdict.reason
+        if facts.aborted is None:
+            cluster = self.workspace.services.cluster
             try:
-                cluster.abort(release, environment=environment, reason=reason)
-                after = replace(after, aborted=reason)
-            except YardError as error:  # Git, told of the verdict, takes it out of traffic too
-                trouble = error
-        elif after.aborted == JUDGED_BAD:
-            after = replace(after, aborted=reason)  # the same judge, with its numbers
-    may_advance = _may_advance(environment, release, after, state, now)
-    if may_advance and cluster.advance(release, environment=environment):
-        say(f"{where}: {release.version} takes the next step")
-    after = remembered(after, release, environment, state, now)
-    if after != before:
-        workspace.facts.update_release(where, release.model, partial(_written, before, after))
-    _, failures = run_each(
-        (None, partial(_tell, workspace, environment, release, told, say))
-        for told in news(release, before, after)
-    )
-    errors = [error for _, error in failures]
-    raise_first([trouble, *errors] if trouble else errors)
-    return after != before
+                cluster.abort(self.release, environment=self.environment, reason=reason)
+            except YardError as error:  # the rollback that follows in Git takes it out, too
+                return facts, error
+        elif facts.aborted != JUDGED_BAD:
+            return facts, None
+        return replace(facts, aborted=reason), None  # JUDGED_BAD: the same judge, with its numbers
 
-
-def _tell(
-    workspace: Workspace,
-    environment: Environment,
-    release: Release,
-    told: tuple[str, bool],
-    say: Callable[[str], None],
-) -> None:
-    what, well = told
-    say(f"{environment.name}: {release.model} {release.version} {what}")
-    workspace.services.cluster.note(release, environment=environment, what=what, well=well)
-
-
-def _origin(workspace: Workspace, release: Release) -> PastRelease | None:
-    """The commit that named the release; unknown is no reason to stop."""
-    past = workspace.past(release.environment, release.model)
-    same = (each for each in past if each.release == release)
-    return next(same, None)
+    def _publish(self, event: ReleaseEvent) -> None:
+        release, environment = self.release, self.environment
+        self.report(f"{environment.name}: {release.model} {release.version} {event.what}")
+        self.workspace.services.cluster.note(
+            release, environment=environment, what=event.what, well=event.is_good
+        )
 
 
 def _written(before: ReleaseFacts, after: ReleaseFacts, now: ReleaseFacts) -> ReleaseFacts:
-    """What was seen, on top of a rollback somebody noted since; nothing over what others saw."""
-    if replace(now, rolled_back_to=before.rolled_back_to) != before:
-        return now  # the next look goes on from there
-    return replace(after, rolled_back_to=now.rolled_back_to)
+    """What was observed, merged with a rollback that was recorded in the meantime.
 
-
-def seen(
-    facts: ReleaseFacts, release: Release, state: RolloutState | None, now: datetime
-) -> ReleaseFacts:
-    """The facts after a look at the servers; another release than before starts from nothing."""
-    if facts.release != release.identity:
-        tried = facts.tried
-        facts = ReleaseFacts(
-            release=release.identity,
-            version=release.version,
-            artifact=release.artifact,
-            seen_at=now,
-            verified=facts.verified,
-            tried=tried if release.artifact in tried else (*tried, release.artifact),
-            rolled_back_to=facts.rolled_back_to,
-        )
-    mine = state if state is not None and state.release == release.identity else None
-    ready = mine is not None and mine.ready
-    return replace(
-        facts,
-        healthy_since=(facts.healthy_since or now) if ready else None,
-        aborted=facts.aborted or (mine.aborted if mine else None),
-    )
-
-
-def remembered(
-    facts: ReleaseFacts,
-    release: Release,
-    environment: Environment,
-    state: RolloutState | None,
-    now: datetime,
-) -> ReleaseFacts:
-    """The facts with this release among the verified ones, or taken out of them again."""
-    others = tuple(identity for identity in facts.verified if identity != release.identity)
-    if is_bad(facts, release):
-        return replace(facts, verified=others)
-    if release.identity in facts.verified or unverified(facts, release, environment, now):
-        return facts
-    full = state is not None and (environment.joins is not None or state.share >= 1)
-    return replace(facts, verified=(*others, release.identity)) if full else facts
-
-
-def _judged(
-    workspace: Workspace,
-    catalog: Catalog,
-    environment: Environment,
-    release: Release,
-    before: ReleaseFacts,
-    facts: ReleaseFacts,
-    state: RolloutState | None,
-) -> ReleaseFacts:
-    """The facts with the judge's verdict; a `pass` must stand until the release is verified."""
-    if state is None or not _is_judged_now(environment, release, before, facts, state):
-        return facts
-    from modelyard.operations.judge.evidence import verdict_on
-
-    known, since = facts.verdict, facts.seen_at or workspace.services.clock.now()
-    verdict = verdict_on(workspace, catalog, environment, release, since)
-    if known is not None and verdict.outcome is known.outcome:  # numbers of the moment: no fact
-        return facts
-    return replace(facts, verdict=verdict, judged_at=workspace.services.clock.now())
-
-
-def _is_judged_now(
-    environment: Environment,
-    release: Release,
-    before: ReleaseFacts,
-    facts: ReleaseFacts,
-    state: RolloutState,
-) -> bool:
-    """Whether the judge is asked.
-
-    Not at the first look, before which there was no traffic. Once more about what is found out of
-    traffic: a killed look may have left that unsaid. A `fail` stays; so does a `pass` once there is
-    nothing left to compare with.
+    Facts that another watcher wrote in the meantime stay: the next pass goes on from them.
     """
-    if not environment.rollout.judged or before.release != release.identity:
-        return False
-    if before.aborted is not None or release.identity in facts.verified:
-        return False
-    known = facts.verdict
-    if known and (known.outcome is Outcome.FAIL or (known.passed and state.share >= 1)):
-        return False
-    return facts.healthy_since is not None or facts.aborted is not None
-
-
-def _may_advance(
-    environment: Environment,
-    release: Release,
-    facts: ReleaseFacts,
-    state: RolloutState | None,
-    now: datetime,
-) -> bool:
-    if environment.joins is not None or state is None or not state.ready or state.share >= 1:
-        return False
-    if state.release != release.identity or is_bad(facts, release):
-        return False
-    if _is_pausing(environment, facts, state, now):
-        return False
-    return not environment.rollout.judged or bool(facts.verdict and facts.verdict.passed)
-
-
-def _is_pausing(
-    environment: Environment, facts: ReleaseFacts, state: RolloutState, now: datetime
-) -> bool:
-    """Whether the steps taken so far ask for more time; lost health starts them again."""
-    if facts.healthy_since is None:
-        return True
-    pauses = [step.pause_seconds for step in environment.rollout.steps if step.share <= state.share]
-    return (now - facts.healthy_since).total_seconds() < sum(pauses)
-
-
-def news(release: Release, before: ReleaseFacts, after: ReleaseFacts) -> Iterator[tuple[str, bool]]:
-    """What people are told of a look, and whether it is good news."""
-    if after.healthy_since and not (before.healthy_since and before.release == after.release):
-        yield "is ready", True
-    if after.verdict and after.verdict != before.verdict:
-        well = after.verdict.outcome is not Outcome.FAIL
-        yield f"judged {after.verdict.outcome}: {after.verdict.reason}", well
-    if after.aborted and not before.aborted:
-        yield f"is out of traffic: {after.aborted}", False
-    if after.verified != before.verified and release.identity in after.verified:
-        yield "is verified", True
+    if replace(now, rolled_back_to=before.rolled_back_to) != before:
+        return now
+    return replace(after, rolled_back_to=now.rolled_back_to)

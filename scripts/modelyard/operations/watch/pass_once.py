@@ -19,7 +19,7 @@ from modelyard.operations.reconcile.apply import Say, say_status
 from modelyard.operations.reconcile.human_pulls import plain_statuses
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each, settle
 from modelyard.operations.watch.notify import announce, untold
-from modelyard.operations.watch.observe import observe
+from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.workspace import Workspace
 
 Step: TypeAlias = tuple[str | None, Callable[[], object]]
@@ -123,7 +123,7 @@ def _look_at(workspace: Workspace, model: str, say: Say) -> bool:
 
     def see() -> bool:
         try:
-            changed = observe(workspace, model, say)
+            changed = observe_model(workspace, model, say)
         except Exception:
             reconcile()  # what was seen before the error may have to be rolled back
             raise

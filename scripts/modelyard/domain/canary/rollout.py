@@ -1,0 +1,133 @@
+"""What the state of a rollout means: the facts after it, and whether it is judged or advances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from modelyard.domain.canary.traffic import RolloutState
+from modelyard.domain.promotion.facts import ReleaseFacts, is_bad, unverified
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.release import Release
+from modelyard.domain.verdict import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseEvent:
+    """Something that happened to a release.
+
+    Args:
+        what: The end of a sentence about the release, such as `is ready`.
+        is_good: Whether it is good news.
+    """
+
+    what: str
+    is_good: bool
+
+
+def observed_facts(
+    facts: ReleaseFacts, release: Release, state: RolloutState | None, now: datetime
+) -> ReleaseFacts:
+    """The facts after the servers were observed; those of another release are not kept."""
+    if facts.release != release.identity:
+        tried = facts.tried
+        facts = ReleaseFacts(
+            release=release.identity,
+            version=release.version,
+            artifact=release.artifact,
+            seen_at=now,
+            verified=facts.verified,
+            tried=tried if release.artifact in tried else (*tried, release.artifact),
+            rolled_back_to=facts.rolled_back_to,
+        )
+    # Servers of the release before may still run: they say nothing about this one.
+    mine = state if state is not None and state.release == release.identity else None
+    ready = mine is not None and mine.ready
+    return replace(
+        facts,
+        healthy_since=(facts.healthy_since or now) if ready else None,
+        aborted=facts.aborted or (mine.aborted if mine else None),
+    )
+
+
+def with_verification(
+    facts: ReleaseFacts,
+    release: Release,
+    environment: Environment,
+    state: RolloutState | None,
+    now: datetime,
+) -> ReleaseFacts:
+    """The facts with this release added to the verified ones, or removed once it is bad."""
+    others = tuple(identity for identity in facts.verified if identity != release.identity)
+    if is_bad(facts, release):
+        return replace(facts, verified=others)
+    if release.identity in facts.verified or unverified(facts, release, environment, now):
+        return facts
+    full = state is not None and (environment.joins is not None or state.share >= 1)
+    return replace(facts, verified=(*others, release.identity)) if full else facts
+
+
+def is_judged_now(
+    environment: Environment,
+    release: Release,
+    before: ReleaseFacts,
+    facts: ReleaseFacts,
+    state: RolloutState,
+) -> bool:
+    """Whether this pass asks the judge.
+
+    - Not in the first pass that sees the release: there was no traffic before it.
+    - Once more about a release found out of traffic: a killed pass may not have judged it.
+    - Not after a `fail`, nor after a `pass` once there is no stable release left to compare with.
+    """
+    if not environment.rollout.judged or before.release != release.identity:
+        return False
+    if before.aborted is not None or release.identity in facts.verified:
+        return False
+    known = facts.verdict
+    if known and (known.outcome is Outcome.FAIL or (known.passed and state.share >= 1)):
+        return False
+    return facts.healthy_since is not None or facts.aborted is not None
+
+
+def may_advance(
+    environment: Environment,
+    release: Release,
+    facts: ReleaseFacts,
+    state: RolloutState | None,
+    now: datetime,
+) -> bool:
+    """Whether the release may take the next step of its rollout."""
+    if environment.joins is not None or state is None or not state.ready or state.share >= 1:
+        return False
+    if state.release != release.identity or is_bad(facts, release):
+        return False
+    if _is_pausing(environment, facts, state, now):
+        return False
+    return not environment.rollout.judged or bool(facts.verdict and facts.verdict.passed)
+
+
+def _is_pausing(
+    environment: Environment, facts: ReleaseFacts, state: RolloutState, now: datetime
+) -> bool:
+    """Whether the steps taken so far ask for more time; lost health restarts the pauses."""
+    if facts.healthy_since is None:
+        return True
+    pauses = [step.pause_seconds for step in environment.rollout.steps if step.share <= state.share]
+    return (now - facts.healthy_since).total_seconds() < sum(pauses)
+
+
+def release_events(
+    release: Release, before: ReleaseFacts, after: ReleaseFacts
+) -> Iterator[ReleaseEvent]:
+    """What happened to the release between two observations."""
+    if after.healthy_since and not (before.healthy_since and before.release == after.release):
+        yield ReleaseEvent(what="is ready", is_good=True)
+    if after.verdict and after.verdict != before.verdict:
+        outcome, reason = after.verdict.outcome, after.verdict.reason
+        yield ReleaseEvent(what=f"judged {outcome}: {reason}", is_good=outcome is not Outcome.FAIL)
+    if after.aborted and not before.aborted:
+        yield ReleaseEvent(what=f"is out of traffic: {after.aborted}", is_good=False)
+    if after.verified != before.verified and release.identity in after.verified:
+        yield ReleaseEvent(what="is verified", is_good=True)
