@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.rule import Rule
 
-from modelyard.adapters.processes import start as processes
+from modelyard.adapters.processes.fork_client import PRELOADED
+from modelyard.adapters.processes.start import start_command, stop_process
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PEOPLE = ("ada", "grace")
@@ -156,16 +157,14 @@ class Stage:
     def _run(self, command: list[str], user: str) -> tuple[int, str]:
         log = self.folder / ".said"
         log.unlink(missing_ok=True)
-        running = processes.launch(
-            command, cwd=self.yard, environment=_environment(user), output=log
-        )
+        running = start_command(command, cwd=self.yard, environment=_environment(user), output=log)
         try:
             code = running.wait(LONGEST_COMMAND)
         except TimeoutError:
-            processes.stop(running.started, grace_seconds=2)
+            stop_process(running.started, grace_seconds=2)
             code = -1
         finally:
-            running.let_go()
+            running.release()
         return code, log.read_text(errors="replace") if log.exists() else ""
 
     def _preload(self) -> None:
@@ -179,7 +178,7 @@ class Stage:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        os.environ[processes.PRELOADED] = str(socket)
+        os.environ[PRELOADED] = str(socket)
 
     def wait_for_preloaded(self) -> float:
         """Seconds until the preloaded process was ready."""

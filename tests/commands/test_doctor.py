@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from modelyard.adapters.processes.start import PRELOADED
+from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.adapters.specs.documents import dump
 from modelyard.cli import cli
 from modelyard.domain.promotion.facts import TrainingFacts

@@ -17,7 +17,8 @@ import click
 import jsonschema
 import pytest
 
-from modelyard.adapters.processes import start as processes
+from modelyard.adapters.processes.fork_client import PRELOADED
+from modelyard.adapters.processes.start import start_command, stop_process
 from modelyard.cli import COMMANDS, load
 
 ROOT = Path(__file__).parents[2]
@@ -76,16 +77,16 @@ class Reader:
     def modelyard(self, command: str) -> tuple[int, str]:
         output = Path(self.environment["HOME"]) / "said"
         output.unlink(missing_ok=True)
-        running = processes.launch(
+        running = start_command(
             shlex.split(command), cwd=self.cwd, environment=self.environment, output=output
         )
         try:
             code = running.wait(LONGEST)
         except BaseException:
-            processes.stop(running.started, grace_seconds=5)
+            stop_process(running.started, grace_seconds=5)
             raise
         finally:
-            running.let_go()
+            running.release()
         return code, output.read_text()
 
     def shell(self, command: str) -> tuple[int, str]:
@@ -113,11 +114,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         "HOME": str(home),
         "COLUMNS": "100",
         "GIT_CONFIG_NOSYSTEM": "1",
-        processes.PRELOADED: str(sockets / "socket"),
+        PRELOADED: str(sockets / "socket"),
         **FIXED,
     }
     preloaded = subprocess.Popen(
-        [sys.executable, "-m", "modelyard", "preload", "--socket", shell[processes.PRELOADED]],
+        [sys.executable, "-m", "modelyard", "preload", "--socket", shell[PRELOADED]],
         env=shell,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -127,7 +128,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     try:
         assert preloaded.stdout.readline() == b"ready\n"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv(processes.PRELOADED, shell[processes.PRELOADED])
+            patch.setenv(PRELOADED, shell[PRELOADED])
             yield shell
     finally:
         preloaded.stdin.close()

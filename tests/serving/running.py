@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 
 from modelyard.adapters.cluster.local_servers import free_port
-from modelyard.adapters.processes import start as processes
+from modelyard.adapters.processes.process_table import Started
+from modelyard.adapters.processes.start import is_alive, start_modelyard, stop_process
 from modelyard.serving.documents import json_rows
 from modelyard.serving.inputs import tensors_of_rows
 from serving.artifacts import MODEL, TRUSTED, flights, shared_artifact
@@ -55,7 +56,7 @@ def preloaded_socket() -> Path:
 class Running:
     """A server process and a client of it."""
 
-    process: processes.Started
+    process: Started
     client: httpx.Client
     payloads: Path
     log: Path
@@ -91,7 +92,7 @@ def serving(
         *(word for name in TRUSTED for word in ("--trusted-type", name)),
         *options,
     ]
-    process = processes.start(arguments, cwd=folder, log=folder / "log")
+    process = start_modelyard(arguments, cwd=folder, log=folder / "log")
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         running = Running(
             process=process, client=client, payloads=folder / "payloads", log=folder / "log"
@@ -101,14 +102,14 @@ def serving(
                 until(running.is_ready, process)
             yield running
         finally:
-            processes.stop(process, grace_seconds=10)
+            stop_process(process, grace_seconds=10)
 
 
-def until(done: Any, process: processes.Started | None = None) -> None:
+def until(done: Any, process: Started | None = None) -> None:
     """Wait until it is so; fails when the process ends or time runs out."""
     deadline = time.monotonic() + START_SECONDS
     while not done():
-        assert process is None or processes.alive(process)
+        assert process is None or is_alive(process)
         assert time.monotonic() < deadline
         time.sleep(0.03)
 

@@ -53,7 +53,7 @@ def preload(address: Path, modules: tuple[str, ...]) -> None:
 
     Prints `ready` once it can, and ends when its stdin is closed or its parent is gone.
     """
-    from modelyard.adapters.processes import preloaded
+    from modelyard.adapters.processes.preloaded import serve_forks
 
     wanted = dict.fromkeys((*MODULES, *modules))
-    preloaded.serve(address, tuple(wanted), ready=lambda: click.echo("ready"))
+    serve_forks(address, tuple(wanted), ready=lambda: click.echo("ready"))

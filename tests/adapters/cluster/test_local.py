@@ -28,7 +28,8 @@ from modelyard.adapters.cluster.local_state import (
     synced,
     traffic,
 )
-from modelyard.adapters.processes import start as processes
+from modelyard.adapters.processes.process_table import Started
+from modelyard.adapters.processes.start import is_alive
 from modelyard.domain.canary.traffic import RolloutState
 from modelyard.domain.specs.environment import Environment, Rollout, Step
 from modelyard.domain.specs.release import Release
@@ -109,7 +110,7 @@ class Yard:
         state = self.root / ".modelyard"
         return read_endpoints(state, environment=environment.name, model="late")
 
-    def process(self, release: Release) -> processes.Started | None:
+    def process(self, release: Release) -> Started | None:
         folder = self.root / ".modelyard" / "cluster" / release.environment / "late"
         held = holder(folder / f"{release.identity}.claim")
         return held.process if held else None
@@ -215,7 +216,7 @@ def test_a_server_that_dies_is_not_ready_and_is_started_again(yard: Yard):
     process = yard.process(release)
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
-    until(lambda: not processes.alive(process))
+    until(lambda: not is_alive(process))
     assert yard.observe(DEV) == RolloutState(release=release.identity, ready=False, share=1.0)
     yard.sync("v1", DEV)
     assert yard.observe(DEV) == ready(release)
@@ -228,7 +229,7 @@ def test_a_canary_that_dies_leaves_traffic_until_it_is_ready_again(yard: Yard):
     process = yard.process(canary)
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
-    until(lambda: not processes.alive(process))
+    until(lambda: not is_alive(process))
     yard.cluster._patience = -1.0
     yard.sync("v2", CANARY)
     assert yard.observe(CANARY) == RolloutState(release=canary.identity, ready=False, share=0.0)

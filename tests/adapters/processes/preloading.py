@@ -12,8 +12,9 @@ from pathlib import Path
 def preloaded_process(address: Path, modules: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A process that preloads these modules and forks; says `ready` first."""
     code = (
-        "import sys; from pathlib import Path; from modelyard.adapters.processes import preloaded;"
-        "preloaded.serve(Path(sys.argv[1]), sys.argv[2:], ready=lambda: print('ready', flush=True))"
+        "import sys; from pathlib import Path;"
+        "from modelyard.adapters.processes.preloaded import serve_forks;"
+        "serve_forks(Path(sys.argv[1]), sys.argv[2:], ready=lambda: print('ready', flush=True))"
     )
     command = [sys.executable, "-c", code, str(address), *modules]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -15,11 +15,18 @@ import pytest
 
 from adapters.processes.preloading import preloaded_process
 from modelyard.adapters.processes import process_table
-from modelyard.adapters.processes import start as processes
-from modelyard.adapters.processes.interruption import (
+from modelyard.adapters.processes.fork_client import PRELOADED
+from modelyard.adapters.processes.process_table import Started
+from modelyard.adapters.processes.start import (
+    Running,
     TerminatedError,
-    ending_what_it_started,
-    not_now,
+    holding_signals,
+    is_alive,
+    run_modelyard,
+    start_command,
+    start_modelyard,
+    stop_process,
+    unwinding_on_signals,
 )
 
 PROBE = """\
@@ -47,14 +54,14 @@ def preloaded(tmp_path, monkeypatch):
     address = tmp_path / "socket"
     with preloaded_process(address, ["numpy.random"]) as process:
         assert process.stdout.readline() == b"ready\n"
-        monkeypatch.setenv(processes.PRELOADED, str(address))
+        monkeypatch.setenv(PRELOADED, str(address))
         monkeypatch.setenv("PRELOADED_PID", str(process.pid))
         yield process
 
 
 @pytest.fixture
 def plain(monkeypatch):
-    monkeypatch.delenv(processes.PRELOADED, raising=False)
+    monkeypatch.delenv(PRELOADED, raising=False)
     monkeypatch.setenv("PRELOADED_PID", "0")
 
 
@@ -74,8 +81,8 @@ def script(tmp_path):
     return write
 
 
-def launch(tmp_path: Path, *command: str, **extra: str) -> processes.Running:
-    return processes.launch(
+def launch(tmp_path: Path, *command: str, **extra: str) -> Running:
+    return start_command(
         command,
         cwd=tmp_path,
         environment={**os.environ, **extra},
@@ -136,7 +143,7 @@ def test_a_process_in_time_has_no_exit_code_yet(way, tmp_path, script):
     with pytest.raises(TimeoutError, match=r"did not end within 0\.1 s"):
         running.wait(0.1)
     assert running.poll() is None
-    processes.stop(running.started, grace_seconds=5)
+    stop_process(running.started, grace_seconds=5)
     assert running.wait(5) == 143
 
 
@@ -155,21 +162,21 @@ def test_stop_kills_what_ignores_it_and_all_of_its_session(way, tmp_path, script
     log = tmp_path / "log"
     assert eventually(lambda: log.read_text().endswith("\n"))
     child = process_table.find_process(int(log.read_text()))
-    assert processes.alive(running.started)
-    assert processes.alive(child)
-    processes.stop(running.started, grace_seconds=0.2)
-    assert not processes.alive(running.started)
-    assert eventually(lambda: not processes.alive(child))
+    assert is_alive(running.started)
+    assert is_alive(child)
+    stop_process(running.started, grace_seconds=0.2)
+    assert not is_alive(running.started)
+    assert eventually(lambda: not is_alive(child))
     assert running.wait(5) == 137
 
 
 def test_stop_never_signals_a_number_that_is_another_process_now(plain, tmp_path):
     running = launch(tmp_path, "sleep", "60")
-    before = processes.Started(pid=running.started.pid, start_time=running.started.start_time - 1)
-    assert not processes.alive(before)
-    processes.stop(before, grace_seconds=0.1)
-    assert processes.alive(running.started)
-    processes.stop(running.started)
+    before = Started(pid=running.started.pid, start_time=running.started.start_time - 1)
+    assert not is_alive(before)
+    stop_process(before, grace_seconds=0.1)
+    assert is_alive(running.started)
+    stop_process(running.started)
     assert running.wait(5) == 143
 
 
@@ -181,7 +188,7 @@ def test_a_dead_preloaded_process_is_warned_of_once_and_done_without(
     probe = script(PROBE.format(modules="os"))
     with caplog.at_level(logging.WARNING):
         codes = [launch(tmp_path, "python", probe, str(n)).wait(20) for n in (0, 5)]
-    address = os.environ[processes.PRELOADED]
+    address = os.environ[PRELOADED]
     assert codes == [0, 5]
     assert [record.getMessage() for record in caplog.records] == [
         f"MODELYARD_PRELOADED names {address}, where nothing answers: starting plain processes"
@@ -203,11 +210,11 @@ def test_a_followed_process_is_killed_with_the_one_that_asked_for_it(preloaded, 
     asker = script(
         "import os, sys, time\n"
         "from pathlib import Path\n"
-        "from modelyard.adapters.processes import start as processes\n"
+        "from modelyard.adapters.processes.start import start_command\n"
         "out = Path(sys.argv[1])\n"
         "sleeper = out.with_name('sleeper.py')\n"
         "sleeper.write_text('import time; time.sleep(60)')\n"
-        "one = processes.launch(['python', str(sleeper)], cwd=out.parent,"
+        "one = start_command(['python', str(sleeper)], cwd=out.parent,"
         " environment=os.environ, output=out.with_name('inner'))\n"
         "print(one.started.pid, one.started.start_time, flush=True)\n"
         "time.sleep(60)\n"
@@ -215,11 +222,11 @@ def test_a_followed_process_is_killed_with_the_one_that_asked_for_it(preloaded, 
     running = launch(tmp_path, "python", asker, str(tmp_path / "log"))
     assert eventually(lambda: (tmp_path / "log").read_text().endswith("\n"))
     pid, start_time = (int(word) for word in (tmp_path / "log").read_text().split())
-    sleeper = processes.Started(pid=pid, start_time=start_time)
-    assert processes.alive(sleeper)
+    sleeper = Started(pid=pid, start_time=start_time)
+    assert is_alive(sleeper)
     os.kill(running.started.pid, signal.SIGKILL)
     assert running.wait(5) == 137
-    assert eventually(lambda: not processes.alive(sleeper))
+    assert eventually(lambda: not is_alive(sleeper))
 
 
 def test_another_interpreter_environment_is_not_forked(preloaded, tmp_path, script):
@@ -232,7 +239,7 @@ def test_another_interpreter_environment_is_not_forked(preloaded, tmp_path, scri
 def test_nonsense_on_the_socket_harms_nobody(preloaded, tmp_path, script):
     for nonsense in (b"", b"nonsense\n", b"{}\n"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
-            asked.connect(os.environ[processes.PRELOADED])
+            asked.connect(os.environ[PRELOADED])
             asked.sendall(nonsense)
             asked.shutdown(socket.SHUT_WR)
             assert asked.recv(100) == b""
@@ -257,8 +264,9 @@ def test_refuses_to_preload_what_starts_threads(tmp_path, monkeypatch):
         [
             sys.executable,
             "-c",
-            "from pathlib import Path; from modelyard.adapters.processes import preloaded;"
-            "preloaded.serve(Path('socket'), ['threaded'], ready=print)",
+            "from pathlib import Path;"
+            "from modelyard.adapters.processes.preloaded import serve_forks;"
+            "serve_forks(Path('socket'), ['threaded'], ready=print)",
         ],
         cwd=tmp_path,
         capture_output=True,
@@ -273,29 +281,28 @@ def test_refuses_to_preload_what_starts_threads(tmp_path, monkeypatch):
 
 def test_a_forked_process_that_nobody_waits_for_ends_like_any_other(preloaded, tmp_path, script):
     log = tmp_path / "log"
-    started = processes.start(["--version"], cwd=tmp_path, log=log)
-    assert eventually(lambda: not processes.alive(started))
+    started = start_modelyard(["--version"], cwd=tmp_path, log=log)
+    assert eventually(lambda: not is_alive(started))
     assert re.fullmatch(r"modelyard \d+\.\d+\.\d+\n", log.read_text())
     assert launch(tmp_path, "python", script("import sys; sys.exit(4)")).wait(20) == 4
     assert preloaded.poll() is None
-    assert Path(os.environ[processes.PRELOADED]).exists()
+    assert Path(os.environ[PRELOADED]).exists()
 
 
 def test_run_appends_to_its_log_and_start_survives_its_starter(plain, tmp_path):
     log = tmp_path / "logs" / "log"
-    assert processes.run(["--version"], cwd=tmp_path, stdout=log) == 0
-    assert processes.run(["no-such-command"], cwd=tmp_path, stdout=log) == 2
+    assert run_modelyard(["--version"], cwd=tmp_path, stdout=log) == 0
+    assert run_modelyard(["no-such-command"], cwd=tmp_path, stdout=log) == 2
     assert "no-such-command" in log.read_text()
-    started = processes.start(["--version"], cwd=tmp_path, log=log)
-    assert eventually(lambda: not processes.alive(started))
+    started = start_modelyard(["--version"], cwd=tmp_path, log=log)
+    assert eventually(lambda: not is_alive(started))
 
 
-def waiting(tmp_path: Path, timeout: str) -> tuple[subprocess.Popen[bytes], processes.Started]:
+def waiting(tmp_path: Path, timeout: str) -> tuple[subprocess.Popen[bytes], Started]:
     """A process that runs `modelyard preload`, which serves until it is stopped."""
     code = (
-        "import sys; from pathlib import Path; from modelyard.adapters.processes import preloaded;"
-        "from modelyard.adapters.processes import start as processes;"
-        "processes.run(['preload', '--socket', 'socket'], cwd=Path(), stdout=Path('log'),"
+        "from pathlib import Path; from modelyard.adapters.processes.start import run_modelyard;"
+        "run_modelyard(['preload', '--socket', 'socket'], cwd=Path(), stdout=Path('log'),"
         f" timeout={timeout})"
     )
     runner = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE)
@@ -310,7 +317,7 @@ def test_run_ends_the_process_that_does_not_end_in_time(plain, tmp_path):
     runner, started = waiting(tmp_path, "0.5")
     _, errors = runner.communicate(timeout=10)
     assert b"TimeoutError: process " in errors
-    assert not processes.alive(started)
+    assert not is_alive(started)
 
 
 def test_a_terminated_run_ends_its_process_first(plain, tmp_path):
@@ -318,19 +325,19 @@ def test_a_terminated_run_ends_its_process_first(plain, tmp_path):
     runner.terminate()
     _, errors = runner.communicate(timeout=10)
     assert (runner.returncode, errors) == (-signal.SIGTERM, b"")
-    assert not processes.alive(started)
+    assert not is_alive(started)
 
 
-def signalled_while_launching(tmp_path: Path, number: int) -> processes.Running:
-    with ending_what_it_started():
-        with not_now():
+def signalled_while_launching(tmp_path: Path, number: int) -> Running:
+    with unwinding_on_signals():
+        with holding_signals():
             os.kill(os.getpid(), number)
             running = launch(tmp_path, "sleep", "60")
         try:
             running.wait(10)
         except BaseException:
-            processes.stop(running.started)
-            running.let_go()
+            stop_process(running.started)
+            running.release()
             raise
     return running
 
@@ -351,9 +358,9 @@ def test_a_signal_while_a_process_is_started_strikes_once_it_is_known(plain, tmp
 
 def test_an_interpreter_that_ends_says_nothing_of_what_runs_on(plain, tmp_path):
     code = (
-        "from pathlib import Path; from modelyard.adapters.processes import start as processes;"
-        "processes.launch(['sleep', '2'], cwd=Path(), environment={'PATH': '/bin:/usr/bin'},"
-        " output=Path('log')).let_go()"
+        "from pathlib import Path; from modelyard.adapters.processes.start import start_command;"
+        "start_command(['sleep', '2'], cwd=Path(), environment={'PATH': '/bin:/usr/bin'},"
+        " output=Path('log')).release()"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -371,11 +378,11 @@ def test_the_command_itself_is_forked_and_prints_its_help(tmp_path, monkeypatch)
     command = [sys.executable, "-P", "-m", "modelyard", "preload", "--socket", str(address)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"ready\n"
-        monkeypatch.setenv(processes.PRELOADED, str(address))
-        forked = processes.run(["--help"], cwd=tmp_path, stdout=tmp_path / "forked")
+        monkeypatch.setenv(PRELOADED, str(address))
+        forked = run_modelyard(["--help"], cwd=tmp_path, stdout=tmp_path / "forked")
         process.stdin.close()
         assert process.wait(5) == 0
-    monkeypatch.delenv(processes.PRELOADED)
-    plain = processes.run(["--help"], cwd=tmp_path, stdout=tmp_path / "plain")
+    monkeypatch.delenv(PRELOADED)
+    plain = run_modelyard(["--help"], cwd=tmp_path, stdout=tmp_path / "plain")
     assert (forked, plain) == (0, 0)
     assert (tmp_path / "forked").read_text() == (tmp_path / "plain").read_text()

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from adapters.processes.preloading import preloaded_process
 from modelyard.adapters.processes import process_table
-from modelyard.adapters.processes import start as processes
+from modelyard.adapters.processes.fork_client import PRELOADED
+from modelyard.adapters.processes.process_table import Started
+from modelyard.adapters.processes.start import stop_process
 from modelyard.adapters.workflows.local import LocalWorkflows
 from modelyard.adapters.workflows.local_runner import Walk
 from modelyard.adapters.workflows.template import planned
@@ -104,7 +106,7 @@ def workflows(checkout):
     for status in checkout.glob(".modelyard/workflows/*/status.json"):
         runner = json.loads(status.read_text())["runner"]
         if runner:
-            processes.stop(processes.Started(**runner), grace_seconds=1)
+            stop_process(Started(**runner), grace_seconds=1)
 
 
 def put(checkout: Path, name: str, spec: dict[str, Any]) -> None:
@@ -676,7 +678,7 @@ def test_forked_runners_and_steps_do_what_plain_ones_do(workflows, checkout, tmp
     put(checkout, "two", spec(version, wrong))
     with preloaded_process(tmp_path / "socket", ["modelyard.cli"]) as preloaded:
         assert preloaded.stdout.readline() == b"ready\n"
-        monkeypatch.setenv(processes.PRELOADED, str(tmp_path / "socket"))
+        monkeypatch.setenv(PRELOADED, str(tmp_path / "socket"))
         for name in ("w-1", "w-2"):
             workflows.submit(name, template="two", parameters={})
             status = workflows.wait(name, progress=lambda _: None)
@@ -690,7 +692,7 @@ def test_a_submission_that_died_half_way_is_started_by_the_next_one(
 ):
     put(checkout, "one", spec(template("a", "true")))
     with monkeypatch.context() as patch:
-        patch.setattr(processes, "start", lambda *_, **__: None)
+        patch.setattr("modelyard.adapters.workflows.local.start_modelyard", lambda *_, **__: None)
         workflows.submit("w-1", template="one", parameters={})
     assert workflows.status("w-1").phase is Phase.PENDING
     workflows.submit("w-1", template="one", parameters={})
@@ -702,7 +704,7 @@ def test_what_was_submitted_and_never_started_is_lost_after_a_minute(
 ):
     put(checkout, "one", spec(template("a", "true")))
     with monkeypatch.context() as patch:
-        patch.setattr(processes, "start", lambda *_, **__: None)
+        patch.setattr("modelyard.adapters.workflows.local.start_modelyard", lambda *_, **__: None)
         workflows.submit("w-1", template="one", parameters={})
     status = checkout / ".modelyard/workflows/w-1/status.json"
     os.utime(status, (time.time() - 61, time.time() - 61))

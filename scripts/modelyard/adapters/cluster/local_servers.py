@@ -13,7 +13,8 @@ from pathlib import Path
 
 from modelyard.adapters.cluster.claim import holder
 from modelyard.adapters.cluster.local_state import Server
-from modelyard.adapters.processes import start as processes
+from modelyard.adapters.processes.process_table import Started
+from modelyard.adapters.processes.start import is_alive, start_modelyard, stop_process
 from modelyard.errors import CannotAnswer
 
 HOST = "127.0.0.1"
@@ -51,9 +52,9 @@ class LocalServers:
         self._model = model
         self._payloads = payloads
 
-    def start(self, server: Server, artifact: Path) -> processes.Started:
+    def start(self, server: Server, artifact: Path) -> Started:
         """Start the release's server; a second one for the same release ends by itself."""
-        return processes.start(
+        return start_modelyard(
             self._arguments(server, artifact), cwd=self._made(), log=self._log(server)
         )
 
@@ -67,14 +68,14 @@ class LocalServers:
         held = holder(self._claim(server.release))
         # The kernel lets go of a claim a moment after its process was killed.
         known = (held.process if held else None, server.process)
-        return any(process is not None and processes.alive(process) for process in known)
+        return any(process is not None and is_alive(process) for process in known)
 
     def stop(self, server: Server) -> None:
         """End the release's process, once open requests are answered."""
         held = holder(self._claim(server.release))
         for process in (held.process if held else None, server.process):
-            if process is not None and processes.alive(process):
-                processes.stop(process, grace_seconds=_GRACE_SECONDS)
+            if process is not None and is_alive(process):
+                stop_process(process, grace_seconds=_GRACE_SECONDS)
 
     def stop_others(self, wanted: Iterable[Server]) -> None:
         """End every process of this model here that is none of these releases'."""
@@ -83,7 +84,7 @@ class LocalServers:
             if path.stem in kept:
                 continue
             if held := holder(path):
-                processes.stop(held.process, grace_seconds=_GRACE_SECONDS)
+                stop_process(held.process, grace_seconds=_GRACE_SECONDS)
             path.unlink(missing_ok=True)
 
     def readiness(self, server: Server) -> Readiness:

@@ -1,4 +1,4 @@
-"""Makes of a forked process what a new interpreter with its command would have been."""
+"""Turns a forked process into what a new interpreter with its command would have been."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Order:
         command: `modelyard ARGS...` or `python FILE.py ARGS...`.
         cwd: Its working folder.
         environment: Its whole environment.
-        followed: Whether it ends with the process that asked for it.
+        followed: Whether it is killed when the process that asked for it ends.
     """
 
     command: Sequence[str]
@@ -34,7 +34,7 @@ class Order:
 
 
 def take_over(order: Order, outputs: Sequence[int], *, defaults: Mapping[str, str]) -> None:
-    """Give the fork its own session, files, folder, environment and chance.
+    """Give the fork its own session, files, folder, environment and random numbers.
 
     Args:
         order: What to become.
@@ -62,9 +62,9 @@ def take_over(order: Order, outputs: Sequence[int], *, defaults: Mapping[str, st
         numpy_random.seed()
 
 
-def apply_action(command: Sequence[str]) -> None:
-    """Run the command as the interpreter would run its main module."""
-    program, *arguments = command
+def run_order(order: Order) -> None:
+    """Run the order's command as the interpreter would run its main module."""
+    program, *arguments = order.command
     if program == "python":
         sys.argv = arguments
         sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
@@ -74,7 +74,7 @@ def apply_action(command: Sequence[str]) -> None:
         runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
-def exit_code(main: Callable[[], None]) -> int:
+def exit_code_of(main: Callable[[], None]) -> int:
     """What the interpreter would exit with after `main`."""
     try:
         main()
@@ -89,8 +89,8 @@ def exit_code(main: Callable[[], None]) -> int:
     return 0
 
 
-def finish() -> None:
-    """Do what the interpreter does before it ends, but for taking every module apart."""
+def run_exit_handlers() -> None:
+    """Do what the interpreter does before it exits, except for taking every module apart."""
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does
     atexit._run_exitfuncs()  # noqa: SLF001 - the handlers of what was imported before the fork
     sys.stdout.flush()

@@ -20,7 +20,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from modelyard.adapters.processes.forked import Order, apply_action, exit_code, finish, take_over
+from modelyard.adapters.processes.forked import (
+    Order,
+    exit_code_of,
+    run_exit_handlers,
+    run_order,
+    take_over,
+)
 from modelyard.errors import CannotAnswer
 
 READ_ONCE = ("PYTHON", "LD_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_", "ARROW_", "MALLOC_")
@@ -28,16 +34,11 @@ READ_ONCE = ("PYTHON", "LD_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_", "ARR
 
 # jemalloc stops and restarts its own thread around fork, so it may be there.
 _FORK_SAFE_THREADS = frozenset({"jemalloc_bg_thd"})
-_DESCRIPTORS = 3
+_DESCRIPTORS = 3  # stdout, stderr, and a pipe that outlives the preloaded process
 _SECONDS_TO_ASK = 10.0
 
 
-def lasting(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables a preloaded process cannot change any more for the ones it forks."""
-    return {key: value for key, value in environment.items() if key.startswith(READ_ONCE)}
-
-
-def serve(address: Path, modules: Sequence[str], *, ready: Callable[[], None]) -> None:
+def serve_forks(address: Path, modules: Sequence[str], *, ready: Callable[[], None]) -> None:
     """Import the modules, listen on the unix socket and fork until stdin or the parent is gone.
 
     Args:
@@ -50,7 +51,7 @@ def serve(address: Path, modules: Sequence[str], *, ready: Callable[[], None]) -
             the socket cannot be made.
     """
     parent, before = os.getppid(), dict(os.environ)
-    # Importing kserve parses the command line of whoever imports it.
+    # Importing kserve parses the command line of the process that imports it.
     given, sys.argv = sys.argv, sys.argv[:1]
     for module in modules:
         try:
@@ -60,13 +61,14 @@ def serve(address: Path, modules: Sequence[str], *, ready: Callable[[], None]) -
             raise CannotAnswer(message, hint="leave it out of --module") from error
     sys.argv = given
     _refuse_threads()
+    # What was imported is never collected, so forks do not copy its pages by collecting garbage.
     gc.collect()
     gc.freeze()
     _Server(address, parent, before).run(ready)
 
 
 def _refuse_threads() -> None:
-    """A forked process has only the thread that forked; locks of any other stay locked for ever."""
+    """Refuse to fork with threads: a fork has only one, and the others' locks stay locked."""
     # BLAS libraries end their idle threads before a fork and start them again when needed.
     trial = os.fork()
     if trial == 0:
@@ -82,15 +84,15 @@ def _refuse_threads() -> None:
 
 
 class _Server:
-    """The loop: takes orders, forks, and tells each asker how its process ended."""
+    """The loop: takes orders, forks, and answers each client how its process ended."""
 
     def __init__(self, address: Path, parent: int, before: Mapping[str, str]) -> None:
         self.address = address
         self.parent = parent
-        self.lasting = lasting(before)
+        self.read_once = _read_once(before)
         # Some libraries set defaults when they are imported; their forks must find them set.
         self.imported = {key: os.environ[key] for key in os.environ.keys() - before.keys()}
-        self.askers: dict[int, socket.socket] = {}
+        self.clients: dict[int, socket.socket] = {}
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.woken, self.waker = socket.socketpair()
         self.selector = selectors.DefaultSelector()
@@ -104,10 +106,10 @@ class _Server:
         made = self.address.stat().st_ino
         try:
             self.listener.listen(64)
-            self._when(self.listener, self._accept)
-            self._when(self.woken, self._reap)
+            self._when_readable(self.listener, self._accept)
+            self._when_readable(self.woken, self._reap)
             if _ends_with_its_writer():
-                self._when(0, _stdin_is_open)
+                self._when_readable(0, _stdin_is_open)
             self._wake_when_children_end()
             ready()
             self._loop()
@@ -116,8 +118,8 @@ class _Server:
                 if self.address.stat().st_ino == made:  # another may listen there by now
                     self.address.unlink()
 
-    def _when(self, readable: socket.socket | int, act: Callable[[], bool]) -> None:
-        self.selector.register(readable, selectors.EVENT_READ, act)
+    def _when_readable(self, source: socket.socket | int, act: Callable[[], bool]) -> None:
+        self.selector.register(source, selectors.EVENT_READ, act)
 
     def _wake_when_children_end(self) -> None:
         self.woken.setblocking(False)
@@ -136,69 +138,69 @@ class _Server:
             self.woken.recv(4096)
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                asker = self.askers.pop(ended[0])
+                client = self.clients.pop(ended[0])
                 with suppress(KeyError):
-                    self.selector.unregister(asker)
-                _tell(asker, {"exit": os.waitstatus_to_exitcode(ended[1])})
-                asker.close()
+                    self.selector.unregister(client)
+                _send(client, {"exit": os.waitstatus_to_exitcode(ended[1])})
+                client.close()
         return True
 
     def _accept(self) -> bool:
-        asker, _ = self.listener.accept()
-        asker.settimeout(_SECONDS_TO_ASK)
+        client, _ = self.listener.accept()
+        client.settimeout(_SECONDS_TO_ASK)
         descriptors: list[int] = []
         try:
-            self._fork(_order(asker, descriptors), asker, descriptors)
+            self._fork(_receive_order(client, descriptors), client, descriptors)
         except (OSError, ValueError, TypeError):
-            asker.close()
+            client.close()
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         return True
 
-    def _fork(self, order: Order, asker: socket.socket, descriptors: list[int]) -> None:
+    def _fork(self, order: Order, client: socket.socket, descriptors: list[int]) -> None:
         if not self._can_become(order.environment):
-            _tell(asker, {"declined": "its environment needs a new interpreter"})
-            asker.close()
+            _send(client, {"declined": "its environment needs a new interpreter"})
+            client.close()
             return
         pid = os.fork()
         if pid == 0:
-            self._become(order, asker, descriptors)
-        self.askers[pid] = asker
+            self._become(order, client, descriptors)
+        self.clients[pid] = client
         if order.followed:
-            self._when(asker, functools.partial(self._end_with_asker, pid))
+            self._when_readable(client, functools.partial(self._end_with_client, pid))
 
     def _can_become(self, environment: Mapping[str, str]) -> bool:
-        """Whether it asks for what was preloaded; a forked asker hands on what imports had set."""
+        """Whether it asks for what was preloaded; a forked client passes on what imports set."""
         inherited = {key for key, value in self.imported.items() if environment.get(key) == value}
         asked = {key: environment[key] for key in environment.keys() - inherited}
-        return lasting(asked) == self.lasting
+        return _read_once(asked) == self.read_once
 
-    def _end_with_asker(self, pid: int) -> bool:
-        """Nobody says anything after the order, so what is readable is the asker's end."""
-        self.selector.unregister(self.askers[pid])
+    def _end_with_client(self, pid: int) -> bool:
+        """Kill a followed process: clients send one order only, so readable means they are gone."""
+        self.selector.unregister(self.clients[pid])
         try:
             os.killpg(pid, signal.SIGKILL)
         except ProcessLookupError:
             os.kill(pid, signal.SIGKILL)  # it has not made its session yet
         return True
 
-    def _become(self, order: Order, asker: socket.socket, descriptors: list[int]) -> NoReturn:
-        """In the forked process: carry out the order and end, never to return to the loop."""
+    def _become(self, order: Order, client: socket.socket, descriptors: list[int]) -> NoReturn:
+        """In the forked process: run the order and exit, never to return to the loop."""
         code = 1
         try:
-            self._leave(asker)
+            self._leave(client)
             take_over(order, descriptors[:2], defaults=self.imported)
-            # An asker that is gone started a plain process instead: there must be only one.
-            if _tell(asker, {"pid": os.getpid()}):
-                asker.close()
-                code = exit_code(lambda: apply_action(order.command))
-                finish()
+            # A client that is gone started a plain process instead: there must be only one.
+            if _send(client, {"pid": os.getpid()}):
+                client.close()
+                code = exit_code_of(lambda: run_order(order))
+                run_exit_handlers()
         except BaseException:  # noqa: BLE001 - whatever it was, the loop's copy must not run on
             traceback.print_exc()
         finally:
             try:
-                os.write(descriptors[2], bytes([code]))  # fails when nobody waits for it
+                os.write(descriptors[2], bytes([code]))  # fails when nothing waits for it
             finally:
                 os._exit(code)
 
@@ -206,19 +208,24 @@ class _Server:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self.selector.close()
-        for one in (self.listener, self.woken, self.waker, *self.askers.values()):
+        for one in (self.listener, self.woken, self.waker, *self.clients.values()):
             if one is not kept:
                 one.close()
 
 
-def _order(asker: socket.socket, descriptors: list[int]) -> Order:
+def _read_once(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a preloaded process can no longer change for its forks."""
+    return {key: value for key, value in environment.items() if key.startswith(READ_ONCE)}
+
+
+def _receive_order(client: socket.socket, descriptors: list[int]) -> Order:
     """Read an order of the same user; its files are added to `descriptors`."""
-    peer = asker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     if struct.unpack("3i", peer)[1] != os.getuid():
         raise PermissionError
-    first, received, _, _ = socket.recv_fds(asker, 1, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    first, received, _, _ = socket.recv_fds(client, 1, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
     descriptors.extend(received)
-    with asker.makefile("rb") as stream:
+    with client.makefile("rb") as stream:
         order = Order(**json.loads(first + stream.readline()))
     if len(received) != _DESCRIPTORS:
         raise ValueError
@@ -226,7 +233,7 @@ def _order(asker: socket.socket, descriptors: list[int]) -> Order:
 
 
 def _ends_with_its_writer() -> bool:
-    """Whether an end of input means that somebody went away: true of pipes, not of /dev/null."""
+    """Whether the end of stdin means that its writer is gone: true of pipes, not of /dev/null."""
     if sys.stdin is None:
         return False
     mode = os.fstat(0).st_mode
@@ -237,9 +244,9 @@ def _stdin_is_open() -> bool:
     return os.read(0, 1024) != b""
 
 
-def _tell(asker: socket.socket, document: Mapping[str, object]) -> bool:
+def _send(client: socket.socket, document: Mapping[str, object]) -> bool:
     try:
-        asker.sendall(json.dumps(document).encode() + b"\n")
+        client.sendall(json.dumps(document).encode() + b"\n")
     except OSError:
         return False
     return True

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import atexit
-import functools
-import json
-import logging
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
-from modelyard.adapters.processes.interruption import ending_what_it_started, not_now, now
+from modelyard.adapters.processes.fork_client import PRELOADED, ask_for_fork
+from modelyard.adapters.processes.forked import Order
 from modelyard.adapters.processes.process_table import (
     Started,
     end_session,
@@ -26,40 +24,84 @@ from modelyard.adapters.processes.process_table import (
     open_handle,
 )
 
-__all__ = [
-    "PRELOADED",
-    "Running",
-    "Started",
-    "alive",
-    "ending_what_it_started",
-    "launch",
-    "run",
-    "start",
-    "stop",
-]
-
-PRELOADED = "MODELYARD_PRELOADED"
-"""The environment variable that names the socket of `modelyard preload`."""
-
-_LOGGER = logging.getLogger(__name__)
-_SECONDS_TO_ANSWER = 30.0
-
 # Children of this process; asking about them reaps them, so that none stays a zombie.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
+class TerminatedError(BaseException):
+    """SIGTERM came."""
+
+
+class _Held:
+    """The signal that waits to be raised; only the main thread gets signals, so one is enough."""
+
+    blocks = 0
+    signal: int | None = None
+
+
+@contextmanager
+def unwinding_on_signals() -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C unwind the block, so that what was started in it can be ended first.
+
+    A signal that comes within `holding_signals` is raised at the next poll or wait.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _Held.signal = None
+    before = {n: signal.signal(n, _take_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+        _raise_held_signal()
+    except TerminatedError:
+        signal.signal(signal.SIGTERM, before[signal.SIGTERM])
+        signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def holding_signals() -> Iterator[None]:
+    """Hold back the signals of `unwinding_on_signals`.
+
+    A process is started inside: one whose number is not known yet could not be ended.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _Held.blocks += 1
+    try:
+        yield
+    finally:
+        _Held.blocks -= 1
+
+
+def _take_signal(number: int, _: object) -> None:
+    _Held.signal = number
+    _raise_held_signal()
+
+
+def _raise_held_signal() -> None:
+    if threading.current_thread() is threading.main_thread() and not _Held.blocks:
+        number, _Held.signal = _Held.signal, None
+        if number is not None:
+            raise KeyboardInterrupt if number == signal.SIGINT else TerminatedError
+
+
 class Running:
-    """A process somebody may wait for.
+    """A process that can be waited for.
 
     Args:
         started: The process.
-        code: Says how it ended; called once, after it ended.
-        held: What is to be let go of then.
+        exit_code: Returns how it ended; called once, after it ended.
+        held: What is released then.
     """
 
-    def __init__(self, started: Started, code: Callable[[], int], held: ExitStack) -> None:
+    def __init__(self, started: Started, exit_code: Callable[[], int], held: ExitStack) -> None:
         self.started = started
-        self._code = code
+        self._exit_code = exit_code
         self._held = held
         self._known: int | None = None
         self._handle = open_handle(started)
@@ -78,28 +120,28 @@ class Running:
             raise TimeoutError(message)
         return code
 
-    def let_go(self) -> None:
-        """Give up waiting; the process runs on."""
+    def release(self) -> None:
+        """Stop following the process; it runs on, unless it was forked as `followed`."""
         self._held.close()
 
     def _ended(self, timeout: float | None) -> int | None:
-        now()
+        _raise_held_signal()
         if self._known is None:
             if self._handle is not None:
                 poll = select.poll()
                 poll.register(self._handle, select.POLLIN)
                 if not poll.poll(None if timeout is None else timeout * 1000):
                     return None
-            code = self._code()
+            code = self._exit_code()
             self._known = 128 - code if code < 0 else code
             self._held.close()
         return self._known
 
 
-def start(
+def start_modelyard(
     args: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[str, str] | None = None
 ) -> Started:
-    """Start `modelyard ARGS` in a session of its own; it stays when this process ends.
+    """Start `modelyard ARGS` in a session of its own; it outlives this process.
 
     Args:
         args: Arguments of modelyard, such as `["serve", "--port", "8080"]`.
@@ -108,12 +150,13 @@ def start(
         environment: Variables laid over this process's own.
     """
     whole = {**os.environ, **(environment or {})}
-    running = launch(["modelyard", *args], cwd=cwd, environment=whole, output=log, followed=False)
-    running.let_go()
+    command = ["modelyard", *args]
+    running = start_command(command, cwd=cwd, environment=whole, output=log, followed=False)
+    running.release()
     return running.started
 
 
-def run(
+def run_modelyard(
     args: Sequence[str],
     *,
     cwd: Path,
@@ -123,7 +166,7 @@ def run(
 ) -> int:
     """Run `modelyard ARGS` to its end and return its exit code.
 
-    Whatever interrupts the waiting, SIGTERM too, also ends the process and all of its session.
+    Anything that interrupts the waiting, SIGTERM included, also ends the process and its session.
 
     Args:
         args: Arguments of modelyard.
@@ -137,17 +180,17 @@ def run(
     """
     whole = {**os.environ, **(environment or {})}
     output = None if stdout == "inherit" else stdout
-    with ending_what_it_started():
-        running = launch(["modelyard", *args], cwd=cwd, environment=whole, output=output)
+    with unwinding_on_signals():
+        running = start_command(["modelyard", *args], cwd=cwd, environment=whole, output=output)
         try:
             return running.wait(timeout)
         except BaseException:
-            stop(running.started, grace_seconds=5)
-            running.let_go()
+            stop_process(running.started, grace_seconds=5)
+            running.release()
             raise
 
 
-def launch(
+def start_command(
     command: Sequence[str],
     *,
     cwd: Path,
@@ -158,16 +201,16 @@ def launch(
     """Start a command in a session of its own.
 
     `modelyard ...` and `python FILE.py ...` are forked from the preloaded process when
-    `MODELYARD_PRELOADED` names one; a dead one is warned of once, and done without.
+    `MODELYARD_PRELOADED` names one. When that is gone, it warns once and starts a plain process.
 
     Args:
         command: Program and arguments; `modelyard` and `python` are this interpreter's own.
         cwd: Its working folder.
         environment: Its whole environment.
         output: The file stdout and stderr are appended to; None inherits this process's.
-        followed: Whether a forked process is killed when this one dies or lets go of it.
+        followed: Whether a forked process is killed when this one dies or releases it.
     """
-    with not_now(), ExitStack() as stack:
+    with holding_signals(), ExitStack() as stack:
         files: tuple[IO[bytes] | None, IO[bytes] | None] = (None, None)
         if output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -175,32 +218,34 @@ def launch(
             files = (file, file)
         address = os.environ.get(PRELOADED)
         if address and _may_be_forked(command):
-            order = {
-                "command": list(command),
-                "cwd": str(cwd),
-                "environment": dict(environment),
-                "followed": followed,
-            }
-            if forked := _fork(address, order, files):
-                return forked
-        return _plain(command, cwd, environment, files)
+            order = Order(
+                command=list(command),
+                cwd=str(cwd),
+                environment=dict(environment),
+                followed=followed,
+            )
+            outputs = [file.fileno() if file else number for number, file in enumerate(files, 1)]
+            if forked := ask_for_fork(address, order, outputs):
+                started = find_process(forked.pid) or Started(pid=forked.pid, start_time=-1)
+                return Running(started, forked.exit_code, forked.held)
+        return _start_plain(command, cwd, environment, files)
 
 
-def alive(started: Started) -> bool:
-    """Whether this very process still runs."""
+def is_alive(started: Started) -> bool:
+    """Whether this very process still runs; reaps it if it was a child that ended."""
     child = _children.get(started.pid)
     if child is not None and child.poll() is not None:
         del _children[started.pid]
     return is_running(started)
 
 
-def stop(started: Started, *, grace_seconds: float = 10.0) -> None:
-    """End the process and all of its session: asked first, killed after the grace.
+def stop_process(started: Started, *, grace_seconds: float = 10.0) -> None:
+    """End the process and all of its session: SIGTERM first, SIGKILL after the grace.
 
-    A process that is gone, or whose number now is another's, is left alone.
+    A process that is gone, or whose number now belongs to another, is left alone.
     """
     end_session(started, grace_seconds=grace_seconds)
-    alive(started)
+    is_alive(started)
 
 
 @atexit.register
@@ -216,7 +261,7 @@ def _may_be_forked(command: Sequence[str]) -> bool:
     )
 
 
-def _plain(
+def _start_plain(
     command: Sequence[str],
     cwd: Path,
     environment: Mapping[str, str],
@@ -245,57 +290,3 @@ def _resolved(command: Sequence[str]) -> list[str]:
     if command[0] == "python":
         return [sys.executable, *command[1:]]
     return list(command)
-
-
-def _fork(
-    address: str,
-    order: Mapping[str, object],
-    files: tuple[IO[bytes] | None, IO[bytes] | None],
-) -> Running | None:
-    """Ask the preloaded process; None when it is gone or declines."""
-    outputs = [file.fileno() if file else number for number, file in enumerate(files, start=1)]
-    with ExitStack() as stack:
-        asked = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-        reader, writer = os.pipe()
-        stack.callback(os.close, reader)
-        try:
-            asked.settimeout(_SECONDS_TO_ANSWER)
-            asked.connect(address)
-            line = json.dumps(order).encode() + b"\n"
-            socket.send_fds(asked, [line[:1]], [*outputs, writer])
-            asked.sendall(line[1:])
-            answer = _line(asked)
-        except OSError:
-            answer = None
-        finally:
-            os.close(writer)
-        if answer is None:
-            _warn_that_it_is_gone(address)
-        if answer is None or "pid" not in answer:
-            return None
-        started = find_process(answer["pid"]) or Started(pid=answer["pid"], start_time=-1)
-        return Running(started, functools.partial(_told, asked, reader), stack.pop_all())
-
-
-def _told(asked: socket.socket, reader: int) -> int:
-    """How a forked process ended: in its parent's words, or, if that is gone, in its own."""
-    asked.settimeout(None)
-    if answer := _line(asked):
-        return answer["exit"]
-    last = os.read(reader, 1)
-    return last[0] if last else -signal.SIGKILL
-
-
-def _line(asked: socket.socket) -> dict[str, int] | None:
-    received = b""
-    with suppress(ConnectionError):
-        # One byte at a time: two answers may be on their way, and only one is ours now.
-        while not received.endswith(b"\n") and (byte := asked.recv(1)):
-            received += byte
-    return json.loads(received) if received.endswith(b"\n") else None
-
-
-@functools.cache
-def _warn_that_it_is_gone(address: str) -> None:
-    message = "%s names %s, where nothing answers: starting plain processes"
-    _LOGGER.warning(message, PRELOADED, address)

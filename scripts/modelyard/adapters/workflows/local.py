@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.adapters.processes import process_table
-from modelyard.adapters.processes import start as processes
+from modelyard.adapters.processes.process_table import Started
+from modelyard.adapters.processes.start import (
+    is_alive,
+    start_modelyard,
+    stop_process,
+    unwinding_on_signals,
+)
 from modelyard.adapters.specs.documents import dump_all, load
 from modelyard.adapters.workflows.local_runner import Walk
 from modelyard.adapters.workflows.template import planned
@@ -45,8 +51,8 @@ class _State:
     phase: str = Phase.PENDING
     message: str = ""
     steps: Mapping[str, str] = field(default_factory=dict)
-    runner: processes.Started | None = None
-    running: Mapping[str, processes.Started] = field(default_factory=dict)
+    runner: Started | None = None
+    running: Mapping[str, Started] = field(default_factory=dict)
 
 
 class LocalWorkflows:
@@ -72,7 +78,7 @@ class LocalWorkflows:
             self._lay_down(name, self._workflow_document(name, template, parameters))
         # A submitter that died before this point left a workflow that nobody runs.
         if self._read(folder) == _State():
-            processes.start(
+            start_modelyard(
                 ["workflow", "run", name],
                 cwd=self._root,
                 log=folder / "_runner.log",
@@ -141,7 +147,7 @@ class LocalWorkflows:
 
         walk = Walk(plan, name=name, folder=folder, root=self._root, tell=tell)
         tell()
-        with processes.ending_what_it_started():
+        with unwinding_on_signals():
             try:
                 walk.run()
             except BaseException:
@@ -198,9 +204,9 @@ class LocalWorkflows:
         except FileNotFoundError:
             return None
         if document["runner"]:
-            document["runner"] = processes.Started(**document["runner"])
+            document["runner"] = Started(**document["runner"])
         running = document["running"].items()
-        return _State(**document | {"running": {n: processes.Started(**p) for n, p in running}})
+        return _State(**document | {"running": {n: Started(**p) for n, p in running}})
 
     @staticmethod
     def _is_lost(folder: Path, state: _State) -> bool:
@@ -209,7 +215,7 @@ class LocalWorkflows:
         if state.runner is None:
             age = time.time() - (folder / "status.json").stat().st_mtime
             return age > _SECONDS_TO_START
-        return not processes.alive(state.runner)
+        return not is_alive(state.runner)
 
     def _write_off(self, folder: Path) -> _State:
         """Say that nobody runs it any more, and end the steps it left behind."""
@@ -218,7 +224,7 @@ class LocalWorkflows:
             if state is None or not alone or not self._is_lost(folder, state):
                 return state or _State()
             for started in state.running.values():
-                processes.stop(started, grace_seconds=2)
+                stop_process(started, grace_seconds=2)
             steps = {
                 name: phase if Phase(phase).is_over else Phase.ERROR
                 for name, phase in state.steps.items()

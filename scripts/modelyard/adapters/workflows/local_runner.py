@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelyard.adapters.processes import start as processes
+from modelyard.adapters.processes.start import Running, start_command, stop_process
 from modelyard.adapters.workflows import expressions as argo_expressions
 from modelyard.adapters.workflows.plan import Plan, Step, filled
 from modelyard.errors import Refused
@@ -45,7 +45,7 @@ class Track:
     outputs: dict[str, str] = field(default_factory=dict)
     not_before: float = 0.0
     out_of_time: float = float("inf")
-    running: processes.Running | None = None
+    running: Running | None = None
 
     @property
     def is_over(self) -> bool:
@@ -126,14 +126,14 @@ class Walk:
                 changed |= self._start_if_free(track, now)
         return changed
 
-    def _look_after(self, track: Track, running: processes.Running, now: float) -> bool:
+    def _look_after(self, track: Track, running: Running, now: float) -> bool:
         code = running.poll()
         if code is None and now < track.out_of_time:
             return False
         track.running = None
         if code is None:
-            processes.stop(running.started, grace_seconds=5)
-            running.let_go()
+            stop_process(running.started, grace_seconds=5)
+            running.release()
             limit = track.step.deadline_seconds or 0
             track.exit_code = _NO_EXIT_CODE
             self._tried(track, "Error", f"out of time after {limit:g} s")
@@ -195,7 +195,7 @@ class Walk:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         own = {key: filled(value, scope) for key, value in step.environment.items()}
-        track.running = processes.launch(
+        track.running = start_command(
             [filled(word, scope) for word in step.command],
             cwd=work,
             environment={**os.environ, **own, "MODELYARD_ROOT": str(self.root)},
@@ -265,8 +265,8 @@ class Walk:
     def _stop_all(self, message: str) -> None:
         for track in self.tracks.values():
             if track.running is not None:
-                processes.stop(track.running.started, grace_seconds=5)
-                track.running.let_go()
+                stop_process(track.running.started, grace_seconds=5)
+                track.running.release()
                 track.running = None
             if not track.is_over:
                 track.phase, track.message = "Error", message

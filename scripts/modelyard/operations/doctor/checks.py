@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from modelyard.adapters.processes import start as processes
+from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.errors import YardError
 from modelyard.operations.doctor.runner import Check, Patient, Wrong
 
@@ -249,7 +249,7 @@ def workflows_belong_to_versions(patient: Patient) -> Iterator[Wrong]:
 def the_preloaded_process_listens(patient: Patient) -> Iterator[Wrong]:
     """Where one is named; without it every command starts slowly."""
     del patient
-    address = os.environ.get(processes.PRELOADED)
+    address = os.environ.get(PRELOADED)
     if not address:
         return
     try:
@@ -257,8 +257,8 @@ def the_preloaded_process_listens(patient: Patient) -> Iterator[Wrong]:
             asker.settimeout(_SECONDS_TO_ANSWER)
             asker.connect(address)
     except OSError as error:
-        mend = f"unset {processes.PRELOADED}, or modelyard preload --socket {address}"
-        yield Wrong(what=f"{processes.PRELOADED}={address}: {error.strerror or error}", mend=mend)
+        mend = f"unset {PRELOADED}, or modelyard preload --socket {address}"
+        yield Wrong(what=f"{PRELOADED}={address}: {error.strerror or error}", mend=mend)
 
 
 _FORGE = (the_settings_are_valid, the_remote_has_the_main_branch)

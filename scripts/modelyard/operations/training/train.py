@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.processes import start as processes
+from modelyard.adapters.processes.start import start_command, stop_process, unwinding_on_signals
 from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.training.job import Job, threads
@@ -130,8 +130,8 @@ def _run_trainer(job: Job, folder: Path) -> None:
 
 
 def _run(command: list[str], folder: Path, log: Path, timeout: float) -> int:
-    with processes.ending_what_it_started():
-        running = processes.launch(
+    with unwinding_on_signals():
+        running = start_command(
             command, cwd=folder / "trainer", environment=_clean_environment(folder), output=log
         )
         try:
@@ -139,8 +139,8 @@ def _run(command: list[str], folder: Path, log: Path, timeout: float) -> int:
         except TimeoutError:
             return TIMED_OUT
         finally:
-            processes.stop(running.started, grace_seconds=0)
-            running.let_go()
+            stop_process(running.started, grace_seconds=0)
+            running.release()
 
 
 def _clean_environment(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from modelyard.adapters.processes import start as processes
+from modelyard.adapters.processes.start import is_alive, start_modelyard, stop_process
 from modelyard.operations.training.job import Job
 from modelyard.serving.documents import read_golden, read_serving
 from modelyard.serving.probe import Probe
@@ -27,7 +27,7 @@ def verify(job: Job) -> None:
         folder = job.store.fetch_model(artifact["digest"], Path(name) / "artifact")
         port = _free_port()
         log = Path(name) / "server.log"
-        started = processes.start(_arguments(job, artifact, folder, port), cwd=folder, log=log)
+        started = start_modelyard(_arguments(job, artifact, folder, port), cwd=folder, log=log)
         probe = Probe(f"http://127.0.0.1:{port}", job.model_name)
         try:
             _wait(job, probe, started, log)
@@ -37,7 +37,7 @@ def verify(job: Job) -> None:
         except (OSError, ValueError) as error:
             raise job.refuse(f"the server does not answer the golden rows: {error}") from error
         finally:
-            processes.stop(started, grace_seconds=5)
+            stop_process(started, grace_seconds=5)
     limit = job.model.artifact.max_p95_ms
     if p95 > limit:
         raise job.refuse(f"the server needs {p95:.0f} ms (p95) for 20 rows, limit {limit} ms")
@@ -67,7 +67,7 @@ def _arguments(job: Job, artifact: dict[str, Any], folder: Path, port: int) -> l
 def _wait(job: Job, probe: Probe, started: Any, log: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while not probe.is_ready():
-        if not processes.alive(started) or time.monotonic() > deadline:
+        if not is_alive(started) or time.monotonic() > deadline:
             said = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
             raise job.refuse(f"the server does not start on the artifact: {' | '.join(said)}")
         time.sleep(0.05)
