@@ -18,9 +18,9 @@ os.environ["DO_NOT_TRACK"] = "1"
 
 import numpy as np
 
-from modelyard.domain.drift.detection import checks
+from modelyard.domain.drift.detection import check_window
 from modelyard.domain.drift.profile import build_profile
-from modelyard.domain.specs.contract import Column, breaches
+from modelyard.domain.specs.contract import Column, find_breaches
 
 SIZES = (5, 20, 50)
 
@@ -72,9 +72,9 @@ def ours(rows: int, number: int, repeats: int) -> dict[str, float]:
     return {
         "rows": rows,
         "columns": number,
-        "contract_seconds": seconds(lambda: breaches(columns, current), repeats),
+        "contract_seconds": seconds(lambda: find_breaches(columns, current), repeats),
         "build_seconds": seconds(lambda: build_profile(reference, columns, blocks), 1),
-        "compare_seconds": seconds(lambda: checks(profile, current, least_rows=500), repeats),
+        "compare_seconds": seconds(lambda: check_window(profile, current, least_rows=500), repeats),
         "profile_bytes": len(json.dumps(profile.to_document(), separators=(",", ":"))),
     }
 

@@ -12,7 +12,7 @@ import pytest
 from modelyard.adapters.specs.schemas import folder
 from modelyard.adapters.store.tables import columns_of
 from modelyard.domain.promotion.facts import Incident
-from modelyard.domain.specs.contract import breaches
+from modelyard.domain.specs.contract import find_breaches
 from operations.drift_yard import (
     JUNE,
     MODEL,
@@ -318,12 +318,12 @@ def test_every_month_and_week_of_the_real_year_keeps_the_contract(flights, contr
     assert len(frames) == 12
     for frame in frames:
         assert sorted(frame.columns) == sorted(column.name for column in columns)
-        assert breaches(columns, columns_of(frame)) == ()
+        assert find_breaches(columns, columns_of(frame)) == ()
     year = pd.concat(frames)
     for number in range(52):
         first = date(2013, 1, 1) + timedelta(days=7 * number)
         week = year["date"].between(str(first), str(first + timedelta(days=6)))
-        assert breaches(columns[1:], columns_of(year[week])) == ()
+        assert find_breaches(columns[1:], columns_of(year[week])) == ()
 
 
 @pytest.mark.slow
@@ -331,7 +331,7 @@ def test_every_month_and_week_of_the_real_year_keeps_the_contract(flights, contr
 def test_visibility_in_metres_breaks_the_real_contract(flights, contract, name):
     frame = pd.read_parquet(flights / name)
     broken = frame.assign(visib=frame["visib"] * 1609.344)
-    found = breaches(contract.data.columns, columns_of(broken))
+    found = find_breaches(contract.data.columns, columns_of(broken))
     assert [(b.column, b.rule, b.expected) for b in found] == [("visib", "range", "0 to 10 mi")]
 
 

@@ -17,7 +17,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.reader import sound
 from modelyard.adapters.store.tables import columns_of, labelled
-from modelyard.domain.specs.contract import breaches
+from modelyard.domain.specs.contract import find_breaches
 from modelyard.domain.specs.model import Model
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def test_every_wine_is_in_one_of_the_two_files(rows: Mapping[str, pd.DataFrame])
 @pytest.mark.parametrize("name", ["train", "heldout"])
 def test_the_rows_keep_the_contract(model: Model, rows: Mapping[str, pd.DataFrame], name: str):
     assert list(rows[name].columns) == [column.name for column in model.data.columns]
-    assert breaches(model.data.columns, columns_of(rows[name])) == ()
+    assert find_breaches(model.data.columns, columns_of(rows[name])) == ()
 
 
 def test_the_first_version_pins_what_is_here(model: Model):

@@ -25,7 +25,7 @@ from modelyard.adapters.specs.reader import read
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet, scores_to_parquet
 from modelyard.domain.canary.grid import prediction_grid
-from modelyard.domain.gate.gate import Comparison, gate
+from modelyard.domain.gate.gate import Comparison, gate_verdict
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.domain.promotion.training import workflow_name
@@ -300,7 +300,7 @@ class Yard:
             look=len({*records, record_file(version)}),
             max_looks=HELD_OUT_SPEC.max_looks,
         )
-        overall, (verdict,) = gate(MODEL_SPEC, [comparison])
+        overall, (verdict,) = gate_verdict(MODEL_SPEC, [comparison])
         return Record(
             model=MODEL,
             version=version,

@@ -18,7 +18,7 @@ from modelyard.ports import Services
 if TYPE_CHECKING:
     from modelyard.adapters.store.evidently_page import PageSummary
     from modelyard.domain.promotion.facts import Incident
-    from modelyard.operations.drift.compare import Breached, Compared, Window
+    from modelyard.operations.drift.compare import ContractBreach, FeedComparison, WindowComparison
 
 HEADINGS = ("window", "rows", "column", "reason", "effect", "floor", "p", "what")
 
@@ -68,56 +68,61 @@ def drift(
     Exit 0 when no drift is confirmed, 3 when it is or the contract is broken, 1 when the question
     could not be answered.
     """
-    from modelyard.operations.drift.compare import Compared, evidence_of, look_at, note_incidents
+    from modelyard.operations.drift.compare import (
+        FeedComparison,
+        compare_feed,
+        drift_evidence,
+        record_incidents,
+    )
 
     workspace = workspace_of(services)
-    look = look_at(workspace, model, feed=feed, until=until.date() if until else None)
-    incidents = note_incidents(workspace, look)
+    result = compare_feed(workspace, model, feed=feed, until=until.date() if until else None)
+    incidents = record_incidents(workspace, result)
     evidence = summary = None
-    if isinstance(look, Compared):
-        evidence = workspace.store.put_evidence(evidence_of(look))
+    if isinstance(result, FeedComparison):
+        evidence = workspace.store.put_evidence(drift_evidence(result))
         if page:
             from modelyard.operations.drift.page import write_drift_page
 
             click.echo(f"{page}: importing the library of the page takes about 12 s", err=True)
-            summary = write_drift_page(workspace, look, page)
+            summary = write_drift_page(workspace, result, page)
     elif page:
         click.echo(f"{page} is not written: the page needs data that keeps the contract", err=True)
     if decision is not None:
-        decision.write_text(look.outcome)
+        decision.write_text(result.outcome)
     if output == "json":
-        print_json(document(look, incidents, evidence, summary))
+        print_json(document(result, incidents, evidence, summary))
     else:
-        _print(look, evidence, summary)
-    if look.outcome != "none":
+        _print(result, evidence, summary)
+    if result.outcome != "none":
         raise click.exceptions.Exit(Refused.exit_code)
 
 
 def document(
-    look: Breached | Compared,
+    result: ContractBreach | FeedComparison,
     incidents: tuple[Incident, ...],
     evidence: str | None,
     summary: PageSummary | None,
 ) -> dict[str, Any]:
     """The answer as schemas/output/drift.schema.json describes it."""
-    from modelyard.operations.drift.compare import Compared, window_document
+    from modelyard.operations.drift.compare import FeedComparison, window_document
 
-    compared = look if isinstance(look, Compared) else None
-    slices = [(w.slice, w.checks) for w in compared.windows] if compared else []
-    broken = [] if isinstance(look, Compared) else look.breaches
-    if not isinstance(look, Compared):
-        slices = [(each, None) for each in look.slices]
+    compared = result if isinstance(result, FeedComparison) else None
+    window_data = [(w.data, w.checks) for w in compared.windows] if compared else []
+    broken = [] if isinstance(result, FeedComparison) else result.breaches
+    if not isinstance(result, FeedComparison):
+        window_data = [(each, None) for each in result.window_data]
     return {
-        "model": look.model.name,
-        "outcome": look.outcome,
-        "feed": look.feed.uri,
-        "until": look.until.isoformat() if look.until else None,
+        "model": result.model.name,
+        "outcome": result.outcome,
+        "feed": result.feed.uri,
+        "until": result.until.isoformat() if result.until else None,
         "version": compared.parent.version if compared else None,
         "profile": compared.digest if compared else None,
         "evidence": evidence,
         "breaches": [asdict(breach) for breach in broken],
         "incidents": [incident.what for incident in incidents],
-        "windows": [window_document(*each) for each in slices],
+        "windows": [window_document(*each) for each in window_data],
         "confirmed": [
             {"column": one.column, "reason": one.reason}
             for one in (compared.confirmed if compared else ())
@@ -127,40 +132,42 @@ def document(
     }
 
 
-def _print(look: Breached | Compared, evidence: str | None, summary: PageSummary | None) -> None:
+def _print(
+    result: ContractBreach | FeedComparison, evidence: str | None, summary: PageSummary | None
+) -> None:
     from modelyard.commands.output.tables import table
-    from modelyard.operations.drift.compare import Compared, closing
+    from modelyard.operations.drift.compare import FeedComparison, summarize_comparison
 
-    if not isinstance(look, Compared):
-        _print_breaches(look)
+    if not isinstance(result, FeedComparison):
+        _print_breaches(result)
         return
-    rows = [row for window in look.windows for row in _rows(window)]
-    title = f"{look.model.name} against what {look.parent.version} was trained on"
+    rows = [row for window in result.windows for row in _rows(window)]
+    title = f"{result.model.name} against what {result.parent.version} was trained on"
     console().print(table(title, HEADINGS, rows))
-    for warning in look.warnings:
+    for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
     if summary is not None:
         for column, why in summary.left_out.items():
             click.echo(f"{summary.path} leaves {column} out: {why}", err=True)
     click.echo(f"evidence {evidence}")
-    click.echo(closing(look))
+    click.echo(summarize_comparison(result))
 
 
-def _print_breaches(look: Breached) -> None:
+def _print_breaches(result: ContractBreach) -> None:
     from modelyard.adapters.git.names import readable
-    from modelyard.domain.specs.contract import describe
+    from modelyard.domain.specs.contract import describe_breach
 
-    for breach in look.breaches:
-        click.echo(readable(describe(breach)))
+    for breach in result.breaches:
+        click.echo(readable(describe_breach(breach)))
     click.echo(
-        f"{look.model.name}: the contract of {look.feed.uri} is broken; an incident says so, drift "
-        f"was not asked, and nothing is retrained"
+        f"{result.model.name}: the contract of {result.feed.uri} is broken; an incident says so, "
+        f"drift was not asked, and nothing is retrained"
     )
 
 
-def _rows(window: Window) -> Iterator[tuple[object, ...]]:
+def _rows(window: WindowComparison) -> Iterator[tuple[object, ...]]:
     """One row for each column that drifted, or one that says that none did."""
-    days, rows = window.slice.days.since, f"{window.slice.rows:,}"
+    days, rows = window.data.days.since, f"{window.data.rows:,}"
     if not window.drifted:
         words = "too few rows" if window.drifted is None else "nothing drifted"
         yield (days, rows, *[None] * 5, words)

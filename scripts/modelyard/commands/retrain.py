@@ -59,12 +59,12 @@ def retrain(
 def _propose(
     workspace: Workspace, model: str, *, feed: str | None, until: date | None, dry_run: bool
 ) -> None:
-    from modelyard.operations.drift.compare import look_at, note_incidents
+    from modelyard.operations.drift.compare import compare_feed, record_incidents
     from modelyard.operations.drift.propose import NotOwed, decide_retraining, open_incidents
 
-    look = look_at(workspace, model, feed=feed, until=until)
-    incidents = open_incidents if dry_run else note_incidents
-    decided = decide_retraining(workspace, look, incidents(workspace, look))
+    result = compare_feed(workspace, model, feed=feed, until=until)
+    incidents = open_incidents if dry_run else record_incidents
+    decided = decide_retraining(workspace, result, incidents(workspace, result))
     if isinstance(decided, NotOwed):
         _withdraw(workspace, decided, dry_run=dry_run)
     else:

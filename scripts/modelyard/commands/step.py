@@ -43,7 +43,7 @@ def _job(services: Services, options: dict[str, Any]) -> Any:
 @pass_services
 def fetch(services: Services, /, **options: Any) -> None:
     """Bring data by digest and code by tree; keep held-out rows apart."""
-    from modelyard.operations.training.fetch import fetch as run
+    from modelyard.operations.training.fetch import fetch_inputs as run
 
     run(_job(services, options))
 
@@ -53,7 +53,7 @@ def fetch(services: Services, /, **options: Any) -> None:
 @pass_services
 def train(services: Services, /, **options: Any) -> None:
     """Run the model's trainer in a clean environment and seal its artifact."""
-    from modelyard.operations.training.train import train as run
+    from modelyard.operations.training.train import train_model as run
 
     run(_job(services, options))
 
@@ -63,7 +63,7 @@ def train(services: Services, /, **options: Any) -> None:
 @pass_services
 def evaluate(services: Services, /, **options: Any) -> None:
     """Score challenger and champion on the held-out sets and ask the gate."""
-    from modelyard.operations.training.evaluate import evaluate as run
+    from modelyard.operations.training.evaluate import score_held_out_sets as run
 
     run(_job(services, options))
 
@@ -73,7 +73,7 @@ def evaluate(services: Services, /, **options: Any) -> None:
 @pass_services
 def verify(services: Services, /, **options: Any) -> None:
     """Start the real server on the artifact and compare its answers."""
-    from modelyard.operations.training.verify import verify as run
+    from modelyard.operations.training.verify import verify_server as run
 
     run(_job(services, options))
 
@@ -83,6 +83,6 @@ def verify(services: Services, /, **options: Any) -> None:
 @pass_services
 def record(services: Services, /, **options: Any) -> None:
     """Log the run, register the version, and write the outcome down."""
-    from modelyard.operations.training.record import conclude as run
+    from modelyard.operations.training.record import record_training as run
 
     run(_job(services, options))

@@ -38,7 +38,7 @@ class Problem:
         return self.file in files or not files.isdisjoint(self.involves)
 
 
-def place(path: Path) -> str:
+def format_path(path: Path) -> str:
     """A path as people write it: `data.files[0].uri`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return text.removeprefix(".")

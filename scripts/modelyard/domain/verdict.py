@@ -37,7 +37,7 @@ class Verdict:
         return self.outcome is Outcome.PASS
 
 
-def worst(verdicts: tuple[Verdict, ...]) -> Outcome:
+def worst_outcome(verdicts: tuple[Verdict, ...]) -> Outcome:
     """The outcome of several verdicts together: any fail fails, any doubt is doubt."""
     outcomes = {verdict.outcome for verdict in verdicts}
     if Outcome.FAIL in outcomes:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet
-from modelyard.domain.gate.gate import Comparison, Scores, gate
+from modelyard.domain.gate.gate import Comparison, Scores, gate_verdict
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.model import Model
@@ -100,7 +100,7 @@ def recompute(
         _comparison(store, catalog, record, result, champion, result.champion_scores)
         for result in record.held_out
     ]
-    return gate(_model(catalog, record.model), comparisons)
+    return gate_verdict(_model(catalog, record.model), comparisons)
 
 
 def compare(
@@ -121,7 +121,7 @@ def compare(
     comparisons = [
         _comparison(store, catalog, record, result, champion, scores) for result, scores in pairs
     ]
-    return gate(_model(catalog, model), comparisons)[0]
+    return gate_verdict(_model(catalog, model), comparisons)[0]
 
 
 def scored_by_both(

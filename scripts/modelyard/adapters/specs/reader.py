@@ -50,7 +50,7 @@ class Specs:
         What follows from a file that could not be read is left out: it may well be there.
         """
         unread = frozenset(problem.file for problem in self.problems)
-        found = [p for p in checks.problems(self.catalog) if unread.isdisjoint(p.involves)]
+        found = [p for p in checks.find_problems(self.catalog) if unread.isdisjoint(p.involves)]
         located = [*self.problems, *self.located(found)]
         return tuple(sorted(located, key=lambda problem: problem.sort_key))
 

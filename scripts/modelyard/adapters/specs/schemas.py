@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema_rs
 
 from modelyard.domain.problem import Path as Place
-from modelyard.domain.problem import place
+from modelyard.domain.problem import format_path
 
 FILES: Mapping[str, str] = {
     "Environment": "environment",
@@ -60,7 +60,7 @@ def reasons(kind: str, document: object) -> Iterator[tuple[Place, str]]:
         node = _node(schema(kind), error.schema_path[:-1])
         here = tuple(error.instance_path)
         for path, words in _said(error, node, here):
-            yield path, f"{place(path)}: {words}" if path else words
+            yield path, f"{format_path(path)}: {words}" if path else words
 
 
 def _said(error: Any, node: Mapping[str, Any], here: Place) -> Iterator[tuple[Place, str]]:

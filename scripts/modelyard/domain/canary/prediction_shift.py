@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from modelyard.domain.canary.error_rate import NO_EVIDENCE, Evidence, ranges_with_both_arms
 from modelyard.domain.canary.grid import Grid
-from modelyard.domain.gate.delong import Codes, Floats, scores_of
+from modelyard.domain.gate.delong import Codes, Floats, parse_scores
 from modelyard.errors import CannotAnswer
 
 MOST_BINS = 10
@@ -170,7 +170,7 @@ def _grid_bins(model: str, predictions: ArrayLike, grid: Grid) -> Codes:
         if unknown:
             raise CannotAnswer(f"{model} predicted {unknown[0]!r}, which is none of its classes")
         return np.array([places[level] for level in levels], dtype=np.intp)
-    values = scores_of(model, predictions, np.size(predictions))
+    values = parse_scores(model, predictions, np.size(predictions))
     if not np.isfinite(values).all():
         raise CannotAnswer(f"{model} predictions are not all finite")
     return np.searchsorted(grid.edges, values, side="right")

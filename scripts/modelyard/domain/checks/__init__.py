@@ -61,7 +61,7 @@ CHECKS: tuple[Check, ...] = (
 """Every check, in the order of the files it reads."""
 
 
-def problems(catalog: Catalog) -> Iterator[Problem]:
+def find_problems(catalog: Catalog) -> Iterator[Problem]:
     """Everything that any check finds, each finding with its check's name."""
     for check in CHECKS:
         name = check.__name__.replace("_", "-")

@@ -26,10 +26,10 @@ def held_out_sets_exist(catalog: Catalog) -> Iterator[Problem]:
             if held_out is None:
                 missing = held_out_file(key[0], name)
                 message = f"there is no held-out set {name}: {missing} is missing"
-                yield _of(key, ("held_out", index), message, missing)
+                yield _problem(key, ("held_out", index), message, missing)
             elif held_out.retired and key not in catalog.records:
                 message = f"held-out set {name} is retired: name one that is in use"
-                yield _of(key, ("held_out", index), message, held_out_file(key[0], name))
+                yield _problem(key, ("held_out", index), message, held_out_file(key[0], name))
 
 
 def held_out_sets_have_looks_left(catalog: Catalog) -> Iterator[Problem]:
@@ -48,7 +48,7 @@ def held_out_sets_have_looks_left(catalog: Catalog) -> Iterator[Problem]:
                     f"held-out set {name} has had its {held_out.max_looks} looks: add a new set "
                     f"of newer rows, and retire this one"
                 )
-                yield _of(key, ("held_out", index), message, held_out_file(key[0], name))
+                yield _problem(key, ("held_out", index), message, held_out_file(key[0], name))
 
 
 def clusters_are_columns(catalog: Catalog) -> Iterator[Problem]:
@@ -94,7 +94,7 @@ def some_days_are_left_to_train(catalog: Catalog) -> Iterator[Problem]:
         window = version.data.window
         if window is not None and window.since < window.until and not version.data.spans:
             message = "data.excludes covers the whole window: nothing is left to train on"
-            yield _of(key, ("data", "excludes"), message)
+            yield _problem(key, ("data", "excludes"), message)
 
 
 def held_out_days_do_not_train(catalog: Catalog) -> Iterator[Problem]:
@@ -103,7 +103,7 @@ def held_out_days_do_not_train(catalog: Catalog) -> Iterator[Problem]:
     A version that was trained before a set was made may have seen its rows; the gate refuses to
     compare the two on it.
     """
-    calendars = _calendars(catalog)
+    calendars = _held_out_days(catalog)
     for key, version in catalog.versions.items():
         for held_out in _kept_out(catalog, calendars, key, version):
             for span in version.data.spans:
@@ -123,7 +123,7 @@ def held_out_files_do_not_train(catalog: Catalog) -> Iterator[Problem]:
             if holder is not None:
                 message = f"{pin.uri} is held out by {holder}: it must not train"
                 place = ("data", "files", index)
-                yield _of(key, place, message, held_out_file(key[0], holder))
+                yield _problem(key, place, message, held_out_file(key[0], holder))
 
 
 def held_out_days_follow_training(catalog: Catalog) -> Iterator[Problem]:
@@ -149,7 +149,7 @@ def held_out_days_follow_training(catalog: Catalog) -> Iterator[Problem]:
                 f"ends before {end} and its labels need {model.target.delay_days} days, so it "
                 f"must start on {ready} or later"
             )
-            yield _of(key, ("held_out", index), message, held_out_file(key[0], name))
+            yield _problem(key, ("held_out", index), message, held_out_file(key[0], name))
 
 
 def features_are_columns(catalog: Catalog) -> Iterator[Problem]:
@@ -166,7 +166,7 @@ def features_are_columns(catalog: Catalog) -> Iterator[Problem]:
             message = f"feature {feature} is the target: the model would be told the answer"
         else:
             continue
-        yield _of(key, ("parameters", "features", index), message, model_file(key[0]))
+        yield _problem(key, ("parameters", "features", index), message, model_file(key[0]))
 
 
 def features_are_known_at_request(catalog: Catalog) -> Iterator[Problem]:
@@ -184,11 +184,11 @@ def features_are_known_at_request(catalog: Catalog) -> Iterator[Problem]:
                 f"comparison would have it and no request does: the gate would pass a version "
                 f"that silently does worse in production; leave it out"
             )
-            yield _of(key, ("parameters", "features", index), message, model_file(key[0]))
+            yield _problem(key, ("parameters", "features", index), message, model_file(key[0]))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Calendar:
+class _HeldOutDays:
     """The held-out days of one model.
 
     Args:
@@ -206,7 +206,7 @@ class _Calendar:
 
 
 def _kept_out(
-    catalog: Catalog, calendars: Mapping[str, _Calendar], key: Key, version: ModelVersion
+    catalog: Catalog, calendars: Mapping[str, _HeldOutDays], key: Key, version: ModelVersion
 ) -> Iterable[HeldOut]:
     """The sets whose days this version may not train on, as far as any of its days are at stake."""
     if key in catalog.records:
@@ -218,13 +218,13 @@ def _kept_out(
     return calendar.held_out
 
 
-def _calendars(catalog: Catalog) -> dict[str, _Calendar]:
+def _held_out_days(catalog: Catalog) -> dict[str, _HeldOutDays]:
     sets: dict[str, list[HeldOut]] = {}
     for (model, _), held_out in sorted(catalog.held_out.items()):
         if held_out.window is not None and held_out.window.since < held_out.window.until:
             sets.setdefault(model, []).append(held_out)
     return {
-        model: _Calendar(held_out=tuple(found), busy=_merged(found))
+        model: _HeldOutDays(held_out=tuple(found), busy=_merged(found))
         for model, found in sets.items()
     }
 
@@ -247,7 +247,7 @@ def _trains_on(key: Key, span: Interval, held_out: HeldOut, window: Interval) ->
         f"{{since: {window.since}, until: {window.until}}} to data.excludes"
     )
     file = held_out_file(key[0], held_out.name)
-    return _of(key, ("data", "window"), message, file)
+    return _problem(key, ("data", "window"), message, file)
 
 
 def _pending(catalog: Catalog) -> Iterator[tuple[Key, ModelVersion]]:
@@ -286,5 +286,5 @@ def _windows(catalog: Catalog) -> Iterator[tuple[str, Path, Interval]]:
             yield held_out_file(*key), ("window",), held_out.window
 
 
-def _of(key: Key, path: Path, message: str, *involved: str) -> Problem:
+def _problem(key: Key, path: Path, message: str, *involved: str) -> Problem:
     return Problem(file=version_file(*key), path=path, message=message, involves=involved)

@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from modelyard.domain.drift.effect_sizes import (
     Counts,
-    excess,
     ks_distance,
-    largest_ratio,
-    null_gap,
-    total_variation,
-    transport_distance,
+    largest_share_ratio,
+    null_share_change,
+    share_increase,
+    total_variation_distance,
+    wasserstein_distance,
 )
 from modelyard.domain.specs.column_values import Floats
 
@@ -56,7 +56,7 @@ def number_effects(
         {
             "null share": _null_gaps(bins < 0, blocks),
             "rows outside": _outside_shares(values, blocks),
-            "W1": [transport_distance(rest, window, edges, scale) for rest, window in pairs],
+            "W1": [wasserstein_distance(rest, window, edges, scale) for rest, window in pairs],
             "KS D": [ks_distance(rest, window) for rest, window in pairs],
         }
     )
@@ -78,8 +78,8 @@ def level_effects(codes: Integers, blocks: Integers, *, listed: int) -> dict[str
         {
             "null share": _null_gaps(codes < 0, blocks),
             "unlisted rows": _unlisted_shares(codes, blocks, pairs, listed),
-            "TV": [total_variation(rest, window) for rest, window in pairs],
-            "doublings": [largest_ratio(rest[:-1], window[:-1])[0] for rest, window in pairs],
+            "TV": [total_variation_distance(rest, window) for rest, window in pairs],
+            "doublings": [largest_share_ratio(rest[:-1], window[:-1])[0] for rest, window in pairs],
         }
     )
 
@@ -115,7 +115,7 @@ def _null_gaps(null: npt.NDArray[np.bool_], blocks: Integers) -> list[float]:
     block_rows = np.bincount(blocks[inside])
     block_nulls = np.bincount(blocks[inside & null], minlength=len(block_rows))
     return [
-        null_gap((nulls - k) / (rows - n), k / n) if rows > n else 0.0
+        null_share_change((nulls - k) / (rows - n), k / n) if rows > n else 0.0
         for k, n in zip(block_nulls.tolist(), block_rows.tolist(), strict=True)
     ]
 
@@ -150,6 +150,6 @@ def _unlisted_shares(
     own[own] = (first == last)[codes[own]] | (codes[own] >= listed)
     unlisted = np.bincount(blocks[own], minlength=height)
     return [
-        excess(rest[-1] / max(1, rest.sum()), rows / max(1, window.sum()))
+        share_increase(rest[-1] / max(1, rest.sum()), rows / max(1, window.sum()))
         for rows, (rest, window) in zip(unlisted, pairs, strict=True)
     ]

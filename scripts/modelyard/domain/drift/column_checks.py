@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 
 from modelyard.domain.drift import effect_sizes, p_values
-from modelyard.domain.drift.floors import floor_of
+from modelyard.domain.drift.floors import drift_floor
 from modelyard.domain.drift.profile import (
     ColumnProfile,
     LevelProfile,
     NumberProfile,
-    read_counts,
+    count_levels,
 )
 from modelyard.domain.specs.column_values import Array, Floats, read_column
 
@@ -24,7 +24,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColumnDrift:
+class ColumnCheck:
     """One column checked for one reason.
 
     Args:
@@ -58,7 +58,7 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class Thresholds:
     """What every column of a window is held to.
 
     Args:
@@ -72,7 +72,7 @@ class Terms:
     least_rows: int
 
 
-def check_column(profile: ColumnProfile, values: Array, terms: Terms) -> Iterator[ColumnDrift]:
+def check_column(profile: ColumnProfile, values: Array, terms: Thresholds) -> Iterator[ColumnCheck]:
     """Every check that can be made of a column; none where either window has no rows."""
     if not profile.rows or not len(values):
         return
@@ -82,7 +82,9 @@ def check_column(profile: ColumnProfile, values: Array, terms: Terms) -> Iterato
         yield from _check_levels(profile, values, terms)
 
 
-def _check_numbers(profile: NumberProfile, values: Floats, terms: Terms) -> Iterator[ColumnDrift]:
+def _check_numbers(
+    profile: NumberProfile, values: Floats, terms: Thresholds
+) -> Iterator[ColumnCheck]:
     known = values[~np.isnan(values)]
     nulls = len(values) - len(known)
     yield _nulls(profile, nulls, len(values), terms)
@@ -93,8 +95,8 @@ def _check_numbers(profile: NumberProfile, values: Floats, terms: Terms) -> Iter
     edges, reference = np.array(profile.edges), np.array(profile.counts)
     window = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(reference))
     distance = effect_sizes.ks_distance(reference, window)
-    moved = effect_sizes.transport_distance(reference, window, edges, profile.scale)
-    p = p_values.ks_chance(distance, before, len(known))
+    moved = effect_sizes.wasserstein_distance(reference, window, edges, profile.scale)
+    p = p_values.ks_p_value(distance, before, len(known))
     middle = f"median {_median(edges, reference):.6g} -> {float(np.median(known)):.6g}"
     yield _larger(
         _check(profile, terms, "shape", "W1", moved, p, len(values), middle),
@@ -102,8 +104,8 @@ def _check_numbers(profile: NumberProfile, values: Floats, terms: Terms) -> Iter
     )
 
 
-def _check_levels(profile: LevelProfile, values: Array, terms: Terms) -> Iterator[ColumnDrift]:
-    seen, rows = read_counts(profile.type, values), len(values)
+def _check_levels(profile: LevelProfile, values: Array, terms: Thresholds) -> Iterator[ColumnCheck]:
+    seen, rows = count_levels(profile.type, values), len(values)
     known, before = sum(seen.counts.values()), profile.rows - profile.nulls
     yield _nulls(profile, rows - known, rows, terms)
     if min(before, known) < max(1, terms.least_rows):
@@ -113,10 +115,10 @@ def _check_levels(profile: LevelProfile, values: Array, terms: Terms) -> Iterato
     reference = np.array([*profile.counts.values(), profile.other])
     window = np.array([*(seen.counts.get(level, 0) for level in profile.counts), 0])
     window[-1] = sum(unlisted.values())
-    p = p_values.levels_chance(reference, window)
+    p = p_values.chi_square_p_value(reference, window)
     gaps = np.abs(reference[:-1] / before - window[:-1] / known)
-    doublings, worst = effect_sizes.largest_ratio(reference[:-1], window[:-1])
-    variation = effect_sizes.total_variation(reference, window)
+    doublings, worst = effect_sizes.largest_share_ratio(reference[:-1], window[:-1])
+    variation = effect_sizes.total_variation_distance(reference, window)
     yield _larger(
         _check(
             profile,
@@ -141,18 +143,18 @@ def _check_levels(profile: LevelProfile, values: Array, terms: Terms) -> Iterato
     )
 
 
-def _nulls(profile: ColumnProfile, nulls: int, rows: int, terms: Terms) -> ColumnDrift:
+def _nulls(profile: ColumnProfile, nulls: int, rows: int, terms: Thresholds) -> ColumnCheck:
     before, now = profile.nulls / profile.rows, nulls / rows
-    p = p_values.null_chance(profile.nulls, profile.rows, nulls, rows)
+    p = p_values.null_share_p_value(profile.nulls, profile.rows, nulls, rows)
     words = f"nulls {before:.2%} -> {now:.2%}"
-    gap = effect_sizes.null_gap(before, now)
+    gap = effect_sizes.null_share_change(before, now)
     return _check(profile, terms, "null", "null share", gap, p, rows, words)
 
 
-def _outside(profile: NumberProfile, known: Floats, rows: int, terms: Terms) -> ColumnDrift:
+def _outside(profile: NumberProfile, known: Floats, rows: int, terms: Thresholds) -> ColumnCheck:
     low, high = profile.minimum or 0.0, profile.maximum or 0.0
     outside = int(np.count_nonzero((known < low) | (known > high)))
-    p = p_values.outside_chance(profile.rows - profile.nulls, outside, len(known))
+    p = p_values.outside_range_p_value(profile.rows - profile.nulls, outside, len(known))
     words = (
         f"{outside:,} rows outside {low:.6g} .. {high:.6g}, "
         f"now {float(known.min()):.6g} .. {float(known.max()):.6g}"
@@ -162,11 +164,11 @@ def _outside(profile: NumberProfile, known: Floats, rows: int, terms: Terms) -> 
 
 
 def _unlisted(
-    profile: LevelProfile, unlisted: Mapping[str, int], known: int, rows: int, terms: Terms
-) -> ColumnDrift:
+    profile: LevelProfile, unlisted: Mapping[str, int], known: int, rows: int, terms: Thresholds
+) -> ColumnCheck:
     before, now = profile.rows - profile.nulls, sum(unlisted.values())
-    share = effect_sizes.excess(profile.other / before, now / known)
-    p = p_values.unseen_chance(profile.other + profile.singles, before, now, known)
+    share = effect_sizes.share_increase(profile.other / before, now / known)
+    p = p_values.unlisted_levels_p_value(profile.other + profile.singles, before, now, known)
     named = ", ".join(f"{level!r} ({n:,})" for level, n in list(unlisted.items())[:_SHOWN])
     words = f"{now:,} rows of levels not listed{': ' if named else ''}{named}"
     return _check(profile, terms, "new", "unlisted rows", share, p, rows, words)
@@ -174,20 +176,20 @@ def _unlisted(
 
 def _check(
     profile: ColumnProfile,
-    terms: Terms,
+    terms: Thresholds,
     reason: Reason,
     measure: str,
     effect: float,
     p: float,
     rows: int,
     detail: str,
-) -> ColumnDrift:
-    return ColumnDrift(
+) -> ColumnCheck:
+    return ColumnCheck(
         column=profile.name,
         reason=reason,
         measure=measure,
         effect=effect,
-        floor=floor_of(measure, profile.effects),
+        floor=drift_floor(measure, profile.effects),
         p=p,
         limit=terms.limit,
         rows=rows,
@@ -196,7 +198,7 @@ def _check(
     )
 
 
-def _larger(one: ColumnDrift, other: ColumnDrift) -> ColumnDrift:
+def _larger(one: ColumnCheck, other: ColumnCheck) -> ColumnCheck:
     return other if other.effect / other.floor > one.effect / one.floor else one
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from modelyard.domain.drift.column_checks import ColumnDrift, Terms, check_column
+from modelyard.domain.drift.column_checks import ColumnCheck, Thresholds, check_column
 from modelyard.domain.drift.profile import Profile
 from modelyard.domain.specs.column_values import Table
 from modelyard.errors import CannotAnswer
@@ -19,7 +19,7 @@ LEAST_BLOCKS = 8
 _CHECKS = 3  # a column is asked for nulls, for its shape, and for its range or new levels
 
 
-def checks(profile: Profile, table: Table, *, least_rows: int) -> tuple[ColumnDrift, ...]:
+def check_window(profile: Profile, table: Table, *, least_rows: int) -> tuple[ColumnCheck, ...]:
     """Every check of every column, drifted or not, largest effect in units of its floor first.
 
     - A check drifts when its effect reaches the floor *and* p < ALPHA / (columns x checks).
@@ -41,7 +41,7 @@ def checks(profile: Profile, table: Table, *, least_rows: int) -> tuple[ColumnDr
             f"drift: the window lacks {', '.join(absent)}, which the profile has",
             hint="check the data against the contract first: a missing column is an incident",
         )
-    terms = Terms(
+    terms = Thresholds(
         limit=ALPHA / max(1, len(profile.columns) * _CHECKS),
         enough_blocks=profile.blocks >= LEAST_BLOCKS,
         least_rows=least_rows,
@@ -54,9 +54,9 @@ def checks(profile: Profile, table: Table, *, least_rows: int) -> tuple[ColumnDr
     return tuple(sorted(found, key=lambda one: (-one.effect / one.floor, one.column, one.reason)))
 
 
-def confirm(
-    windows: Sequence[tuple[ColumnDrift, ...] | None], *, needed: int, of: int
-) -> tuple[ColumnDrift, ...]:
+def confirm_drift(
+    windows: Sequence[tuple[ColumnCheck, ...] | None], *, needed: int, of: int
+) -> tuple[ColumnCheck, ...]:
     """The latest window's drift that at least `needed` of the last `of` windows share.
 
     Two windows share drift of the same column for the same reason. An unusable window (None)

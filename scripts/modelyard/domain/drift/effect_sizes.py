@@ -11,20 +11,20 @@ from modelyard.domain.specs.column_values import Floats
 
 Counts = npt.NDArray[np.int64]
 
-LEAST_MOVE = 0.01
+LEAST_SHARE_CHANGE = 0.01
 """A level whose share moved by less is too rare to matter, whatever the ratio of its shares."""
 
 
-LARGEST = 1e6
+LARGEST_DISTANCE = 1e6
 """Distances stop here: more standard deviations say nothing more, and would overflow."""
 
 
-def null_gap(reference_share: float, window_share: float) -> float:
+def null_share_change(reference_share: float, window_share: float) -> float:
     """The difference of two null shares, without sign."""
     return abs(window_share - reference_share)
 
 
-def excess(reference_share: float, window_share: float) -> float:
+def share_increase(reference_share: float, window_share: float) -> float:
     """How much more of something the window holds; 0 where it holds less."""
     return max(0.0, window_share - reference_share)
 
@@ -40,7 +40,7 @@ def ks_distance(reference: Counts, window: Counts) -> float:
     return float(np.max(gap, initial=0.0))
 
 
-def transport_distance(reference: Counts, window: Counts, edges: Floats, scale: float) -> float:
+def wasserstein_distance(reference: Counts, window: Counts, edges: Floats, scale: float) -> float:
     """Wasserstein's W1 between the outermost edges, in units of `scale`.
 
     The area between the two distribution functions, each taken as constant from one edge to the
@@ -61,10 +61,10 @@ def transport_distance(reference: Counts, window: Counts, edges: Floats, scale: 
     gap = _cdf_gap(reference, window)[:-1]
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is beyond LARGEST
         moved = np.where(gap > 0, gap * np.diff(edges), 0.0)
-        return float(min(np.sum(moved) / scale, LARGEST))
+        return float(min(np.sum(moved) / scale, LARGEST_DISTANCE))
 
 
-def total_variation(reference: Counts, window: Counts) -> float:
+def total_variation_distance(reference: Counts, window: Counts) -> float:
     """Half the summed share differences, less what chance alone would give; never below 0.
 
     Without drift a share difference is about normal with variance p(1-p)(1/n + 1/m), whose mean
@@ -80,7 +80,7 @@ def total_variation(reference: Counts, window: Counts) -> float:
     return max(0.0, float(np.sum(gaps) - np.sum(noise)) / 2)
 
 
-def largest_ratio(reference: Counts, window: Counts) -> tuple[float, int]:
+def largest_share_ratio(reference: Counts, window: Counts) -> tuple[float, int]:
     """How many times a level's share doubled or halved, at most, and which level it was.
 
     Half a row is added to each count, so that a level that vanished has a finite ratio.
@@ -92,7 +92,7 @@ def largest_ratio(reference: Counts, window: Counts) -> tuple[float, int]:
     n, m = int(reference.sum()), int(window.sum())
     if not n or not m:
         return 0.0, 0
-    moved = np.abs(reference / n - window / m) >= LEAST_MOVE
+    moved = np.abs(reference / n - window / m) >= LEAST_SHARE_CHANGE
     ratios = np.log2((window + 0.5) / (m + 1)) - np.log2((reference + 0.5) / (n + 1))
     doublings = np.where(moved, np.abs(ratios), 0.0)
     worst = int(np.argmax(doublings))

@@ -21,7 +21,7 @@ _BLOCK_FACTOR = 1.25
 _BLOCK_DEVIATIONS = 3.0
 
 
-def floor_of(measure: str, blocks: Mapping[str, BlockEffects]) -> float:
+def drift_floor(measure: str, blocks: Mapping[str, BlockEffects]) -> float:
     """The least effect that counts: the fixed one, or more where the calendar alone does more."""
     fixed = FLOORS[measure]
     calendar = blocks.get(measure)

@@ -16,7 +16,9 @@ Matrix = npt.NDArray[np.float64]
 _LEAST_EXPECTED = 5.0
 
 
-def null_chance(reference_nulls: int, reference: int, window_nulls: int, window: int) -> float:
+def null_share_p_value(
+    reference_nulls: int, reference: int, window_nulls: int, window: int
+) -> float:
     """Two-sided p of the pooled two-proportion z test (Fleiss, Levin & Paik 2003, section 3.1)."""
     pooled = (reference_nulls + window_nulls) / (reference + window)
     error = np.sqrt(pooled * (1 - pooled) * (1 / reference + 1 / window))
@@ -26,7 +28,7 @@ def null_chance(reference_nulls: int, reference: int, window_nulls: int, window:
     return float(2 * special.ndtr(-z))
 
 
-def outside_chance(reference: int, outside: int, window: int) -> float:
+def outside_range_p_value(reference: int, outside: int, window: int) -> float:
     """P of at least `outside` window rows outside the range of the reference, by exact ranks.
 
     By symmetry of ranks this is P(the first outside + 1 of all rows, in random order, hold at
@@ -41,7 +43,7 @@ def outside_chance(reference: int, outside: int, window: int) -> float:
     return float(min(1.0, np.exp(np.logaddexp(none, one) - _log_choose(rows, draws))))
 
 
-def unseen_chance(expected: int, reference: int, unseen: int, window: int) -> float:
+def unlisted_levels_p_value(expected: int, reference: int, unseen: int, window: int) -> float:
     """P of at least `unseen` rows of unlisted levels, binomial at Good and Turing's rate.
 
     The chance that the next row has a level not met before is about (levels met once) / rows
@@ -58,7 +60,7 @@ def unseen_chance(expected: int, reference: int, unseen: int, window: int) -> fl
     return float(special.bdtrc(unseen - 1, window, min(1.0, (expected + 1) / reference)))
 
 
-def ks_chance(distance: float, reference: int, window: int) -> float:
+def ks_p_value(distance: float, reference: int, window: int) -> float:
     """P of Kolmogorov's limit distribution at D sqrt(nm / (n + m)) (Smirnov 1948).
 
     D taken at bin edges is at most D of the raw rows, so the p is never too small; ties, as
@@ -69,7 +71,7 @@ def ks_chance(distance: float, reference: int, window: int) -> float:
     return float(special.kolmogorov(distance * np.sqrt(reference * window / (reference + window))))
 
 
-def levels_chance(reference: Counts, window: Counts) -> float:
+def chi_square_p_value(reference: Counts, window: Counts) -> float:
     """P of Pearson's chi-square test on the 2 x K table, both rows random.
 
     Levels with fewer than five expected rows in either window are pooled into one (Cochran 1954).

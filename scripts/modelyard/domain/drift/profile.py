@@ -13,12 +13,12 @@ from modelyard.domain.drift.block_effects import BlockEffects, level_effects, nu
 from modelyard.domain.specs.column_values import (
     Array,
     Floats,
-    Levels,
+    LevelCounts,
     Table,
+    count_rows,
     read_booleans,
     read_column,
     read_levels,
-    rows_of,
 )
 from modelyard.domain.specs.contract import Column, ColumnType
 from modelyard.errors import CannotAnswer
@@ -150,10 +150,10 @@ def build_profile(
     """
     watched = [column for column in columns if column.type != "timestamp"]
     absent = [column.name for column in watched if column.name not in table]
-    if absent or len(blocks) != rows_of(table):
+    if absent or len(blocks) != count_rows(table):
         raise CannotAnswer(
-            f"drift profile: {rows_of(table)} rows, {len(blocks)} block ids, columns without data: "
-            f"{', '.join(absent) or 'none'}",
+            f"drift profile: {count_rows(table)} rows, {len(blocks)} block ids, columns without "
+            f"data: {', '.join(absent) or 'none'}",
             hint="check the data against the contract first",
         )
     numbered = _number_blocks(blocks)
@@ -161,7 +161,7 @@ def build_profile(
     return Profile(rows=len(blocks), blocks=int(numbered.max(initial=-1)) + 1, columns=profiles)
 
 
-def read_counts(kind: ColumnType, values: Array) -> Levels:
+def count_levels(kind: ColumnType, values: Array) -> LevelCounts:
     """A category or boolean column's rows by level; what cannot be read counts as null."""
     if kind == "category":
         return read_levels(values)
@@ -250,19 +250,19 @@ def _level_profile(column: Column, values: Array, blocks: npt.NDArray[np.int64])
     )
 
 
-class _Numbers(dict[object, int]):
+class _LevelCodes(dict[object, int]):
     """Levels by number; anything else, null above all, is -1."""
 
     def __missing__(self, _: object) -> int:
         return -1
 
 
-def _codes(values: Array, seen: Levels) -> npt.NDArray[np.int64]:
+def _codes(values: Array, seen: LevelCounts) -> npt.NDArray[np.int64]:
     """Shape (rows,): the number of each row's level, -1 without one."""
     listed = values.tolist() if values.ndim == 1 else []
     if seen.wrong:  # lists and dicts cannot be looked up
         listed = [value if isinstance(value, str) else None for value in listed]
-    numbers = _Numbers({level: code for code, level in enumerate(seen.counts)})
+    numbers = _LevelCodes({level: code for code, level in enumerate(seen.counts)})
     return np.fromiter(map(numbers.__getitem__, listed), dtype=np.int64, count=len(listed))
 
 

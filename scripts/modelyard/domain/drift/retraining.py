@@ -39,7 +39,7 @@ class FeedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calendar:
+class RetrainingDays:
     """The days of the next version.
 
     Args:
@@ -56,7 +56,7 @@ class Calendar:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class RetrainingInputs:
     """What the next version is to be made of.
 
     Args:
@@ -75,7 +75,7 @@ class Order:
     model: Model
     parent: ModelVersion
     catalog: Catalog
-    calendar: Calendar
+    days: RetrainingDays
     training: tuple[DataFile, ...]
     judging: tuple[DataFile, ...]
     reason: str
@@ -105,9 +105,9 @@ def excluded_days(window: Interval | None, sets: Iterable[HeldOut]) -> tuple[Int
     return tuple(sorted(d for d in days if window is not None and d.overlaps(window)))
 
 
-def calendar(
+def plan_days(
     model: Model, parent: ModelVersion, sets: Collection[HeldOut], *, until: date
-) -> Calendar:
+) -> RetrainingDays:
     """The days the next version trains on and is judged on.
 
     - Held out are the last `drift.held_out_days` days whose labels are known before `until`.
@@ -137,7 +137,7 @@ def calendar(
             hint="wait for newer data, or lower drift.held_out_days in model.yaml",
         )
     longest = Interval(since=parent.data.window.since, until=held_out.since - delay)
-    window = _training_window(longest, sets, kept=kept_sets(parent, sets), delay=delay)
+    window = _training_window(longest, sets, kept=held_out_in_use(parent, sets), delay=delay)
     excludes = excluded_days(window, sets)
     spans = not_covered(window, excludes)
     new = tuple(part for span in spans for part in not_covered(span, (parent.data.window,)))
@@ -147,30 +147,32 @@ def calendar(
             f"held out, or not labelled yet",
             hint="wait for newer data",
         )
-    return Calendar(window=window, excludes=excludes, held_out=held_out, new=new)
+    return RetrainingDays(window=window, excludes=excludes, held_out=held_out, new=new)
 
 
-def retraining(order: Order) -> Retraining:
+def plan_retraining(inputs: RetrainingInputs) -> Retraining:
     """The next version, trained on the parent's days and the new ones, with the parent's settings.
 
     It is judged on the new days and on every set the parent was judged on that is still in use.
     """
-    parent, catalog = order.parent, order.catalog
-    kept = kept_sets(parent, catalog.held_out_of(parent.model))
-    held_out = _held_out(order, kept)
-    window, excludes = order.calendar.window, order.calendar.excludes
-    files = dict.fromkeys((*parent.data.files, *order.training))
+    parent, catalog = inputs.parent, inputs.catalog
+    kept = held_out_in_use(parent, catalog.held_out_of(parent.model))
+    held_out = _held_out(inputs, kept)
+    window, excludes = inputs.days.window, inputs.days.excludes
+    files = dict.fromkeys((*parent.data.files, *inputs.training))
     names = [held_out.name, *(each.name for each in kept if each.name != held_out.name)]
     version = replace(
         parent,
-        version=next_name(parent.version, [v.version for v in catalog.versions_of(parent.model)]),
-        reason=order.reason,
+        version=next_version_name(
+            parent.version, [v.version for v in catalog.versions_of(parent.model)]
+        ),
+        reason=inputs.reason,
         parent=parent.version,
         data=TrainingData(files=tuple(files), window=window, excludes=excludes),
         held_out=tuple(names),
-        code=order.code,
-        runtime=order.runtime,
-        evidence=order.evidence,
+        code=inputs.code,
+        runtime=inputs.runtime,
+        evidence=inputs.evidence,
     )
     end = version.data.spans[-1].until
     return Retraining(
@@ -180,7 +182,7 @@ def retraining(order: Order) -> Retraining:
     )
 
 
-def next_name(parent: str, names: Iterable[str]) -> str:
+def next_version_name(parent: str, names: Iterable[str]) -> str:
     """The parent's name with the highest trailing number of all names, and one more.
 
     Raises:
@@ -198,14 +200,14 @@ def next_name(parent: str, names: Iterable[str]) -> str:
     return name
 
 
-def kept_sets(parent: ModelVersion, sets: Iterable[HeldOut]) -> tuple[HeldOut, ...]:
+def held_out_in_use(parent: ModelVersion, sets: Iterable[HeldOut]) -> tuple[HeldOut, ...]:
     """The sets the parent was judged on that are still in use, in its order."""
     known = {each.name: each for each in sets}
     found = (known.get(name) for name in parent.held_out)
     return tuple(each for each in found if each is not None and not each.retired)
 
 
-def answered(
+def existing_answer(
     catalog: Catalog, parent: ModelVersion, *, evidence: str, holds: Mapping[str, Hold]
 ) -> str | None:
     """Why no version is owed for this drift: one was made for it and is on its way, or failed."""
@@ -226,7 +228,7 @@ def answered(
     return None
 
 
-def declined(pulls: Iterable[PullRequest], model: str, *, evidence: str, bot: str) -> str | None:
+def declined_by(pulls: Iterable[PullRequest], model: str, *, evidence: str, bot: str) -> str | None:
     """Who closed the retraining's pull request for this evidence, if a person did."""
     branch = str(Branch(purpose=Purpose.RETRAIN, model=model))
     for pull in pulls:
@@ -256,9 +258,9 @@ def _training_window(
     return window
 
 
-def _held_out(order: Order, kept: tuple[HeldOut, ...]) -> HeldOut:
+def _held_out(inputs: RetrainingInputs, kept: tuple[HeldOut, ...]) -> HeldOut:
     """The new set, or the one that holds out these very days already."""
-    sets, days = order.catalog.held_out_of(order.parent.model), order.calendar.held_out
+    sets, days = inputs.catalog.held_out_of(inputs.parent.model), inputs.days.held_out
     for each in sets:
         if each.window == days and not each.retired:
             return each
@@ -269,10 +271,10 @@ def _held_out(order: Order, kept: tuple[HeldOut, ...]) -> HeldOut:
         count += 1
         name = f"recent-{days.since.isoformat()}-{count}"
     return HeldOut(
-        model=order.parent.model,
+        model=inputs.parent.model,
         name=name,
-        files=order.judging,
-        cluster=like.cluster if like else order.model.data.timestamp or "row",
+        files=inputs.judging,
+        cluster=like.cluster if like else inputs.model.data.timestamp or "row",
         role=Role.RECENT,
         max_looks=like.max_looks if like else MAX_LOOKS,
         window=days,

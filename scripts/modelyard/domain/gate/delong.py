@@ -69,8 +69,8 @@ def clustered_auc_difference(
             f"auc needs rows of both labels: {int(positive.sum())} of {positive.size} are 1",
             hint="use a held-out set in which both outcomes occur",
         )
-    before = _placements(positive, scores_of("champion", champion, positive.size))
-    after = _placements(positive, scores_of("challenger", challenger, positive.size))
+    before = _placements(positive, parse_scores("champion", champion, positive.size))
+    after = _placements(positive, parse_scores("challenger", challenger, positive.size))
     first, second = float(before[positive].mean()), float(after[positive].mean())
     return PairedDifference(
         metric="auc",
@@ -99,7 +99,7 @@ def binary_labels(labels: ArrayLike) -> NDArray[np.bool_]:
     return positive
 
 
-def scores_of(name: str, scores: ArrayLike, rows: int) -> Floats:
+def parse_scores(name: str, scores: ArrayLike, rows: int) -> Floats:
     """One number a row, as floats.
 
     Raises:

@@ -13,7 +13,7 @@ from modelyard.domain.gate.paired import (
     superiority,
 )
 from modelyard.domain.specs.model import GatePolicy, Model
-from modelyard.domain.verdict import Outcome, Verdict, worst
+from modelyard.domain.verdict import Outcome, Verdict, worst_outcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,18 +57,20 @@ class Comparison:
     seen_by: tuple[str, ...] = ()
 
 
-def gate(model: Model, comparisons: Sequence[Comparison]) -> tuple[Verdict, tuple[Verdict, ...]]:
+def gate_verdict(
+    model: Model, comparisons: Sequence[Comparison]
+) -> tuple[Verdict, tuple[Verdict, ...]]:
     """The verdict over all held-out sets, and each set's own.
 
     A pass asks every set to pass at level alpha: an intersection-union test, whose level is alpha
     without any correction (Berger 1982, Technometrics 24:295-300). The numbers are those of the
     first set whose own verdict is the one over all.
     """
-    each = tuple(judge_one(model, comparison) for comparison in comparisons)
+    each = tuple(held_out_verdict(model, comparison) for comparison in comparisons)
     if not each:
         reason = "no held-out set to judge on"
         return Verdict(outcome=Outcome.INCONCLUSIVE, reason=reason), each
-    outcome = worst(each)
+    outcome = worst_outcome(each)
     decisive = [
         (comparison.name, verdict)
         for comparison, verdict in zip(comparisons, each, strict=True)
@@ -78,7 +80,7 @@ def gate(model: Model, comparisons: Sequence[Comparison]) -> tuple[Verdict, tupl
     return Verdict(outcome=outcome, reason=said, numbers=decisive[0][1].numbers), each
 
 
-def judge_one(model: Model, comparison: Comparison) -> Verdict:
+def held_out_verdict(model: Model, comparison: Comparison) -> Verdict:
     """One held-out set's verdict: refusals first, then the trivial baseline, then the champion."""
     if refusal := _refusal(comparison):
         return refusal

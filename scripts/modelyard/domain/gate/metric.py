@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modelyard.domain.gate.delong import Codes, Floats, binary_labels, scores_of
+from modelyard.domain.gate.delong import Codes, Floats, binary_labels, parse_scores
 from modelyard.errors import CannotAnswer
 
 LEAST_PROBABILITY = 1e-15  # a certain and wrong prediction costs 34.5 nats, not infinity
@@ -57,7 +57,7 @@ METRICS = {
 """Every metric a gate can use, by name."""
 
 
-def metric_named(name: str) -> Metric:
+def find_metric(name: str) -> Metric:
     """The metric of that name; `CannotAnswer` when there is none."""
     if name not in METRICS:
         raise CannotAnswer(f"no metric {name!r}", hint=f"choose one of {', '.join(METRICS)}")
@@ -112,13 +112,13 @@ def constant_predictions(metric: Metric, labels: ArrayLike, classes: Sequence[An
 
 
 def _errors_of(metric: Metric, labels: Floats, predictions: ArrayLike, model: str) -> Floats:
-    errors = scores_of(model, predictions, labels.size) - labels
+    errors = parse_scores(model, predictions, labels.size) - labels
     errors[~np.isfinite(errors)] = np.nan
     return np.abs(errors) if metric.name == "mae" else errors**2
 
 
 def _numbers(labels: ArrayLike) -> Floats:
-    values = scores_of("label", labels, np.size(labels))
+    values = parse_scores("label", labels, np.size(labels))
     if not values.size or not np.isfinite(values).all():
         wrong = values.size - int(np.isfinite(values).sum())
         raise CannotAnswer(f"{wrong} of {values.size} labels are not finite numbers")
@@ -145,7 +145,7 @@ def _agreement(labels: NDArray[Any], predictions: NDArray[Any], model: str) -> F
 def _chances(predictions: ArrayLike, rows: int, classes: int, model: str) -> Floats:
     """Shape (n, k), a probability a class; rows that are not probabilities are NaN."""
     if not classes:
-        positive = scores_of(model, predictions, rows)
+        positive = parse_scores(model, predictions, rows)
         chances = np.column_stack([1 - positive, positive])
     else:
         chances = np.array(predictions, dtype=np.float64)

@@ -21,7 +21,7 @@ from modelyard.domain.gate.metric import (
     Kind,
     Metric,
     constant_predictions,
-    metric_named,
+    find_metric,
     row_values,
 )
 from modelyard.domain.verdict import Outcome, Verdict
@@ -66,7 +66,7 @@ def paired_difference(
     Raises:
         CannotAnswer: Unknown metric, shapes that differ, labels or clusters that cannot be used.
     """
-    chosen = metric_named(metric)
+    chosen = find_metric(metric)
     if chosen.kind is Kind.RANKS:
         return clustered_auc_difference(labels, champion, challenger, clusters)
     before = row_values(chosen, labels, champion, classes, "champion")
@@ -100,7 +100,7 @@ def baseline_difference(
     `mse` and `rmse`, the median for `mae`. Arguments and errors are `paired_difference`'s; judge
     the result with `superiority`.
     """
-    constant = constant_predictions(metric_named(metric), labels, classes)
+    constant = constant_predictions(find_metric(metric), labels, classes)
     return paired_difference(metric, labels, constant, challenger, clusters, classes=classes)
 
 

@@ -22,7 +22,7 @@ _NULL_TYPES = frozenset({"NAType", "NaTType"})  # pandas' own nulls, known witho
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ColumnValues:
     """One column read as numbers.
 
     Args:
@@ -39,7 +39,7 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Levels:
+class LevelCounts:
     """One column read as categories.
 
     Args:
@@ -55,7 +55,7 @@ class Levels:
     example: str = ""
 
 
-def read_numbers(values: Array) -> Reading:
+def read_numbers(values: Array) -> ColumnValues:
     """Reads real numbers; booleans, text and infinities are wrong, None and NaN are null."""
     if values.ndim != 1 or values.dtype.kind not in "iufO":
         return _unreadable(values)
@@ -67,19 +67,21 @@ def read_numbers(values: Array) -> Reading:
     nulls = int(np.count_nonzero(np.isnan(floats)))
     floats[wrong] = np.nan
     stray = int(np.count_nonzero(wrong))
-    return Reading(values=floats, nulls=nulls, wrong=stray, example="infinity" if stray else "")
+    return ColumnValues(
+        values=floats, nulls=nulls, wrong=stray, example="infinity" if stray else ""
+    )
 
 
-def read_integers(values: Array) -> Reading:
+def read_integers(values: Array) -> ColumnValues:
     """Reads whole numbers; floats without a fraction count, as nulls turn integers into floats."""
     reading = read_numbers(values)
     return _keep(reading, np.isnan(reading.values) | (reading.values % 1 == 0))
 
 
-def read_booleans(values: Array) -> Reading:
+def read_booleans(values: Array) -> ColumnValues:
     """Reads true and false as 1.0 and 0.0; the numbers 0 and 1 count, text does not."""
     if values.ndim == 1 and values.dtype.kind == "b":
-        return Reading(values=values.astype(np.float64), nulls=0)
+        return ColumnValues(values=values.astype(np.float64), nulls=0)
     if values.ndim == 1 and values.dtype.kind == "O":
         reading = _read_objects(values, _truth)
     else:
@@ -87,7 +89,7 @@ def read_booleans(values: Array) -> Reading:
     return _keep(reading, np.isnan(reading.values) | np.isin(reading.values, (0.0, 1.0)))
 
 
-def read_timestamps(values: Array) -> Reading:
+def read_timestamps(values: Array) -> ColumnValues:
     """Reads datetimes and ISO 8601 text as seconds since 1970, UTC where no zone is given."""
     if values.ndim != 1 or values.dtype.kind not in "MUO":
         return _unreadable(values)
@@ -96,14 +98,14 @@ def read_timestamps(values: Array) -> Reading:
     null = np.isnat(values)
     seconds = values.astype("datetime64[s]").astype(np.float64)
     seconds[null] = np.nan
-    return Reading(values=seconds, nulls=int(np.count_nonzero(null)))
+    return ColumnValues(values=seconds, nulls=int(np.count_nonzero(null)))
 
 
-def read_levels(values: Array) -> Levels:
+def read_levels(values: Array) -> LevelCounts:
     """Reads text; anything else but None, NaN and pandas' nulls is wrong."""
     if values.ndim != 1 or values.dtype.kind not in "OU":
         other = _unreadable(values)
-        return Levels(counts={}, nulls=other.nulls, wrong=other.wrong, example=other.example)
+        return LevelCounts(counts={}, nulls=other.nulls, wrong=other.wrong, example=other.example)
     counts: Counter[str] = Counter()
     nulls, stray, example = 0, 0, ""
     for value, rows in _tally(values):
@@ -114,10 +116,10 @@ def read_levels(values: Array) -> Levels:
         else:
             stray, example = stray + rows, example or _shown(value)
     ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-    return Levels(counts=ordered, nulls=nulls, wrong=stray, example=example)
+    return LevelCounts(counts=ordered, nulls=nulls, wrong=stray, example=example)
 
 
-def read_column(kind: str, values: Array) -> Reading:
+def read_column(kind: str, values: Array) -> ColumnValues:
     """Reads a column of any type of the contract but `category`, for which see `read_levels`."""
     return _READERS[kind](values)
 
@@ -130,7 +132,7 @@ _READERS = {
 }
 
 
-def rows_of(table: Table) -> int:
+def count_rows(table: Table) -> int:
     """The number of rows: the longest column's, 0 for a table without columns."""
     return max((len(values) for values in table.values() if values.ndim), default=0)
 
@@ -143,7 +145,7 @@ def _tally(values: Array) -> list[tuple[object, int]]:
         return [(value, 1) for value in listed]
 
 
-def _read_objects(values: Array, read: Callable[[object], float]) -> Reading:
+def _read_objects(values: Array, read: Callable[[object], float]) -> ColumnValues:
     listed = values.tolist()
     floats = np.array([read(value) for value in listed], dtype=np.float64)
     null = np.isnan(floats)
@@ -151,15 +153,17 @@ def _read_objects(values: Array, read: Callable[[object], float]) -> Reading:
     floats[wrong] = np.nan
     stray = int(np.count_nonzero(wrong))
     example = _shown(listed[int(np.argmax(wrong))]) if stray else ""
-    return Reading(values=floats, nulls=int(np.count_nonzero(null)), wrong=stray, example=example)
+    return ColumnValues(
+        values=floats, nulls=int(np.count_nonzero(null)), wrong=stray, example=example
+    )
 
 
-def _keep(reading: Reading, good: npt.NDArray[np.bool_]) -> Reading:
+def _keep(reading: ColumnValues, good: npt.NDArray[np.bool_]) -> ColumnValues:
     stray = int(np.count_nonzero(~good))
     if not stray:
         return reading
     first = float(reading.values[np.argmin(good)])
-    return Reading(
+    return ColumnValues(
         values=np.where(good, reading.values, np.nan),
         nulls=reading.nulls,
         wrong=reading.wrong + stray,
@@ -167,11 +171,11 @@ def _keep(reading: Reading, good: npt.NDArray[np.bool_]) -> Reading:
     )
 
 
-def _unreadable(values: Array) -> Reading:
+def _unreadable(values: Array) -> ColumnValues:
     """An array of another kind: all wrong, but for NaN, which is how an empty column is read."""
     if values.ndim != 1:
         shape = f"an array of shape {values.shape}"
-        return Reading(
+        return ColumnValues(
             values=np.full(len(values) if values.ndim else 1, np.nan),
             nulls=0,
             wrong=max(1, values.size),
@@ -184,7 +188,7 @@ def _unreadable(values: Array) -> Reading:
     if rows and values.dtype.kind in "US":
         example = _shown(values[0])
     stray = rows - nulls
-    return Reading(
+    return ColumnValues(
         values=np.full(rows, np.nan), nulls=nulls, wrong=stray, example=example if stray else ""
     )
 

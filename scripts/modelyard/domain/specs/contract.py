@@ -72,7 +72,7 @@ class Breach:
     rows: int
 
 
-def breaches(
+def find_breaches(
     columns: Sequence[Column], table: Table, *, tolerance: float = TOLERANCE
 ) -> tuple[Breach, ...]:
     """Every breach of the contract, worst rule first, then by rows at fault.
@@ -92,11 +92,11 @@ def breaches(
     for column in columns:
         if column.name in table:
             found.extend(_column_breaches(column, table[column.name], tolerance))
-    found.extend(_twins(columns, table))
+    found.extend(_similar_names(columns, table))
     return tuple(sorted(found, key=lambda breach: (_SEVERITY.index(breach.rule), -breach.rows)))
 
 
-def describe(breach: Breach) -> str:
+def describe_breach(breach: Breach) -> str:
     """One sentence that names the column, what was expected and what was found."""
     rows = f"{breach.rows:,} row{'' if breach.rows == 1 else 's'}"
     return (
@@ -215,11 +215,11 @@ def _fits(column: Column, values: Array) -> bool:
     return span >= _SPAN * (column.maximum - column.minimum) > 0
 
 
-def _twins(columns: Sequence[Column], table: Table) -> Iterator[Breach]:
-    plain = {_plain(column.name): column.name for column in columns if column.name in table}
+def _similar_names(columns: Sequence[Column], table: Table) -> Iterator[Breach]:
+    plain = {_letters(column.name): column.name for column in columns if column.name in table}
     declared = {column.name for column in columns}
     for name, values in table.items():
-        twin = plain.get(_plain(name))
+        twin = plain.get(_letters(name))
         if name not in declared and twin is not None:
             rows = len(values) if values.ndim else 0
             expected, found = f"only {twin}", f"{name} beside it"
@@ -229,13 +229,13 @@ def _twins(columns: Sequence[Column], table: Table) -> Iterator[Breach]:
 
 
 def _is_like(one: str, other: str) -> bool:
-    first, second = sorted((_plain(one), _plain(other)), key=len)
+    first, second = sorted((_letters(one), _letters(other)), key=len)
     if len(first) >= _LISTED and second.startswith(first):
         return True
     return SequenceMatcher(None, first, second).ratio() >= _LIKE
 
 
-def _plain(name: str) -> str:
+def _letters(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 

@@ -8,18 +8,24 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from modelyard.domain.drift.column_checks import ColumnDrift
-from modelyard.domain.drift.detection import LEAST_BLOCKS, checks, confirm
+from modelyard.domain.drift.column_checks import ColumnCheck
+from modelyard.domain.drift.detection import LEAST_BLOCKS, check_window, confirm_drift
 from modelyard.domain.drift.profile import Profile
 from modelyard.domain.promotion.facts import Incident, ModelFacts
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.contract import Breach, describe
+from modelyard.domain.specs.contract import Breach, describe_breach
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer
-from modelyard.operations.drift.feed import Feed, Slice, latest, read_feed, read_windows
+from modelyard.operations.drift.feed import (
+    Feed,
+    WindowData,
+    latest_breaches,
+    read_feed,
+    read_windows,
+)
 from modelyard.operations.training.pins import DataRoot
 from modelyard.operations.workspace import Workspace
 
@@ -28,7 +34,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
+class WindowComparison:
     """One window, compared.
 
     Args:
@@ -36,11 +42,11 @@ class Window:
         checks: Every check of every column, the largest effect first; None for too few rows.
     """
 
-    slice: Slice
-    checks: tuple[ColumnDrift, ...] | None
+    data: WindowData
+    checks: tuple[ColumnCheck, ...] | None
 
     @property
-    def drifted(self) -> tuple[ColumnDrift, ...] | None:
+    def drifted(self) -> tuple[ColumnCheck, ...] | None:
         """The checks that drifted; None for too few rows."""
         if self.checks is None:
             return None
@@ -48,7 +54,7 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class FeedResult:
     """What a look at the last windows of a feed found.
 
     Args:
@@ -69,7 +75,7 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Breached(Look):
+class ContractBreach(FeedResult):
     """The contract is broken, so drift was not asked.
 
     Args:
@@ -77,7 +83,7 @@ class Breached(Look):
         breaches: Rules that are not kept, each once.
     """
 
-    slices: tuple[Slice, ...]
+    window_data: tuple[WindowData, ...]
     breaches: tuple[Breach, ...]
 
     @property
@@ -87,7 +93,7 @@ class Breached(Look):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared(Look):
+class FeedComparison(FeedResult):
     """Every window keeps the contract and was compared.
 
     Args:
@@ -103,8 +109,8 @@ class Compared(Look):
     digest: str
     profile: Profile
     pins: tuple[DataFile, ...]
-    windows: tuple[Window, ...]
-    confirmed: tuple[ColumnDrift, ...]
+    windows: tuple[WindowComparison, ...]
+    confirmed: tuple[ColumnCheck, ...]
 
     @property
     def outcome(self) -> str:
@@ -117,7 +123,7 @@ class Compared(Look):
         policy, said = self.model.drift, []
         for window in self.windows:
             if window.checks is None:
-                days, rows = window.slice.days, window.slice.rows
+                days, rows = window.data.days, window.data.rows
                 few = f"{rows:,} rows from {days.since} to {days.until} are too few to be judged"
                 said.append(f"{few}: {policy.least_rows:,} are needed (drift.least_rows)")
         if self.profile.blocks < LEAST_BLOCKS:
@@ -129,9 +135,9 @@ class Compared(Look):
         return tuple(said)
 
 
-def look_at(
+def compare_feed(
     workspace: Workspace, name: str, *, feed: str | None, until: date | None
-) -> Breached | Compared:
+) -> ContractBreach | FeedComparison:
     """Look at the feed's last windows before `until`, by default at its newest rows.
 
     Raises:
@@ -147,19 +153,19 @@ def look_at(
         )
     data = DataRoot(base=workspace.services.repository.data, root=workspace.services.root)
     found = read_feed(model, feed, data)
-    look = Look(model=model, catalog=catalog, commit=commit, feed=found, until=until,
+    result = FeedResult(model=model, catalog=catalog, commit=commit, feed=found, until=until,
                 newest=until is None)  # fmt: skip
     if found.breaches:
-        return Breached(**vars(look), slices=(), breaches=found.breaches)
+        return ContractBreach(**vars(result), window_data=(), breaches=found.breaches)
     day = until or found.end
-    slices, pins = read_windows(model, found, data, until=day)
-    look = replace(look, until=day)
-    if broken := latest(breach for each in slices for breach in each.breaches):
-        return Breached(**vars(look), slices=slices, breaches=broken)
-    return _compared(workspace, look, slices, pins)
+    window_data, pins = read_windows(model, found, data, until=day)
+    result = replace(result, until=day)
+    if broken := latest_breaches(breach for each in window_data for breach in each.breaches):
+        return ContractBreach(**vars(result), window_data=window_data, breaches=broken)
+    return _compare_windows(workspace, result, window_data, pins)
 
 
-def produced(catalog: Catalog, model: str) -> tuple[ModelVersion, Record]:
+def production_version(catalog: Catalog, model: str) -> tuple[ModelVersion, Record]:
     """The version production runs, and its record.
 
     Raises:
@@ -183,23 +189,23 @@ def produced(catalog: Catalog, model: str) -> tuple[ModelVersion, Record]:
     return spec, record
 
 
-def evidence_of(look: Compared) -> bytes:
+def drift_evidence(result: FeedComparison) -> bytes:
     """The document a verdict on drift rests on: the same rows give the same bytes."""
     document = {
         "format": FORMAT,
-        "model": look.model.name,
-        "version": look.parent.version,
-        "profile": look.digest,
-        "feed": look.feed.uri,
-        "files": [asdict(pin) for pin in look.pins],
-        "policy": asdict(look.model.drift),
-        "windows": [window_document(window.slice, window.checks) for window in look.windows],
-        "confirmed": [{"column": one.column, "reason": one.reason} for one in look.confirmed],
+        "model": result.model.name,
+        "version": result.parent.version,
+        "profile": result.digest,
+        "feed": result.feed.uri,
+        "files": [asdict(pin) for pin in result.pins],
+        "policy": asdict(result.model.drift),
+        "windows": [window_document(window.data, window.checks) for window in result.windows],
+        "confirmed": [{"column": one.column, "reason": one.reason} for one in result.confirmed],
     }
     return json.dumps(document, sort_keys=True, allow_nan=False).encode()
 
 
-def window_document(rows: Slice, found: tuple[ColumnDrift, ...] | None) -> dict[str, Any]:
+def window_document(rows: WindowData, found: tuple[ColumnCheck, ...] | None) -> dict[str, Any]:
     """One window for JSON; `usable` says whether it was compared."""
     return {
         "since": rows.days.since.isoformat(),
@@ -210,22 +216,24 @@ def window_document(rows: Slice, found: tuple[ColumnDrift, ...] | None) -> dict[
     }
 
 
-def named(confirmed: Iterable[ColumnDrift]) -> str:
+def format_drift(confirmed: Iterable[ColumnCheck]) -> str:
     """The columns and why, as `temp (range), dest (new)`."""
     return ", ".join(f"{one.column} ({one.reason})" for one in confirmed)
 
 
-def closing(look: Compared) -> str:
+def summarize_comparison(result: FeedComparison) -> str:
     """The answer in one sentence."""
-    policy = look.model.drift
-    where = f"{policy.needed} of {policy.of} windows before {look.until}"
-    subject = f"{look.model.name}: drift from what {look.parent.version} was trained on"
-    if not look.confirmed:
+    policy = result.model.drift
+    where = f"{policy.needed} of {policy.of} windows before {result.until}"
+    subject = f"{result.model.name}: drift from what {result.parent.version} was trained on"
+    if not result.confirmed:
         return f"{subject} is not confirmed by {where}"
-    return f"{subject} is confirmed by {where}: {named(look.confirmed)}"
+    return f"{subject} is confirmed by {where}: {format_drift(result.confirmed)}"
 
 
-def note_incidents(workspace: Workspace, look: Breached | Compared) -> tuple[Incident, ...]:
+def record_incidents(
+    workspace: Workspace, result: ContractBreach | FeedComparison
+) -> tuple[Incident, ...]:
     """Write each breach down as an incident, once; returns those of this feed that are open.
 
     A look at the newest rows also takes back what it does not find any more.
@@ -233,22 +241,23 @@ def note_incidents(workspace: Workspace, look: Breached | Compared) -> tuple[Inc
     at = workspace.services.clock.now()
 
     def change(before: ModelFacts) -> ModelFacts:
-        return replace(before, incidents=incidents_after(before.incidents, look, at=at))
+        return replace(before, incidents=update_incidents(before.incidents, result, at=at))
 
-    after = workspace.facts.update_model(look.model.name, change)
-    return tuple(i for i in after.incidents if is_of(i, look.feed))
+    after = workspace.facts.update_model(result.model.name, change)
+    return tuple(i for i in after.incidents if is_breach_of_feed(i, result.feed))
 
 
-def incidents_after(
-    before: tuple[Incident, ...], look: Breached | Compared, *, at: datetime
+def update_incidents(
+    before: tuple[Incident, ...], result: ContractBreach | FeedComparison, *, at: datetime
 ) -> tuple[Incident, ...]:
     """The incidents once a look is written down: one a column and rule, worded as first seen."""
-    broken = look.breaches if isinstance(look, Breached) else ()
-    found = {_key(what): what for what in (incident_text(look.feed, each) for each in broken)}
+    broken = result.breaches if isinstance(result, ContractBreach) else ()
+    found = {_key(what): what for what in (incident_text(result.feed, each) for each in broken)}
     kept = [
         incident
         for incident in before
-        if _key(incident.what) in found or not (look.newest and is_of(incident, look.feed))
+        if _key(incident.what) in found
+        or not (result.newest and is_breach_of_feed(incident, result.feed))
     ]
     known = {_key(incident.what) for incident in kept}
     new = [Incident(what=what, at=at) for key, what in found.items() if key not in known]
@@ -257,14 +266,14 @@ def incidents_after(
 
 def incident_text(feed: Feed, breach: Breach) -> str:
     """What an incident says of a breach: the feed, the column, what was expected and found."""
-    return f"{_prefix(feed)}{describe(breach)}"
+    return f"{_prefix(feed)}{describe_breach(breach)}"
 
 
 def _prefix(feed: Feed) -> str:
     return f"contract of {feed.uri} broken: "
 
 
-def is_of(incident: Incident, feed: Feed) -> bool:
+def is_breach_of_feed(incident: Incident, feed: Feed) -> bool:
     """Whether the incident is a breach of this feed."""
     return incident.what.startswith(_prefix(feed))
 
@@ -274,33 +283,39 @@ def _key(what: str) -> str:
     return what.partition(", found ")[0]
 
 
-def _compared(
-    workspace: Workspace, look: Look, slices: tuple[Slice, ...], pins: tuple[DataFile, ...]
-) -> Compared:
-    model, policy = look.model, look.model.drift
-    spec, record = produced(look.catalog, model.name)
+def _compare_windows(
+    workspace: Workspace,
+    result: FeedResult,
+    window_data: tuple[WindowData, ...],
+    pins: tuple[DataFile, ...],
+) -> FeedComparison:
+    model, policy = result.model, result.model.drift
+    spec, record = production_version(result.catalog, model.name)
     digest = record.profile or ""
     profile = Profile.from_document(json.loads(workspace.store.evidence(digest)))
-    windows = tuple(Window(slice=each, checks=_checks(profile, each, model)) for each in slices)
+    windows = tuple(
+        WindowComparison(data=each, checks=_check_rows(profile, each, model))
+        for each in window_data
+    )
     if windows[-1].checks is None:
-        days = slices[-1].days
+        days = window_data[-1].days
         raise CannotAnswer(
-            f"{look.feed.uri}: {slices[-1].rows:,} rows from {days.since} to {days.until}, "
+            f"{result.feed.uri}: {window_data[-1].rows:,} rows from {days.since} to {days.until}, "
             f"{policy.least_rows:,} are needed to judge the latest window (drift.least_rows)",
             hint=f"modelyard drift {model.name} --until DATE looks at an earlier one",
         )
-    return Compared(
-        **vars(look),
+    return FeedComparison(
+        **vars(result),
         parent=spec,
         digest=digest,
         profile=profile,
         pins=pins,
         windows=windows,
-        confirmed=confirm([w.drifted for w in windows], needed=policy.needed, of=policy.of),
+        confirmed=confirm_drift([w.drifted for w in windows], needed=policy.needed, of=policy.of),
     )
 
 
-def _checks(profile: Profile, rows: Slice, model: Model) -> tuple[ColumnDrift, ...] | None:
+def _check_rows(profile: Profile, rows: WindowData, model: Model) -> tuple[ColumnCheck, ...] | None:
     if rows.rows < model.drift.least_rows:
         return None
-    return checks(profile, rows.table, least_rows=model.drift.least_rows)
+    return check_window(profile, rows.table, least_rows=model.drift.least_rows)

@@ -11,7 +11,7 @@ from modelyard.adapters.store.artifacts import sha256
 from modelyard.adapters.store.tables import columns_of, read_frame, within
 from modelyard.domain.drift.retraining import FeedFile
 from modelyard.domain.specs.column_values import Array, Table
-from modelyard.domain.specs.contract import Breach, Column, breaches
+from modelyard.domain.specs.contract import Breach, Column, find_breaches
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.paths import model_file
@@ -50,7 +50,7 @@ class Feed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slice:
+class WindowData:
     """The rows of one window.
 
     Args:
@@ -86,12 +86,12 @@ def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
         days, wrong = _days_in(file, column, data)
         files.append(FeedFile(uri=file, days=days))
         found += wrong
-    return Feed(uri=where, files=tuple(files), breaches=latest(found))
+    return Feed(uri=where, files=tuple(files), breaches=latest_breaches(found))
 
 
 def read_windows(
     model: Model, feed: Feed, data: DataRoot, *, until: date
-) -> tuple[tuple[Slice, ...], tuple[DataFile, ...]]:
+) -> tuple[tuple[WindowData, ...], tuple[DataFile, ...]]:
     """The policy's windows before `until`, oldest first, and the pins of the files they are of."""
     spans = windows_before(until, days=model.drift.window_days, of=model.drift.of)
     timestamp = model.data.timestamp or ""
@@ -102,11 +102,13 @@ def read_windows(
             pins.append(DataFile(uri=file.uri, sha256=sha256(content)))
             frame = read_frame(content, uri=file.uri)
             frames.append(within(frame, timestamp=timestamp, spans=spans))
-    slices = []
+    window_data = []
     for days in spans:
         parts = [within(frame, timestamp=timestamp, spans=(days,)) for frame in frames]
-        slices.append(_slice(model.data.columns, days, [part for part in parts if len(part)]))
-    return tuple(slices), tuple(pins)
+        window_data.append(
+            _window_data(model.data.columns, days, [part for part in parts if len(part)])
+        )
+    return tuple(window_data), tuple(pins)
 
 
 def windows_before(until: date, *, days: int, of: int) -> tuple[Interval, ...]:
@@ -116,12 +118,12 @@ def windows_before(until: date, *, days: int, of: int) -> tuple[Interval, ...]:
     return tuple(Interval(since=start, until=start + length) for start in starts)
 
 
-def latest(found: Iterable[Breach]) -> tuple[Breach, ...]:
+def latest_breaches(found: Iterable[Breach]) -> tuple[Breach, ...]:
     """One breach for each column, rule and expectation: the last one found."""
     return tuple({(b.column, b.rule, b.expected): b for b in found}.values())
 
 
-def joined(tables: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+def concatenate_tables(tables: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     """Tables of the same columns below each other; columns whose types differ become objects."""
     import numpy as np
 
@@ -136,21 +138,23 @@ def joined(tables: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     return found
 
 
-def _slice(columns: Sequence[Column], days: Interval, parts: Sequence[pd.DataFrame]) -> Slice:
+def _window_data(
+    columns: Sequence[Column], days: Interval, parts: Sequence[pd.DataFrame]
+) -> WindowData:
     rows = sum(len(part) for part in parts)
-    broken = latest(_broken_names(columns, parts))
+    broken = latest_breaches(_broken_names(columns, parts))
     if broken or not parts:
-        return Slice(days=days, rows=rows, table={}, breaches=broken)
+        return WindowData(days=days, rows=rows, table={}, breaches=broken)
     names = [column.name for column in columns]
-    table = joined([columns_of(part[names]) for part in parts])
-    return Slice(days=days, rows=rows, table=table, breaches=breaches(columns, table))
+    table = concatenate_tables([columns_of(part[names]) for part in parts])
+    return WindowData(days=days, rows=rows, table=table, breaches=find_breaches(columns, table))
 
 
 def _broken_names(columns: Sequence[Column], parts: Iterable[pd.DataFrame]) -> Iterator[Breach]:
     names = {column.name for column in columns}
     for part in parts:
         if set(part.columns) != names:
-            yield from (b for b in breaches(columns, columns_of(part)) if b.rule in _NAMES)
+            yield from (b for b in find_breaches(columns, columns_of(part)) if b.rule in _NAMES)
 
 
 def _days_in(
@@ -162,8 +166,8 @@ def _days_in(
     frame = _days_column(uri, column.name, data)
     # A day is written in many rows: looking at each once is a hundred times sooner.
     few = frame.drop_duplicates(column.name) if column.name in frame else frame
-    if _wrong(column, few):
-        return frozenset(), _wrong(column, frame)
+    if _column_breaches(column, few):
+        return frozenset(), _column_breaches(column, frame)
     try:
         days = pd.to_datetime(few[column.name]).dt.date
     except ValueError as error:
@@ -171,8 +175,8 @@ def _days_in(
     return frozenset(days), ()
 
 
-def _wrong(column: Column, frame: pd.DataFrame) -> tuple[Breach, ...]:
-    return tuple(b for b in breaches((column,), columns_of(frame)) if b.column == column.name)
+def _column_breaches(column: Column, frame: pd.DataFrame) -> tuple[Breach, ...]:
+    return tuple(b for b in find_breaches((column,), columns_of(frame)) if b.column == column.name)
 
 
 def _days_column(uri: str, name: str, data: DataRoot) -> pd.DataFrame:
@@ -215,4 +219,4 @@ def training_rows(
         if spec.data.window is not None and model.data.timestamp is not None:
             frame = within(frame, timestamp=model.data.timestamp, spans=spec.data.spans)
         tables.append(columns_of(frame[list(names)]))
-    return pd.DataFrame(joined(tables))
+    return pd.DataFrame(concatenate_tables(tables))

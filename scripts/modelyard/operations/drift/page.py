@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.operations.drift.compare import Compared
-from modelyard.operations.drift.feed import joined, training_rows
+from modelyard.operations.drift.compare import FeedComparison
+from modelyard.operations.drift.feed import concatenate_tables, training_rows
 from modelyard.operations.training.pins import DataRoot
 from modelyard.operations.workspace import Workspace
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from modelyard.adapters.store.evidently_page import PageSummary
 
 
-def write_drift_page(workspace: Workspace, look: Compared, path: Path) -> PageSummary:
+def write_drift_page(workspace: Workspace, result: FeedComparison, path: Path) -> PageSummary:
     """Write Evidently's page of the version's training rows and the windows."""
     import pandas as pd
 
@@ -22,10 +22,10 @@ def write_drift_page(workspace: Workspace, look: Compared, path: Path) -> PageSu
 
     services = workspace.services
     data = DataRoot(base=services.repository.data, root=services.root)
-    watched = {column.name for column in look.profile.columns}
-    columns = tuple(c for c in look.model.data.columns if c.name in watched)
+    watched = {column.name for column in result.profile.columns}
+    columns = tuple(c for c in result.model.data.columns if c.name in watched)
     names = [column.name for column in columns]
-    now = joined([w.slice.table for w in look.windows if w.slice.rows])
+    now = concatenate_tables([w.data.table for w in result.windows if w.data.rows])
     return write_page(
-        training_rows(look.model, look.parent, data, names), pd.DataFrame(now), columns, path
+        training_rows(result.model, result.parent, data, names), pd.DataFrame(now), columns, path
     )

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 from modelyard.adapters.git.names import readable
 from modelyard.adapters.store.artifacts import sha256
-from modelyard.domain.drift.retraining import answered, declined
+from modelyard.domain.drift.retraining import declined_by, existing_answer
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.facts import Incident
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.errors import Refused
 from modelyard.operations.drift.compare import (
-    Breached,
-    Compared,
-    closing,
-    evidence_of,
-    incidents_after,
-    is_of,
+    ContractBreach,
+    FeedComparison,
+    drift_evidence,
+    is_breach_of_feed,
+    summarize_comparison,
+    update_incidents,
 )
-from modelyard.operations.drift.retraining import branch_of, retraining_change
+from modelyard.operations.drift.retraining import retraining_branch, retraining_change
 from modelyard.operations.workspace import Workspace
 
 
@@ -52,38 +52,40 @@ class Owed:
     pull: PullRequest | None
 
 
-def open_incidents(workspace: Workspace, look: Breached | Compared) -> tuple[Incident, ...]:
+def open_incidents(
+    workspace: Workspace, result: ContractBreach | FeedComparison
+) -> tuple[Incident, ...]:
     """Return the feed's incidents that would be open once the look is written down."""
-    before, _ = workspace.facts.read_model(look.model.name)
-    after = incidents_after(before.incidents, look, at=workspace.services.clock.now())
-    return tuple(incident for incident in after if is_of(incident, look.feed))
+    before, _ = workspace.facts.read_model(result.model.name)
+    after = update_incidents(before.incidents, result, at=workspace.services.clock.now())
+    return tuple(incident for incident in after if is_breach_of_feed(incident, result.feed))
 
 
 def decide_retraining(
-    workspace: Workspace, look: Breached | Compared, incidents: tuple[Incident, ...]
+    workspace: Workspace, result: ContractBreach | FeedComparison, incidents: tuple[Incident, ...]
 ) -> Owed | NotOwed:
     """Return the version that is owed after a look at the feed.
 
     Args:
         workspace: What to decide with.
-        look: What was found.
+        result: What was found.
         incidents: The open incidents of the feed.
 
     Raises:
         Refused: The contract is or was broken: data is to be repaired, not learned.
     """
-    if not isinstance(look, Compared) or incidents:
+    if not isinstance(result, FeedComparison) or incidents:
         raise Refused(
-            f"{look.model.name} is not retrained: {readable(incidents[0].what)}",
-            hint=f"mend the data; modelyard drift {look.model.name} takes the incident back",
+            f"{result.model.name} is not retrained: {readable(incidents[0].what)}",
+            hint=f"mend the data; modelyard drift {result.model.name} takes the incident back",
         )
     pulls = workspace.services.pulls.list(every=True)
-    open_one = _open_pull(pulls, branch_of(look.model.name))
-    evidence = evidence_of(look)
+    open_one = _open_pull(pulls, retraining_branch(result.model.name))
+    evidence = drift_evidence(result)
     digest = f"sha256:{sha256(evidence)}"
-    reason = _why_not(workspace, look, digest, pulls)
+    reason = _reason_not_owed(workspace, result, digest, pulls)
     if reason is None:
-        change = retraining_change(workspace, look, evidence=digest)
+        change = retraining_change(workspace, result, evidence=digest)
         return Owed(change=change, evidence=evidence, pull=open_one)
     is_ours = open_one is not None and open_one.author == workspace.services.repository.bot
     return NotOwed(reason=reason, pull=open_one if is_ours else None)
@@ -101,17 +103,17 @@ def withdraw_retraining(workspace: Workspace, pull: PullRequest, *, reason: str)
     workspace.services.pulls.close(pull.number, by=bot, reason=reason)
 
 
-def _why_not(
-    workspace: Workspace, look: Compared, evidence: str, pulls: tuple[PullRequest, ...]
+def _reason_not_owed(
+    workspace: Workspace, result: FeedComparison, evidence: str, pulls: tuple[PullRequest, ...]
 ) -> str | None:
     """Return why no version is owed now, or None when one is."""
-    if not look.confirmed:
-        return closing(look)
-    model = look.model.name
+    if not result.confirmed:
+        return summarize_comparison(result)
+    model = result.model.name
     holds = workspace.facts.read_model(model)[0].holds
-    made = answered(look.catalog, look.parent, evidence=evidence, holds=holds)
+    made = existing_answer(result.catalog, result.parent, evidence=evidence, holds=holds)
     bot = workspace.services.repository.bot
-    return made or declined(pulls, model, evidence=evidence, bot=bot)
+    return made or declined_by(pulls, model, evidence=evidence, bot=bot)
 
 
 def _open_pull(pulls: Iterable[PullRequest], branch: str) -> PullRequest | None:

@@ -8,7 +8,12 @@ from collections.abc import Iterable, Iterator
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.documents import dump, read
 from modelyard.adapters.store.artifacts import sha256
-from modelyard.domain.drift.retraining import Order, Retraining, calendar, retraining
+from modelyard.domain.drift.retraining import (
+    Retraining,
+    RetrainingInputs,
+    plan_days,
+    plan_retraining,
+)
 from modelyard.domain.promotion.branches import Branch
 from modelyard.domain.promotion.change import Change, Purpose
 from modelyard.domain.specs.heldout import HeldOut
@@ -16,7 +21,7 @@ from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.paths import held_out_file, version_file
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import Refused
-from modelyard.operations.drift.compare import Compared, Window, named
+from modelyard.operations.drift.compare import FeedComparison, WindowComparison, format_drift
 from modelyard.operations.reconcile.pages import escaped, short
 from modelyard.operations.training.pins import DataRoot, code_at, refuse_changed, runtime_at
 from modelyard.operations.workspace import Workspace
@@ -24,27 +29,27 @@ from modelyard.operations.workspace import Workspace
 _ROLE = re.compile(rb"^role:[ \t]*recent\b", re.MULTILINE)
 
 
-def branch_of(model: str) -> str:
+def retraining_branch(model: str) -> str:
     """The branch of a model's retraining; there is one at a time."""
     return str(Branch(purpose=Purpose.RETRAIN, model=model))
 
 
-def retraining_change(workspace: Workspace, look: Compared, *, evidence: str) -> Change:
+def retraining_change(workspace: Workspace, result: FeedComparison, *, evidence: str) -> Change:
     """The next version with every pin filled in from the main branch, and what it is judged on.
 
     Raises:
         Refused: There is too little new data, or a pinned file changed.
         CannotAnswer: Something to be pinned is out of reach.
     """
-    model = look.model.name
-    made = retraining(_order(workspace, look, evidence))
+    model = result.model.name
+    made = plan_retraining(_inputs(workspace, result, evidence))
     version = made.version
     return Change(
         purpose=Purpose.RETRAIN,
-        branch=branch_of(model),
-        title=f"Retrain {model} as {version.version}: {named(look.confirmed)} drifted",
-        body=_page(look, made),
-        documents=dict(_documents(workspace.git, look, made)),
+        branch=retraining_branch(model),
+        title=f"Retrain {model} as {version.version}: {format_drift(result.confirmed)} drifted",
+        body=_page(result, made),
+        documents=dict(_documents(workspace.git, result, made)),
         trailers={
             "Modelyard-Model": model,
             "Modelyard-Version": version.version,
@@ -61,58 +66,59 @@ def aged_text(text: bytes, held_out: HeldOut) -> bytes:
     return edited if read(HeldOut, edited, name=path) == held_out else dump("HeldOut", held_out)
 
 
-def _order(workspace: Workspace, look: Compared, evidence: str) -> Order:
-    parent, git, policy = look.parent, workspace.git, look.model.drift
-    sets = look.catalog.held_out_of(look.model.name)
-    until = look.windows[-1].slice.days.until
-    days = calendar(look.model, parent, sets, until=until)
-    training, judging = (_pins(workspace, look, spans) for spans in (days.new, (days.held_out,)))
-    refuse_changed((*training, *judging), look.catalog)
-    return Order(
-        model=look.model,
+def _inputs(workspace: Workspace, result: FeedComparison, evidence: str) -> RetrainingInputs:
+    parent, git, policy = result.parent, workspace.git, result.model.drift
+    sets = result.catalog.held_out_of(result.model.name)
+    until = result.windows[-1].data.days.until
+    days = plan_days(result.model, parent, sets, until=until)
+    training, judging = (_pins(workspace, result, spans) for spans in (days.new, (days.held_out,)))
+    refuse_changed((*training, *judging), result.catalog)
+    return RetrainingInputs(
+        model=result.model,
         parent=parent,
-        catalog=look.catalog,
-        calendar=days,
+        catalog=result.catalog,
+        days=days,
         training=training,
         judging=judging,
-        reason=f"Drift of {named(look.confirmed)} from what {parent.version} was trained on, "
-        f"confirmed by {policy.needed} of {policy.of} windows before {until}",
+        reason=f"Drift of {format_drift(result.confirmed)} from what {parent.version} was trained "
+        f"on, confirmed by {policy.needed} of {policy.of} windows before {until}",
         evidence=evidence,
-        code=code_at(git, look.commit, look.model.name),
-        runtime=runtime_at(git, look.commit, image=parent.runtime.image),
+        code=code_at(git, result.commit, result.model.name),
+        runtime=runtime_at(git, result.commit, image=parent.runtime.image),
     )
 
 
 def _pins(
-    workspace: Workspace, look: Compared, spans: tuple[Interval, ...]
+    workspace: Workspace, result: FeedComparison, spans: tuple[Interval, ...]
 ) -> tuple[DataFile, ...]:
     """The feed's files with rows in the spans; those that were read already are not read again."""
     data = DataRoot(base=workspace.services.repository.data, root=workspace.services.root)
-    known = {pin.uri: pin for pin in look.pins}
-    files = [file.uri for file in look.feed.files if file.reaches(spans)]
+    known = {pin.uri: pin for pin in result.pins}
+    files = [file.uri for file in result.feed.files if file.reaches(spans)]
     if not files:
         days = ", ".join(f"{span.since} to {span.until}" for span in spans)
-        raise Refused(f"{look.feed.uri} has no rows in {days}", hint="wait for newer data")
+        raise Refused(f"{result.feed.uri} has no rows in {days}", hint="wait for newer data")
     return tuple(
         known.get(uri) or DataFile(uri=uri, sha256=sha256(data.read(uri))) for uri in files
     )
 
 
-def _documents(git: Git, look: Compared, made: Retraining) -> Iterator[tuple[str, bytes]]:
-    model, version = look.model.name, made.version
+def _documents(git: Git, result: FeedComparison, made: Retraining) -> Iterator[tuple[str, bytes]]:
+    model, version = result.model.name, made.version
     yield version_file(model, version.version), dump("ModelVersion", version)
-    if (model, made.held_out.name) not in look.catalog.held_out:
+    if (model, made.held_out.name) not in result.catalog.held_out:
         yield held_out_file(model, made.held_out.name), dump("HeldOut", made.held_out)
     for each in made.aged:
         path = held_out_file(model, each.name)
-        yield path, aged_text(git.read(look.commit, path), each)
+        yield path, aged_text(git.read(result.commit, path), each)
 
 
-def _page(look: Compared, made: Retraining) -> str:
-    policy, parent, version = look.model.drift, look.parent, made.version
+def _page(result: FeedComparison, made: Retraining) -> str:
+    policy, parent, version = result.model.drift, result.parent, made.version
     lines = [
         f"Drift from what **{parent.version}** was trained on is confirmed by {policy.needed} of "
-        f"{policy.of} windows of {policy.window_days} days: {escaped(named(look.confirmed))}.",
+        f"{policy.of} windows of {policy.window_days} days: "
+        f"{escaped(format_drift(result.confirmed))}.",
         "",
         f"Evidence `{version.evidence}`.",
         "",
@@ -120,11 +126,11 @@ def _page(look: Compared, made: Retraining) -> str:
         "",
         "| window | rows | column | reason | effect | floor | p | what |",
         "|---|---|---|---|---|---|---|---|",
-        *(row for window in look.windows for row in _rows(window)),
+        *(row for window in result.windows for row in _rows(window)),
         "",
         f"### What {version.version} would be",
         "",
-        *(f"- {line}" for line in _plan_lines(look, made)),
+        *(f"- {line}" for line in _plan_lines(result, made)),
         "",
         f"Merging trains {version.version}; it must pass the same gates as any version. Closing "
         f"declines it: it is not proposed again for this evidence.",
@@ -132,8 +138,8 @@ def _page(look: Compared, made: Retraining) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(window: Window) -> Iterator[str]:
-    days, rows = window.slice.days.since, f"{window.slice.rows:,}"
+def _rows(window: WindowComparison) -> Iterator[str]:
+    days, rows = window.data.days.since, f"{window.data.rows:,}"
     if not window.drifted:
         words = "too few rows" if window.drifted is None else "nothing drifted"
         yield f"| {days} | {rows} | - | - | - | - | - | {words} |"
@@ -143,8 +149,8 @@ def _rows(window: Window) -> Iterator[str]:
         yield f"| {days} | {rows} | {column} | {one.reason} | {numbers} | {detail} |"
 
 
-def _plan_lines(look: Compared, made: Retraining) -> Iterator[str]:
-    parent, version = look.parent, made.version
+def _plan_lines(result: FeedComparison, made: Retraining) -> Iterator[str]:
+    parent, version = result.parent, made.version
     new = [file for file in version.data.files if file not in parent.data.files]
     yield f"trained on {_days(version.data.spans)}; {parent.version} on {_days(parent.data.spans)}"
     yield f"{len(new)} files beside those of {parent.version}: {_uris(new)}"

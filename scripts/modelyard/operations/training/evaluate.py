@@ -16,7 +16,7 @@ from modelyard.adapters.store.tables import (
     scores_from_parquet,
     scores_to_parquet,
 )
-from modelyard.domain.gate.gate import Comparison, gate
+from modelyard.domain.gate.gate import Comparison, gate_verdict
 from modelyard.domain.specs.record import Champion, HeldOutResult
 from modelyard.operations.gate import seen_by
 from modelyard.operations.training.job import Job
@@ -41,16 +41,17 @@ class _Scored:
     champion_scores: str | None
 
 
-def evaluate(job: Job) -> None:
+def score_held_out_sets(job: Job) -> None:
     """Score challenger and champion on the same rows, keep every score, and ask the gate."""
     from modelyard.adapters.specs.documents import document_of
 
-    champion = champion_of(job)
+    champion = find_champion(job)
     with tempfile.TemporaryDirectory(prefix="modelyard-evaluate-") as name:
-        challenger = _load(job, job.document("artifact.json")["digest"], Path(name) / "challenger")
+        digest = job.read_document("artifact.json")["digest"]
+        challenger = _load(job, digest, Path(name) / "challenger")
         other = _load(job, champion.artifact, Path(name) / "champion") if champion else None
         sets = [_score(job, each, challenger, other, champion) for each in job.spec.held_out]
-    overall, each = gate(job.model, [scored.comparison for scored in sets])
+    overall, each = gate_verdict(job.model, [scored.comparison for scored in sets])
     results = [_result(job, scored, verdict) for scored, verdict in zip(sets, each, strict=True)]
     job.put_document(
         "evaluation.json",
@@ -63,7 +64,7 @@ def evaluate(job: Job) -> None:
     logger.info("gate: %s: %s", overall.outcome, overall.reason)
 
 
-def champion_of(job: Job) -> Champion | None:
+def find_champion(job: Job) -> Champion | None:
     """What production runs at the job's commit; None before its first release."""
     production = job.catalog.production
     release = job.catalog.releases.get((production.name, job.model_name)) if production else None
@@ -72,7 +73,7 @@ def champion_of(job: Job) -> Champion | None:
     return Champion(version=release.version, artifact=release.artifact)
 
 
-def looks(job: Job, name: str) -> int:
+def count_looks(job: Job, name: str) -> int:
     """How many versions were judged on the set, this one included."""
     judged = {
         record.version
@@ -97,8 +98,8 @@ def _score(
     other: Predictor | None,
     champion: Champion | None,
 ) -> _Scored:
-    frame = read_frame(job.get(f"heldout-{name}.parquet"), uri="heldout.parquet")
-    identity = job.document("data.json")["held_out"][name]["digest"]
+    frame = read_frame(job.read_file(f"heldout-{name}.parquet"), uri="heldout.parquet")
+    identity = job.read_document("data.json")["held_out"][name]["digest"]
     spec = job.catalog.held_out[job.model_name, name]
     mine = _parquet(frame, challenger)
     theirs = _parquet(frame, other) if other else None
@@ -109,7 +110,7 @@ def _score(
         name=name,
         challenger=scores_from_parquet(mine, digest=identity),
         champion=scores_from_parquet(theirs, digest=identity) if theirs else None,
-        look=looks(job, name),
+        look=count_looks(job, name),
         max_looks=spec.max_looks,
         seen_by=tuple(each.version for each in versions if seen_by(each, spec)),
     )
@@ -126,7 +127,7 @@ def _parquet(frame: pd.DataFrame, predictor: Predictor) -> bytes:
 
 
 def _result(job: Job, scored: _Scored, verdict: Any) -> HeldOutResult:
-    known = job.document("data.json")["held_out"][scored.name]
+    known = job.read_document("data.json")["held_out"][scored.name]
     return HeldOutResult(
         name=scored.name,
         digest=known["digest"],

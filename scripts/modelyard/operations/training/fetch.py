@@ -19,7 +19,7 @@ from modelyard.adapters.store.tables import (
     to_parquet,
     within,
 )
-from modelyard.domain.specs.contract import breaches, describe
+from modelyard.domain.specs.contract import describe_breach, find_breaches
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.paths import held_out_file
 from modelyard.domain.specs.version import DataFile
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def fetch(job: Job) -> None:
+def fetch_inputs(job: Job) -> None:
     """Bring everything training and evaluation need, checked, and hand it on."""
-    job.put("trainer.tar", _trainer(job))
+    job.put_file("trainer.tar", _trainer(job))
     known: dict[DataFile, pd.DataFrame] = {}
     rows = _rows(job, job.spec.data.files, known)
-    _keep_contract(job, rows, "training data")
+    _check_contract(job, rows, "training data")
     if job.spec.data.window is not None and job.model.data.timestamp is not None:
         rows = within(rows, timestamp=job.model.data.timestamp, spans=job.spec.data.spans)
     training, unlabelled = labelled(rows, job.model)
     if training.empty:
         raise job.refuse("no labelled training rows are left in the window")
-    job.put("train.parquet", to_parquet(training))
+    job.put_file("train.parquet", to_parquet(training))
     held_out = {name: _held_out(job, name, known) for name in job.spec.held_out}
     job.put_document(
         "data.json",
@@ -52,7 +52,7 @@ def fetch(job: Job) -> None:
     logger.info("%d training rows, held out: %s", len(training), held_out)
 
 
-def identity_of(held_out: HeldOut, job: Job) -> str:
+def held_out_digest(held_out: HeldOut, job: Job) -> str:
     """Digest of which rows a held-out set means: its files, its days and the label rule."""
     target = job.model.target
     parts = {
@@ -101,10 +101,10 @@ def _bytes(job: Job, file: DataFile) -> bytes:
     return content
 
 
-def _keep_contract(job: Job, frame: pd.DataFrame, what: str) -> None:
-    found = breaches(job.model.data.columns, columns_of(frame))
+def _check_contract(job: Job, frame: pd.DataFrame, what: str) -> None:
+    found = find_breaches(job.model.data.columns, columns_of(frame))
     if found:
-        said = "; ".join(describe(breach) for breach in found)
+        said = "; ".join(describe_breach(breach) for breach in found)
         raise job.refuse(f"{what} breaks the contract: {said}")
 
 
@@ -115,12 +115,12 @@ def _held_out(job: Job, name: str, known: dict[DataFile, pd.DataFrame]) -> dict[
     rows = _rows(job, spec.files, known)
     if spec.window is not None and job.model.data.timestamp is not None:
         rows = within(rows, timestamp=job.model.data.timestamp, spans=(spec.window,))
-    _keep_contract(job, rows, f"held-out set {name}")
+    _check_contract(job, rows, f"held-out set {name}")
     frame, unlabelled = labelled(rows, job.model)
     clusters = clusters_of(frame, spec.cluster)
-    job.put(f"heldout-{name}.parquet", to_parquet(frame.assign(**{CLUSTER: clusters})))
+    job.put_file(f"heldout-{name}.parquet", to_parquet(frame.assign(**{CLUSTER: clusters})))
     return {
-        "digest": identity_of(spec, job),
+        "digest": held_out_digest(spec, job),
         "rows": len(frame),
         "unlabelled": unlabelled,
         "clusters": len(set(clusters)),

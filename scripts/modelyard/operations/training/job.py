@@ -74,19 +74,19 @@ class Job:
             raise CannotAnswer(f"{self.commit[:10]} has no valid {path}")
         return spec
 
-    def put(self, name: str, content: bytes) -> None:
+    def put_file(self, name: str, content: bytes) -> None:
         """Hand a file on."""
         self.store.put_run_file(self.workflow, name, content)
 
     def put_document(self, name: str, document: dict[str, Any]) -> None:
         """Hand a JSON document on."""
-        self.put(name, json.dumps(document, indent=1, sort_keys=True).encode())
+        self.put_file(name, json.dumps(document, indent=1, sort_keys=True).encode())
 
-    def get(self, name: str) -> bytes:
+    def read_file(self, name: str) -> bytes:
         """A file an earlier step handed on."""
         return self.store.run_file(self.workflow, name)
 
-    def document(self, name: str) -> dict[str, Any]:
+    def read_document(self, name: str) -> dict[str, Any]:
         """A JSON document an earlier step handed on."""
         found = self.store.run_document(self.workflow, name)
         if found is None:
@@ -103,7 +103,7 @@ class Job:
             attempt=self.attempt,
             seed=self.spec.seed,
             lock=self.spec.runtime.lock,
-            threads=threads(),
+            threads=count_threads(),
             verdict=verdict,
         )
 
@@ -116,7 +116,7 @@ class Job:
         return Refused(f"{self.model_name} {self.version}: {reason}")
 
 
-def threads() -> int:
+def count_threads() -> int:
     """Threads a trainer is given: `OMP_NUM_THREADS`, or the cores it may use, four at most."""
     said = os.environ.get("OMP_NUM_THREADS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1

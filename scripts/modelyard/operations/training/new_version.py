@@ -10,7 +10,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs import schemas
 from modelyard.adapters.specs.documents import dump, load
 from modelyard.domain import checks
-from modelyard.domain.drift.retraining import excluded_days, kept_sets
+from modelyard.domain.drift.retraining import excluded_days, held_out_in_use
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut, Role
 from modelyard.domain.specs.interval import Interval
@@ -54,7 +54,7 @@ def compose_version(
     code, runtime = committed(Git(root), model, image=base.runtime.image if base else None)
     files = _pin_files(root, catalog, data) if data else base.data.files if base else ()
     sets = catalog.held_out_of(model)
-    kept = tuple(each.name for each in kept_sets(base, sets)) if base else ()
+    kept = tuple(each.name for each in held_out_in_use(base, sets)) if base else ()
     return ModelVersion(
         model=model,
         version=version,
@@ -113,7 +113,7 @@ def draft_spec(root: Path, catalog: Catalog, spec: ModelVersion | HeldOut) -> Dr
     kind = type(spec).__name__
     content = dump(kind, spec)
     reasons = [text for _, text in schemas.reasons(kind, load(content, name=path).document)]
-    reasons += [problem.message for problem in checks.problems(after) if problem.file == path]
+    reasons += [problem.message for problem in checks.find_problems(after) if problem.file == path]
     if reasons:
         raise Refused(f"{path} would not be valid: {'; '.join(reasons)}")
     return Draft(path=path, content=content)

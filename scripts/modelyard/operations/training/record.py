@@ -15,7 +15,7 @@ from modelyard.operations.training.job import OUTCOME, Job
 logger = logging.getLogger(__name__)
 
 
-def conclude(job: Job) -> None:
+def record_training(job: Job) -> None:
     """Write down what came out; run again, it finds what it wrote before."""
     from modelyard.adapters.specs.documents import document_of
 
@@ -38,12 +38,12 @@ def conclude(job: Job) -> None:
 def _record(job: Job) -> Record:
     from modelyard.adapters.specs.documents import structure
 
-    artifact, evaluation = job.document("artifact.json"), job.document("evaluation.json")
+    artifact, evaluation = job.read_document("artifact.json"), job.read_document("evaluation.json")
     blank = job.blank_record(structure(Verdict, evaluation["verdict"]))
     champion = evaluation["champion"]
     return replace(
         blank,
-        training_rows=job.document("data.json")["training_rows"],
+        training_rows=job.read_document("data.json")["training_rows"],
         champion=structure(Champion, champion) if champion else None,
         artifact=Artifact(
             digest=artifact["digest"],
@@ -54,7 +54,7 @@ def _record(job: Job) -> Record:
         held_out=tuple(structure(HeldOutResult, each) for each in evaluation["held_out"]),
         profile=artifact["profile"],
         golden=artifact["golden"],
-        server=structure(ServerCheck, job.document("server.json")),
+        server=structure(ServerCheck, job.read_document("server.json")),
     )
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from modelyard.adapters.processes.start import start_command, stop_process, unwinding_on_signals
 from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.training.job import Job, threads
+from modelyard.operations.training.job import Job, count_threads
 from modelyard.serving import artifact
 from modelyard.serving.documents import GOLDEN, write_golden, write_serving
 from modelyard.serving.predictor import load_predictor
@@ -34,11 +34,11 @@ TIMED_OUT = 124
 KEPT = ("PATH", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 
 
-def train(job: Job) -> None:
+def train_model(job: Job) -> None:
     """Run the trainer, then seal what it left: `model/`, `serving.json`, `golden.json`."""
     with tempfile.TemporaryDirectory(prefix="modelyard-train-") as name:
         folder = Path(name)
-        rows = _lay_out(job, folder)
+        rows = _write_inputs(job, folder)
         _run_trainer(job, folder)
         try:
             sealed = _seal(job, folder, rows)
@@ -85,13 +85,13 @@ def _seal(job: Job, folder: Path, rows: pd.DataFrame) -> _Sealed:
     return _Sealed(folder=sealed, digest=artifact.artifact_digest(sealed), description=description)
 
 
-def _lay_out(job: Job, folder: Path) -> pd.DataFrame:
-    content = job.get("train.parquet")
+def _write_inputs(job: Job, folder: Path) -> pd.DataFrame:
+    content = job.read_file("train.parquet")
     (folder / "data").mkdir()
     (folder / "data" / "train.parquet").write_bytes(content)
     (folder / "params.json").write_text(json.dumps(dict(job.spec.parameters)))
     (folder / "out").mkdir()
-    with tarfile.open(fileobj=io.BytesIO(job.get("trainer.tar"))) as code:
+    with tarfile.open(fileobj=io.BytesIO(job.read_file("trainer.tar"))) as code:
         _unpack(code, folder / "trainer")
     return read_frame(content, uri="train.parquet").drop(columns=[LABEL])
 
@@ -118,7 +118,7 @@ def _run_trainer(job: Job, folder: Path) -> None:
     code = _run(command, folder, log, job.model.trainer.timeout_seconds)
     said = log.read_text(errors="replace") if log.exists() else ""
     said = said.replace(f"{folder}/", "")  # a temporary folder is nobody's business later
-    job.put("trainer.log", said.encode())
+    job.put_file("trainer.log", said.encode())
     if code == TIMED_OUT:
         limit = job.model.trainer.timeout_seconds
         raise job.refuse(f"the trainer was stopped after its limit of {limit} s")
@@ -132,7 +132,7 @@ def _run_trainer(job: Job, folder: Path) -> None:
 def _run(command: list[str], folder: Path, log: Path, timeout: float) -> int:
     with unwinding_on_signals():
         running = start_command(
-            command, cwd=folder / "trainer", environment=_clean_environment(folder), output=log
+            command, cwd=folder / "trainer", environment=_trainer_environment(folder), output=log
         )
         try:
             return running.wait(timeout)
@@ -143,10 +143,10 @@ def _run(command: list[str], folder: Path, log: Path, timeout: float) -> int:
             running.release()
 
 
-def _clean_environment(folder: Path) -> dict[str, str]:
+def _trainer_environment(folder: Path) -> dict[str, str]:
     """No credentials, no proxies, no settings of the platform: what a trainer needs to start."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    count = str(threads())
+    count = str(count_threads())
     return {
         **kept,
         "HOME": str(folder),

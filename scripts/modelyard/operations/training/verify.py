@@ -20,9 +20,9 @@ REQUESTS = 25
 READY_SECONDS = 120
 
 
-def verify(job: Job) -> None:
+def verify_server(job: Job) -> None:
     """Start the server, wait until its golden rows match, and measure its latency."""
-    artifact = job.document("artifact.json")
+    artifact = job.read_document("artifact.json")
     with tempfile.TemporaryDirectory(prefix="modelyard-verify-") as name:
         folder = job.store.fetch_model(artifact["digest"], Path(name) / "artifact")
         port = _free_port()
@@ -30,7 +30,7 @@ def verify(job: Job) -> None:
         started = start_modelyard(_arguments(job, artifact, folder, port), cwd=folder, log=log)
         probe = Probe(f"http://127.0.0.1:{port}", job.model_name)
         try:
-            _wait(job, probe, started, log)
+            _wait_until_ready(job, probe, started, log)
             golden = read_golden(folder)
             columns = read_serving(folder).inputs
             p95 = probe.p95_ms(columns, golden.rows, requests=REQUESTS)
@@ -64,7 +64,7 @@ def _arguments(job: Job, artifact: dict[str, Any], folder: Path, port: int) -> l
     ]
 
 
-def _wait(job: Job, probe: Probe, started: Any, log: Path) -> None:
+def _wait_until_ready(job: Job, probe: Probe, started: Any, log: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while not probe.is_ready():
         if not is_alive(started) or time.monotonic() > deadline:

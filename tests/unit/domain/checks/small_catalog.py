@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from modelyard.domain.checks import problems
+from modelyard.domain.checks import find_problems
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.environment import (
@@ -141,7 +141,7 @@ GOOD = Catalog(
 
 
 def said(catalog: Catalog) -> list[tuple[str, str, str]]:
-    return [(p.check, p.file.removeprefix("models/m/"), p.message) for p in problems(catalog)]
+    return [(p.check, p.file.removeprefix("models/m/"), p.message) for p in find_problems(catalog)]
 
 
 def with_model(**changes: Any) -> Catalog:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.checks import problems
+from modelyard.domain.checks import find_problems
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import (
     Approvals,
@@ -194,7 +194,7 @@ def test_environments_without_a_problem_are_one_path(pairs: list[tuple[str, str 
     catalog = Catalog(environments=environments)
     on_path = (
         {environment.name for environment in catalog.path_to_production()}
-        if not any(p.check == "environments-form-one-path" for p in problems(catalog))
+        if not any(p.check == "environments-form-one-path" for p in find_problems(catalog))
         else set(environments)
     )
     assert on_path == set(environments)

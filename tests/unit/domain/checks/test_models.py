@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.domain.checks import problems
+from modelyard.domain.checks import find_problems
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.model import (
     ArtifactPolicy,
@@ -150,7 +150,7 @@ def test_refuses_a_timestamp_that_is_no_column():
 
 def test_refuses_two_columns_of_one_name():
     catalog = with_model(data=replace(MODEL.data, columns=(*COLUMNS, COLUMNS[1])))
-    assert [p for p in problems(catalog) if p.check == "columns-are-unique"] == [
+    assert [p for p in find_problems(catalog) if p.check == "columns-are-unique"] == [
         Problem(
             file="models/m/model.yaml",
             path=("data", "columns", 5),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.domain.checks import problems
+from modelyard.domain.checks import find_problems
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import DataFile
@@ -68,7 +68,7 @@ def test_a_feed_may_hold_wildcards_but_not_leave():
 
 def test_refuses_one_address_with_two_contents():
     catalog = with_training(files=(DataFile(uri="data/spring.parquet", sha256=THREE),))
-    assert list(problems(catalog)) == [
+    assert list(find_problems(catalog)) == [
         Problem(
             file="models/m/versions/v2.yaml",
             path=("data", "files", 0, "sha256"),

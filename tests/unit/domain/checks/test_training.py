@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.checks import problems
+from modelyard.domain.checks import find_problems
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import Role
@@ -111,7 +111,7 @@ def test_refuses_to_train_on_nothing():
 def test_refuses_to_train_on_held_out_days_even_of_a_retired_set_it_does_not_name():
     old = replace(HELD_OUT, name="march", window=days("2013-03-10", "2013-03-20"), retired=True)
     catalog = replace(GOOD, held_out={**GOOD.held_out, ("m", "march"): old})
-    assert list(problems(catalog)) == [
+    assert list(find_problems(catalog)) == [
         Problem(
             file="models/m/versions/v2.yaml",
             path=("data", "window"),
@@ -208,7 +208,7 @@ def test_refuses_features_that_are_no_columns_or_the_answer():
 
 
 def test_refuses_a_feature_that_is_known_only_later_and_explains_the_trap():
-    found = list(problems(with_pending(parameters={"features": ["dep_delay"]})))
+    found = list(find_problems(with_pending(parameters={"features": ["dep_delay"]})))
     assert found == [
         Problem(
             file="models/m/versions/v2.yaml",
@@ -257,5 +257,7 @@ def test_finds_every_held_out_day_that_trains(
         for part in data.spans
         if part.overlaps(span)
     )
-    found = [p.involves[0] for p in problems(catalog) if p.check == "held-out-days-do-not-train"]
+    found = [
+        p.involves[0] for p in find_problems(catalog) if p.check == "held-out-days-do-not-train"
+    ]
     assert sorted(found) == expected

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from modelyard.domain.drift import detection, effect_sizes, p_values
 from modelyard.domain.drift.block_effects import BlockEffects
-from modelyard.domain.drift.column_checks import ColumnDrift
-from modelyard.domain.drift.floors import floor_of
+from modelyard.domain.drift.column_checks import ColumnCheck
+from modelyard.domain.drift.floors import drift_floor
 from modelyard.domain.drift.profile import build_profile
-from modelyard.domain.specs.column_values import rows_of
+from modelyard.domain.specs.column_values import count_rows
 from modelyard.domain.specs.contract import Column
 from modelyard.errors import CannotAnswer
 
@@ -47,18 +47,18 @@ def reference():
 
 
 def checks(profile, table, *, least_rows=500):
-    return detection.checks(profile, table, least_rows=least_rows)
+    return detection.check_window(profile, table, least_rows=least_rows)
 
 
 def drifted_columns(profile, table, *, least_rows=500):
     checked = checks(profile, table, least_rows=least_rows)
-    if rows_of(table) < least_rows:
+    if count_rows(table) < least_rows:
         return None
     return tuple(check for check in checked if check.drifted)
 
 
 def confirm(windows):
-    return detection.confirm(windows, needed=3, of=4)
+    return detection.confirm_drift(windows, needed=3, of=4)
 
 
 def reasons(found):
@@ -75,19 +75,19 @@ def test_ks_distance_is_the_greatest_gap_of_the_distribution_functions():
 
 def test_transport_distance_is_the_area_between_them_in_units_of_the_scale():
     edges = np.array([0.0, 1.0, 4.0])
-    moved = effect_sizes.transport_distance(counts(2, 0, 0, 0), counts(0, 1, 1, 0), edges, 0.5)
+    moved = effect_sizes.wasserstein_distance(counts(2, 0, 0, 0), counts(0, 1, 1, 0), edges, 0.5)
     assert moved == (1 * 1.0 + 0.5 * 3.0) / 0.5
 
 
 def test_total_variation_takes_off_what_chance_alone_would_give():
-    found = effect_sizes.total_variation(counts(50, 50), counts(80, 20))
+    found = effect_sizes.total_variation_distance(counts(50, 50), counts(80, 20))
     noise = 2 * np.sqrt(0.65 * 0.35 * 0.02 * 2 / np.pi) / 2
     assert found == pytest.approx(0.3 - noise)
-    assert effect_sizes.total_variation(counts(50, 50), counts(51, 49)) == 0.0
+    assert effect_sizes.total_variation_distance(counts(50, 50), counts(51, 49)) == 0.0
 
 
 def test_largest_ratio_names_the_level_that_doubled_and_passes_over_rare_ones():
-    found, level = effect_sizes.largest_ratio(counts(9799, 200, 1), counts(9491, 500, 9))
+    found, level = effect_sizes.largest_share_ratio(counts(9799, 200, 1), counts(9491, 500, 9))
     assert (round(found, 2), level) == (1.32, 1)
 
 
@@ -100,39 +100,39 @@ def test_chances_agree_with_the_tests_of_scipy_stats():
 
     table = counts(30, 50, 20, 900), counts(20, 70, 30, 800)
     expected = stats.chi2_contingency(np.vstack(table), correction=False).pvalue
-    assert p_values.levels_chance(*table) == pytest.approx(expected, rel=1e-10)
+    assert p_values.chi_square_p_value(*table) == pytest.approx(expected, rel=1e-10)
 
     nulls = np.array([[20, 980], [40, 760]])
     expected = stats.chi2_contingency(nulls, correction=False).pvalue
-    assert p_values.null_chance(20, 1000, 40, 800) == pytest.approx(expected, rel=1e-10)
+    assert p_values.null_share_p_value(20, 1000, 40, 800) == pytest.approx(expected, rel=1e-10)
 
-    assert p_values.ks_chance(0.05, 1000, 800) == pytest.approx(
+    assert p_values.ks_p_value(0.05, 1000, 800) == pytest.approx(
         stats.kstwobign.sf(0.05 * np.sqrt(1000 * 800 / 1800)), rel=1e-10
     )
-    assert p_values.unseen_chance(3, 1000, 12, 800) == pytest.approx(
+    assert p_values.unlisted_levels_p_value(3, 1000, 12, 800) == pytest.approx(
         stats.binom.sf(11, 800, 4 / 1000), rel=1e-10
     )
     # Outside the range of n: the coverage left over is Beta(2, n - 1), so its rows beta-binomial.
-    assert p_values.outside_chance(1000, 7, 800) == pytest.approx(
+    assert p_values.outside_range_p_value(1000, 7, 800) == pytest.approx(
         stats.betabinom.sf(6, 800, 2, 999), rel=1e-8
     )
 
 
 def test_levels_chance_pools_levels_too_rare_to_test():
-    alone = p_values.levels_chance(counts(500, 500, 10), counts(520, 480, 10))
-    split = p_values.levels_chance(
+    alone = p_values.chi_square_p_value(counts(500, 500, 10), counts(520, 480, 10))
+    split = p_values.chi_square_p_value(
         counts(500, 500, *[1] * 10, *[0] * 10), counts(520, 480, *[0] * 10, *[1] * 10)
     )
     assert split == pytest.approx(alone)
 
 
 def test_a_chance_is_one_where_there_is_nothing_to_compare():
-    assert p_values.levels_chance(counts(5), counts(7)) == 1.0
-    assert p_values.levels_chance(counts(0, 0), counts(7, 1)) == 1.0
-    assert p_values.null_chance(0, 10, 0, 10) == 1.0
-    assert p_values.outside_chance(10, 0, 10) == 1.0
-    assert p_values.outside_chance(10, 10, 10) < 1e-3
-    assert p_values.unseen_chance(0, 10, 0, 10) == 1.0
+    assert p_values.chi_square_p_value(counts(5), counts(7)) == 1.0
+    assert p_values.chi_square_p_value(counts(0, 0), counts(7, 1)) == 1.0
+    assert p_values.null_share_p_value(0, 10, 0, 10) == 1.0
+    assert p_values.outside_range_p_value(10, 0, 10) == 1.0
+    assert p_values.outside_range_p_value(10, 10, 10) < 1e-3
+    assert p_values.unlisted_levels_p_value(0, 10, 0, 10) == 1.0
 
 
 # The decision
@@ -171,7 +171,7 @@ def test_a_drift_carries_both_keys_and_the_numbers_behind_them(reference):
     window = draw(np.random.default_rng(7), 5000, nulls=0.5)
     (found,) = drifted_columns(reference, window)
     share = float(np.mean(np.isnan(window["x"])))
-    assert found == ColumnDrift(
+    assert found == ColumnCheck(
         column="x",
         reason="null",
         measure="null share",
@@ -201,10 +201,10 @@ def test_a_floor_rises_with_what_the_calendar_alone_does():
     def blocks(**effect):
         return {"W1": BlockEffects(**effect)}
 
-    assert floor_of("W1", {}) == 0.2
-    assert floor_of("W1", blocks(largest=0.1, mean=0.05, deviation=0.01)) == 0.2
-    assert floor_of("W1", blocks(largest=0.4, mean=0.05, deviation=0.01)) == 0.5
-    assert floor_of("W1", blocks(largest=0.4, mean=0.3, deviation=0.2)) == pytest.approx(0.9)
+    assert drift_floor("W1", {}) == 0.2
+    assert drift_floor("W1", blocks(largest=0.1, mean=0.05, deviation=0.01)) == 0.2
+    assert drift_floor("W1", blocks(largest=0.4, mean=0.05, deviation=0.01)) == 0.5
+    assert drift_floor("W1", blocks(largest=0.4, mean=0.3, deviation=0.2)) == pytest.approx(0.9)
 
 
 def test_says_nothing_of_a_window_with_too_few_rows(reference):
@@ -236,7 +236,7 @@ def test_refuses_a_window_without_a_column_of_the_profile(reference):
 
 def flag(*columns):
     return tuple(
-        ColumnDrift(
+        ColumnCheck(
             column=column,
             reason="shape",
             measure="W1",

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from modelyard.domain import checks
 from modelyard.domain.drift.retraining import (
     MAX_LOOKS,
-    Calendar,
     FeedFile,
-    Order,
     Retraining,
-    answered,
-    calendar,
-    declined,
+    RetrainingDays,
+    RetrainingInputs,
+    declined_by,
     excluded_days,
-    kept_sets,
-    next_name,
-    retraining,
+    existing_answer,
+    held_out_in_use,
+    next_version_name,
+    plan_days,
+    plan_retraining,
 )
 from modelyard.domain.promotion.facts import Hold
 from modelyard.domain.promotion.pulls import PullRequest, PullState
@@ -117,18 +117,18 @@ CATALOG = Catalog(
 )
 
 
-def order(
+def inputs(
     *,
     model: Model = MODEL,
     catalog: Catalog = CATALOG,
     parent: ModelVersion = V2,
     until: date = date(2026, 7, 1),
-) -> Order:
-    return Order(
+) -> RetrainingInputs:
+    return RetrainingInputs(
         model=model,
         parent=parent,
         catalog=catalog,
-        calendar=calendar(model, parent, catalog.held_out_of("m"), until=until),
+        days=plan_days(model, parent, catalog.held_out_of("m"), until=until),
         training=(pin("2026-05"), pin("2026-06")),
         judging=(pin("2026-06"),),
         reason="It moved",
@@ -148,7 +148,7 @@ def test_a_version_made_from_drift_trains_on_all_history_but_the_held_out_days()
         max_looks=7,
         window=span("2026-06-10", "2026-07-01"),
     )
-    assert retraining(order()) == Retraining(
+    assert plan_retraining(inputs()) == Retraining(
         version=replace(
             V2,
             version="v3",
@@ -170,7 +170,7 @@ def test_a_version_made_from_drift_trains_on_all_history_but_the_held_out_days()
 
 
 def test_only_days_the_parent_did_not_train_on_are_new():
-    assert calendar(MODEL, V2, [APRIL], until=date(2026, 7, 1)) == Calendar(
+    assert plan_days(MODEL, V2, [APRIL], until=date(2026, 7, 1)) == RetrainingDays(
         window=span("2026-01-01", "2026-06-10"),
         excludes=(span("2026-04-01", "2026-05-01"),),
         held_out=span("2026-06-10", "2026-07-01"),
@@ -180,41 +180,41 @@ def test_only_days_the_parent_did_not_train_on_are_new():
 
 def test_with_late_labels_only_labelled_days_are_held_out_and_training_stops_before_them():
     model = replace(MODEL, target=replace(MODEL.target, delay_days=10))
-    found = calendar(model, V2, [APRIL], until=date(2026, 7, 11))
+    found = plan_days(model, V2, [APRIL], until=date(2026, 7, 11))
     assert found.held_out == span("2026-06-10", "2026-07-01")
     assert found.window == span("2026-01-01", "2026-05-31")
 
 
 def test_retired_sets_stay_out_of_training_but_judge_no_more():
     retired = replace(APRIL, retired=True)
-    made = retraining(order(catalog=replace(CATALOG, held_out={("m", "april"): retired})))
+    made = plan_retraining(inputs(catalog=replace(CATALOG, held_out={("m", "april"): retired})))
     assert made.version.held_out == ("recent-2026-06-10",)
     assert made.version.data.excludes == (span("2026-04-01", "2026-05-01"),)
     assert (made.held_out.cluster, made.held_out.max_looks, made.aged) == ("day", 7, ())
 
 
 def test_without_any_set_to_follow_the_day_is_the_cluster():
-    made = retraining(order(catalog=replace(CATALOG, held_out={})))
+    made = plan_retraining(inputs(catalog=replace(CATALOG, held_out={})))
     assert (made.held_out.cluster, made.held_out.max_looks) == ("day", MAX_LOOKS)
 
 
 def test_a_set_that_holds_these_very_days_out_already_is_used_again():
     same = replace(APRIL, name="june", window=span("2026-06-10", "2026-07-01"))
-    made = retraining(order(catalog=replace(CATALOG, held_out={("m", "june"): same})))
+    made = plan_retraining(inputs(catalog=replace(CATALOG, held_out={("m", "june"): same})))
     assert made.held_out == same
     assert made.version.held_out == ("june",)
 
 
 def test_a_retired_set_of_these_very_days_is_not_used_again():
     gone = replace(APRIL, name="june", window=span("2026-06-10", "2026-07-01"), retired=True)
-    made = retraining(order(catalog=replace(CATALOG, held_out={("m", "june"): gone})))
+    made = plan_retraining(inputs(catalog=replace(CATALOG, held_out={("m", "june"): gone})))
     assert made.held_out.name == "recent-2026-06-10"
 
 
 def test_a_new_set_takes_a_free_name():
     taken = replace(APRIL, name="recent-2026-06-10")
     sets = {("m", each.name): each for each in (APRIL, taken)}
-    made = retraining(order(catalog=replace(CATALOG, held_out=sets)))
+    made = plan_retraining(inputs(catalog=replace(CATALOG, held_out=sets)))
     assert made.held_out.name == "recent-2026-06-10-2"
 
 
@@ -222,21 +222,21 @@ def test_a_set_at_the_end_of_the_training_days_moves_their_end_until_its_labels_
     model = replace(MODEL, target=replace(MODEL.target, delay_days=5))
     may = replace(APRIL, name="may", window=span("2026-05-20", "2026-06-20"))
     parent = replace(V2, held_out=("may",))
-    found = calendar(model, parent, [may], until=date(2026, 7, 11))
+    found = plan_days(model, parent, [may], until=date(2026, 7, 11))
     assert found.window == span("2026-01-01", "2026-05-15")
 
 
 def test_waits_until_there_are_days_the_parent_never_saw():
     later = replace(V2, data=replace(V2.data, window=span("2026-01-01", "2026-06-20")))
     with pytest.raises(Refused) as refused:
-        calendar(MODEL, later, [], until=date(2026, 7, 1))
+        plan_days(MODEL, later, [], until=date(2026, 7, 1))
     assert refused.value.message == (
         "v2 trained on days before 2026-06-20, so 21 held-out days it never saw exist from "
         "2026-07-11 on"
     )
     with pytest.raises(Refused, match="could train: all are held out, or not labelled yet"):
-        calendar(MODEL, later, [], until=date(2026, 7, 11))
-    assert calendar(MODEL, later, [], until=date(2026, 7, 12)).new == (
+        plan_days(MODEL, later, [], until=date(2026, 7, 11))
+    assert plan_days(MODEL, later, [], until=date(2026, 7, 12)).new == (
         span("2026-06-20", "2026-06-21"),
     )
 
@@ -244,7 +244,7 @@ def test_waits_until_there_are_days_the_parent_never_saw():
 def test_refuses_a_parent_without_days():
     timeless = replace(V2, data=replace(V2.data, window=None))
     with pytest.raises(Refused, match="no training window to go on from"):
-        calendar(MODEL, timeless, [], until=date(2026, 7, 1))
+        plan_days(MODEL, timeless, [], until=date(2026, 7, 1))
 
 
 @pytest.mark.parametrize(
@@ -259,12 +259,12 @@ def test_refuses_a_parent_without_days():
     ],
 )
 def test_the_next_version_has_the_highest_number_of_all_and_one_more(parent, names, expected):
-    assert next_name(parent, names) == expected
+    assert next_version_name(parent, names) == expected
 
 
 def test_refuses_a_next_name_that_is_too_long():
     with pytest.raises(Refused, match="is no version name"):
-        next_name("a" * 40, ["a" * 40])
+        next_version_name("a" * 40, ["a" * 40])
 
 
 def test_excluded_days_are_those_that_overlap_in_order_and_once():
@@ -282,11 +282,11 @@ def test_a_file_reaches_a_span_by_its_rows_and_not_by_its_first_and_last_day():
     assert file.reaches((span("2026-04-01", "2026-05-02"),))
 
 
-def test_kept_sets_are_in_use_and_in_the_parents_order():
+def test_held_out_sets_in_use_are_kept_and_in_the_parents_order():
     may = replace(APRIL, name="may")
     parent = replace(V2, held_out=("may", "gone", "april", "old"))
     sets = [APRIL, may, replace(APRIL, name="old", retired=True)]
-    assert kept_sets(parent, sets) == (may, APRIL)
+    assert held_out_in_use(parent, sets) == (may, APRIL)
 
 
 def later(evidence: str | None = "sha256:" + "f" * 64) -> Catalog:
@@ -301,7 +301,7 @@ def judged(catalog: Catalog, outcome: Outcome) -> Catalog:
 
 
 def said(catalog: Catalog, holds: dict[str, Hold] | None = None) -> str | None:
-    return answered(catalog, V2, evidence=EVIDENCE, holds=holds or {})
+    return existing_answer(catalog, V2, evidence=EVIDENCE, holds=holds or {})
 
 
 def test_a_version_is_owed_when_none_was_made_for_drift():
@@ -329,7 +329,7 @@ def test_after_a_refused_version_new_evidence_may_ask_again_but_the_same_never()
 def test_a_version_older_than_what_production_runs_is_not_on_its_way():
     v3 = replace(V2, version="v3", parent="v2")
     old = {("m", "v1"): replace(V2, version="v1", evidence="sha256:" + "f" * 64), ("m", "v3"): v3}
-    assert answered(replace(CATALOG, versions=old), v3, evidence=EVIDENCE, holds={}) is None
+    assert existing_answer(replace(CATALOG, versions=old), v3, evidence=EVIDENCE, holds={}) is None
 
 
 def pull(**fields: object) -> PullRequest:
@@ -350,7 +350,7 @@ def pull(**fields: object) -> PullRequest:
 
 def test_what_a_person_closed_is_declined_for_its_evidence_alone():
     words = "ada closed pull request 4 for this very evidence"
-    assert declined([pull()], "m", evidence=EVIDENCE, bot=BOT) == words
+    assert declined_by([pull()], "m", evidence=EVIDENCE, bot=BOT) == words
     for other in (
         pull(body="Evidence `sha256:0`."),
         pull(closed_by=BOT),
@@ -358,8 +358,8 @@ def test_what_a_person_closed_is_declined_for_its_evidence_alone():
         pull(state=PullState.MERGED),
         pull(branch="modelyard/retrain/other"),
     ):
-        assert declined([other], "m", evidence=EVIDENCE, bot=BOT) is None
-    somebody = declined([pull(closed_by=None)], "m", evidence=EVIDENCE, bot=BOT)
+        assert declined_by([other], "m", evidence=EVIDENCE, bot=BOT) is None
+    somebody = declined_by([pull(closed_by=None)], "m", evidence=EVIDENCE, bot=BOT)
     assert somebody == "somebody closed pull request 4 for this very evidence"
 
 
@@ -418,7 +418,7 @@ def test_whatever_the_calendar_the_next_version_keeps_every_rule(
     if not parent.data.spans:
         return
     try:
-        made = retraining(order(model=model, catalog=catalog, parent=parent, until=until))
+        made = plan_retraining(inputs(model=model, catalog=catalog, parent=parent, until=until))
     except Refused:
         return
     after = Catalog(
@@ -430,8 +430,8 @@ def test_whatever_the_calendar_the_next_version_keeps_every_rule(
         },
     )
     file = f"models/m/versions/{made.version.version}.yaml"
-    assert [p.message for p in checks.problems(after) if p.file == file] == []
+    assert [p.message for p in checks.find_problems(after) if p.file == file] == []
     assert made.held_out.window is not None
     assert made.held_out.window.until + timedelta(days=delay) <= until
     assert parent.data.spans[-1].until + timedelta(days=delay) <= made.held_out.window.since
-    assert set(kept_sets(parent, sets)) >= {replace(e, role=Role.RECENT) for e in made.aged}
+    assert set(held_out_in_use(parent, sets)) >= {replace(e, role=Role.RECENT) for e in made.aged}

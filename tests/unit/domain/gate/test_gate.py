@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from modelyard.domain.gate.gate import Comparison, Scores, gate, judge_one
+from modelyard.domain.gate.gate import Comparison, Scores, gate_verdict, held_out_verdict
 from modelyard.domain.gate.paired import baseline_difference, non_inferiority, paired_difference
 from modelyard.domain.specs.model import (
     DataContract,
@@ -58,54 +58,54 @@ def comparison(challenger, champion=GOOD, rows=slice(None), **changes):
 @pytest.mark.parametrize("who", [("v2",), ("v1",), ("v1", "v2")])
 def test_refuses_a_comparison_on_days_that_either_model_trained_on(who):
     said = f"{' and '.join(who)} trained on days of recent"
-    assert judge_one(MODEL, comparison(CLOSE, seen_by=who)) == Verdict(
+    assert held_out_verdict(MODEL, comparison(CLOSE, seen_by=who)) == Verdict(
         outcome=Outcome.FAIL, reason=said
     )
 
 
 def test_refuses_scores_of_different_rows():
     champion = scores(GOOD, digest="other rows")
-    assert judge_one(MODEL, comparison(CLOSE, champion=None, look=3)).passed
-    assert judge_one(MODEL, replace(comparison(CLOSE), champion=champion)) == Verdict(
+    assert held_out_verdict(MODEL, comparison(CLOSE, champion=None, look=3)).passed
+    assert held_out_verdict(MODEL, replace(comparison(CLOSE), champion=champion)) == Verdict(
         outcome=Outcome.FAIL, reason="champion and challenger were not scored on the same rows"
     )
 
 
 def test_the_last_look_is_a_look_and_the_one_after_it_decides_nothing():
-    assert judge_one(MODEL, comparison(CLOSE, look=3)).passed
-    assert judge_one(MODEL, comparison(CLOSE, look=4)) == Verdict(
+    assert held_out_verdict(MODEL, comparison(CLOSE, look=3)).passed
+    assert held_out_verdict(MODEL, comparison(CLOSE, look=4)) == Verdict(
         outcome=Outcome.INCONCLUSIVE,
         reason="look 4 of at most 3: recent is used up, a new held-out set is needed",
     )
 
 
 def test_training_on_held_out_days_is_refused_even_when_the_looks_are_used_up():
-    verdict = judge_one(MODEL, comparison(CLOSE, look=4, seen_by=("v2",)))
+    verdict = held_out_verdict(MODEL, comparison(CLOSE, look=4, seen_by=("v2",)))
     assert verdict.outcome is Outcome.FAIL
 
 
 def test_a_challenger_close_to_its_champion_passes_with_the_numbers_of_that_comparison():
     difference = paired_difference("auc", LABELS, GOOD, CLOSE, DAYS)
     expected = non_inferiority(difference, margin=0.01, alpha=0.05, least_clusters=20)
-    assert judge_one(MODEL, comparison(CLOSE)) == expected
+    assert held_out_verdict(MODEL, comparison(CLOSE)) == expected
     assert expected.passed
     assert expected.numbers["margin"] == 0.01
 
 
 def test_a_challenger_that_is_worse_by_more_than_the_margin_fails():
-    verdict = judge_one(MODEL, comparison(WORSE))
+    verdict = held_out_verdict(MODEL, comparison(WORSE))
     assert verdict.outcome is Outcome.FAIL
     assert verdict.numbers["upper"] < -0.01
 
 
 def test_a_challenger_that_may_be_worse_or_not_is_inconclusive():
-    verdict = judge_one(MODEL, comparison(GOOD + 0.3 * NOISE, rows=slice(0, 1000)))
+    verdict = held_out_verdict(MODEL, comparison(GOOD + 0.3 * NOISE, rows=slice(0, 1000)))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.numbers["lower"] < -0.01 < verdict.numbers["upper"]
 
 
 def test_a_first_version_is_compared_with_the_best_constant_alone():
-    verdict = judge_one(MODEL, comparison(WORSE, champion=None))
+    verdict = held_out_verdict(MODEL, comparison(WORSE, champion=None))
     expected = baseline_difference("auc", LABELS, WORSE, DAYS)
     assert verdict.passed
     assert verdict.numbers["difference"] == expected.difference
@@ -113,13 +113,13 @@ def test_a_first_version_is_compared_with_the_best_constant_alone():
 
 
 def test_a_challenger_no_better_than_a_constant_does_not_pass_whatever_its_champion_is():
-    verdict = judge_one(MODEL, comparison(NOISE, champion=NOISE))
+    verdict = held_out_verdict(MODEL, comparison(NOISE, champion=NOISE))
     assert not verdict.passed
     assert verdict.numbers["champion"] == 0.5
 
 
 def test_too_few_clusters_decide_nothing():
-    verdict = judge_one(MODEL, comparison(CLOSE, rows=slice(0, 19 * 40)))
+    verdict = held_out_verdict(MODEL, comparison(CLOSE, rows=slice(0, 19 * 40)))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "19 clusters of rows, at least 20 are needed" in verdict.reason
 
@@ -127,8 +127,8 @@ def test_too_few_clusters_decide_nothing():
 def test_several_sets_pass_only_together():
     recent = comparison(CLOSE)
     old = comparison(CLOSE, rows=slice(2000, None), name="old")
-    verdict, each = gate(MODEL, (recent, old))
-    assert each == (judge_one(MODEL, recent), judge_one(MODEL, old))
+    verdict, each = gate_verdict(MODEL, (recent, old))
+    assert each == (held_out_verdict(MODEL, recent), held_out_verdict(MODEL, old))
     assert verdict == Verdict(
         outcome=Outcome.PASS,
         reason=f"recent: {each[0].reason}; old: {each[1].reason}",
@@ -139,7 +139,7 @@ def test_several_sets_pass_only_together():
 @pytest.mark.parametrize("order", [1, -1])
 def test_one_set_that_fails_fails_all_with_its_reason_and_its_numbers(order):
     sets = (comparison(CLOSE), comparison(WORSE, name="old"), comparison(CLOSE, look=9))[::order]
-    verdict, each = gate(MODEL, sets)
+    verdict, each = gate_verdict(MODEL, sets)
     assert [each_one.outcome for each_one in each][::order] == [
         Outcome.PASS,
         Outcome.FAIL,
@@ -151,12 +151,12 @@ def test_one_set_that_fails_fails_all_with_its_reason_and_its_numbers(order):
 
 
 def test_one_set_in_doubt_leaves_all_in_doubt():
-    verdict, each = gate(MODEL, (comparison(CLOSE), comparison(CLOSE, look=9, name="old")))
+    verdict, each = gate_verdict(MODEL, (comparison(CLOSE), comparison(CLOSE, look=9, name="old")))
     assert verdict == Verdict(outcome=Outcome.INCONCLUSIVE, reason=f"old: {each[1].reason}")
 
 
 def test_no_held_out_set_decides_nothing():
-    assert gate(MODEL, ()) == (
+    assert gate_verdict(MODEL, ()) == (
         Verdict(outcome=Outcome.INCONCLUSIVE, reason="no held-out set to judge on"),
         (),
     )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.domain.gate.delong import PairedDifference
-from modelyard.domain.gate.metric import METRICS, metric_named
+from modelyard.domain.gate.metric import METRICS, find_metric
 from modelyard.domain.gate.paired import (
     baseline_difference,
     non_inferiority,
@@ -301,8 +301,8 @@ def test_evidence_that_cannot_be_measured_is_refused(metric, labels, predictions
 
 
 def test_a_metric_says_its_direction():
-    assert metric_named("auc").greater_is_better
-    assert not metric_named("rmse").greater_is_better
+    assert find_metric("auc").greater_is_better
+    assert not find_metric("rmse").greater_is_better
 
 
 def passes(metric, worlds, margin):

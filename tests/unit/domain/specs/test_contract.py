@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.specs.contract import Breach, Column, breaches, describe
+from modelyard.domain.specs.contract import Breach, Column, describe_breach, find_breaches
 
 TEMP = Column(name="temp", type="number", unit="degF", minimum=-30, maximum=130)
 CARRIER = Column(name="carrier", type="category", levels=("AA", "DL", "UA"))
@@ -38,7 +38,7 @@ def test_keeps_quiet_about_a_table_that_keeps_the_contract():
         "note": categories(None, float("nan")),
         "not in the contract": np.array([1, 2]),
     }
-    assert breaches(columns, table) == ()
+    assert find_breaches(columns, table) == ()
 
 
 def test_reports_every_problem_worst_first():
@@ -47,7 +47,7 @@ def test_reports_every_problem_worst_first():
         "carrier": categories("aa", "dl", 7, "UA"),
     }
     columns = (TEMP, CARRIER, Column(name="origin", type="category", levels=("JFK",)))
-    assert breaches(columns, table) == (
+    assert find_breaches(columns, table) == (
         Breach(
             column="origin",
             rule="missing",
@@ -80,17 +80,19 @@ def test_reports_every_problem_worst_first():
 def test_lets_a_tenth_of_a_percent_of_the_rows_stray_from_a_range(strays, breached):
     values = np.full(5000, 50.0)
     values[:strays] = 999.0
-    assert bool(breaches((TEMP,), {"temp": values})) is breached
+    assert bool(find_breaches((TEMP,), {"temp": values})) is breached
 
 
 def test_breaches_at_the_first_stray_row_without_tolerance():
-    assert len(breaches((TEMP,), {"temp": np.array([999.0])}, tolerance=0.0)) == 1
-    assert breaches((TEMP,), {"temp": np.array([999.0])}) == ()
+    assert len(find_breaches((TEMP,), {"temp": np.array([999.0])}, tolerance=0.0)) == 1
+    assert find_breaches((TEMP,), {"temp": np.array([999.0])}) == ()
 
 
 def test_names_a_column_that_changed_its_name():
-    (breach,) = breaches((TEMP,), {"temp_c": np.array([1.0, 2.0]), "wind": np.array([1.0, 2.0])})
-    assert describe(breach) == (
+    (breach,) = find_breaches(
+        (TEMP,), {"temp_c": np.array([1.0, 2.0]), "wind": np.array([1.0, 2.0])}
+    )
+    assert describe_breach(breach) == (
         "column temp (missing): expected a number column, "
         "found no such column; found instead: temp_c (2 rows)"
     )
@@ -98,7 +100,7 @@ def test_names_a_column_that_changed_its_name():
 
 def test_recognises_a_renamed_column_by_its_levels_and_by_its_range():
     table = {"airline": categories("AA", "DL", "UA"), "outside": np.array([-10.0, 50.0, 100.0])}
-    found = {breach.column: breach.found for breach in breaches((TEMP, CARRIER), table)}
+    found = {breach.column: breach.found for breach in find_breaches((TEMP, CARRIER), table)}
     assert found == {
         "temp": "no such column; found instead: outside",
         "carrier": "no such column; found instead: airline",
@@ -106,19 +108,19 @@ def test_recognises_a_renamed_column_by_its_levels_and_by_its_range():
 
 
 def test_names_no_substitute_when_two_columns_could_be_it():
-    (breach,) = breaches((TEMP,), {"temp_c": np.array([1.0]), "temp_f": np.array([1.0])})
+    (breach,) = find_breaches((TEMP,), {"temp_c": np.array([1.0]), "temp_f": np.array([1.0])})
     assert breach.found == "no such column"
 
 
 def test_does_not_take_arr_delay_for_dep_delay():
     column = Column(name="dep_delay", type="number")
-    (breach,) = breaches((column,), {"arr_delay": np.array([1.0])})
+    (breach,) = find_breaches((column,), {"arr_delay": np.array([1.0])})
     assert breach.found == "no such column"
 
 
 def test_reports_a_second_spelling_beside_the_declared_column():
     table = {"temp": np.array([50.0]), "Temp": np.array([50.0])}
-    assert breaches((TEMP,), table) == (
+    assert find_breaches((TEMP,), table) == (
         Breach(
             column="Temp",
             rule="unexpected-name",
@@ -130,9 +132,9 @@ def test_reports_a_second_spelling_beside_the_declared_column():
 
 
 def test_checks_the_columns_that_are_there_although_others_are_missing():
-    found = breaches((TEMP, CARRIER), {"temp": np.array([50.0])})
+    found = find_breaches((TEMP, CARRIER), {"temp": np.array([50.0])})
     assert [(breach.column, breach.rule) for breach in found] == [("carrier", "missing")]
-    found = breaches((TEMP, CARRIER), {"carrier": categories(3)})
+    found = find_breaches((TEMP, CARRIER), {"carrier": categories(3)})
     assert [(b.column, b.rule) for b in found] == [("temp", "missing"), ("carrier", "type")]
 
 
@@ -160,22 +162,23 @@ def test_checks_the_columns_that_are_there_although_others_are_missing():
     ],
 )
 def test_calls_a_value_of_another_type_a_breach(kind, values, found):
-    (breach,) = breaches((Column(name="x", type=kind, nullable=True),), {"x": values})
+    (breach,) = find_breaches((Column(name="x", type=kind, nullable=True),), {"x": values})
     assert (breach.rule, breach.found) == ("type", found)
 
 
 def test_accepts_every_way_to_write_a_timestamp():
     moments = categories(dt.datetime(2013, 1, 1, tzinfo=dt.UTC), dt.date(2013, 1, 1), None)
     column = Column(name="at", type="timestamp", nullable=True)
-    assert breaches((column,), {"at": moments}) == ()
+    assert find_breaches((column,), {"at": moments}) == ()
     assert (
-        breaches((column,), {"at": np.array(["2013-01-01", "NaT"], dtype="datetime64[ns]")}) == ()
+        find_breaches((column,), {"at": np.array(["2013-01-01", "NaT"], dtype="datetime64[ns]")})
+        == ()
     )
 
 
 def test_counts_a_column_of_nothing_but_nulls_as_nulls():
     limited = Column(name="x", type="number", nullable=True, max_null_share=0.05)
-    assert breaches((limited,), {"x": categories(None, None)}) == (
+    assert find_breaches((limited,), {"x": categories(None, None)}) == (
         Breach(
             column="x", rule="null", expected="at most 5.000% nulls", found="100.000% nulls", rows=2
         ),
@@ -185,12 +188,12 @@ def test_counts_a_column_of_nothing_but_nulls_as_nulls():
 @pytest.mark.parametrize("kind", ["number", "integer", "category", "boolean", "timestamp"])
 def test_counts_an_empty_column_read_as_floats_as_nulls_whatever_its_type(kind):
     column = Column(name="x", type=kind, nullable=True)
-    assert breaches((column,), {"x": np.array([np.nan, np.nan])}) == ()
+    assert find_breaches((column,), {"x": np.array([np.nan, np.nan])}) == ()
 
 
 def test_an_empty_table_breaches_only_what_is_missing():
-    assert breaches((TEMP, CARRIER), {"temp": np.array([]), "carrier": categories()}) == ()
-    assert [b.rule for b in breaches((TEMP, CARRIER), {})] == ["missing", "missing"]
+    assert find_breaches((TEMP, CARRIER), {"temp": np.array([]), "carrier": categories()}) == ()
+    assert [b.rule for b in find_breaches((TEMP, CARRIER), {})] == ["missing", "missing"]
 
 
 class Hostile:
@@ -226,10 +229,10 @@ def test_never_crashes_whatever_an_object_array_holds(values, kind):
     array = np.empty(len(values), dtype=object)
     array[:] = values
     column = Column(name="x", type=kind, minimum=0, maximum=1, levels=("a",))
-    for breach in breaches((column,), {"x": array}, tolerance=0.0):
+    for breach in find_breaches((column,), {"x": array}, tolerance=0.0):
         assert 1 <= breach.rows <= len(values)
-        assert describe(breach).startswith(f"column x ({breach.rule}): expected ")
-    breaches((Column(name="y", type=kind, minimum=0, maximum=1, levels=("a",)),), {"x": array})
+        assert describe_breach(breach).startswith(f"column x ({breach.rule}): expected ")
+    find_breaches((Column(name="y", type=kind, minimum=0, maximum=1, levels=("a",)),), {"x": array})
 
 
 def test_the_nouns_of_the_contract_do_not_import_numpy():
