@@ -356,7 +356,7 @@ def test_colour_is_as_option_environment_and_terminal_say(
     capsys: pytest.CaptureFixture[str],
 ):
     def paint() -> None:
-        options.console().print("[red]x[/red]")
+        options.make_console().print("[red]x[/red]")
 
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.delenv("FORCE_COLOR", raising=False)

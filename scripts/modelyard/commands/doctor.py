@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import console, output_option, pass_root, print_json
+from modelyard.commands.options import make_console, output_option, pass_root, print_json
 from modelyard.errors import Refused
 from modelyard.operations.services import services_for
 from modelyard.operations.workspace import workspace_of
@@ -80,4 +80,4 @@ def _print_text(findings: tuple[Finding, ...]) -> None:
             lines.append(f"-> {readable(each.mend)}")
         state = Text(each.state, style=colours[each.state])
         made.add_row(state, Text(each.check), Text("\n".join(lines)))
-    console().print(made)
+    make_console().print(made)

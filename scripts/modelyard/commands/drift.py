@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import console, output_option, pass_services, print_json
+from modelyard.commands.options import make_console, output_option, pass_services, print_json
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -135,7 +135,7 @@ def document(
 def _print(
     result: ContractBreach | FeedComparison, evidence: str | None, summary: PageSummary | None
 ) -> None:
-    from modelyard.commands.output.tables import table
+    from modelyard.commands.output.tables import make_table
     from modelyard.operations.drift.compare import FeedComparison, summarize_comparison
 
     if not isinstance(result, FeedComparison):
@@ -143,7 +143,7 @@ def _print(
         return
     rows = [row for window in result.windows for row in _rows(window)]
     title = f"{result.model.name} against what {result.parent.version} was trained on"
-    console().print(table(title, HEADINGS, rows))
+    make_console().print(make_table(title, HEADINGS, rows))
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
     if summary is not None:

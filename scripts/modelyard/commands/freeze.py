@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import click
 
-from modelyard.commands.options import dry_run_option, pass_services, reason_option
-from modelyard.commands.person import as_option, person
+from modelyard.commands.options import (
+    as_option,
+    dry_run_option,
+    find_person,
+    pass_services,
+    reason_option,
+)
 from modelyard.ports import Services
 
 
@@ -21,7 +26,7 @@ def freeze(
     """Stop promotions into ENVIRONMENT; rollbacks go on."""
     from modelyard.operations.holds import decide_freeze, place_freeze
 
-    decided = decide_freeze(services, environment, reason=reason, by=person(services, name))
+    decided = decide_freeze(services, environment, reason=reason, by=find_person(services, name))
     if dry_run:
         click.echo(f"would freeze {environment} as {decided.by}: {reason}")
         return
@@ -39,7 +44,7 @@ def unfreeze(services: Services, /, *, environment: str, name: str | None, dry_r
     from modelyard.adapters.git.names import readable
     from modelyard.operations.holds import find_freeze, lift_freeze
 
-    who = person(services, name)
+    who = find_person(services, name)
     known = find_freeze(services, environment)
     if dry_run:
         click.echo(f"would lift the freeze of {readable(known.by)} on {environment} as {who}")

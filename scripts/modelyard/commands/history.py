@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import console, output_option, pass_services, print_json
+from modelyard.commands.options import make_console, output_option, pass_services, print_json
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -97,18 +97,18 @@ def _failure(agreement: Agreement) -> dict[str, Any]:
 
 
 def _print_text(model: str, events: tuple[Event, ...], summed: Delivery) -> None:
-    from modelyard.commands.output.tables import clock_time, table
+    from modelyard.commands.output.tables import clock_time, make_table
 
     rows = [
         (clock_time(event.at), event.environment, event.version, str(event.kind), _what(event))
         for event in events
     ]
-    printer = console()
+    printer = make_console()
     printer.print(
-        table(f"The story of {model}", ("at (UTC)", "where", "version", "event", ""), rows)
+        make_table(f"The story of {model}", ("at (UTC)", "where", "version", "event", ""), rows)
     )
     columns = ("version", "spec merged", "verdict", "in production", "lead time")
-    printer.print(table("Versions", columns, [_lead(lead) for lead in summed.leads]))
+    printer.print(make_table("Versions", columns, [_lead(lead) for lead in summed.leads]))
     for line in _closing(summed):
         click.echo(line)
 
@@ -118,7 +118,7 @@ def _what(event: Event) -> str:
 
 
 def _lead(lead: Lead) -> tuple[object, ...]:
-    from modelyard.commands.output.tables import clock_time, span
+    from modelyard.commands.output.tables import clock_time, format_span
 
     seconds = lead.seconds
     return (
@@ -126,16 +126,18 @@ def _lead(lead: Lead) -> tuple[object, ...]:
         clock_time(lead.merged_at),
         lead.outcome,
         clock_time(lead.production_at),
-        None if seconds is None else span(seconds),
+        None if seconds is None else format_span(seconds),
     )
 
 
 def _closing(summed: Delivery) -> Iterator[str]:
     """Delivery in four lines, and one a failure."""
-    from modelyard.commands.output.tables import span
+    from modelyard.commands.output.tables import format_span
 
     median = summed.lead_time_median
-    told = "no version reached production yet" if median is None else f"{span(median)} (median)"
+    told = (
+        "no version reached production yet" if median is None else f"{format_span(median)} (median)"
+    )
     yield f"lead time from merge to production: {told}"
     yield f"releases to production: {summed.releases_to_production}"
     if summed.rolled_back_share is not None:
@@ -143,7 +145,7 @@ def _closing(summed: Delivery) -> Iterator[str]:
         share = f"{gone} of {met} ({summed.rolled_back_share:.0%})"
         yield f"rolled back, of the versions that met production's requests: {share}"
     for each in summed.agreements:
-        took = "not yet" if each.seconds is None else span(each.seconds)
+        took = "not yet" if each.seconds is None else format_span(each.seconds)
         to = f" to {each.restored}" if each.restored else ""
         what = f"{each.version}{to} in {each.environment}"
         yield f"from the judge's fail to Git and servers agreeing: {took} ({what})"

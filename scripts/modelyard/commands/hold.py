@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import click
 
-from modelyard.commands.options import dry_run_option, pass_services, reason_option
-from modelyard.commands.person import as_option, person
+from modelyard.commands.options import (
+    as_option,
+    dry_run_option,
+    find_person,
+    pass_services,
+    reason_option,
+)
 from modelyard.ports import Services
 
 
@@ -32,7 +37,7 @@ def hold(
     """
     from modelyard.operations.holds import decide_hold, place_hold
 
-    decided = decide_hold(services, model, version, reason=reason, by=person(services, name))
+    decided = decide_hold(services, model, version, reason=reason, by=find_person(services, name))
     if dry_run:
         click.echo(f"would hold {model} {version} as {decided.by}: {reason}")
         return
@@ -53,7 +58,7 @@ def unhold(
     from modelyard.adapters.git.names import readable
     from modelyard.operations.holds import find_hold, lift_hold
 
-    who = person(services, name)
+    who = find_person(services, name)
     known = find_hold(services, model, version)
     if dry_run:
         click.echo(f"would lift the hold of {readable(known.by)} on {model} {version} as {who}")

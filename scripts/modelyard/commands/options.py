@@ -62,6 +62,10 @@ def address(
     return host.strip("[]"), int(port)
 
 
+as_option = click.option(
+    "--as", "name", metavar="NAME", help="Who says so. [default: git's user.name]"
+)
+
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Print what would change; change nothing."
 )
@@ -132,6 +136,23 @@ def root() -> Path:
     )
 
 
+def find_person(services: Services, name: str | None) -> str:
+    """Return the name given, or the one git knows this person by.
+
+    Raises:
+        CannotAnswer: There is none.
+    """
+    from modelyard.adapters.git.names import readable
+    from modelyard.adapters.git.repository import Git
+
+    known = readable(name or Git(services.root).user_name() or "")
+    if not known:
+        raise CannotAnswer(
+            "nobody's name to write this down under", hint="git config user.name 'Your Name'"
+        )
+    return known
+
+
 def print_json(data: object) -> None:
     """Print one JSON document, readable, its keys in the order given, terminal codes escaped."""
     import json
@@ -140,7 +161,7 @@ def print_json(data: object) -> None:
     click.echo(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
-def console() -> Console:
+def make_console() -> Console:
     """Where tables go: stdout, with colour as `--color`, `NO_COLOR` and the terminal say."""
     from rich.console import Console
 

@@ -7,13 +7,14 @@ import sys
 import click
 
 from modelyard.commands.options import (
-    console,
+    as_option,
     dry_run_option,
+    find_person,
+    make_console,
     output_option,
     pass_services,
     print_json,
 )
-from modelyard.commands.person import as_option, person
 from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
@@ -35,13 +36,13 @@ def pr() -> None:
 @pass_services
 def list_(services: Services, /, *, every: bool, output: str) -> None:
     """List the open pull requests."""
-    from modelyard.commands.output.pull_page import summary, table
+    from modelyard.commands.output.pull_page import make_pulls_table, summarize_pull
 
     pulls = services.pulls.list(every=every)
     if output == "json":
-        print_json({"pulls": [summary(pull) for pull in pulls]})
+        print_json({"pulls": [summarize_pull(pull) for pull in pulls]})
     elif pulls:
-        console().print(table(pulls))
+        make_console().print(make_pulls_table(pulls))
     else:
         click.echo("no pull requests" if every else "no open pull requests")
 
@@ -52,15 +53,15 @@ def list_(services: Services, /, *, every: bool, output: str) -> None:
 @pass_services
 def show(services: Services, /, *, number: int, output: str) -> None:
     """Show one pull request: its statuses, reviews, files and comments."""
-    from modelyard.commands.output.pull_page import document, page
+    from modelyard.commands.output.pull_page import describe_pull, render_pull
 
     pull = services.pulls.get(number)
     files = services.pulls.files(number)
     if output == "json":
-        print_json(document(pull, files))
+        print_json(describe_pull(pull, files))
         return
-    printer = console()
-    for part in page(pull, files):
+    printer = make_console()
+    for part in render_pull(pull, files):
         printer.print(part)
 
 
@@ -79,7 +80,7 @@ def open_(
 
     if not isinstance(services.pulls, LocalForge):
         raise CannotAnswer("this forge opens pull requests of people's branches on its own page")
-    who = person(services, name)
+    who = find_person(services, name)
     text = sys.stdin.read() if body == "-" else body
     if dry_run:
         _say(f"would open a pull request of {branch} as {who}: {title}")
@@ -98,7 +99,7 @@ def approve(
     services: Services, /, *, number: int, sha: str | None, name: str | None, dry_run: bool
 ) -> None:
     """Approve the head commit of a pull request; what is pushed later is not approved."""
-    who = person(services, name)
+    who = find_person(services, name)
     pull = services.pulls.get(number)
     _check_may_approve(pull, who)
     commit = sha or pull.head
@@ -119,7 +120,7 @@ def merge(
     services: Services, /, *, number: int, sha: str | None, name: str | None, dry_run: bool
 ) -> None:
     """Merge a pull request whose required statuses all say success."""
-    who = person(services, name)
+    who = find_person(services, name)
     commit = sha or services.pulls.get(number).head
     if dry_run:
         _say(f"would merge pull request {number} at {commit} as {who}")
@@ -138,7 +139,7 @@ def close(
     services: Services, /, *, number: int, reason: str, name: str | None, dry_run: bool
 ) -> None:
     """Close a pull request without merging it; its branch goes away."""
-    who = person(services, name)
+    who = find_person(services, name)
     if dry_run:
         pull = services.pulls.get(number)
         _say(f"would close pull request {number} as {who} and delete {pull.branch}: {reason}")
@@ -157,7 +158,7 @@ def comment(
     services: Services, /, *, number: int, body: str, name: str | None, dry_run: bool
 ) -> None:
     """Comment on a pull request."""
-    who = person(services, name)
+    who = find_person(services, name)
     text = sys.stdin.read() if body == "-" else body
     if not text.strip():
         raise click.BadParameter("a comment needs words", param_hint="--body")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modelyard.commands.options import dry_run_option, pass_services
-from modelyard.commands.person import as_option, person
+from modelyard.commands.options import as_option, dry_run_option, find_person, pass_services
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -32,11 +31,11 @@ def promote(
     A version that was there before gets a new attempt. Says what is still missing, and from whom;
     `modelyard reconcile` merges the pull request once nothing is.
     """
-    from modelyard.commands.output.tables import change_lines
+    from modelyard.commands.output.tables import print_change
     from modelyard.operations.promote import decide_promotion, find_environment, propose_promotion
     from modelyard.operations.reconcile.collect import collect
 
-    who = person(services, name)
+    who = find_person(services, name)
     world = collect(workspace_of(services), model, with_registry=False)
     where = find_environment(world, environment)
     if version is None and where.promotes_from is None:
@@ -45,8 +44,7 @@ def promote(
     promotion = decide_promotion(world, where, version, server_image=image)
     if dry_run:
         pull = None
-        for line in change_lines(promotion.change):
-            click.echo(line)
+        print_change(promotion.change)
     else:
         pull = propose_promotion(services, promotion, requester=who)
         click.echo(f"#{pull.number} is open: {pull.title}, asked by {pull.requester or who}")

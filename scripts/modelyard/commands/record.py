@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from modelyard.commands.options import (
-    console,
     dry_run_option,
+    make_console,
     output_option,
     pass_services,
     print_json,
@@ -28,7 +28,7 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
     The proposal is the one `modelyard reconcile` would make.
     """
     from modelyard.adapters.specs.documents import document_of
-    from modelyard.commands.output.prose import prose
+    from modelyard.commands.output.tables import render_markdown
     from modelyard.domain.promotion.actions import ProposeRecord
     from modelyard.domain.promotion.training import records
     from modelyard.operations.reconcile.apply import apply_action
@@ -55,5 +55,5 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
     if output == "json":
         print_json(document_of(known))
     else:
-        for part in prose(evidence_page(known)):
-            console().print(part)
+        for part in render_markdown(evidence_page(known)):
+            make_console().print(part)

@@ -82,12 +82,11 @@ def _withdraw(workspace: Workspace, decided: NotOwed, *, dry_run: bool) -> None:
 
 
 def _open(workspace: Workspace, decided: Owed, *, dry_run: bool) -> None:
-    from modelyard.commands.output.tables import change_lines
+    from modelyard.commands.output.tables import print_change
     from modelyard.operations.drift.propose import propose_retraining
 
     if dry_run:
-        for line in change_lines(decided.change):
-            click.echo(line)
+        print_change(decided.change)
         return
     pull = propose_retraining(workspace, decided)
     if decided.pull is None:

@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import dry_run_option, pass_services, reason_option
-from modelyard.commands.person import as_option, person
+from modelyard.commands.options import (
+    as_option,
+    dry_run_option,
+    find_person,
+    pass_services,
+    reason_option,
+)
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -41,7 +46,7 @@ def rollback(
     """
     from modelyard.operations.rollback import apply_rollback, decide_rollback
 
-    workspace, who = workspace_of(services), person(services, name)
+    workspace, who = workspace_of(services), find_person(services, name)
     decided = decide_rollback(workspace, environment, model, reason=reason, by=who, remove=remove)
     if dry_run:
         _preview(workspace, decided)
@@ -50,18 +55,17 @@ def rollback(
 
 
 def _preview(workspace: Workspace, decided: Rollback) -> None:
-    from modelyard.commands.output.tables import change_lines
+    from modelyard.commands.output.tables import print_change
     from modelyard.domain.promotion.change import Change
     from modelyard.operations.rollback import follow_ups
 
     model, version = decided.release.model, decided.release.version
     hold = decided.world.model_facts.holds[version]
     click.echo(f"would hold {model} {version} as {hold.by}: {hold.reason}\n")
-    lines = [*change_lines(decided.change)]
+    print_change(decided.change)
     for each in follow_ups(workspace, decided):
-        lines.append("")
+        click.echo()
         if isinstance(each, Change):
-            lines += change_lines(each)
+            print_change(each)
         else:
-            lines.append(f"INCIDENT {model}: {each.what}")
-    click.echo("\n".join(lines))
+            click.echo(f"INCIDENT {model}: {each.what}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from modelyard.commands.options import console, output_option, pass_services, print_json
+from modelyard.commands.options import make_console, output_option, pass_services, print_json
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -32,12 +32,12 @@ def status(services: Services, /, *, model: str | None, registry: bool, output: 
         print_json(told)
         return
     for part in _tables(told):
-        console().print(part)
+        make_console().print(part)
 
 
 def _tables(told: dict[str, Any]) -> list[object]:
     """The report for people; what there is nothing of is left out."""
-    from modelyard.commands.output.tables import table
+    from modelyard.commands.output.tables import make_table
 
     parts: list[object] = [_releases(told)]
     for title, columns, rows in (
@@ -48,7 +48,7 @@ def _tables(told: dict[str, Any]) -> list[object]:
         ("Open pull requests", ("", "title", "waits for"), _pulls(told)),
     ):
         if rows:
-            parts.append(table(title, columns, rows))
+            parts.append(make_table(title, columns, rows))
     if told["problems"]:
         files = "1 file" if told["problems"] == 1 else f"{told['problems']} files"
         parts.append(f"{files} of the main branch cannot be read: modelyard validate")
@@ -56,7 +56,7 @@ def _tables(told: dict[str, Any]) -> list[object]:
 
 
 def _releases(told: dict[str, Any]) -> object:
-    from modelyard.commands.output.tables import table
+    from modelyard.commands.output.tables import make_table
     from modelyard.operations.reconcile.pages import short
 
     columns = ["model", "environment", "version", "artifact", "state", "since"]
@@ -68,7 +68,7 @@ def _releases(told: dict[str, Any]) -> object:
         rows.append([*row, _time(each["since"]), *([_alias(each)] if asked else [])])
     if asked:
         columns.append("alias")
-    return table(f"What runs, as {told['commit'][:10]} names it", columns, rows)
+    return make_table(f"What runs, as {told['commit'][:10]} names it", columns, rows)
 
 
 def _alias(release: dict[str, Any]) -> str:

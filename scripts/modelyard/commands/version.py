@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import console, dry_run_option, output_option, pass_root, print_json
+from modelyard.commands.options import (
+    dry_run_option,
+    make_console,
+    output_option,
+    pass_root,
+    print_json,
+)
 from modelyard.domain.specs.paths import model_file, model_folder, version_file
 from modelyard.errors import CannotAnswer
 from modelyard.operations.services import repository_of
@@ -186,7 +192,7 @@ def show(root: Path, /, *, model: str, name: str, output: str) -> None:
 @pass_root
 def list_command(root: Path, /, *, model: str) -> None:
     """List MODEL's versions: why each exists, what the gate said, and where it is named."""
-    from modelyard.commands.output.tables import table
+    from modelyard.commands.output.tables import make_table
     from modelyard.domain.promotion.training import version_order
 
     catalog = _specs(root, model).catalog
@@ -196,7 +202,7 @@ def list_command(root: Path, /, *, model: str) -> None:
         gate = record.verdict.outcome if record else None
         runs = ", ".join(_runs_in(catalog, model, spec.version)) or None
         rows.append((spec.version, spec.reason, gate, runs))
-    console().print(table(model, ("version", "reason", "gate", "runs in"), rows))
+    make_console().print(make_table(model, ("version", "reason", "gate", "runs in"), rows))
 
 
 def _runs_in(catalog: Catalog, model: str, name: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.git.names import paragraphs, readable
-from modelyard.commands.output.prose import prose
+from modelyard.commands.output.tables import make_table, render_markdown
 from modelyard.domain.promotion.pulls import PullRequest, Review, Status, StatusState
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _COLOURS = {
 _SHORT = 12
 
 
-def summary(pull: PullRequest) -> dict[str, Any]:
+def summarize_pull(pull: PullRequest) -> dict[str, Any]:
     """One entry of `modelyard pr list --output json`."""
     return {
         "number": pull.number,
@@ -38,10 +38,10 @@ def summary(pull: PullRequest) -> dict[str, Any]:
     }
 
 
-def document(pull: PullRequest, files: Sequence[str]) -> dict[str, Any]:
+def describe_pull(pull: PullRequest, files: Sequence[str]) -> dict[str, Any]:
     """`modelyard pr show --output json`."""
     return {
-        **summary(pull),
+        **summarize_pull(pull),
         "base": pull.base,
         "body": pull.body,
         "contributors": list(pull.contributors),
@@ -66,20 +66,20 @@ def document(pull: PullRequest, files: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def table(pulls: Iterable[PullRequest]) -> Table:
+def make_pulls_table(pulls: Iterable[PullRequest]) -> Table:
     """The pull requests, one a row."""
     from rich.text import Text
 
-    rows = _table("", "pull request", "state", "statuses", "approved by")
+    rows = []
     for pull in pulls:
         title = Text.assemble(readable(pull.title), "\n", (readable(pull.branch), "dim"))
-        statuses = Text("\n").join(_words(status) for _, status in sorted(pull.statuses.items()))
-        approvers = Text(", ".join(map(readable, sorted(pull.approvers()))))
-        rows.add_row(Text(f"#{pull.number}"), title, Text(pull.state), statuses, approvers)
-    return rows
+        statuses = Text("\n").join(_coloured(status) for _, status in sorted(pull.statuses.items()))
+        approvers = ", ".join(sorted(pull.approvers()))
+        rows.append((f"#{pull.number}", title, pull.state, statuses, approvers))
+    return make_table(None, ("", "pull request", "state", "statuses", "approved by"), rows)
 
 
-def page(pull: PullRequest, files: Sequence[str]) -> Iterator[RenderableType]:
+def render_pull(pull: PullRequest, files: Sequence[str]) -> Iterator[RenderableType]:
     """Everything a person needs to say yes or no, from top to bottom."""
     from rich.text import Text
 
@@ -87,7 +87,7 @@ def page(pull: PullRequest, files: Sequence[str]) -> Iterator[RenderableType]:
     yield _header(pull)
     if pull.body.strip():
         yield Text()
-        yield from prose(pull.body)
+        yield from render_markdown(pull.body)
     if pull.statuses:
         yield Text("\nStatuses of the head commit", style="bold")
         yield _statuses(pull.statuses)
@@ -120,11 +120,11 @@ def _header(pull: PullRequest) -> RenderableType:
 def _statuses(statuses: Mapping[str, Status]) -> Table:
     from rich.text import Text
 
-    rows = _table("status", "", "why")
-    for context, status in sorted(statuses.items()):
-        state = Text(status.state, style=_COLOURS[status.state])
-        rows.add_row(Text(readable(context)), state, Text(readable(status.description)))
-    return rows
+    rows = [
+        (context, Text(status.state, style=_COLOURS[status.state]), status.description)
+        for context, status in sorted(statuses.items())
+    ]
+    return make_table(None, ("status", "", "why"), rows)
 
 
 def _reviews(pull: PullRequest) -> RenderableType:
@@ -132,12 +132,17 @@ def _reviews(pull: PullRequest) -> RenderableType:
 
     if not pull.reviews:
         return Text("  none yet")
-    rows = _table("who", "", "of", "counts")
-    for review in pull.reviews:
-        said = Text("approves", style="green") if review.approved else Text("objects", style="red")
-        counts = Text(_counts(pull, review))
-        rows.add_row(Text(readable(review.author)), said, Text(review.sha[:_SHORT]), counts)
-    return rows
+    approves, objects = Text("approves", style="green"), Text("objects", style="red")
+    rows = [
+        (
+            review.author,
+            approves if review.approved else objects,
+            review.sha[:_SHORT],
+            _counts(pull, review),
+        )
+        for review in pull.reviews
+    ]
+    return make_table(None, ("who", "", "of", "counts"), rows)
 
 
 def _counts(pull: PullRequest, review: Review) -> str:
@@ -152,7 +157,7 @@ def _counts(pull: PullRequest, review: Review) -> str:
     return "yes" if review.approved else "no"
 
 
-def _words(status: Status) -> Any:
+def _coloured(status: Status) -> Any:
     from rich.text import Text
 
     return Text(f"{readable(status.context)} {status.state}", style=_COLOURS[status.state])
@@ -164,13 +169,3 @@ def _status(status: Status) -> dict[str, str]:
         "state": str(status.state),
         "description": status.description,
     }
-
-
-def _table(*columns: str) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    return made

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
@@ -12,34 +14,47 @@ from modelyard.adapters.git.names import paragraphs, readable
 from modelyard.commands.options import print_json
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from modelyard.domain.promotion.change import Change
     from modelyard.domain.verdict import Verdict
 
+_CELL_END = re.compile(r"(?<!\\)\|")
+_RULE = re.compile(r"[\s|:-]+")
+_HEADING = re.compile(r"#{1,6} ")
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _KILO = 1000
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
-    """A table of plain text: no markup, nothing a terminal acts on.
+def make_table(
+    title: str | None, columns: Iterable[str], rows: Iterable[Iterable[object]]
+) -> Table:
+    """Return a table of plain text: no markup, nothing a terminal acts on.
 
     Args:
-        title: Above it.
+        title: Printed above it.
         columns: Their names.
-        rows: Their cells; long ones are folded, never cut, and None is shown as a dash.
+        rows: Their cells; long ones are folded, never cut. None is shown as a dash, and rich's
+            `Text` keeps its colours.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    heading = Text(title, style="bold")
-    made = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    def text(cell: object) -> Text:
+        return (
+            cell if isinstance(cell, Text) else Text("-" if cell is None else readable(str(cell)))
+        )
+
+    heading = Text(title, style="bold") if title else None
+    table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        made.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold")
     for row in rows:
-        made.add_row(*(Text("-" if cell is None else readable(str(cell))) for cell in row))
-    return made
+        table.add_row(*map(text, row))
+    return table
 
 
 def clock_time(at: datetime | None) -> str | None:
@@ -47,7 +62,7 @@ def clock_time(at: datetime | None) -> str | None:
     return None if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def span(seconds: float) -> str:
+def format_span(seconds: float) -> str:
     """How long, in the two largest units that matter."""
     whole = round(seconds)
     if abs(whole) < _MINUTE:
@@ -59,16 +74,12 @@ def span(seconds: float) -> str:
     return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
 
 
-def change_lines(change: Change) -> Iterator[str]:
-    """A change for `--dry-run`: its branch, its page, and its files with their sizes."""
-    yield f"branch {readable(change.branch)}"
-    yield f"title  {readable(change.title)}"
-    yield ""
-    yield from paragraphs(change.body).strip("\n").split("\n")
-    yield ""
-    yield "files"
+def print_change(change: Change) -> None:
+    """Print a change for `--dry-run`: its branch, its page, and its files with their sizes."""
+    click.echo(f"branch {readable(change.branch)}\ntitle  {readable(change.title)}\n")
+    click.echo(paragraphs(change.body).strip("\n") + "\n\nfiles")
     for path, content in sorted(change.documents.items()):
-        yield f"  {_size(content):>8}  {readable(path)}"
+        click.echo(f"  {_size(content):>8}  {readable(path)}")
 
 
 def _size(content: bytes | None) -> str:
@@ -87,3 +98,42 @@ def print_verdict(verdict: Verdict, output: str) -> None:
     click.echo(f"{verdict.outcome}: {verdict.reason}")
     for name, value in verdict.numbers.items():
         click.echo(f"  {name} {value:.6g}")
+
+
+def render_markdown(text: str) -> Iterator[RenderableType]:
+    """The page from top to bottom; nothing in it is markup or acts on a terminal.
+
+    A Markdown table is as wide as a browser's window; here each of its rows becomes a column, and
+    its headings stand at the left.
+    """
+    from rich.text import Text
+
+    lines = paragraphs(text).strip("\n").split("\n")
+    for is_table, block in groupby(lines, key=lambda line: line.startswith("|")):
+        rows = list(block)
+        if is_table:
+            yield _upright(rows)
+            continue
+        for line in rows:
+            heading = _HEADING.match(line)
+            yield Text(line[heading.end() :], style="bold") if heading else Text(line)
+
+
+def _upright(lines: Sequence[str]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = [_cells(line) for line in lines if not _RULE.fullmatch(line)]
+    width = max(map(len, rows), default=0)
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for _ in rows:
+        table.add_column(overflow="fold")
+    for number in range(width):
+        cells = (row[number] if number < len(row) else "" for row in rows)
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _cells(line: str) -> list[str]:
+    inner = line.strip().removeprefix("|").removesuffix("|")
+    return [cell.strip().replace("\\|", "|") for cell in _CELL_END.split(inner)]

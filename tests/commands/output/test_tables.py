@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from modelyard.commands.output.prose import prose
+from modelyard.commands.output.tables import render_markdown
 
 PAGE = """\
 **canary** runs [bold]nothing[/bold].
@@ -21,7 +21,7 @@ PAGE = """\
 
 def shown(text, width=40):
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    for part in prose(text):
+    for part in render_markdown(text):
         console.print(part)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
