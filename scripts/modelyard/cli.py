@@ -82,7 +82,7 @@ COMMANDS: Mapping[str, Entry] = {
 """Every command, in the order a version meets them."""
 
 
-def load(name: str) -> click.Command:
+def load_command(name: str) -> click.Command:
     """The command itself, imported now."""
     from importlib import import_module
 
@@ -108,7 +108,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that was asked for, imported."""
         name, found, rest = super().resolve_command(ctx, args)
-        return name, found and load(found.name or ""), rest
+        return name, found and load_command(found.name or ""), rest
 
     def invoke(self, ctx: click.Context) -> None:
         """Run the command; every error leaves as a sentence on stderr and an exit code."""

@@ -41,7 +41,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]],
 
     def install(function: Callable[[], object]) -> None:
         replacement = click.command("validate")(function)
-        monkeypatch.setattr(frame, "load", lambda name: replacement)
+        monkeypatch.setattr(frame, "load_command", lambda name: replacement)
 
     return install
 
@@ -64,7 +64,7 @@ def test_help_imports_nothing_heavy():
 
 
 def test_every_command_of_the_table_exists_under_its_name():
-    found = {name: frame.load(name) for name in frame.COMMANDS}
+    found = {name: frame.load_command(name) for name in frame.COMMANDS}
     assert {name: command.name for name, command in found.items()} == {n: n for n in found}
     assert all(isinstance(command, click.Command) for command in found.values())
 
@@ -163,7 +163,7 @@ def test_ctrl_c_in_a_real_process_is_130_without_a_traceback(tmp_path: Path):
         # What a shell starts in the background ignores Ctrl-C, and so does what that starts.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "wait = click.command('validate')(lambda: (print('up', flush=True), time.sleep(20)))\n"
-        "cli.load = lambda name: wait\n"
+        "cli.load_command = lambda name: wait\n"
         "sys.exit(cli.main(['validate']))"
     )
     with subprocess.Popen(
@@ -230,7 +230,7 @@ def test_no_settings_anywhere_is_no_answer_with_the_way_out(
 def test_root_can_be_said_by_option_and_by_environment(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(frame, "load", lambda name: where)
+    monkeypatch.setattr(frame, "load_command", lambda name: where)
     monkeypatch.chdir("/")
     assert frame.main(["--root", str(checkout), "validate"]) == 0
     monkeypatch.setenv("MODELYARD_ROOT", str(checkout))
@@ -363,7 +363,7 @@ def test_colour_is_as_option_environment_and_terminal_say(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     command = click.command("validate")(paint)
-    monkeypatch.setattr(frame, "load", lambda name: command)
+    monkeypatch.setattr(frame, "load_command", lambda name: command)
     assert frame.main([*args, "validate"]) == 0
     assert ("\x1b[31m" in capsys.readouterr().out) == colour
 

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from modelyard.adapters.specs.schemas import folder
 from modelyard.cli import cli
-from modelyard.commands.output.schema_reference import reference
+from modelyard.commands.output.schema_reference import render_reference
 
 THING = {
     "title": "Thing",
@@ -39,7 +39,7 @@ THING = {
 
 
 def test_the_reference_has_a_row_for_every_key():
-    page = reference({"thing": THING})
+    page = render_reference({"thing": THING})
     assert page.endswith(
         "## Thing\n\n"
         "What it is.\n\n"

@@ -278,19 +278,21 @@ def test_a_dry_run_prints_the_file_and_writes_nothing(yard):
 
 
 def test_uris_stay_as_they_were_said_relative_or_whole(yard):
-    from modelyard.operations.training.pins import DataRoot, expanded
+    from modelyard.operations.training.pins import DataRoot, expand_uri
 
     data = DataRoot(base="data", root=yard.root)
     files = [f"2026-0{month}.parquet" for month in (1, 2, 3, 4)]
     whole = f"file://{yard.root}/data/delays"
-    assert expanded("delays/*.parquet", data) == tuple(f"delays/{file}" for file in files)
-    assert expanded("**/*-02.parquet", data) == ("delays/2026-02.parquet",)
-    assert expanded(f"{whole}/2026-0[34]*", data) == tuple(f"{whole}/{file}" for file in files[2:])
-    assert expanded("delays/none.parquet", data) == ("delays/none.parquet",)
+    assert expand_uri("delays/*.parquet", data) == tuple(f"delays/{file}" for file in files)
+    assert expand_uri("**/*-02.parquet", data) == ("delays/2026-02.parquet",)
+    assert expand_uri(f"{whole}/2026-0[34]*", data) == tuple(
+        f"{whole}/{file}" for file in files[2:]
+    )
+    assert expand_uri("delays/none.parquet", data) == ("delays/none.parquet",)
     below = DataRoot(base="models/../data/./", root=yard.root)
-    assert expanded("delays/*-01.parquet", below) == ("delays/2026-01.parquet",)
+    assert expand_uri("delays/*-01.parquet", below) == ("delays/2026-01.parquet",)
     remote = DataRoot(base=f"file://{yard.root}/data/", root=yard.root)
-    assert expanded("delays/*-01.parquet", remote) == ("delays/2026-01.parquet",)
+    assert expand_uri("delays/*-01.parquet", remote) == ("delays/2026-01.parquet",)
 
 
 def test_shows_a_version_with_its_verdict_and_where_it_runs(tmp_path):

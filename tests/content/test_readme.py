@@ -19,7 +19,7 @@ import pytest
 
 from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.adapters.processes.start import start_command, stop_process
-from modelyard.cli import COMMANDS, load
+from modelyard.cli import COMMANDS, load_command
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -232,7 +232,7 @@ def test_the_next_version_takes_over_what_the_page_does_not_say(reader: Reader):
 
 
 def subcommands(name: str) -> set[str]:
-    command = load(name)
+    command = load_command(name)
     return set(command.commands) if isinstance(command, click.Group) else set()
 
 
@@ -281,7 +281,7 @@ def test_the_tables_options_are_options_of_their_commands():
             option
             for name in names
             if name in COMMANDS
-            for parameter in load(name).params
+            for parameter in load_command(name).params
             for option in parameter.opts
         }
         wanted = {span.split()[0] for span in SPAN.findall(words) if span.startswith("--")}

@@ -12,7 +12,7 @@ from modelyard.adapters.specs.reader import sound
 from modelyard.adapters.workflows.local_runner import Walk
 from modelyard.adapters.workflows.plan import Plan, Retry
 from modelyard.adapters.workflows.template import planned
-from modelyard.cli import load, main
+from modelyard.cli import load_command, main
 from modelyard.render.shares import real_share
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def plan(name: str, **parameters: str) -> Plan:
 def parsed(arguments: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     """The command that `modelyard ARGUMENTS` runs, and what it is given."""
     name, *rest = arguments
-    command = load(name)
+    command = load_command(name)
     if isinstance(command, click.Group):
         sub, rest = rest[0], rest[1:]
         name, command = f"{name} {sub}", command.commands[sub]

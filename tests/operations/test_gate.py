@@ -12,7 +12,13 @@ from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.version import TrainingData
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.gate import compare, differences, recompute, scored_by_both, seen_by
+from modelyard.operations.gate import (
+    compare_versions,
+    find_differences,
+    recompute_verdicts,
+    scored_by_both,
+    seen_by,
+)
 from operations.yard import (
     HELD_OUT,
     HELD_OUT_SPEC,
@@ -51,21 +57,21 @@ def record_of(yard, version):
 def test_the_evidence_gives_the_verdict_of_the_record_again(yard, version):
     record = record_of(yard, version)
 
-    overall, each = recompute(yard.workspace().store, catalog_of(yard), record)
+    overall, each = recompute_verdicts(yard.workspace().store, catalog_of(yard), record)
 
     assert overall.outcome is Outcome.PASS
-    assert differences(record, overall, each) == ()
+    assert find_differences(record, overall, each) == ()
 
 
 def test_a_number_that_the_evidence_does_not_give_is_named(yard):
     record = record_of(yard, "v2")
-    overall, each = recompute(yard.workspace().store, catalog_of(yard), record)
+    overall, each = recompute_verdicts(yard.workspace().store, catalog_of(yard), record)
     (result,) = record.held_out
     numbers = {**result.verdict.numbers, "difference": 0.5}
     verdict = replace(result.verdict, numbers=numbers, outcome=Outcome.FAIL)
     tampered = replace(record, held_out=(replace(result, verdict=verdict),))
 
-    assert differences(tampered, overall, each) == (
+    assert find_differences(tampered, overall, each) == (
         "held-out set recent: the record says fail, the evidence pass",
         "held-out set recent: difference is 0.5 in the record, "
         f"{each[0].numbers['difference']} from the evidence",
@@ -74,11 +80,11 @@ def test_a_number_that_the_evidence_does_not_give_is_named(yard):
 
 def test_a_number_that_was_left_out_is_named(yard):
     record = record_of(yard, "v2")
-    overall, each = recompute(yard.workspace().store, catalog_of(yard), record)
+    overall, each = recompute_verdicts(yard.workspace().store, catalog_of(yard), record)
     numbers = dict(record.verdict.numbers)
     lower = numbers.pop("lower")
 
-    found = differences(
+    found = find_differences(
         replace(record, verdict=replace(record.verdict, numbers=numbers)), overall, each
     )
 
@@ -86,7 +92,7 @@ def test_a_number_that_was_left_out_is_named(yard):
 
 
 def test_two_versions_are_compared_on_the_rows_both_were_scored_on(yard):
-    verdict = compare(yard.workspace().store, catalog_of(yard), MODEL, "v3", "v1")
+    verdict = compare_versions(yard.workspace().store, catalog_of(yard), MODEL, "v3", "v1")
 
     assert verdict is not None
     assert verdict.outcome is Outcome.PASS
@@ -110,8 +116,8 @@ def test_versions_without_common_rows_are_not_compared(yard):
     )
     other = replace(catalog, records={**catalog.records, (MODEL, "v3"): moved})
 
-    assert compare(yard.workspace().store, other, MODEL, "v3", "v1") is None
-    assert compare(yard.workspace().store, other, MODEL, "v9", "v1") is None
+    assert compare_versions(yard.workspace().store, other, MODEL, "v3", "v1") is None
+    assert compare_versions(yard.workspace().store, other, MODEL, "v9", "v1") is None
 
 
 def test_a_spec_the_record_speaks_of_may_not_be_missing(yard):
@@ -123,7 +129,7 @@ def test_a_spec_the_record_speaks_of_may_not_be_missing(yard):
         ("models", "models/m/model.yaml"),
     ):
         with pytest.raises(Refused, match=file):
-            recompute(store, replace(catalog, **{field: {}}), record)
+            recompute_verdicts(store, replace(catalog, **{field: {}}), record)
 
 
 def test_evidence_out_of_reach_and_evidence_of_something_else_are_no_answer(yard):
@@ -131,17 +137,19 @@ def test_evidence_out_of_reach_and_evidence_of_something_else_are_no_answer(yard
     (result,) = record.held_out
     other = store.put_evidence(b"{}")
     with pytest.raises(CannotAnswer, match="not readable as a table"):
-        recompute(store, catalog, replace(record, held_out=(replace(result, scores=other),)))
+        recompute_verdicts(
+            store, catalog, replace(record, held_out=(replace(result, scores=other),))
+        )
     kept = yard.folder / "store" / "evidence" / result.scores.removeprefix("sha256:")
     content = kept.read_bytes()
     kept.write_bytes(evidence("v2"))
     with pytest.raises(Refused, match="does not match its digest"):
-        recompute(store, catalog, record)
+        recompute_verdicts(store, catalog, record)
     kept.unlink()
     with pytest.raises(CannotAnswer, match="out of reach"):
-        recompute(store, catalog, record)
+        recompute_verdicts(store, catalog, record)
     kept.write_bytes(content)
-    assert recompute(store, catalog, record)[0].passed
+    assert recompute_verdicts(store, catalog, record)[0].passed
 
 
 def test_a_version_has_seen_a_set_by_its_days_or_by_its_files():

@@ -13,7 +13,7 @@ import pytest
 
 from modelyard.adapters.specs import schemas
 from modelyard.adapters.specs.documents import KINDS, document_of, load
-from modelyard.commands.output.schema_reference import reference
+from modelyard.commands.output.schema_reference import render_reference
 from modelyard.domain.checks.models import METRICS
 from modelyard.domain.specs.names import NAME, is_version
 
@@ -206,4 +206,6 @@ def test_a_default_document_is_what_the_dataclass_writes(kind: str):
 
 def test_reference_page_is_what_the_schemas_say():
     page = (schemas.folder() / "README.md").read_text(encoding="utf-8")
-    assert page == reference({name: schemas.schema(kind) for kind, name in schemas.FILES.items()})
+    assert page == render_reference(
+        {name: schemas.schema(kind) for kind, name in schemas.FILES.items()}
+    )

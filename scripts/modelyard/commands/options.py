@@ -50,7 +50,7 @@ output_option = click.option(
 )
 
 
-def address(
+def parse_address(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[str, int] | None:
     """`HOST:PORT` as a pair of text and number, as a callback; an IPv6 host stands in brackets."""
@@ -108,12 +108,12 @@ def pass_root(function: Callable[..., R]) -> Callable[..., R]:
 
     @wraps(function)
     def with_root(*args: Any, **kwargs: Any) -> R:
-        return function(root(), *args, **kwargs)
+        return function(find_root(), *args, **kwargs)
 
     return with_root
 
 
-def root() -> Path:
+def find_root() -> Path:
     """The checkout's root: `--root`, or the nearest folder upwards that holds `modelyard.yaml`.
 
     Raises:
@@ -181,7 +181,7 @@ def _services() -> Services:
     if not isinstance(context.obj, Services):
         from modelyard.operations.services import services_for
 
-        context.obj = services_for(root())
+        context.obj = services_for(find_root())
     return context.obj
 
 

@@ -35,6 +35,6 @@ def schemas(root: Path, *, write: bool, check: bool) -> None:
 
 def _page() -> str:
     from modelyard.adapters.specs.schemas import FILES, schema
-    from modelyard.commands.output.schema_reference import reference
+    from modelyard.commands.output.schema_reference import render_reference
 
-    return reference({name: schema(kind) for kind, name in FILES.items()})
+    return render_reference({name: schema(kind) for kind, name in FILES.items()})

@@ -7,7 +7,7 @@ import threading
 
 import click
 
-from modelyard.commands.options import address, log_with_dates, pass_services
+from modelyard.commands.options import log_with_dates, parse_address, pass_services
 from modelyard.errors import CannotAnswer
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -17,7 +17,7 @@ from modelyard.ports import Services
 @click.option(
     "--listen",
     metavar="HOST:PORT",
-    callback=address,
+    callback=parse_address,
     required=True,
     help="Where to listen; port 0 is any free one.",
 )

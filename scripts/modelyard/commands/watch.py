@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import address, log_with_dates, pass_services
+from modelyard.commands.options import log_with_dates, parse_address, pass_services
 from modelyard.domain.specs.repository import Forge
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -46,7 +46,10 @@ def _lease(_: click.Context, __: click.Parameter, value: str | None) -> str | No
 @click.option("--settle-seconds", default=120.0, show_default=True, help="With --once: how long to "
               "wait for a server that is starting.")  # fmt: skip
 @click.option(
-    "--listen", callback=address, metavar="HOST:PORT", help="Where to answer /healthz and /metrics."
+    "--listen",
+    callback=parse_address,
+    metavar="HOST:PORT",
+    help="Where to answer /healthz and /metrics.",
 )
 @click.option(
     "--lease",

@@ -55,7 +55,7 @@ def find_verdict(
         )
     if against is None:
         return check_record(workspace.store, catalog, record, check=check)
-    verdict = compare(workspace.store, catalog, model, version, against)
+    verdict = compare_versions(workspace.store, catalog, model, version, against)
     if verdict is None:
         raise CannotAnswer(f"{version} and {against} were never scored on the same rows")
     return verdict
@@ -80,13 +80,13 @@ def check_record(store: Store, catalog: Catalog, record: Record, *, check: bool)
     """Return the record's verdict, computed again; with `check`, `Refused` where it differs."""
     if record.artifact is None:  # training itself was refused: there is nothing to compute from
         return record.verdict
-    verdict, each = recompute(store, catalog, record)
-    if check and (found := differences(record, verdict, each)):
+    verdict, each = recompute_verdicts(store, catalog, record)
+    if check and (found := find_differences(record, verdict, each)):
         raise Refused(f"{record.model} {record.version}: {'; '.join(found)}")
     return verdict
 
 
-def recompute(
+def recompute_verdicts(
     store: Store, catalog: Catalog, record: Record
 ) -> tuple[Verdict, tuple[Verdict, ...]]:
     """The verdict of a record, computed again from its evidence.
@@ -103,7 +103,7 @@ def recompute(
     return gate_verdict(_model(catalog, record.model), comparisons)
 
 
-def compare(
+def compare_versions(
     store: Store, catalog: Catalog, model: str, version: str, champion: str
 ) -> Verdict | None:
     """A version's verdict against another champion than its record names.
@@ -137,7 +137,9 @@ def scored_by_both(
     return tuple((r, known[r.digest]) for r in record.held_out if r.digest in known)
 
 
-def differences(record: Record, verdict: Verdict, each: tuple[Verdict, ...]) -> tuple[str, ...]:
+def find_differences(
+    record: Record, verdict: Verdict, each: tuple[Verdict, ...]
+) -> tuple[str, ...]:
     """How a record's verdicts differ from the ones computed again; empty when they are equal."""
     found = [*_difference("verdict", record.verdict, verdict)]
     for result, again in zip(record.held_out, each, strict=True):

@@ -128,7 +128,7 @@ def test_a_crash_of_the_checks_is_an_error_and_stops_nothing_else(yard, monkeypa
     def crash(*args):
         raise KeyError("a defect")
 
-    monkeypatch.setattr("modelyard.operations.watch.pull_checks.recompute", crash)
+    monkeypatch.setattr("modelyard.operations.watch.pull_checks.recompute_verdicts", crash)
     with caplog.at_level(logging.CRITICAL):
         status = checked(yard, f"modelyard/record/v2/{MODEL}")
 

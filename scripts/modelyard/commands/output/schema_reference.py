@@ -31,7 +31,7 @@ _WORDS = {
 }
 
 
-def reference(schemas: Mapping[str, Node]) -> str:
+def render_reference(schemas: Mapping[str, Node]) -> str:
     """The page, from the schema of each kind.
 
     Args:

@@ -17,7 +17,7 @@ from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.training.pins import DataRoot, expanded
+from modelyard.operations.training.pins import DataRoot, expand_uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
     column = next(c for c in model.data.columns if c.name == model.data.timestamp)
     files: list[FeedFile] = []
     found: list[Breach] = []
-    for file in expanded(where, data):
+    for file in expand_uri(where, data):
         days, wrong = _days_in(file, column, data)
         files.append(FeedFile(uri=file, days=days))
         found += wrong

@@ -258,12 +258,15 @@ def _comparisons(
     wanted = {pair for version in versions if (pair := needs_comparison(world, version))}
     if not wanted:
         return {}
-    from modelyard.operations.gate import compare
+    from modelyard.operations.gate import compare_versions
 
     answers: dict[tuple[str, str], Verdict] = {}
     for version, champion in sorted(wanted):
         answer = _or_unknown(
-            partial(compare, workspace.store, world.catalog, world.model, version, champion), None
+            partial(
+                compare_versions, workspace.store, world.catalog, world.model, version, champion
+            ),
+            None,
         )
         if answer is not None:
             answers[version, champion] = answer

@@ -18,7 +18,7 @@ from modelyard.domain.specs.paths import held_out_file, version_file
 from modelyard.domain.specs.version import DataFile, ModelVersion, TrainingData
 from modelyard.errors import Refused
 from modelyard.operations.services import repository_of
-from modelyard.operations.training.pins import DataRoot, committed, pinned, refuse_changed
+from modelyard.operations.training.pins import DataRoot, pin_committed, pin_files, refuse_changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ def compose_version(
         CannotAnswer: Something to be pinned is out of reach.
         Refused: The trainer or the lock is not committed, or a pinned file changed.
     """
-    code, runtime = committed(Git(root), model, image=base.runtime.image if base else None)
-    files = _pin_files(root, catalog, data) if data else base.data.files if base else ()
+    code, runtime = pin_committed(Git(root), model, image=base.runtime.image if base else None)
+    files = _pin_unchanged(root, catalog, data) if data else base.data.files if base else ()
     sets = catalog.held_out_of(model)
     kept = tuple(each.name for each in held_out_in_use(base, sets)) if base else ()
     return ModelVersion(
@@ -85,7 +85,7 @@ def compose_held_out(
     return HeldOut(
         model=model,
         name=name,
-        files=_pin_files(root, catalog, data),
+        files=_pin_unchanged(root, catalog, data),
         cluster=cluster,
         role=Role(role),
         max_looks=max_looks,
@@ -127,7 +127,7 @@ def write_draft(root: Path, draft: Draft) -> None:
         file.write_bytes(draft.content)
 
 
-def _pin_files(root: Path, catalog: Catalog, uris: Sequence[str]) -> tuple[DataFile, ...]:
-    files = pinned(uris, DataRoot(base=repository_of(root).data, root=root))
+def _pin_unchanged(root: Path, catalog: Catalog, uris: Sequence[str]) -> tuple[DataFile, ...]:
+    files = pin_files(uris, DataRoot(base=repository_of(root).data, root=root))
     refuse_changed(files, catalog)
     return files

@@ -40,7 +40,7 @@ class DataRoot:
         return read_uri(uri, base=self.base, root=self.root)
 
 
-def expanded(uri: str, data: DataRoot) -> tuple[str, ...]:
+def expand_uri(uri: str, data: DataRoot) -> tuple[str, ...]:
     """The files a URI with `*` stands for, sorted, written as it is: relative stays relative.
 
     Raises:
@@ -70,9 +70,9 @@ def expanded(uri: str, data: DataRoot) -> tuple[str, ...]:
     return tuple(sorted(head + path[len(folder.rstrip("/")) + 1 :] for path in files))
 
 
-def pinned(uris: Iterable[str], data: DataRoot) -> tuple[DataFile, ...]:
+def pin_files(uris: Iterable[str], data: DataRoot) -> tuple[DataFile, ...]:
     """Each file with the SHA-256 of its bytes, wildcards expanded, none of them twice."""
-    files = dict.fromkeys(file for uri in uris for file in expanded(uri, data))
+    files = dict.fromkeys(file for uri in uris for file in expand_uri(uri, data))
     return tuple(DataFile(uri=uri, sha256=sha256(data.read(uri))) for uri in files)
 
 
@@ -143,7 +143,7 @@ def runtime_at(git: Git, commit: str, *, image: str | None) -> Runtime:
     return Runtime(lock=sha256(content), image=image)
 
 
-def committed(git: Git, model: str, *, image: str | None) -> tuple[Code, Runtime]:
+def pin_committed(git: Git, model: str, *, image: str | None) -> tuple[Code, Runtime]:
     """The pins of the last commit, once nothing they name differs from it.
 
     Raises:

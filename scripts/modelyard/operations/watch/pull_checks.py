@@ -19,7 +19,7 @@ from modelyard.domain.specs.paths import (
     release_file,
 )
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.gate import differences, recompute
+from modelyard.operations.gate import find_differences, recompute_verdicts
 from modelyard.operations.reconcile.human_pulls import changed_paths
 from modelyard.operations.workspace import Workspace
 
@@ -112,7 +112,7 @@ def _wrong_verdicts(workspace: Workspace, catalog: Catalog, changed: set[str]) -
         if record_file(model, version) not in changed or record.artifact is None:
             continue
         try:
-            said = differences(record, *recompute(workspace.store, catalog, record))
+            said = find_differences(record, *recompute_verdicts(workspace.store, catalog, record))
         except Refused as refusal:
             said = (refusal.message,)
         found += [f"{model} {version}: {each}" for each in said]
