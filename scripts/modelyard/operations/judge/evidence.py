@@ -27,7 +27,6 @@ IMPORTED_LATE = (
     "pandas",
     "pyarrow.dataset",
     "pyarrow.parquet",
-    "scipy.stats",
 )
 """What the first verdict would import; a process that must answer soon imports it beforehand."""
 

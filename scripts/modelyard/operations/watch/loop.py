@@ -33,7 +33,12 @@ JUDGED_SECONDS = 5.0
 MOST_IN_A_ROW = 10
 """Looks without a pause, as long as each changes something."""
 
-PRELOADED = (*IMPORTED_LATE, "mlflow.tracking", "modelyard.operations.watch.pull_checks")
+PRELOADED = (
+    *IMPORTED_LATE,
+    "mlflow.tracking",
+    "modelyard.operations.watch.pull_checks",
+    "scipy.special",
+)
 """What the first rollback must not wait for."""
 
 Refs = dict[str, str]
