@@ -22,9 +22,8 @@ from modelyard.adapters.specs.documents import dump
 from modelyard.cli import cli
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer
-from modelyard.operations.judge import answers as verdicts
-from modelyard.operations.judge import git_reader as lookout
-from modelyard.operations.judge.http import Bench
+from modelyard.operations.judge import git_reader, verdict_cache
+from modelyard.operations.judge.http import JudgeService
 from modelyard.operations.watch.observe import observe_model
 from operations.yard import MODEL, SHORT, living_yard
 
@@ -44,12 +43,12 @@ def yard(start, tmp_path):
 
 @pytest.fixture(autouse=True)
 def nothing_is_shared(monkeypatch):
-    """Every question reads Git and judges anew."""
-    monkeypatch.setattr(lookout, "YOUNG_SECONDS", 0.0)
-    monkeypatch.setattr(lookout, "IDLE_SECONDS", 0.01)
-    monkeypatch.setattr(verdicts, "SHARED_SECONDS", -1.0)
-    monkeypatch.setattr(verdicts, "GIT_SECONDS", 60.0)
-    monkeypatch.setattr(verdicts, "WAIT_SECONDS", 60.0)
+    """Every request reads Git and computes a verdict."""
+    monkeypatch.setattr(git_reader, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(git_reader, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(verdict_cache, "SHARED_SECONDS", -1.0)
+    monkeypatch.setattr(verdict_cache, "GIT_SECONDS", 60.0)
+    monkeypatch.setattr(verdict_cache, "WAIT_SECONDS", 60.0)
 
 
 @dataclass
@@ -80,10 +79,10 @@ class Client:
 
 @contextmanager
 def judging(workspace):
-    bench = Bench(workspace)
-    server = BoundedServer("127.0.0.1", 0, bench.app())
+    service = JudgeService(workspace)
+    server = BoundedServer("127.0.0.1", 0, service.make_app())
     server.start()
-    bench.start()
+    service.start()
     try:
         yield Client(server.port)
     finally:
@@ -233,8 +232,8 @@ def test_a_git_server_that_hangs_keeps_nobody_from_failing(yard, monkeypatch):
     workspace, hung = yard.workspace(), threading.Event()
     with judging(workspace) as client:
         assert client.outcome(release)[0] == "pass"
-        monkeypatch.setattr(verdicts, "GIT_SECONDS", 0.01)
-        monkeypatch.setattr(lookout, "OLD_SECONDS", 0.0)
+        monkeypatch.setattr(verdict_cache, "GIT_SECONDS", 0.01)
+        monkeypatch.setattr(git_reader, "OLD_SECONDS", 0.0)
         monkeypatch.setattr(type(workspace.facts), "snapshot", lambda *_, **__: hung.wait(60))
         outcome, reason = client.outcome(release)
         assert outcome == "inconclusive"
@@ -250,7 +249,7 @@ def test_it_is_ready_once_git_was_read(yard):
     remote.rename(yard.folder / "away.git")
     with judging(yard.workspace()) as client:
         assert client.outcome(release)[0] == "inconclusive"
-        assert client.get("/healthz") == (503, "Git was not read yet\n")
+        assert client.get("/healthz") == (503, "Git has not been read yet\n")
         (yard.folder / "away.git").rename(remote)
         assert "not written the pass down" in client.outcome(release)[1]
         assert client.get("/healthz") == (200, "ok\n")
@@ -271,7 +270,7 @@ class Counting:
 
 
 def test_all_who_ask_the_same_share_one_answer(yard, monkeypatch):
-    monkeypatch.setattr(verdicts, "SHARED_SECONDS", 3600.0)
+    monkeypatch.setattr(verdict_cache, "SHARED_SECONDS", 3600.0)
     release, workspace = put(yard), yard.workspace()
     counting = Counting(workspace.services.metrics)
     with judging(metrics_of(workspace, counting)) as client, ThreadPoolExecutor(8) as pool:
@@ -284,15 +283,15 @@ def test_all_who_ask_the_same_share_one_answer(yard, monkeypatch):
 
 
 def test_who_asks_is_not_kept_waiting_and_the_answer_comes_later(yard, monkeypatch):
-    monkeypatch.setattr(verdicts, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(verdict_cache, "WAIT_SECONDS", 0.05)
     release, workspace = put(yard), yard.workspace()
     yard.broken.add("v2")
     counting = Counting(workspace.services.metrics)
     with judging(metrics_of(workspace, counting)) as client:
-        said = "still being worked out after 0.05 s"
+        said = "no verdict yet after 0.05 s"
         assert client.outcome(release) == ("inconclusive", said)
         counting.may.set()
-        monkeypatch.setattr(verdicts, "WAIT_SECONDS", 60.0)
+        monkeypatch.setattr(verdict_cache, "WAIT_SECONDS", 60.0)
         assert client.outcome(release)[0] == "fail"
 
 

@@ -23,25 +23,25 @@ from modelyard.ports import Services
 )
 @pass_services
 def serve_judge(services: Services, /, *, listen: tuple[str, int]) -> None:
-    """Answer what the judge says of a release, until SIGTERM.
+    """Serve the judge's verdicts on releases until SIGTERM.
 
     GET /v1/verdicts/ENVIRONMENT/MODEL/RELEASE answers `{"outcome": "pass" | "fail" |
-    "inconclusive", "reason": ...}`. It says pass only if the facts in Git say so too.
+    "inconclusive", "reason": ...}`. The outcome is pass only if the facts in Git agree.
     """
     from modelyard.adapters.bounded_http import BoundedServer
-    from modelyard.operations.judge.http import Bench
+    from modelyard.operations.judge.http import JudgeService
 
     log_with_dates()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    bench = Bench(workspace_of(services))
+    service = JudgeService(workspace_of(services))
     try:
-        server = BoundedServer(*listen, bench.app())
+        server = BoundedServer(*listen, service.make_app())
     except OSError as error:
         raise CannotAnswer(f"cannot listen on {listen[0]}:{listen[1]}: {error}") from error
     server.start()
-    bench.start()
+    service.start()
     click.echo(f"listening on {server.host}:{server.port}")
     stop.wait()
     server.stop()

@@ -1,1 +1,1 @@
-"""The judge: reads counts, gives verdicts, and answers a cluster over HTTP."""
+"""The judge: gathers evidence, gives verdicts, and serves them to a cluster over HTTP."""

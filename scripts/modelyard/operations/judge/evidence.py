@@ -1,4 +1,4 @@
-"""Gathers what the judge decides from: counts, the offline promise, the training shares."""
+"""Gathers what the judge decides from: counts, expected predictions and training nulls."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ IMPORTED_LATE = (
     "pyarrow.dataset",
     "pyarrow.parquet",
 )
-"""What the first verdict would import; a process that must answer soon imports it beforehand."""
+"""What the first verdict would import: a server imports it at start, so that no request waits."""
 
 
-def verdict_on(
+def judge_best_effort(
     workspace: Workspace,
     catalog: Catalog,
     environment: Environment,
     release: Release,
     since: datetime,
     *,
-    missed: Callable[[YardError], None] = lambda error: None,  # noqa: ARG005 - who wants to know
+    on_missing: Callable[[YardError], None] = lambda error: None,  # noqa: ARG005 - a default
 ) -> Verdict:
-    """The judge's word, whatever is out of reach.
+    """The judge's verdict from whatever evidence can be read; never raises for missing evidence.
 
-    Without all evidence the servers' own counts can still fail a release; everything else is
-    `inconclusive`, which has a deadline.
+    The servers' counts alone can fail a release. Without all evidence anything else is
+    `inconclusive`, which ends at the deadline that environment.yaml sets.
 
     Args:
-        workspace: What is judged with.
+        workspace: What to judge with.
         catalog: The specs.
         environment: Where the release runs.
-        release: Which one.
-        since: From when on its counts are its own.
-        missed: Told what was out of reach.
+        release: The release to judge.
+        since: When the release started: counts before that are not its own.
+        on_missing: Called with the error if evidence is out of reach.
     """
     try:
         return judge_release(workspace, catalog, environment, release, since)
     except (CannotAnswer, Refused) as error:
-        missed(error)
+        on_missing(error)
         unknown = Verdict(outcome=Outcome.INCONCLUSIVE, reason=error.message)
     try:
         counts = counts_of(workspace, catalog, environment, release, since)
@@ -73,7 +73,12 @@ def judge_release(
     release: Release,
     since: datetime,
 ) -> Verdict:
-    """The judge's word on a release, from what its servers counted since then."""
+    """The judge's verdict on a release from all its evidence since then.
+
+    Raises:
+        CannotAnswer: Some of the evidence is out of reach.
+        Refused: Some of it is not what its digest says.
+    """
     evidence = evidence_of(workspace, catalog, environment, release, since)
     return judge_canary(evidence, catalog.models[release.model].canary)
 
@@ -85,7 +90,7 @@ def evidence_of(
     release: Release,
     since: datetime,
 ) -> CanaryEvidence:
-    """What is known of a release that takes traffic, from `since` on."""
+    """All evidence about a release that takes traffic."""
     counts = counts_of(workspace, catalog, environment, release, since)
     stable = stable_of(workspace, catalog, environment, release)
     return replace(
@@ -104,7 +109,7 @@ def counts_of(
     release: Release,
     since: datetime,
 ) -> CanaryEvidence:
-    """What the servers alone say, without anything from the store: enough to fail, not to pass."""
+    """The servers' counts without anything from the store: enough to fail, not to pass."""
     stable = stable_of(workspace, catalog, environment, release)
     return CanaryEvidence(
         samples=workspace.services.metrics.samples(release.model, since=since),
@@ -116,13 +121,14 @@ def counts_of(
 def stable_of(
     workspace: Workspace, catalog: Catalog, environment: Environment, release: Release
 ) -> tuple[str, str] | None:
-    """Identity and version of what the release is compared with; None for a first release."""
+    """Identity and version of the stable release to compare with; None for a first release."""
     if environment.joins is not None:
         stable = catalog.releases.get((environment.joins, release.model))
         return (stable.identity, stable.version) if stable else None
     facts, _ = workspace.facts.read_release(environment.name, release.model)
     state = workspace.services.cluster.observe(model=release.model, environment=environment)
     before = [identity for identity in facts.verified if identity != release.identity]
+    # With all of the traffic there is no stable release left whose counts are of the same time.
     if not before or state is None or state.share >= 1:
         return None
     versions = {
@@ -136,7 +142,7 @@ def stable_of(
 def expected_predictions(
     workspace: Workspace, catalog: Catalog, release: Release, champion: str | None
 ) -> ExpectedPredictions | None:
-    """What the release should predict: from the champion's live answers, or its own offline.
+    """What the release should predict, given the champion's live predictions if there is one.
 
     Scores never change, so they are read once: the store may go away while a release is judged.
     """
@@ -164,7 +170,7 @@ def expected_predictions(
 
 
 def training_nulls(store: Store, artifact: str) -> dict[str, float]:
-    """Share of nulls by input in the rows the artifact trained on."""
+    """The share of nulls in the artifact's training rows, by input."""
     document = json.loads(store.read_model_file(artifact, "serving.json"))
     shares: dict[str, float] = document["training"]["null"]
     return shares

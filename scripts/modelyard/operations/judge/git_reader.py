@@ -1,4 +1,4 @@
-"""What Git says, read in a thread of its own: a Git server that hangs makes nobody wait."""
+"""Background reader of the Git remote, so callers get the last snapshot instead of blocking."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-YOUNG_SECONDS = 2.0
-"""What was read so lately is not read again."""
+FRESH_SECONDS = 2.0
+"""A snapshot is not read again within this time."""
 
 OLD_SECONDS = 10.0
-"""What was read before that is no proof of what Git says now."""
+"""A snapshot older than this proves nothing about the present."""
 
 IDLE_SECONDS = 30.0
-"""Between two readings nobody asked for."""
+"""Between two reads that no caller asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
-    """What Git said when it last could be read.
+class GitSnapshot:
+    """The main branch and the facts, read at one instant.
 
     Args:
-        commit: The main branch.
+        commit: The main branch's commit.
         catalog: Its specs.
         facts: All facts.
-        problem: Why this may be old, or None when it is not.
+        problem: Why this may be outdated, or None.
     """
 
     commit: str
@@ -46,27 +46,27 @@ class Sight:
 
 
 class GitReader:
-    """Reads the main branch and the facts: when asked, and now and then.
+    """Reads the main branch and the facts: when a caller asks, and every `IDLE_SECONDS`.
 
     Args:
-        workspace: What it reads with; nobody else may use it.
-        failed: Told about each reading that failed.
+        workspace: What to read with; no other thread may use it.
+        on_error: Called for each read that failed.
     """
 
-    def __init__(self, workspace: Workspace, failed: Callable[[], None]) -> None:
+    def __init__(self, workspace: Workspace, on_error: Callable[[], None]) -> None:
         self._workspace = workspace
-        self._failed = failed
+        self._on_error = on_error
         self._changed = threading.Condition()
         self._is_wanted = True
-        self._began: float | None = None
-        self._tried = -float("inf")
-        self._read = -float("inf")
+        self._reading_since: float | None = None
+        self._tried_at = -float("inf")
+        self._read_at = -float("inf")
         self._problem: str | None = None
-        self._sight: Sight | None = None
-        self._thread = threading.Thread(target=self._go_on, name="lookout", daemon=True)
+        self._snapshot: GitSnapshot | None = None
+        self._thread = threading.Thread(target=self._run, name="git-reader", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         self._thread.start()
 
     @property
@@ -75,35 +75,35 @@ class GitReader:
         return self._thread.is_alive()
 
     @property
-    def has_seen(self) -> bool:
+    def has_snapshot(self) -> bool:
         """Whether Git could be read at least once."""
-        return self._sight is not None
+        return self._snapshot is not None
 
     @property
     def age(self) -> float:
-        """Seconds since the last reading that did not fail began."""
-        return time.monotonic() - self._read
+        """Seconds since the start of the last successful read."""
+        return time.monotonic() - self._read_at
 
-    def look(self, *, wait: float) -> Sight:
-        """What Git says now; after so many seconds of waiting, what it said last.
+    def wait_for_snapshot(self, seconds: float) -> GitSnapshot:
+        """A fresh snapshot, or the last one if none was read within so many seconds.
 
         Raises:
-            CannotAnswer: It was never read.
+            CannotAnswer: Git was never read.
         """
-        wanted = time.monotonic() - YOUNG_SECONDS
+        wanted = time.monotonic() - FRESH_SECONDS
         with self._changed:
-            if self._tried < wanted:
+            if self._tried_at < wanted:
                 self._is_wanted = True
                 self._changed.notify_all()
-                left = wait - self._busy()
-                self._changed.wait_for(lambda: self._tried >= wanted, timeout=max(0.0, left))
-            if self._sight is None:
-                raise CannotAnswer(self._problem or "Git was not read yet")
-            return replace(self._sight, problem=self._doubt())
+                left = seconds - self._busy_seconds()
+                self._changed.wait_for(lambda: self._tried_at >= wanted, timeout=max(0.0, left))
+            if self._snapshot is None:
+                raise CannotAnswer(self._problem or "Git has not been read yet")
+            return replace(self._snapshot, problem=self._doubt())
 
-    def _busy(self) -> float:
-        """For how long it has been at the present reading; all who ask wait for a slow one once."""
-        return 0.0 if self._began is None else time.monotonic() - self._began
+    def _busy_seconds(self) -> float:
+        """How long the present read has taken; a slow one delays all callers together just once."""
+        return 0.0 if self._reading_since is None else time.monotonic() - self._reading_since
 
     def _doubt(self) -> str | None:
         if self._problem is not None:
@@ -112,70 +112,70 @@ class GitReader:
             return f"Git has not answered for {self.age:.0f} s"
         return None
 
-    def _go_on(self) -> None:
+    def _run(self) -> None:
         while True:
             with self._changed:
-                rest = IDLE_SECONDS if self.has_seen else YOUNG_SECONDS
+                rest = IDLE_SECONDS if self.has_snapshot else FRESH_SECONDS
                 self._changed.wait_for(lambda: self._is_wanted, timeout=rest)
                 self._is_wanted = False
-                self._began = began = time.monotonic()
-            sight, problem = self._reading()
+                self._reading_since = began = time.monotonic()
+            snapshot, problem = self._read()
             with self._changed:
-                self._began, self._tried, self._problem = None, began, problem
-                if sight is not None:
-                    self._sight, self._read = sight, began
+                self._reading_since, self._tried_at, self._problem = None, began, problem
+                if snapshot is not None:
+                    self._snapshot, self._read_at = snapshot, began
                 self._changed.notify_all()
 
-    def _reading(self) -> tuple[Sight | None, str | None]:
+    def _read(self) -> tuple[GitSnapshot | None, str | None]:
         try:
             with one_snapshot():
-                facts = self._workspace.facts.snapshot(missed=self._missed)
+                facts = self._workspace.facts.snapshot(missed=self._count_unreadable)
                 commit = self._workspace.main()
-            sight = Sight(commit=commit, catalog=self._workspace.catalog(commit), facts=facts)
+            catalog = self._workspace.catalog(commit)
         except YardError as error:
             logger.warning("%s", error.message)
             problem = error.message
-        except Exception as error:  # whatever it was, the next reading may do
+        except Exception as error:  # the next read may succeed, so the thread must not end
             logger.exception("reading Git")
             problem = f"unexpected {type(error).__name__}"
         else:
-            return sight, None
-        self._failed()
+            return GitSnapshot(commit=commit, catalog=catalog, facts=facts), None
+        self._on_error()
         return None, problem
 
-    def _missed(self, error: YardError) -> None:
-        """What cannot be read of one model is not known; the others are judged."""
+    def _count_unreadable(self, error: YardError) -> None:
+        """The facts of one model cannot be read: the other models are judged all the same."""
         logger.warning("%s", error.message)
-        self._failed()
+        self._on_error()
 
 
-class KnownFacts(FactStore):
-    """The facts as Git was last read, for whoever must not wait for Git.
+class CachedFacts(FactStore):
+    """The facts of the last snapshot, read without asking Git.
 
     Attributes:
-        sight: The last reading.
+        git_snapshot: What they are read from.
     """
 
-    sight: Sight
+    git_snapshot: GitSnapshot
 
     def read_release(self, environment: str, model: str) -> tuple[ReleaseFacts, Token]:
-        """What was seen of a model in an environment."""
-        return self.sight.facts.release(environment, model), None
+        """The facts of a model in an environment."""
+        return self.git_snapshot.facts.release(environment, model), None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CachedWorkspace(Workspace):
-    """A workspace that knows Git as it was last read."""
+    """A workspace that answers from the last snapshot of Git."""
 
-    facts: KnownFacts
+    facts: CachedFacts
 
     def main(self) -> str:
-        """The main branch's commit, when Git was last read."""
-        return self.facts.sight.commit
+        """The main branch's commit in the last snapshot."""
+        return self.facts.git_snapshot.commit
 
 
-def known(workspace: Workspace) -> CachedWorkspace:
-    """A workspace beside this one, with which another thread may work."""
+def cached_workspace(workspace: Workspace) -> CachedWorkspace:
+    """A cached copy of the workspace for another thread to use."""
     services = workspace.services
-    facts = KnownFacts(Git(services.root), services.repository, services.clock)
+    facts = CachedFacts(Git(services.root), services.repository, services.clock)
     return CachedWorkspace(services=services, facts=facts, store=workspace.store)

@@ -1,4 +1,4 @@
-"""Where the judge sits: which path gets which reply, and what is counted of it."""
+"""Routes and metrics of the judge's HTTP service."""
 
 from __future__ import annotations
 
@@ -16,146 +16,155 @@ from starlette.routing import Route
 from modelyard.domain.specs.names import is_name
 from modelyard.domain.specs.repository import Orchestrator
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.operations.judge.answers import Question, Verdicts
 from modelyard.operations.judge.evidence import IMPORTED_LATE
-from modelyard.operations.judge.git_reader import GitReader, known
+from modelyard.operations.judge.git_reader import GitReader, cached_workspace
+from modelyard.operations.judge.verdict_cache import JudgeQuestion, VerdictCache
 from modelyard.operations.workspace import Workspace
 
 IDENTITY = re.compile(r"[0-9a-f]{8,64}")
-"""What `Release.identity` may look like."""
+"""The form of `Release.identity`."""
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-_PLACE = "/v1/verdicts/"
-_WORDS = 3
+_VERDICTS = "/v1/verdicts/"
+_PARTS = 3
 
 
-class Bench:
-    """What answers each path.
+class JudgeService:
+    """Answers `/v1/verdicts/ENVIRONMENT/MODEL/RELEASE`, `/healthz` and `/metrics`.
 
     Args:
-        workspace: What it works with; nobody else may use it.
+        workspace: What to work with; no other thread may use it.
     """
 
     def __init__(self, workspace: Workspace) -> None:
         in_a_cluster = workspace.services.repository.orchestrator is Orchestrator.ARGO
         for name in (*IMPORTED_LATE, *(("kubernetes",) if in_a_cluster else ())):
             import_module(name)
-        self._meter = Meter()
-        self._lookout = GitReader(workspace, self._meter.git_failed)
-        self._verdicts = Verdicts(known(workspace), self._lookout, self._meter.failed)
-        self._meter.watch(self._lookout)
+        self._metrics = JudgeMetrics()
+        self._git_reader = GitReader(workspace, self._metrics.count_git_error)
+        self._verdicts = VerdictCache(
+            cached_workspace(workspace), self._git_reader, self._metrics.count_judging_error
+        )
+        self._metrics.add_git_age(self._git_reader)
 
     def start(self) -> None:
-        """Begin to read Git, and to answer."""
-        self._lookout.start()
+        """Start reading Git and computing verdicts."""
+        self._git_reader.start()
         self._verdicts.start()
 
-    def app(self) -> Starlette:
-        """The application that answers `/healthz`, `/metrics` and `/v1/verdicts/...`."""
+    def make_app(self) -> Starlette:
+        """The ASGI application."""
         return Starlette(
             routes=[
-                Route("/healthz", self._health),
-                Route("/metrics", self._metrics),
-                Route(f"{_PLACE}{{place:path}}", self._verdict),
+                Route("/healthz", self._report_health),
+                Route("/metrics", self._report_metrics),
+                Route(f"{_VERDICTS}{{question:path}}", self._report_verdict),
             ]
         )
 
-    async def _health(self, _: Request) -> Response:
-        if not (self._lookout.is_alive and self._verdicts.is_alive):
+    async def _report_health(self, _: Request) -> Response:
+        if not (self._git_reader.is_alive and self._verdicts.is_alive):
             return PlainTextResponse("a thread has ended\n", 503)
-        if not self._lookout.has_seen:
-            return PlainTextResponse("Git was not read yet\n", 503)
+        # Only until the first read: without Git a release can still fail, so the judge stays ready.
+        if not self._git_reader.has_snapshot:
+            return PlainTextResponse("Git has not been read yet\n", 503)
         return PlainTextResponse("ok\n")
 
-    async def _metrics(self, _: Request) -> Response:
-        return Response(self._meter.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    async def _report_metrics(self, _: Request) -> Response:
+        return Response(self._metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    async def _verdict(self, request: Request) -> Response:
-        # The raw path, so that an encoded slash stays a part of the name it is in.
-        place = request.scope["raw_path"].decode("ascii").removeprefix(_PLACE)
+    async def _report_verdict(self, request: Request) -> Response:
+        # The raw path: in the decoded one an escaped slash would look like a separator.
+        path = request.scope["raw_path"].decode("ascii")
         try:
-            asked = question(place)
+            question = parse_question(path.removeprefix(_VERDICTS))
         except ValueError as error:
             return PlainTextResponse(f"{error}\n", 400)
-        if asked is None:
+        if question is None:
             return PlainTextResponse("not found\n", 404)
         began = time.monotonic()
-        verdict = await self._verdicts.ask(asked)
-        self._meter.answered(verdict, time.monotonic() - began)
+        verdict = await self._verdicts.verdict_for(question)
+        self._metrics.count_verdict(verdict, time.monotonic() - began)
         return JSONResponse(
             {
                 "outcome": verdict.outcome,
                 "reason": verdict.reason,
-                "environment": asked.environment,
-                "model": asked.model,
-                "release": asked.release,
+                "environment": question.environment,
+                "model": question.model,
+                "release": question.release,
                 "numbers": dict(verdict.numbers),
                 "columns": list(verdict.columns),
             }
         )
 
 
-class Meter:
-    """What is counted, under the names that alert rules read."""
+class JudgeMetrics:
+    """The judge's metrics, under the names that alert rules read."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._verdicts = Counter(
-            "modelyard_judge_verdicts", "Answers.", ["outcome"], registry=self._registry
+            "modelyard_judge_verdicts", "Verdicts given.", ["outcome"], registry=self._registry
         )
         self._errors = Counter(
             "modelyard_judge_errors",
-            "What was out of reach, or went wrong.",
+            "Reads and verdicts that failed or lacked evidence.",
             ["what"],
             registry=self._registry,
         )
         self._seconds = Histogram(
-            "modelyard_judge_seconds", "To an answer.", buckets=SECONDS, registry=self._registry
+            "modelyard_judge_seconds",
+            "Seconds from request to verdict.",
+            buckets=BUCKETS,
+            registry=self._registry,
         )
+        # Present from the start: an alert cannot tell an absent series from one that is zero.
         for outcome in Outcome:
             self._verdicts.labels(outcome)
         for what in ("git", "judging"):
             self._errors.labels(what)
 
-    def watch(self, lookout: GitReader) -> None:
-        """Tell how old what Git said is, too."""
+    def add_git_age(self, git_reader: GitReader) -> None:
+        """Add the age of the last snapshot of Git."""
         age = Gauge(
-            "modelyard_judge_git_age_seconds", "Since Git was read.", registry=self._registry
+            "modelyard_judge_git_age_seconds",
+            "Seconds since Git was last read.",
+            registry=self._registry,
         )
-        age.set_function(lambda: lookout.age)
+        age.set_function(lambda: git_reader.age)
 
-    def answered(self, verdict: Verdict, seconds: float) -> None:
-        """Count an answer."""
+    def count_verdict(self, verdict: Verdict, seconds: float) -> None:
+        """Count a verdict and the seconds that its request waited."""
         self._verdicts.labels(verdict.outcome).inc()
         self._seconds.observe(seconds)
 
-    def git_failed(self) -> None:
-        """Count a reading of Git that failed."""
+    def count_git_error(self) -> None:
+        """Count a read of Git that failed."""
         self._errors.labels("git").inc()
 
-    def failed(self) -> None:
-        """Count something that kept the judge from judging by all there is."""
+    def count_judging_error(self) -> None:
+        """Count a crash, or evidence that was out of reach."""
         self._errors.labels("judging").inc()
 
     def exposition(self) -> bytes:
-        """All of it, in the format that Prometheus reads."""
+        """All metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
 
-def question(place: str) -> Question | None:
-    """What is asked by `ENVIRONMENT/MODEL/RELEASE`; None when that are no three words.
+def parse_question(text: str) -> JudgeQuestion | None:
+    """The question that `ENVIRONMENT/MODEL/RELEASE` asks; None if it has not three parts.
 
     Raises:
-        ValueError: One of them cannot be what it stands for.
+        ValueError: A part is not a name, or not a release's identity.
     """
-    words = place.split("/")
-    if len(words) != _WORDS:
+    parts = text.split("/")
+    if len(parts) != _PARTS:
         return None
-    environment, model, release = words
-    for what, name in (("an environment", environment), ("a model", model)):
+    environment, model, release = parts
+    for what, name in (("environment", environment), ("model", model)):
         if not is_name(name):
-            raise ValueError(f"{name!r} cannot name {what}")
+            raise ValueError(f"{name!r} is not the name of a possible {what}")
     if IDENTITY.fullmatch(release) is None:
-        raise ValueError(f"{release!r} is not a release's identity")
-    return Question(environment=environment, model=model, release=release)
+        raise ValueError(f"{release!r} is not the identity of a release")
+    return JudgeQuestion(environment=environment, model=model, release=release)

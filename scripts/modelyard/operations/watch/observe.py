@@ -127,10 +127,12 @@ class _Observation:
         """The facts with the judge's verdict; a `pass` must stand until the release is verified."""
         if state is None or not is_judged_now(self.environment, self.release, before, facts, state):
             return facts
-        from modelyard.operations.judge.evidence import verdict_on
+        from modelyard.operations.judge.evidence import judge_best_effort
 
         known, since = facts.verdict, facts.seen_at or self.workspace.services.clock.now()
-        verdict = verdict_on(self.workspace, self.catalog, self.environment, self.release, since)
+        verdict = judge_best_effort(
+            self.workspace, self.catalog, self.environment, self.release, since
+        )
         # Its numbers change with every request: only another outcome is a new fact.
         if known is not None and verdict.outcome is known.outcome:
             return facts
