@@ -7,9 +7,12 @@ from datetime import timedelta
 import pytest
 from click.testing import CliRunner
 
+from modelyard.adapters.specs.documents import dump
 from modelyard.cli import cli
 from modelyard.domain.promotion.facts import Freeze, TrainingFacts
 from modelyard.domain.promotion.pulls import PROMOTE
+from modelyard.domain.specs.environment import Approvals
+from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.errors import CannotAnswer, Conflict, Refused
 from modelyard.operations.reconcile.loop import settle
 from modelyard.operations.watch.pass_once import run_checks
@@ -17,6 +20,7 @@ from modelyard.ports import Phase
 from operations.yard import (
     AT,
     BOT,
+    CANARY,
     MODEL,
     SHORT,
     clone,
@@ -495,16 +499,193 @@ def test_the_command_tries_every_model_and_fails_with_the_first_error(yard, monk
     assert list(yard.ledger("workflows").read()) == [yard.workflow("v2")]
 
 
+def command(yard, monkeypatch, *arguments):
+    """What `modelyard reconcile` prints and how it ends: (exit code, stdout, stderr)."""
+    monkeypatch.setattr(
+        "modelyard.commands.reconcile.workspace_of", lambda services: yard.workspace()
+    )
+    arguments = ["reconcile", *arguments]
+    result = CliRunner().invoke(cli, arguments, obj=yard.workspace().services)
+    return result.exit_code, result.stdout, result.stderr
+
+
 def test_a_dry_run_prints_what_would_be_done_and_does_nothing(empty, monkeypatch):
     empty.add_version("v1")
-    monkeypatch.setattr(
-        "modelyard.commands.reconcile.workspace_of", lambda services: empty.workspace()
+    empty.commit(model_named(empty, "z"))
+
+    done = command(empty, monkeypatch, "--dry-run")
+
+    assert done == (3, "m: would train v1, attempt 1\n", "")
+    assert empty.ledger("workflows").read() == {}
+
+
+def training_runs(yard):
+    yard.add_version("v2")
+
+
+def record_is_proposed(yard):
+    yard.add_version("v2")
+    yard.reconcile()
+    yard.finish("v2", champion="v1")
+
+
+def second_record_is_proposed_without_a_release(yard):
+    record_is_proposed(yard)
+    yard.reconcile()
+    yard.add_version("v3")
+    yard.reconcile()
+    yard.finish("v3", champion="v1")
+
+
+def promotion_waits_for_its_checks(yard):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "dev")
+
+
+def promotion_waits_for_an_approval(yard):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "dev", "staging")
+    yard.rest()
+
+
+def main_moves_under_an_open_promotion(yard):
+    promotion_waits_for_an_approval(yard)
+    yard.commit({"README.md": b"hello\n"})
+
+
+def canary_is_undecided(yard):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "dev", "staging")
+    yard.put("v2", "canary", is_verified=False)
+    yard.out_of_reach.add("metrics")
+    yard.rest()
+
+
+def production_is_verified(yard):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "dev", "staging", "canary", "production")
+
+
+def canary_is_rolled_back(yard):
+    yard.record("v2", champion="v1")
+    yard.put("v2", "dev", "staging")
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    yard.rest()
+
+
+def nothing_to_go_back_to(yard):
+    """A first version in staging and nowhere before: an incident, and a person must decide."""
+    yard.commit({release_file("dev"): None, release_file("staging"): None})
+    yard.record("v2", champion="v1")
+    yard.put("v2", "staging", is_verified=False)
+    reason = Verdict(outcome=Outcome.FAIL, reason="error rate 9 %")
+    change = {"verdict": reason, "verified": (), "aborted": "error rate 9 %"}
+    yard.workspace().facts.update_release("staging", MODEL, lambda f: replace(f, **change))
+
+
+def persons_pull_request_is_open(yard):
+    yard.branch("docs", {"README.md": b"hello\n"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "reach",
+    [
+        training_runs,
+        record_is_proposed,
+        second_record_is_proposed_without_a_release,
+        promotion_waits_for_its_checks,
+        promotion_waits_for_an_approval,
+        main_moves_under_an_open_promotion,
+        canary_is_undecided,
+        production_is_verified,
+        canary_is_rolled_back,
+        nothing_to_go_back_to,
+        persons_pull_request_is_open,
+    ],
+)
+def test_a_dry_run_at_rest_prints_nothing(yard, monkeypatch, reach):
+    reach(yard)
+    yard.reconcile()
+
+    assert command(yard, monkeypatch, MODEL, "--dry-run") == (0, "", "")
+
+
+def test_a_dry_run_is_silent_about_a_model_at_rest_next_to_one_that_is_not(yard, monkeypatch):
+    yard.commit({**model_named(yard, "a"), **model_named(yard, "z")})
+    yard.reconcile()
+    assert command(yard, monkeypatch, "--dry-run") == (0, "", "")
+
+    yard.add_version("v2")
+
+    assert command(yard, monkeypatch, "--dry-run") == (3, "m: would train v2, attempt 1\n", "")
+
+
+@pytest.fixture
+def proposed(yard):
+    """v2 is proposed for canary, approved by nobody yet."""
+    promotion_waits_for_an_approval(yard)
+    return yard
+
+
+def canary_pull(yard):
+    return yard.pull(f"modelyard/promote/canary/{MODEL}")
+
+
+def test_a_proposal_is_made_again_once_it_renders_to_something_else(proposed, monkeypatch):
+    before = canary_pull(proposed)
+    rollout = replace(CANARY.rollout, replicas=3)
+    canary = replace(CANARY, rollout=rollout)
+    proposed.commit({"environments/canary/environment.yaml": dump("Environment", canary)})
+    assert command(proposed, monkeypatch, MODEL, "--dry-run") == (
+        3,
+        "m: would propose v2 for canary\n",
+        "",
     )
 
-    result = CliRunner().invoke(cli, ["reconcile", "--dry-run"], obj=empty.workspace().services)
+    proposed.reconcile()
 
-    assert result.output == "m: would train v1, attempt 1\n"
-    assert empty.ledger("workflows").read() == {}
+    after = canary_pull(proposed)
+    assert (after.number, after.head == before.head) == (before.number, False)
+    assert command(proposed, monkeypatch, MODEL, "--dry-run") == (0, "", "")
+
+
+def test_a_proposal_is_worded_again_once_its_page_would_say_something_else(proposed, monkeypatch):
+    head, others = canary_pull(proposed).head, Approvals(needed=1, approvers=("cy",))
+    canary = replace(CANARY, approvals=others)
+    proposed.commit({"environments/canary/environment.yaml": dump("Environment", canary)})
+    assert command(proposed, monkeypatch, MODEL, "--dry-run")[0] == 3
+
+    assert proposed.reconcile() > 0
+
+    assert (canary_pull(proposed).head, "cy" in canary_pull(proposed).body) == (head, True)
+    assert command(proposed, monkeypatch, MODEL, "--dry-run") == (0, "", "")
+
+
+def test_a_proposal_that_somebody_pushed_to_is_made_again(proposed, monkeypatch):
+    pull = canary_pull(proposed)
+    pin = proposed.git.read(pull.head, release_file("canary"))
+    head = proposed.git.write_commit(
+        pull.head,
+        {release_file("canary"): pin.replace(b"version: v2", b"version: v1")},
+        parents=[pull.head],
+        message="Mine",
+        author="Mallory",
+        at=AT,
+    )
+    proposed.git.push("origin", {f"refs/heads/{pull.branch}": (pull.head, head)})
+    assert command(proposed, monkeypatch, MODEL, "--dry-run") == (
+        3,
+        "m: would propose v2 for canary\n",
+        "",
+    )
+
+    proposed.reconcile()
+
+    now = canary_pull(proposed)
+    assert proposed.git.read(now.head, release_file("canary")) == pin
+    assert command(proposed, monkeypatch, MODEL, "--dry-run") == (0, "", "")
 
 
 @pytest.mark.slow

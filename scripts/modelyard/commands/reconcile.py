@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard.commands.options import dry_run_option, pass_services
+from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -24,17 +25,20 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
     """Do whatever is missing for MODEL, or for every model.
 
     Starts training, proposes records and promotions, merges what nothing is missing of, rolls
-    back what was judged bad, repairs aliases. Running it again changes nothing.
+    back what was judged bad, repairs aliases. Running it again changes nothing. A dry run exits
+    with 3 if something would change, and prints nothing if nothing would.
     """
     from modelyard.operations.reconcile.loop import run_all
 
     workspace = workspace_of(services)
     names = (model,) if model else workspace.models()
     one = _show if dry_run else partial(_settle, wait=wait)
-    run_all(partial(one, workspace, name) for name in names)
+    would_change = run_all(partial(one, workspace, name) for name in names)
+    if dry_run and would_change:
+        raise click.exceptions.Exit(Refused.exit_code)
 
 
-def _show(workspace: Workspace, model: str) -> None:
+def _show(workspace: Workspace, model: str) -> bool:
     from modelyard.domain.promotion.plan import plan
     from modelyard.operations.reconcile.collect import collect
     from modelyard.operations.reconcile.describe import words
@@ -42,8 +46,7 @@ def _show(workspace: Workspace, model: str) -> None:
     actions = plan(collect(workspace, model))
     for action in actions:
         click.echo(f"{model}: would {words(action)}")
-    if not actions:
-        click.echo(f"{model}: nothing is missing", err=True)
+    return bool(actions)
 
 
 def _settle(workspace: Workspace, model: str, *, wait: bool) -> None:

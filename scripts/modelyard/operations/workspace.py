@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -67,6 +67,10 @@ class Workspace:
     def main(self) -> str:
         """The main branch's commit at the forge, its objects here."""
         return retry_on_conflict(lambda: self._remote.tip(self.services.repository.main))
+
+    def ensure(self, commits: Iterable[str]) -> None:
+        """Have these commits of the remote here; `Conflict` where one is gone."""
+        self._remote.ensure(commits)
 
     def models(self) -> tuple[str, ...]:
         """The names of all models of the main branch, valid or not, sorted."""

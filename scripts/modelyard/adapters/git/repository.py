@@ -224,6 +224,22 @@ class Git:
         guessed = set(self.diff_names(main, tree)) - set(reviewed)
         return Merged(tree=tree, conflicts=tuple(sorted({*paths, *guessed})))
 
+    def holds_change(self, main: str, head: str, documents: Mapping[str, bytes | None]) -> bool:
+        """Whether `head` is these documents and nothing else, and merging it still gives them.
+
+        Args:
+            main: The commit it would be merged into.
+            head: The commit.
+            documents: See `write_tree`.
+        """
+        base = self.merge_base(main, head)
+        if self.write_tree(base, documents) != self.tree_hash(head):
+            return False
+        if base == main:
+            return True
+        merged = self.merge_tree(main, head)
+        return not merged.conflicts and self.write_tree(merged.tree, documents) == merged.tree
+
     def merge_base(self, one: str, other: str) -> str:
         """The last commit two histories share."""
         words = ("merge-base", revision_of(one), revision_of(other))

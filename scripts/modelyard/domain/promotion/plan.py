@@ -40,13 +40,14 @@ def plan(world: World) -> tuple[Action, ...]:
     back = tuple(rollbacks(world))
     wanted = _by_branch(world, (*back, *records(world), *promotions(world)))
     closes = {close.number: close for close in _closes(world, wanted)}
+    new = {on: action for on, action in wanted.items() if not _is_proposed(world, on, action)}
     return (
         *placed.values(),
         *(action for action in back if not _is_known(world, action)),
         *trainings(world),
         *closes.values(),
-        *(action for action in wanted.values() if not isinstance(action, RollBack)),
-        *_pull_actions(world, wanted, closes),
+        *(action for action in new.values() if not isinstance(action, RollBack)),
+        *_pull_actions(world, new, closes),
         *_aliases(world),
     )
 
@@ -117,14 +118,34 @@ def _why_moot(world: World, pull: PullRequest, wanted: Mapping[str, Action]) -> 
     return f"{environment.name} is not owed {version or 'this version'} any more"
 
 
+def _is_proposed(world: World, branch: str, action: Action) -> bool:
+    """Whether an open pull request holds all that the action would propose."""
+    pull = world.open_pull(branch)
+    held = world.proposal_of(pull) if pull else None
+    if held is None or not held.is_current:
+        return False
+    match action:
+        case ProposeRecord(record=record, environment=environment):
+            return held.record == record and (held.release is None) == (environment is None)
+        case ProposeRelease(version=version, attempt=attempt):
+            pinned = held.release
+            return pinned is not None and (pinned.version, pinned.attempt) == (version, attempt)
+        case _:
+            return False
+
+
 def _pull_actions(
-    world: World, wanted: Mapping[str, Action], closes: Mapping[int, ClosePull]
+    world: World, new: Mapping[str, Action], closes: Mapping[int, ClosePull]
 ) -> Iterator[SetStatus | Merge]:
+    """What to say on each open pull request, and its merge once nothing is missing.
+
+    Nothing about one that is closed, or gets another head, by this very plan.
+    """
     for pull in world.open_pulls:
         branch = parse(pull.branch)
         if branch is not None and branch.purpose is Purpose.ROLLBACK:
             continue  # reconcile carries a rollback through in one go
-        if pull.number in closes or _is_outdated(pull, wanted.get(pull.branch)):
+        if pull.number in closes or pull.branch in new:
             continue
         lacking = missing_of(world, pull)
         if lacking is None:
@@ -138,19 +159,10 @@ def _pull_actions(
                 yield Merge(number=pull.number, sha=pull.head)
 
 
-def _is_outdated(pull: PullRequest, proposal: Action | None) -> bool:
-    """Whether this very plan gives the pull request another head."""
-    if isinstance(proposal, ProposeRelease):
-        return proposal.version not in pull.labels
-    if isinstance(proposal, ProposeRecord):
-        return _releases(pull) != (proposal.environment is not None)
-    return False
-
-
 def missing_of(world: World, pull: PullRequest) -> tuple[Missing, ...] | None:
     """What a pull request waits for; None when it changes no environment and a person merges it."""
-    branch = parse(pull.branch)
-    if branch is not None and branch.purpose is Purpose.RECORD and not _releases(pull):
+    branch, brings_release = parse(pull.branch), world.proposal_of(pull).release is not None
+    if branch is not None and branch.purpose is Purpose.RECORD and not brings_release:
         status = pull.statuses.get(CHECKS)
         passed = status is not None and status.state is StatusState.SUCCESS
         return () if passed else (Missing(what=f"{CHECKS} has not passed for {pull.head[:10]}"),)
@@ -158,11 +170,6 @@ def missing_of(world: World, pull: PullRequest) -> tuple[Missing, ...] | None:
     if target is None:
         return None
     return missing(world, target[0], version=target[1], pull=pull)
-
-
-def _releases(pull: PullRequest) -> bool:
-    """Whether a record's pull request brings a release along."""
-    return "release" in pull.labels
 
 
 def _status(pull: PullRequest, state: StatusState, description: str) -> Iterator[SetStatus]:

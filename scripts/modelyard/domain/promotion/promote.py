@@ -221,12 +221,8 @@ def target_of(world: World, pull: PullRequest) -> tuple[Environment, str] | None
         return None
     path = world.catalog.path_to_production()
     if branch.purpose is Purpose.PROMOTE and branch.subject in world.catalog.environments:
-        version = next((label for label in pull.labels if _is_version(world, label)), "")
-        return world.catalog.environments[branch.subject], version
+        release = world.proposal_of(pull).release
+        return world.catalog.environments[branch.subject], release.version if release else ""
     if branch.purpose is Purpose.RECORD and path:
         return path[0], branch.subject
     return None
-
-
-def _is_version(world: World, label: str) -> bool:
-    return (world.model, label) in world.catalog.versions

@@ -50,6 +50,21 @@ class PastRelease:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """What the head of an open pull request of the tool's holds.
+
+    Args:
+        record: The record it adds, if it can be read.
+        release: The release it pins, if it can be read.
+        is_current: Whether the tool would propose this very head, on the same page, for them now.
+    """
+
+    record: Record | None = None
+    release: Release | None = None
+    is_current: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class World:
     """One model's world.
 
@@ -63,6 +78,7 @@ class World:
         model_facts: Holds, training, incidents.
         freezes: By environment.
         pulls: This model's pull requests, open and over, by number.
+        proposals: What the open ones hold that record or promote, by number.
         runs: The current attempt's workflow, by version without a record.
         past: What the main branch named, by environment, newest first; the present is the first.
         aliases: The registry's aliases: version by alias.
@@ -78,6 +94,7 @@ class World:
     model_facts: ModelFacts = field(default_factory=ModelFacts)
     freezes: Mapping[str, Freeze] = field(default_factory=dict)
     pulls: tuple[PullRequest, ...] = ()
+    proposals: Mapping[int, Proposal] = field(default_factory=dict)
     runs: Mapping[str, Run] = field(default_factory=dict)
     past: Mapping[str, tuple[PastRelease, ...]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -108,6 +125,10 @@ class World:
     def open_pull(self, branch: str) -> PullRequest | None:
         """The open pull request of a branch."""
         return next((p for p in self.open_pulls if p.branch == branch), None)
+
+    def proposal_of(self, pull: PullRequest) -> Proposal:
+        """What a pull request holds; nothing that can be read is an empty proposal."""
+        return self.proposals.get(pull.number, Proposal())
 
     def asked_for(self, environment: Environment) -> PullRequest | None:
         """The open promotion into the environment that a person asked for."""

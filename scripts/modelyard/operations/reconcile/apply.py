@@ -114,11 +114,15 @@ def _propose(workspace: Workspace, world: World, change: Change, say: Say) -> bo
     except Refused as refusal:
         logger.warning("%s: %s", change.title, refusal.message)
         return False
-    if before is None:
-        say(f"#{pull.number} opened: {change.title}")
-    elif before.head != pull.head:
-        say(f"#{pull.number} updated: {change.title}")
-    return before is None or before.head != pull.head
+    if before is not None and _shown(before) == _shown(pull):
+        return False
+    say(f"#{pull.number} {'opened' if before is None else 'updated'}: {change.title}")
+    return True
+
+
+def _shown(pull: PullRequest) -> tuple[str, str, str]:
+    """What a person reviews of a pull request."""
+    return pull.head, pull.title, pull.body
 
 
 @apply_action.register

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from modelyard.adapters.facts import Snapshot
-from modelyard.adapters.git.remote_refs import one_snapshot
+from modelyard.adapters.git.remote_refs import one_snapshot, retry_on_conflict
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import structure
 from modelyard.adapters.specs.json_documents import leave_out
@@ -27,6 +27,7 @@ from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.record import Record
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer, YardError
+from modelyard.operations.reconcile.proposals import read_proposals, with_currency
 from modelyard.operations.training.job import OUTCOME
 from modelyard.operations.workspace import Workspace
 from modelyard.ports import Phase
@@ -80,8 +81,10 @@ def collect(workspace: Workspace, model: str, *, with_registry: bool = True) -> 
         )
     workspace.facts.read_model(model)  # raises where the holds cannot be read
     facts = workspace.facts.snapshot(model, missed=leave_out)
-    pulls = [p for p in workspace.services.pulls.list(every=True) if is_of(p.branch, model)]
+    pulls = [pull for pull in _pulls(workspace) if is_of(pull.branch, model)]
     world = _core(workspace, model, catalog, facts, pulls)
+    proposals = read_proposals(workspace, catalog, world.open_pulls)
+    world = replace(world, proposals=with_currency(workspace, world, proposals))
     named = {r.version for (_, name), r in catalog.releases.items() if name == model}
     world = _completed(workspace, world, environments=catalog.environments, versions=named)
     return _with_aliases(workspace, world) if with_registry else world
@@ -103,20 +106,22 @@ def collect_all(
     names = _names(specs.catalog, model)
     facts = workspace.facts.snapshot(missed=leave_out)
     pulls: dict[str | None, list[PullRequest]] = defaultdict(list)
-    for pull in workspace.services.pulls.list(every=True):
+    for pull in _pulls(workspace):
         branch = parse(pull.branch)
         pulls[branch.model if branch else None].append(pull)
+    shown = pulls[model] if model else [pull for some in pulls.values() for pull in some]
+    still_open = [pull for pull in shown if pull.state is PullState.OPEN]
+    proposals = read_proposals(workspace, specs.catalog, still_open)
     worlds = []
     for name in names:
         world = _core(workspace, name, specs.catalog, facts, pulls[name])
+        world = replace(world, proposals=proposals)
         targets = [target for pull in world.open_pulls if (target := target_of(world, pull))]
         wanted = {where for each, _ in targets for where in (each.name, each.joins) if where}
         environments = specs.catalog.environments if with_registry else wanted
         versions = {version for _, version in targets}
         world = _completed(workspace, world, environments=environments, versions=versions)
         worlds.append(_with_aliases(workspace, world) if with_registry else world)
-    shown = pulls[model] if model else [pull for some in pulls.values() for pull in some]
-    still_open = [pull for pull in shown if pull.state is PullState.OPEN]
     return Worlds(
         commit=commit,
         problems=len({problem.file for problem in specs.problems}),
@@ -138,6 +143,17 @@ def workflow_of(world: World, version: str) -> str:
     known = world.model_facts.training.get(version, TrainingFacts())
     digest = world.catalog.digests[world.model, version]
     return workflow_name(world.model, version, spec=digest, attempt=known.attempt)
+
+
+def _pulls(workspace: Workspace) -> tuple[PullRequest, ...]:
+    """Every pull request, and the heads of the open ones here."""
+
+    def attempt() -> tuple[PullRequest, ...]:
+        found = workspace.services.pulls.list(every=True)
+        workspace.ensure(pull.head for pull in found if pull.state is PullState.OPEN)
+        return found
+
+    return retry_on_conflict(attempt)
 
 
 def _names(catalog: Catalog, model: str | None) -> list[str]:

@@ -14,7 +14,7 @@ from modelyard.domain.promotion.pulls import (
     Status,
     StatusState,
 )
-from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.promotion.world import PastRelease, Proposal
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import Release
 from unit.domain.promotion.examples import BOT, START, branch, digest_of, release
@@ -74,6 +74,11 @@ class SimulatedForge:
         asked = requester or pull.requester
         self.pulls[pull.number] = replace(pull, labels=labels, requester=asked)
         return pull.number
+
+    def proposal(self, pull: PullRequest) -> Proposal:
+        """What an open pull request holds."""
+        held = self.documents[pull.head]
+        return Proposal(record=held.record, release=held.release, is_current=True)
 
     def propose_release(
         self, where: str, version: str, *, attempt: int = 1, requester: str | None = None

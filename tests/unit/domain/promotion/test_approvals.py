@@ -76,6 +76,7 @@ def test_approvals_of_an_older_head_do_not_count(sim):
     for who in ("ada", "bob"):
         sim.review(number, who)
     assert waits_for(sim, "production") == []
+    sim.documents["b" * 40] = sim.documents[sim.pulls[number].head]
     sim.pulls[number] = replace(sim.pulls[number], head="b" * 40)
     assert [what[:16] for what, _ in waits_for(sim, "production")] == ["2 more approvals"]
 

@@ -152,6 +152,21 @@ def test_nobody_merges_a_head_the_same_plan_replaces(sim):
     assert (staging(sim).labels, staging(sim).state) == (("v3", "staging"), PullState.OPEN)
 
 
+def relabelled(sim, pull, *labels):
+    sim.pulls[pull.number] = replace(pull, labels=labels)
+
+
+def test_a_promotion_is_decided_by_the_version_its_head_pins_whatever_its_labels_say(sim):
+    before = missing_of(sim.world(), staging(sim))
+    relabelled(sim, staging(sim), "v1", "anything")
+
+    assert missing_of(sim.world(), staging(sim)) == before
+    sim.check()
+    sim.reconcile()
+
+    assert sim.releases["staging"] == release("staging", "v2")
+
+
 # Records
 
 
@@ -199,6 +214,18 @@ def test_a_superseded_version_gives_its_release_up_and_keeps_its_record(sim):
     sim.reconcile()
     assert {"v3", "v4"} <= set(sim.records)
     assert sim.releases["dev"] == release("dev", "v4")
+
+
+def test_a_record_brings_the_release_its_head_holds_whatever_its_labels_say(sim):
+    pull = finished(sim, "v3", Outcome.PASS)
+    relabelled(sim, pull)
+    sim.freezes["dev"] = Freeze(reason="audit", by="ada", since=START)
+    sim.check()
+    sim.reconcile()
+    assert status(sim, Purpose.RECORD, "v3") == (
+        StatusState.FAILURE,
+        "dev is frozen by ada: audit",
+    )
 
 
 def test_a_newer_record_closes_the_promotion_of_an_older_version_into_the_first_environment(sim):

@@ -112,17 +112,8 @@ def open_branch(
 
 
 def _holds(writer: ForgeWriter, main: str, head: str, change: Change) -> bool:
-    """Whether `head` is the change and nothing else, and merging it still has its outcome."""
     writer.remote.ensure([head])
-    base = writer.git.merge_base(main, head)
-    if writer.git.write_tree(base, change.documents) != writer.git.tree_hash(head):
-        return False
-    if base == main:
-        return True
-    merged = writer.git.merge_tree(main, head)
-    if merged.conflicts:
-        return False
-    return writer.git.write_tree(merged.tree, change.documents) == merged.tree
+    return writer.git.holds_change(main, head, change.documents)
 
 
 def _reworded(

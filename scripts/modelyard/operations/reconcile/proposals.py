@@ -1,0 +1,104 @@
+"""Reads what the heads of open pull requests hold: the version a promotion pins, and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from modelyard.adapters.git.names import readable
+from modelyard.adapters.specs.documents import read
+from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease
+from modelyard.domain.promotion.branches import parse
+from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.promotion.pulls import PullRequest
+from modelyard.domain.promotion.world import Proposal, World
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.paths import record_file, release_file
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.release import Release
+from modelyard.errors import CannotAnswer, YardError
+from modelyard.operations.workspace import Workspace
+
+T = TypeVar("T", Record, Release)
+
+
+def read_proposals(
+    workspace: Workspace, catalog: Catalog, pulls: Iterable[PullRequest]
+) -> dict[int, Proposal]:
+    """What the heads of open pull requests hold, by number; those that record or promote.
+
+    The heads must be here. `is_current` is not read.
+    """
+    places = {pull.number: _places(catalog, pull) for pull in pulls}
+    names = [name for pair in places.values() for name in pair if name]
+    contents = workspace.git.read_many(names)  # one process for all of them
+    found = {}
+    for number, (at_record, at_release) in places.items():
+        record = _parsed(Record, contents, at_record)
+        release = _parsed(Release, contents, at_release)
+        if record and release and release.version != record.version:
+            release = None  # of the main branch: the head has every file that it does not change
+        if at_record or at_release:
+            found[number] = Proposal(record=record, release=release)
+    return found
+
+
+def with_currency(
+    workspace: Workspace, world: World, proposals: Mapping[int, Proposal]
+) -> dict[int, Proposal]:
+    """The proposals of a world's open pull requests, and whether each is current."""
+    pulls = {pull.number: pull for pull in world.open_pulls}
+    return {
+        number: replace(each, is_current=_is_current(workspace, world, pulls[number], each))
+        for number, each in proposals.items()
+    }
+
+
+def _places(catalog: Catalog, pull: PullRequest) -> tuple[str | None, str | None]:
+    """Where a pull request's head has its record and its release, as Git names files."""
+    branch, path = parse(pull.branch), catalog.path_to_production()
+    if branch is not None and branch.purpose is Purpose.RECORD:
+        first = f"{pull.head}:{release_file(path[0].name, branch.model)}" if path else None
+        return f"{pull.head}:{record_file(branch.model, branch.subject)}", first
+    if branch is not None and branch.purpose is Purpose.PROMOTE:
+        return None, f"{pull.head}:{release_file(branch.subject, branch.model)}"
+    return None, None
+
+
+def _parsed(kind: type[T], contents: Mapping[str, bytes | None], name: str | None) -> T | None:
+    content = contents[name] if name else None
+    try:
+        return None if content is None else read(kind, content, name=str(name))
+    except YardError:
+        return None  # somebody pushed what is no such spec: the checks say so
+
+
+def _is_current(workspace: Workspace, world: World, pull: PullRequest, held: Proposal) -> bool:
+    """Whether the tool would propose this very head, on the same page, for what it holds."""
+    try:
+        change = _change(workspace, world, held)
+        if change is None or change.branch != pull.branch:
+            return False
+        page = readable(change.title), change.body
+        return page == (pull.title, pull.body) and workspace.git.holds_change(
+            workspace.main(), pull.head, change.documents
+        )
+    except CannotAnswer:
+        return False
+
+
+def _change(workspace: Workspace, world: World, held: Proposal) -> Change | None:
+    from modelyard.operations.reconcile.changes import promotion_change, record_change
+
+    image, pinned = workspace.services.repository.server_image, held.release
+    if held.record is not None:
+        where = pinned.environment if pinned else None
+        action = ProposeRecord(record=held.record, environment=where)
+        return record_change(world, action, server_image=image)
+    if pinned is None or pinned.environment not in world.catalog.environments:
+        return None
+    action_ = ProposeRelease(
+        environment=pinned.environment, version=pinned.version, attempt=pinned.attempt
+    )
+    return promotion_change(world, action_, server_image=image)
