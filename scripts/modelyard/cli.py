@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and what becomes of their errors."""
+"""The command line: the table of commands, and how errors become exit codes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from modelyard.commands.options import Invocation
 from modelyard.errors import YardError
 
 CRASHED = 1
-"""Exit code of a crash: the same as 'could not answer', never the one of a no."""
+"""Exit code of a crash, that of "could not answer": a crash must never look like a refusal."""
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
+"""Exit code after Ctrl-C: 128 and the signal's number, as in a shell."""
 
 QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
-"""What libraries read when they are imported: nothing is told to anybody, and nobody chats."""
+"""Environment that libraries read on import: no telemetry, and no log line below a warning."""
 
 PIPE_CLOSED = 141
-"""Exit code when nobody reads the output any more: 128 and SIGPIPE."""
+"""Exit code when the reader of the output is gone: 128 and the number of SIGPIPE."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Entry:
     Args:
         target: `module:attribute` below `modelyard.commands`.
         help: Its line in `modelyard --help`.
-        hidden: Whether people never call it themselves.
+        hidden: Whether only workflows and the tool itself call it.
     """
 
     target: str
@@ -51,17 +51,15 @@ COMMANDS: Mapping[str, Entry] = {
     "status": Entry(target="status:status", help="Show which version runs where."),
     "history": Entry(target="history:history", help="Show what happened to a model."),
     "gate": Entry(target="gate:gate", help="Compare a version with its champion."),
-    "record": Entry(target="record:record", help="Show what training a version gave."),
+    "record": Entry(target="record:record", help="Show the record of a version, or propose it."),
     "promote": Entry(target="promote:promote", help="Propose a version for an environment."),
-    "rollback": Entry(target="rollback:rollback", help="Bring the last verified release back."),
-    "hold": Entry(target="hold:hold", help="Keep automation from bringing a version back."),
-    "unhold": Entry(target="hold:unhold", help="Let automation use a held version again."),
+    "rollback": Entry(target="rollback:rollback", help="Go back to the last verified release."),
+    "hold": Entry(target="hold:hold", help="Stop automation from releasing a version."),
+    "unhold": Entry(target="hold:unhold", help="Allow automation to release it again."),
     "freeze": Entry(target="freeze:freeze", help="Stop promotions into an environment."),
     "unfreeze": Entry(target="freeze:unfreeze", help="Allow promotions into it again."),
-    "reconcile": Entry(target="reconcile:reconcile", help="Do whatever is missing now."),
-    "watch": Entry(
-        target="watch:watch", help="Follow the releases, and reconcile on what is seen."
-    ),
+    "reconcile": Entry(target="reconcile:reconcile", help="Do whatever is missing."),
+    "watch": Entry(target="watch:watch", help="Start servers, record facts, and reconcile."),
     "judge": Entry(target="judge:judge", help="Compare a canary with the stable release."),
     "drift": Entry(target="drift:drift", help="Compare new data with the training data."),
     "retrain": Entry(target="retrain:retrain", help="Propose a version trained on newer data."),
@@ -72,18 +70,20 @@ COMMANDS: Mapping[str, Entry] = {
     "step": Entry(target="step:step", help="Run one step of a workflow.", hidden=True),
     "workflow": Entry(target="workflow:workflow", help="Run a rendered workflow.", hidden=True),
     "fetch-model": Entry(
-        target="fetch_model:fetch_model", help="Bring an artifact to a folder.", hidden=True
+        target="fetch_model:fetch_model", help="Fetch an artifact into a folder.", hidden=True
     ),
     "serve-judge": Entry(
         target="serve_judge:serve_judge", help="Serve the judge over HTTP.", hidden=True
     ),
-    "preload": Entry(target="preload:preload", help="Start commands faster.", hidden=True),
+    "preload": Entry(
+        target="preload:preload", help="Import libraries once, for many commands.", hidden=True
+    ),
 }
-"""Every command, in the order a version meets them."""
+"""Every command, in the order of a version's path."""
 
 
 def load_command(name: str) -> click.Command:
-    """The command itself, imported now."""
+    """Import a command and return it."""
     from importlib import import_module
 
     module, attribute = COMMANDS[name].target.split(":")
@@ -92,7 +92,7 @@ def load_command(name: str) -> click.Command:
 
 
 class Commands(click.Group):
-    """A group whose help and completion import no command, and whose errors become exit codes."""
+    """A group that imports only the command it runs, and turns errors into exit codes."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -100,29 +100,29 @@ class Commands(click.Group):
             self.add_command(click.Command(name, short_help=entry.help, hidden=entry.hidden))
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The commands in the table's order."""
+        """Return the commands in the order of the table; click would sort them."""
         return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that was asked for, imported."""
+        """Return the command to run, imported."""
         name, found, rest = super().resolve_command(ctx, args)
         return name, found and load_command(found.name or ""), rest
 
     def invoke(self, ctx: click.Context) -> None:
-        """Run the command; every error leaves as a sentence on stderr and an exit code."""
+        """Run the command; an error becomes a sentence on stderr and an exit code."""
         try:
             super().invoke(ctx)
         except YardError as error:
-            _say(error.message, hint=error.hint)
+            _print_error(error.message, hint=error.hint)
             ctx.exit(error.exit_code)
         except BrokenPipeError:
             _stop_writing()
             ctx.exit(PIPE_CLOSED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except Exception as error:  # noqa: BLE001 - the last resort: a crash must not look like a no
+        except Exception as error:  # noqa: BLE001 - a crash must not look like a refusal
             _report_crash(error, debug=isinstance(ctx.obj, Invocation) and ctx.obj.debug)
             ctx.exit(CRASHED)
 
@@ -130,15 +130,15 @@ class Commands(click.Group):
 @click.command(
     cls=Commands,
     context_settings={"auto_envvar_prefix": "MODELYARD", "help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 yes or done, 1 could not answer, 2 wrong usage, 3 the answer is no.",
+    epilog="Exit codes: 0 done, 1 could not answer, 2 wrong usage, 3 refused or found a problem.",
 )
 @click.option(
     "--root",
     type=click.Path(path_type=Path, file_okay=False),
     help="The checkout. [default: the nearest folder upwards with modelyard.yaml]",
 )
-@click.option("--color/--no-color", default=None, help="Colour, whatever the terminal says.")
-@click.option("-v", "--verbose", count=True, help="Say more on stderr; -vv says everything.")
+@click.option("--color/--no-color", default=None, help="Force colour on or off.")
+@click.option("-v", "--verbose", count=True, help="Log more to stderr; -vv logs everything.")
 @click.option("--debug", is_flag=True, help="Show the traceback of a crash.")
 @click.version_option(package_name="modelyard", message="%(prog)s %(version)s")
 @click.pass_context
@@ -147,8 +147,8 @@ def cli(
 ) -> None:
     """Deliver machine-learning models from a Git repository.
 
-    A model version is a file. Merged pull requests train it, gate it and move it through the
-    environments; what does worse is rolled back.
+    A version of a model is a file. Merged pull requests train it, gate it and move it through the
+    environments. A release that does worse is rolled back.
     """
     ctx.color = False if color is None and os.environ.get("NO_COLOR") else color
     if ctx.obj is None:
@@ -158,7 +158,7 @@ def cli(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; nothing but output leaves it.
+    """Run the command line and return its exit code; no exception leaves it.
 
     Args:
         argv: The arguments after the program's name; None for those of this process.
@@ -177,12 +177,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _stop_writing()
         return PIPE_CLOSED
-    except SystemExit:  # click's own way out when nobody reads the help
+    except SystemExit:  # click raises it when the reader of the help is gone
         return PIPE_CLOSED
     return code if isinstance(code, int) else 0
 
 
-def _say(message: str, *, hint: str | None = None) -> None:
+def _print_error(message: str, *, hint: str | None = None) -> None:
     click.echo(f"error: {message}", err=True)
     if hint is not None:
         click.echo(f"hint: {hint}", err=True)
@@ -194,11 +194,14 @@ def _report_crash(error: Exception, *, debug: bool) -> None:
 
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     first_line = str(error).partition("\n")[0]
-    _say(f"unexpected {type(error).__name__}: {first_line}", hint="--debug shows where")
+    _print_error(
+        f"unexpected {type(error).__name__}: {first_line}",
+        hint="run it again with --debug to see where",
+    )
 
 
 def _stop_writing() -> None:
-    """Let the interpreter flush its last bytes to nowhere, without a complaint."""
+    """Let the interpreter flush its last bytes to nowhere; at the closed pipe it would complain."""
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a file
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 

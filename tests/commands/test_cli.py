@@ -100,8 +100,10 @@ def test_a_crash_is_one_line_and_never_looks_like_a_no(
 
     command(crash)
     assert frame.main(["validate"]) == 1
-    said = capsys.readouterr().err
-    assert said == "error: unexpected KeyError: 'lost\\nsecond line'\nhint: --debug shows where\n"
+    assert capsys.readouterr().err == (
+        "error: unexpected KeyError: 'lost\\nsecond line'\n"
+        "hint: run it again with --debug to see where\n"
+    )
 
 
 def test_debug_shows_the_traceback_of_a_crash(
@@ -223,7 +225,7 @@ def test_no_settings_anywhere_is_no_answer_with_the_way_out(
     assert frame.main(["validate"]) == 1
     assert capsys.readouterr().err == (
         f"error: no modelyard.yaml in {tmp_path} or any folder above it\n"
-        "hint: go into a checkout, or say --root DIR\n"
+        "hint: change to a checkout, or use --root DIR\n"
     )
 
 
@@ -240,7 +242,7 @@ def test_root_can_be_said_by_option_and_by_environment(
 
 def test_a_root_without_settings_is_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert frame.main(["--root", str(tmp_path), "validate"]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path} holds no modelyard.yaml\n")
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path} has no modelyard.yaml\n")
 
 
 def test_a_test_can_hand_its_own_world_to_a_command(checkout: Path):

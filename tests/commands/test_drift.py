@@ -302,7 +302,7 @@ def test_no_page_is_made_of_data_that_breaks_the_contract(yard, tmp_path):
     rewritten(yard, JUNE, temp=in_kelvin)
     done = yard.run("drift", "delays", "--page", tmp_path / "drift.html")
     assert (done.exit_code, (tmp_path / "drift.html").exists()) == (3, False)
-    assert "is not written: the page needs data that keeps the contract" in done.stderr
+    assert "is not written: the data breaks the contract" in done.stderr
 
 
 def test_no_page_is_made_of_training_data_that_changed(yard, tmp_path):

@@ -113,7 +113,7 @@ def test_a_record_brings_its_numbers(past):
 def test_a_person_reads_the_same_story_and_four_closing_lines(past):
     lines = run(past, "history", MODEL).lines
 
-    assert lines[0] == "The story of m"
+    assert lines[0] == "History of m"
     assert "2026-03-01 12:05:00 canary v2 judged fail: error rate 9 %: worse than stable" in lines
     assert (
         "2026-03-01 12:05:02 canary v1 rollback "
@@ -122,8 +122,8 @@ def test_a_person_reads_the_same_story_and_four_closing_lines(past):
     assert lines[-4:] == [
         "lead time from merge to production: 3 min 30 s (median)",
         "releases to production: 1",
-        "rolled back, of the versions that met production's requests: 1 of 2 (50%)",
-        "from the judge's fail to Git and servers agreeing: 5.5 s (v2 to v1 in canary)",
+        "rolled back, of the versions that answered production's requests: 1 of 2 (50%)",
+        "from the judge's fail until Git and servers agree: 5.5 s (v2 to v1 in canary)",
     ]
 
 

@@ -166,17 +166,17 @@ def test_shows_a_page_on_which_foreign_text_is_only_text(run, services, pull):
     assert [" ".join(line.split()) for line in out.splitlines() if line.strip(" ─")] == [
         "#1 Promote m v2 to dev open",
         f"modelyard/promote/dev/m at {pull.head}",
-        "opened 2026-03-01 12:00 by modelyard[bot], asked by Ann",
+        "opened 2026-03-01 12:00 by modelyard[bot], requested by Ann",
         "It is [bold]better[/bold].",
         "\N{REPLACEMENT CHARACTER}[31mred",
         "indented",
         "Statuses of the head commit",
-        "status why",
+        "status state description",
         "modelyard/promote failure v2 is [red]held[/red]",
         "Reviews",
-        "who of counts",
+        "who commit counts",
         f"Bo approves {pull.head[:12]} yes",
-        f"Ann approves {pull.head[:12]} no: of their own work",
+        f"Ann approves {pull.head[:12]} no: for their own work",
         "Files changed: 1",
         RELEASE,
         "Eve [2J, 2026-03-01 12:00",
@@ -242,7 +242,7 @@ def test_refuses_the_approval_of_those_who_made_it(run, git, services, pull, nam
     assert (code, out) == (3, "")
     assert err.splitlines() == [
         f"error: {name} {did} pull request 1 and cannot approve it",
-        "hint: ask somebody who had no hand in it",
+        "hint: ask somebody who took no part in it",
     ]
     assert services.pulls.get(1).reviews == ()
 
@@ -318,7 +318,7 @@ def test_a_dry_run_of_any_writing_command_writes_nothing(run, git, services, sto
 
     assert git.ls_remote("origin", ["refs/*"]) == before
     assert answers == [
-        (0, f"would open a pull request of {pull.branch} as Bo: x\n", ""),
+        (0, f"would open a pull request for {pull.branch} as Bo: x\n", ""),
         (0, f"would approve pull request 1 at {pull.head} as Bo\n", ""),
         (0, f"would merge pull request 1 at {pull.head} as Bo\n", ""),
         (0, f"would close pull request 1 as Bo and delete {pull.branch}: x\n", ""),

@@ -58,7 +58,7 @@ def test_proposes_the_version_of_the_environment_before(yard):
     pull, release = proposed(yard, "staging")
     assert (said.code, said.err) == (0, "")
     assert said.lines == [
-        f"#{pull.number} is open: Promote m v2 to staging, asked by Ada Example",
+        f"#{pull.number} is open: Promote m v2 to staging, requested by Ada Example",
         f"waits for modelyard/checks has not answered for {pull.head[:10]}",
     ]
     assert (release["version"], release.get("attempt", "1")) == ("v2", "1")
@@ -186,7 +186,7 @@ def test_the_first_environment_needs_a_version(yard):
     said = run(yard, "promote", "dev", MODEL)
 
     assert said.code == 2
-    assert "dev is the first environment: say which VERSION" in said.err
+    assert "dev is the first environment: give VERSION" in said.err
 
 
 def test_an_environment_with_nothing_before_it_has_nothing_to_promote(yard):

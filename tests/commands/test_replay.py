@@ -239,4 +239,4 @@ def test_an_address_is_http_or_refused(yard: Services, address: str):
     result = run(yard, "--url", address)
 
     assert result.exit_code == 2
-    assert "is no http:// or https:// address" in result.output
+    assert "does not start with http:// or https://" in result.output

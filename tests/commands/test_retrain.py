@@ -420,7 +420,11 @@ def test_a_dry_run_forgets_no_failure(yard):
     [
         (("v2",), 3, "delays v2 was trained and has a record; records never change"),
         (("v9",), 1, "the main branch has no valid models/delays/versions/v9.yaml"),
-        (("v2", "--until", "2026-06-01"), 2, "--until and --feed go with a new version"),
+        (
+            ("v2", "--until", "2026-06-01"),
+            2,
+            "--until and --feed are for a new version: leave VERSION out",
+        ),
     ],
 )
 def test_only_a_version_without_a_record_can_be_tried_again(yard, words, code, message):

@@ -66,7 +66,7 @@ def test_check_refuses_a_stale_page_and_write_mends_it(checkout: Path):
         done = CliRunner().invoke(cli, ["--root", str(checkout), "schemas", *args])
         return done.exit_code, done.output
 
-    stale = "error: schemas/README.md is stale\nhint: run `modelyard schemas --write`\n"
+    stale = "error: schemas/README.md is stale\nhint: modelyard schemas --write\n"
     assert run("--check") == (3, stale)
     assert run("--write") == (0, "wrote schemas/README.md\n")
     assert run("--check") == (0, "")

@@ -153,7 +153,7 @@ def test_retired_sets_stay_out_of_training_and_are_not_inherited(yard):
     assert spec.data.excludes == (april.window,)
     refused = yard.run("version", "new", "delays", "v3", "--parent", "v1", "--reason", "Same")
     assert refused.exit_code == 2
-    assert "say --held-out NAME" in refused.stderr
+    assert "give --held-out NAME" in refused.stderr
 
 
 def test_refuses_a_trainer_with_changes_that_are_not_committed(yard):
@@ -263,9 +263,9 @@ def test_wrong_usage_says_what_was_expected(yard, words, message):
 def test_data_and_one_end_of_the_window_alone_are_wrong_usage(yard):
     with_april(yard)
     base = ("version", "new", "delays", "v1", "--reason", "x", "--held-out", "april")
-    assert "say --data URI" in yard.run(*base).stderr
+    assert "give --data URI" in yard.run(*base).stderr
     alone = yard.run(*base, "--data", "data/delays/2026-01.parquet", "--since", "2026-01-01")
-    assert (alone.exit_code, "--since and --until go together" in alone.stderr) == (2, True)
+    assert (alone.exit_code, "give both --since and --until" in alone.stderr) == (2, True)
 
 
 def test_a_dry_run_prints_the_file_and_writes_nothing(yard):
@@ -324,7 +324,7 @@ def test_a_model_or_version_that_is_not_there_is_named(yard):
         f"error: {yard.root} has no valid models/none/model.yaml\nhint: modelyard validate\n"
     )
     done = yard.run("version", "show", "delays", "v9")
-    assert (done.exit_code, "versions are none" in done.stderr) == (1, True)
+    assert (done.exit_code, "the versions are none" in done.stderr) == (1, True)
 
 
 def test_the_model_of_these_tests_is_valid(yard):

@@ -1,4 +1,4 @@
-"""`modelyard drift`: compare new data with what production's version was trained on."""
+"""`modelyard drift`: compare new data with the training data of production's version."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ until_option = click.option(
     "--until",
     type=click.DateTime(["%Y-%m-%d"]),
     metavar="DATE",
-    help="Look at the windows before this day. [default: the day after the newest row]",
+    help="Compare the windows before this day. [default: the day after the newest row]",
 )
 feed_option = click.option(
-    "--feed", metavar="URI", help="Read this feed, with `*`, instead of the model's own."
+    "--feed", metavar="URI", help="Read this feed, several files with `*`, instead of the model's."
 )
 
 
@@ -41,13 +41,13 @@ feed_option = click.option(
     "--page",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
     metavar="FILE.html",
-    help="Also write a page of plots for people; it decides nothing.",
+    help="Also write a page of plots; it does not affect the result.",
 )
 @click.option(
     "--decision",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
     metavar="FILE",
-    help="Also write the answer to FILE, as one word: none, confirmed or breached.",
+    help="Also write the result to FILE: none, confirmed or breached.",
 )
 @output_option
 @pass_services
@@ -64,9 +64,9 @@ def drift(
 ) -> None:
     """Compare MODEL's newest data with the training data of the version production runs.
 
-    The data contract comes first: a breach is written down as an incident, and drift is not asked.
-    Exit 0 when no drift is confirmed, 3 when it is or the contract is broken, 1 when the question
-    could not be answered.
+    The data contract comes first: a breach is recorded as an incident, and drift is not tested.
+    Exit 0 if no drift is confirmed, 3 if drift is confirmed or the contract is broken, 1 if the
+    data cannot be compared.
     """
     from modelyard.operations.drift.compare import (
         FeedComparison,
@@ -84,27 +84,27 @@ def drift(
         if page:
             from modelyard.operations.drift.page import write_drift_page
 
-            click.echo(f"{page}: importing the library of the page takes about 12 s", err=True)
+            click.echo(f"{page}: importing evidently takes about 12 s", err=True)
             summary = write_drift_page(workspace, result, page)
     elif page:
-        click.echo(f"{page} is not written: the page needs data that keeps the contract", err=True)
+        click.echo(f"{page} is not written: the data breaks the contract", err=True)
     if decision is not None:
         decision.write_text(result.outcome)
     if output == "json":
-        print_json(document(result, incidents, evidence, summary))
+        print_json(_document(result, incidents, evidence, summary))
     else:
         _print(result, evidence, summary)
     if result.outcome != "none":
         raise click.exceptions.Exit(Refused.exit_code)
 
 
-def document(
+def _document(
     result: ContractBreach | FeedComparison,
     incidents: tuple[Incident, ...],
     evidence: str | None,
     summary: PageSummary | None,
 ) -> dict[str, Any]:
-    """The answer as schemas/output/drift.schema.json describes it."""
+    """Return the result as schemas/output/drift.schema.json describes it."""
     from modelyard.operations.drift.compare import FeedComparison, window_document
 
     compared = result if isinstance(result, FeedComparison) else None
@@ -148,7 +148,7 @@ def _print(
         click.echo(f"warning: {warning}", err=True)
     if summary is not None:
         for column, why in summary.left_out.items():
-            click.echo(f"{summary.path} leaves {column} out: {why}", err=True)
+            click.echo(f"{summary.path} omits {column}: {why}", err=True)
     click.echo(f"evidence {evidence}")
     click.echo(summarize_comparison(result))
 
@@ -160,13 +160,13 @@ def _print_breaches(result: ContractBreach) -> None:
     for breach in result.breaches:
         click.echo(readable(describe_breach(breach)))
     click.echo(
-        f"{result.model.name}: the contract of {result.feed.uri} is broken; an incident says so, "
-        f"drift was not asked, and nothing is retrained"
+        f"{result.model.name}: the contract of {result.feed.uri} is broken; an incident is "
+        f"recorded, drift is not tested, and nothing is retrained"
     )
 
 
 def _rows(window: WindowComparison) -> Iterator[tuple[object, ...]]:
-    """One row for each column that drifted, or one that says that none did."""
+    """Yield a row for each column that drifted, or one row if none did."""
     days, rows = window.data.days.since, f"{window.data.rows:,}"
     if not window.drifted:
         words = "too few rows" if window.drifted is None else "nothing drifted"

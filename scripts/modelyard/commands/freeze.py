@@ -1,4 +1,4 @@
-"""`modelyard freeze` and `unfreeze`: stops of all promotions into an environment."""
+"""`modelyard freeze` and `unfreeze`: stop promotions into an environment, and allow them again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from modelyard.ports import Services
 def freeze(
     services: Services, /, *, environment: str, reason: str, name: str | None, dry_run: bool
 ) -> None:
-    """Stop promotions into ENVIRONMENT; rollbacks go on."""
+    """Stop promotions into ENVIRONMENT; rollbacks still happen."""
     from modelyard.operations.holds import decide_freeze, place_freeze
 
     decided = decide_freeze(services, environment, reason=reason, by=find_person(services, name))

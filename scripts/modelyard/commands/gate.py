@@ -1,4 +1,4 @@
-"""`modelyard gate`: ask the gate again from the kept evidence."""
+"""`modelyard gate`: compute the gate's verdict again from stored evidence."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from modelyard.ports import Services
 @click.command()
 @click.argument("model", required=False)
 @click.argument("version", required=False)
-@click.option("--against", metavar="VERSION", help="Another champion than the record's.")
-@click.option("--check", is_flag=True, help="Compare with the record; exit 3 where they differ.")
+@click.option(
+    "--against",
+    metavar="VERSION",
+    help="Compare with this version, not with the record's champion.",
+)
+@click.option("--check", is_flag=True, help="Exit 3 if the record differs from its evidence.")
 @click.option(
     "--changed-since",
     metavar="REF",
-    help="With --check: every record the checkout's HEAD added since REF, instead of one.",
+    help="With --check: check every record that HEAD added since REF.",
 )
 @output_option
 @pass_services
@@ -34,22 +38,22 @@ def gate(
     changed_since: str | None,
     output: str,
 ) -> None:
-    """Compute the verdict on VERSION of MODEL again, from the per-row scores that were kept.
+    """Compute the verdict on VERSION of MODEL again, from the stored scores of each row.
 
-    Exit 0 for a pass, 3 for anything else, 1 when evidence is out of reach. With --check the
-    question is whether the record says what its evidence says.
+    Exit 0 for a pass, 3 for any other verdict, 1 if evidence is out of reach. With --check, exit 0
+    if the record has the verdict that its evidence gives, pass or not.
     """
     from modelyard.operations.gate import check_changed_records, find_verdict
 
     workspace = workspace_of(services)
     if changed_since is not None:
         if model or version or not check:
-            raise click.UsageError("--changed-since goes with --check, and without MODEL VERSION")
+            raise click.UsageError("--changed-since needs --check, and no MODEL VERSION")
         for record, verdict in check_changed_records(workspace, changed_since):
-            click.echo(f"{record.model} {record.version}: {verdict.outcome}, as its evidence says")
+            click.echo(f"{record.model} {record.version}: {verdict.outcome}, as its evidence gives")
         return
     if model is None or version is None:
-        raise click.UsageError("name MODEL and VERSION, or --check --changed-since REF")
+        raise click.UsageError("give MODEL and VERSION, or --check --changed-since REF")
     verdict = find_verdict(workspace, model, version, against=against, check=check)
     print_verdict(verdict, output)
     if not verdict.passed and not check:

@@ -1,4 +1,4 @@
-"""`modelyard history`: what happened to a model, and how well it is delivered."""
+"""`modelyard history`: what happened to a model, and its DORA measures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def history(services: Services, /, *, model: str, output: str) -> None:
     """Show what happened to MODEL, oldest first, and how long its versions took.
 
-    Read from the main branch, and from every value its facts ever had.
+    Read from the history of the main branch and of the model's facts.
     """
     from modelyard.operations.history import read_history
 
@@ -105,7 +105,7 @@ def _print_text(model: str, events: tuple[Event, ...], summed: Delivery) -> None
     ]
     printer = make_console()
     printer.print(
-        make_table(f"The story of {model}", ("at (UTC)", "where", "version", "event", ""), rows)
+        make_table(f"History of {model}", ("at (UTC)", "environment", "version", "event", ""), rows)
     )
     columns = ("version", "spec merged", "verdict", "in production", "lead time")
     printer.print(make_table("Versions", columns, [_lead(lead) for lead in summed.leads]))
@@ -131,21 +131,19 @@ def _lead(lead: Lead) -> tuple[object, ...]:
 
 
 def _closing(summed: Delivery) -> Iterator[str]:
-    """Delivery in four lines, and one a failure."""
+    """Yield the DORA measures, a line each, and a line for each failure."""
     from modelyard.commands.output.tables import format_span
 
     median = summed.lead_time_median
-    told = (
-        "no version reached production yet" if median is None else f"{format_span(median)} (median)"
-    )
-    yield f"lead time from merge to production: {told}"
+    lead = "no version in production yet" if median is None else f"{format_span(median)} (median)"
+    yield f"lead time from merge to production: {lead}"
     yield f"releases to production: {summed.releases_to_production}"
     if summed.rolled_back_share is not None:
-        gone, met = len(summed.rolled_back), len(summed.exposed)
-        share = f"{gone} of {met} ({summed.rolled_back_share:.0%})"
-        yield f"rolled back, of the versions that met production's requests: {share}"
+        share = f"{len(summed.rolled_back)} of {len(summed.exposed)}"
+        share += f" ({summed.rolled_back_share:.0%})"
+        yield f"rolled back, of the versions that answered production's requests: {share}"
     for each in summed.agreements:
         took = "not yet" if each.seconds is None else format_span(each.seconds)
         to = f" to {each.restored}" if each.restored else ""
         what = f"{each.version}{to} in {each.environment}"
-        yield f"from the judge's fail to Git and servers agreeing: {took} ({what})"
+        yield f"from the judge's fail until Git and servers agree: {took} ({what})"

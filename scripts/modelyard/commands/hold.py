@@ -1,4 +1,4 @@
-"""`modelyard hold` and `unhold`: versions that automation must not bring back."""
+"""`modelyard hold` and `unhold`: versions that automation must not release."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def hold(
     name: str | None,
     dry_run: bool,
 ) -> None:
-    """Keep automation from proposing or merging VERSION of MODEL, and from bringing it back.
+    """Put VERSION of MODEL on hold: automation no longer proposes, merges or restores it.
 
     Where it runs already, the next reconcile rolls it back.
     """
@@ -54,7 +54,7 @@ def hold(
 def unhold(
     services: Services, /, *, model: str, version: str, name: str | None, dry_run: bool
 ) -> None:
-    """Let automation use a held VERSION of MODEL again."""
+    """Lift the hold of VERSION of MODEL: automation may release it again."""
     from modelyard.adapters.git.names import readable
     from modelyard.operations.holds import find_hold, lift_hold
 

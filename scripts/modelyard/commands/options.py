@@ -1,4 +1,4 @@
-"""What commands share: the checkout they work in, the world they act on, and how they answer."""
+"""Options, context and printing that commands share."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ LAST_PORT = 65_535
 
 R = TypeVar("R")
 
-# What drives a terminal or turns a line around, and what cannot be encoded; JSON's own encoder
-# escapes the rest.
+# Control characters, marks that reverse a line, and surrogates, which cannot be encoded. The JSON
+# encoder escapes the other control characters itself.
 _UNSAFE = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Invocation:
-    """What was said before the command's name.
+    """The options before the command's name.
 
     Args:
-        root: The checkout that was named, or None to look for one.
+        root: The checkout, or None to search for one.
         debug: Whether a crash shows its traceback.
     """
 
@@ -46,14 +46,14 @@ output_option = click.option(
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="How to print the answer.",
+    help="Text for people, or JSON for programs.",
 )
 
 
 def parse_address(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[str, int] | None:
-    """`HOST:PORT` as a pair of text and number, as a callback; an IPv6 host stands in brackets."""
+    """Return `HOST:PORT` as a pair, as an option's callback; an IPv6 host is in brackets."""
     if value is None:
         return None
     host, _, port = value.rpartition(":")
@@ -63,7 +63,7 @@ def parse_address(
 
 
 as_option = click.option(
-    "--as", "name", metavar="NAME", help="Who says so. [default: git's user.name]"
+    "--as", "name", metavar="NAME", help="Who does this. [default: git's user.name]"
 )
 
 dry_run_option = click.option(
@@ -72,7 +72,7 @@ dry_run_option = click.option(
 
 
 def _one_line(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """The text as one line that no terminal acts on, as a callback; it must not be blank."""
+    """Return the text as one harmless line, as an option's callback; it must not be blank."""
     from modelyard.adapters.git.names import readable
 
     text = readable(value)
@@ -82,12 +82,12 @@ def _one_line(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 
 reason_option = click.option(
-    "--reason", required=True, callback=_one_line, help="Why; everybody reads it."
+    "--reason", required=True, callback=_one_line, help="Why, for everyone who reads it later."
 )
 
 
 def log_with_dates() -> None:
-    """Log as what runs for weeks does: each line with its time, warnings and worse."""
+    """Log warnings and errors with their time, for commands that run for weeks."""
     import logging
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -104,7 +104,7 @@ def pass_services(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def pass_root(function: Callable[..., R]) -> Callable[..., R]:
-    """Give the command the checkout's root as its first argument; the world is not asked."""
+    """Give the command the root of the checkout as its first argument."""
 
     @wraps(function)
     def with_root(*args: Any, **kwargs: Any) -> R:
@@ -114,7 +114,7 @@ def pass_root(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def find_root() -> Path:
-    """The checkout's root: `--root`, or the nearest folder upwards that holds `modelyard.yaml`.
+    """Return the checkout's root: `--root`, or the nearest folder upwards with `modelyard.yaml`.
 
     Raises:
         CannotAnswer: There is none.
@@ -132,7 +132,7 @@ def find_root() -> Path:
             return folder
     raise CannotAnswer(
         f"no {SETTINGS} in {here} or any folder above it",
-        hint="go into a checkout, or say --root DIR",
+        hint="change to a checkout, or use --root DIR",
     )
 
 
@@ -148,13 +148,14 @@ def find_person(services: Services, name: str | None) -> str:
     known = readable(name or Git(services.root).user_name() or "")
     if not known:
         raise CannotAnswer(
-            "nobody's name to write this down under", hint="git config user.name 'Your Name'"
+            "your name is not known, and this is recorded under it",
+            hint="git config user.name 'Your Name', or use --as NAME",
         )
     return known
 
 
 def print_json(data: object) -> None:
-    """Print one JSON document, readable, its keys in the order given, terminal codes escaped."""
+    """Print one indented JSON document; keys keep their order, terminal codes are escaped."""
     import json
 
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
@@ -162,7 +163,7 @@ def print_json(data: object) -> None:
 
 
 def make_console() -> Console:
-    """Where tables go: stdout, with colour as `--color`, `NO_COLOR` and the terminal say."""
+    """Return a console on stdout, coloured as `--color`, `NO_COLOR` and the terminal decide."""
     from rich.console import Console
 
     wanted = click.get_current_context().color
@@ -187,5 +188,5 @@ def _services() -> Services:
 
 def _checked_root(folder: Path) -> Path:
     if not (folder / SETTINGS).is_file():
-        raise CannotAnswer(f"{folder} holds no {SETTINGS}", hint="say the checkout's top folder")
+        raise CannotAnswer(f"{folder} has no {SETTINGS}", hint="--root is a checkout's top folder")
     return folder.resolve()

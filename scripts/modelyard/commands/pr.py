@@ -1,4 +1,4 @@
-"""`modelyard pr`: pull requests from the command line."""
+"""`modelyard pr`: pull requests of the local forge, from the command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from modelyard.ports import Services
 
 number_argument = click.argument("number", type=click.IntRange(min=1))
 sha_option = click.option(
-    "--sha", metavar="SHA", help="The head commit that was read, in full. [default: the head now]"
+    "--sha", metavar="SHA", help="The full head commit that you read. [default: the current head]"
 )
 
 
@@ -31,7 +31,7 @@ def pr() -> None:
 
 
 @pr.command(name="list")
-@click.option("--all", "every", is_flag=True, help="Merged and closed ones too.")
+@click.option("--all", "every", is_flag=True, help="Also merged and closed ones.")
 @output_option
 @pass_services
 def list_(services: Services, /, *, every: bool, output: str) -> None:
@@ -67,26 +67,26 @@ def show(services: Services, /, *, number: int, output: str) -> None:
 
 @pr.command(name="open")
 @click.argument("branch")
-@click.option("--title", required=True, help="Its first line.")
-@click.option("--body", default="", help="Markdown for its page; - reads it from stdin.")
+@click.option("--title", required=True, help="Title of the pull request.")
+@click.option("--body", default="", help="Markdown of its page; - reads stdin.")
 @as_option
 @dry_run_option
 @pass_services
 def open_(
     services: Services, /, *, branch: str, title: str, body: str, name: str | None, dry_run: bool
 ) -> None:
-    """Open a pull request for BRANCH, which was pushed before, or reword the open one."""
+    """Open a pull request for BRANCH, which is pushed already, or change its title and body."""
     from modelyard.adapters.forge.local.forge import LocalForge
 
     if not isinstance(services.pulls, LocalForge):
-        raise CannotAnswer("this forge opens pull requests of people's branches on its own page")
+        raise CannotAnswer("pull requests of this forge are opened on its own pages")
     who = find_person(services, name)
     text = sys.stdin.read() if body == "-" else body
     if dry_run:
-        _say(f"would open a pull request of {branch} as {who}: {title}")
+        _echo(f"would open a pull request for {branch} as {who}: {title}")
         return
     pull = services.pulls.open_branch(branch, title=title, body=text, author=who)
-    _say(f"pull request {pull.number} is open: {pull.title}")
+    _echo(f"pull request {pull.number} is open: {pull.title}")
 
 
 @pr.command()
@@ -98,16 +98,16 @@ def open_(
 def approve(
     services: Services, /, *, number: int, sha: str | None, name: str | None, dry_run: bool
 ) -> None:
-    """Approve the head commit of a pull request; what is pushed later is not approved."""
+    """Approve the head commit of a pull request; a later push is not approved."""
     who = find_person(services, name)
     pull = services.pulls.get(number)
     _check_may_approve(pull, who)
     commit = sha or pull.head
     if dry_run:
-        _say(f"would approve pull request {number} at {commit} as {who}")
+        _echo(f"would approve pull request {number} at {commit} as {who}")
         return
     services.pulls.review(number, sha=commit, by=who, approved=True)
-    _say(f"{who} approves pull request {number} at {commit}")
+    _echo(f"{who} approves pull request {number} at {commit}")
 
 
 @pr.command()
@@ -119,38 +119,38 @@ def approve(
 def merge(
     services: Services, /, *, number: int, sha: str | None, name: str | None, dry_run: bool
 ) -> None:
-    """Merge a pull request whose required statuses all say success."""
+    """Merge a pull request; all its required statuses must be success."""
     who = find_person(services, name)
     commit = sha or services.pulls.get(number).head
     if dry_run:
-        _say(f"would merge pull request {number} at {commit} as {who}")
+        _echo(f"would merge pull request {number} at {commit} as {who}")
         return
     merged = services.pulls.merge(number, sha=commit, by=who)
-    _say(f"pull request {number} is merged as {merged}")
+    _echo(f"pull request {number} is merged as {merged}")
 
 
 @pr.command()
 @number_argument
-@click.option("--reason", required=True, help="Why; becomes a comment.")
+@click.option("--reason", required=True, help="Why; it becomes a comment.")
 @as_option
 @dry_run_option
 @pass_services
 def close(
     services: Services, /, *, number: int, reason: str, name: str | None, dry_run: bool
 ) -> None:
-    """Close a pull request without merging it; its branch goes away."""
+    """Close a pull request without merging it, and delete its branch."""
     who = find_person(services, name)
     if dry_run:
         pull = services.pulls.get(number)
-        _say(f"would close pull request {number} as {who} and delete {pull.branch}: {reason}")
+        _echo(f"would close pull request {number} as {who} and delete {pull.branch}: {reason}")
         return
     services.pulls.close(number, by=who, reason=reason)
-    _say(f"pull request {number} is closed")
+    _echo(f"pull request {number} is closed")
 
 
 @pr.command()
 @number_argument
-@click.option("--body", required=True, help="Markdown; - reads it from stdin.")
+@click.option("--body", required=True, help="Markdown; - reads stdin.")
 @as_option
 @dry_run_option
 @pass_services
@@ -161,12 +161,12 @@ def comment(
     who = find_person(services, name)
     text = sys.stdin.read() if body == "-" else body
     if not text.strip():
-        raise click.BadParameter("a comment needs words", param_hint="--body")
+        raise click.BadParameter("must not be blank", param_hint="--body")
     if dry_run:
-        _say(f"would comment on pull request {number} as {who}: {text}")
+        _echo(f"would comment on pull request {number} as {who}: {text}")
         return
     services.pulls.comment(number, by=who, body=text)
-    _say(f"commented on pull request {number}")
+    _echo(f"commented on pull request {number}")
 
 
 def _check_may_approve(pull: PullRequest, who: str) -> None:
@@ -176,11 +176,11 @@ def _check_may_approve(pull: PullRequest, who: str) -> None:
     raise Refused(
         f"{who} {'opened' if who == pull.author else did} pull request {pull.number} "
         "and cannot approve it",
-        hint="ask somebody who had no hand in it",
+        hint="ask somebody who took no part in it",
     )
 
 
-def _say(line: str) -> None:
+def _echo(line: str) -> None:
     from modelyard.adapters.git.names import readable
 
     click.echo(readable(line))

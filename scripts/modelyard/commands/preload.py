@@ -1,4 +1,4 @@
-"""`modelyard preload`: import the heavy libraries once, for many processes."""
+"""`modelyard preload`: import the heavy libraries once, for many commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 MODULES = (
-    # First: on import it searches every module that is there by then, which would take seconds.
+    # First: on import it searches every module imported before it, which would take seconds.
     "skops.io",
     "mlflow",
     "mlflow.sklearn",
@@ -36,7 +36,7 @@ MODULES = (
     "modelyard.operations.watch.pass_once",
     "modelyard.serving.server",
 )
-"""What the steps, the model server and the workflows import first."""
+"""What steps, model servers and workflows import."""
 
 
 @click.command(hidden=True)
@@ -45,13 +45,13 @@ MODULES = (
     "address",
     type=click.Path(path_type=Path, dir_okay=False, resolve_path=True),
     required=True,
-    help="Where to listen; name it to others in MODELYARD_PRELOADED.",
+    help="Socket to listen on; other commands find it in MODELYARD_PRELOADED.",
 )
-@click.option("--module", "modules", multiple=True, help="Import this one too; repeatable.")
+@click.option("--module", "modules", multiple=True, help="Import this module too; repeatable.")
 def preload(address: Path, modules: tuple[str, ...]) -> None:
-    """Fork modelyard processes that have their libraries already.
+    """Fork modelyard commands from a process that has imported their libraries.
 
-    Prints `ready` once it can, and ends when its stdin is closed or its parent is gone.
+    Prints `ready` once it listens, and ends when its stdin is closed or its parent is gone.
     """
     from modelyard.adapters.processes.preloaded import serve_forks
 

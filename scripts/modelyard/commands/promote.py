@@ -1,4 +1,4 @@
-"""`modelyard promote`: a person asks for a version that reconcile would not propose by itself."""
+"""`modelyard promote`: propose a version that reconcile would not propose by itself."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def promote(
     name: str | None,
     dry_run: bool,
 ) -> None:
-    """Propose VERSION of MODEL for ENVIRONMENT, or the version of the environment before.
+    """Propose VERSION of MODEL for ENVIRONMENT.
 
-    A version that was there before gets a new attempt. Says what is still missing, and from whom;
-    `modelyard reconcile` merges the pull request once nothing is.
+    Without VERSION it is the one that the environment before it runs. A version that was released
+    there before gets a new attempt. Prints what is still missing; `modelyard reconcile` merges the
+    pull request once nothing is.
     """
     from modelyard.commands.output.tables import print_change
     from modelyard.operations.promote import decide_promotion, find_environment, propose_promotion
@@ -39,7 +40,7 @@ def promote(
     world = collect(workspace_of(services), model, with_registry=False)
     where = find_environment(world, environment)
     if version is None and where.promotes_from is None:
-        raise click.UsageError(f"{where.name} is the first environment: say which VERSION")
+        raise click.UsageError(f"{where.name} is the first environment: give VERSION")
     image = services.repository.server_image
     promotion = decide_promotion(world, where, version, server_image=image)
     if dry_run:
@@ -47,6 +48,6 @@ def promote(
         print_change(promotion.change)
     else:
         pull = propose_promotion(services, promotion, requester=who)
-        click.echo(f"#{pull.number} is open: {pull.title}, asked by {pull.requester or who}")
+        click.echo(f"#{pull.number} is open: {pull.title}, requested by {pull.requester or who}")
     for each in promotion.missing(pull):
         click.echo(f"  {'blocked by' if each.blocks else 'waits for'} {each.what}")

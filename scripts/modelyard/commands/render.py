@@ -1,4 +1,4 @@
-"""`modelyard render`: write what follows from pins and workflows, or check that it is written."""
+"""`modelyard render`: write the manifests of releases and workflows, or check them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Write nothing; exit 3 when something is stale.")
-@click.option("--platform", is_flag=True, help="The workflows instead of the releases.")
+@click.option("--check", is_flag=True, help="Write nothing; exit 3 if a file is stale.")
+@click.option("--platform", is_flag=True, help="Render the workflows, not the releases.")
 @click.option("--environment", help="Only this environment's releases.")
 @click.option("--model", help="Only this model's releases.")
 @pass_root
@@ -26,8 +26,8 @@ def render(
 ) -> None:
     """Write the manifests of the releases in the working tree.
 
-    Releases of an older renderer stay as they are; they only must match the digest they pin. With
-    --platform, the workflows in workflows/ become Argo WorkflowTemplates.
+    Manifests of an older renderer are not changed; they must only match the digest in their pin.
+    With --platform, the workflows in workflows/ become Argo WorkflowTemplates.
     """
     from modelyard.adapters.git.trees import WorkingTree
     from modelyard.adapters.specs.reader import sound

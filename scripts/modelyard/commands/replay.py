@@ -1,4 +1,4 @@
-"""`modelyard replay`: send recorded rows to a model's servers, as its users would."""
+"""`modelyard replay`: send recorded rows to the servers of a model, as its users would."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def _http(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value is not None and not value.startswith(("http://", "https://")):
-        raise click.BadParameter(f"{value!r} is no http:// or https:// address", ctx, param)
+        raise click.BadParameter(f"{value!r} does not start with http:// or https://", ctx, param)
     return value
 
 
@@ -27,39 +27,50 @@ def _http(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     "--data",
     required=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Parquet or CSV file to take rows from.",
+    help="Parquet or CSV file with the rows.",
 )
-@click.option("--rows", default=1000, show_default=True, type=click.IntRange(1), help="How many.")
-@click.option("--seed", default=0, show_default=True, type=int, help="Draws rows and releases.")
-@click.option("--rows-per-request", default=20, show_default=True, type=click.IntRange(1, 10_000))
+@click.option(
+    "--rows", default=1000, show_default=True, type=click.IntRange(1), help="Rows to send."
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=int, help="Seed for drawing rows and releases."
+)
+@click.option(
+    "--rows-per-request",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="Rows in one request.",
+)
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
-    help="Rows a second at most; default: no limit.",
+    help="Rows a second. [default: no limit]",
 )
 @click.option(
     "--blank",
     "blanks",
     multiple=True,
     metavar="COLUMN",
-    help="Send null for this column, as a broken upstream would; may be repeated.",
+    help="Send null for this column, as a broken source would; repeatable.",
 )
 @click.option(
-    "--environment", help="Whose traffic; default: the end of the path, and who joins it."
+    "--environment",
+    help="Environment that takes the requests. [default: production and what joins it]",
 )
 @click.option(
     "--url",
     callback=_http,
-    help="Send to this address, such as a cluster's Service, which spreads requests itself.",
+    help="Send to this address, such as that of a Service in a cluster.",
 )
 @output_option
 @pass_services
 def replay(services: Services, /, *, output: str, **options: Any) -> None:
-    """Send recorded rows to a model's servers.
+    """Send recorded rows to the servers of MODEL.
 
-    Rows are drawn from the file, and each request's release by share, with one seed: the same
-    command sends the same requests. Only columns that are known when a request is made are sent.
-    Succeeds when the replay ran, whatever the servers answered.
+    One seed draws the rows from the file, and the release of each request by its share: the same
+    command sends the same requests. Only columns that a request carries are sent. Exit 0 once all
+    requests are sent, whatever the servers answered.
     """
     from modelyard.operations.replay import ReplayPlan, send_recorded
 

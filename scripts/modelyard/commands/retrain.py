@@ -1,4 +1,4 @@
-"""`modelyard retrain`: propose a version on newer data, or let a failed training try again."""
+"""`modelyard retrain`: propose a version trained on newer data, or retry a failed training."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def retrain(
     """Propose a version of MODEL trained on newer data, if drift is confirmed.
 
     One pull request adds the version and a new held-out set. It is updated when the evidence
-    changes and closed when drift is not confirmed any more. While the data contract is broken
+    changes, and closed when drift is no longer confirmed. While the data contract is broken,
     nothing is proposed (exit 3).
 
-    With VERSION: forget that its training failed, so that it is tried again.
+    With VERSION: forget that its training failed, so that reconcile tries again.
     """
     workspace = workspace_of(services)
     if version is None:
         day = until.date() if until else None
         _propose(workspace, model, feed=feed, until=day, dry_run=dry_run)
     elif until or feed:
-        raise click.UsageError("--until and --feed go with a new version, not with VERSION")
+        raise click.UsageError("--until and --feed are for a new version: leave VERSION out")
     else:
         from modelyard.operations.training.forget_failure import forget_failure
 

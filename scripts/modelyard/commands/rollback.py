@@ -1,4 +1,4 @@
-"""`modelyard rollback`: a person takes a version out, in Git and so in the world."""
+"""`modelyard rollback`: a person takes a release out of an environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("environment")
 @click.argument("model")
 @reason_option
-@click.option("--remove", is_flag=True, help="Take it away where nothing was ever verified.")
+@click.option("--remove", is_flag=True, help="Remove the release, if none was ever verified there.")
 @as_option
 @dry_run_option
 @pass_services
@@ -40,9 +40,9 @@ def rollback(
     name: str | None,
     dry_run: bool,
 ) -> None:
-    """Bring the last verified release of MODEL back to ENVIRONMENT, at once.
+    """Take ENVIRONMENT back to the last verified release of MODEL, at once.
 
-    The version it names now is put on hold, which takes it out of every environment.
+    The version released there now is put on hold, which takes it out of every environment.
     """
     from modelyard.operations.rollback import apply_rollback, decide_rollback
 

@@ -1,4 +1,4 @@
-"""`modelyard schemas`: the format reference for people."""
+"""`modelyard schemas`: the format reference as a page for people."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from modelyard.commands.options import pass_root
 from modelyard.errors import Refused
 
 PAGE = "schemas/README.md"
-"""Where the reference is kept."""
+"""Where the page is committed."""
 
 
 @click.command()
 @click.option("--write", is_flag=True, help=f"Write {PAGE}.")
-@click.option("--check", is_flag=True, help=f"Say no when {PAGE} is not what --write would write.")
+@click.option("--check", is_flag=True, help=f"Write nothing; exit 3 if {PAGE} is stale.")
 @pass_root
 def schemas(root: Path, *, write: bool, check: bool) -> None:
-    """Print every format in tables, or keep them in the checkout."""
+    """Print every format as tables, or write the page into the checkout."""
     if write and check:
-        raise click.UsageError("--write and --check exclude each other")
+        raise click.UsageError("use --write or --check, not both")
     page = _page()
     file = root / PAGE
     if write:
@@ -30,7 +30,7 @@ def schemas(root: Path, *, write: bool, check: bool) -> None:
     elif not check:
         click.echo(page, nl=False)
     elif not file.is_file() or file.read_text(encoding="utf-8") != page:
-        raise Refused(f"{PAGE} is stale", hint="run `modelyard schemas --write`")
+        raise Refused(f"{PAGE} is stale", hint="modelyard schemas --write")
 
 
 def _page() -> str:

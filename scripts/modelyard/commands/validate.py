@@ -1,4 +1,4 @@
-"""`modelyard validate`: everything that is wrong with the specs, said at once."""
+"""`modelyard validate`: print every problem of the specs at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from modelyard.domain.problem import Problem
 
 ANNOTATIONS = 10
-"""GitHub shows no more of them for one step."""
+"""GitHub shows at most this many annotations of one step."""
 
 
 @click.command()
@@ -24,18 +24,18 @@ ANNOTATIONS = 10
     type=click.Choice(["text", "json", "github"]),
     default="text",
     show_default=True,
-    help="How to print problems: for people, for programs, or as annotations of a pull request.",
+    help="Text for people, JSON for programs, or annotations of a pull request.",
 )
 @click.option(
     "--changed-since",
     metavar="REF",
-    help="Only problems that involve files changed since REF; records must not have changed.",
+    help="Only problems of files changed since REF. Records must not have changed.",
 )
 @pass_root
 def validate(root: Path, output: str, changed_since: str | None) -> None:
-    """Check every spec of the checkout: its shape, and what must hold between specs.
+    """Check every spec of the checkout: its format, and the rules between specs.
 
-    Nothing outside of the checkout is asked. Exit code 3 means that there are problems.
+    Reads nothing outside the checkout. Exit 3 if there are problems.
     """
     from modelyard.adapters.git.trees import WorkingTree
     from modelyard.adapters.specs.reader import read
@@ -92,7 +92,7 @@ def _print_github(problems: Sequence[Problem], _: int) -> None:
 
 
 def _annotations(problems: Sequence[Problem]) -> Iterator[str]:
-    """Workflow commands, escaped as @actions/core does it."""
+    """Yield GitHub's workflow commands, escaped as @actions/core does."""
     shown = problems if len(problems) <= ANNOTATIONS else problems[: ANNOTATIONS - 1]
     for problem in shown:
         place = f"file={_property(problem.file)},line={problem.line}"
@@ -104,7 +104,7 @@ def _annotations(problems: Sequence[Problem]) -> Iterator[str]:
 
 
 def _visible(text: str) -> str:
-    """The text without a character that could drive a terminal or forge another line."""
+    """Return the text with every character escaped that could forge a line of output."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -1,4 +1,4 @@
-"""`modelyard version`: add a version or a held-out set with its pins, and show what there is."""
+"""`modelyard version`: add a version or a held-out set with its pins; show and list versions."""
 
 from __future__ import annotations
 
@@ -33,32 +33,33 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 
 @click.group()
 def version() -> None:
-    """Add a version of a model, with its pins; add held-out sets; show what there is."""
+    """Add a version or a held-out set with its pins; show and list versions."""
 
 
 def _days(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which days."""
-    until = click.option("--until", type=_DAY, metavar="DATE", help="The day after the last one.")
+    until = click.option("--until", type=_DAY, metavar="DATE", help="The day after the last day.")
     since = click.option("--since", type=_DAY, metavar="DATE", help="The first day.")
     return since(until(function))
 
 
 @version.command()
 @click.argument("model")
-@click.argument("name", metavar="VERSION")
-@click.option("--reason", required=True, help="Why it exists, for whoever reviews it.")
-@click.option("--parent", metavar="VERSION", help="What is not said here is taken from it.")
-@click.option("--data", multiple=True, metavar="URI", help="A data file, or several with `*`.")
+@click.argument("version")
+@click.option("--reason", required=True, help="Why this version exists.")
+@click.option("--parent", metavar="VERSION", help="Version that gives what is left out here.")
+@click.option("--data", multiple=True, metavar="URI", help="Data file, or several with `*`.")
 @_days
-@click.option("--held-out", multiple=True, metavar="NAME", help="A held-out set to score it on.")
-@click.option("--param", multiple=True, metavar="NAME=JSON", help="One parameter of the trainer.")
+@click.option("--held-out", multiple=True, metavar="NAME", help="Held-out set to score it on.")
+@click.option("--param", multiple=True, metavar="NAME=JSON", help="Parameter of the trainer.")
 @click.option(
     "--params",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE.json",
-    help="All parameters, in place of the parent's.",
+    help="All parameters, instead of the parent's.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="For all randomness.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed of the training."
+)
 @dry_run_option
 @pass_root
 def new(
@@ -66,64 +67,54 @@ def new(
     /,
     *,
     model: str,
-    name: str,
-    reason: str,
     parent: str | None,
-    data: tuple[str, ...],
     since: datetime | None,
     until: datetime | None,
-    held_out: tuple[str, ...],
     param: tuple[str, ...],
     params: Path | None,
-    seed: int | None,
     dry_run: bool,
+    **given: Any,
 ) -> None:
     """Write models/MODEL/versions/VERSION.yaml with every pin filled in.
 
-    Data files are pinned by SHA-256, the trainer by its committed Git tree, what it runs in by
-    requirements.lock. Held-out days inside the training window are excluded by themselves.
+    Data files are pinned by SHA-256, the trainer by its committed Git tree, and its packages by
+    requirements.lock. Held-out days inside the training window are excluded.
     """
     from modelyard.operations.training.new_version import compose_version
 
-    catalog = _specs(root, model).catalog
-    base = _version(catalog, model, parent) if parent else None
+    catalog = _read_specs(root, model).catalog
+    base = _find_version(catalog, model, parent) if parent else None
+    window = _choose_window(since, until, base.data.window if base else None)
+    parameters = _choose_parameters(base.parameters if base else {}, params, param)
     spec = compose_version(
-        root,
-        catalog,
-        model=model,
-        version=name,
-        reason=reason,
-        base=base,
-        data=data,
-        window=_window(since, until, base.data.window if base else None),
-        held_out=held_out,
-        parameters=_parameters(base.parameters if base else {}, params, param),
-        seed=seed,
+        root, catalog, model=model, base=base, window=window, parameters=parameters, **given
     )
     if not spec.data.files:
-        raise click.UsageError("say --data URI, or --parent VERSION to train on its data")
+        raise click.UsageError("give --data URI, or --parent VERSION to train on its data")
     if not spec.held_out:
-        raise click.UsageError("say --held-out NAME, or --parent VERSION to be scored on its sets")
+        raise click.UsageError("give --held-out NAME, or --parent VERSION to use its held-out sets")
     _write(root, catalog, spec, dry_run=dry_run)
 
 
 @version.command("held-out")
 @click.argument("model")
 @click.argument("name")
-@click.option("--data", multiple=True, required=True, metavar="URI", help="A file, or `*`.")
+@click.option(
+    "--data", multiple=True, required=True, metavar="URI", help="Data file, or several with `*`."
+)
 @_days
 @click.option(
     "--cluster",
     required=True,
     metavar="COLUMN|row",
-    help="Rows with equal values here are not independent of each other; `row`: all rows are.",
+    help="Column that dependent rows share; `row` if all rows are independent.",
 )
 @click.option(
     "--role",
     type=click.Choice(["old", "recent"]),
     default="recent",
     show_default=True,
-    help="Whether its rows come after the training data, or stand for an earlier regime.",
+    help="Whether its rows are newer than the training data, or from an earlier period.",
 )
 @click.option(
     "--max-looks",
@@ -139,30 +130,17 @@ def held_out_command(
     /,
     *,
     model: str,
-    name: str,
-    data: tuple[str, ...],
     since: datetime | None,
     until: datetime | None,
-    cluster: str,
-    role: str,
-    max_looks: int,
     dry_run: bool,
+    **given: Any,
 ) -> None:
     """Write models/MODEL/heldout/NAME.yaml: rows that no version of MODEL may train on."""
     from modelyard.operations.training.new_version import compose_held_out
 
-    catalog = _specs(root, model).catalog
-    spec = compose_held_out(
-        root,
-        catalog,
-        model=model,
-        name=name,
-        data=data,
-        window=_window(since, until, None),
-        cluster=cluster,
-        role=role,
-        max_looks=max_looks,
-    )
+    catalog = _read_specs(root, model).catalog
+    window = _choose_window(since, until, None)
+    spec = compose_held_out(root, catalog, model=model, window=window, **given)
     _write(root, catalog, spec, dry_run=dry_run)
 
 
@@ -172,47 +150,49 @@ def held_out_command(
 @output_option
 @pass_root
 def show(root: Path, /, *, model: str, name: str, output: str) -> None:
-    """Show a version's spec, what the gate said of it, and where the checkout names it."""
+    """Show the spec of VERSION, its verdict, and the environments it is released in."""
     from modelyard.adapters.specs.documents import document_of
 
-    specs = _specs(root, model)
-    spec = _version(specs.catalog, model, name)
+    specs = _read_specs(root, model)
+    spec = _find_version(specs.catalog, model, name)
     if output == "json":
         print_json(document_of(spec))
         return
     click.echo(specs.files[version_file(model, name)].decode(), nl=False)
     record = specs.catalog.records.get((model, name))
-    said = f"{record.verdict.outcome}: {record.verdict.reason}" if record else "not judged yet"
-    click.echo(f"\ngate: {said}")
-    click.echo(f"runs in: {', '.join(_runs_in(specs.catalog, model, name)) or 'no environment'}")
+    gate = f"{record.verdict.outcome}: {record.verdict.reason}" if record else "no verdict yet"
+    click.echo(f"\ngate: {gate}")
+    click.echo(
+        f"runs in: {', '.join(_environments_of(specs.catalog, model, name)) or 'no environment'}"
+    )
 
 
 @version.command("list")
 @click.argument("model")
 @pass_root
 def list_command(root: Path, /, *, model: str) -> None:
-    """List MODEL's versions: why each exists, what the gate said, and where it is named."""
+    """List the versions of MODEL: why each exists, its verdict, and where it is released."""
     from modelyard.commands.output.tables import make_table
     from modelyard.domain.promotion.training import version_order
 
-    catalog = _specs(root, model).catalog
+    catalog = _read_specs(root, model).catalog
     rows = []
     for spec in sorted(catalog.versions_of(model), key=lambda v: version_order(v.version)):
         record = catalog.records.get((model, spec.version))
         gate = record.verdict.outcome if record else None
-        runs = ", ".join(_runs_in(catalog, model, spec.version)) or None
+        runs = ", ".join(_environments_of(catalog, model, spec.version)) or None
         rows.append((spec.version, spec.reason, gate, runs))
     make_console().print(make_table(model, ("version", "reason", "gate", "runs in"), rows))
 
 
-def _runs_in(catalog: Catalog, model: str, name: str) -> list[str]:
-    """The environments that name the version, in the order of the path to production."""
+def _environments_of(catalog: Catalog, model: str, name: str) -> list[str]:
+    """Return the environments with a release of the version, in the order of the path."""
     path = [environment.name for environment in catalog.path_to_production()]
     found = ((env, catalog.releases.get((env, model))) for env in path)
     return [env for env, release in found if release and release.version == name]
 
 
-def _specs(root: Path, model: str) -> Specs:
+def _read_specs(root: Path, model: str) -> Specs:
     from modelyard.adapters.git.trees import WorkingTree
     from modelyard.adapters.specs.reader import read
 
@@ -222,21 +202,21 @@ def _specs(root: Path, model: str) -> Specs:
     return specs
 
 
-def _version(catalog: Catalog, model: str, name: str) -> ModelVersion:
+def _find_version(catalog: Catalog, model: str, name: str) -> ModelVersion:
     found = catalog.versions.get((model, name))
     if found is None:
         known = ", ".join(each.version for each in catalog.versions_of(model)) or "none"
         raise CannotAnswer(
-            f"there is no valid {version_file(model, name)}; versions are {known}",
+            f"there is no valid {version_file(model, name)}; the versions are {known}",
             hint=f"modelyard version list {model}",
         )
     return found
 
 
-def _window(
+def _choose_window(
     since: datetime | None, until: datetime | None, base: Interval | None
 ) -> Interval | None:
-    """The days that were said, each end that was not taken from `base`."""
+    """Return the interval of the options; an end that is not given is that of `base`."""
     from modelyard.domain.specs.interval import Interval
 
     first = since.date() if since else base.since if base else None
@@ -244,15 +224,15 @@ def _window(
     if first is None and last is None:
         return None
     if first is None or last is None:
-        raise click.UsageError("--since and --until go together: neither end comes from a parent")
+        raise click.UsageError("give both --since and --until: there is no parent with an interval")
     return Interval(since=first, until=last)
 
 
-def _parameters(
+def _choose_parameters(
     base: Mapping[str, object], file: Path | None, each: Sequence[str]
 ) -> dict[str, object]:
     """Return the parent's parameters or the file's, and over them the single ones."""
-    found = dict(base) if file is None else _object(file)
+    found = dict(base) if file is None else _read_object(file)
     for text in each:
         name, equals, value = text.partition("=")
         try:
@@ -265,7 +245,7 @@ def _parameters(
     return found
 
 
-def _object(file: Path) -> dict[str, object]:
+def _read_object(file: Path) -> dict[str, object]:
     try:
         document = json.loads(file.read_bytes())
     except ValueError as error:
@@ -288,10 +268,7 @@ def _write(root: Path, catalog: Catalog, spec: ModelVersion | HeldOut, *, dry_ru
 
 
 def _print_next(path: str, remote: str) -> None:
-    """The way from a file to a pull request, for people to copy.
-
-    All of the model is added: a version whose held-out set is not there would be refused.
-    """
+    """Print the commands from a file to a pull request, for people to copy."""
     _, model, folder, file = path.split("/")
     name = file.removesuffix(".yaml")
     what = f"held-out set {name} of {model}" if folder == "heldout" else f"{model} {name}"
@@ -299,6 +276,7 @@ def _print_next(path: str, remote: str) -> None:
     for line in (
         "next:",
         f"  git switch -c {branch}",
+        # The whole model: a version without its held-out set would be refused.
         f"  git add {model_folder(model).removesuffix('/')}",
         f'  git commit -m "{title}"',
         f"  git push -u {remote} {branch}",

@@ -1,4 +1,4 @@
-"""How pull requests look: a table of them, a page of one, and both as JSON documents."""
+"""Pull requests for people and programs: a table of them, a page of one, and JSON documents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHORT = 12
 
 
 def summarize_pull(pull: PullRequest) -> dict[str, Any]:
-    """One entry of `modelyard pr list --output json`."""
+    """Return one entry of `modelyard pr list --output json`."""
     return {
         "number": pull.number,
         "branch": pull.branch,
@@ -39,7 +39,7 @@ def summarize_pull(pull: PullRequest) -> dict[str, Any]:
 
 
 def describe_pull(pull: PullRequest, files: Sequence[str]) -> dict[str, Any]:
-    """`modelyard pr show --output json`."""
+    """Return the document of `modelyard pr show --output json`."""
     return {
         **summarize_pull(pull),
         "base": pull.base,
@@ -57,8 +57,8 @@ def describe_pull(pull: PullRequest, files: Sequence[str]) -> dict[str, Any]:
             for review in pull.reviews
         ],
         "comments": [
-            {"author": said.author, "body": said.body, "at": said.at.isoformat()}
-            for said in pull.comments
+            {"author": each.author, "body": each.body, "at": each.at.isoformat()}
+            for each in pull.comments
         ],
         "merged_as": pull.merged_as,
         "closed_at": pull.closed_at.isoformat() if pull.closed_at else None,
@@ -67,7 +67,7 @@ def describe_pull(pull: PullRequest, files: Sequence[str]) -> dict[str, Any]:
 
 
 def make_pulls_table(pulls: Iterable[PullRequest]) -> Table:
-    """The pull requests, one a row."""
+    """Return a table of the pull requests."""
     from rich.text import Text
 
     rows = []
@@ -80,7 +80,7 @@ def make_pulls_table(pulls: Iterable[PullRequest]) -> Table:
 
 
 def render_pull(pull: PullRequest, files: Sequence[str]) -> Iterator[RenderableType]:
-    """Everything a person needs to say yes or no, from top to bottom."""
+    """Yield everything an approver needs, from top to bottom."""
     from rich.text import Text
 
     yield Text.assemble((f"#{pull.number} {readable(pull.title)}", "bold"), f"  {pull.state}")
@@ -95,21 +95,21 @@ def render_pull(pull: PullRequest, files: Sequence[str]) -> Iterator[RenderableT
     yield _reviews(pull)
     yield Text(f"\nFiles changed: {len(files)}", style="bold")
     yield Text("\n".join(f"  {readable(path)}" for path in files))
-    for said in pull.comments:
-        when = f"\n{readable(said.author)}, {said.at:%Y-%m-%d %H:%M}"
-        yield Text.assemble((when, "bold"), "\n", paragraphs(said.body))
+    for comment in pull.comments:
+        when = f"\n{readable(comment.author)}, {comment.at:%Y-%m-%d %H:%M}"
+        yield Text.assemble((when, "bold"), "\n", paragraphs(comment.body))
 
 
 def _header(pull: PullRequest) -> RenderableType:
     from rich.text import Text
 
-    asked = f", asked by {readable(pull.requester)}" if pull.requester else ""
+    asked = f", requested by {readable(pull.requester)}" if pull.requester else ""
     lines = [
         f"{readable(pull.branch)} at {pull.head}",
         f"opened {pull.opened_at:%Y-%m-%d %H:%M} by {readable(pull.author)}{asked}",
     ]
     if pull.contributors:
-        lines.append(f"with commits of {', '.join(map(readable, pull.contributors))}")
+        lines.append(f"with commits by {', '.join(map(readable, pull.contributors))}")
     if pull.merged_as:
         lines.append(f"merged as {pull.merged_as} by {readable(pull.closed_by or '')}")
     elif pull.closed_by:
@@ -124,7 +124,7 @@ def _statuses(statuses: Mapping[str, Status]) -> Table:
         (context, Text(status.state, style=_COLOURS[status.state]), status.description)
         for context, status in sorted(statuses.items())
     ]
-    return make_table(None, ("status", "", "why"), rows)
+    return make_table(None, ("status", "state", "description"), rows)
 
 
 def _reviews(pull: PullRequest) -> RenderableType:
@@ -142,17 +142,17 @@ def _reviews(pull: PullRequest) -> RenderableType:
         )
         for review in pull.reviews
     ]
-    return make_table(None, ("who", "", "of", "counts"), rows)
+    return make_table(None, ("who", "", "commit", "counts"), rows)
 
 
 def _counts(pull: PullRequest, review: Review) -> str:
-    """Whether a review counts as an approval, or why it does not."""
+    """Return whether a review counts as an approval, or why it does not."""
     if review.sha != pull.head:
-        return "no: of an older head"
+        return "no: for an older head"
     if review.author in pull.makers():
-        return "no: of their own work"
-    last = [said for said in pull.reviews if (said.author, said.sha) == (review.author, pull.head)]
-    if review is not last[-1]:
+        return "no: for their own work"
+    theirs = [r for r in pull.reviews if (r.author, r.sha) == (review.author, pull.head)]
+    if review is not theirs[-1]:
         return "no: a later one replaces it"
     return "yes" if review.approved else "no"
 

@@ -1,4 +1,4 @@
-"""The format reference as one page, from the schemas."""
+"""Renders the format reference, one page for people, from the schemas."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _HEADER = """\
 # The formats
 
 Each file of a checkout is one YAML document of one kind. The JSON Schemas in this folder are the
-reference; this page says the same in tables. A key that is not listed is refused, and a key that
-is left out stands for its default. Keys in **bold** are required where what they belong to is
-given; `[]` stands for each item of a list.
+reference; this page shows them as tables. A key that is not listed is refused. A key that is left
+out has its default. A key in **bold** is required if its parent is given. `[]` is each item of a
+list.
 
-Values are JSON's: `no` and `2013-01-01` are text, and aliases, tags and duplicate keys are
-refused. A document holds at most 1 MiB and 32 levels.
+Values are those of JSON: `no` and `2013-01-01` are text. Aliases, tags and duplicate keys are
+refused. A document has at most 1 MiB and 32 levels.
 """
 
 
-_WORDS = {
+_TYPE_NAMES = {
     "boolean": "true or false",
     "integer": "whole number",
     "object": "mapping",
@@ -32,11 +32,7 @@ _WORDS = {
 
 
 def render_reference(schemas: Mapping[str, Node]) -> str:
-    """The page, from the schema of each kind.
-
-    Args:
-        schemas: JSON Schema by file name without its ending.
-    """
+    """Return the page from the JSON Schema of each kind, by file name without its ending."""
     parts = [_HEADER, _overview(schemas)]
     parts += [_section(name, schema) for name, schema in sorted(schemas.items())]
     return "\n".join(parts)
@@ -63,13 +59,13 @@ def _section(name: str, schema: Node) -> str:
 
 
 def _parts(schema: Node) -> tuple[str, str]:
-    """What a kind is, and where its files are."""
+    """Return what a kind is, and where its files are."""
     meaning, _, file = schema["description"].rpartition(" File: ")
     return meaning, file.rstrip(".")
 
 
 def _properties(root: Node, node: Node, prefix: str) -> Iterator[tuple[str, Node, bool]]:
-    """Every key below a node, as path, resolved schema and whether it is required."""
+    """Yield every key below a node: its path, its resolved schema, and whether it is required."""
     required = node.get("required", ())
     for key, stated in node.get("properties", {}).items():
         found = _resolved(root, stated)
@@ -80,7 +76,7 @@ def _properties(root: Node, node: Node, prefix: str) -> Iterator[tuple[str, Node
 
 
 def _resolved(root: Node, node: Node) -> Node:
-    """The node with what it refers to; what it says itself wins."""
+    """Return the node merged with what it refers to; its own keys win."""
     if "$ref" not in node:
         return node
     target = root["$defs"][node["$ref"].removeprefix("#/$defs/")]
@@ -97,7 +93,7 @@ def _row(root: Node, path: str, node: Node, is_required: bool) -> str:  # noqa: 
 
 
 def _value(root: Node, node: Node) -> str:
-    """What may stand there, in few words."""
+    """Return the values that are allowed, in few words."""
     if "const" in node:
         return f"`{node['const']}`"
     if "enum" in node:
@@ -108,7 +104,7 @@ def _value(root: Node, node: Node) -> str:
         item = _resolved(root, node["items"])
         return "list" if "properties" in item else f"list: {_value(root, item)}"
     kinds: list[str] = node["type"] if isinstance(node["type"], list) else [node["type"]]
-    return " or ".join(_WORDS.get(kind, kind) for kind in kinds) + _limits(node)
+    return " or ".join(_TYPE_NAMES.get(kind, kind) for kind in kinds) + _limits(node)
 
 
 def _limits(node: Node) -> str:

@@ -1,4 +1,4 @@
-"""How reports are told: tables, times, spans and changes, with outside text made harmless."""
+"""Prints tables, times, changes, verdicts and pages; text from outside is made harmless."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def make_table(
 
 
 def clock_time(at: datetime | None) -> str | None:
-    """A time for people: to the second, in UTC."""
+    """Return a time for people: to the second, in UTC."""
     return None if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def format_span(seconds: float) -> str:
-    """How long, in the two largest units that matter."""
+    """Return a duration in its two largest units."""
     whole = round(seconds)
     if abs(whole) < _MINUTE:
         return f"{seconds:.1f} s"
@@ -89,7 +89,7 @@ def _size(content: bytes | None) -> str:
 
 
 def print_verdict(verdict: Verdict, output: str) -> None:
-    """Print a verdict as text, its numbers a line each, or as JSON."""
+    """Print a verdict as text, each number on its line, or as JSON."""
     from modelyard.adapters.specs.documents import document_of
 
     if output == "json":
@@ -101,25 +101,21 @@ def print_verdict(verdict: Verdict, output: str) -> None:
 
 
 def render_markdown(text: str) -> Iterator[RenderableType]:
-    """The page from top to bottom; nothing in it is markup or acts on a terminal.
-
-    A Markdown table is as wide as a browser's window; here each of its rows becomes a column, and
-    its headings stand at the left.
-    """
+    """Yield a Markdown page from top to bottom; nothing in it is markup or acts on a terminal."""
     from rich.text import Text
 
     lines = paragraphs(text).strip("\n").split("\n")
     for is_table, block in groupby(lines, key=lambda line: line.startswith("|")):
         rows = list(block)
-        if is_table:
-            yield _upright(rows)
+        if is_table:  # made for a browser's width: here each row becomes a column
+            yield _transpose(rows)
             continue
         for line in rows:
             heading = _HEADING.match(line)
             yield Text(line[heading.end() :], style="bold") if heading else Text(line)
 
 
-def _upright(lines: Sequence[str]) -> Table:
+def _transpose(lines: Sequence[str]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
