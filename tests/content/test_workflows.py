@@ -11,7 +11,7 @@ from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.reader import sound
 from modelyard.adapters.workflows.local_runner import Walk
 from modelyard.adapters.workflows.plan import Plan, Retry
-from modelyard.adapters.workflows.template import planned
+from modelyard.adapters.workflows.template import read_plan
 from modelyard.cli import load_command, main
 from modelyard.render.shares import real_share
 
@@ -25,7 +25,7 @@ def document(name: str) -> dict[str, Any]:
 
 
 def plan(name: str, **parameters: str) -> Plan:
-    return planned(document(name)["spec"], parameters)
+    return read_plan(document(name)["spec"], parameters)
 
 
 def parsed(arguments: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
@@ -49,12 +49,13 @@ def test_the_committed_releases_are_rendered():
 
 def test_training_is_five_steps_one_after_the_other():
     steps = plan("train-and-evaluate", **TRAINING).steps
-    assert [(step.name, step.before) for step in steps] == [
-        ("fetch", ()),
-        ("train", ("fetch",)),
-        ("evaluate", ("train",)),
-        ("verify", ("evaluate",)),
-        ("record", ("verify",)),
+    only_after_success = frozenset({"Succeeded", "Skipped"})
+    assert [(step.name, step.runs_after) for step in steps] == [
+        ("fetch", frozenset()),
+        ("train", only_after_success),
+        ("evaluate", only_after_success),
+        ("verify", only_after_success),
+        ("record", only_after_success),
     ]
 
 
@@ -85,16 +86,14 @@ def test_steps_are_tried_again_when_they_could_not_answer_and_never_after_a_no(n
         retry = step.retry
         assert retry == Retry(
             limit=1 if step.name == "train" else 2,
-            on=frozenset({"Failed", "Error"}),
-            expression="asInt(lastRetry.exitCode) == 1",
             wait_seconds=5,
             factor=3,
             longest_wait_seconds=60,
         )
-        assert retry.wanted(tries=1, phase="Failed", exit_code=1)
-        assert not retry.wanted(tries=1, phase="Failed", exit_code=3)
-        assert not retry.wanted(tries=1, phase="Error", exit_code=-1)
-        assert not retry.wanted(tries=3, phase="Failed", exit_code=1)
+        assert retry.is_wanted(tries=1, exit_code=1)
+        assert not retry.is_wanted(tries=1, exit_code=3)
+        assert not retry.is_wanted(tries=1, exit_code=None)
+        assert not retry.is_wanted(tries=3, exit_code=1)
 
 
 @pytest.mark.parametrize("name", ["train-and-evaluate", "detect-drift"])
@@ -154,7 +153,11 @@ def test_a_version_is_asked_for_or_taken_back_but_never_on_broken_or_unknown_dat
             script = leave if template["name"] == "compare" else "true"
             template["container"] |= {"command": ["sh", "-c"], "args": [script]}
     walk = Walk(
-        planned(spec, {"model": "m"}), name="w", folder=tmp_path, root=tmp_path, tell=lambda: None
+        read_plan(spec, {"model": "m"}),
+        name="w",
+        folder=tmp_path,
+        root=tmp_path,
+        report=lambda: None,
     )
     walk.run()
     assert (walk.tracks["retrain"].phase, walk.phase) == (retrain, whole)

@@ -56,11 +56,16 @@ def accepts(kind: str, document: object) -> bool:
 
 def reasons(kind: str, document: object) -> Iterator[tuple[Place, str]]:
     """Every place where the document is not of its kind, with a sentence about it."""
-    for error in _validator(kind).iter_errors(document):
-        node = _node(schema(kind), error.schema_path[:-1])
-        here = tuple(error.instance_path)
-        for path, words in _said(error, node, here):
-            yield path, f"{format_path(path)}: {words}" if path else words
+    for path, words in explain(schema(kind), document):
+        yield path, f"{format_path(path)}: {words}" if path else words
+
+
+def explain(rules: dict[str, Any], document: object) -> Iterator[tuple[Place, str]]:
+    """Every place where the document breaks a JSON Schema, with a sentence about it."""
+    validator = jsonschema_rs.Draft202012Validator(rules, validate_formats=True)
+    for error in validator.iter_errors(document):
+        node = _node(rules, error.schema_path[:-1])
+        yield from _said(error, node, tuple(error.instance_path))
 
 
 def _said(error: Any, node: Mapping[str, Any], here: Place) -> Iterator[tuple[Place, str]]:

@@ -1,134 +1,129 @@
-"""Which fields of a WorkflowTemplate the local orchestrator follows, and which it may ignore."""
+"""What of a WorkflowTemplate the local orchestrator accepts: one table; it refuses all else."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from modelyard.adapters.specs.schemas import explain
+from modelyard.domain.problem import Path, format_path
 from modelyard.errors import Refused
 
-# Ignored on purpose: they say where and with which rights a pod runs, and how long a cluster
-# remembers it. There are no pods here.
-_POD = frozenset(
-    {
-        "affinity",
-        "automountServiceAccountToken",
-        "imagePullSecrets",
-        "metadata",
-        "nodeSelector",
-        "podMetadata",
-        "priorityClassName",
-        "securityContext",
-        "serviceAccountName",
-        "tolerations",
-        "volumes",
+ONLY_COULD_NOT_ANSWER = "asInt(lastRetry.exitCode) == 1"
+"""The one retry expression: exit code 1 means "could not answer", so another try may help."""
+
+_HINT = "leave it out of the workflow, or set orchestrator: argo in modelyard.yaml"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+_WORD = r"(\{\{[\w.-]+\}\}|[A-Za-z_]\w*)"
+
+
+def _mapping(required: str = "", **properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required.split(),
+        "additionalProperties": False,
     }
+
+
+def _list_of(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": item}
+
+
+def _matching(pattern: str, meaning: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^(?:{pattern})$", "description": meaning}
+
+
+_TEXT = {"type": "string"}
+_SECONDS = {"type": "integer", "minimum": 1}
+_DURATION = _matching(r"\d+[smh]", "a duration is written 30s, 5m or 1h")
+# Says where and with which rights a pod runs, or how long a cluster remembers it. There are no
+# pods here.
+_IGNORED: dict[str, Any] = {}
+
+_CONTAINER = _mapping(
+    "command workingDir",
+    args=_list_of(_TEXT),
+    command={**_list_of(_TEXT), "minItems": 1},
+    # Places in the container's file system; a step here has its own.
+    env=_list_of(_mapping("name", name={"enum": ["HOME", "MODELYARD_ROOT"]}, value=_IGNORED)),
+    envFrom=_IGNORED,
+    image=_IGNORED,
+    resources=_IGNORED,
+    securityContext=_IGNORED,
+    volumeMounts=_IGNORED,
+    workingDir=_TEXT,
 )
-SPEC = _POD | {
-    "activeDeadlineSeconds",
-    "archiveLogs",
-    "arguments",
-    "entrypoint",
-    "parallelism",
-    "podGC",
-    "templates",
-    "ttlStrategy",
-    "workflowMetadata",
-}
-# An init container clones the repository; here the checkout is there already.
-TEMPLATE = _POD | {
-    "activeDeadlineSeconds",
-    "container",
-    "dag",
-    "initContainers",
-    "inputs",
-    "name",
-    "outputs",
-    "retryStrategy",
-    "timeout",
-}
-CONTAINER = frozenset(
-    {
-        "args",
-        "command",
-        "env",
-        "envFrom",
-        "image",
-        "imagePullPolicy",
-        "name",
-        "resources",
-        "securityContext",
-        "volumeMounts",
-        "workingDir",
-    }
+_OUTPUT = _mapping(
+    "name valueFrom", name=_TEXT, valueFrom=_mapping("path", path=_TEXT, default=_TEXT)
 )
-DAG = frozenset({"failFast", "tasks"})
-TASK = frozenset({"arguments", "continueOn", "depends", "dependencies", "name", "template", "when"})
-_BELOW: Mapping[str, frozenset[str]] = {
-    "inputs": frozenset({"parameters"}),
-    "outputs": frozenset({"parameters"}),
-    "arguments": frozenset({"parameters"}),
-    "retryStrategy": frozenset({"backoff", "expression", "limit", "retryPolicy"}),
-    "backoff": frozenset({"cap", "duration", "factor"}),
-    "continueOn": frozenset({"error", "failed"}),
-}
-_PARAMETER = frozenset({"default", "description", "name", "value", "valueFrom"})
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+\Z")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_RETRY = _mapping(
+    "backoff expression limit",
+    backoff=_mapping(
+        "cap duration factor",
+        cap=_DURATION,
+        duration=_DURATION,
+        factor={"type": "integer", "minimum": 1},
+    ),
+    expression={"const": ONLY_COULD_NOT_ANSWER},
+    limit={"type": "integer", "minimum": 0},
+)
+_TASK = _mapping(
+    "name template",
+    name=_matching(_NAME, "letters, digits, - and _"),
+    template=_TEXT,
+    depends=_matching(
+        rf"{_NAME}|{_NAME}\.(Succeeded|Failed)( \|\| {_NAME}\.(Succeeded|Failed))*",
+        "a step runs after `a`, or after `a.Succeeded || a.Failed`",
+    ),
+    when=_matching(
+        rf"{_WORD} == {_WORD}( \|\| {_WORD} == {_WORD})*",
+        "a condition is written `{{tasks.a.outputs.parameters.b}} == word || ...`",
+    ),
+)
+
+SPEC = _mapping(
+    "entrypoint templates",
+    activeDeadlineSeconds=_SECONDS,
+    arguments=_mapping(parameters=_list_of(_mapping("name", name=_TEXT, value=_TEXT))),
+    entrypoint=_TEXT,
+    podGC=_IGNORED,
+    securityContext=_IGNORED,
+    serviceAccountName=_IGNORED,
+    templates=_list_of(
+        _mapping(
+            "name",
+            activeDeadlineSeconds=_SECONDS,
+            container=_CONTAINER,
+            dag=_mapping("tasks", tasks={**_list_of(_TASK), "minItems": 1}),
+            initContainers=_IGNORED,  # clones the repository; here the checkout is there already
+            name=_TEXT,
+            outputs=_mapping(parameters=_list_of(_OUTPUT)),
+            retryStrategy=_RETRY,
+        )
+    ),
+    ttlStrategy=_IGNORED,
+    # A folder of the pod; one that outlives it is refused.
+    volumes=_list_of(_mapping("name emptyDir", name=_TEXT, emptyDir=_IGNORED)),
+)
+"""JSON Schema of `spec`: the fields that are followed, and those that are ignored on purpose."""
 
 
-def refuse_unknown(document: Mapping[str, Any], known: frozenset[str], where: str) -> None:
-    """Refuse a field that would be passed over in silence, by its name."""
-    for key, value in document.items():
-        if key not in known:
-            raise Refused(
-                f"the local orchestrator does not run {where}.{key}",
-                hint="leave it out of the workflow, or set orchestrator: argo in modelyard.yaml",
-            )
-        if key == "volumes":
-            _refuse_lasting_volumes(value, where)
-        elif key in _BELOW and isinstance(value, Mapping):
-            refuse_unknown(value, _BELOW[key], f"{where}.{key}")
+class Unsupported(Refused):
+    """The local orchestrator does not run this.
+
+    Args:
+        path: Where in the workflow's spec.
+        message: What is there, and what would be accepted.
+    """
+
+    def __init__(self, path: Path, message: str) -> None:
+        self.path = ("spec", *path)
+        where = format_path(self.path)
+        super().__init__(f"the local orchestrator does not run {where}: {message}", hint=_HINT)
 
 
-def parameters(holder: Mapping[str, Any], where: str) -> dict[str, Mapping[str, Any]]:
-    """The parameters by name, their default taken for their value where they have none."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for each in holder.get("parameters", ()):
-        refuse_unknown(each, _PARAMETER, f"{where}.{each.get('name')}")
-        default = {"value": each["default"]} if "default" in each else {}
-        found[str(each["name"])] = {**default, **each}
-    return found
-
-
-def seconds(document: Mapping[str, Any], key: str) -> float | None:
-    """A number of seconds, or a duration such as `5s` or `1h30m`."""
-    value = document.get(key)
-    if value is None:
-        return None
-    text = str(value)
-    if text.isdigit():
-        return float(text)
-    if not _DURATION.match(text):
-        raise Refused(f"{key}: {text!r} is no duration: write 30s, 5m or 1h")
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-
-
-def whole_number(document: Mapping[str, Any], key: str) -> int | None:
-    """A whole number, written as one or as text."""
-    value = document.get(key)
-    if value is None:
-        return None
-    if not str(value).isdigit():
-        raise Refused(f"{key}: {value!r} is not a whole number")
-    return int(value)
-
-
-def _refuse_lasting_volumes(volumes: list[Mapping[str, Any]], where: str) -> None:
-    for volume in volumes:
-        kinds = volume.keys() - {"name", "emptyDir"}
-        if kinds:
-            field = f"{where}.volumes.{volume.get('name')}.{min(kinds)}"
-            raise Refused(f"the local orchestrator does not run {field}")
+def refuse_other_fields(spec: Mapping[str, Any]) -> None:
+    """Refuse the first thing in a spec that is not in the table, or has another value."""
+    for path, message in explain(SPEC, spec):
+        raise Unsupported(path, message)

@@ -23,8 +23,9 @@ from modelyard.adapters.processes.start import (
     unwinding_on_signals,
 )
 from modelyard.adapters.specs.documents import dump_all, load
+from modelyard.adapters.workflows.fields import Unsupported
 from modelyard.adapters.workflows.local_runner import Walk
-from modelyard.adapters.workflows.template import planned
+from modelyard.adapters.workflows.template import read_plan
 from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Refused
@@ -131,10 +132,10 @@ class LocalWorkflows:
     def _walk(self, name: str, folder: Path) -> None:
         text = (folder / "workflow.yaml").read_bytes()
         document: Any = load(text, name=f"{name}/workflow.yaml").document
-        plan = planned(document["spec"], {})
+        plan = read_plan(document["spec"], {})
         runner = process_table.find_process(os.getpid())
 
-        def tell(phase: str = Phase.RUNNING, message: str = "") -> None:
+        def report(phase: str = Phase.RUNNING, message: str = "") -> None:
             tracks = walk.tracks.items()
             state = _State(
                 phase=phase,
@@ -145,15 +146,15 @@ class LocalWorkflows:
             )
             _write(folder / "status.json", json.dumps(asdict(state), indent=1).encode())
 
-        walk = Walk(plan, name=name, folder=folder, root=self._root, tell=tell)
-        tell()
+        walk = Walk(plan, name=name, folder=folder, root=self._root, report=report)
+        report()
         with unwinding_on_signals():
             try:
                 walk.run()
             except BaseException:
-                tell(Phase.ERROR, walk.message)
+                report(Phase.ERROR, walk.message)
                 raise
-        tell(walk.phase, walk.message if walk.phase != Phase.SUCCEEDED else "")
+        report(walk.phase, walk.message if walk.phase != Phase.SUCCEEDED else "")
 
     def _workflow(self, name: str) -> Path:
         if not _NAME.match(name):
@@ -170,13 +171,15 @@ class LocalWorkflows:
         except OSError as error:
             message = f"{path}: {error.strerror}"
             raise Refused(message, hint="modelyard render --platform") from error
-        document: Any = load(text, name=path).document
+        loaded = load(text, name=path)
+        document: Any = loaded.document
         if not isinstance(document, dict) or document.get("kind") != "WorkflowTemplate":
             raise Refused(f"{path} is no WorkflowTemplate", hint="modelyard render --platform")
         try:
-            plan = planned(document["spec"], parameters)
+            plan = read_plan(document.get("spec", {}), parameters)
         except Refused as refusal:
-            raise Refused(f"{path}: {refusal.message}", hint=refusal.hint) from refusal
+            line = loaded.line(refusal.path) if isinstance(refusal, Unsupported) else 1
+            raise Refused(f"{path}:{line}: {refusal.message}", hint=refusal.hint) from refusal
         values = [{"name": key, "value": value} for key, value in plan.arguments.items()]
         return {
             "apiVersion": document["apiVersion"],
