@@ -17,7 +17,7 @@ from modelyard.cli import cli
 from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.doctor.checks import CHECKS, LEAST_GIT
-from modelyard.operations.doctor.runner import Patient, State, Wrong, examine
+from modelyard.operations.doctor.runner import Checkout, Finding, State, run_checks
 from operations.past import answer, faked_registry, in_production, release_in, run, trained
 from operations.yard import MODEL, manifests, release_file, spec_file
 
@@ -96,11 +96,11 @@ def test_a_person_reads_one_line_a_check_and_what_mends_it(yard):
     said = run(yard, "doctor")
 
     assert said.code == 3
-    assert said.lines[0] == "well git merges without a checkout"
-    at = said.lines.index(f"wrong the workflows are rendered {WORKFLOW} is missing")
-    assert said.lines[at + 1] == "-> modelyard render --platform"
+    assert said.lines[0] == "ok git merges without a checkout"
+    at = said.lines.index(f"failed the workflows are rendered {WORKFLOW} is missing")
+    assert said.lines[at + 1] == "fix: modelyard render --platform"
     assert len(said.lines) == len(CHECKS) + 1
-    assert said.err == f"error: 1 of {len(CHECKS)} checks found something wrong\n"
+    assert said.err == f"error: 1 of {len(CHECKS)} checks failed\n"
 
 
 def test_an_old_git_is_too_old(yard, tmp_path, monkeypatch):
@@ -166,7 +166,7 @@ def test_a_forge_this_version_does_not_have_is_found_before_anything_is_asked(tm
 
     assert done.exit_code == 3
     assert "forge: github is not supported by this version" in done.stdout
-    assert "-> set forge: local" in done.stdout
+    assert "fix: set forge: local" in done.stdout
 
 
 def test_a_remote_out_of_reach_is_wrong(yard):
@@ -286,12 +286,12 @@ def test_a_tracking_server_has_to_take_connections_and_its_password_is_not_told(
         listening.listen()
         port = listening.getsockname()[1]
         services = settings(yard, tracking_uri=f"http://127.0.0.1:{port}")
-        (patient,) = _patients(yard, services)
-        assert list(_check("the tracking database answers")(patient)) == []
+        (checkout,) = _patients(yard, services)
+        assert list(_check("the tracking database answers")(checkout)) == []
     uri = f"postgresql://ann:secret@127.0.0.1:{port}/mlflow"
-    (patient,) = _patients(yard, settings(yard, tracking_uri=uri))
+    (checkout,) = _patients(yard, settings(yard, tracking_uri=uri))
 
-    (found,) = _check("the tracking database answers")(patient)
+    (found,) = _check("the tracking database answers")(checkout)
 
     assert found.what.startswith(f"postgresql://127.0.0.1:{port}/mlflow: ")
     assert "secret" not in found.what
@@ -301,7 +301,7 @@ def _patients(yard, *services):
     from modelyard.operations.workspace import workspace_of
 
     return [
-        Patient(yard.folder / "clone", lambda each=each: workspace_of(each)) for each in services
+        Checkout(yard.folder / "clone", lambda each=each: workspace_of(each)) for each in services
     ]
 
 
@@ -353,7 +353,7 @@ def test_an_alias_that_somebody_moved_is_wrong(yard):
 
     assert wrong(yard) == {
         "aliases follow verified releases": (
-            ["canary of m points at v0, not at v1"],
+            ["canary of m points to v0, not to v1"],
             "modelyard reconcile m",
         )
     }
@@ -369,7 +369,7 @@ def test_servers_that_git_names_no_release_for_are_wrong(yard):
     yard.commit({release_file("staging"): None, manifests("staging"): None})
 
     assert wrong(yard)["servers belong to releases"] == (
-        ["staging runs m, but the main branch names no release of it there"],
+        ["staging runs m, but has no release of it on the main branch"],
         "modelyard watch --once",
     )
 
@@ -387,7 +387,7 @@ def test_a_workflow_whose_attempt_is_over_is_wrong(yard):
     assert wrong(yard) == {
         "workflows belong to versions": (
             [f"workflow {lost} still runs, but attempt 1 of v2 is over"],
-            f"stop {lost}, or let it end: nobody reads its outcome",
+            f"stop {lost}, or let it end: its outcome is not used",
         )
     }
 
@@ -424,7 +424,7 @@ def test_a_check_that_is_refused_or_cannot_answer_is_wrong_with_the_hint():
         raise CannotAnswer("no idea", hint="look again")
 
     def another_is_refused(_):
-        yield Wrong(what="first", mend="this")
+        yield Finding(what="first", fix="this")
         raise Refused("never")
 
     def a_third_needs_the_first(_):
@@ -435,10 +435,10 @@ def test_a_check_that_is_refused_or_cannot_answer_is_wrong_with_the_hint():
         another_is_refused: (),
         a_third_needs_the_first: (one_cannot_answer,),
     }
-    found = examine(Patient(Path(), lambda: None), needs)
+    found = run_checks(Checkout(Path(), lambda: None), needs)
 
-    assert [(each.state, each.found, each.mend) for each in found] == [
-        (State.WRONG, ("no idea",), "look again"),
-        (State.WRONG, ("never",), "mend that, and ask again"),
+    assert [(each.state, each.found, each.fix) for each in found] == [
+        (State.FAILED, ("no idea",), "look again"),
+        (State.FAILED, ("never",), "fix that, and run doctor again"),
         (State.SKIPPED, ("needs that one cannot answer",), None),
     ]

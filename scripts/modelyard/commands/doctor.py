@@ -1,4 +1,4 @@
-"""`modelyard doctor`: checks that everything needed is in place, and says what mends it."""
+"""`modelyard doctor`: check that everything needed is in place, and print what fixes it."""
 
 from __future__ import annotations
 
@@ -15,69 +15,69 @@ from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.operations.doctor.runner import Finding
+    from modelyard.operations.doctor.runner import CheckResult
     from modelyard.operations.workspace import Workspace
+
+# The words of schemas/output/doctor.schema.json, which programs read.
+_JSON_STATES = {"ok": "well", "failed": "wrong", "skipped": "skipped"}
+_COLOURS = {"ok": "green", "failed": "red", "skipped": "yellow"}
 
 
 @click.command()
 @output_option
 @pass_root
 def doctor(root: Path, *, output: str) -> None:
-    """Check that everything modelyard needs here is in place; change nothing.
+    """Check that everything needed is in place; change nothing.
 
-    Exit code 3 means that something is not, and the command that mends it is beside it.
+    Exit 3 if a check fails. The command or edit that fixes it is printed below it.
     """
     from modelyard.operations.doctor.checks import CHECKS
-    from modelyard.operations.doctor.runner import Patient, State, examine
+    from modelyard.operations.doctor.runner import Checkout, State, run_checks
 
-    findings = examine(Patient(root, _workspace_of(root)), CHECKS)
+    results = run_checks(Checkout(root, _opener(root)), CHECKS)
+    failed = sum(each.state is State.FAILED for each in results)
     if output == "json":
-        print_json(_document(findings))
+        print_json(_document(results, is_well=not failed))
     else:
-        _print_text(findings)
-    wrong = sum(each.state is State.WRONG for each in findings)
-    if wrong:
-        raise Refused(f"{wrong} of {len(findings)} checks found something wrong")
+        _print_text(results)
+    if failed:
+        raise Refused(f"{failed} of {len(results)} checks failed")
 
 
-def _workspace_of(root: Path) -> Callable[[], Workspace]:
-    """Opens the workspace when a check asks: what is wrong with the settings is a finding too."""
+def _opener(root: Path) -> Callable[[], Workspace]:
+    """Return what opens the workspace when a check needs it: wrong settings are a finding too."""
     given = click.get_current_context().obj
     return lambda: workspace_of(given if isinstance(given, Services) else services_for(root))
 
 
-def _document(findings: tuple[Finding, ...]) -> dict[str, Any]:
-    from modelyard.operations.doctor.runner import State
-
+def _document(results: tuple[CheckResult, ...], *, is_well: bool) -> dict[str, Any]:
     return {
-        "well": all(each.state is not State.WRONG for each in findings),
+        "well": is_well,
         "checks": [
             {
                 "check": each.check,
-                "state": str(each.state),
+                "state": _JSON_STATES[each.state],
                 "found": list(each.found),
-                "mend": each.mend,
+                "mend": each.fix,
             }
-            for each in findings
+            for each in results
         ],
     }
 
 
-def _print_text(findings: tuple[Finding, ...]) -> None:
+def _print_text(results: tuple[CheckResult, ...]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from modelyard.adapters.git.names import readable
-    from modelyard.operations.doctor.runner import State
 
-    colours = {State.WELL: "green", State.WRONG: "red", State.SKIPPED: "yellow"}
-    made = Table.grid(padding=(0, 2))
+    table = Table.grid(padding=(0, 2))
     for no_wrap in (True, True, False):
-        made.add_column(no_wrap=no_wrap, overflow="fold")
-    for each in findings:
+        table.add_column(no_wrap=no_wrap, overflow="fold")
+    for each in results:
         lines = [readable(line) for line in each.found]
-        if each.mend and each.state is State.WRONG:
-            lines.append(f"-> {readable(each.mend)}")
-        state = Text(each.state, style=colours[each.state])
-        made.add_row(state, Text(each.check), Text("\n".join(lines)))
-    make_console().print(made)
+        if each.fix:
+            lines.append(f"fix: {readable(each.fix)}")
+        state = Text(each.state, style=_COLOURS[each.state])
+        table.add_row(state, Text(each.check), Text("\n".join(lines)))
+    make_console().print(table)

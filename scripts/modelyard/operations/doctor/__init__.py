@@ -1,1 +1,1 @@
-"""Checks that everything needed is in place."""
+"""The checks of `modelyard doctor`."""

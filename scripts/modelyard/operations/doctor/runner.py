@@ -1,4 +1,4 @@
-"""How `modelyard doctor` asks its checks, and what they may look at."""
+"""Runs the checks of `modelyard doctor`, and gives them the checkout to read."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ if TYPE_CHECKING:
     from modelyard.operations.workspace import Workspace
 
 SHOWN = 8
-"""Findings of one check that are told; the rest is counted."""
+"""Most findings of one check that are reported; the others are counted."""
 
 
 class State(StrEnum):
-    """What a check says."""
+    """The result of a check."""
 
-    WELL = "well"
-    WRONG = "wrong"
+    OK = "ok"
+    FAILED = "failed"
     SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wrong:
+class Finding:
     """One thing that is wrong.
 
     Args:
         what: One sentence.
-        mend: The command or edit that mends it.
+        fix: The command or edit that fixes it.
     """
 
     what: str
-    mend: str
+    fix: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """What one check says.
+class CheckResult:
+    """The result of one check.
 
     Args:
-        check: The check's name, as a sentence.
-        state: `skipped` when something it needs is wrong already.
+        check: Its name, as a sentence.
+        state: `skipped` if a check that it needs did not pass.
         found: What is wrong, in sentences.
-        mend: What mends the first of them.
+        fix: The command or edit that fixes the first of them.
     """
 
     check: str
     state: State
     found: tuple[str, ...] = ()
-    mend: str | None = None
+    fix: str | None = None
 
 
-class Patient:
-    """What is examined; each part is looked at once, when a check first asks for it.
+class Checkout:
+    """What is checked; each part is read once, when a check first needs it.
 
     Args:
-        root: The checkout.
-        workspace: Opens what reconcile works with, as `modelyard.yaml` chooses it.
+        root: The root of the checkout.
+        workspace: Opens the workspace. It fails if `modelyard.yaml` is wrong, so it comes late.
     """
 
     def __init__(self, root: Path, workspace: Callable[[], Workspace]) -> None:
@@ -79,57 +79,60 @@ class Patient:
 
     @cached_property
     def workspace(self) -> Workspace:
-        """Everything reconcile works with."""
+        """The workspace of reconcile."""
         return self._open()
 
     @cached_property
     def main(self) -> str:
-        """The main branch's commit at the forge."""
+        """The main branch's commit at the remote."""
         return self.workspace.main()
 
     @cached_property
     def specs(self) -> Specs:
-        """What that commit says."""
+        """The specs of that commit."""
         from modelyard.adapters.git.trees import GitTree
         from modelyard.adapters.specs.reader import read
 
         return read(GitTree(self.git, self.main))
 
 
-Check = Callable[[Patient], Iterable[Wrong]]
-"""Gives what is wrong, and changes nothing; a `YardError` it raises is wrong too."""
+Check = Callable[[Checkout], Iterable[Finding]]
+"""Yields findings and changes nothing; a `YardError` that it raises is a finding too."""
 
 
-def examine(patient: Patient, checks: Mapping[Check, tuple[Check, ...]]) -> tuple[Finding, ...]:
-    """What every check says, in order; one that needs another that failed is skipped.
+def run_checks(
+    checkout: Checkout, checks: Mapping[Check, tuple[Check, ...]]
+) -> tuple[CheckResult, ...]:
+    """Return the result of every check, in order; a check is skipped if one it needs failed.
 
     Args:
-        patient: The checkout.
-        checks: The checks that each check needs.
+        checkout: What to check.
+        checks: Each check, with the checks that it needs.
     """
-    found: dict[Check, Finding] = {}
+    results: dict[Check, CheckResult] = {}
     for check, needs in checks.items():
-        lost = [need for need in needs if found[need].state is not State.WELL]
-        found[check] = _skipped(check, lost[0]) if lost else _asked(check, patient)
-    return tuple(found.values())
+        failed = [need for need in needs if results[need].state is not State.OK]
+        results[check] = _skip(check, failed[0]) if failed else _run(check, checkout)
+    return tuple(results.values())
 
 
-def _skipped(check: Check, need: Check) -> Finding:
+def _skip(check: Check, need: Check) -> CheckResult:
     needed = f"needs that {_name(need)}"
-    return Finding(check=_name(check), state=State.SKIPPED, found=(needed,))
+    return CheckResult(check=_name(check), state=State.SKIPPED, found=(needed,))
 
 
-def _asked(check: Check, patient: Patient) -> Finding:
+def _run(check: Check, checkout: Checkout) -> CheckResult:
     try:
-        wrong = list(check(patient))
+        findings = list(check(checkout))
     except YardError as error:
-        wrong = [Wrong(what=error.message, mend=error.hint or "mend that, and ask again")]
-    if not wrong:
-        return Finding(check=_name(check), state=State.WELL)
-    said = [each.what for each in wrong[:SHOWN]]
-    if len(wrong) > SHOWN:
-        said.append(f"and {len(wrong) - SHOWN} more")
-    return Finding(check=_name(check), state=State.WRONG, found=tuple(said), mend=wrong[0].mend)
+        findings = [Finding(what=error.message, fix=error.hint or "fix that, and run doctor again")]
+    if not findings:
+        return CheckResult(check=_name(check), state=State.OK)
+    found = [each.what for each in findings[:SHOWN]]
+    if len(findings) > SHOWN:
+        found.append(f"and {len(findings) - SHOWN} more")
+    fix = findings[0].fix
+    return CheckResult(check=_name(check), state=State.FAILED, found=tuple(found), fix=fix)
 
 
 def _name(check: Check) -> str:
