@@ -168,6 +168,12 @@ def test_another_implementation_gives_the_same_answer(example: Path):
     assert schemas.accepts(kind, document) == (list(schemas.reasons(kind, document)) == [])
 
 
+def test_what_only_the_strict_validator_refuses_still_has_a_reason():
+    document = {"apiVersion": "modelyard/v1", "kind": "Environment", "description": "x"}
+    document |= {"namespace": "x", "name": "a\n"}
+    assert [path for path, _ in schemas.reasons("Environment", document)] == [("name",)]
+
+
 @pytest.mark.parametrize(
     "name", ["a", "a-b", "a1", "-a", "a-", "1a", "A", "", "a.b", "a" * 40, "a" * 41, "ä"]
 )

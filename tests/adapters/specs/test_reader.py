@@ -130,7 +130,7 @@ def test_problems_between_files_have_the_line_of_their_place():
 def test_an_empty_document_is_a_problem_and_no_crash():
     found = read(Files({**FILES, "environments/dev/environment.yaml": "---\n"})).problems
     assert [(p.file, p.message) for p in found] == [
-        ("environments/dev/environment.yaml", "null is not a mapping")
+        ("environments/dev/environment.yaml", "null is not of type 'object'")
     ]
 
 

@@ -402,10 +402,10 @@ def retries(**change: Any) -> dict[str, Any]:
         ({"timeout": "5s"}, ".timeout: is not known here"),
         ({"nodeSelector": {}}, ".nodeSelector: is not known here"),
         ({"inputs": {"parameters": []}}, ".inputs: is not known here; did you mean outputs?"),
-        ({"activeDeadlineSeconds": "5"}, '.activeDeadlineSeconds: "5" is not a whole number'),
+        ({"activeDeadlineSeconds": "5"}, ".activeDeadlineSeconds: \"5\" is not of type 'integer'"),
         (retries(affinity={}), ".retryStrategy.affinity: is not known here"),
         (retries(retryPolicy="Always"), ".retryStrategy.retryPolicy: is not known here"),
-        (retries(limit="2"), '.retryStrategy.limit: "2" is not a whole number'),
+        (retries(limit="2"), ".retryStrategy.limit: \"2\" is not of type 'integer'"),
         (
             retries(backoff=BACKOFF | {"maxDuration": "1m"}),
             ".retryStrategy.backoff.maxDuration: is not known here",
