@@ -95,7 +95,7 @@ def put(yard, version="v2", environment="canary"):
     return yard.facts(environment).release
 
 
-def look(yard):
+def observe(yard):
     observe_model(yard.workspace(), MODEL, yard.said.append)
 
 
@@ -133,7 +133,7 @@ def test_a_release_passes_once_the_judge_and_the_facts_say_so(yard, environment)
         outcome, reason = client.outcome(release, environment)
         assert outcome == "inconclusive"
         assert reason.startswith("the watcher has not written the pass down yet: error rate 0 %")
-        look(yard)
+        observe(yard)
         assert yard.facts(environment).verdict.passed
         assert client.outcome(release, environment)[0] == "pass"
         yard.broken.add("v2")
@@ -197,7 +197,7 @@ def test_without_counts_the_answer_is_inconclusive_and_an_error_is_counted(yard)
 
 def test_without_evidence_a_release_can_fail_but_never_pass(yard):
     release = put(yard)
-    look(yard)
+    observe(yard)
     (yard.folder / "store" / "evidence").rename(yard.folder / "elsewhere")
     with judging(yard.workspace()) as client:
         outcome, reason = client.outcome(release)
@@ -209,7 +209,7 @@ def test_without_evidence_a_release_can_fail_but_never_pass(yard):
 
 def test_without_git_a_release_can_fail_but_not_pass(yard):
     release = put(yard)
-    look(yard)
+    observe(yard)
     remote = yard.folder / "remote.git"
     with judging(yard.workspace()) as client:
         assert client.outcome(release)[0] == "pass"
@@ -228,7 +228,7 @@ def test_without_git_a_release_can_fail_but_not_pass(yard):
 
 def test_a_git_server_that_hangs_keeps_nobody_from_failing(yard, monkeypatch):
     release = put(yard)
-    look(yard)
+    observe(yard)
     workspace, hung = yard.workspace(), threading.Event()
     with judging(workspace) as client:
         assert client.outcome(release)[0] == "pass"

@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from modelyard.cli import cli
-from modelyard.operations.watch.pass_once import starting
+from modelyard.operations.watch.pass_once import starting_releases
 from operations.yard import MODEL, living_yard
 
 
@@ -30,14 +30,14 @@ def watched(yard, monkeypatch, *options):
     return result
 
 
-def test_a_server_that_is_up_is_waited_for_no_longer_although_nobody_has_looked(coming):
-    assert starting(coming.workspace()) == (f"dev: {MODEL} v2",)
+def test_a_server_that_is_up_is_waited_for_no_longer_although_no_pass_has_seen_it(coming):
+    assert starting_releases(coming.workspace()) == (f"dev: {MODEL} v2",)
 
     coming.never_ready.clear()
     ledger = coming.ledger("cluster")
     ledger.put(f"dev/{MODEL}", {**ledger.read()[f"dev/{MODEL}"], "ready": True})
 
-    assert starting(coming.workspace()) == ()
+    assert starting_releases(coming.workspace()) == ()
     assert coming.facts("dev").healthy_since is None
 
 
@@ -56,7 +56,7 @@ def test_once_says_what_the_judge_has_not_decided(coming, monkeypatch):
     coming.approve("canary")
 
     assert watched(coming, monkeypatch).stderr == (
-        f"not decided yet, for want of traffic: modelyard judge canary {MODEL}\n"
+        f"not enough traffic yet: modelyard judge canary {MODEL}\n"
     )
 
 
@@ -70,5 +70,5 @@ def test_once_says_that_it_gave_up_on_a_world_that_does_not_rest(living, tmp_pat
     yard.record("v2", champion="v1")
 
     assert watched(yard, monkeypatch).stderr == (
-        "still changing after 1 looks; run `modelyard watch --once` again\n"
+        "still changing after 1 passes; run `modelyard watch --once` again\n"
     )

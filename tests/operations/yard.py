@@ -53,7 +53,7 @@ from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.reconcile.changes import new_release, release_documents
 from modelyard.operations.reconcile.loop import settle
 from modelyard.operations.training.job import OUTCOME
-from modelyard.operations.watch.pass_once import look
+from modelyard.operations.watch.pass_once import run_pass
 from modelyard.operations.workspace import Workspace
 from modelyard.ports import Phase, Services
 from operations.fakes import (
@@ -255,7 +255,9 @@ class Yard:
     def rest(self, clone: str = "clone") -> None:
         """Watch, check and reconcile until nothing changes any more."""
         for _ in range(30):
-            if not look(self.workspace(clone), say=self.said.append, with_checks=True).or_raise():
+            if not run_pass(
+                self.workspace(clone), report=self.said.append, with_checks=True
+            ).changed_or_raise():
                 return
         raise AssertionError(f"no rest: {self.said[-10:]}")
 

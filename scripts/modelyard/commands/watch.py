@@ -1,4 +1,4 @@
-"""`modelyard watch`: see the world, write facts, and reconcile, again and again."""
+"""`modelyard watch`: run passes that move servers, write facts and reconcile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from modelyard.operations.workspace import Workspace
 
 MOST_PASSES = 30
-"""Passes of one `--once` before it says that the world does not come to rest."""
+"""Passes of one `--once` before it gives up on a world that keeps changing."""
 
 REST_SECONDS = 0.2
 
@@ -35,27 +35,27 @@ def _lease(_: click.Context, __: click.Parameter, value: str | None) -> str | No
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Go on until nothing changes any more, then stop.")
+@click.option("--once", is_flag=True, help="Run passes until nothing changes any more, then stop.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1),
     default=30.0,
     show_default=True,
-    help="Seconds between two looks when nothing happens.",
+    help="Seconds between two passes when nothing happens.",
 )
 @click.option("--settle-seconds", default=120.0, show_default=True, help="With --once: how long to "
-              "wait for a server that is starting.")  # fmt: skip
+              "wait for servers that are starting.")  # fmt: skip
 @click.option(
     "--listen",
     callback=parse_address,
     metavar="HOST:PORT",
-    help="Where to answer /healthz and /metrics.",
+    help="Where to serve /healthz and /metrics.",
 )
 @click.option(
     "--lease",
     callback=_lease,
     metavar="NAMESPACE/NAME",
-    help="Act only while holding this Lease of the cluster; others stand by.",
+    help="Act only while holding this Lease of the cluster, and stand by otherwise.",
 )
 @pass_services
 def watch(
@@ -68,48 +68,50 @@ def watch(
     listen: tuple[str, int] | None,
     lease: str | None,
 ) -> None:
-    """Move servers to what Git names, judge them, write facts, and reconcile every model.
+    """Move servers to what Git pins, judge them, write facts, and reconcile every model.
 
-    Restarting it loses nothing, and two of them do no harm. With a local forge it also runs the
-    checks of open pull requests. What happened is told to the addresses in MODELYARD_NOTIFY.
+    It may be restarted at any time, and two watchers do no harm. With a local forge it also runs
+    the checks of open pull requests. The addresses in MODELYARD_NOTIFY are notified of rollbacks,
+    holds and incidents.
     """
     if not once:
-        from modelyard.operations.watch.loop import follow
+        from modelyard.operations.watch.loop import watch_forever
 
         log_with_dates()
-        follow(services, say=click.echo, interval=interval, listen=listen, lease=lease)
+        watch_forever(services, report=click.echo, interval=interval, listen=listen, lease=lease)
         return
-    from modelyard.operations.watch.pass_once import look
+    from modelyard.operations.watch.pass_once import run_pass
 
     workspace, checks = workspace_of(services), services.repository.forge is Forge.LOCAL
 
-    def one() -> bool:
-        return look(workspace, say=click.echo, with_checks=checks).or_raise()
+    def run_one_pass() -> bool:
+        result = run_pass(workspace, report=click.echo, with_checks=checks)
+        return result.changed_or_raise()
 
-    _until_at_rest(workspace, one, settle_seconds)
+    _run_until_at_rest(workspace, run_one_pass, settle_seconds)
 
 
-def _until_at_rest(workspace: Workspace, one: Callable[[], bool], settle_seconds: float) -> None:
-    from modelyard.operations.watch.pass_once import starting, undecided
+def _run_until_at_rest(
+    workspace: Workspace, run_one_pass: Callable[[], bool], settle_seconds: float
+) -> None:
+    from modelyard.operations.watch.pass_once import starting_releases, undecided_releases
 
     for _ in range(MOST_PASSES):
-        if one():
+        if run_one_pass():
             continue
-        if not starting(workspace):
-            for where in undecided(workspace):
-                click.echo(
-                    f"not decided yet, for want of traffic: modelyard judge {where}", err=True
-                )
+        if not starting_releases(workspace):
+            for release in undecided_releases(workspace):
+                click.echo(f"not enough traffic yet: modelyard judge {release}", err=True)
             return
-        if left := _wait_for_servers(partial(starting, workspace), settle_seconds):
+        if left := _wait_for_servers(partial(starting_releases, workspace), settle_seconds):
             names = ", ".join(left)
             click.echo(f"not ready after {settle_seconds:g} s: {names}; {AGAIN}", err=True)
             return
-    click.echo(f"still changing after {MOST_PASSES} looks; {AGAIN}", err=True)
+    click.echo(f"still changing after {MOST_PASSES} passes; {AGAIN}", err=True)
 
 
 def _wait_for_servers(starting: Callable[[], tuple[str, ...]], seconds: float) -> tuple[str, ...]:
-    """What is still starting after that many seconds; empty as soon as nothing is."""
+    """What is still starting after that many seconds; returns early once nothing is."""
     deadline = time.monotonic() + seconds
     while (left := starting()) and time.monotonic() < deadline:
         time.sleep(REST_SECONDS)

@@ -1,4 +1,4 @@
-"""What a look does where one document of the forge, or one fact, cannot be read."""
+"""What a pass does when one document of the forge, or one fact, cannot be read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, StatusState
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.operations.watch.pass_once import look, undecided
+from modelyard.operations.watch.pass_once import run_pass, undecided_releases
 from operations.yard import AT, MODEL, SHORT, living_yard
 
 CANARY = f"modelyard/promote/canary/{MODEL}"
@@ -40,10 +40,10 @@ def spoil(yard, ref, document=b"{"):
     return {ref: (spoilt, before)}
 
 
-def looked(yard, times=3):
-    """Look a few times; returns the last look."""
+def run_passes(yard, times=3):
+    """Run a few passes; returns the last result."""
     for _ in range(times):
-        found = look(yard.workspace(), say=yard.said.append, with_checks=True)
+        found = run_pass(yard.workspace(), report=yard.said.append, with_checks=True)
     return found
 
 
@@ -53,14 +53,14 @@ NO = b'{"x": {"context": "x", "state": "blocked-by-security", "description": "CV
 
 def test_a_no_of_a_newer_version_keeps_its_pull_request_shut_and_no_other(yard):
     yard.record("v2", champion="v1")
-    look(yard.workspace(), say=yard.said.append, with_checks=False)
+    run_pass(yard.workspace(), report=yard.said.append, with_checks=False)
     docs = yard.branch("docs", {"README.md": b"hello\n"})
     more = yard.branch("more", {"x": b"x"})
     mended = spoil(yard, f"refs/modelyard/statuses/{yard.pull(STAGING).head}", NO)
     spoil(yard, f"refs/modelyard/statuses/{more.head}", NO)
     before = yard.refs()
 
-    assert looked(yard).failures == ()
+    assert run_passes(yard).failures == ()
 
     after = yard.refs()
     written = f"refs/modelyard/statuses/{docs.head}"
@@ -69,51 +69,51 @@ def test_a_no_of_a_newer_version_keeps_its_pull_request_shut_and_no_other(yard):
     assert {said[context].state for context in (CHECKS, PROMOTE)} == {StatusState.SUCCESS}
 
     yard.git.push("origin", mended)
-    looked(yard)
+    run_passes(yard)
     assert yard.names()["staging"] == "v2"
 
 
 def test_a_no_of_a_newer_version_keeps_no_rollback_waiting(yard):
     yard.record("v2", champion="v1")
     yard.record("v3", champion="v1")
-    look(yard.workspace(), say=yard.said.append, with_checks=False)
+    run_pass(yard.workspace(), report=yard.said.append, with_checks=False)
     spoil(yard, f"refs/modelyard/statuses/{yard.pull(STAGING).head}", NO)
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
 
-    assert looked(yard).failures == ()
+    assert run_passes(yard).failures == ()
 
     assert yard.names() == dict.fromkeys(yard.names(), "v1")
     assert yard.pull(STAGING).state == "open"
 
 
-def test_what_cannot_be_read_is_counted_at_every_look_at_all_models(yard):
+def test_what_cannot_be_read_is_counted_in_every_pass_over_all_models(yard):
     yard.record("v2", champion="v1")
-    assert look(yard.workspace(), say=yard.said.append, with_checks=False).unreadable == 0
+    assert run_pass(yard.workspace(), report=yard.said.append, with_checks=False).unreadable == 0
     head = yard.pull(STAGING).head
     refs = ("pulls/9", "freezes/canary", "facts/staging/other", f"statuses/{head}")
     mended = [spoil(yard, f"refs/modelyard/{ref}") for ref in refs]
 
-    found = look(yard.workspace(), say=yard.said.append, with_checks=True)
-    some = look(yard.workspace(), say=print, with_checks=True, models=frozenset({MODEL}))
+    found = run_pass(yard.workspace(), report=yard.said.append, with_checks=True)
+    some = run_pass(yard.workspace(), report=print, with_checks=True, models=frozenset({MODEL}))
 
     assert (found.failures, found.unreadable, some.unreadable) == ((), 4, None)
     for each in mended:
         yard.git.push("origin", each)
-    assert looked(yard).unreadable == 0
+    assert run_passes(yard).unreadable == 0
 
 
 def test_a_pull_request_that_may_be_about_anything_is_told_when_it_stops_a_proposal(yard, caplog):
     mended = spoil(yard, "refs/modelyard/pulls/1")
     yard.record("v2", champion="v1")
 
-    assert looked(yard).unreadable == 1
+    assert run_passes(yard).unreadable == 1
     assert yard.titles() == []
     refused = f"Promote {MODEL} v2 to staging: refs/modelyard/pulls/1 cannot be read and may be "
     assert refused in caplog.text
 
     yard.git.push("origin", mended)
-    assert looked(yard).unreadable == 0
+    assert run_passes(yard).unreadable == 0
     assert yard.names()["staging"] == "v2"
 
 
@@ -125,16 +125,16 @@ def test_facts_that_cannot_be_read_keep_no_other_environment_from_its_rollback(y
     yard.broken.add("v2")
     mended = spoil(yard, f"refs/modelyard/facts/{where}/{MODEL}")
 
-    found = looked(yard)
+    found = run_passes(yard)
 
     v1 = dict.fromkeys(yard.names(), "v1")
     assert yard.names() == ({**v1, "staging": "v2"} if where == "staging" else v1)
-    assert found.failing == (frozenset() if where == "nowhere" else {MODEL})
+    assert found.failing_models == (frozenset() if where == "nowhere" else {MODEL})
     assert found.unreadable == 1
     assert yard.model_facts.incidents == ()
 
     yard.git.push("origin", mended)
-    assert looked(yard).failures == ()
+    assert run_passes(yard).failures == ()
     assert yard.names() == v1
 
 
@@ -147,7 +147,7 @@ def test_nothing_goes_into_or_out_of_an_environment_whose_facts_cannot_be_read(y
     yard.pulls.review(1, sha=head, by="ada", approved=True)
     mended = spoil(yard, f"refs/modelyard/facts/{where}/{MODEL}")
 
-    looked(yard)
+    run_passes(yard)
 
     pull = yard.pull(CANARY)
     assert (pull.state, pull.head, yard.names()["canary"]) == ("open", head, "v1")
@@ -155,11 +155,11 @@ def test_nothing_goes_into_or_out_of_an_environment_whose_facts_cannot_be_read(y
     assert "cannot be read" in pull.statuses[PROMOTE].description
 
     yard.git.push("origin", mended)
-    looked(yard)
+    run_passes(yard)
     assert yard.names()["canary"] == "v2"
 
 
-def test_what_is_judged_elsewhere_is_looked_at_as_often_as_before(yard):
+def test_what_is_judged_elsewhere_is_observed_as_often_as_before(yard):
     yard.put("v1", "canary", is_verified=False)
     undecided_now = Verdict(outcome=Outcome.INCONCLUSIVE, reason="more traffic")
     yard.workspace().facts.update_release(
@@ -167,4 +167,4 @@ def test_what_is_judged_elsewhere_is_looked_at_as_often_as_before(yard):
     )
     spoil(yard, f"refs/modelyard/facts/staging/{MODEL}")
 
-    assert undecided(yard.workspace()) == (f"canary {MODEL}",)
+    assert undecided_releases(yard.workspace()) == (f"canary {MODEL}",)

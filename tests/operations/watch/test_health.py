@@ -11,9 +11,9 @@ from modelyard.domain.promotion.notice import Kind, Notice
 from modelyard.errors import CannotAnswer
 from modelyard.operations.watch import health as watch_health
 from modelyard.operations.watch.health import WatchHealth
-from modelyard.operations.watch.pass_once import Looked
+from modelyard.operations.watch.pass_once import PassResult
 
-WELL = Looked(changed=False, models=("m", "n"))
+SUCCESS = PassResult(changed=False, models=("m", "n"))
 TROUBLE = CannotAnswer("trouble")
 
 
@@ -24,7 +24,7 @@ def health():
 
 @pytest.fixture
 def ask(health):
-    server = health.serve("127.0.0.1", 0)
+    server = health.serve_pages("127.0.0.1", 0)
 
     def ask(path):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
@@ -46,48 +46,48 @@ def metrics(text):
     }
 
 
-def test_a_watcher_is_not_well_before_its_first_success(health, ask):
+def test_a_watcher_is_unhealthy_before_its_first_success(health, ask):
     assert ask("/healthz")[0] == 503
 
-    health.looked(seconds=1.0, looked=None)
+    health.record_pass(seconds=1.0, result=None)
     assert ask("/healthz")[0] == 503
 
-    health.looked(seconds=1.0, looked=WELL)
+    health.record_pass(seconds=1.0, result=SUCCESS)
     assert ask("/healthz")[0] == 200
 
 
-def test_standing_by_is_as_well_as_acting(health, ask):
-    health.stands_by()
+def test_standing_by_is_as_healthy_as_acting(health, ask):
+    health.record_standby()
 
     assert ask("/healthz")[0] == 200
     assert metrics(ask("/metrics")[1])["modelyard_watch_is_leader",] == 0
 
 
 def test_standing_by_without_hearing_who_acts_is_not(health, ask):
-    health.stands_by(heard=False)
+    health.record_standby(is_leader_known=False)
 
     assert ask("/healthz")[0] == 503
 
 
-def test_a_look_at_one_busy_model_hides_no_failure_of_the_others(health, ask):
-    health.looked(seconds=1.0, looked=WELL, at_all=False)
+def test_a_pass_over_one_busy_model_hides_no_failure_of_the_others(health, ask):
+    health.record_pass(seconds=1.0, result=SUCCESS, covers_all=False)
 
     assert ask("/healthz")[0] == 503
     assert metrics(ask("/metrics")[1])["modelyard_watch_looks_total", "success"] == 1
 
 
-def test_a_success_that_is_too_old_is_not_well(health, ask, monkeypatch):
-    health.looked(seconds=1.0, looked=WELL)
+def test_a_success_that_is_too_old_is_unhealthy(health, ask, monkeypatch):
+    health.record_pass(seconds=1.0, result=SUCCESS)
     now = time.monotonic()
 
     monkeypatch.setattr(watch_health.time, "monotonic", lambda: now + 119)
-    assert health.is_well()
+    assert health.is_healthy()
     monkeypatch.setattr(watch_health.time, "monotonic", lambda: now + 121)
-    assert not health.is_well()
+    assert not health.is_healthy()
 
 
 @pytest.mark.parametrize(
-    ("models", "failing", "is_well"),
+    ("models", "failing", "is_healthy"),
     [
         ((), [], True),
         (("m", "n"), ["m"], True),
@@ -97,15 +97,17 @@ def test_a_success_that_is_too_old_is_not_well(health, ask, monkeypatch):
         ((), [None], False),
     ],
 )
-def test_some_models_that_fail_are_no_failure_of_the_watcher(models, failing, is_well, health):
+def test_some_models_that_fail_are_no_failure_of_the_watcher(models, failing, is_healthy, health):
     failures = tuple((model, TROUBLE) for model in failing)
 
-    health.looked(seconds=1.0, looked=Looked(changed=False, models=models, failures=failures))
+    health.record_pass(
+        seconds=1.0, result=PassResult(changed=False, models=models, failures=failures)
+    )
 
-    assert health.is_well() is is_well
+    assert health.is_healthy() is is_healthy
 
 
-def test_a_model_fails_until_it_is_looked_at_again_or_gone_or_another_watcher_acts(health, ask):
+def test_a_model_fails_until_its_next_pass_or_until_it_is_gone_or_another_watcher_acts(health, ask):
     def failing():
         return {
             key[1]: value
@@ -113,50 +115,54 @@ def test_a_model_fails_until_it_is_looked_at_again_or_gone_or_another_watcher_ac
             if key[0] == "modelyard_watch_model_failing"
         }
 
-    ill = replace(WELL, failures=(("m", TROUBLE),))
-    health.looked(seconds=1.0, looked=ill)
-    health.looked(seconds=1.0, looked=Looked(changed=False, models=("n",)), at_all=False)
-    health.looked(seconds=1.0, looked=None)
+    failed = replace(SUCCESS, failures=(("m", TROUBLE),))
+    health.record_pass(seconds=1.0, result=failed)
+    health.record_pass(
+        seconds=1.0, result=PassResult(changed=False, models=("n",)), covers_all=False
+    )
+    health.record_pass(seconds=1.0, result=None)
     assert failing() == {"m": 1, "n": 0}
 
-    health.looked(seconds=1.0, looked=Looked(changed=False, models=("m",)), at_all=False)
+    health.record_pass(
+        seconds=1.0, result=PassResult(changed=False, models=("m",)), covers_all=False
+    )
     assert failing() == {"m": 0, "n": 0}
 
-    health.looked(seconds=1.0, looked=ill)
-    health.looked(seconds=1.0, looked=Looked(changed=False, models=("n",)))
+    health.record_pass(seconds=1.0, result=failed)
+    health.record_pass(seconds=1.0, result=PassResult(changed=False, models=("n",)))
     assert failing() == {"n": 0}
 
-    health.stands_by()
+    health.record_standby()
     assert failing() == {}
 
 
-def test_what_cannot_be_read_is_told_until_all_are_looked_at_again_or_another_watcher_acts(
+def test_what_cannot_be_read_is_reported_until_the_next_pass_over_all_or_another_watcher_acts(
     health, ask
 ):
     def unreadable():
         return metrics(ask("/metrics")[1])["modelyard_watch_unreadable_documents",]
 
     assert unreadable() == 0
-    health.looked(seconds=1.0, looked=replace(WELL, unreadable=2))
-    health.looked(seconds=1.0, looked=WELL, at_all=False)
-    health.looked(seconds=1.0, looked=None)
+    health.record_pass(seconds=1.0, result=replace(SUCCESS, unreadable=2))
+    health.record_pass(seconds=1.0, result=SUCCESS, covers_all=False)
+    health.record_pass(seconds=1.0, result=None)
     assert unreadable() == 2
-    assert health.is_well()
+    assert health.is_healthy()
 
-    health.looked(seconds=1.0, looked=replace(WELL, unreadable=0))
+    health.record_pass(seconds=1.0, result=replace(SUCCESS, unreadable=0))
     assert unreadable() == 0
 
-    health.looked(seconds=1.0, looked=replace(WELL, unreadable=2))
-    health.stands_by()
+    health.record_pass(seconds=1.0, result=replace(SUCCESS, unreadable=2))
+    health.record_standby()
     assert unreadable() == 0
 
 
-def test_looks_rollbacks_and_incidents_are_counted(health, ask):
+def test_passes_rollbacks_and_incidents_are_counted(health, ask):
     before = time.time()
-    health.looked(seconds=0.3, looked=WELL)
-    health.looked(seconds=0.3, looked=None)
+    health.record_pass(seconds=0.3, result=SUCCESS)
+    health.record_pass(seconds=0.3, result=None)
     for kind, environment in ((Kind.ROLLBACK, "canary"), (Kind.INCIDENT, None), (Kind.HOLD, None)):
-        health.told(
+        health.count_notification(
             Notice(key="k", kind=kind, model="m", environment=environment, title="t", body="b")
         )
 

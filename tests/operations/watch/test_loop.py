@@ -8,7 +8,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelyard.operations.watch import loop as watch_loop
-from modelyard.operations.watch import notify as announcing
+from modelyard.operations.watch import notify as notifying
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.loop import Watcher
 from operations.yard import MODEL, living_yard, model_named
@@ -38,7 +38,9 @@ def watcher(yard, *, interval=0.2, cluster=None):
         workspace = replace(
             workspace, services=replace(workspace.services, cluster=cluster(workspace))
         )
-    return Watcher(workspace=workspace, health=WatchHealth(interval), interval=interval, say=print)
+    return Watcher(
+        workspace=workspace, health=WatchHealth(interval), interval=interval, report=print
+    )
 
 
 def moving(models):
@@ -52,59 +54,59 @@ def moving(models):
     return made
 
 
-def test_a_watcher_that_sees_a_bad_canary_has_rolled_it_back_when_its_round_ends(yard):
+def test_a_watcher_that_sees_a_bad_canary_has_rolled_it_back_when_it_rests(yard):
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
-    looking = watcher(yard)
+    running = watcher(yard)
 
-    looking.round()
+    running.run_passes_and_wait()
 
     assert yard.names() == dict.fromkeys(yard.names(), "v1")
     assert yard.facts("canary").version == "v1"
-    assert looking.health.is_well()
+    assert running.health.is_healthy()
 
 
-def test_only_the_models_that_moved_are_looked_at_next(yard):
-    looking = watcher(yard, interval=30.0, cluster=moving({MODEL}))
+def test_only_the_models_that_moved_are_due_next(yard):
+    running = watcher(yard, interval=30.0, cluster=moving({MODEL}))
 
-    looking.round()
+    running.run_passes_and_wait()
 
-    assert looking.due == {MODEL}
+    assert running.due == {MODEL}
 
 
-def test_after_its_interval_everything_is_looked_at(yard):
-    looking = watcher(yard, interval=0.1)
-    looking.due = frozenset({MODEL})
+def test_after_its_interval_everything_is_due(yard):
+    running = watcher(yard, interval=0.1)
+    running.due = frozenset({MODEL})
 
-    looking.round()
+    running.run_passes_and_wait()
 
-    assert looking.due is None
+    assert running.due is None
 
 
 def test_a_push_wakes_the_watcher_long_before_its_interval_is_over(yard):
-    looking = watcher(yard, interval=600.0)
+    running = watcher(yard, interval=600.0)
     ended = threading.Event()
 
-    def one_round():
-        looking.round()
+    def run():
+        running.run_passes_and_wait()
         ended.set()
 
-    threading.Thread(target=one_round, daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
     assert not ended.wait(1.0)
     yard.git.run("push", "--quiet", "origin", f"{yard.main()}:refs/heads/somebody")
 
     assert ended.wait(20.0)
-    assert looking.due is None
+    assert running.due is None
 
 
-def test_a_look_that_fails_is_not_the_end_and_is_not_well(yard):
-    looking = watcher(yard, interval=0.1)
+def test_a_pass_that_fails_is_not_the_end_and_is_not_healthy(yard):
+    running = watcher(yard, interval=0.1)
     yard.git.run("remote", "set-url", "origin", "/nowhere")
-    broken = replace(looking, workspace=yard.workspace())
+    broken = replace(running, workspace=yard.workspace())
 
-    broken.round()
+    broken.run_passes_and_wait()
 
-    assert not broken.health.is_well()
+    assert not broken.health.is_healthy()
     assert broken.due is None
 
 
@@ -112,21 +114,21 @@ def test_a_defect_is_not_the_end_either(yard, monkeypatch, caplog):
     def defect(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(watch_loop, "look", defect)
-    looking = watcher(yard, interval=0.1)
+    monkeypatch.setattr(watch_loop, "run_pass", defect)
+    running = watcher(yard, interval=0.1)
 
-    looking.round()
+    running.run_passes_and_wait()
 
-    assert not looking.health.is_well()
-    assert "a look failed" in caplog.text
+    assert not running.health.is_healthy()
+    assert "a pass failed" in caplog.text
 
 
-def failing(looking):
-    """What is said of each model: 1 when the last look at it failed."""
-    said = generate_latest(looking.health.registry).decode()
+def failing(running):
+    """The metric of each model: 1 when its last pass failed."""
+    text = generate_latest(running.health.registry).decode()
     (family,) = (
         each
-        for each in text_string_to_metric_families(said)
+        for each in text_string_to_metric_families(text)
         if each.name == "modelyard_watch_model_failing"
     )
     return {sample.labels["model"]: sample.value for sample in family.samples}
@@ -137,96 +139,96 @@ def test_a_defect_met_in_one_model_does_not_keep_another_from_its_rollback(yard,
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
 
-    looking = watcher(yard, interval=0.1)
-    aliases = looking.workspace.registry.aliases
-    looking.workspace.registry.aliases = lambda model: (
+    running = watcher(yard, interval=0.1)
+    aliases = running.workspace.registry.aliases
+    running.workspace.registry.aliases = lambda model: (
         aliases(model) if model == MODEL else {}[model]
     )
 
-    looking.round()
+    running.run_passes_and_wait()
 
     assert yard.names() == dict.fromkeys(yard.names(), "v1")
     assert "KeyError" in caplog.text
-    assert failing(looking) == {"a": 1, MODEL: 0}
+    assert failing(running) == {"a": 1, MODEL: 0}
 
 
-def test_a_model_that_fails_for_good_is_named_and_leaves_the_watcher_well(yard, caplog):
+def test_a_model_that_fails_for_good_is_named_and_leaves_the_watcher_healthy(yard, caplog):
     yard.commit({"models/a/model.yaml": b"name: a\n"})
-    looking = watcher(yard, interval=0.1)
+    running = watcher(yard, interval=0.1)
 
-    looking.round()
+    running.run_passes_and_wait()
 
-    assert looking.health.is_well()
-    assert failing(looking) == {"a": 1, MODEL: 0}
+    assert running.health.is_healthy()
+    assert failing(running) == {"a": 1, MODEL: 0}
     assert "models/a/model.yaml" in caplog.text
 
     yard.commit({"models/a/model.yaml": None})
-    looking.round()
+    running.run_passes_and_wait()
 
-    assert failing(looking) == {MODEL: 0}
+    assert failing(running) == {MODEL: 0}
 
 
-def test_a_watcher_that_gets_through_to_no_model_is_not_well(yard):
+def test_a_watcher_that_succeeds_for_no_model_is_unhealthy(yard):
     yard.commit({f"models/{MODEL}/model.yaml": b"name: m\n"})
-    looking = watcher(yard, interval=0.1)
+    running = watcher(yard, interval=0.1)
 
-    looking.round()
+    running.run_passes_and_wait()
 
-    assert not looking.health.is_well()
-    assert failing(looking) == {MODEL: 1}
+    assert not running.health.is_healthy()
+    assert failing(running) == {MODEL: 1}
 
 
-def test_news_that_cannot_be_told_are_no_models_failure(yard, monkeypatch):
+def test_a_notification_that_cannot_be_sent_is_no_models_failure(yard, monkeypatch):
     def defect(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(announcing, "send", defect)
+    monkeypatch.setattr(notifying, "send", defect)
     yard.commit(model_named(yard, "a"))
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
-    looking = watcher(yard, interval=0.1)
+    running = watcher(yard, interval=0.1)
 
-    looking.round()
+    running.run_passes_and_wait()
 
-    assert not looking.health.is_well()
-    assert failing(looking) == {"a": 0, MODEL: 0}
+    assert not running.health.is_healthy()
+    assert failing(running) == {"a": 0, MODEL: 0}
 
 
-def test_a_model_that_never_rests_does_not_keep_the_others_from_being_looked_at(yard):
-    looking = watcher(yard, interval=1.0, cluster=moving({"restless"}))
-    looking.due = frozenset({"restless"})
-    looking.round()
+def test_a_model_that_never_rests_does_not_keep_the_others_waiting(yard):
+    running = watcher(yard, interval=1.0, cluster=moving({"restless"}))
+    running.due = frozenset({"restless"})
+    running.run_passes_and_wait()
 
     for _ in range(100):
-        if looking.due is None:
+        if running.due is None:
             break
-        looking.round()
+        running.run_passes_and_wait()
 
-    assert looking.due is None
+    assert running.due is None
 
 
 def test_a_push_that_comes_together_with_a_move_is_not_missed(yard):
-    looking = watcher(yard, interval=30.0, cluster=moving({MODEL}))
-    looking.round()
-    assert looking.due == {MODEL}
+    running = watcher(yard, interval=30.0, cluster=moving({MODEL}))
+    running.run_passes_and_wait()
+    assert running.due == {MODEL}
     yard.git.run("push", "--quiet", "origin", f"{yard.main()}:refs/heads/somebody")
 
-    looking.round()
+    running.run_passes_and_wait()
 
-    assert looking.due is None
+    assert running.due is None
 
 
-@pytest.mark.parametrize("what", ["undecided", "catalog"])
-def test_a_defect_between_two_looks_is_not_the_end_either(what, yard, monkeypatch):
+@pytest.mark.parametrize("what", ["undecided_releases", "catalog"])
+def test_a_defect_between_two_passes_is_not_the_end_either(what, yard, monkeypatch):
     def defect(*_):
         raise ZeroDivisionError
 
-    looking = watcher(yard, interval=0.1)
-    if what == "undecided":
+    running = watcher(yard, interval=0.1)
+    if what == "undecided_releases":
         monkeypatch.setattr(watch_loop, what, defect)
     else:
-        monkeypatch.setattr(type(looking.workspace), "catalog", defect)
+        monkeypatch.setattr(type(running.workspace), "catalog", defect)
 
-    looking.round()
+    running.run_passes_and_wait()
 
-    assert looking.due is None
+    assert running.due is None

@@ -11,8 +11,8 @@ import pytest
 
 from modelyard.adapters.messages import ADDRESSES, send
 from modelyard.domain.promotion.notice import Kind
-from modelyard.operations.watch import notify as announcing
-from modelyard.operations.watch.notify import untold
+from modelyard.operations.watch import notify as notifying
+from modelyard.operations.watch.notify import pending_notifications
 from operations.yard import MODEL, living_yard
 
 
@@ -70,33 +70,33 @@ def yard(rolled_back, tmp_path):
     return rolled_back.copy(tmp_path / "yard")
 
 
-def announce(workspace, model, told):
-    return announcing.announce(workspace, untold(workspace, model), told)
+def notify(workspace, model, on_notified):
+    return notifying.notify(workspace, pending_notifications(workspace, model), on_notified)
 
 
 def test_a_rollback_is_told_once_with_its_reason(yard, inbox):
-    told = []
+    sent = []
 
-    assert announce(yard.workspace(), MODEL, told.append)
-    assert not announce(yard.workspace(), MODEL, told.append)
+    assert notify(yard.workspace(), MODEL, sent.append)
+    assert not notify(yard.workspace(), MODEL, sent.append)
 
-    assert {notice.kind for notice in told} >= {Kind.ROLLBACK, Kind.HOLD}
+    assert {notice.kind for notice in sent} >= {Kind.ROLLBACK, Kind.HOLD}
     titles = [mail["title"] for mail in inbox.mail]
-    assert len(titles) == len(told)
+    assert len(titles) == len(sent)
     assert f"Roll {MODEL} in canary back from v2 to v1" in titles
     assert any("error rate" in mail["message"] for mail in inbox.mail)
 
 
-def test_what_nobody_took_is_told_at_the_next_look(yard, inbox):
-    told = []
+def test_what_nobody_took_is_sent_in_the_next_pass(yard, inbox):
+    sent = []
     inbox.status = 500
 
-    assert not announce(yard.workspace(), MODEL, told.append)
-    assert told == []
+    assert not notify(yard.workspace(), MODEL, sent.append)
+    assert sent == []
 
     inbox.status = 200
-    assert announce(yard.workspace(), MODEL, told.append)
-    assert len(inbox.mail) == len(told) > 0
+    assert notify(yard.workspace(), MODEL, sent.append)
+    assert len(inbox.mail) == len(sent) > 0
 
 
 def test_whoever_took_it_is_not_told_again_because_another_address_is_broken(inbox, monkeypatch):
@@ -113,11 +113,11 @@ def test_whoever_took_it_is_not_told_again_because_another_address_is_broken(inb
 
 def test_with_nobody_to_tell_it_counts_as_told(yard, monkeypatch):
     monkeypatch.delenv(ADDRESSES, raising=False)
-    told = []
+    sent = []
 
-    assert announce(yard.workspace(), MODEL, told.append)
-    assert not announce(yard.workspace(), MODEL, told.append)
-    assert told
+    assert notify(yard.workspace(), MODEL, sent.append)
+    assert not notify(yard.workspace(), MODEL, sent.append)
+    assert sent
 
 
 def test_news_that_cannot_be_told_keep_no_other_from_being_told(yard, inbox, monkeypatch):
@@ -128,16 +128,16 @@ def test_news_that_cannot_be_told_keep_no_other_from_being_told(yard, inbox, mon
         return send(title, body)
 
     tried = []
-    told = []
-    monkeypatch.setattr(announcing, "send", send_but_the_first)
-    news = [notice.title for notice in untold(yard.workspace(), MODEL)]
+    sent = []
+    monkeypatch.setattr(notifying, "send", send_but_the_first)
+    news = [notice.title for notice in pending_notifications(yard.workspace(), MODEL)]
 
     with pytest.raises(ConnectionError, match=news[0]):
-        announce(yard.workspace(), MODEL, told.append)
+        notify(yard.workspace(), MODEL, sent.append)
 
     assert [mail["title"] for mail in inbox.mail] == news[1:] != []
-    assert [notice.title for notice in told] == news[1:]
-    assert [notice.title for notice in untold(yard.workspace(), MODEL)] == news[:1]
+    assert [notice.title for notice in sent] == news[1:]
+    assert [notice.title for notice in pending_notifications(yard.workspace(), MODEL)] == news[:1]
 
 
 def test_an_address_that_crashes_keeps_no_other_from_being_told(inbox, monkeypatch, caplog):

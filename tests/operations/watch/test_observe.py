@@ -39,8 +39,8 @@ def yard(start, tmp_path):
     return start.copy(tmp_path / "yard")
 
 
-def look(yard):
-    """One look; whether it changed anything."""
+def run(yard):
+    """Observe once; True if something changed."""
     return observe_model(yard.workspace(), MODEL, yard.said.append)
 
 
@@ -62,7 +62,7 @@ def test_what_is_ready_is_written_down_and_verified_where_nobody_judges(yard):
     before = yard.facts("staging")
     release = yard.name("v2", "staging")
 
-    assert look(yard)
+    assert run(yard)
 
     assert yard.facts("staging") == ReleaseFacts(
         release=release.identity,
@@ -76,13 +76,13 @@ def test_what_is_ready_is_written_down_and_verified_where_nobody_judges(yard):
     assert yard.said == ["staging: m v2 is ready", "staging: m v2 is verified"]
 
 
-def test_a_second_look_at_the_same_world_changes_nothing(yard):
+def test_a_second_pass_over_the_same_world_changes_nothing(yard):
     yard.name("v2", "staging")
-    look(yard)
+    run(yard)
     refs, cluster = yard.refs(), yard.ledger("cluster").read()
     yard.clock.wait(60)
 
-    assert not look(yard)
+    assert not run(yard)
 
     assert (yard.refs(), yard.ledger("cluster").read()) == (refs, cluster)
 
@@ -91,7 +91,7 @@ def test_what_is_not_ready_is_not_healthy_and_not_verified(yard):
     yard.never_ready.add("v2")
     release = yard.name("v2", "staging")
 
-    look(yard)
+    run(yard)
 
     facts = yard.facts("staging")
     assert (facts.release, facts.seen_at, facts.healthy_since) == (release.identity, AT, None)
@@ -101,21 +101,21 @@ def test_what_is_not_ready_is_not_healthy_and_not_verified(yard):
 def test_health_counts_from_the_last_time_it_was_lost(yard):
     yard.put("v2", "staging")
     yard.never_ready.add("v2")
-    look(yard)
+    run(yard)
     assert yard.facts("staging").healthy_since is None
     yard.never_ready.clear()
     yard.clock.wait(90)
 
-    look(yard)
+    run(yard)
 
     assert yard.facts("staging").healthy_since == yard.clock.at
 
 
-def test_what_is_judged_bad_is_out_of_traffic_in_the_same_look(yard):
+def test_what_is_judged_bad_is_out_of_traffic_in_the_same_pass(yard):
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
 
-    look(yard)
+    run(yard)
 
     facts = yard.facts("canary")
     assert facts.verdict is not None
@@ -123,18 +123,18 @@ def test_what_is_judged_bad_is_out_of_traffic_in_the_same_look(yard):
     assert facts.verdict.reason.startswith("error rate 33.3 % of 8000, stable 0 % of 8000")
     assert facts.aborted == facts.verdict.reason == in_cluster(yard, "canary")["aborted"]
     assert facts.release not in facts.verified
-    look(yard)
+    run(yard)
     refs = yard.refs()
-    assert not look(yard)
+    assert not run(yard)
     assert yard.refs() == refs
 
 
-def test_the_verdict_is_written_down_even_if_the_look_that_aborted_was_killed(yard):
+def test_the_verdict_is_written_down_even_if_the_pass_that_aborted_was_killed(yard):
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
     abort(yard, "canary", "by the judge")
 
-    look(yard)
+    run(yard)
 
     facts = yard.facts("canary")
     assert facts.aborted == "by the judge"
@@ -145,14 +145,14 @@ def test_the_verdict_is_written_down_even_if_the_look_that_aborted_was_killed(ya
 def test_production_is_verified_only_when_the_release_answers_everything(yard):
     release = yard.name("v2", "production")
 
-    look(yard)
+    run(yard)
     assert in_cluster(yard, "production")["share"] == 0.5
-    look(yard)
+    run(yard)
     assert yard.facts("production").verdict is not None
     assert yard.facts("production").verdict.passed
     assert release.identity not in yard.facts("production").verified
     assert in_cluster(yard, "production")["share"] == 1.0
-    look(yard)
+    run(yard)
 
     assert yard.facts("production").verified[-1] == release.identity
 
@@ -162,14 +162,14 @@ def test_a_pass_must_stand_for_as_long_as_the_release_soaks(tmp_path):
     yard = living_yard(tmp_path / "yard", soaking)
     yard.record("v2", champion="v1")
     yard.put("v2", "canary", is_verified=False)
-    look(yard)
+    run(yard)
     assert yard.facts("canary").verdict.passed
     refs = yard.refs()
-    assert not look(yard)
+    assert not run(yard)
     assert yard.refs() == refs
     yard.broken.add("v2")
 
-    look(yard)
+    run(yard)
 
     assert yard.facts("canary").verdict.outcome is Outcome.FAIL
     assert in_cluster(yard, "canary")["aborted"]
@@ -194,7 +194,7 @@ def stepped(stepped_start, tmp_path):
 def test_a_step_lasts_as_long_as_it_is_to_last(stepped):
     shares = []
     for _ in range(5):
-        look(stepped)
+        run(stepped)
         shares.append(in_cluster(stepped, "staging")["share"])
         stepped.clock.wait(30)
 
@@ -202,12 +202,12 @@ def test_a_step_lasts_as_long_as_it_is_to_last(stepped):
 
 
 def test_an_aborted_release_takes_no_further_step(stepped):
-    look(stepped)
+    run(stepped)
     abort(stepped, "staging", "ada said so")
     stepped.clock.wait(3600)
 
-    look(stepped)
-    look(stepped)
+    run(stepped)
+    run(stepped)
 
     assert in_cluster(stepped, "staging")["share"] == 0.0
     assert stepped.facts("staging").aborted == "ada said so"
@@ -217,7 +217,7 @@ def test_without_counts_the_judge_is_undecided(yard):
     yard.put("v2", "canary", is_verified=False)
     yard.out_of_reach.add("metrics")
 
-    look(yard)
+    run(yard)
 
     verdict = yard.facts("canary").verdict
     assert verdict is not None
@@ -231,7 +231,7 @@ def test_without_evidence_a_release_can_fail_but_never_pass(yard, is_broken):
     (yard.folder / "store" / "evidence").rename(yard.folder / "elsewhere")
     yard.broken |= {"v2"} if is_broken else set()
 
-    look(yard)
+    run(yard)
 
     verdict = yard.facts("canary").verdict
     assert verdict is not None
@@ -242,7 +242,7 @@ def test_without_evidence_a_release_can_fail_but_never_pass(yard, is_broken):
 def test_servers_of_what_git_names_no_more_are_removed(yard):
     yard.commit({release_file("staging"): None})
 
-    look(yard)
+    run(yard)
 
     assert sorted(yard.running()) == ["canary", "production"]
 
@@ -250,7 +250,7 @@ def test_servers_of_what_git_names_no_more_are_removed(yard):
 def test_a_release_file_that_cannot_be_read_stops_no_server(yard):
     yard.commit({release_file("production"): b"version: [\n"})
 
-    look(yard)
+    run(yard)
 
     assert sorted(yard.running()) == ["canary", "production", "staging"]
 
@@ -259,11 +259,11 @@ def test_a_model_file_that_cannot_be_read_is_said(yard):
     yard.commit({f"models/{MODEL}/model.yaml": b"name: m\n"})
 
     with pytest.raises(CannotAnswer, match=r"no valid models/m/model\.yaml"):
-        look(yard)
+        run(yard)
 
 
 class RolledBackMeanwhile(ScriptedCluster):
-    """While it is looked at, reconcile notes a rollback."""
+    """While it is observed, reconcile records a rollback."""
 
     facts = None
 
@@ -275,7 +275,7 @@ class RolledBackMeanwhile(ScriptedCluster):
         return super().observe(model=model, environment=environment)
 
 
-def test_a_rollback_noted_during_a_look_is_kept(yard):
+def test_a_rollback_recorded_during_a_pass_is_kept(yard):
     yard.name("v2", "staging")
     workspace = yard.workspace()
     cluster = RolledBackMeanwhile(yard.ledger("cluster"))
@@ -315,7 +315,7 @@ def test_a_cluster_that_asked_the_judge_itself_is_quoted_with_the_judges_numbers
     yard.broken.add("v2")
     abort(yard, "canary", JUDGED_BAD)
 
-    look(yard)
+    run(yard)
 
     facts = yard.facts("canary")
     assert facts.verdict is not None
@@ -354,7 +354,7 @@ def unwilling(yard):
 
 def test_an_abort_is_seen_where_the_release_cannot_be_synced(yard):
     yard.put("v2", "canary", is_verified=False)
-    look(yard)
+    run(yard)
     abort(yard, "canary", "manual: a person aborted the rollout")
 
     with pytest.raises(CannotAnswer, match="refused PATCH"):
@@ -373,7 +373,7 @@ def test_a_fail_is_written_down_where_the_release_cannot_be_aborted_and_aborted_
     assert yard.facts("canary").verdict.outcome is Outcome.FAIL
     assert yard.facts("canary").aborted is None
 
-    assert look(yard)
+    assert run(yard)
     assert yard.facts("canary").aborted == yard.facts("canary").verdict.reason
 
 

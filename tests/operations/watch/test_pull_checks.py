@@ -197,19 +197,19 @@ def test_a_refused_change_is_asked_about_again_once_main_moved_and_only_then(yar
     pull = yard.branch("early", {spec_file("v3"): dump("ModelVersion", other)})
     workspace = yard.workspace()
 
-    def look():
+    def check():
         before = len(asked)
         run_checks(workspace, yard.said.append)
         return yard.pull("early").statuses[CHECKS], len(asked) - before
 
-    refused, _ = look()
+    refused, _ = check()
     assert refused.state is StatusState.FAILURE
-    look()
-    assert look() == (refused, 0)
+    check()
+    assert check() == (refused, 0)
     newer = replace(HELD_OUT_SPEC, name="newer")
     yard.commit({f"models/{MODEL}/heldout/newer.yaml": dump("HeldOut", newer)})
-    assert look() == (VALID, 1)
-    assert look() == (VALID, 0)
+    assert check() == (VALID, 1)
+    assert check() == (VALID, 0)
     assert yard.pull("early").head == pull.head
 
 
@@ -288,9 +288,7 @@ def test_no_branch_of_the_tools_carries_a_release_past_its_approvals(yard, branc
     status = checked(yard, name)
 
     assert status.state is StatusState.FAILURE
-    assert status.description.startswith(
-        f"{release_file('production')} is not for {name} to change"
-    )
+    assert status.description.startswith(f"{name} may not change {release_file('production')}")
 
 
 def test_a_promotion_pins_the_version_it_is_labelled_with(yard):
@@ -316,7 +314,7 @@ def test_what_a_record_speaks_of_may_not_go_with_it(yard):
     status = checked(yard, branch)
 
     assert status.state is StatusState.FAILURE
-    assert f"models/{MODEL}/heldout/{HELD_OUT}.yaml is not for {branch}" in status.description
+    assert f"{branch} may not change models/{MODEL}/heldout/{HELD_OUT}.yaml" in status.description
 
 
 def test_a_rollback_that_a_kill_left_open_passes_the_checks(yard):

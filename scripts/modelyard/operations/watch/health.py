@@ -1,4 +1,4 @@
-"""What the watcher says of itself over HTTP: whether it gets anywhere, and what it did."""
+"""The watcher's health and metrics, served over HTTP."""
 
 from __future__ import annotations
 
@@ -17,54 +17,57 @@ from modelyard.adapters.bounded_http import BoundedServer
 from modelyard.domain.promotion.notice import Kind, Notice
 
 if TYPE_CHECKING:
-    from modelyard.operations.watch.pass_once import Looked
+    from modelyard.operations.watch.pass_once import PassResult
 
 SLACK = 4
-"""Looks that may fail, or last that much longer, before the watcher counts as unwell."""
+"""Intervals without a success, slow or failed, before the watcher is unhealthy."""
 
 LEAST_SECONDS = 60.0
+"""The limit of a watcher with a short interval: one slow forge must not restart it."""
 
 
 class WatchHealth:
-    """Counts looks; well while the last success, or turn to stand by, is not too long ago.
+    """Healthy while the last successful pass, or standby heartbeat, is recent.
 
-    Only a look at all models is a success: one that is busy must not hide that others fail. Some
-    models that fail for good are told of by a metric of their own: no restart would mend them.
+    Only a pass over all models is a success: one busy model must not hide that others fail. A
+    model that keeps failing has a metric of its own instead, since no restart would repair it.
 
     Args:
-        interval: Seconds between two looks.
+        interval: Seconds between two passes.
     """
 
     def __init__(self, interval: float) -> None:
         self._limit = max(SLACK * interval, LEAST_SECONDS)
-        self._well_at: float | None = None
+        self._healthy_at: float | None = None
         self._models: set[str] = set()
         self.registry = CollectorRegistry()
-        self._looks = Counter("modelyard_watch_looks", "Looks.", ["result"], registry=self.registry)
+        self._passes = Counter(
+            "modelyard_watch_looks", "Passes.", ["result"], registry=self.registry
+        )
         self._seconds = Histogram(
             "modelyard_watch_look_seconds",
-            "How long a look took.",
+            "Duration of a pass.",
             buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
             registry=self.registry,
         )
         self._last_success = Gauge(
             "modelyard_watch_last_success_timestamp_seconds",
-            "When a look last did all it had to; 0 before the first.",
+            "Time of the last successful pass over all models; 0 before the first.",
             registry=self.registry,
         )
         self._failing = Gauge(
             "modelyard_watch_model_failing",
-            "1 for a model the last look at which failed; it is neither promoted nor rolled back.",
+            "1 for a model whose last pass failed; it is neither promoted nor rolled back.",
             ["model"],
             registry=self.registry,
         )
         self._unreadable = Gauge(
             "modelyard_watch_unreadable_documents",
-            "Documents of pull requests, statuses and facts that the last look could not read.",
+            "Documents of pull requests, statuses and facts that the last pass could not read.",
             registry=self.registry,
         )
         self._leads = Gauge(
-            "modelyard_watch_is_leader", "1 for the one that acts.", registry=self.registry
+            "modelyard_watch_is_leader", "1 for the watcher that acts.", registry=self.registry
         )
         self._rollbacks = Counter(
             "modelyard_rollbacks", "Rollbacks.", ["model", "environment"], registry=self.registry
@@ -73,46 +76,49 @@ class WatchHealth:
             "modelyard_incidents", "Incidents.", ["model"], registry=self.registry
         )
         self._holds = Counter("modelyard_holds", "Holds.", ["model"], registry=self.registry)
+        # Present from the start: an alert cannot tell an absent series from one that is zero.
         for result in ("success", "failure"):
-            self._looks.labels(result=result)  # there from the start: nothing is not missing
+            self._passes.labels(result=result)
 
-    def looked(self, *, seconds: float, looked: Looked | None, at_all: bool = True) -> None:
-        """Count one look, at all models or at some; None for one that did not get so far."""
-        succeeded = looked is not None and looked.got_through
+    def record_pass(
+        self, *, seconds: float, result: PassResult | None, covers_all: bool = True
+    ) -> None:
+        """Record a pass over all models or over some; no result if it could not even start."""
+        succeeded = result is not None and result.is_success
         self._leads.set(1)
         self._seconds.observe(seconds)
-        self._looks.labels(result="success" if succeeded else "failure").inc()
-        if succeeded and at_all:
+        self._passes.labels(result="success" if succeeded else "failure").inc()
+        if succeeded and covers_all:
             self._last_success.set_to_current_time()
-            self._well_at = time.monotonic()
-        if looked is not None:
-            self._say_failing(looked)
-            if looked.unreadable is not None:
-                self._unreadable.set(looked.unreadable)
-            if at_all:
-                self._forget_all_but(looked.models)
+            self._healthy_at = time.monotonic()
+        if result is not None:
+            self._mark_failing(result)
+            if result.unreadable is not None:
+                self._unreadable.set(result.unreadable)
+            if covers_all:
+                self._keep_only(result.models)
 
-    def _say_failing(self, looked: Looked) -> None:
-        for model in looked.models:
-            self._failing.labels(model=model).set(model in looked.failing)
-        self._models.update(looked.models)
+    def _mark_failing(self, result: PassResult) -> None:
+        for model in result.models:
+            self._failing.labels(model=model).set(model in result.failing_models)
+        self._models.update(result.models)
 
-    def _forget_all_but(self, models: Iterable[str]) -> None:
-        """What is gone fails no more."""
+    def _keep_only(self, models: Iterable[str]) -> None:
+        """Drop the series of models that are gone: they would fail for ever."""
         for gone in self._models.difference(models):
             self._failing.remove(gone)
         self._models.intersection_update(models)
 
-    def stands_by(self, *, heard: bool = True) -> None:
-        """Say that another watcher acts: as well as acting, as long as it is heard who does."""
+    def record_standby(self, *, is_leader_known: bool = True) -> None:
+        """Record that another watcher acts: as healthy as acting, if it is known which one."""
         self._leads.set(0)
-        self._forget_all_but(())  # whoever acts knows
+        self._keep_only(())  # the watcher that acts has these series
         self._unreadable.set(0)
-        if heard:
-            self._well_at = time.monotonic()
+        if is_leader_known:
+            self._healthy_at = time.monotonic()
 
-    def told(self, notice: Notice) -> None:
-        """Count what people were told."""
+    def count_notification(self, notice: Notice) -> None:
+        """Count a notification that was sent."""
         match notice.kind:
             case Kind.ROLLBACK:
                 place = {"model": notice.model, "environment": notice.environment or ""}
@@ -122,21 +128,21 @@ class WatchHealth:
             case Kind.HOLD:
                 self._holds.labels(model=notice.model).inc()
 
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether the last success is recent enough."""
-        return self._well_at is not None and time.monotonic() - self._well_at < self._limit
+        return self._healthy_at is not None and time.monotonic() - self._healthy_at < self._limit
 
-    def serve(self, host: str, port: int) -> BoundedServer:
-        """Answer `/healthz` and `/metrics` in a thread of its own."""
+    def serve_pages(self, host: str, port: int) -> BoundedServer:
+        """Serve `/healthz` and `/metrics` from a thread of its own."""
         routes = [Route("/healthz", self._report_health), Route("/metrics", self._report_metrics)]
         server = BoundedServer(host, port, Starlette(routes=routes))
         server.start()
         return server
 
     async def _report_health(self, _: Request) -> Response:
-        if self.is_well():
-            return PlainTextResponse("well\n")
-        return PlainTextResponse("no success for too long\n", 503)
+        if self.is_healthy():
+            return PlainTextResponse("ok\n")
+        return PlainTextResponse("no successful pass for too long\n", 503)
 
     async def _report_metrics(self, _: Request) -> Response:
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""The watcher's life: looks when something moved, and now and then anyway."""
+"""The watcher's loop: a pass when something moved, and at least one per interval."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.repository import Forge
 from modelyard.errors import YardError
 from modelyard.operations.judge.evidence import IMPORTED_LATE
-from modelyard.operations.reconcile.apply import Say
 from modelyard.operations.reconcile.loop import log_error
 from modelyard.operations.watch.health import WatchHealth
-from modelyard.operations.watch.pass_once import look, undecided
+from modelyard.operations.watch.pass_once import Report, run_pass, undecided_releases
 from modelyard.operations.workspace import Workspace, workspace_of
 from modelyard.ports import Services
 
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GIT_SECONDS = 2.0
-"""How often the forge's refs are compared; one git process, and nothing when none moved."""
+"""How often the forge's refs are compared: one git process, and nothing more if none moved."""
 
 JUDGED_SECONDS = 5.0
-"""Between two looks while a release is judged."""
+"""Between two passes while a release is judged."""
 
 MOST_IN_A_ROW = 10
-"""Looks without a pause, as long as each changes something."""
+"""Passes without a pause, as long as each changes something."""
 
 PRELOADED = (
     *IMPORTED_LATE,
@@ -39,46 +38,48 @@ PRELOADED = (
     "modelyard.operations.watch.pull_checks",
     "scipy.special",
 )
-"""What the first rollback must not wait for."""
+"""Imported at the start, so that the first rollback does not wait for them."""
 
 Refs = dict[str, str]
 
 
-def follow(
+def watch_forever(
     services: Services,
     *,
-    say: Say,
+    report: Report,
     interval: float,
     listen: tuple[str, int] | None,
     lease: str | None,
 ) -> None:
-    """Look for ever.
+    """Run passes until the process ends.
 
     Args:
         services: The outside world.
-        say: Hears every change, in one line.
-        interval: Seconds between two looks when nothing happens.
-        listen: Where to answer `/healthz` and `/metrics`, or nowhere.
-        lease: `namespace/name` of the Lease that says who acts; None to act anyway.
+        report: Called with one line for every change.
+        interval: Seconds between two passes when nothing happens.
+        listen: Where to serve `/healthz` and `/metrics`; None for nowhere.
+        lease: `namespace/name` of the Lease to hold while acting; None to act without one.
     """
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # what it retries is told once, by us
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # our own errors name what it retries
     for module in PRELOADED:
         importlib.import_module(module)
     health = WatchHealth(interval)
     if listen is not None:
-        health.serve(*listen)
-    watcher = Watcher(workspace=workspace_of(services), health=health, interval=interval, say=say)
-    held = _stood_for(lease) if lease is not None else None
+        health.serve_pages(*listen)
+    watcher = Watcher(
+        workspace=workspace_of(services), health=health, interval=interval, report=report
+    )
+    held = _stand_for(lease) if lease is not None else None
     while True:
         if held is None or held.wait(1.0):
-            watcher.round()
+            watcher.run_passes_and_wait()
         else:
-            health.stands_by(heard=held.is_heard())
+            health.record_standby(is_leader_known=held.is_heard())
             watcher.due = None
 
 
-def _stood_for(lease: str) -> KubernetesLease:
-    """The Lease of which the holder acts."""
+def _stand_for(lease: str) -> KubernetesLease:
+    """The Lease whose holder acts."""
     from modelyard.adapters.cluster.kubernetes_api import KubernetesApi
     from modelyard.adapters.cluster.kubernetes_lease import KubernetesLease
 
@@ -88,63 +89,65 @@ def _stood_for(lease: str) -> KubernetesLease:
 
 @dataclass
 class Watcher:
-    """One watcher's memory, all of which it can lose.
+    """What a watcher remembers between passes; losing it costs one pass over all models.
 
     Args:
         workspace: What to work with.
-        health: Hears how looks went.
-        interval: Seconds between two looks when nothing happens.
-        say: Hears every change, in one line.
-        due: The models to look at next; None for all.
+        health: Records how each pass went.
+        interval: Seconds between two passes when nothing happens.
+        report: Called with one line for every change.
+        due: The models of the next pass; None for all.
         environments: As last read.
-        seen: The forge's refs before the last look.
-        all_by: When all models are looked at again at the latest, however busy one of them is.
+        seen: The forge's refs before the last pass.
+        all_by: When the next pass over all models is due, however busy one of them is.
     """
 
     workspace: Workspace
     health: WatchHealth
     interval: float
-    say: Say
+    report: Report
     due: frozenset[str] | None = None
     environments: tuple[Environment, ...] = ()
     seen: Refs = field(default_factory=dict)
     all_by: float = 0.0
 
-    def round(self) -> None:
-        """Look at what is due until nothing changes, then wait until something is due."""
+    def run_passes_and_wait(self) -> None:
+        """Run passes until one changes nothing, then wait until something is due."""
         before = self.seen
         for number in range(MOST_IN_A_ROW):
-            self.seen = self._refs() or self.seen
-            if number == 0 and self.seen != before:  # maybe about models that did not move
-                self.all_by = 0.0
-            if not self._look():
+            self.seen = self._read_refs() or self.seen
+            if number == 0 and self.seen != before:
+                self.all_by = 0.0  # the push may be about a model that is not due
+            if not self._run_pass():
                 break
-        soon = time.monotonic() + self._pause()
+        soon = time.monotonic() + self._pause_seconds()
         self.all_by = soon if self.due is None else min(self.all_by, soon)
-        self.due = self._awaited(self.all_by)
+        self.due = self._wait_for_due(self.all_by)
 
-    def _look(self) -> bool:
-        """One look, whose failures the next one may find mended; True if it changed something."""
-        before, looked = time.monotonic(), None
-        checks = self.workspace.services.repository.forge is Forge.LOCAL
+    def _run_pass(self) -> bool:
+        """True if the pass changed something; its failures may be gone in the next one."""
+        before, result = time.monotonic(), None
         try:
-            looked = look(
-                self.workspace, say=self.say, with_checks=checks, told=self.health.told,
+            result = run_pass(
+                self.workspace,
+                report=self.report,
+                with_checks=self.workspace.services.repository.forge is Forge.LOCAL,
+                on_notified=self.health.count_notification,
                 models=self.due,
-            )  # fmt: skip
+            )
         except YardError as error:
             logger.error("%s", error.message)  # noqa: TRY400 - known errors have no traceback
-        except Exception:  # the watcher outlives its defects, and its health tells of them
-            logger.exception("a look failed")
-        self.health.looked(
-            seconds=time.monotonic() - before, looked=looked, at_all=self.due is None
+        except Exception:  # the watcher survives its defects, and its health shows them
+            logger.exception("a pass failed")
+        self.health.record_pass(
+            seconds=time.monotonic() - before, result=result, covers_all=self.due is None
         )
-        for _, failure in looked.failures if looked else ():
+        for _, failure in result.failures if result else ():
             log_error(failure)
-        return looked is not None and looked.changed
+        return result is not None and result.changed
 
-    def _awaited(self, deadline: float) -> frozenset[str] | None:
-        """The models that moved; None, for all, when Git did or the time is over."""
+    def _wait_for_due(self, deadline: float) -> frozenset[str] | None:
+        """The models that moved; None, for all, once Git moved or the deadline passed."""
         self._read_environments()
         while (left := deadline - time.monotonic()) > 0:
             moved = self.workspace.services.cluster.changed(
@@ -152,23 +155,23 @@ class Watcher:
             )
             if moved:
                 return moved
-            refs = self._refs()
+            refs = self._read_refs()
             if refs is not None and refs != self.seen:
                 return None
         return None
 
-    def _pause(self) -> float:
+    def _pause_seconds(self) -> float:
         try:
-            is_judged = bool(undecided(self.workspace))
+            is_judging = bool(undecided_releases(self.workspace))
         except YardError:
-            is_judged = False
+            is_judging = False
         except Exception:
-            logger.exception("what is judged is unknown")
-            is_judged = False
-        return min(self.interval, JUDGED_SECONDS) if is_judged else self.interval
+            logger.exception("cannot tell whether a release is judged")
+            is_judging = False
+        return min(self.interval, JUDGED_SECONDS) if is_judging else self.interval
 
-    def _refs(self) -> Refs | None:
-        """Branches, pull requests and facts, as the forge has them now; None when it is away."""
+    def _read_refs(self) -> Refs | None:
+        """The forge's branches, pull requests and facts; None if it does not answer."""
         try:
             return self.workspace.git.ls_remote(
                 self.workspace.services.repository.remote, ("refs/heads/*", "refs/modelyard/*")
@@ -183,6 +186,6 @@ class Watcher:
         except YardError:
             return  # as last read
         except Exception:
-            logger.exception("the environments are as last read")
+            logger.exception("the environments stay as last read")
             return
         self.environments = tuple(catalog.environments.values())

@@ -1,4 +1,4 @@
-"""Tells people what happened to a model, and remembers that it did."""
+"""Notifies people of what happened to a model, and records that it did."""
 
 from __future__ import annotations
 
@@ -14,35 +14,39 @@ from modelyard.operations.reconcile.loop import run_all
 from modelyard.operations.workspace import Workspace
 
 
-def untold(workspace: Workspace, model: str) -> tuple[Notice, ...]:
-    """What happened to a model of late, and nobody was told yet."""
+def pending_notifications(workspace: Workspace, model: str) -> tuple[Notice, ...]:
+    """Recent events of a model of which nobody has been notified."""
     facts, _ = workspace.facts.read_model(model)
     pulls = [p for p in workspace.services.pulls.list(every=True) if is_of(p.branch, model)]
     return notices(model, facts, pulls, workspace.services.clock.now())
 
 
-def announce(workspace: Workspace, news: Iterable[Notice], told: Callable[[Notice], None]) -> bool:
-    """Tell people each of these, once everything else is done; True if something was told.
+def notify(
+    workspace: Workspace, pending: Iterable[Notice], on_notified: Callable[[Notice], None]
+) -> bool:
+    """Send the pending notifications; True if one was sent.
 
     Args:
         workspace: What to work with.
-        news: What nobody was told yet.
-        told: Hears every notice that went out.
+        pending: What to send.
+        on_notified: Called with every notification that was sent.
 
     Raises:
-        Exception: The first thing that failed; the others were told all the same.
+        Exception: The first failure; the other notifications were sent all the same.
     """
-    return run_all(partial(_announce_one, workspace, notice, told) for notice in news)
+    return run_all(partial(_notify_one, workspace, notice, on_notified) for notice in pending)
 
 
-def _announce_one(workspace: Workspace, notice: Notice, told: Callable[[Notice], None]) -> bool:
-    """Remembered after it was sent: killed in between, it is sent twice rather than never."""
+def _notify_one(
+    workspace: Workspace, notice: Notice, on_notified: Callable[[Notice], None]
+) -> bool:
+    # Recorded after it was sent: a watcher killed in between sends it twice rather than never.
     if not send(notice.title, notice.body):
         return False
-    workspace.facts.update_model(notice.model, partial(_remembering, notice.key))
-    told(notice)
+    workspace.facts.update_model(notice.model, partial(_with_key, notice.key))
+    on_notified(notice)
     return True
 
 
-def _remembering(key: str, before: ModelFacts) -> ModelFacts:
+def _with_key(key: str, before: ModelFacts) -> ModelFacts:
     return replace(before, told=with_told(before.told, key))

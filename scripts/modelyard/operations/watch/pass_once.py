@@ -1,4 +1,4 @@
-"""One look at the world: servers, facts, checks, reconcile."""
+"""One pass of the watcher: check pull requests, reconcile, observe, notify."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import YardError
-from modelyard.operations.reconcile.apply import Say, say_status
+from modelyard.operations.reconcile.apply import say_status
 from modelyard.operations.reconcile.human_pulls import plain_statuses
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each, settle
-from modelyard.operations.watch.notify import announce, untold
+from modelyard.operations.watch.notify import notify, pending_notifications
 from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.workspace import Workspace
 
+Report: TypeAlias = Callable[[str], None]
+
 Step: TypeAlias = tuple[str | None, Callable[[], object]]
-"""Something to do, and the model it is about; None where it is about all of them."""
+"""Something to do, with the model it is about; None if it is about all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
-    """What a look came to.
+class PassResult:
+    """What a pass did.
 
     Args:
         changed: Whether it changed anything.
-        models: Those that were looked at.
-        failures: What failed, in order, with the model it is about; None where it is about all of
-            them: the forge, people's pull requests, what is told to people.
-        unreadable: How many documents of pull requests and facts cannot be read; None if that is
-            unknown, as after a look at some models.
+        models: The models it covered.
+        failures: What failed, in order, with the model it is about; None for what all models
+            share: the forge, people's pull requests, notifications.
+        unreadable: Number of documents of pull requests and facts that cannot be read; None if
+            that is unknown, as after a pass over some of the models.
     """
 
     changed: bool
@@ -45,98 +47,102 @@ class Looked:
     unreadable: int | None = None
 
     @property
-    def failing(self) -> frozenset[str]:
-        """The models at which it failed."""
+    def failing_models(self) -> frozenset[str]:
+        """The models that failed."""
         return frozenset(model for model, _ in self.failures if model is not None)
 
     @property
-    def got_through(self) -> bool:
-        """Whether nothing failed but some of several models."""
-        common = any(model is None for model, _ in self.failures)
-        return not common and (not self.models or self.failing < set(self.models))
+    def is_success(self) -> bool:
+        """Whether the shared steps and at least one model succeeded."""
+        shared = any(model is None for model, _ in self.failures)
+        return not shared and (not self.models or self.failing_models < set(self.models))
 
-    def or_raise(self) -> bool:
-        """Whether it changed anything, if nothing failed; the first error otherwise."""
+    def changed_or_raise(self) -> bool:
+        """Whether it changed anything; raises the first failure if there is one."""
         raise_first([error for _, error in self.failures])
         return self.changed
 
 
-def look(
+def run_pass(
     workspace: Workspace,
     *,
-    say: Say,
+    report: Report,
     with_checks: bool,
-    told: Callable[[Notice], None] = lambda _: None,
+    on_notified: Callable[[Notice], None] = lambda _: None,
     models: frozenset[str] | None = None,
-) -> Looked:
-    """Observe and reconcile models once, and tell people.
+) -> PassResult:
+    """Reconcile and observe models once, and notify people.
 
     Args:
         workspace: What to work with.
-        say: Hears every change, in one line.
-        with_checks: Whether to answer for open pull requests as a CI would.
-        told: Hears what people were told.
-        models: Those to look at; None for all, and for pull requests that belong to none.
+        report: Called with one line for every change.
+        with_checks: Whether to check open pull requests, as a hosted forge's CI would.
+        on_notified: Called with every notification that was sent.
+        models: The models to cover; None for all, and for pull requests that belong to none.
 
     Raises:
-        YardError: There is no telling which models there are.
+        YardError: The names of the models cannot be read.
     """
     names = workspace.models()
-    first: list[Step] = [(None, partial(run_checks, workspace, say))] if with_checks else []
+    shared: list[Step] = []
+    if with_checks:
+        shared.append((None, partial(run_checks, workspace, report)))
     if models is None:
-        first.append((None, partial(plain_statuses, workspace, say)))
+        shared.append((None, partial(plain_statuses, workspace, report)))
     else:
         names = tuple(name for name in names if name in models)
-    looks: list[Step] = [(model, partial(_look_at, workspace, model, say)) for model in names]
-    news: list[Notice] = []
-    last: list[Step] = [(model, partial(_gather, workspace, model, news)) for model in names]
-    last.append((None, partial(announce, workspace, news, told)))
+    passes: list[Step] = [
+        (name, partial(_reconcile_and_observe, workspace, name, report)) for name in names
+    ]
+    # In a pass over some models those go first: their servers moved, and may need a rollback.
+    changed, failures = run_each([*shared, *passes] if models is None else [*passes, *shared])
+    pending: list[Notice] = []
     unreadable: list[int] = []
+    last: list[Step] = [(name, partial(_add_pending, workspace, name, pending)) for name in names]
+    last.append((None, partial(notify, workspace, pending, on_notified)))
     if models is None:
         last.append((None, partial(_count_unreadable, workspace, unreadable)))
-    # Where only some are looked at, somebody waits for them.
-    changed, failures = run_each([*first, *looks] if models is None else [*looks, *first])
     with one_snapshot():
-        were_told, others = run_each(last)
-    return Looked(
-        changed=changed or were_told,
+        has_notified, more_failures = run_each(last)
+    return PassResult(
+        changed=changed or has_notified,
         models=names,
-        failures=(*failures, *others),
+        failures=(*failures, *more_failures),
         unreadable=next(iter(unreadable), None),
     )
 
 
-def _gather(workspace: Workspace, model: str, news: list[Notice]) -> None:
-    news += untold(workspace, model)
+def _add_pending(workspace: Workspace, model: str, pending: list[Notice]) -> None:
+    pending += pending_notifications(workspace, model)
 
 
-def _count_unreadable(workspace: Workspace, told: list[int]) -> None:
-    """What is left out stops others without a failure of theirs, so somebody has to be told."""
+def _count_unreadable(workspace: Workspace, counts: list[int]) -> None:
+    """An unreadable document blocks changes without any failure, so it needs a count of its own."""
     found: list[YardError] = [*workspace.services.pulls.unreadable()]
     workspace.facts.snapshot(missed=found.append)
-    told.append(len(found))
+    counts.append(len(found))
 
 
-def _look_at(workspace: Workspace, model: str, say: Say) -> bool:
-    """Do what Git asks for, see what becomes of it, and follow what was seen at once."""
-    reconcile = partial(settle, workspace, model, wait=False, say=say)
+def _reconcile_and_observe(workspace: Workspace, model: str, report: Report) -> bool:
+    """Do what Git asks for, observe the servers, and react to what was observed at once."""
+    reconcile = partial(settle, workspace, model, wait=False, say=report)
 
-    def see() -> bool:
+    def observe() -> bool:
         try:
-            changed = observe_model(workspace, model, say)
+            changed = observe_model(workspace, model, report)
         except Exception:
-            reconcile()  # what was seen before the error may have to be rolled back
+            reconcile()  # what was observed before the error may need a rollback
             raise
         if changed:
             reconcile()
         return changed
 
-    return run_all([reconcile, see])
+    return run_all([reconcile, observe])
 
 
 @one_snapshot()
-def starting(workspace: Workspace) -> tuple[str, ...]:
-    """Releases whose servers are on their way up, such as `staging: wine v1`."""
+def starting_releases(workspace: Workspace) -> tuple[str, ...]:
+    """Releases whose servers are still starting, such as `staging: wine v1`."""
     catalog = workspace.catalog(workspace.main())
     return tuple(
         f"{environment}: {model} {release.version}"
@@ -153,13 +159,13 @@ def _is_starting(workspace: Workspace, release: Release) -> bool:
     state = workspace.services.cluster.observe(model=release.model, environment=where)
     if state is None or state.aborted:
         return state is None
-    # Servers that are ready wait for nothing but the next look, which writes that down.
+    # Servers that are ready wait only for the next pass, which writes that down.
     return not (state.ready and state.release == release.identity)
 
 
 @one_snapshot()
-def undecided(workspace: Workspace) -> tuple[str, ...]:
-    """Judged releases about which traffic has not said enough, as `canary wine`."""
+def undecided_releases(workspace: Workspace) -> tuple[str, ...]:
+    """Judged releases that have not had enough traffic for a verdict, such as `canary wine`."""
     catalog, facts = workspace.catalog(workspace.main()), workspace.facts.snapshot(missed=leave_out)
     return tuple(
         f"{environment} {model}"
@@ -175,27 +181,29 @@ def _is_undecided(facts: ReleaseFacts, release: Release) -> bool:
 
 
 @one_snapshot()
-def run_checks(workspace: Workspace, say: Say) -> bool:
-    """Answer for open pull requests as a hosted forge's CI would.
+def run_checks(workspace: Workspace, report: Report) -> bool:
+    """Check open pull requests as a hosted forge's CI would; True if a status changed.
 
-    Asked again: what got no answer, and, once the main branch or the process is another one, what
-    was refused. A refusal may be about a main branch that is no more.
+    - What got no answer is checked in every pass.
+    - What was refused is checked again once the main branch moved or the watcher restarted: the
+      refusal may be about a main branch that is no more.
     """
     main = workspace.main()
     return run_all(
-        partial(_check, workspace, main, pull, say) for pull in workspace.services.pulls.list()
+        partial(_check, workspace, main, pull, report) for pull in workspace.services.pulls.list()
     )
 
 
-def _check(workspace: Workspace, main: str, pull: PullRequest, say: Say) -> bool:
+def _check(workspace: Workspace, main: str, pull: PullRequest, report: Report) -> bool:
+    # Its gate imports numpy: a pass without pull requests to check need not wait for that.
     from modelyard.operations.watch.pull_checks import check_pull
 
-    said, check = pull.statuses.get(CHECKS), partial(check_pull, workspace, pull)
-    if said is not None and said.state is StatusState.SUCCESS:
+    known, check = pull.statuses.get(CHECKS), partial(check_pull, workspace, pull)
+    if known is not None and known.state is StatusState.SUCCESS:
         return False
-    refused = said is not None and said.state is StatusState.FAILURE
+    is_refused = known is not None and known.state is StatusState.FAILURE
     asked = (pull.head, *pull.labels)
-    status = workspace.once("checks", main, check, *asked) if refused else check()
-    if status == said:
+    status = workspace.once("checks", main, check, *asked) if is_refused else check()
+    if status == known:
         return False
-    return say_status(workspace, pull.number, pull.head, status, say)
+    return say_status(workspace, pull.number, pull.head, status, report)

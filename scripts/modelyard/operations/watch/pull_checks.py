@@ -1,4 +1,4 @@
-"""The checks of one pull request: what it would make of the main branch must be valid."""
+"""Checks a pull request: the main branch it would become must be valid."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ from modelyard.operations.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 SHOWN = 3
+"""Problems that a status names: forges cut its description off."""
 
 
 def check_pull(workspace: Workspace, pull: PullRequest) -> Status:
-    """Validate, render --check and gate --check on the merge result; the word for its head.
+    """The status of a pull request's head: validate, render --check and gate --check on its merge.
 
-    What could not be checked, whatever the reason, is an `error`: never a success, and no reason to
-    leave other pull requests unchecked.
+    Whatever cannot be checked is an `error`: never a success, and no reason to leave other pull
+    requests unchecked.
     """
     try:
         found = problems_of(workspace, pull)
@@ -48,7 +49,7 @@ def check_pull(workspace: Workspace, pull: PullRequest) -> Status:
 
 
 def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
-    """Everything wrong with the merge result, in sentences."""
+    """The problems of the merge result, one sentence each."""
     from modelyard.operations.validation import problems_in
     from modelyard.render.tree import stale_manifests
 
@@ -59,7 +60,7 @@ def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
     tree = GitTree(workspace.git, merged.tree)
     changed = set(changed_paths(workspace, pull))
     specs = read(tree)
-    found = _beyond_its_branch(specs.catalog, pull, changed)
+    found = _branch_problems(specs.catalog, pull, changed)
     found += [
         f"{problem.file}: {problem.message}"
         for problem in problems_in(specs, changed=changed, base=GitTree(workspace.git, main))
@@ -68,18 +69,18 @@ def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
     return found + _wrong_verdicts(workspace, specs.catalog, changed)
 
 
-def _beyond_its_branch(catalog: Catalog, pull: PullRequest, changed: set[str]) -> list[str]:
-    """What a branch of the tool's holds besides that which its name stands for.
+def _branch_problems(catalog: Catalog, pull: PullRequest, changed: set[str]) -> list[str]:
+    """The problems of one of the tool's branches that changes more than its name stands for.
 
     Approvals and merges are decided by the branch's name and labels, so a person who pushes to such
-    a branch, or opens one, could bring anything past them.
+    a branch, or opens one, could get anything merged.
     """
     branch = parse(pull.branch)
     if branch is None:
         return []
     allowed = _allowed(catalog, branch, pull)
-    found = [f"{path} is not for {pull.branch} to change" for path in sorted(changed)
-             if not allowed.fullmatch(path)]  # fmt: skip
+    strays = [path for path in sorted(changed) if not allowed.fullmatch(path)]
+    found = [f"{pull.branch} may not change {path}" for path in strays]
     release = catalog.releases.get((branch.subject, branch.model))
     if branch.purpose is Purpose.PROMOTE and release and release.version not in pull.labels:
         found.append(f"it pins {release.version}, but is labelled {', '.join(pull.labels) or '-'}")
@@ -87,7 +88,7 @@ def _beyond_its_branch(catalog: Catalog, pull: PullRequest, changed: set[str]) -
 
 
 def _allowed(catalog: Catalog, branch: Branch, pull: PullRequest) -> re.Pattern[str]:
-    """The paths a branch of the tool's may change."""
+    """The paths that one of the tool's branches may change."""
     path = catalog.path_to_production()
     if branch.purpose is Purpose.RECORD:
         record = re.escape(record_file(branch.model, branch.subject))
@@ -112,10 +113,10 @@ def _wrong_verdicts(workspace: Workspace, catalog: Catalog, changed: set[str]) -
         if record_file(model, version) not in changed or record.artifact is None:
             continue
         try:
-            said = find_differences(record, *recompute_verdicts(workspace.store, catalog, record))
+            wrong = find_differences(record, *recompute_verdicts(workspace.store, catalog, record))
         except Refused as refusal:
-            said = (refusal.message,)
-        found += [f"{model} {version}: {each}" for each in said]
+            wrong = (refusal.message,)
+        found += [f"{model} {version}: {each}" for each in wrong]
     return found
 
 
