@@ -633,6 +633,15 @@ def canary_pull(yard):
     return yard.pull(f"modelyard/promote/canary/{MODEL}")
 
 
+def test_a_promotion_that_a_person_closed_is_declined_in_every_checkout(proposed, monkeypatch):
+    proposed.pulls.close(canary_pull(proposed).number, by="ada", reason="not now")
+    clone(proposed, "other")
+
+    assert proposed.reconcile("other") == 0
+
+    assert canary_pull(proposed).state == "closed"
+
+
 def test_a_proposal_is_made_again_once_it_renders_to_something_else(proposed, monkeypatch):
     before = canary_pull(proposed)
     rollout = replace(CANARY.rollout, replicas=3)

@@ -28,7 +28,7 @@ class Change:
         body: Markdown for the pull request's page.
         documents: New bytes by repository path; None deletes, a path ending in `/` the folder.
         trailers: Git trailers of the commit (`Modelyard-Version: v2`).
-        labels: The pull request's labels; the version is one of them.
+        labels: The pull request's labels, for people; nothing is decided by them.
     """
 
     purpose: Purpose

@@ -9,7 +9,7 @@ from modelyard.domain.promotion.actions import ProposeRelease
 from modelyard.domain.promotion.branches import Branch, parse
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import unverified
-from modelyard.domain.promotion.pulls import CHECKS, PullRequest, PullState, StatusState
+from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
 from modelyard.domain.promotion.rollback import fault_of, way_back
 from modelyard.domain.promotion.training import finished_records, newest_passing
 from modelyard.domain.promotion.world import World
@@ -205,13 +205,8 @@ def _artifact(world: World, version: str) -> str | None:
 def _declined(world: World, environment: Environment, version: str) -> bool:
     """Whether a person closed this very proposal; it is not made again by itself."""
     branch = str(Branch(purpose=Purpose.PROMOTE, subject=environment.name, model=world.model))
-    return any(
-        pull.branch == branch
-        and pull.state is PullState.CLOSED
-        and pull.closed_by not in {None, world.bot}
-        and version in pull.labels
-        for pull in world.pulls
-    )
+    declined = (world.proposal_of(p).release for p in world.declined_pulls if p.branch == branch)
+    return any(release is not None and release.version == version for release in declined)
 
 
 def target_of(world: World, pull: PullRequest) -> tuple[Environment, str] | None:

@@ -51,7 +51,7 @@ class PastRelease:
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """What the head of an open pull request of the tool's holds.
+    """What the head of a pull request of the tool's holds.
 
     Args:
         record: The record it adds, if it can be read.
@@ -78,7 +78,8 @@ class World:
         model_facts: Holds, training, incidents.
         freezes: By environment.
         pulls: This model's pull requests, open and over, by number.
-        proposals: What the open ones hold that record or promote, by number.
+        proposals: What the open ones and those that a person closed hold, by number; of branches
+            that record or promote.
         runs: The current attempt's workflow, by version without a record.
         past: What the main branch named, by environment, newest first; the present is the first.
         aliases: The registry's aliases: version by alias.
@@ -140,6 +141,13 @@ class World:
     def open_pulls(self) -> tuple[PullRequest, ...]:
         """The open pull requests."""
         return tuple(p for p in self.pulls if p.state is PullState.OPEN)
+
+    @property
+    def declined_pulls(self) -> tuple[PullRequest, ...]:
+        """The pull requests that a person closed without merging them."""
+        nobody = {None, self.bot}
+        closed = (p for p in self.pulls if p.state is PullState.CLOSED)
+        return tuple(p for p in closed if p.closed_by not in nobody)
 
     def with_holds(self, holds: Mapping[str, str]) -> World:
         """The world once these versions are on hold by the tool, for a reason each."""

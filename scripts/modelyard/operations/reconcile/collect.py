@@ -83,7 +83,8 @@ def collect(workspace: Workspace, model: str, *, with_registry: bool = True) -> 
     facts = workspace.facts.snapshot(model, missed=leave_out)
     pulls = [pull for pull in _pulls(workspace) if is_of(pull.branch, model)]
     world = _core(workspace, model, catalog, facts, pulls)
-    proposals = read_proposals(workspace, catalog, world.open_pulls)
+    read_pulls = (*world.open_pulls, *world.declined_pulls)
+    proposals = read_proposals(workspace, catalog, read_pulls)
     world = replace(world, proposals=with_currency(workspace, world, proposals))
     named = {r.version for (_, name), r in catalog.releases.items() if name == model}
     world = _completed(workspace, world, environments=catalog.environments, versions=named)

@@ -1,4 +1,4 @@
-"""Reads what the heads of open pull requests hold: the version a promotion pins, and the rest."""
+"""Reads what the heads of pull requests hold: the version a promotion pins, and the rest."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ T = TypeVar("T", Record, Release)
 def read_proposals(
     workspace: Workspace, catalog: Catalog, pulls: Iterable[PullRequest]
 ) -> dict[int, Proposal]:
-    """What the heads of open pull requests hold, by number; those that record or promote.
+    """What the heads of pull requests hold, by number; of branches that record or promote.
 
-    The heads must be here. `is_current` is not read.
+    A head that is not here holds nothing. `is_current` is not read.
     """
     places = {pull.number: _places(catalog, pull) for pull in pulls}
     names = [name for pair in places.values() for name in pair if name]
@@ -47,12 +47,13 @@ def read_proposals(
 def with_currency(
     workspace: Workspace, world: World, proposals: Mapping[int, Proposal]
 ) -> dict[int, Proposal]:
-    """The proposals of a world's open pull requests, and whether each is current."""
-    pulls = {pull.number: pull for pull in world.open_pulls}
-    return {
-        number: replace(each, is_current=_is_current(workspace, world, pulls[number], each))
-        for number, each in proposals.items()
+    """The proposals, and whether each of the world's open pull requests is current."""
+    current = {
+        pull.number: replace(held, is_current=_is_current(workspace, world, pull, held))
+        for pull in world.open_pulls
+        if (held := proposals.get(pull.number))
     }
+    return {**proposals, **current}
 
 
 def _places(catalog: Catalog, pull: PullRequest) -> tuple[str | None, str | None]:

@@ -202,8 +202,7 @@ def _check(workspace: Workspace, main: str, pull: PullRequest, report: Report) -
     if known is not None and known.state is StatusState.SUCCESS:
         return False
     is_refused = known is not None and known.state is StatusState.FAILURE
-    asked = (pull.head, *pull.labels)
-    status = workspace.once("checks", main, check, *asked) if is_refused else check()
+    status = workspace.once("checks", main, check, pull.head) if is_refused else check()
     if status == known:
         return False
     return say_status(workspace, pull.number, pull.head, status, report)

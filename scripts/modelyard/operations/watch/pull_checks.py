@@ -72,30 +72,26 @@ def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
 def _branch_problems(catalog: Catalog, pull: PullRequest, changed: set[str]) -> list[str]:
     """The problems of one of the tool's branches that changes more than its name stands for.
 
-    Approvals and merges are decided by the branch's name and labels, so a person who pushes to such
-    a branch, or opens one, could get anything merged.
+    Approvals and merges are decided by the branch's name and the release it pins, so a person who
+    pushes to such a branch, or opens one, could get anything else merged.
     """
     branch = parse(pull.branch)
     if branch is None:
         return []
-    allowed = _allowed(catalog, branch, pull)
+    allowed = _allowed(catalog, branch)
     strays = [path for path in sorted(changed) if not allowed.fullmatch(path)]
-    found = [f"{pull.branch} may not change {path}" for path in strays]
-    release = catalog.releases.get((branch.subject, branch.model))
-    if branch.purpose is Purpose.PROMOTE and release and release.version not in pull.labels:
-        found.append(f"it pins {release.version}, but is labelled {', '.join(pull.labels) or '-'}")
-    return found
+    return [f"{pull.branch} may not change {path}" for path in strays]
 
 
-def _allowed(catalog: Catalog, branch: Branch, pull: PullRequest) -> re.Pattern[str]:
+def _allowed(catalog: Catalog, branch: Branch) -> re.Pattern[str]:
     """The paths that one of the tool's branches may change."""
     path = catalog.path_to_production()
     if branch.purpose is Purpose.RECORD:
         record = re.escape(record_file(branch.model, branch.subject))
-        released = (
-            _release_paths(path[0].name, branch.model) if path and "release" in pull.labels else ""
-        )
-        return re.compile(f"{record}|{released}" if released else record)
+        first = catalog.releases.get((path[0].name, branch.model)) if path else None
+        if first is None or first.version != branch.subject:  # no release but its version's
+            return re.compile(record)
+        return re.compile(f"{record}|{_release_paths(first.environment, branch.model)}")
     if branch.purpose in {Purpose.PROMOTE, Purpose.ROLLBACK}:
         return re.compile(_release_paths(branch.subject, branch.model))
     records = re.escape(records_folder(branch.model))

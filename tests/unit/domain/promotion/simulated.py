@@ -99,7 +99,7 @@ class Simulated(SimulatedForge):
             model_facts=self.model_facts,
             freezes=dict(self.freezes),
             pulls=tuple(self.pulls.values()),
-            proposals={each.number: self.proposal(each) for each in self.open_pulls},
+            proposals={number: self.proposal(each) for number, each in self.pulls.items()},
             runs=runs,
             past=dict(self.past),
             aliases=dict(self.aliases),

@@ -126,7 +126,10 @@ def test_what_is_on_hold_is_not_proposed_and_its_merge_is_blocked(sim):
 
 def test_what_a_person_declined_is_not_proposed_again_but_the_next_version_is(sim):
     sim.reconcile()
-    sim.close(sim.pull_of(Purpose.PROMOTE, "staging").number, by="ada")
+    declined = sim.pull_of(Purpose.PROMOTE, "staging").number
+    sim.close(declined, by="ada")
+    assert proposed(sim) == {}
+    sim.pulls[declined] = replace(sim.pulls[declined], labels=("v3",))
     assert proposed(sim) == {}
     sim.let_run("v3", "dev")
     assert proposed(sim) == {"staging": "v3"}
