@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from modelyard.adapters.facts import FactStore, Snapshot, freeze_ref, model_ref, release_ref
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import dumped, loaded
-from modelyard.domain.promotion.facts import (
-    Freeze,
-    Hold,
-    Incident,
-    ModelFacts,
-    ReleaseFacts,
-    TrainingFacts,
-)
+from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.specs.repository import Repository
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.errors import CannotAnswer, Conflict, Refused
@@ -77,6 +71,25 @@ def test_nothing_was_seen_of_what_nobody_wrote(store):
     assert store.read_freeze("dev") == (None, None)
     assert store.snapshot() == Snapshot()
     assert store.history(release_ref("dev", "m")) == []
+
+
+def test_an_incident_that_was_written_without_a_key_is_read_and_written_back_with_one(store):
+    written = {"holds": {}, "lifted": {}, "training": {}, "told": [],
+               "incidents": [{"what": "dev names v1 of m, a rollback restored it, a person must "
+                              "decide: crashed", "at": AT.isoformat()}]}  # fmt: skip
+    refs, author = store._refs, {"author": "A", "at": AT}
+    head = refs.write(json.dumps(written).encode(), parents=[], message="x", **author)
+    refs.git.push("origin", {model_ref("m"): (None, head)})
+
+    (incident,) = store.read_model("m")[0].incidents
+    store.update_model("m", lambda facts: replace(facts, told=("k",)))
+
+    key = "stuck/dev/v1/1/restored"
+    assert (incident.key, incident.at) == (key, AT)
+    ((document,),) = [refs.documents([refs.git.ls_remote("origin", ["*"])[model_ref("m")]])]
+    assert json.loads(document)["incidents"] == [
+        {**written["incidents"][0], "at": AT.isoformat(), "key": key}
+    ]
 
 
 def test_what_one_checkout_writes_another_reads(store, elsewhere):

@@ -11,7 +11,7 @@ import pytest
 
 from modelyard.adapters.specs.schemas import folder
 from modelyard.adapters.store.tables import columns_of
-from modelyard.domain.promotion.facts import Incident
+from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.specs.contract import find_breaches
 from operations.drift_yard import (
     JUNE,
@@ -140,7 +140,21 @@ def test_a_breach_that_lasts_is_one_incident_however_the_numbers_change(yard):
     rewritten(yard, JUNE, temp=in_kelvin)
     for until in ("2026-06-10", "2026-06-20", "2026-06-25"):
         assert answer(yard, "--until", until)[0] == 3
-    assert len(incidents(yard)) == 1
+    (incident,) = incidents(yard)
+    assert incident.key == "contract/data/delays/*.parquet#temp/range"
+
+
+def test_a_breach_that_is_worded_otherwise_is_the_same_incident(yard):
+    rewritten(yard, JUNE, temp=in_kelvin)
+    answer(yard)
+    (incident,) = incidents(yard)
+    reworded = replace(incident, what="an older modelyard's words")
+    yard.workspace.facts.update_model(
+        "delays", lambda before: replace(before, incidents=(reworded,))
+    )
+
+    assert answer(yard)[1]["incidents"] == [reworded.what]
+    assert incidents(yard) == (reworded,)
 
 
 def test_only_a_clean_look_at_the_newest_rows_takes_an_incident_back(yard):

@@ -8,7 +8,8 @@ import pytest
 
 from modelyard.adapters.specs.documents import dump
 from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease
-from modelyard.domain.promotion.facts import Freeze, Hold, Incident, ModelFacts, TrainingFacts
+from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, TrainingFacts
+from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
 from modelyard.domain.verdict import Outcome, Verdict

@@ -17,7 +17,7 @@ from modelyard.ports import Services
 
 if TYPE_CHECKING:
     from modelyard.adapters.store.evidently_page import PageSummary
-    from modelyard.domain.promotion.facts import Incident
+    from modelyard.domain.promotion.incidents import Incident
     from modelyard.operations.drift.compare import ContractBreach, FeedComparison, WindowComparison
 
 HEADINGS = ("window", "rows", "column", "reason", "effect", "floor", "p", "what")

@@ -57,7 +57,7 @@ SAID = [
         "roll canary back from v2 to v1: bad",
     ),
     (SetAlias(alias="dev", version="v1"), "point alias dev at v1"),
-    (RaiseIncident(what="no way back"), "raise an incident: no way back"),
+    (RaiseIncident(what="no way back", key="k"), "raise an incident: no way back"),
 ]
 
 

@@ -104,9 +104,10 @@ class SetAlias:
 
 @dataclass(frozen=True, kw_only=True)
 class RaiseIncident:
-    """Tell people what automation cannot mend."""
+    """Write down what a person must decide, unless an incident of this key is there."""
 
     what: str
+    key: str
 
 
 Action = (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
@@ -49,14 +50,6 @@ class Hold:
     reason: str
     by: str
     since: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Incident:
-    """Something a person must look at."""
-
-    what: str
-    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

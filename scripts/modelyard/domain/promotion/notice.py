@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -76,7 +75,7 @@ def notices(
         ),
         *(
             Notice(
-                key=f"incident/{hashlib.sha256(incident.what.encode()).hexdigest()[:16]}",
+                key=f"incident/{incident.key}/{incident.at.isoformat()}",
                 kind=Kind.INCIDENT,
                 model=model,
                 environment=None,

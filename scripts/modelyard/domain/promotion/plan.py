@@ -53,12 +53,9 @@ def plan(world: World) -> tuple[Action, ...]:
 
 
 def _is_known(world: World, action: Action) -> bool:
-    """Whether an incident was raised already, whatever its reason reads like by now."""
-    if not isinstance(action, RaiseIncident):
-        return False
-    about = action.what.partition(": ")[0]
-    known = (incident.what.partition(": ")[0] for incident in world.model_facts.incidents)
-    return about in known
+    """Whether the action raises an incident that is there already."""
+    known = {incident.key for incident in world.model_facts.incidents}
+    return isinstance(action, RaiseIncident) and action.key in known
 
 
 def _by_branch(world: World, actions: tuple[Action, ...]) -> Mapping[str, Action]:

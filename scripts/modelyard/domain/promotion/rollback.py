@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from modelyard.domain.promotion.actions import PlaceHold, RaiseIncident, RollBack
 from modelyard.domain.promotion.facts import ReleaseFacts, is_bad
+from modelyard.domain.promotion.incidents import stuck_key
 from modelyard.domain.promotion.world import PastRelease, World
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.release import Release
@@ -129,7 +130,10 @@ def _way_back_or_incident(
     why = "a rollback restored it" if restored else "no verified release to go back to"
     attempt = f" (attempt {release.attempt})" if release.attempt > 1 else ""
     where = f"{environment.name} names {release.version}{attempt} of {world.model}, {why}"
-    return RaiseIncident(what=f"{where}, a person must decide: {fault.reason}")
+    return RaiseIncident(
+        what=f"{where}, a person must decide: {fault.reason}",
+        key=stuck_key(release, is_restored=restored),
+    )
 
 
 def _is_overdue(

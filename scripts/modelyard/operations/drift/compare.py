@@ -11,7 +11,8 @@ from typing import Any
 from modelyard.domain.drift.column_checks import ColumnCheck
 from modelyard.domain.drift.detection import LEAST_BLOCKS, check_window, confirm_drift
 from modelyard.domain.drift.profile import Profile
-from modelyard.domain.promotion.facts import Incident, ModelFacts
+from modelyard.domain.promotion.facts import ModelFacts
+from modelyard.domain.promotion.incidents import Incident, breach_key, breach_prefix
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Breach, describe_breach
 from modelyard.domain.specs.model import Model
@@ -252,35 +253,29 @@ def update_incidents(
 ) -> tuple[Incident, ...]:
     """The incidents once a look is written down: one a column and rule, worded as first seen."""
     broken = result.breaches if isinstance(result, ContractBreach) else ()
-    found = {_key(what): what for what in (incident_text(result.feed, each) for each in broken)}
+    found = {breach_key(result.feed.uri, each): each for each in broken}
     kept = [
         incident
         for incident in before
-        if _key(incident.what) in found
-        or not (result.newest and is_breach_of_feed(incident, result.feed))
+        if incident.key in found or not (result.newest and is_breach_of_feed(incident, result.feed))
     ]
-    known = {_key(incident.what) for incident in kept}
-    new = [Incident(what=what, at=at) for key, what in found.items() if key not in known]
+    known = {incident.key for incident in kept}
+    new = [
+        Incident(what=incident_text(result.feed, each), at=at, key=key)
+        for key, each in found.items()
+        if key not in known
+    ]
     return (*kept, *new)
 
 
 def incident_text(feed: Feed, breach: Breach) -> str:
     """What an incident says of a breach: the feed, the column, what was expected and found."""
-    return f"{_prefix(feed)}{describe_breach(breach)}"
-
-
-def _prefix(feed: Feed) -> str:
-    return f"contract of {feed.uri} broken: "
+    return f"contract of {feed.uri} broken: {describe_breach(breach)}"
 
 
 def is_breach_of_feed(incident: Incident, feed: Feed) -> bool:
     """Whether the incident is a breach of this feed."""
-    return incident.what.startswith(_prefix(feed))
-
-
-def _key(what: str) -> str:
-    """What stays the same of a breach from one night to the next: numbers found do not."""
-    return what.partition(", found ")[0]
+    return incident.key.startswith(breach_prefix(feed.uri))
 
 
 def _compare_windows(

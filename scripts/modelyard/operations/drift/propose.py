@@ -9,7 +9,7 @@ from modelyard.adapters.git.names import readable
 from modelyard.adapters.store.artifacts import sha256
 from modelyard.domain.drift.retraining import declined_by, existing_answer
 from modelyard.domain.promotion.change import Change
-from modelyard.domain.promotion.facts import Incident
+from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.errors import Refused
 from modelyard.operations.drift.compare import (

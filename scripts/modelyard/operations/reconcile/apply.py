@@ -25,7 +25,8 @@ from modelyard.domain.promotion.actions import (
     StartTraining,
 )
 from modelyard.domain.promotion.change import Change
-from modelyard.domain.promotion.facts import Hold, Incident, ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.facts import Hold, ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, Status, StatusState
 from modelyard.domain.promotion.training import workflow_name
 from modelyard.domain.promotion.world import World
@@ -239,10 +240,10 @@ def _(action: SetAlias, workspace: Workspace, world: World, say: Say) -> bool:
 
 @apply_action.register
 def _(action: RaiseIncident, workspace: Workspace, world: World, say: Say) -> bool:
-    incident = Incident(what=action.what, at=world.now)
+    incident = Incident(what=action.what, at=world.now, key=action.key)
 
     def change(before: ModelFacts) -> ModelFacts:
-        if any(known.what == incident.what for known in before.incidents):
+        if any(known.key == incident.key for known in before.incidents):
             return before
         return replace(before, incidents=(*before.incidents, incident))
 

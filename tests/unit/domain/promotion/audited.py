@@ -141,8 +141,8 @@ class Audited(Simulated):
 
     def is_told(self, pinned: Release) -> bool:
         """Whether an incident says that people must decide about this release."""
-        about = f"{pinned.environment} names {pinned.version}"
-        return any(each.what.startswith(about) for each in self.model_facts.incidents)
+        about = f"stuck/{pinned.environment}/{pinned.version}/"
+        return any(each.key.startswith(about) for each in self.model_facts.incidents)
 
 
 def number_of(pinned: Release) -> int:

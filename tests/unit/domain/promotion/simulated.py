@@ -22,14 +22,8 @@ from modelyard.domain.promotion.actions import (
     StartTraining,
 )
 from modelyard.domain.promotion.change import Purpose
-from modelyard.domain.promotion.facts import (
-    Freeze,
-    Hold,
-    Incident,
-    ModelFacts,
-    ReleaseFacts,
-    TrainingFacts,
-)
+from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.promote import needs_comparison
 from modelyard.domain.promotion.pulls import PROMOTE, Status
@@ -182,8 +176,8 @@ class Simulated(SimulatedForge):
                 self.write_training(action.version, replace(known, failed=action.reason))
             case PlaceHold() if action.version not in told.holds:
                 self.hold(action.version, by=BOT, reason=action.reason)
-            case RaiseIncident() if all(each.what != action.what for each in told.incidents):
-                raised = Incident(what=action.what, at=self.now)
+            case RaiseIncident() if all(each.key != action.key for each in told.incidents):
+                raised = Incident(what=action.what, at=self.now, key=action.key)
                 self.model_facts = replace(told, incidents=(*told.incidents, raised))
 
     def write_training(self, version: str, facts: TrainingFacts) -> None:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from modelyard.domain.promotion.facts import Hold, Incident, ModelFacts
+from modelyard.domain.promotion.facts import Hold, ModelFacts
+from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.notice import MOST_TOLD, Kind, notices, with_told
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 

@@ -228,8 +228,8 @@ class Delivery(RuleBasedStateMachine):
             assert self.sim.aliases.get(where) == self.last_verified(where) or (
                 self.last_verified(where) is None
             )
-        heads = [each.what.partition(": ")[0] for each in self.sim.model_facts.incidents]
-        assert len(heads) == len(set(heads)), "the same incident twice"
+        keys = [each.key for each in self.sim.model_facts.incidents]
+        assert len(keys) == len(set(keys)), "the same incident twice"
         brought = [self.sim.documents[each.head].release for each in self.sim.open_pulls]
         places = [each.environment for each in brought if each is not None]
         assert len(places) == len(set(places)), "two pull requests for one environment"

@@ -118,7 +118,7 @@ def test_never_rolls_a_rollback_back(sim):
     sim.watch("dev", aborted="crashed")
     told = "dev names v1 of m, a rollback restored it, a person must decide: crashed"
     assert [each for each in rollbacks(sim.world()) if each.what.startswith("dev")] == [
-        RaiseIncident(what=told)
+        RaiseIncident(what=told, key="stuck/dev/v1/1/restored")
     ]
 
 
@@ -128,7 +128,8 @@ def test_with_nothing_to_go_back_to_people_are_told_loudly_and_once():
     sim.name(release("dev", "v1"))
     sim.watch("dev", ready=False, aborted="never ready")
     told = "dev names v1 of m, no verified release to go back to, a person must decide: never ready"
-    assert list(rollbacks(sim.world())) == [RaiseIncident(what=told)]
+    raised = RaiseIncident(what=told, key="stuck/dev/v1/1/no-way-back")
+    assert list(rollbacks(sim.world())) == [raised]
     sim.reconcile()
     assert [each.what for each in sim.model_facts.incidents] == [told]
     assert sim.plan() == ()
@@ -141,6 +142,18 @@ def test_another_reason_for_the_same_trouble_is_not_told_again():
     sim.watch("dev", aborted="never ready")
     sim.reconcile()
     sim.facts["dev"] = replace(sim.facts["dev"], aborted="never ready, 3 of 3 pods")
+    assert sim.plan() == ()
+
+
+def test_another_wording_of_the_same_trouble_is_not_told_again():
+    sim = Simulated()
+    sim.let_run("v1")
+    sim.name(release("dev", "v1"))
+    sim.watch("dev", aborted="never ready")
+    sim.reconcile()
+    (incident,) = sim.model_facts.incidents
+    reworded = replace(incident, what="an older modelyard's words: never ready")
+    sim.model_facts = replace(sim.model_facts, incidents=(reworded,))
     assert sim.plan() == ()
 
 

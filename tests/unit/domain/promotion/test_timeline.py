@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.domain.promotion.dora import Agreement, Delivery, Lead, agreements, delivery
-from modelyard.domain.promotion.facts import Hold, Incident, ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.facts import Hold, ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.timeline import (
     Event,
     Kind,

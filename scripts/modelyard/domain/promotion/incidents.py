@@ -1,0 +1,69 @@
+"""Incidents: what a person must look at, and the key that tells one from another."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from modelyard.domain.specs.contract import Breach
+from modelyard.domain.specs.release import Release
+
+# The sentences of incidents that were written before incidents had keys.
+_STUCK = re.compile(
+    r"(?P<environment>\S+) names (?P<version>\S+)( \(attempt (?P<attempt>\d+)\))? of \S+, "
+    r"((?P<restored>a rollback restored it)|no verified release to go back to), a person must "
+)
+_BREACH = re.compile(
+    r"contract of (?P<uri>.+?) broken: column (?P<column>.+?) \((?P<rule>[a-z-]+)\): expected "
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incident:
+    """Something a person must look at.
+
+    Args:
+        what: What happened, in a sentence.
+        at: When it was first seen.
+        key: What it is about. The same key is the same incident, whatever the sentence says.
+    """
+
+    what: str
+    at: datetime
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        """Derive the key of an incident that was written without one."""
+        if not self.key:
+            object.__setattr__(self, "key", _key_of_sentence(self.what))
+
+
+def stuck_key(release: Release, *, is_restored: bool) -> str:
+    """The key of a faulty release that nothing may replace by itself.
+
+    Args:
+        release: The release.
+        is_restored: Whether a rollback restored it; otherwise nothing verified is left.
+    """
+    why = "restored" if is_restored else "no-way-back"
+    return f"stuck/{release.environment}/{release.version}/{release.attempt}/{why}"
+
+
+def breach_key(uri: str, breach: Breach) -> str:
+    """The key of a rule that a feed does not keep; the numbers found change every night."""
+    return f"{breach_prefix(uri)}{breach.column}/{breach.rule}"
+
+
+def breach_prefix(uri: str) -> str:
+    """How the keys of all breaches of a feed start."""
+    return f"contract/{uri}#"
+
+
+def _key_of_sentence(what: str) -> str:
+    if found := _STUCK.match(what):
+        why = "restored" if found["restored"] else "no-way-back"
+        return f"stuck/{found['environment']}/{found['version']}/{found['attempt'] or 1}/{why}"
+    if found := _BREACH.match(what):
+        return f"{breach_prefix(found['uri'])}{found['column']}/{found['rule']}"
+    return what
