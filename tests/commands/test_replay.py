@@ -224,7 +224,7 @@ def test_rows_sent_to_one_address_are_told_by_the_release_that_answered(yard: Se
 
     assert document["codes"] == {"200": 5}
     assert document["releases"] == [
-        {"version": "none", "release": stable.release, "requests": 5}  # Git names no release here
+        {"version": "none", "release": stable.release, "requests": 5}  # Git has no release here
     ]
 
 

@@ -116,7 +116,7 @@ def test_a_release_that_does_worse_has_failed_before_anybody_wrote_it_down(yard)
         "model": MODEL,
         "release": release,
     }
-    assert told["reason"].startswith("error rate 33.3 % of 8000, stable 0 % of 8000")
+    assert told["reason"].startswith("error rate 33.3 % of 8000 requests, stable 0 % of 8000")
     assert told["numbers"]["canary_requests"] == 8000
     assert yard.facts("canary").verdict is None
 
@@ -132,7 +132,7 @@ def test_a_release_passes_once_the_judge_and_the_facts_say_so(yard, environment)
     with judging(yard.workspace()) as client:
         outcome, reason = client.outcome(release, environment)
         assert outcome == "inconclusive"
-        assert reason.startswith("the watcher has not written the pass down yet: error rate 0 %")
+        assert reason.startswith("the watcher has not recorded the pass yet: error rate 0 %")
         observe(yard)
         assert yard.facts(environment).verdict.passed
         assert client.outcome(release, environment)[0] == "pass"
@@ -165,10 +165,10 @@ def test_what_git_does_not_name_is_inconclusive(yard):
     with judging(yard.workspace()) as client:
         assert client.outcome(release) == (
             "inconclusive",
-            f"Git names v1 here, as release {named}",
+            f"Git has v1 here, as release {named}",
         )
-        assert client.outcome(release, "nowhere") == ("inconclusive", "Git names no release here")
-        unseen = "not seen running yet: the watcher has not written it down"
+        assert client.outcome(release, "nowhere") == ("inconclusive", "Git has no release here")
+        unseen = "not seen running yet: the watcher has not recorded it"
         assert client.outcome(named) == ("inconclusive", unseen)
 
 
@@ -251,7 +251,7 @@ def test_it_is_ready_once_git_was_read(yard):
         assert client.outcome(release)[0] == "inconclusive"
         assert client.get("/healthz") == (503, "Git has not been read yet\n")
         (yard.folder / "away.git").rename(remote)
-        assert "not written the pass down" in client.outcome(release)[1]
+        assert "not recorded the pass" in client.outcome(release)[1]
         assert client.get("/healthz") == (200, "ok\n")
 
 

@@ -1,4 +1,4 @@
-"""Counters of servers that restart, as counts of one arm that only grow."""
+"""Counts of one arm that never fall, from counters of servers that restart."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from dataclasses import dataclass
 from modelyard.domain.canary.traffic import Counts, Sample
 
 Key = tuple[str, str]
+"""Kind and name of a counter, such as `("requests", "5xx")`."""
+
 Counters = Mapping[Key, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """What one release did from the first sample on; each series is by sample and never falls.
+    """What one release counted since the first sample; no series ever falls.
 
     Args:
-        answered: Requests answered, but for 4xx.
-        errors: Those answered 5xx.
-        predictions: Rows by bin of the grid, shape (samples, bins); no bins when none is known.
+        answered: Requests answered, without those answered 4xx; shape (samples,).
+        errors: Requests answered 5xx; shape (samples,).
+        predictions: Rows by bin of the grid, shape (samples, bins); no bins if none is known.
         rows: Rows answered until the last sample.
-        nulls: Of these, null by input column.
-        unseen: Of these, of an unseen level by input column.
-        pairs: How the rows of one request differed, by measure, shape (samples,); see
+        nulls: How many of these rows had a null, by input column.
+        unseen: How many of these rows had an unseen level, by input column.
+        pairs: How the rows of one request differ, by measure, shape (samples,); see
             `Counts.pairs`.
-        seconds: From the first to the last sample the release was seen in.
-        is_fresh: Whether the last sample could be read and has the release.
+        seconds: Time between the first and the last sample that has the release.
+        is_fresh: Whether the last sample has the release and is readable.
     """
 
     answered: tuple[float, ...]
@@ -41,7 +43,7 @@ class Arm:
 
 
 def drop_out_of_order(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """The samples without those that are not later than all before them."""
+    """The samples that are later than all samples before them."""
     kept: list[Sample] = []
     for sample in samples:
         if not kept or sample.at > kept[-1].at:
@@ -50,25 +52,23 @@ def drop_out_of_order(samples: Sequence[Sample]) -> tuple[Sample, ...]:
 
 
 def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
-    """What a release did from the first sample on.
+    """What a release counted since the first sample.
 
     Args:
-        samples: At growing times.
-        release: Its identity.
-        is_new: Whether it began during the samples: what it counted before it was first seen
-            belongs to it, if a sample without it came before. An old one is counted from when it
-            is first seen.
+        samples: In the order of time.
+        release: The release's identity.
+        is_new: Whether the release started during the samples. If a sample without it came first,
+            everything its counters show counts; otherwise only what is added after the first
+            sample that has it.
     """
-    readings = [_reading(sample.counts.get(release)) for sample in samples]
-    totals = _accumulate(
-        readings, is_new=is_new and bool(samples) and release not in samples[0].counts
-    )
-    seen = [
-        sample.at for sample, reading in zip(samples, readings, strict=True) if reading is not None
-    ]
+    readings = [_counters(sample.counts.get(release)) for sample in samples]
+    # A release that is in the first sample may have counted before it; that part is not known.
+    from_zero = is_new and bool(samples) and release not in samples[0].counts
+    totals = _accumulate(readings, from_zero=from_zero)
+    seen = [s.at for s, reading in zip(samples, readings, strict=True) if reading is not None]
     last = totals[-1] if totals else {}
     return Arm(
-        answered=tuple(_sum(total, "requests", but="4xx") for total in totals),
+        answered=tuple(_answered(total) for total in totals),
         errors=tuple(total.get(("requests", "5xx"), 0.0) for total in totals),
         predictions=_histograms(totals),
         rows=last.get(("rows", ""), 0.0),
@@ -80,8 +80,8 @@ def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
     )
 
 
-def _reading(counts: Counts | None) -> Counters | None:
-    """All counters by kind and name; None where one of them is not a count."""
+def _counters(counts: Counts | None) -> Counters | None:
+    """All counters by kind and name; None if one of them is negative or not finite."""
     if counts is None:
         return None
     counters: dict[Key, float] = {("rows", ""): counts.rows}
@@ -95,13 +95,13 @@ def _reading(counts: Counts | None) -> Counters | None:
     return None
 
 
-def _accumulate(readings: Sequence[Counters | None], *, is_new: bool) -> list[dict[Key, float]]:
-    """Sums of increments, by sample. Nothing is added by an unreadable sample or after a fall.
+def _accumulate(readings: Sequence[Counters | None], *, from_zero: bool) -> list[dict[Key, float]]:
+    """The sum of increments at each sample; an unreadable sample or a fall adds nothing.
 
-    A fall means that of the servers summed over some went or started again, so how much of the
-    lower number is new cannot be known; taking all of it would count the others twice.
+    A counter is a sum over servers, so it falls when a server stops or restarts. How much of the
+    lower sum is new is then unknown, and counting all of it would count other servers twice.
     """
-    before: Counters | None = {} if is_new else None
+    before: Counters | None = {} if from_zero else None
     total: dict[Key, float] = {}
     totals = []
     for reading in readings:
@@ -114,8 +114,9 @@ def _accumulate(readings: Sequence[Counters | None], *, is_new: bool) -> list[di
     return totals
 
 
-def _sum(total: Counters, kind: str, *, but: str) -> float:
-    return sum(count for (found, name), count in total.items() if found == kind and name != but)
+def _answered(total: Counters) -> float:
+    # A 4xx is the client's error: as an answer it would hide errors, as an error blame the model.
+    return sum(count for code, count in _by_name(total, "requests").items() if code != "4xx")
 
 
 def _by_name(total: Counters, kind: str) -> dict[str, float]:

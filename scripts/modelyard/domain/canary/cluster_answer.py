@@ -1,4 +1,4 @@
-"""What the judge answers a cluster, which must never disagree with the facts in Git."""
+"""What the judge answers a cluster. The answer must never contradict the facts in Git."""
 
 from __future__ import annotations
 
@@ -14,50 +14,49 @@ def answer_from_facts(
     release: Release | None,
     environment: Environment | None,
 ) -> Verdict | None:
-    """The answer that needs no judge, or None.
+    """The answer if the facts alone decide it; None if the judge must be asked.
 
     Args:
         asked: Identity of the release in question.
-        facts: What was seen there.
-        release: What Git names there.
-        environment: Where it is.
+        facts: The facts of the environment and model.
+        release: The release that Git has there.
+        environment: The environment.
     """
-    if facts.release == asked and (bad := _fail_reason(facts)) is not None:
-        return Verdict(outcome=Outcome.FAIL, reason=bad)
+    # A recorded fail stands alone, whatever Git has now: a fail only makes traffic safer.
+    if facts.release == asked and (reason := _fail_reason(facts)) is not None:
+        return Verdict(outcome=Outcome.FAIL, reason=reason)
     if release is None or environment is None:
-        return inconclusive_verdict("Git names no release here")
+        return inconclusive_verdict("Git has no release here")
     if release.identity != asked:
-        return inconclusive_verdict(
-            f"Git names {release.version} here, as release {release.identity}"
-        )
+        current = f"Git has {release.version} here, as release {release.identity}"
+        return inconclusive_verdict(current)
     if facts.release != asked or facts.seen_at is None:
-        return inconclusive_verdict("not seen running yet: the watcher has not written it down")
+        return inconclusive_verdict("not seen running yet: the watcher has not recorded it")
     if not environment.rollout.judged:
         return inconclusive_verdict(f"{environment.name} is not judged: rollout.judged is false")
     return None
 
 
 def require_recorded_pass(judged: Verdict, facts: ReleaseFacts, *, git: str | None) -> Verdict:
-    """The judge's word; a `pass` only if the facts of this release say so too.
+    """The judge's verdict, but a `pass` only if the facts of this release have a pass too.
 
     Args:
-        judged: What the judge says now.
-        facts: What was written down of the release.
-        git: Why the facts may be old, or None when they are not.
+        judged: The judge's verdict now.
+        facts: The facts of the release.
+        git: Why the facts may be out of date, or None if they are current.
     """
     if not judged.passed:
         return judged
     if git is not None:
-        return inconclusive_verdict(f"{git}; the judge says pass: {judged.reason}", judged)
+        return inconclusive_verdict(f"{git}; the judge's verdict is pass: {judged.reason}", judged)
     if not _has_recorded_pass(facts):
-        return inconclusive_verdict(
-            f"the watcher has not written the pass down yet: {judged.reason}", judged
-        )
+        reason = f"the watcher has not recorded the pass yet: {judged.reason}"
+        return inconclusive_verdict(reason, judged)
     return judged
 
 
 def inconclusive_verdict(reason: str, judged: Verdict | None = None) -> Verdict:
-    """An `inconclusive` verdict, with the numbers of the judge's own if there is one."""
+    """An `inconclusive` verdict, with the numbers of the judge's own verdict if there is one."""
     numbers = judged.numbers if judged is not None else {}
     return Verdict(outcome=Outcome.INCONCLUSIVE, reason=reason, numbers=numbers)
 
@@ -69,7 +68,7 @@ def _fail_reason(facts: ReleaseFacts) -> str | None:
 
 
 def _has_recorded_pass(facts: ReleaseFacts) -> bool:
-    """What a rollback restored is not judged again: it was verified here before."""
+    # A release that a rollback restores is not judged again: it was verified here before.
     if facts.verdict is not None:
         return facts.verdict.passed
     return facts.release in facts.verified

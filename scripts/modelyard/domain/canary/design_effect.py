@@ -1,37 +1,36 @@
-"""How many predictions count as one, because the rows of a request are alike."""
+"""The design effect of predictions: how many correlated rows count as one independent row."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modelyard.domain.canary.arms import Arm
+from modelyard.domain.specs.column_values import Floats
 
-Floats: TypeAlias = NDArray[np.float64]
-
+# Names of counters that model servers export, so they cannot change without those.
 MEASURES = PAIRS, UNLIKE, TENTHS, DISTANCE = ("pairs", "unlike", "tenths", "distance")
 
-PRIOR_WEIGHT = 0.5  # of a request whose rows are one, added to what an arm shows
-STABLE_PRIOR_WEIGHT = 5.0  # requests' worth of what stable shows, until the canary shows its own
+PRIOR_WEIGHT = 0.5  # requests with a correlation of 1, added to what an arm shows
+STABLE_PRIOR_WEIGHT = 5.0  # requests with stable's correlation, added to what the canary shows
 
 
 def pair_measures(histogram: ArrayLike) -> dict[str, NDArray[Any]]:
-    """How the ordered pairs of different rows differ, from the rows of each bin.
+    """How the ordered pairs of different rows differ, computed from the rows in each bin.
 
-    - `pairs`: n (n - 1), all pairs.
-    - `unlike`: those in two different bins.
-    - `tenths`: those in two different tenths of the grid; of up to ten bins each is its own.
-    - `distance`: the sum of their squared distances, in bins.
+    - `pairs`: n (n - 1), the number of pairs.
+    - `unlike`: pairs in two different bins.
+    - `tenths`: pairs in two different tenths of the grid; with up to ten bins each is a tenth.
+    - `distance`: the sum of squared distances of the pairs, in bins.
 
     Args:
-        histogram: Rows by bin, shape (..., bins); whole numbers stay whole, so nothing is rounded.
+        histogram: Rows by bin, shape (..., bins). Whole numbers stay whole: nothing is rounded.
 
     Returns:
-        Each of shape (...).
+        Each measure with shape (...).
     """
     counts = np.asarray(histogram)
     places = np.arange(counts.shape[-1])
@@ -46,110 +45,103 @@ def pair_measures(histogram: ArrayLike) -> dict[str, NDArray[Any]]:
 
 
 def design_effects(canary: Arm, stable: Arm | None) -> tuple[float, ...] | None:
-    """By what to divide the rows each sample adds, because they came together; 1 if independent.
+    """The design effect of the rows that each sample adds; 1 if rows are independent.
 
     1 + (m - 1) rho (Kish 1965, Survey Sampling; Donner and Klar 2000, Design and Analysis of
-    Cluster Randomization Trials), with m = sum of squared rows a request / rows, and rho the
-    intraclass correlation of predictions. So it is from 1 to m. Each is the greater one of both
-    arms, because each bets with the counts of the other.
-
-    m is counted, and of the interval alone, so that one great request puts no doubt on the rows
-    before and after it. rho is estimated, from all that was counted until the interval's end. So
-    what the rows of an interval counted as never changes, and a peak of evidence stays.
+    Cluster Randomization Trials). A cluster is a request: m is its mean size weighted by rows,
+    (sum of squared rows a request) / rows, and rho the intraclass correlation of predictions. The
+    effect is between 1 and m. Of both arms the larger m and the larger rho count, because each
+    arm's bets use the other arm's counts.
 
     Args:
-        canary: What it did.
-        stable: Likewise, at the same samples; None for a first release.
+        canary: Counts of the canary.
+        stable: Counts of stable at the same samples; None for a first release.
 
     Returns:
-        Shape (samples,). Where an arm does not count pairs its m is the mean rows a request, and
-        rho is the other's; 1 where neither shows any. None where not even m is known.
+        Shape (samples,). An arm that does not count pairs has the mean request size as m and the
+        other arm's rho; rho is 1 if neither arm shows any. None if not even m is known.
     """
     arms = [side for side in (stable, canary) if side is not None]
     if not all(_has_request_sizes(side) for side in arms):
         return None
-    sizes = np.max([list(_request_sizes(side)) for side in arms], axis=0)
+    # m is counted in the interval alone, so that one great request does not discount the rows
+    # before and after it. rho is estimated from everything until the interval's end. Neither uses
+    # later samples, so what a row counts as never changes, and a peak of evidence stays a peak.
+    sizes = np.max([_request_sizes(side) for side in arms], axis=0)
     return tuple((1 + (sizes - 1) * _shrunk_correlations(arms)).tolist())
 
 
 def _has_request_sizes(side: Arm) -> bool:
-    asked = _counts_pairs(side.pairs[-1]) or side.answered[-1] > side.errors[-1]
-    return asked and sum(side.predictions[-1]) > 0
+    requests = _counts_pairs(side.pairs[-1]) or side.answered[-1] > side.errors[-1]
+    return requests and sum(side.predictions[-1]) > 0
 
 
 def _counts_pairs(pairs: Mapping[str, float]) -> bool:
     return all(measure in pairs for measure in MEASURES)
 
 
-def _request_sizes(side: Arm) -> Iterator[float]:
-    """By interval, as a row meets them; 1 where none came.
-
-    Never less than the mean, also while only some of an arm's servers count pairs.
-    """
-    series = zip(
-        _increments(sum(histogram) for histogram in side.predictions),
-        _increments(
-            answered - bad for answered, bad in zip(side.answered, side.errors, strict=True)
-        ),
-        _increments(pairs.get(PAIRS, 0.0) for pairs in side.pairs),
-        strict=True,
-    )
-    for rows, requests, pairs in series:
-        yield max(1.0, rows / max(requests, 1.0), 1 + pairs / rows) if rows else 1.0
-
-
-def _increments(totals: Iterable[float]) -> Iterator[float]:
-    return (after - before for before, after in itertools.pairwise(itertools.chain((0.0,), totals)))
+def _request_sizes(side: Arm) -> Floats:
+    """The mean request size weighted by rows in each interval; 1 for an interval without rows."""
+    answered, errors = np.array(side.answered), np.array(side.errors)
+    pairs_so_far = np.array([pairs.get(PAIRS, 0.0) for pairs in side.pairs])
+    totals = np.array([np.sum(side.predictions, axis=1), answered - errors, pairs_so_far])
+    rows, requests, pairs = np.diff(totals, prepend=0.0)
+    # While only some servers of an arm count pairs, these give too little: the mean is a bound.
+    mean, weighted = rows / np.maximum(requests, 1.0), 1 + pairs / np.maximum(rows, 1.0)
+    sizes: Floats = np.where(rows > 0, np.maximum(1.0, np.maximum(mean, weighted)), 1.0)
+    return sizes
 
 
 def _shrunk_correlations(arms: Iterable[Arm]) -> Floats:
-    """The greatest of the arms that show one, each drawn to what was known before it.
+    """The larger of the arms' intraclass correlations, each shrunk to what was known before it.
 
-    At first that is that all is one. The more requests, the less; so little data is never taken as
-    independence, and a young canary is not thought to differ from stable, whose requests are of the
-    same users. Rows that come alone, or are all in one bin, show nothing.
+    Stable is shrunk to 1, so that little data never counts as independence. The canary is shrunk
+    to stable, whose requests come from the same users. An arm whose requests have one row each, or
+    whose rows are all in one bin, shows no correlation.
 
     Args:
         arms: Stable first.
 
     Returns:
-        From all until each sample, shape (samples,); 1 where none shows any.
+        From all rows until each sample, shape (samples,); 1 where no arm shows any.
     """
-    known, weight, shown = np.array(1.0), np.array(PRIOR_WEIGHT), []
+    prior, weight, shown = np.array(1.0), np.array(PRIOR_WEIGHT), []
     for side in arms:
-        seen, requests = _observed_correlation(side)
-        shows = np.isfinite(seen)
-        drawn = (requests * np.nan_to_num(seen) + weight * known) / (requests + weight)
-        known = np.where(shows, drawn, known)
+        observed, requests = _observed_correlation(side)
+        shows = np.isfinite(observed)
+        shrunk = (requests * np.nan_to_num(observed) + weight * prior) / (requests + weight)
+        prior = np.where(shows, shrunk, prior)
         weight = np.where(shows, STABLE_PRIOR_WEIGHT, weight)
-        shown.append(np.where(shows, known, -np.inf))
+        shown.append(np.where(shows, prior, -np.inf))
     greatest = np.max(shown, axis=0)
     return np.where(np.isfinite(greatest), greatest, 1.0)
 
 
 def _observed_correlation(side: Arm) -> tuple[Floats, Floats]:
-    """How much less the rows of one request differ than those of two, 0 to 1; NaN if none differ.
+    """The intraclass correlation of predictions, 0 to 1; NaN if no two rows differ.
 
-    1 - (mean difference within) / (mean difference between), without bias because the pairs between
-    requests are all pairs but those within. Being in different bins sees copies, whatever the order
-    of classes; in different tenths, requests that are spread over more or less of the grid; squared
-    distance, rows that are merely near each other, whose fine bins differ.
+    1 - (mean difference of pairs within a request) / (mean difference of pairs between requests).
+    Pairs between requests are all pairs without those within, so the estimate has no bias.
 
     Returns:
-        From all until each sample, and how many requests are behind it; each of shape (samples,).
+        The correlation of all rows until each sample, and the effective number of requests behind
+        it; each of shape (samples,).
     """
     histograms = np.array(side.predictions, dtype=np.float64)
     whole, rows = pair_measures(histograms), histograms.sum(axis=1)
     within = {name: np.array([pairs.get(name, 0.0) for pairs in side.pairs]) for name in MEASURES}
     between = whole[PAIRS] - within[PAIRS]
-    knows = np.array([_counts_pairs(pairs) for pairs in side.pairs])
-    knows &= (within[PAIRS] > 0) & (between > 0)
-    parts = []
+    usable = np.array([_counts_pairs(pairs) for pairs in side.pairs])
+    usable &= (within[PAIRS] > 0) & (between > 0)
+    correlations = []
     with np.errstate(divide="ignore", invalid="ignore"):
+        # Three measures, because each misses a kind of likeness. Bins find copies, in any order of
+        # classes. Tenths find requests that are spread over more or less of the grid. Squared
+        # distance finds rows that are near each other in different bins. The largest one counts.
         for measure in (UNLIKE, TENTHS, DISTANCE):
             apart = (whole[measure] - within[measure]) / between
-            part = 1 - within[measure] / within[PAIRS] / apart
-            parts.append(np.where(knows & (apart > 0), part, -np.inf))
-        greatest = np.max(parts, axis=0)
-        requests = np.where(knows, rows * rows / (rows + within[PAIRS]), 0.0)
+            correlation = 1 - within[measure] / within[PAIRS] / apart
+            correlations.append(np.where(usable & (apart > 0), correlation, -np.inf))
+        greatest = np.max(correlations, axis=0)
+        requests = np.where(usable, rows * rows / (rows + within[PAIRS]), 0.0)
     return np.where(np.isfinite(greatest), np.clip(greatest, 0.0, 1.0), np.nan), requests

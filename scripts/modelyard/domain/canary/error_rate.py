@@ -1,4 +1,4 @@
-"""Evidence from counts that stays valid however often one looks: e-processes on error rates."""
+"""E-processes on error rates: evidence from counts that is valid at any time."""
 
 from __future__ import annotations
 
@@ -8,26 +8,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from modelyard.domain.specs.column_values import Floats
 
-RATE_RATIOS = np.exp(np.geomspace(0.1, 7.0, 20))  # how many times worse a canary may turn out
-BASE_RATES = np.geomspace(2e-4, 0.6, 16)  # what the common error rate may turn out to be
-LIMIT_SHIFTS = np.geomspace(0.1, 8.0, 20)  # distance from a limit, in log odds
-LEAST_LIMIT = 1e-6  # at 0 and 1 a single contrary row would be infinite evidence
-BISECTIONS = 50
+# The alternatives that a mixture averages over. A wider grid finds more, a finer one finds it a
+# little sooner; the test is valid with any.
+RATE_RATIOS = np.exp(
+    np.geomspace(0.1, 7.0, 20)
+)  # the canary's error rate by stable's: 1.1 to 1,100
+BASE_RATES = np.geomspace(2e-4, 0.6, 16)  # error rates that both arms may have in common
+LIMIT_SHIFTS = np.geomspace(0.1, 8.0, 20)  # distances from a limit, in log odds
+
+LEAST_LIMIT = 1e-6  # at a limit of 0 or 1 a single contrary row would be infinite evidence
+BISECTIONS = 50  # halve an interval below the spacing of float64
 
 
 @dataclass(frozen=True, kw_only=True)
 class TwoArmSample:
-    """Requests and errors of both arms, counted from the start of the comparison until now.
+    """Requests and errors of both arms, counted since the start of the comparison.
 
     Args:
-        canary_total: Requests the canary answered.
-        canary_errors: Those that were errors.
-        stable_total: Requests stable answered.
-        stable_errors: Those that were errors.
+        canary_total: Requests that the canary answered.
+        canary_errors: How many of these were errors.
+        stable_total: Requests that stable answered.
+        stable_errors: How many of these were errors.
     """
 
     canary_total: float
@@ -38,25 +43,25 @@ class TwoArmSample:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """A log e-value against a null hypothesis, in nats; 0 is no evidence.
+    """The logarithm of an e-value against a null hypothesis, in nats; 0 is no evidence.
 
-    By Ville (1939) an e-process reaches 1/alpha at any time with probability at most alpha if its
-    null holds, so one may look after every request and stop whenever one likes.
+    Under the null an e-process reaches 1/alpha at any time with probability at most alpha (Ville
+    1939). So it may be evaluated after every request, and the test may stop at any time.
 
     Args:
-        now: After the last sample.
-        peak: The greatest so far, at least 0.
+        now: The log e-value after the last sample.
+        peak: The greatest log e-value so far, at least 0.
     """
 
     now: float
     peak: float
 
     def ever_rejects(self, alpha: float) -> bool:
-        """Whether the null was rejected at some time."""
+        """Whether the null was rejected at any time."""
         return self.peak >= math.log(1 / alpha)
 
     def rejects_now(self, alpha: float) -> bool:
-        """Whether the null is rejected by all that was seen until now."""
+        """Whether all samples together reject the null."""
         return self.now >= math.log(1 / alpha)
 
 
@@ -64,14 +69,15 @@ NO_EVIDENCE = Evidence(now=0.0, peak=0.0)
 
 
 def against_not_worse(samples: Sequence[TwoArmSample]) -> Evidence:
-    """Evidence against "in no interval is the canary's error rate above stable's".
+    """Evidence against the null "in no interval is the canary's error rate above stable's".
 
-    Given an interval's errors, each is the canary's with probability n_c/(n_c + n_s) if the rates
-    are equal (the two-sample test of Turner and Grunwald 2022, arXiv:2106.02693, conditional on
-    the number of errors). The likelihood ratio of "r times as likely" is mixed over r > 1 (Robbins
-    1970, Ann. Math. Stat. 41:1397-1409; Howard et al. 2021, Ann. Stat. 49:1055-1080). Errors are
-    really drawn without replacement, which only lowers its mean (Hoeffding 1963, theorem 4), and
-    so does a better canary. Shares and rates may change between samples.
+    If the rates are equal, each of an interval's errors is the canary's with probability
+    n_c/(n_c + n_s) (the two-sample test of Turner and Grunwald 2022, arXiv:2106.02693, conditional
+    on the number of errors). The likelihood ratio of "r times as likely" is averaged over r > 1
+    (Robbins 1970, Ann. Math. Stat. 41:1397-1409; Howard et al. 2021, Ann. Stat. 49:1055-1080).
+    Errors are in fact drawn without replacement, which only lowers the mean (Hoeffding 1963,
+    theorem 4); a canary better than stable lowers it too. Traffic shares and error rates may
+    change between samples.
 
     Args:
         samples: Counts that never fall, oldest first.
@@ -87,16 +93,17 @@ def against_not_worse(samples: Sequence[TwoArmSample]) -> Evidence:
 
 
 def against_worse_by(samples: Sequence[TwoArmSample], margin: float) -> Evidence:
-    """Evidence against "in every interval the canary is worse by the margin or more".
+    """Evidence against the null "in every interval the canary is worse by the margin or more".
 
-    The alternative "both rates are t" is divided by its reverse information projection on the null,
-    the nearest pair (u + margin, u), which makes an e-variable of every request because the null is
-    convex (Turner and Grunwald 2023, Stat. Probab. Lett. 198:109835); fixed numbers of requests an
-    arm follow by the inequality of arithmetic and geometric means. Mixed over t.
+    The alternative is "both rates are t", averaged over t. Its likelihood is divided by that of its
+    reverse information projection on the null, the nearest pair (u + margin, u). Because the null
+    is convex, this is an e-variable for one request of each arm (Turner and Grunwald 2023, Stat.
+    Probab. Lett. 198:109835); for given numbers of requests it follows by the inequality of
+    arithmetic and geometric means.
 
     Args:
         samples: Counts that never fall, oldest first.
-        margin: Difference of rates, from 0 to 1; nothing is evidence at either end.
+        margin: Difference of rates, from 0 to 1. At 0 and at 1 there is never any evidence.
 
     Raises:
         ValueError: margin out of range, or counts as in `against_not_worse`.
@@ -106,7 +113,7 @@ def against_worse_by(samples: Sequence[TwoArmSample], margin: float) -> Evidence
     canary_total, canary_errors, stable_total, stable_errors = (
         column[:, None] for column in _joint_increments(samples)
     )
-    rates = _rates_below(margin)
+    rates: Floats = BASE_RATES[BASE_RATES + margin < 1]
     shares, which = np.unique(canary_total / (canary_total + stable_total), return_inverse=True)
     nearest = _projections(margin, tuple(shares.tolist()))[which.ravel()]
     gains = _log_ratio(canary_total, canary_errors, rates, nearest + margin)
@@ -115,15 +122,15 @@ def against_worse_by(samples: Sequence[TwoArmSample], margin: float) -> Evidence
 
 
 def against_at_most(totals: ArrayLike, hits: ArrayLike, limit: float) -> Evidence:
-    """Evidence against "the share of hits never is above the limit", for one arm.
+    """Evidence against the null "the share of hits is never above the limit", for one arm.
 
-    Bernoulli likelihood ratios of greater shares to the limit, mixed (Robbins 1970, as in
-    `against_not_worse`); the share may change between samples.
+    Bernoulli likelihood ratios of larger shares to the limit, averaged (Robbins 1970, as in
+    `against_not_worse`). The share may change between samples.
 
     Args:
         totals: Shape (t,), counts from the start until each sample.
-        hits: Shape (t,), the errors, nulls or unseen levels among them.
-        limit: At least 0; from 1 on nothing can be evidence.
+        hits: Shape (t,), how many of these are errors, nulls or unseen levels.
+        limit: At least 0. From 1 on there is never any evidence.
 
     Raises:
         ValueError: limit out of range, or counts as in `against_not_worse`.
@@ -134,13 +141,25 @@ def against_at_most(totals: ArrayLike, hits: ArrayLike, limit: float) -> Evidenc
 
 
 def against_at_least(totals: ArrayLike, hits: ArrayLike, limit: float) -> Evidence:
-    """Evidence against "the share of hits never is below the limit"; else as `against_at_most`.
+    """Evidence against the null "the share of hits is never below the limit".
 
-    Of a limit of 0 nothing is evidence.
+    Otherwise as `against_at_most`. At a limit of 0 there is never any evidence.
     """
     if limit <= 0:
         return NO_EVIDENCE
     return _against_limit(totals, hits, min(limit, 1 - LEAST_LIMIT), -LIMIT_SHIFTS)
+
+
+def counted_increments(totals: ArrayLike) -> Floats:
+    """What each sample adds to counts that start at 0, along the first axis.
+
+    Raises:
+        ValueError: Counts fall, are negative or not finite.
+    """
+    added: Floats = np.diff(np.asarray(totals, dtype=np.float64), axis=0, prepend=0.0)
+    if not np.isfinite(added).all() or (added < 0).any():
+        raise ValueError("counts must be finite and must not fall")
+    return added
 
 
 def _against_limit(totals: ArrayLike, hits: ArrayLike, limit: float, shifts: Floats) -> Evidence:
@@ -152,69 +171,62 @@ def _against_limit(totals: ArrayLike, hits: ArrayLike, limit: float, shifts: Flo
 
 
 def _increments(totals: ArrayLike, hits: ArrayLike) -> tuple[Floats, Floats]:
-    """What was counted between samples, from counts that start at nothing."""
-    total, hit = (np.diff(np.asarray(c, dtype=np.float64), prepend=0.0) for c in (totals, hits))
-    if not (np.isfinite(total).all() and np.isfinite(hit).all()):
-        raise ValueError("counts must be finite")
-    if (hit < 0).any() or (total < hit).any():
-        raise ValueError("counts must not fall, and no more errors can be new than requests")
+    total, hit = counted_increments(totals), counted_increments(hits)
+    if (total < hit).any():
+        raise ValueError("errors must not exceed requests")
     return total, hit
 
 
 def _joint_increments(samples: Sequence[TwoArmSample]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Increments of both arms, joined until both answered something: one alone says nothing."""
+    """Increments of both arms, summed over intervals in which both arms answered."""
     canary = _increments([s.canary_total for s in samples], [s.canary_errors for s in samples])
     stable = _increments([s.stable_total for s in samples], [s.stable_errors for s in samples])
     ranges = ranges_with_both_arms(canary[0], stable[0])
     return (
-        _sum_ranges(canary[0], ranges),
-        _sum_ranges(canary[1], ranges),
-        _sum_ranges(stable[0], ranges),
-        _sum_ranges(stable[1], ranges),
+        sum_ranges(canary[0], ranges),
+        sum_ranges(canary[1], ranges),
+        sum_ranges(stable[0], ranges),
+        sum_ranges(stable[1], ranges),
     )
 
 
-def _sum_ranges(column: Floats, ranges: list[tuple[int, int]]) -> Floats:
+def sum_ranges(increments: Floats, ranges: list[tuple[int, int]]) -> Floats:
+    """The sums of the ranges, which follow each other, along the first axis."""
     if not ranges:
-        return np.zeros(0)
-    sums: Floats = np.add.reduceat(column[: ranges[-1][1]], [start for start, _ in ranges])
+        return increments[:0]
+    sums: Floats = np.add.reduceat(increments[: ranges[-1][1]], [start for start, _ in ranges])
     return sums
 
 
 def ranges_with_both_arms(first: Floats, second: Floats) -> list[tuple[int, int]]:
-    """The shortest ranges of samples in which both arms answered; a last one without is left out.
+    """The shortest ranges of samples in which both arms answered.
+
+    One arm alone is no comparison, so its requests wait for the other's. A last range that lacks an
+    arm is left out.
 
     Args:
         first: Shape (t,), what one arm answered between samples.
-        second: Shape (t,), the other.
+        second: Shape (t,), what the other arm answered.
     """
     ranges: list[tuple[int, int]] = []
-    start, one, other = 0, False, False
-    answered = zip(np.asarray(first).tolist(), np.asarray(second).tolist(), strict=True)
-    for end, (mine, its) in enumerate(answered, start=1):
-        one, other = one or mine != 0, other or its != 0
-        if one and other:
+    start, has_first, has_second = 0, False, False
+    for end, (one, other) in enumerate(zip(first.tolist(), second.tolist(), strict=True), start=1):
+        has_first, has_second = has_first or one != 0, has_second or other != 0
+        if has_first and has_second:
             ranges.append((start, end))
-            start, one, other = end, False, False
+            start, has_first, has_second = end, False, False
     return ranges
 
 
-def _rates_below(margin: float) -> Floats:
-    rates: Floats = BASE_RATES[BASE_RATES + margin < 1]
-    return rates
-
-
+# Intervals are often split alike, and the projections are nearly all of the work.
 @functools.lru_cache(maxsize=32)
 def _projections(margin: float, shares: tuple[float, ...]) -> Floats:
-    """A row a share; intervals are often split alike, and this is nearly all of the work."""
-    return _projection(_rates_below(margin), margin, np.array(shares)[:, None])
-
-
-def _projection(rates: Floats, margin: float, share: Floats) -> Floats:
-    """The u of the pair (u + margin, u) nearest to (rate, rate), by bisecting the derivative."""
+    """The u of the pair (u + margin, u) nearest to (t, t), shape (shares, rates t)."""
+    rates, share = BASE_RATES[BASE_RATES + margin < 1], np.array(shares)[:, None]
     low = np.broadcast_to(np.maximum(0.0, rates - margin), np.broadcast(rates, share).shape)
     high = np.broadcast_to(np.minimum(rates, 1 - margin), low.shape)
     for _ in range(BISECTIONS):
+        # The divergence is convex in u, so the sign of its slope says on which side the least is.
         u = (low + high) / 2
         slope = share * (u + margin - rates) / ((u + margin) * (1 - u - margin))
         slope += (1 - share) * (u - rates) / (u * (1 - u))
@@ -229,7 +241,7 @@ def _log_ratio(total: Floats, hit: Floats, above: Floats, below: Floats | float)
 
 
 def _mixture(gains: Floats) -> Evidence:
-    """Evidence of equally weighted alternatives: `gains` has shape (samples, alternatives)."""
+    """Evidence averaged over alternatives, from log factors of shape (samples, alternatives)."""
     if not gains.size:
         return NO_EVIDENCE
     paths = np.logaddexp.reduce(gains.cumsum(axis=0), axis=1) - math.log(gains.shape[1])

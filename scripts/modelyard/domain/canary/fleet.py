@@ -1,4 +1,4 @@
-"""What many servers said at different moments, as counts of releases at common moments."""
+"""Counters of many servers, read at different times, as counts of releases at common times."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from modelyard.domain.canary.arms import Counters, Key
 from modelyard.domain.canary.traffic import Counts, Sample
 
 STEP_SECONDS = 5
-"""Between two samples while they are young."""
+"""Time between two recent samples."""
 
 FRESH_SECONDS = 15.0
-"""A server that said nothing for three scrapes is not there."""
+"""A server without a reading for this long, three scrapes, is gone."""
 
 EARLIER_SECONDS = 300.0
-"""Who said something in the minutes before the window was there before it began."""
+"""A server with a reading in this time before the window existed before the window."""
 
 STEPS_KEPT = 48
-"""A sample older than so many of its grid's steps stays only if it is on a grid twice as wide."""
+"""A sample older than this many steps is kept only if it is also on a grid of doubled steps."""
 
 REQUIRED_COUNTERS: tuple[Key, ...] = (("rows", ""), ("requests", "2xx"), ("requests", "5xx"))
-"""What every server says; without one of them the others cannot be read."""
+"""Every server exports these; a reading without one of them is incomplete and left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerReading:
-    """What one server said at one moment.
+    """The counters of one server at one time.
 
     Args:
-        at: When, in seconds since the epoch.
-        server: Names the server, and what it runs.
+        at: The time, in seconds since the epoch.
+        server: Names the server and what it runs.
         release: The release it runs.
-        counters: Its cumulative counts by kind and name.
+        counters: Its cumulative counts, by kind and name.
     """
 
     at: float
@@ -46,7 +46,7 @@ class ServerReading:
 
 @dataclass(frozen=True, kw_only=True)
 class _Server:
-    """One server: what its earlier processes counted, and what the present one said last."""
+    """One server: the counts of its earlier processes, and the last ones of its current process."""
 
     release: str
     at: float
@@ -59,13 +59,13 @@ class Fleet:
     """All servers of a model, as of the last reading.
 
     Args:
-        servers: By name. One that is gone stays, so that no sum falls.
+        servers: By name. A server that is gone stays here, so that no sum falls.
     """
 
     servers: Mapping[str, _Server] = field(default_factory=dict)
 
     def sum_by_release(self) -> dict[str, dict[Key, float]]:
-        """What each release counted, all its servers and their restarts together."""
+        """The counts of each release, over all its servers and their restarts."""
         sums: dict[str, dict[Key, float]] = {}
         for server in self.servers.values():
             total = sums.setdefault(server.release, {})
@@ -75,22 +75,22 @@ class Fleet:
         return sums
 
     def fresh_releases(self, at: float) -> set[str]:
-        """The releases of which a server said something lately."""
+        """The releases with a server that had a recent reading."""
         return {each.release for each in self.servers.values() if each.at > at - FRESH_SECONDS}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """A model's counts since some moment, as far as they were read.
+    """A model's counts since some time.
 
     Args:
-        since: The moment, in seconds since the epoch.
-        until: Readings up to here are in it.
+        since: The time, in seconds since the epoch.
+        until: Readings until this time are included.
         fleet: The servers.
-        opening: The first sample's time, once known. Whoever was seen by then is counted from
-            there; a server first seen later began later, and all it counted is counted.
-        before: What each release had counted at the opening.
-        samples: What was read since the opening, oldest first.
+        opening: The time of the first sample, once known. A server read by then is counted from
+            the opening on. A server first read later started later, so all it counted is included.
+        before: The counts of each release at the opening.
+        samples: The samples since the opening, oldest first.
     """
 
     since: float
@@ -102,7 +102,7 @@ class Window:
 
 
 def open_window(since: datetime) -> Window:
-    """An empty window; it begins early enough to see who is there already."""
+    """An empty window, which asks for readings early enough to know the servers that exist."""
     moment = since.timestamp()
     return Window(since=moment, until=moment - EARLIER_SECONDS)
 
@@ -110,16 +110,16 @@ def open_window(since: datetime) -> Window:
 def advance_window(
     window: Window, readings: Iterable[ServerReading], until: float, *, now: float
 ) -> Window:
-    """The window with later readings in it.
+    """The window with later readings added.
 
-    It does not matter in how many pieces the readings come, nor in which order in a piece, as long
-    as each piece has all there is up to its `until`.
+    The result is the same however readings are split into pieces and ordered within a piece, as
+    long as each piece has all readings up to its `until`.
 
     Args:
         window: The window so far.
-        readings: What was said after `window.until`, until `until`.
+        readings: Readings after `window.until` and up to `until`.
         until: The end of this piece.
-        now: Of which the age of a sample is counted.
+        now: The current time, which gives the age of a sample.
     """
     waiting = sorted(
         (reading for reading in readings if _is_complete(reading)),
@@ -129,7 +129,7 @@ def advance_window(
     if opening is None:
         opening = _opening(window, waiting)
     fleet, before, samples, at = window.fleet, window.before, list(window.samples), 0
-    for moment in _moments(window, opening, until, now):
+    for moment in _sample_times(window, opening, until, now):
         rest = at
         while rest < len(waiting) and waiting[rest].at <= moment:
             rest += 1
@@ -148,7 +148,7 @@ def advance_window(
 
 
 def window_samples(window: Window, now: float) -> tuple[Sample, ...]:
-    """The samples, the last of them of this very moment; none before the first reading."""
+    """The samples, with a last one taken now; none before the opening."""
     if window.opening is None or window.opening > now:
         return ()
     last = _sample(window.fleet, window.before, now)
@@ -156,7 +156,10 @@ def window_samples(window: Window, now: float) -> tuple[Sample, ...]:
 
 
 def _opening(window: Window, readings: Sequence[ServerReading]) -> float | None:
-    """When counting begins: at once if somebody is there, else once everybody there was asked."""
+    """The time of the first sample: `since` if a server exists by then, else after a first scrape.
+
+    One step after the first reading, every server that existed at that time has been read.
+    """
     times = [server.at for server in window.fleet.servers.values()]
     times += [reading.at for reading in readings]
     if any(window.since - FRESH_SECONDS < at <= window.since for at in times):
@@ -165,8 +168,8 @@ def _opening(window: Window, readings: Sequence[ServerReading]) -> float | None:
     return min(later) + STEP_SECONDS if later else None
 
 
-def _moments(window: Window, opening: float | None, end: float, now: float) -> Iterator[float]:
-    """The times to look at, after the window and until `end`; the first of all is the opening."""
+def _sample_times(window: Window, opening: float | None, end: float, now: float) -> Iterator[float]:
+    """The times of samples after the window and until `end`; the first of all is the opening."""
     if opening is None or opening > end:
         return
     if not window.samples:
@@ -179,7 +182,9 @@ def _moments(window: Window, opening: float | None, end: float, now: float) -> I
 
 
 def _is_kept(moment: float, now: float) -> bool:
-    """Whether a sample of this age is kept: what is on a wide grid is on every narrower one."""
+    """Whether a sample of this age is kept."""
+    # Steps double with age. A time on a wide grid is on every narrower one too, so which samples
+    # are left does not depend on when they were thinned out.
     step = STEP_SECONDS
     while now - moment > STEPS_KEPT * step:
         step *= 2
@@ -191,7 +196,7 @@ def _thin_out(samples: Sequence[Sample], now: float) -> tuple[Sample, ...]:
 
 
 def _apply_readings(fleet: Fleet, readings: Sequence[ServerReading]) -> Fleet:
-    """The fleet after readings in the order of time."""
+    """The fleet after readings, which are in the order of time."""
     servers = dict(fleet.servers)
     for reading in readings:
         known = servers.get(reading.server)
@@ -210,14 +215,12 @@ def _new_server(reading: ServerReading) -> _Server:
 
 
 def _updated_server(server: _Server, reading: ServerReading) -> _Server:
-    """The server after a reading; as it was, if that says too little to be read.
-
-    One counter that fell means that the process is another one: then all of them began at zero,
-    also those that have outgrown what they were.
-    """
+    """The server after a reading, or unchanged if the reading is old or lacks counters."""
     counters, last = reading.counters, server.last
     if reading.at <= server.at:
         return server
+    # A counter that fell means a new process. All its counters began at zero, also those that
+    # are above their old value already.
     if any(count < last.get(key, 0.0) for key, count in counters.items()):
         keys = {**server.earlier, **last}
         earlier = {key: server.earlier.get(key, 0.0) + last.get(key, 0.0) for key in keys}

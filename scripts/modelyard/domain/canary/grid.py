@@ -1,4 +1,4 @@
-"""The fixed grid predictions are counted on, the same for every version of a model."""
+"""The fixed grid that predictions are counted on; it is the same for all versions of a model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Grid:
     """Bins of the primary output.
 
     Args:
-        edges: Inner edges, growing, shape (bins - 1,); empty for classes. A value on an edge
-            belongs to the bin above it; values outside fall into the first and last bin.
-        classes: The levels, one bin each; empty for numbers.
+        edges: Inner edges, ascending, shape (bins - 1,); empty for classes. A value on an edge
+            belongs to the bin above it. Values outside count in the first or last bin.
+        classes: The levels, each with a bin; empty for numbers.
     """
 
     edges: tuple[float, ...] = ()
@@ -25,12 +25,12 @@ class Grid:
 
     @property
     def bins(self) -> int:
-        """How many bins there are."""
+        """The number of bins."""
         return len(self.classes) if self.classes else len(self.edges) + 1
 
 
 def prediction_grid(output: Output) -> Grid:
-    """The grid of an output: hundredths of a probability or of a value's range, or the classes."""
+    """The grid of an output: hundredths of a probability or of the value's range, or classes."""
     if output.kind is OutputKind.CLASS:
         return Grid(classes=output.classes)
     if output.kind is OutputKind.PROBABILITY:

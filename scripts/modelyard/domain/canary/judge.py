@@ -1,4 +1,4 @@
-"""The one judge of a release in traffic: canary and production ask it, and local mode too."""
+"""The judge of a release in traffic: one for canary and production, on Kubernetes and locally."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome, Verdict
 
-NOTABLE_DESIGN_EFFECT = 2.0  # a design effect worth a word
+NOTABLE_DESIGN_EFFECT = 2.0  # from this design effect on the reason mentions it
 
 
 @dataclass(frozen=True, kw_only=True)
 class CanaryEvidence:
-    """What was seen of a canary in traffic, and what it is measured against.
+    """What a canary did in traffic, and what it is compared with.
 
     Args:
-        samples: What the servers counted, at growing times. Requests and rows are counted from
-            the first sample on, so one from before the traffic started should be among them.
+        samples: The servers' counts in the order of time. Requests and rows count from the first
+            sample on, so the first one should be from before the traffic started.
         canary: Identity of the judged release in the samples.
         stable: Identity of the release it is compared with; None for a first release.
-        expected: What the canary should predict; None where that is not judged.
-        training_nulls: Share of nulls by input column in the training rows; others are not looked
-            at.
+        expected: The predictions to expect; None if predictions are not judged.
+        training_nulls: Share of nulls in the training rows, by input column; nulls of other columns
+            are not checked.
     """
 
     samples: tuple[Sample, ...]
@@ -51,7 +51,7 @@ class CanaryEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class _Finding:
-    """What one metric says: bad, not known yet, or neither, which is good."""
+    """The result for one metric: bad, or undecided if something is missing, otherwise good."""
 
     text: str
     bad: bool = False
@@ -72,21 +72,21 @@ class _Cause:
 
 
 def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
-    """What the traffic so far says of the canary; may be asked at any time and any number of times.
+    """The verdict on the canary's traffic so far. It is valid at any time, however often asked.
 
-    - `fail`: the error rate is worse than stable's (first release: above `error_limit`), or the
-      predictions are further from the promise than `distribution_radius`, by an e-process that
-      reached the number of metrics divided by alpha at some sample.
-    - `pass`: none of that; an e-process has rejected, and still rejects, that the error rate is
-      worse by the margin (first release: at or above the limit); the distance seen is within the
-      radius; the least predictions and seconds are there; the last sample was readable.
+    - `fail`: at some sample an e-process reached (number of metrics)/alpha against the null that
+      the error rate is not worse than stable's (first release: not above `error_limit`), or that
+      the predictions are within `distribution_radius` of the expected ones.
+    - `pass`: no fail, and the samples together reject the null that the error rate is worse by the
+      margin (first release: at or above the limit). The observed distance is within the radius, the
+      least predictions and seconds are reached, and the last sample is readable.
     - `inconclusive`: everything else. The reason says what is missing.
 
-    Errors are 5xx among all answers but 4xx, which are the client's. Input columns whose share of
-    nulls or unseen levels is above the training share by more than `input_floor` are named as the
-    cause, worst first, and decide nothing. Samples that cannot be read (not finite, negative, not
-    later than the one before) are left out, and so is an interval in which a counter fell, because
-    servers were restarted or removed and counts are sums over servers.
+    Errors are 5xx among all answers except 4xx, which are the client's errors. Input columns whose
+    share of nulls or unseen levels exceeds the training share by more than `input_floor` are listed
+    as possible causes, worst first; they decide nothing. Unreadable samples (not finite, negative,
+    or not later than the one before) are left out. So is an interval in which a counter fell,
+    because servers were restarted or removed.
 
     Raises:
         ValueError: The policy's numbers are out of range.
@@ -96,6 +96,7 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     stable = None if evidence.stable is None else count_arm(samples, evidence.stable, is_new=False)
     if not canary.answered[-1:] or not canary.answered[-1]:
         return Verdict(outcome=Outcome.INCONCLUSIVE, reason="no request answered yet")
+    # Bonferroni: each metric gets its part of alpha, so that all together fail with alpha at most.
     alpha = policy.alpha / (1 if evidence.expected is None else 2)
     findings = [
         _error_rate(canary, stable, policy, alpha),
@@ -114,7 +115,7 @@ def _verdict(findings: list[_Finding], causes: list[_Cause]) -> Verdict:
     if missing and not bad:
         parts.append("missing: " + ", ".join(missing))
     if causes:
-        parts.append("inputs that left the training data: " + ", ".join(c.text for c in causes))
+        parts.append("inputs unlike the training data: " + ", ".join(c.text for c in causes))
     return Verdict(
         outcome=Outcome.FAIL if bad else Outcome.INCONCLUSIVE if missing else Outcome.PASS,
         reason="; ".join(parts),
@@ -139,7 +140,7 @@ def _error_rate(canary: Arm, stable: Arm | None, policy: CanaryPolicy, alpha: fl
     known = kept.rejects_now(alpha)
     claim = f": {claims[0]}" if bad else f": {claims[1]}" if known else ""
     return _Finding(
-        text=f"error rate {_share_of_requests(canary)}{rival}{claim}",
+        text=f"error rate {_share_of_requests(canary, ' requests')}{rival}{claim}",
         bad=bad,
         missing=None if known else _missing_evidence(claims[1], canary, stable, kept, alpha),
         numbers=_error_numbers(canary, stable, worse, kept, alpha),
@@ -160,12 +161,12 @@ def _missing_evidence(
     if stable is not None and not stable.answered[-1]:
         return "requests answered by stable"
     needed, so_far = math.log(1 / alpha), max(kept.now, 0.0)
-    unknown = f"an error rate known to be {claim}, evidence {so_far:.1f} of {needed:.1f}"
+    unknown = f"evidence that the error rate is {claim} ({so_far:.1f} of {needed:.1f}"
     if not so_far:
-        return unknown
-    # Evidence grows in proportion to requests while the rates stay as they are.
+        return f"{unknown})"
+    # While the rates stay the same, evidence grows in proportion to requests.
     more = math.ceil(canary.answered[-1] * (needed / so_far - 1))
-    return f"{unknown}, at this rate about {more} more requests"
+    return f"{unknown}; at this rate about {more} more requests)"
 
 
 def _error_numbers(
@@ -199,17 +200,18 @@ def _predictions(
         design_effects(canary, stable),
     )
     if missing or effects is None:
-        yield _Finding(text="", missing=missing or "how many rows a request has")
+        yield _Finding(text="", missing=missing or "the number of rows in a request")
         return
     found = shift_evidence(expected, _histograms(canary, stable), radius, effects)
     effect = found.predictions / found.effective
     bad = found.evidence.ever_rejects(alpha)
-    far = f"{found.distance:.2f} from the promised ones, {radius:g} is allowed"
-    alike = f" ({effect:.2g} alike rows count as one)" if effect >= NOTABLE_DESIGN_EFFECT else ""
+    distance = f"differ by {found.distance:.2f} from the expected ones, {radius:g} is allowed"
+    is_notable = effect >= NOTABLE_DESIGN_EFFECT
+    discount = f" ({effect:.2g} correlated rows count as one)" if is_notable else ""
     yield _Finding(
-        text=f"predictions {far}{alike}",
+        text=f"predictions {distance}{discount}",
         bad=bad,
-        missing=f"predictions nearer than {radius:g}" if found.distance > radius else None,
+        missing=f"predictions within {radius:g}" if found.distance > radius else None,
         numbers={
             "distance": found.distance,
             "radius": radius,
@@ -229,7 +231,7 @@ def _missing_predictions(
         if not sum(side.predictions[-1]):
             return f"predictions of {name}, by bin"
         if bins != len(expected.bins):
-            return f"predictions of {name} in {len(expected.bins)} bins as promised, not {bins}"
+            return f"predictions of {name} in {len(expected.bins)} bins as expected, not {bins}"
     return None
 
 
@@ -262,29 +264,29 @@ def _freshness(canary: Arm, stable: Arm | None) -> Iterator[_Finding]:
 
 
 def _causes(canary: Arm, evidence: CanaryEvidence, policy: CanaryPolicy) -> list[_Cause]:
-    looks = [
+    checks = [
         ("null", column, share, canary.nulls.get(column, 0.0))
         for column, share in evidence.training_nulls.items()
     ]
-    looks += [("unseen", column, 0.0, hits) for column, hits in canary.unseen.items()]
+    checks += [("unseen", column, 0.0, hits) for column, hits in canary.unseen.items()]
     causes = [
         _Cause(column=column, kind=kind, training=share, live=hits / canary.rows)
-        for kind, column, share, hits in looks
-        if _exceeds(canary.rows, hits, share + policy.input_floor, policy.alpha / len(looks))
+        for kind, column, share, hits in checks
+        if _exceeds(canary.rows, hits, share + policy.input_floor, policy.alpha / len(checks))
     ]
     return sorted(causes, key=lambda cause: (cause.training - cause.live, cause.column))
 
 
 def _exceeds(rows: float, hits: float, limit: float, alpha: float) -> bool:
-    """Whether a share is above its limit; counters read a moment apart may exceed their rows."""
+    # Counters are read one after the other, so hits may exceed the rows read a moment earlier.
     return rows > 0 and against_at_most([rows], [min(hits, rows)], limit).rejects_now(alpha)
 
 
-def _share_of_requests(side: Arm) -> str:
+def _share_of_requests(side: Arm, unit: str = "") -> str:
     if not side.answered[-1]:
-        return "of no requests"
+        return "without requests"
     share = _percent(side.errors[-1] / side.answered[-1])
-    return f"{share} of {side.answered[-1]:.0f}"
+    return f"{share} of {side.answered[-1]:.0f}{unit}"
 
 
 def _percent(share: float) -> str:

@@ -1,4 +1,4 @@
-"""Whether a canary predicts in traffic what its held-out rows promised."""
+"""Whether a canary's live predictions are shifted from those expected after its held-out rows."""
 
 from __future__ import annotations
 
@@ -10,28 +10,35 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modelyard.domain.canary.error_rate import NO_EVIDENCE, Evidence, ranges_with_both_arms
+from modelyard.domain.canary.error_rate import (
+    NO_EVIDENCE,
+    Evidence,
+    counted_increments,
+    ranges_with_both_arms,
+    sum_ranges,
+)
 from modelyard.domain.canary.grid import Grid
-from modelyard.domain.gate.delong import Codes, Floats, parse_scores
+from modelyard.domain.gate.inputs import Codes, class_codes, parse_scores
+from modelyard.domain.specs.column_values import Floats
 from modelyard.errors import CannotAnswer
 
-MOST_BINS = 10
-STAKES = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])  # parts of the greatest possible bet
-LEAST_SHARE = 1e-9  # outside a set that is promised everything
-IMAGINARY_ROWS = 50  # of stable as held out, until live ones outweigh them
+MOST_BINS = 10  # bets are on every set of bins, of which there are 2 ** 10 - 2
+STAKES = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])  # as parts of the greatest possible bet
+LEAST_SHARE = 1e-9  # left outside a set that is expected to hold everything
+PRIOR_ROWS = 50  # rows distributed as held out, which stable's live rows soon outweigh
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedPredictions:
-    """How two models' predictions go together on held-out rows, in at most ten bins.
+    """The joint distribution of two models' predictions on held-out rows, in at most ten bins.
 
     Args:
-        edges: Inner edges of the bins, some of the grid's; empty for classes.
-        bins: For each bin of the grid, the one of these it belongs to.
-        kernel: Row by bin of stable, the share of each bin of the canary on the same rows; shape
-            (k, k), rows sum to 1. Empty when there was no champion.
-        expected: The canary's own share by bin on held-out rows, shape (k,).
-        rows: Held-out rows behind it.
+        edges: Inner edges of the bins, which are edges of the grid; empty for classes.
+        bins: The bin of each bin of the grid.
+        kernel: By bin of stable, the shares of the canary's bins on the same rows; shape (k, k),
+            rows sum to 1. Empty if there was no champion.
+        shares: The canary's own shares by bin on held-out rows, shape (k,).
+        rows: The number of held-out rows.
     """
 
     edges: tuple[float, ...]
@@ -43,11 +50,11 @@ class ExpectedPredictions:
 
 @dataclass(frozen=True, kw_only=True)
 class HistogramSample:
-    """Predictions by bin of the grid, counted from the start of the comparison until now.
+    """Predictions by bin of the grid, counted since the start of the comparison.
 
     Args:
         canary: Shape (grid bins,).
-        stable: Likewise; None where there is no stable arm.
+        stable: Shape (grid bins,); None without a stable arm.
     """
 
     canary: tuple[float, ...]
@@ -56,13 +63,13 @@ class HistogramSample:
 
 @dataclass(frozen=True, kw_only=True)
 class ShiftEvidence:
-    """What traffic says of a promise.
+    """How far live predictions are from the expected ones, and the evidence for it.
 
     Args:
-        evidence: Against "the canary's predictions stay within the radius of the promised ones".
-        distance: Total variation seen between them, 0 to 1; 0 before anything was predicted.
-        predictions: Predictions of the canary.
-        worth: How many independent ones they count as.
+        evidence: Against the null "the canary's predictions are within the radius".
+        distance: Total variation distance observed, 0 to 1; 0 without predictions.
+        predictions: The canary's predictions.
+        effective: How many independent predictions these count as.
     """
 
     evidence: Evidence
@@ -76,13 +83,13 @@ def expect_predictions(
 ) -> ExpectedPredictions:
     """What the challenger will predict in traffic, given what the champion predicts there.
 
-    Numbers get ten bins that hold equal parts of both models' pooled predictions, snapped to the
-    grid. Of more than ten classes all but the nine most frequent are one bin.
+    Numbers get ten bins with equal parts of both models' pooled predictions, moved to the nearest
+    edges of the grid. Of more than ten classes all but the nine most frequent share a bin.
 
     Args:
         champion: Shape (n,), its primary output on the held-out rows; None for a first version.
-        challenger: Shape (n,), on the same rows.
-        grid: What predictions are counted on in traffic.
+        challenger: Shape (n,), its primary output on the same rows.
+        grid: The grid that predictions are counted on in traffic.
 
     Raises:
         CannotAnswer: No rows, shapes that differ, a number that is not finite or an unknown class.
@@ -109,34 +116,33 @@ def shift_evidence(
     radius: float,
     design_effects: ArrayLike = 1.0,
 ) -> ShiftEvidence:
-    """Evidence that the canary's predictions are further from the promise than the radius.
+    """Evidence that the canary's predictions are further from the expected ones than the radius.
 
-    The promised distribution is that of stable's live predictions sent through the kernel, or the
-    held-out one where a sample has no stable. The null is the total-variation ball around it, that
-    is: no set of bins gets more than its promised share plus the radius. For every set, canary
-    predictions in it are bet on and stable ones against it, by amounts fixed before an interval
-    that cancel in the mean whatever stable's distribution is; the capitals are averaged over sets
-    and stakes (betting: Waudby-Smith and Ramdas 2024, J. R. Stat. Soc. B 86:1-27; a null that is a
-    ball, not a point, after Wasserman, Ramdas and Balakrishnan 2020, PNAS 117:16880-16890, whose
-    universal inference pays for estimating all bins at once and so needs more predictions). Traffic
-    and shares may change between samples. By Ville (1939) one may look at any time.
+    The expected distribution is the kernel applied to stable's live predictions, or without stable
+    the held-out one. The null is the total variation ball around it: no set of bins has more than
+    its expected share plus the radius. For every set the test bets on canary predictions in it and
+    against stable predictions in it. The amounts are fixed before an interval, and stable's part
+    cancels in the mean whatever its distribution is. The capitals are averaged over sets and
+    stakes. (Betting: Waudby-Smith and Ramdas 2024, J. R. Stat. Soc. B 86:1-27. A null that is a
+    ball, not a point: Wasserman, Ramdas and Balakrishnan 2020, PNAS 117:16880-16890, whose
+    universal inference estimates all bins at once and so needs more predictions.) Traffic and
+    shares may change between samples. By Ville (1939) the evidence is valid at any time.
 
-    The bets are on rows that are independent. Rows that came together count for fewer, what a
-    sample adds divided by its design effect (see `design_effect`). Were the rows of every request
-    one, this would be exact: the bets are concave in a request's share h of rows in a set,
+    The bets are for independent rows. Correlated rows are discounted: what a sample adds is divided
+    by its design effect (see `design_effect`). If all rows of a request are equal, this is exact:
+    the bets are concave in a request's share h of rows in a set,
     log(1 + l (h - m)) >= h log(1 + l (1 - m)) + (1 - h) log(1 - l m), so a request that counts as
-    one row keeps the mean capital at or below 1. In between it holds as far as the design effect is
-    known.
+    one row keeps the mean capital at or below 1. Otherwise it is as good as the design effect.
 
     Args:
-        expected: Of this canary, against this stable.
+        expected: Of this canary, given this stable release.
         samples: Counts that never fall, oldest first; all with stable or all without.
-        radius: From 0 to 1; at 1 nothing is evidence.
-        design_effects: Rows that are worth one, at least 1; shape (samples,), or one for all.
+        radius: From 0 to 1. At 1 there is never any evidence.
+        design_effects: Rows that count as one, at least 1; shape (samples,), or one for all.
 
     Raises:
-        ValueError: radius or a design effect out of range, not one of these a sample, counts that
-            fall or are not finite, or of another grid.
+        ValueError: radius or a design effect out of range, a number of design effects that is not
+            that of the samples, or counts that fall, are not finite, or are of another grid.
     """
     if not 0 <= radius <= 1:
         raise ValueError(f"radius must be from 0 to 1, not {radius}")
@@ -144,32 +150,22 @@ def shift_evidence(
     if not ((effects >= 1) & np.isfinite(effects)).all():
         raise ValueError(f"design effects must be at least 1, not {effects.min()}")
     each = np.broadcast_to(effects, len(samples))[:, None]
-    canary = _increments(expected, [sample.canary for sample in samples])
-    stable = None
+    canary, stable = _increments(expected, [sample.canary for sample in samples]), None
+    discounted, other = canary / each, None
     if expected.kernel and samples and samples[0].stable is not None:
         stable = _increments(expected, [sample.stable or () for sample in samples])
-    total = canary.sum(axis=0)
+        other = stable / each
     return ShiftEvidence(
-        evidence=_evidence(
-            expected,
-            canary / each,
-            None if stable is None else stable / each,
-            radius,
-        ),
-        distance=_distance(expected, total, None if stable is None else stable.sum(axis=0)),
-        predictions=float(total.sum()),
-        effective=float((canary / each).sum()),
+        evidence=_evidence(expected, discounted, other, radius),
+        distance=_distance(expected, canary, stable),
+        predictions=float(canary.sum()),
+        effective=float(discounted.sum()),
     )
 
 
 def _grid_bins(model: str, predictions: ArrayLike, grid: Grid) -> Codes:
     if grid.classes:
-        places = {level: place for place, level in enumerate(grid.classes)}
-        levels = np.asarray(predictions).tolist()
-        unknown = [level for level in levels if level not in places]
-        if unknown:
-            raise CannotAnswer(f"{model} predicted {unknown[0]!r}, which is none of its classes")
-        return np.array([places[level] for level in levels], dtype=np.intp)
+        return class_codes(predictions, grid.classes, f"{model} predictions")
     values = parse_scores(model, predictions, np.size(predictions))
     if not np.isfinite(values).all():
         raise CannotAnswer(f"{model} predictions are not all finite")
@@ -177,7 +173,7 @@ def _grid_bins(model: str, predictions: ArrayLike, grid: Grid) -> Codes:
 
 
 def _value_bins(counts: NDArray[np.intp]) -> Codes:
-    """Cuts the grid where the pooled predictions come nearest to each tenth."""
+    """The bin of each bin of the grid, cut where the pooled predictions are nearest to tenths."""
     share = counts.cumsum()[:-1] / counts.sum()
     bins = np.zeros(counts.size, dtype=np.intp)
     for tenth in range(1, MOST_BINS):
@@ -196,34 +192,33 @@ def _class_bins(counts: NDArray[np.intp]) -> Codes:
 
 
 def _kernel(before: Codes, after: Codes, shares: Floats) -> tuple[tuple[float, ...], ...]:
-    """Shares of `after` by `before`, with one imaginary row that follows the whole."""
+    """Shares of `after` by `before`."""
     counts = np.zeros((shares.size, shares.size))
     np.add.at(counts, (before, after), 1)
+    # One prior row, distributed as all rows are: a bin that stable never used has shares too.
     rows = (counts + shares) / (counts.sum(axis=1, keepdims=True) + 1)
     return tuple(tuple(row) for row in rows.tolist())
 
 
 def _increments(expected: ExpectedPredictions, histograms: Sequence[Sequence[float]]) -> Floats:
-    """What each sample adds, shape (samples, k)."""
+    """What each sample adds by bin, shape (samples, k)."""
     size = len(expected.bins)
     if any(len(histogram) != size for histogram in histograms):
-        raise ValueError(f"histograms must have the {size} bins of the promise's grid")
-    counts = np.array(histograms, dtype=np.float64).reshape(-1, size)
-    grown = np.diff(counts, axis=0, prepend=np.zeros((1, size)))
-    if not np.isfinite(grown).all() or (grown < 0).any():
-        raise ValueError("counts must be finite and must not fall")
+        raise ValueError(f"histograms must have the {size} bins of the expected predictions' grid")
+    added = counted_increments(np.reshape(histograms, (-1, size)))
     merged = np.zeros((len(expected.shares), len(histograms)))
-    np.add.at(merged, list(expected.bins), grown.T)
+    np.add.at(merged, list(expected.bins), added.T)
     return merged.T
 
 
 def _distance(expected: ExpectedPredictions, canary: Floats, stable: Floats | None) -> float:
-    if not canary.sum() or (stable is not None and not stable.sum()):
+    counts, others = canary.sum(axis=0), None if stable is None else stable.sum(axis=0)
+    if not counts.sum() or (others is not None and not others.sum()):
         return 0.0
-    expected_shares = np.array(expected.shares)
-    if stable is not None:
-        expected_shares = stable / stable.sum() @ np.array(expected.kernel)
-    return float(np.abs(canary / canary.sum() - expected_shares).sum() / 2)
+    shares = np.array(expected.shares)
+    if others is not None:
+        shares = others / others.sum() @ np.array(expected.kernel)
+    return float(np.abs(counts / counts.sum() - shares).sum() / 2)
 
 
 def _evidence(
@@ -234,19 +229,19 @@ def _evidence(
     ranges = ranges_with_both_arms(totals, totals if stable is None else stable.sum(axis=1))
     if not ranges or not sets.size:
         return NO_EVIDENCE
-    canary = np.array([canary[start:end].sum(axis=0) for start, end in ranges])
+    canary = sum_ranges(canary, ranges)
     if stable is None:
-        gains = _gains_alone(canary @ sets.T, canary.sum(axis=1), sets @ expected.shares + radius)
+        limits = sets @ expected.shares + radius
+        gains = _gains_alone(canary @ sets.T, canary.sum(axis=1), limits)
     else:
-        stable = np.array([stable[start:end].sum(axis=0) for start, end in ranges])
-        gains = _gains_of_both(expected, sets, canary, stable, radius)
+        gains = _gains_of_both(expected, sets, canary, sum_ranges(stable, ranges), radius)
     capitals = itertools.accumulate(gains, np.add)
     logs = [float(np.logaddexp.reduce(c, axis=None)) - math.log(c.size) for c in capitals]
     return Evidence(now=logs[-1], peak=max(0.0, *logs))
 
 
 def _gains_alone(hits: Floats, totals: Floats, limits: Floats) -> Iterator[Floats]:
-    """Log growth by set and stake, shape (sets, stakes), of each interval."""
+    """Log growth of the capital in each interval, by set and stake, shape (sets, stakes)."""
     stakes = _stakes(limits, np.inf)
     for hit, total in zip(hits, totals, strict=True):
         yield _log_gain(hit, total, stakes, limits)
@@ -255,27 +250,28 @@ def _gains_alone(hits: Floats, totals: Floats, limits: Floats) -> Iterator[Float
 def _gains_of_both(
     expected: ExpectedPredictions, sets: Floats, canary: Floats, stable: Floats, radius: float
 ) -> Iterator[Floats]:
-    """As `_gains_alone`, with what stable's own predictions add."""
+    """As `_gains_alone`, with the bets against stable's own predictions."""
     chances = sets @ np.array(expected.kernel).T
     means = _means_so_far(sets @ expected.shares, chances, stable)
     for mine, other, mean in zip(canary, stable, means, strict=True):
         ratio = mine.sum() / other.sum()
+        # Neither bet may lose more than all: the one against stable is `ratio` times as large.
         stakes = _stakes(mean + radius, 1 / (ratio * np.maximum(1 - mean, LEAST_SHARE)))
-        won = _log_gain(sets @ mine, mine.sum(), stakes, mean + radius)
+        gain = _log_gain(sets @ mine, mine.sum(), stakes, mean + radius)
         against = 1 + ratio * stakes[:, None, :] * (mean[:, None] - chances)[:, :, None]
-        yield won + np.einsum("b,sbk->sk", other, np.log(against))
+        yield gain + np.einsum("b,sbk->sk", other, np.log(against))
 
 
 def _means_so_far(held_out: Floats, chances: Floats, stable: Floats) -> Floats:
-    """Each set's promised share by what stable predicted before the interval, shape (t, sets)."""
+    """Each set's expected share after stable's predictions before the interval, shape (t, sets)."""
     before = stable.cumsum(axis=0) - stable
     seen = before.sum(axis=1, keepdims=True)
-    means: Floats = (IMAGINARY_ROWS * held_out + before @ chances.T) / (IMAGINARY_ROWS + seen)
+    means: Floats = (PRIOR_ROWS * held_out + before @ chances.T) / (PRIOR_ROWS + seen)
     return means
 
 
 def _stakes(limits: Floats, most: Floats | float) -> Floats:
-    """Bets that no single prediction can bankrupt; none on a set that may hold everything."""
+    """Bets that no single prediction can bankrupt; 0 on a set that may hold everything."""
     greatest: Floats = np.where(limits < 1, np.minimum(1 / limits, most), 0.0)
     stakes: Floats = greatest[:, None] * STAKES
     return stakes
@@ -283,5 +279,5 @@ def _stakes(limits: Floats, most: Floats | float) -> Floats:
 
 def _log_gain(hits: Floats, total: float, stakes: Floats, limits: Floats) -> Floats:
     hit = hits[:, None] * np.log1p(stakes * (1 - limits)[:, None])
-    won: Floats = hit + (total - hits)[:, None] * np.log1p(-stakes * limits[:, None])
-    return won
+    gain: Floats = hit + (total - hits)[:, None] * np.log1p(-stakes * limits[:, None])
+    return gain

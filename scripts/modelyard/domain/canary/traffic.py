@@ -1,4 +1,4 @@
-"""Serving counts of one release, as read at one moment."""
+"""What is observed of releases in traffic: serving counts, and the state of a rollout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 JUDGED_BAD = "the judge failed it"
-"""Why a cluster took a release out of traffic that asked the judge itself, and told no numbers."""
+"""The reason where the cluster asked the judge itself, and its abort carries no numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,13 +15,13 @@ class Counts:
     """Cumulative counts of one server process since it started.
 
     Args:
-        requests: Requests by code class: `2xx`, `4xx`, `5xx`.
+        requests: Requests by class of status code: `2xx`, `4xx`, `5xx`.
         rows: Rows answered.
         predictions: Rows by bin of the primary output, shape (bins,); see `Grid`.
-        nulls: Rows by input column whose value was null.
-        unseen: Rows by input column whose level was not seen in training.
-        pairs: Of the rows of each request, summed over requests; see `design_effect.pair_measures`.
-            Empty where a server does not count them.
+        nulls: Rows in which an input column was null, by column.
+        unseen: Rows in which an input column had a level that training had not, by column.
+        pairs: Measures of the pairs of rows within a request, summed over requests; see
+            `design_effect.pair_measures`. Empty if a server does not count them.
     """
 
     requests: Mapping[str, int] = field(default_factory=dict)
@@ -34,10 +34,10 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What every server of a model said at one moment.
+    """The counts of all servers of a model at one time.
 
     Args:
-        at: When it was read.
+        at: The time.
         counts: By release identity, summed over its servers; a release without servers is absent.
     """
 
@@ -47,12 +47,12 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutState:
-    """What is seen of one release in the world.
+    """The observed state of the release that servers run.
 
     Args:
-        release: Identity of the release the servers run or try to run.
+        release: Identity of the release that the servers run or try to run.
         ready: Whether all of its servers answer.
-        share: Part of the model's requests it is given, 0 to 1.
+        share: Its share of the model's requests, 0 to 1.
         aborted: Why it was taken out of traffic, if it was.
     """
 

@@ -1,4 +1,4 @@
-"""The gate: whether a challenger may replace the champion, from scores on the same rows."""
+"""The gate: whether a challenger may replace the champion, by their scores on the same rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modelyard.domain.gate.paired import (
     paired_difference,
     superiority,
 )
-from modelyard.domain.specs.model import GatePolicy, Model
+from modelyard.domain.specs.model import Model
 from modelyard.domain.verdict import Outcome, Verdict, worst_outcome
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ class Scores:
     """One model's scores on one held-out set.
 
     Args:
-        digest: Digest of the rows' identity: files, days and label rule.
+        digest: Identifies the rows: a digest of their files, days and label rule.
         labels: Shape (n,): 0 or 1, a level, or a number.
-        clusters: Shape (n,): the row's cluster.
+        clusters: Shape (n,): each row's cluster.
         scores: Shape (n,) or, for several classes, (n, k).
     """
 
@@ -38,15 +38,15 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What a gate is asked about one held-out set.
+    """The scores of two models on one held-out set.
 
     Args:
         name: The held-out set.
         challenger: The challenger's scores.
-        champion: The champion's, or None for a first version.
-        look: How many versions were judged on this set, this one included.
-        max_looks: How many may be.
-        seen_by: Versions that trained on some of its days.
+        champion: The champion's scores, or None for a first version.
+        look: How many versions have been judged on this set, this one included.
+        max_looks: How many may be judged on it.
+        seen_by: Versions that trained on some of its rows.
     """
 
     name: str
@@ -60,15 +60,15 @@ class Comparison:
 def gate_verdict(
     model: Model, comparisons: Sequence[Comparison]
 ) -> tuple[Verdict, tuple[Verdict, ...]]:
-    """The verdict over all held-out sets, and each set's own.
+    """The verdict over all held-out sets, and the verdict of each.
 
-    A pass asks every set to pass at level alpha: an intersection-union test, whose level is alpha
-    without any correction (Berger 1982, Technometrics 24:295-300). The numbers are those of the
-    first set whose own verdict is the one over all.
+    The gate passes only if every set passes at level alpha. This is an intersection-union test,
+    which has level alpha without a correction for the number of sets (Berger 1982, Technometrics
+    24:295-300). The numbers are those of the first set that has the overall outcome.
     """
     each = tuple(held_out_verdict(model, comparison) for comparison in comparisons)
     if not each:
-        reason = "no held-out set to judge on"
+        reason = "there is no held-out set to judge on"
         return Verdict(outcome=Outcome.INCONCLUSIVE, reason=reason), each
     outcome = worst_outcome(each)
     decisive = [
@@ -76,12 +76,12 @@ def gate_verdict(
         for comparison, verdict in zip(comparisons, each, strict=True)
         if verdict.outcome is outcome
     ]
-    said = "; ".join(f"{name}: {verdict.reason}" for name, verdict in decisive)
-    return Verdict(outcome=outcome, reason=said, numbers=decisive[0][1].numbers), each
+    reason = "; ".join(f"{name}: {verdict.reason}" for name, verdict in decisive)
+    return Verdict(outcome=outcome, reason=reason, numbers=decisive[0][1].numbers), each
 
 
 def held_out_verdict(model: Model, comparison: Comparison) -> Verdict:
-    """One held-out set's verdict: refusals first, then the trivial baseline, then the champion."""
+    """The verdict on one held-out set: after refusals against the baseline, then the champion."""
     if refusal := _refusal(comparison):
         return refusal
     baseline = _against_baseline(model, comparison.challenger)
@@ -92,17 +92,20 @@ def held_out_verdict(model: Model, comparison: Comparison) -> Verdict:
 
 def _refusal(comparison: Comparison) -> Verdict | None:
     if comparison.seen_by:
-        who = " and ".join(comparison.seen_by)
-        return _no(f"{who} trained on days of {comparison.name}")
+        versions = " and ".join(comparison.seen_by)
+        reason = f"{versions} trained on rows of {comparison.name}"
+        return Verdict(outcome=Outcome.FAIL, reason=reason)
+    # Each version judged on a set fits choices to it a little more, which no level accounts for.
     if comparison.look > comparison.max_looks:
         return Verdict(
             outcome=Outcome.INCONCLUSIVE,
-            reason=f"look {comparison.look} of at most {comparison.max_looks}: "
-            f"{comparison.name} is used up, a new held-out set is needed",
+            reason=f"{comparison.name} is used up: {comparison.look} versions were judged on it, "
+            f"and max_looks is {comparison.max_looks}; a new held-out set is needed",
         )
     champion, challenger = comparison.champion, comparison.challenger
     if champion is not None and champion.digest != challenger.digest:
-        return _no("champion and challenger were not scored on the same rows")
+        reason = "champion and challenger were not scored on the same rows"
+        return Verdict(outcome=Outcome.FAIL, reason=reason)
     return None
 
 
@@ -119,7 +122,7 @@ def _against_baseline(model: Model, challenger: Scores) -> Verdict:
 
 
 def _against_champion(model: Model, challenger: Scores, champion: Scores) -> Verdict:
-    policy: GatePolicy = model.gate
+    policy = model.gate
     difference = paired_difference(
         policy.metric,
         challenger.labels,
@@ -134,7 +137,3 @@ def _against_champion(model: Model, challenger: Scores, champion: Scores) -> Ver
         alpha=policy.alpha,
         least_clusters=policy.least_clusters,
     )
-
-
-def _no(reason: str) -> Verdict:
-    return Verdict(outcome=Outcome.FAIL, reason=reason)

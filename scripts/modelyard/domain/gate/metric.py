@@ -1,4 +1,4 @@
-"""The metrics a gate can use, and what each row adds to them."""
+"""The metrics that a gate can use, and the value of each row in them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modelyard.domain.gate.delong import Codes, Floats, binary_labels, parse_scores
+from modelyard.domain.gate.inputs import Codes, binary_labels, class_codes, parse_scores
+from modelyard.domain.specs.column_values import Floats
 from modelyard.errors import CannotAnswer
 
 LEAST_PROBABILITY = 1e-15  # a certain and wrong prediction costs 34.5 nats, not infinity
-SUM_TOLERANCE = 1e-3  # of a row of class probabilities around 1: a float32 softmax passes
+SUM_TOLERANCE = 1e-3  # class probabilities of a row must sum to 1; a float32 softmax passes
 
 
 class Kind(Enum):
-    """What predictions a metric takes."""
+    """The predictions that a metric takes."""
 
     RANKS = auto()
     PROBABILITIES = auto()
@@ -27,13 +28,13 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A way to measure a model.
+    """A metric.
 
     Args:
         name: As in `gate.metric` of model.yaml.
-        greater_is_better: Its direction.
-        kind: What predictions it takes.
-        is_root: Whether it is the square root of a mean over rows, not the mean itself.
+        greater_is_better: Whether a larger value is better.
+        kind: The predictions it takes.
+        is_root: Whether it is the square root of a mean over rows; otherwise it is the mean.
     """
 
     name: str
@@ -54,11 +55,11 @@ METRICS = {
         Metric(name="rmse", greater_is_better=False, kind=Kind.VALUES, is_root=True),
     )
 }
-"""Every metric a gate can use, by name."""
+"""The metrics that a gate can use, by name."""
 
 
 def find_metric(name: str) -> Metric:
-    """The metric of that name; `CannotAnswer` when there is none."""
+    """The metric of this name; raises `CannotAnswer` if there is none."""
     if name not in METRICS:
         raise CannotAnswer(f"no metric {name!r}", hint=f"choose one of {', '.join(METRICS)}")
     return METRICS[name]
@@ -67,20 +68,20 @@ def find_metric(name: str) -> Metric:
 def row_values(
     metric: Metric, labels: ArrayLike, predictions: ArrayLike, classes: Sequence[Any], model: str
 ) -> Floats:
-    """What each row adds to a metric that is a mean over rows, or the root of one.
+    """The value of each row in a metric that is a mean over rows, or the root of such a mean.
 
     Args:
-        metric: Any but `auc`.
-        labels: Shape (n,), see `modelyard.domain.gate.paired.paired_difference`.
-        predictions: Shape (n,) or (n, k), likewise.
+        metric: Any metric except `auc`.
+        labels: Shape (n,), as in `paired_difference`.
+        predictions: Shape (n,) or (n, k), as in `paired_difference`.
         classes: The k levels, or empty.
-        model: Whose predictions they are, for messages.
+        model: `champion` or `challenger`, for messages.
 
     Returns:
-        Shape (n,); NaN where the prediction is not finite or not a probability.
+        Shape (n,); NaN if the prediction is not finite or not a probability.
 
     Raises:
-        CannotAnswer: Shapes that differ, labels that cannot be used.
+        CannotAnswer: Shapes differ, or labels cannot be used.
     """
     if metric.kind is Kind.VALUES:
         return _errors_of(metric, _numbers(labels), predictions, model)
@@ -95,13 +96,13 @@ def row_values(
         right = (chances.argmax(axis=1) == codes).astype(np.float64)
         return np.where(np.isnan(chances[:, 0]), np.nan, right)
     chances[np.arange(codes.size), codes] -= 1
-    # A binary brier is of the probability of 1 alone, as everybody knows it.
+    # By convention a binary Brier score has the probability of 1 alone, so it ends at 1, not at 2.
     squares: Floats = (chances**2).sum(axis=1) if classes else chances[:, 1] ** 2
     return squares
 
 
 def constant_predictions(metric: Metric, labels: ArrayLike, classes: Sequence[Any]) -> Floats:
-    """The best predictions that are the same for every row, in the shape the metric takes."""
+    """The best constant prediction, repeated for every row in the shape that the metric takes."""
     if metric.kind is Kind.VALUES:
         values = _numbers(labels)
         return np.full(values.size, np.median(values) if metric.name == "mae" else values.mean())
@@ -128,12 +129,7 @@ def _numbers(labels: ArrayLike) -> Floats:
 def _levels(labels: ArrayLike, classes: Sequence[Any]) -> Codes:
     if not classes:
         return binary_labels(labels).astype(np.intp)
-    places = {level: place for place, level in enumerate(classes)}
-    names = np.asarray(labels)
-    unknown = [name for name in names.tolist() if name not in places]
-    if unknown or not names.size:
-        raise CannotAnswer(f"{len(unknown)} of {names.size} labels are no class: {unknown[:1]}")
-    return np.array([places[name] for name in names.tolist()], dtype=np.intp)
+    return class_codes(labels, classes, "labels")
 
 
 def _agreement(labels: NDArray[Any], predictions: NDArray[Any], model: str) -> Floats:
@@ -143,7 +139,7 @@ def _agreement(labels: NDArray[Any], predictions: NDArray[Any], model: str) -> F
 
 
 def _chances(predictions: ArrayLike, rows: int, classes: int, model: str) -> Floats:
-    """Shape (n, k), a probability a class; rows that are not probabilities are NaN."""
+    """A probability for each class, shape (n, k); NaN in rows that are not probabilities."""
     if not classes:
         positive = parse_scores(model, predictions, rows)
         chances = np.column_stack([1 - positive, positive])

@@ -1,4 +1,4 @@
-"""The statistics of the gate: two models on the same clustered rows, and what follows."""
+"""The tests of the gate: the paired difference of two models, and the verdicts on it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from modelyard.domain.gate.delong import (
-    Codes,
-    Floats,
     PairedDifference,
-    cluster_codes,
+    cluster_correction,
     clustered_auc_difference,
 )
+from modelyard.domain.gate.inputs import Codes, cluster_codes
 from modelyard.domain.gate.metric import (
     Kind,
     Metric,
@@ -24,10 +23,11 @@ from modelyard.domain.gate.metric import (
     find_metric,
     row_values,
 )
+from modelyard.domain.specs.column_values import Floats
 from modelyard.domain.verdict import Outcome, Verdict
 
 POWER = 0.8
-"""With which `detectable` differences are detected."""
+"""The power at which a `detectable` difference is detected."""
 
 
 def paired_difference(
@@ -39,32 +39,33 @@ def paired_difference(
     *,
     classes: Sequence[Any] = (),
 ) -> PairedDifference:
-    """Both models' metric on the same rows and their difference, positive when challenger wins.
+    """The difference of two models' metrics on the same rows; positive if the challenger is better.
 
-    The AUC's error is `clustered_auc_difference`. Every other metric is a mean of row values d;
-    its error is the cluster-robust sandwich of an intercept (Liang and Zeger 1986, Biometrika
-    73:13-22; CR1 in Cameron and Miller 2015, J. Human Resources 50:317-372), G clusters, n rows:
+    For the AUC see `clustered_auc_difference`. Every other metric is a mean of row values, and the
+    difference is the mean of d, the difference of row values. Its standard error is the
+    cluster-robust sandwich estimate of an intercept (Liang and Zeger 1986, Biometrika 73:13-22; CR1
+    in Cameron and Miller 2015, J. Human Resources 50:317-372). With G clusters and n rows
 
         var = G/(G-1) * sum over clusters of (sum over its rows of (d - mean d))^2 / n^2
 
-    `rmse` is linearised first (delta method): d = e^2 / (2 rmse) of one model minus the other's.
+    `rmse` is linearised first (delta method): a row value is e^2 / (2 rmse).
 
     Args:
         metric: A name in `METRICS`.
         labels: Shape (n,): 0 or 1, a level of `classes`, or for `mae`, `mse`, `rmse` a number.
-        champion: Shape (n,): the probability of 1 or the predicted number. With `classes`, shape
-            (n, k): a probability a class, or for `accuracy` also shape (n,): the predicted level.
+        champion: Shape (n,): the probability of 1, or the predicted number. With `classes`, shape
+            (n, k): a probability for each class, or for `accuracy` also shape (n,): a level.
         challenger: As `champion`.
-        clusters: Shape (n,), what the row's cluster is called.
+        clusters: Shape (n,), the name of each row's cluster.
         classes: The k levels in the order of the probability columns; empty for binary labels.
 
     Returns:
-        The difference; NaN where a model's predictions are not finite, or not probabilities.
-        A multiclass `brier` is summed over classes (Brier 1950), 0 to 2. `accuracy` predicts the
-        most probable class, the first of equals.
+        The difference; NaN if a model's predictions are not finite, or not probabilities. A
+        multiclass `brier` is summed over classes (Brier 1950), 0 to 2. `accuracy` predicts the most
+        probable class, and the first of equally probable ones.
 
     Raises:
-        CannotAnswer: Unknown metric, shapes that differ, labels or clusters that cannot be used.
+        CannotAnswer: Unknown metric, shapes that differ, or labels or clusters that cannot be used.
     """
     chosen = find_metric(metric)
     if chosen.kind is Kind.RANKS:
@@ -93,12 +94,12 @@ def baseline_difference(
     *,
     classes: Sequence[Any] = (),
 ) -> PairedDifference:
-    """How much better the challenger is than predicting the same for every row.
+    """The difference between the challenger and the best constant prediction, the baseline.
 
-    The baseline, in the place of the champion, is the best constant of these very labels, which
-    slightly favours it: the class shares (hence the majority class), an AUC of .5, the mean for
-    `mse` and `rmse`, the median for `mae`. Arguments and errors are `paired_difference`'s; judge
-    the result with `superiority`.
+    The baseline takes the place of the champion: the class shares (so the majority class), an AUC
+    of .5, the mean for `mse` and `rmse`, the median for `mae`. It is computed from the same labels,
+    which favours it slightly. Arguments and errors are those of `paired_difference`; `superiority`
+    gives the verdict.
     """
     constant = constant_predictions(find_metric(metric), labels, classes)
     return paired_difference(metric, labels, constant, challenger, clusters, classes=classes)
@@ -107,23 +108,24 @@ def baseline_difference(
 def non_inferiority(
     difference: PairedDifference, *, margin: float, alpha: float, least_clusters: int = 20
 ) -> Verdict:
-    """Whether the challenger is not worse than the champion by more than a margin.
+    """The verdict on "the challenger is not worse than the champion by more than the margin".
 
-    `pass` if the lower one-sided bound is above -margin, `fail` if the upper one is below it,
-    else `inconclusive`. Bounds use Student's t with clusters - 1 degrees of freedom. Predictions
-    of the challenger that cannot be scored fail; those of the champion, or too few clusters, are
-    inconclusive.
+    The null hypothesis is a difference of -margin or less. `pass` if the lower one-sided confidence
+    bound is above -margin, `fail` if the upper one is below -margin, otherwise `inconclusive`. The
+    bounds use Student's t distribution with clusters - 1 degrees of freedom. If the challenger has
+    predictions that cannot be scored, it fails. If the champion has, or there are too few clusters,
+    the verdict is inconclusive.
 
     Args:
         difference: From `paired_difference`.
         margin: In the metric's unit, not negative.
         alpha: One-sided level, between 0 and .5.
-        least_clusters: Fewer clusters than this decide nothing; never less than 2.
+        least_clusters: Fewer clusters than this, or than 2, decide nothing.
 
     Returns:
-        The verdict. Its numbers: champion, challenger, difference, standard_error, lower, upper
+        The verdict with its numbers: champion, challenger, difference, standard_error, lower, upper
         (one-sided at alpha), interval_low, interval_high (two-sided 95 %), detectable (the
-        difference found with 80 % power), margin, alpha, clusters, rows; finite ones only.
+        difference detected with 80 % power), margin, alpha, clusters, rows; only finite ones.
 
     Raises:
         ValueError: margin or alpha out of range.
@@ -136,7 +138,7 @@ def non_inferiority(
 
 
 def superiority(difference: PairedDifference, *, alpha: float, least_clusters: int = 20) -> Verdict:
-    """Whether the challenger is better than a trivial baseline: `non_inferiority` at margin 0."""
+    """The verdict on "the challenger is better than the baseline": `non_inferiority`, margin 0."""
     return _verdict(difference, _Claim(margin=0, against="the baseline"), alpha, least_clusters)
 
 
@@ -162,10 +164,10 @@ def _verdict(
     if not 0 < alpha < 0.5:  # noqa: PLR2004 - beyond one half the two bounds change places
         raise ValueError(f"alpha must be between 0 and .5, not {alpha}")
     numbers = _numbers(difference, claim.margin, alpha)
-    outcome, said = _decide(difference, numbers, claim, max(least_clusters, 2))
+    outcome, why = _decide(difference, numbers, claim, max(least_clusters, 2))
     return Verdict(
         outcome=outcome,
-        reason=f"{_models(difference, claim)}: {said}",
+        reason=f"{_summary(difference, claim)}: {why}",
         numbers={name: number for name, number in numbers.items() if math.isfinite(number)},
     )
 
@@ -179,21 +181,26 @@ def _decide(
     if not math.isfinite(difference.difference):
         return Outcome.INCONCLUSIVE, f"some predictions of {claim.against} cannot be scored"
     if clusters < least:
-        return Outcome.INCONCLUSIVE, f"{clusters} clusters of rows, at least {least} are needed"
+        return Outcome.INCONCLUSIVE, f"{clusters} clusters of rows, but at least {least} are needed"
     if numbers["lower"] > -claim.margin:
         return Outcome.PASS, claim.holds
     if numbers["upper"] < -claim.margin:
         return Outcome.FAIL, claim.is_refuted
-    least_found = f"the least difference they find is {numbers['detectable']:.2g}"
-    return Outcome.INCONCLUSIVE, f"{clusters} clusters cannot tell: {least_found}"
+    detectable = f"they detect differences from {numbers['detectable']:.2g} on"
+    return Outcome.INCONCLUSIVE, f"{clusters} clusters are too few to decide: {detectable}"
 
 
-def _models(difference: PairedDifference, claim: _Claim) -> str:
-    return (
+def _summary(difference: PairedDifference, claim: _Claim) -> str:
+    models = (
         f"{difference.metric} {difference.challenger:.4g}, {claim.against} "
-        f"{difference.champion:.4g}, {difference.difference:+.2g} \N{PLUS-MINUS SIGN} "
-        f"{difference.standard_error:.2g}"
+        f"{difference.champion:.4g}"
     )
+    if not math.isfinite(difference.difference):
+        return models
+    # "Better" and "worse" spare the reader the metric's direction.
+    side = "worse" if difference.difference < 0 else "better"
+    size, error = abs(difference.difference), difference.standard_error
+    return f"{models}, {side} by {size:.2g} \N{PLUS-MINUS SIGN} {error:.2g} (standard error)"
 
 
 def _numbers(difference: PairedDifference, margin: float, alpha: float) -> dict[str, float]:
@@ -231,7 +238,7 @@ def _total(metric: Metric, values: Floats) -> float:
 
 
 def _influence(metric: Metric, values: Floats) -> Floats:
-    """What each row adds to the metric, to first order; oriented so that more is better."""
+    """The value of each row in the metric, to first order, with the sign that makes more better."""
     sign = 1.0 if metric.greater_is_better else -1.0
     total = _total(metric, values)
     if metric.is_root and total > 0:
@@ -244,4 +251,4 @@ def _sandwich(values: Floats, codes: Codes) -> float:
     if clusters == 1:
         return math.inf
     sums = np.bincount(codes, values - values.mean()) / values.size
-    return math.sqrt(clusters / (clusters - 1) * float(sums @ sums))
+    return math.sqrt(cluster_correction(clusters) * float(sums @ sums))

@@ -48,9 +48,9 @@ def test_bad_facts_of_another_release_say_nothing_of_this_one():
 @pytest.mark.parametrize(
     ("facts", "release", "environment", "said"),
     [
-        (SEEN, None, CANARY, "names no release"),
-        (SEEN, RELEASE, None, "names no release"),
-        (SEEN, replace(RELEASE, attempt=2), CANARY, "Git names v2 here, as release "),
+        (SEEN, None, CANARY, "Git has no release here"),
+        (SEEN, RELEASE, None, "Git has no release here"),
+        (SEEN, replace(RELEASE, attempt=2), CANARY, "Git has v2 here, as release "),
         (ReleaseFacts(), RELEASE, CANARY, "not seen running yet"),
         (replace(SEEN, seen_at=None), RELEASE, CANARY, "not seen running yet"),
         (SEEN, RELEASE, replace(CANARY, rollout=Rollout()), "canary is not judged"),

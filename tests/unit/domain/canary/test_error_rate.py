@@ -218,7 +218,7 @@ def test_one_more_error_of_the_canary_never_speaks_for_it(mine, other):
     ("wrong", "said"),
     [
         (both([10, -1], [0, 0], [10, 1], [0, 0]), "must not fall"),
-        (both([10], [11], [10], [0]), "no more errors"),
+        (both([10], [11], [10], [0]), "errors must not exceed requests"),
         (both([10], [math.nan], [10], [0]), "finite"),
     ],
 )

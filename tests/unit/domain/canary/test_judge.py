@@ -68,7 +68,7 @@ def canary(found, **changed):
 def test_a_canary_as_good_as_stable_passes():
     verdict = judge_canary(canary(steady((500, 0), (2000, 0))), POLICY)
     assert verdict.outcome is Outcome.PASS
-    assert verdict.reason == "error rate 0 % of 2000, stable 0 % of 8000: not worse by 1 %"
+    assert verdict.reason == "error rate 0 % of 2000 requests, stable 0 % of 8000: not worse by 1 %"
     assert verdict.columns == ()
     assert verdict.numbers == pytest.approx(
         {
@@ -89,7 +89,7 @@ def test_a_canary_as_good_as_stable_passes():
 def test_a_canary_with_more_errors_fails():
     verdict = judge_canary(canary(steady((200, 12), (800, 16))), POLICY)
     assert verdict.outcome is Outcome.FAIL
-    assert verdict.reason == "error rate 6 % of 800, stable 2 % of 3200: worse than stable"
+    assert verdict.reason == "error rate 6 % of 800 requests, stable 2 % of 3200: worse than stable"
 
 
 def test_fails_before_the_least_sample_is_there():
@@ -119,9 +119,9 @@ def test_says_how_much_is_missing():
     verdict = judge_canary(canary(steady((100, 0), (400, 0), steps=2)), POLICY)
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.reason == (
-        "error rate 0 % of 100, stable 0 % of 400; missing: an error rate known to be not worse by "
-        "1 %, evidence 0.6 of 3.0, at this rate about 444 more requests, 900 more predictions, "
-        "30 more seconds"
+        "error rate 0 % of 100 requests, stable 0 % of 400; missing: evidence that the error rate "
+        "is not worse by 1 % (0.6 of 3.0; at this rate about 444 more requests), "
+        "900 more predictions, 30 more seconds"
     )
 
 
@@ -197,7 +197,7 @@ def test_a_canary_seen_to_start_is_counted_from_its_start_and_stable_never_is():
     assert verdict.numbers["canary_requests"] == 700
     assert verdict.numbers["stable_requests"] == 50
     joined_late = samples((counts(0), None), (counts(700), counts(10**6)))
-    assert "stable of no requests" in judge_canary(canary(joined_late), POLICY).reason
+    assert "stable without requests" in judge_canary(canary(joined_late), POLICY).reason
 
 
 def test_samples_out_of_order_are_left_out():
@@ -214,7 +214,7 @@ def test_an_empty_column_is_named_as_the_cause_and_fails_nothing_alone():
     assert verdict.outcome is Outcome.PASS
     assert verdict.columns == ("dep_delay", "dest")
     assert verdict.reason.endswith(
-        "inputs that left the training data: dep_delay null 0 % -> 100 %, dest unseen 0 % -> 8 %"
+        "inputs unlike the training data: dep_delay null 0 % -> 100 %, dest unseen 0 % -> 8 %"
     )
 
 
@@ -239,7 +239,7 @@ def bins(canary_bins, stable_bins, steps=5):
 def test_predictions_as_promised_pass():
     verdict = judge_canary(canary(bins([190, 210, 200, 200], [800] * 4), expected=EVEN), POLICY)
     assert verdict.outcome is Outcome.PASS
-    assert "predictions 0.01 from the promised ones, 0.15 is allowed" in verdict.reason
+    assert "predictions differ by 0.01 from the expected ones, 0.15 is allowed" in verdict.reason
     assert verdict.numbers["evidence_needed"] == pytest.approx(math.log(40))
 
 
@@ -254,8 +254,8 @@ def test_predictions_far_from_the_promise_fail_and_name_the_empty_column():
     verdict = judge_canary(evidence, POLICY)
     assert verdict.outcome is Outcome.FAIL
     assert verdict.reason == (
-        "predictions 0.71 from the promised ones, 0.15 is allowed; "
-        "inputs that left the training data: dep_delay null 0 % -> 100 %"
+        "predictions differ by 0.71 from the expected ones, 0.15 is allowed; "
+        "inputs unlike the training data: dep_delay null 0 % -> 100 %"
     )
     assert verdict.columns == ("dep_delay",)
 
@@ -264,7 +264,7 @@ def test_a_distance_beyond_the_radius_that_may_be_chance_is_no_pass():
     found = bins([230, 190, 190, 190], [800] * 4)
     verdict = judge_canary(canary(found, expected=EVEN), replace(POLICY, distribution_radius=0.03))
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "missing: predictions nearer than 0.03" in verdict.reason
+    assert "missing: predictions within 0.03" in verdict.reason
 
 
 def in_requests(found, rows):
@@ -289,8 +289,10 @@ def test_rows_of_a_server_that_does_not_count_pairs_are_as_if_all_of_a_request_w
     assert (alone.outcome, alone.numbers["design_effect"]) == (Outcome.FAIL, 1)
     assert (together.outcome, together.numbers["design_effect"]) == (Outcome.INCONCLUSIVE, 50)
     assert together.numbers["evidence_distance"] < alone.numbers["evidence_distance"] / 20
-    assert alone.reason.startswith("predictions 0.45 from the promised ones, 0.15 is allowed")
-    assert "0.15 is allowed (50 alike rows count as one)" in together.reason
+    assert alone.reason.startswith(
+        "predictions differ by 0.45 from the expected ones, 0.15 is allowed"
+    )
+    assert "0.15 is allowed (50 correlated rows count as one)" in together.reason
 
 
 def test_rows_of_requests_that_are_not_alike_count_nearly_one_each():
@@ -310,7 +312,7 @@ def test_rows_of_requests_that_are_not_alike_count_nearly_one_each():
     )
     verdict = judge_canary(canary(found, expected=EVEN), POLICY)
     assert verdict.numbers["design_effect"] == pytest.approx(1, abs=0.01)
-    assert "alike" not in verdict.reason
+    assert "correlated" not in verdict.reason
 
 
 def answering(*requests):
@@ -366,7 +368,7 @@ def test_the_design_effect_of_a_great_request_among_single_rows_is_the_mean_one(
     found = answering((GOOD_ROWS, GOOD_ROWS), ([[0, 0, 0, 840]], []))
     verdict = judge_canary(canary(found, expected=EVEN), POLICY)
     assert verdict.numbers["design_effect"] == pytest.approx(1000 / 161, rel=0.2)
-    assert "alike rows count as one" in verdict.reason
+    assert "correlated rows count as one" in verdict.reason
 
 
 def test_rows_of_servers_that_answered_no_request_are_missing_how_many_come_together():
@@ -382,7 +384,7 @@ def test_rows_of_servers_that_answered_no_request_are_missing_how_many_come_toge
     )
     verdict = judge_canary(canary(found, expected=EVEN), POLICY)
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "how many rows a request has" in verdict.reason
+    assert "the number of rows in a request" in verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -390,7 +392,7 @@ def test_rows_of_servers_that_answered_no_request_are_missing_how_many_come_toge
     [
         ([], [800] * 4, "predictions of canary, by bin"),
         ([800] * 4, [], "predictions of stable, by bin"),
-        ([800] * 5, [800] * 4, "predictions of canary in 4 bins as promised, not 5"),
+        ([800] * 5, [800] * 4, "predictions of canary in 4 bins as expected, not 5"),
     ],
 )
 def test_a_promise_that_cannot_be_looked_at_is_no_pass(canary_bins, stable_bins, said):
@@ -411,9 +413,13 @@ def test_a_promise_that_cannot_be_looked_at_is_no_pass(canary_bins, stable_bins,
 @pytest.mark.parametrize(
     ("errors", "outcome", "said"),
     [
-        (0, Outcome.PASS, "error rate 0 % of 2000: below 2 %"),
-        (40, Outcome.FAIL, "error rate 8 % of 2000: above the limit of 2 %"),
-        (10, Outcome.INCONCLUSIVE, "error rate 2 % of 2000; missing: an error rate known to be"),
+        (0, Outcome.PASS, "error rate 0 % of 2000 requests: below 2 %"),
+        (40, Outcome.FAIL, "error rate 8 % of 2000 requests: above the limit of 2 %"),
+        (
+            10,
+            Outcome.INCONCLUSIVE,
+            "error rate 2 % of 2000 requests; missing: evidence that the error rate is",
+        ),
     ],
 )
 def test_a_first_release_is_held_to_an_absolute_limit(errors, outcome, said):

@@ -57,7 +57,7 @@ def comparison(challenger, champion=GOOD, rows=slice(None), **changes):
 
 @pytest.mark.parametrize("who", [("v2",), ("v1",), ("v1", "v2")])
 def test_refuses_a_comparison_on_days_that_either_model_trained_on(who):
-    said = f"{' and '.join(who)} trained on days of recent"
+    said = f"{' and '.join(who)} trained on rows of recent"
     assert held_out_verdict(MODEL, comparison(CLOSE, seen_by=who)) == Verdict(
         outcome=Outcome.FAIL, reason=said
     )
@@ -75,7 +75,8 @@ def test_the_last_look_is_a_look_and_the_one_after_it_decides_nothing():
     assert held_out_verdict(MODEL, comparison(CLOSE, look=3)).passed
     assert held_out_verdict(MODEL, comparison(CLOSE, look=4)) == Verdict(
         outcome=Outcome.INCONCLUSIVE,
-        reason="look 4 of at most 3: recent is used up, a new held-out set is needed",
+        reason="recent is used up: 4 versions were judged on it, and max_looks is 3; "
+        "a new held-out set is needed",
     )
 
 
@@ -121,7 +122,7 @@ def test_a_challenger_no_better_than_a_constant_does_not_pass_whatever_its_champ
 def test_too_few_clusters_decide_nothing():
     verdict = held_out_verdict(MODEL, comparison(CLOSE, rows=slice(0, 19 * 40)))
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "19 clusters of rows, at least 20 are needed" in verdict.reason
+    assert "19 clusters of rows, but at least 20 are needed" in verdict.reason
 
 
 def test_several_sets_pass_only_together():
@@ -157,6 +158,6 @@ def test_one_set_in_doubt_leaves_all_in_doubt():
 
 def test_no_held_out_set_decides_nothing():
     assert gate_verdict(MODEL, ()) == (
-        Verdict(outcome=Outcome.INCONCLUSIVE, reason="no held-out set to judge on"),
+        Verdict(outcome=Outcome.INCONCLUSIVE, reason="there is no held-out set to judge on"),
         (),
     )

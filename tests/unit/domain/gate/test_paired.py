@@ -194,8 +194,8 @@ def test_the_bounds_decide(moved, outcome):
 def test_not_knowing_says_what_could_have_been_known():
     verdict = non_inferiority(difference(difference=-0.01), margin=0.01, alpha=0.05)
     assert verdict.reason == (
-        "auc 0.7, the champion 0.7, -0.01 ± 0.004: "
-        "31 clusters cannot tell: the least difference they find is 0.01"
+        "auc 0.7, the champion 0.7, worse by 0.01 ± 0.004 (standard error): "
+        "31 clusters are too few to decide: they detect differences from 0.01 on"
     )
 
 
@@ -203,7 +203,8 @@ def test_a_verdict_carries_every_number_behind_it():
     # Student's t with 30 degrees of freedom: 1.697261 at .95, 2.042272 at .975, .853767 at .8.
     verdict = non_inferiority(difference(), margin=0.01, alpha=0.05)
     assert verdict.reason == (
-        "auc 0.7, the champion 0.7, +0 ± 0.004: not worse than the champion by more than 0.01"
+        "auc 0.7, the champion 0.7, better by 0 ± 0.004 (standard error): "
+        "not worse than the champion by more than 0.01"
     )
     assert verdict.numbers == pytest.approx(
         {
@@ -228,7 +229,7 @@ def test_a_verdict_carries_every_number_behind_it():
 def test_too_few_clusters_decide_nothing_however_clear_the_difference():
     verdict = non_inferiority(difference(difference=0.5, clusters=19), margin=0.01, alpha=0.05)
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "19 clusters of rows, at least 20 are needed" in verdict.reason
+    assert "19 clusters of rows, but at least 20 are needed" in verdict.reason
 
 
 def test_one_cluster_decides_nothing_even_when_one_is_allowed():
