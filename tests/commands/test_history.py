@@ -142,4 +142,4 @@ def test_a_model_nothing_ever_happened_to_is_an_error_that_names_those_there_are
     said = run(past, "history", "nobody")
 
     assert (said.code, said.out) == (1, "")
-    assert said.err == "error: nothing ever happened to a model 'nobody'; there is m\n"
+    assert said.err == "error: the model 'nobody' has no history; the models are m\n"

@@ -165,7 +165,7 @@ def test_refuses_what_is_there_already(yard):
 
     assert said.code == 3
     assert said.err == (
-        "error: dev names v2 (attempt 1) already, and it was not taken out of traffic\n"
+        "error: dev has v2 (attempt 1) already, and it was not judged bad or aborted\n"
         "hint: modelyard status m\n"
     )
 
@@ -196,7 +196,7 @@ def test_an_environment_with_nothing_before_it_has_nothing_to_promote(yard):
 
     assert said.code == 3
     assert said.err == (
-        "error: staging, which canary promotes from, names no release of m\n"
+        "error: staging, which canary promotes from, has no release of m\n"
         "hint: modelyard promote staging m\n"
     )
 

@@ -178,8 +178,8 @@ def test_a_server_that_is_gone_is_unreachable_and_the_replay_still_ran(yard: Ser
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--blank", "arr_delay"], "--blank arr_delay: no column of model late that a request"),
-        (["--environment", "mars"], "environments/mars/environment.yaml: there is none"),
+        (["--blank", "arr_delay"], "--blank arr_delay: requests of late have no such column"),
+        (["--environment", "mars"], "there is no environments/mars/environment.yaml"),
         (["--data", __file__], "cannot be read as Parquet"),
         (["--data", "no-table.csv"], "no-table.csv: cannot be read as CSV"),
     ],

@@ -401,7 +401,7 @@ def test_a_failed_training_is_tried_again_when_a_person_says_so(yard):
     again = yard.run("retrain", "delays", "v3")
     assert again.exit_code == 3
     assert again.stderr.startswith(
-        "error: training of delays v3 has not failed: attempt 4 counts\n"
+        "error: training of delays v3 has not failed; it is at attempt 4\n"
     )
     assert yard.workspace.facts.read_model("delays")[0] == facts
 
@@ -418,7 +418,7 @@ def test_a_dry_run_forgets_no_failure(yard):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("v2",), 3, "delays v2 was trained and has a record; records never change"),
+        (("v2",), 3, "delays v2 has a record already, and records never change"),
         (("v9",), 1, "the main branch has no valid models/delays/versions/v9.yaml"),
         (
             ("v2", "--until", "2026-06-01"),

@@ -110,8 +110,7 @@ def test_refuses_where_nothing_verified_is_there_to_go_back_to(yard):
 
     assert (said.code, said.out) == (3, "")
     assert said.err == (
-        "error: production has no verified release of m to go back to from v1, or only such "
-        "that are on hold\n"
+        "error: production has no verified release of m without a hold to go back to from v1\n"
         "hint: modelyard promote production m VERSION\n"
     )
     assert yard.refs() == before
@@ -140,7 +139,7 @@ def test_names_nothing_to_roll_back_as_an_error(yard):
 
     assert (said.code, said.err) == (
         1,
-        "error: production names no release of m\nhint: modelyard status m\n",
+        "error: production has no release of m\nhint: modelyard status m\n",
     )
 
 
@@ -223,7 +222,7 @@ def test_decides_nothing_where_what_was_seen_cannot_be_read(yard, more):
 
     assert said.code == 1
     assert said.err.splitlines()[-2:] == [
-        f"error: what was seen of {MODEL} in canary cannot be read",
+        f"error: the facts of {MODEL} in canary cannot be read",
         "hint: modelyard doctor",
     ]
     assert yard.refs() == refs
@@ -234,7 +233,7 @@ def test_refuses_to_remove_where_something_was_verified(yard):
 
     assert said.code == 3
     assert said.err == (
-        "error: canary ran 2 verified releases of m; only where nothing was ever verified is v2 "
-        "taken away\n"
+        "error: canary has 2 verified releases of m; --remove is only for an environment without "
+        "any\n"
         "hint: modelyard rollback canary m --reason ...\n"
     )

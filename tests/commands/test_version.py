@@ -162,8 +162,7 @@ def test_refuses_a_trainer_with_changes_that_are_not_committed(yard):
     done = first(yard)
     assert done.exit_code == 3
     assert done.stderr.splitlines() == [
-        "error: models/delays/trainer/train.py: changed and not committed, "
-        "so no digest can name it",
+        "error: models/delays/trainer/train.py: changed and not committed, so it cannot be pinned",
         "hint: git add models/delays/trainer/train.py && git commit, or git restore it; "
         "then run this again",
     ]

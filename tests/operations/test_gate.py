@@ -72,7 +72,7 @@ def test_a_number_that_the_evidence_does_not_give_is_named(yard):
     tampered = replace(record, held_out=(replace(result, verdict=verdict),))
 
     assert find_differences(tampered, overall, each) == (
-        "held-out set recent: the record says fail, the evidence pass",
+        "held-out set recent: the record has fail, the evidence gives pass",
         "held-out set recent: difference is 0.5 in the record, "
         f"{each[0].numbers['difference']} from the evidence",
     )

@@ -1,4 +1,4 @@
-"""The gate asked again from kept evidence: for `gate --check`, and against another champion."""
+"""Computes the gate's verdicts again from stored evidence."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def find_verdict(
         workspace: Holds the specs and the evidence.
         model: The model's name.
         version: The version.
-        against: Another champion than the record's.
-        check: Whether the record must say the same.
+        against: Compare with this version; None for the record's champion.
+        check: Whether the record must have the same verdict.
 
     Raises:
         CannotAnswer: There is no record, evidence is out of reach, or the two versions were never
             scored on the same rows.
-        Refused: The record differs from its evidence.
+        Refused: `check`, and the record differs from its evidence.
     """
     catalog = workspace.catalog(workspace.main())
     record = catalog.records.get((model, version))
@@ -77,8 +77,8 @@ def check_changed_records(workspace: Workspace, ref: str) -> Iterator[tuple[Reco
 
 
 def check_record(store: Store, catalog: Catalog, record: Record, *, check: bool) -> Verdict:
-    """Return the record's verdict, computed again; with `check`, `Refused` where it differs."""
-    if record.artifact is None:  # training itself was refused: there is nothing to compute from
+    """Return the record's verdict, computed again; with `check`, `Refused` if it differs."""
+    if record.artifact is None:  # training was refused: there are no scores to compute from
         return record.verdict
     verdict, each = recompute_verdicts(store, catalog, record)
     if check and (found := find_differences(record, verdict, each)):
@@ -89,11 +89,11 @@ def check_record(store: Store, catalog: Catalog, record: Record, *, check: bool)
 def recompute_verdicts(
     store: Store, catalog: Catalog, record: Record
 ) -> tuple[Verdict, tuple[Verdict, ...]]:
-    """The verdict of a record, computed again from its evidence.
+    """Return a record's verdict and that of each held-out set, computed from its evidence.
 
     Raises:
         CannotAnswer: Evidence is out of reach; that is never a pass.
-        Refused: A spec is missing that the record speaks of.
+        Refused: A spec that the record refers to is missing.
     """
     champion = record.champion.version if record.champion else None
     comparisons = [
@@ -106,13 +106,11 @@ def recompute_verdicts(
 def compare_versions(
     store: Store, catalog: Catalog, model: str, version: str, champion: str
 ) -> Verdict | None:
-    """A version's verdict against another champion than its record names.
-
-    None when there is no held-out set of which both have scores; only a new record changes that.
+    """Return a version's verdict against any champion; None if no held-out set scored both.
 
     Raises:
         CannotAnswer: Evidence is out of reach.
-        Refused: A spec is missing that the records speak of.
+        Refused: A spec that the records refer to is missing.
     """
     pairs = scored_by_both(catalog, model, version, champion)
     if not pairs:
@@ -127,7 +125,7 @@ def compare_versions(
 def scored_by_both(
     catalog: Catalog, model: str, version: str, champion: str
 ) -> tuple[tuple[HeldOutResult, str], ...]:
-    """A version's held-out results, each with the digest of the champion's scores of its rows."""
+    """Return the held-out results of which both have scores, with those of the champion."""
     record, other = catalog.records.get((model, version)), catalog.records.get((model, champion))
     if record is None:
         return ()
@@ -140,7 +138,7 @@ def scored_by_both(
 def find_differences(
     record: Record, verdict: Verdict, each: tuple[Verdict, ...]
 ) -> tuple[str, ...]:
-    """How a record's verdicts differ from the ones computed again; empty when they are equal."""
+    """Return how a record's verdicts differ from those computed again; empty if they are equal."""
     found = [*_difference("verdict", record.verdict, verdict)]
     for result, again in zip(record.held_out, each, strict=True):
         found += _difference(f"held-out set {result.name}", result.verdict, again)
@@ -150,7 +148,9 @@ def find_differences(
 def _difference(name: str, written: Verdict, again: Verdict) -> list[str]:
     found = []
     if written.outcome is not again.outcome:
-        found.append(f"{name}: the record says {written.outcome}, the evidence {again.outcome}")
+        found.append(
+            f"{name}: the record has {written.outcome}, the evidence gives {again.outcome}"
+        )
     for number in sorted(set(written.numbers) | set(again.numbers)):
         one, other = written.numbers.get(number), again.numbers.get(number)
         equal = (
@@ -202,4 +202,4 @@ def _version(catalog: Catalog, model: str, name: str) -> ModelVersion:
 
 
 def _missing(file: str) -> Refused:
-    return Refused(f"{file} is missing or not valid, but a record speaks of it")
+    return Refused(f"{file} is missing or not valid, but a record refers to it")

@@ -1,4 +1,4 @@
-"""Reads what happened to a model from the main branch and from every value its facts ever had."""
+"""Reads what happened to a model from the history of the main branch and of its facts."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ F = TypeVar("F")
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """What happened to a model, oldest first, and how well it was delivered."""
+    """What happened to a model, oldest first, and its DORA measures."""
 
     events: tuple[Event, ...]
     measures: Delivery
 
 
 def read_history(workspace: Workspace, model: str) -> History:
-    """Return the history of a model; `CannotAnswer` when nothing ever happened to one."""
+    """Return the history of a model; `CannotAnswer` if it has none."""
     commit = workspace.main()
     catalog = workspace.catalog(commit)
     events = _read_events(workspace, commit, catalog, model)
     if not events:
         listed = ", ".join(sorted(catalog.models)) or "none"
-        raise CannotAnswer(f"nothing ever happened to a model {model!r}; there is {listed}")
+        raise CannotAnswer(f"the model {model!r} has no history; the models are {listed}")
     return History(events=events, measures=delivery(events, catalog))
 
 

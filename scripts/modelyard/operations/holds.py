@@ -1,4 +1,4 @@
-"""Holds of versions and freezes of environments, written down under a person's name."""
+"""Holds of versions and freezes of environments, recorded under a person's name."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from modelyard.ports import Services
 
 def decide_hold(services: Services, model: str, version: str, *, reason: str, by: str) -> Hold:
     """Return the hold to place on a version; the version must be on the main branch."""
-    # A hold on a misspelt version would hold nothing, silently.
+    # A hold of a misspelt version would stop nothing, and nobody would notice.
     _check_on_main(services, version_file(model, version))
     return Hold(reason=reason, by=by, since=services.clock.now())
 
 
 def place_hold(services: Services, model: str, version: str, hold: Hold) -> None:
-    """Write a hold down; a version that is on hold already keeps its first date."""
+    """Record a hold; a version that is on hold already keeps its first date."""
 
     def change(facts: ModelFacts) -> ModelFacts:
         before = facts.holds.get(version)
@@ -42,12 +42,12 @@ def find_hold(services: Services, model: str, version: str) -> Hold:
 
 
 def lift_hold(services: Services, model: str, version: str, *, by: str) -> None:
-    """Remove the hold of a version, and write down when it was lifted."""
+    """Remove the hold of a version, and record when it was lifted."""
     at = services.clock.now()
 
     def change(facts: ModelFacts) -> ModelFacts:
         kept = {name: hold for name, hold in facts.holds.items() if name != version}
-        # Later decisions ignore refusals that are older than the lift.
+        # Refusals before this time no longer count, or the next reconcile would hold it again.
         return replace(facts, holds=kept, lifted={**facts.lifted, version: at})
 
     facts_of(services).update_model(model, change, by=by)
@@ -55,13 +55,13 @@ def lift_hold(services: Services, model: str, version: str, *, by: str) -> None:
 
 def decide_freeze(services: Services, environment: str, *, reason: str, by: str) -> Freeze:
     """Return the freeze to place on an environment, which must be on the main branch."""
-    # A freeze of a misspelt environment would stop nothing, silently.
+    # As for a hold: a misspelt environment would freeze nothing.
     _check_on_main(services, environment_file(environment))
     return Freeze(reason=reason, by=by, since=services.clock.now())
 
 
 def place_freeze(services: Services, environment: str, freeze: Freeze) -> None:
-    """Write a freeze down; an environment that is frozen already keeps its first date."""
+    """Record a freeze; an environment that is frozen already keeps its first date."""
 
     def change(before: Freeze | None) -> Freeze:
         return replace(freeze, since=before.since) if before else freeze

@@ -1,4 +1,4 @@
-"""Proposes a version for an environment because a person asks; reconcile would not by itself."""
+"""Proposes a version that a person asks for, which reconcile would not propose by itself."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Promotion:
     """A version to be proposed for an environment.
 
     Args:
-        world: What it was decided in.
+        world: The world that it was decided in.
         environment: Where the version goes.
         version: The version.
-        change: The pull request's change.
+        change: What the pull request changes.
     """
 
     world: World
@@ -35,12 +35,12 @@ class Promotion:
     change: Change
 
     def missing(self, pull: PullRequest | None) -> tuple[Missing, ...]:
-        """Return what keeps the pull request, or a proposal without one, from being merged."""
+        """Return what is missing before the pull request, or a dry run without one, may merge."""
         return missing(self.world, self.environment, version=self.version, pull=pull)
 
 
 def find_environment(world: World, name: str) -> Environment:
-    """Return the environment of this name, as one to be decided in.
+    """Return the environment of this name.
 
     Raises:
         CannotAnswer: The main branch has none, or the model's facts there cannot be read.
@@ -53,7 +53,7 @@ def find_environment(world: World, name: str) -> Environment:
         )
     if name in world.unknown:
         raise CannotAnswer(
-            f"what was seen of {world.model} in {name} cannot be read", hint="modelyard doctor"
+            f"the facts of {world.model} in {name} cannot be read", hint="modelyard doctor"
         )
     return world.catalog.environments[name]
 
@@ -85,7 +85,7 @@ def _version_before(world: World, where: Environment) -> str:
     source = world.release(where.promotes_from) if where.promotes_from else None
     if source is None:
         raise Refused(
-            f"{where.promotes_from}, which {where.name} promotes from, names no release of "
+            f"{where.promotes_from}, which {where.name} promotes from, has no release of "
             f"{world.model}",
             hint=f"modelyard promote {where.promotes_from} {world.model}",
         )
@@ -93,7 +93,7 @@ def _version_before(world: World, where: Environment) -> str:
 
 
 def _next_attempt(world: World, where: Environment, version: str, server_image: str) -> int:
-    """Return the number of this try, if there is something to try."""
+    """Return the number of the attempt, if there is something to release."""
     if hold := world.model_facts.holds.get(version):
         raise Refused(
             f"{world.model} {version} is on hold by {hold.by}: {hold.reason}",
@@ -110,8 +110,8 @@ def _next_attempt(world: World, where: Environment, version: str, server_image: 
     current = world.release(where.name)
     if current is not None and _runs_it(world, where, current, record, server_image):
         raise Refused(
-            f"{where.name} names {version} (attempt {current.attempt}) already, and it was not "
-            "taken out of traffic",
+            f"{where.name} has {version} (attempt {current.attempt}) already, and it was not "
+            "judged bad or aborted",
             hint=f"modelyard status {world.model}",
         )
     return 1 + _past_attempts(world, where, record.artifact.digest)
@@ -120,7 +120,7 @@ def _next_attempt(world: World, where: Environment, version: str, server_image: 
 def _runs_it(
     world: World, where: Environment, current: Release, record: Record, server_image: str
 ) -> bool:
-    """Whether another attempt would be the very same release under another number."""
+    """Return whether the release there is this very one, and healthy."""
     if is_bad(world.facts_of(where.name), current):
         return False
     attempt = current.attempt
@@ -129,7 +129,7 @@ def _runs_it(
 
 
 def _past_attempts(world: World, where: Environment, artifact: str) -> int:
-    """Return how often the artifact was released there, as far back as the world reaches."""
+    """Return the highest attempt of the artifact there, as far back as the world reaches."""
     past = world.past.get(where.name, ())
     return max(
         (each.release.attempt for each in past if each.release.artifact == artifact), default=0

@@ -1,4 +1,4 @@
-"""Writes what follows from pins and workflows into the working tree, or finds what is stale."""
+"""Renders releases and workflows into the working tree, or finds stale files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ from modelyard.operations.services import repository_of
 from modelyard.render.tree import release_folder, rendered_tree, stale_manifests, tree_digest
 
 Files = Mapping[str, bytes | None]
-"""Files to be written by path; None for one to be removed."""
+"""Content by path; None removes the file."""
 
 
 def choose_releases(
     catalog: Catalog, environment: str | None, model: str | None
 ) -> tuple[Release, ...]:
-    """Return the chosen releases; None chooses all, and an unknown name is `CannotAnswer`."""
+    """Return the releases of an environment and a model; None is all of them.
+
+    Raises:
+        CannotAnswer: A name is unknown.
+    """
     for kind, name, known in (
         ("environment", environment, catalog.environments),
         ("model", model, catalog.models),
@@ -47,9 +51,9 @@ def find_stale(root: Path, catalog: Catalog, chosen: Sequence[Release]) -> list[
 
 
 def write_release(root: Path, catalog: Catalog, release: Release) -> Files:
-    """Write a release's manifests, and its pin where that names another tree.
+    """Write a release's manifests and their digest in its pin; return the changed manifests.
 
-    Returns what changed of the manifests; a release of an older renderer stays as it is.
+    A release of an older renderer is not changed.
     """
     if release.renderer != RENDERER:
         return {}
@@ -67,10 +71,10 @@ def write_release(root: Path, catalog: Catalog, release: Release) -> Files:
 
 
 def platform_changes(root: Path, catalog: Catalog) -> Files:
-    """Return what differs from the rendered workflows: what each file's `template()` returns.
+    """Return the files that differ from the rendered workflows.
 
     Raises:
-        CannotAnswer: A file of workflows/ has no such function.
+        CannotAnswer: A file of workflows/ has no function `template`.
     """
     models = tuple(sorted(name for name, model in catalog.models.items() if model.data.feed))
     image = repository_of(root).server_image
@@ -80,20 +84,20 @@ def platform_changes(root: Path, catalog: Catalog) -> Files:
 
 
 def write_files(root: Path, changes: Files) -> None:
-    """Write and remove files, each at once: one that is interrupted leaves the old content."""
+    """Write and remove files; an interrupted write leaves the old content."""
     for path, content in changes.items():
         file = root / path
         if content is None:
             file.unlink()
             continue
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_name(f".{file.name}.{os.getpid()}")
-        beside.write_bytes(content)
-        beside.replace(file)
+        new = file.with_name(f".{file.name}.{os.getpid()}")
+        new.write_bytes(content)
+        new.replace(file)  # atomic: the same file system
 
 
 def _folder_changes(root: Path, folder: str, files: Mapping[str, bytes]) -> Files:
-    """Return what makes the folder hold exactly these files."""
+    """Return the changes after which the folder has exactly these files."""
     found = {path.name: path.read_bytes() for path in (root / folder).glob("*")}
     names = sorted(files.keys() | found.keys())
     return {folder + name: files.get(name) for name in names if files.get(name) != found.get(name)}

@@ -1,4 +1,4 @@
-"""Sends recorded rows to a model's servers, as users would; one seed gives the same requests."""
+"""Sends recorded rows to a model's servers; one seed gives the same requests."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class ReplayPlan:
     Args:
         model: The model's name.
         data: Parquet or CSV file to take rows from.
-        rows: How many.
-        rows_per_request: How many at once.
-        rate: Rows a second; None for as fast as they are answered.
-        seed: Draws the rows and the releases.
-        blanks: Columns that are sent as null.
-        environment: Whose traffic it is; None for production's.
-        url: Where to send instead of to the local servers, such as a cluster's Service.
+        rows: Rows to send.
+        rows_per_request: Rows in one request.
+        rate: Rows a second; None for no limit.
+        seed: Seed for drawing rows and releases.
+        blanks: Columns sent as null.
+        environment: The environment that takes the requests; None for production.
+        url: Address to use instead of the local servers, such as that of a Service.
     """
 
     model: str
@@ -56,7 +56,7 @@ class ReplayPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """What was sent, to which environment's servers, in how many seconds."""
+    """The result of every request, the environment that took them, and the time it took."""
 
     environment: str
     sent: Sequence[Sent]
@@ -64,7 +64,7 @@ class Replayed:
 
 
 def send_recorded(services: Services, plan: ReplayPlan) -> Replayed:
-    """Send the rows, and return what became of each request.
+    """Send the rows, and return the result of each request.
 
     Raises:
         CannotAnswer: There is no such model, environment, column or row, or no server.
@@ -95,14 +95,14 @@ def _open_traffic(
     if services.repository.orchestrator is Orchestrator.ARGO:
         raise CannotAnswer(
             f"the servers of {plan.model} run in a cluster",
-            hint=f"say where its Service is reached: --url http://{plan.model}.NAMESPACE",
+            hint=f"give the address of its Service: --url http://{plan.model}.NAMESPACE",
         )
     state = services.root.absolute() / services.repository.state
     with Traffic(state, environment=where, model=plan.model) as traffic:
         if not traffic.endpoints():
             raise CannotAnswer(
-                f"no server of {plan.model} takes requests in {where}",
-                hint="`modelyard status` shows what runs where; `modelyard watch` starts it",
+                f"{where} has no server of {plan.model}",
+                hint="`modelyard watch --once` starts the servers of releases",
             )
         yield traffic
 
@@ -113,18 +113,18 @@ def _read_catalog(services: Services, model: str) -> Catalog:
 
     catalog = sound(WorkingTree(services.root), models=[model])
     if model not in catalog.models:
-        raise CannotAnswer(f"{model_file(model)}: there is no such model")
+        raise CannotAnswer(f"there is no {model_file(model)}")
     return catalog
 
 
 def _production_of(catalog: Catalog, environment: str | None) -> str:
-    """Return the environment that takes the requests: an environment that joins one has none."""
+    """Return the environment that owns the traffic: production, or the one that this one joins."""
     if environment is None:
         if catalog.production is None:
-            raise CannotAnswer("no environment is the end of a path", hint="say --environment")
+            raise CannotAnswer("no environment is production", hint="use --environment")
         return catalog.production.name
     if environment not in catalog.environments:
-        raise CannotAnswer(f"{environment_file(environment)}: there is none")
+        raise CannotAnswer(f"there is no {environment_file(environment)}")
     return catalog.environments[environment].joins or environment
 
 
@@ -132,8 +132,8 @@ def _sent_columns(model: Model, blanks: Sequence[str]) -> tuple[Column, ...]:
     names = [column.name for column in model.inputs]
     if strangers := [name for name in blanks if name not in names]:
         raise CannotAnswer(
-            f"--blank {strangers[0]}: no column of model {model.name} that a request carries",
-            hint=f"it carries {', '.join(names)}",
+            f"--blank {strangers[0]}: requests of {model.name} have no such column",
+            hint=f"one of {', '.join(names)}",
         )
     return model.inputs
 
@@ -145,7 +145,7 @@ def _draw_rows(data: Path, columns: Sequence[Column], rows: int, chance: random.
     table = _read_table(data)
     names = [column.name for column in columns if column.name in table.column_names]
     if not names or not table.num_rows:
-        raise CannotAnswer(f"{data}: has no rows with a column the model's requests carry")
+        raise CannotAnswer(f"{data} has no row with a column of the model's requests")
     numbers = (
         chance.sample(range(table.num_rows), rows)
         if rows <= table.num_rows
@@ -223,7 +223,7 @@ def _send(
             time.sleep(max(0.0, due - time.monotonic()))
         return traffic.send(body, at=at)
 
-    # Releases are drawn here, in order, and not in the threads: one seed gives one sequence.
+    # Drawn in order here, not in the threads, so that one seed gives one sequence.
     orders = ((number, body, chance.random()) for number, body in enumerate(bodies))
     with ThreadPoolExecutor(_THREADS, "replay") as pool:
         return list(pool.map(send, orders))

@@ -1,4 +1,4 @@
-"""A person takes a version out of an environment, in Git and so in the world."""
+"""A person takes a release out of an environment, in Git and on the servers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from modelyard.domain.promotion.actions import RaiseIncident, RollBack
 from modelyard.domain.promotion.branches import Branch
 from modelyard.domain.promotion.change import Change, Purpose
 from modelyard.domain.promotion.facts import Hold, ModelFacts
-from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
 from modelyard.domain.promotion.rollback import rollbacks, way_back
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.environment import Environment
@@ -17,14 +16,14 @@ from modelyard.domain.specs.paths import manifests_folder, release_file
 from modelyard.domain.specs.release import Release
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.promote import find_environment
-from modelyard.operations.reconcile.apply import apply_action
+from modelyard.operations.reconcile.apply import apply_action, merge_at_once
 from modelyard.operations.reconcile.changes import rollback_change
 from modelyard.operations.reconcile.collect import collect
 from modelyard.operations.reconcile.loop import settle
 from modelyard.operations.reconcile.pages import escaped, short
 from modelyard.operations.workspace import Workspace
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +32,8 @@ class Rollback:
 
     Args:
         world: The world once the version is on hold.
-        release: What the environment names now.
-        hold: The hold to place; one that is there already stays.
+        release: The release there now.
+        hold: The hold to place, unless the version is on hold already.
         action: The way back to a verified release; None to remove the release.
         change: The commit.
     """
@@ -49,18 +48,18 @@ class Rollback:
 def decide_rollback(
     workspace: Workspace, environment: str, model: str, *, reason: str, by: str, remove: bool
 ) -> Rollback:
-    """Return the way from what the environment names to its last verified release, or to none.
+    """Return the rollback to the last verified release, or with `remove` to no release.
 
     Raises:
         CannotAnswer: There is no such environment or release, or its facts cannot be read.
-        Refused: There is nothing to go back to; or with `remove`, there is.
+        Refused: There is no release to go back to; or with `remove`, there is one.
     """
     world = collect(workspace, model, with_registry=False)
     where = find_environment(world, environment)
     release = world.release(environment)
     if release is None:
         raise CannotAnswer(
-            f"{environment} names no release of {model}", hint=f"modelyard status {model}"
+            f"{environment} has no release of {model}", hint=f"modelyard status {model}"
         )
     hold = Hold(reason=reason, by=by, since=workspace.services.clock.now())
     held = _with_hold(world, release, hold)
@@ -74,7 +73,7 @@ def decide_rollback(
 
 
 def follow_ups(workspace: Workspace, rollback: Rollback) -> Iterator[Change | RaiseIncident]:
-    """Return what the hold leads to in the other environments."""
+    """Yield what the hold leads to in the other environments."""
     held, release = rollback.world, rollback.release
     here = (release.environment, held.model)
     others = {key: each for key, each in held.catalog.releases.items() if key != here}
@@ -85,31 +84,32 @@ def follow_ups(workspace: Workspace, rollback: Rollback) -> Iterator[Change | Ra
             yield action
 
 
-def apply_rollback(workspace: Workspace, rollback: Rollback, say: Say) -> None:
-    """Hold the version, take it out, and reconcile; killed in between, it may be run again.
+def apply_rollback(workspace: Workspace, rollback: Rollback, report: Report) -> None:
+    """Put the version on hold, take its release out, and reconcile.
 
     Raises:
-        CannotAnswer: The environment still names the release afterwards.
+        CannotAnswer: The release is still there afterwards; running it again goes on.
     """
     release = rollback.release
-    _place_hold(workspace, rollback, say)
+    _place_hold(workspace, rollback, report)
     if rollback.action is None:
-        _merge_removal(workspace, rollback, say)
+        _merge_removal(workspace, rollback, report)
     else:
-        _undo_earlier_rollback(workspace, rollback, rollback.action, say)
-    settle(workspace, release.model, wait=False, say=say)
+        _undo_earlier_rollback(workspace, rollback, rollback.action, report)
+    settle(workspace, release.model, wait=False, say=report)
     left = workspace.catalog(workspace.main()).releases.get((release.environment, release.model))
     if left == release:
         raise CannotAnswer(
-            f"{release.environment} still names {release.version} of {release.model}",
+            f"{release.environment} still has {release.version} of {release.model}",
             hint=f"modelyard reconcile {release.model} --dry-run",
         )
 
 
 def _with_hold(world: World, release: Release, hold: Hold) -> World:
-    """Return the world once the version is on hold, in which a rollback may be undone too."""
+    """Return the world once the version is on hold."""
     holds = {release.version: hold, **world.model_facts.holds}
     where = release.environment
+    # Automation never rolls back what a rollback restored; a person may.
     facts = replace(world.facts_of(where), rolled_back_to=None)
     return replace(
         world,
@@ -124,8 +124,8 @@ def _way_back(held: World, where: Environment, release: Release) -> RollBack:
         remove = f"modelyard rollback {where.name} {held.model} --reason ... --remove"
         promote = f"modelyard promote {where.name} {held.model} VERSION"
         raise Refused(
-            f"{where.name} has no verified release of {held.model} to go back to from "
-            f"{release.version}, or only such that are on hold",
+            f"{where.name} has no verified release of {held.model} without a hold to go back to "
+            f"from {release.version}",
             hint=promote if held.facts_of(where.name).verified else remove,
         )
     reason = f"{release.version} is on hold: {held.model_facts.holds[release.version].reason}"
@@ -137,8 +137,8 @@ def _check_removable(world: World, release: Release) -> None:
     verified = world.facts_of(where).verified
     if verified:
         raise Refused(
-            f"{where} ran {len(verified)} verified releases of {world.model}; only where "
-            f"nothing was ever verified is {release.version} taken away",
+            f"{where} has {len(verified)} verified releases of {world.model}; --remove is only for "
+            f"an environment without any",
             hint=f"modelyard rollback {where} {world.model} --reason ...",
         )
 
@@ -147,9 +147,9 @@ def _removal(release: Release, hold: Hold) -> Change:
     """Return the change that deletes the release and its manifests."""
     model, where, version = release.model, release.environment, release.version
     body = (
-        f"**{where}** named {version} (`{short(release.artifact)}`): {escaped(hold.reason)}.\n\n"
-        f"Nothing verified ever ran there, so {where} runs nothing of {model} after this. "
-        f"`modelyard unhold {model} {version}` lets the version come back.\n"
+        f"**{where}** has {version} (`{short(release.artifact)}`): {escaped(hold.reason)}.\n\n"
+        f"No release of {model} was ever verified there, so {where} has none after this. "
+        f"`modelyard unhold {model} {version}` allows the version again.\n"
     )
     return Change(
         purpose=Purpose.ROLLBACK,
@@ -167,34 +167,31 @@ def _removal(release: Release, hold: Hold) -> Change:
     )
 
 
-def _place_hold(workspace: Workspace, rollback: Rollback, say: Say) -> None:
-    """Hold the version first, so that automation does not bring it back in between."""
+def _place_hold(workspace: Workspace, rollback: Rollback, report: Report) -> None:
+    """Put the version on hold before anything else: automation must not release it again."""
     release, hold = rollback.release, rollback.hold
 
     def change(before: ModelFacts) -> ModelFacts:
         return replace(before, holds={release.version: hold, **before.holds})
 
     workspace.facts.update_model(release.model, change)
-    say(f"{release.model} {release.version} is on hold: {hold.reason}")
+    report(f"{release.model} {release.version} is on hold: {hold.reason}")
 
 
-def _merge_removal(workspace: Workspace, rollback: Rollback, say: Say) -> None:
-    """Propose and merge at once, as an automatic rollback is; in the person's own name."""
-    pulls, change, by = workspace.services.pulls, rollback.change, rollback.hold.by
-    pull = pulls.propose(change, author=by)
-    word = f"{by} takes it out, where nothing verified ever ran"
-    for context in (CHECKS, PROMOTE):
-        status = Status(context=context, state=StatusState.SUCCESS, description=word)
-        pulls.set_status(pull.head, status)
-    commit = pulls.merge(pull.number, sha=pull.head, by=by)
-    say(f"#{pull.number} merged as {commit[:10]}: {change.title}")
+def _merge_removal(workspace: Workspace, rollback: Rollback, report: Report) -> None:
+    """Propose the removal and merge it at once, in the person's name."""
+    change, by = rollback.change, rollback.hold.by
+    pull = workspace.services.pulls.propose(change, author=by)
+    why = f"{by} removes it: no release was ever verified there"
+    commit = merge_at_once(workspace, pull, by=by, why=why)
+    report(f"#{pull.number} merged as {commit[:10]}: {change.title}")
 
 
 def _undo_earlier_rollback(
-    workspace: Workspace, rollback: Rollback, action: RollBack, say: Say
+    workspace: Workspace, rollback: Rollback, action: RollBack, report: Report
 ) -> None:
-    """Take out what a rollback had restored; reconcile alone never rolls back a rollback."""
+    """Roll back a release that a rollback restored: reconcile would only raise an incident."""
     release = rollback.release
     facts, _ = workspace.facts.read_release(release.environment, release.model)
     if facts.rolled_back_to == release.identity:
-        apply_action(action, workspace, rollback.world, say)
+        apply_action(action, workspace, rollback.world, report)

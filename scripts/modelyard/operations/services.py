@@ -1,4 +1,4 @@
-"""Builds the outside world as `modelyard.yaml` chooses it."""
+"""Builds the adapters that `modelyard.yaml` chooses."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def services_for(root: Path) -> Services:
-    """The outside world as `modelyard.yaml` of this checkout chooses it.
+    """Return the adapters that `modelyard.yaml` of this checkout chooses.
 
     Raises:
-        CannotAnswer: The file cannot be read, or names an adapter this version does not have.
+        CannotAnswer: The file cannot be read, or chooses an adapter that does not exist yet.
     """
     from modelyard.adapters.clock import SystemClock
     from modelyard.adapters.git.repository import Git
@@ -38,7 +38,7 @@ def services_for(root: Path) -> Services:
 
 
 def repository_of(root: Path) -> Repository:
-    """The settings of `modelyard.yaml`.
+    """Return the settings of `modelyard.yaml`.
 
     Raises:
         CannotAnswer: The file cannot be read.

@@ -1,4 +1,4 @@
-"""Checks specs: what each says, what they say of each other, and what may not change."""
+"""Checks specs: each of them, the rules between them, and what must not change."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from modelyard.errors import CannotAnswer
 def problems_in(
     specs: Specs, *, changed: Collection[str] | None = None, base: Tree | None = None
 ) -> tuple[Problem, ...]:
-    """Every problem of the specs, in reading order; lines included.
+    """Return every problem of the specs, sorted by file and line.
 
     Args:
-        specs: What was read.
-        changed: Only problems that these files are at fault for or involved in; None for all.
-        base: What the specs were before. Records of it, and specs with a record in it, must still
-            be there byte for byte, and held-out sets that were looked at must hold the same rows.
+        specs: The specs that were read.
+        changed: Only problems that involve these files; None for all.
+        base: The specs before. Its records, and specs with a record, must still be there byte for
+            byte; held-out sets that were used must have the same rows.
     """
     from modelyard.adapters.specs.append_only import rewritten
 

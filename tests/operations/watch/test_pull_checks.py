@@ -104,7 +104,7 @@ def test_a_tampered_outcome_is_refused(yard):
     assert status == Status(
         context=CHECKS,
         state=StatusState.FAILURE,
-        description="m v2: verdict: the record says fail, the evidence pass",
+        description="m v2: verdict: the record has fail, the evidence gives pass",
     )
 
 

@@ -1,4 +1,4 @@
-"""Writes the page of plots that people read beside a verdict on drift."""
+"""Writes the page of plots for people; it does not affect the verdict on drift."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def write_drift_page(workspace: Workspace, result: FeedComparison, path: Path) -> PageSummary:
-    """Write Evidently's page of the version's training rows and the windows."""
+    """Write Evidently's page that compares the training rows with the windows."""
     import pandas as pd
 
     from modelyard.adapters.store.evidently_page import write_page

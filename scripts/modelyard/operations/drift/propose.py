@@ -30,7 +30,7 @@ class NotOwed:
 
     Args:
         reason: Why.
-        pull: The tool's open pull request, which is closed.
+        pull: The tool's open pull request, to be closed.
     """
 
     reason: str
@@ -42,9 +42,9 @@ class Owed:
     """A version is owed.
 
     Args:
-        change: Adds it.
-        evidence: What it rests on; stored before the pull request is opened.
-        pull: The open pull request, which is updated.
+        change: What the pull request changes.
+        evidence: What the change is based on; stored before the pull request is opened.
+        pull: The open pull request, to be updated.
     """
 
     change: Change
@@ -55,7 +55,7 @@ class Owed:
 def open_incidents(
     workspace: Workspace, result: ContractBreach | FeedComparison
 ) -> tuple[Incident, ...]:
-    """Return the feed's incidents that would be open once the look is written down."""
+    """Return the feed's incidents that would be open once the result is recorded."""
     before, _ = workspace.facts.read_model(result.model.name)
     after = update_incidents(before.incidents, result, at=workspace.services.clock.now())
     return tuple(incident for incident in after if is_breach_of_feed(incident, result.feed))
@@ -64,20 +64,20 @@ def open_incidents(
 def decide_retraining(
     workspace: Workspace, result: ContractBreach | FeedComparison, incidents: tuple[Incident, ...]
 ) -> Owed | NotOwed:
-    """Return the version that is owed after a look at the feed.
+    """Return the version that is owed after a comparison of the feed.
 
     Args:
-        workspace: What to decide with.
+        workspace: Holds the pull requests and the evidence.
         result: What was found.
         incidents: The open incidents of the feed.
 
     Raises:
-        Refused: The contract is or was broken: data is to be repaired, not learned.
+        Refused: The contract is or was broken: bad data is repaired, not learned.
     """
     if not isinstance(result, FeedComparison) or incidents:
         raise Refused(
             f"{result.model.name} is not retrained: {readable(incidents[0].what)}",
-            hint=f"mend the data; modelyard drift {result.model.name} takes the incident back",
+            hint=f"repair the data; modelyard drift {result.model.name} then closes the incident",
         )
     pulls = workspace.services.pulls.list(every=True)
     open_one = _open_pull(pulls, retraining_branch(result.model.name))
@@ -92,13 +92,13 @@ def decide_retraining(
 
 
 def propose_retraining(workspace: Workspace, owed: Owed) -> PullRequest:
-    """Keep the evidence, and open or update the pull request."""
+    """Store the evidence, and open or update the pull request."""
     workspace.store.put_evidence(owed.evidence)
     return workspace.services.pulls.propose(owed.change, author=workspace.services.repository.bot)
 
 
 def withdraw_retraining(workspace: Workspace, pull: PullRequest, *, reason: str) -> None:
-    """Close the pull request of a version that is not owed any more."""
+    """Close the pull request of a version that is no longer owed."""
     bot = workspace.services.repository.bot
     workspace.services.pulls.close(pull.number, by=bot, reason=reason)
 

@@ -202,8 +202,9 @@ def _(action: RollBack, workspace: Workspace, world: World, say: Say) -> bool:
     except Refused as refusal:
         logger.info("%s: %s", change.title, refusal.message)
         return True
+    why = "restores what was verified before, byte for byte"
     try:
-        commit = _merge_unasked(workspace, pull, by=world.bot)
+        commit = merge_at_once(workspace, pull, by=world.bot, why=why)
     except Stale as stale:
         logger.info("%s: %s", change.title, stale.message)
         return True
@@ -223,10 +224,10 @@ def _hurry(workspace: Workspace, world: World, environment: str) -> None:
         logger.warning("%s", error.message)
 
 
-def _merge_unasked(workspace: Workspace, pull: PullRequest, *, by: str) -> str:
+def merge_at_once(workspace: Workspace, pull: PullRequest, *, by: str, why: str) -> str:
+    """Set both required statuses and merge; returns the commit. A rollback waits for nobody."""
     for context in (CHECKS, PROMOTE):
-        word = "restores what was verified before, byte for byte"
-        status = Status(context=context, state=StatusState.SUCCESS, description=word)
+        status = Status(context=context, state=StatusState.SUCCESS, description=why)
         workspace.services.pulls.set_status(pull.head, status)
     return workspace.services.pulls.merge(pull.number, sha=pull.head, by=by)
 

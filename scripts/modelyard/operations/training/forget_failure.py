@@ -1,4 +1,4 @@
-"""Lets a training that failed for good be tried again, because a person asks."""
+"""Forgets that a training failed for good, so that reconcile tries it again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modelyard.operations.workspace import Workspace
 
 
 def forget_failure(workspace: Workspace, model: str, version: str, *, dry_run: bool) -> int:
-    """Forget that training a version failed; returns the attempt that is next.
+    """Forget that training a version failed, and return the next attempt.
 
     Raises:
         CannotAnswer: The main branch has no such version.
@@ -25,7 +25,7 @@ def forget_failure(workspace: Workspace, model: str, version: str, *, dry_run: b
         )
     if (model, version) in catalog.records:
         raise Refused(
-            f"{model} {version} was trained and has a record; records never change",
+            f"{model} {version} has a record already, and records never change",
             hint=f"modelyard version new {model} VERSION --parent {version} --reason TEXT",
         )
 
@@ -33,7 +33,7 @@ def forget_failure(workspace: Workspace, model: str, version: str, *, dry_run: b
         known = before.training.get(version, TrainingFacts())
         if known.failed is None:
             raise Refused(
-                f"training of {model} {version} has not failed: attempt {known.attempt} counts",
+                f"training of {model} {version} has not failed; it is at attempt {known.attempt}",
                 hint=f"modelyard status {model}",
             )
         again = TrainingFacts(attempt=known.attempt + 1)

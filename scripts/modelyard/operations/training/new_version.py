@@ -1,4 +1,4 @@
-"""Composes the specs that people add, with every pin filled in, and writes the valid ones."""
+"""Composes the versions and held-out sets that people add, with every pin filled in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from modelyard.operations.training.pins import DataRoot, pin_committed, pin_file
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A valid spec that is about to be a person's file."""
+    """A valid spec, not written yet."""
 
     path: str
     content: bytes
@@ -81,7 +81,7 @@ def compose_held_out(
     role: str,
     max_looks: int,
 ) -> HeldOut:
-    """Return a held-out set with its files pinned; raises as `compose_version`."""
+    """Return a held-out set with its files pinned; raises what `compose_version` raises."""
     return HeldOut(
         model=model,
         name=name,
@@ -97,7 +97,7 @@ def draft_spec(root: Path, catalog: Catalog, spec: ModelVersion | HeldOut) -> Dr
     """Return the file of a new spec.
 
     Raises:
-        Refused: It would not be valid, or there is another file of its name.
+        Refused: It would not be valid, or a different file has its name.
     """
     if isinstance(spec, ModelVersion):
         key, path = (spec.model, spec.version), version_file(spec.model, spec.version)
@@ -120,7 +120,7 @@ def draft_spec(root: Path, catalog: Catalog, spec: ModelVersion | HeldOut) -> Dr
 
 
 def write_draft(root: Path, draft: Draft) -> None:
-    """Write the file; one that says the same already keeps its comments and its form."""
+    """Write the file, unless it is there already: a person may have added comments."""
     file = root / draft.path
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Fills in the pins of a version: data by content, the trainer by tree, the lock by digest."""
+"""Pins data by SHA-256, the trainer by its Git tree and its packages by the lock's digest."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from modelyard.domain.specs.version import Code, DataFile, Runtime
 from modelyard.errors import CannotAnswer, Refused
 
 LOCK = "requirements.lock"
-"""The locked requirements that a trainer runs with."""
+"""The locked packages that a trainer runs with."""
 
 _WILD = frozenset("*?[")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataRoot:
-    """Where relative data URIs are.
+    """What relative data URIs are relative to.
 
     Args:
-        base: `data` of modelyard.yaml: an fsspec URI, or a path relative to `root`.
+        base: `data` of modelyard.yaml: an fsspec URI, or a path below `root`.
         root: The checkout's root.
     """
 
@@ -32,25 +32,26 @@ class DataRoot:
     root: Path
 
     def address(self, uri: str) -> str:
-        """The full address of a data URI."""
+        """Return the full address of a data URI."""
         return data_address(uri, base=self.base, root=self.root)
 
     def read(self, uri: str) -> bytes:
-        """The bytes behind a data URI; `CannotAnswer` when they are out of reach."""
+        """Return the bytes of a data URI; `CannotAnswer` if they are out of reach."""
         return read_uri(uri, base=self.base, root=self.root)
 
 
 def expand_uri(uri: str, data: DataRoot) -> tuple[str, ...]:
-    """The files a URI with `*` stands for, sorted, written as it is: relative stays relative.
+    """Return the files that a URI with `*` matches, sorted; a relative URI gives relative ones.
 
     Raises:
-        CannotAnswer: There is none, or the place is out of reach.
+        CannotAnswer: There is none, or they are out of reach.
     """
     if not _WILD & set(uri):
         return (uri,)
     from fsspec.core import url_to_fs
 
-    # Everything up to the last folder without a wildcard; file systems spell it their own way.
+    # The folders before the first wildcard. fsspec returns paths in the form of the file system,
+    # so the part below that folder is put behind the part as it was given.
     head = uri[: min(uri.index(sign) for sign in _WILD & set(uri))].rpartition("/")[0]
     head = f"{head}/" if head else ""
     try:
@@ -62,7 +63,7 @@ def expand_uri(uri: str, data: DataRoot) -> tuple[str, ...]:
             f"{uri}: out of reach at {data.address(uri)}: {error}",
             hint="check `data` in modelyard.yaml and its credentials",
         ) from error
-    files = [path for path, told in found.items() if told["type"] != "directory"]
+    files = [path for path, info in found.items() if info["type"] != "directory"]
     if not files:
         raise CannotAnswer(
             f"{uri}: no file at {data.address(uri)}", hint="check `data` in modelyard.yaml"
@@ -71,16 +72,16 @@ def expand_uri(uri: str, data: DataRoot) -> tuple[str, ...]:
 
 
 def pin_files(uris: Iterable[str], data: DataRoot) -> tuple[DataFile, ...]:
-    """Each file with the SHA-256 of its bytes, wildcards expanded, none of them twice."""
+    """Return each file once, wildcards expanded, with the SHA-256 of its bytes."""
     files = dict.fromkeys(file for uri in uris for file in expand_uri(uri, data))
     return tuple(DataFile(uri=uri, sha256=sha256(data.read(uri))) for uri in files)
 
 
 def refuse_changed(files: Iterable[DataFile], catalog: Catalog) -> None:
-    """Refuse a file that is pinned already with other bytes: what it held before is gone.
+    """Refuse a file that is pinned already with other bytes: the pinned ones are lost.
 
     Raises:
-        Refused: Names the file, who pins it and both digests.
+        Refused: A file changed.
     """
     known: dict[str, tuple[str, str]] = {}
     for (model, name), version in catalog.versions.items():
@@ -93,30 +94,30 @@ def refuse_changed(files: Iterable[DataFile], catalog: Catalog) -> None:
             raise Refused(
                 f"{file.uri} has SHA-256 {file.sha256[:12]}..., but {who} pins it as "
                 f"{digest[:12]}...",
-                hint="data that changed needs a new name: restore the file, and add the new one",
+                hint="restore the file, and give the new data another name",
             )
 
 
 def refuse_uncommitted(git: Git, paths: Iterable[str]) -> None:
-    """Refuse paths that are not as the last commit has them: only what is committed can be pinned.
+    """Refuse paths that differ from the last commit: only what is committed can be pinned.
 
     Raises:
-        Refused: Names what differs.
+        Refused: A path differs.
     """
     out = git.run("status", "--porcelain", "-z", "--untracked-files=all", "--", *paths).stdout
     changed = sorted(row[3:].decode(errors="replace") for row in out.split(b"\0") if row[3:])
     if changed:
         raise Refused(
-            f"{', '.join(changed)}: changed and not committed, so no digest can name it",
+            f"{', '.join(changed)}: changed and not committed, so it cannot be pinned",
             hint=f"git add {changed[0]} && git commit, or git restore it; then run this again",
         )
 
 
 def code_at(git: Git, commit: str, model: str) -> Code:
-    """The trainer's tree in a commit.
+    """Return the tree of the trainer in a commit.
 
     Raises:
-        CannotAnswer: It has none.
+        CannotAnswer: The commit has no trainer.
     """
     folder = trainer_folder(model)
     tree = git.tree_hash(commit, folder)
@@ -129,10 +130,10 @@ def code_at(git: Git, commit: str, model: str) -> Code:
 
 
 def runtime_at(git: Git, commit: str, *, image: str | None) -> Runtime:
-    """The locked requirements of a commit, and the image as it was.
+    """Return the locked packages of a commit, with an image.
 
     Raises:
-        CannotAnswer: It has no lock.
+        CannotAnswer: The commit has no lock.
     """
     content = git.read_many([f"{commit}:{LOCK}"])[f"{commit}:{LOCK}"]
     if content is None:
@@ -144,10 +145,10 @@ def runtime_at(git: Git, commit: str, *, image: str | None) -> Runtime:
 
 
 def pin_committed(git: Git, model: str, *, image: str | None) -> tuple[Code, Runtime]:
-    """The pins of the last commit, once nothing they name differs from it.
+    """Return the pins of the last commit.
 
     Raises:
-        Refused: The trainer or the lock was changed since.
+        Refused: The trainer or the lock changed since.
         CannotAnswer: One of them is not committed.
     """
     refuse_uncommitted(git, [trainer_folder(model), LOCK])
