@@ -1,1 +1,1 @@
-"""The demo: the whole path of a version, played on real data."""
+"""The demo: the whole path of a version, on real data."""

@@ -1,4 +1,4 @@
-"""Plays the whole path of a version on real data; exit 0 only if every scene ended as it should."""
+"""Plays the whole path of a version on real data; exits with 0 only if every scene succeeds."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ SCENES: tuple[tuple[str, Callable[[Stage, Scene], None]], ...] = (
     ("v1 is proposed, trained and recorded", scenes.first_version),
     ("v1 moves dev -> staging -> canary -> production", scenes.to_production),
     ("v2 is better, and goes through the canary", scenes.better_version),
-    ("v3 is worse by more than the margin, and refused", scenes.refused_version),
-    ("v4 is a silent regression, found by the canary", scenes.silent_regression),
-    ("Summer arrives: drift, retraining, v5", scenes.summer),
-    ("An upstream column changes its unit or name", scenes.broken_column),
-    ("status and history tell the whole story", scenes.whole_story),
+    ("v3 is worse by more than the margin, and is refused", scenes.refused_version),
+    ("v4 is a silent regression that the canary finds", scenes.silent_regression),
+    ("Summer comes: drift, retraining, v5", scenes.summer),
+    ("An input column changes its unit or its name", scenes.broken_column),
+    ("status and history show what happened", scenes.whole_story),
 )
 
 
 def main() -> int:
-    """Play every scene; a failed one ends the play, as later ones stand on it."""
+    """Play every scene; a failed scene ends the demo, because later ones depend on it."""
     console = Console(width=min(Console().width, 140) if sys.stdout.isatty() else 120)
     folder = REPOSITORY / "demo"
     before = time.monotonic()
     with Stage(folder, console) as stage:
-        console.print(f"A fork, its forge and its servers are set up in [bold]{folder}[/].")
+        console.print(f"Setting up a fork, its forge and its servers in [bold]{folder}[/].")
         scenes.prepare(stage)
-        stage.note(f"libraries preloaded, waited {stage.wait_for_preloaded():.1f} s for them")
+        stage.note(f"libraries preloaded after {stage.wait_for_preloaded():.1f} s more")
         for number, (title, play) in enumerate(SCENES, start=1):
             scene = stage.title(number, title)
             began = time.monotonic()
@@ -51,32 +51,32 @@ def main() -> int:
 
 
 def _close(console: Console, folder: Path, played: list[Scene], seconds: float) -> int:
-    table = Table(title="What was played", title_justify="left")
-    for heading in ("", "scene", "seconds", "ended", "what it showed"):
+    table = Table(title="Scenes", title_justify="left")
+    for heading in ("", "scene", "seconds", "outcome", "result"):
         table.add_column(heading, overflow="fold")
     for number, (title, _) in enumerate(SCENES, start=1):
         scene = next((each for each in played if each.number == number), None)
-        ended = "not played" if scene is None else "FAILED" if scene.failed else "as it should"
-        told = "" if scene is None else scene.failed or scene.said
+        outcome = "not played" if scene is None else "FAILED" if scene.failed else "ok"
+        result = "" if scene is None else scene.failed or scene.result
         took = "" if scene is None else f"{scene.seconds:.0f}"
-        table.add_row(str(number), title, took, ended, told)
+        table.add_row(str(number), title, took, outcome, result)
     console.print()
     console.print(table)
-    console.print(f"{seconds:.0f} s in all. To look into what is left:")
-    for what, command in _leads(folder):
+    console.print(f"{seconds:.0f} s in total. To explore what the demo left:")
+    for what, command in _next_commands(folder):
         console.print(f"  {what:<22} {command}", markup=False, soft_wrap=True)
     good = len(played) == len(SCENES) and not any(scene.failed for scene in played)
     return 0 if good else 1
 
 
-def _leads(folder: Path) -> tuple[tuple[str, str], ...]:
+def _next_commands(folder: Path) -> tuple[tuple[str, str], ...]:
     yard, tool = folder / "yard", Path(sys.executable).parent
     database = yard / ".modelyard" / "mlflow.db"
     return (
         ("the Git log", f"git -C {yard} log --first-parent --stat origin/main"),
         ("the pull requests", f"{tool / 'modelyard'} --root {yard} pr list --all"),
-        ("one of them", f"{tool / 'modelyard'} --root {yard} pr show 4"),
-        ("the whole story", f"{tool / 'modelyard'} --root {yard} history {scenes.MODEL}"),
+        ("one pull request", f"{tool / 'modelyard'} --root {yard} pr show 4"),
+        ("the history", f"{tool / 'modelyard'} --root {yard} history {scenes.MODEL}"),
         ("MLflow's pages", f"{tool / 'mlflow'} ui --backend-store-uri sqlite:///{database}"),
         ("the drift page", f"open {yard / 'drift.html'} in a browser"),
     )

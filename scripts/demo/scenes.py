@@ -1,4 +1,4 @@
-"""The scenes: each plays one part of the path through the real commands, and checks its end."""
+"""The scenes: each plays one part of the path with the real commands, and checks the outcome."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ V1 = ("carrier", "origin", "distance", "minute")
 V2 = ("carrier", "origin", "dest", "distance", "minute", "weekday", *WEATHER)
 MONOTONE = {"precip": 1, "visib": -1, "wind_speed": 1, "temp": -1}
 
-# About 90 requests of 20 rows without an error rule a worse error rate out.
-ROWS_A_LOOK = {"canary": 10_000, "production": 4_500}
-ROWS_A_SHORT_LOOK = 1000
+# Rows are sent 20 a request. About 90 requests without an error rule out a worse error rate.
+ROWS_A_BATCH = {"canary": 10_000, "production": 4_500}
+ROWS_A_SHORT_BATCH = 1000
 CANARY_SHARE = 0.2
-MOST_LOOKS = 12
+MOST_BATCHES = 12
 
 
 def prepare(stage: Stage) -> None:
-    """Write the flights as one file a month, where the feed would leave them."""
+    """Write the flights as one file a month, where the feed would put them."""
     before = time.monotonic()
     _write_flights(stage.yard / DATA)
     stage.note(f"336,776 flights of 2013 joined with the weather in {_since(before)}")
 
 
 def first_version(stage: Stage, scene: Scene) -> None:
-    """v1 is proposed in a pull request, checked, merged, trained, recorded."""
+    """v1 is proposed in a pull request, checked, merged, trained and recorded."""
     held = ("--data", APRIL, "--since", "2013-04-01", "--until", "2013-05-01")
     stage.modelyard(
         *("version", "held-out", MODEL, "april", *held, "--cluster", "date", "--role", "old")
@@ -52,32 +52,32 @@ def first_version(stage: Stage, scene: Scene) -> None:
     )
     _propose(stage, "v1", "Add flight-delay v1")
     _train(stage, "v1")
-    record = stage.answer("record", MODEL, "v1")
+    record = stage.read_json("record", MODEL, "v1")
     stage.check(record["verdict"]["outcome"] == "pass", "v1 beats the baseline")
     runs, versions = _registry(stage)
-    stage.check((runs, versions) == (1, 1), "one MLflow run and one registered version exist")
+    stage.check((runs, versions) == (1, 1), "there is one MLflow run and one registered version")
     auc = record["held_out"][0]["metrics"]["auc"]
-    scene.said = f"April AUC {auc:.4f}, MLflow run and registered version 1"
+    scene.result = f"April AUC {auc:.4f}, MLflow run and registered version 1"
 
 
 def to_production(stage: Stage, scene: Scene) -> None:
-    """v1 moves dev -> staging -> canary -> production, one pull request each."""
+    """v1 moves dev -> staging -> canary -> production, with one pull request each."""
     _watch(stage)
     _enter(stage, "canary", "v1", show=True)
     _enter(stage, "production", "v1")
     _check_everywhere(stage, "v1")
-    scene.said = "4 pull requests, served in dev, staging, canary and production"
+    scene.result = "4 pull requests; v1 serves dev, staging, canary and production"
 
 
 def better_version(stage: Stage, scene: Scene) -> None:
-    """v2 passes the gate against v1 and goes through the canary."""
+    """v2 passes the gate against v1, and then the canary."""
     _new(stage, "v2", "v1", "Add the weather", features=list(V2), monotone=MONOTONE)
     record = _gate(stage, "v2", "pass")
     _watch(stage)
     _enter(stage, "canary", "v2")
     _enter(stage, "production", "v2")
     _check_everywhere(stage, "v2")
-    scene.said = f"{_interval(record)}; canary and production judged it good"
+    scene.result = f"{_interval(record)}; the judge passed it in canary and production"
 
 
 def refused_version(stage: Stage, scene: Scene) -> None:
@@ -90,42 +90,42 @@ def refused_version(stage: Stage, scene: Scene) -> None:
     _watch(stage)
     stage.modelyard("record", MODEL, "v3")
     _check_everywhere(stage, "v2")
-    scene.said = f"refused: {_interval(record)}; its record stays"
+    scene.result = f"refused: {_interval(record)}; its record is kept"
 
 
 def silent_regression(stage: Stage, scene: Scene) -> None:
-    """v4 passes offline because of a column that is empty when a request comes."""
+    """v4 passes offline thanks to a column that is empty in requests."""
     _new(stage, "v4", "v2", "Add dep_delay", features=[*V2, "dep_delay"], monotone=MONOTONE)
     record = _gate(stage, "v4", "pass")
-    stage.note("dep_delay is known in the training data, and empty when a request is made")
+    stage.note("the training data has dep_delay; a request, sent before departure, does not")
     _watch(stage)
     number = _waiting(stage, "canary")
     stage.modelyard("pr", "approve", str(number), user="grace")
     _watch(stage)
     verdict_at = _until_rolled_back(stage)
-    told = stage.answer("history", MODEL)
+    history = stage.read_json("history", MODEL)
     stage.modelyard("watch", "--once")
     _check_everywhere(stage, "v2")
     stage.check(_held(stage) == ["v4"], "v4 is on hold")
     last = stage.git("log", "--first-parent", "--oneline", "-3", "origin/main")
     stage.check("Roll flight-delay in canary back" in stage.git("log", "--format=%s", "origin/main",
                 quiet=True), f"Git has the rollback commit: {last}")  # fmt: skip
-    seconds = told["summary"]["seconds_from_fail_to_agreement"][-1]
-    stage.note(f"from the judge's verdict to Git and servers agreeing: {seconds:.1f} s")
-    scene.said = (
-        f"offline {_interval(record)}; found after about {verdict_at} predictions, "
-        f"names dep_delay; agreed again in {seconds:.1f} s; on hold"
+    seconds = history["summary"]["seconds_from_fail_to_agreement"][-1]
+    stage.note(f"from the judge's verdict until Git and servers agree: {seconds:.1f} s")
+    scene.result = (
+        f"offline {_interval(record)}; the judge failed it after about {verdict_at} predictions "
+        f"and named dep_delay; rolled back in {seconds:.1f} s; on hold"
     )
 
 
 def summer(stage: Stage, scene: Scene) -> None:
-    """No alarm through April; then drift, a retraining pull request, and v5."""
+    """No drift until the end of April; then drift, a retraining pull request, and v5."""
     stage.modelyard("drift", MODEL, "--until", "2013-04-30")
     page = "drift.html"
-    told = stage.modelyard("drift", MODEL, "--until", "2013-07-01", "--page", page, expected=3)
-    stage.check("temp" in told, "temp is among the drifted columns")
-    stage.modelyard("retrain", MODEL, "--until", "2013-07-01")
-    stage.modelyard("retrain", MODEL, "--until", "2013-07-01")
+    output = stage.modelyard("drift", MODEL, "--until", "2013-07-01", "--page", page, expected=3)
+    stage.check("temp" in output, "temp is one of the drifted columns")
+    for _ in range(2):  # the second time changes nothing
+        stage.modelyard("retrain", MODEL, "--until", "2013-07-01")
     opened = [pull for pull in _open(stage) if "/retrain/" in pull["branch"]]
     stage.check(len(opened) == 1, "there is one retraining pull request")
     number = str(opened[0]["number"])
@@ -138,33 +138,32 @@ def summer(stage: Stage, scene: Scene) -> None:
     _enter(stage, "canary", "v5")
     _enter(stage, "production", "v5")
     _check_everywhere(stage, "v5")
-    said = [f"{each['name']} {_numbers(each['verdict'])}" for each in record["held_out"]]
-    scene.said = f"one retraining pull request; v5 passes on {' and '.join(said)}"
+    passed = [f"{each['name']} {_numbers(each['verdict'])}" for each in record["held_out"]]
+    scene.result = f"one retraining pull request; v5 passes on {' and '.join(passed)}"
 
 
 def broken_column(stage: Stage, scene: Scene) -> None:
-    """An upstream column changes its unit, another its name: incidents, no retraining."""
+    """One input column changes its unit, another its name: incidents, and no retraining."""
     for kind in ("unit", "name"):
         folder = stage.yard / "data" / f"broken-{kind}"
         _write_flights(folder, "--break", kind)
         feed = f"data/broken-{kind}/*.parquet"
-        told = stage.modelyard("drift", MODEL, "--feed", feed, expected=3)
+        output = stage.modelyard("drift", MODEL, "--feed", feed, expected=3)
         column = "visib" if kind == "unit" else "precip"
-        stage.check(column in told, f"the incident names {column}")
+        stage.check(column in output, f"the incident names {column}")
         stage.modelyard("retrain", MODEL, "--feed", feed, expected=3)
     stage.check(not [p for p in _open(stage) if "/retrain/" in p["branch"]], "nothing is retrained")
-    scene.said = "incidents name visib (unit) and precip (name); no retraining proposed"
+    scene.result = "incidents for visib (unit) and precip (name); no retraining is proposed"
 
 
 def whole_story(stage: Stage, scene: Scene) -> None:
-    """What status and history tell of it."""
+    """Status and history show what happened."""
     stage.modelyard("status")
     stage.modelyard("history", MODEL)
-    told = stage.answer("history", MODEL)
-    leads = told["summary"]["lead_times_seconds"]
+    leads = stage.read_json("history", MODEL)["summary"]["lead_times_seconds"]
     stage.check(set(leads) == {"v1", "v2", "v5"}, "v1, v2 and v5 reached production")
-    said = ", ".join(f"{version} {seconds:.0f} s" for version, seconds in leads.items())
-    scene.said = f"lead time from merge to production: {said}"
+    times = ", ".join(f"{version} {seconds:.0f} s" for version, seconds in leads.items())
+    scene.result = f"lead time from merge to production: {times}"
 
 
 def _write_flights(folder: Path, *options: str) -> None:
@@ -197,14 +196,14 @@ def _propose(stage: Stage, version: str, title: str) -> None:
 
 def _train(stage: Stage, version: str) -> dict[str, Any]:
     stage.modelyard("reconcile", MODEL, "--wait")
-    record: dict[str, Any] = stage.answer("record", MODEL, version)
+    record: dict[str, Any] = stage.read_json("record", MODEL, version)
     return record
 
 
 def _gate(stage: Stage, version: str, expected: str) -> dict[str, Any]:
     record = _train(stage, version)
     stage.note(f"{version}: {record['verdict']['outcome']}: {record['verdict']['reason']}")
-    stage.check(record["verdict"]["outcome"] == expected, f"the gate says {expected} of {version}")
+    stage.check(record["verdict"]["outcome"] == expected, f"the verdict on {version} is {expected}")
     return record
 
 
@@ -213,29 +212,29 @@ def _watch(stage: Stage) -> None:
 
 
 def _enter(stage: Stage, environment: str, version: str, *, show: bool = False) -> None:
-    """Approve the proposal, and send traffic until the judge has passed it."""
+    """Approve the proposal, and send traffic until the judge passes it."""
     number = _waiting(stage, environment)
     if show:
         stage.modelyard("pr", "show", str(number), user="grace")
     stage.modelyard("pr", "approve", str(number), user="grace")
     _watch(stage)
-    for look in range(MOST_LOOKS):
+    for batch in range(MOST_BATCHES):
         if _state(stage, environment)["verified"]:
             return
-        _traffic(stage, rows=ROWS_A_LOOK[environment], seed=look)
+        _traffic(stage, rows=ROWS_A_BATCH[environment], seed=batch)
         _watch(stage)
     stage.check(_state(stage, environment)["verified"], f"{version} is verified in {environment}")
 
 
 def _until_rolled_back(stage: Stage) -> int:
-    """Send traffic until the canary is out again; returns how many predictions it made."""
-    for look in range(MOST_LOOKS):
-        _traffic(stage, rows=ROWS_A_SHORT_LOOK, seed=100 + look)
-        said = stage.modelyard("watch", "--once", user="watcher")
-        if "judged fail" in said:
-            stage.check("dep_delay" in said, "the judge names dep_delay")
-            return round((look + 1) * ROWS_A_SHORT_LOOK * CANARY_SHARE)
-    stage.check(False, "the canary was found out")
+    """Send traffic until the canary is rolled back; return about how many predictions it made."""
+    for batch in range(MOST_BATCHES):
+        _traffic(stage, rows=ROWS_A_SHORT_BATCH, seed=100 + batch)
+        output = stage.modelyard("watch", "--once", user="watcher")
+        if "judged fail" in output:
+            stage.check("dep_delay" in output, "the judge names dep_delay")
+            return round((batch + 1) * ROWS_A_SHORT_BATCH * CANARY_SHARE)
+    stage.check(False, "the judge fails the canary")
     return 0
 
 
@@ -255,24 +254,24 @@ def _waiting(stage: Stage, environment: str) -> int:
 
 
 def _open(stage: Stage) -> list[dict[str, Any]]:
-    listed = stage.answer("pr", "list")
-    pulls: list[dict[str, Any]] = listed["pulls"] if isinstance(listed, dict) else listed
+    pulls: list[dict[str, Any]] = stage.read_json("pr", "list")["pulls"]
     return pulls
 
 
 def _state(stage: Stage, environment: str) -> dict[str, Any]:
-    told = stage.answer("status", MODEL)
-    return next(each for each in told["releases"] if each["environment"] == environment)
+    releases = stage.read_json("status", MODEL)["releases"]
+    return next(each for each in releases if each["environment"] == environment)
 
 
 def _held(stage: Stage) -> list[str]:
-    return [hold["version"] for hold in stage.answer("status", MODEL)["holds"]]
+    return [hold["version"] for hold in stage.read_json("status", MODEL)["holds"]]
 
 
 def _check_everywhere(stage: Stage, version: str) -> None:
-    told = {r["environment"]: r["version"] for r in stage.answer("status", MODEL)["releases"]}
+    releases = stage.read_json("status", MODEL)["releases"]
+    found = {each["environment"]: each["version"] for each in releases}
     wanted = dict.fromkeys(("dev", "staging", "canary", "production"), version)
-    stage.check(told == wanted, f"every environment runs {version}: {told}")
+    stage.check(found == wanted, f"every environment runs {version}: {found}")
 
 
 def _registry(stage: Stage) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The demo's stage: a temporary fork, its forge, its servers, and the commands people type."""
+"""The stage of the demo: a fork, its forge, its servers, and the commands that people type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
-from rich.panel import Panel
 from rich.rule import Rule
 
 from modelyard.adapters.processes.fork_client import PRELOADED
@@ -29,27 +28,27 @@ LONGEST_COMMAND = 300
 
 
 class SceneFailedError(Exception):
-    """A scene did not end as it should."""
+    """A scene did not succeed."""
 
 
 @dataclass
 class Scene:
-    """One scene's line in the closing table."""
+    """A scene, as the table at the end shows it."""
 
     number: int
     title: str
     seconds: float = 0.0
-    said: str = ""
+    result: str = ""
     failed: str | None = None
 
 
 @dataclass
 class Stage:
-    """Where the demo plays.
+    """Where the demo is played.
 
     Args:
-        folder: Holds `forge.git`, `yard` (the checkout) and what the scenes leave.
-        console: Where it is shown.
+        folder: Holds `forge.git`, `yard` (the checkout) and the files that scenes write.
+        console: Shows commands and their output.
     """
 
     folder: Path
@@ -60,16 +59,16 @@ class Stage:
 
     @property
     def yard(self) -> Path:
-        """The checkout people and the tool work in."""
+        """The checkout that people and the tool work in."""
         return self.folder / "yard"
 
     @property
     def forge(self) -> Path:
-        """The bare repository that plays the forge."""
+        """The bare repository that stands for the forge."""
         return self.folder / "forge.git"
 
     def __enter__(self) -> Self:
-        """Set the stage: a fork with one commit, its forge, and the process others fork from."""
+        """Create the fork, its forge, and the process that commands are forked from."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.yard.mkdir(parents=True)
         self._preload()
@@ -77,7 +76,7 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop every server; what was written stays to be looked into."""
+        """Stop every server; files stay, to be explored."""
         self.modelyard("servers", "stop", quiet=True, expected=None)
         if self._preloaded is not None and self._preloaded.stdin is not None:
             self._preloaded.stdin.close()
@@ -94,7 +93,7 @@ class Stage:
         return scene
 
     def note(self, text: str) -> None:
-        """Say something to the reader."""
+        """Print a note."""
         self.console.print(f"[dim]{text}[/]")
 
     def modelyard(
@@ -108,26 +107,26 @@ class Stage:
 
         Args:
             arguments: Its arguments.
-            expected: The exit codes that are right; None accepts any.
+            expected: The exit codes to accept; None accepts any.
             quiet: Show neither the command nor its output.
-            user: Who types it.
+            user: The person who runs it.
         """
         if not quiet:
             self.console.print(f"[bold cyan]{user}$[/] modelyard {shlex.join(arguments)}")
-        code, said = self._run(["modelyard", *arguments], user)
-        if said.strip() and not quiet:
-            self.console.print(said.rstrip(), highlight=False, markup=False)
+        code, output = self._run(["modelyard", *arguments], user)
+        if output.strip() and not quiet:
+            self.console.print(output.rstrip(), highlight=False, markup=False)
         wanted = (expected,) if isinstance(expected, int) else expected
         if wanted is not None and code not in wanted:
             if quiet:
-                self.console.print(said, highlight=False, markup=False)
-            raise SceneFailedError(f"modelyard {arguments[0]} ended with {code}, not {wanted}")
-        return said
+                self.console.print(output, highlight=False, markup=False)
+            raise SceneFailedError(f"modelyard {arguments[0]} exited with {code}, not {wanted}")
+        return output
 
-    def answer(self, *arguments: str, expected: int | Sequence[int] | None = 0) -> Any:
-        """What a reporting command says in JSON; not shown."""
-        said = self.modelyard(*arguments, "--output", "json", expected=expected, quiet=True)
-        return json.loads(said[said.index(min("{[", key=lambda c: said.find(c) % len(said))) :])
+    def read_json(self, *arguments: str) -> Any:
+        """Return the JSON output of a command, without showing it."""
+        output = self.modelyard(*arguments, "--output", "json", quiet=True)
+        return json.loads(output[output.index("{") :])  # warnings may come before it
 
     def git(self, *arguments: str, user: str = PEOPLE[0], quiet: bool = False) -> str:
         """Run one git command in the checkout."""
@@ -145,17 +144,13 @@ class Stage:
             raise SceneFailedError(f"git {arguments[0]}: {done.stderr.strip()}")
         return done.stdout
 
-    def page(self, text: str, title: str) -> None:
-        """Show a page, such as a pull request's."""
-        self.console.print(Panel(text.rstrip(), title=title, expand=False), markup=False)
-
     def check(self, holds: object, what: str) -> None:
         """End the scene unless this holds."""
         if not holds:
-            raise SceneFailedError(f"not so: {what}")
+            raise SceneFailedError(f"not true: {what}")
 
     def _run(self, command: list[str], user: str) -> tuple[int, str]:
-        log = self.folder / ".said"
+        log = self.folder / ".output"
         log.unlink(missing_ok=True)
         running = start_command(command, cwd=self.yard, environment=_environment(user), output=log)
         try:
@@ -168,8 +163,8 @@ class Stage:
         return code, log.read_text(errors="replace") if log.exists() else ""
 
     def _preload(self) -> None:
-        """Heavy imports happen once, in a process every command and server is forked from."""
-        # In a folder of its own: the path of a socket may not be long.
+        """Start the process that commands and servers are forked from, its libraries imported."""
+        # In a temporary folder: the path of a Unix socket has about 100 bytes at most.
         self._sockets = Path(tempfile.mkdtemp(prefix="modelyard-demo-"))
         socket = self._sockets / "preloaded"
         self._preloaded = subprocess.Popen(
@@ -181,16 +176,16 @@ class Stage:
         os.environ[PRELOADED] = str(socket)
 
     def wait_for_preloaded(self) -> float:
-        """Seconds until the preloaded process was ready."""
+        """Wait until the preloaded process is ready; return the seconds."""
         before = time.monotonic()
         if self._preloaded is None or self._preloaded.stdout is None:
             raise SceneFailedError("the preloaded process was not started")
         if self._preloaded.stdout.readline().strip() != b"ready":
-            raise SceneFailedError("the preloaded process did not get ready")
+            raise SceneFailedError("the preloaded process did not become ready")
         return time.monotonic() - before
 
     def _fork(self) -> None:
-        """What a team does first: fork the repository, keep its own model, push."""
+        """Do what a team does first: fork the repository, keep one model, push."""
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=REPOSITORY,
@@ -222,7 +217,8 @@ def _environment(user: str) -> dict[str, str]:
         "GIT_COMMITTER_NAME": user,
         "GIT_COMMITTER_EMAIL": f"{user}@example.com",
         "COLUMNS": "120",
-        # Read once by an interpreter: what is forked must ask for what was preloaded.
+        # An interpreter reads these only at its start, so a command must ask for the values that
+        # the preloaded process has, or it cannot be forked from it.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0",
