@@ -14,6 +14,7 @@ from modelyard.domain.promotion.pulls import PROMOTE
 from modelyard.domain.specs.environment import Approvals
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.errors import CannotAnswer, Conflict, Refused
+from modelyard.operations.reconcile.collect import collect
 from modelyard.operations.reconcile.loop import settle
 from modelyard.operations.watch.pass_once import run_checks
 from modelyard.ports import Phase
@@ -610,6 +611,16 @@ def test_a_dry_run_at_rest_prints_nothing(yard, monkeypatch, reach):
     yard.reconcile()
 
     assert command(yard, monkeypatch, MODEL, "--dry-run") == (0, "", "")
+
+
+def test_a_model_that_is_not_there_is_an_error_that_names_those_that_are(yard):
+    with pytest.raises(CannotAnswer) as raised:
+        collect(yard.workspace(), "nobody")
+
+    assert (raised.value.message, raised.value.hint) == (
+        "the main branch has no valid models/nobody/model.yaml; it has m",
+        "modelyard validate",
+    )
 
 
 def test_a_dry_run_is_silent_about_a_model_at_rest_next_to_one_that_is_not(yard, monkeypatch):

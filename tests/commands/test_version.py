@@ -320,10 +320,11 @@ def test_lists_the_versions_in_the_order_of_their_numbers(tmp_path):
 
 def test_a_model_or_version_that_is_not_there_is_named(yard):
     assert yard.run("version", "list", "none").stderr == (
-        f"error: {yard.root} has no valid models/none/model.yaml\nhint: modelyard validate\n"
+        f"error: {yard.root} has no valid models/none/model.yaml; it has delays\n"
+        "hint: modelyard validate\n"
     )
     done = yard.run("version", "show", "delays", "v9")
-    assert (done.exit_code, "the versions are none" in done.stderr) == (1, True)
+    assert (done.exit_code, "v9.yaml; it has none\n" in done.stderr) == (1, True)
 
 
 def test_the_model_of_these_tests_is_valid(yard):

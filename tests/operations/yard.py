@@ -28,7 +28,6 @@ from modelyard.domain.canary.grid import prediction_grid
 from modelyard.domain.gate.gate import Comparison, gate_verdict
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import PullRequest
-from modelyard.domain.promotion.training import workflow_name
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.environment import Approvals, Environment, Rollout, Step
@@ -45,6 +44,7 @@ from modelyard.domain.specs.model import (
     Task,
     Trainer,
 )
+from modelyard.domain.specs.names import workflow_name
 from modelyard.domain.specs.record import Artifact, Champion, HeldOutResult, Record, ServerCheck
 from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Repository

@@ -17,8 +17,7 @@ from modelyard.commands.options import (
     pass_root,
     print_json,
 )
-from modelyard.domain.specs.paths import model_file, model_folder, version_file
-from modelyard.errors import CannotAnswer
+from modelyard.domain.specs.paths import model_folder, version_file
 from modelyard.operations.services import repository_of
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def new(
     from modelyard.operations.training.new_version import compose_version
 
     catalog = _read_specs(root, model).catalog
-    base = _find_version(catalog, model, parent) if parent else None
+    base = catalog.require_version(model, parent, where=str(root)) if parent else None
     window = _choose_window(since, until, base.data.window if base else None)
     parameters = _choose_parameters(base.parameters if base else {}, params, param)
     spec = compose_version(
@@ -154,7 +153,7 @@ def show(root: Path, /, *, model: str, name: str, output: str) -> None:
     from modelyard.adapters.specs.documents import document_of
 
     specs = _read_specs(root, model)
-    spec = _find_version(specs.catalog, model, name)
+    spec = specs.catalog.require_version(model, name, where=str(root))
     if output == "json":
         print_json(document_of(spec))
         return
@@ -197,20 +196,8 @@ def _read_specs(root: Path, model: str) -> Specs:
     from modelyard.adapters.specs.reader import read
 
     specs = read(WorkingTree(root))
-    if model not in specs.catalog.models:
-        raise CannotAnswer(f"{root} has no valid {model_file(model)}", hint="modelyard validate")
+    specs.catalog.require_model(model, where=str(root))
     return specs
-
-
-def _find_version(catalog: Catalog, model: str, name: str) -> ModelVersion:
-    found = catalog.versions.get((model, name))
-    if found is None:
-        known = ", ".join(each.version for each in catalog.versions_of(model)) or "none"
-        raise CannotAnswer(
-            f"there is no valid {version_file(model, name)}; the versions are {known}",
-            hint=f"modelyard version list {model}",
-        )
-    return found
 
 
 def _choose_window(

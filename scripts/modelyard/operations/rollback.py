@@ -10,6 +10,7 @@ from modelyard.domain.promotion.branches import Branch
 from modelyard.domain.promotion.change import Change, Purpose
 from modelyard.domain.promotion.facts import Hold, ModelFacts
 from modelyard.domain.promotion.rollback import rollbacks, way_back
+from modelyard.domain.promotion.trailers import rollback_trailers
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.paths import manifests_folder, release_file
@@ -157,12 +158,9 @@ def _removal(release: Release, hold: Hold) -> Change:
         title=f"Take {model} {version} out of {where}",
         body=body,
         documents={release_file(where, model): None, manifests_folder(where, model): None},
-        trailers={
-            "Modelyard-Model": model,
-            "Modelyard-Environment": where,
-            "Modelyard-Rollback-Of": version,
-            "Modelyard-Reason": hold.reason[:300],
-        },
+        trailers=rollback_trailers(
+            model, where, removed=version, restored=None, reason=hold.reason
+        ),
         labels=(where, "rollback"),
     )
 

@@ -16,6 +16,7 @@ from modelyard.adapters.specs.documents import read as read_document
 from modelyard.adapters.specs.reader import read
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.registry import Registry
+from modelyard.domain.promotion.trailers import pull_number
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import MODELS, release_file
@@ -128,7 +129,6 @@ def _past(git: Git, commit: str, environment: str, model: str) -> tuple[PastRele
             except YardError as error:  # nothing to go back to, and no reason not to go further
                 logger.warning("%s, as of %s", error.message, entry.sha[:10])
                 continue
-            number = entry.trailers.get("Modelyard-Pull", "")
-            pull = int(number) if number.isdecimal() else None
+            pull = pull_number(entry.trailers)
             past.append(PastRelease(release=release, commit=entry.sha, pull=pull))
     return tuple(past)

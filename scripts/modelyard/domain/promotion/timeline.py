@@ -10,6 +10,14 @@ from enum import StrEnum
 from itertools import takewhile
 
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.trailers import (
+    ENVIRONMENT,
+    MODEL,
+    REASON,
+    ROLLBACK_OF,
+    VERSION,
+    pull_number,
+)
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.verdict import Outcome
 
@@ -149,7 +157,7 @@ def landed(model: str, landings: Iterable[Landing], catalog: Catalog) -> Iterato
             yield replace(_commit(landing, Kind.SPEC, what), version=version)
         for version in landing.records:
             yield _recorded(landing, catalog, model, version)
-        if landing.trailers.get("Modelyard-Model") == model:
+        if landing.trailers.get(MODEL) == model:
             yield from _named(landing)
 
 
@@ -165,21 +173,20 @@ def _recorded(landing: Landing, catalog: Catalog, model: str, version: str) -> E
 
 def _named(landing: Landing) -> Iterator[Event]:
     trailers = landing.trailers
-    where, version = trailers.get("Modelyard-Environment"), trailers.get("Modelyard-Version")
+    where, version = trailers.get(ENVIRONMENT), trailers.get(VERSION)
     if where is None:
         return
-    if (gone := trailers.get("Modelyard-Rollback-Of")) is None:
+    if (gone := trailers.get(ROLLBACK_OF)) is None:
         event = _commit(landing, Kind.RELEASE, f"{where} names {version}")
     else:
-        reason = trailers.get("Modelyard-Reason", "no reason was written down")
+        reason = trailers.get(REASON, "no reason was written down")
         what = f"{gone} went back to {version}" if version else f"{gone} was removed"
         event = replace(_commit(landing, Kind.ROLLBACK, f"{what}: {reason}"), rolled_back=gone)
     yield replace(event, version=version, environment=where)
 
 
 def _commit(landing: Landing, kind: Kind, what: str) -> Event:
-    number = landing.trailers.get("Modelyard-Pull", "")
-    pull = int(number) if number.isdecimal() else None
+    pull = pull_number(landing.trailers)
     return Event(at=landing.at, kind=kind, what=what, commit=landing.commit, pull=pull)
 
 

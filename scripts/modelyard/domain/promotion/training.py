@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 
@@ -22,19 +21,6 @@ from modelyard.domain.specs.record import Record
 
 MOST_ATTEMPTS = 3
 """Attempts lost to infrastructure before a person is asked; each `retrain` allows as many again."""
-
-
-def workflow_name(model: str, version: str, *, spec: str, attempt: int) -> str:
-    """The one name of this spec's attempt, so that it is never started twice.
-
-    Args:
-        model: The model's name.
-        version: The version's name.
-        spec: SHA-256 of the version's file.
-        attempt: Which try.
-    """
-    key = hashlib.sha256(f"{model}/{version}/{spec}/{attempt}".encode()).hexdigest()[:10]
-    return f"{model[:24].rstrip('-')}-{version[:16].rstrip('-.')}-{key}"
 
 
 def version_order(version: str) -> tuple[tuple[int, int | str], ...]:

@@ -8,10 +8,11 @@ from datetime import datetime
 
 from modelyard.domain.promotion.branches import Branch
 from modelyard.domain.promotion.change import Purpose
-from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts
+from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.names import workflow_name
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Verdict
@@ -108,6 +109,12 @@ class World:
     def record(self, version: str) -> Record | None:
         """The version's record on the main branch."""
         return self.catalog.records.get((self.model, version))
+
+    def workflow_name(self, version: str) -> str:
+        """Name of the workflow of the version's current attempt."""
+        known = self.model_facts.training.get(version, TrainingFacts())
+        digest = self.catalog.digests[self.model, version]
+        return workflow_name(self.model, version, spec=digest, attempt=known.attempt)
 
     def facts_of(self, environment: str) -> ReleaseFacts:
         """What was seen there; nothing seen is empty facts."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.paths import model_file, version_file
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.version import ModelVersion
+from modelyard.errors import CannotAnswer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,26 @@ class Catalog:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     releases: Mapping[tuple[str, str], Release] = field(default_factory=dict)
     digests: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def require_model(self, name: str, *, where: str = "the main branch") -> Model:
+        """The model of this name.
+
+        Raises:
+            CannotAnswer: There is no valid one; names those there are `where` the specs are from.
+        """
+        if name not in self.models:
+            raise _lacks(where, model_file(name), self.models, hint="modelyard validate")
+        return self.models[name]
+
+    def require_version(
+        self, model: str, version: str, *, where: str = "the main branch"
+    ) -> ModelVersion:
+        """The model's version of this name; see `require_model`."""
+        if (model, version) not in self.versions:
+            known = (spec.version for spec in self.versions_of(model))
+            hint = f"modelyard version list {model}"
+            raise _lacks(where, version_file(model, version), known, hint=hint)
+        return self.versions[model, version]
 
     def versions_of(self, model: str) -> tuple[ModelVersion, ...]:
         """The model's versions, by name."""
@@ -63,3 +85,8 @@ class Catalog:
         """The last environment of the path."""
         path = self.path_to_production()
         return path[-1] if path else None
+
+
+def _lacks(where: str, path: str, known: Iterable[str], *, hint: str) -> CannotAnswer:
+    listed = ", ".join(sorted(known)) or "none"
+    return CannotAnswer(f"{where} has no valid {path}; it has {listed}", hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -18,3 +19,16 @@ def is_version(text: str) -> bool:
     if VERSION.fullmatch(text) is None or text.endswith(".lock"):
         return False
     return not any(pair in text for pair in ("..", ".-", "-."))
+
+
+def workflow_name(model: str, version: str, *, spec: str, attempt: int) -> str:
+    """The one name of this spec's attempt, so that it is never started twice.
+
+    Args:
+        model: The model's name.
+        version: The version's name.
+        spec: SHA-256 of the version's file.
+        attempt: Which try.
+    """
+    key = hashlib.sha256(f"{model}/{version}/{spec}/{attempt}".encode()).hexdigest()[:10]
+    return f"{model[:24].rstrip('-')}-{version[:16].rstrip('-.')}-{key}"

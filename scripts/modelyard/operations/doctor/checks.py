@@ -235,7 +235,7 @@ def servers_belong_to_releases(checkout: Checkout) -> Iterator[Finding]:
 def workflows_belong_to_versions(checkout: Checkout) -> Iterator[Finding]:
     """No workflow runs after its attempt is over."""
     from modelyard.domain.promotion.facts import TrainingFacts
-    from modelyard.domain.promotion.training import workflow_name
+    from modelyard.domain.specs.names import workflow_name
 
     catalog = checkout.specs.catalog
     facts = checkout.workspace.facts.snapshot()

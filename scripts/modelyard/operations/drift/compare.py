@@ -16,7 +16,6 @@ from modelyard.domain.promotion.incidents import Incident, breach_key, breach_pr
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Breach, describe_breach
 from modelyard.domain.specs.model import Model
-from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer
@@ -147,11 +146,7 @@ def compare_feed(
     """
     commit = workspace.main()
     catalog = workspace.catalog(commit)
-    model = catalog.models.get(name)
-    if model is None:
-        raise CannotAnswer(
-            f"the main branch has no valid {model_file(name)}", hint="modelyard validate"
-        )
+    model = catalog.require_model(name)
     data = DataRoot(base=workspace.services.repository.data, root=workspace.services.root)
     found = read_feed(model, feed, data)
     result = FeedResult(model=model, catalog=catalog, commit=commit, feed=found, until=until,

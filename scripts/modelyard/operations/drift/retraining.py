@@ -16,6 +16,7 @@ from modelyard.domain.drift.retraining import (
 )
 from modelyard.domain.promotion.branches import Branch
 from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.promotion.trailers import EVIDENCE, version_trailers
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.paths import held_out_file, version_file
@@ -50,11 +51,7 @@ def retraining_change(workspace: Workspace, result: FeedComparison, *, evidence:
         title=f"Retrain {model} as {version.version}: {format_drift(result.confirmed)} drifted",
         body=_page(result, made),
         documents=dict(_documents(workspace.git, result, made)),
-        trailers={
-            "Modelyard-Model": model,
-            "Modelyard-Version": version.version,
-            "Modelyard-Evidence": evidence,
-        },
+        trailers={**version_trailers(model, version.version), EVIDENCE: evidence},
         labels=(version.version, "retrain"),
     )
 

@@ -28,7 +28,6 @@ from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.facts import Hold, ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, Status, StatusState
-from modelyard.domain.promotion.training import workflow_name
 from modelyard.domain.promotion.world import World
 from modelyard.errors import CannotAnswer, Conflict, Refused
 from modelyard.operations.reconcile.changes import (
@@ -53,8 +52,7 @@ def apply_action(action: Action, workspace: Workspace, world: World, say: Say) -
 
 @apply_action.register
 def _(action: StartTraining, workspace: Workspace, world: World, say: Say) -> bool:
-    digest = world.catalog.digests[world.model, action.version]
-    name = workflow_name(world.model, action.version, spec=digest, attempt=action.attempt)
+    name = world.workflow_name(action.version)
     parameters = {
         "model": world.model,
         "version": action.version,

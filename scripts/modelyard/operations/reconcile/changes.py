@@ -10,6 +10,7 @@ from modelyard.adapters.specs.documents import dump
 from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease, RollBack
 from modelyard.domain.promotion.branches import Branch
 from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.promotion.trailers import rollback_trailers, version_trailers
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.paths import manifests_folder, record_file, release_file
 from modelyard.domain.specs.record import Record
@@ -37,7 +38,7 @@ def record_change(world: World, action: ProposeRecord, *, server_image: str) -> 
         title=f"Record {world.model} {record.version}: {record.verdict.outcome}{into}",
         body=record_page(record, action.environment),
         documents=documents,
-        trailers=_trailers(world.model, record.version, action.environment),
+        trailers=version_trailers(world.model, record.version, action.environment),
         labels=tuple(labels),
     )
 
@@ -58,7 +59,7 @@ def promotion_change(world: World, action: ProposeRelease, *, server_image: str)
         title=f"Promote {world.model} {action.version} to {action.environment}",
         body=promotion_page(record, environment, before=before, release=release),
         documents=release_documents(world, release),
-        trailers=_trailers(world.model, action.version, action.environment),
+        trailers=version_trailers(world.model, action.version, action.environment),
         labels=(action.version, action.environment),
     )
 
@@ -83,11 +84,13 @@ def rollback_change(world: World, action: RollBack, *, git: Git) -> Change:
         title=f"Roll {world.model} in {action.environment} back from {action.version} to {to}",
         body=rollback_page(release, action.target, action.reason),
         documents=documents,
-        trailers={
-            **_trailers(world.model, to, action.environment),
-            "Modelyard-Rollback-Of": action.version,
-            "Modelyard-Reason": action.reason.replace("\n", " ")[:300],
-        },
+        trailers=rollback_trailers(
+            world.model,
+            action.environment,
+            removed=action.version,
+            restored=to,
+            reason=action.reason,
+        ),
         labels=(to, action.environment, "rollback"),
     )
 
@@ -136,8 +139,3 @@ def _manifests(world: World, release: Release) -> Mapping[str, bytes]:
 
 def _branch(purpose: Purpose, subject: str, model: str) -> str:
     return str(Branch(purpose=purpose, subject=subject, model=model))
-
-
-def _trailers(model: str, version: str, environment: str | None) -> dict[str, str]:
-    trailers = {"Modelyard-Model": model, "Modelyard-Version": version}
-    return trailers | ({"Modelyard-Environment": environment} if environment else {})

@@ -17,13 +17,10 @@ from modelyard.adapters.specs.json_documents import leave_out
 from modelyard.adapters.specs.reader import Specs, is_read_for, read, sound
 from modelyard.adapters.store.artifacts import Store
 from modelyard.domain.promotion.branches import is_of, parse
-from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.domain.promotion.promote import needs_comparison, target_of
 from modelyard.domain.promotion.pulls import PullRequest, PullState
-from modelyard.domain.promotion.training import workflow_name
 from modelyard.domain.promotion.world import Run, World
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.record import Record
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer, YardError
@@ -75,10 +72,7 @@ def collect(workspace: Workspace, model: str, *, with_registry: bool = True) -> 
         "sound", commit, lambda: sound(GitTree(workspace.git, commit), models={model}), model
     )
     if model not in catalog.models:
-        raise CannotAnswer(
-            f"the main branch has no valid {model_file(model)}",
-            hint="modelyard validate",
-        )
+        workspace.catalog(commit).require_model(model)  # it names the models that there are
     workspace.facts.read_model(model)  # raises where the holds cannot be read
     facts = workspace.facts.snapshot(model, missed=leave_out)
     pulls = [pull for pull in _pulls(workspace) if is_of(pull.branch, model)]
@@ -104,7 +98,7 @@ def collect_all(
     """
     commit = workspace.main()
     specs = read(GitTree(workspace.git, commit))
-    names = _names(specs.catalog, model)
+    names = [specs.catalog.require_model(model).name] if model else sorted(specs.catalog.models)
     facts = workspace.facts.snapshot(missed=leave_out)
     pulls: dict[str | None, list[PullRequest]] = defaultdict(list)
     for pull in _pulls(workspace):
@@ -139,13 +133,6 @@ def outcome_of(store: Store, workflow: str) -> Record | None:
     return None if document is None else structure(Record, document)
 
 
-def workflow_of(world: World, version: str) -> str:
-    """Name of the workflow of the version's current attempt."""
-    known = world.model_facts.training.get(version, TrainingFacts())
-    digest = world.catalog.digests[world.model, version]
-    return workflow_name(world.model, version, spec=digest, attempt=known.attempt)
-
-
 def _pulls(workspace: Workspace) -> tuple[PullRequest, ...]:
     """Every pull request, and the heads of the open ones here."""
 
@@ -155,19 +142,6 @@ def _pulls(workspace: Workspace) -> tuple[PullRequest, ...]:
         return found
 
     return retry_on_conflict(attempt)
-
-
-def _names(catalog: Catalog, model: str | None) -> list[str]:
-    known = sorted(catalog.models)
-    if model is None:
-        return known
-    if model not in known:
-        listed = ", ".join(known) or "none"
-        raise CannotAnswer(
-            f"the main branch has no valid {model_file(model)}; it has {listed}",
-            hint="modelyard validate",
-        )
-    return [model]
 
 
 def _why_refused(specs: Specs, facts: Snapshot, model: str) -> str | None:
@@ -224,7 +198,7 @@ def _runs(workspace: Workspace, world: World) -> Mapping[str, Run]:
     runs: dict[str, Run] = {}
     for spec in world.catalog.versions_of(world.model):
         if world.record(spec.version) is None:
-            run = _run(workspace, workflow_of(world, spec.version))
+            run = _run(workspace, world.workflow_name(spec.version))
             if run is not None:
                 runs[spec.version] = run
     return runs

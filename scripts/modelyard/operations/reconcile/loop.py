@@ -8,9 +8,7 @@ from typing import TypeVar
 
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.domain.promotion.actions import Action, Merge, PlaceHold, RaiseIncident, RollBack
-from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.domain.promotion.plan import plan
-from modelyard.domain.promotion.training import workflow_name
 from modelyard.domain.promotion.world import World
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.reconcile.apply import Say, apply_action
@@ -146,13 +144,8 @@ def _is_safe_after(failed: Action, action: Action, held: frozenset[str]) -> bool
 
 def running(world: World) -> tuple[str, ...]:
     """Names of the workflows that are not over."""
-    names = []
-    for version, run in world.runs.items():
-        if not run.is_over:
-            known = world.model_facts.training.get(version, TrainingFacts())
-            spec = world.catalog.digests[world.model, version]
-            names.append(workflow_name(world.model, version, spec=spec, attempt=known.attempt))
-    return tuple(names)
+    runs = world.runs.items()
+    return tuple(world.workflow_name(version) for version, run in runs if not run.is_over)
 
 
 def _progress(say: Say) -> Callable[[WorkflowStatus], None]:

@@ -15,7 +15,7 @@ from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.interval import iso_utc
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.operations.reconcile.collect import Worlds, workflow_of
+from modelyard.operations.reconcile.collect import Worlds
 
 
 def report(seen: Worlds) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _trainings(seen: Worlds, world: World) -> Iterator[dict[str, Any]]:
                 "model": world.model,
                 "version": spec.version,
                 "attempt": known.attempt,
-                "workflow": workflow_of(world, spec.version),
+                "workflow": world.workflow_name(spec.version),
                 "state": state,
                 "message": message,
             }

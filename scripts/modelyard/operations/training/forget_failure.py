@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from modelyard.domain.promotion.facts import ModelFacts, TrainingFacts
-from modelyard.domain.specs.paths import version_file
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import Refused
 from modelyard.operations.workspace import Workspace
 
 
@@ -18,11 +17,7 @@ def forget_failure(workspace: Workspace, model: str, version: str, *, dry_run: b
         Refused: It has a record, or its training has not failed.
     """
     catalog = workspace.catalog(workspace.main())
-    if (model, version) not in catalog.versions:
-        raise CannotAnswer(
-            f"the main branch has no valid {version_file(model, version)}",
-            hint=f"modelyard version list {model}",
-        )
+    catalog.require_version(model, version)
     if (model, version) in catalog.records:
         raise Refused(
             f"{model} {version} has a record already, and records never change",

@@ -11,7 +11,6 @@ from typing import Any
 from modelyard.adapters.store.artifacts import Store
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.model import Model
-from modelyard.domain.specs.paths import model_file, version_file
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.domain.verdict import Outcome, Verdict
@@ -60,19 +59,13 @@ class Job:
     @property
     def model(self) -> Model:
         """The model at the commit."""
-        model = self.catalog.models.get(self.model_name)
-        if model is None:
-            raise CannotAnswer(f"{self.commit[:10]} has no valid {model_file(self.model_name)}")
-        return model
+        return self.catalog.require_model(self.model_name, where=self.commit[:10])
 
     @property
     def spec(self) -> ModelVersion:
         """The version's spec at the commit."""
-        spec = self.catalog.versions.get((self.model_name, self.version))
-        if spec is None:
-            path = version_file(self.model_name, self.version)
-            raise CannotAnswer(f"{self.commit[:10]} has no valid {path}")
-        return spec
+        where = self.commit[:10]
+        return self.catalog.require_version(self.model_name, self.version, where=where)
 
     def put_file(self, name: str, content: bytes) -> None:
         """Hand a file on."""

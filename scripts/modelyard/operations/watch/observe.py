@@ -21,10 +21,10 @@ from modelyard.domain.promotion.facts import ReleaseFacts, is_bad
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
-from modelyard.domain.specs.paths import model_file, release_file
+from modelyard.domain.specs.paths import release_file
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
-from modelyard.errors import CannotAnswer, YardError
+from modelyard.errors import YardError
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each
 from modelyard.operations.workspace import Workspace
 
@@ -42,10 +42,7 @@ def observe_model(workspace: Workspace, model: str, report: Callable[[str], None
     """
     commit = workspace.main()
     catalog = workspace.catalog(commit)
-    if model not in catalog.models:
-        raise CannotAnswer(
-            f"the main branch has no valid {model_file(model)}", hint="modelyard validate"
-        )
+    catalog.require_model(model)
     steps: list[Callable[[], bool]] = []
     for environment in catalog.path_to_production():
         release = catalog.releases.get((environment.name, model))

@@ -15,7 +15,8 @@ from modelyard.domain.promotion.actions import (
 )
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import TrainingFacts
-from modelyard.domain.promotion.training import records, trainings, version_order, workflow_name
+from modelyard.domain.promotion.training import records, trainings, version_order
+from modelyard.domain.specs.names import workflow_name
 from modelyard.domain.verdict import Outcome
 from unit.domain.promotion.examples import BOT, record, spec
 from unit.domain.promotion.simulated import Simulated

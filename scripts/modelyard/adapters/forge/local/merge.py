@@ -9,6 +9,7 @@ from modelyard.adapters.forge.local.view import BRANCHES, ForgeSnapshot, Statuse
 from modelyard.adapters.forge.local.writer import ForgeWriter, Updates, check_head
 from modelyard.adapters.git.names import message_of
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, PullState, StatusState
+from modelyard.domain.promotion.trailers import APPROVED_BY, HEAD, PULL
 from modelyard.errors import Refused
 
 REQUIRED = (CHECKS, PROMOTE)
@@ -106,8 +107,8 @@ def _merge_commit(
 
 def _trailers(stored: StoredPull, pull: PullRequest) -> Mapping[str, str]:
     approvers = ", ".join(sorted(pull.approvers()))
-    approved = {"Modelyard-Approved-By": approvers} if approvers else {}
-    ours = {"Modelyard-Pull": str(pull.number), "Modelyard-Head": pull.head, **approved}
+    approved = {APPROVED_BY: approvers} if approvers else {}
+    ours = {PULL: str(pull.number), HEAD: pull.head, **approved}
     return {**stored.trailers, **ours}
 
 
