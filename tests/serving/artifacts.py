@@ -25,7 +25,7 @@ from modelyard.domain.specs.model import (
     Task,
     Trainer,
 )
-from modelyard.serving.artifact import artifact_digest, describe
+from modelyard.serving.artifact import artifact_digest, describe_artifact
 from modelyard.serving.documents import write_golden, write_serving
 from modelyard.serving.predictor import load_predictor
 
@@ -130,7 +130,9 @@ def make_artifact(
         pip_requirements=["scikit-learn"],
         pyfunc_predict_fn="predict" if is_value else "predict_proba",
     )
-    write_serving(folder, model=model, inputs=tuple(describe(folder).inputs), training=frame)
+    write_serving(
+        folder, model=model, inputs=tuple(describe_artifact(folder).inputs), training=frame
+    )
     digest = artifact_digest(folder)
     if golden:
         write_golden(folder, load_predictor(folder, digest, TRUSTED).golden_of(frame.head(12)))

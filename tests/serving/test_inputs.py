@@ -210,7 +210,7 @@ def test_all_columns_at_fault_are_named_at_once():
 
 def test_a_request_without_any_known_input_has_no_rows_to_answer():
     columns = [Column(name="temp", type="number", nullable=True)]
-    with pytest.raises(Refused, match="at least one input that the model asks for"):
+    with pytest.raises(Refused, match="at least one of the model's inputs"):
         read_request({"inputs": []}, columns)
 
 

@@ -12,7 +12,7 @@ from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import frame_of_rows
-from modelyard.serving.payload_log import Limits, Part, Payload, PayloadLog, surplus
+from modelyard.serving.payload_log import Limits, Part, Payload, PayloadLog, surplus_parts
 
 COLUMNS = (
     Column(name="sort", type="category", nullable=True),
@@ -48,7 +48,7 @@ class Drops:
 
 def log(folder: Path, dropped: Drops, **limits: float) -> PayloadLog:
     chosen = Limits(**limits)  # type: ignore[arg-type]
-    return PayloadLog(folder, labels=LABELS, serving=SERVING, dropped=dropped, limits=chosen)
+    return PayloadLog(folder, labels=LABELS, serving=SERVING, on_dropped=dropped, limits=chosen)
 
 
 def rows(folder: Path) -> list[dict[str, object]]:
@@ -120,12 +120,12 @@ def test_what_cannot_be_written_is_counted_and_the_log_goes_on(tmp_path: Path):
 def test_the_oldest_parts_go_until_the_others_fit():
     parts = [Part(name=name, size=size, written=at) for at, name, size in
              ((3, "c", 40), (1, "a", 40), (4, "d", 40), (2, "b", 10))]  # fmt: skip
-    assert surplus(parts, 1000) == surplus(parts, 130) == []
-    assert surplus(parts, 129) == ["a"]
-    assert surplus(parts, 80) == ["b", "a"]
-    assert surplus(parts, 79) == ["c", "b", "a"]
-    assert surplus(parts, 0) == ["c", "b", "a"]
-    assert surplus([], 0) == []
+    assert surplus_parts(parts, 1000) == surplus_parts(parts, 130) == []
+    assert surplus_parts(parts, 129) == ["a"]
+    assert surplus_parts(parts, 80) == ["b", "a"]
+    assert surplus_parts(parts, 79) == ["c", "b", "a"]
+    assert surplus_parts(parts, 0) == ["c", "b", "a"]
+    assert surplus_parts([], 0) == []
 
 
 def test_a_folder_over_its_limit_keeps_its_newest_parts_and_what_is_not_the_logs(tmp_path: Path):
@@ -151,4 +151,4 @@ def test_old_parts_that_cannot_be_deleted_cost_no_row(
         written.put(payload(2))
     written.close()
     assert (len(rows(tmp_path)), dropped.rows) == (4, 0)
-    assert "old parts stay" in caplog.text
+    assert "cannot delete old parts" in caplog.text

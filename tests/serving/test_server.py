@@ -253,7 +253,7 @@ def test_another_artifact_than_the_pinned_one_never_listens(artifact: Artifact, 
     pinned = artifact[0], "sha256:" + "0" * 64
     with serving(pinned, tmp_path, wait=False) as running:
         until(lambda: not is_alive(running.process))
-        assert "the pin says sha256:0000" in running.log.read_text()
+        assert "the pin is sha256:0000" in running.log.read_text()
         assert not running.is_ready()
 
 

@@ -73,8 +73,8 @@ def serve(*, claim: Path | None, port: int, formats: tuple[str, ...], **options:
         with _nothing_on_the_command_line():
             if "skops" in formats:
                 import skops.io  # noqa: F401 - first: it searches every module that is there by then
-            from modelyard.serving.server import Settings, serve
-        serve(Settings(port=port, formats=formats, **options))  # type: ignore[arg-type]  # the options are its fields
+            from modelyard.serving.server import Settings, serve_model
+        serve_model(Settings(port=port, formats=formats, **options))  # type: ignore[arg-type]  # the options are its fields
 
 
 def _held(claim: Path | None, port: int) -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""A trained model as a folder of bytes: its digest, and the checks before it is opened."""
+"""An artifact, a trained model in a folder: its digest, and the checks before it is opened."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _PYTHON_MODEL = "mlflow.pyfunc.model"
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What an artifact says of itself, read without opening the model.
+    """An artifact's metadata, read without opening the model.
 
     Args:
         format: How it is serialized: `skops`, `cloudpickle`, `pickle`, or the flavour's name.
         inputs: MLflow types (`double`, `long`, `string` ...) by column of the signature, in order.
         size: Bytes of all files.
         file: The serialized model, or None for flavours that keep it elsewhere.
-        trusted_types: Types its own metadata asks to be trusted.
-        has_code: Whether it brings Python modules of its own.
+        trusted_types: Types that its own metadata asks to trust.
+        has_code: Whether it contains Python modules.
     """
 
     format: str
@@ -53,25 +53,25 @@ def artifact_digest(folder: Path) -> str:
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
-def verify(folder: Path, digest: str) -> None:
-    """Returns only if the folder holds exactly the pinned bytes; nothing in it is interpreted.
+def verify_digest(folder: Path, digest: str) -> None:
+    """Raise unless the folder holds exactly the pinned bytes; nothing in it is interpreted.
 
     Raises:
         CannotAnswer: There is no such folder.
-        Refused: The digest is not one, or the folder is another artifact.
+        Refused: The digest is malformed, or the folder holds another artifact.
     """
     if not _DIGEST.match(digest):
         raise Refused(f"artifact {folder}: {digest!r} is not of the form sha256:<64 hex digits>")
     found = artifact_digest(folder)
     if found != digest:
         raise Refused(
-            f"artifact {folder}: its files have the digest {found}, the pin says {digest}",
+            f"artifact {folder}: its files have the digest {found}, the pin is {digest}",
             hint="fetch the artifact again; if it still differs, its store was changed",
         )
 
 
-def describe(folder: Path) -> Description:
-    """Format, signature and size of the artifact, from its metadata alone.
+def describe_artifact(folder: Path) -> Description:
+    """The format, signature and size of an artifact, from its metadata alone.
 
     Raises:
         CannotAnswer: There is no model, or its metadata cannot be read.
@@ -97,20 +97,20 @@ def describe(folder: Path) -> Description:
 def check_artifact(
     folder: Path, digest: str, trusted_types: Collection[str], formats: Collection[str]
 ) -> Description:
-    """Returns the artifact's description once its bytes, its format and its types are accepted.
+    """The artifact's description, once its bytes, format and types are accepted.
 
     Args:
         folder: The artifact.
-        digest: Its pin.
-        trusted_types: Types a skops file may name in addition to the library's own list.
-        formats: Accepted formats; `code` among them accepts Python modules inside the artifact.
+        digest: The digest that the release pins.
+        trusted_types: Types that a skops file may name besides the library's own list.
+        formats: Accepted formats; `code` among them accepts Python modules in the artifact.
 
     Raises:
         CannotAnswer: A file is missing or cannot be read.
-        Refused: The bytes, the format or a type is not what was agreed.
+        Refused: The bytes, the format or a type is not accepted.
     """
-    verify(folder, digest)
-    description = describe(folder)
+    verify_digest(folder, digest)
+    description = describe_artifact(folder)
     _refuse_format(folder, description, formats)
     if description.format == "skops":
         _refuse_types(folder, description, trusted_types)
@@ -150,7 +150,7 @@ def _file_digest(path: Path) -> str:
 
 
 def _metadata(path: Path) -> tuple[dict[str, object], dict[str, object]]:
-    import yaml  # noqa: PLC0415 - digests are computed where nothing is parsed
+    import yaml  # noqa: PLC0415 - computing a digest needs no parser
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -163,7 +163,7 @@ def _metadata(path: Path) -> tuple[dict[str, object], dict[str, object]]:
 
 def _format(loader: str, sklearn: dict[str, object]) -> str:
     if loader == _SKLEARN:
-        return str(sklearn.get("serialization_format", "pickle"))  # what MLflow assumes
+        return str(sklearn.get("serialization_format", "pickle"))  # MLflow's own default
     return "cloudpickle" if loader == _PYTHON_MODEL else loader.removeprefix("mlflow.")
 
 
@@ -195,25 +195,25 @@ def _refuse_format(folder: Path, description: Description, formats: Collection[s
         )
     if description.has_code and "code" not in formats:
         raise Refused(
-            f"artifact {folder}: it brings Python modules of its own",
+            f"artifact {folder}: it contains Python modules",
             hint="save the model without code_paths, or list `code` under artifact.formats",
         )
 
 
 def _refuse_types(folder: Path, description: Description, trusted: Collection[str]) -> None:
-    import skops.io  # noqa: PLC0415 - scikit-learn only when a model is about to open
+    import skops.io  # noqa: PLC0415 - imports scikit-learn: only when a model is opened
 
     if description.file is None:
-        raise CannotAnswer(f"artifact {folder}: the model file its metadata names is missing")
+        raise CannotAnswer(f"artifact {folder}: the model file that its metadata names is missing")
     try:
         named = {*skops.io.get_untrusted_types(file=description.file), *description.trusted_types}
-    except Exception as error:  # a damaged archive may raise whatever zip or json or skops raise
+    except Exception as error:  # a damaged archive raises whatever zipfile, json or skops raise
         raise CannotAnswer(f"{description.file}: is not a skops file: {error}") from error
     strangers = sorted(named - set(trusted))
     if strangers:
         raise Refused(
-            f"artifact {folder}: names types that are not trusted: {', '.join(strangers)}",
-            hint="list them under artifact.trusted_types in model.yaml if they are yours",
+            f"artifact {folder}: it contains types that are not trusted: {', '.join(strangers)}",
+            hint="list them under artifact.trusted_types in model.yaml if you trust them",
         )
 
 

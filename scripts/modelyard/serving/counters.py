@@ -1,4 +1,4 @@
-"""What the model server counts, under the names that Prometheus and the local scraper read."""
+"""The model server's metrics, under the names that Prometheus and the local scraper read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 @dataclass
 class Outcome:
-    """How one request went; 5xx until somebody says otherwise."""
+    """The status of one request: 500 until it is set, so that a crash counts as one."""
 
     status: int = 500
 
@@ -37,9 +37,9 @@ class Counters:
     """The metrics of one server process.
 
     Args:
-        labels: Values of `LABELS`; they never change in a process.
-        serving: Inputs, training levels and output to count by.
-        registry: Where `/metrics` reads them.
+        labels: Values of `LABELS`, constant in a process.
+        serving: The inputs, training levels and output to count by.
+        registry: What `/metrics` exposes.
     """
 
     def __init__(
@@ -60,20 +60,25 @@ class Counters:
             "measure",
             MEASURES,
         )
-        self._nulls = self._counters("input_nulls", "Rows without a value.", "column", names)
+        self._nulls = self._counters("input_nulls", "Rows with a missing value.", "column", names)
         self._unseen = self._counters(
-            "input_unseen", "Rows whose level was not seen in training.", "column", [*self._levels]
+            "input_unseen",
+            "Rows with a level that training did not see.",
+            "column",
+            [*self._levels],
         )
-        # Labelled at once: so that nothing is not missing, and no request has to look them up.
+        # Labelled now: series exist before their first event, and no request looks one up.
         self._rows = self._labelled(Counter, "rows", "Rows answered.")
-        self._dropped = self._labelled(Counter, "payload_dropped_rows", "Rows never logged.")
+        self._dropped = self._labelled(
+            Counter, "payload_dropped_rows", "Rows that the payload log dropped."
+        )
         self._seconds = self._labelled(Histogram, "request_seconds", "Latency.", buckets=SECONDS)
         self._in_flight = self._labelled(Gauge, "requests_in_flight", "Requests being answered.")
-        self._labelled(Gauge, "model_info", "1 for the model served.").set(1)
+        self._labelled(Gauge, "model_info", "1 for the model that is served.").set(1)
 
     @contextmanager
-    def request(self) -> Iterator[Outcome]:
-        """Count one request: in flight now, by latency and code class when it is over."""
+    def count_request(self) -> Iterator[Outcome]:
+        """Count one request: as in flight now, by latency and code class when it ends."""
         outcome, before = Outcome(), time.perf_counter()
         self._in_flight.inc()
         try:
@@ -83,12 +88,12 @@ class Counters:
             self._seconds.observe(time.perf_counter() - before)
             self._requests[f"{outcome.status // 100}xx"].inc()
 
-    def answered(self, frame: pd.DataFrame, nulls: Mapping[str, int], scores: Scores) -> None:
+    def count_answer(self, frame: pd.DataFrame, nulls: Mapping[str, int], scores: Scores) -> None:
         """Count the rows of one answer.
 
         Args:
             frame: The inputs, as `inputs.read_request` read them.
-            nulls: Rows without a value, by input.
+            nulls: Rows with a missing value, by input.
             scores: Shape (rows,), or (rows, classes).
         """
         self._rows.inc(len(frame))
@@ -96,7 +101,7 @@ class Counters:
             if count:
                 self._nulls[column].inc(count)
         for column, seen in self._levels.items():
-            # A null is a missing value, not a level; NaN is the one value that is not itself.
+            # A null is a missing value, not a level; only NaN differs from itself.
             strange = [v for v in frame[column].tolist() if v is not None and v not in seen]
             if count := sum(value == value for value in strange):  # noqa: PLR0124 - as above
                 self._unseen[column].inc(count)
@@ -107,8 +112,8 @@ class Counters:
         for measure, amount in pair_measures(histogram).items():
             self._pairs[measure].inc(int(amount))
 
-    def dropped(self, rows: int) -> None:
-        """Count rows that the payload log did not take."""
+    def count_dropped(self, rows: int) -> None:
+        """Count rows that the payload log dropped."""
         self._dropped.inc(rows)
 
     def _labelled(self, kind: type[_M], name: str, text: str, **options: Any) -> _M:
@@ -123,11 +128,11 @@ class Counters:
 
 
 def bin_counts(scores: Scores, bins: Grid) -> list[int]:
-    """Rows by bin: shape (rows,) by the grid's edges, shape (rows, classes) by the likeliest class.
+    """Rows by bin: the grid's for shape (rows,), the likeliest class for shape (rows, classes).
 
     A value on an edge belongs to the bin above it; see `modelyard.domain.canary.grid`.
     """
-    import numpy as np  # noqa: PLC0415 - the names above are read without it
+    import numpy as np  # noqa: PLC0415 - the local scraper reads only the names above
 
     numbers = (
         scores.argmax(axis=1) if bins.classes else np.searchsorted(bins.edges, scores, side="right")

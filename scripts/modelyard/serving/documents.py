@@ -1,4 +1,4 @@
-"""What lies beside the model in its artifact: its contract, and answers known beforehand."""
+"""The documents of an artifact: `serving.json`, its contract, and `golden.json`, known answers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What the training rows looked like, as far as one request can be compared with it.
+    """The properties of the training rows that one request can be compared with.
 
     Args:
         null: Share of nulls by input column, 0 to 1.
-        levels: The levels seen, by category input.
+        levels: The levels that occurred, by category input.
     """
 
     null: Mapping[str, float]
@@ -39,10 +39,10 @@ class Serving:
 
     Args:
         model: The model's name.
-        task: What kind of question it answers.
+        task: The kind of prediction.
         inputs: The columns of the signature, in order.
         output: The primary output.
-        training: Shares of the training rows.
+        training: Properties of the training rows.
     """
 
     model: str
@@ -57,9 +57,9 @@ class Golden:
     """`golden.json`: rows whose scores are known.
 
     Args:
-        rows: One JSON value by input column, a row each.
-        scores: One number a row, or for classes one list of probabilities a row.
-        tolerance: Greatest absolute difference that still is the same score.
+        rows: For each row, one JSON value by input column.
+        scores: For each row, a number or, for classes, a list of probabilities.
+        tolerance: The greatest absolute difference between equal scores.
     """
 
     rows: tuple[Mapping[str, object], ...]
@@ -70,13 +70,13 @@ class Golden:
 def write_serving(
     folder: Path, *, model: Model, inputs: Sequence[str], training: pd.DataFrame
 ) -> Serving:
-    """Lay `serving.json` into an artifact.
+    """Write `serving.json` into an artifact.
 
     Args:
         folder: The artifact; its digest changes.
-        model: Where the columns and the primary output come from.
-        inputs: The columns of the signature, in order; see `artifact.describe`.
-        training: The rows that trained, with at least these columns.
+        model: The model whose columns and primary output are served.
+        inputs: The columns of the signature, in order; see `artifact.describe_artifact`.
+        training: The training rows, with at least these columns.
 
     Raises:
         CannotAnswer: The signature names a column that a request does not carry.
@@ -110,7 +110,7 @@ def read_serving(folder: Path) -> Serving:
     """The artifact's `serving.json`.
 
     Raises:
-        CannotAnswer: It is missing or not of this form.
+        CannotAnswer: It is missing or malformed.
     """
     path = folder / SERVING
     document = _read(path)
@@ -125,18 +125,18 @@ def read_serving(folder: Path) -> Serving:
                 null={
                     name: float(cast("float", share)) for name, share in training["null"].items()
                 },
-                levels={name: _words(levels) for name, levels in training["levels"].items()},
+                levels={name: _texts(levels) for name, levels in training["levels"].items()},
             ),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CannotAnswer(f"{path}: is not of the form the server reads: {error!r}") from error
+        raise CannotAnswer(f"{path}: is malformed: {error!r}") from error
 
 
 def read_golden(folder: Path) -> Golden:
     """The artifact's `golden.json`.
 
     Raises:
-        CannotAnswer: It is missing, empty or not of this form.
+        CannotAnswer: It is missing, empty or malformed.
     """
     path = folder / GOLDEN
     document = _read(path)
@@ -147,27 +147,27 @@ def read_golden(folder: Path) -> Golden:
             tolerance=_number(document["tolerance"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise CannotAnswer(f"{path}: is not of the form the server reads: {error!r}") from error
+        raise CannotAnswer(f"{path}: is malformed: {error!r}") from error
     if not golden.rows or len(golden.rows) != len(golden.scores):
         raise CannotAnswer(
-            f"{path}: holds {len(golden.rows)} rows and {len(golden.scores)} scores;"
-            " as many of each are needed, and at least one"
+            f"{path}: has {len(golden.rows)} rows and {len(golden.scores)} scores;"
+            " expected at least one row, and one score for each"
         )
     return golden
 
 
 def json_rows(rows: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, object]]:
-    """The rows as JSON values: null for whatever pandas calls missing, ISO 8601 for times."""
+    """The rows as JSON values: null for missing values, ISO 8601 for times."""
     return [
-        {name: _plain(value) for name, value in zip(columns, values, strict=True)}
+        {name: _json_value(value) for name, value in zip(columns, values, strict=True)}
         for values in rows[list(columns)].itertuples(index=False, name=None)
     ]
 
 
-def _plain(value: object) -> object:
+def _json_value(value: object) -> object:
     import pandas as pd  # noqa: PLC0415 - as the caller
 
-    if pd.isna(value):  # type: ignore[call-overload]  # the stubs list scalars, cells are any of them
+    if pd.isna(value):  # type: ignore[call-overload]  # the stubs want one kind of scalar
         return None
     if isinstance(value, pd.Timestamp):
         return value.isoformat()
@@ -203,7 +203,7 @@ def _read(path: Path) -> Mapping[str, object]:
 def _column(document: Mapping[str, object]) -> Column:
     fields = dict(document)
     levels = fields.pop("levels", None)
-    column = Column(**fields, levels=None if levels is None else _words(levels))  # type: ignore[arg-type]
+    column = Column(**fields, levels=None if levels is None else _texts(levels))  # type: ignore[arg-type]
     if column.type not in {"number", "integer", "category", "boolean", "timestamp"}:
         raise ValueError(f"column {column.name} is of type {column.type}")
     return column
@@ -212,7 +212,7 @@ def _column(document: Mapping[str, object]) -> Column:
 def _output(document: Mapping[str, object]) -> Output:
     fields = dict(document)
     kind = OutputKind(str(fields.pop("kind")))
-    classes = _words(fields.pop("classes", ()))
+    classes = _texts(fields.pop("classes", ()))
     return Output(**fields, kind=kind, classes=classes)  # type: ignore[arg-type]
 
 
@@ -226,5 +226,5 @@ def _number(value: object) -> float:
     return float(cast("float", value))
 
 
-def _words(value: object) -> tuple[str, ...]:
+def _texts(value: object) -> tuple[str, ...]:
     return tuple(str(word) for word in cast("Sequence[object]", value))

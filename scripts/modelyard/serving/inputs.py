@@ -1,4 +1,4 @@
-"""Requests of the Open Inference Protocol, read by the contract into a frame, or refused."""
+"""Reads requests of the Open Inference Protocol into frames, or refuses them by the contract."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ from typing import TYPE_CHECKING
 
 from modelyard.domain.specs.contract import Column
 from modelyard.errors import Refused
-from modelyard.serving.tensor import DATATYPES, TensorError, found, read_tensor, wanted
+from modelyard.serving.tensor import (
+    DATATYPES,
+    TensorError,
+    describe_column,
+    describe_value,
+    read_tensor,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_TOLD = 5
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceRequest:
-    """One request that keeps the contract.
+    """A request that keeps the contract.
 
     Args:
-        identifier: The client's own name for it, or None.
-        frame: One column an input of the model, in order; nulls are NaN or None.
-        nulls: Rows without a value by input column, absent columns included.
+        identifier: The id that the client gave it, or None.
+        frame: The model's inputs as columns, in order; nulls are NaN or None.
+        nulls: Rows with a missing value, by input column; a column that was left out counts.
     """
 
     identifier: str | None
@@ -32,26 +38,26 @@ class InferenceRequest:
 
     @property
     def rows(self) -> int:
-        """How many rows it asks about."""
+        """The number of rows to predict."""
         return len(self.frame)
 
 
 def read_request(
     document: object, columns: Sequence[Column], *, output: str | None = None
 ) -> InferenceRequest:
-    """A request document as a frame with exactly the model's inputs.
+    """The request with its rows in a frame that has exactly the model's inputs.
 
     - JSON null stands for a missing value of any datatype, where the column is nullable.
     - An input that is nullable or has a default may be left out as a whole.
     - Whole numbers may come as floats without a fraction: nulls turn integers into floats.
-    - Inputs that the model does not ask for are ignored, so that one request serves stable and
-      canary alike; one whose name is that of an input but for case and punctuation is refused.
-    - Ranges and levels are not checked: one odd value must not cost the whole answer.
+    - Inputs that the model does not ask for are ignored, so that stable and canary can answer the
+      same request; one that differs from an input's name only in case or punctuation is refused.
+    - Ranges and levels are not checked: one odd value must not refuse the whole request.
 
     Args:
         document: The parsed body.
-        columns: What the model asks for.
-        output: Name of the model's output, where the request may ask for outputs by name.
+        columns: The model's inputs.
+        output: The model's output; a request that asks for another one is refused.
 
     Raises:
         Refused: The request breaks the protocol or the contract; the message names every column
@@ -62,7 +68,7 @@ def read_request(
     tensors = _tensors(request)
     read, problems = _read_all(columns, tensors)
     if problems := [*_twins(tensors, columns), *problems]:
-        raise Refused(_told(problems))
+        raise Refused(_summary(problems))
     rows = _rows(read)
     nulls = {c.name: sum(v is None for v in read.get(c.name, [None] * rows)) for c in columns}
     return InferenceRequest(
@@ -73,7 +79,7 @@ def read_request(
 def tensors_of_rows(
     columns: Sequence[Column], rows: Sequence[Mapping[str, object]]
 ) -> list[dict[str, object]]:
-    """The `inputs` of a request that asks about these rows; a value that is left out is null."""
+    """The `inputs` of a request for these rows; a value that is left out is null."""
     return [
         {
             "name": column.name,
@@ -86,7 +92,7 @@ def tensors_of_rows(
 
 
 def frame_of_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """The frame that a request about these rows is read into.
+    """The frame of a request for these rows.
 
     Raises:
         Refused: A row breaks the contract.
@@ -96,14 +102,14 @@ def frame_of_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, object]
 
 def _object(document: object) -> Mapping[str, object]:
     if not isinstance(document, dict):
-        raise Refused(f"request: expected a JSON object, found {found(document)}")
+        raise Refused(f"request: expected a JSON object, found {describe_value(document)}")
     return document
 
 
 def _identifier(request: Mapping[str, object]) -> str | None:
     identifier = request.get("id")
     if identifier is not None and not isinstance(identifier, str):
-        raise Refused(f"id: expected text, found {found(identifier)}")
+        raise Refused(f"id: expected text, found {describe_value(identifier)}")
     return identifier
 
 
@@ -111,38 +117,38 @@ def _refuse_outputs(outputs: object, output: str | None) -> None:
     if outputs is None:
         return
     if not isinstance(outputs, list):
-        raise Refused(f"outputs: expected a list, found {found(outputs)}")
+        raise Refused(f"outputs: expected a list, found {describe_value(outputs)}")
     for item in outputs:
         name = item.get("name") if isinstance(item, dict) else item
         if name != output:
-            raise Refused(f"outputs: expected {output}, found {found(name)}")
+            raise Refused(f"outputs: expected {output}, found {describe_value(name)}")
 
 
 def _tensors(request: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
     inputs = request.get("inputs")
     if not isinstance(inputs, list):
-        raise Refused(f"inputs: expected a list, found {found(inputs)}")
+        raise Refused(f"inputs: expected a list, found {describe_value(inputs)}")
     tensors: dict[str, Mapping[str, object]] = {}
     for item in inputs:
         name = item.get("name") if isinstance(item, dict) else None
         if not isinstance(name, str):
-            raise Refused(f"inputs: expected objects with a name, found {found(item)}")
+            raise Refused(f"inputs: expected objects with a name, found {describe_value(item)}")
         if name in tensors:
-            raise Refused(f"input {found(name)}: expected once, found twice")
+            raise Refused(f"input {describe_value(name)}: expected once, found twice")
         tensors[name] = item
     return tensors
 
 
 def _twins(tensors: Mapping[str, object], columns: Sequence[Column]) -> list[str]:
-    plain = {_plain(column.name): column.name for column in columns}
+    plain = {_normalized(column.name): column.name for column in columns}
     return [
-        f"input {found(name)}: expected the name {plain[_plain(name)]}"
+        f"input {describe_value(name)}: expected the name {plain[_normalized(name)]}"
         for name in tensors
-        if _plain(name) in plain and name not in plain.values()
+        if _normalized(name) in plain and name not in plain.values()
     ]
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
@@ -158,20 +164,22 @@ def _read_all(
             except TensorError as error:
                 problems.append(f"input {column.name}: {error}")
         elif not column.nullable and column.default is None:
-            problems.append(f"input {column.name}: expected {wanted(column)}, found no such input")
+            problems.append(
+                f"input {column.name}: expected {describe_column(column)}, found no such input"
+            )
     return read, problems
 
 
 def _rows(read: Mapping[str, list[object]]) -> int:
     lengths = {name: len(values) for name, values in read.items()}
     if not lengths:
-        raise Refused("inputs: expected at least one input that the model asks for, found none")
+        raise Refused("inputs: expected at least one of the model's inputs, found none")
     rows = next(iter(lengths.values()))
     strays = [
         f"input {name}: expected {rows} rows, found {n}" for name, n in lengths.items() if n != rows
     ]
     if strays:
-        raise Refused(_told(strays))
+        raise Refused(_summary(strays))
     return rows
 
 
@@ -190,9 +198,9 @@ def _frame(columns: Sequence[Column], read: Mapping[str, list[object]], rows: in
             arrays[column.name] = np.array(values, dtype=np.float64)
         else:
             arrays[column.name] = np.array(values, dtype=object)
-    return pd.DataFrame(arrays, copy=False)  # `columns` would cost four times as much
+    return pd.DataFrame(arrays, copy=False)  # passing `columns` takes four times as long
 
 
-def _told(problems: Sequence[str]) -> str:
-    more = len(problems) - _TOLD
-    return "; ".join([*problems[:_TOLD], *([f"and {more} more"] if more > 0 else [])])
+def _summary(problems: Sequence[str]) -> str:
+    more = len(problems) - _MOST_NAMED
+    return "; ".join([*problems[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])])

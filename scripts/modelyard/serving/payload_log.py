@@ -1,4 +1,4 @@
-"""The payload log: every row that was asked about, in Parquet parts, never at a request's cost."""
+"""Logs every request's rows in Parquet files, without delaying the requests."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _CLOSE_SECONDS = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Payload:
-    """One request, as it was answered.
+    """A request and its answer.
 
     Args:
         at: When it was answered, UTC.
-        request: The client's name for it, or None.
+        request: The id that the client gave it, or None.
         status: The HTTP status.
-        frame: The inputs, or None when they could not be read.
-        scores: Shape (rows,) or (rows, classes), or None when there are none.
+        frame: The inputs, or None if they could not be read.
+        scores: Shape (rows,) or (rows, classes), or None if there are none.
         error: What went wrong, or None.
     """
 
@@ -57,20 +57,20 @@ class Payload:
 
     @property
     def rows(self) -> int:
-        """Rows it becomes in the log; a request that could not be read becomes one."""
+        """Its number of rows in the log: one for a request that could not be read."""
         return 1 if self.frame is None else len(self.frame)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much the log holds in memory, and how often it writes.
+    """How much the log keeps in memory and on disk, and how often it writes.
 
     Args:
-        queued_rows: Rows waiting; more are dropped and counted.
-        part_rows: A part is written when it has this many rows,
-        part_seconds: or when its first row is this old, in seconds.
-        disk_bytes: What all parts in the folder may take, those of other servers included; beyond
-            that the oldest are deleted. One part may always be there.
+        queued_rows: Rows that may wait in memory; more are dropped and counted.
+        part_rows: Rows after which a part is written.
+        part_seconds: Age of its first row after which a smaller part is written.
+        disk_bytes: Size of all parts in the folder, those of other servers included, beyond which
+            the oldest are deleted; the newest one always stays.
     """
 
     queued_rows: int = 50_000
@@ -81,7 +81,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A part on disk: its name, its bytes, and when it was written, in nanoseconds."""
+    """A part on disk: its name, its size in bytes, and when it was written, in nanoseconds."""
 
     name: str
     size: int
@@ -89,20 +89,20 @@ class Part:
 
 
 class PayloadLog:
-    """Takes payloads from requests and writes them from a thread of its own.
+    """Takes payloads from requests and writes them in a thread of its own.
 
-    Each part is written beside its name and renamed, so a reader sees whole parts only. Parts of a
-    folder that takes more than its limit are deleted, oldest first. Columns:
-    `at`, `model`, `version`, `release`, `digest`, `request`, `row`, `status`, `error`, `inputs` (a
-    struct of the contract's columns, null when the request could not be read) and `prediction` (a
-    number, or one list of probabilities).
+    Each part is written under another name and then renamed, so a reader sees only whole parts. The
+    oldest parts are deleted when the folder exceeds its limit. Columns: `at`, `model`, `version`,
+    `release`, `digest`, `request`, `row`, `status`, `error`, `inputs` (a struct of the contract's
+    columns, null if the request could not be read) and `prediction` (a number, or one list of
+    probabilities).
 
     Args:
-        folder: Where parts go; made if missing.
+        folder: Where to write parts; created if it is missing.
         labels: `model`, `version`, `release` and `digest`.
         serving: The contract.
-        dropped: Told how many rows were dropped, each time.
-        limits: Memory and frequency.
+        on_dropped: Called with the number of rows whenever some are dropped.
+        limits: Memory, disk and frequency.
     """
 
     def __init__(
@@ -111,13 +111,13 @@ class PayloadLog:
         *,
         labels: dict[str, str],
         serving: Serving,
-        dropped: Callable[[int], None],
+        on_dropped: Callable[[int], None],
         limits: Limits | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._labels, self._serving = folder, labels, serving
-        self._dropped, self._limits = dropped, limits or Limits()
-        self._schema: pa.Schema = schema(serving)
+        self._on_dropped, self._limits = on_dropped, limits or Limits()
+        self._schema: pa.Schema = part_schema(serving)
         self._waiting: deque[Payload] = deque()
         self._queued = self._waiting_rows = 0
         self._is_open = True
@@ -127,21 +127,21 @@ class PayloadLog:
         self._thread.start()
 
     def put(self, payload: Payload) -> None:
-        """Take one payload, or drop and count its rows when too many wait; never waits."""
+        """Queue one payload, or drop and count its rows if the queue is full; never waits."""
         with self._changed:
             fits = self._queued + payload.rows <= self._limits.queued_rows
             if fits:
                 self._waiting.append(payload)
                 self._queued += payload.rows
                 self._waiting_rows += payload.rows
-                # Twice a part, not once a request: waking a thread costs more than this method.
+                # Only twice per part: waking the thread costs more than the rest of this method.
                 if len(self._waiting) == 1 or self._is_full():
                     self._changed.notify()
         if not fits:
-            self._dropped(payload.rows)
+            self._on_dropped(payload.rows)
 
     def close(self) -> None:
-        """Write what waits; gives up after 20 s, so that a stuck disk cannot hold the process."""
+        """Write what is queued; gives up after 20 s, so that a stuck disk holds no process."""
         with self._changed:
             self._is_open = False
             self._changed.notify()
@@ -153,7 +153,7 @@ class PayloadLog:
             self._make_room()
 
     def _next_part(self) -> list[Payload]:
-        """The payloads of one part, once it is full or old; none when the log is closed."""
+        """The payloads of the next part, once it is full or old; empty once the log is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or not self._is_open)
             self._changed.wait_for(
@@ -173,22 +173,22 @@ class PayloadLog:
         rows = sum(payload.rows for payload in part)
         try:
             self._write(part)
-        except Exception:  # a full disk or an odd value must not end the log
+        except Exception:  # a full disk or an odd value must not end the thread
             _LOGGER.exception("payload log %s: %d rows lost", self._folder, rows)
-            self._dropped(rows)
+            self._on_dropped(rows)
         finally:
             with self._changed:
                 self._queued -= rows
 
     def _make_room(self) -> None:
         try:
-            for old in surplus(_parts(self._folder), self._limits.disk_bytes):
-                (self._folder / old).unlink(missing_ok=True)  # another server may be faster
+            for old in surplus_parts(_parts(self._folder), self._limits.disk_bytes):
+                (self._folder / old).unlink(missing_ok=True)  # another server may have deleted it
         except OSError:
-            _LOGGER.exception("payload log %s: old parts stay", self._folder)
+            _LOGGER.exception("payload log %s: cannot delete old parts", self._folder)
 
     def _write(self, part: Sequence[Payload]) -> None:
-        import pyarrow as pa  # noqa: PLC0415 - only where a log is kept
+        import pyarrow as pa  # noqa: PLC0415 - only a server with a log needs it
         import pyarrow.parquet as pq  # noqa: PLC0415 - as above
 
         records = [record for payload in part for record in self._records(payload)]
@@ -196,12 +196,12 @@ class PayloadLog:
         self._parts += 1
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         name = f"{self._labels['release']}-{stamp}-{os.getpid()}-{self._parts:06d}.parquet"
-        beside = self._folder / f".{name}.part"
-        pq.write_table(table, beside)
-        beside.replace(self._folder / name)
+        partial = self._folder / f".{name}.part"
+        pq.write_table(table, partial)
+        partial.replace(self._folder / name)
 
     def _records(self, payload: Payload) -> list[dict[str, Any]]:
-        plain = {
+        common = {
             **self._labels,
             "at": payload.at,
             "request": payload.request,
@@ -209,19 +209,19 @@ class PayloadLog:
             "error": payload.error,
         }
         if payload.frame is None:
-            return [{**plain, "row": None, "inputs": None, "prediction": None}]
+            return [{**common, "row": None, "inputs": None, "prediction": None}]
         inputs = _values(payload.frame, self._serving.inputs)
         scores = [None] * len(inputs) if payload.scores is None else payload.scores.tolist()
         return [
-            {**plain, "row": row, "inputs": values, "prediction": score}
+            {**common, "row": row, "inputs": values, "prediction": score}
             for row, (values, score) in enumerate(zip(inputs, scores, strict=True))
         ]
 
 
-def surplus(parts: Iterable[Part], limit: int) -> list[str]:
-    """The names of the oldest parts, as many as must go for the others to take `limit` bytes.
+def surplus_parts(parts: Iterable[Part], limit: int) -> list[str]:
+    """The names of the oldest parts that must be deleted so that the others fit into `limit` bytes.
 
-    The newest one stays, whatever its size.
+    The newest part stays, whatever its size.
     """
     newest_first = sorted(parts, key=lambda part: (part.written, part.name), reverse=True)
     sums = itertools.accumulate(part.size for part in newest_first)
@@ -234,11 +234,11 @@ def _parts(folder: Path) -> Iterator[Part]:
         for entry in entries:
             if entry.name.endswith(".parquet"):
                 with suppress(FileNotFoundError):
-                    told = entry.stat()
-                    yield Part(name=entry.name, size=told.st_size, written=told.st_mtime_ns)
+                    status = entry.stat()
+                    yield Part(name=entry.name, size=status.st_size, written=status.st_mtime_ns)
 
 
-def schema(serving: Serving) -> pa.Schema:
+def part_schema(serving: Serving) -> pa.Schema:
     """The Arrow schema of a part."""
     import pyarrow as pa  # noqa: PLC0415 - as above
 

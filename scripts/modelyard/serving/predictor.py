@@ -1,4 +1,4 @@
-"""A model that is loaded: frames of rows in, finite scores of the agreed shape out."""
+"""A loaded model that turns frames of rows into finite scores of the agreed shape."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ class Predictor:
     model: PyFuncModel
 
     def scores(self, frame: pd.DataFrame) -> Scores:
-        """The model's answers.
+        """The model's scores for the rows of a frame.
 
-        Binary: shape (rows,), the probability of the positive class (the second column where the
+        Binary: shape (rows,), the probability of the positive class (the second column if the
         model gives two). Multiclass: shape (rows, classes), in the order of the output's classes.
-        Regression: shape (rows,). Columns are put into the signature's order and types, nulls
-        into the contract's defaults; other columns of the frame are left out.
+        Regression: shape (rows,). Columns get the signature's order and types, and nulls the
+        contract's defaults; other columns of the frame are left out.
 
         Raises:
             mlflow.exceptions.MlflowException: The frame lacks a column or has one of another type.
-            CannotAnswer: A column of the frame cannot be read as its type of the signature.
-        Refused: The model's answer is of another shape, not finite or not a probability.
+            CannotAnswer: A column of the frame cannot be read as its type in the signature.
+            Refused: The scores have another shape, are not finite or are no probabilities.
         """
         answer = self.model.predict(_conform(frame, self.serving, self.types))
         scores = _shaped(answer, rows=len(frame), serving=self.serving)
@@ -101,22 +101,22 @@ def load_predictor(
 
     Raises:
         CannotAnswer: A file is missing or cannot be read, or MLflow cannot load the model.
-        Refused: The bytes, the format, a type or the signature is not what was agreed.
+        Refused: The bytes, the format, a type or the signature is not accepted.
     """
     description = check_artifact(folder, digest, trusted_types, formats)
     serving = read_serving(folder)
     _refuse_signature(folder, serving, description.inputs)
-    import mlflow.pyfunc  # noqa: PLC0415 - seconds, spent only once everything else is in order
+    import mlflow.pyfunc  # noqa: PLC0415 - takes seconds: only once all other checks have passed
 
     try:
         model = mlflow.pyfunc.load_model(str(folder / MODEL), suppress_warnings=True)
-    except Exception as error:  # whatever the flavour's library raises
+    except Exception as error:  # whatever the library of its flavour raises
         raise CannotAnswer(f"artifact {folder}: MLflow cannot load it: {error}") from error
     return Predictor(digest=digest, serving=serving, types=description.inputs, model=model)
 
 
 def _refuse_signature(folder: Path, serving: Serving, types: dict[str, str]) -> None:
-    """Once this passed, a request that keeps the contract cannot break the signature."""
+    """Raise if a request that keeps the contract could break the signature."""
     names = tuple(column.name for column in serving.inputs)
     if names != tuple(types):
         raise Refused(
@@ -130,17 +130,17 @@ def _refuse_signature(folder: Path, serving: Serving, types: dict[str, str]) -> 
             raise Refused(
                 f"artifact {folder}: column {column.name} is {kind} in the signature and {null}"
                 f"{column.type} in the contract",
-                hint="use double in the signature for whatever is numeric and may be null",
+                hint="use double in the signature for numeric columns that may be null",
             )
 
 
 def _conform(frame: pd.DataFrame, serving: Serving, types: dict[str, str]) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415 - already paid for by whoever made the frame
+    import pandas as pd  # noqa: PLC0415 - the frame's maker has imported it
 
     columns: dict[str, Any] = {}
     for column in serving.inputs:
         if column.name not in frame:
-            continue  # MLflow says so, with all the others
+            continue  # MLflow's own error names all missing columns
         values: Any = frame[column.name].array
         try:
             if column.default is not None:
@@ -167,7 +167,7 @@ def _filled(values: Any, default: object) -> Any:
 
 
 def _cast(values: Any, kind: str) -> Any:
-    """An array of the type's dtype; arrays are several times as fast as series for few rows."""
+    """An array of the type's dtype; for few rows arrays are several times faster than series."""
     import numpy as np  # noqa: PLC0415 - as above
     import pandas as pd  # noqa: PLC0415 - as above
 
@@ -175,7 +175,7 @@ def _cast(values: Any, kind: str) -> Any:
         return _whole(values, _DTYPES[kind])
     if kind in _DTYPES:
         if getattr(values.dtype, "numpy_dtype", None) == _DTYPES[kind]:
-            return values  # as every request's numbers are
+            return values  # the usual case: numbers of a request
         return pd.array(values, copy=False).astype(_DTYPES[kind])
     if kind == "datetime":
         if values.dtype.kind == "M":
@@ -185,16 +185,16 @@ def _cast(values: Any, kind: str) -> Any:
 
 
 def _whole(values: Any, dtype: str) -> Any:
-    """Integers or booleans; numpy would make nulls true and cut fractions off without a word."""
+    """Integers or booleans; numpy alone would turn nulls into true and cut fractions silently."""
     import numpy as np  # noqa: PLC0415 - as above
     import pandas as pd  # noqa: PLC0415 - as above
 
     if pd.isna(values).any():
-        raise ValueError("it holds nulls")
+        raise ValueError("it has nulls")
     given = np.asarray(values)
     cast = given.astype(dtype)
     if (cast != given).any():
-        raise ValueError("it holds values that would change")
+        raise ValueError("it has values that would change")
     return cast
 
 
@@ -213,7 +213,7 @@ def _shaped(answer: object, *, rows: int, serving: Serving) -> Scores:
         serving.task is not Task.REGRESSION or raw.dtype.kind not in "iu"
     ):
         raise Refused(
-            f"model {serving.model}: it answers with labels ({raw.dtype}), not with scores",
+            f"model {serving.model}: it predicts labels ({raw.dtype}), not scores",
             hint='log a classifier with pyfunc_predict_fn="predict_proba"',
         )
     scores = raw.astype(np.float64)
@@ -224,7 +224,7 @@ def _shaped(answer: object, *, rows: int, serving: Serving) -> Scores:
         scores = scores[:, 0]
     if scores.shape != expected:
         raise Refused(
-            f"model {serving.model}: it answers {rows} rows with an array of shape {scores.shape},"
+            f"model {serving.model}: its scores of {rows} rows have the shape {scores.shape},"
             f" expected {expected} for task {serving.task}"
         )
     return scores

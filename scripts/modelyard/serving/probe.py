@@ -1,4 +1,4 @@
-"""Asks a running model server as a client would: whether it is ready, and how long it takes."""
+"""A client that checks a running model server: whether it is ready, and how long it takes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Probe:
         self._model = model
 
     def is_ready(self) -> bool:
-        """Whether the model says that it is ready: its golden rows matched."""
+        """Whether the server reports the model as ready: its golden rows match."""
         address = f"{self._url}/v2/models/{self._model}/ready"
         try:
             with urllib.request.urlopen(address, timeout=READY_TIMEOUT) as answer:  # noqa: S310 - our own address
@@ -40,7 +40,7 @@ class Probe:
     def p95_ms(
         self, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, requests: int
     ) -> float:
-        """95th percentile, in milliseconds, of that many requests of these rows."""
+        """The 95th percentile of the latency of that many requests for these rows, in ms."""
         body = json.dumps({"inputs": tensors_of_rows(columns, rows)}).encode()
         times = []
         for _ in range(requests):

@@ -1,4 +1,4 @@
-"""The server's own routes: what a request may cost, and which answer it gets."""
+"""The server's own routes, with the limits of a request and the status of each answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BODY_SECONDS = 30.0
 RELEASE_HEADER = "x-modelyard-release"
 
 _LOGGER = logging.getLogger(__name__)
-_SCHEMA_ERROR = "INVALID_PARAMETER_VALUE"  # the signature was held against the contract at load
+_SCHEMA_ERROR = "INVALID_PARAMETER_VALUE"  # the signature was compared with the contract at load
 _SHOWN = 80
 _OPEN = frozenset(
     {"/", "/metrics", "/v2", "/v2/", "/v2/health/live", "/v2/health/ready", "/v2/models"}
@@ -39,7 +39,7 @@ _OPEN = frozenset(
 
 
 class _Failure(Exception):  # noqa: N818 - an answer to the client, not an error of ours
-    """The request gets this status and this sentence instead of scores."""
+    """The status and the message that a request gets instead of scores."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -53,8 +53,8 @@ class Routes:
         dataplane: kserve's data plane, which the model is registered with.
         model: The model.
         labels: `model`, `version`, `release` and `digest`.
-        counters: What counts the requests.
-        log: What writes the rows down, or None.
+        counters: Counts the requests.
+        log: Logs the rows; None for no log.
     """
 
     def __init__(
@@ -72,15 +72,15 @@ class Routes:
         self._log = log
 
     def add_to(self, app: FastAPI) -> None:
-        """Put the routes before kserve's own, which are added when the server starts."""
+        """Add the routes before kserve adds its own, which it does when the server starts."""
         path = f"/v2/models/{self._model.name}"
         app.add_route(path, self.metadata, methods=["GET"])
-        for ready in (f"{path}/ready", "/v2/health/ready"):  # kserve's own says yes to anything
+        for ready in (f"{path}/ready", "/v2/health/ready"):  # kserve's own always reports ready
             app.add_route(ready, self.ready, methods=["GET"])
         app.add_route(f"{path}/infer", self.infer, methods=["POST"])
 
     async def metadata(self, request: Request) -> Response:
-        """The model's metadata by the contract, with the digest of what runs."""
+        """The model's metadata from the contract, with the digest of the artifact."""
         del request
         document = await self._dataplane.model_metadata(self._model.name)
         labels = {name: self._labels[name] for name in ("release", "digest")}
@@ -88,15 +88,17 @@ class Routes:
         return _json({**document, "platform": "mlflow", "versions": versions, "parameters": labels})
 
     async def ready(self, request: Request) -> Response:
-        """Whether the model answers; if not, why."""
+        """Whether the model is ready, and if not, why."""
         del request
         if await self._dataplane.model_ready(self._model.name):
             return _json({"name": self._model.name, "ready": True})
-        return _json({"name": self._model.name, "ready": False, "error": self._why()}, 503)
+        return _json(
+            {"name": self._model.name, "ready": False, "error": self._not_ready_reason()}, 503
+        )
 
     async def infer(self, request: Request) -> Response:
-        """Answer one request: 400 what the client can mend, 5xx what it cannot."""
-        with self._counters.request() as outcome:
+        """Answer one request: 400 if the client can correct it, 5xx if it cannot."""
+        with self._counters.count_request() as outcome:
             outcome.status, document = await self._answer(request)
             return _json(document, outcome.status)
 
@@ -104,19 +106,19 @@ class Routes:
         parsed: InferenceRequest | None = None
         try:
             parsed = await self._read(request)
-            document, answer = await self._ask(parsed)
+            document, answer = await self._predict(parsed)
         except _Failure as failure:
-            self._write_down(parsed, failure.status, error=str(failure))
+            self._log_payload(parsed, failure.status, error=str(failure))
             return failure.status, {"error": str(failure)}
-        self._counters.answered(parsed.frame, parsed.nulls, answer.scores)
-        self._write_down(parsed, 200, scores=answer.scores)
+        self._counters.count_answer(parsed.frame, parsed.nulls, answer.scores)
+        self._log_payload(parsed, 200, scores=answer.scores)
         return 200, document
 
     async def _read(self, request: Request) -> InferenceRequest:
         serving = self._model.predictor.serving
         body = await _body(request)
         if not self._model.ready:
-            raise _Failure(503, self._why())
+            raise _Failure(503, self._not_ready_reason())
         try:
             return read_request(orjson.loads(body), serving.inputs, output=serving.output.name)
         except orjson.JSONDecodeError as error:
@@ -124,7 +126,7 @@ class Routes:
         except Refused as refusal:
             raise _Failure(400, refusal.message) from refusal
 
-    async def _ask(self, parsed: InferenceRequest) -> tuple[Mapping[str, Any], Answer]:
+    async def _predict(self, parsed: InferenceRequest) -> tuple[Mapping[str, Any], Answer]:
         try:
             (document, answer), _ = await self._dataplane.infer(self._model.name, parsed)
         except MlflowException as error:
@@ -139,10 +141,10 @@ class Routes:
         _LOGGER.error("model %s failed", self._model.name, exc_info=error)
         return _Failure(500, f"model {self._model.name} failed: {type(error).__name__}")
 
-    def _why(self) -> str:
-        return f"model {self._model.name} is not ready: {self._model.complaint or 'stopping'}"
+    def _not_ready_reason(self) -> str:
+        return f"model {self._model.name} is not ready: {self._model.golden_problem or 'stopping'}"
 
-    def _write_down(
+    def _log_payload(
         self,
         parsed: InferenceRequest | None,
         status: int,
@@ -163,15 +165,15 @@ class Routes:
             )
 
 
-class Gate:
-    """Lets only the inference protocol through: kserve's app could also unload the model.
+class ProtocolFilter:
+    """Passes only the inference protocol on: kserve's app could also unload the model.
 
     Args:
-        app: The application behind.
+        app: The application to pass requests on to.
         model: The model's name.
-        release: Identity of the release; sent with every answer, so that a client knows who spoke.
-        infer: Answers inference requests, without a way through routing first.
-        closing: A file; while it is there, every answer ends its connection. None for never.
+        release: Identity of the release; sent with every answer, so that a client knows its source.
+        infer: Answers inference requests, which skip the application's routing.
+        closing: A file; while it exists, every answer ends its connection. None for never.
     """
 
     def __init__(
@@ -195,20 +197,20 @@ class Gate:
             await self._app(scope, receive, send)
             return
 
-        async def signed(message: Message) -> None:
+        async def send_with_release(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], self._header, *self._goodbye()]
+                message["headers"] = [*message["headers"], self._header, *self._closing_headers()]
             await send(message)
 
         if scope["path"] == self._infer_path and scope["method"] == "POST":
-            await (await self._infer(Request(scope, receive)))(scope, receive, signed)
+            await (await self._infer(Request(scope, receive)))(scope, receive, send_with_release)
         elif scope["path"] in self._open:
-            await self._app(scope, receive, signed)
+            await self._app(scope, receive, send_with_release)
         else:
             path = scope["path"][:_SHOWN]
-            await _json({"error": f"{path}: no such path here"}, 404)(scope, receive, signed)
+            await _json({"error": f"{path}: no such path"}, 404)(scope, receive, send_with_release)
 
-    def _goodbye(self) -> list[tuple[bytes, bytes]]:
+    def _closing_headers(self) -> list[tuple[bytes, bytes]]:
         if self._closing is None or not self._closing.exists():
             return []
         return [(b"connection", b"close")]
@@ -223,9 +225,11 @@ async def _body(request: Request) -> bytes:
                 if len(body) > MAX_BYTES:
                     raise _Failure(413, f"request: expected at most {MAX_BYTES} bytes, found more")
     except TimeoutError as error:
-        raise _Failure(408, f"request: no whole body within {BODY_SECONDS:.0f} s") from error
+        raise _Failure(
+            408, f"request: its body did not arrive within {BODY_SECONDS:.0f} s"
+        ) from error
     except ClientDisconnect as error:
-        raise _Failure(499, "request: the client left before its body was read") from error
+        raise _Failure(499, "request: the client disconnected before its body was read") from error
     return bytes(body)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the model said to one request."""
+    """The scores of one request."""
 
     request: InferenceRequest
     scores: Scores
@@ -33,8 +33,8 @@ class Answer:
 class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
     """One predictor behind kserve's data plane.
 
-    Predictions run on one thread with one OpenMP thread: small requests on shared cores otherwise
-    spend their time waiting for threads that are waiting for a core.
+    Predictions run on one thread with one OpenMP thread: on shared cores small requests would
+    otherwise spend their time on threads that wait for a core.
 
     Args:
         name: The model's name.
@@ -48,21 +48,21 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
         self.predictor = predictor
         self._version = version
         self._executor = ThreadPoolExecutor(1, "predict", initializer=_one_openmp_thread)
-        self.complaint = self._golden_complaint(golden)
-        self.ready = self.complaint is None
+        self.golden_problem = self._compare_golden(golden)
+        self.ready = self.golden_problem is None
 
     def load(self) -> bool:
-        """Whether it is ready: it was loaded before it was registered, once."""
+        """Whether it is ready: it is loaded before it is registered, and only once."""
         return bool(self.ready)
 
     def validate(self, payload: object) -> object:
-        """The payload itself: the contract was checked when the request was read."""
+        """The payload itself: reading the request has checked the contract."""
         return payload
 
     async def preprocess(
         self, body: InferenceRequest, headers: Mapping[str, str] | None = None
     ) -> InferenceRequest:
-        """The request itself: there is nothing between the contract and the model."""
+        """The request itself: the contract is all that the model needs."""
         del headers
         return body
 
@@ -78,7 +78,7 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
     async def postprocess(
         self, result: Answer, headers: Mapping[str, str] | None = None
     ) -> tuple[dict[str, Any], Answer]:
-        """The answer as the protocol's document, beside the answer itself."""
+        """The answer as the protocol's document, and the answer itself."""
         del headers
         document = {
             "model_name": self.name,
@@ -89,14 +89,14 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
         return document, result
 
     def get_input_types(self) -> list[dict[str, Any]]:
-        """Name, datatype and shape of each input, as the contract says."""
+        """Name, datatype and shape of each input, from the contract."""
         return [
             {"name": column.name, "datatype": DATATYPES[column.type], "shape": [-1]}
             for column in self.predictor.serving.inputs
         ]
 
     def get_output_types(self) -> list[dict[str, Any]]:
-        """Name, datatype and shape of each output; for classes, scores first and then words."""
+        """Name, datatype and shape of each output; for classes the scores, then the class names."""
         output = self.predictor.serving.output
         if output.kind is not OutputKind.CLASS:
             return [{"name": output.name, "datatype": "FP64", "shape": [-1]}]
@@ -115,8 +115,8 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
             for kind, values in zip(self.get_output_types(), data, strict=True)
         ]
 
-    def _golden_complaint(self, golden: Golden) -> str | None:
-        import numpy as np  # noqa: PLC0415 - paid for by the model
+    def _compare_golden(self, golden: Golden) -> str | None:
+        import numpy as np  # noqa: PLC0415 - the model has imported it
 
         frame = frame_of_rows(self.predictor.serving.inputs, golden.rows)
         found = self._executor.submit(self.predictor.scores, frame).result()

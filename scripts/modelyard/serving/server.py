@@ -1,4 +1,4 @@
-"""The model server: kserve's protocol around one verified model, judged by its golden rows."""
+"""The model server: kserve's inference protocol for one verified model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modelyard.serving.counters import Counters
 from modelyard.serving.documents import read_golden
 from modelyard.serving.payload_log import Limits, PayloadLog
 from modelyard.serving.predictor import Predictor, load_predictor
-from modelyard.serving.routes import Gate, Routes
+from modelyard.serving.routes import ProtocolFilter, Routes
 from modelyard.serving.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
@@ -30,15 +30,15 @@ class Settings:
         version: The version's name, for metrics and answers.
         release: Identity of the release, for metrics and the header `x-modelyard-release`.
         artifact: Digest of the artifact.
-        folder: Where the artifact is.
+        folder: The artifact's folder.
         port: The HTTP port.
-        host: The address it listens on.
-        payload_log: Where rows are written, or None.
-        payload_log_megabytes: What that folder may take; beyond it the oldest parts are deleted.
-        trusted_types: Types a skops file may name.
+        host: The address to listen on.
+        payload_log: The folder to log rows to, or None.
+        payload_log_megabytes: Size of that folder beyond which the oldest parts are deleted.
+        trusted_types: Types that a skops file may name.
         formats: Accepted model formats.
         closing: A file that appears when the server is about to be stopped, or None. From then on
-            every answer ends its connection: a client on a kept one comes back to another server.
+            every answer ends its connection, so that clients reconnect to another server.
     """
 
     model: str
@@ -56,7 +56,7 @@ class Settings:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels of every metric and every logged row."""
+        """The labels of every metric and of every logged row."""
         return {
             "model": self.model,
             "version": self.version,
@@ -66,7 +66,7 @@ class Settings:
 
 
 class Server(kserve.ModelServer):  # type: ignore[misc]  # kserve ships no types
-    """kserve's model server: REST only, one worker, on the address it was told."""
+    """kserve's model server: REST only, one worker, on the given address."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(
@@ -77,7 +77,7 @@ class Server(kserve.ModelServer):  # type: ignore[misc]  # kserve ships no types
             grace_period=_GRACE_SECONDS,
         )
         self._host = settings.host
-        for noisy in ("uvicorn.access", "kserve.trace"):  # a line a request each
+        for noisy in ("uvicorn.access", "kserve.trace"):  # each logs a line per request
             logging.getLogger(noisy).setLevel(logging.WARNING)
 
     async def _serve(self) -> None:
@@ -85,22 +85,22 @@ class Server(kserve.ModelServer):  # type: ignore[misc]  # kserve ships no types
         await super()._serve()
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; what is in flight is answered, the payload log written.
+def serve_model(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then answer what is in flight and write the payload log.
 
-    A model whose golden rows differ is served as not ready, with the reason, and answers nothing.
+    A model whose golden rows differ is reported as not ready, with the reason, and not served.
 
     Raises:
         CannotAnswer: A file of the artifact is missing or broken.
-        Refused: The artifact is not the pinned one, or not of an accepted kind.
+        Refused: The artifact is not the pinned one, or is not accepted.
     """
     predictor = load_predictor(
         settings.folder, settings.artifact, settings.trusted_types, formats=settings.formats
     )
     model = ServedModel(settings.model, settings.version, predictor, read_golden(settings.folder))
-    if model.complaint:
-        _LOGGER.error("model %s is not ready: %s", settings.model, model.complaint)
-    # A third of what is scraped, and nobody asks for it.
+    if model.golden_problem:
+        _LOGGER.error("model %s is not ready: %s", settings.model, model.golden_problem)
+    # They are a third of each scrape, and no query reads them.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     counters = Counters(settings.labels, predictor.serving)
     log = _payload_log(settings, predictor, counters)
@@ -111,7 +111,7 @@ def serve(settings: Settings) -> None:
     if settings.closing is not None:
         settings.closing.unlink(missing_ok=True)
     app.add_middleware(
-        Gate,
+        ProtocolFilter,
         model=settings.model,
         release=settings.release,
         infer=routes.infer,
@@ -131,6 +131,6 @@ def _payload_log(settings: Settings, predictor: Predictor, counters: Counters) -
         settings.payload_log,
         labels=settings.labels,
         serving=predictor.serving,
-        dropped=counters.dropped,
+        on_dropped=counters.count_dropped,
         limits=Limits(disk_bytes=settings.payload_log_megabytes * 2**20),
     )

@@ -1,4 +1,4 @@
-"""One tensor of a request, read as the values of one column of the contract."""
+"""Reads a tensor of a request as the values of a column of the contract."""
 
 from __future__ import annotations
 
@@ -35,35 +35,35 @@ _COLUMN = 2  # dimensions of a shape [rows, 1]
 
 
 class TensorError(ValueError):
-    """A tensor is not what its column asks for; the message says expected and found."""
+    """A tensor does not fit its column; the message names what was expected and found."""
 
 
 def read_tensor(column: Column, tensor: Mapping[str, object]) -> list[object]:
     """The column's values, None where they are null.
 
     Args:
-        column: What the contract says.
-        tensor: `datatype`, `shape` ([rows] or [rows, 1]) and `data` (flat or one list a row).
+        column: The column of the contract.
+        tensor: `datatype`, `shape` ([rows] or [rows, 1]) and `data` (flat, or one list per row).
 
     Raises:
-        TensorError: Datatype, shape or a value is not what the column asks for.
+        TensorError: The datatype, the shape or a value does not fit the column.
     """
     values = _data(tensor)
     datatype = tensor.get("datatype")
-    is_null = all(value is None for value in values)  # then a client cannot know the datatype
+    is_null = all(value is None for value in values)  # a client cannot know the datatype then
     if not isinstance(datatype, str) or not (is_null or datatype in _ACCEPTED[column.type]):
-        raise TensorError(f"expected {wanted(column)}, found {found(datatype)}")
+        raise TensorError(f"expected {describe_column(column)}, found {describe_value(datatype)}")
     return [_value(column, value, row) for row, value in enumerate(values)]
 
 
-def wanted(column: Column) -> str:
-    """The column's datatype, type and unit, in words."""
+def describe_column(column: Column) -> str:
+    """The column's datatype, type and unit, for a message."""
     unit = f" in {column.unit}" if column.unit else ""
     return f"{DATATYPES[column.type]} ({column.type}{unit})"
 
 
-def found(value: object) -> str:
-    """A value from outside in few, printable, words."""
+def describe_value(value: object) -> str:
+    """A value of a request, short and printable, for a message."""
     if value is None:
         return "nothing"
     if isinstance(value, list | dict):
@@ -75,7 +75,7 @@ def found(value: object) -> str:
 def _data(tensor: Mapping[str, object]) -> list[object]:
     data, shape = tensor.get("data"), tensor.get("shape")
     if not isinstance(data, list):
-        raise TensorError(f"expected a list as data, found {found(data)}")
+        raise TensorError(f"expected a list as data, found {describe_value(data)}")
     if not isinstance(shape, list) or not all(type(size) is int for size in shape):
         raise TensorError(f"expected a shape [rows], found {_sizes(shape)}")
     if len(shape) not in {1, _COLUMN} or (len(shape) == _COLUMN and shape[1] != 1):
@@ -93,8 +93,8 @@ def _data(tensor: Mapping[str, object]) -> list[object]:
 
 def _sizes(shape: object) -> str:
     if isinstance(shape, list) and all(type(size) is int for size in shape[:_LISTED]):
-        return found(str(shape[:_LISTED]))
-    return found(shape)
+        return describe_value(str(shape[:_LISTED]))
+    return describe_value(shape)
 
 
 def _value(column: Column, value: object, at: int) -> object:
@@ -105,8 +105,10 @@ def _value(column: Column, value: object, at: int) -> object:
     try:
         return _READERS[column.type](value)
     except (ValueError, OverflowError):
-        words = _WORDS[column.type]
-        raise TensorError(f"expected {words}, found {found(value)} in row {at}") from None
+        expected = _EXPECTED[column.type]
+        raise TensorError(
+            f"expected {expected}, found {describe_value(value)} in row {at}"
+        ) from None
 
 
 def _number(value: object) -> float:
@@ -124,7 +126,7 @@ def _integer(value: object) -> int:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError  # noqa: TRY004 - one kind of error a stray value
+        raise ValueError  # noqa: TRY004 - all readers raise the same error
     return value
 
 
@@ -148,7 +150,7 @@ _READERS: dict[ColumnType, Callable[[object], object]] = {
     "boolean": _boolean,
     "timestamp": _timestamp,
 }
-_WORDS: dict[ColumnType, str] = {
+_EXPECTED: dict[ColumnType, str] = {
     "number": "a finite number",
     "integer": "a whole number of 64 bits",
     "category": "text",

@@ -56,12 +56,12 @@ class Server:
 
         frame = frame_of_rows(COLUMNS, [{"carrier": carrier, "temp": temp}])
         nulls = {"carrier": 0, "temp": int(temp is None)}
-        with self.counters.request() as outcome:
-            self.counters.answered(frame, nulls, np.array([minutes]))
+        with self.counters.count_request() as outcome:
+            self.counters.count_answer(frame, nulls, np.array([minutes]))
             outcome.status = 200
 
     def fail(self, status: int) -> None:
-        with self.counters.request() as outcome:
+        with self.counters.count_request() as outcome:
             outcome.status = status
 
 
