@@ -235,7 +235,7 @@ def test_what_a_person_closed_is_not_proposed_again_for_the_same_evidence(yard):
     retrain(yard)
     yard.services.pulls.close(1, by="ada", reason="not in summer")
     assert retrain(yard) == (
-        "nothing is proposed: ada closed pull request 1 for this very evidence\n"
+        "nothing is proposed: ada closed pull request 1 for the same evidence\n"
     )
     assert len(pulls(yard)) == 1
     assert retrain(yard, "--until", "2026-06-30").startswith("#2 opened: ")
@@ -309,7 +309,7 @@ def test_a_refused_version_is_not_proposed_again_for_its_own_evidence(yard):
     retrain(yard)
     merged(yard)
     record_of(yard, "v3", Outcome.FAIL)
-    assert retrain(yard) == "nothing is proposed: v3 was made for this very evidence\n"
+    assert retrain(yard) == "nothing is proposed: v3 was made for the same evidence\n"
     assert retrain(yard, "--until", "2026-06-30").startswith("#2 opened: Retrain delays as v4: ")
 
 
@@ -333,9 +333,9 @@ def test_refuses_when_production_has_trained_on_the_days_to_be_held_out(yard):
     done = yard.run("retrain", "delays")
     assert (done.exit_code, done.stderr) == (
         3,
-        "error: v3 trained on days before 2026-06-20, so 14 held-out days it never saw exist "
-        "from 2026-07-04 on\nhint: wait for newer data, or lower drift.held_out_days in "
-        "model.yaml\n",
+        "error: v3 trained on days before 2026-06-20, so there are 14 held-out days that it "
+        "has not seen only from 2026-07-04 on\nhint: wait for newer data, or lower "
+        "drift.held_out_days in model.yaml\n",
     )
 
 

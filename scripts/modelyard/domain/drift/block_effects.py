@@ -1,4 +1,4 @@
-"""What the calendar alone does to a column: each block of the reference against the rest of it."""
+"""The calendar's own effects: each block of the reference compared with all its other blocks."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class BlockEffects:
-    """A measure's effects when each block in turn is compared with all the others.
+    """The effects of a measure when each block in turn is compared with all the others.
 
     Args:
-        largest: The greatest effect of a block.
-        mean: Their mean.
-        deviation: Their sample standard deviation; 0 with one block.
+        largest: The largest effect.
+        mean: The mean effect.
+        deviation: The sample standard deviation of the effects; 0 with one block.
     """
 
     largest: float
@@ -44,10 +44,10 @@ def number_effects(
 
     Args:
         values: Shape (rows,), NaN for null.
-        bins: Shape (rows,), which bin between `edges`; -1 for null.
-        blocks: Shape (rows,), 0, 1, 2 ...; -1 for rows that stand for no window.
+        bins: Shape (rows,), the bin between `edges`; -1 for null.
+        blocks: Shape (rows,), 0, 1, 2 ...; -1 for rows of a block that was cut off.
         edges: Shape (edges,), ascending.
-        scale: What a distance of 1 is.
+        scale: The unit of distances.
     """
     counts = _by_block(bins, blocks, len(edges) + 1)
     total = np.bincount(bins[bins >= 0], minlength=len(edges) + 1)
@@ -66,8 +66,8 @@ def level_effects(codes: Integers, blocks: Integers, *, listed: int) -> dict[str
     """The block effects of a category or boolean column, by measure.
 
     Args:
-        codes: Shape (rows,), the level's number by falling frequency; -1 for null.
-        blocks: Shape (rows,), 0, 1, 2 ...; -1 for rows that stand for no window.
+        codes: Shape (rows,), the level's number by descending frequency; -1 for null.
+        blocks: Shape (rows,), 0, 1, 2 ...; -1 for rows of a block that was cut off.
         listed: Levels from this number on are counted together.
     """
     pooled = np.minimum(codes, listed)
@@ -98,11 +98,12 @@ def _summaries(effects: Mapping[str, Iterable[float]]) -> dict[str, BlockEffects
 
 
 def _short(value: float) -> float:
+    # More digits than a floor needs would only make the stored profile larger.
     return round(float(value), 6)
 
 
 def _by_block(bins: Integers, blocks: Integers, width: int) -> list[Counts]:
-    """Rows by bin for each block."""
+    """The rows of each block by bin."""
     kept = (bins >= 0) & (blocks >= 0)
     height = int(blocks.max(initial=-1)) + 1
     flat = np.bincount(blocks[kept] * width + bins[kept], minlength=height * width)
@@ -125,7 +126,7 @@ def _outside_shares(values: Floats, blocks: Integers) -> list[float]:
     height = int(blocks.max(initial=-1)) + 1
     known = ~np.isnan(values)
     low, high = np.full(height + 1, np.inf), np.full(height + 1, -np.inf)
-    np.minimum.at(low, blocks[known], values[known])  # -1, no window, is the last place
+    np.minimum.at(low, blocks[known], values[known])  # -1, cut off, is the last place
     np.maximum.at(high, blocks[known], values[known])
     shares = [0.0] * height
     for block in range(height):
@@ -139,7 +140,10 @@ def _outside_shares(values: Floats, blocks: Integers) -> list[float]:
 def _unlisted_shares(
     codes: Integers, blocks: Integers, pairs: list[tuple[Counts, Counts]], listed: int
 ) -> list[float]:
-    """Each block's share of rows whose level the rest has not or does not list, less the rest's."""
+    """The share of unlisted rows in each block, less the share in the rest.
+
+    A row is unlisted if its level is not in the rest, or is not among the listed levels.
+    """
     height = len(pairs)
     known = codes >= 0
     levels = int(codes.max(initial=-1)) + 1

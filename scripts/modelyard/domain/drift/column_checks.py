@@ -1,4 +1,4 @@
-"""One column of a window against its profile: each reason to call it drift, with both keys."""
+"""Checks one column of a window against its profile: nulls, range, shape and new levels."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class ColumnCheck:
     Args:
         column: The column.
         reason: `null`, `range` (numbers outside the reference), `shape` or `new` (levels).
-        measure: The effect size behind it, a name in `FLOORS`.
-        effect: How far the window is from the reference, in the measure's unit.
-        floor: The least effect that counts, after what the calendar alone does to this column.
-        p: Chance of such a window when nothing drifted and rows are independent.
-        limit: What `p` must stay below.
+        measure: The measure of the effect, a name in `FLOORS`.
+        effect: The effect size: how far the window is from the reference, in the measure's unit.
+        floor: The least effect that counts; see `drift_floor`.
+        p: The p value of the window if nothing drifted and rows are independent.
+        limit: The level that `p` must be below.
         rows: Rows of the window.
-        enough_blocks: Whether the floor rests on enough calendar blocks; otherwise a warning only.
-        detail: What the two windows hold, in words.
+        enough_blocks: Whether enough calendar blocks are behind the floor; if not, it only warns.
+        detail: What the two windows hold, for people.
     """
 
     column: str
@@ -53,153 +53,138 @@ class ColumnCheck:
 
     @property
     def drifted(self) -> bool:
-        """Whether both keys turn: large enough to matter, and not by p_values."""
+        """Whether the effect is large enough to matter and is not chance."""
         return self.effect >= self.floor and self.p < self.limit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """What every column of a window is held to.
+class _Effect:
+    reason: Reason
+    measure: str
+    size: float
+    p: float
+    detail: str
+
+
+def check_column(
+    profile: ColumnProfile, values: Array, *, limit: float, enough_blocks: bool, least_rows: int
+) -> Iterator[ColumnCheck]:
+    """Every check of a column that its rows allow; none if either window has no rows.
 
     Args:
-        limit: What a p must stay below.
-        enough_blocks: Whether the profile has blocks enough for its floors to be believed.
-        least_rows: A column with fewer values in either window is asked for nulls only.
+        profile: The column's profile.
+        values: The column of the window.
+        limit: The level that a p value must be below.
+        enough_blocks: Whether the profile has enough calendar blocks to rely on its floors.
+        least_rows: With fewer values in either window, only nulls are checked.
     """
-
-    limit: float
-    enough_blocks: bool
-    least_rows: int
-
-
-def check_column(profile: ColumnProfile, values: Array, terms: Thresholds) -> Iterator[ColumnCheck]:
-    """Every check that can be made of a column; none where either window has no rows."""
     if not profile.rows or not len(values):
         return
     if isinstance(profile, NumberProfile):
-        yield from _check_numbers(profile, read_column(profile.type, values).values, terms)
+        effects = _number_effects(profile, read_column(profile.type, values).values, least_rows)
     else:
-        yield from _check_levels(profile, values, terms)
+        effects = _level_effects(profile, values, least_rows)
+    for effect in effects:
+        yield ColumnCheck(
+            column=profile.name,
+            reason=effect.reason,
+            measure=effect.measure,
+            effect=effect.size,
+            floor=drift_floor(effect.measure, profile.effects),
+            p=effect.p,
+            limit=limit,
+            rows=len(values),
+            enough_blocks=enough_blocks,
+            detail=effect.detail,
+        )
 
 
-def _check_numbers(
-    profile: NumberProfile, values: Floats, terms: Thresholds
-) -> Iterator[ColumnCheck]:
+def _number_effects(profile: NumberProfile, values: Floats, least_rows: int) -> Iterator[_Effect]:
     known = values[~np.isnan(values)]
-    nulls = len(values) - len(known)
-    yield _nulls(profile, nulls, len(values), terms)
-    before = profile.rows - profile.nulls
-    if min(before, len(known)) < max(1, terms.least_rows):
+    yield _null_effect(profile, len(values) - len(known), len(values))
+    if min(profile.known, len(known)) < max(1, least_rows):
         return
-    yield _outside(profile, known, len(values), terms)
+    yield _range_effect(profile, known)
     edges, reference = np.array(profile.edges), np.array(profile.counts)
     window = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(reference))
     distance = effect_sizes.ks_distance(reference, window)
     moved = effect_sizes.wasserstein_distance(reference, window, edges, profile.scale)
-    p = p_values.ks_p_value(distance, before, len(known))
-    middle = f"median {_median(edges, reference):.6g} -> {float(np.median(known)):.6g}"
+    p = p_values.ks_p_value(distance, profile.known, len(known))
+    medians = f"median {_median(edges, reference):.6g} -> {float(np.median(known)):.6g}"
+    # W1 finds a shift of few far values, D a change near the middle; both have the p value of D.
     yield _larger(
-        _check(profile, terms, "shape", "W1", moved, p, len(values), middle),
-        _check(profile, terms, "shape", "KS D", distance, p, len(values), middle),
+        profile,
+        _Effect(reason="shape", measure="W1", size=moved, p=p, detail=medians),
+        _Effect(reason="shape", measure="KS D", size=distance, p=p, detail=medians),
     )
 
 
-def _check_levels(profile: LevelProfile, values: Array, terms: Thresholds) -> Iterator[ColumnCheck]:
-    seen, rows = count_levels(profile.type, values), len(values)
-    known, before = sum(seen.counts.values()), profile.rows - profile.nulls
-    yield _nulls(profile, rows - known, rows, terms)
-    if min(before, known) < max(1, terms.least_rows):
+def _level_effects(profile: LevelProfile, values: Array, least_rows: int) -> Iterator[_Effect]:
+    seen = count_levels(profile.type, values)
+    known = sum(seen.counts.values())
+    yield _null_effect(profile, len(values) - known, len(values))
+    if min(profile.known, known) < max(1, least_rows):
         return
     unlisted = {level: n for level, n in seen.counts.items() if level not in profile.counts}
-    yield _unlisted(profile, unlisted, known, rows, terms)
+    yield _new_level_effect(profile, unlisted, known)
     reference = np.array([*profile.counts.values(), profile.other])
     window = np.array([*(seen.counts.get(level, 0) for level in profile.counts), 0])
     window[-1] = sum(unlisted.values())
     p = p_values.chi_square_p_value(reference, window)
-    gaps = np.abs(reference[:-1] / before - window[:-1] / known)
+    gaps = np.abs(reference[:-1] / profile.known - window[:-1] / known)
     doublings, worst = effect_sizes.largest_share_ratio(reference[:-1], window[:-1])
     variation = effect_sizes.total_variation_distance(reference, window)
+    details = [_level_shares(profile, reference, window, n) for n in (int(np.argmax(gaps)), worst)]
+    # TV finds many rows that moved, a ratio the level that all but vanished.
     yield _larger(
-        _check(
-            profile,
-            terms,
-            "shape",
-            "TV",
-            variation,
-            p,
-            rows,
-            _share_words(profile, reference, window, int(np.argmax(gaps))),
-        ),
-        _check(
-            profile,
-            terms,
-            "shape",
-            "doublings",
-            doublings,
-            p,
-            rows,
-            _share_words(profile, reference, window, worst),
-        ),
+        profile,
+        _Effect(reason="shape", measure="TV", size=variation, p=p, detail=details[0]),
+        _Effect(reason="shape", measure="doublings", size=doublings, p=p, detail=details[1]),
     )
 
 
-def _nulls(profile: ColumnProfile, nulls: int, rows: int, terms: Thresholds) -> ColumnCheck:
+def _null_effect(profile: ColumnProfile, nulls: int, rows: int) -> _Effect:
     before, now = profile.nulls / profile.rows, nulls / rows
-    p = p_values.null_share_p_value(profile.nulls, profile.rows, nulls, rows)
-    words = f"nulls {before:.2%} -> {now:.2%}"
-    gap = effect_sizes.null_share_change(before, now)
-    return _check(profile, terms, "null", "null share", gap, p, rows, words)
+    return _Effect(
+        reason="null",
+        measure="null share",
+        size=effect_sizes.null_share_change(before, now),
+        p=p_values.null_share_p_value(profile.nulls, profile.rows, nulls, rows),
+        detail=f"nulls {before:.2%} -> {now:.2%}",
+    )
 
 
-def _outside(profile: NumberProfile, known: Floats, rows: int, terms: Thresholds) -> ColumnCheck:
+def _range_effect(profile: NumberProfile, known: Floats) -> _Effect:
     low, high = profile.minimum or 0.0, profile.maximum or 0.0
     outside = int(np.count_nonzero((known < low) | (known > high)))
-    p = p_values.outside_range_p_value(profile.rows - profile.nulls, outside, len(known))
-    words = (
-        f"{outside:,} rows outside {low:.6g} .. {high:.6g}, "
-        f"now {float(known.min()):.6g} .. {float(known.max()):.6g}"
+    return _Effect(
+        reason="range",
+        measure="rows outside",
+        size=outside / len(known),
+        p=p_values.outside_range_p_value(profile.known, outside, len(known)),
+        detail=f"{outside:,} rows outside {low:.6g} .. {high:.6g}, "
+        f"now {float(known.min()):.6g} .. {float(known.max()):.6g}",
     )
-    share = outside / len(known)
-    return _check(profile, terms, "range", "rows outside", share, p, rows, words)
 
 
-def _unlisted(
-    profile: LevelProfile, unlisted: Mapping[str, int], known: int, rows: int, terms: Thresholds
-) -> ColumnCheck:
-    before, now = profile.rows - profile.nulls, sum(unlisted.values())
-    share = effect_sizes.share_increase(profile.other / before, now / known)
-    p = p_values.unlisted_levels_p_value(profile.other + profile.singles, before, now, known)
+def _new_level_effect(profile: LevelProfile, unlisted: Mapping[str, int], known: int) -> _Effect:
+    rows = sum(unlisted.values())
     named = ", ".join(f"{level!r} ({n:,})" for level, n in list(unlisted.items())[:_SHOWN])
-    words = f"{now:,} rows of levels not listed{': ' if named else ''}{named}"
-    return _check(profile, terms, "new", "unlisted rows", share, p, rows, words)
-
-
-def _check(
-    profile: ColumnProfile,
-    terms: Thresholds,
-    reason: Reason,
-    measure: str,
-    effect: float,
-    p: float,
-    rows: int,
-    detail: str,
-) -> ColumnCheck:
-    return ColumnCheck(
-        column=profile.name,
-        reason=reason,
-        measure=measure,
-        effect=effect,
-        floor=drift_floor(measure, profile.effects),
+    # Any unlisted row may be a level that training met once, so both kinds are expected again.
+    p = p_values.unlisted_levels_p_value(
+        profile.other + profile.singles, profile.known, rows, known
+    )
+    return _Effect(
+        reason="new",
+        measure="unlisted rows",
+        size=effect_sizes.share_increase(profile.other / profile.known, rows / known),
         p=p,
-        limit=terms.limit,
-        rows=rows,
-        enough_blocks=terms.enough_blocks,
-        detail=detail,
+        detail=f"{rows:,} rows of levels not listed{': ' if named else ''}{named}",
     )
 
 
-def _larger(one: ColumnCheck, other: ColumnCheck) -> ColumnCheck:
-    return other if other.effect / other.floor > one.effect / one.floor else one
+def _larger(profile: ColumnProfile, *effects: _Effect) -> _Effect:
+    return max(effects, key=lambda one: one.size / drift_floor(one.measure, profile.effects))
 
 
 def _median(edges: Floats, counts: effect_sizes.Counts) -> float:
@@ -207,7 +192,7 @@ def _median(edges: Floats, counts: effect_sizes.Counts) -> float:
     return float(edges[min(middle, len(edges) - 1)])
 
 
-def _share_words(
+def _level_shares(
     profile: LevelProfile, reference: effect_sizes.Counts, window: effect_sizes.Counts, index: int
 ) -> str:
     level = list(profile.counts)[index]

@@ -1,36 +1,36 @@
-"""Whether windows of data have drifted from the profile saved at training, and for good."""
+"""Detects drift: checks a window of data against a profile, and confirms it over windows."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
-from modelyard.domain.drift.column_checks import ColumnCheck, Thresholds, check_column
+from modelyard.domain.drift.column_checks import ColumnCheck, check_column
 from modelyard.domain.drift.profile import Profile
 from modelyard.domain.specs.column_values import Table
 from modelyard.errors import CannotAnswer
 
 ALPHA = 0.01
-"""Chance that a window without drift has any column flagged, were its rows independent."""
+"""Probability that any column of a window without drift is flagged, if rows are independent."""
 
 LEAST_BLOCKS = 8
-"""With fewer calendar blocks in the profile, what the calendar alone does is not known."""
+"""With fewer calendar blocks in the profile, the effect of the calendar alone is not known."""
 
-_CHECKS = 3  # a column is asked for nulls, for its shape, and for its range or new levels
+_CHECKS = 3  # of a column: nulls, shape, and either range or new levels
 
 
 def check_window(profile: Profile, table: Table, *, least_rows: int) -> tuple[ColumnCheck, ...]:
-    """Every check of every column, drifted or not, largest effect in units of its floor first.
+    """Every check of every column, drifted or not; the largest effect in units of its floor first.
 
-    - A check drifts when its effect reaches the floor *and* p < ALPHA / (columns x checks).
-    - The floor is the greatest of the fixed one, 1.25 x the largest effect of a calendar block of
-      the reference against the rest of it, and these effects' mean + 3 standard deviations.
-    - A column with fewer than `least_rows` values in either window is asked for nulls only.
+    - A check drifts if its effect reaches the floor *and* p < ALPHA / (columns x checks).
+    - The floor is the largest of: the fixed floor, 1.25 x the largest effect of a calendar block of
+      the reference against the other blocks, and the mean of these effects + 3 standard deviations.
+    - A column with fewer than `least_rows` values in either window is checked for nulls only.
 
     Args:
         profile: The reference.
         table: The window, one-dimensional arrays by column name.
-        least_rows: Values a column must have to be asked for more than nulls.
+        least_rows: Values that a column must have to be checked for more than nulls.
 
     Raises:
         CannotAnswer: The table lacks a column of the profile.
@@ -41,15 +41,19 @@ def check_window(profile: Profile, table: Table, *, least_rows: int) -> tuple[Co
             f"drift: the window lacks {', '.join(absent)}, which the profile has",
             hint="check the data against the contract first: a missing column is an incident",
         )
-    terms = Thresholds(
-        limit=ALPHA / max(1, len(profile.columns) * _CHECKS),
-        enough_blocks=profile.blocks >= LEAST_BLOCKS,
-        least_rows=least_rows,
-    )
+    # Bonferroni: ALPHA is shared by all checks of the window.
+    limit = ALPHA / max(1, len(profile.columns) * _CHECKS)
+    enough = profile.blocks >= LEAST_BLOCKS
     found = [
         check
         for column in profile.columns
-        for check in check_column(column, table[column.name], terms)
+        for check in check_column(
+            column,
+            table[column.name],
+            limit=limit,
+            enough_blocks=enough,
+            least_rows=least_rows,
+        )
     ]
     return tuple(sorted(found, key=lambda one: (-one.effect / one.floor, one.column, one.reason)))
 
@@ -57,15 +61,15 @@ def check_window(profile: Profile, table: Table, *, least_rows: int) -> tuple[Co
 def confirm_drift(
     windows: Sequence[tuple[ColumnCheck, ...] | None], *, needed: int, of: int
 ) -> tuple[ColumnCheck, ...]:
-    """The latest window's drift that at least `needed` of the last `of` windows share.
+    """The drift of the latest window that at least `needed` of the last `of` windows share.
 
-    Two windows share drift of the same column for the same reason. An unusable window (None)
-    keeps its place and confirms nothing; warnings are never confirmed.
+    Two windows share drift if the same column drifted for the same reason. A window that could not
+    be checked (None) keeps its place and confirms nothing. Warnings are never confirmed.
 
     Args:
-        windows: The checks of each window that drifted, oldest first; None for too few rows.
+        windows: For each window the checks that drifted, oldest first; None for too few rows.
         needed: Windows that must agree, the latest among them.
-        of: Windows looked at.
+        of: The number of last windows that count.
     """
     latest = windows[-1] if windows else None
     if latest is None:

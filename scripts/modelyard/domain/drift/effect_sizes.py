@@ -1,4 +1,4 @@
-"""How far a window is from the reference: effect sizes that do not grow with the rows."""
+"""Effect sizes: how far a window is from the reference, independent of the number of rows."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from modelyard.domain.specs.column_values import Floats
 Counts = npt.NDArray[np.int64]
 
 LEAST_SHARE_CHANGE = 0.01
-"""A level whose share moved by less is too rare to matter, whatever the ratio of its shares."""
-
+"""A level whose share changed less is too rare to matter, whatever the ratio of its shares."""
 
 LARGEST_DISTANCE = 1e6
-"""Distances stop here: more standard deviations say nothing more, and would overflow."""
+"""Distances are cut here: more standard deviations mean nothing more, and could overflow."""
 
 
 def null_share_change(reference_share: float, window_share: float) -> float:
-    """The difference of two null shares, without sign."""
+    """The absolute difference of two null shares."""
     return abs(window_share - reference_share)
 
 
 def share_increase(reference_share: float, window_share: float) -> float:
-    """How much more of something the window holds; 0 where it holds less."""
+    """How much larger the share is in the window; 0 if it is smaller."""
     return max(0.0, window_share - reference_share)
 
 
 def ks_distance(reference: Counts, window: Counts) -> float:
-    """Kolmogorov and Smirnov's D at the bin edges, so never above D of the raw rows.
+    """Kolmogorov and Smirnov's D at the bin edges, which is at most D of the raw rows.
 
     Args:
         reference: Shape (bins,), rows by bin.
@@ -41,11 +40,11 @@ def ks_distance(reference: Counts, window: Counts) -> float:
 
 
 def wasserstein_distance(reference: Counts, window: Counts, edges: Floats, scale: float) -> float:
-    """Wasserstein's W1 between the outermost edges, in units of `scale`.
+    """The Wasserstein distance W1 between the outermost edges, in units of `scale`.
 
-    The area between the two distribution functions, each taken as constant from one edge to the
-    next, which is exact for values on the edges. What lies outside counts as lying on the
-    outermost edge (winsorising), so one wild value moves nothing.
+    It is the area between the two distribution functions, each taken as constant from one edge to
+    the next, which is exact for values on the edges. Values outside count as on the outermost edge
+    (winsorising), so that a single wild value has no effect.
 
     Args:
         reference: Shape (edges + 1,), rows by bin.
@@ -54,26 +53,26 @@ def wasserstein_distance(reference: Counts, window: Counts, edges: Floats, scale
         scale: A robust standard deviation of the reference; 0 gives a distance of 0.
 
     Returns:
-        At most `LARGEST`.
+        At most `LARGEST_DISTANCE`.
     """
     if scale <= 0 or len(edges) < 2:  # noqa: PLR2004 - an area needs two edges
         return 0.0
     gap = _cdf_gap(reference, window)[:-1]
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is beyond LARGEST
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is beyond LARGEST_DISTANCE
         moved = np.where(gap > 0, gap * np.diff(edges), 0.0)
         return float(min(np.sum(moved) / scale, LARGEST_DISTANCE))
 
 
 def total_variation_distance(reference: Counts, window: Counts) -> float:
-    """Half the summed share differences, less what chance alone would give; never below 0.
+    """The total variation distance of shares, less its mean without drift; at least 0.
 
-    Without drift a share difference is about normal with variance p(1-p)(1/n + 1/m), whose mean
-    distance from 0 is sqrt(2/pi) standard deviations; the sum of these grows with the levels,
-    and is what makes uncorrected distances fire on every column of many levels.
+    Without drift a share difference is about normal with variance p(1-p)(1/n + 1/m), so its mean
+    absolute value is sqrt(2/pi) standard deviations.
     """
     n, m = int(reference.sum()), int(window.sum())
     if not n or not m:
         return 0.0
+    # The sum of these means grows with the levels: uncorrected, every column of many levels drifts.
     pooled = (reference + window) / (n + m)
     noise = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m) * 2 / np.pi)
     gaps = np.abs(reference / n - window / m)
@@ -81,18 +80,17 @@ def total_variation_distance(reference: Counts, window: Counts) -> float:
 
 
 def largest_share_ratio(reference: Counts, window: Counts) -> tuple[float, int]:
-    """How many times a level's share doubled or halved, at most, and which level it was.
-
-    Half a row is added to each count, so that a level that vanished has a finite ratio.
+    """The largest number of times that a level's share doubled or halved, and the level.
 
     Returns:
-        The absolute base-2 logarithm of the ratio and the index of the level; (0, 0) where no
-        level's share moved by `LEAST_MOVE`.
+        The absolute base-2 logarithm of the ratio and the index of the level; (0, 0) if no level's
+        share changed by `LEAST_SHARE_CHANGE`.
     """
     n, m = int(reference.sum()), int(window.sum())
     if not n or not m:
         return 0.0, 0
     moved = np.abs(reference / n - window / m) >= LEAST_SHARE_CHANGE
+    # Half a row is added to each count, so that the ratio of a level that vanished is finite.
     ratios = np.log2((window + 0.5) / (m + 1)) - np.log2((reference + 0.5) / (n + 1))
     doublings = np.where(moved, np.abs(ratios), 0.0)
     worst = int(np.argmax(doublings))

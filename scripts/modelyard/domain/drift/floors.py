@@ -17,12 +17,14 @@ FLOORS: Mapping[str, float] = {
 }
 """Least effect worth a retraining, by measure: shares, standard deviations, powers of two."""
 
+# A block of the reference drifted from nothing, so its effect is what the calendar alone does. The
+# largest of few blocks is exceeded often, hence a factor and a normal bound, whichever is larger.
 _BLOCK_FACTOR = 1.25
 _BLOCK_DEVIATIONS = 3.0
 
 
 def drift_floor(measure: str, blocks: Mapping[str, BlockEffects]) -> float:
-    """The least effect that counts: the fixed one, or more where the calendar alone does more."""
+    """The least effect that counts: the fixed floor, or more if the calendar alone does more."""
     fixed = FLOORS[measure]
     calendar = blocks.get(measure)
     if calendar is None:

@@ -1,17 +1,12 @@
-"""How likely an effect is when nothing drifted: two-sample tests from counts alone.
-
-Only `scipy.special` is used: importing `scipy.stats` takes seconds and the tests compare with it.
-"""
+"""p values of effects under the null that nothing drifted: two-sample tests from counts alone."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
-from scipy import special
+from scipy import special  # `scipy.stats` takes seconds to import; tests compare with it
 
 from modelyard.domain.drift.effect_sizes import Counts
-
-Matrix = npt.NDArray[np.float64]
+from modelyard.domain.specs.column_values import Floats
 
 _LEAST_EXPECTED = 5.0
 
@@ -19,7 +14,10 @@ _LEAST_EXPECTED = 5.0
 def null_share_p_value(
     reference_nulls: int, reference: int, window_nulls: int, window: int
 ) -> float:
-    """Two-sided p of the pooled two-proportion z test (Fleiss, Levin & Paik 2003, section 3.1)."""
+    """The p value of the pooled two-proportion z test, two-sided.
+
+    Fleiss, Levin and Paik 2003, Statistical Methods for Rates and Proportions, section 3.1.
+    """
     pooled = (reference_nulls + window_nulls) / (reference + window)
     error = np.sqrt(pooled * (1 - pooled) * (1 / reference + 1 / window))
     if error == 0:
@@ -29,12 +27,13 @@ def null_share_p_value(
 
 
 def outside_range_p_value(reference: int, outside: int, window: int) -> float:
-    """P of at least `outside` window rows outside the range of the reference, by exact ranks.
+    """The probability of at least `outside` window rows outside the reference's range, exactly.
 
-    By symmetry of ranks this is P(the first outside + 1 of all rows, in random order, hold at
-    most one reference row), hypergeometric (Wilks 1942, distribution-free tolerance limits).
-    The plain binomial at the rate 2/(n+1) would ignore that the range itself is random.
+    By symmetry of ranks it is the probability that the first outside + 1 of all rows, in random
+    order, include at most one reference row. That is hypergeometric (Wilks 1942, distribution-free
+    tolerance limits).
     """
+    # The binomial at the rate 2/(n+1) would ignore that the range itself is random.
     if outside <= 0 or reference <= 0:
         return 1.0
     draws, rows = outside + 1, reference + window
@@ -44,27 +43,27 @@ def outside_range_p_value(reference: int, outside: int, window: int) -> float:
 
 
 def unlisted_levels_p_value(expected: int, reference: int, unseen: int, window: int) -> float:
-    """P of at least `unseen` rows of unlisted levels, binomial at Good and Turing's rate.
+    """The probability of at least `unseen` rows of unlisted levels, binomial at Good-Turing's rate.
 
-    The chance that the next row has a level not met before is about (levels met once) / rows
-    (Good 1953); one is added, so that a reference without such levels does not promise zero.
+    The probability that the next row has a new level is about (levels met once) / rows (Good 1953).
 
     Args:
-        expected: Reference rows of levels met once, or of levels the profile does not list.
+        expected: Reference rows of levels met once, or of levels that the profile does not list.
         reference: Reference rows with a value.
         unseen: Window rows of unlisted levels.
         window: Window rows with a value.
     """
     if unseen <= 0 or reference <= 0:
         return 1.0
+    # One is added, so that a reference without such levels does not mean a rate of zero.
     return float(special.bdtrc(unseen - 1, window, min(1.0, (expected + 1) / reference)))
 
 
 def ks_p_value(distance: float, reference: int, window: int) -> float:
-    """P of Kolmogorov's limit distribution at D sqrt(nm / (n + m)) (Smirnov 1948).
+    """The p value of D by Kolmogorov's limit distribution at D sqrt(nm / (n + m)) (Smirnov 1948).
 
-    D taken at bin edges is at most D of the raw rows, so the p is never too small; ties, as
-    integers have them, make it larger still.
+    D at bin edges is at most D of the raw rows, so the p value is never too small. Ties, as in
+    integers, make it larger still.
     """
     if not reference or not window:
         return 1.0
@@ -72,31 +71,31 @@ def ks_p_value(distance: float, reference: int, window: int) -> float:
 
 
 def chi_square_p_value(reference: Counts, window: Counts) -> float:
-    """P of Pearson's chi-square test on the 2 x K table, both rows random.
+    """The p value of Pearson's chi-square test on the 2 x K table, with K - 1 degrees of freedom.
 
     Levels with fewer than five expected rows in either window are pooled into one (Cochran 1954).
-    A test that takes the reference shares as exact is wrong by far here: its 5 % is 72 % with
-    20 levels.
     """
+    # Both rows of the table are random. A test against the reference's shares as if they were exact
+    # has a level of 72 % instead of 5 % with 20 levels.
     n, m = int(reference.sum()), int(window.sum())
     if not n or not m:
         return 1.0
     table = _pooled(np.vstack([reference, window]).astype(np.float64))
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / (n + m)
-    if table.shape[1] < 2:  # noqa: PLR2004 - one column of a table says nothing
+    if table.shape[1] < 2:  # noqa: PLR2004 - one level has no shares to compare
         return 1.0
     statistic = float(np.sum((table - expected) ** 2 / expected))
     return float(special.chdtrc(table.shape[1] - 1, statistic))
 
 
-def _pooled(table: Matrix) -> Matrix:
+def _pooled(table: Floats) -> Floats:
     smaller = table.sum(axis=1).min() / table.sum()
     ordered = table[:, np.argsort(-table.sum(axis=0), kind="stable")]
     rare = ordered.sum(axis=0) * smaller < _LEAST_EXPECTED
     rest = ordered[:, rare].sum(axis=1, keepdims=True)
     kept = ordered[:, ~rare]
     if kept.shape[1] and rest.sum() * smaller < _LEAST_EXPECTED:
-        kept[:, -1:] += rest  # too few even together: the rarest level left takes them in
+        kept[:, -1:] += rest  # still too few together, so they join the rarest level left
         return kept
     return np.hstack([kept, rest])
 

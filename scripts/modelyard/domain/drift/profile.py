@@ -1,4 +1,4 @@
-"""What the training data looked like, small enough to keep beside the model."""
+"""The drift profile: a summary of the training data, small enough to store with the model."""
 
 from __future__ import annotations
 
@@ -26,65 +26,70 @@ from modelyard.errors import CannotAnswer
 FORMAT = 1
 EDGES = 200
 LISTED = 200
-"""Levels listed by name; rows of further levels are counted together."""
+"""Levels that are listed by name; rows of further levels are counted together."""
 
 _TAIL = 0.001
 _DIGITS = 5  # of the interquartile range: more digits than a quantile has, fewer than a float's 17
-_NORMAL_IQR = 1.349
+_NORMAL_IQR = 1.349  # interquartile range of a normal distribution with standard deviation 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class NumberProfile:
-    """A number or integer column of the reference.
+class _Column:
+    """A column of the reference.
 
     Args:
         name: The column.
-        type: `number` or `integer`.
+        type: Its type in the contract.
         rows: Rows, with and without a value.
         nulls: Rows without a value.
-        minimum: Least value; None where there is none.
-        maximum: Greatest value; None where there is none.
-        scale: Robust standard deviation: interquartile range / 1.349, else the winsorised one.
-        edges: Up to `EDGES` ascending quantiles, from .1 % to 99.9 %, without repetition.
-        counts: Rows by bin, one more than edges; a bin includes its right edge.
-        effects: What the calendar alone does, by measure.
+        effects: The effects of the calendar alone, by measure.
     """
 
     name: str
     type: ColumnType
     rows: int
     nulls: int
+    effects: Mapping[str, BlockEffects] = field(default_factory=dict)
+
+    @property
+    def known(self) -> int:
+        """Rows with a value."""
+        return self.rows - self.nulls
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberProfile(_Column):
+    """A number or integer column of the reference.
+
+    Args:
+        minimum: Least value; None without values.
+        maximum: Greatest value; None without values.
+        scale: Robust standard deviation: interquartile range / 1.349, or if that is 0 the
+            winsorised standard deviation.
+        edges: Up to `EDGES` ascending quantiles, from .1 % to 99.9 %, without repetition.
+        counts: Rows by bin, one more than edges; a bin includes its right edge.
+    """
+
     minimum: float | None
     maximum: float | None
     scale: float
     edges: tuple[float, ...]
     counts: tuple[int, ...]
-    effects: Mapping[str, BlockEffects] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelProfile:
+class LevelProfile(_Column):
     """A category or boolean column of the reference.
 
     Args:
-        name: The column.
-        type: `category` or `boolean`.
-        rows: Rows, with and without a value.
-        nulls: Rows without a value.
         counts: Rows of the `LISTED` most frequent levels, most frequent first.
         other: Rows of all further levels.
-        singles: Listed levels that were met once.
-        effects: What the calendar alone does, by measure.
+        singles: Listed levels with a single row.
     """
 
-    name: str
-    type: ColumnType
-    rows: int
-    nulls: int
     counts: Mapping[str, int]
     other: int
     singles: int
-    effects: Mapping[str, BlockEffects] = field(default_factory=dict)
 
 
 ColumnProfile = NumberProfile | LevelProfile
@@ -96,8 +101,8 @@ class Profile:
 
     Args:
         rows: Rows of the training data.
-        blocks: Calendar blocks long enough to stand for a monitoring window.
-        columns: In the order of the contract; timestamps are left out, as they always move.
+        blocks: Calendar blocks as long as a monitoring window.
+        columns: In the order of the contract, without timestamps, which always move.
     """
 
     rows: int
@@ -105,7 +110,7 @@ class Profile:
     columns: tuple[ColumnProfile, ...]
 
     def to_document(self) -> dict[str, Any]:
-        """Plain data for JSON; `from_document` gives an equal profile back."""
+        """The profile as data for JSON; `from_document` returns an equal profile."""
         columns = [asdict(column) for column in self.columns]
         for column in columns:
             column.update({name: list(v) for name, v in column.items() if isinstance(v, tuple)})
@@ -113,7 +118,7 @@ class Profile:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Profile:
-        """Reads what `to_document` wrote.
+        """The profile of a document that `to_document` made.
 
         Raises:
             CannotAnswer: The document has another format or lacks a part.
@@ -136,14 +141,14 @@ class Profile:
 def build_profile(
     table: Table, columns: Sequence[Column], blocks: npt.NDArray[np.integer[Any]]
 ) -> Profile:
-    """The profile of training data that keeps its contract.
+    """The profile of training data, which must keep its contract.
 
     Args:
         table: The training data.
         columns: Columns to watch; timestamps are skipped.
-        blocks: Shape (rows,): which calendar block, as long as a monitoring window, a row is in.
-            Blocks with under half the median block's rows are taken as cut off: they count as
-            reference, not as a window.
+        blocks: Shape (rows,): each row's calendar block, as long as a monitoring window. A block
+            with less than half the rows of the median block counts as cut off: its rows belong to
+            the reference, but it is not compared with the other blocks.
 
     Raises:
         CannotAnswer: A column is missing, or `blocks` has another length than the table.
@@ -162,7 +167,7 @@ def build_profile(
 
 
 def count_levels(kind: ColumnType, values: Array) -> LevelCounts:
-    """A category or boolean column's rows by level; what cannot be read counts as null."""
+    """A category or boolean column's rows by level; unreadable values count as null."""
     if kind == "category":
         return read_levels(values)
     return read_levels(_truth_names(values))
@@ -176,7 +181,7 @@ def _truth_names(values: Array) -> Array:
 
 
 def _number_blocks(blocks: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    """Blocks as 0, 1, 2 ... in their order, -1 for those cut off."""
+    """The blocks as 0, 1, 2 ... in their order; -1 for blocks that are cut off."""
     if not len(blocks):
         return np.zeros(0, dtype=np.int64)
     _, inverse, rows = np.unique(blocks, return_inverse=True, return_counts=True)
@@ -215,6 +220,7 @@ def _edges(known: Floats) -> Floats:
     shares = np.concatenate([[_TAIL], np.linspace(0.005, 0.995, EDGES - 2), [1 - _TAIL]])
     quantiles = np.quantile(known, shares, method="inverted_cdf")
     lower, upper = np.quantile(known, [0.25, 0.75], method="inverted_cdf").tolist()
+    # Rounding keeps the stored profile small; see `_DIGITS`.
     spread = upper - lower or float(quantiles[-1]) - float(quantiles[0])
     if not 0 < spread < np.inf:
         return np.unique(quantiles)
@@ -251,16 +257,16 @@ def _level_profile(column: Column, values: Array, blocks: npt.NDArray[np.int64])
 
 
 class _LevelCodes(dict[object, int]):
-    """Levels by number; anything else, null above all, is -1."""
+    """The number of each level; -1 for anything else, such as null."""
 
     def __missing__(self, _: object) -> int:
         return -1
 
 
 def _codes(values: Array, seen: LevelCounts) -> npt.NDArray[np.int64]:
-    """Shape (rows,): the number of each row's level, -1 without one."""
+    """The number of each row's level, shape (rows,); -1 without a level."""
     listed = values.tolist() if values.ndim == 1 else []
-    if seen.wrong:  # lists and dicts cannot be looked up
+    if seen.wrong:  # lists and dicts are not hashable
         listed = [value if isinstance(value, str) else None for value in listed]
     numbers = _LevelCodes({level: code for code, level in enumerate(seen.counts)})
     return np.fromiter(map(numbers.__getitem__, listed), dtype=np.int64, count=len(listed))

@@ -1,4 +1,4 @@
-"""What a version made from confirmed drift trains on and is judged on, or why none is owed."""
+"""The version to train after confirmed drift: its days and held-out sets, or why there is none."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime
 from modelyard.errors import Refused
 
 MAX_LOOKS = 20
-"""Looks at a new held-out set, where the parent's sets do not say."""
+"""`max_looks` of a new held-out set if the parent has no sets to take it from."""
 
 _NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeedFile:
-    """One file of a feed, and the days its rows are of."""
+    """One file of a feed, and the days of its rows."""
 
     uri: str
     days: frozenset[date]
@@ -43,10 +43,10 @@ class RetrainingDays:
     """The days of the next version.
 
     Args:
-        window: The days that train, holes included.
-        excludes: Held-out days inside the window.
-        held_out: The days of its new held-out set.
-        new: The days that train and did not train the parent.
+        window: The training window, with held-out days inside it.
+        excludes: The held-out days inside the window.
+        held_out: The days of the new held-out set.
+        new: The training days on which the parent did not train.
     """
 
     window: Interval
@@ -57,19 +57,19 @@ class RetrainingDays:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainingInputs:
-    """What the next version is to be made of.
+    """Everything that the next version is made from.
 
     Args:
         model: The model.
-        parent: The version production runs.
-        catalog: The main branch.
-        calendar: Its days.
+        parent: The version that production runs.
+        catalog: The specs of the main branch.
+        days: The days of the next version.
         training: The feed's pinned files with rows in the new training days.
         judging: The feed's pinned files with rows in the new held-out days.
-        reason: Why, for people.
+        reason: Why the version is made, for people.
         evidence: Digest of the drift evidence.
         code: The trainer on the main branch.
-        runtime: What it runs in.
+        runtime: The runtime of the trainer.
     """
 
     model: Model
@@ -86,12 +86,12 @@ class RetrainingInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Retraining:
-    """A version and the held-out sets that come with it.
+    """A version and the held-out sets that change with it.
 
     Args:
         version: The version.
         held_out: Its new held-out set.
-        aged: Sets of the parent that come before the new training's end: `old` from now on.
+        aged: Sets of the parent that end before the new training ends, with their role now `old`.
     """
 
     version: ModelVersion
@@ -100,7 +100,7 @@ class Retraining:
 
 
 def excluded_days(window: Interval | None, sets: Iterable[HeldOut]) -> tuple[Interval, ...]:
-    """The held-out days that overlap the window, in order, each once; retired sets count."""
+    """The held-out days that overlap the window, in order, each once; retired sets count too."""
     days = {each.window for each in sets if each.window is not None}
     return tuple(sorted(d for d in days if window is not None and d.overlaps(window)))
 
@@ -108,31 +108,32 @@ def excluded_days(window: Interval | None, sets: Iterable[HeldOut]) -> tuple[Int
 def plan_days(
     model: Model, parent: ModelVersion, sets: Collection[HeldOut], *, until: date
 ) -> RetrainingDays:
-    """The days the next version trains on and is judged on.
+    """The days that the next version trains on and is judged on.
 
-    - Held out are the last `drift.held_out_days` days whose labels are known before `until`.
-    - Training starts where the parent's did and stops when its own labels are known before the
-      first day it is judged on.
+    - Held out are the last `drift.held_out_days` days with labels known before `until`.
+    - Training starts where the parent's training started. It ends early enough that its own labels
+      are known before the first held-out day.
 
     Args:
         model: The model.
-        parent: The version production runs.
-        sets: All held-out sets of the model, retired ones too.
+        parent: The version that production runs.
+        sets: All held-out sets of the model, also retired ones.
         until: The day after the last row.
 
     Raises:
-        Refused: The parent has no days, trained on the days to be held out, or no new day trains.
+        Refused: The parent has no training days or trained on the days to hold out, or there is no
+            new training day.
     """
     if parent.data.window is None:
-        raise Refused(f"{parent.model} {parent.version} has no training window to go on from")
+        raise Refused(f"{parent.model} {parent.version} has no training window to continue")
     delay = timedelta(days=model.target.delay_days)
     length = timedelta(days=model.drift.held_out_days)
     held_out = Interval(since=until - delay - length, until=until - delay)
     known = parent.data.spans[-1].until + delay
     if held_out.since < known:
         raise Refused(
-            f"{parent.version} trained on days before {parent.data.spans[-1].until}, so "
-            f"{model.drift.held_out_days} held-out days it never saw exist from "
+            f"{parent.version} trained on days before {parent.data.spans[-1].until}, so there are "
+            f"{model.drift.held_out_days} held-out days that it has not seen only from "
             f"{known + length + delay} on",
             hint="wait for newer data, or lower drift.held_out_days in model.yaml",
         )
@@ -143,17 +144,17 @@ def plan_days(
     new = tuple(part for span in spans for part in not_covered(span, (parent.data.window,)))
     if not new:
         raise Refused(
-            f"no day between {parent.data.window.until} and {window.until} could train: all are "
-            f"held out, or not labelled yet",
+            f"there is no new training day between {parent.data.window.until} and {window.until}: "
+            f"all are held out, or not labelled yet",
             hint="wait for newer data",
         )
     return RetrainingDays(window=window, excludes=excludes, held_out=held_out, new=new)
 
 
 def plan_retraining(inputs: RetrainingInputs) -> Retraining:
-    """The next version, trained on the parent's days and the new ones, with the parent's settings.
+    """The next version: the parent's settings, trained on the parent's days and the new ones.
 
-    It is judged on the new days and on every set the parent was judged on that is still in use.
+    It is judged on the new held-out days and on the parent's held-out sets that are still in use.
     """
     parent, catalog = inputs.parent, inputs.catalog
     kept = held_out_in_use(parent, catalog.held_out_of(parent.model))
@@ -183,10 +184,10 @@ def plan_retraining(inputs: RetrainingInputs) -> Retraining:
 
 
 def next_version_name(parent: str, names: Iterable[str]) -> str:
-    """The parent's name with the highest trailing number of all names, and one more.
+    """The parent's name with a number that is one above the highest trailing number of all names.
 
     Raises:
-        Refused: That is no version name: too long.
+        Refused: The name is too long.
     """
     numbers = [int(match["number"]) for name in names if (match := _NUMBERED.fullmatch(name))]
     match = _NUMBERED.fullmatch(parent)
@@ -194,14 +195,14 @@ def next_version_name(parent: str, names: Iterable[str]) -> str:
     name = f"{stem}{max(numbers, default=1) + 1}"
     if not is_version(name):
         raise Refused(
-            f"{name!r}, the next version after {parent}, is no version name",
+            f"{name!r}, the next name after {parent}, is no valid version name",
             hint=f"modelyard version new MODEL VERSION --parent {parent}",
         )
     return name
 
 
 def held_out_in_use(parent: ModelVersion, sets: Iterable[HeldOut]) -> tuple[HeldOut, ...]:
-    """The sets the parent was judged on that are still in use, in its order."""
+    """The parent's held-out sets that are still in use, in the parent's order."""
     known = {each.name: each for each in sets}
     found = (known.get(name) for name in parent.held_out)
     return tuple(each for each in found if each is not None and not each.retired)
@@ -210,11 +211,11 @@ def held_out_in_use(parent: ModelVersion, sets: Iterable[HeldOut]) -> tuple[Held
 def existing_answer(
     catalog: Catalog, parent: ModelVersion, *, evidence: str, holds: Mapping[str, Hold]
 ) -> str | None:
-    """Why no version is owed for this drift: one was made for it and is on its way, or failed."""
+    """Why this drift needs no new version: an earlier one answers it. None if it needs one."""
     others = [v for v in catalog.versions_of(parent.model) if v.version != parent.version]
     same = [other for other in others if other.evidence == evidence]
     if same:
-        return f"{same[-1].version} was made for this very evidence"
+        return f"{same[-1].version} was made for the same evidence"
     newest = max(others, key=lambda v: version_order(v.version), default=None)
     if newest is None or newest.evidence is None or newest.version in holds:
         return None
@@ -229,24 +230,23 @@ def existing_answer(
 
 
 def declined_by(pulls: Iterable[PullRequest], model: str, *, evidence: str, bot: str) -> str | None:
-    """Who closed the retraining's pull request for this evidence, if a person did."""
+    """That a person closed the pull request for this evidence; None if nobody did."""
     branch = str(Branch(purpose=Purpose.RETRAIN, model=model))
     for pull in pulls:
         closed = pull.branch == branch and pull.state is PullState.CLOSED
         if closed and evidence in pull.body and pull.closed_by != bot:
             who = pull.closed_by or "somebody"
-            return f"{who} closed pull request {pull.number} for this very evidence"
+            return f"{who} closed pull request {pull.number} for the same evidence"
     return None
 
 
 def _training_window(
     longest: Interval, sets: Collection[HeldOut], *, kept: Iterable[HeldOut], delay: timedelta
 ) -> Interval:
-    """The longest window whose labels are known before each set it is judged on, if not after it.
-
-    A set amid the training days is of an earlier regime and may stay there; one that reaches
-    beyond the last training day would be flattered by labels that were not known yet.
-    """
+    """The longest window with labels that are known before each later held-out set begins."""
+    # A set amid the training days stands for an earlier regime and may stay. A set that reaches
+    # beyond the last training day would profit from labels that were not known at its start. A
+    # shorter window can leave another set beyond its end, hence the loop.
     window, judged = longest, [each.window for each in kept if each.window is not None]
     while window.since < window.until:
         end = max((span.until for span in not_covered(window, excluded_days(window, sets))),
@@ -259,7 +259,7 @@ def _training_window(
 
 
 def _held_out(inputs: RetrainingInputs, kept: tuple[HeldOut, ...]) -> HeldOut:
-    """The new set, or the one that holds out these very days already."""
+    """The new held-out set, or the existing one with the same days."""
     sets, days = inputs.catalog.held_out_of(inputs.parent.model), inputs.days.held_out
     for each in sets:
         if each.window == days and not each.retired:

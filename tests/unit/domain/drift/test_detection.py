@@ -91,11 +91,11 @@ def test_largest_ratio_names_the_level_that_doubled_and_passes_over_rare_ones():
     assert (round(found, 2), level) == (1.32, 1)
 
 
-# Chances, against scipy.stats
+# p values, against scipy.stats
 
 
 @pytest.mark.slow
-def test_chances_agree_with_the_tests_of_scipy_stats():
+def test_p_values_agree_with_the_tests_of_scipy_stats():
     from scipy import stats
 
     table = counts(30, 50, 20, 900), counts(20, 70, 30, 800)
@@ -118,7 +118,7 @@ def test_chances_agree_with_the_tests_of_scipy_stats():
     )
 
 
-def test_levels_chance_pools_levels_too_rare_to_test():
+def test_the_chi_square_test_pools_levels_too_rare_to_test():
     alone = p_values.chi_square_p_value(counts(500, 500, 10), counts(520, 480, 10))
     split = p_values.chi_square_p_value(
         counts(500, 500, *[1] * 10, *[0] * 10), counts(520, 480, *[0] * 10, *[1] * 10)
@@ -126,7 +126,7 @@ def test_levels_chance_pools_levels_too_rare_to_test():
     assert split == pytest.approx(alone)
 
 
-def test_a_chance_is_one_where_there_is_nothing_to_compare():
+def test_a_p_value_is_one_where_there_is_nothing_to_compare():
     assert p_values.chi_square_p_value(counts(5), counts(7)) == 1.0
     assert p_values.chi_square_p_value(counts(0, 0), counts(7, 1)) == 1.0
     assert p_values.null_share_p_value(0, 10, 0, 10) == 1.0
@@ -167,7 +167,7 @@ def test_flags_rows_outside_the_range_and_is_moved_by_no_single_outlier(referenc
     assert found.detail.endswith("1e+300")
 
 
-def test_a_drift_carries_both_keys_and_the_numbers_behind_them(reference):
+def test_a_drift_carries_its_effect_its_p_value_and_what_they_are_held_to(reference):
     window = draw(np.random.default_rng(7), 5000, nulls=0.5)
     (found,) = drifted_columns(reference, window)
     share = float(np.mean(np.isnan(window["x"])))
@@ -185,7 +185,7 @@ def test_a_drift_carries_both_keys_and_the_numbers_behind_them(reference):
     )
 
 
-def test_needs_both_a_large_effect_and_a_small_chance(reference):
+def test_needs_both_a_large_effect_and_a_small_p_value(reference):
     certain_but_small = draw(np.random.default_rng(8), 100_000, shift=0.05)
     (check,) = (
         one for one in checks(reference, certain_but_small) if reasons([one]) == {("x", "shape")}

@@ -231,10 +231,10 @@ def test_waits_until_there_are_days_the_parent_never_saw():
     with pytest.raises(Refused) as refused:
         plan_days(MODEL, later, [], until=date(2026, 7, 1))
     assert refused.value.message == (
-        "v2 trained on days before 2026-06-20, so 21 held-out days it never saw exist from "
-        "2026-07-11 on"
+        "v2 trained on days before 2026-06-20, so there are 21 held-out days that it has not seen "
+        "only from 2026-07-11 on"
     )
-    with pytest.raises(Refused, match="could train: all are held out, or not labelled yet"):
+    with pytest.raises(Refused, match="all are held out, or not labelled yet"):
         plan_days(MODEL, later, [], until=date(2026, 7, 11))
     assert plan_days(MODEL, later, [], until=date(2026, 7, 12)).new == (
         span("2026-06-20", "2026-06-21"),
@@ -243,7 +243,7 @@ def test_waits_until_there_are_days_the_parent_never_saw():
 
 def test_refuses_a_parent_without_days():
     timeless = replace(V2, data=replace(V2.data, window=None))
-    with pytest.raises(Refused, match="no training window to go on from"):
+    with pytest.raises(Refused, match="no training window to continue"):
         plan_days(MODEL, timeless, [], until=date(2026, 7, 1))
 
 
@@ -263,7 +263,7 @@ def test_the_next_version_has_the_highest_number_of_all_and_one_more(parent, nam
 
 
 def test_refuses_a_next_name_that_is_too_long():
-    with pytest.raises(Refused, match="is no version name"):
+    with pytest.raises(Refused, match="is no valid version name"):
         next_version_name("a" * 40, ["a" * 40])
 
 
@@ -323,7 +323,7 @@ def test_nothing_is_owed_while_a_version_that_passed_is_on_its_way():
 def test_after_a_refused_version_new_evidence_may_ask_again_but_the_same_never():
     assert said(judged(later(), Outcome.FAIL)) is None
     same = judged(later(EVIDENCE), Outcome.FAIL)
-    assert said(same) == "v3 was made for this very evidence"
+    assert said(same) == "v3 was made for the same evidence"
 
 
 def test_a_version_older_than_what_production_runs_is_not_on_its_way():
@@ -349,7 +349,7 @@ def pull(**fields: object) -> PullRequest:
 
 
 def test_what_a_person_closed_is_declined_for_its_evidence_alone():
-    words = "ada closed pull request 4 for this very evidence"
+    words = "ada closed pull request 4 for the same evidence"
     assert declined_by([pull()], "m", evidence=EVIDENCE, bot=BOT) == words
     for other in (
         pull(body="Evidence `sha256:0`."),
@@ -360,7 +360,7 @@ def test_what_a_person_closed_is_declined_for_its_evidence_alone():
     ):
         assert declined_by([other], "m", evidence=EVIDENCE, bot=BOT) is None
     somebody = declined_by([pull(closed_by=None)], "m", evidence=EVIDENCE, bot=BOT)
-    assert somebody == "somebody closed pull request 4 for this very evidence"
+    assert somebody == "somebody closed pull request 4 for the same evidence"
 
 
 days = st.integers(0, 200).map(lambda number: date(2026, 1, 1) + timedelta(days=number))
