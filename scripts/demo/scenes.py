@@ -25,7 +25,9 @@ MONOTONE = {"precip": 1, "visib": -1, "wind_speed": 1, "temp": -1}
 
 # Rows are sent 20 a request. About 90 requests without an error rule out a worse error rate.
 ROWS_A_BATCH = {"canary": 10_000, "production": 4_500}
+# Small, to show after how many predictions the judge is certain.
 ROWS_A_SHORT_BATCH = 1000
+# As in environments/canary/environment.yaml.
 CANARY_SHARE = 0.2
 MOST_BATCHES = 12
 
@@ -190,6 +192,7 @@ def _propose(stage: Stage, version: str, title: str) -> None:
     _watch(stage)
     number = next(pull["number"] for pull in _open(stage) if pull["branch"] == branch)
     stage.modelyard("pr", "merge", str(number), user="grace")
+    # The next version starts from the merged main branch.
     stage.git("switch", "--quiet", "main", quiet=True)
     stage.git("pull", "--quiet", "--ff-only", quiet=True)
 

@@ -97,6 +97,7 @@ class Commands(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, entry in COMMANDS.items():
+            # A stand-in for help and completion; resolve_command imports the real one.
             self.add_command(click.Command(name, short_help=entry.help, hidden=entry.hidden))
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -150,6 +151,7 @@ def cli(
     A version of a model is a file. Merged pull requests train it, gate it and move it through the
     environments. A release that does worse is rolled back.
     """
+    # https://no-color.org: any value but an empty one. An option wins over it.
     ctx.color = False if color is None and os.environ.get("NO_COLOR") else color
     if ctx.obj is None:
         ctx.obj = Invocation(root=root, debug=debug)
@@ -164,10 +166,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; None for those of this process.
     """
     for name, value in QUIET.items():
+        # A person's own setting wins.
         os.environ.setdefault(name, value)
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        # In standalone mode click would end the process with codes of its own.
         code = cli.main(args=arguments, prog_name="modelyard", standalone_mode=False)
+        # A closed pipe must fail here, not when the interpreter ends.
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
@@ -193,6 +198,7 @@ def _report_crash(error: Exception, *, debug: bool) -> None:
         import traceback
 
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    # Some libraries raise with pages of text.
     first_line = str(error).partition("\n")[0]
     _print_error(
         f"unexpected {type(error).__name__}: {first_line}",
@@ -212,5 +218,6 @@ def _log_to_stderr(*, debug: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("modelyard")
+    # Replaced, not added: main may run more than once in a process.
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if debug else logging.INFO)

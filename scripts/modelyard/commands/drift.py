@@ -89,12 +89,14 @@ def drift(
     elif page:
         click.echo(f"{page} is not written: the data breaks the contract", err=True)
     if decision is not None:
+        # The nightly workflow branches on this file.
         decision.write_text(result.outcome)
     if output == "json":
         print_json(_document(result, incidents, evidence, summary))
     else:
         _print(result, evidence, summary)
     if result.outcome != "none":
+        # The result is printed already: no error message.
         raise click.exceptions.Exit(Refused.exit_code)
 
 

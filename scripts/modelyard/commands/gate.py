@@ -57,4 +57,5 @@ def gate(
     verdict = find_verdict(workspace, model, version, against=against, check=check)
     print_verdict(verdict, output)
     if not verdict.passed and not check:
+        # The verdict is printed already: no error message.
         raise click.exceptions.Exit(Refused.exit_code)

@@ -56,6 +56,7 @@ def parse_address(
     """Return `HOST:PORT` as a pair, as an option's callback; an IPv6 host is in brackets."""
     if value is None:
         return None
+    # From the right: an IPv6 host has colons too.
     host, _, port = value.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal()) or int(port) > LAST_PORT:
         raise click.BadParameter(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080", ctx, param)
@@ -123,6 +124,7 @@ def find_root() -> Path:
 
     given = click.get_current_context().obj
     if isinstance(given, Services):
+        # Tests pass the services themselves.
         return given.root
     if isinstance(given, Invocation) and given.root is not None:
         return _checked_root(given.root)
@@ -158,6 +160,7 @@ def print_json(data: object) -> None:
     """Print one indented JSON document; keys keep their order, terminal codes are escaped."""
     import json
 
+    # Names stay readable, and NaN is no JSON that other programs read.
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
     click.echo(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
@@ -168,6 +171,7 @@ def make_console() -> Console:
 
     wanted = click.get_current_context().color
     return Console(
+        # None lets rich ask the terminal.
         force_terminal=True if wanted else None,
         no_color=None if wanted is None else not wanted,
         highlight=False,
@@ -182,6 +186,7 @@ def _services() -> Services:
     if not isinstance(context.obj, Services):
         from modelyard.operations.services import services_for
 
+        # Kept in the context, so that one process has one set of adapters.
         context.obj = services_for(find_root())
     return context.obj
 

@@ -101,6 +101,7 @@ def approve(
     """Approve the head commit of a pull request; a later push is not approved."""
     who = find_person(services, name)
     pull = services.pulls.get(number)
+    # Reconcile would not count such an approval; tell the person now.
     _check_may_approve(pull, who)
     commit = sha or pull.head
     if dry_run:
@@ -121,6 +122,7 @@ def merge(
 ) -> None:
     """Merge a pull request; all its required statuses must be success."""
     who = find_person(services, name)
+    # The merge is refused if the head has moved from this commit.
     commit = sha or services.pulls.get(number).head
     if dry_run:
         _echo(f"would merge pull request {number} at {commit} as {who}")

@@ -39,6 +39,7 @@ def promote(
     who = find_person(services, name)
     world = collect(workspace_of(services), model, with_registry=False)
     where = find_environment(world, environment)
+    # No environment could ever give the version: wrong usage, not a refusal.
     if version is None and where.promotes_from is None:
         raise click.UsageError(f"{where.name} is the first environment: give VERSION")
     image = services.repository.server_image

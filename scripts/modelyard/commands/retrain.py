@@ -63,6 +63,7 @@ def _propose(
     from modelyard.operations.drift.propose import NotOwed, decide_retraining, open_incidents
 
     result = compare_feed(workspace, model, feed=feed, until=until)
+    # A broken contract is recorded even though nothing is proposed.
     incidents = open_incidents if dry_run else record_incidents
     decided = decide_retraining(workspace, result, incidents(workspace, result))
     if isinstance(decided, NotOwed):

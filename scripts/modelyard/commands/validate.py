@@ -93,6 +93,7 @@ def _print_github(problems: Sequence[Problem], _: int) -> None:
 
 def _annotations(problems: Sequence[Problem]) -> Iterator[str]:
     """Yield GitHub's workflow commands, escaped as @actions/core does."""
+    # The last annotation counts the problems that are not shown.
     shown = problems if len(problems) <= ANNOTATIONS else problems[: ANNOTATIONS - 1]
     for problem in shown:
         place = f"file={_property(problem.file)},line={problem.line}"

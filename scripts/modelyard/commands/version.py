@@ -195,6 +195,7 @@ def _read_specs(root: Path, model: str) -> Specs:
     from modelyard.adapters.git.trees import WorkingTree
     from modelyard.adapters.specs.reader import read
 
+    # The working tree, not the main branch: a held-out set may not be committed yet.
     specs = read(WorkingTree(root))
     specs.catalog.require_model(model, where=str(root))
     return specs
@@ -223,6 +224,7 @@ def _choose_parameters(
     for text in each:
         name, equals, value = text.partition("=")
         try:
+            # JSON keeps 1, "1" and true apart.
             found[name] = json.loads(value)
         except ValueError as error:
             raise click.UsageError(

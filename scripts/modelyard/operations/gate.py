@@ -18,6 +18,7 @@ from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.workspace import Workspace
 
+# Another machine may sum in another order.
 TOLERANCE = 1e-9
 
 
@@ -69,6 +70,7 @@ def check_changed_records(workspace: Workspace, ref: str) -> Iterator[tuple[Reco
         Refused: A record differs from its evidence.
     """
     head = workspace.git.rev_parse("HEAD")
+    # From where the branch left REF: later commits of REF are not its own.
     changed = set(workspace.git.diff_names(workspace.git.merge_base(ref, head), head))
     catalog = workspace.catalog(head)
     for (model, version), record in sorted(catalog.records.items()):
@@ -130,6 +132,7 @@ def scored_by_both(
     if record is None:
         return ()
     known = {result.digest: result.scores for result in other.held_out} if other else {}
+    # The champion's scores on a newer held-out set are in the challenger's record.
     if record.champion is not None and record.champion.version == champion:
         known |= {r.digest: r.champion_scores for r in record.held_out if r.champion_scores}
     return tuple((r, known[r.digest]) for r in record.held_out if r.digest in known)

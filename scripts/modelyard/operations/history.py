@@ -80,6 +80,7 @@ def _added_specs(git: Git, commit: str, model: str) -> dict[str, dict[str, list[
     """Return the versions whose spec or record each commit added to its first parent, by kind."""
     folders = [versions_folder(model), records_folder(model)]
     options = ("--first-parent", "--diff-merges=first-parent", "--no-renames", "--diff-filter=A")
+    # One process for the whole history. A NUL starts each commit: no path has one.
     done = git.run("log", *options, "--name-only", "--format=%x00%H", commit, "--", *folders)
     found: dict[str, dict[str, list[str]]] = {}
     for block in done.stdout.decode("utf-8", "replace").split("\0")[1:]:

@@ -124,12 +124,14 @@ def _runs_it(
     if is_bad(world.facts_of(where.name), current):
         return False
     attempt = current.attempt
+    # With the same attempt, so that only what really differs makes a difference.
     again = new_release(world, where.name, record, server_image=server_image, attempt=attempt)
     return again == current
 
 
 def _past_attempts(world: World, where: Environment, artifact: str) -> int:
     """Return the highest attempt of the artifact there, as far back as the world reaches."""
+    # Over past releases, not the present one: a rollback may have replaced the last attempt.
     past = world.past.get(where.name, ())
     return max(
         (each.release.attempt for each in past if each.release.artifact == artifact), default=0

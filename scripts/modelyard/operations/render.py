@@ -45,6 +45,7 @@ def choose_releases(
 
 def find_stale(root: Path, catalog: Catalog, chosen: Sequence[Release]) -> list[str]:
     """Return what is wrong with the manifests of these releases, in sentences."""
+    # A check of everything also finds manifests without a release.
     everything = len(chosen) == len(catalog.releases)
     pins = {release_file(release.environment, release.model) for release in chosen}
     return stale_manifests(WorkingTree(root), catalog, None if everything else pins)

@@ -76,6 +76,7 @@ def decide_rollback(
 def follow_ups(workspace: Workspace, rollback: Rollback) -> Iterator[Change | RaiseIncident]:
     """Yield what the hold leads to in the other environments."""
     held, release = rollback.world, rollback.release
+    # Without this release: its change is printed already.
     here = (release.environment, held.model)
     others = {key: each for key, each in held.catalog.releases.items() if key != here}
     for action in rollbacks(replace(held, catalog=replace(held.catalog, releases=others))):
@@ -97,6 +98,7 @@ def apply_rollback(workspace: Workspace, rollback: Rollback, report: Report) -> 
         _merge_removal(workspace, rollback, report)
     else:
         _undo_earlier_rollback(workspace, rollback, rollback.action, report)
+    # Reconcile rolls back what is on hold, here and in every other environment.
     settle(workspace, release.model, wait=False, say=report)
     left = workspace.catalog(workspace.main()).releases.get((release.environment, release.model))
     if left == release:
@@ -108,6 +110,7 @@ def apply_rollback(workspace: Workspace, rollback: Rollback, report: Report) -> 
 
 def _with_hold(world: World, release: Release, hold: Hold) -> World:
     """Return the world once the version is on hold."""
+    # An earlier hold stays, with its reason.
     holds = {release.version: hold, **world.model_facts.holds}
     where = release.environment
     # Automation never rolls back what a rollback restored; a person may.

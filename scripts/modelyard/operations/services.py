@@ -84,6 +84,7 @@ def _cluster(root: Path, repository: Repository, clock: Clock) -> Cluster:
         from modelyard.adapters.cluster.kubernetes import KubernetesCluster
         from modelyard.adapters.cluster.kubernetes_api import KubernetesApi
 
+        # One setting chooses both: with Argo Workflows, servers are in the same cluster.
         return KubernetesCluster(KubernetesApi(), clock)
     from modelyard.adapters.cluster.local import LocalCluster
     from modelyard.adapters.store.artifacts import Store

@@ -47,6 +47,8 @@ def find_changes(root: Path, ref: str) -> tuple[frozenset[str], Tree]:
         raise CannotAnswer(
             f"--changed-since {ref}: {error.message}", hint="fetch it, with enough history"
         ) from error
+    # Without renames, a renamed record counts as removed and added. A person's diff tool must not
+    # run. New files that are not staged yet count too.
     differing = git.run("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", start, "--")
     new = git.run("ls-files", "--others", "--exclude-standard", "-z")
     names = filter(None, (differing.stdout + new.stdout).split(b"\0"))

@@ -53,6 +53,7 @@ def the_settings_are_valid(checkout: Checkout) -> Iterator[Finding]:
         if problem.file == SETTINGS:
             what = f"{problem.file}:{problem.line}: {problem.message}"
             yield Finding(what=what, fix="modelyard validate")
+    # Building the adapters fails for a setting that is not supported yet.
     _ = checkout.workspace
 
 
@@ -134,6 +135,7 @@ def the_tracking_database_answers(checkout: Checkout) -> Iterator[Finding]:
                 _open(file)
         elif (address := urlsplit(uri)).hostname:
             port = address.port or _PORTS.get(address.scheme.partition("+")[0], 80)
+            # Only a connection: a request would need credentials, and MLflow's client retries.
             socket.create_connection((address.hostname, port), _SECONDS_TO_ANSWER).close()
     except (OSError, ValueError, sqlite3.Error) as error:
         yield Finding(what=f"{_without_password(uri)}: {error}", fix=fix)
@@ -147,6 +149,7 @@ def _database(checkout: Checkout) -> Path | None:
 
 
 def _open(file: Path) -> None:
+    # Read-only, because a check changes nothing.
     with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as database:
         database.execute("select count(*) from sqlite_master").fetchone()
 
@@ -161,6 +164,7 @@ def released_artifacts_are_in_the_store(checkout: Checkout) -> Iterator[Finding]
 
     for (environment, model), release in sorted(checkout.specs.catalog.releases.items()):
         try:
+            # This file is written last, so it stands for the whole artifact.
             checkout.workspace.store.read_model_file(release.artifact, COMPLETE)
         except YardError as error:
             what = f"{environment} {model} {release.version}: {error.message}"
@@ -242,6 +246,7 @@ def workflows_belong_to_versions(checkout: Checkout) -> Iterator[Finding]:
     for (model, version), digest in sorted(catalog.digests.items()):
         known = facts.model(model).training.get(version, TrainingFacts())
         is_over = (model, version) in catalog.records or known.failed is not None
+        # The attempt that counts now may still run.
         for attempt in range(1, known.attempt + (1 if is_over else 0)):
             name = workflow_name(model, version, spec=digest, attempt=attempt)
             status = checkout.workspace.services.orchestrator.status(name)

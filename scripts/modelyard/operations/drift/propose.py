@@ -79,6 +79,7 @@ def decide_retraining(
             f"{result.model.name} is not retrained: {readable(incidents[0].what)}",
             hint=f"repair the data; modelyard drift {result.model.name} then closes the incident",
         )
+    # Closed ones too: closing one declines its evidence.
     pulls = workspace.services.pulls.list(every=True)
     open_one = _open_pull(pulls, retraining_branch(result.model.name))
     evidence = drift_evidence(result)
@@ -87,12 +88,14 @@ def decide_retraining(
     if reason is None:
         change = retraining_change(workspace, result, evidence=digest)
         return Owed(change=change, evidence=evidence, pull=open_one)
+    # A pull request of a person is not ours to close.
     is_ours = open_one is not None and open_one.author == workspace.services.repository.bot
     return NotOwed(reason=reason, pull=open_one if is_ours else None)
 
 
 def propose_retraining(workspace: Workspace, owed: Owed) -> PullRequest:
     """Store the evidence, and open or update the pull request."""
+    # First: the page of the pull request refers to it.
     workspace.store.put_evidence(owed.evidence)
     return workspace.services.pulls.propose(owed.change, author=workspace.services.repository.bot)
 

@@ -25,6 +25,7 @@ def forget_failure(workspace: Workspace, model: str, version: str, *, dry_run: b
         )
 
     def change(before: ModelFacts) -> ModelFacts:
+        # Checked inside the update: reconcile may write at the same time.
         known = before.training.get(version, TrainingFacts())
         if known.failed is None:
             raise Refused(

@@ -107,11 +107,13 @@ def draft_spec(root: Path, catalog: Catalog, spec: ModelVersion | HeldOut) -> Dr
         key, path = (spec.model, spec.name), held_out_file(spec.model, spec.name)
         known = catalog.held_out.get(key)
         after = replace(catalog, held_out={**catalog.held_out, key: spec})
+    # Running the same command twice is fine.
     if known != spec and (root / path).exists():
         hint = f"choose another name, or remove {path}"
         raise Refused(f"{path} exists and differs", hint=hint)
     kind = type(spec).__name__
     content = dump(kind, spec)
+    # Parameters come from a person: only the schema and the checks know whether they fit.
     reasons = [text for _, text in schemas.reasons(kind, load(content, name=path).document)]
     reasons += [problem.message for problem in checks.find_problems(after) if problem.file == path]
     if reasons:

@@ -104,6 +104,8 @@ def refuse_uncommitted(git: Git, paths: Iterable[str]) -> None:
     Raises:
         Refused: A path differs.
     """
+    # Untracked files too: the pinned tree would not have them. A row is two letters, a blank and
+    # the path.
     out = git.run("status", "--porcelain", "-z", "--untracked-files=all", "--", *paths).stdout
     changed = sorted(row[3:].decode(errors="replace") for row in out.split(b"\0") if row[3:])
     if changed:
