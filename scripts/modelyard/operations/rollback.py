@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 from modelyard.domain.promotion.actions import RaiseIncident, RollBack
 from modelyard.domain.promotion.branches import Branch
-from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.promotion.change import Change, Purpose, rollback_trailers
 from modelyard.domain.promotion.facts import Hold, ModelFacts
 from modelyard.domain.promotion.rollback import rollbacks, way_back
-from modelyard.domain.promotion.trailers import rollback_trailers
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.paths import manifests_folder, release_file

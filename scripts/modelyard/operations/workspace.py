@@ -16,7 +16,7 @@ from modelyard.adapters.specs.documents import read as read_document
 from modelyard.adapters.specs.reader import read
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.registry import Registry
-from modelyard.domain.promotion.trailers import pull_number
+from modelyard.domain.promotion.change import pull_number
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import MODELS, release_file

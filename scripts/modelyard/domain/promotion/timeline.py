@@ -9,8 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import takewhile
 
-from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
-from modelyard.domain.promotion.trailers import (
+from modelyard.domain.promotion.change import (
     ENVIRONMENT,
     MODEL,
     REASON,
@@ -18,6 +17,7 @@ from modelyard.domain.promotion.trailers import (
     VERSION,
     pull_number,
 )
+from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.verdict import Outcome
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from modelyard.adapters.forge.local.view import BRANCHES, ForgeSnapshot, Statuses, StoredPull
 from modelyard.adapters.forge.local.writer import ForgeWriter, Updates, check_head
 from modelyard.adapters.git.names import message_of
+from modelyard.domain.promotion.change import APPROVED_BY, HEAD, PULL
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, PullState, StatusState
-from modelyard.domain.promotion.trailers import APPROVED_BY, HEAD, PULL
 from modelyard.errors import Refused
 
 REQUIRED = (CHECKS, PROMOTE)
