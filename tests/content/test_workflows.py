@@ -13,7 +13,7 @@ from modelyard.adapters.workflows.local_runner import Walk
 from modelyard.adapters.workflows.plan import Plan, Retry
 from modelyard.adapters.workflows.template import read_plan
 from modelyard.cli import load_command, main
-from modelyard.render.shares import real_share
+from unit.render.pairs import real_share
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / "environments/platform/manifests/workflows"

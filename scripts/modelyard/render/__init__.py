@@ -1,1 +1,1 @@
-"""From a release to the Kubernetes documents that run it; pure."""
+"""Renders a release to the Kubernetes documents that run it; pure."""

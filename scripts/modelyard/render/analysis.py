@@ -1,4 +1,4 @@
-"""The AnalysisTemplate: asks the judge until it knows."""
+"""The AnalysisTemplate: asks the judge until it has a verdict."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ JUDGE = "http://modelyard-judge.modelyard.svc.cluster.local/v1/verdicts"
 """Where the judge answers `{"outcome": "pass" | "fail" | "inconclusive", ...}`."""
 
 INTERVAL_SECONDS = 5
-"""Between two questions; a failing release is found within one of them."""
+"""Between two questions, and so the longest a failing release goes unnoticed."""
 
 ERRORS_IN_A_ROW = 1_000_000
-"""A judge that is away says nothing about the release, so that alone never aborts it."""
+"""Never reached: a judge that is down says nothing about the release, so it must not abort it."""
 
 
 def template_name(identity: Identity) -> str:
     """The AnalysisTemplate's name."""
-    return f"{identity.workload}-judge"
+    return f"{identity.workload_name}-judge"
 
 
-def judged_by(release: Release) -> list[Document]:
-    """What the judge is asked about."""
+def analysis_arguments(release: Release) -> list[Document]:
+    """The arguments of the analysis: the release to ask the judge about."""
     asked = {
         "environment": release.environment,
         "model": release.model,
@@ -33,9 +33,9 @@ def judged_by(release: Release) -> list[Document]:
 
 
 def analysis_template(identity: Identity) -> Document:
-    """The questions: a pass ends them well, a fail at once aborts, doubt asks again.
+    """The template: a pass ends the analysis, a fail aborts at once, anything else asks again.
 
-    After `decide_within_seconds` of doubt the analysis is inconclusive, and the rollout pauses.
+    After `decide_within_seconds` without a decision it is inconclusive, and the rollout pauses.
     """
     limit = identity.environment.rollout.decide_within_seconds
     count = max(1, ceil(limit / INTERVAL_SECONDS))

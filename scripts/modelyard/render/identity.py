@@ -1,4 +1,4 @@
-"""What a release's resources are called, and the labels that tell them apart."""
+"""The names and labels of a release's resources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Document = dict[str, object]
 """One Kubernetes object, or a part of one."""
 
 LONGEST_NAME = 60
-"""Services take 63 characters; three are left for whoever adds a suffix."""
+"""Names of Services have at most 63 characters; three are left for suffixes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,37 +29,37 @@ class Identity:
     environment: Environment
 
     @property
-    def own(self) -> str:
-        """The name of what only this environment has: in a shared namespace it needs a suffix."""
-        return _short(f"{self.model}-{self.environment.name}")
+    def own_name(self) -> str:
+        """The name of this environment's own resources, distinct within a shared namespace."""
+        return _shortened(f"{self.model}-{self.environment.name}")
 
     @property
-    def workload(self) -> str:
+    def workload_name(self) -> str:
         """The rollout's name."""
-        return self.own if self.environment.joins else self.model
+        return self.own_name if self.environment.joins else self.model
 
     @property
-    def next(self) -> str:
-        """The Service of a release that a traffic router leads requests to before it is stable."""
-        return _short(f"{self.model}-{self.environment.name}-next")
+    def next_name(self) -> str:
+        """The Service that a traffic router uses for a release before it is stable."""
+        return _shortened(f"{self.model}-{self.environment.name}-next")
 
     @property
     def shared_selector(self) -> dict[str, str]:
-        """Selects the model's pods, in whichever environment of the namespace they belong."""
+        """Selects the model's pods in all environments of the namespace."""
         return {MODEL: self.model}
 
     @property
     def own_selector(self) -> dict[str, str]:
-        """Selects the pods of this environment alone."""
+        """Selects the pods of this environment only."""
         return {**self.shared_selector, ENVIRONMENT: self.environment.name}
 
     @property
     def labels(self) -> dict[str, str]:
-        """What everything of this model in this environment carries."""
+        """The labels of every resource of this model in this environment."""
         return {
             **self.own_selector,
             "app.kubernetes.io/component": "model-server",
-            "app.kubernetes.io/instance": self.workload,
+            "app.kubernetes.io/instance": self.workload_name,
             "app.kubernetes.io/managed-by": "modelyard",
             "app.kubernetes.io/name": "modelyard-server",
             "app.kubernetes.io/part-of": self.model,
@@ -75,10 +75,10 @@ class Identity:
         }
 
 
-def pins(release: Release) -> tuple[dict[str, str], dict[str, str]]:
-    """What the release pins, as pod labels and annotations.
+def release_pins(release: Release) -> tuple[dict[str, str], dict[str, str]]:
+    """The release's pins as pod labels and annotations.
 
-    A label takes 63 characters and a digest has 71, so labels hold its first twelve digits.
+    A label has at most 63 characters and a digest 71, so labels hold its first twelve digits.
     """
     labels = {
         "app.kubernetes.io/version": release.version,
@@ -94,7 +94,7 @@ def pins(release: Release) -> tuple[dict[str, str], dict[str, str]]:
     return labels, annotations
 
 
-def _short(name: str) -> str:
+def _shortened(name: str) -> str:
     if len(name) <= LONGEST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]

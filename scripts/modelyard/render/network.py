@@ -1,35 +1,36 @@
-"""How a release is reached, watched and kept available: Services, monitor, policy, budget."""
+"""Services, ServiceMonitor, NetworkPolicy and PodDisruptionBudget of a release."""
 
 from __future__ import annotations
 
 from modelyard.domain.labels import PREFIX
 from modelyard.render.identity import Document, Identity
 
-_SCRAPE_SECONDS = 5  # a canary is judged on counts; every scrape is one look at them
+_SCRAPE_SECONDS = 5  # each scrape is one sample of the counts that a canary is judged by
 
 
-def services(identity: Identity) -> list[Document]:
-    """The Service of this environment's own pods, and the shared one where it owns that.
+def render_services(identity: Identity) -> list[Document]:
+    """The Service of this environment's own pods, and the shared one unless the environment joins.
 
-    An environment that joins another never writes the shared Service: two writers of one object
+    An environment that joins another must not write the shared Service: two writers of one object
     would undo each other.
     """
-    own = _service(identity, identity.own, identity.own_selector, label="own")
+    own = _service(identity, identity.own_name, identity.own_selector, label="own")
     if identity.environment.joins is not None:
         return [own]
     shared = _service(identity, identity.model, identity.shared_selector, label="shared")
     if identity.environment.rollout.router is None:
         return [shared, own]
-    return [shared, own, _service(identity, identity.next, identity.own_selector, label="next")]
+    following = _service(identity, identity.next_name, identity.own_selector, label="next")
+    return [shared, own, following]
 
 
-def monitor(identity: Identity) -> Document:
-    """The ServiceMonitor of the own Service, so that no pod is counted twice."""
+def render_monitor(identity: Identity) -> Document:
+    """The ServiceMonitor: it selects the own Service only, so that no pod is scraped twice."""
     endpoint = {"port": "http", "path": "/metrics", "interval": f"{_SCRAPE_SECONDS}s"}
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "ServiceMonitor",
-        "metadata": identity.metadata(identity.own),
+        "metadata": identity.metadata(identity.own_name),
         "spec": {
             "endpoints": [endpoint],
             "selector": {"matchLabels": {**identity.own_selector, f"{PREFIX}/traffic": "own"}},
@@ -37,12 +38,12 @@ def monitor(identity: Identity) -> Document:
     }
 
 
-def policy(identity: Identity) -> Document:
-    """The NetworkPolicy: nothing but the server's port is reached."""
+def render_network_policy(identity: Identity) -> Document:
+    """The NetworkPolicy: only the server's port accepts connections."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": identity.metadata(identity.own),
+        "metadata": identity.metadata(identity.own_name),
         "spec": {
             "podSelector": {"matchLabels": identity.own_selector},
             "policyTypes": ["Ingress"],
@@ -51,12 +52,12 @@ def policy(identity: Identity) -> Document:
     }
 
 
-def budget(identity: Identity) -> Document:
-    """The PodDisruptionBudget: maintenance takes one pod at a time."""
+def render_disruption_budget(identity: Identity) -> Document:
+    """The PodDisruptionBudget: maintenance evicts one pod at a time."""
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": identity.metadata(identity.own),
+        "metadata": identity.metadata(identity.own_name),
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": identity.own_selector}},
     }
 

@@ -1,19 +1,19 @@
-"""The pod template: one model server, and nothing in it that does not belong to the release."""
+"""The pod template: one model server, from nothing but the release and its model."""
 
 from __future__ import annotations
 
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.release import Release
-from modelyard.render.identity import Document, Identity, pins
+from modelyard.render.identity import Document, Identity, release_pins
 
 PORT = 8080
-"""Where the server listens."""
+"""The port that the server listens on."""
 
 SETTINGS = "modelyard"
-"""The ConfigMap of a namespace: `artifacts` is the artifact store's URI."""
+"""The ConfigMap of each namespace, whose key `artifacts` is the artifact store's URI."""
 
 CREDENTIALS = "modelyard-artifacts"
-"""The Secret with the store's credentials, where it needs any; only fetching sees them."""
+"""The Secret with the store's credentials, if it needs any; only the init container gets them."""
 
 USER = 10001
 _ARTIFACT = "/artifact"
@@ -27,19 +27,19 @@ _TEMPORARY: Document = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - an e
 
 
 def pod_template(release: Release, *, model: Model, identity: Identity) -> Document:
-    """What the release's pods are.
+    """The template of the release's pods.
 
-    Any change of it starts new pods, and an aborted release once more. So it holds the pins, what
-    the server must be told to open the artifact, and constants; never a commit, a pull request or
-    a setting of the environment.
+    Any change to it starts new pods, and starts an aborted release again. So it contains only the
+    pins, the artifact policy of the model and constants; never a commit, a pull request or a
+    setting of the environment.
     """
-    labels, annotations = pins(release)
+    labels, annotations = release_pins(release)
     return {
         "metadata": {"labels": {**identity.labels, **labels}, "annotations": annotations},
         "spec": {
             "automountServiceAccountToken": False,
             "containers": [_server(release, model)],
-            # A variable for each Service of the namespace would come with it.
+            # Else each Service of the namespace would add its variables.
             "enableServiceLinks": False,
             "initContainers": [_fetch(release)],
             "securityContext": {
@@ -48,7 +48,7 @@ def pod_template(release: Release, *, model: Model, identity: Identity) -> Docum
                 "runAsUser": USER,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            # Longer than the wait before it stops listening and its slowest request together.
+            # Longer than the preStop wait and the slowest request together.
             "terminationGracePeriodSeconds": 45,
             "volumes": [
                 {"name": "artifact", "emptyDir": {}},
@@ -78,13 +78,13 @@ def _server(release: Release, model: Model) -> Document:
         "args": ["serve", *(f"--{key}={value}" for key, value in options.items()), *accepted],
         "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 - an empty volume
         "ports": [{"name": "http", "containerPort": PORT}],
-        # A release that starts too slowly is taken back by the Rollout's deadline; this one is
-        # longer, so that a pod on a busy node is not killed into starting again.
+        # Longer than the Rollout's deadline, which takes a slow release back: a probe that killed
+        # a pod on a busy node would only make it start from the beginning.
         "startupProbe": _probe("/v2/health/ready", period=1, failures=300),
         "readinessProbe": _probe("/v2/health/ready", period=1, failures=3),
         "livenessProbe": _probe("/v2/health/live", period=10, failures=3),
-        # Services forget a pod some seconds after it was told to stop, and a kept connection never
-        # does: the server ends each with its next answer, and is stopped when none is left.
+        # Services route to a pod for some seconds after it was asked to stop, and kept connections
+        # stay. So the server first ends each connection with its next answer, then it is stopped.
         "lifecycle": {
             "preStop": {"exec": {"command": ["sh", "-c", f"touch {_CLOSING} && sleep 5"]}}
         },
@@ -101,7 +101,7 @@ def _server(release: Release, model: Model) -> Document:
 
 
 def _fetch(release: Release) -> Document:
-    """Brings the artifact; the server verifies its digest before it opens anything."""
+    """Fetches the artifact; the server verifies its digest before it opens it."""
     address: Document = {"configMapKeyRef": {"name": SETTINGS, "key": "artifacts"}}
     return {
         "name": "fetch",

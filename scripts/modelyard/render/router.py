@@ -1,7 +1,7 @@
-"""The traffic router: weights that are exact, whatever the number of pods.
+"""The traffic router: exact weights for any number of pods.
 
-Rendered and checked against the Gateway API's schema. Argo Rollouts needs its plugin
-argoproj-labs/gatewayAPI, and the right to change HTTPRoutes, before it can run.
+The documents are checked against the Gateway API's schema. To run them, Argo Rollouts needs its
+plugin argoproj-labs/gatewayAPI and the right to change HTTPRoutes.
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ from modelyard.render.identity import Document, Identity
 PLUGIN = "argoproj-labs/gatewayAPI"
 
 
-def routing(identity: Identity) -> Document:
-    """What the Rollout's strategy says of the route.
+def traffic_routing(identity: Identity) -> Document:
+    """The part of the Rollout's strategy that names the route.
 
-    Argo Rollouts narrows the shared Service to the stable pods, so a request that goes past the
-    Gateway is answered by them. They stay until the new release has taken over: an abort moves
-    weights, and starts no pod.
+    Argo Rollouts narrows the shared Service to the stable pods, so they answer requests that bypass
+    the Gateway. They stay until the new release has taken over: an abort only moves weights.
     """
-    route = {"httpRoute": identity.workload, "namespace": identity.environment.namespace}
+    route = {"httpRoute": identity.workload_name, "namespace": identity.environment.namespace}
     return {
-        "canaryService": identity.next,
+        "canaryService": identity.next_name,
         "stableService": identity.model,
         "trafficRouting": {"plugins": {PLUGIN: route}},
     }
 
 
-def route(identity: Identity, router: Router) -> Document:
-    """The HTTPRoute: the model's path of the inference protocol, all of it to stable at first."""
+def render_route(identity: Identity, router: Router) -> Document:
+    """The HTTPRoute of the model's inference path; at first all requests go to stable."""
     gateway: Document = {"name": router.gateway}
     if router.namespace is not None:
         gateway["namespace"] = router.namespace
@@ -36,14 +35,14 @@ def route(identity: Identity, router: Router) -> Document:
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
-        "metadata": identity.metadata(identity.workload),
+        "metadata": identity.metadata(identity.workload_name),
         "spec": {
             "parentRefs": [gateway],
             "rules": [
                 {
                     "backendRefs": [
                         {"name": identity.model, "port": 80, "weight": 100},
-                        {"name": identity.next, "port": 80, "weight": 0},
+                        {"name": identity.next_name, "port": 80, "weight": 0},
                     ],
                     "matches": [{"path": path}],
                 }

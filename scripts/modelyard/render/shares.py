@@ -1,14 +1,14 @@
 """Which pods answer while a release is judged; without a traffic router pods are the share.
 
-Seen of Argo Rollouts 1.9.2's own code (`utils/replicaset/canary.go`), run round by round. It may
-use one pod more than `replicas` to come closer to a weight, at most `replicas + maxSurge` on the
-way, and with `maxUnavailable: 0` keeps `replicas` of them available. So:
+From the code of Argo Rollouts 1.9.2 (`utils/replicaset/canary.go`), run step by step. It may use
+one pod more than `replicas` to approximate a weight, at most `replicas + maxSurge` during a change,
+and with `maxUnavailable: 0` keeps `replicas` of them available. So:
 
-- weight 100 removes every old pod before anybody judged the new ones;
-- a weight of at most 1 / (replicas + 1) adds one pod and keeps every old one. An abort then removes
-  that pod at once and starts none;
-- a greater weight replaces old pods. An abort starts them again first, and each bad pod answers
-  until one of them is available. With a surge of as many pods as were judged, they start together.
+- Weight 100 removes all old pods before the new ones are judged.
+- A weight of at most 1 / (replicas + 1) adds one pod and keeps all old ones. An abort removes that
+  pod at once and starts none.
+- A greater weight replaces old pods. An abort starts them again first, and each bad pod answers
+  until one of them is available. With a surge of as many pods as are judged, they start together.
 
 | replicas | step | judged: new + old | an abort starts | bad pods answer for |
 |---|---|---|---|---|
@@ -26,18 +26,18 @@ from math import ceil, floor
 from modelyard.domain.specs.environment import Environment, Step
 
 
-def one_pod(replicas: int) -> int:
-    """The weight at which one new pod answers beside all of the old ones."""
+def one_pod_weight(replicas: int) -> int:
+    """The weight at which one new pod answers next to all old ones."""
     return max(1, 100 // (replicas + 1))
 
 
-def weight(step: Step) -> int:
-    """A step's share in whole percent, as Argo Rollouts takes it; never nothing."""
+def weight_percent(step: Step) -> int:
+    """A step's share in whole percent, as Argo Rollouts wants it; at least 1."""
     return max(1, round(step.share * 100))
 
 
 def pods_at(weight: int, replicas: int) -> tuple[int, int]:
-    """New and old pods at a weight: what Argo Rollouts chooses as closest to it.
+    """The numbers of new and old pods that Argo Rollouts chooses as closest to a weight.
 
     The same choice as `approximateWeightedCanaryStableReplicaCounts`, with a surge allowed.
     """
@@ -56,15 +56,15 @@ def pods_at(weight: int, replicas: int) -> tuple[int, int]:
 
 
 def most_judged(environment: Environment) -> int:
-    """The most new pods an abort would have to replace: with that surge they start together."""
+    """The most new pods that an abort has to replace: with that surge they start together."""
     rollout = environment.rollout
     if environment.joins is not None or not rollout.steps:
         return 1
-    return max(pods_at(weight(step), rollout.replicas)[0] for step in rollout.steps)
+    return max(pods_at(weight_percent(step), rollout.replicas)[0] for step in rollout.steps)
 
 
 def share_of(environment: Environment) -> str:
-    """The part of the model's requests its newest release answers, in words."""
+    """The part of the model's requests that its newest release answers, in words."""
     rollout, pods = environment.rollout, environment.rollout.replicas
     if environment.joins is not None:
         others = f"pods of {environment.joins}"
@@ -75,9 +75,9 @@ def share_of(environment: Environment) -> str:
     whole = f"all, but for the pods of environments that join {environment.name}"
     if rollout.router is not None:
         whole = "all"
-    weights = [weight(step) for step in rollout.steps]
+    weights = [weight_percent(step) for step in rollout.steps]
     if rollout.judged and not weights:
-        weights = [one_pod(pods)]
+        weights = [one_pod_weight(pods)]
     if not weights:
         return whole
     if rollout.router is not None:
@@ -86,8 +86,3 @@ def share_of(environment: Environment) -> str:
         found = [pods_at(each, pods) for each in weights]
         steps = [f"{new} / {new + old}" for new, old in found]
     return f"{', '.join(steps)} beside the release before, then {whole}"
-
-
-def real_share(joining: Environment, joined: Environment) -> float:
-    """The part of the requests that a judged release of `joining` answers, 0 to 1."""
-    return 1 / (1 + joining.rollout.replicas + joined.rollout.replicas)

@@ -1,4 +1,4 @@
-"""A release's rendered files as bytes, their digest, and whether a checkout holds them."""
+"""A release's rendered files, their digest, and the check that they are up to date."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ from modelyard.domain.specs.paths import (
 from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.render.analysis import analysis_template
 from modelyard.render.identity import Document, Identity
-from modelyard.render.network import budget, monitor, policy, services
-from modelyard.render.rollout import rollout
-from modelyard.render.router import route
+from modelyard.render.network import (
+    render_disruption_budget,
+    render_monitor,
+    render_network_policy,
+    render_services,
+)
+from modelyard.render.rollout import render_rollout
+from modelyard.render.router import render_route
 from modelyard.yaml_writer import HEADER, yaml_bytes
 
 
@@ -38,7 +43,7 @@ class Tree(Protocol):
         ...
 
 
-def manifests(
+def render_manifests(
     release: Release, *, model: Model, environment: Environment
 ) -> Mapping[str, Sequence[Document]]:
     """The Kubernetes documents of a release, by file name.
@@ -50,13 +55,13 @@ def manifests(
     """
     identity = Identity(model=release.model, environment=environment)
     files: dict[str, Sequence[Document]] = {
-        "availability.yaml": [budget(identity), policy(identity)],
-        "monitor.yaml": [monitor(identity)],
-        "rollout.yaml": [rollout(release, model=model, identity=identity)],
-        "services.yaml": services(identity),
+        "availability.yaml": [render_disruption_budget(identity), render_network_policy(identity)],
+        "monitor.yaml": [render_monitor(identity)],
+        "rollout.yaml": [render_rollout(release, model=model, identity=identity)],
+        "services.yaml": render_services(identity),
     }
     if environment.rollout.router is not None:
-        files["route.yaml"] = [route(identity, environment.rollout.router)]
+        files["route.yaml"] = [render_route(identity, environment.rollout.router)]
     if environment.rollout.judged:
         files["analysis.yaml"] = [analysis_template(identity)]
     return dict(sorted(files.items()))
@@ -69,7 +74,7 @@ def rendered_tree(
 
     The same release, model and environment give the same bytes.
     """
-    files = manifests(release, model=model, environment=environment)
+    files = render_manifests(release, model=model, environment=environment)
     return {name: HEADER + yaml_bytes(docs, sort_keys=True) for name, docs in files.items()}
 
 
@@ -80,27 +85,27 @@ def tree_digest(files: Mapping[str, bytes]) -> str:
 
 
 def release_folder(release: Release) -> str:
-    """Where its rendered files lie in the repository; ends in a slash."""
+    """The folder of its rendered files in the repository; ends in a slash."""
     return manifests_folder(release.environment, release.model)
 
 
 def committed_tree(tree: Tree, folder: str) -> Mapping[str, bytes]:
-    """The files that lie in a manifests folder, by name inside it."""
+    """The files of a manifests folder, by name inside it."""
     return {path.removeprefix(folder): tree.read(path) for path in tree.paths(folder)}
 
 
 def stale_manifests(
     tree: Tree, catalog: Catalog, changed: Collection[str] | None = None
 ) -> list[str]:
-    """What is wrong with the rendered files, in sentences that name the file.
+    """The problems of the rendered files, in sentences that name the file.
 
-    Every release's files must have the digest its pin names. Those of the current renderer must
-    also be what it renders now; older ones are kept as they were, so that a restored tree is valid.
+    The files of every release must have the digest that it pins. Those of the current renderer must
+    also equal what it renders now; older ones stay as they are, so that a restored tree is valid.
 
     Args:
         tree: The files.
         catalog: The specs of the same files.
-        changed: Only releases that one of these paths belongs to are looked at; None for all.
+        changed: Check only releases that one of these paths belongs to; None for all.
     """
     found = []
     for release in catalog.releases.values():
@@ -138,7 +143,7 @@ def _stale(release: Release, committed: Mapping[str, bytes], catalog: Catalog) -
 
 
 def _without_release(tree: Tree, catalog: Catalog, changed: Collection[str] | None) -> list[str]:
-    """Manifest folders that nothing pins would run on for ever."""
+    """The manifests folders without a release: what they describe would run for ever."""
     folders = {
         manifests_folder(*owner)
         for path in tree.paths(ENVIRONMENTS)

@@ -49,3 +49,8 @@ RELEASE = Release(
     renderer=RENDERER,
     manifests="0" * 64,
 )
+
+
+def real_share(joining: Environment, joined: Environment) -> float:
+    """The part of the requests that a judged release of `joining` answers, 0 to 1."""
+    return 1 / (1 + joining.rollout.replicas + joined.rollout.replicas)

@@ -24,7 +24,7 @@ from modelyard.domain.specs.environment import (
 )
 from modelyard.domain.specs.model import ArtifactPolicy, CanaryPolicy, GatePolicy, Model, Owner
 from modelyard.domain.specs.release import RENDERER, Release
-from modelyard.render.tree import manifests, rendered_tree, tree_digest
+from modelyard.render.tree import render_manifests, rendered_tree, tree_digest
 from unit.render.pairs import CANARY, MODEL, PRODUCTION, RELEASE
 
 ROUTER = Router(kind=RouterKind.GATEWAY_API, gateway="public")
@@ -105,7 +105,7 @@ def test_any_release_renders_to_names_and_labels_that_kubernetes_takes(release, 
 @given(release=releases, environment=environments)
 def test_every_reader_of_yaml_reads_what_was_meant(release, environment):
     environment = replace(environment, name=release.environment)
-    meant = manifests(release, model=MODEL, environment=environment)
+    meant = render_manifests(release, model=MODEL, environment=environment)
     for name, text in rendered_tree(release, model=MODEL, environment=environment).items():
         assert list(yaml.safe_load_all(text)) == list(meant[name])
         for part, document in zip(
@@ -116,7 +116,7 @@ def test_every_reader_of_yaml_reads_what_was_meant(release, environment):
 
 
 def test_the_bytes_are_those_of_every_other_file_of_the_tool():
-    for name, documents in manifests(RELEASE, model=MODEL, environment=PRODUCTION).items():
+    for name, documents in render_manifests(RELEASE, model=MODEL, environment=PRODUCTION).items():
         text = rendered_tree(RELEASE, model=MODEL, environment=PRODUCTION)[name]
         assert text == dump_all(documents)
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from modelyard.domain.specs.environment import Environment, Rollout, Router, RouterKind, Step
-from modelyard.render.shares import most_judged, one_pod, pods_at, real_share, share_of
-from unit.render.pairs import CANARY, PRODUCTION
+from modelyard.render.shares import most_judged, one_pod_weight, pods_at, share_of
+from unit.render.pairs import CANARY, PRODUCTION, real_share
 
 
 def stepping(replicas: int, *shares: float, router: Router | None = None) -> Environment:
@@ -41,7 +41,7 @@ def test_pods_are_those_argo_rollouts_chooses(replicas, weight, expected):
 
 @pytest.mark.parametrize("replicas", range(1, 51))
 def test_one_pod_is_judged_beside_all_that_answered_before(replicas):
-    assert pods_at(one_pod(replicas), replicas) == (1, replicas)
+    assert pods_at(one_pod_weight(replicas), replicas) == (1, replicas)
     assert pods_at(1, replicas) == (1, replicas)
 
 
