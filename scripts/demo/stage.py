@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.rule import Rule
 
 from modelyard.adapters.processes.fork_client import PRELOADED
-from modelyard.adapters.processes.start import start_command, stop_process
+from modelyard.adapters.processes.start import run_command
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PEOPLE = ("ada", "grace")
@@ -152,14 +152,13 @@ class Stage:
     def _run(self, command: list[str], user: str) -> tuple[int, str]:
         log = self.folder / ".output"
         log.unlink(missing_ok=True)
-        running = start_command(command, cwd=self.yard, environment=_environment(user), output=log)
+        environment = _environment(user)
         try:
-            code = running.wait(LONGEST_COMMAND)
+            code = run_command(
+                command, cwd=self.yard, environment=environment, output=log, timeout=LONGEST_COMMAND
+            )
         except TimeoutError:
-            stop_process(running.started, grace_seconds=2)
             code = -1
-        finally:
-            running.release()
         return code, log.read_text(errors="replace") if log.exists() else ""
 
     def _preload(self) -> None:

@@ -66,9 +66,9 @@ def elsewhere(tmp_path, store, clock):
 
 
 def test_nothing_was_seen_of_what_nobody_wrote(store):
-    assert store.read_release("dev", "m") == (ReleaseFacts(), None)
-    assert store.read_model("m") == (ModelFacts(), None)
-    assert store.read_freeze("dev") == (None, None)
+    assert store.read_release("dev", "m") == ReleaseFacts()
+    assert store.read_model("m") == ModelFacts()
+    assert store.read_freeze("dev") is None
     assert store.snapshot() == Snapshot()
     assert store.history(release_ref("dev", "m")) == []
 
@@ -81,7 +81,7 @@ def test_an_incident_that_was_written_without_a_key_is_read_and_written_back_wit
     head = refs.write(json.dumps(written).encode(), parents=[], message="x", **author)
     refs.git.push("origin", {model_ref("m"): (None, head)})
 
-    (incident,) = store.read_model("m")[0].incidents
+    (incident,) = store.read_model("m").incidents
     store.update_model("m", lambda facts: replace(facts, told=("k",)))
 
     key = "stuck/dev/v1/1/restored"
@@ -92,6 +92,10 @@ def test_an_incident_that_was_written_without_a_key_is_read_and_written_back_wit
     ]
 
 
+def tip(store: FactStore, ref: str) -> str | None:
+    return store._refs.look(ref).get(ref)
+
+
 def test_what_one_checkout_writes_another_reads(store, elsewhere):
     model = ModelFacts(
         holds={"v2": Hold(reason="bad", by="ann", since=AT)},
@@ -100,22 +104,22 @@ def test_what_one_checkout_writes_another_reads(store, elsewhere):
     )
     freeze = Freeze(reason="holidays", by="ann", since=AT)
 
-    store.write_release("dev", "m", FULL, expected=None)
-    store.write_model("m", model, expected=None)
-    store.write_freeze("dev", freeze, expected=None)
+    store._write(release_ref("dev", "m"), FULL, expected=None)
+    store._write(model_ref("m"), model, expected=None)
+    store._write(freeze_ref("dev"), freeze, expected=None)
 
-    assert elsewhere.read_release("dev", "m")[0] == FULL
-    assert elsewhere.read_model("m")[0] == model
-    assert elsewhere.read_freeze("dev")[0] == freeze
+    assert elsewhere.read_release("dev", "m") == FULL
+    assert elsewhere.read_model("m") == model
+    assert elsewhere.read_freeze("dev") == freeze
     assert elsewhere.snapshot() == Snapshot(
         releases={("dev", "m"): FULL}, models={"m": model}, freezes={"dev": freeze}
     )
 
 
 def test_facts_that_cannot_be_read_are_in_nobody_elses_way(store):
-    store.write_release("dev", "m", FULL, expected=None)
-    store.write_release("dev", "n", FULL, expected=None)
-    head = store.write_model("n", ModelFacts(), expected=None)
+    store._write(release_ref("dev", "m"), FULL, expected=None)
+    store._write(release_ref("dev", "n"), FULL, expected=None)
+    head = store._write(model_ref("n"), ModelFacts(), expected=None)
     git = store._refs.git
     nonsense = git.commit_tree(
         git.write_file_tree("notes.txt", b"by hand"), parents=[head], message="x", author="a", at=AT
@@ -135,7 +139,7 @@ def test_facts_that_cannot_be_read_are_in_nobody_elses_way(store):
 
 
 def test_the_facts_of_a_release_that_cannot_be_read_are_unknown_and_not_missing(store):
-    store.write_release("dev", "m", FULL, expected=None)
+    store._write(release_ref("dev", "m"), FULL, expected=None)
     head = store._refs.write(b"{", parents=[], message="x", author="A", at=AT)
     store._refs.git.push("origin", {release_ref("canary", "m"): (None, head)})
     missed = []
@@ -147,7 +151,7 @@ def test_the_facts_of_a_release_that_cannot_be_read_are_unknown_and_not_missing(
 
 
 def test_a_freeze_that_cannot_be_read_is_one_and_in_no_facts_way(store):
-    store.write_release("dev", "m", FULL, expected=None)
+    store._write(release_ref("dev", "m"), FULL, expected=None)
     head = store._refs.write(b"{", parents=[], message="x", author="A", at=AT)
     store._refs.git.push("origin", {freeze_ref("dev"): (None, head)})
     missed = []
@@ -163,15 +167,16 @@ def test_a_freeze_that_cannot_be_read_is_one_and_in_no_facts_way(store):
 
 
 def test_a_write_from_an_old_reading_is_a_conflict_and_changes_nothing(store, elsewhere):
-    first = store.write_release("dev", "m", FULL, expected=None)
-    assert elsewhere.read_release("dev", "m") == (FULL, first)
-    second = elsewhere.write_release("dev", "m", replace(FULL, version="v3"), expected=first)
+    first = store._write(release_ref("dev", "m"), FULL, expected=None)
+    assert elsewhere.read_release("dev", "m") == FULL
+    second = elsewhere._write(release_ref("dev", "m"), replace(FULL, version="v3"), expected=first)
 
     for expected in (None, first):
         with pytest.raises(Conflict):
-            store.write_release("dev", "m", ReleaseFacts(), expected=expected)
+            store._write(release_ref("dev", "m"), ReleaseFacts(), expected=expected)
 
-    assert store.read_release("dev", "m") == (replace(FULL, version="v3"), second)
+    assert store.read_release("dev", "m") == replace(FULL, version="v3")
+    assert tip(store, release_ref("dev", "m")) == second
 
 
 def test_an_update_runs_again_when_somebody_came_between(store, elsewhere):
@@ -188,10 +193,11 @@ def test_an_update_runs_again_when_somebody_came_between(store, elsewhere):
 
 
 def test_an_update_to_an_equal_value_writes_nothing(store):
-    token = store.write_model("m", ModelFacts(), expected=None)
+    token = store._write(model_ref("m"), ModelFacts(), expected=None)
 
     assert store.update_model("m", lambda facts: replace(facts, incidents=())) == ModelFacts()
-    assert store.read_model("m") == (ModelFacts(), token)
+    assert store.read_model("m") == ModelFacts()
+    assert tip(store, model_ref("m")) == token
 
 
 def test_a_lifted_freeze_leaves_its_history(store, clock):
@@ -208,8 +214,8 @@ def test_the_log_names_the_fields_that_changed(store):
     store.update_release("dev", "m", lambda f: replace(f, version="v2", release="r2"))
     store.update_release("dev", "m", lambda f: replace(f, healthy_since=AT))
 
-    tip = store.read_release("dev", "m")[1]
-    subjects = [entry.subject for entry in store._refs.git.log(tip)]
+    head = tip(store, release_ref("dev", "m"))
+    subjects = [entry.subject for entry in store._refs.git.log(head)]
     assert subjects == ["dev/m: healthy_since", "dev/m: release, version"]
 
 
@@ -293,7 +299,7 @@ def counted_together(store, elsewhere, times):
     command = [sys.executable, "-c", PROGRAM]
     writers = [subprocess.Popen([*command, str(root), str(times)]) for root in roots]
     assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
-    return len(store.read_release("dev", "m")[0].tried)
+    return len(store.read_release("dev", "m").tried)
 
 
 def test_two_processes_that_write_the_very_same_commits_lose_nothing(store, elsewhere):

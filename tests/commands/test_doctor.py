@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from git_commits import write_commit
 from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.adapters.specs.documents import dump
 from modelyard.cli import cli
@@ -202,7 +203,8 @@ def test_specs_that_are_not_valid_are_named_but_not_all_of_them(yard):
 def test_facts_that_cannot_be_read_are_wrong(yard):
     ref = f"refs/modelyard/facts/dev/{MODEL}"
     before = yard.refs()[ref]
-    broken = yard.git.write_commit(
+    broken = write_commit(
+        yard.git,
         None,
         {"document.json": b"{}[]"},
         parents=[before],
@@ -222,7 +224,8 @@ def test_pull_requests_and_their_statuses_that_cannot_be_read_are_wrong(yard):
     head = yard.branch("docs", {"README.md": b"hello\n"}).head
     refs = [f"refs/modelyard/pulls/{yard.pull('docs').number + 1}",
             f"refs/modelyard/statuses/{head}"]  # fmt: skip
-    broken = yard.git.write_commit(
+    broken = write_commit(
+        yard.git,
         None,
         {"document.json": b"{}[]"},
         parents=[],

@@ -46,7 +46,7 @@ def answer(yard: Yard, *words: object):
 
 
 def incidents(yard: Yard, model: str = "delays") -> tuple[Incident, ...]:
-    return yard.workspace.facts.read_model(model)[0].incidents
+    return yard.workspace.facts.read_model(model).incidents
 
 
 def test_data_like_the_training_data_has_not_drifted(yard):

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from click.testing import CliRunner
 
+from git_commits import write_commit
 from modelyard.adapters.specs.documents import dump
 from modelyard.cli import cli
 from modelyard.domain.promotion.facts import Freeze, TrainingFacts
@@ -217,7 +218,7 @@ def test_a_rollback_restores_release_and_manifests_byte_for_byte(yard):
 def test_a_frozen_environment_still_rolls_back(bad_canary):
     freeze = Freeze(reason="holidays", by="ada", since=AT)
     for environment in ("staging", "canary"):
-        bad_canary.workspace().facts.write_freeze(environment, freeze, expected=None)
+        bad_canary.workspace().facts.update_freeze(environment, lambda _: freeze)
 
     bad_canary.rest()
 
@@ -229,7 +230,7 @@ def test_a_frozen_environment_lets_nothing_in(yard):
     yard.record("v2", champion="v1")
     yard.put("v2", "dev")
     freeze = Freeze(reason="holidays", by="ada", since=AT)
-    yard.workspace().facts.write_freeze("staging", freeze, expected=None)
+    yard.workspace().facts.update_freeze("staging", lambda _: freeze)
 
     yard.rest()
 
@@ -686,7 +687,8 @@ def test_a_proposal_is_worded_again_once_its_page_would_say_something_else(propo
 def test_a_proposal_that_somebody_pushed_to_is_made_again(proposed, monkeypatch):
     pull = canary_pull(proposed)
     pin = proposed.git.read(pull.head, release_file("canary"))
-    head = proposed.git.write_commit(
+    head = write_commit(
+        proposed.git,
         pull.head,
         {release_file("canary"): pin.replace(b"version: v2", b"version: v1")},
         parents=[pull.head],

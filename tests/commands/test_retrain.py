@@ -258,7 +258,7 @@ def test_a_broken_contract_blocks_and_leaves_the_open_pull_request_alone(yard):
         "(range): expected -40 to 60 degC, found values from 29"
     )
     assert pulls(yard) == before
-    assert len(yard.workspace.facts.read_model("delays")[0].incidents) == 1
+    assert len(yard.workspace.facts.read_model("delays").incidents) == 1
 
 
 def test_an_open_incident_blocks_an_earlier_look_until_the_data_is_mended(yard):
@@ -396,14 +396,14 @@ def test_a_failed_training_is_tried_again_when_a_person_says_so(yard):
         "delays v3: attempt 4 is next\n",
         "modelyard reconcile delays starts it\n",
     )
-    facts, _ = yard.workspace.facts.read_model("delays")
+    facts = yard.workspace.facts.read_model("delays")
     assert facts.training == {"v3": TrainingFacts(attempt=4)}
     again = yard.run("retrain", "delays", "v3")
     assert again.exit_code == 3
     assert again.stderr.startswith(
         "error: training of delays v3 has not failed; it is at attempt 4\n"
     )
-    assert yard.workspace.facts.read_model("delays")[0] == facts
+    assert yard.workspace.facts.read_model("delays") == facts
 
 
 def test_a_dry_run_forgets_no_failure(yard):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from git_commits import write_commit
 from modelyard.domain.promotion.facts import Hold
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState
 from operations.past import (
@@ -212,8 +213,14 @@ def test_a_dry_removal_shows_what_would_be_deleted(first):
 def test_decides_nothing_where_what_was_seen_cannot_be_read(yard, more):
     ref = f"refs/modelyard/facts/canary/{MODEL}"
     before = yard.refs()[ref]
-    broken = yard.git.write_commit(
-        None, {"document.json": b"{"}, parents=[], message="x", author="Bo", at=yard.clock.at
+    broken = write_commit(
+        yard.git,
+        None,
+        {"document.json": b"{"},
+        parents=[],
+        message="x",
+        author="Bo",
+        at=yard.clock.at,
     )
     yard.git.push("origin", {ref: (before, broken)})
     refs = yard.refs()

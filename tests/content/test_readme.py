@@ -18,7 +18,7 @@ import jsonschema
 import pytest
 
 from modelyard.adapters.processes.fork_client import PRELOADED
-from modelyard.adapters.processes.start import start_command, stop_process
+from modelyard.adapters.processes.start import run_command
 from modelyard.cli import COMMANDS, load_command
 
 ROOT = Path(__file__).parents[2]
@@ -77,16 +77,13 @@ class Reader:
     def modelyard(self, command: str) -> tuple[int, str]:
         output = Path(self.environment["HOME"]) / "said"
         output.unlink(missing_ok=True)
-        running = start_command(
-            shlex.split(command), cwd=self.cwd, environment=self.environment, output=output
+        code = run_command(
+            shlex.split(command),
+            cwd=self.cwd,
+            environment=self.environment,
+            output=output,
+            timeout=LONGEST,
         )
-        try:
-            code = running.wait(LONGEST)
-        except BaseException:
-            stop_process(running.started, grace_seconds=5)
-            raise
-        finally:
-            running.release()
         return code, output.read_text()
 
     def shell(self, command: str) -> tuple[int, str]:

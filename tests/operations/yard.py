@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from git_commits import write_commit
 from modelyard.adapters.facts import FactStore
 from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.adapters.git.repository import Git
@@ -373,8 +374,14 @@ class Yard:
     def commit(self, documents: dict[str, bytes | None], message: str = "By hand") -> str:
         """Somebody's commit on the main branch."""
         before = self.main()
-        after = self.git.write_commit(
-            before, documents, parents=[before], message=message, author="Ada", at=self.clock.at
+        after = write_commit(
+            self.git,
+            before,
+            documents,
+            parents=[before],
+            message=message,
+            author="Ada",
+            at=self.clock.at,
         )
         self.git.push("origin", {"refs/heads/main": (before, after)})
         return after
@@ -388,8 +395,14 @@ class Yard:
     ) -> PullRequest:
         """Somebody's branch, and its pull request."""
         main = self.main()
-        head = self.git.write_commit(
-            main, documents, parents=[main], message="By hand", author=author, at=self.clock.at
+        head = write_commit(
+            self.git,
+            main,
+            documents,
+            parents=[main],
+            message="By hand",
+            author=author,
+            at=self.clock.at,
         )
         before = self.git.ls_remote("origin", [f"refs/heads/{name}"]).get(f"refs/heads/{name}")
         self.git.push("origin", {f"refs/heads/{name}": (before, head)})
@@ -428,11 +441,11 @@ class Yard:
         }
 
     def facts(self, environment: str) -> ReleaseFacts:
-        return self.workspace().facts.read_release(environment, MODEL)[0]
+        return self.workspace().facts.read_release(environment, MODEL)
 
     @property
     def model_facts(self) -> ModelFacts:
-        return self.workspace().facts.read_model(MODEL)[0]
+        return self.workspace().facts.read_model(MODEL)
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -523,7 +536,9 @@ def new_yard(folder: Path, environments: tuple[Environment, ...] = PATH) -> Yard
             for each in environments
         },
     }
-    start = yard.git.write_commit(None, documents, parents=[], message="Start", author="Ada", at=AT)
+    start = write_commit(
+        yard.git, None, documents, parents=[], message="Start", author="Ada", at=AT
+    )
     yard.git.push("origin", {"refs/heads/main": (None, start)})
     return yard
 

@@ -79,10 +79,9 @@ def freeze_ref(environment: str) -> str:
 class FactStore:
     """Reads and writes facts at `refs/modelyard/{facts,models,freezes}/...` of the remote.
 
-    A `write_...` raises `Conflict` when the document is not at `expected` any more. An
-    `update_...` reads, asks `change` for the new value and writes it, again and again until nobody
-    came between; it writes nothing when the value stays equal. `change` may run several times. `by`
-    is who the commit is written by, the bot unless somebody is named.
+    An `update_...` reads, asks `change` for the new value and writes it by compare-and-swap, again
+    after every conflict; it writes nothing when the value stays equal. `change` may run several
+    times. `by` is the commit's author, the bot by default.
 
     Args:
         git: The checkout.
@@ -95,15 +94,9 @@ class FactStore:
         self._author = repository.bot
         self._clock = clock
 
-    def read_release(self, environment: str, model: str) -> tuple[ReleaseFacts, Token]:
-        """What was seen of a model in an environment, and the token to write it back with."""
+    def read_release(self, environment: str, model: str) -> ReleaseFacts:
+        """What was seen of a model in an environment."""
         return self._read(release_ref(environment, model), ReleaseFacts())
-
-    def write_release(
-        self, environment: str, model: str, facts: ReleaseFacts, *, expected: Token
-    ) -> Token:
-        """Write a model's facts in an environment; returns the new token."""
-        return self._write(release_ref(environment, model), facts, expected)
 
     def update_release(
         self,
@@ -116,13 +109,9 @@ class FactStore:
         """Change a model's facts in an environment; returns what they are now."""
         return self._update(release_ref(environment, model), ReleaseFacts(), change, by)
 
-    def read_model(self, model: str) -> tuple[ModelFacts, Token]:
-        """What was seen of a model, and the token to write it back with."""
+    def read_model(self, model: str) -> ModelFacts:
+        """What was seen of a model."""
         return self._read(model_ref(model), ModelFacts())
-
-    def write_model(self, model: str, facts: ModelFacts, *, expected: Token) -> Token:
-        """Write a model's facts; returns the new token."""
-        return self._write(model_ref(model), facts, expected)
 
     def update_model(
         self, model: str, change: Callable[[ModelFacts], ModelFacts], *, by: str | None = None
@@ -130,13 +119,9 @@ class FactStore:
         """Change a model's facts; returns what they are now."""
         return self._update(model_ref(model), ModelFacts(), change, by)
 
-    def read_freeze(self, environment: str) -> tuple[Freeze | None, Token]:
-        """An environment's freeze, None when it is open, and the token to write it back with."""
+    def read_freeze(self, environment: str) -> Freeze | None:
+        """An environment's freeze, or None when it is open."""
         return self._read(freeze_ref(environment), cast("Freeze | None", None))
-
-    def write_freeze(self, environment: str, freeze: Freeze | None, *, expected: Token) -> Token:
-        """Freeze an environment, or open it with None; returns the new token."""
-        return self._write(freeze_ref(environment), freeze, expected)
 
     def update_freeze(
         self,
@@ -210,8 +195,8 @@ class FactStore:
         why = f"its freeze cannot be read, {error.message}"
         return Freeze(reason=why, by=self._author, since=self._clock.now())
 
-    def _read(self, ref: str, empty: _F) -> tuple[_F, Token]:
-        return retry_on_conflict(lambda: self._look(ref, empty))
+    def _read(self, ref: str, empty: _F) -> _F:
+        return retry_on_conflict(lambda: self._look(ref, empty)[0])
 
     def _look(self, ref: str, empty: _F) -> tuple[_F, Token]:
         token = self._refs.look(ref).get(ref)

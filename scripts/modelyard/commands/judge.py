@@ -28,7 +28,7 @@ def judge(services: Services, /, *, environment: str, model: str, output: str) -
     release = catalog.releases.get((environment, model))
     if release is None or environment not in catalog.environments:
         raise CannotAnswer(f"{environment} names no release of {model}", hint="modelyard status")
-    facts, _ = workspace.facts.read_release(environment, model)
+    facts = workspace.facts.read_release(environment, model)
     if facts.release != release.identity or facts.seen_at is None:
         raise CannotAnswer(
             f"{environment}: {release.version} of {model} was not seen running yet",

@@ -35,7 +35,7 @@ def place_hold(services: Services, model: str, version: str, hold: Hold) -> None
 
 def find_hold(services: Services, model: str, version: str) -> Hold:
     """Return the hold of a version; `Refused` when it is not on hold."""
-    known = facts_of(services).read_model(model)[0].holds.get(version)
+    known = facts_of(services).read_model(model).holds.get(version)
     if known is None:
         raise Refused(f"{model} {version} is not on hold", hint=f"modelyard status {model}")
     return known
@@ -71,7 +71,7 @@ def place_freeze(services: Services, environment: str, freeze: Freeze) -> None:
 
 def find_freeze(services: Services, environment: str) -> Freeze:
     """Return the freeze of an environment; `Refused` when it is not frozen."""
-    known, _ = facts_of(services).read_freeze(environment)
+    known = facts_of(services).read_freeze(environment)
     if known is None:
         raise Refused(f"{environment} is not frozen", hint="modelyard status")
     return known

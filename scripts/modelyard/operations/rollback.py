@@ -192,6 +192,6 @@ def _undo_earlier_rollback(
 ) -> None:
     """Roll back a release that a rollback restored: reconcile would only raise an incident."""
     release = rollback.release
-    facts, _ = workspace.facts.read_release(release.environment, release.model)
+    facts = workspace.facts.read_release(release.environment, release.model)
     if facts.rolled_back_to == release.identity:
         apply_action(action, workspace, rollback.world, report)

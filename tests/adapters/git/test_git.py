@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from git_commits import write_commit
 from modelyard.adapters.git import process as git_process
 from modelyard.adapters.git.names import message_of, name_and_mail, path_of, readable
 from modelyard.adapters.git.objects import LogEntry, Merged
@@ -37,8 +38,14 @@ def git(tmp_path):
 
 def commit(git, base, documents, message="Change", at=AT):
     parents = [base] if base else []
-    return git.write_commit(
-        base, documents, parents=parents, message=message, author="Ann <ann@example.org>", at=at
+    return write_commit(
+        git,
+        base,
+        documents,
+        parents=parents,
+        message=message,
+        author="Ann <ann@example.org>",
+        at=at,
     )
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from git_commits import write_commit
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree, WorkingTree
 from modelyard.errors import CannotAnswer, Refused
@@ -22,8 +23,8 @@ def git(tmp_path):
 
 
 def committed(git, documents):
-    return git.write_commit(
-        None, documents, parents=[], message="Start", author="Ann <ann@example.org>", at=AT
+    return write_commit(
+        git, None, documents, parents=[], message="Start", author="Ann <ann@example.org>", at=AT
     )
 
 

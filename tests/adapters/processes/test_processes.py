@@ -22,7 +22,7 @@ from modelyard.adapters.processes.start import (
     TerminatedError,
     holding_signals,
     is_alive,
-    run_modelyard,
+    run_command,
     start_command,
     start_modelyard,
     stop_process,
@@ -88,6 +88,10 @@ def launch(tmp_path: Path, *command: str, **extra: str) -> Running:
         environment={**os.environ, **extra},
         output=tmp_path / "log",
     )
+
+
+def modelyard(*arguments: str, cwd: Path, output: Path) -> int:
+    return run_command(["modelyard", *arguments], cwd=cwd, environment=os.environ, output=output)
 
 
 def eventually(condition, seconds: float = 10.0) -> bool:
@@ -291,8 +295,8 @@ def test_a_forked_process_that_nobody_waits_for_ends_like_any_other(preloaded, t
 
 def test_run_appends_to_its_log_and_start_survives_its_starter(plain, tmp_path):
     log = tmp_path / "logs" / "log"
-    assert run_modelyard(["--version"], cwd=tmp_path, stdout=log) == 0
-    assert run_modelyard(["no-such-command"], cwd=tmp_path, stdout=log) == 2
+    assert modelyard("--version", cwd=tmp_path, output=log) == 0
+    assert modelyard("no-such-command", cwd=tmp_path, output=log) == 2
     assert "no-such-command" in log.read_text()
     started = start_modelyard(["--version"], cwd=tmp_path, log=log)
     assert eventually(lambda: not is_alive(started))
@@ -301,8 +305,10 @@ def test_run_appends_to_its_log_and_start_survives_its_starter(plain, tmp_path):
 def waiting(tmp_path: Path, timeout: str) -> tuple[subprocess.Popen[bytes], Started]:
     """A process that runs `modelyard preload`, which serves until it is stopped."""
     code = (
-        "from pathlib import Path; from modelyard.adapters.processes.start import run_modelyard;"
-        "run_modelyard(['preload', '--socket', 'socket'], cwd=Path(), stdout=Path('log'),"
+        "import os; from pathlib import Path;"
+        "from modelyard.adapters.processes.start import run_command;"
+        "run_command(['modelyard', 'preload', '--socket', 'socket'], cwd=Path(),"
+        " environment=os.environ, output=Path('log'),"
         f" timeout={timeout})"
     )
     runner = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE)
@@ -379,10 +385,10 @@ def test_the_command_itself_is_forked_and_prints_its_help(tmp_path, monkeypatch)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"ready\n"
         monkeypatch.setenv(PRELOADED, str(address))
-        forked = run_modelyard(["--help"], cwd=tmp_path, stdout=tmp_path / "forked")
+        forked = modelyard("--help", cwd=tmp_path, output=tmp_path / "forked")
         process.stdin.close()
         assert process.wait(5) == 0
     monkeypatch.delenv(PRELOADED)
-    plain = run_modelyard(["--help"], cwd=tmp_path, stdout=tmp_path / "plain")
+    plain = modelyard("--help", cwd=tmp_path, output=tmp_path / "plain")
     assert (forked, plain) == (0, 0)
     assert (tmp_path / "forked").read_text() == (tmp_path / "plain").read_text()

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from git_commits import write_commit
 from modelyard.adapters.specs.documents import dump
 from modelyard.domain.promotion.actions import ProposeRelease, RollBack
 from modelyard.domain.promotion.plan import plan
@@ -73,8 +74,8 @@ def record_checked(yard, change=lambda record: record):
 def pushed(yard, branch, documents):
     """Somebody's commit on top of the branch of a pull request."""
     head = yard.pull(branch).head
-    after = yard.git.write_commit(
-        head, documents, parents=[head], message="By hand", author="Mallory", at=AT
+    after = write_commit(
+        yard.git, head, documents, parents=[head], message="By hand", author="Mallory", at=AT
     )
     yard.git.push("origin", {f"refs/heads/{branch}": (head, after)})
 
@@ -345,8 +346,8 @@ def test_a_rollback_that_a_kill_left_open_passes_the_checks(yard):
 
 
 def test_a_branch_without_a_common_history_is_told_so_and_in_nobody_elses_way(yard):
-    alone = yard.git.write_commit(
-        None, {"x": b"1"}, parents=[], message="Alone", author="Mallory", at=AT
+    alone = write_commit(
+        yard.git, None, {"x": b"1"}, parents=[], message="Alone", author="Mallory", at=AT
     )
     yard.git.push("origin", {"refs/heads/alone": (None, alone)})
     yard.pulls.open_branch("alone", title="Alone", body="", author="Mallory")

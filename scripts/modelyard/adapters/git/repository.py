@@ -168,20 +168,6 @@ class Git:
         told = message_bytes(message)
         return self._line("commit-tree", *flags, revision_of(tree), stdin=told, env=env)
 
-    def write_commit(
-        self,
-        base: str | None,
-        documents: Mapping[str, bytes | None],
-        *,
-        parents: Sequence[str],
-        message: str,
-        author: str,
-        at: datetime,
-    ) -> str:
-        """Write a commit of `base` with these documents; see `write_tree` and `commit_tree`."""
-        tree = self.write_tree(base, documents)
-        return self.commit_tree(tree, parents=parents, message=message, author=author, at=at)
-
     def push(self, remote: str, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
         """Move refs of the remote, all or none, each only from where it was last seen.
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from modelyard.adapters.processes.fork_client import PRELOADED, ask_for_fork
 from modelyard.adapters.processes.forked import Order
@@ -156,38 +156,37 @@ def start_modelyard(
     return running.started
 
 
-def run_modelyard(
-    args: Sequence[str],
+def run_command(
+    command: Sequence[str],
     *,
     cwd: Path,
-    environment: Mapping[str, str] | None = None,
-    stdout: Path | Literal["inherit"] = "inherit",
+    environment: Mapping[str, str],
+    output: Path,
     timeout: float | None = None,
+    grace_seconds: float = 5.0,
 ) -> int:
-    """Run `modelyard ARGS` to its end and return its exit code.
+    """Run a command to its end and return its exit code; see `start_command`.
 
     Anything that interrupts the waiting, SIGTERM included, also ends the process and its session.
 
     Args:
-        args: Arguments of modelyard.
+        command: Program and arguments.
         cwd: Its working folder.
-        environment: Variables laid over this process's own.
-        stdout: A file that stdout and stderr are appended to, or `inherit`.
+        environment: Its whole environment.
+        output: The file its output is appended to.
         timeout: Seconds.
+        grace_seconds: How long it may take to end when it is interrupted.
 
     Raises:
         TimeoutError: It did not end in time, and was stopped.
     """
-    whole = {**os.environ, **(environment or {})}
-    output = None if stdout == "inherit" else stdout
     with unwinding_on_signals():
-        running = start_command(["modelyard", *args], cwd=cwd, environment=whole, output=output)
+        running = start_command(command, cwd=cwd, environment=environment, output=output)
         try:
             return running.wait(timeout)
-        except BaseException:
-            stop_process(running.started, grace_seconds=5)
+        finally:
+            stop_process(running.started, grace_seconds=grace_seconds)
             running.release()
-            raise
 
 
 def start_command(

@@ -56,7 +56,7 @@ def open_incidents(
     workspace: Workspace, result: ContractBreach | FeedComparison
 ) -> tuple[Incident, ...]:
     """Return the feed's incidents that would be open once the result is recorded."""
-    before, _ = workspace.facts.read_model(result.model.name)
+    before = workspace.facts.read_model(result.model.name)
     after = update_incidents(before.incidents, result, at=workspace.services.clock.now())
     return tuple(incident for incident in after if is_breach_of_feed(incident, result.feed))
 
@@ -113,7 +113,7 @@ def _reason_not_owed(
     if not result.confirmed:
         return summarize_comparison(result)
     model = result.model.name
-    holds = workspace.facts.read_model(model)[0].holds
+    holds = workspace.facts.read_model(model).holds
     made = existing_answer(result.catalog, result.parent, evidence=evidence, holds=holds)
     bot = workspace.services.repository.bot
     return made or declined_by(pulls, model, evidence=evidence, bot=bot)

@@ -125,7 +125,7 @@ def stable_of(
     if environment.joins is not None:
         stable = catalog.releases.get((environment.joins, release.model))
         return (stable.identity, stable.version) if stable else None
-    facts, _ = workspace.facts.read_release(environment.name, release.model)
+    facts = workspace.facts.read_release(environment.name, release.model)
     state = workspace.services.cluster.observe(model=release.model, environment=environment)
     before = [identity for identity in facts.verified if identity != release.identity]
     # With all of the traffic there is no stable release left whose counts are of the same time.

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from modelyard.adapters.facts import FactStore, Snapshot, Token
+from modelyard.adapters.facts import FactStore, Snapshot
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.promotion.facts import ReleaseFacts
@@ -158,9 +158,9 @@ class CachedFacts(FactStore):
 
     git_snapshot: GitSnapshot
 
-    def read_release(self, environment: str, model: str) -> tuple[ReleaseFacts, Token]:
+    def read_release(self, environment: str, model: str) -> ReleaseFacts:
         """The facts of a model in an environment."""
-        return self.git_snapshot.facts.release(environment, model), None
+        return self.git_snapshot.facts.release(environment, model)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def forget_failure(workspace: Workspace, model: str, version: str, *, dry_run: b
         return replace(before, training={**before.training, version: again})
 
     if dry_run:
-        after = change(workspace.facts.read_model(model)[0])
+        after = change(workspace.facts.read_model(model))
     else:
         after = workspace.facts.update_model(model, change)
     return after.training[version].attempt

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.processes.start import start_command, stop_process, unwinding_on_signals
+from modelyard.adapters.processes.start import run_command
 from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.training.job import Job, count_threads
@@ -130,17 +130,14 @@ def _run_trainer(job: Job, folder: Path) -> None:
 
 
 def _run(command: list[str], folder: Path, log: Path, timeout: float) -> int:
-    with unwinding_on_signals():
-        running = start_command(
-            command, cwd=folder / "trainer", environment=_trainer_environment(folder), output=log
+    environment = _trainer_environment(folder)
+    cwd = folder / "trainer"
+    try:
+        return run_command(
+            command, cwd=cwd, environment=environment, output=log, timeout=timeout, grace_seconds=0
         )
-        try:
-            return running.wait(timeout)
-        except TimeoutError:
-            return TIMED_OUT
-        finally:
-            stop_process(running.started, grace_seconds=0)
-            running.release()
+    except TimeoutError:
+        return TIMED_OUT
 
 
 def _trainer_environment(folder: Path) -> dict[str, str]:

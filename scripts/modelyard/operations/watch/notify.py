@@ -16,7 +16,7 @@ from modelyard.operations.workspace import Workspace
 
 def pending_notifications(workspace: Workspace, model: str) -> tuple[Notice, ...]:
     """Recent events of a model of which nobody has been notified."""
-    facts, _ = workspace.facts.read_model(model)
+    facts = workspace.facts.read_model(model)
     pulls = [p for p in workspace.services.pulls.list(every=True) if is_of(p.branch, model)]
     return notices(model, facts, pulls, workspace.services.clock.now())
 

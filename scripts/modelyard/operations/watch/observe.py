@@ -77,7 +77,7 @@ class _Observation:
         A release that is already known is observed even if its servers cannot be moved: it may
         have to be rolled back.
         """
-        before, _ = self.workspace.facts.read_release(self.environment.name, self.release.model)
+        before = self.workspace.facts.read_release(self.environment.name, self.release.model)
         observe = partial(self._observe, before)
         if is_bad(before, self.release):
             return observe()

@@ -152,7 +152,7 @@ def starting_releases(workspace: Workspace) -> tuple[str, ...]:
 
 
 def _is_starting(workspace: Workspace, release: Release) -> bool:
-    facts, _ = workspace.facts.read_release(release.environment, release.model)
+    facts = workspace.facts.read_release(release.environment, release.model)
     if facts.release != release.identity or facts.aborted or facts.healthy_since:
         return False
     where = workspace.catalog(workspace.main()).environments[release.environment]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from git_commits import write_commit
 from modelyard.adapters.forge.local import view as forge_look
 from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.adapters.git.objects import Memory
@@ -57,7 +58,7 @@ def git(tmp_path):
     subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "remote.git")], check=True)
     made = clone(tmp_path, "clone")
     documents = {RELEASE: b"version: v1\n", "models/m/model.yaml": b"owner: ann\n"}
-    start = made.write_commit(None, documents, parents=[], message="Start", author="Ann", at=AT)
+    start = write_commit(made, None, documents, parents=[], message="Start", author="Ann", at=AT)
     made.push("origin", {"refs/heads/main": (None, start)})
     return made
 
@@ -97,8 +98,8 @@ def branches(git):
 def on_main(git, documents):
     """Somebody else's commit on the main branch."""
     before = main_of(git)
-    after = git.write_commit(
-        before, documents, parents=[before], message="Other", author="Bo", at=AT
+    after = write_commit(
+        git, before, documents, parents=[before], message="Other", author="Bo", at=AT
     )
     git.push("origin", {"refs/heads/main": (before, after)})
     return after
@@ -106,8 +107,8 @@ def on_main(git, documents):
 
 def by_hand(git, pull, documents, author="Mallory"):
     """A commit somebody pushes to the branch of a pull request."""
-    after = git.write_commit(
-        pull.head, documents, parents=[pull.head], message="By hand", author=author, at=AT
+    after = write_commit(
+        git, pull.head, documents, parents=[pull.head], message="By hand", author=author, at=AT
     )
     git.push("origin", {f"refs/heads/{pull.branch}": (pull.head, after)})
     return after
@@ -475,10 +476,9 @@ def test_a_branch_a_person_pushed_is_opened_and_its_committers_cannot_approve(
 ):
     main = main_of(git)
     message = "Add v3\n\nCo-authored-by: Di <di@example.org>\nCo-authored-by: Ed <ed@example.org>\n"
-    head = git.write_commit(
-        main, {"models/m/versions/v3.yaml": b"a: 1\n"}, parents=[main], message=message,
-        author="Cy <cy@example.org>", at=AT,
-    )  # fmt: skip
+    documents = {"models/m/versions/v3.yaml": b"a: 1\n"}
+    author = "Cy <cy@example.org>"
+    head = write_commit(git, main, documents, parents=[main], message=message, author=author, at=AT)
     git.push("origin", {"refs/heads/cy/v3": (None, head)})
 
     pull = elsewhere.open_branch("cy/v3", title="Add v3", body="", author="ann")
