@@ -18,7 +18,7 @@ from modelyard.cli import cli
 from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.doctor.checks import CHECKS, LEAST_GIT
-from modelyard.operations.doctor.runner import Checkout, Finding, State, run_checks
+from modelyard.operations.doctor.runner import Checkout, Finding, State, run_doctor
 from operations.past import answer, faked_registry, in_production, release_in, run, trained
 from operations.yard import MODEL, manifests, release_file, spec_file
 
@@ -438,7 +438,7 @@ def test_a_check_that_is_refused_or_cannot_answer_is_wrong_with_the_hint():
         another_is_refused: (),
         a_third_needs_the_first: (one_cannot_answer,),
     }
-    found = run_checks(Checkout(Path(), lambda: None), needs)
+    found = run_doctor(Checkout(Path(), lambda: None), needs)
 
     assert [(each.state, each.found, each.fix) for each in found] == [
         (State.FAILED, ("no idea",), "look again"),

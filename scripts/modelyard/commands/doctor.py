@@ -32,9 +32,9 @@ def doctor(root: Path, *, output: str) -> None:
     Exit 3 if a check fails. The command or edit that fixes it is printed below it.
     """
     from modelyard.operations.doctor.checks import CHECKS
-    from modelyard.operations.doctor.runner import Checkout, State, run_checks
+    from modelyard.operations.doctor.runner import Checkout, State, run_doctor
 
-    results = run_checks(Checkout(root, _opener(root)), CHECKS)
+    results = run_doctor(Checkout(root, _opener(root)), CHECKS)
     failed = sum(each.state is State.FAILED for each in results)
     if output == "json":
         print_json(_document(results, is_well=not failed))

@@ -30,11 +30,11 @@ def pr() -> None:
     """List, show, open, approve, merge and close pull requests."""
 
 
-@pr.command(name="list")
+@pr.command("list")
 @click.option("--all", "every", is_flag=True, help="Also merged and closed ones.")
 @output_option
 @pass_services
-def list_(services: Services, /, *, every: bool, output: str) -> None:
+def list_pulls(services: Services, /, *, every: bool, output: str) -> None:
     """List the open pull requests."""
     from modelyard.commands.output.pull_page import make_pulls_table, summarize_pull
 
@@ -47,12 +47,12 @@ def list_(services: Services, /, *, every: bool, output: str) -> None:
         click.echo("no pull requests" if every else "no open pull requests")
 
 
-@pr.command()
+@pr.command("show")
 @number_argument
 @output_option
 @pass_services
-def show(services: Services, /, *, number: int, output: str) -> None:
-    """Show one pull request: its statuses, reviews, files and comments."""
+def show_pull(services: Services, /, *, number: int, output: str) -> None:
+    """Show a pull request with its statuses, reviews and files."""
     from modelyard.commands.output.pull_page import describe_pull, render_pull
 
     pull = services.pulls.get(number)
@@ -65,17 +65,20 @@ def show(services: Services, /, *, number: int, output: str) -> None:
         printer.print(part)
 
 
-@pr.command(name="open")
+@pr.command("open")
 @click.argument("branch")
 @click.option("--title", required=True, help="Title of the pull request.")
 @click.option("--body", default="", help="Markdown of its page; - reads stdin.")
 @as_option
 @dry_run_option
 @pass_services
-def open_(
+def open_pull(
     services: Services, /, *, branch: str, title: str, body: str, name: str | None, dry_run: bool
 ) -> None:
-    """Open a pull request for BRANCH, which is pushed already, or change its title and body."""
+    """Open a pull request for BRANCH, which is pushed already.
+
+    If there is one, its title and body change.
+    """
     from modelyard.adapters.forge.local.forge import LocalForge
 
     if not isinstance(services.pulls, LocalForge):
@@ -89,16 +92,19 @@ def open_(
     _echo(f"pull request {pull.number} is open: {pull.title}")
 
 
-@pr.command()
+@pr.command("approve")
 @number_argument
 @sha_option
 @as_option
 @dry_run_option
 @pass_services
-def approve(
+def approve_pull(
     services: Services, /, *, number: int, sha: str | None, name: str | None, dry_run: bool
 ) -> None:
-    """Approve the head commit of a pull request; a later push is not approved."""
+    """Approve the head commit of a pull request.
+
+    A later push is not approved.
+    """
     who = find_person(services, name)
     pull = services.pulls.get(number)
     # Reconcile would not count such an approval; tell the person now.
@@ -111,16 +117,16 @@ def approve(
     _echo(f"{who} approves pull request {number} at {commit}")
 
 
-@pr.command()
+@pr.command("merge")
 @number_argument
 @sha_option
 @as_option
 @dry_run_option
 @pass_services
-def merge(
+def merge_pull(
     services: Services, /, *, number: int, sha: str | None, name: str | None, dry_run: bool
 ) -> None:
-    """Merge a pull request; all its required statuses must be success."""
+    """Merge a pull request whose required statuses are success."""
     who = find_person(services, name)
     # The merge is refused if the head has moved from this commit.
     commit = sha or services.pulls.get(number).head
@@ -131,13 +137,13 @@ def merge(
     _echo(f"pull request {number} is merged as {merged}")
 
 
-@pr.command()
+@pr.command("close")
 @number_argument
 @click.option("--reason", required=True, help="Why; it becomes a comment.")
 @as_option
 @dry_run_option
 @pass_services
-def close(
+def close_pull(
     services: Services, /, *, number: int, reason: str, name: str | None, dry_run: bool
 ) -> None:
     """Close a pull request without merging it, and delete its branch."""
@@ -150,13 +156,13 @@ def close(
     _echo(f"pull request {number} is closed")
 
 
-@pr.command()
+@pr.command("comment")
 @number_argument
 @click.option("--body", required=True, help="Markdown; - reads stdin.")
 @as_option
 @dry_run_option
 @pass_services
-def comment(
+def add_comment(
     services: Services, /, *, number: int, body: str, name: str | None, dry_run: bool
 ) -> None:
     """Comment on a pull request."""

@@ -41,7 +41,7 @@ def _days(function: Callable[..., Any]) -> Callable[..., Any]:
     return since(until(function))
 
 
-@version.command()
+@version.command("new")
 @click.argument("model")
 @click.argument("version")
 @click.option("--reason", required=True, help="Why this version exists.")
@@ -61,7 +61,7 @@ def _days(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @dry_run_option
 @pass_root
-def new(
+def add_version(
     root: Path,
     /,
     *,
@@ -74,10 +74,11 @@ def new(
     dry_run: bool,
     **given: Any,
 ) -> None:
-    """Write models/MODEL/versions/VERSION.yaml with every pin filled in.
+    """Add a version, with every pin filled in.
 
-    Data files are pinned by SHA-256, the trainer by its committed Git tree, and its packages by
-    requirements.lock. Held-out days inside the training window are excluded.
+    Writes models/MODEL/versions/VERSION.yaml. Data files are pinned by SHA-256, the trainer by its
+    committed Git tree, and its packages by requirements.lock. Held-out days inside the training
+    window are excluded.
     """
     from modelyard.operations.training.new_version import compose_version
 
@@ -124,7 +125,7 @@ def new(
 )
 @dry_run_option
 @pass_root
-def held_out_command(
+def add_held_out(
     root: Path,
     /,
     *,
@@ -134,7 +135,10 @@ def held_out_command(
     dry_run: bool,
     **given: Any,
 ) -> None:
-    """Write models/MODEL/heldout/NAME.yaml: rows that no version of MODEL may train on."""
+    """Add a held-out set: rows that no version trains on.
+
+    Writes models/MODEL/heldout/NAME.yaml with every file pinned by SHA-256.
+    """
     from modelyard.operations.training.new_version import compose_held_out
 
     catalog = _read_specs(root, model).catalog
@@ -143,13 +147,13 @@ def held_out_command(
     _write(root, catalog, spec, dry_run=dry_run)
 
 
-@version.command()
+@version.command("show")
 @click.argument("model")
 @click.argument("name", metavar="VERSION")
 @output_option
 @pass_root
-def show(root: Path, /, *, model: str, name: str, output: str) -> None:
-    """Show the spec of VERSION, its verdict, and the environments it is released in."""
+def show_version(root: Path, /, *, model: str, name: str, output: str) -> None:
+    """Show a version, its verdict, and where it is released."""
     from modelyard.adapters.specs.documents import document_of
 
     specs = _read_specs(root, model)
@@ -169,8 +173,8 @@ def show(root: Path, /, *, model: str, name: str, output: str) -> None:
 @version.command("list")
 @click.argument("model")
 @pass_root
-def list_command(root: Path, /, *, model: str) -> None:
-    """List the versions of MODEL: why each exists, its verdict, and where it is released."""
+def list_versions(root: Path, /, *, model: str) -> None:
+    """List versions, their verdicts, and where they are released."""
     from modelyard.commands.output.tables import make_table
     from modelyard.domain.promotion.training import version_order
 

@@ -100,7 +100,7 @@ Check = Callable[[Checkout], Iterable[Finding]]
 """Yields findings and changes nothing; a `YardError` that it raises is a finding too."""
 
 
-def run_checks(
+def run_doctor(
     checkout: Checkout, checks: Mapping[Check, tuple[Check, ...]]
 ) -> tuple[CheckResult, ...]:
     """Return the result of every check, in order; a check is skipped if one it needs failed.
