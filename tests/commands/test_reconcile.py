@@ -15,8 +15,8 @@ from modelyard.domain.promotion.pulls import PROMOTE
 from modelyard.domain.specs.environment import Approvals
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.errors import CannotAnswer, Conflict, Refused
-from modelyard.operations.reconcile.collect import collect
-from modelyard.operations.reconcile.loop import settle
+from modelyard.operations.reconcile.collect import collect_world
+from modelyard.operations.reconcile.loop import reconcile_model
 from modelyard.operations.watch.pass_once import run_checks
 from modelyard.ports import Phase
 from operations.yard import (
@@ -616,7 +616,7 @@ def test_a_dry_run_at_rest_prints_nothing(yard, monkeypatch, reach):
 
 def test_a_model_that_is_not_there_is_an_error_that_names_those_that_are(yard):
     with pytest.raises(CannotAnswer) as raised:
-        collect(yard.workspace(), "nobody")
+        collect_world(yard.workspace(), "nobody")
 
     assert (raised.value.message, raised.value.hint) == (
         "the main branch has no valid models/nobody/model.yaml; it has m",
@@ -725,7 +725,7 @@ def test_a_real_registrys_aliases_move_back_with_a_rollback(bad_canary):
     def reconcile():
         workspace = bad_canary.workspace()
         workspace.__dict__["registry"] = registry
-        settle(workspace, MODEL, wait=False, say=bad_canary.said.append)
+        reconcile_model(workspace, MODEL, wait=False, report=bad_canary.said.append)
 
     reconcile()
     assert registry.aliases(MODEL) == {**V1_AGAIN, "staging": "v2"}

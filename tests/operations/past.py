@@ -26,7 +26,7 @@ from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Verdict
 from modelyard.operations.reconcile.changes import promotion_change, record_change
-from modelyard.operations.reconcile.collect import collect
+from modelyard.operations.reconcile.collect import collect_world
 from operations.fakes import FolderRegistry
 from operations.yard import MODEL, Yard, new_yard
 
@@ -77,7 +77,7 @@ def faked_registry(yard: Yard) -> Any:
 
 
 def world_of(yard: Yard) -> World:
-    return collect(yard.workspace(), MODEL, with_registry=False)
+    return collect_world(yard.workspace(), MODEL, with_registry=False)
 
 
 def release_in(yard: Yard, environment: str) -> Release:

@@ -52,7 +52,7 @@ from modelyard.domain.specs.repository import Repository
 from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.reconcile.changes import new_release, release_documents
-from modelyard.operations.reconcile.loop import settle
+from modelyard.operations.reconcile.loop import reconcile_model
 from modelyard.operations.training.job import OUTCOME
 from modelyard.operations.watch.pass_once import run_pass
 from modelyard.operations.workspace import Workspace
@@ -251,7 +251,7 @@ class Yard:
     # The machines
 
     def reconcile(self, clone: str = "clone") -> int:
-        return settle(self.workspace(clone), MODEL, wait=False, say=self.said.append)
+        return reconcile_model(self.workspace(clone), MODEL, wait=False, report=self.said.append)
 
     def rest(self, clone: str = "clone") -> None:
         """Watch, check and reconcile until nothing changes any more."""

@@ -12,7 +12,7 @@ from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.domain.promotion.dora import Agreement, Delivery, Lead
+    from modelyard.domain.promotion.dora import Agreement, DoraMeasures, Lead
     from modelyard.domain.promotion.timeline import Event
 
 
@@ -34,7 +34,7 @@ def history(services: Services, /, *, model: str, output: str) -> None:
         _print_text(model, story.events, story.measures)
 
 
-def _document(model: str, events: tuple[Event, ...], summed: Delivery) -> dict[str, Any]:
+def _document(model: str, events: tuple[Event, ...], summed: DoraMeasures) -> dict[str, Any]:
     from modelyard.domain.specs.interval import iso_utc
 
     known = {lead.version: lead.seconds for lead in summed.leads if lead.seconds is not None}
@@ -96,7 +96,7 @@ def _failure(agreement: Agreement) -> dict[str, Any]:
     }
 
 
-def _print_text(model: str, events: tuple[Event, ...], summed: Delivery) -> None:
+def _print_text(model: str, events: tuple[Event, ...], summed: DoraMeasures) -> None:
     from modelyard.commands.output.tables import clock_time, make_table
 
     rows = [
@@ -130,7 +130,7 @@ def _lead(lead: Lead) -> tuple[object, ...]:
     )
 
 
-def _closing(summed: Delivery) -> Iterator[str]:
+def _closing(summed: DoraMeasures) -> Iterator[str]:
     """Yield the DORA measures, a line each, and a line for each failure."""
     from modelyard.commands.output.tables import format_span
 

@@ -34,10 +34,10 @@ def promote(
     """
     from modelyard.commands.output.tables import print_change
     from modelyard.operations.promote import decide_promotion, find_environment, propose_promotion
-    from modelyard.operations.reconcile.collect import collect
+    from modelyard.operations.reconcile.collect import collect_world
 
     who = find_person(services, name)
-    world = collect(workspace_of(services), model, with_registry=False)
+    world = collect_world(workspace_of(services), model, with_registry=False)
     where = find_environment(world, environment)
     # No environment could ever give the version: wrong usage, not a refusal.
     if version is None and where.promotes_from is None:

@@ -40,17 +40,17 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
 
 def _show(workspace: Workspace, model: str) -> bool:
     from modelyard.domain.promotion.plan import plan
-    from modelyard.operations.reconcile.collect import collect
-    from modelyard.operations.reconcile.describe import words
+    from modelyard.operations.reconcile.collect import collect_world
+    from modelyard.operations.reconcile.describe import describe_action
 
-    actions = plan(collect(workspace, model))
+    actions = plan(collect_world(workspace, model))
     for action in actions:
-        click.echo(f"{model}: would {words(action)}")
+        click.echo(f"{model}: would {describe_action(action)}")
     return bool(actions)
 
 
 def _settle(workspace: Workspace, model: str, *, wait: bool) -> None:
-    from modelyard.operations.reconcile.loop import settle
+    from modelyard.operations.reconcile.loop import reconcile_model
 
-    if not settle(workspace, model, wait=wait, say=click.echo):
+    if not reconcile_model(workspace, model, wait=wait, report=click.echo):
         click.echo(f"{model}: nothing is missing", err=True)

@@ -30,18 +30,18 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
     from modelyard.adapters.specs.documents import document_of
     from modelyard.commands.output.tables import render_markdown
     from modelyard.domain.promotion.actions import ProposeRecord
-    from modelyard.domain.promotion.training import records
+    from modelyard.domain.promotion.training import plan_records
     from modelyard.operations.reconcile.apply import apply_action
-    from modelyard.operations.reconcile.collect import collect
+    from modelyard.operations.reconcile.collect import collect_world
     from modelyard.operations.reconcile.pages import evidence_page
 
     workspace = workspace_of(services)
-    world = collect(workspace, model, with_registry=False)
+    world = collect_world(workspace, model, with_registry=False)
     known = world.record(version)
     if known is None:
         wanted = [
             action
-            for action in records(world)
+            for action in plan_records(world)
             if isinstance(action, ProposeRecord) and action.record.version == version
         ]
         if not wanted:

@@ -24,10 +24,10 @@ def status(services: Services, /, *, model: str | None, registry: bool, output: 
 
     Reads the main branch, the facts and the open pull requests; asks no server.
     """
-    from modelyard.operations.reconcile.collect import collect_all
-    from modelyard.operations.status.report import report
+    from modelyard.operations.reconcile.collect import collect_worlds
+    from modelyard.operations.status.report import status_report
 
-    told = report(collect_all(workspace_of(services), model, with_registry=registry))
+    told = status_report(collect_worlds(workspace_of(services), model, with_registry=registry))
     if output == "json":
         print_json(told)
         return
@@ -57,13 +57,13 @@ def _tables(told: dict[str, Any]) -> list[object]:
 
 def _releases(told: dict[str, Any]) -> object:
     from modelyard.commands.output.tables import make_table
-    from modelyard.operations.reconcile.pages import short
+    from modelyard.operations.reconcile.pages import short_digest
 
     columns = ["model", "environment", "version", "artifact", "state", "since"]
     asked = any(each["alias"] for each in told["releases"])
     rows = []
     for each in told["releases"]:
-        artifact = short(each["artifact"]) if each["artifact"] else None
+        artifact = short_digest(each["artifact"]) if each["artifact"] else None
         row = [each["model"], each["environment"], each["version"], artifact, each["state"]]
         rows.append([*row, _time(each["since"]), *([_alias(each)] if asked else [])])
     if asked:

@@ -10,9 +10,16 @@ from typing import TypeVar
 
 from modelyard.adapters.facts import model_ref, release_ref
 from modelyard.adapters.git.repository import Git
-from modelyard.domain.promotion.dora import Delivery, delivery
+from modelyard.domain.promotion.dora import DoraMeasures, dora_measures
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
-from modelyard.domain.promotion.timeline import Event, Landing, decided, landed, observed, story
+from modelyard.domain.promotion.timeline import (
+    Event,
+    Landing,
+    decision_events,
+    landing_events,
+    merge_timelines,
+    observation_events,
+)
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import parse_spec_path, records_folder, versions_folder
 from modelyard.errors import CannotAnswer
@@ -26,7 +33,7 @@ class History:
     """What happened to a model, oldest first, and its DORA measures."""
 
     events: tuple[Event, ...]
-    measures: Delivery
+    measures: DoraMeasures
 
 
 def read_history(workspace: Workspace, model: str) -> History:
@@ -37,7 +44,7 @@ def read_history(workspace: Workspace, model: str) -> History:
     if not events:
         listed = ", ".join(sorted(catalog.models)) or "none"
         raise CannotAnswer(f"the model {model!r} has no history; the models are {listed}")
-    return History(events=events, measures=delivery(events, catalog))
+    return History(events=events, measures=dora_measures(events, catalog))
 
 
 def _read_events(
@@ -46,13 +53,13 @@ def _read_events(
     def values(ref: str, kind: type[F]) -> list[tuple[datetime, F]]:
         return [(at, fact) for at, fact in workspace.facts.history(ref) if isinstance(fact, kind)]
 
-    return story(
-        landed(model, _read_landings(workspace.git, commit, model), catalog),
+    return merge_timelines(
+        landing_events(model, _read_landings(workspace.git, commit, model), catalog),
         *(
-            observed(environment, values(release_ref(environment, model), ReleaseFacts))
+            observation_events(environment, values(release_ref(environment, model), ReleaseFacts))
             for environment in _in_path_order(catalog)
         ),
-        decided(values(model_ref(model), ModelFacts)),
+        decision_events(values(model_ref(model), ModelFacts)),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from modelyard.domain.promotion.actions import ProposeRelease
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.facts import is_bad
-from modelyard.domain.promotion.promote import Missing, missing
+from modelyard.domain.promotion.promote import Missing, find_missing
 from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.environment import Environment
@@ -36,7 +36,7 @@ class Promotion:
 
     def missing(self, pull: PullRequest | None) -> tuple[Missing, ...]:
         """Return what is missing before the pull request, or a dry run without one, may merge."""
-        return missing(self.world, self.environment, version=self.version, pull=pull)
+        return find_missing(self.world, self.environment, version=self.version, pull=pull)
 
 
 def find_environment(world: World, name: str) -> Environment:

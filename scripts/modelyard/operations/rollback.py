@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from modelyard.domain.promotion.actions import RaiseIncident, RollBack
 from modelyard.domain.promotion.branches import Branch
 from modelyard.domain.promotion.change import Change, Purpose, rollback_trailers
 from modelyard.domain.promotion.facts import Hold, ModelFacts
-from modelyard.domain.promotion.rollback import rollbacks, way_back
+from modelyard.domain.promotion.rollback import plan_rollbacks, rollback_target
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.paths import manifests_folder, release_file
 from modelyard.domain.specs.release import Release
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.promote import find_environment
-from modelyard.operations.reconcile.apply import apply_action, merge_at_once
+from modelyard.operations.reconcile.apply import Report, apply_action, merge_at_once
 from modelyard.operations.reconcile.changes import rollback_change
-from modelyard.operations.reconcile.collect import collect
-from modelyard.operations.reconcile.loop import settle
-from modelyard.operations.reconcile.pages import escaped, short
+from modelyard.operations.reconcile.collect import collect_world
+from modelyard.operations.reconcile.loop import reconcile_model
+from modelyard.operations.reconcile.pages import escape_markdown, short_digest
 from modelyard.operations.workspace import Workspace
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +52,7 @@ def decide_rollback(
         CannotAnswer: There is no such environment or release, or its facts cannot be read.
         Refused: There is no release to go back to; or with `remove`, there is one.
     """
-    world = collect(workspace, model, with_registry=False)
+    world = collect_world(workspace, model, with_registry=False)
     where = find_environment(world, environment)
     release = world.release(environment)
     if release is None:
@@ -78,7 +76,7 @@ def follow_ups(workspace: Workspace, rollback: Rollback) -> Iterator[Change | Ra
     # Without this release: its change is printed already.
     here = (release.environment, held.model)
     others = {key: each for key, each in held.catalog.releases.items() if key != here}
-    for action in rollbacks(replace(held, catalog=replace(held.catalog, releases=others))):
+    for action in plan_rollbacks(replace(held, catalog=replace(held.catalog, releases=others))):
         if isinstance(action, RollBack):
             yield rollback_change(held, action, git=workspace.git)
         else:
@@ -98,7 +96,7 @@ def apply_rollback(workspace: Workspace, rollback: Rollback, report: Report) -> 
     else:
         _undo_earlier_rollback(workspace, rollback, rollback.action, report)
     # Reconcile rolls back what is on hold, here and in every other environment.
-    settle(workspace, release.model, wait=False, say=report)
+    reconcile_model(workspace, release.model, wait=False, report=report)
     left = workspace.catalog(workspace.main()).releases.get((release.environment, release.model))
     if left == release:
         raise CannotAnswer(
@@ -122,7 +120,7 @@ def _with_hold(world: World, release: Release, hold: Hold) -> World:
 
 
 def _way_back(held: World, where: Environment, release: Release) -> RollBack:
-    target = way_back(held, where, release)
+    target = rollback_target(held, where, release)
     if target is None:
         remove = f"modelyard rollback {where.name} {held.model} --reason ... --remove"
         promote = f"modelyard promote {where.name} {held.model} VERSION"
@@ -150,7 +148,8 @@ def _removal(release: Release, hold: Hold) -> Change:
     """Return the change that deletes the release and its manifests."""
     model, where, version = release.model, release.environment, release.version
     body = (
-        f"**{where}** has {version} (`{short(release.artifact)}`): {escaped(hold.reason)}.\n\n"
+        f"**{where}** has {version} (`{short_digest(release.artifact)}`): "
+        f"{escape_markdown(hold.reason)}.\n\n"
         f"No release of {model} was ever verified there, so {where} has none after this. "
         f"`modelyard unhold {model} {version}` allows the version again.\n"
     )

@@ -21,7 +21,7 @@ from modelyard.domain.promotion.actions import (
     StartTraining,
 )
 from modelyard.domain.promotion.pulls import StatusState
-from modelyard.operations.reconcile.describe import words
+from modelyard.operations.reconcile.describe import describe_action
 
 V1 = SimpleNamespace(version="v1")
 SAID = [
@@ -63,7 +63,7 @@ SAID = [
 
 @pytest.mark.parametrize(("action", "sentence"), SAID)
 def test_an_action_is_told_in_words(action, sentence):
-    assert words(action) == sentence
+    assert describe_action(action) == sentence
 
 
 def test_every_action_has_words():

@@ -18,7 +18,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.adapters.store.artifacts import Store
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.errors import Conflict
-from modelyard.operations.reconcile.loop import settle
+from modelyard.operations.reconcile.loop import reconcile_model
 from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.watch.pass_once import run_checks
 from operations.fakes import Ledger
@@ -45,7 +45,10 @@ def reconcile(yard, name="clone"):
         changed = run_checks(workspace, yard.said.append)
         for pull in workspace.services.pulls.list():
             workspace.services.pulls.review(pull.number, sha=pull.head, by="ada", approved=True)
-        if not settle(workspace, MODEL, wait=False, say=yard.said.append) and not changed:
+        if (
+            not reconcile_model(workspace, MODEL, wait=False, report=yard.said.append)
+            and not changed
+        ):
             return
     raise AssertionError(yard.said)
 

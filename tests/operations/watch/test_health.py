@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from modelyard.domain.promotion.notice import Kind, Notice
+from modelyard.domain.promotion.notifications import Kind, Notification
 from modelyard.errors import CannotAnswer
 from modelyard.operations.watch import health as watch_health
 from modelyard.operations.watch.health import WatchHealth
@@ -163,7 +163,9 @@ def test_passes_rollbacks_and_incidents_are_counted(health, ask):
     health.record_pass(seconds=0.3, result=None)
     for kind, environment in ((Kind.ROLLBACK, "canary"), (Kind.INCIDENT, None), (Kind.HOLD, None)):
         health.count_notification(
-            Notice(key="k", kind=kind, model="m", environment=environment, title="t", body="b")
+            Notification(
+                key="k", kind=kind, model="m", environment=environment, title="t", body="b"
+            )
         )
 
     found = metrics(ask("/metrics")[1])

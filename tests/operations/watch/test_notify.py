@@ -10,7 +10,7 @@ import apprise
 import pytest
 
 from modelyard.adapters.messages import ADDRESSES, send
-from modelyard.domain.promotion.notice import Kind
+from modelyard.domain.promotion.notifications import Kind
 from modelyard.operations.watch import notify as notifying
 from modelyard.operations.watch.notify import pending_notifications
 from operations.yard import MODEL, living_yard

@@ -17,8 +17,8 @@ from modelyard.operations.reconcile.changes import (
     release_documents,
     rollback_change,
 )
-from modelyard.operations.reconcile.collect import collect
-from modelyard.operations.reconcile.human_pulls import plain_statuses
+from modelyard.operations.reconcile.collect import collect_world
+from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
 from modelyard.operations.watch import pull_checks as checking
 from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.watch.pass_once import run_checks
@@ -223,13 +223,13 @@ def test_a_refused_change_is_asked_about_again_once_main_moved_and_only_then(yar
 def test_a_person_does_not_change_a_file_of_the_tools(yard, file):
     pull = yard.branch("mine", {file: b"version: v2\n", "README.md": b"hello\n"})
 
-    assert plain_statuses(yard.workspace(), yard.said.append)
+    assert set_human_pull_statuses(yard.workspace(), yard.said.append)
 
     said = "is written by the tool alone: modelyard promote, modelyard rollback"
     assert yard.pulls.get(pull.number).statuses[PROMOTE] == Status(
         context=PROMOTE, state=StatusState.FAILURE, description=f"{file} {said}"
     )
-    assert not plain_statuses(yard.workspace(), yard.said.append)
+    assert not set_human_pull_statuses(yard.workspace(), yard.said.append)
 
 
 def with_manifests(release, content):
@@ -249,7 +249,7 @@ def test_manifests_a_person_rendered_must_be_what_the_release_renders_to(yard):
     release = yard.workspace().catalog(yard.main()).releases["production", MODEL]
     yard.branch("mine", with_manifests(release, b"replicas: 0\n"))
 
-    plain_statuses(yard.workspace(), yard.said.append)
+    set_human_pull_statuses(yard.workspace(), yard.said.append)
     status = checked(yard, "mine")
 
     assert yard.pull("mine").statuses[PROMOTE] == Status(
@@ -268,7 +268,7 @@ def test_manifests_of_another_renderer_are_no_persons_to_change(yard):
     yard.commit(with_manifests(old, b"replicas: 1\n"))
     yard.branch("mine", with_manifests(old, b"replicas: 0\n"))
 
-    plain_statuses(yard.workspace(), yard.said.append)
+    set_human_pull_statuses(yard.workspace(), yard.said.append)
 
     assert yard.pull("mine").statuses[PROMOTE].state is StatusState.FAILURE
 
@@ -276,7 +276,7 @@ def test_manifests_of_another_renderer_are_no_persons_to_change(yard):
 def test_a_persons_change_of_their_own_files_waits_for_nothing(yard):
     pull = yard.branch("mine", {spec_file("v3"): b"version: v3\n"})
 
-    plain_statuses(yard.workspace(), yard.said.append)
+    set_human_pull_statuses(yard.workspace(), yard.said.append)
 
     assert yard.pulls.get(pull.number).statuses[PROMOTE] == Status(
         context=PROMOTE, state=StatusState.SUCCESS, description="changes no environment"
@@ -301,7 +301,7 @@ def test_a_promotion_is_for_the_version_it_pins_now_whatever_its_title_and_label
     yard.record("v2", champion="v1")
     yard.put("v2", "staging")
     workspace = yard.workspace()
-    world = collect(workspace, MODEL)
+    world = collect_world(workspace, MODEL)
     action = ProposeRelease(environment="canary", version="v2", attempt=1)
     change = promotion_change(world, action, server_image="image:1")
     workspace.services.pulls.propose(change, author=BOT, requester="ada")
@@ -336,7 +336,7 @@ def test_a_rollback_that_a_kill_left_open_passes_the_checks(yard):
     yard.broken.add("v2")
     workspace = yard.workspace()
     observe_model(workspace, MODEL, yard.said.append)
-    world = collect(workspace, MODEL)
+    world = collect_world(workspace, MODEL)
     (back,) = [action for action in plan(world) if isinstance(action, RollBack)]
     pull = workspace.services.pulls.propose(
         rollback_change(world, back, git=workspace.git), author=BOT
@@ -353,8 +353,8 @@ def test_a_branch_without_a_common_history_is_told_so_and_in_nobody_elses_way(ya
     yard.pulls.open_branch("alone", title="Alone", body="", author="Mallory")
     yard.branch("words", {"README.md": b"words"})
 
-    assert plain_statuses(yard.workspace(), yard.said.append)
-    assert not plain_statuses(yard.workspace(), yard.said.append)
+    assert set_human_pull_statuses(yard.workspace(), yard.said.append)
+    assert not set_human_pull_statuses(yard.workspace(), yard.said.append)
 
     said = [yard.pull(branch).statuses[PROMOTE] for branch in ("alone", "words")]
     assert [each.state for each in said] == [StatusState.ERROR, StatusState.SUCCESS]

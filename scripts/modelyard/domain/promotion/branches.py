@@ -30,7 +30,7 @@ class Branch:
         return "/".join(p for p in (PREFIX, self.purpose, self.subject, self.model) if p)
 
 
-def parse(name: str) -> Branch | None:
+def parse_branch(name: str) -> Branch | None:
     """The branch a name stands for, or None when the tool did not make it."""
     match name.split("/"):
         case [_, "retrain", model]:
@@ -42,7 +42,7 @@ def parse(name: str) -> Branch | None:
     return found if str(found) == name else None
 
 
-def is_of(name: str, model: str) -> bool:
+def is_branch_of(name: str, model: str) -> bool:
     """Whether the tool made the branch for this model."""
-    branch = parse(name)
+    branch = parse_branch(name)
     return branch is not None and branch.model == model

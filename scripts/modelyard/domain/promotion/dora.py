@@ -63,7 +63,7 @@ class Agreement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delivery:
+class DoraMeasures:
     """A model's delivery in four numbers, after DORA's: lead time, frequency, failures, recovery.
 
     Args:
@@ -92,7 +92,7 @@ class Delivery:
         return len(self.rolled_back) / len(self.exposed) if self.exposed else None
 
 
-def delivery(events: tuple[Event, ...], catalog: Catalog) -> Delivery:
+def dora_measures(events: tuple[Event, ...], catalog: Catalog) -> DoraMeasures:
     """What a story adds up to.
 
     Args:
@@ -104,18 +104,18 @@ def delivery(events: tuple[Event, ...], catalog: Catalog) -> Delivery:
     there = [e for e in events if e.environment in {production, *facing}]
     exposed = _in_order(e.version for e in there if e.kind is Kind.RELEASE)
     gone = {e.rolled_back for e in there if e.kind is Kind.ROLLBACK}
-    return Delivery(
+    return DoraMeasures(
         leads=tuple(_leads(events, production)),
         releases_to_production=sum(
             e.kind is Kind.RELEASE and e.environment == production for e in events
         ),
         exposed=exposed,
         rolled_back=tuple(version for version in exposed if version in gone),
-        agreements=agreements(events),
+        agreements=find_agreements(events),
     )
 
 
-def agreements(events: Iterable[Event]) -> tuple[Agreement, ...]:
+def find_agreements(events: Iterable[Event]) -> tuple[Agreement, ...]:
     """Every `fail` of the judge, followed to the moment the restored release was healthy again.
 
     An environment's own observations are in true order whatever the clocks say; from the main

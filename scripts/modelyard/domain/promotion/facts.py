@@ -74,7 +74,7 @@ class ModelFacts:
         lifted: When a person last lifted a version's hold; earlier refusals no longer count.
         training: By version.
         incidents: Oldest first.
-        told: Keys of what people were told already, oldest first; see `notice`.
+        told: Keys of what people were told already, oldest first; see `notifications`.
     """
 
     holds: Mapping[str, Hold] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Freeze:
     since: datetime
 
 
-def unverified(
+def unverified_reason(
     facts: ReleaseFacts, release: Release, environment: Environment, now: datetime
 ) -> str | None:
     """Why the release is not verified, or None when it is.

@@ -16,12 +16,18 @@ from modelyard.domain.promotion.actions import (
     SetAlias,
     SetStatus,
 )
-from modelyard.domain.promotion.branches import Branch, parse
+from modelyard.domain.promotion.branches import Branch, parse_branch
 from modelyard.domain.promotion.change import Purpose
-from modelyard.domain.promotion.promote import Missing, candidate, missing, promotions, target_of
+from modelyard.domain.promotion.promote import (
+    Missing,
+    candidate_version,
+    find_missing,
+    plan_promotions,
+    promotion_target,
+)
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, StatusState
-from modelyard.domain.promotion.rollback import holds, rollbacks
-from modelyard.domain.promotion.training import records, trainings
+from modelyard.domain.promotion.rollback import plan_holds, plan_rollbacks
+from modelyard.domain.promotion.training import plan_records, plan_trainings
 from modelyard.domain.promotion.world import World
 
 LONGEST_DESCRIPTION = 140
@@ -34,17 +40,17 @@ def plan(world: World) -> tuple[Action, ...]:
     The same world gives the same plan; carrying a plan out twice is the same as once. What is about
     to be put on hold counts as held in the rest of the plan.
     """
-    refused = (action for action in records(world) if isinstance(action, PlaceHold))
-    placed = {hold.version: hold for hold in (*refused, *holds(world))}
+    refused = (action for action in plan_records(world) if isinstance(action, PlaceHold))
+    placed = {hold.version: hold for hold in (*refused, *plan_holds(world))}
     world = world.with_holds({version: hold.reason for version, hold in placed.items()})
-    back = tuple(rollbacks(world))
-    wanted = _by_branch(world, (*back, *records(world), *promotions(world)))
+    back = tuple(plan_rollbacks(world))
+    wanted = _by_branch(world, (*back, *plan_records(world), *plan_promotions(world)))
     closes = {close.number: close for close in _closes(world, wanted)}
     new = {on: action for on, action in wanted.items() if not _is_proposed(world, on, action)}
     return (
         *placed.values(),
         *(action for action in back if not _is_known(world, action)),
-        *trainings(world),
+        *plan_trainings(world),
         *closes.values(),
         *(action for action in new.values() if not isinstance(action, RollBack)),
         *_pull_actions(world, new, closes),
@@ -78,7 +84,7 @@ def _by_branch(world: World, actions: tuple[Action, ...]) -> Mapping[str, Action
 def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
     """The tool's pull requests that nothing asks for any more."""
     for pull in world.open_pulls:
-        branch = parse(pull.branch)
+        branch = parse_branch(pull.branch)
         if branch is None or pull.branch in wanted or pull.author != world.bot:
             continue
         if branch.purpose is Purpose.PROMOTE:
@@ -99,7 +105,7 @@ def _why_moot(world: World, pull: PullRequest, wanted: Mapping[str, Action]) -> 
     One that a person asked for, or that is on hold, stays open, and red, unless a record brings
     another version; so does one that waits for its version to be well again, with its approvals.
     """
-    target = target_of(world, pull)
+    target = promotion_target(world, pull)
     if target is None:
         return "there is no such environment"
     environment, version = target
@@ -110,7 +116,7 @@ def _why_moot(world: World, pull: PullRequest, wanted: Mapping[str, Action]) -> 
         return f"another version is on its way to {environment.name}"
     if world.is_held(version):
         return None
-    if version == candidate(world, environment):
+    if version == candidate_version(world, environment):
         return None
     return f"{environment.name} is not owed {version or 'this version'} any more"
 
@@ -139,12 +145,12 @@ def _pull_actions(
     Nothing about one that is closed, or gets another head, by this very plan.
     """
     for pull in world.open_pulls:
-        branch = parse(pull.branch)
+        branch = parse_branch(pull.branch)
         if branch is not None and branch.purpose is Purpose.ROLLBACK:
             continue  # reconcile carries a rollback through in one go
         if pull.number in closes or pull.branch in new:
             continue
-        lacking = missing_of(world, pull)
+        lacking = find_missing_for_pull(world, pull)
         if lacking is None:
             yield from _status(pull, StatusState.SUCCESS, "changes no environment")
         elif lacking:
@@ -156,27 +162,27 @@ def _pull_actions(
                 yield Merge(number=pull.number, sha=pull.head)
 
 
-def missing_of(world: World, pull: PullRequest) -> tuple[Missing, ...] | None:
+def find_missing_for_pull(world: World, pull: PullRequest) -> tuple[Missing, ...] | None:
     """What a pull request waits for; None when it changes no environment and a person merges it."""
-    branch, brings_release = parse(pull.branch), world.proposal_of(pull).release is not None
+    branch, brings_release = parse_branch(pull.branch), world.proposal_of(pull).release is not None
     if branch is not None and branch.purpose is Purpose.RECORD and not brings_release:
         status = pull.statuses.get(CHECKS)
         passed = status is not None and status.state is StatusState.SUCCESS
         return () if passed else (Missing(what=f"{CHECKS} has not passed for {pull.head[:10]}"),)
-    target = target_of(world, pull)
+    target = promotion_target(world, pull)
     if target is None:
         return None
-    return missing(world, target[0], version=target[1], pull=pull)
+    return find_missing(world, target[0], version=target[1], pull=pull)
 
 
 def _status(pull: PullRequest, state: StatusState, description: str) -> Iterator[SetStatus]:
-    description = shortened(description)
+    description = shorten_description(description)
     said = pull.statuses.get(PROMOTE)
     if said is None or (said.state, said.description) != (state, description):
         yield SetStatus(number=pull.number, sha=pull.head, state=state, description=description)
 
 
-def shortened(description: str) -> str:
+def shorten_description(description: str) -> str:
     """The description as a forge keeps it."""
     if len(description) <= LONGEST_DESCRIPTION:
         return description

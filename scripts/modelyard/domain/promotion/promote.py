@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from modelyard.domain.promotion.actions import ProposeRelease
-from modelyard.domain.promotion.branches import Branch, parse
+from modelyard.domain.promotion.branches import Branch, parse_branch
 from modelyard.domain.promotion.change import Purpose
-from modelyard.domain.promotion.facts import unverified
+from modelyard.domain.promotion.facts import unverified_reason
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
-from modelyard.domain.promotion.rollback import fault_of, way_back
+from modelyard.domain.promotion.rollback import find_fault, rollback_target
 from modelyard.domain.promotion.training import finished_records, newest_passing
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.environment import Environment
@@ -31,13 +31,13 @@ class Missing:
     blocks: bool = False
 
 
-def promotions(world: World) -> Iterator[ProposeRelease]:
+def plan_promotions(world: World) -> Iterator[ProposeRelease]:
     """One proposal for each environment that is owed another version.
 
     Where a person asked for a promotion, nothing else is proposed until it is merged or closed.
     """
     for environment in world.catalog.path_to_production():
-        version = owed(world, environment)
+        version = owed_version(world, environment)
         if version is None or _declined(world, environment, version):
             continue
         if environment.name in world.unknown:  # it may have been tried there
@@ -46,16 +46,16 @@ def promotions(world: World) -> Iterator[ProposeRelease]:
             yield ProposeRelease(environment=environment.name, version=version, attempt=1)
 
 
-def owed(world: World, environment: Environment) -> str | None:
+def owed_version(world: World, environment: Environment) -> str | None:
     """The version that is verified one step earlier and was never tried here, if there is one."""
-    version = candidate(world, environment)
+    version = candidate_version(world, environment)
     source = world.release(environment.promotes_from or "")
     if version is None or source is None:
         return version
-    return None if unproven(world, source) else version
+    return None if why_unverified(world, source) else version
 
 
-def candidate(world: World, environment: Environment) -> str | None:
+def candidate_version(world: World, environment: Environment) -> str | None:
     """The version that would be owed here if it were verified one step earlier."""
     if environment.promotes_from is None:
         newest = newest_passing(world, finished_records(world))
@@ -70,7 +70,7 @@ def candidate(world: World, environment: Environment) -> str | None:
     return None if world.was_tried(environment.name, source.artifact) else source.version
 
 
-def unproven(world: World, release: Release) -> str | None:
+def why_unverified(world: World, release: Release) -> str | None:
     """Why the release may not move on, or None: it is verified now, and the watcher wrote so.
 
     Time alone verifies nothing: what soaked while nobody looked stays where it is.
@@ -79,12 +79,12 @@ def unproven(world: World, release: Release) -> str | None:
         return "what was seen there cannot be read"
     environment = world.catalog.environments[release.environment]
     facts = world.facts_of(release.environment)
-    if why := unverified(facts, release, environment, world.now):
+    if why := unverified_reason(facts, release, environment, world.now):
         return why
     return None if release.identity in facts.verified else "soaked, but not seen since"
 
 
-def missing(
+def find_missing(
     world: World, environment: Environment, *, version: str, pull: PullRequest | None = None
 ) -> tuple[Missing, ...]:
     """Everything that still stands between the version and this environment, worst first.
@@ -146,8 +146,8 @@ def _holds(world: World, environment: Environment, version: str) -> Iterator[Mis
     if reason := world.freeze_reason(environment):
         yield Missing(what=f"{environment.name} is {reason}", blocks=True)
     current = world.release(environment.name)
-    fault = fault_of(world, environment, current) if current else None
-    if current and fault and way_back(world, environment, current):
+    fault = find_fault(world, environment, current) if current else None
+    if current and fault and rollback_target(world, environment, current):
         what = f"{environment.name} still names {current.version}, which goes back: {fault.reason}"
         yield Missing(what=what, blocks=True)
 
@@ -159,7 +159,7 @@ def _health(world: World, environment: Environment, version: str) -> Iterator[Mi
     source = world.release(before.name)
     if source is None or source.version != version:
         yield Missing(what=f"{before.name} does not run {version}", blocks=True)
-    elif why := unproven(world, source):
+    elif why := why_unverified(world, source):
         is_coming = why.startswith("soak")
         yield Missing(what=f"{version} in {before.name}: {why}", blocks=not is_coming)
     elif source.artifact != _artifact(world, version):
@@ -209,9 +209,9 @@ def _declined(world: World, environment: Environment, version: str) -> bool:
     return any(release is not None and release.version == version for release in declined)
 
 
-def target_of(world: World, pull: PullRequest) -> tuple[Environment, str] | None:
+def promotion_target(world: World, pull: PullRequest) -> tuple[Environment, str] | None:
     """The environment and version a promoting pull request is for; None for any other."""
-    branch = parse(pull.branch)
+    branch = parse_branch(pull.branch)
     if branch is None:
         return None
     path = world.catalog.path_to_production()

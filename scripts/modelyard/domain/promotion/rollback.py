@@ -21,19 +21,19 @@ class Fault:
     holds: bool
 
 
-def holds(world: World) -> Iterator[PlaceHold]:
+def plan_holds(world: World) -> Iterator[PlaceHold]:
     """A hold for each version that some environment names and that was judged bad there."""
     found: dict[str, str] = {}
     for environment in world.catalog.environments.values():
         release = world.release(environment.name)
-        fault = fault_of(world, environment, release) if release else None
+        fault = find_fault(world, environment, release) if release else None
         if release and fault and fault.holds and not world.is_held(release.version):
             found.setdefault(release.version, f"{environment.name}: {fault.reason}")
     for version, reason in found.items():
         yield PlaceHold(version=version, reason=reason)
 
 
-def rollbacks(world: World) -> Iterator[RollBack | RaiseIncident]:
+def plan_rollbacks(world: World) -> Iterator[RollBack | RaiseIncident]:
     """Restore the last verified release wherever a faulty one is named, nearest to users first.
 
     Never a rollback of a rollback; never stopped by a freeze. Whatever joins an environment goes
@@ -41,14 +41,14 @@ def rollbacks(world: World) -> Iterator[RollBack | RaiseIncident]:
     """
     for environment in _nearest_to_users_first(world):
         release = world.release(environment.name)
-        fault = fault_of(world, environment, release) if release else None
+        fault = find_fault(world, environment, release) if release else None
         if release is None or fault is None:
             continue
         if not _leaves_a_rest(world, environment, release, fault):
             yield _way_back_or_incident(world, environment, release, fault)
 
 
-def fault_of(world: World, environment: Environment, release: Release) -> Fault | None:
+def find_fault(world: World, environment: Environment, release: Release) -> Fault | None:
     """What is wrong with the release an environment names, if anything is known to be."""
     if environment.name in world.unknown:
         return None
@@ -58,7 +58,7 @@ def fault_of(world: World, environment: Environment, release: Release) -> Fault 
     if own or host is None or named is None or named.version != release.version:
         return own
     joined = _own_fault(world, host, named)
-    if joined is None or way_back(world, host, named) is None:
+    if joined is None or rollback_target(world, host, named) is None:
         return None
     return Fault(reason=f"{host.name}: {joined.reason}", holds=False)
 
@@ -75,7 +75,7 @@ def _leaves_a_rest(world: World, environment: Environment, release: Release, fau
     return any(each is not None and each.version == release.version for each in left)
 
 
-def way_back(world: World, environment: Environment, release: Release) -> PastRelease | None:
+def rollback_target(world: World, environment: Environment, release: Release) -> PastRelease | None:
     """Where a rollback of this release would go; None where a person must decide.
 
     The newest release the main branch named here, other than this one, that was verified here and
@@ -118,7 +118,7 @@ def _nearest_to_users_first(world: World) -> list[Environment]:
 def _way_back_or_incident(
     world: World, environment: Environment, release: Release, fault: Fault
 ) -> RollBack | RaiseIncident:
-    target = way_back(world, environment, release)
+    target = rollback_target(world, environment, release)
     if target is not None:
         return RollBack(
             environment=environment.name,

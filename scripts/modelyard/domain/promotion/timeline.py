@@ -92,7 +92,7 @@ class Landing:
     records: tuple[str, ...] = ()
 
 
-def story(*sources: Iterable[Event]) -> tuple[Event, ...]:
+def merge_timelines(*sources: Iterable[Event]) -> tuple[Event, ...]:
     """One order for several sources, each of which is in its own true order already.
 
     Commits and refs only know the second, so events of one second are ordered by what led to what:
@@ -142,7 +142,7 @@ def _place(event: Event) -> tuple[str | None, str | None]:
     return event.environment, event.version
 
 
-def landed(model: str, landings: Iterable[Landing], catalog: Catalog) -> Iterator[Event]:
+def landing_events(model: str, landings: Iterable[Landing], catalog: Catalog) -> Iterator[Event]:
     """What the main branch's commits say of a model, in their order.
 
     Args:
@@ -190,7 +190,9 @@ def _commit(landing: Landing, kind: Kind, what: str) -> Event:
     return Event(at=landing.at, kind=kind, what=what, commit=landing.commit, pull=pull)
 
 
-def observed(environment: str, history: Iterable[tuple[datetime, ReleaseFacts]]) -> Iterator[Event]:
+def observation_events(
+    environment: str, history: Iterable[tuple[datetime, ReleaseFacts]]
+) -> Iterator[Event]:
     """What was seen of a model in an environment, from every value its facts had.
 
     Args:
@@ -242,7 +244,7 @@ def _judged(at: datetime, was: ReleaseFacts, after: ReleaseFacts) -> Iterator[Ev
     )
 
 
-def decided(history: Iterable[tuple[datetime, ModelFacts]]) -> Iterator[Event]:
+def decision_events(history: Iterable[tuple[datetime, ModelFacts]]) -> Iterator[Event]:
     """Holds, training and incidents, from every value a model's own facts had.
 
     Args:

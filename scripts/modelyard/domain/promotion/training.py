@@ -29,7 +29,7 @@ def version_order(version: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts)
 
 
-def trainings(world: World) -> Iterator[StartTraining | RetryTraining | GiveUpTraining]:
+def plan_trainings(world: World) -> Iterator[StartTraining | RetryTraining | GiveUpTraining]:
     """Start what has no workflow yet; retry what infrastructure lost; give up in the end."""
     for spec in world.catalog.versions_of(world.model):
         known = world.model_facts.training.get(spec.version, TrainingFacts())
@@ -45,7 +45,7 @@ def trainings(world: World) -> Iterator[StartTraining | RetryTraining | GiveUpTr
                 yield GiveUpTraining(version=spec.version, reason=run.message or "no outcome")
 
 
-def records(world: World) -> Iterator[ProposeRecord | PlaceHold]:
+def plan_records(world: World) -> Iterator[ProposeRecord | PlaceHold]:
     """Propose every finished record; the newest passing one brings its first release along.
 
     While a person's own promotion into the first environment is open, records come without it. A

@@ -204,13 +204,13 @@ def aliases_follow_verified_releases(checkout: Checkout) -> Iterator[Finding]:
     """A client that loads a model by its alias gets what runs."""
     from modelyard.domain.promotion.actions import SetAlias
     from modelyard.domain.promotion.plan import plan
-    from modelyard.operations.reconcile.collect import collect
+    from modelyard.operations.reconcile.collect import collect_world
 
     file = _database(checkout)
     if file is not None and not file.exists():
         return  # MLflow would create the file
     for model in sorted(checkout.specs.catalog.models):
-        world = collect(checkout.workspace, model)
+        world = collect_world(checkout.workspace, model)
         for action in plan(world):
             if isinstance(action, SetAlias):
                 now = world.aliases.get(action.alias, "nothing")

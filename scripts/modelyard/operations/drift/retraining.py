@@ -22,7 +22,7 @@ from modelyard.domain.specs.paths import held_out_file, version_file
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import Refused
 from modelyard.operations.drift.compare import FeedComparison, WindowComparison, format_drift
-from modelyard.operations.reconcile.pages import escaped, short
+from modelyard.operations.reconcile.pages import escape_markdown, short_digest
 from modelyard.operations.training.pins import DataRoot, code_at, refuse_changed, runtime_at
 from modelyard.operations.workspace import Workspace
 
@@ -114,7 +114,7 @@ def _page(result: FeedComparison, made: Retraining) -> str:
     lines = [
         f"Drift from what **{parent.version}** was trained on is confirmed by {policy.needed} of "
         f"{policy.of} windows of {policy.window_days} days: "
-        f"{escaped(format_drift(result.confirmed))}.",
+        f"{escape_markdown(format_drift(result.confirmed))}.",
         "",
         f"Evidence `{version.evidence}`.",
         "",
@@ -141,7 +141,7 @@ def _rows(window: WindowComparison) -> Iterator[str]:
         yield f"| {days} | {rows} | - | - | - | - | - | {words} |"
     for one in window.drifted or ():
         numbers = f"{one.measure} {one.effect:.3g} | {one.floor:.3g} | {one.p:.1e}"
-        column, detail = escaped(one.column), escaped(one.detail)
+        column, detail = escape_markdown(one.column), escape_markdown(one.detail)
         yield f"| {days} | {rows} | {column} | {one.reason} | {numbers} | {detail} |"
 
 
@@ -162,9 +162,9 @@ def _plan_lines(result: FeedComparison, made: Retraining) -> Iterator[str]:
 def _pin_lines(parent: ModelVersion, version: ModelVersion) -> Iterator[str]:
     trainer, lock = version.code.tree, version.runtime.lock
     same = "as for" if parent.code == version.code else "not the one of"
-    yield f"trainer `{short(trainer)}`, {same} {parent.version}"
+    yield f"trainer `{short_digest(trainer)}`, {same} {parent.version}"
     same = "as for" if parent.runtime.lock == lock else "not those of"
-    yield f"locked requirements `{short(lock)}`, {same} {parent.version}"
+    yield f"locked requirements `{short_digest(lock)}`, {same} {parent.version}"
 
 
 def _days(spans: Iterable[Interval]) -> str:
@@ -172,4 +172,4 @@ def _days(spans: Iterable[Interval]) -> str:
 
 
 def _uris(files: Iterable[DataFile]) -> str:
-    return ", ".join(f"`{escaped(file.uri)}`" for file in files)
+    return ", ".join(f"`{escape_markdown(file.uri)}`" for file in files)

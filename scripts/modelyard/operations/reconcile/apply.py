@@ -41,17 +41,17 @@ logger = logging.getLogger(__name__)
 
 TEMPLATE = "train-and-evaluate"
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @singledispatch
-def apply_action(action: Action, workspace: Workspace, world: World, say: Say) -> bool:  # noqa: ARG001 - every registered action takes them
+def apply_action(action: Action, workspace: Workspace, world: World, report: Report) -> bool:  # noqa: ARG001 - every registered action takes them
     """Carry the action out; True if the world is not the same any more."""
     raise TypeError(action)
 
 
 @apply_action.register
-def _(action: StartTraining, workspace: Workspace, world: World, say: Say) -> bool:
+def _(action: StartTraining, workspace: Workspace, world: World, report: Report) -> bool:
     name = world.workflow_name(action.version)
     parameters = {
         "model": world.model,
@@ -60,13 +60,13 @@ def _(action: StartTraining, workspace: Workspace, world: World, say: Say) -> bo
         "commit": workspace.main(),
     }
     workspace.services.orchestrator.submit(name, template=TEMPLATE, parameters=parameters)
-    say(f"started {name}")
+    report(f"started {name}")
     return True
 
 
 @apply_action.register
-def _(action: RetryTraining, workspace: Workspace, world: World, say: Say) -> bool:
-    say(f"{world.model} {action.version}: an attempt was lost, starting attempt {action.attempt}")
+def _(action: RetryTraining, workspace: Workspace, world: World, report: Report) -> bool:
+    report(f"{world.model} {action.version}: attempt {action.attempt} starts, the last was lost")
 
     def change(before: ModelFacts) -> ModelFacts:
         known = before.training.get(action.version, TrainingFacts())
@@ -80,9 +80,9 @@ def _(action: RetryTraining, workspace: Workspace, world: World, say: Say) -> bo
 
 
 @apply_action.register
-def _(action: GiveUpTraining, workspace: Workspace, world: World, say: Say) -> bool:
+def _(action: GiveUpTraining, workspace: Workspace, world: World, report: Report) -> bool:
     known = world.model_facts.training.get(action.version, TrainingFacts())
-    say(f"{world.model} {action.version}: training failed for good: {action.reason}")
+    report(f"{world.model} {action.version}: training failed for good: {action.reason}")
     return _training(workspace, world, action.version, replace(known, failed=action.reason))
 
 
@@ -95,18 +95,18 @@ def _training(workspace: Workspace, world: World, version: str, facts: TrainingF
 
 
 @apply_action.register
-def _(action: ProposeRecord, workspace: Workspace, world: World, say: Say) -> bool:
+def _(action: ProposeRecord, workspace: Workspace, world: World, report: Report) -> bool:
     image = workspace.services.repository.server_image
-    return _propose(workspace, world, record_change(world, action, server_image=image), say)
+    return _propose(workspace, world, record_change(world, action, server_image=image), report)
 
 
 @apply_action.register
-def _(action: ProposeRelease, workspace: Workspace, world: World, say: Say) -> bool:
+def _(action: ProposeRelease, workspace: Workspace, world: World, report: Report) -> bool:
     image = workspace.services.repository.server_image
-    return _propose(workspace, world, promotion_change(world, action, server_image=image), say)
+    return _propose(workspace, world, promotion_change(world, action, server_image=image), report)
 
 
-def _propose(workspace: Workspace, world: World, change: Change, say: Say) -> bool:
+def _propose(workspace: Workspace, world: World, change: Change, report: Report) -> bool:
     before = world.open_pull(change.branch)
     try:
         pull = workspace.services.pulls.propose(change, author=world.bot)
@@ -115,7 +115,7 @@ def _propose(workspace: Workspace, world: World, change: Change, say: Say) -> bo
         return False
     if before is not None and _shown(before) == _shown(pull):
         return False
-    say(f"#{pull.number} {'opened' if before is None else 'updated'}: {change.title}")
+    report(f"#{pull.number} {'opened' if before is None else 'updated'}: {change.title}")
     return True
 
 
@@ -125,50 +125,52 @@ def _shown(pull: PullRequest) -> tuple[str, str, str]:
 
 
 @apply_action.register
-def _(action: ClosePull, workspace: Workspace, world: World, say: Say) -> bool:
+def _(action: ClosePull, workspace: Workspace, world: World, report: Report) -> bool:
     try:
         workspace.services.pulls.close(action.number, by=world.bot, reason=action.reason)
     except (Refused, Conflict) as error:
-        say(f"#{action.number} not closed: {error.message}")
+        report(f"#{action.number} not closed: {error.message}")
         return False
-    say(f"#{action.number} closed: {action.reason}")
+    report(f"#{action.number} closed: {action.reason}")
     return True
 
 
 @apply_action.register
-def _(action: SetStatus, workspace: Workspace, world: World, say: Say) -> bool:
+def _(action: SetStatus, workspace: Workspace, world: World, report: Report) -> bool:
     del world
     status = Status(context=PROMOTE, state=action.state, description=action.description)
-    return say_status(workspace, action.number, action.sha, status, say)
+    return set_pull_status(workspace, action.number, action.sha, status, report)
 
 
-def say_status(workspace: Workspace, number: int, sha: str, status: Status, say: Say) -> bool:
-    """Say a word on a pull request's head.
+def set_pull_status(
+    workspace: Workspace, number: int, sha: str, status: Status, report: Report
+) -> bool:
+    """Set a status on a pull request's head; False if its earlier statuses cannot be read.
 
-    Where nobody can read what was said of it before, it stays shut, and nothing else waits for it.
+    Such a pull request is not merged, and nothing else waits for it.
     """
     try:
         workspace.services.pulls.set_status(sha, status)
     except Unreadable as error:
         leave_out(error)
         return False
-    say(f"#{number} {status.context}: {status.state}: {status.description}")
+    report(f"#{number} {status.context}: {status.state}: {status.description}")
     return True
 
 
 @apply_action.register
-def _(action: Merge, workspace: Workspace, world: World, say: Say) -> bool:
+def _(action: Merge, workspace: Workspace, world: World, report: Report) -> bool:
     try:
         commit = workspace.services.pulls.merge(action.number, sha=action.sha, by=world.bot)
     except (Refused, Conflict) as error:
-        say(f"#{action.number} not merged: {error.message}")
+        report(f"#{action.number} not merged: {error.message}")
         return False
-    say(f"#{action.number} merged as {commit[:10]}")
+    report(f"#{action.number} merged as {commit[:10]}")
     return True
 
 
 @apply_action.register
-def _(action: PlaceHold, workspace: Workspace, world: World, say: Say) -> bool:
+def _(action: PlaceHold, workspace: Workspace, world: World, report: Report) -> bool:
     hold = Hold(reason=action.reason, by=world.bot, since=world.now)
 
     def change(before: ModelFacts) -> ModelFacts:
@@ -177,12 +179,12 @@ def _(action: PlaceHold, workspace: Workspace, world: World, say: Say) -> bool:
         return replace(before, holds={**before.holds, action.version: hold})
 
     workspace.facts.update_model(world.model, change)
-    say(f"{world.model} {action.version} is on hold: {action.reason}")
+    report(f"{world.model} {action.version} is on hold: {action.reason}")
     return True
 
 
 @apply_action.register
-def _(action: RollBack, workspace: Workspace, world: World, say: Say) -> bool:
+def _(action: RollBack, workspace: Workspace, world: World, report: Report) -> bool:
     """One forward commit; killed in between, the next run finds the same pull request.
 
     Where its pull request changed meanwhile, the world is another one now, and worth another look.
@@ -207,7 +209,7 @@ def _(action: RollBack, workspace: Workspace, world: World, say: Say) -> bool:
         logger.info("%s: %s", change.title, stale.message)
         return True
     _hurry(workspace, world, action.environment)
-    say(f"#{pull.number} rolled {action.environment} back from {action.version} to "
+    report(f"#{pull.number} rolled {action.environment} back from {action.version} to "
         f"{target.version} as {commit[:10]}: {action.reason}")  # fmt: skip
     return True
 
@@ -231,14 +233,14 @@ def merge_at_once(workspace: Workspace, pull: PullRequest, *, by: str, why: str)
 
 
 @apply_action.register
-def _(action: SetAlias, workspace: Workspace, world: World, say: Say) -> bool:
+def _(action: SetAlias, workspace: Workspace, world: World, report: Report) -> bool:
     workspace.registry.set_alias(world.model, alias=action.alias, version=action.version)
-    say(f"alias {action.alias} of {world.model} points at {action.version}")
+    report(f"alias {action.alias} of {world.model} points at {action.version}")
     return True
 
 
 @apply_action.register
-def _(action: RaiseIncident, workspace: Workspace, world: World, say: Say) -> bool:
+def _(action: RaiseIncident, workspace: Workspace, world: World, report: Report) -> bool:
     incident = Incident(what=action.what, at=world.now, key=action.key)
 
     def change(before: ModelFacts) -> ModelFacts:
@@ -247,5 +249,5 @@ def _(action: RaiseIncident, workspace: Workspace, world: World, say: Say) -> bo
         return replace(before, incidents=(*before.incidents, incident))
 
     workspace.facts.update_model(world.model, change)
-    say(f"INCIDENT {world.model}: {action.what}")
+    report(f"INCIDENT {world.model}: {action.what}")
     return True

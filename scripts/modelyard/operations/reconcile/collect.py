@@ -16,8 +16,8 @@ from modelyard.adapters.specs.documents import structure
 from modelyard.adapters.specs.json_documents import leave_out
 from modelyard.adapters.specs.reader import Specs, is_read_for, read, sound
 from modelyard.adapters.store.artifacts import Store
-from modelyard.domain.promotion.branches import is_of, parse
-from modelyard.domain.promotion.promote import needs_comparison, target_of
+from modelyard.domain.promotion.branches import is_branch_of, parse_branch
+from modelyard.domain.promotion.promote import needs_comparison, promotion_target
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.domain.promotion.world import Run, World
 from modelyard.domain.specs.catalog import Catalog
@@ -56,7 +56,7 @@ class Worlds:
 
 
 @one_snapshot()
-def collect(workspace: Workspace, model: str, *, with_registry: bool = True) -> World:
+def collect_world(workspace: Workspace, model: str, *, with_registry: bool = True) -> World:
     """One model's world now, with all that `plan` goes by.
 
     What only promotions need may be out of reach: then it is unknown, and rollbacks go on. So are
@@ -75,7 +75,7 @@ def collect(workspace: Workspace, model: str, *, with_registry: bool = True) -> 
         workspace.catalog(commit).require_model(model)  # it names the models that there are
     workspace.facts.read_model(model)  # raises where the holds cannot be read
     facts = workspace.facts.snapshot(model, missed=leave_out)
-    pulls = [pull for pull in _pulls(workspace) if is_of(pull.branch, model)]
+    pulls = [pull for pull in _pulls(workspace) if is_branch_of(pull.branch, model)]
     world = _core(workspace, model, catalog, facts, pulls)
     read_pulls = (*world.open_pulls, *world.declined_pulls)
     proposals = read_proposals(workspace, catalog, read_pulls)
@@ -86,12 +86,12 @@ def collect(workspace: Workspace, model: str, *, with_registry: bool = True) -> 
 
 
 @one_snapshot()
-def collect_all(
+def collect_worlds(
     workspace: Workspace, model: str | None = None, *, with_registry: bool = False
 ) -> Worlds:
     """The worlds of a model, or of every model of the main branch, read once for all of them.
 
-    A model that `collect` would raise for is there too, as far as it can be read.
+    A model that `collect_world` would raise for is there too, as far as it can be read.
 
     Raises:
         CannotAnswer: The main branch has no such model.
@@ -102,7 +102,7 @@ def collect_all(
     facts = workspace.facts.snapshot(missed=leave_out)
     pulls: dict[str | None, list[PullRequest]] = defaultdict(list)
     for pull in _pulls(workspace):
-        branch = parse(pull.branch)
+        branch = parse_branch(pull.branch)
         pulls[branch.model if branch else None].append(pull)
     shown = pulls[model] if model else [pull for some in pulls.values() for pull in some]
     still_open = [pull for pull in shown if pull.state is PullState.OPEN]
@@ -111,7 +111,7 @@ def collect_all(
     for name in names:
         world = _core(workspace, name, specs.catalog, facts, pulls[name])
         world = replace(world, proposals=proposals)
-        targets = [target for pull in world.open_pulls if (target := target_of(world, pull))]
+        targets = [target for pull in world.open_pulls if (target := promotion_target(world, pull))]
         wanted = {where for each, _ in targets for where in (each.name, each.joins) if where}
         environments = specs.catalog.environments if with_registry else wanted
         versions = {version for _, version in targets}
@@ -145,7 +145,7 @@ def _pulls(workspace: Workspace) -> tuple[PullRequest, ...]:
 
 
 def _why_refused(specs: Specs, facts: Snapshot, model: str) -> str | None:
-    """What `collect` would raise about, as something to wait for."""
+    """What `collect_world` would raise about, as something to wait for."""
     if any(is_read_for(problem.file, {model}) for problem in specs.problems):
         return "valid specs on the main branch: modelyard validate"
     if model in facts.unknown_models:

@@ -23,68 +23,68 @@ from modelyard.domain.promotion.pulls import PROMOTE
 
 
 @singledispatch
-def words(action: Action) -> str:
+def describe_action(action: Action) -> str:
     """The action as the end of a sentence that starts with `would`."""
     raise TypeError(action)
 
 
-@words.register
+@describe_action.register
 def _(action: StartTraining) -> str:
     return f"train {action.version}, attempt {action.attempt}"
 
 
-@words.register
+@describe_action.register
 def _(action: RetryTraining) -> str:
     return f"train {action.version} again, as attempt {action.attempt}: the last one was lost"
 
 
-@words.register
+@describe_action.register
 def _(action: GiveUpTraining) -> str:
     return f"write down that training {action.version} failed for good: {action.reason}"
 
 
-@words.register
+@describe_action.register
 def _(action: ProposeRecord) -> str:
     release = f" and release it to {action.environment}" if action.environment else ""
     return f"propose to record {action.record.version}{release}"
 
 
-@words.register
+@describe_action.register
 def _(action: ProposeRelease) -> str:
     return f"propose {action.version} for {action.environment}"
 
 
-@words.register
+@describe_action.register
 def _(action: ClosePull) -> str:
     return f"close #{action.number}: {action.reason}"
 
 
-@words.register
+@describe_action.register
 def _(action: SetStatus) -> str:
     return f"say on #{action.number} {PROMOTE}: {action.state}: {action.description}"
 
 
-@words.register
+@describe_action.register
 def _(action: Merge) -> str:
     return f"merge #{action.number} at {action.sha[:10]}"
 
 
-@words.register
+@describe_action.register
 def _(action: PlaceHold) -> str:
     return f"put {action.version} on hold: {action.reason}"
 
 
-@words.register
+@describe_action.register
 def _(action: RollBack) -> str:
     target = action.target.release.version
     return f"roll {action.environment} back from {action.version} to {target}: {action.reason}"
 
 
-@words.register
+@describe_action.register
 def _(action: SetAlias) -> str:
     return f"point alias {action.alias} at {action.version}"
 
 
-@words.register
+@describe_action.register
 def _(action: RaiseIncident) -> str:
     return f"raise an incident: {action.what}"

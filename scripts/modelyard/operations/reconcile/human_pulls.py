@@ -7,8 +7,8 @@ from functools import partial
 
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.specs.documents import read
-from modelyard.domain.promotion.branches import parse
-from modelyard.domain.promotion.plan import shortened
+from modelyard.domain.promotion.branches import parse_branch
+from modelyard.domain.promotion.plan import shorten_description
 from modelyard.domain.promotion.pulls import PROMOTE, PullRequest, Status, StatusState
 from modelyard.domain.specs.paths import (
     is_written_by_tool,
@@ -18,28 +18,28 @@ from modelyard.domain.specs.paths import (
 )
 from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.errors import CannotAnswer
-from modelyard.operations.reconcile.apply import Say, say_status
+from modelyard.operations.reconcile.apply import Report, set_pull_status
 from modelyard.operations.reconcile.loop import run_all
 from modelyard.operations.workspace import Workspace
 
 
 @one_snapshot()
-def plain_statuses(workspace: Workspace, say: Say) -> bool:
-    """Say `modelyard/promote` on people's pull requests: they change no environment, or may not."""
-    people = [pull for pull in workspace.services.pulls.list() if parse(pull.branch) is None]
-    return run_all(partial(_say_status, workspace, pull, say) for pull in people)
+def set_human_pull_statuses(workspace: Workspace, report: Report) -> bool:
+    """Set `modelyard/promote` on people's pull requests; True if a status changed."""
+    people = [pull for pull in workspace.services.pulls.list() if parse_branch(pull.branch) is None]
+    return run_all(partial(_set_status, workspace, pull, report) for pull in people)
 
 
-def _say_status(workspace: Workspace, pull: PullRequest, say: Say) -> bool:
+def _set_status(workspace: Workspace, pull: PullRequest, report: Report) -> bool:
     try:
         status = _status(workspace, pull)
     except CannotAnswer as error:  # it says so itself: nothing else waits for it
-        why = shortened(f"cannot be compared with the main branch: {error.message}")
+        why = shorten_description(f"cannot be compared with the main branch: {error.message}")
         status = Status(context=PROMOTE, state=StatusState.ERROR, description=why)
     said = pull.statuses.get(PROMOTE)
     if said is not None and (said.state, said.description) == (status.state, status.description):
         return False
-    return say_status(workspace, pull.number, pull.head, status, say)
+    return set_pull_status(workspace, pull.number, pull.head, status, report)
 
 
 def changed_paths(workspace: Workspace, pull: PullRequest) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from modelyard.domain.promotion.actions import Action, Merge, PlaceHold, RaiseIn
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.world import World
 from modelyard.errors import CannotAnswer, YardError
-from modelyard.operations.reconcile.apply import Say, apply_action
-from modelyard.operations.reconcile.collect import collect
+from modelyard.operations.reconcile.apply import Report, apply_action
+from modelyard.operations.reconcile.collect import collect_world
 from modelyard.operations.workspace import Workspace
 from modelyard.ports import Phase, WorkflowStatus
 
@@ -67,7 +67,7 @@ def log_error(error: Exception) -> None:
         logger.error("unexpected", exc_info=error)
 
 
-def settle(workspace: Workspace, model: str, *, wait: bool, say: Say) -> int:
+def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Report) -> int:
     """Reconcile one model to its fixpoint; returns how many actions changed something.
 
     What failed is tried again in every round, and raised once nothing else changes.
@@ -76,7 +76,7 @@ def settle(workspace: Workspace, model: str, *, wait: bool, say: Say) -> int:
         workspace: What to work with.
         model: The model.
         wait: Follow running workflows, and go on when they end.
-        say: Told every change, in one line.
+        report: Called with one line for every change.
 
     Raises:
         CannotAnswer: It did not settle.
@@ -85,26 +85,26 @@ def settle(workspace: Workspace, model: str, *, wait: bool, say: Say) -> int:
     done = 0
     for _ in range(MOST_ROUNDS):
         with one_snapshot():  # what is done first is done to the refs it was decided by
-            world = collect(workspace, model)
-            changed, errors = one_round(workspace, world, say)
+            world = collect_world(workspace, model)
+            changed, errors = apply_plan(workspace, world, report)
         done += changed
         if changed:
             for error in errors:
                 log_error(error)
             continue
         raise_first(errors)
-        names = running(world)
+        names = running_workflows(world)
         if not (wait and names):
             return done
         for name in names:
-            workspace.services.orchestrator.wait(name, progress=_progress(say))
+            workspace.services.orchestrator.wait(name, progress=_progress(report))
     raise CannotAnswer(
         f"{model} did not settle within {MOST_ROUNDS} rounds",
         hint=f"modelyard reconcile {model} --dry-run shows what it would do next",
     )
 
 
-def one_round(workspace: Workspace, world: World, say: Say) -> tuple[int, list[Exception]]:
+def apply_plan(workspace: Workspace, world: World, report: Report) -> tuple[int, list[Exception]]:
     """Carry one plan out; says how many actions changed something, and what failed.
 
     Stops after the first change of the main branch, which outdates the plan. After a failure only
@@ -119,9 +119,9 @@ def one_round(workspace: Workspace, world: World, say: Say) -> tuple[int, list[E
         if any(not _is_safe_after(tried, action, held) for tried, _ in failed):
             continue
         try:
-            if not apply_action(action, workspace, world, say):
+            if not apply_action(action, workspace, world, report):
                 continue
-        except Exception as error:  # noqa: BLE001 - handed back, and raised or logged by `settle`
+        except Exception as error:  # noqa: BLE001 - handed back, and raised or logged by `reconcile_model`
             failed.append((action, error))
             continue
         changed += 1
@@ -142,19 +142,19 @@ def _is_safe_after(failed: Action, action: Action, held: frozenset[str]) -> bool
     return isinstance(action, PlaceHold | RollBack | RaiseIncident)
 
 
-def running(world: World) -> tuple[str, ...]:
+def running_workflows(world: World) -> tuple[str, ...]:
     """Names of the workflows that are not over."""
     runs = world.runs.items()
     return tuple(world.workflow_name(version) for version, run in runs if not run.is_over)
 
 
-def _progress(say: Say) -> Callable[[WorkflowStatus], None]:
+def _progress(report: Report) -> Callable[[WorkflowStatus], None]:
     told: dict[str, Phase] = {}
 
     def progress(status: WorkflowStatus) -> None:
         for step, phase in status.steps.items():
             if told.get(step) is not phase and phase is not Phase.PENDING:
                 told[step] = phase
-                say(f"  {status.name} {step}: {phase}")
+                report(f"  {status.name} {step}: {phase}")
 
     return progress

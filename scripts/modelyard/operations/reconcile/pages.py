@@ -38,10 +38,9 @@ def promotion_page(
     record: Record, environment: Environment, *, before: Release | None, release: Release
 ) -> str:
     """The page of a promotion's pull request."""
-    now = f"{before.version} (`{short(before.artifact)}`)" if before else "nothing"
+    now = _pinned(before) if before else "nothing"
     lines = [
-        f"**{environment.name}** runs {now} and would run "
-        f"{release.version} (`{short(release.artifact)}`).",
+        f"**{environment.name}** runs {now} and would run {_pinned(release)}.",
         "",
         *verdict_lines(record),
         "",
@@ -59,17 +58,20 @@ def promotion_page(
 def rollback_page(release: Release, target: PastRelease, reason: str) -> str:
     """The page of a rollback's pull request; it is merged before anybody reads it."""
     return (
-        f"**{release.environment}** named {release.version} (`{short(release.artifact)}`): "
-        f"{reason}.\n\n"
-        f"This restores {target.release.version} (`{short(target.release.artifact)}`) and its "
-        f"manifests byte for byte as of {target.commit[:10]}. "
-        f"`modelyard unhold {release.model} {release.version}` lets the version come back.\n"
+        f"**{release.environment}** had {_pinned(release)}: {reason}.\n\n"
+        f"This restores {_pinned(target.release)} and its manifests byte for byte as of "
+        f"{target.commit[:10]}. `modelyard unhold {release.model} {release.version}` allows the "
+        "version again.\n"
     )
 
 
 def verdict_lines(record: Record) -> list[str]:
     """The verdict and a table of what each held-out set said."""
-    lines = [f"### Gate: {record.verdict.outcome}", "", escaped(record.verdict.reason) + "."]
+    lines = [
+        f"### Gate: {record.verdict.outcome}",
+        "",
+        escape_markdown(record.verdict.reason) + ".",
+    ]
     if record.held_out:
         champion = record.champion.version if record.champion else "the baseline"
         lines += [
@@ -87,12 +89,16 @@ def numbers_of(verdict: Verdict, *names: str) -> list[str]:
     return [f"{verdict.numbers[n]:.4f}" if n in verdict.numbers else "-" for n in names]
 
 
-def short(digest: str) -> str:
+def short_digest(digest: str) -> str:
     """The first characters of a digest, for people."""
     return digest.removeprefix("sha256:")[:12]
 
 
-def escaped(text: str) -> str:
+def _pinned(release: Release) -> str:
+    return f"{release.version} (`{short_digest(release.artifact)}`)"
+
+
+def escape_markdown(text: str) -> str:
     """Text from outside as plain text in Markdown: no mentions, no HTML, no table cells."""
     replacements = {"@": "@\u200b", "<": "&lt;", "|": "\\|", "`": "'", "\n": " ", "\r": " "}
     for one, other in replacements.items():

@@ -9,7 +9,7 @@ from typing import TypeVar
 from modelyard.adapters.git.names import readable
 from modelyard.adapters.specs.documents import read
 from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease
-from modelyard.domain.promotion.branches import parse
+from modelyard.domain.promotion.branches import parse_branch
 from modelyard.domain.promotion.change import Change, Purpose
 from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.domain.promotion.world import Proposal, World
@@ -58,7 +58,7 @@ def with_currency(
 
 def _places(catalog: Catalog, pull: PullRequest) -> tuple[str | None, str | None]:
     """Where a pull request's head has its record and its release, as Git names files."""
-    branch, path = parse(pull.branch), catalog.path_to_production()
+    branch, path = parse_branch(pull.branch), catalog.path_to_production()
     if branch is not None and branch.purpose is Purpose.RECORD:
         first = f"{pull.head}:{release_file(path[0].name, branch.model)}" if path else None
         return f"{pull.head}:{record_file(branch.model, branch.subject)}", first

@@ -8,8 +8,8 @@ from typing import Any
 
 from modelyard.domain.promotion.actions import SetAlias
 from modelyard.domain.promotion.facts import ReleaseFacts, TrainingFacts, is_bad
-from modelyard.domain.promotion.plan import missing_of, plan
-from modelyard.domain.promotion.promote import unproven
+from modelyard.domain.promotion.plan import find_missing_for_pull, plan
+from modelyard.domain.promotion.promote import why_unverified
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, StatusState
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.interval import iso_utc
@@ -18,7 +18,7 @@ from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.reconcile.collect import Worlds
 
 
-def report(seen: Worlds) -> dict[str, Any]:
+def status_report(seen: Worlds) -> dict[str, Any]:
     """What was seen, as schemas/output/status.schema.json describes it."""
     worlds = seen.worlds
     return {
@@ -68,7 +68,7 @@ def _release(world: World, environment: str) -> dict[str, Any]:
     if release is None:
         named = dict.fromkeys(("version", "artifact", "attempt"))
         return {**named, "state": "no release", "verified": False, "since": None, "verdict": None}
-    why = unproven(world, release)
+    why = why_unverified(world, release)
     said = facts.verdict if facts.release == release.identity else None
     return {
         "version": release.version,
@@ -163,7 +163,7 @@ def _waits_for(seen: Worlds, pull: PullRequest) -> Iterator[str]:
     if world is not None and (why := seen.refused.get(world.model)):
         yield why
         return
-    lacking = missing_of(world, pull) if world else None
+    lacking = find_missing_for_pull(world, pull) if world else None
     if lacking is None:
         yield from _unfinished(pull)
         yield "a person to merge it"

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from modelyard.adapters.bounded_http import BoundedServer
-from modelyard.domain.promotion.notice import Kind, Notice
+from modelyard.domain.promotion.notifications import Kind, Notification
 
 if TYPE_CHECKING:
     from modelyard.operations.watch.pass_once import PassResult
@@ -117,7 +117,7 @@ class WatchHealth:
         if is_leader_known:
             self._healthy_at = time.monotonic()
 
-    def count_notification(self, notice: Notice) -> None:
+    def count_notification(self, notice: Notification) -> None:
         """Count a notification that was sent."""
         match notice.kind:
             case Kind.ROLLBACK:

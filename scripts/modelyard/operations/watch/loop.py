@@ -12,9 +12,10 @@ from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.repository import Forge
 from modelyard.errors import YardError
 from modelyard.operations.judge.evidence import IMPORTED_LATE
+from modelyard.operations.reconcile.apply import Report
 from modelyard.operations.reconcile.loop import log_error
 from modelyard.operations.watch.health import WatchHealth
-from modelyard.operations.watch.pass_once import Report, run_pass, undecided_releases
+from modelyard.operations.watch.pass_once import run_pass, undecided_releases
 from modelyard.operations.workspace import Workspace, workspace_of
 from modelyard.ports import Services
 

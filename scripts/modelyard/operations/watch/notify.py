@@ -7,22 +7,28 @@ from dataclasses import replace
 from functools import partial
 
 from modelyard.adapters.messages import send
-from modelyard.domain.promotion.branches import is_of
+from modelyard.domain.promotion.branches import is_branch_of
 from modelyard.domain.promotion.facts import ModelFacts
-from modelyard.domain.promotion.notice import Notice, notices, with_told
+from modelyard.domain.promotion.notifications import (
+    Notification,
+    add_notified_key,
+    find_notifications,
+)
 from modelyard.operations.reconcile.loop import run_all
 from modelyard.operations.workspace import Workspace
 
 
-def pending_notifications(workspace: Workspace, model: str) -> tuple[Notice, ...]:
+def pending_notifications(workspace: Workspace, model: str) -> tuple[Notification, ...]:
     """Recent events of a model of which nobody has been notified."""
     facts = workspace.facts.read_model(model)
-    pulls = [p for p in workspace.services.pulls.list(every=True) if is_of(p.branch, model)]
-    return notices(model, facts, pulls, workspace.services.clock.now())
+    pulls = [p for p in workspace.services.pulls.list(every=True) if is_branch_of(p.branch, model)]
+    return find_notifications(model, facts, pulls, workspace.services.clock.now())
 
 
 def notify(
-    workspace: Workspace, pending: Iterable[Notice], on_notified: Callable[[Notice], None]
+    workspace: Workspace,
+    pending: Iterable[Notification],
+    on_notified: Callable[[Notification], None],
 ) -> bool:
     """Send the pending notifications; True if one was sent.
 
@@ -38,7 +44,7 @@ def notify(
 
 
 def _notify_one(
-    workspace: Workspace, notice: Notice, on_notified: Callable[[Notice], None]
+    workspace: Workspace, notice: Notification, on_notified: Callable[[Notification], None]
 ) -> bool:
     # Recorded after it was sent: a watcher killed in between sends it twice rather than never.
     if not send(notice.title, notice.body):
@@ -49,4 +55,4 @@ def _notify_one(
 
 
 def _with_key(key: str, before: ModelFacts) -> ModelFacts:
-    return replace(before, told=with_told(before.told, key))
+    return replace(before, told=add_notified_key(before.told, key))

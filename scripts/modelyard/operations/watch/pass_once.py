@@ -10,19 +10,17 @@ from typing import TypeAlias
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.specs.json_documents import leave_out
 from modelyard.domain.promotion.facts import ReleaseFacts
-from modelyard.domain.promotion.notice import Notice
+from modelyard.domain.promotion.notifications import Notification
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import YardError
-from modelyard.operations.reconcile.apply import say_status
-from modelyard.operations.reconcile.human_pulls import plain_statuses
-from modelyard.operations.reconcile.loop import raise_first, run_all, run_each, settle
+from modelyard.operations.reconcile.apply import Report, set_pull_status
+from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
+from modelyard.operations.reconcile.loop import raise_first, reconcile_model, run_all, run_each
 from modelyard.operations.watch.notify import notify, pending_notifications
 from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.workspace import Workspace
-
-Report: TypeAlias = Callable[[str], None]
 
 Step: TypeAlias = tuple[str | None, Callable[[], object]]
 """Something to do, with the model it is about; None if it is about all of them."""
@@ -68,7 +66,7 @@ def run_pass(
     *,
     report: Report,
     with_checks: bool,
-    on_notified: Callable[[Notice], None] = lambda _: None,
+    on_notified: Callable[[Notification], None] = lambda _: None,
     models: frozenset[str] | None = None,
 ) -> PassResult:
     """Reconcile and observe models once, and notify people.
@@ -88,7 +86,7 @@ def run_pass(
     if with_checks:
         shared.append((None, partial(run_checks, workspace, report)))
     if models is None:
-        shared.append((None, partial(plain_statuses, workspace, report)))
+        shared.append((None, partial(set_human_pull_statuses, workspace, report)))
     else:
         names = tuple(name for name in names if name in models)
     passes: list[Step] = [
@@ -96,7 +94,7 @@ def run_pass(
     ]
     # In a pass over some models those go first: their servers moved, and may need a rollback.
     changed, failures = run_each([*shared, *passes] if models is None else [*passes, *shared])
-    pending: list[Notice] = []
+    pending: list[Notification] = []
     unreadable: list[int] = []
     last: list[Step] = [(name, partial(_add_pending, workspace, name, pending)) for name in names]
     last.append((None, partial(notify, workspace, pending, on_notified)))
@@ -112,7 +110,7 @@ def run_pass(
     )
 
 
-def _add_pending(workspace: Workspace, model: str, pending: list[Notice]) -> None:
+def _add_pending(workspace: Workspace, model: str, pending: list[Notification]) -> None:
     pending += pending_notifications(workspace, model)
 
 
@@ -125,7 +123,7 @@ def _count_unreadable(workspace: Workspace, counts: list[int]) -> None:
 
 def _reconcile_and_observe(workspace: Workspace, model: str, report: Report) -> bool:
     """Do what Git asks for, observe the servers, and react to what was observed at once."""
-    reconcile = partial(settle, workspace, model, wait=False, say=report)
+    reconcile = partial(reconcile_model, workspace, model, wait=False, report=report)
 
     def observe() -> bool:
         try:
@@ -205,4 +203,4 @@ def _check(workspace: Workspace, main: str, pull: PullRequest, report: Report) -
     status = workspace.once("checks", main, check, pull.head) if is_refused else check()
     if status == known:
         return False
-    return say_status(workspace, pull.number, pull.head, status, report)
+    return set_pull_status(workspace, pull.number, pull.head, status, report)

@@ -7,7 +7,7 @@ import re
 
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.reader import read
-from modelyard.domain.promotion.branches import Branch, parse
+from modelyard.domain.promotion.branches import Branch, parse_branch
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, Status, StatusState
 from modelyard.domain.specs.catalog import Catalog
@@ -75,7 +75,7 @@ def _branch_problems(catalog: Catalog, pull: PullRequest, changed: set[str]) -> 
     Approvals and merges are decided by the branch's name and the release it pins, so a person who
     pushes to such a branch, or opens one, could get anything else merged.
     """
-    branch = parse(pull.branch)
+    branch = parse_branch(pull.branch)
     if branch is None:
         return []
     allowed = _allowed(catalog, branch)

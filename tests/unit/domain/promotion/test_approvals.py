@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from modelyard.domain.promotion.change import Purpose
-from modelyard.domain.promotion.promote import missing, target_of
+from modelyard.domain.promotion.promote import find_missing, promotion_target
 from modelyard.domain.promotion.pulls import StatusState
 from unit.domain.promotion.simulated import Simulated
 
@@ -24,9 +24,10 @@ def sim():
 def waits_for(sim, environment):
     """What the environment's promotion still waits for, as (what, blocks)."""
     pull = sim.pull_of(Purpose.PROMOTE, environment)
-    where, version = target_of(sim.world(), pull)
+    where, version = promotion_target(sim.world(), pull)
     return [
-        (each.what, each.blocks) for each in missing(sim.world(), where, version=version, pull=pull)
+        (each.what, each.blocks)
+        for each in find_missing(sim.world(), where, version=version, pull=pull)
     ]
 
 

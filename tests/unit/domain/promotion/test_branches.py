@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.promotion.branches import Branch, parse
+from modelyard.domain.promotion.branches import Branch, parse_branch
 from modelyard.domain.promotion.change import Purpose
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,5}", fullmatch=True)
@@ -15,7 +15,7 @@ names = st.from_regex(r"[a-z][a-z0-9-]{0,5}", fullmatch=True)
 )
 def test_a_branch_reads_back_as_what_it_was_made_of(purpose, model, subject):
     branch = Branch(purpose=purpose, model=model, subject=subject)
-    assert parse(str(branch)) == branch
+    assert parse_branch(str(branch)) == branch
 
 
 def test_names_say_prefix_purpose_subject_and_model():
@@ -26,7 +26,7 @@ def test_names_say_prefix_purpose_subject_and_model():
 
 
 def test_a_retraining_has_no_subject():
-    assert parse("modelyard/retrain/m") == Branch(purpose=Purpose.RETRAIN, model="m")
+    assert parse_branch("modelyard/retrain/m") == Branch(purpose=Purpose.RETRAIN, model="m")
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_a_retraining_has_no_subject():
     ],
 )
 def test_leaves_branches_alone_that_the_tool_did_not_name(name):
-    assert parse(name) is None
+    assert parse_branch(name) is None

@@ -7,7 +7,7 @@ import pytest
 from modelyard.domain.promotion.actions import Merge, PlaceHold, SetAlias, SetStatus
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import Freeze
-from modelyard.domain.promotion.plan import missing_of, plan, shortened
+from modelyard.domain.promotion.plan import find_missing_for_pull, plan, shorten_description
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState, Status, StatusState
 from modelyard.domain.promotion.world import World
 from modelyard.domain.verdict import Outcome
@@ -130,7 +130,7 @@ def test_a_long_status_is_cut_to_what_a_forge_keeps_and_is_not_said_again(sim):
         "\N{HORIZONTAL ELLIPSIS}",
     )
     assert sim.reconcile() == 0
-    assert shortened("a" * 140) == "a" * 140
+    assert shorten_description("a" * 140) == "a" * 140
 
 
 def test_a_pull_request_that_changes_no_environment_is_green_and_left_to_people(sim):
@@ -138,7 +138,7 @@ def test_a_pull_request_that_changes_no_environment_is_green_and_left_to_people(
     sim.check()
     sim.reconcile()
     (pull,) = (each for each in sim.open_pulls if each.branch == "modelyard/retrain/m")
-    assert (pull.statuses[PROMOTE].description, missing_of(sim.world(), pull)) == (
+    assert (pull.statuses[PROMOTE].description, find_missing_for_pull(sim.world(), pull)) == (
         "changes no environment",
         None,
     )
@@ -157,10 +157,10 @@ def relabelled(sim, pull, *labels):
 
 
 def test_a_promotion_is_decided_by_the_version_its_head_pins_whatever_its_labels_say(sim):
-    before = missing_of(sim.world(), staging(sim))
+    before = find_missing_for_pull(sim.world(), staging(sim))
     relabelled(sim, staging(sim), "v1", "anything")
 
-    assert missing_of(sim.world(), staging(sim)) == before
+    assert find_missing_for_pull(sim.world(), staging(sim)) == before
     sim.check()
     sim.reconcile()
 

@@ -11,10 +11,10 @@ from modelyard.domain.promotion.facts import Freeze
 from modelyard.domain.promotion.promote import (
     Missing,
     champion_now,
+    find_missing,
     gate_verdict,
-    missing,
     needs_comparison,
-    promotions,
+    plan_promotions,
 )
 from modelyard.domain.specs.environment import FreezeWindow
 from modelyard.domain.verdict import Outcome
@@ -43,15 +43,15 @@ def sim():
 
 
 def proposed(sim):
-    return {each.environment: each.version for each in promotions(sim.world())}
+    return {each.environment: each.version for each in plan_promotions(sim.world())}
 
 
 def lacking(sim, where, version="v2"):
-    return missing(sim.world(), where, version=version)
+    return find_missing(sim.world(), where, version=version)
 
 
 def test_what_one_environment_verified_is_proposed_for_the_next_alone(sim):
-    assert list(promotions(sim.world())) == [
+    assert list(plan_promotions(sim.world())) == [
         ProposeRelease(environment="staging", version="v2", attempt=1)
     ]
 
@@ -219,7 +219,7 @@ def test_a_version_that_did_not_pass_its_gate_enters_no_environment(sim, outcome
     sim.name(release("staging", "v3"), commit="by force")
     sim.comparisons["v3", "v1"] = verdict(Outcome.PASS)
     for where in (DEV, STAGING, CANARY, PRODUCTION):
-        assert said in missing(sim.world(), where, version="v3")
+        assert said in find_missing(sim.world(), where, version="v3")
 
 
 def test_a_version_without_a_record_waits_for_its_verdict(sim):

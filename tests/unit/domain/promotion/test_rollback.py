@@ -8,7 +8,7 @@ from modelyard.domain.promotion.actions import PlaceHold, RaiseIncident, RollBac
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import Freeze, ReleaseFacts
 from modelyard.domain.promotion.pulls import PullState
-from modelyard.domain.promotion.rollback import holds, rollbacks
+from modelyard.domain.promotion.rollback import plan_holds, plan_rollbacks
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.verdict import Outcome
 from unit.domain.promotion.examples import START, release
@@ -42,25 +42,25 @@ def named(sim):
 
 
 def test_what_runs_well_stays(sim):
-    assert (list(holds(sim.world())), list(rollbacks(sim.world()))) == ([], [])
+    assert (list(plan_holds(sim.world())), list(plan_rollbacks(sim.world()))) == ([], [])
 
 
 def test_a_release_that_is_judged_bad_is_held_and_goes_back(sim):
     sim.watch("canary", judged=Outcome.FAIL)
     reason = "so it was measured"
-    assert list(holds(sim.world())) == [PlaceHold(version="v2", reason=f"canary: {reason}")]
-    assert list(rollbacks(sim.world())) == [back_to_v1("canary", reason)]
+    assert list(plan_holds(sim.world())) == [PlaceHold(version="v2", reason=f"canary: {reason}")]
+    assert list(plan_rollbacks(sim.world())) == [back_to_v1("canary", reason)]
 
 
 def test_an_aborted_release_goes_back_with_the_reason_it_was_aborted_for(sim):
     sim.watch("canary", judged=Outcome.FAIL, aborted="ada stopped it")
-    assert list(rollbacks(sim.world())) == [back_to_v1("canary", "ada stopped it")]
+    assert list(plan_rollbacks(sim.world())) == [back_to_v1("canary", "ada stopped it")]
 
 
 def test_facts_about_another_attempt_take_nothing_back(sim):
     sim.watch("canary", judged=Outcome.FAIL)
     sim.name(release("canary", "v2", attempt=2))
-    assert (list(holds(sim.world())), list(rollbacks(sim.world()))) == ([], [])
+    assert (list(plan_holds(sim.world())), list(plan_rollbacks(sim.world()))) == ([], [])
 
 
 def test_a_held_version_goes_back_everywhere_nearest_to_users_first(sim):
@@ -68,7 +68,7 @@ def test_a_held_version_goes_back_everywhere_nearest_to_users_first(sim):
     sim.name(release("production", "v2"))
     sim.hold("v2", by="ada", reason="wrong units")
     reason = "v2 is on hold: wrong units"
-    assert list(rollbacks(sim.world())) == [
+    assert list(plan_rollbacks(sim.world())) == [
         back_to_v1(where, reason) for where in ("canary", "production", "staging", "dev")
     ]
     sim.reconcile()
@@ -104,7 +104,7 @@ def test_goes_back_past_what_is_held_or_was_never_verified(sim):
     sim.name(release("dev", "v5"), commit="v5 in dev")
     sim.hold("v3", by="ada")
     sim.hold("v5", by="ada")
-    (action,) = rollbacks(sim.world())
+    (action,) = plan_rollbacks(sim.world())
     assert (action.environment, action.target.release) == ("dev", release("dev", "v2"))
 
 
@@ -117,7 +117,7 @@ def test_never_rolls_a_rollback_back(sim):
     assert sim.releases["dev"] == release("dev", "v1")
     sim.watch("dev", aborted="crashed")
     told = "dev names v1 of m, a rollback restored it, a person must decide: crashed"
-    assert [each for each in rollbacks(sim.world()) if each.what.startswith("dev")] == [
+    assert [each for each in plan_rollbacks(sim.world()) if each.what.startswith("dev")] == [
         RaiseIncident(what=told, key="stuck/dev/v1/1/restored")
     ]
 
@@ -129,7 +129,7 @@ def test_with_nothing_to_go_back_to_people_are_told_loudly_and_once():
     sim.watch("dev", ready=False, aborted="never ready")
     told = "dev names v1 of m, no verified release to go back to, a person must decide: never ready"
     raised = RaiseIncident(what=told, key="stuck/dev/v1/1/no-way-back")
-    assert list(rollbacks(sim.world())) == [raised]
+    assert list(plan_rollbacks(sim.world())) == [raised]
     sim.reconcile()
     assert [each.what for each in sim.model_facts.incidents] == [told]
     assert sim.plan() == ()
@@ -170,11 +170,11 @@ def test_another_attempt_in_the_same_trouble_is_told():
 
 def test_inconclusive_until_the_deadline_stays_and_then_goes_back_without_a_hold(sim):
     sim.wait(3600)
-    assert list(rollbacks(sim.world())) == []
+    assert list(plan_rollbacks(sim.world())) == []
     sim.wait(1)
     reason = "still inconclusive after 3600 s"
-    assert list(rollbacks(sim.world())) == [back_to_v1("canary", reason)]
-    assert list(holds(sim.world())) == []
+    assert list(plan_rollbacks(sim.world())) == [back_to_v1("canary", reason)]
+    assert list(plan_holds(sim.world())) == []
 
 
 def test_what_stayed_inconclusive_does_not_come_back_by_itself(sim):
@@ -192,7 +192,7 @@ def test_a_verified_release_is_never_overdue(sim):
     sim.wait(60)
     sim.watch("canary")
     sim.wait(86_400)
-    assert list(rollbacks(sim.world())) == []
+    assert list(plan_rollbacks(sim.world())) == []
 
 
 def test_an_environment_that_is_not_judged_has_no_deadline(sim):
@@ -200,7 +200,7 @@ def test_an_environment_that_is_not_judged_has_no_deadline(sim):
     sim.name(release("dev", "v3"))
     sim.watch("dev", ready=False)
     sim.wait(10 * 86_400)
-    assert [each.environment for each in rollbacks(sim.world())] == ["canary"]
+    assert [each.environment for each in plan_rollbacks(sim.world())] == ["canary"]
 
 
 def bring_undecided_to_production(sim):
@@ -214,7 +214,7 @@ def bring_undecided_to_production(sim):
 
 def test_what_joins_production_goes_back_with_it_and_before_it(sim):
     bring_undecided_to_production(sim)
-    assert list(rollbacks(sim.world())) == [
+    assert list(plan_rollbacks(sim.world())) == [
         back_to_v1("canary", "production: still inconclusive after 7200 s"),
         back_to_v1("production", "still inconclusive after 7200 s"),
     ]
@@ -229,22 +229,22 @@ def test_an_undecided_version_stays_in_production_while_its_canary_is_unknown(si
     world = replace(
         known, facts={**known.facts, "canary": ReleaseFacts()}, unknown=frozenset({"canary"})
     )
-    assert (list(holds(world)), list(rollbacks(world))) == ([], [])
+    assert (list(plan_holds(world)), list(plan_rollbacks(world))) == ([], [])
 
     sim.hold("v2", by="ada")
     world = replace(world, model_facts=sim.model_facts)
-    assert [each.environment for each in rollbacks(world)] == ["production", "staging", "dev"]
+    assert [each.environment for each in plan_rollbacks(world)] == ["production", "staging", "dev"]
 
 
 def test_another_version_in_the_canary_stays_when_production_goes_back(sim):
     bring_undecided_to_production(sim)
     sim.let_run("v3", "canary")
-    assert [each.environment for each in rollbacks(sim.world())] == ["production"]
+    assert [each.environment for each in plan_rollbacks(sim.world())] == ["production"]
 
 
 def test_a_rollback_killed_before_its_merge_is_finished_on_the_same_pull_request(sim):
     sim.watch("canary", judged=Outcome.FAIL)
-    (action,) = rollbacks(sim.world())
+    (action,) = plan_rollbacks(sim.world())
     sim.roll_back(action, killed=True)
     (left,) = sim.open_pulls
     sim.reconcile()
@@ -255,7 +255,7 @@ def test_a_rollback_killed_before_its_merge_is_finished_on_the_same_pull_request
 
 def test_a_rollback_that_nothing_asks_for_any_more_is_closed(sim):
     sim.watch("canary", judged=Outcome.FAIL)
-    (action,) = rollbacks(sim.world())
+    (action,) = plan_rollbacks(sim.world())
     sim.roll_back(action, killed=True)
     sim.name(release("canary", "v1"), commit="by hand")
     sim.reconcile()

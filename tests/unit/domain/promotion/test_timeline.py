@@ -6,17 +6,23 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.promotion.dora import Agreement, Delivery, Lead, agreements, delivery
+from modelyard.domain.promotion.dora import (
+    Agreement,
+    DoraMeasures,
+    Lead,
+    dora_measures,
+    find_agreements,
+)
 from modelyard.domain.promotion.facts import Hold, ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.timeline import (
     Event,
     Kind,
     Landing,
-    decided,
-    landed,
-    observed,
-    story,
+    decision_events,
+    landing_events,
+    merge_timelines,
+    observation_events,
 )
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.verdict import Outcome, Verdict
@@ -61,7 +67,7 @@ def test_a_spec_and_a_record_are_told_with_the_reason_and_the_verdict():
         Landing(commit="c2", at=after(9), trailers={"Modelyard-Pull": "3"}, records=("v2",)),
     ]
 
-    assert list(landed(MODEL, landings, CATALOG)) == [
+    assert list(landing_events(MODEL, landings, CATALOG)) == [
         Event(at=AT, kind=Kind.SPEC, what="somebody asked", version="v2", commit="c1"),
         Event(
             at=after(9),
@@ -78,7 +84,7 @@ def test_a_spec_and_a_record_are_told_with_the_reason_and_the_verdict():
 def test_a_commit_that_brings_a_record_and_a_release_is_two_events():
     landing = Landing(commit="c", at=AT, trailers=trailers("dev", "v1"), records=("v1",))
 
-    assert [(e.kind, e.environment, e.pull) for e in landed(MODEL, [landing], CATALOG)] == [
+    assert [(e.kind, e.environment, e.pull) for e in landing_events(MODEL, [landing], CATALOG)] == [
         (Kind.RECORD, None, 7),
         (Kind.RELEASE, "dev", 7),
     ]
@@ -87,7 +93,7 @@ def test_a_commit_that_brings_a_record_and_a_release_is_two_events():
 def test_a_rollback_names_what_went_and_what_came_back():
     told = trailers("canary", "v1", **{"Modelyard-Rollback-Of": "v2", "Modelyard-Reason": "bad"})
 
-    assert list(landed(MODEL, [Landing(commit="c", at=AT, trailers=told)], CATALOG)) == [
+    assert list(landing_events(MODEL, [Landing(commit="c", at=AT, trailers=told)], CATALOG)) == [
         Event(
             at=AT,
             kind=Kind.ROLLBACK,
@@ -104,7 +110,7 @@ def test_a_rollback_names_what_went_and_what_came_back():
 def test_a_release_that_was_removed_went_back_to_nothing():
     told = trailers("canary", **{"Modelyard-Rollback-Of": "v1"})
 
-    (removal,) = landed(MODEL, [Landing(commit="c", at=AT, trailers=told)], CATALOG)
+    (removal,) = landing_events(MODEL, [Landing(commit="c", at=AT, trailers=told)], CATALOG)
 
     assert (removal.version, removal.rolled_back) == (None, "v1")
     assert removal.what == "v1 was removed: no reason was written down"
@@ -113,13 +119,13 @@ def test_a_release_that_was_removed_went_back_to_nothing():
 def test_other_models_commits_are_not_told():
     other = trailers("dev", "v1") | {"Modelyard-Model": "other"}
 
-    assert list(landed(MODEL, [Landing(commit="c", at=AT, trailers=other)], CATALOG)) == []
+    assert list(landing_events(MODEL, [Landing(commit="c", at=AT, trailers=other)], CATALOG)) == []
 
 
 def test_specs_and_records_that_are_gone_are_told_all_the_same():
     landing = Landing(commit="c", at=AT, specs=("v9",), records=("v9",))
 
-    assert [each.what for each in landed(MODEL, [landing], CATALOG)] == [
+    assert [each.what for each in landing_events(MODEL, [landing], CATALOG)] == [
         "its spec is gone or not valid",
         "its record is gone or not valid",
     ]
@@ -135,7 +141,7 @@ def test_a_release_is_seen_then_healthy_then_judged_then_verified():
     history = [(after(1), seen), (after(2), healthy), (after(3), judged), (after(4), verified)]
 
     said = {"version": "v1", "environment": "canary", "release": named.identity}
-    assert list(observed("canary", history)) == [
+    assert list(observation_events("canary", history)) == [
         Event(at=AT, kind=Kind.SEEN, what="the servers were told to run it", **said),
         Event(at=after(2), kind=Kind.HEALTHY, what="ready", **said),
         Event(
@@ -153,7 +159,7 @@ def test_a_release_is_seen_then_healthy_then_judged_then_verified():
 def test_one_write_may_hold_several_events():
     bad = facts(healthy_since=after(1), verdict=FAIL, judged_at=after(2), aborted=FAIL.reason)
 
-    assert kinds(observed("dev", [(after(3), bad)])) == [
+    assert kinds(observation_events("dev", [(after(3), bad)])) == [
         (Kind.SEEN, "v1"),
         (Kind.HEALTHY, "v1"),
         (Kind.JUDGED, "v1"),
@@ -166,7 +172,7 @@ def test_an_abort_repeats_no_verdict_but_tells_its_own_reason():
     late = facts(aborted="not ready within 120 s")
 
     assert [
-        [each.what for each in observed("dev", [(AT, one)]) if each.kind is Kind.ABORTED]
+        [each.what for each in observation_events("dev", [(AT, one)]) if each.kind is Kind.ABORTED]
         for one in (judged, late)
     ] == [["taken out of traffic"], ["taken out of traffic: not ready within 120 s"]]
 
@@ -177,7 +183,7 @@ def test_a_verdict_that_is_only_reworded_is_told_once():
     ]
     history = [(after(n), facts(verdict=verdict)) for n, verdict in enumerate(unsure)]
 
-    assert kinds(observed("dev", history)) == [(Kind.SEEN, "v1"), (Kind.JUDGED, "v1")]
+    assert kinds(observation_events("dev", history)) == [(Kind.SEEN, "v1"), (Kind.JUDGED, "v1")]
 
 
 def test_health_that_is_lost_and_comes_back_is_told():
@@ -187,7 +193,7 @@ def test_health_that_is_lost_and_comes_back_is_told():
         (after(9), facts(healthy_since=after(9))),
     ]
 
-    assert [(e.kind, e.at) for e in observed("dev", history)] == [
+    assert [(e.kind, e.at) for e in observation_events("dev", history)] == [
         (Kind.SEEN, AT),
         (Kind.HEALTHY, after(1)),
         (Kind.UNHEALTHY, after(5)),
@@ -199,7 +205,7 @@ def test_the_next_release_starts_a_story_of_its_own():
     first = facts(healthy_since=after(1), verdict=FAIL, judged_at=after(1), aborted="bad")
     second = facts(version="v2", healthy_since=after(8))
 
-    assert kinds(observed("dev", [(after(1), first), (after(8), second)]))[4:] == [
+    assert kinds(observation_events("dev", [(after(1), first), (after(8), second)]))[4:] == [
         (Kind.SEEN, "v2"),
         (Kind.HEALTHY, "v2"),
     ]
@@ -216,7 +222,8 @@ def test_holds_trainings_and_incidents_are_told_when_they_change():
     history = list(enumerate([held, held, tried, failed, seen, lifted]))
 
     assert [
-        (e.kind, e.at, e.version, e.what) for e in decided((after(n), f) for n, f in history)
+        (e.kind, e.at, e.version, e.what)
+        for e in decision_events((after(n), f) for n, f in history)
     ] == [
         (Kind.HELD, after(1), "v2", "by ann: bad"),
         (Kind.RETRIED, after(2), "v3", "attempt 2 counts from now on"),
@@ -243,7 +250,7 @@ def test_within_one_second_causes_are_told_before_their_effects():
     staging = [event(Kind.VERIFIED, version="v2", environment="staging")]
     model = [event(Kind.HELD, 0.5, version="v2")]
 
-    assert kinds(story(model, main, canary, staging)) == [
+    assert kinds(merge_timelines(model, main, canary, staging)) == [
         (Kind.VERIFIED, "v2"),
         (Kind.RELEASE, "v2"),
         (Kind.SEEN, "v2"),
@@ -264,7 +271,7 @@ def test_causes_that_go_round_in_a_circle_still_end():
         event(Kind.RELEASE, version="v1", environment="dev"),
     ]
 
-    assert story(one, other) == (one[0], one[1], other[0], other[1])
+    assert merge_timelines(one, other) == (one[0], one[1], other[0], other[1])
 
 
 EVENTS = st.builds(
@@ -284,7 +291,7 @@ def test_a_story_tells_everything_once_and_keeps_each_sources_own_order(sources)
         for source, events in enumerate(sources)
     ]
 
-    told = [each.what for each in story(*numbered)]
+    told = [each.what for each in merge_timelines(*numbered)]
 
     assert sorted(told) == sorted(each.what for events in numbered for each in events)
     for source, events in enumerate(numbered):
@@ -296,7 +303,7 @@ def test_a_story_tells_everything_once_and_keeps_each_sources_own_order(sources)
 def test_a_story_of_clocks_that_run_forward_never_goes_back_by_a_second(sources):
     forward = [sorted(events, key=lambda each: each.at) for events in sources]
 
-    seconds = [each.at.replace(microsecond=0) for each in story(*forward)]
+    seconds = [each.at.replace(microsecond=0) for each in merge_timelines(*forward)]
 
     assert seconds == sorted(seconds)
 
@@ -323,7 +330,7 @@ def rollback(seconds, environment="canary", version="v1", of="v2"):
 def test_a_rollback_is_timed_from_the_verdict_to_the_restored_releases_health():
     events = (healthy(0), fail(10.25), rollback(14), healthy(15.75))
 
-    assert agreements(events) == (
+    assert find_agreements(events) == (
         Agreement(
             environment="canary",
             version="v2",
@@ -332,23 +339,23 @@ def test_a_rollback_is_timed_from_the_verdict_to_the_restored_releases_health():
             agreed_at=after(15.75),
         ),
     )
-    assert agreements(events)[0].seconds == 5.5
+    assert find_agreements(events)[0].seconds == 5.5
 
 
 def test_a_rollback_is_not_over_while_the_restored_release_is_not_healthy():
     events = (fail(10), rollback(14), healthy(15, environment="staging"))
 
-    (open_one,) = agreements(events)
+    (open_one,) = find_agreements(events)
 
     assert (open_one.restored, open_one.agreed_at, open_one.seconds) == (None, None, None)
 
 
 def test_a_person_who_promotes_something_else_is_no_rollback():
-    assert agreements((fail(10), healthy(15, version="v3", release="r3")))[0].seconds is None
+    assert find_agreements((fail(10), healthy(15, version="v3", release="r3")))[0].seconds is None
 
 
 def test_the_main_branchs_clock_does_not_hide_an_agreement():
-    assert agreements((rollback(0), fail(10), healthy(12)))[0].seconds == 2
+    assert find_agreements((rollback(0), fail(10), healthy(12)))[0].seconds == 2
 
 
 def test_a_version_that_fails_twice_has_two_agreements():
@@ -361,7 +368,7 @@ def test_a_version_that_fails_twice_has_two_agreements():
         healthy(26),
     )
 
-    assert [each.seconds for each in agreements(events)] == [3, 6]
+    assert [each.seconds for each in find_agreements(events)] == [3, 6]
 
 
 def test_a_model_is_summed_up_in_four_numbers():
@@ -386,9 +393,9 @@ def test_a_model_is_summed_up_in_four_numbers():
         event(Kind.VERIFIED, 999, version="v3", environment="production"),
     )
 
-    summed = delivery(events, CATALOG)
+    summed = dora_measures(events, CATALOG)
 
-    assert summed == Delivery(
+    assert summed == DoraMeasures(
         leads=(
             Lead(version="v1", merged_at=AT, outcome=Outcome.PASS, production_at=after(30)),
             Lead(version="v2", merged_at=after(100), outcome=Outcome.PASS),
@@ -397,7 +404,7 @@ def test_a_model_is_summed_up_in_four_numbers():
         releases_to_production=2,
         exposed=("v1", "v2", "v3"),
         rolled_back=("v2",),
-        agreements=agreements(events),
+        agreements=find_agreements(events),
     )
     assert [lead.seconds for lead in summed.leads] == [30, None, 90]
     assert summed.lead_time_median == 60
@@ -406,7 +413,7 @@ def test_a_model_is_summed_up_in_four_numbers():
 
 
 def test_a_model_that_never_got_anywhere_has_no_numbers_instead_of_zeros():
-    summed = delivery((event(Kind.SPEC, version="v1"),), CATALOG)
+    summed = dora_measures((event(Kind.SPEC, version="v1"),), CATALOG)
 
     assert (summed.lead_time_median, summed.rolled_back_share) == (None, None)
     assert (summed.releases_to_production, summed.exposed) == (0, ())

@@ -15,7 +15,7 @@ from modelyard.domain.promotion.actions import (
 )
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import TrainingFacts
-from modelyard.domain.promotion.training import records, trainings, version_order
+from modelyard.domain.promotion.training import plan_records, plan_trainings, version_order
 from modelyard.domain.specs.names import workflow_name
 from modelyard.domain.verdict import Outcome
 from unit.domain.promotion.examples import BOT, record, spec
@@ -30,16 +30,16 @@ def sim():
 
 
 def proposed(sim):
-    return {each.record.version: each.environment for each in records(sim.world())}
+    return {each.record.version: each.environment for each in plan_records(sim.world())}
 
 
 def test_starts_what_has_no_workflow_yet(sim):
-    assert list(trainings(sim.world())) == [StartTraining(version="v1", attempt=1)]
+    assert list(plan_trainings(sim.world())) == [StartTraining(version="v1", attempt=1)]
 
 
 def test_leaves_a_running_workflow_alone(sim):
     sim.reconcile()
-    assert list(trainings(sim.world())) == []
+    assert list(plan_trainings(sim.world())) == []
 
 
 def test_starts_nothing_that_is_recorded_held_or_given_up(sim):
@@ -47,7 +47,7 @@ def test_starts_nothing_that_is_recorded_held_or_given_up(sim):
     sim.records["v1"] = record("v1")
     sim.hold("v2", by="ada")
     sim.write_training("v3", TrainingFacts(attempt=1, failed="no such column"))
-    assert list(trainings(sim.world())) == []
+    assert list(plan_trainings(sim.world())) == []
 
 
 def test_what_infrastructure_lost_is_tried_again_twice_then_given_up(sim):
@@ -55,7 +55,7 @@ def test_what_infrastructure_lost_is_tried_again_twice_then_given_up(sim):
     for _ in range(3):
         sim.reconcile()
         sim.finish("v1", None)
-        seen += trainings(sim.world())
+        seen += plan_trainings(sim.world())
     assert seen == [
         RetryTraining(version="v1", attempt=2),
         RetryTraining(version="v1", attempt=3),
@@ -68,10 +68,10 @@ def test_what_infrastructure_lost_is_tried_again_twice_then_given_up(sim):
 
 def test_retrain_allows_as_many_attempts_again(sim):
     sim.write_training("v1", TrainingFacts(attempt=4))
-    assert list(trainings(sim.world())) == [StartTraining(version="v1", attempt=4)]
+    assert list(plan_trainings(sim.world())) == [StartTraining(version="v1", attempt=4)]
     sim.reconcile()
     sim.finish("v1", None)
-    assert list(trainings(sim.world())) == [RetryTraining(version="v1", attempt=5)]
+    assert list(plan_trainings(sim.world())) == [RetryTraining(version="v1", attempt=5)]
 
 
 def test_the_newest_passing_version_brings_its_first_release_and_older_ones_only_their_record(sim):
@@ -139,10 +139,10 @@ def test_a_record_whose_pull_request_a_person_closed_becomes_a_hold(sim):
     sim.reconcile()
     sim.close(1, by="ada")
     reason = "its record's pull request was closed by ada"
-    assert list(records(sim.world())) == [PlaceHold(version="v1", reason=reason)]
+    assert list(plan_records(sim.world())) == [PlaceHold(version="v1", reason=reason)]
     sim.reconcile()
     assert sim.model_facts.holds["v1"].reason == reason
-    assert list(records(sim.world())) == []
+    assert list(plan_records(sim.world())) == []
 
 
 def test_a_lifted_hold_forgives_the_pull_request_that_was_closed_before(sim):
@@ -175,7 +175,9 @@ def test_the_record_of_an_attempt_that_does_not_count_any_more_is_withdrawn(sim)
     sim.reconcile()
     assert sim.pull_of(Purpose.RECORD, "v1").closed_by == BOT
     sim.finish("v1", Outcome.PASS)
-    assert list(records(sim.world())) == [ProposeRecord(record=record("v1"), environment="dev")]
+    assert list(plan_records(sim.world())) == [
+        ProposeRecord(record=record("v1"), environment="dev")
+    ]
 
 
 def test_versions_are_ordered_as_people_count():

@@ -4,7 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 from modelyard.domain.promotion.facts import Hold, ModelFacts
 from modelyard.domain.promotion.incidents import Incident
-from modelyard.domain.promotion.notice import MOST_TOLD, Kind, notices, with_told
+from modelyard.domain.promotion.notifications import (
+    MOST_NOTIFIED_KEYS,
+    Kind,
+    add_notified_key,
+    find_notifications,
+)
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 
 NOW = datetime(2026, 5, 4, 3, tzinfo=UTC)
@@ -33,7 +38,7 @@ def test_a_rollback_a_hold_and_an_incident_are_told_once():
     )
     pulls = [pull(7, "modelyard/rollback/canary/m")]
 
-    found = notices("m", facts, pulls, NOW)
+    found = find_notifications("m", facts, pulls, NOW)
 
     assert [(n.kind, n.environment, n.title) for n in found] == [
         (Kind.ROLLBACK, "canary", "Roll m in canary back from v7 to v1"),
@@ -43,7 +48,7 @@ def test_a_rollback_a_hold_and_an_incident_are_told_once():
     told = ModelFacts(
         holds=facts.holds, incidents=facts.incidents, told=tuple(n.key for n in found)
     )
-    assert notices("m", told, pulls, NOW) == ()
+    assert find_notifications("m", told, pulls, NOW) == ()
 
 
 def test_only_merged_rollbacks_are_news():
@@ -53,7 +58,7 @@ def test_only_merged_rollbacks_are_news():
         pull(3, "somebody/else"),
     ]
 
-    assert notices("m", ModelFacts(), pulls, NOW) == ()
+    assert find_notifications("m", ModelFacts(), pulls, NOW) == ()
 
 
 def test_nobody_is_woken_for_yesterday():
@@ -64,22 +69,22 @@ def test_nobody_is_woken_for_yesterday():
     )
     pulls = [pull(1, "modelyard/rollback/canary/m", merged=yesterday)]
 
-    assert notices("m", facts, pulls, NOW) == ()
+    assert find_notifications("m", facts, pulls, NOW) == ()
 
 
 def test_a_second_hold_of_the_same_version_is_news():
     first = ModelFacts(holds={"v2": Hold(reason="bad", by="bot", since=NOW)})
-    (told,) = notices("m", first, [], NOW)
+    (told,) = find_notifications("m", first, [], NOW)
     later = NOW + timedelta(hours=1)
     again = ModelFacts(holds={"v2": Hold(reason="bad", by="bot", since=later)}, told=(told.key,))
 
-    assert len(notices("m", again, [], later)) == 1
+    assert len(find_notifications("m", again, [], later)) == 1
 
 
 def test_what_was_told_is_remembered_once_and_not_for_ever():
     told: tuple[str, ...] = ()
-    for number in range(MOST_TOLD + 5):
-        told = with_told(with_told(told, str(number)), str(number))
+    for number in range(MOST_NOTIFIED_KEYS + 5):
+        told = add_notified_key(add_notified_key(told, str(number)), str(number))
 
-    assert len(told) == MOST_TOLD
-    assert told[-1] == str(MOST_TOLD + 4)
+    assert len(told) == MOST_NOTIFIED_KEYS
+    assert told[-1] == str(MOST_NOTIFIED_KEYS + 4)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from modelyard.domain.promotion.branches import parse
+from modelyard.domain.promotion.branches import parse_branch
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import ModelFacts
 from modelyard.domain.promotion.pulls import PullRequest, PullState
@@ -15,7 +15,7 @@ from modelyard.domain.promotion.pulls import PullRequest, PullState
 LONGEST_AGE = timedelta(days=1)
 """What is older is history, which nobody is woken for."""
 
-MOST_TOLD = 100
+MOST_NOTIFIED_KEYS = 100
 """Keys of notices that are remembered; a model has few a day."""
 
 
@@ -28,7 +28,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notice:
+class Notification:
     """One message to people.
 
     Args:
@@ -48,9 +48,9 @@ class Notice:
     body: str
 
 
-def notices(
+def find_notifications(
     model: str, facts: ModelFacts, pulls: Iterable[PullRequest], now: datetime
-) -> tuple[Notice, ...]:
+) -> tuple[Notification, ...]:
     """What happened of late and was not told yet, oldest kind of news last.
 
     Args:
@@ -62,7 +62,7 @@ def notices(
     found = (
         *(_rollback(model, pull) for pull in pulls if _is_recent_rollback(pull, now)),
         *(
-            Notice(
+            Notification(
                 key=f"hold/{version}/{hold.since.isoformat()}",
                 kind=Kind.HOLD,
                 model=model,
@@ -74,7 +74,7 @@ def notices(
             if now - hold.since < LONGEST_AGE
         ),
         *(
-            Notice(
+            Notification(
                 key=f"incident/{incident.key}/{incident.at.isoformat()}",
                 kind=Kind.INCIDENT,
                 model=model,
@@ -89,22 +89,22 @@ def notices(
     return tuple(notice for notice in found if notice.key not in facts.told)
 
 
-def with_told(told: tuple[str, ...], key: str) -> tuple[str, ...]:
+def add_notified_key(told: tuple[str, ...], key: str) -> tuple[str, ...]:
     """The keys that were told, with one more."""
-    return told if key in told else (*told, key)[-MOST_TOLD:]
+    return told if key in told else (*told, key)[-MOST_NOTIFIED_KEYS:]
 
 
 def _is_recent_rollback(pull: PullRequest, now: datetime) -> bool:
-    branch = parse(pull.branch)
+    branch = parse_branch(pull.branch)
     if branch is None or branch.purpose is not Purpose.ROLLBACK:
         return False
     merged = pull.closed_at if pull.state is PullState.MERGED else None
     return merged is not None and now - merged < LONGEST_AGE
 
 
-def _rollback(model: str, pull: PullRequest) -> Notice:
-    branch = parse(pull.branch)
-    return Notice(
+def _rollback(model: str, pull: PullRequest) -> Notification:
+    branch = parse_branch(pull.branch)
+    return Notification(
         key=f"rollback/{pull.number}",
         kind=Kind.ROLLBACK,
         model=model,
