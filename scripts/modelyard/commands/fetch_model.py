@@ -1,4 +1,4 @@
-"""`modelyard fetch-model`: what a server's pod runs before the server."""
+"""`modelyard fetch-model`: the init container of a server's pod."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
     "--folder",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where to put it; must not exist yet.",
+    help="Where to put it; must not exist.",
 )
 @click.option(
     "--store",
@@ -22,9 +22,9 @@ import click
     help="The artifact store's URI. [env: MODELYARD_ARTIFACTS]",
 )
 def fetch_model(artifact: str, folder: Path, store: str) -> None:
-    """Bring an artifact from the store to a folder; needs no checkout.
+    """Fetch an artifact from the store into a folder; needs no checkout.
 
-    Whoever opens the artifact verifies its digest.
+    The server verifies the digest before it opens the artifact.
     """
     from modelyard.adapters.store.artifacts import Store
 

@@ -1,4 +1,4 @@
-"""`modelyard serve`: one trained model behind the Open Inference Protocol; needs no checkout."""
+"""`modelyard serve`: serve one trained model by the Open Inference Protocol, without a checkout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 
 @click.command()
-@click.option("--model", required=True, help="The model's name; part of the address.")
+@click.option("--model", required=True, help="The model's name, a part of the address.")
 @click.option("--version", required=True, help="The version's name, for metrics and answers.")
 @click.option("--release", required=True, help="Identity of the release, for metrics.")
 @click.option("--artifact", required=True, help="The pin: sha256:<64 hex digits>.")
@@ -20,27 +20,27 @@ import click
     "--folder",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the artifact is.",
+    help="The artifact's folder.",
 )
 @click.option("--port", required=True, type=click.IntRange(1, 65535), help="The HTTP port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--payload-log",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder to write every row to, in Parquet parts.",
+    help="Folder to log every row to, in Parquet files.",
 )
 @click.option(
     "--payload-log-megabytes",
     type=click.IntRange(1),
     default=1024,
     show_default=True,
-    help="What that folder may take; beyond it the oldest parts are deleted.",
+    help="Size of that folder beyond which the oldest files are deleted.",
 )
 @click.option(
     "--trusted-type",
     "trusted_types",
     multiple=True,
-    help="A type the model file may name beside the library's own; may be repeated.",
+    help="A type that the model file may name besides the library's own; repeatable.",
 )
 @click.option(
     "--format",
@@ -48,7 +48,7 @@ import click
     multiple=True,
     default=("skops",),
     show_default=True,
-    help="An accepted model format; may be repeated.",
+    help="An accepted model format; repeatable.",
 )
 @click.option(
     "--closing-file",
@@ -60,24 +60,24 @@ import click
     "--claim",
     type=click.Path(path_type=Path, dir_okay=False),
     hidden=True,
-    help="A file to hold; a second process that is to hold it ends at once.",
+    help="A file to lock; a second process with the same file ends at once.",
 )
 def serve(*, claim: Path | None, port: int, formats: tuple[str, ...], **options: object) -> None:
     """Serve a trained model over HTTP.
 
-    The artifact is refused (exit 3) before it is opened unless its files have the pinned digest. A
-    model whose golden rows differ is never ready. SIGTERM ends it once open requests are answered.
+    An artifact whose files do not have the pinned digest is refused (exit 3) before it is opened. A
+    model whose golden rows differ is never ready. SIGTERM lets open requests finish first.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    with _held(claim, port):
-        with _nothing_on_the_command_line():
+    with _hold(claim, port):
+        with _empty_command_line():
             if "skops" in formats:
-                import skops.io  # noqa: F401 - first: it searches every module that is there by then
+                import skops.io  # noqa: F401 - first: it searches all modules imported before it
             from modelyard.serving.server import Settings, serve_model
         serve_model(Settings(port=port, formats=formats, **options))  # type: ignore[arg-type]  # the options are its fields
 
 
-def _held(claim: Path | None, port: int) -> AbstractContextManager[None]:
+def _hold(claim: Path | None, port: int) -> AbstractContextManager[None]:
     if claim is None:
         return nullcontext()
     from modelyard.adapters.cluster.claim import claimed
@@ -86,8 +86,8 @@ def _held(claim: Path | None, port: int) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _nothing_on_the_command_line() -> Iterator[None]:
-    """Importing kserve parses the command line of whoever imports it."""
+def _empty_command_line() -> Iterator[None]:
+    """Hide the command line from kserve, which parses it on import."""
     given, sys.argv = sys.argv, sys.argv[:1]
     try:
         yield

@@ -1,4 +1,4 @@
-"""`modelyard servers`: the model servers of a local yard."""
+"""`modelyard servers`: list or stop local model servers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def servers() -> None:
 @servers.command(name="list")
 @pass_services
 def list_(services: Services, /) -> None:
-    """Say what runs where, and what share of the requests it is given."""
+    """List the model servers, and the share of the requests that each gets."""
     from modelyard.operations.workspace import workspace_of
 
     workspace = workspace_of(services)
@@ -32,16 +32,18 @@ def list_(services: Services, /) -> None:
             ready = "ready" if state.ready else "not ready"
             click.echo(f"{environment} {model} {version}: {ready}, share {state.share:.0%}")
     if not running:
-        click.echo("no server runs here; `modelyard watch` starts what Git names", err=True)
+        click.echo("no server runs here; `modelyard watch` starts what Git pins", err=True)
 
 
 @servers.command()
 @pass_services
 def stop(services: Services, /) -> None:
-    """Stop every server this yard started; `modelyard watch` starts them again."""
+    """Stop all local model servers; `modelyard watch` starts them again."""
     from modelyard.adapters.cluster.local import LocalCluster
 
     if not isinstance(services.cluster, LocalCluster):
-        raise CannotAnswer("these servers run in a cluster", hint="kubectl scale stops them there")
+        raise CannotAnswer(
+            "the model servers run in a cluster", hint="stop them with kubectl scale"
+        )
     services.cluster.stop_all()
-    click.echo("every server here is stopped; `modelyard watch` starts them again", err=True)
+    click.echo("all servers are stopped; `modelyard watch` starts them again", err=True)

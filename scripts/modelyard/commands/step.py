@@ -1,4 +1,4 @@
-"""`modelyard step`: one step of a training workflow; workflows call it, people need not."""
+"""`modelyard step`: one step of a training workflow, called by workflows."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("--model", required=True, help="The model."),
             click.option("--version", required=True, help="The version."),
-            click.option("--attempt", type=int, default=1, help="Which try of the same spec."),
-            click.option("--commit", required=True, help="The main branch's commit to read from."),
+            click.option(
+                "--attempt", type=int, default=1, help="The attempt to train this version."
+            ),
+            click.option(
+                "--commit", required=True, help="The commit of the main branch to read specs from."
+            ),
             click.option("--run", "workflow", required=True, help="The workflow's name."),
         )
     ):
@@ -42,7 +46,7 @@ def _job(services: Services, options: dict[str, Any]) -> Any:
 @_job_options
 @pass_services
 def fetch(services: Services, /, **options: Any) -> None:
-    """Bring data by digest and code by tree; keep held-out rows apart."""
+    """Fetch data by digest and code by tree, and keep held-out rows apart."""
     from modelyard.operations.training.fetch import fetch_inputs as run
 
     run(_job(services, options))
@@ -62,7 +66,7 @@ def train(services: Services, /, **options: Any) -> None:
 @_job_options
 @pass_services
 def evaluate(services: Services, /, **options: Any) -> None:
-    """Score challenger and champion on the held-out sets and ask the gate."""
+    """Score challenger and champion on the held-out sets and compute the gate's verdict."""
     from modelyard.operations.training.evaluate import score_held_out_sets as run
 
     run(_job(services, options))
@@ -72,7 +76,7 @@ def evaluate(services: Services, /, **options: Any) -> None:
 @_job_options
 @pass_services
 def verify(services: Services, /, **options: Any) -> None:
-    """Start the real server on the artifact and compare its answers."""
+    """Start the real server on the artifact and compare its answers with the golden ones."""
     from modelyard.operations.training.verify import verify_server as run
 
     run(_job(services, options))
@@ -82,7 +86,7 @@ def verify(services: Services, /, **options: Any) -> None:
 @_job_options
 @pass_services
 def record(services: Services, /, **options: Any) -> None:
-    """Log the run, register the version, and write the outcome down."""
+    """Log the run, register the version, and store the outcome."""
     from modelyard.operations.training.record import record_training as run
 
     run(_job(services, options))

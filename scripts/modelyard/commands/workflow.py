@@ -1,4 +1,4 @@
-"""`modelyard workflow`: what the local orchestrator starts."""
+"""`modelyard workflow`: run a workflow, as the local orchestrator does in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def workflow() -> None:
 @click.argument("name")
 @pass_root
 def run(root: Path, /, name: str) -> None:
-    """Walk the submitted workflow NAME to its end."""
+    """Run the submitted workflow NAME to its end."""
     from modelyard.adapters.workflows.local import LocalWorkflows
     from modelyard.operations.services import repository_of
 

@@ -83,6 +83,26 @@ def judge_release(
     return judge_canary(evidence, catalog.models[release.model].canary)
 
 
+def judge_running_release(workspace: Workspace, environment: str, model: str) -> Verdict:
+    """The judge's verdict on the release of a model that an environment runs now.
+
+    Raises:
+        CannotAnswer: It has no such release, no facts about it yet, or evidence is out of reach.
+    """
+    catalog = workspace.catalog(workspace.main())
+    release = catalog.releases.get((environment, model))
+    if release is None or environment not in catalog.environments:
+        raise CannotAnswer(f"{environment} has no release of {model}", hint="modelyard status")
+    facts = workspace.facts.read_release(environment, model)
+    if facts.release != release.identity or facts.seen_at is None:
+        raise CannotAnswer(
+            f"{environment}: {release.version} of {model} has not been seen running yet",
+            hint="modelyard watch --once",
+        )
+    where = catalog.environments[environment]
+    return judge_release(workspace, catalog, where, release, facts.seen_at)
+
+
 def evidence_of(
     workspace: Workspace,
     catalog: Catalog,
