@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard.commands.options import log_with_dates, parse_address, pass_services
-from modelyard.domain.specs.repository import Forge
+from modelyard.domain.specs.repository import ForgeKind
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -82,7 +82,7 @@ def watch(
         return
     from modelyard.operations.watch.pass_once import run_pass
 
-    workspace, checks = workspace_of(services), services.repository.forge is Forge.LOCAL
+    workspace, checks = workspace_of(services), services.repository.forge is ForgeKind.LOCAL
 
     def run_one_pass() -> bool:
         result = run_pass(workspace, report=click.echo, with_checks=checks)

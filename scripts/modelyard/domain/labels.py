@@ -1,28 +1,28 @@
-"""The labels and annotations that say, on everything in a cluster, what it belongs to."""
+"""Labels and annotations of everything in a cluster, which say what it belongs to."""
 
 from __future__ import annotations
 
 PREFIX = "modelyard.dev"
-"""Of labels and annotations that are ours."""
+"""The prefix of our labels and annotations."""
 
 MODEL = f"{PREFIX}/model"
 VERSION = f"{PREFIX}/version"
 ENVIRONMENT = f"{PREFIX}/environment"
 
 RELEASE = f"{PREFIX}/release"
-"""Identity of the release a pod belongs to: of its pins and its attempt."""
+"""Identity of the release that a pod belongs to."""
 
 ARTIFACT = f"{PREFIX}/artifact"
-"""As a label the first twelve digits of the artifact's digest, as an annotation all of it."""
+"""The artifact's digest: its first twelve digits as a label, all of it as an annotation."""
 
 COMMIT = f"{PREFIX}/commit"
-"""Annotation: the commit of the main branch that named the release."""
+"""Annotation: the commit of the main branch that has the release."""
 
 PULL_REQUEST = f"{PREFIX}/pull-request"
-"""Annotation: the pull request that brought that commit."""
+"""Annotation: the pull request of that commit."""
 
 ABORTED = f"{PREFIX}/aborted"
-"""Annotation: identity of the release that the judge took out of traffic."""
+"""Annotation: identity of the release that was taken out of traffic."""
 
 ABORT_REASON = f"{PREFIX}/abort-reason"
 """Annotation: why."""

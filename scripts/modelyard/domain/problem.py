@@ -1,4 +1,4 @@
-"""Something wrong in a file of the repository, said to the person who wrote it."""
+"""A problem in a file of the repository, for the person who wrote the file."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One finding.
+    """One problem that a check found.
 
     Args:
         file: The file at fault, as a repository path.
-        message: One sentence that names the value and the limit.
-        check: Which check found it.
-        path: Where in the file; the empty path is the whole document.
-        line: Line of that place, from 1; 0 until somebody looked it up.
-        involves: Other files the finding follows from, whether they exist or not.
+        message: One sentence with the value and the limit.
+        check: The check that found it.
+        path: The place in the file; the empty path is the whole document.
+        line: The line of that place, from 1; 0 if it has not been looked up.
+        involves: Other files that the problem depends on, whether they exist or not.
     """
 
     file: str
@@ -30,15 +30,15 @@ class Problem:
 
     @property
     def sort_key(self) -> tuple[str, int, str, str]:
-        """Reading order: by file, then line, then check."""
+        """The order in which problems are printed: by file, then line, then check."""
         return (self.file, self.line, self.check, self.message)
 
     def concerns(self, files: frozenset[str]) -> bool:
-        """Whether one of the files is at fault or involved."""
+        """Whether any of the files is at fault or involved."""
         return self.file in files or not files.isdisjoint(self.involves)
 
 
 def format_path(path: Path) -> str:
-    """A path as people write it: `data.files[0].uri`."""
+    """The path as people write it, such as `data.files[0].uri`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return text.removeprefix(".")

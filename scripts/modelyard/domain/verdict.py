@@ -1,4 +1,4 @@
-"""What a gate or a judge says of the evidence it was given."""
+"""The verdict of a gate or of the judge on its evidence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """The three answers; `inconclusive` is never a pass."""
+    """The three outcomes; `inconclusive` is never a pass."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -17,13 +17,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """An outcome with the sentence and the numbers behind it.
+    """An outcome with its reason and its numbers.
 
     Args:
         outcome: `pass`, `fail` or `inconclusive`.
-        reason: One sentence for a person; names the metric, the limit and the columns at fault.
+        reason: One sentence for people, with the metric, the limit and the columns at fault.
         numbers: Finite numbers by name (difference, lower, upper, margin, clusters, rows ...).
-        columns: Columns named as the cause, worst first.
+        columns: Columns that are possible causes, worst first.
     """
 
     outcome: Outcome
@@ -38,7 +38,7 @@ class Verdict:
 
 
 def worst_outcome(verdicts: tuple[Verdict, ...]) -> Outcome:
-    """The outcome of several verdicts together: any fail fails, any doubt is doubt."""
+    """The outcome of several verdicts together: `pass` only if all pass, `fail` if any fails."""
     outcomes = {verdict.outcome for verdict in verdicts}
     if Outcome.FAIL in outcomes:
         return Outcome.FAIL

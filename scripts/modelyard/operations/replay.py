@@ -15,7 +15,7 @@ from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.paths import environment_file, model_file
-from modelyard.domain.specs.repository import Orchestrator
+from modelyard.domain.specs.repository import OrchestratorKind
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
 
@@ -92,7 +92,7 @@ def _open_traffic(
         versions = {each.identity: each.version for each in catalog.releases.values()}
         yield ServiceTraffic(plan.url, model=plan.model, versions=versions)
         return
-    if services.repository.orchestrator is Orchestrator.ARGO:
+    if services.repository.orchestrator is OrchestratorKind.ARGO:
         raise CannotAnswer(
             f"the servers of {plan.model} run in a cluster",
             hint=f"give the address of its Service: --url http://{plan.model}.NAMESPACE",

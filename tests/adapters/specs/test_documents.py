@@ -15,7 +15,7 @@ from modelyard.domain.specs.environment import Approvals, Environment, FreezeWin
 from modelyard.domain.specs.heldout import HeldOut, Role
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.release import Release
-from modelyard.domain.specs.repository import Forge, Repository
+from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.errors import CannotAnswer
 from modelyard.yaml_writer import HEADER
@@ -109,7 +109,7 @@ SPECS = st.one_of(
         max_looks=st.integers(1, 9),
         window=st.none() | INTERVALS,
     ),
-    st.builds(Repository, forge=st.sampled_from(Forge), data=TEXT),
+    st.builds(Repository, forge=st.sampled_from(ForgeKind), data=TEXT),
 )
 
 
@@ -450,7 +450,7 @@ def test_structures_enumerations_days_and_times_in_utc():
     )
     assert found.freeze_windows[0].since.tzinfo is UTC
     forge = documents.structure(Repository, {"forge": "github"}).forge
-    assert forge is Forge.GITHUB
+    assert forge is ForgeKind.GITHUB
 
 
 def test_writes_times_in_utc_whatever_their_zone():

@@ -11,7 +11,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree, WorkingTree
 from modelyard.adapters.specs.reader import read, sound
 from modelyard.domain.problem import Problem
-from modelyard.domain.specs.repository import Forge, Repository
+from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.errors import Refused
 
 EXAMPLES = Path(__file__).parents[2] / "schemas"
@@ -52,7 +52,7 @@ def test_reads_every_spec_by_the_names_in_its_path():
     assert list(catalog.releases) == [("dev", "flight-delay")]
     assert catalog.digests == {("flight-delay", "v5"): hashlib.sha256(VERSION.encode()).hexdigest()}
     assert catalog.versions["flight-delay", "v5"].parent == "v2"
-    assert specs.repository == Repository(forge=Forge.GITHUB)
+    assert specs.repository == Repository(forge=ForgeKind.GITHUB)
 
 
 def test_reads_one_model_alone_with_every_environment():

@@ -14,7 +14,7 @@ from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.domain.promotion.training import version_order
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut, Role
-from modelyard.domain.specs.interval import Interval, not_covered
+from modelyard.domain.specs.interval import Interval, subtract_intervals
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.names import is_version
 from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
@@ -140,8 +140,8 @@ def plan_days(
     longest = Interval(since=parent.data.window.since, until=held_out.since - delay)
     window = _training_window(longest, sets, kept=held_out_in_use(parent, sets), delay=delay)
     excludes = excluded_days(window, sets)
-    spans = not_covered(window, excludes)
-    new = tuple(part for span in spans for part in not_covered(span, (parent.data.window,)))
+    spans = subtract_intervals(window, excludes)
+    new = tuple(part for span in spans for part in subtract_intervals(span, (parent.data.window,)))
     if not new:
         raise Refused(
             f"there is no new training day between {parent.data.window.until} and {window.until}: "
@@ -249,7 +249,7 @@ def _training_window(
     # shorter window can leave another set beyond its end, hence the loop.
     window, judged = longest, [each.window for each in kept if each.window is not None]
     while window.since < window.until:
-        end = max((span.until for span in not_covered(window, excluded_days(window, sets))),
+        end = max((span.until for span in subtract_intervals(window, excluded_days(window, sets))),
                   default=window.since)  # fmt: skip
         early = [days.since for days in judged if days.until > end and days.since < end + delay]
         if not early:

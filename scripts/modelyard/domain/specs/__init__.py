@@ -1,1 +1,1 @@
-"""What the YAML files of a checkout say, as frozen dataclasses."""
+"""The YAML files of a checkout as frozen dataclasses."""

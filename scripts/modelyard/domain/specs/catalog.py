@@ -1,4 +1,4 @@
-"""Everything one commit of the repository says, read and checked."""
+"""All specs of one commit of the repository."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A window of data as plain arrays, read by meaning whatever its dtype turns out to be."""
+"""Columns of a table as plain arrays, read by meaning, whatever dtype a file gave them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class ColumnValues:
     """One column read as numbers.
 
     Args:
-        values: Shape (rows,), float64; NaN where the value is null or could not be read.
+        values: Shape (rows,), float64; NaN if the value is null or unreadable.
         nulls: Rows without a value.
-        wrong: Rows whose value is of another type, infinite or unreadable.
-        example: One of the wrong values in words; empty when there is none.
+        wrong: Rows with a value of another type, an infinite or an unreadable one.
+        example: A description of one wrong value; empty if there is none.
     """
 
     values: Floats
@@ -45,8 +45,8 @@ class LevelCounts:
     Args:
         counts: Rows by level, most frequent first, ties by name.
         nulls: Rows without a value.
-        wrong: Rows whose value is not text.
-        example: One of the wrong values in words; empty when there is none.
+        wrong: Rows with a value that is not text.
+        example: A description of one wrong value; empty if there is none.
     """
 
     counts: Mapping[str, int]
@@ -56,7 +56,7 @@ class LevelCounts:
 
 
 def read_numbers(values: Array) -> ColumnValues:
-    """Reads real numbers; booleans, text and infinities are wrong, None and NaN are null."""
+    """A column of real numbers; booleans, text and infinities are wrong, None and NaN are null."""
     if values.ndim != 1 or values.dtype.kind not in "iufO":
         return _unreadable(values)
     if values.dtype.kind == "O":
@@ -73,13 +73,14 @@ def read_numbers(values: Array) -> ColumnValues:
 
 
 def read_integers(values: Array) -> ColumnValues:
-    """Reads whole numbers; floats without a fraction count, as nulls turn integers into floats."""
+    """A column of whole numbers; floats without a fraction are valid."""
+    # pandas turns a column of integers with nulls into floats.
     reading = read_numbers(values)
     return _keep(reading, np.isnan(reading.values) | (reading.values % 1 == 0))
 
 
 def read_booleans(values: Array) -> ColumnValues:
-    """Reads true and false as 1.0 and 0.0; the numbers 0 and 1 count, text does not."""
+    """A column of true and false as 1.0 and 0.0; the numbers 0 and 1 are valid, text is not."""
     if values.ndim == 1 and values.dtype.kind == "b":
         return ColumnValues(values=values.astype(np.float64), nulls=0)
     if values.ndim == 1 and values.dtype.kind == "O":
@@ -90,7 +91,7 @@ def read_booleans(values: Array) -> ColumnValues:
 
 
 def read_timestamps(values: Array) -> ColumnValues:
-    """Reads datetimes and ISO 8601 text as seconds since 1970, UTC where no zone is given."""
+    """A column of datetimes or ISO 8601 text as seconds since 1970, in UTC if no zone is given."""
     if values.ndim != 1 or values.dtype.kind not in "MUO":
         return _unreadable(values)
     if values.dtype.kind != "M":
@@ -102,7 +103,7 @@ def read_timestamps(values: Array) -> ColumnValues:
 
 
 def read_levels(values: Array) -> LevelCounts:
-    """Reads text; anything else but None, NaN and pandas' nulls is wrong."""
+    """A column of text; anything else is wrong, except None, NaN and pandas' nulls."""
     if values.ndim != 1 or values.dtype.kind not in "OU":
         other = _unreadable(values)
         return LevelCounts(counts={}, nulls=other.nulls, wrong=other.wrong, example=other.example)
@@ -120,7 +121,7 @@ def read_levels(values: Array) -> LevelCounts:
 
 
 def read_column(kind: str, values: Array) -> ColumnValues:
-    """Reads a column of any type of the contract but `category`, for which see `read_levels`."""
+    """A column of any type of the contract but `category`, for which see `read_levels`."""
     return _READERS[kind](values)
 
 
@@ -133,7 +134,7 @@ _READERS = {
 
 
 def count_rows(table: Table) -> int:
-    """The number of rows: the longest column's, 0 for a table without columns."""
+    """The number of rows of the longest column; 0 for a table without columns."""
     return max((len(values) for values in table.values() if values.ndim), default=0)
 
 
@@ -141,7 +142,7 @@ def _tally(values: Array) -> list[tuple[object, int]]:
     listed = values.tolist()
     try:
         return list(Counter(listed).items())
-    except TypeError:  # lists and dicts cannot be counted by value
+    except TypeError:  # lists and dicts are not hashable
         return [(value, 1) for value in listed]
 
 
@@ -172,7 +173,7 @@ def _keep(reading: ColumnValues, good: npt.NDArray[np.bool_]) -> ColumnValues:
 
 
 def _unreadable(values: Array) -> ColumnValues:
-    """An array of another kind: all wrong, but for NaN, which is how an empty column is read."""
+    """A column of another dtype: all its values are wrong, except NaN."""
     if values.ndim != 1:
         shape = f"an array of shape {values.shape}"
         return ColumnValues(
@@ -181,6 +182,7 @@ def _unreadable(values: Array) -> ColumnValues:
             wrong=max(1, values.size),
             example=shape,
         )
+    # A file reader turns a column without values into floats, whatever the contract's type is.
     rows = len(values)
     nulls = int(np.count_nonzero(np.isnan(values))) if values.dtype.kind == "f" else 0
     kinds = {"b": "booleans", "c": "complex numbers", "M": "dates"}

@@ -1,4 +1,4 @@
-"""What a model's data must look like, and where a table of it does not."""
+"""The data contract of a model, and how a table breaches it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ ColumnType = Literal["number", "integer", "category", "boolean", "timestamp"]
 Rule = Literal["missing", "type", "null", "range", "level", "unexpected-name"]
 
 TOLERANCE = 0.001
-"""Share of rows that may stray from a range or a list of levels without a breach."""
+"""Share of rows that may be outside a range or a list of levels without a breach."""
 
 _SEVERITY: tuple[Rule, ...] = ("missing", "type", "null", "range", "level", "unexpected-name")
-_LIKE = 0.75  # at .6 `dep_delay` passes for `arr_delay`
-_SPAN = 0.25  # share of a declared range a column must fill to be taken for it
+_LIKE = 0.75  # at .6 `dep_delay` counts as a spelling of `arr_delay`
+_SPAN = 0.25  # share of a declared range that a column must fill to be taken for the missing one
 _LISTED = 3
 
 
@@ -28,15 +28,15 @@ class Column:
 
     Args:
         name: The column's name.
-        type: What its values are.
-        description: What it means, for people.
-        unit: Unit of the values, such as `degF`; None where there is none.
+        type: The type of its values.
+        description: Its meaning, for people.
+        unit: The unit of its values, such as `degF`; None if there is none.
         nullable: Whether a value may be missing.
-        default: What the server fills in for a missing value; None for nothing.
+        default: The value that the server fills in for a missing one; None for nothing.
         minimum: Least value allowed, in `unit`; numbers and integers only.
         maximum: Greatest value allowed, in `unit`; numbers and integers only.
-        levels: The categories there are; None leaves the set open.
-        available_at: Whether a request carries the value, or it is known only `later`.
+        levels: The categories allowed; None allows all.
+        available_at: Whether a `request` has the value, or it is known only `later`.
         max_null_share: Greatest share of nulls allowed, 0 to 1; None sets no limit.
     """
 
@@ -52,17 +52,23 @@ class Column:
     available_at: Literal["request", "later"] = "request"
     max_null_share: float | None = None
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Least and greatest value allowed; infinite without a limit."""
+        low = float("-inf") if self.minimum is None else self.minimum
+        return low, float("inf") if self.maximum is None else self.maximum
+
 
 @dataclass(frozen=True, kw_only=True)
 class Breach:
-    """One rule of the contract that a table does not keep.
+    """One rule of the contract that a table breaks.
 
     Args:
         column: The column at fault.
-        rule: Which rule.
-        expected: What the contract says, in words.
-        found: What the table holds instead, in words.
-        rows: Rows at fault.
+        rule: The rule.
+        expected: What the contract asks for.
+        found: What the table has instead.
+        rows: The number of rows at fault.
     """
 
     column: str
@@ -75,18 +81,18 @@ class Breach:
 def find_breaches(
     columns: Sequence[Column], table: Table, *, tolerance: float = TOLERANCE
 ) -> tuple[Breach, ...]:
-    """Every breach of the contract, worst rule first, then by rows at fault.
+    """Every breach of the contract; the worst rule first, then by rows at fault.
 
-    - A null where none is allowed, infinity and a value of another type breach at the first row.
-    - Range and level breach when more rows stray than `tolerance` times the rows, and more than
-      one; with a `tolerance` of 0 the first stray row breaches.
-    - Columns outside the contract are ignored, unless their name is that of a declared column but
-      for case and punctuation.
+    - One null that is not allowed, one infinity or one value of another type is a breach.
+    - Values outside a range or a list of levels are a breach if they are more than one and more
+      than `tolerance` times the rows. With a `tolerance` of 0 a single one is a breach.
+    - Columns outside the contract are ignored, unless their name differs from a declared one only
+      in case and punctuation.
 
     Args:
         columns: The contract.
         table: One-dimensional arrays by column name.
-        tolerance: Share of rows that may stray, 0 to 1.
+        tolerance: Share of rows that may be outside a range or a list of levels, 0 to 1.
     """
     found = [_missing(column, columns, table) for column in columns if column.name not in table]
     for column in columns:
@@ -97,7 +103,7 @@ def find_breaches(
 
 
 def describe_breach(breach: Breach) -> str:
-    """One sentence that names the column, what was expected and what was found."""
+    """One sentence with the column, what was expected and what was found."""
     rows = f"{breach.rows:,} row{'' if breach.rows == 1 else 's'}"
     return (
         f"column {breach.column} ({breach.rule}): expected {breach.expected}, "
@@ -128,52 +134,42 @@ def _category_breaches(column: Column, values: Array, tolerance: float) -> Itera
     if column.levels is None:
         return
     strays = {level: count for level, count in seen.counts.items() if level not in column.levels}
-    if sum(strays.values()) > _allowed(rows, tolerance):
-        expected, found = f"one of {_listed(column.levels)}", _listed(strays)
-        yield Breach(
-            column=column.name,
-            rule="level",
-            expected=expected,
-            found=found,
-            rows=sum(strays.values()),
-        )
+    outside = sum(strays.values())
+    if outside > _allowed(rows, tolerance):
+        expected = f"one of {_listed(column.levels)}"
+        yield _breach(column.name, "level", expected, _listed(strays), outside)
 
 
 def _type_breaches(column: Column, wrong: int, example: str) -> Iterator[Breach]:
     if wrong:
         expected = f"{column.type}{f' in {column.unit}' if column.unit else ''}"
-        yield Breach(column=column.name, rule="type", expected=expected, found=example, rows=wrong)
+        yield _breach(column.name, "type", expected, example, wrong)
 
 
 def _null_breaches(column: Column, nulls: int, rows: int) -> Iterator[Breach]:
     limit = column.max_null_share if column.nullable else 0.0
-    if limit is None or nulls <= limit * rows:
-        return
-    expected = f"at most {limit:.3%} nulls" if limit else "no nulls"
-    found = f"{nulls / rows:.3%} nulls"
-    yield Breach(column=column.name, rule="null", expected=expected, found=found, rows=nulls)
+    if limit is not None and nulls > limit * rows:
+        expected = f"at most {limit:.3%} nulls" if limit else "no nulls"
+        yield _breach(column.name, "null", expected, f"{nulls / rows:.3%} nulls", nulls)
 
 
 def _range_breaches(column: Column, values: Floats, tolerance: float) -> Iterator[Breach]:
-    low = float("-inf") if column.minimum is None else column.minimum
-    high = float("inf") if column.maximum is None else column.maximum
+    low, high = column.limits
     strays = values[(values < low) | (values > high)]
     if len(strays) > _allowed(len(values), tolerance):
         found = f"values from {strays.min():.6g} to {strays.max():.6g}"
-        yield Breach(
-            column=column.name,
-            rule="range",
-            expected=_range_words(column),
-            found=found,
-            rows=len(strays),
-        )
+        yield _breach(column.name, "range", _range_text(column), found, len(strays))
+
+
+def _breach(column: str, rule: Rule, expected: str, found: str, rows: int) -> Breach:
+    return Breach(column=column, rule=rule, expected=expected, found=found, rows=rows)
 
 
 def _allowed(rows: int, tolerance: float) -> int:
     return max(1, int(tolerance * rows)) if tolerance > 0 else 0
 
 
-def _range_words(column: Column) -> str:
+def _range_text(column: Column) -> str:
     unit = f" {column.unit}" if column.unit else ""
     if column.minimum is None:
         return f"at most {column.maximum:.6g}{unit}"
@@ -183,24 +179,20 @@ def _range_words(column: Column) -> str:
 
 
 def _missing(column: Column, columns: Sequence[Column], table: Table) -> Breach:
+    from modelyard.domain.specs.column_values import count_rows  # noqa: PLC0415 - imports numpy
+
     declared = {other.name for other in columns}
     extras = [name for name in table if name not in declared]
     named = [name for name in extras if _is_like(name, column.name)]
     fitting = [name for name in named or extras if _fits(column, table[name])]
     suspects = named if len(named) == 1 else fitting
     instead = f"; found instead: {suspects[0]}" if len(suspects) == 1 else ""
-    rows = max((len(values) for values in table.values() if values.ndim), default=0)
-    return Breach(
-        column=column.name,
-        rule="missing",
-        expected=f"a {column.type} column",
-        found=f"no such column{instead}",
-        rows=rows,
-    )
+    expected, found = f"a {column.type} column", f"no such column{instead}"
+    return _breach(column.name, "missing", expected, found, count_rows(table))
 
 
 def _fits(column: Column, values: Array) -> bool:
-    """Whether values could be this column's: they keep its contract and fill it."""
+    """Whether the values could be this column's: they keep its contract and fill its range."""
     from modelyard.domain.specs.column_values import read_column  # noqa: PLC0415 - imports numpy
 
     if any(_column_breaches(column, values, 0.0)):
@@ -222,10 +214,7 @@ def _similar_names(columns: Sequence[Column], table: Table) -> Iterator[Breach]:
         twin = plain.get(_letters(name))
         if name not in declared and twin is not None:
             rows = len(values) if values.ndim else 0
-            expected, found = f"only {twin}", f"{name} beside it"
-            yield Breach(
-                column=name, rule="unexpected-name", expected=expected, found=found, rows=rows
-            )
+            yield _breach(name, "unexpected-name", f"only {twin}", f"{name} as well", rows)
 
 
 def _is_like(one: str, other: str) -> bool:

@@ -1,4 +1,4 @@
-"""An environment: where releases run, and what it takes to get in."""
+"""An environment: where releases run, and the rules for promotion into it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from enum import StrEnum
 
 @dataclass(frozen=True, kw_only=True)
 class Approvals:
-    """Who must say yes.
+    """The approvals that a promotion needs.
 
     Args:
-        needed: Distinct people who approved this very head commit; the requester never counts.
-        approvers: The people whose approval counts; empty means everybody but the requester.
+        needed: Number of people who must approve the head commit; the requester does not count.
+        approvers: The people who may approve; if empty, everybody except the requester.
     """
 
     needed: int = 0
@@ -22,7 +22,7 @@ class Approvals:
 
 @dataclass(frozen=True, kw_only=True)
 class FreezeWindow:
-    """A time in which nothing is promoted; rollbacks still happen."""
+    """A time without promotions; rollbacks still happen."""
 
     since: datetime
     until: datetime
@@ -34,8 +34,8 @@ class Step:
     """One step of a rollout.
 
     Args:
-        share: Part of the requests the new release answers, 0 to 1.
-        pause_seconds: How long the step lasts before it is judged; judged from then on.
+        share: The share of requests that the new release answers, 0 to 1.
+        pause_seconds: How long the step lasts before it may end.
     """
 
     share: float
@@ -50,12 +50,12 @@ class RouterKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Router:
-    """A traffic router: with it shares are exact, whatever the number of pods.
+    """A traffic router, which makes shares exact for any number of pods.
 
     Args:
-        kind: What it is.
+        kind: The kind of router.
         gateway: The Gateway's name.
-        namespace: The Gateway's namespace; None for the environment's own.
+        namespace: The Gateway's namespace; None for the environment's namespace.
     """
 
     kind: RouterKind
@@ -69,11 +69,12 @@ class Rollout:
 
     Args:
         replicas: Servers at full share.
-        steps: The steps, growing; none means at once.
+        steps: The steps, with growing shares; without steps it takes over at once.
         judged: Whether the judge must pass it.
-        ready_within_seconds: Later than this, a release that is not ready is rolled back.
-        decide_within_seconds: An older inconclusive judgement is rolled back, without a hold.
-        router: What splits requests; None leaves that to the number of pods.
+        ready_within_seconds: A release that is not ready after this time is rolled back.
+        decide_within_seconds: A release that is undecided after this time is rolled back without a
+            hold.
+        router: Splits requests by weight; without it the number of pods makes the share.
     """
 
     replicas: int = 1
@@ -89,15 +90,15 @@ class Environment:
     """One environment.
 
     Args:
-        name: Its name; also the folder's.
-        description: For people.
-        promotes_from: The environment a release must be verified in first; None for the first one.
-        joins: The environment whose cluster, namespace and traffic it shares.
-        cluster: Where it runs.
+        name: Its name, which is also the folder's name.
+        description: What it is for, for people.
+        promotes_from: The environment where a release must be verified first; None for the first.
+        joins: The environment that it joins: it shares that one's cluster, namespace and traffic.
+        cluster: The cluster it runs in.
         namespace: The Kubernetes namespace.
-        approvals: Who must say yes.
-        soak_seconds: How long a release must be healthy before it may move on.
-        freeze_windows: When nothing moves in.
+        approvals: The approvals that a promotion into it needs.
+        soak_seconds: How long a release must be healthy here before it may be promoted further.
+        freeze_windows: Times without promotions into it.
         rollout: How a release takes over.
     """
 

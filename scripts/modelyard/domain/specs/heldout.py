@@ -10,7 +10,7 @@ from modelyard.domain.specs.version import DataFile
 
 
 class Role(StrEnum):
-    """Which regime the rows stand for."""
+    """The regime that the rows stand for."""
 
     RECENT = "recent"
     OLD = "old"
@@ -24,11 +24,11 @@ class HeldOut:
         model: The model's name.
         name: The set's name.
         files: Its files.
-        cluster: The column whose equal values are not independent, or `row` said out loud.
+        cluster: The column whose equal values are not independent, or `row` if rows are.
         role: `recent` or `old`.
-        max_looks: How many versions may be judged on it before a new one is needed.
+        max_looks: How many versions may be judged on it before a new set is needed.
         window: Its days, or None for models whose rows have no time.
-        retired: Whether it no longer takes part in gates; its rows stay out all the same.
+        retired: Whether it no longer takes part in gates; its rows still never train.
     """
 
     model: str

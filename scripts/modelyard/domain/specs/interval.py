@@ -1,4 +1,4 @@
-"""Half-open spans of days."""
+"""Half-open intervals of days."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Interval:
-    """The days from `since` up to, not including, `until`."""
+    """The days from `since` until the day before `until`."""
 
     since: date
     until: date
@@ -18,8 +18,8 @@ class Interval:
         return self.since < other.until and other.since < self.until
 
 
-def not_covered(span: Interval, holes: tuple[Interval, ...]) -> tuple[Interval, ...]:
-    """The parts of `span` that no hole covers, in order."""
+def subtract_intervals(span: Interval, holes: tuple[Interval, ...]) -> tuple[Interval, ...]:
+    """The parts of `span` outside all holes, in order."""
     parts: list[Interval] = []
     start = span.since
     for hole in sorted(holes):
@@ -34,5 +34,5 @@ def not_covered(span: Interval, holes: tuple[Interval, ...]) -> tuple[Interval, 
 
 
 def iso_utc(at: datetime | None) -> str | None:
-    """A time as programs read it: ISO 8601 in UTC."""
+    """The time as ISO 8601 in UTC, for programs."""
     return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""A model: what people decided once, for all of its versions."""
+"""A model: what people decide once for all its versions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from modelyard.domain.specs.contract import Column
 
 
 class Task(StrEnum):
-    """What kind of question the model answers."""
+    """The kind of question that the model answers."""
 
     BINARY = "binary"
     MULTICLASS = "multiclass"
@@ -17,7 +17,7 @@ class Task(StrEnum):
 
 
 class OutputKind(StrEnum):
-    """What one output number or word is."""
+    """The meaning of an output's values."""
 
     PROBABILITY = "probability"
     VALUE = "value"
@@ -25,7 +25,7 @@ class OutputKind(StrEnum):
 
 
 class MissingLabels(StrEnum):
-    """What a row without a label means."""
+    """The meaning of a row without a label."""
 
     EXCLUDE = "exclude"
     NEGATIVE = "negative"
@@ -33,7 +33,7 @@ class MissingLabels(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """Who answers for the model."""
+    """The team that is responsible for the model."""
 
     team: str
     contact: str
@@ -44,11 +44,11 @@ class Target:
     """Where the label comes from.
 
     Args:
-        column: The column the label is read from; never an input.
-        above: For a binary task: the label is 1 where the column is greater than this.
+        column: The column that has the label; it is never an input.
+        above: For a binary task: the label is 1 if the column is greater than this.
         positive_class: For a binary task without `above`: the value that counts as 1.
         delay_days: Days after a row until its label is known.
-        missing: What a row without a label means.
+        missing: The meaning of a row without a label.
     """
 
     column: str
@@ -60,12 +60,12 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """One output of the served model; exactly one is primary, and gated.
+    """One output of the served model; exactly one is primary.
 
     Args:
-        name: Its name in the protocol.
+        name: Its name in the serving protocol.
         kind: `probability`, `value` or `class`.
-        primary: Whether the gate compares it.
+        primary: Whether the gate and the judge use it.
         classes: For a class output: its levels, in the order of the probability columns.
         minimum: For a value output: the low end of the histogram grid, in the target's unit.
         maximum: For a value output: the high end of the histogram grid.
@@ -89,12 +89,12 @@ class Trainer:
 
 @dataclass(frozen=True, kw_only=True)
 class DataContract:
-    """What every window of data must look like, before anything else is asked of it.
+    """The data contract, which every window of data must keep before it is used.
 
     Args:
-        columns: The columns, inputs and target alike.
-        timestamp: The column that holds the row's day, or None where rows have no time.
-        feed: URI (with `*`) of the files new data arrives in; drift reads it.
+        columns: The columns: inputs and target.
+        timestamp: The column that has the row's day, or None if rows have no time.
+        feed: URI (with `*`) of the files in which new data arrives; drift reads it.
     """
 
     columns: tuple[Column, ...]
@@ -104,10 +104,10 @@ class DataContract:
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactPolicy:
-    """Which artifacts are accepted.
+    """The rules for accepting a trained model.
 
     Args:
-        trusted_types: Types a skops file may name beside the library's own list.
+        trusted_types: Types that a skops file may contain in addition to the library's own list.
         formats: Accepted MLflow model formats.
         max_megabytes: Size limit of the whole artifact.
         max_p95_ms: Latency limit of one request of 20 rows, in milliseconds.
@@ -121,13 +121,13 @@ class ArtifactPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class GatePolicy:
-    """Champion against challenger, offline.
+    """When a challenger passes against the champion on held-out rows.
 
     Args:
-        metric: The primary metric; see `modelyard.domain.gate.paired`.
-        margin: How much worse, in the metric's unit, is still not worse.
-        alpha: One-sided level of each held-out set; all of them must pass.
-        least_clusters: Below this many clusters the gate says `inconclusive`.
+        metric: The metric that is compared; see `modelyard.domain.gate.paired`.
+        margin: A difference, in the metric's unit, up to which a challenger counts as not worse.
+        alpha: One-sided level of the test on each held-out set; all sets must pass.
+        least_clusters: With fewer clusters the verdict is `inconclusive`.
     """
 
     metric: str
@@ -138,16 +138,16 @@ class GatePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class CanaryPolicy:
-    """Canary against stable, in traffic.
+    """When a canary passes against stable in traffic.
 
     Args:
-        alpha: Level of the whole judgement, split over its metrics.
-        margin_error_rate: How much higher a share of 5xx answers is still not worse.
-        distribution_radius: Total-variation distance from the expected predictions that is allowed.
-        least_predictions: No pass before the canary answered this many rows.
-        least_seconds: No pass before this many seconds of traffic.
-        error_limit: Absolute limit of the 5xx share where there is no stable to compare with.
-        input_floor: How far an input's null or unseen share may leave the training share.
+        alpha: Level of the judge, split over its metrics.
+        margin_error_rate: A difference of error rates up to which a canary counts as not worse.
+        distribution_radius: Total variation distance allowed from the expected predictions.
+        least_predictions: The canary passes only after it answered this many rows.
+        least_seconds: The canary passes only after this many seconds of traffic.
+        error_limit: Limit of the error rate if there is no stable release to compare with.
+        input_floor: How far an input's share of nulls or unseen levels may exceed the training's.
     """
 
     alpha: float = 0.05
@@ -161,14 +161,14 @@ class CanaryPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftPolicy:
-    """When a change of the data asks for a new version.
+    """When drift asks for a new version.
 
     Args:
         window_days: Length of one window.
-        needed: Windows that must agree, the latest among them.
-        of: Windows looked at.
+        needed: Windows that must drift, the latest among them.
+        of: The number of last windows that are compared.
         held_out_days: Days at the end of the data that a retraining holds out.
-        least_rows: A window with fewer rows is not judged.
+        least_rows: A window with fewer rows is not compared.
     """
 
     window_days: int = 7
@@ -180,7 +180,7 @@ class DriftPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """Everything about a model that is not about one version of it."""
+    """A model: everything about it that does not belong to one version."""
 
     name: str
     description: str
@@ -197,12 +197,12 @@ class Model:
 
     @property
     def primary(self) -> Output:
-        """The output the gate compares."""
+        """The primary output."""
         return next(output for output in self.outputs if output.primary)
 
     @property
     def inputs(self) -> tuple[Column, ...]:
-        """The columns a request may carry: known when it is made, and not the target."""
+        """The columns that a request may have: known at that time, and not the target."""
         return tuple(
             column
             for column in self.data.columns

@@ -1,4 +1,4 @@
-"""Names that are safe as Kubernetes names, Git branches and refs."""
+"""Names that are valid as Kubernetes names, Git branches and refs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def is_name(text: str) -> bool:
 
 
 def is_version(text: str) -> bool:
-    """Whether `text` may name a version: a name that may also hold single dots between words."""
+    """Whether `text` may name a version: a name that may also have single dots between words."""
     if VERSION.fullmatch(text) is None or text.endswith(".lock"):
         return False
     return not any(pair in text for pair in ("..", ".-", "-."))

@@ -1,4 +1,4 @@
-"""Where everything lives in the repository: the one place that spells its paths."""
+"""The paths of the repository. No other module spells them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MODELS = "models/"
 ENVIRONMENTS = "environments/"
 
 PLATFORM = f"{ENVIRONMENTS}platform/"
-"""What the platform runs in a cluster; written by people and by `modelyard render --platform`."""
+"""The platform in a cluster; people and `modelyard render --platform` write it."""
 
 WORKFLOW_TEMPLATES = f"{PLATFORM}manifests/workflows/"
 """The rendered workflows."""
@@ -28,7 +28,7 @@ def model_file(model: str) -> str:
 
 
 def trainer_folder(model: str) -> str:
-    """Folder of a model's trainer, without a slash at the end, as Git names a tree."""
+    """Folder of a model's trainer; without a slash at the end, as Git has trees."""
     return f"{model_folder(model)}trainer"
 
 
@@ -83,7 +83,7 @@ def manifests_folder(environment: str, model: str) -> str:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """A path with `@` for each name, as the pattern of such paths; its groups are the names."""
+    """The pattern of a path in which `@` stands for each name; the groups are the names."""
     return re.compile(re.escape(path).replace("@", "([^/]+)"))
 
 
@@ -110,7 +110,7 @@ _OWN_FILES = (_pattern(model_file("@")), _pattern(environment_file("@")))
 
 
 def parse_spec_path(path: str) -> tuple[str, tuple[str, ...]] | None:
-    """Kind of the spec that lives at this path and the names in it; None where no spec may live."""
+    """The kind of spec at this path, and the names in the path; None if no spec may be there."""
     for kind, pattern in _SPECS:
         if match := pattern.fullmatch(path):
             return kind, match.groups()
@@ -118,13 +118,13 @@ def parse_spec_path(path: str) -> tuple[str, tuple[str, ...]] | None:
 
 
 def parse_manifests_path(path: str) -> tuple[str, str] | None:
-    """Environment and model of a rendered manifest; None for any other path."""
+    """The environment and model of a rendered manifest; None for any other path."""
     match = _MANIFESTS.match(path)
     return (match[1], match[2]) if match and not path.startswith(PLATFORM) else None
 
 
 def holds_only_specs(path: str) -> bool:
-    """Whether only a spec may have this path: by its folder, or by a name as of one."""
+    """Whether only a spec may have this path, because of its folder or its name."""
     if any((match := folder.match(path)) and match.end() < len(path) for folder in _FOLDERS):
         return True
     as_yaml = path.removesuffix(".yml") + ".yaml" if path.endswith(".yml") else path
@@ -132,9 +132,7 @@ def holds_only_specs(path: str) -> bool:
 
 
 def is_written_by_tool(path: str) -> bool:
-    """Whether only the tool writes this path: releases, their manifests, and records.
-
-    What `platform` holds is rendered by people who change workflows.
-    """
+    """Whether only the tool writes this path: releases, their manifests, and records."""
+    # People render the folder of the platform when they change workflows.
     is_tool_folder = any(folder.match(path) for folder in _WRITTEN_BY_TOOL)
     return is_tool_folder and not path.startswith(PLATFORM)

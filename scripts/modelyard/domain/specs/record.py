@@ -1,4 +1,4 @@
-"""A record: what came out of training one version, with its evidence. Never changed."""
+"""A record: the result of training one version, with its evidence. It never changes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Artifact:
     """The trained model.
 
     Args:
-        digest: `sha256:` and the SHA-256 over the sorted manifest of its files.
+        digest: `sha256:` and the SHA-256 of the sorted list of its files' digests and paths.
         size: Bytes of all its files.
         format: The MLflow serialization format.
-        inputs: The columns its signature asks for, in order.
+        inputs: The columns of its signature, in order.
     """
 
     digest: str
@@ -27,7 +27,7 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Champion:
-    """The version the challenger was compared with."""
+    """The version that the challenger was compared with."""
 
     version: str
     artifact: str
@@ -35,19 +35,19 @@ class Champion:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutResult:
-    """What one held-out set said.
+    """The result on one held-out set.
 
     Args:
         name: The held-out set.
-        digest: Digest of its scored rows' identity: the same for both models or no comparison.
-        rows: Scored rows.
-        unlabelled: Rows left out because they never got a label.
-        clusters: Distinct clusters.
-        look: How many versions were judged on it, this one included.
+        digest: Identifies the scored rows; two models are compared only on rows of one digest.
+        rows: Number of scored rows.
+        unlabelled: Number of rows left out because they have no label.
+        clusters: Number of clusters.
+        look: How many versions have been judged on the set, this one included.
         metrics: The challenger's metrics by name.
-        scores: Digest of the challenger's per-row scores (Parquet).
-        champion_scores: Digest of the champion's, on the same rows.
-        verdict: What the gate says of this set alone.
+        scores: Digest of the challenger's score of every row (Parquet).
+        champion_scores: Digest of the champion's score of every row.
+        verdict: The gate's verdict on this set alone.
     """
 
     name: str
@@ -64,10 +64,10 @@ class HeldOutResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerCheck:
-    """What the real server said when it was started on the artifact.
+    """The result of starting the real server on the artifact.
 
     Args:
-        golden: Golden rows whose answers matched.
+        golden: Number of golden rows with matching answers.
         p95_ms: 95th percentile of a request of 20 rows, in milliseconds.
     """
 
@@ -77,27 +77,27 @@ class ServerCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What came out.
+    """The result of training one version.
 
     Args:
         model: The model's name.
         version: The version's name.
         spec: SHA-256 of the version's file.
-        workflow: Name of the workflow that made it.
-        attempt: Which try of the same spec.
-        seed: The seed used.
-        lock: SHA-256 of the locked requirements in force.
-        threads: Threads the trainer was given.
-        verdict: The gate's answer over all held-out sets, or why training was refused.
-        training_rows: Rows trained on.
-        champion: Whom it was compared with, or None for a first version.
-        artifact: The trained model, or None when there is none.
+        workflow: Name of the workflow that trained it.
+        attempt: The number of the attempt at the same spec, from 1.
+        seed: The seed.
+        lock: SHA-256 of the locked requirements.
+        threads: Number of threads that the trainer had.
+        verdict: The gate's verdict over all held-out sets, or why training was refused.
+        training_rows: Number of training rows.
+        champion: The version it was compared with, or None for a first version.
+        artifact: The trained model, or None if there is none.
         run_id: The MLflow run.
-        registered: The number of the MLflow registered version.
-        held_out: One result a held-out set.
+        registered: The number of the version in the MLflow registry.
+        held_out: The result on each held-out set.
         profile: Digest of the drift profile of the training rows.
         golden: Digest of the golden rows and their predictions.
-        server: What the real server said.
+        server: The result of starting the real server.
     """
 
     model: str

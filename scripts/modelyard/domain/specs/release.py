@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 RENDERER = 2
-"""Version of the rendered documents; a release names the one it was rendered with."""
+"""Version of the renderer; a release pins the one that rendered it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """What runs.
+    """The pin of a version in an environment.
 
     Args:
         model: The model's name.
@@ -20,9 +20,9 @@ class Release:
         version: The version that runs.
         artifact: Digest of the trained model.
         server_image: The model server's image, by digest.
-        renderer: Version of the renderer its manifests came from.
+        renderer: Version of the renderer that made its manifests.
         manifests: SHA-256 of its rendered tree.
-        attempt: Counts the tries of the same version here; a new try is a new release.
+        attempt: The number of the attempt at the same version here; each is a new release.
     """
 
     model: str
@@ -36,7 +36,8 @@ class Release:
 
     @cached_property
     def identity(self) -> str:
-        """Names this very release in facts and metrics; its manifests carry it."""
+        """Identifies the release in facts, metrics and its own manifests."""
+        # Without `manifests`, which contain the identity. Their renderer is part of it.
         pins = (
             self.model,
             self.environment,

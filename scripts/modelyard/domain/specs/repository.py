@@ -1,4 +1,4 @@
-"""The repository's own settings: which adapters play which role."""
+"""The repository's own settings: the adapter for each role, and addresses."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Forge(StrEnum):
-    """Where pull requests live."""
+class ForgeKind(StrEnum):
+    """The forge, which has the pull requests."""
 
     GITHUB = "github"
     LOCAL = "local"
 
 
-class Orchestrator(StrEnum):
-    """What runs workflows."""
+class OrchestratorKind(StrEnum):
+    """The orchestrator, which runs workflows and releases."""
 
     ARGO = "argo"
     LOCAL = "local"
 
 
-class Metrics(StrEnum):
-    """Where serving counts come from."""
+class MetricsKind(StrEnum):
+    """The source of serving counts."""
 
     PROMETHEUS = "prometheus"
     SCRAPE = "scrape"
@@ -32,23 +32,23 @@ class Repository:
     """`modelyard.yaml`. Relative paths are relative to the repository's root.
 
     Args:
-        forge: Where pull requests live.
-        orchestrator: What runs workflows, and where releases run.
-        metrics: Where serving counts come from.
+        forge: The forge, which has the pull requests.
+        orchestrator: The orchestrator, which runs workflows and releases.
+        metrics: The source of serving counts.
         metrics_uri: Address of Prometheus; only `metrics: prometheus` needs it.
         tracking_uri: MLflow's tracking and registry URI.
         artifacts: fsspec URI of the artifact store: models, evidence, workflow files.
-        data: fsspec URI that relative data URIs are relative to.
-        state: Folder of the local forge's, orchestrator's and servers' state.
-        remote: The Git remote that is the forge.
-        main: The branch that is the truth.
-        server_image: The model server's image, by digest; pinned by new releases.
-        bot: Name the tool commits and proposes under.
+        data: fsspec URI to which relative data URIs are relative.
+        state: Folder for the state of the local forge, orchestrator and servers.
+        remote: The Git remote of the forge.
+        main: The main branch.
+        server_image: The model server's image, by digest; new releases pin it.
+        bot: The author of the tool's commits and pull requests.
     """
 
-    forge: Forge = Forge.LOCAL
-    orchestrator: Orchestrator = Orchestrator.LOCAL
-    metrics: Metrics = Metrics.SCRAPE
+    forge: ForgeKind = ForgeKind.LOCAL
+    orchestrator: OrchestratorKind = OrchestratorKind.LOCAL
+    metrics: MetricsKind = MetricsKind.SCRAPE
     metrics_uri: str | None = None
     tracking_uri: str = "sqlite:///.modelyard/mlflow.db"
     artifacts: str = ".modelyard/artifacts"

@@ -1,11 +1,11 @@
-"""A version: everything one training needs, pinned."""
+"""A version: everything that one training needs, pinned."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from modelyard.domain.specs.interval import Interval, not_covered
+from modelyard.domain.specs.interval import Interval, subtract_intervals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +23,12 @@ class DataFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """Which rows train.
+    """The training rows.
 
     Args:
         files: The files, in order.
-        window: The days that train, or None for models whose rows have no time.
-        excludes: Held-out days inside the window; they never train.
+        window: The training window, or None for models whose rows have no time.
+        excludes: Held-out days inside the window, which do not train.
     """
 
     files: tuple[DataFile, ...]
@@ -37,8 +37,8 @@ class TrainingData:
 
     @property
     def spans(self) -> tuple[Interval, ...]:
-        """The days that do train."""
-        return () if self.window is None else not_covered(self.window, self.excludes)
+        """The training days: the window without the excluded days."""
+        return () if self.window is None else subtract_intervals(self.window, self.excludes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Code:
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """What the trainer runs in: the SHA-256 of the locked requirements, and the image's digest."""
+    """The trainer's runtime: SHA-256 of the locked requirements, and the image with its digest."""
 
     lock: str
     image: str | None = None
@@ -58,20 +58,20 @@ class Runtime:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
-    """A spec: what to train.
+    """The spec of a version: what to train.
 
     Args:
         model: The model's name.
         version: The version's name.
         reason: Why it exists, for people.
-        parent: The version it was derived from.
-        data: Which rows train.
-        held_out: Names of the held-out sets it is scored on.
+        parent: The version that it was derived from.
+        data: The training rows.
+        held_out: Names of the held-out sets that it is judged on.
         code: The trainer's code.
-        runtime: What the trainer runs in.
+        runtime: The trainer's runtime.
         parameters: Passed to the trainer as a JSON object.
         seed: Passed to the trainer.
-        evidence: Digest of the drift evidence that asked for it.
+        evidence: Digest of the drift evidence it was made for.
     """
 
     model: str

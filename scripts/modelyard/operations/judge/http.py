@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from modelyard.domain.specs.names import is_name
-from modelyard.domain.specs.repository import Orchestrator
+from modelyard.domain.specs.repository import OrchestratorKind
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.judge.evidence import IMPORTED_LATE
 from modelyard.operations.judge.git_reader import GitReader, cached_workspace
@@ -38,7 +38,7 @@ class JudgeService:
     """
 
     def __init__(self, workspace: Workspace) -> None:
-        in_a_cluster = workspace.services.repository.orchestrator is Orchestrator.ARGO
+        in_a_cluster = workspace.services.repository.orchestrator is OrchestratorKind.ARGO
         for name in (*IMPORTED_LATE, *(("kubernetes",) if in_a_cluster else ())):
             import_module(name)
         self._metrics = JudgeMetrics()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from modelyard.domain.specs.environment import Environment
-from modelyard.domain.specs.repository import Forge
+from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import YardError
 from modelyard.operations.judge.evidence import IMPORTED_LATE
 from modelyard.operations.reconcile.apply import Report
@@ -132,7 +132,7 @@ class Watcher:
             result = run_pass(
                 self.workspace,
                 report=self.report,
-                with_checks=self.workspace.services.repository.forge is Forge.LOCAL,
+                with_checks=self.workspace.services.repository.forge is ForgeKind.LOCAL,
                 on_notified=self.health.count_notification,
                 models=self.due,
             )

@@ -125,7 +125,7 @@ def test_reports_a_second_spelling_beside_the_declared_column():
             column="Temp",
             rule="unexpected-name",
             expected="only temp",
-            found="Temp beside it",
+            found="Temp as well",
             rows=1,
         ),
     )
