@@ -211,7 +211,7 @@ def test_refuses_a_version_that_validate_would_refuse(yard):
     assert done.exit_code == 3
     assert done.stderr == (
         "error: models/delays/versions/v1.yaml would not be valid: feature delay is the target: "
-        "the model would be told the answer\n"
+        "the model would know the answer\n"
     )
     assert not (yard.root / "models/delays/versions/v1.yaml").exists()
 

@@ -110,7 +110,7 @@ def test_problems_between_files_have_the_line_of_their_place():
             file="models/flight-delay/versions/v5.yaml",
             line=16,
             path=("held_out", 1),
-            message="held-out set april is retired: name one that is in use",
+            message="held-out set april is retired: use another one",
             check="held-out-sets-exist",
             involves=("models/flight-delay/heldout/april.yaml",),
         ),

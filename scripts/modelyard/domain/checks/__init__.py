@@ -1,4 +1,4 @@
-"""What must hold between specs: a flat list of small checks, each of which reports everything."""
+"""The rules between specs: a flat list of small checks. Each reports every problem it finds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from modelyard.domain.problem import Problem
 from modelyard.domain.specs.catalog import Catalog
 
 Check = Callable[[Catalog], Iterable[Problem]]
-"""A check reads the whole catalog in time that grows with its size alone."""
+"""A check reads the whole catalog, in time that grows no faster than the catalog."""
 
 CHECKS: tuple[Check, ...] = (
     names.names_match_paths,
@@ -58,11 +58,11 @@ CHECKS: tuple[Check, ...] = (
     environments.freeze_windows_are_in_order,
     environments.approvals_can_be_given,
 )
-"""Every check, in the order of the files it reads."""
+"""All checks, in the order of the files that they read."""
 
 
 def find_problems(catalog: Catalog) -> Iterator[Problem]:
-    """Everything that any check finds, each finding with its check's name."""
+    """The problems that all checks find, each with the name of its check."""
     for check in CHECKS:
         name = check.__name__.replace("_", "-")
         for found in check(catalog):

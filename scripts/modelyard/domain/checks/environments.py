@@ -1,9 +1,10 @@
-"""Environments: one path to production, and rollouts that can work."""
+"""Environments: they form one path to production, and their rollouts can work."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from modelyard.domain.checks.names import find_circles
 from modelyard.domain.problem import Path, Problem
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
@@ -11,7 +12,7 @@ from modelyard.domain.specs.paths import environment_file
 
 
 def environments_form_one_path(catalog: Catalog) -> Iterator[Problem]:
-    """One environment comes first, and each other follows exactly one."""
+    """One environment comes first, and each other one follows exactly one."""
     found = catalog.environments
     followers: dict[str | None, str] = {}
     for name, environment in sorted(found.items()):
@@ -20,8 +21,8 @@ def environments_form_one_path(catalog: Catalog) -> Iterator[Problem]:
             yield _missing(name, "promotes_from", before)
         elif before in followers:
             other = followers[before]
-            words = f"promote from {before}" if before else "come first (no promotes_from)"
-            message = f"{other} and {name} both {words}; the environments are one path"
+            both = f"promote from {before}" if before else "come first (no promotes_from)"
+            message = f"{other} and {name} both {both}; environments must form one path"
             yield _problem(name, ("promotes_from",), message, other)
         else:
             followers[before] = name
@@ -43,17 +44,18 @@ def joined_environments_exist(catalog: Catalog) -> Iterator[Problem]:
 
 
 def joining_environments_share_the_place(catalog: Catalog) -> Iterator[Problem]:
-    """Traffic can only be split where both run: in one cluster and one namespace."""
-    for name, environment, host in _joined(catalog):
+    """Traffic can be split only within one cluster and one namespace."""
+    for name, joined, production in _joined(catalog):
         for field in ("cluster", "namespace"):
-            own, theirs = getattr(environment, field), getattr(host, field)
+            own, theirs = getattr(joined, field), getattr(production, field)
             if own != theirs:
-                message = f"{field} is {own}, but {host.name}, which it joins, is in {theirs}"
-                yield _problem(name, (field,), message, host.name)
+                message = f"{field} is {own}, but {production.name}, which it joins, is in {theirs}"
+                yield _problem(name, (field,), message, production.name)
 
 
 def namespaces_are_not_shared(catalog: Catalog) -> Iterator[Problem]:
-    """Environments that do not join each other have a namespace each: their names are the same."""
+    """Environments that do not join each other have a namespace each."""
+    # In all of them a model's objects have the same names.
     places: dict[tuple[str, str], str] = {}
     for name, environment in sorted(catalog.environments.items()):
         if environment.joins is not None:
@@ -66,34 +68,35 @@ def namespaces_are_not_shared(catalog: Catalog) -> Iterator[Problem]:
 
 
 def joining_rollouts_leave_traffic_to_stable(catalog: Catalog) -> Iterator[Problem]:
-    """A canary gets a share of the traffic: more than nothing and less than all of it."""
-    for name, environment, host in _joined(catalog):
-        steps = environment.rollout.steps
+    """A joined environment gets a share of the traffic: more than none and less than all."""
+    for name, joined, production in _joined(catalog):
+        steps = joined.rollout.steps
         if not steps:
-            message = f"joins {host.name}, so rollout.steps must say which share it gets"
-            yield _problem(name, ("rollout",), message, host.name)
+            message = f"joins {production.name}, so rollout.steps must give its share"
+            yield _problem(name, ("rollout",), message, production.name)
         for index, step in enumerate(steps):
             if step.share >= 1:
-                message = f"share {step.share:g} leaves nothing for {host.name}; stay below 1"
-                yield _problem(name, ("rollout", "steps", index, "share"), message, host.name)
+                message = f"share {step.share:g} leaves nothing for {production.name}; stay below 1"
+                place: Path = ("rollout", "steps", index, "share")
+                yield _problem(name, place, message, production.name)
 
 
 def routers_lead_to_one_environment(catalog: Catalog) -> Iterator[Problem]:
-    """A route has weights for one rollout's pods; pods of a guest would never be asked."""
-    for name, environment, host in _joined(catalog):
-        if environment.rollout.router is not None:
-            message = f"joins {host.name}, whose requests it gets: leave the router out"
-            yield _problem(name, ("rollout", "router"), message, host.name)
-        if host.rollout.router is not None:
+    """A router gives weights to the pods of one rollout; joined pods would get no requests."""
+    for name, joined, production in _joined(catalog):
+        if joined.rollout.router is not None:
+            message = f"joins {production.name} and gets its requests: leave the router out"
+            yield _problem(name, ("rollout", "router"), message, production.name)
+        if production.rollout.router is not None:
             message = (
-                f"{host.name} has a router, whose weights leave nothing to guests: "
-                "judge its own steps, and join nothing"
+                f"{production.name} has a router, which sends no requests to a joined environment: "
+                f"judge the steps of {production.name} itself, and leave joins out"
             )
-            yield _problem(name, ("joins",), message, host.name)
+            yield _problem(name, ("joins",), message, production.name)
 
 
 def rollout_shares_grow(catalog: Catalog) -> Iterator[Problem]:
-    """Each step gives a release more of the traffic than the one before."""
+    """Each step gives a release more traffic than the step before."""
     for name, environment in catalog.environments.items():
         steps = environment.rollout.steps
         for index in range(1, len(steps)):
@@ -113,7 +116,7 @@ def freeze_windows_are_in_order(catalog: Catalog) -> Iterator[Problem]:
 
 
 def approvals_can_be_given(catalog: Catalog) -> Iterator[Problem]:
-    """Not more approvals are needed than there are people who may give one."""
+    """There are at least as many people who may approve as approvals are needed."""
     for name, environment in catalog.environments.items():
         needed, people = environment.approvals.needed, environment.approvals.approvers
         if people and needed > len(people):
@@ -122,27 +125,22 @@ def approvals_can_be_given(catalog: Catalog) -> Iterator[Problem]:
 
 
 def _circles(catalog: Catalog) -> Iterator[Problem]:
-    """Environments that no start leads to, though each follows one that exists."""
-    settled: set[str] = set()
-    for start in sorted(catalog.environments):
-        walked: list[str] = []
-        here: str | None = start
-        while here is not None and here not in settled and here not in walked:
-            walked.append(here)
-            environment = catalog.environments.get(here)
-            here = environment.promotes_from if environment is not None else None
-        if here is not None and here in walked:
-            names = " -> ".join([*walked[walked.index(here) :], here])
-            message = f"{here} promotes from itself: {names}; one environment must come first"
-            yield _problem(here, ("promotes_from",), message, *walked)
-        settled.update(walked)
+    def before(name: str) -> str | None:
+        environment = catalog.environments.get(name)
+        return None if environment is None else environment.promotes_from
+
+    for circle in find_circles(sorted(catalog.environments), before):
+        names = " -> ".join([*circle, circle[0]])
+        message = f"{circle[0]} promotes from itself: {names}; one environment must come first"
+        yield _problem(circle[0], ("promotes_from",), message, *circle)
 
 
 def _joined(catalog: Catalog) -> Iterator[tuple[str, Environment, Environment]]:
+    """The environments that join another one, by name, and the ones that they join."""
     for name, environment in catalog.environments.items():
-        host = catalog.environments.get(environment.joins or "")
-        if host is not None and host.name != name:
-            yield name, environment, host
+        production = catalog.environments.get(environment.joins or "")
+        if production is not None and production.name != name:
+            yield name, environment, production
 
 
 def _missing(name: str, field: str, other: str) -> Problem:

@@ -30,7 +30,7 @@ _NUMERIC = frozenset({"number", "integer"})
 
 
 def one_output_is_primary(catalog: Catalog) -> Iterator[Problem]:
-    """The gate and the judge look at exactly one output."""
+    """Exactly one output is primary: the one that the gate and the judge use."""
     for name, model in catalog.models.items():
         primary = [output.name for output in model.outputs if output.primary]
         if len(primary) != 1:
@@ -40,15 +40,15 @@ def one_output_is_primary(catalog: Catalog) -> Iterator[Problem]:
 
 
 def output_names_are_unique(catalog: Catalog) -> Iterator[Problem]:
-    """A response cannot hold two outputs of one name."""
+    """No two outputs have the same name."""
     for name, model in catalog.models.items():
         for index in _repeats([output.name for output in model.outputs]):
-            message = f"output {model.outputs[index].name} is there twice"
+            message = f"output {model.outputs[index].name} is listed twice"
             yield _problem(name, ("outputs", index), message)
 
 
 def primary_output_fits_the_task(catalog: Catalog) -> Iterator[Problem]:
-    """A binary task answers a probability, a multiclass one a class, a regression a value."""
+    """The output is a probability for a binary task, a class for multiclass, else a value."""
     for name, model in catalog.models.items():
         for index, output in enumerate(model.outputs):
             place: Path = ("outputs", index)
@@ -56,12 +56,12 @@ def primary_output_fits_the_task(catalog: Catalog) -> Iterator[Problem]:
                 wanted = OUTPUTS[model.task]
                 message = f"the primary output of a {model.task} task is a {wanted}, not a"
                 yield _problem(name, (*place, "kind"), f"{message} {output.kind}")
-            for words in _incomplete(output):
-                yield _problem(name, place, f"output {output.name} {words}")
+            for fault in _output_faults(output):
+                yield _problem(name, place, f"output {output.name} {fault}")
 
 
 def gate_metric_fits_the_task(catalog: Catalog) -> Iterator[Problem]:
-    """The gate compares a metric that the task has."""
+    """The gate's metric can be computed for the task."""
     for name, model in catalog.models.items():
         fitting = METRICS[model.task]
         if model.gate.metric not in fitting:
@@ -71,7 +71,7 @@ def gate_metric_fits_the_task(catalog: Catalog) -> Iterator[Problem]:
 
 
 def target_is_a_column(catalog: Catalog) -> Iterator[Problem]:
-    """The label is read from a declared column."""
+    """The target is a declared column."""
     for name, model in catalog.models.items():
         if model.target.column not in _columns(model):
             message = f"target column {model.target.column} is not in data.columns: declare it"
@@ -79,14 +79,14 @@ def target_is_a_column(catalog: Catalog) -> Iterator[Problem]:
 
 
 def label_is_defined(catalog: Catalog) -> Iterator[Problem]:
-    """A binary label needs exactly one rule, the other tasks none; its column's type fits."""
+    """A binary label has exactly one rule, other labels have none; the column's type fits."""
     for name, model in catalog.models.items():
         for field, message in _label_faults(model):
             yield _problem(name, ("target", field) if field else ("target",), message)
 
 
 def timestamp_is_a_column(catalog: Catalog) -> Iterator[Problem]:
-    """The day of a row is read from a declared column."""
+    """The timestamp is a declared column."""
     for name, model in catalog.models.items():
         timestamp = model.data.timestamp
         if timestamp is not None and timestamp not in _columns(model):
@@ -95,24 +95,24 @@ def timestamp_is_a_column(catalog: Catalog) -> Iterator[Problem]:
 
 
 def columns_are_unique(catalog: Catalog) -> Iterator[Problem]:
-    """A table cannot hold two columns of one name."""
+    """No two columns have the same name."""
     for name, model in catalog.models.items():
         for index in _repeats([column.name for column in model.data.columns]):
-            message = f"column {model.data.columns[index].name} is there twice"
+            message = f"column {model.data.columns[index].name} is listed twice"
             yield _problem(name, ("data", "columns", index), message)
 
 
 def column_limits_make_sense(catalog: Catalog) -> Iterator[Problem]:
-    """Ranges are for numbers and not empty, levels are for categories, null shares for nulls."""
+    """Numbers have ranges that are not empty, categories have levels, nullable columns a share."""
     for name, model in catalog.models.items():
         for index, column in enumerate(model.data.columns):
-            for field, words in _limit_faults(column):
+            for field, fault in _limit_faults(column):
                 place = ("data", "columns", index, field)
-                yield _problem(name, place, f"column {column.name}: {words}")
+                yield _problem(name, place, f"column {column.name}: {fault}")
 
 
 def column_defaults_fit(catalog: Catalog) -> Iterator[Problem]:
-    """What the server fills in for a missing value keeps the column's own contract."""
+    """The default of a column keeps the column's own contract."""
     for name, model in catalog.models.items():
         for index, column in enumerate(model.data.columns):
             if column.default is not None and not _fits(column, column.default):
@@ -123,7 +123,7 @@ def column_defaults_fit(catalog: Catalog) -> Iterator[Problem]:
 
 
 def trusted_types_are_dotted_names(catalog: Catalog) -> Iterator[Problem]:
-    """A trusted type is one class with its module; a pattern would trust what nobody read."""
+    """A trusted type is one class with its module; a pattern would trust classes not reviewed."""
     for name, model in catalog.models.items():
         for index, trusted in enumerate(model.artifact.trusted_types):
             if not _DOTTED.fullmatch(trusted):
@@ -132,11 +132,11 @@ def trusted_types_are_dotted_names(catalog: Catalog) -> Iterator[Problem]:
 
 
 def drift_windows_suffice(catalog: Catalog) -> Iterator[Problem]:
-    """Not more windows must agree than are looked at."""
+    """At least as many windows are compared as must drift."""
     for name, model in catalog.models.items():
-        needed, looked_at = model.drift.needed, model.drift.of
-        if needed > looked_at:
-            message = f"{needed} windows must drift, but only {looked_at} are looked at"
+        needed, compared = model.drift.needed, model.drift.of
+        if needed > compared:
+            message = f"{needed} windows must drift, but only {compared} are compared"
             yield _problem(name, ("drift", "needed"), message)
 
 
@@ -156,7 +156,7 @@ def _repeats(names: list[str]) -> Iterator[int]:
         seen.add(name)
 
 
-def _incomplete(output: Output) -> Iterator[str]:
+def _output_faults(output: Output) -> Iterator[str]:
     if output.kind is OutputKind.CLASS and not output.classes:
         yield "is a class without classes: list them in the order of the probability columns"
     if output.kind is not OutputKind.CLASS and output.classes:
@@ -205,7 +205,7 @@ def _limit_faults(column: Column) -> Iterator[tuple[str, str]]:
     if column.levels is not None and column.type != "category":
         yield "levels", f"a {column.type} has no levels"
     if column.max_null_share is not None and not column.nullable:
-        yield "max_null_share", "no value may be missing; say `nullable: true` or leave it out"
+        yield "max_null_share", "no value may be missing; add `nullable: true` or leave it out"
 
 
 def _fits(column: Column, value: object) -> bool:
@@ -217,6 +217,5 @@ def _fits(column: Column, value: object) -> bool:
         return False
     if column.type == "integer" and value != int(value):
         return False
-    low = float("-inf") if column.minimum is None else column.minimum
-    high = float("inf") if column.maximum is None else column.maximum
+    low, high = column.limits
     return low <= value <= high

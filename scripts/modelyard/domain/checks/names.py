@@ -1,8 +1,9 @@
-"""Names: they match the path of their file, and what they name exists."""
+"""Names: they match the path of their file, and the specs that they refer to exist."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.catalog import Catalog
@@ -15,25 +16,27 @@ from modelyard.domain.specs.paths import (
     version_file,
 )
 
+T = TypeVar("T", bound=Hashable)
+
 
 def names_match_paths(catalog: Catalog) -> Iterator[Problem]:
-    """A spec names itself, its model and its environment as its path does."""
+    """The names in a spec are those in its path."""
     for name, model in catalog.models.items():
         yield from _named(model_file(name), {"name": (name, model.name)})
     for (name, which), version in catalog.versions.items():
-        said = {"model": (name, version.model), "version": (which, version.version)}
-        yield from _named(version_file(name, which), said)
+        names = {"model": (name, version.model), "version": (which, version.version)}
+        yield from _named(version_file(name, which), names)
     for (name, which), record in catalog.records.items():
-        said = {"model": (name, record.model), "version": (which, record.version)}
-        yield from _named(record_file(name, which), said)
+        names = {"model": (name, record.model), "version": (which, record.version)}
+        yield from _named(record_file(name, which), names)
     for (name, which), held_out in catalog.held_out.items():
-        said = {"model": (name, held_out.model), "name": (which, held_out.name)}
-        yield from _named(held_out_file(name, which), said)
+        names = {"model": (name, held_out.model), "name": (which, held_out.name)}
+        yield from _named(held_out_file(name, which), names)
     for name, environment in catalog.environments.items():
         yield from _named(environment_file(name), {"name": (name, environment.name)})
     for (where, name), release in catalog.releases.items():
-        said = {"environment": (where, release.environment), "model": (name, release.model)}
-        yield from _named(release_file(where, name), said)
+        names = {"environment": (where, release.environment), "model": (name, release.model)}
+        yield from _named(release_file(where, name), names)
 
 
 def models_exist(catalog: Catalog) -> Iterator[Problem]:
@@ -48,28 +51,29 @@ def models_exist(catalog: Catalog) -> Iterator[Problem]:
 
 
 def names_do_not_collide(catalog: Catalog) -> Iterator[Problem]:
-    """Nothing a model is called in one place is what another is called there.
+    """In a cluster no two models have the same name.
 
-    A model that joins an environment is called `<model>-<environment>` beside it, where another
-    model may bear that very name; Argo CD calls a release `<environment>-<model>`.
+    A model in a joined environment is called `<model>-<environment>`, next to production, where
+    another model may have that name. Argo CD calls a release `<environment>-<model>`.
     """
-    guests = [name for name, where in catalog.environments.items() if where.joins is not None]
-    for environment in guests:
+    joined = [name for name, where in catalog.environments.items() if where.joins is not None]
+    for environment in joined:
         for model in catalog.models:
             if (other := f"{model}-{environment}") in catalog.models:
-                what = f"{other} is what {model} is called in {environment}"
+                what = f"{other} is also the name of {model} in {environment}"
                 yield _collision(other, what, model)
     called: dict[str, tuple[str, str]] = {}
     for environment in catalog.environments:
         for model in catalog.models:
-            before, other = called.setdefault(f"{environment}-{model}", (environment, model))
+            name = f"{environment}-{model}"
+            before, other = called.setdefault(name, (environment, model))
             if (before, other) != (environment, model):
-                what = f"Argo CD calls {model} in {environment} what it calls {other} in {before}"
+                what = f"in Argo CD {name} is {model} in {environment} and {other} in {before}"
                 yield _collision(model, what, other)
 
 
 def versions_of_records_exist(catalog: Catalog) -> Iterator[Problem]:
-    """A record stands beside the spec it came from."""
+    """A record has the spec that it is the result of."""
     for model, version in catalog.records:
         if (model, version) not in catalog.versions:
             file = record_file(model, version)
@@ -77,7 +81,7 @@ def versions_of_records_exist(catalog: Catalog) -> Iterator[Problem]:
 
 
 def environments_of_releases_exist(catalog: Catalog) -> Iterator[Problem]:
-    """A release is in a folder with an environment.yaml."""
+    """The folder of a release has an environment.yaml."""
     for environment, model in catalog.releases:
         if environment not in catalog.environments:
             file = release_file(environment, model)
@@ -85,7 +89,7 @@ def environments_of_releases_exist(catalog: Catalog) -> Iterator[Problem]:
 
 
 def parents_exist(catalog: Catalog) -> Iterator[Problem]:
-    """The version another was derived from is a version of the same model."""
+    """The parent of a version is a version of the same model."""
     for (model, name), version in catalog.versions.items():
         if version.parent is not None and (model, version.parent) not in catalog.versions:
             file = version_file(model, name)
@@ -94,36 +98,37 @@ def parents_exist(catalog: Catalog) -> Iterator[Problem]:
 
 def parents_come_first(catalog: Catalog) -> Iterator[Problem]:
     """No version descends from itself."""
-    settled: set[tuple[str, str]] = set()
-    for start in catalog.versions:
-        walked: dict[tuple[str, str], None] = {}
-        here: tuple[str, str] | None = start
+
+    def parent(key: tuple[str, str]) -> tuple[str, str] | None:
+        spec = catalog.versions.get(key)
+        return None if spec is None or spec.parent is None else (key[0], spec.parent)
+
+    for circle in find_circles(catalog.versions, parent):
+        chain = " -> ".join(name for _, name in [*circle, circle[0]])
+        yield Problem(
+            file=version_file(*circle[0]),
+            path=("parent",),
+            message=f"{circle[0][1]} descends from itself: {chain}; its parent must be older",
+            involves=tuple(version_file(*member) for member in circle[1:]),
+        )
+
+
+def find_circles(starts: Iterable[T], before: Callable[[T], T | None]) -> Iterator[list[T]]:
+    """Each circle in chains of predecessors, once, from the member where a chain meets it."""
+    settled: set[T] = set()
+    for start in starts:
+        walked: list[T] = []
+        here: T | None = start
         while here is not None and here not in settled and here not in walked:
-            walked[here] = None
-            here = _parent(catalog, here)
+            walked.append(here)
+            here = before(here)
         if here is not None and here in walked:
-            yield _circle(here, [*walked][[*walked].index(here) :])
+            yield walked[walked.index(here) :]
         settled.update(walked)
 
 
-def _parent(catalog: Catalog, version: tuple[str, str]) -> tuple[str, str] | None:
-    model, _ = version
-    spec = catalog.versions.get(version)
-    return None if spec is None or spec.parent is None else (model, spec.parent)
-
-
-def _circle(start: tuple[str, str], members: list[tuple[str, str]]) -> Problem:
-    names = " -> ".join(name for _, name in [*members, start])
-    return Problem(
-        file=version_file(*start),
-        path=("parent",),
-        message=f"{start[1]} descends from itself: {names}; name a parent that was there before",
-        involves=tuple(version_file(*member) for member in members[1:]),
-    )
-
-
-def _named(file: str, said: Mapping[str, tuple[str, str]]) -> Iterator[Problem]:
-    for field, (expected, found) in said.items():
+def _named(file: str, names: Mapping[str, tuple[str, str]]) -> Iterator[Problem]:
+    for field, (expected, found) in names.items():
         if expected != found:
             message = f"{field} is {found}, but the path says {expected}: rename one of them"
             yield Problem(file=file, path=(field,), message=message)

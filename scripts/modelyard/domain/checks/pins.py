@@ -1,4 +1,4 @@
-"""Pins: data comes from allowed places, and one address has one content."""
+"""Pins: data comes from allowed addresses, and each address has one content."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from modelyard.domain.specs.paths import held_out_file, model_file, version_file
 from modelyard.domain.specs.version import DataFile
 
 PROTOCOLS = ("file", "s3", "gs", "https")
-"""Where pinned data may be; `memory:` and the like would not be there tomorrow."""
+"""Protocols that outlive the process, unlike `memory:`."""
 
 
 def uris_are_allowed(catalog: Catalog) -> Iterator[Problem]:
-    """Data is at a relative path or at one plain URI, without a way out of its folder."""
+    """Data has a relative path or one plain URI, and does not leave its folder."""
     for file, path, pin in _pins(catalog):
         fault = _fault(pin.uri, wildcards=False)
         if fault:
@@ -28,7 +28,7 @@ def uris_are_allowed(catalog: Catalog) -> Iterator[Problem]:
 
 
 def a_file_has_one_content(catalog: Catalog) -> Iterator[Problem]:
-    """The same URI is pinned with the same SHA-256 everywhere, or one of the pins cannot hold."""
+    """A URI has the same SHA-256 in all pins; otherwise one of them cannot be right."""
     first: dict[str, tuple[str, str]] = {}
     for file, path, pin in _pins(catalog):
         digest, where = first.setdefault(pin.uri, (pin.sha256, file))
@@ -41,7 +41,7 @@ def a_file_has_one_content(catalog: Catalog) -> Iterator[Problem]:
 
 
 def _pins(catalog: Catalog) -> Iterator[tuple[str, Path, DataFile]]:
-    """Every pinned file; held-out sets first, then versions in the order of their names."""
+    """Every pinned file: first of held-out sets, then of versions, in the order of names."""
     for (model, name), held_out in sorted(catalog.held_out.items()):
         file = held_out_file(model, name)
         for index, pin in enumerate(held_out.files):
@@ -53,18 +53,18 @@ def _pins(catalog: Catalog) -> Iterator[tuple[str, Path, DataFile]]:
 
 
 def _fault(uri: str, *, wildcards: bool) -> str | None:
-    """What is wrong with an address, if anything."""
+    """What is wrong with an address, or None."""
     protocol, separator, path = uri.partition("://")
     if "::" in uri:
-        return "chains file systems with `::`: name one"
+        return "chains file systems with `::`: use one"
     if not uri.isprintable() or uri != uri.strip():
-        return "holds characters that nobody can see"
+        return "has invisible characters"
     if not separator:
         return _path_fault(uri, wildcards=wildcards)
     if protocol not in PROTOCOLS:
         return f"has protocol {protocol}: use a relative path, {', '.join(PROTOCOLS)}"
     if "@" in path.partition("/")[0] and protocol == "https":
-        return "holds credentials: everybody who can read the repository could use them"
+        return "has credentials, which everybody who can read the repository could use"
     return _walk_fault(path, wildcards=wildcards or protocol == "https")
 
 
@@ -80,5 +80,5 @@ def _walk_fault(path: str, *, wildcards: bool) -> str | None:
     if ".." in path.replace("\\", "/").split("/"):
         return "leaves its folder with `..`"
     if not wildcards and any(sign in path for sign in "*?["):
-        return "holds a wildcard: a pin names one file"
+        return "has a wildcard: a pin is of one file"
     return None

@@ -1,4 +1,4 @@
-"""Records and releases: what was measured is what is there, and what runs."""
+"""Records and releases: specs are as they were trained, and releases run what was recorded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from modelyard.domain.specs.paths import held_out_file, record_file, release_fil
 
 
 def recorded_versions_never_change(catalog: Catalog) -> Iterator[Problem]:
-    """A spec with a record still is, byte for byte, what was trained."""
+    """A spec with a record has the bytes that were trained."""
     for (model, name), record in catalog.records.items():
         digest = catalog.digests.get((model, name))
         if digest is not None and digest != record.spec:
@@ -22,7 +22,7 @@ def recorded_versions_never_change(catalog: Catalog) -> Iterator[Problem]:
 
 
 def recorded_held_out_sets_exist(catalog: Catalog) -> Iterator[Problem]:
-    """A held-out set stays for as long as a record speaks of it."""
+    """A held-out set exists as long as a record has a result on it."""
     for (model, name), record in catalog.records.items():
         for index, result in enumerate(record.held_out):
             if (model, result.name) not in catalog.held_out:
@@ -36,7 +36,7 @@ def recorded_held_out_sets_exist(catalog: Catalog) -> Iterator[Problem]:
 
 
 def releases_run_recorded_artifacts(catalog: Catalog) -> Iterator[Problem]:
-    """What a release runs is exactly what the version's record says came out."""
+    """A release runs the artifact in the version's record."""
     for (environment, model), release in catalog.releases.items():
         record = catalog.records.get((model, release.version))
         wanted = record_file(model, release.version)

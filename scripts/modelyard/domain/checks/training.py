@@ -1,4 +1,4 @@
-"""Training: what a version may learn from, and what it is judged on."""
+"""Training: the rows that a version may train on, and the sets that it is judged on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Key = tuple[str, str]
 
 
 def held_out_sets_exist(catalog: Catalog) -> Iterator[Problem]:
-    """A version is scored on sets that exist; one not trained yet, on sets in use."""
+    """The held-out sets of a version exist; those of a version without a record are in use."""
     for key, version in catalog.versions.items():
         for index, name in enumerate(version.held_out):
             held_out = catalog.held_out.get((key[0], name))
@@ -28,12 +28,13 @@ def held_out_sets_exist(catalog: Catalog) -> Iterator[Problem]:
                 message = f"there is no held-out set {name}: {missing} is missing"
                 yield _problem(key, ("held_out", index), message, missing)
             elif held_out.retired and key not in catalog.records:
-                message = f"held-out set {name} is retired: name one that is in use"
+                message = f"held-out set {name} is retired: use another one"
                 yield _problem(key, ("held_out", index), message, held_out_file(key[0], name))
 
 
 def held_out_sets_have_looks_left(catalog: Catalog) -> Iterator[Problem]:
-    """Every look at a set wears it out: after `max_looks` versions a new one is needed."""
+    """A held-out set is used for at most `max_looks` versions."""
+    # Each version judged on a set makes choices that fit its rows, so later verdicts flatter.
     looks = Counter(
         (model, result.name)
         for (model, _), record in catalog.records.items()
@@ -45,14 +46,14 @@ def held_out_sets_have_looks_left(catalog: Catalog) -> Iterator[Problem]:
             taken = looks[key[0], name]
             if held_out is not None and not held_out.retired and taken >= held_out.max_looks:
                 message = (
-                    f"held-out set {name} has had its {held_out.max_looks} looks: add a new set "
-                    f"of newer rows, and retire this one"
+                    f"held-out set {name} has been used for {held_out.max_looks} versions "
+                    f"(max_looks): add a new set of newer rows, and retire this one"
                 )
                 yield _problem(key, ("held_out", index), message, held_out_file(key[0], name))
 
 
 def clusters_are_columns(catalog: Catalog) -> Iterator[Problem]:
-    """The cluster of a held-out row is a declared column, or the row itself."""
+    """The cluster of a held-out set is a declared column, or `row`."""
     for (name, which), held_out in catalog.held_out.items():
         model = catalog.models.get(name)
         if model is None or held_out.cluster == "row":
@@ -67,7 +68,7 @@ def clusters_are_columns(catalog: Catalog) -> Iterator[Problem]:
 
 
 def windows_are_in_order(catalog: Catalog) -> Iterator[Problem]:
-    """A span of days ends after it starts."""
+    """A window ends after it starts."""
     for file, path, window in _windows(catalog):
         if window.since >= window.until:
             message = f"until {window.until} is not after since {window.since}"
@@ -75,13 +76,13 @@ def windows_are_in_order(catalog: Catalog) -> Iterator[Problem]:
 
 
 def windows_go_with_timestamps(catalog: Catalog) -> Iterator[Problem]:
-    """Rows have days, and every set says which, exactly where the model names a timestamp."""
+    """Training and held-out data have a window if and only if the model has a timestamp."""
     for (name, _), file, path, window in _window_places(catalog):
         model = catalog.models.get(name)
         if model is None or (window is None) == (model.data.timestamp is None):
             continue
         message = (
-            "window is missing: the rows have a timestamp, so say which days they are of"
+            "window is missing: the rows have a timestamp, so add the days that they are of"
             if window is None
             else f"window given, but {model_file(name)} has no data.timestamp to read days from"
         )
@@ -89,7 +90,7 @@ def windows_go_with_timestamps(catalog: Catalog) -> Iterator[Problem]:
 
 
 def some_days_are_left_to_train(catalog: Catalog) -> Iterator[Problem]:
-    """What is excluded is not everything."""
+    """The excluded days are not the whole training window."""
     for key, version in catalog.versions.items():
         window = version.data.window
         if window is not None and window.since < window.until and not version.data.spans:
@@ -98,11 +99,9 @@ def some_days_are_left_to_train(catalog: Catalog) -> Iterator[Problem]:
 
 
 def held_out_days_do_not_train(catalog: Catalog) -> Iterator[Problem]:
-    """Held-out rows stay out: of every version that is still to be trained, and of its own.
-
-    A version that was trained before a set was made may have seen its rows; the gate refuses to
-    compare the two on it.
-    """
+    """No version trains on held-out days: a recorded one on its own, others on any of the model."""
+    # A recorded version may be older than a set and have trained on its rows. That cannot be
+    # changed any more; the gate refuses to compare it on that set.
     calendars = _held_out_days(catalog)
     for key, version in catalog.versions.items():
         for held_out in _kept_out(catalog, calendars, key, version):
@@ -112,7 +111,7 @@ def held_out_days_do_not_train(catalog: Catalog) -> Iterator[Problem]:
 
 
 def held_out_files_do_not_train(catalog: Catalog) -> Iterator[Problem]:
-    """Where rows have no days, a held-out file is kept out by its content."""
+    """Without days, no version trains on a file with the content of a held-out one."""
     held: dict[Key, str] = {}
     for (model, name), held_out in catalog.held_out.items():
         if held_out.window is None:
@@ -121,17 +120,15 @@ def held_out_files_do_not_train(catalog: Catalog) -> Iterator[Problem]:
         for index, pin in enumerate(version.data.files):
             holder = held.get((key[0], pin.sha256))
             if holder is not None:
-                message = f"{pin.uri} is held out by {holder}: it must not train"
+                message = f"{pin.uri} is held out by {holder}, so it must not train"
                 place = ("data", "files", index)
                 yield _problem(key, place, message, held_out_file(key[0], holder))
 
 
 def held_out_days_follow_training(catalog: Catalog) -> Iterator[Problem]:
-    """A set starts when the last training label was known; an old one may lie before instead.
-
-    A `recent` set that begins sooner flatters: its first rows were decided while the training
-    rows still were.
-    """
+    """A held-out set starts after the last training label is known, or is `old` and ends before."""
+    # A `recent` set that begins earlier flatters: its first rows belong to a time in which the
+    # training labels were still unknown.
     for key, version in _pending(catalog):
         model, spans = catalog.models.get(key[0]), version.data.spans
         if model is None or not spans:
@@ -153,7 +150,7 @@ def held_out_days_follow_training(catalog: Catalog) -> Iterator[Problem]:
 
 
 def features_are_columns(catalog: Catalog) -> Iterator[Problem]:
-    """Each of `parameters.features` is a declared column, and not the answer itself."""
+    """Each of `parameters.features` is a declared column, and not the target."""
     columns = {
         (name, column.name)
         for name, model in catalog.models.items()
@@ -163,14 +160,14 @@ def features_are_columns(catalog: Catalog) -> Iterator[Problem]:
         if (key[0], feature) not in columns:
             message = f"feature {feature} is no column of {key[0]}: declare it in data.columns"
         elif feature == catalog.models[key[0]].target.column:
-            message = f"feature {feature} is the target: the model would be told the answer"
+            message = f"feature {feature} is the target: the model would know the answer"
         else:
             continue
         yield _problem(key, ("parameters", "features", index), message, model_file(key[0]))
 
 
 def features_are_known_at_request(catalog: Catalog) -> Iterator[Problem]:
-    """A feature's value is there when the model is asked, not only when it is graded."""
+    """A feature is known when a request is made, not only later."""
     later = {
         (name, column.name)
         for name, model in catalog.models.items()
@@ -180,9 +177,9 @@ def features_are_known_at_request(catalog: Catalog) -> Iterator[Problem]:
     for key, index, feature in _features(catalog):
         if (key[0], feature) in later:
             message = (
-                f"feature {feature} is known only later (available_at), so every offline "
-                f"comparison would have it and no request does: the gate would pass a version "
-                f"that silently does worse in production; leave it out"
+                f"feature {feature} is known only later (available_at): offline comparisons have "
+                f"it and requests do not, so the gate would pass a version that does worse in "
+                f"production; leave it out"
             )
             yield _problem(key, ("parameters", "features", index), message, model_file(key[0]))
 
@@ -192,23 +189,23 @@ class _HeldOutDays:
     """The held-out days of one model.
 
     Args:
-        held_out: The sets.
-        busy: Their days without overlaps, in order.
+        held_out: The held-out sets.
+        merged: Their days as intervals without overlap, in order.
     """
 
     held_out: tuple[HeldOut, ...]
-    busy: tuple[Interval, ...]
+    merged: tuple[Interval, ...]
 
     def touches(self, span: Interval) -> bool:
         """Whether any day of the span is held out."""
-        before = bisect_left(self.busy, span.until, key=lambda days: days.since)
-        return before > 0 and self.busy[before - 1].overlaps(span)
+        before = bisect_left(self.merged, span.until, key=lambda days: days.since)
+        return before > 0 and self.merged[before - 1].overlaps(span)
 
 
 def _kept_out(
     catalog: Catalog, calendars: Mapping[str, _HeldOutDays], key: Key, version: ModelVersion
 ) -> Iterable[HeldOut]:
-    """The sets whose days this version may not train on, as far as any of its days are at stake."""
+    """The held-out sets that the version must not train on, if it trains on any held-out day."""
     if key in catalog.records:
         named = (catalog.held_out.get((key[0], name)) for name in version.held_out)
         return [held_out for held_out in named if held_out is not None]
@@ -224,26 +221,26 @@ def _held_out_days(catalog: Catalog) -> dict[str, _HeldOutDays]:
         if held_out.window is not None and held_out.window.since < held_out.window.until:
             sets.setdefault(model, []).append(held_out)
     return {
-        model: _HeldOutDays(held_out=tuple(found), busy=_merged(found))
+        model: _HeldOutDays(held_out=tuple(found), merged=_merged(found))
         for model, found in sets.items()
     }
 
 
 def _merged(held_out: list[HeldOut]) -> tuple[Interval, ...]:
-    busy: list[Interval] = []
+    merged: list[Interval] = []
     for days in sorted(found.window for found in held_out if found.window is not None):
-        if busy and days.since <= busy[-1].until:
-            until = max(busy[-1].until, days.until)
-            busy[-1] = Interval(since=busy[-1].since, until=until)
+        if merged and days.since <= merged[-1].until:
+            until = max(merged[-1].until, days.until)
+            merged[-1] = Interval(since=merged[-1].since, until=until)
         else:
-            busy.append(days)
-    return tuple(busy)
+            merged.append(days)
+    return tuple(merged)
 
 
 def _trains_on(key: Key, span: Interval, held_out: HeldOut, window: Interval) -> Problem:
     since, until = max(span.since, window.since), min(span.until, window.until)
     message = (
-        f"trains on {since} to {until}, which held-out set {held_out.name} keeps out: add "
+        f"trains on {since} to {until}, which held-out set {held_out.name} holds out: add "
         f"{{since: {window.since}, until: {window.until}}} to data.excludes"
     )
     file = held_out_file(key[0], held_out.name)
@@ -251,7 +248,7 @@ def _trains_on(key: Key, span: Interval, held_out: HeldOut, window: Interval) ->
 
 
 def _pending(catalog: Catalog) -> Iterator[tuple[Key, ModelVersion]]:
-    """The versions without a record; the others are history, and cannot be mended."""
+    """The versions without a record; specs with a record cannot change any more."""
     for key, version in catalog.versions.items():
         if key not in catalog.records:
             yield key, version

@@ -26,7 +26,7 @@ def test_refuses_two_first_environments():
         (
             "environments-form-one-path",
             "environments/dev/environment.yaml",
-            "canary and dev both come first (no promotes_from); the environments are one path",
+            "canary and dev both come first (no promotes_from); environments must form one path",
         )
     ]
 
@@ -36,7 +36,7 @@ def test_refuses_a_fork_in_the_path():
         (
             "environments-form-one-path",
             "environments/production/environment.yaml",
-            "canary and production both promote from dev; the environments are one path",
+            "canary and production both promote from dev; environments must form one path",
         )
     ]
 
@@ -107,7 +107,7 @@ def test_a_namespace_of_the_same_name_in_another_cluster_is_another():
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        ((), "joins production, so rollout.steps must say which share it gets"),
+        ((), "joins production, so rollout.steps must give its share"),
         ((Step(share=1.0),), "share 1 leaves nothing for production; stay below 1"),
     ],
 )
@@ -139,20 +139,20 @@ def test_refuses_steps_that_do_not_grow():
 
 def test_refuses_a_router_where_environments_join():
     router = Router(kind=RouterKind.GATEWAY_API, gateway="public")
-    guest = Rollout(router=router, steps=(Step(share=0.2),))
-    assert said(with_environment("canary", rollout=guest)) == [
+    joined = Rollout(router=router, steps=(Step(share=0.2),))
+    assert said(with_environment("canary", rollout=joined)) == [
         (
             "routers-lead-to-one-environment",
             "environments/canary/environment.yaml",
-            "joins production, whose requests it gets: leave the router out",
+            "joins production and gets its requests: leave the router out",
         )
     ]
     assert said(with_environment("production", rollout=Rollout(router=router))) == [
         (
             "routers-lead-to-one-environment",
             "environments/canary/environment.yaml",
-            "production has a router, whose weights leave nothing to guests: judge its own steps, "
-            "and join nothing",
+            "production has a router, which sends no requests to a joined environment: judge the "
+            "steps of production itself, and leave joins out",
         )
     ]
     assert said(with_environment("dev", rollout=Rollout(router=router))) == []

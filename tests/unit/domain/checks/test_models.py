@@ -38,7 +38,7 @@ from unit.domain.checks.small_catalog import COLUMNS, MODEL, said, with_column, 
                 Output(name="late", kind=OutputKind.PROBABILITY, primary=True),
                 Output(name="late", kind=OutputKind.PROBABILITY),
             ),
-            "output late is there twice",
+            "output late is listed twice",
         ),
         (
             (Output(name="late", kind=OutputKind.VALUE, primary=True, minimum=0.0, maximum=1.0),),
@@ -154,7 +154,7 @@ def test_refuses_two_columns_of_one_name():
         Problem(
             file="models/m/model.yaml",
             path=("data", "columns", 5),
-            message="column carrier is there twice",
+            message="column carrier is listed twice",
             check="columns-are-unique",
         )
     ]
@@ -170,7 +170,7 @@ def test_refuses_two_columns_of_one_name():
         (
             "distance",
             {"max_null_share": 0.1},
-            "column distance: no value may be missing; say `nullable: true` or leave it out",
+            "column distance: no value may be missing; add `nullable: true` or leave it out",
         ),
         ("distance", {"default": -1}, "column distance: default -1 breaks its own contract"),
         ("distance", {"default": "1"}, "column distance: default '1' breaks its own contract"),
@@ -208,6 +208,6 @@ def test_refuses_to_wait_for_more_windows_than_it_looks_at():
         (
             "drift-windows-suffice",
             "model.yaml",
-            "5 windows must drift, but only 4 are looked at",
+            "5 windows must drift, but only 4 are compared",
         )
     ]

@@ -50,7 +50,7 @@ def test_refuses_a_model_called_as_another_one_is_where_it_joins():
     model = GOOD.models["m"]
     models = {"m": model, "m-canary": replace(model, name="m-canary")}
     found = [each for each in said(replace(GOOD, models=models)) if each[0].startswith("names-do")]
-    message = "m-canary is what m is called in canary: choose another name"
+    message = "m-canary is also the name of m in canary: choose another name"
     assert found == [("names-do-not-collide", "models/m-canary/model.yaml", message)]
 
 
@@ -59,7 +59,7 @@ def test_refuses_two_releases_that_argo_cd_would_call_the_same():
     models = {"m": model, "two-m": replace(model, name="two-m")}
     environments = {"dev": dev, "dev-two": replace(dev, name="dev-two", promotes_from="dev")}
     found = said(Catalog(models=models, environments=environments))
-    message = "Argo CD calls m in dev-two what it calls two-m in dev: choose another name"
+    message = "in Argo CD dev-two-m is m in dev-two and two-m in dev: choose another name"
     assert ("names-do-not-collide", "model.yaml", message) in found
 
 
@@ -116,6 +116,6 @@ def test_refuses_versions_that_descend_from_each_other_once():
         (
             "parents-come-first",
             "versions/v2.yaml",
-            "v2 descends from itself: v2 -> v4 -> v3 -> v2; name a parent that was there before",
+            "v2 descends from itself: v2 -> v4 -> v3 -> v2; its parent must be older",
         )
     ]

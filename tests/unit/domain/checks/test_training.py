@@ -43,7 +43,7 @@ def test_refuses_a_retired_set_for_a_new_version_only():
         (
             "held-out-sets-exist",
             "versions/v2.yaml",
-            "held-out set april is retired: name one that is in use",
+            "held-out set april is retired: use another one",
         )
     ]
 
@@ -54,8 +54,8 @@ def test_refuses_a_set_that_had_all_its_looks_for_a_new_version_only():
         (
             "held-out-sets-have-looks-left",
             "versions/v2.yaml",
-            "held-out set april has had its 1 looks: add a new set of newer rows, and retire "
-            "this one",
+            "held-out set april has been used for 1 versions (max_looks): add a new set of newer "
+            "rows, and retire this one",
         )
     ]
 
@@ -88,7 +88,7 @@ def test_rows_have_days_where_the_model_has_a_timestamp():
         (
             "windows-go-with-timestamps",
             "versions/v2.yaml",
-            "window is missing: the rows have a timestamp, so say which days they are of",
+            "window is missing: the rows have a timestamp, so add the days that they are of",
         )
     ]
     catalog = with_model(data=replace(MODEL.data, timestamp=None))
@@ -116,7 +116,7 @@ def test_refuses_to_train_on_held_out_days_even_of_a_retired_set_it_does_not_nam
             file="models/m/versions/v2.yaml",
             path=("data", "window"),
             message=(
-                "trains on 2013-03-10 to 2013-03-20, which held-out set march keeps out: add "
+                "trains on 2013-03-10 to 2013-03-20, which held-out set march holds out: add "
                 "{since: 2013-03-10, until: 2013-03-20} to data.excludes"
             ),
             check="held-out-days-do-not-train",
@@ -163,7 +163,7 @@ def test_where_rows_have_no_days_a_held_out_file_does_not_train():
         (
             "held-out-files-do-not-train",
             "versions/v1.yaml",
-            "data/april.parquet is held out by april: it must not train",
+            "data/april.parquet is held out by april, so it must not train",
         )
     ]
 
@@ -202,7 +202,7 @@ def test_refuses_features_that_are_no_columns_or_the_answer():
         (
             "features-are-columns",
             "versions/v2.yaml",
-            "feature arr_delay is the target: the model would be told the answer",
+            "feature arr_delay is the target: the model would know the answer",
         ),
     ]
 
@@ -214,9 +214,9 @@ def test_refuses_a_feature_that_is_known_only_later_and_explains_the_trap():
             file="models/m/versions/v2.yaml",
             path=("parameters", "features", 0),
             message=(
-                "feature dep_delay is known only later (available_at), so every offline "
-                "comparison would have it and no request does: the gate would pass a version "
-                "that silently does worse in production; leave it out"
+                "feature dep_delay is known only later (available_at): offline comparisons have "
+                "it and requests do not, so the gate would pass a version that does worse in "
+                "production; leave it out"
             ),
             check="features-are-known-at-request",
             involves=("models/m/model.yaml",),
