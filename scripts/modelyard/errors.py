@@ -1,20 +1,20 @@
-"""Every error a person may read, by what they should do next.
+"""Every error that a person may read, by what they should do next.
 
 - YardError
-  - CannotAnswer   exit 1: something needed was missing or broken; mend it and run again
+  - CannotAnswer   exit 1: something needed is missing or broken; fix it and run again
   - Refused        exit 3: the question was answered, and the answer is no
-  - Conflict       exit 1: somebody else changed it first; look again and run again
+  - Conflict       exit 1: somebody else changed it first; run again
 """
 
 from __future__ import annotations
 
 
 class YardError(Exception):
-    """Something a person can act on; printed without a traceback.
+    """An error that a person can act on; printed without a traceback.
 
     Args:
-        message: What happened: names the file, the value and the limit.
-        hint: The next command or edit, when there is one.
+        message: What happened, with the file, the value and the limit.
+        hint: The next command or edit, if there is one.
     """
 
     exit_code = 1
@@ -26,7 +26,7 @@ class YardError(Exception):
 
 
 class CannotAnswer(YardError):  # noqa: N818 - reads as the outcome it is
-    """The question could not be answered: evidence, a service or a file is out of reach."""
+    """The question could not be answered: evidence, a service or a file is missing or broken."""
 
 
 class Conflict(YardError):  # noqa: N818 - the field's word for a lost compare-and-swap

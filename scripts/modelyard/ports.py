@@ -1,4 +1,4 @@
-"""The roles the outside world plays, and the one object it travels in."""
+"""The roles of the outside world as Protocols, and `Services`, which holds one of each."""
 
 from __future__ import annotations
 
@@ -21,41 +21,50 @@ from modelyard.errors import CannotAnswer
 
 
 class PullRequests(Protocol):
-    """The forge: proposes, reviews and merges changes of the main branch.
+    """The forge: pull requests to the main branch, with their statuses and reviews.
 
-    Every call that changes something raises `Conflict` when the pull request or the branch moved
-    under it, and may be repeated.
+    Every method that changes something raises `Conflict` if the pull request or its branch moved
+    in the meantime. It may then be called again.
     """
 
     def list(self, *, every: bool = False) -> tuple[PullRequest, ...]:
-        """Open pull requests by number; `every` adds merged and closed ones."""
+        """Return the open pull requests by number; with `every` also merged and closed ones."""
         ...
 
     def unreadable(self) -> tuple[CannotAnswer, ...]:
-        """What `list` leaves out: pull requests, and statuses of open ones, and why."""
+        """Return an error for each pull request, or status of an open one, that `list` left out."""
         ...
 
     def get(self, number: int) -> PullRequest:
-        """One pull request; `CannotAnswer` when there is none."""
+        """Return one pull request.
+
+        Raises:
+            CannotAnswer: There is none with this number.
+        """
         ...
 
     def files(self, number: int) -> tuple[str, ...]:
-        """The paths it changes of the main branch, sorted."""
+        """Return the paths that a pull request changes in the main branch, sorted."""
         ...
 
     def propose(self, change: Change, *, author: str, requester: str | None = None) -> PullRequest:
-        """Open the change's pull request, or update the open one of its branch.
+        """Open a pull request with the change, or update the open one of its branch.
 
-        A head whose documents already are the change's is left as it is, so approvals survive.
+        If the head has the same documents already, it is left as it is, so that approvals survive.
+
+        Args:
+            change: Branch, title, body and documents.
+            author: The author of the commit and the pull request.
+            requester: The person who asked for it, if any; their approval does not count.
         """
         ...
 
     def close(self, number: int, *, by: str, reason: str) -> None:
-        """Close without merging, with a comment; the branch goes away."""
+        """Close a pull request without merging, comment the reason and delete the branch."""
         ...
 
     def merge(self, number: int, *, sha: str, by: str) -> str:
-        """Merge if the head still is `sha`; returns the merge commit.
+        """Merge a pull request with the head `sha`, and return the merge commit.
 
         Raises:
             Refused: A required status or approval is missing, or the merge conflicts.
@@ -64,24 +73,28 @@ class PullRequests(Protocol):
         ...
 
     def review(self, number: int, *, sha: str, by: str, approved: bool) -> None:
-        """Record a review of the head commit; `Conflict` when the head is not `sha`."""
+        """Record a person's review of the head commit.
+
+        Raises:
+            Conflict: The head is not `sha` any more.
+        """
         ...
 
     def comment(self, number: int, *, by: str, body: str, marker: str | None = None) -> None:
-        """Add a comment, or edit the one with the same marker if its body differs."""
+        """Add a comment, or edit the one with the same `marker` if its body differs."""
         ...
 
     def set_status(self, sha: str, status: Status) -> None:
-        """Say a check's word on a commit; the same word again changes nothing.
+        """Set a check's status on a commit; setting the same status again changes nothing.
 
         Raises:
-            CannotAnswer: What was said of the commit before cannot be read.
+            CannotAnswer: The earlier statuses of the commit are unreadable.
         """
         ...
 
 
 class Phase(StrEnum):
-    """Where a workflow is."""
+    """The phase of a workflow or of a step."""
 
     PENDING = "Pending"
     RUNNING = "Running"
@@ -91,18 +104,19 @@ class Phase(StrEnum):
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the phase is final."""
         return self in {Phase.SUCCEEDED, Phase.FAILED, Phase.ERROR}
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkflowStatus:
-    """What the orchestrator says of one workflow.
+    """The status of one workflow.
 
     Args:
         name: The workflow's name.
-        phase: `Error` is infrastructure: lost, killed, out of time; `Failed` is a step's own no.
-        message: What the failing step said last.
+        phase: `Failed` if a step refused, `Error` if the infrastructure failed: the workflow was
+            lost, killed, or out of time.
+        message: The last output of the step that failed.
         steps: Phase by step name.
     """
 
@@ -116,20 +130,20 @@ class Orchestrator(Protocol):
     """Runs rendered WorkflowTemplates."""
 
     def submit(self, name: str, *, template: str, parameters: Mapping[str, str]) -> None:
-        """Start the workflow `name`, unless one of that name exists already."""
+        """Start the workflow `name`, unless one with that name exists."""
         ...
 
     def status(self, name: str) -> WorkflowStatus | None:
-        """The workflow's status, or None when there is none of that name."""
+        """Return the workflow's status, or None if there is no workflow with that name."""
         ...
 
     def wait(self, name: str, *, progress: Callable[[WorkflowStatus], None]) -> WorkflowStatus:
-        """Follow until it is over, telling every change of a step."""
+        """Wait until the workflow is over; call `progress` whenever a step changes."""
         ...
 
 
 class Cluster(Protocol):
-    """Where releases run."""
+    """Runs releases and moves traffic between them."""
 
     def sync(
         self,
@@ -139,78 +153,83 @@ class Cluster(Protocol):
         environment: Environment,
         origin: PastRelease | None = None,
     ) -> None:
-        """Make the servers of this release run, with the share its environment gives it now.
+        """Run the servers of a release, with its current share of the traffic.
 
-        `origin` is the commit that named it, written beside it where people look.
+        Args:
+            release: The release.
+            model: Its model.
+            environment: Its environment.
+            origin: The commit that has the release, recorded in the cluster for people.
         """
         ...
 
     def remove(self, *, model: str, environment: Environment) -> None:
-        """Stop what runs of this model in this environment."""
+        """Stop everything of a model in an environment."""
         ...
 
     def observe(self, *, model: str, environment: Environment) -> RolloutState | None:
-        """What runs, or None when nothing does."""
+        """Return the state of a model's rollout in an environment, or None if nothing runs."""
         ...
 
     def advance(self, release: Release, *, environment: Environment) -> bool:
-        """Take the rollout's next step, the last of which retires the release before it.
+        """Take the rollout's next step; the last step stops the release before it.
 
-        False where the cluster takes its steps by itself.
+        Returns:
+            False if the cluster takes its steps itself.
         """
         ...
 
     def abort(self, release: Release, *, environment: Environment, reason: str) -> None:
-        """Take the release out of traffic, if it still is the one that runs.
+        """Take a release out of traffic, if it is still the one that runs.
 
-        The stable one answers everything again.
+        The stable release then answers all requests.
         """
         ...
 
     def hurry(self, *, model: str, environment: Environment) -> None:
-        """Have whatever brings releases look at Git now; nothing where `sync` does all of it."""
+        """Have Git read now by whatever deploys releases; does nothing if `sync` deploys them."""
         ...
 
-    def note(self, release: Release, *, environment: Environment, what: str, well: bool) -> None:
-        """Tell whoever looks at the servers what became of the release."""
+    def note(self, release: Release, *, environment: Environment, what: str, is_good: bool) -> None:
+        """Record in the cluster, for people, what happened to a release."""
         ...
 
     def changed(self, environments: Iterable[Environment], *, seconds: float) -> frozenset[str]:
-        """Wait until something of a model moves, for so long at most; returns the models' names.
+        """Wait until something changes, at most `seconds`, and return the models it belongs to.
 
-        Empty when the time is over; that nothing moved is not known then.
+        An empty answer means that the time is over. It does not mean that nothing changed.
         """
         ...
 
 
 class Metrics(Protocol):
-    """Where serving counts come from."""
+    """The source of serving counts."""
 
     def samples(self, model: str, *, since: datetime) -> tuple[Sample, ...]:
-        """What the servers said since then, oldest first; empty is 'no data', never zero."""
+        """Return the servers' counts since then, oldest first; empty is 'no data', never zero."""
         ...
 
 
 class Clock(Protocol):
-    """What time it is."""
+    """The current time."""
 
     def now(self) -> datetime:
-        """Now, in UTC, with a time zone."""
+        """Return the current time in UTC, with a time zone."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The outside world, as one command sees it.
+    """The outside world, as one command uses it.
 
     Args:
         root: The checkout's root folder.
         repository: The settings of `modelyard.yaml`.
         pulls: The forge.
-        orchestrator: What runs workflows.
-        cluster: Where releases run.
-        metrics: Where serving counts come from.
-        clock: What time it is.
+        orchestrator: Runs workflows.
+        cluster: Runs releases.
+        metrics: The source of serving counts.
+        clock: The current time.
     """
 
     root: Path

@@ -165,7 +165,7 @@ class ScriptedCluster:
     def hurry(self, *, model: str, environment: Environment) -> None:
         pass
 
-    def note(self, release: Release, *, environment: Environment, what: str, well: bool) -> None:
+    def note(self, release: Release, *, environment: Environment, what: str, is_good: bool) -> None:
         pass
 
     def changed(self, environments: Iterable[Environment], *, seconds: float) -> frozenset[str]:

@@ -111,7 +111,7 @@ class KubernetesCluster:
         self._refreshed.pop(_application(model, environment), None)
         self._refresh(model, environment)
 
-    def note(self, release: Release, *, environment: Environment, what: str, well: bool) -> None:
+    def note(self, release: Release, *, environment: Environment, what: str, is_good: bool) -> None:
         """Leave an event at the Rollout, for whoever asks `kubectl describe`."""
         rollout = self._rollout(release.model, environment)
         if rollout is None:
@@ -128,9 +128,9 @@ class KubernetesCluster:
                 "labels": {MODEL: release.model, ENVIRONMENT: environment.name},
             },
             "involvedObject": about,
-            "reason": "Release" if well else "ReleaseTakenBack",
+            "reason": "Release" if is_good else "ReleaseTakenBack",
             "message": f"{release.version} ({release.artifact[:19]}): {what}"[:_LONGEST_MESSAGE],
-            "type": "Normal" if well else "Warning",
+            "type": "Normal" if is_good else "Warning",
             "source": {"component": "modelyard"},
             "firstTimestamp": now,
             "lastTimestamp": now,

@@ -140,7 +140,7 @@ class LocalCluster:
     def hurry(self, *, model: str, environment: Environment) -> None:
         """Do nothing: nobody but `sync` brings releases here."""
 
-    def note(self, release: Release, *, environment: Environment, what: str, well: bool) -> None:
+    def note(self, release: Release, *, environment: Environment, what: str, is_good: bool) -> None:
         """Say nothing: `modelyard history` tells all of it here."""
 
     def changed(self, environments: Iterable[Environment], *, seconds: float) -> frozenset[str]:

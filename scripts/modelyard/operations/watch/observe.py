@@ -154,7 +154,7 @@ class _Observation:
         release, environment = self.release, self.environment
         self.report(f"{environment.name}: {release.model} {release.version} {event.what}")
         self.workspace.services.cluster.note(
-            release, environment=environment, what=event.what, well=event.is_good
+            release, environment=environment, what=event.what, is_good=event.is_good
         )
 
 
