@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from modelyard.adapters.facts import FactStore, Snapshot, freeze_ref, model_ref, release_ref
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.specs.json_documents import dumped, loaded
+from modelyard.adapters.specs.json_documents import dump_json, parse_json
 from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.specs.repository import Repository
@@ -232,7 +232,7 @@ def test_refuses_the_history_of_a_ref_that_holds_no_facts(store):
 
 
 def test_a_document_of_a_newer_modelyard_is_not_half_read(store):
-    told = {**json.loads(dumped(ModelFacts(), ModelFacts)), "owner": "ann"}
+    told = {**json.loads(dump_json(ModelFacts(), ModelFacts)), "owner": "ann"}
     store._refs.git.push(
         "origin",
         {model_ref("m"): (None, store._refs.write(
@@ -272,7 +272,7 @@ def test_facts_come_back_as_they_were_written(text, found, outcome, at, names):
         tried=tuple(names),
     )
 
-    assert loaded(dumped(facts, ReleaseFacts), ReleaseFacts, "facts") == facts
+    assert parse_json(dump_json(facts, ReleaseFacts), ReleaseFacts, "facts") == facts
 
 
 PROGRAM = """

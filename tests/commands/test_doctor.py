@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from git_commits import write_commit
 from modelyard.adapters.processes.fork_client import PRELOADED
-from modelyard.adapters.specs.documents import dump
+from modelyard.adapters.specs.documents import dump_spec
 from modelyard.cli import cli
 from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.errors import CannotAnswer, Refused
@@ -32,7 +32,9 @@ def yard(tmp_path, tmp_path_factory, monkeypatch):
     root = yard.folder / "clone"
     (root / WORKFLOW).parent.mkdir(parents=True)
     (root / WORKFLOW).write_bytes(b"kind: WorkflowTemplate\n")
-    (root / "modelyard.yaml").write_bytes(dump("Repository", yard.workspace().services.repository))
+    (root / "modelyard.yaml").write_bytes(
+        dump_spec("Repository", yard.workspace().services.repository)
+    )
     monkeypatch.setattr("modelyard.operations.workspace.Registry", faked_registry(yard))
     every = dict.fromkeys(("dev", "staging", "canary", "production"), "v1")
     yard.ledger("registry").put(MODEL, every)

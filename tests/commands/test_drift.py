@@ -9,7 +9,7 @@ import jsonschema
 import pandas as pd
 import pytest
 
-from modelyard.adapters.specs.schemas import folder
+from modelyard.adapters.specs.schemas import schema_folder
 from modelyard.adapters.store.tables import columns_of
 from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.specs.contract import find_breaches
@@ -30,7 +30,7 @@ from operations.real_flights import contract, flights, real_yard
 
 __all__ = ["contract", "flights"]
 
-SCHEMA = json.loads((folder() / "output/drift.schema.json").read_bytes())
+SCHEMA = json.loads((schema_folder() / "output/drift.schema.json").read_bytes())
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.adapters.specs.documents import dump
+from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.facts import Freeze, Hold
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.pulls import PullState
@@ -172,7 +172,9 @@ def test_refuses_what_is_there_already(yard):
 
 def test_the_same_version_with_another_server_image_is_another_release(yard):
     release = release_in(yard, "dev")
-    yard.commit({release_file("dev"): dump("Release", replace(release, server_image="other:2"))})
+    yard.commit(
+        {release_file("dev"): dump_spec("Release", replace(release, server_image="other:2"))}
+    )
 
     said = run(yard, "promote", "staging", MODEL)
     again = run(yard, "promote", "dev", MODEL, "v2")

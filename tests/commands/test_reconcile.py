@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from git_commits import write_commit
-from modelyard.adapters.specs.documents import dump
+from modelyard.adapters.specs.documents import dump_spec
 from modelyard.cli import cli
 from modelyard.domain.promotion.facts import Freeze, TrainingFacts
 from modelyard.domain.promotion.pulls import PROMOTE
@@ -658,7 +658,7 @@ def test_a_proposal_is_made_again_once_it_renders_to_something_else(proposed, mo
     before = canary_pull(proposed)
     rollout = replace(CANARY.rollout, replicas=3)
     canary = replace(CANARY, rollout=rollout)
-    proposed.commit({"environments/canary/environment.yaml": dump("Environment", canary)})
+    proposed.commit({"environments/canary/environment.yaml": dump_spec("Environment", canary)})
     assert command(proposed, monkeypatch, MODEL, "--dry-run") == (
         3,
         "m: would propose v2 for canary\n",
@@ -675,7 +675,7 @@ def test_a_proposal_is_made_again_once_it_renders_to_something_else(proposed, mo
 def test_a_proposal_is_worded_again_once_its_page_would_say_something_else(proposed, monkeypatch):
     head, others = canary_pull(proposed).head, Approvals(needed=1, approvers=("cy",))
     canary = replace(CANARY, approvals=others)
-    proposed.commit({"environments/canary/environment.yaml": dump("Environment", canary)})
+    proposed.commit({"environments/canary/environment.yaml": dump_spec("Environment", canary)})
     assert command(proposed, monkeypatch, MODEL, "--dry-run")[0] == 3
 
     assert proposed.reconcile() > 0

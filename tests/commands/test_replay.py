@@ -17,7 +17,7 @@ from modelyard.adapters.cluster.endpoints import Endpoint, read_endpoints, write
 from modelyard.adapters.cluster.local import LocalCluster
 from modelyard.adapters.metrics.replay import drawn
 from modelyard.adapters.metrics.scrape import ScrapeMetrics
-from modelyard.adapters.specs.documents import dump
+from modelyard.adapters.specs.documents import dump_spec
 from modelyard.commands.replay import replay
 from modelyard.domain.specs.environment import Environment, Rollout, Step
 from modelyard.domain.specs.release import Release
@@ -55,7 +55,7 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         ("environments/canary/environment.yaml", "Environment", CANARY),
     ):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(dump(kind, thing))
+        (root / path).write_bytes(dump_spec(kind, thing))
     flights(500).to_parquet(root / "flights.parquet")
     services: Any = Services(
         root=root,
@@ -165,7 +165,7 @@ def test_a_server_that_is_gone_is_unreachable_and_the_replay_still_ran(yard: Ser
     elsewhere = Environment(name="elsewhere", description="Nobody.", namespace="nowhere")
     path = yard.root / "environments" / "elsewhere" / "environment.yaml"
     path.parent.mkdir()
-    path.write_bytes(dump("Environment", elsewhere))
+    path.write_bytes(dump_spec("Environment", elsewhere))
     try:
         document = told(yard, "--environment", "elsewhere", "--rows", "20")
     finally:

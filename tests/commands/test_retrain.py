@@ -7,8 +7,8 @@ from hashlib import sha256
 import pytest
 
 from modelyard.adapters.git.trees import GitTree
-from modelyard.adapters.specs.documents import dump, read
-from modelyard.adapters.specs.reader import read as read_specs
+from modelyard.adapters.specs.documents import dump_spec, read_spec
+from modelyard.adapters.specs.reader import read_specs
 from modelyard.domain.promotion.facts import Hold, TrainingFacts
 from modelyard.domain.promotion.pulls import (
     CHECKS,
@@ -64,7 +64,7 @@ def proposed(yard: Yard) -> Catalog:
     """The specs as the open pull request would leave them, all of them valid."""
     [pull] = yard.services.pulls.list()
     specs = read_specs(GitTree(yard.git, pull.head))
-    assert specs.checked() == ()
+    assert specs.all_problems() == ()
     return specs.catalog
 
 
@@ -151,12 +151,12 @@ def test_a_persons_comments_in_a_held_out_file_survive(yard):
 def test_a_held_out_file_that_cannot_be_edited_in_place_is_written_anew(yard):
     before = june(yard)
     aged = replace(before, role=Role.OLD)
-    plain = dump("HeldOut", before)
+    plain = dump_spec("HeldOut", before)
     quoted = plain.replace(b"role: recent", b'"role": "recent"')
     commented = plain.replace(b"role: recent", b"role: recent  # still")
-    assert aged_text(quoted, aged) == dump("HeldOut", aged)
+    assert aged_text(quoted, aged) == dump_spec("HeldOut", aged)
     assert aged_text(commented, aged) == commented.replace(b"recent  #", b"old  #")
-    assert read(HeldOut, aged_text(commented, aged), name="x") == aged
+    assert read_spec(HeldOut, aged_text(commented, aged), name="x") == aged
 
 
 def test_the_page_shows_the_drift_and_what_would_be_trained(yard):
@@ -285,7 +285,7 @@ def record_of(yard: Yard, version: str, outcome: Outcome) -> None:
         threads=1,
         verdict=Verdict(outcome=outcome, reason="so"),
     )
-    yard.write(f"models/delays/records/{version}.yaml", dump("Record", record))
+    yard.write(f"models/delays/records/{version}.yaml", dump_spec("Record", record))
     yard.publish(f"Record {version}")
 
 
@@ -326,7 +326,7 @@ def test_once_production_runs_the_new_version_its_own_profile_counts(yard):
 
 def test_refuses_when_production_has_trained_on_the_days_to_be_held_out(yard):
     text = (yard.root / "models/delays/versions/v2.yaml").read_bytes()
-    v2 = read(ModelVersion, text, name="v2")
+    v2 = read_spec(ModelVersion, text, name="v2")
     window = Interval(since=date(2026, 1, 1), until=date(2026, 6, 20))
     v3 = replace(v2, version="v3", parent="v2", data=replace(v2.data, window=window))
     release_version(yard, v3)
@@ -342,7 +342,7 @@ def test_refuses_when_production_has_trained_on_the_days_to_be_held_out(yard):
 def test_refuses_a_feed_file_that_changed_since_it_was_pinned(yard):
     other = replace(june(yard), name="other", window=Interval(since=date(2026, 6, 1),
                                                               until=date(2026, 6, 2)))  # fmt: skip
-    yard.write("models/delays/heldout/other.yaml", dump("HeldOut", other))
+    yard.write("models/delays/heldout/other.yaml", dump_spec("HeldOut", other))
     yard.publish()
     frame = rows(date(2026, 6, 1), date(2026, 7, 1))
     frame.assign(delay=0.0).to_parquet(yard.root / JUNE, index=False)
@@ -381,8 +381,8 @@ def test_a_dry_run_says_what_it_would_close(yard):
 def failed(yard: Yard, version: str = "v3") -> None:
     """Merge a version whose training failed for good after three attempts."""
     text = (yard.root / "models/delays/versions/v2.yaml").read_bytes()
-    spec = replace(read(ModelVersion, text, name="v2"), version=version, parent="v2")
-    yard.write(f"models/delays/versions/{version}.yaml", dump("ModelVersion", spec))
+    spec = replace(read_spec(ModelVersion, text, name="v2"), version=version, parent="v2")
+    yard.write(f"models/delays/versions/{version}.yaml", dump_spec("ModelVersion", spec))
     yard.publish()
     facts = {version: TrainingFacts(attempt=3, failed="no space left")}
     yard.workspace.facts.update_model("delays", lambda before: replace(before, training=facts))
@@ -437,8 +437,8 @@ def test_the_real_summer_asks_for_v5_on_all_history_but_april(tmp_path, flights,
     yard = real_yard(tmp_path, flights, contract)
     text = (yard.root / "models/flight-delay/versions/v2.yaml").read_bytes()
     for name in ("v3", "v4"):
-        other = replace(read(ModelVersion, text, name="v2"), version=name, parent="v2")
-        yard.write(f"models/flight-delay/versions/{name}.yaml", dump("ModelVersion", other))
+        other = replace(read_spec(ModelVersion, text, name="v2"), version=name, parent="v2")
+        yard.write(f"models/flight-delay/versions/{name}.yaml", dump_spec("ModelVersion", other))
     yard.publish()
     done = yard.run("retrain", "flight-delay", "--until", "2013-07-01")
     assert done.stdout == (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from modelyard.adapters.specs.schemas import folder
+from modelyard.adapters.specs.schemas import schema_folder
 from modelyard.cli import cli
 from modelyard.commands.output.schema_reference import render_reference
 
@@ -72,5 +72,5 @@ def test_check_refuses_a_stale_page_and_write_mends_it(checkout: Path):
     assert run("--check") == (0, "")
     page = (checkout / "schemas/README.md").read_text(encoding="utf-8")
     assert run() == (0, page)
-    assert page == (folder() / "README.md").read_text(encoding="utf-8")
+    assert page == (schema_folder() / "README.md").read_text(encoding="utf-8")
     assert run("--check", "--write")[0] == 2

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from modelyard.adapters import bounded_http
 from modelyard.adapters.bounded_http import BoundedServer
-from modelyard.adapters.specs.documents import dump
+from modelyard.adapters.specs.documents import dump_spec
 from modelyard.cli import cli
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer
@@ -372,7 +372,7 @@ def test_an_address_that_is_taken_is_said(yard):
 def test_the_process_answers_and_ends_soon_when_it_is_told_to(yard):
     root = yard.folder / "clone"
     settings = Repository(artifacts=str(yard.folder / "store"))
-    (root / "modelyard.yaml").write_bytes(dump("Repository", settings))
+    (root / "modelyard.yaml").write_bytes(dump_spec("Repository", settings))
     command = [sys.executable, "-m", "modelyard", "--root", str(root)]
     process = subprocess.Popen(
         [*command, "serve-judge", "--listen", "127.0.0.1:0"],

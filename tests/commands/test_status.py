@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.adapters.specs.documents import dump
+from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease
 from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, TrainingFacts
 from modelyard.domain.promotion.incidents import Incident
@@ -457,7 +457,7 @@ def test_a_model_that_is_not_there_is_an_error_that_names_those_that_are(yard):
 
 def test_imports_nothing_heavy(yard):
     (yard.folder / "clone" / "modelyard.yaml").write_bytes(
-        dump("Repository", yard.workspace().services.repository)
+        dump_spec("Repository", yard.workspace().services.repository)
     )
     code = (
         "import sys; from modelyard.cli import main; code = main(['status']); "

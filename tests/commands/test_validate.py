@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
-from modelyard.adapters.specs.schemas import folder
+from modelyard.adapters.specs.schemas import schema_folder
 from modelyard.cli import cli
 
 EXAMPLES = Path(__file__).parents[1] / "schemas"
@@ -114,7 +114,7 @@ def test_prints_file_and_line_of_every_problem_and_answers_no(
 
 
 def test_prints_json_of_its_schema(checkout: Path, validate: Callable[..., Result]):
-    schema = json.loads((folder() / "output/validate.schema.json").read_bytes())
+    schema = json.loads((schema_folder() / "output/validate.schema.json").read_bytes())
     checker = jsonschema.Draft202012Validator(schema)
     done = validate("--output", "json")
     assert (done.exit_code, json.loads(done.stdout)) == (

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from modelyard.adapters.git.trees import WorkingTree
-from modelyard.adapters.specs.documents import dump, read
-from modelyard.adapters.specs.reader import read as read_specs
+from modelyard.adapters.specs.documents import dump_spec, read_spec
+from modelyard.adapters.specs.reader import read_specs
 from modelyard.domain.specs.heldout import HeldOut, Role
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
@@ -36,7 +36,7 @@ def with_april(yard: Yard) -> HeldOut:
         *("--since", "2026-04-01", "--until", "2026-05-01", "--cluster", "date"),
     )
     assert (done.exit_code, done.stdout) == (0, "models/delays/heldout/april.yaml\n"), done.stderr
-    return read(HeldOut, (yard.root / done.stdout.strip()).read_bytes(), name="april")
+    return read_spec(HeldOut, (yard.root / done.stdout.strip()).read_bytes(), name="april")
 
 
 def first(yard: Yard, *words: object):
@@ -48,7 +48,7 @@ def first(yard: Yard, *words: object):
 
 def written(yard: Yard, name: str) -> ModelVersion:
     path = yard.root / f"models/delays/versions/{name}.yaml"
-    return read(ModelVersion, path.read_bytes(), name=name)
+    return read_spec(ModelVersion, path.read_bytes(), name=name)
 
 
 def test_a_held_out_set_is_written_with_its_files_pinned(yard):
@@ -89,7 +89,7 @@ def test_a_version_is_written_with_every_pin_filled_in(yard):
         parameters={"depth": 3, "kind": "tree"},
         seed=5,
     )
-    assert read_specs(WorkingTree(yard.root)).checked() == ()
+    assert read_specs(WorkingTree(yard.root)).all_problems() == ()
 
 
 def test_the_file_is_a_persons_own_and_carries_no_header_of_the_tool(yard):
@@ -140,7 +140,9 @@ def test_held_out_days_inside_the_window_are_excluded_by_themselves(yard):
 def test_retired_sets_stay_out_of_training_and_are_not_inherited(yard):
     april = with_april(yard)
     first(yard)
-    yard.write("models/delays/heldout/april.yaml", dump("HeldOut", replace(april, retired=True)))
+    yard.write(
+        "models/delays/heldout/april.yaml", dump_spec("HeldOut", replace(april, retired=True))
+    )
     may = ("--since", "2026-05-01", "--until", "2026-05-02", "--cluster", "row")
     yard.run("version", "held-out", "delays", "may", "--data", "data/delays/2026-04.parquet", *may)
     done = yard.run(
@@ -328,5 +330,5 @@ def test_a_model_or_version_that_is_not_there_is_named(yard):
 
 
 def test_the_model_of_these_tests_is_valid(yard):
-    assert read_specs(WorkingTree(yard.root)).checked() == ()
+    assert read_specs(WorkingTree(yard.root)).all_problems() == ()
     assert read_specs(WorkingTree(yard.root)).catalog.models == {"delays": MODEL}

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from modelyard.adapters.git.trees import WorkingTree
-from modelyard.adapters.specs.reader import sound
+from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.render.analysis import JUDGE
@@ -41,7 +41,7 @@ def namespace_of(document: Document) -> str:
 
 
 def environments() -> dict[str, Environment]:
-    return sound(WorkingTree(ROOT)).environments
+    return read_valid_catalog(WorkingTree(ROOT)).environments
 
 
 def namespaces() -> set[str]:

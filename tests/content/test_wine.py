@@ -15,7 +15,7 @@ import pytest
 
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import WorkingTree
-from modelyard.adapters.specs.reader import sound
+from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.adapters.store.tables import columns_of, labelled
 from modelyard.domain.specs.contract import find_breaches
 from modelyard.domain.specs.model import Model
@@ -36,7 +36,7 @@ def script(path: Path) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return sound(WorkingTree(ROOT), models=["wine"]).models["wine"]
+    return read_valid_catalog(WorkingTree(ROOT), models=["wine"]).models["wine"]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_the_rows_keep_the_contract(model: Model, rows: Mapping[str, pd.DataFram
 
 
 def test_the_first_version_pins_what_is_here(model: Model):
-    catalog = sound(WorkingTree(ROOT), models=["wine"])
+    catalog = read_valid_catalog(WorkingTree(ROOT), models=["wine"])
     v1, held_out = catalog.versions["wine", "v1"], catalog.held_out["wine", "every-third"]
     pins = [*v1.data.files, *held_out.files]
     assert [pin.uri for pin in pins] == [

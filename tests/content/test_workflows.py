@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from modelyard.adapters.git.trees import WorkingTree
-from modelyard.adapters.specs.reader import sound
+from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.adapters.workflows.local_runner import Walk
 from modelyard.adapters.workflows.plan import Plan, Retry
 from modelyard.adapters.workflows.template import read_plan
@@ -164,7 +164,7 @@ def test_a_version_is_asked_for_or_taken_back_but_never_on_broken_or_unknown_dat
 
 
 def test_every_model_with_a_feed_is_looked_at_daily():
-    models = sound(WorkingTree(ROOT)).models
+    models = read_valid_catalog(WorkingTree(ROOT)).models
     crons = {path.stem: document(path.stem)["spec"] for path in WORKFLOWS.glob("detect-drift-*")}
     assert {name: spec["workflowSpec"]["arguments"] for name, spec in crons.items()} == {
         f"detect-drift-{name}": {"parameters": [{"name": "model", "value": name}]}
@@ -177,7 +177,7 @@ def test_every_model_with_a_feed_is_looked_at_daily():
 
 
 def test_an_environment_that_joins_another_gets_the_share_its_pods_give_it():
-    environments = sound(WorkingTree(ROOT)).environments
+    environments = read_valid_catalog(WorkingTree(ROOT)).environments
     joining = [each for each in environments.values() if each.joins]
     assert [each.name for each in joining] == ["canary"]
     for each in joining:

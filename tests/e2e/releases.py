@@ -9,8 +9,8 @@ from pathlib import Path
 
 from e2e.fork import Fork
 from modelyard.adapters.git.trees import WorkingTree
-from modelyard.adapters.specs.documents import dump
-from modelyard.adapters.specs.reader import sound
+from modelyard.adapters.specs.documents import dump_spec
+from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.render.tree import release_folder, rendered_tree, tree_digest
 
@@ -45,7 +45,7 @@ def push_release(
 def _rendered(
     root: Path, model: str, version: str, environment: str, attempt: int, pins: Mapping[str, str]
 ) -> tuple[Release, dict[str, bytes]]:
-    catalog = sound(WorkingTree(root), models=[model])
+    catalog = read_valid_catalog(WorkingTree(root), models=[model])
     record = catalog.records[model, version]
     assert record.artifact is not None
     now = catalog.releases[environment, model]
@@ -67,6 +67,6 @@ def _rendered(
     folder = release_folder(release)
     pin = f"environments/{environment}/releases/{model}.yaml"
     return release, {
-        pin: dump("Release", release),
+        pin: dump_spec("Release", release),
         **{folder + name: content for name, content in tree.items()},
     }

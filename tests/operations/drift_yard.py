@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.specs.documents import dump
+from modelyard.adapters.specs.documents import dump_spec
 from modelyard.adapters.store.artifacts import Store, sha256
 from modelyard.adapters.store.tables import columns_of
 from modelyard.cli import cli
@@ -131,7 +131,7 @@ def make_yard(folder: Path, files: dict[str, bytes]) -> Yard:
     subprocess.run(["git", "init", "-q", "-b", "main", root], check=True)
     repository = Repository()
     base = {
-        "modelyard.yaml": dump("Repository", repository),
+        "modelyard.yaml": dump_spec("Repository", repository),
         ".gitignore": b".modelyard/\ndata/\n",
         "requirements.lock": b"numpy==2.4.1\n",
     }
@@ -159,9 +159,9 @@ def make_yard(folder: Path, files: dict[str, bytes]) -> Yard:
 def delays_yard(folder: Path, model: Model = MODEL) -> Yard:
     """A repository with one model, its trainer, and no version yet."""
     files = {
-        f"models/{model.name}/model.yaml": dump("Model", model),
+        f"models/{model.name}/model.yaml": dump_spec("Model", model),
         f"models/{model.name}/trainer/train.py": b"print('trained')\n",
-        "environments/production/environment.yaml": dump("Environment", PRODUCTION),
+        "environments/production/environment.yaml": dump_spec("Environment", PRODUCTION),
     }
     return make_yard(folder, files)
 
@@ -227,7 +227,9 @@ def drifting_yard(folder: Path, model: Model = MODEL) -> Yard:
         parameters={"depth": 3},
         seed=7,
     )
-    yard.write(f"models/{model.name}/heldout/april.yaml", b"# Spring.\n" + dump("HeldOut", april))
+    yard.write(
+        f"models/{model.name}/heldout/april.yaml", b"# Spring.\n" + dump_spec("HeldOut", april)
+    )
     release_version(yard, v2, model)
     return yard
 
@@ -235,7 +237,7 @@ def drifting_yard(folder: Path, model: Model = MODEL) -> Yard:
 def release_version(yard: Yard, spec: ModelVersion, model: Model = MODEL) -> None:
     """Write a version, its record with the profile of its rows, and its release in production."""
     inputs = tuple(cast("list[str]", spec.parameters.get("features", ["temp", "airline"])))
-    text = dump("ModelVersion", spec)
+    text = dump_spec("ModelVersion", spec)
     record = Record(
         model=spec.model,
         version=spec.version,
@@ -259,8 +261,8 @@ def release_version(yard: Yard, spec: ModelVersion, model: Model = MODEL) -> Non
         manifests="0" * 64,
     )
     yard.write(f"models/{spec.model}/versions/{spec.version}.yaml", text)
-    yard.write(f"models/{spec.model}/records/{spec.version}.yaml", dump("Record", record))
-    yard.write(f"environments/production/releases/{spec.model}.yaml", dump("Release", release))
+    yard.write(f"models/{spec.model}/records/{spec.version}.yaml", dump_spec("Record", record))
+    yard.write(f"environments/production/releases/{spec.model}.yaml", dump_spec("Release", release))
     yard.publish(f"Release {spec.version}")
 
 

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from modelyard.adapters.git.names import message_of
 from modelyard.adapters.git.trees import GitTree
-from modelyard.adapters.specs.reader import read
+from modelyard.adapters.specs.reader import read_specs
 from modelyard.cli import cli
 from modelyard.domain.canary.rollout import observed_facts
 from modelyard.domain.canary.traffic import RolloutState
@@ -81,7 +81,7 @@ def world_of(yard: Yard) -> World:
 
 
 def release_in(yard: Yard, environment: str) -> Release:
-    catalog = read(GitTree(yard.git, yard.main())).catalog
+    catalog = read_specs(GitTree(yard.git, yard.main())).catalog
     return catalog.releases[environment, MODEL]
 
 

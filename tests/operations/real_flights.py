@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.adapters.specs.documents import dump, read
+from modelyard.adapters.specs.documents import dump_spec, read_spec
 from modelyard.domain.specs.heldout import HeldOut, Role
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import Model
@@ -33,7 +33,7 @@ def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def contract() -> Model:
-    return read(Model, (REAL / "model.yaml").read_bytes(), name="model.yaml")
+    return read_spec(Model, (REAL / "model.yaml").read_bytes(), name="model.yaml")
 
 
 def real_yard(folder: Path, flights: Path, contract: Model) -> Yard:
@@ -66,6 +66,6 @@ def real_yard(folder: Path, flights: Path, contract: Model) -> Yard:
         runtime=Runtime(lock="0" * 64),
         parameters={"features": [*features, "precip", "visib", "wind_speed", "temp"]},
     )
-    yard.write("models/flight-delay/heldout/april.yaml", dump("HeldOut", april))
+    yard.write("models/flight-delay/heldout/april.yaml", dump_spec("HeldOut", april))
     release_version(yard, v2, contract)
     return yard

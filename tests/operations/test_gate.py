@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 from click.testing import CliRunner
 
-from modelyard.adapters.specs.documents import dump
+from modelyard.adapters.specs.documents import dump_spec
 from modelyard.cli import cli
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.version import TrainingData
@@ -173,7 +173,7 @@ def test_the_command_answers_by_its_exit_code(yard):
     record = record_of(yard, "v2")
     verdict = replace(record.verdict, numbers={**record.verdict.numbers, "lower": 0.3})
     tampered = replace(record, verdict=verdict)
-    yard.commit({record_file("v2"): dump("Record", tampered)})
+    yard.commit({record_file("v2"): dump_spec("Record", tampered)})
 
     assert gate(yard, "v1", "--check").exit_code == 0
     assert gate(yard, "v2", "--check").exit_code == 3

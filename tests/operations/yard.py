@@ -21,8 +21,8 @@ from modelyard.adapters.facts import FactStore
 from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
-from modelyard.adapters.specs.documents import document_of, dump
-from modelyard.adapters.specs.reader import read
+from modelyard.adapters.specs.documents import document_of, dump_spec
+from modelyard.adapters.specs.reader import read_specs
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet, scores_to_parquet
 from modelyard.domain.canary.grid import prediction_grid
@@ -345,11 +345,11 @@ class Yard:
         self.add_version(version)
         record = self._record(self.workspace().store, version, skill, champion)
         self._keep_model(version)
-        self.commit({record_file(version): dump("Record", record)}, f"Record {version}")
+        self.commit({record_file(version): dump_spec("Record", record)}, f"Record {version}")
 
     def name(self, version: str, environment: str) -> Release:
         """Let the main branch name the version there, and nobody look yet."""
-        catalog = read(GitTree(self.git, self.main())).catalog
+        catalog = read_specs(GitTree(self.git, self.main())).catalog
         world = World(model=MODEL, catalog=catalog, now=AT, bot=BOT)
         record = catalog.records[MODEL, version]
         release = new_release(world, environment, record, server_image="image:1")
@@ -387,7 +387,7 @@ class Yard:
         return after
 
     def add_version(self, version: str) -> None:
-        text = dump("ModelVersion", spec(version))
+        text = dump_spec("ModelVersion", spec(version))
         self.commit({spec_file(version): text}, f"Add {version}")
 
     def branch(
@@ -423,12 +423,12 @@ class Yard:
     def paths(self, prefix: str = "") -> tuple[str, ...]:
         return GitTree(self.git, self.main()).paths(prefix)
 
-    def read(self, path: str) -> bytes:
+    def read_specs(self, path: str) -> bytes:
         return self.git.read(self.main(), path)
 
     def names(self) -> dict[str, str]:
         """The version each environment names."""
-        releases = read(GitTree(self.git, self.main())).catalog.releases
+        releases = read_specs(GitTree(self.git, self.main())).catalog.releases
         return {environment: release.version for (environment, _), release in releases.items()}
 
     def running(self) -> dict[str, tuple[str, float]]:
@@ -528,11 +528,11 @@ def new_yard(folder: Path, environments: tuple[Environment, ...] = PATH) -> Yard
     yard = Yard(folder, environments)
     clone(yard, "clone")
     documents = {
-        "modelyard.yaml": dump("Repository", Repository()),
-        f"models/{MODEL}/model.yaml": dump("Model", MODEL_SPEC),
-        f"models/{MODEL}/heldout/{HELD_OUT}.yaml": dump("HeldOut", HELD_OUT_SPEC),
+        "modelyard.yaml": dump_spec("Repository", Repository()),
+        f"models/{MODEL}/model.yaml": dump_spec("Model", MODEL_SPEC),
+        f"models/{MODEL}/heldout/{HELD_OUT}.yaml": dump_spec("HeldOut", HELD_OUT_SPEC),
         **{
-            f"environments/{each.name}/environment.yaml": dump("Environment", each)
+            f"environments/{each.name}/environment.yaml": dump_spec("Environment", each)
             for each in environments
         },
     }
@@ -561,4 +561,4 @@ def clone(yard: Yard, name: str) -> None:
 def model_named(yard: Yard, name: str, **changes: object) -> dict[str, bytes | None]:
     """The documents of another model, for a commit."""
     other = replace(MODEL_SPEC, name=name, **changes)
-    return {f"models/{name}/model.yaml": dump("Model", other)}
+    return {f"models/{name}/model.yaml": dump_spec("Model", other)}

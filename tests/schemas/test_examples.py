@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fakes import Files
-from modelyard.adapters.specs.reader import read
+from modelyard.adapters.specs.reader import read_specs
 from modelyard.adapters.specs.schemas import FILES
 
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ def shown(path: Path) -> str:
 def said_of(example: Path) -> list[str]:
     place = PLACES[example.parents[1].name]
     text = example.read_text(encoding="utf-8")
-    return [p.message for p in read(Files({place: text})).problems if p.file == place]
+    return [p.message for p in read_specs(Files({place: text})).problems if p.file == place]
 
 
 @pytest.mark.parametrize("example", examples("valid"), ids=shown)

@@ -12,14 +12,14 @@ import jsonschema
 import pytest
 
 from modelyard.adapters.specs import schemas
-from modelyard.adapters.specs.documents import KINDS, document_of, load
+from modelyard.adapters.specs.documents import KINDS, document_of, load_yaml
 from modelyard.commands.output.schema_reference import render_reference
 from modelyard.domain.checks.models import METRICS
 from modelyard.domain.specs.names import NAME, is_version
 
 HERE = Path(__file__).parent
-ALL = [schemas.schema(kind) for kind in sorted(KINDS)]
-OUTPUTS = sorted((schemas.folder() / "output").glob("*.schema.json"))
+ALL = [schemas.schema_of(kind) for kind in sorted(KINDS)]
+OUTPUTS = sorted((schemas.schema_folder() / "output").glob("*.schema.json"))
 HEADER = {"apiVersion", "kind"}
 NAMED = {"boolean": bool, "integer": int, "number": float, "string": str}
 
@@ -111,7 +111,7 @@ def examples() -> list[Path]:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_schema_and_dataclass_say_the_same(kind: str):
-    schema = schemas.schema(kind)
+    schema = schemas.schema_of(kind)
     assert schema["properties"]["kind"] == {"description": "What the document is.", "const": kind}
     assert differences(schema, schema, KINDS[kind], kind) == []
 
@@ -146,32 +146,32 @@ def test_schema_of_an_output_is_a_schema_with_every_part_described(path: Path):
 
 
 def test_a_record_is_told_as_its_file_holds_it():
-    told = json.loads((schemas.folder() / "output" / "record.schema.json").read_bytes())
-    written = schemas.schema("Record")
+    told = json.loads((schemas.schema_folder() / "output" / "record.schema.json").read_bytes())
+    written = schemas.schema_of("Record")
     for part in ("type", "additionalProperties", "required", "properties", "$defs"):
         assert told[part] == written[part]
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_schema_is_valid_for_another_implementation(kind: str):
-    jsonschema.Draft202012Validator.check_schema(schemas.schema(kind))
+    jsonschema.Draft202012Validator.check_schema(schemas.schema_of(kind))
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda path: path.relative_to(HERE).as_posix())
 def test_another_implementation_gives_the_same_answer(example: Path):
     kind = next(k for k, name in schemas.FILES.items() if name == example.parents[1].name)
-    document = load(example.read_bytes(), name=example.name).document
+    document = load_yaml(example.read_bytes(), name=example.name).document
     checker = jsonschema.FormatChecker(["date"])
-    other = jsonschema.Draft202012Validator(schemas.schema(kind), format_checker=checker)
+    other = jsonschema.Draft202012Validator(schemas.schema_of(kind), format_checker=checker)
     if example.name != "freeze-on-no-day.yaml":  # the other one cannot check times
-        assert schemas.accepts(kind, document) == other.is_valid(document)
-    assert schemas.accepts(kind, document) == (list(schemas.reasons(kind, document)) == [])
+        assert schemas.is_valid(kind, document) == other.is_valid(document)
+    assert schemas.is_valid(kind, document) == (list(schemas.spec_errors(kind, document)) == [])
 
 
 def test_what_only_the_strict_validator_refuses_still_has_a_reason():
     document = {"apiVersion": "modelyard/v1", "kind": "Environment", "description": "x"}
     document |= {"namespace": "x", "name": "a\n"}
-    assert [path for path, _ in schemas.reasons("Environment", document)] == [("name",)]
+    assert [path for path, _ in schemas.spec_errors("Environment", document)] == [("name",)]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_what_only_the_strict_validator_refuses_still_has_a_reason():
 def test_names_are_those_of_the_domain(name: str):
     document = {"apiVersion": "modelyard/v1", "kind": "Environment", "description": "x"}
     document |= {"namespace": "x", "name": name}
-    assert schemas.accepts("Environment", document) == (NAME.fullmatch(name) is not None)
+    assert schemas.is_valid("Environment", document) == (NAME.fullmatch(name) is not None)
 
 
 @pytest.mark.parametrize(
@@ -191,27 +191,27 @@ def test_version_names_are_those_of_the_domain(name: str):
     document = {"apiVersion": "modelyard/v1", "kind": "Release", "model": "m", "environment": "e"}
     document |= {"artifact": f"sha256:{digest}", "server_image": "i", "renderer": 1}
     document |= {"manifests": digest, "version": name}
-    assert schemas.accepts("Release", document) == is_version(name)
+    assert schemas.is_valid("Release", document) == is_version(name)
 
 
 def test_gate_metrics_are_those_of_the_domain():
     from modelyard.domain.gate.metric import METRICS as COMPUTED
 
-    stated = schemas.schema("Model")["properties"]["gate"]["properties"]["metric"]["enum"]
+    stated = schemas.schema_of("Model")["properties"]["gate"]["properties"]["metric"]["enum"]
     assert set(stated) == set(COMPUTED) == frozenset().union(*METRICS.values())
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_default_document_is_what_the_dataclass_writes(kind: str):
     for example in sorted(HERE.glob(f"{schemas.FILES[kind]}/valid/*.yaml")):
-        from modelyard.adapters.specs.documents import read
+        from modelyard.adapters.specs.documents import read_spec
 
-        written = document_of(read(KINDS[kind], example.read_bytes(), name=example.name))
-        assert schemas.accepts(kind, written)
+        written = document_of(read_spec(KINDS[kind], example.read_bytes(), name=example.name))
+        assert schemas.is_valid(kind, written)
 
 
 def test_reference_page_is_what_the_schemas_say():
-    page = (schemas.folder() / "README.md").read_text(encoding="utf-8")
+    page = (schemas.schema_folder() / "README.md").read_text(encoding="utf-8")
     assert page == render_reference(
-        {name: schemas.schema(kind) for kind, name in schemas.FILES.items()}
+        {name: schemas.schema_of(kind) for kind, name in schemas.FILES.items()}
     )

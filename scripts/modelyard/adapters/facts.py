@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar, cast
 
 from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.specs.json_documents import dumped, leave_out, loaded
+from modelyard.adapters.specs.json_documents import dump_json, parse_json, warn_left_out
 from modelyard.domain.promotion.facts import Freeze, ModelFacts, ReleaseFacts
 from modelyard.domain.specs.names import NAME, is_name
 from modelyard.domain.specs.repository import Repository
@@ -143,7 +143,9 @@ class FactStore:
         entries = self._refs.git.log(tip, first_parent=True)[::-1]
         documents = self._refs.documents([entry.sha for entry in entries])
         pairs = zip(entries, documents, strict=True)
-        return [(entry.at, loaded(told, kind, f"{ref} at {entry.sha}")) for entry, told in pairs]
+        return [
+            (entry.at, parse_json(told, kind, f"{ref} at {entry.sha}")) for entry, told in pairs
+        ]
 
     def snapshot(
         self, model: str | None = None, *, missed: Callable[[YardError], None] | None = None
@@ -169,10 +171,10 @@ class FactStore:
         unknown_models: set[str] = set()
         for ref, told in zip(refs, documents, strict=True):
             try:
-                values[ref] = loaded(told, _kind(ref), ref)
+                values[ref] = parse_json(told, _kind(ref), ref)
             except CannotAnswer as error:
                 if ref.startswith(_FREEZES):
-                    (missed or leave_out)(error)
+                    (missed or warn_left_out)(error)
                     values[ref] = self._unreadable_freeze(error)
                 elif missed is None:
                     raise
@@ -202,7 +204,7 @@ class FactStore:
         token = self._refs.look(ref).get(ref)
         if token is None:
             return empty, None
-        return loaded(self._refs.documents([token])[0], _kind(ref), ref), token
+        return parse_json(self._refs.documents([token])[0], _kind(ref), ref), token
 
     def _write(
         self,
@@ -215,7 +217,7 @@ class FactStore:
     ) -> Token:
         what = ref.removeprefix(_ROOT).partition("/")[2]
         commit = self._refs.write(
-            dumped(value, _kind(ref)),
+            dump_json(value, _kind(ref)),
             parents=[expected] if expected else [],
             message=f"{what}: {_changed(before, value)}",
             author=by or self._author,

@@ -30,10 +30,10 @@ def render(
     With --platform, the workflows in workflows/ become Argo WorkflowTemplates.
     """
     from modelyard.adapters.git.trees import WorkingTree
-    from modelyard.adapters.specs.reader import sound
+    from modelyard.adapters.specs.reader import read_valid_catalog
     from modelyard.operations.render import choose_releases, find_stale, write_release
 
-    catalog = sound(WorkingTree(root))
+    catalog = read_valid_catalog(WorkingTree(root))
     if platform:
         _render_platform(root, catalog, check=check)
         return

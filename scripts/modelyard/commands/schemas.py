@@ -34,7 +34,7 @@ def schemas(root: Path, *, write: bool, check: bool) -> None:
 
 
 def _page() -> str:
-    from modelyard.adapters.specs.schemas import FILES, schema
+    from modelyard.adapters.specs.schemas import FILES, schema_of
     from modelyard.commands.output.schema_reference import render_reference
 
-    return render_reference({name: schema(kind) for kind, name in FILES.items()})
+    return render_reference({name: schema_of(kind) for kind, name in FILES.items()})

@@ -38,11 +38,11 @@ def validate(root: Path, output: str, changed_since: str | None) -> None:
     Reads nothing outside the checkout. Exit 3 if there are problems.
     """
     from modelyard.adapters.git.trees import WorkingTree
-    from modelyard.adapters.specs.reader import read
+    from modelyard.adapters.specs.reader import read_specs
     from modelyard.operations.validation import find_changes, problems_in
 
     tree = WorkingTree(root)
-    specs = read(tree)
+    specs = read_specs(tree)
     changed, base = find_changes(root, changed_since) if changed_since else (None, None)
     problems = problems_in(specs, changed=changed, base=base)
     _REPORTS[output](problems, len(specs.files))

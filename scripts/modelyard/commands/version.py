@@ -197,10 +197,10 @@ def _environments_of(catalog: Catalog, model: str, name: str) -> list[str]:
 
 def _read_specs(root: Path, model: str) -> Specs:
     from modelyard.adapters.git.trees import WorkingTree
-    from modelyard.adapters.specs.reader import read
+    from modelyard.adapters.specs.reader import read_specs
 
     # The working tree, not the main branch: a held-out set may not be committed yet.
-    specs = read(WorkingTree(root))
+    specs = read_specs(WorkingTree(root))
     specs.catalog.require_model(model, where=str(root))
     return specs
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelyard.adapters.git.trees import WorkingTree
-from modelyard.adapters.specs.documents import dump, dump_all
+from modelyard.adapters.specs.documents import dump_documents, dump_spec
 from modelyard.adapters.workflows.sources import rendered_workflows
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES, release_file
@@ -66,7 +66,7 @@ def write_release(root: Path, catalog: Catalog, release: Release) -> Files:
     changes = _folder_changes(root, release_folder(release), files)
     write_files(root, changes)
     if release.manifests != tree_digest(files):
-        pin = dump("Release", replace(release, manifests=tree_digest(files)))
+        pin = dump_spec("Release", replace(release, manifests=tree_digest(files)))
         write_files(root, {release_file(release.environment, release.model): pin})
     return changes
 
@@ -80,7 +80,7 @@ def platform_changes(root: Path, catalog: Catalog) -> Files:
     models = tuple(sorted(name for name, model in catalog.models.items() if model.data.feed))
     image = repository_of(root).server_image
     found = rendered_workflows(root / "workflows", image=image, models=models)
-    files = {f"{name}.yaml": dump_all([document]) for name, document in found.items()}
+    files = {f"{name}.yaml": dump_documents([document]) for name, document in found.items()}
     return _folder_changes(root, WORKFLOW_TEMPLATES, files)
 
 

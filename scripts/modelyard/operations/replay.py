@@ -109,9 +109,9 @@ def _open_traffic(
 
 def _read_catalog(services: Services, model: str) -> Catalog:
     from modelyard.adapters.git.trees import WorkingTree
-    from modelyard.adapters.specs.reader import sound
+    from modelyard.adapters.specs.reader import read_valid_catalog
 
-    catalog = sound(WorkingTree(services.root), models=[model])
+    catalog = read_valid_catalog(WorkingTree(services.root), models=[model])
     if model not in catalog.models:
         raise CannotAnswer(f"there is no {model_file(model)}")
     return catalog

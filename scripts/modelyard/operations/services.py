@@ -43,14 +43,14 @@ def repository_of(root: Path) -> Repository:
     Raises:
         CannotAnswer: The file cannot be read.
     """
-    from modelyard.adapters.specs.documents import read
+    from modelyard.adapters.specs.documents import read_spec
 
     file = root / SETTINGS
     try:
         text = file.read_bytes()
     except OSError as error:
         raise CannotAnswer(f"cannot read {file}: {error.strerror}") from error
-    return read(Repository, text, name=SETTINGS)
+    return read_spec(Repository, text, name=SETTINGS)
 
 
 def _unsupported(setting: str, value: str, supported: str) -> CannotAnswer:

@@ -23,14 +23,14 @@ def problems_in(
         base: The specs before. Its records, and specs with a record, must still be there byte for
             byte; held-out sets that were used must have the same rows.
     """
-    from modelyard.adapters.specs.append_only import rewritten
+    from modelyard.adapters.specs.append_only import rewritten_records
 
-    found = specs.checked()
+    found = specs.all_problems()
     if changed is not None:
         concerned = frozenset(changed)
         found = tuple(problem for problem in found if problem.concerns(concerned))
     if base is not None:
-        found = (*found, *rewritten(specs, base))
+        found = (*found, *rewritten_records(specs, base))
     return tuple(sorted(set(found), key=lambda problem: problem.sort_key))
 
 

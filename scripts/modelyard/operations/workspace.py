@@ -12,8 +12,8 @@ from modelyard.adapters.facts import FactStore
 from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
-from modelyard.adapters.specs.documents import read as read_document
-from modelyard.adapters.specs.reader import read
+from modelyard.adapters.specs.documents import read_spec
+from modelyard.adapters.specs.reader import read_specs
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.registry import Registry
 from modelyard.domain.promotion.change import pull_number
@@ -88,7 +88,7 @@ class Workspace:
 
     def catalog(self, commit: str) -> Catalog:
         """The specs of a commit; those with problems are left out, and validate names them."""
-        return self.once("catalog", commit, lambda: read(GitTree(self.git, commit)).catalog)
+        return self.once("catalog", commit, lambda: read_specs(GitTree(self.git, commit)).catalog)
 
     def once(self, what: str, commit: str, look: Callable[[], T], *names: str) -> T:
         """What a look at a commit, or a digest, says, taken once: it never says anything else."""
@@ -125,7 +125,7 @@ def _past(git: Git, commit: str, environment: str, model: str) -> tuple[PastRele
         content = contents[f"{entry.sha}:{path}"]
         if content is not None:
             try:
-                release = read_document(Release, content, name=path)
+                release = read_spec(Release, content, name=path)
             except YardError as error:  # nothing to go back to, and no reason not to go further
                 logger.warning("%s, as of %s", error.message, entry.sha[:10])
                 continue

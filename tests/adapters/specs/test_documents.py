@@ -114,11 +114,13 @@ SPECS = st.one_of(
 
 
 def said(text: bytes) -> list[tuple[int, str]]:
-    return [(problem.line, problem.message) for problem in documents.load(text, name="f").problems]
+    return [
+        (problem.line, problem.message) for problem in documents.load_yaml(text, name="f").problems
+    ]
 
 
 def read(text: str) -> object:
-    loaded = documents.load(text.encode(), name="f")
+    loaded = documents.load_yaml(text.encode(), name="f")
     assert loaded.problems == ()
     return loaded.document
 
@@ -214,44 +216,44 @@ def test_reports_every_problem_of_a_file_with_its_line():
     ],
 )
 def test_refuses_what_cannot_be_read_with_line_and_reason(text: bytes, line: int, words: str):
-    loaded = documents.load(text, name="f")
+    loaded = documents.load_yaml(text, name="f")
     assert [(p.line, p.check) for p in loaded.problems] == [(line, "yaml")]
     assert loaded.problems[0].message.startswith(words)
 
 
 def test_refuses_a_file_that_is_too_large_without_reading_it():
-    loaded = documents.load(b"a" * (MAX_BYTES + 1), name="f")
+    loaded = documents.load_yaml(b"a" * (MAX_BYTES + 1), name="f")
     assert loaded.document is None
     assert said(b"a" * (MAX_BYTES + 1)) == [
         (1, "holds 1,048,577 bytes; at most 1,048,576 are read")
     ]
-    assert documents.load(b"a" * MAX_BYTES, name="f").problems == ()
+    assert documents.load_yaml(b"a" * MAX_BYTES, name="f").problems == ()
 
 
 def test_a_bomb_of_aliases_is_refused_at_once():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
-    loaded = documents.load("\n".join(lines).encode(), name="f")
+    loaded = documents.load_yaml("\n".join(lines).encode(), name="f")
     assert loaded.document is None
     assert len(loaded.problems) == 29 * 9
 
 
 def test_knows_the_line_of_every_key_and_item():
     text = b"# head\na:\n  b: 1\n  c:\n    - x\n    - {d: 2,\n       e: 3}\nf: 4\n"
-    loaded = documents.load(text, name="f")
+    loaded = documents.load_yaml(text, name="f")
     paths = [(), ("a",), ("a", "b"), ("a", "c", 0), ("a", "c", 1), ("a", "c", 1, "e"), ("f",)]
-    assert [loaded.line(path) for path in paths] == [1, 2, 3, 5, 6, 7, 8]
-    assert loaded.line(("a", "c", 1, "missing")) == 6
-    assert loaded.line(("missing",)) == 1
+    assert [loaded.line_of(path) for path in paths] == [1, 2, 3, 5, 6, 7, 8]
+    assert loaded.line_of(("a", "c", 1, "missing")) == 6
+    assert loaded.line_of(("missing",)) == 1
 
 
 @given(st.binary(max_size=200) | TEXT.map(lambda text: text.encode("utf-8", "replace")))
 def test_no_bytes_whatever_make_the_reader_crash(text: bytes):
-    loaded = documents.load(text, name="f")
+    loaded = documents.load_yaml(text, name="f")
     assert loaded.document is None or isinstance(
         loaded.document, (dict, list, str, int, float, bool)
     )
-    assert loaded.line(("a", 0)) >= 1
+    assert loaded.line_of(("a", 0)) >= 1
 
 
 @given(
@@ -259,14 +261,14 @@ def test_no_bytes_whatever_make_the_reader_crash(text: bytes):
 )
 def test_no_punctuation_whatever_makes_the_reader_crash(parts: list[str]):
     text = "".join(parts).encode()
-    loaded = documents.load(text, name="f")
+    loaded = documents.load_yaml(text, name="f")
     assert all(problem.line >= 1 for problem in loaded.problems)
-    assert loaded.line(("a", "a", 0)) >= 1
+    assert loaded.line_of(("a", "a", 0)) >= 1
 
 
 @given(MAPPINGS)
 def test_what_is_written_reads_back_as_the_same_value(document: dict[str, object]):
-    text = documents.dump_all([document])
+    text = documents.dump_documents([document])
     assert json.dumps(read(text.decode()), sort_keys=True) == json.dumps(document, sort_keys=True)
 
 
@@ -327,31 +329,31 @@ def spec_with(parameters: dict[str, object]) -> ModelVersion:
 )
 def test_no_reader_takes_text_that_is_written_for_anything_else(reader: type, text: str):
     parameters = {text: text, "list": [text, text]}
-    spec = documents.dump("ModelVersion", spec_with(parameters))
+    spec = documents.dump_spec("ModelVersion", spec_with(parameters))
     assert yaml.load(spec, reader)["parameters"] == parameters  # noqa: S506 - a SafeLoader
-    manifest = documents.dump_all([parameters])
+    manifest = documents.dump_documents([parameters])
     assert yaml.load(manifest, reader) == parameters  # noqa: S506 - a SafeLoader
 
 
 @pytest.mark.parametrize("text", AMBIGUOUS)
 def test_ambiguous_text_is_quoted_in_specs_and_manifests(text: str):
     quoted = f"- '{text}'\n".encode()
-    assert documents.dump("ModelVersion", spec_with({"a": [text]})).endswith(b"  " + quoted)
-    assert documents.dump_all([{"a": [text]}]).endswith(b"a:\n" + quoted)
+    assert documents.dump_spec("ModelVersion", spec_with({"a": [text]})).endswith(b"  " + quoted)
+    assert documents.dump_documents([{"a": [text]}]).endswith(b"a:\n" + quoted)
 
 
 @given(MAPPINGS)
 def test_older_readers_see_the_same_value_in_what_is_written(document: dict[str, object]):
-    text = documents.dump_all([document])
+    text = documents.dump_documents([document])
     assert yaml.safe_load(text) == document
 
 
 @given(SPECS)
 def test_a_spec_survives_being_written_and_read(spec: object):
     kind = type(spec).__name__
-    text = documents.dump(kind, spec)
-    assert documents.read(type(spec), text, name="f") == spec
-    assert documents.dump(kind, documents.document_of(spec)) == text
+    text = documents.dump_spec(kind, spec)
+    assert documents.read_spec(type(spec), text, name="f") == spec
+    assert documents.dump_spec(kind, documents.document_of(spec)) == text
 
 
 def test_writes_a_release_in_declared_order_under_the_tools_header():
@@ -364,7 +366,7 @@ def test_writes_a_release_in_declared_order_under_the_tools_header():
         renderer=1,
         manifests=SHA,
     )
-    assert documents.dump("Release", release).decode() == (
+    assert documents.dump_spec("Release", release).decode() == (
         "# Written by modelyard. Do not edit: change its inputs and run modelyard again.\n"
         "apiVersion: modelyard/v1\n"
         "kind: Release\n"
@@ -389,7 +391,7 @@ def test_writes_a_spec_that_people_own_without_the_header_and_with_sorted_parame
         runtime=Runtime(lock=SHA),
         parameters={"b": {"d": 1, "c": None}, "a": [True, 0.00001]},
     )
-    assert documents.dump("ModelVersion", spec).decode() == (
+    assert documents.dump_spec("ModelVersion", spec).decode() == (
         "apiVersion: modelyard/v1\n"
         "kind: ModelVersion\n"
         "model: m\n"
@@ -419,7 +421,7 @@ def test_writes_a_spec_that_people_own_without_the_header_and_with_sorted_parame
 
 def test_writes_several_documents_with_sorted_keys_and_no_aliases():
     shared = {"y": 1, "x": [1, 2]}
-    text = documents.dump_all(
+    text = documents.dump_documents(
         [{"kind": "A", "apiVersion": "v1", "a": shared, "b": shared}, {"c": 1}]
     )
     assert text == HEADER + (
@@ -434,13 +436,13 @@ def test_writes_several_documents_with_sorted_keys_and_no_aliases():
 )
 def test_refuses_to_write_what_json_does_not_have(value: object):
     with pytest.raises(ValueError, match="cannot be written"):
-        documents.dump_all([{"a": value}])
+        documents.dump_documents([{"a": value}])
 
 
 def test_structures_enumerations_days_and_times_in_utc():
     document = {"name": "e", "description": "d", "namespace": "n"}
     window = {"since": "2026-01-01T01:00:00+01:00", "until": "2026-01-02T00:00:00Z", "reason": "r"}
-    found = documents.structure(Environment, {**document, "freeze_windows": [window]})
+    found = documents.build_spec(Environment, {**document, "freeze_windows": [window]})
     assert found.freeze_windows == (
         FreezeWindow(
             since=datetime(2026, 1, 1, tzinfo=UTC),
@@ -449,7 +451,7 @@ def test_structures_enumerations_days_and_times_in_utc():
         ),
     )
     assert found.freeze_windows[0].since.tzinfo is UTC
-    forge = documents.structure(Repository, {"forge": "github"}).forge
+    forge = documents.build_spec(Repository, {"forge": "github"}).forge
     assert forge is ForgeKind.GITHUB
 
 
@@ -477,7 +479,7 @@ def test_writes_times_in_utc_whatever_their_zone():
 )
 def test_refuses_a_document_of_another_shape_with_the_place(document: object, words: str):
     with pytest.raises(CannotAnswer) as caught:
-        documents.structure(Step, document)
+        documents.build_spec(Step, document)
     assert words in caught.value.message
 
 
@@ -486,7 +488,7 @@ def test_refuses_a_document_of_another_kind():
     with pytest.raises(
         CannotAnswer, match="expected modelyard/v1 Repository, found modelyard/v1 M"
     ):
-        documents.structure(Repository, document)
+        documents.build_spec(Repository, document)
 
 
 @pytest.mark.parametrize(
@@ -502,6 +504,6 @@ def test_refuses_a_document_of_another_kind():
 )
 def test_reading_a_bad_spec_names_the_file_and_the_next_command(text: bytes, words: str):
     with pytest.raises(CannotAnswer) as caught:
-        documents.read(Repository, text, name="modelyard.yaml")
+        documents.read_spec(Repository, text, name="modelyard.yaml")
     assert caught.value.message.startswith(words)
     assert caught.value.hint == "run `modelyard validate` for all problems"

@@ -9,7 +9,7 @@ import pytest
 from fakes import Files
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree, WorkingTree
-from modelyard.adapters.specs.reader import read, sound
+from modelyard.adapters.specs.reader import read_specs, read_valid_catalog
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.errors import Refused
@@ -41,7 +41,7 @@ FILES = {
 
 
 def test_reads_every_spec_by_the_names_in_its_path():
-    specs = read(Files(FILES))
+    specs = read_specs(Files(FILES))
     assert specs.problems == ()
     catalog = specs.catalog
     assert sorted(catalog.models) == ["flight-delay", "other"]
@@ -57,7 +57,7 @@ def test_reads_every_spec_by_the_names_in_its_path():
 
 def test_reads_one_model_alone_with_every_environment():
     broken = {**FILES, "models/flight-delay/model.yaml": "a: ["}
-    specs = read(Files(broken), models=["other"])
+    specs = read_specs(Files(broken), models=["other"])
     assert specs.problems == ()
     assert list(specs.catalog.models) == ["other"]
     assert list(specs.catalog.environments) == ["dev"]
@@ -67,7 +67,9 @@ def test_reads_one_model_alone_with_every_environment():
 
 def test_a_model_whose_name_begins_like_another_is_not_read_with_it():
     files = {**FILES, "models/flight-delay-2/model.yaml": MODEL}
-    assert list(read(Files(files), models=["flight-delay"]).catalog.models) == ["flight-delay"]
+    assert list(read_specs(Files(files), models=["flight-delay"]).catalog.models) == [
+        "flight-delay"
+    ]
 
 
 def test_reports_every_problem_of_every_file_with_its_line():
@@ -79,7 +81,7 @@ def test_reports_every_problem_of_every_file_with_its_line():
         "models/flight-delay/versions/old/v4.yaml": VERSION,
     }
     del files["modelyard.yaml"]
-    found = [(p.file, p.line, p.check) for p in read(Files(files)).problems]
+    found = [(p.file, p.line, p.check) for p in read_specs(Files(files)).problems]
     assert found == [
         ("models/flight-delay/model.yaml", 1, "schema"),
         ("models/flight-delay/model.yaml", 6, "schema"),
@@ -93,18 +95,18 @@ def test_reports_every_problem_of_every_file_with_its_line():
 
 def test_a_file_that_is_not_of_its_shape_is_not_in_the_catalog():
     files = {**FILES, "models/flight-delay/versions/v5.yaml": VERSION + "seed: 8\n"}
-    assert read(Files(files)).catalog.versions == {}
+    assert read_specs(Files(files)).catalog.versions == {}
 
 
 def test_what_follows_from_an_unreadable_file_is_left_out():
     files = {**FILES, "models/flight-delay/model.yaml": "a: ["}
-    messages = [problem.message for problem in read(Files(files)).checked()]
+    messages = [problem.message for problem in read_specs(Files(files)).all_problems()]
     assert "is not YAML: did not find expected node content (while parsing a flow node)" in messages
     assert not [words for words in messages if "there is no model" in words]
 
 
 def test_problems_between_files_have_the_line_of_their_place():
-    found = read(Files(FILES)).checked()
+    found = read_specs(Files(FILES)).all_problems()
     assert [p for p in found if p.check == "held-out-sets-exist"] == [
         Problem(
             file="models/flight-delay/versions/v5.yaml",
@@ -128,7 +130,7 @@ def test_problems_between_files_have_the_line_of_their_place():
 
 
 def test_an_empty_document_is_a_problem_and_no_crash():
-    found = read(Files({**FILES, "environments/dev/environment.yaml": "---\n"})).problems
+    found = read_specs(Files({**FILES, "environments/dev/environment.yaml": "---\n"})).problems
     assert [(p.file, p.message) for p in found] == [
         ("environments/dev/environment.yaml", "null is not of type 'object'")
     ]
@@ -136,14 +138,14 @@ def test_an_empty_document_is_a_problem_and_no_crash():
 
 def test_a_day_that_no_calendar_of_ours_has_is_a_problem_and_no_crash():
     text = VERSION.replace("since: 2013-01-01", "since: 0000-01-01")
-    found = read(Files({**FILES, "models/flight-delay/versions/v5.yaml": text})).problems
+    found = read_specs(Files({**FILES, "models/flight-delay/versions/v5.yaml": text})).problems
     assert [p.file for p in found] == ["models/flight-delay/versions/v5.yaml"]
 
 
 def test_sound_refuses_with_the_first_problem_and_the_next_command():
-    assert sound(Files(FILES)).models.keys() == {"flight-delay", "other"}
+    assert read_valid_catalog(Files(FILES)).models.keys() == {"flight-delay", "other"}
     with pytest.raises(Refused) as caught:
-        sound(Files({**FILES, "models/other/model.yaml": "a: 1\na: 2\n"}))
+        read_valid_catalog(Files({**FILES, "models/other/model.yaml": "a: 1\na: 2\n"}))
     assert caught.value.message.startswith("models/other/model.yaml:1: ")
     assert caught.value.message.endswith(" more)")
     assert caught.value.hint == "run `modelyard validate` for all problems"
@@ -156,6 +158,6 @@ def test_a_checkout_and_its_commit_say_the_same(tmp_path: Path):
         file.write_text(text, encoding="utf-8")
     for args in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "x"]):
         subprocess.run(["git", *args], cwd=tmp_path, check=True)
-    expected = read(Files(FILES))
-    assert read(WorkingTree(tmp_path)) == expected
-    assert read(GitTree(Git(tmp_path), "HEAD")) == expected
+    expected = read_specs(Files(FILES))
+    assert read_specs(WorkingTree(tmp_path)) == expected
+    assert read_specs(GitTree(Git(tmp_path), "HEAD")) == expected

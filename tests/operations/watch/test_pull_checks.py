@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from git_commits import write_commit
-from modelyard.adapters.specs.documents import dump
+from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.actions import ProposeRelease, RollBack
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
@@ -176,12 +176,12 @@ def test_a_spec_that_is_not_valid_is_refused(yard):
 
 def test_a_record_that_was_merged_may_not_change(yard):
     record = yard.workspace().catalog(yard.main()).records[MODEL, "v1"]
-    yard.branch("better", {record_file("v1"): dump("Record", with_numbers(record, lower=0.4))})
+    yard.branch("better", {record_file("v1"): dump_spec("Record", with_numbers(record, lower=0.4))})
 
     status = checked(yard, "better")
 
     assert status.state is StatusState.FAILURE
-    assert "records and the versions they are of never do" in status.description
+    assert "a record and its version never change" in status.description
 
 
 def test_a_conflict_with_the_main_branch_is_refused(yard):
@@ -200,7 +200,7 @@ def test_a_refused_change_is_asked_about_again_once_main_moved_and_only_then(yar
         lambda workspace, pull: asked.append(pull.head) or real(workspace, pull),
     )
     other = replace(spec("v3"), held_out=("newer",))
-    pull = yard.branch("early", {spec_file("v3"): dump("ModelVersion", other)})
+    pull = yard.branch("early", {spec_file("v3"): dump_spec("ModelVersion", other)})
     workspace = yard.workspace()
 
     def check():
@@ -213,7 +213,7 @@ def test_a_refused_change_is_asked_about_again_once_main_moved_and_only_then(yar
     check()
     assert check() == (refused, 0)
     newer = replace(HELD_OUT_SPEC, name="newer")
-    yard.commit({f"models/{MODEL}/heldout/newer.yaml": dump("HeldOut", newer)})
+    yard.commit({f"models/{MODEL}/heldout/newer.yaml": dump_spec("HeldOut", newer)})
     assert check() == (VALID, 1)
     assert check() == (VALID, 0)
     assert yard.pull("early").head == pull.head
@@ -239,7 +239,7 @@ def with_manifests(release, content):
     return {
         folder: None,
         folder + "rollout.yaml": content,
-        release_file(release.environment): dump(
+        release_file(release.environment): dump_spec(
             "Release", replace(release, manifests=tree_digest(files))
         ),
     }
@@ -287,7 +287,7 @@ def test_a_persons_change_of_their_own_files_waits_for_nothing(yard):
 def test_no_branch_of_the_tools_carries_a_release_past_its_approvals(yard, branch):
     """Whoever reads the required status from the name of a branch must know what is in it."""
     release = yard.workspace().catalog(yard.main()).releases["production", MODEL]
-    again = dump("Release", replace(release, attempt=2))
+    again = dump_spec("Release", replace(release, attempt=2))
     name = f"modelyard/{branch}/{MODEL}"
     yard.branch(name, {release_file("production"): again})
 

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.adapters.specs.documents import dump_all, load
+from modelyard.adapters.specs.documents import dump_documents, load_yaml
 from modelyard.domain.specs.environment import (
     Approvals,
     Environment,
@@ -111,14 +111,14 @@ def test_every_reader_of_yaml_reads_what_was_meant(release, environment):
         for part, document in zip(
             re.split(rb"(?m)^---\n", text)[-len(meant[name]) :], meant[name], strict=True
         ):
-            loaded = load(part, name=name)
+            loaded = load_yaml(part, name=name)
             assert (loaded.document, loaded.problems) == (document, ())
 
 
 def test_the_bytes_are_those_of_every_other_file_of_the_tool():
     for name, documents in render_manifests(RELEASE, model=MODEL, environment=PRODUCTION).items():
         text = rendered_tree(RELEASE, model=MODEL, environment=PRODUCTION)[name]
-        assert text == dump_all(documents)
+        assert text == dump_documents(documents)
 
 
 def test_text_that_looks_like_a_number_or_a_truth_value_is_quoted():

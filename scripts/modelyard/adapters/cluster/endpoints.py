@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.adapters.specs.json_documents import dumped, loaded
+from modelyard.adapters.specs.json_documents import dump_json, parse_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def read_endpoints(state: Path, *, environment: str, model: str) -> tuple[Endpoi
         text = path.read_bytes()
     except FileNotFoundError:
         return ()
-    return loaded(text, tuple[Endpoint, ...], str(path))
+    return parse_json(text, tuple[Endpoint, ...], str(path))
 
 
 def write_endpoints(
@@ -56,7 +56,7 @@ def write_endpoints(
         path.unlink(missing_ok=True)
         return
     ordered = tuple(sorted(endpoints, key=lambda endpoint: (-endpoint.share, endpoint.release)))
-    write_whole(path, dumped(ordered, tuple[Endpoint, ...]))
+    write_whole(path, dump_json(ordered, tuple[Endpoint, ...]))
 
 
 def write_whole(path: Path, content: bytes) -> None:

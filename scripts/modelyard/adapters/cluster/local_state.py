@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modelyard.adapters.cluster.endpoints import write_whole
 from modelyard.adapters.processes.process_table import Started
-from modelyard.adapters.specs.json_documents import dumped, loaded
+from modelyard.adapters.specs.json_documents import dump_json, parse_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,14 +196,14 @@ def read_state(path: Path) -> State | None:
         CannotAnswer: The file is not of the form this version writes.
     """
     try:
-        return loaded(path.read_bytes(), State, str(path))
+        return parse_json(path.read_bytes(), State, str(path))
     except FileNotFoundError:
         return None
 
 
 def write_state(path: Path, state: State) -> None:
     """Make this the state, in one step."""
-    write_whole(path, dumped(state, State))
+    write_whole(path, dump_json(state, State))
 
 
 def _in_charge(state: State) -> State:

@@ -1,4 +1,4 @@
-"""What was written once and must stay: records, what they are of, and what they were judged on."""
+"""Checks that nobody rewrites a record, its version or the held-out sets it was judged on."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 _CHECK = "append-only"
 
 
-def rewritten(specs: Specs, base: Tree) -> Iterator[Problem]:
-    """Records of the base, their versions and their held-out sets that are not as they were.
+def rewritten_records(specs: Specs, base: Tree) -> Iterator[Problem]:
+    """Records of the base, their versions and their held-out sets that have changed since.
 
-    A held-out set may be retired and given more looks; its rows stay the same.
+    A held-out set may be retired and given more looks; its rows must stay the same.
     """
-    from modelyard.adapters.specs.reader import read
+    from modelyard.adapters.specs.reader import read_specs
 
     records = {path: key for path in base.paths(MODELS) if (key := _record_key(path))}
     old = sorted(records)
@@ -29,12 +29,12 @@ def rewritten(specs: Specs, base: Tree) -> Iterator[Problem]:
         yield from _unless_same(path, before[path], specs.files.get(path))
     if not old:
         return
-    was = read(base, models={model for model, _ in records.values()})
-    for model, version in was.catalog.records:
+    old_specs = read_specs(base, models={model for model, _ in records.values()})
+    for model, version in old_specs.catalog.records:
         path = version_file(model, version)
-        if path in was.files:
-            yield from _unless_same(path, was.files[path], specs.files.get(path))
-    yield from specs.located(_changed_sets(specs, was))
+        if path in old_specs.files:
+            yield from _unless_same(path, old_specs.files[path], specs.files.get(path))
+    yield from specs.with_lines(_changed_sets(specs, old_specs))
 
 
 def _record_key(path: str) -> tuple[str, ...] | None:
@@ -45,24 +45,28 @@ def _record_key(path: str) -> tuple[str, ...] | None:
 
 def _unless_same(path: str, before: bytes, now: bytes | None) -> Iterator[Problem]:
     if now is None:
-        message = "is gone: records and the versions they are of stay; restore it"
+        message = "is gone: a record and its version stay for ever; restore it"
         yield Problem(file=path, message=message, check=_CHECK, line=1)
     elif now != before:
-        message = "has changed: records and the versions they are of never do; restore it"
+        message = "has changed: a record and its version never change; restore it"
         yield Problem(file=path, message=message, check=_CHECK, line=1)
 
 
-def _changed_sets(specs: Specs, was: Specs) -> Iterator[Problem]:
-    looked_at = {
+def _changed_sets(specs: Specs, old_specs: Specs) -> Iterator[Problem]:
+    judged_on = {
         (model, result.name)
-        for (model, _), record in was.catalog.records.items()
+        for (model, _), record in old_specs.catalog.records.items()
         for result in record.held_out
     }
-    for key in sorted(looked_at):
-        before, now = was.catalog.held_out.get(key), specs.catalog.held_out.get(key)
+    for key in sorted(judged_on):
+        before, now = old_specs.catalog.held_out.get(key), specs.catalog.held_out.get(key)
         if before is None or now is None:
             continue
-        for field in ("files", "window", "cluster"):  # a recent set grows old
+        for field in (
+            "files",
+            "window",
+            "cluster",
+        ):  # the role may change: a recent set becomes old
             if getattr(before, field) != getattr(now, field):
                 message = f"{field} has changed, but versions were judged on this set: add another"
                 file = held_out_file(*key)

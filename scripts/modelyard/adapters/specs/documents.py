@@ -1,4 +1,4 @@
-"""Specs between their three shapes: bytes of YAML, JSON-shaped documents, frozen dataclasses."""
+"""Converts specs between bytes of YAML, JSON-shaped documents and frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from math import isfinite
 from operator import is_
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from modelyard.adapters.specs.yaml_reader import LARGEST_INTEGER, Loaded, load
+from modelyard.adapters.specs.yaml_reader import LARGEST_INTEGER, Loaded, load_yaml
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.model import Model
@@ -28,12 +28,12 @@ __all__ = [
     "API_VERSION",
     "KINDS",
     "Loaded",
+    "build_spec",
     "document_of",
-    "dump",
-    "dump_all",
-    "load",
-    "read",
-    "structure",
+    "dump_documents",
+    "dump_spec",
+    "load_yaml",
+    "read_spec",
 ]
 
 API_VERSION = "modelyard/v1"
@@ -50,20 +50,20 @@ _TOOL_KINDS = frozenset({"Record", "Release"})
 T = TypeVar("T")
 
 
-def structure(cls: type[T], document: object) -> T:
-    """A frozen dataclass from its JSON-shaped document; `apiVersion` and `kind` may be there.
+def build_spec(cls: type[T], document: object) -> T:
+    """A frozen dataclass from its JSON-shaped document, with or without `apiVersion` and `kind`.
 
-    Types are taken as they are: `"5"` is no integer, and a date-time needs its time zone. Unknown
-    keys are refused.
+    Types are strict: `"5"` is no integer, and a date-time needs its time zone. Unknown keys are
+    refused.
 
     Raises:
         CannotAnswer: The document does not have the class's shape.
     """
-    plain = _without_header(cls, document)
+    fields = _without_header(cls, document)
     try:
-        return _converter(detailed=False).structure(plain, cls)
-    except Exception:  # noqa: BLE001 - whatever went wrong, the slow converter says it in words
-        return _explained(cls, plain)
+        return _converter(detailed=False).structure(fields, cls)
+    except Exception:  # noqa: BLE001 - the detailed converter says what went wrong
+        return _build_with_reasons(cls, fields)
 
 
 def document_of(thing: object) -> dict[str, Any]:
@@ -71,20 +71,20 @@ def document_of(thing: object) -> dict[str, Any]:
 
     The seven kinds of spec start with `apiVersion` and `kind`.
     """
-    plain: dict[str, Any] = _converter(detailed=False).unstructure(thing)
+    fields: dict[str, Any] = _converter(detailed=False).unstructure(thing)
     kind = type(thing).__name__
     if KINDS.get(kind) is type(thing):
-        return {"apiVersion": API_VERSION, "kind": kind, **plain}
-    return plain
+        return {"apiVersion": API_VERSION, "kind": kind, **fields}
+    return fields
 
 
-def read(cls: type[T], text: bytes, *, name: str) -> T:
-    """A spec from its bytes, without its schema being asked.
+def read_spec(cls: type[T], text: bytes, *, name: str) -> T:
+    """A spec from its bytes, without a check against its schema.
 
     Raises:
-        CannotAnswer: The bytes are not YAML as `load` reads it, or not of this kind.
+        CannotAnswer: The bytes are not YAML as `load_yaml` reads it, or not of this kind.
     """
-    loaded = load(text, name=name)
+    loaded = load_yaml(text, name=name)
     if loaded.problems:
         first = loaded.problems[0]
         raise CannotAnswer(
@@ -92,14 +92,14 @@ def read(cls: type[T], text: bytes, *, name: str) -> T:
             hint="run `modelyard validate` for all problems",
         )
     try:
-        return structure(cls, loaded.document)
+        return build_spec(cls, loaded.document)
     except CannotAnswer as error:
         hint = "run `modelyard validate` for all problems"
         raise CannotAnswer(f"{name}: {error.message}", hint=hint) from error
 
 
-def dump(kind: str, thing: object) -> bytes:
-    """The bytes of one spec: the same value gives the same bytes, and `load` reads it back.
+def dump_spec(kind: str, thing: object) -> bytes:
+    """The bytes of one spec: the same value gives the same bytes, and `load_yaml` reads it back.
 
     Records and releases, which only the tool writes, start with `HEADER`.
 
@@ -111,18 +111,18 @@ def dump(kind: str, thing: object) -> bytes:
         CannotAnswer: A document does not have the kind's shape.
         ValueError: A value that JSON does not have, such as infinity.
     """
-    spec = structure(KINDS[kind], thing) if isinstance(thing, Mapping) else thing
-    body = yaml_bytes([_plain(document_of(spec))], sort_keys=False)
+    spec = build_spec(KINDS[kind], thing) if isinstance(thing, Mapping) else thing
+    body = yaml_bytes([_json_value(document_of(spec))], sort_keys=False)
     return HEADER + body if kind in _TOOL_KINDS else body
 
 
-def dump_all(documents: Iterable[Mapping[str, object]]) -> bytes:
+def dump_documents(documents: Iterable[Mapping[str, object]]) -> bytes:
     """The bytes of rendered documents: `HEADER`, then one after the other with every key sorted.
 
     Raises:
         ValueError: A value that JSON does not have, such as infinity.
     """
-    return HEADER + yaml_bytes(map(_plain, documents), sort_keys=True)
+    return HEADER + yaml_bytes(map(_json_value, documents), sort_keys=True)
 
 
 def _without_header(cls: type, document: object) -> object:
@@ -136,18 +136,18 @@ def _without_header(cls: type, document: object) -> object:
     return {key: value for key, value in document.items() if key not in {"apiVersion", "kind"}}
 
 
-def _explained(cls: type[T], plain: object) -> T:
+def _build_with_reasons(cls: type[T], fields: object) -> T:
     from cattrs import transform_error
 
     try:
-        return _converter(detailed=True).structure(plain, cls)
+        return _converter(detailed=True).structure(fields, cls)
     except Exception as error:
-        found = transform_error(error, path=cls.__name__, format_exception=_words)
+        found = transform_error(error, path=cls.__name__, format_exception=_reason)
         reasons = "; ".join(found)
         raise CannotAnswer(f"not the shape of a {cls.__name__}: {reasons}") from error
 
 
-def _words(error: BaseException, type_: type | None) -> str:
+def _reason(error: BaseException, type_: type | None) -> str:
     from cattrs.v import format_exception
 
     return str(error) if type(error) in {TypeError, ValueError} else format_exception(error, type_)
@@ -155,7 +155,7 @@ def _words(error: BaseException, type_: type | None) -> str:
 
 @cache
 def _converter(*, detailed: bool) -> Converter:
-    """Strict both ways; the quick one only knows that something is wrong."""
+    """A strict converter; only the detailed one says why it failed, and it is slower."""
     from cattrs import Converter
     from cattrs.cols import is_mapping
 
@@ -167,7 +167,7 @@ def _converter(*, detailed: bool) -> Converter:
     )
     for cls, hook in _SCALARS.items():
         converter.register_structure_hook(cls, hook)
-    # Otherwise the hook for str would take every word of an enumeration.
+    # Otherwise the hook for str would take every member of an enumeration.
     converter.register_structure_hook(StrEnum, lambda value, cls: cls(value))
     converter.register_structure_hook_func(partial(is_, object), lambda value, _: value)
     converter.register_unstructure_hook(datetime, _utc_text)
@@ -229,12 +229,12 @@ def _utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _plain(value: object) -> Any:
-    """The same value in JSON's types, or ValueError where there is none."""
+def _json_value(value: object) -> Any:
+    """The same value in JSON's types; ValueError where JSON has none."""
     if isinstance(value, Mapping):
-        return {_checked_key(key): _plain(item) for key, item in value.items()}
+        return {_checked_key(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, float) and not isfinite(value):
         raise ValueError(f"{value} cannot be written: JSON has no such number")
     if type(value) is int and abs(value) > LARGEST_INTEGER:

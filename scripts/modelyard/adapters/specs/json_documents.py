@@ -18,7 +18,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_WARNINGS = 20.0
-"""One look reads the same documents many times."""
+"""One pass reads the same documents many times."""
 
 HINT = "a newer modelyard may have written it: upgrade, or restore the ref's last commit"
 
@@ -26,21 +26,21 @@ _warned: dict[str, float] = {}
 
 
 class Unreadable(CannotAnswer):
-    """A document is there, and what it says is unknown; asking again does not help."""
+    """A document exists but cannot be understood; reading it again does not help."""
 
 
-def dumped(value: object, kind: object) -> bytes:
-    """The document of a value: sorted keys, every field, times in ISO 8601, a newline at the end.
+def dump_json(value: object, kind: object) -> bytes:
+    """The JSON document of a value: sorted keys, every field, ISO 8601 times, a last newline.
 
     Args:
         value: The value.
         kind: Its type; may be a union with None.
     """
-    told = _converter().unstructure(value, kind)
-    return (json.dumps(told, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+    plain = _converter().unstructure(value, kind)
+    return (json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def loaded(document: bytes | None, kind: type[T] | object, where: str) -> T:
+def parse_json(document: bytes | None, kind: type[T] | object, where: str) -> T:
     """The value a document holds.
 
     Args:
@@ -62,8 +62,8 @@ def loaded(document: bytes | None, kind: type[T] | object, where: str) -> T:
         raise Unreadable(f"{where}: {why[:500]}", hint=HINT) from error
 
 
-def leave_out(error: YardError) -> None:
-    """Warn that what cannot be read is left out, and not again for a while."""
+def warn_left_out(error: YardError) -> None:
+    """Warn that an unreadable document is left out, and do not repeat it for a while."""
     now = time.monotonic()
     if now - _warned.get(error.message, -SECONDS_BETWEEN_WARNINGS) < SECONDS_BETWEEN_WARNINGS:
         return
@@ -73,8 +73,8 @@ def leave_out(error: YardError) -> None:
 
 @cache
 def _converter() -> JsonConverter:
-    """One for all: it compiles a function a type, and importing it costs 50 ms."""
+    """One converter for all: it compiles a function per type, and its import takes 50 ms."""
     from cattrs.preconf.json import make_converter
 
-    # A field nobody here knows must not vanish at the next write.
+    # An unknown field is refused: it would vanish at the next write.
     return make_converter(forbid_extra_keys=True)

@@ -1,4 +1,4 @@
-"""A tree of files to the catalog of its specs, and everything that is wrong with it."""
+"""Reads a tree of files into the catalog of its specs, and lists everything wrong with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from modelyard.adapters.git.trees import Tree
 from modelyard.adapters.specs import schemas
-from modelyard.adapters.specs.documents import KINDS, Loaded, load, structure
+from modelyard.adapters.specs.documents import KINDS, Loaded, build_spec, load_yaml
 from modelyard.domain import checks
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.catalog import Catalog
@@ -30,7 +30,7 @@ from modelyard.errors import CannotAnswer, Refused
 
 @dataclass(frozen=True, kw_only=True)
 class Specs:
-    """What a tree says.
+    """The specs of a tree, and the problems of single files.
 
     Args:
         catalog: The specs that have their kind's shape; keys are taken from the paths.
@@ -44,27 +44,27 @@ class Specs:
     repository: Repository = field(default_factory=Repository)
     files: Mapping[str, bytes] = field(default_factory=dict)
 
-    def checked(self) -> tuple[Problem, ...]:
-        """Every problem: of single files, and between them; lines included, in reading order.
+    def all_problems(self) -> tuple[Problem, ...]:
+        """Every problem in a file and between files, with lines, in reading order.
 
-        What follows from a file that could not be read is left out: it may well be there.
+        A problem that involves an unreadable file is left out: the file may hold what is missed.
         """
         unread = frozenset(problem.file for problem in self.problems)
         found = [p for p in checks.find_problems(self.catalog) if unread.isdisjoint(p.involves)]
-        located = [*self.problems, *self.located(found)]
+        located = [*self.problems, *self.with_lines(found)]
         return tuple(sorted(located, key=lambda problem: problem.sort_key))
 
-    def located(self, problems: Iterable[Problem]) -> Iterator[Problem]:
-        """The same problems with their lines; line 1 where the file is not there."""
+    def with_lines(self, problems: Iterable[Problem]) -> Iterator[Problem]:
+        """The same problems with their lines; line 1 where there is no file."""
         loaded: dict[str, Loaded] = {}
         for problem in problems:
             if problem.file not in loaded:
                 text = self.files.get(problem.file, b"")
-                loaded[problem.file] = load(text, name=problem.file)
-            yield replace(problem, line=loaded[problem.file].line(problem.path))
+                loaded[problem.file] = load_yaml(text, name=problem.file)
+            yield replace(problem, line=loaded[problem.file].line_of(problem.path))
 
 
-def read(tree: Tree, *, models: Collection[str] | None = None) -> Specs:
+def read_specs(tree: Tree, *, models: Collection[str] | None = None) -> Specs:
     """Read the specs of a tree; files that are not of their kind's shape become problems.
 
     Args:
@@ -75,7 +75,7 @@ def read(tree: Tree, *, models: Collection[str] | None = None) -> Specs:
     files = tree.read_many(places)
     parts: dict[str, dict[Any, Any]] = {kind: {} for kind in KINDS}
     problems: list[Problem] = []
-    with _collector_resting():
+    with _garbage_collector_off():
         for file, (kind, key) in places.items():
             spec = _spec(kind, file, files[file], problems)
             if spec is not None:
@@ -90,8 +90,8 @@ def read(tree: Tree, *, models: Collection[str] | None = None) -> Specs:
 
 
 @contextmanager
-def _collector_resting() -> Iterator[None]:
-    """No search for garbage meanwhile: what is read is kept, and searching it is a sixth of all."""
+def _garbage_collector_off() -> Iterator[None]:
+    """Switch the garbage collector off: all that is read is kept, and its search took a sixth."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -101,13 +101,13 @@ def _collector_resting() -> Iterator[None]:
             gc.enable()
 
 
-def sound(tree: Tree, *, models: Collection[str] | None = None) -> Catalog:
-    """The catalog of a tree in which every file has its kind's shape.
+def read_valid_catalog(tree: Tree, *, models: Collection[str] | None = None) -> Catalog:
+    """The catalog of a tree, if every file has its kind's shape.
 
     Raises:
         Refused: A file does not; names the first problem.
     """
-    specs = read(tree, models=models)
+    specs = read_specs(tree, models=models)
     if specs.problems:
         first, more = specs.problems[0], len(specs.problems) - 1
         rest = f" (and {more} more)" if more else ""
@@ -118,7 +118,7 @@ def sound(tree: Tree, *, models: Collection[str] | None = None) -> Catalog:
     return specs.catalog
 
 
-_BESIDE = re.compile(r"(.*/)?(README\.md|\.git(keep|ignore|attributes))")
+_NO_SPEC = re.compile(r"(.*/)?(README\.md|\.git(keep|ignore|attributes))")
 
 
 def _places(tree: Tree, models: Collection[str] | None) -> Iterator[tuple[str, tuple[str, Any]]]:
@@ -132,7 +132,7 @@ def _places(tree: Tree, models: Collection[str] | None) -> Iterator[tuple[str, t
 
 
 def is_read_for(path: str, models: Collection[str]) -> bool:
-    """Whether `read` and `sound` read this file for these models alone."""
+    """Whether `read_specs` and `read_valid_catalog` read this file for these models alone."""
     kind, key = parse_spec_path(path) or ("", ())
     if kind == "Release":
         return key[1] in models
@@ -150,21 +150,21 @@ def _paths(tree: Tree, models: Collection[str] | None) -> Iterator[str]:
 
 def _spec(kind: str, file: str, text: bytes, problems: list[Problem]) -> Any:
     """One file's dataclass, or None and at least one more problem."""
-    loaded = load(text, name=file)
+    loaded = load_yaml(text, name=file)
     problems.extend(loaded.problems)
     document = loaded.document
     if document is None and loaded.problems:
         return None
-    if not schemas.accepts(kind, document):
+    if not schemas.is_valid(kind, document):
         problems.extend(
-            Problem(file=file, path=path, message=words, check="schema", line=loaded.line(path))
-            for path, words in schemas.reasons(kind, document)
+            Problem(file=file, path=path, message=words, check="schema", line=loaded.line_of(path))
+            for path, words in schemas.spec_errors(kind, document)
         )
         return None
     if loaded.problems:
         return None
     try:
-        return structure(KINDS[kind], document)
+        return build_spec(KINDS[kind], document)
     except CannotAnswer as error:
         problems.append(Problem(file=file, message=error.message, check="schema", line=1))
         return None
@@ -193,7 +193,7 @@ def _catalog(
 def _strays(tree: Tree, places: Mapping[str, object]) -> Iterator[Problem]:
     """Files in a folder of specs that are none, such as one with a mistyped ending."""
     for path in (*tree.paths(MODELS), *tree.paths(ENVIRONMENTS)):
-        if path not in places and holds_only_specs(path) and not _BESIDE.fullmatch(path):
+        if path not in places and holds_only_specs(path) and not _NO_SPEC.fullmatch(path):
             message = "is not read: specs here are files that end in .yaml, without folders"
             yield Problem(file=path, message=message, check="place", line=1)
     if SETTINGS not in places:

@@ -1,4 +1,4 @@
-"""The format reference, asked: is this document of its kind, and if not, why."""
+"""Checks documents against the JSON Schemas of the format, and says what is wrong with them."""
 
 from __future__ import annotations
 
@@ -30,38 +30,38 @@ _SHOWN = 60  # characters of a value in a message
 _LISTED = 12  # names in a message
 
 
-def folder() -> Path:
-    """Where the schemas are: inside the installed package, or beside the source in a checkout."""
+def schema_folder() -> Path:
+    """Where the schemas are: inside the installed package, or at the top of a checkout."""
     package = Path(__file__).resolve().parents[2]
     installed = package / "schemas"
     return installed if installed.is_dir() else package.parents[1] / "schemas"
 
 
 @cache
-def schema(kind: str) -> dict[str, Any]:
+def schema_of(kind: str) -> dict[str, Any]:
     """The JSON Schema of a kind."""
-    text = (folder() / f"{FILES[kind]}.schema.json").read_bytes()
+    text = (schema_folder() / f"{FILES[kind]}.schema.json").read_bytes()
     found: dict[str, Any] = json.loads(text)
     return found
 
 
 @cache
 def _validator(kind: str) -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator(schema(kind), validate_formats=True)
+    return jsonschema_rs.Draft202012Validator(schema_of(kind), validate_formats=True)
 
 
-def accepts(kind: str, document: object) -> bool:
-    """Whether the document is of its kind: the quick answer."""
+def is_valid(kind: str, document: object) -> bool:
+    """Whether the document matches the schema of its kind; fast."""
     return bool(_validator(kind).is_valid(document))
 
 
-def reasons(kind: str, document: object) -> Iterator[tuple[Place, str]]:
-    """Every place where the document is not of its kind, with a sentence about it."""
-    for path, sentence in explain(schema(kind), document):
+def spec_errors(kind: str, document: object) -> Iterator[tuple[Place, str]]:
+    """Every place where the document breaks the schema of its kind, with a sentence about it."""
+    for path, sentence in schema_errors(schema_of(kind), document):
         yield path, f"{format_path(path)}: {sentence}" if path else sentence
 
 
-def explain(rules: dict[str, Any], document: object) -> Iterator[tuple[Place, str]]:
+def schema_errors(rules: dict[str, Any], document: object) -> Iterator[tuple[Place, str]]:
     """Every place where the document breaks a JSON Schema, with a sentence about it."""
     strict = jsonschema_rs.Draft202012Validator(rules, validate_formats=True)
     if strict.is_valid(document):
@@ -78,7 +78,7 @@ def explain(rules: dict[str, Any], document: object) -> Iterator[tuple[Place, st
 
 
 def _sentences(error: Any) -> Iterator[tuple[Place, str]]:
-    """One sentence an error; one a key for keys that should not be there."""
+    """One sentence for each error, or for each key that should not be there."""
     here, rules = tuple(error.absolute_path), error.schema
     if error.validator == "additionalProperties":
         known = sorted(rules.get("properties", {}))

@@ -1,4 +1,4 @@
-"""YAML text to JSON-shaped values, with every trap of the format refused and every line known."""
+"""Reads YAML as JSON-shaped values; refuses the format's traps and knows every value's line."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ class Loaded:
     def _lines(self) -> dict[Path, int]:
         return dict(_positions(self.text))
 
-    def line(self, path: Path) -> int:
+    def line_of(self, path: Path) -> int:
         """Line, from 1, of the key or list item at `path`, or of the nearest place above it."""
         while path and path not in self._lines:
             path = path[:-1]
         return self._lines.get(path, 1)
 
 
-def load(text: bytes, *, name: str) -> Loaded:
+def load_yaml(text: bytes, *, name: str) -> Loaded:
     """Read one YAML document as JSON would be read; never raises.
 
     - Plain scalars are null, true, false or a number where JSON says so, else text: `no`, `on`,
@@ -93,7 +93,7 @@ def load(text: bytes, *, name: str) -> Loaded:
     return Loaded(document=document, problems=tuple(reader.problems), text=text)
 
 
-class _StopReading(Exception):  # noqa: N818 - not an error of its own: the problem is noted already
+class _StopReading(Exception):  # noqa: N818 - not an error: the problem is already recorded
     """Nothing after this point can be read."""
 
 
@@ -156,8 +156,8 @@ class _Reader:
         found: dict[str, Any] = {}
         following, scalar = self._next, self._scalar
         while type(event := following()) is not MappingEndEvent:
-            # Nearly every key is a plain word and most values are scalars: the calls saved are
-            # a tenth of the whole.
+            # Nearly every key is a plain word and most values are scalars: not calling a method for
+            # them saves a tenth of the time.
             if (
                 type(event) is not ScalarEvent
                 or event.tag is not None
@@ -223,7 +223,7 @@ def _line(event: Any) -> int:
 
 
 def _syntax(error: yaml.YAMLError, text: bytes) -> tuple[str, int]:
-    """What libyaml says, and the line it says it of."""
+    """The message of libyaml and the line it is about."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         context = f" ({error.context})" if error.context else ""
@@ -235,7 +235,7 @@ def _syntax(error: yaml.YAMLError, text: bytes) -> tuple[str, int]:
 
 
 def _positions(text: bytes) -> Iterator[tuple[Path, int]]:
-    """Every path and its line, as far as the text can be read."""
+    """Every path with its line, as far as the text can be read."""
     try:
         following = CParser(text).get_event
         while event := following():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelyard.adapters.specs.schemas import explain
+from modelyard.adapters.specs.schemas import schema_errors
 from modelyard.domain.problem import Path, format_path
 from modelyard.errors import Refused
 
@@ -125,5 +125,5 @@ class Unsupported(Refused):
 
 def refuse_other_fields(spec: Mapping[str, Any]) -> None:
     """Refuse the first thing in a spec that is not in the table, or has another value."""
-    for path, message in explain(SPEC, spec):
+    for path, message in schema_errors(SPEC, spec):
         raise Unsupported(path, message)

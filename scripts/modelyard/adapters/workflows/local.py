@@ -22,7 +22,7 @@ from modelyard.adapters.processes.start import (
     stop_process,
     unwinding_on_signals,
 )
-from modelyard.adapters.specs.documents import dump_all, load
+from modelyard.adapters.specs.documents import dump_documents, load_yaml
 from modelyard.adapters.workflows.fields import Unsupported
 from modelyard.adapters.workflows.local_runner import Walk
 from modelyard.adapters.workflows.template import read_plan
@@ -131,7 +131,7 @@ class LocalWorkflows:
 
     def _walk(self, name: str, folder: Path) -> None:
         text = (folder / "workflow.yaml").read_bytes()
-        document: Any = load(text, name=f"{name}/workflow.yaml").document
+        document: Any = load_yaml(text, name=f"{name}/workflow.yaml").document
         plan = read_plan(document["spec"], {})
         runner = process_table.find_process(os.getpid())
 
@@ -171,14 +171,14 @@ class LocalWorkflows:
         except OSError as error:
             message = f"{path}: {error.strerror}"
             raise Refused(message, hint="modelyard render --platform") from error
-        loaded = load(text, name=path)
+        loaded = load_yaml(text, name=path)
         document: Any = loaded.document
         if not isinstance(document, dict) or document.get("kind") != "WorkflowTemplate":
             raise Refused(f"{path} is no WorkflowTemplate", hint="modelyard render --platform")
         try:
             plan = read_plan(document.get("spec", {}), parameters)
         except Refused as refusal:
-            line = loaded.line(refusal.path) if isinstance(refusal, Unsupported) else 1
+            line = loaded.line_of(refusal.path) if isinstance(refusal, Unsupported) else 1
             raise Refused(f"{path}:{line}: {refusal.message}", hint=refusal.hint) from refusal
         values = [{"name": key, "value": value} for key, value in plan.arguments.items()]
         return {
@@ -193,7 +193,7 @@ class LocalWorkflows:
         beside = self._folder / f".{name}.{os.getpid()}"
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        (beside / "workflow.yaml").write_bytes(dump_all([document]))
+        (beside / "workflow.yaml").write_bytes(dump_documents([document]))
         (beside / "status.json").write_text(json.dumps(asdict(_State())))
         try:
             beside.rename(self._folder / name)

@@ -46,10 +46,10 @@ def git_knows_your_name(checkout: Checkout) -> Iterator[Finding]:
 def the_settings_are_valid(checkout: Checkout) -> Iterator[Finding]:
     """`modelyard.yaml` has its format, and names adapters that exist."""
     from modelyard.adapters.git.trees import WorkingTree
-    from modelyard.adapters.specs.reader import read
+    from modelyard.adapters.specs.reader import read_specs
     from modelyard.domain.specs.paths import SETTINGS
 
-    for problem in read(WorkingTree(checkout.root), models=()).problems:
+    for problem in read_specs(WorkingTree(checkout.root), models=()).problems:
         if problem.file == SETTINGS:
             what = f"{problem.file}:{problem.line}: {problem.message}"
             yield Finding(what=what, fix="modelyard validate")
@@ -67,7 +67,7 @@ def the_remote_has_the_main_branch(checkout: Checkout) -> Iterator[Finding]:
 
 def the_specs_are_valid(checkout: Checkout) -> Iterator[Finding]:
     """Reconcile does nothing for a model with an invalid spec."""
-    for problem in checkout.specs.checked():
+    for problem in checkout.specs.all_problems():
         what = f"{problem.file}:{problem.line}: {problem.message}"
         yield Finding(what=what, fix="git pull, then modelyard validate")
 

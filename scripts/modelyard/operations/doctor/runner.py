@@ -91,9 +91,9 @@ class Checkout:
     def specs(self) -> Specs:
         """The specs of that commit."""
         from modelyard.adapters.git.trees import GitTree
-        from modelyard.adapters.specs.reader import read
+        from modelyard.adapters.specs.reader import read_specs
 
-        return read(GitTree(self.git, self.main))
+        return read_specs(GitTree(self.git, self.main))
 
 
 Check = Callable[[Checkout], Iterable[Finding]]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.specs.documents import dump, read
+from modelyard.adapters.specs.documents import dump_spec, read_spec
 from modelyard.adapters.store.artifacts import sha256
 from modelyard.domain.drift.retraining import (
     Retraining,
@@ -59,7 +59,11 @@ def aged_text(text: bytes, held_out: HeldOut) -> bytes:
     """A held-out set's file with its role turned `old`, its comments kept where that can be."""
     edited = _ROLE.sub(b"role: old", text, count=1)
     path = held_out_file(held_out.model, held_out.name)
-    return edited if read(HeldOut, edited, name=path) == held_out else dump("HeldOut", held_out)
+    return (
+        edited
+        if read_spec(HeldOut, edited, name=path) == held_out
+        else dump_spec("HeldOut", held_out)
+    )
 
 
 def _inputs(workspace: Workspace, result: FeedComparison, evidence: str) -> RetrainingInputs:
@@ -101,9 +105,9 @@ def _pins(
 
 def _documents(git: Git, result: FeedComparison, made: Retraining) -> Iterator[tuple[str, bytes]]:
     model, version = result.model.name, made.version
-    yield version_file(model, version.version), dump("ModelVersion", version)
+    yield version_file(model, version.version), dump_spec("ModelVersion", version)
     if (model, made.held_out.name) not in result.catalog.held_out:
-        yield held_out_file(model, made.held_out.name), dump("HeldOut", made.held_out)
+        yield held_out_file(model, made.held_out.name), dump_spec("HeldOut", made.held_out)
     for each in made.aged:
         path = held_out_file(model, each.name)
         yield path, aged_text(git.read(result.commit, path), each)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import singledispatch
 
 from modelyard.adapters.git.remote_refs import Stale
-from modelyard.adapters.specs.json_documents import Unreadable, leave_out
+from modelyard.adapters.specs.json_documents import Unreadable, warn_left_out
 from modelyard.domain.promotion.actions import (
     Action,
     ClosePull,
@@ -152,7 +152,7 @@ def set_pull_status(
     try:
         workspace.services.pulls.set_status(sha, status)
     except Unreadable as error:
-        leave_out(error)
+        warn_left_out(error)
         return False
     report(f"#{number} {status.context}: {status.state}: {status.description}")
     return True

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.specs.documents import dump
+from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease, RollBack
 from modelyard.domain.promotion.branches import Branch
 from modelyard.domain.promotion.change import Change, Purpose, rollback_trailers, version_trailers
@@ -23,7 +23,7 @@ def record_change(world: World, action: ProposeRecord, *, server_image: str) -> 
     """The record, and the first release with its manifests where the decision says so."""
     record = action.record
     documents: dict[str, bytes | None] = {
-        record_file(record.model, record.version): dump("Record", record)
+        record_file(record.model, record.version): dump_spec("Record", record)
     }
     labels = [record.version, f"gate:{record.verdict.outcome}"]
     if action.environment is not None:
@@ -122,7 +122,7 @@ def release_documents(world: World, release: Release) -> dict[str, bytes | None]
     """The pin and its rendered tree, in place of whatever the folder holds."""
     folder = manifests_folder(release.environment, release.model)
     documents: dict[str, bytes | None] = {
-        release_file(release.environment, release.model): dump("Release", release),
+        release_file(release.environment, release.model): dump_spec("Release", release),
         folder: None,
     }
     return documents | {folder + name: text for name, text in _manifests(world, release).items()}

@@ -12,9 +12,9 @@ from typing import TypeVar
 from modelyard.adapters.facts import Snapshot
 from modelyard.adapters.git.remote_refs import one_snapshot, retry_on_conflict
 from modelyard.adapters.git.trees import GitTree
-from modelyard.adapters.specs.documents import structure
-from modelyard.adapters.specs.json_documents import leave_out
-from modelyard.adapters.specs.reader import Specs, is_read_for, read, sound
+from modelyard.adapters.specs.documents import build_spec
+from modelyard.adapters.specs.json_documents import warn_left_out
+from modelyard.adapters.specs.reader import Specs, is_read_for, read_specs, read_valid_catalog
 from modelyard.adapters.store.artifacts import Store
 from modelyard.domain.promotion.branches import is_branch_of, parse_branch
 from modelyard.domain.promotion.promote import needs_comparison, promotion_target
@@ -69,12 +69,15 @@ def collect_world(workspace: Workspace, model: str, *, with_registry: bool = Tru
     """
     commit = workspace.main()
     catalog = workspace.once(
-        "sound", commit, lambda: sound(GitTree(workspace.git, commit), models={model}), model
+        "sound",
+        commit,
+        lambda: read_valid_catalog(GitTree(workspace.git, commit), models={model}),
+        model,
     )
     if model not in catalog.models:
         workspace.catalog(commit).require_model(model)  # it names the models that there are
     workspace.facts.read_model(model)  # raises where the holds cannot be read
-    facts = workspace.facts.snapshot(model, missed=leave_out)
+    facts = workspace.facts.snapshot(model, missed=warn_left_out)
     pulls = [pull for pull in _pulls(workspace) if is_branch_of(pull.branch, model)]
     world = _core(workspace, model, catalog, facts, pulls)
     read_pulls = (*world.open_pulls, *world.declined_pulls)
@@ -97,9 +100,9 @@ def collect_worlds(
         CannotAnswer: The main branch has no such model.
     """
     commit = workspace.main()
-    specs = read(GitTree(workspace.git, commit))
+    specs = read_specs(GitTree(workspace.git, commit))
     names = [specs.catalog.require_model(model).name] if model else sorted(specs.catalog.models)
-    facts = workspace.facts.snapshot(missed=leave_out)
+    facts = workspace.facts.snapshot(missed=warn_left_out)
     pulls: dict[str | None, list[PullRequest]] = defaultdict(list)
     for pull in _pulls(workspace):
         branch = parse_branch(pull.branch)
@@ -130,7 +133,7 @@ def collect_worlds(
 def outcome_of(store: Store, workflow: str) -> Record | None:
     """The record a workflow made, if it made one."""
     document = store.run_document(workflow, OUTCOME)
-    return None if document is None else structure(Record, document)
+    return None if document is None else build_spec(Record, document)
 
 
 def _pulls(workspace: Workspace) -> tuple[PullRequest, ...]:

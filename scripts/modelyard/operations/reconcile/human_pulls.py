@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from modelyard.adapters.git.remote_refs import one_snapshot
-from modelyard.adapters.specs.documents import read
+from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.promotion.branches import parse_branch
 from modelyard.domain.promotion.plan import shorten_description
 from modelyard.domain.promotion.pulls import PROMOTE, PullRequest, Status, StatusState
@@ -74,7 +74,7 @@ def _is_rendered_again(workspace: Workspace, path: str, base: str, head: str) ->
     if before is None or after is None:
         return False
     try:
-        one, other = (read(Release, content, name=pin) for content in (before, after))
+        one, other = (read_spec(Release, content, name=pin) for content in (before, after))
     except CannotAnswer:
         return False
     same = replace(one, manifests="") == replace(other, manifests="")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from modelyard.adapters.git.names import readable
-from modelyard.adapters.specs.documents import read
+from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease
 from modelyard.domain.promotion.branches import parse_branch
 from modelyard.domain.promotion.change import Change, Purpose
@@ -70,7 +70,7 @@ def _places(catalog: Catalog, pull: PullRequest) -> tuple[str | None, str | None
 def _parsed(kind: type[T], contents: Mapping[str, bytes | None], name: str | None) -> T | None:
     content = contents[name] if name else None
     try:
-        return None if content is None else read(kind, content, name=str(name))
+        return None if content is None else read_spec(kind, content, name=str(name))
     except YardError:
         return None  # somebody pushed what is no such spec: the checks say so
 

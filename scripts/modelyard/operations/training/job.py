@@ -51,9 +51,9 @@ class Job:
         """The repository's specs at the commit."""
         from modelyard.adapters.git.repository import Git
         from modelyard.adapters.git.trees import GitTree
-        from modelyard.adapters.specs.reader import read
+        from modelyard.adapters.specs.reader import read_specs
 
-        specs = read(GitTree(Git(self.services.root), self.commit))
+        specs = read_specs(GitTree(Git(self.services.root), self.commit))
         return specs.catalog
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs import schemas
-from modelyard.adapters.specs.documents import dump, load
+from modelyard.adapters.specs.documents import dump_spec, load_yaml
 from modelyard.domain import checks
 from modelyard.domain.drift.retraining import excluded_days, held_out_in_use
 from modelyard.domain.specs.catalog import Catalog
@@ -112,9 +112,11 @@ def draft_spec(root: Path, catalog: Catalog, spec: ModelVersion | HeldOut) -> Dr
         hint = f"choose another name, or remove {path}"
         raise Refused(f"{path} exists and differs", hint=hint)
     kind = type(spec).__name__
-    content = dump(kind, spec)
+    content = dump_spec(kind, spec)
     # Parameters come from a person: only the schema and the checks know whether they fit.
-    reasons = [text for _, text in schemas.reasons(kind, load(content, name=path).document)]
+    reasons = [
+        text for _, text in schemas.spec_errors(kind, load_yaml(content, name=path).document)
+    ]
     reasons += [problem.message for problem in checks.find_problems(after) if problem.file == path]
     if reasons:
         raise Refused(f"{path} would not be valid: {'; '.join(reasons)}")

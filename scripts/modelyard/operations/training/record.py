@@ -36,25 +36,25 @@ def record_training(job: Job) -> None:
 
 
 def _record(job: Job) -> Record:
-    from modelyard.adapters.specs.documents import structure
+    from modelyard.adapters.specs.documents import build_spec
 
     artifact, evaluation = job.read_document("artifact.json"), job.read_document("evaluation.json")
-    blank = job.blank_record(structure(Verdict, evaluation["verdict"]))
+    blank = job.blank_record(build_spec(Verdict, evaluation["verdict"]))
     champion = evaluation["champion"]
     return replace(
         blank,
         training_rows=job.read_document("data.json")["training_rows"],
-        champion=structure(Champion, champion) if champion else None,
+        champion=build_spec(Champion, champion) if champion else None,
         artifact=Artifact(
             digest=artifact["digest"],
             size=artifact["size"],
             format=artifact["format"],
             inputs=tuple(artifact["inputs"]),
         ),
-        held_out=tuple(structure(HeldOutResult, each) for each in evaluation["held_out"]),
+        held_out=tuple(build_spec(HeldOutResult, each) for each in evaluation["held_out"]),
         profile=artifact["profile"],
         golden=artifact["golden"],
-        server=structure(ServerCheck, job.read_document("server.json")),
+        server=build_spec(ServerCheck, job.read_document("server.json")),
     )
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeAlias
 
 from modelyard.adapters.git.remote_refs import one_snapshot
-from modelyard.adapters.specs.json_documents import leave_out
+from modelyard.adapters.specs.json_documents import warn_left_out
 from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.promotion.notifications import Notification
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
@@ -164,7 +164,10 @@ def _is_starting(workspace: Workspace, release: Release) -> bool:
 @one_snapshot()
 def undecided_releases(workspace: Workspace) -> tuple[str, ...]:
     """Judged releases that have not had enough traffic for a verdict, such as `canary wine`."""
-    catalog, facts = workspace.catalog(workspace.main()), workspace.facts.snapshot(missed=leave_out)
+    catalog, facts = (
+        workspace.catalog(workspace.main()),
+        workspace.facts.snapshot(missed=warn_left_out),
+    )
     return tuple(
         f"{environment} {model}"
         for (environment, model), release in catalog.releases.items()

@@ -6,7 +6,7 @@ import logging
 import re
 
 from modelyard.adapters.git.trees import GitTree
-from modelyard.adapters.specs.reader import read
+from modelyard.adapters.specs.reader import read_specs
 from modelyard.domain.promotion.branches import Branch, parse_branch
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, Status, StatusState
@@ -59,7 +59,7 @@ def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
         return [f"conflicts with the main branch in {', '.join(merged.conflicts)}"]
     tree = GitTree(workspace.git, merged.tree)
     changed = set(changed_paths(workspace, pull))
-    specs = read(tree)
+    specs = read_specs(tree)
     found = _branch_problems(specs.catalog, pull, changed)
     found += [
         f"{problem.file}: {problem.message}"

@@ -546,11 +546,11 @@ def of_a_newer_modelyard(git, number):
 def test_what_did_not_change_is_taken_apart_once(forge, monkeypatch):
     def counted(document, kind, where):
         taken_apart.append(where)
-        return json_documents.loaded(document, kind, where)
+        return json_documents.parse_json(document, kind, where)
 
     taken_apart = []
     monkeypatch.setattr(forge_look, "_STORED", Memory(10))
-    monkeypatch.setattr(forge_look, "loaded", counted)
+    monkeypatch.setattr(forge_look, "parse_json", counted)
     forge.propose(change(), author=BOT)
     forge.propose(change(branch=FEATURE), author=BOT)
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from modelyard.adapters.git.objects import LogEntry, Memory
 from modelyard.adapters.git.remote_refs import RemoteRefs
-from modelyard.adapters.specs.json_documents import HINT, Unreadable, leave_out, loaded
+from modelyard.adapters.specs.json_documents import HINT, Unreadable, parse_json, warn_left_out
 from modelyard.domain.promotion.pulls import PullRequest, PullState, Status
 from modelyard.errors import CannotAnswer
 
@@ -123,7 +123,7 @@ class ForgeSnapshot:
             try:
                 readable.append(_stored(document, ref, self.refs[ref]))
             except Unreadable as error:
-                leave_out(error)
+                warn_left_out(error)
                 unreadable[ref] = (error, document)
         return tuple(readable), unreadable
 
@@ -180,7 +180,7 @@ class ForgeSnapshot:
         documents = self._remote.documents([self.refs[ref] for ref in refs])
         for ref, told in zip(refs, documents, strict=True):
             try:
-                found[ref.removeprefix(STATUSES)] = loaded(told, dict[str, Status], ref)
+                found[ref.removeprefix(STATUSES)] = parse_json(told, dict[str, Status], ref)
             except Unreadable as error:
                 found[ref.removeprefix(STATUSES)] = error
         return found
@@ -199,7 +199,7 @@ def _stored(document: bytes | None, ref: str, commit: str) -> StoredPull:
 
 
 def _read(document: bytes | None, ref: str) -> StoredPull:
-    stored: StoredPull = loaded(document, StoredPull, ref)
+    stored: StoredPull = parse_json(document, StoredPull, ref)
     if ref != f"{PULLS}{stored.pull.number}":
         raise Unreadable(f"{ref}: holds pull request {stored.pull.number}", hint=HINT)
     return stored
@@ -207,7 +207,7 @@ def _read(document: bytes | None, ref: str) -> StoredPull:
 
 def _or_none(found: Statuses | Unreadable) -> Statuses:
     if isinstance(found, Unreadable):
-        leave_out(found)
+        warn_left_out(found)
         return {}
     return found
 

@@ -11,7 +11,7 @@ from modelyard.adapters.forge.local.view import BRANCHES, PULLS, STATUSES, Forge
 from modelyard.adapters.git.names import path_of, readable
 from modelyard.adapters.git.remote_refs import RemoteRefs, Stale
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.specs.json_documents import dumped
+from modelyard.adapters.specs.json_documents import dump_json
 from modelyard.domain.promotion.pulls import PullRequest, PullState, Status
 from modelyard.errors import Refused
 from modelyard.ports import Clock
@@ -58,7 +58,7 @@ class ForgeWriter:
         self.remote.ensure([pull.head])
         before = look.refs.get(ref)
         commit = self.remote.write(
-            dumped(stored, StoredPull),
+            dump_json(stored, StoredPull),
             parents=[before, pull.head] if before else [pull.head],
             message=f"{what} pull request {pull.number}",
             author=self.bot,
@@ -73,7 +73,7 @@ class ForgeWriter:
         ref = STATUSES + full_sha(sha)
         before = look.refs.get(ref)
         commit = self.remote.write(
-            dumped(statuses, dict[str, Status]),
+            dump_json(statuses, dict[str, Status]),
             parents=[before] if before else [],
             message=f"{what} {sha}",
             author=self.bot,
