@@ -29,6 +29,7 @@ SCENES: tuple[tuple[str, Callable[[Stage, Scene], None]], ...] = (
 
 def main() -> int:
     """Play every scene; a failed scene ends the demo, because later ones depend on it."""
+    # Wider tables are hard to read; a log file has no width of its own.
     console = Console(width=min(Console().width, 140) if sys.stdout.isatty() else 120)
     folder = REPOSITORY / "demo"
     before = time.monotonic()
@@ -41,6 +42,7 @@ def main() -> int:
             began = time.monotonic()
             try:
                 play(stage, scene)
+            # What a wrong output raises. Anything else is a defect of the demo, and crashes.
             except (SceneFailedError, KeyError, StopIteration, ValueError) as error:
                 scene.failed = f"{type(error).__name__}: {error}"
                 console.print(scene.failed, style="bold red", markup=False)

@@ -77,6 +77,7 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         """Stop every server; files stay, to be explored."""
+        # Also after a failed scene; there may be no server.
         self.modelyard("servers", "stop", quiet=True, expected=None)
         if self._preloaded is not None and self._preloaded.stdin is not None:
             self._preloaded.stdin.close()
@@ -186,6 +187,7 @@ class Stage:
     def _fork(self) -> None:
         """Do what a team does first: fork the repository, keep one model, push."""
         listed = subprocess.run(
+            # Also files that are not committed yet: the demo plays the working tree.
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=REPOSITORY,
             capture_output=True,

@@ -42,6 +42,7 @@ class Entry:
     hidden: bool = False
 
 
+# Modules are text here: --help and completion import none of them.
 COMMANDS: Mapping[str, Entry] = {
     "validate": Entry(target="validate:validate", help="Check every spec of the checkout."),
     "schemas": Entry(target="schemas:schemas", help="Write the format reference."),
@@ -130,6 +131,7 @@ class Commands(click.Group):
 
 @click.command(
     cls=Commands,
+    # Every option can be set in the environment too, such as MODELYARD_ROOT.
     context_settings={"auto_envvar_prefix": "MODELYARD", "help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 could not answer, 2 wrong usage, 3 refused or found a problem.",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -86,14 +87,9 @@ def _event(event: Event) -> dict[str, Any]:
 def _failure(agreement: Agreement) -> dict[str, Any]:
     from modelyard.domain.specs.interval import iso_utc
 
-    return {
-        "environment": agreement.environment,
-        "version": agreement.version,
-        "failed_at": iso_utc(agreement.failed_at),
-        "restored": agreement.restored,
-        "agreed_at": iso_utc(agreement.agreed_at),
-        "seconds": agreement.seconds,
-    }
+    failed_at, agreed_at = iso_utc(agreement.failed_at), iso_utc(agreement.agreed_at)
+    times = {"failed_at": failed_at, "agreed_at": agreed_at, "seconds": agreement.seconds}
+    return {**asdict(agreement), **times}
 
 
 def _print_text(model: str, events: tuple[Event, ...], summed: DoraMeasures) -> None:

@@ -58,6 +58,7 @@ def parse_address(
         return None
     # From the right: an IPv6 host has colons too.
     host, _, port = value.rpartition(":")
+    # isdecimal alone accepts the digits of every script.
     if not host or not (port.isascii() and port.isdecimal()) or int(port) > LAST_PORT:
         raise click.BadParameter(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080", ctx, param)
     return host.strip("[]"), int(port)
@@ -76,6 +77,7 @@ def _one_line(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Return the text as one harmless line, as an option's callback; it must not be blank."""
     from modelyard.adapters.git.names import readable
 
+    # It is printed on the terminals of others.
     text = readable(value)
     if not text:
         raise click.BadParameter("must not be blank", ctx, param)
@@ -174,6 +176,7 @@ def make_console() -> Console:
         # None lets rich ask the terminal.
         force_terminal=True if wanted else None,
         no_color=None if wanted is None else not wanted,
+        # rich would colour numbers and paths inside text from outside.
         highlight=False,
         soft_wrap=False,
     )

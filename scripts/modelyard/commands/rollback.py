@@ -60,6 +60,7 @@ def _preview(workspace: Workspace, decided: Rollback) -> None:
     from modelyard.operations.rollback import follow_ups
 
     model, version = decided.release.model, decided.release.version
+    # An earlier hold, if there is one.
     hold = decided.world.model_facts.holds[version]
     click.echo(f"would hold {model} {version} as {hold.by}: {hold.reason}\n")
     print_change(decided.change)

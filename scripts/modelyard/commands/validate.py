@@ -48,6 +48,7 @@ def validate(root: Path, output: str, changed_since: str | None) -> None:
     _REPORTS[output](problems, len(specs.files))
     if problems:
         raise Refused(_count(problems))
+    # On stderr: stdout has problems and nothing else.
     if output == "text":
         click.echo(f"{len(specs.files):,} specs are valid", err=True)
 

@@ -89,6 +89,7 @@ def add_version(
     spec = compose_version(
         root, catalog, model=model, base=base, window=window, parameters=parameters, **given
     )
+    # Only now: the parent may have given both.
     if not spec.data.files:
         raise click.UsageError("give --data URI, or --parent VERSION to train on its data")
     if not spec.held_out:

@@ -26,6 +26,7 @@ def seen_by(spec: ModelVersion, held_out: HeldOut) -> bool:
     """Whether the version trained on some of the held-out set's days, or on its very files."""
     if held_out.window is not None and spec.data.window is not None:
         return any(span.overlaps(held_out.window) for span in spec.data.spans)
+    # Without intervals only the files can show it.
     trained = {file.sha256 for file in spec.data.files}
     return any(file.sha256 in trained for file in held_out.files)
 
@@ -154,6 +155,7 @@ def _difference(name: str, written: Verdict, again: Verdict) -> list[str]:
         found.append(
             f"{name}: the record has {written.outcome}, the evidence gives {again.outcome}"
         )
+    # A number may be missing on either side.
     for number in sorted(set(written.numbers) | set(again.numbers)):
         one, other = written.numbers.get(number), again.numbers.get(number)
         equal = (

@@ -65,6 +65,7 @@ def _read_events(
 
 def _in_path_order(catalog: Catalog) -> tuple[str, ...]:
     """Return the environments, those of the path to production first."""
+    # Of events within one second, earlier sources come first.
     path = [environment.name for environment in catalog.path_to_production()]
     return tuple(dict.fromkeys((*path, *sorted(catalog.environments))))
 

@@ -76,6 +76,7 @@ def decide_promotion(
 
 def propose_promotion(services: Services, promotion: Promotion, *, requester: str) -> PullRequest:
     """Open or refresh the promotion's pull request in the name of the person who asked."""
+    # The bot is the author; the requester counts as a maker, and cannot approve.
     bot = services.repository.bot
     return services.pulls.propose(promotion.change, author=bot, requester=requester)
 

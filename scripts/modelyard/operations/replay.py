@@ -88,6 +88,7 @@ def _open_traffic(
 ) -> Iterator[Traffic | ServiceTraffic]:
     from modelyard.adapters.metrics.replay import ServiceTraffic, Traffic
 
+    # A Service spreads requests itself; for local servers the release is drawn here, by share.
     if plan.url is not None:
         versions = {each.identity: each.version for each in catalog.releases.values()}
         yield ServiceTraffic(plan.url, model=plan.model, versions=versions)
@@ -108,6 +109,7 @@ def _open_traffic(
 
 
 def _read_catalog(services: Services, model: str) -> Catalog:
+    # The checkout: sending requests needs no remote.
     from modelyard.adapters.git.trees import WorkingTree
     from modelyard.adapters.specs.reader import read_valid_catalog
 
@@ -219,6 +221,7 @@ def _send(
     def send(order: tuple[int, bytes, float]) -> Sent:
         number, body, at = order
         if plan.rate is not None:
+            # Counted from the start: one slow answer does not lower the rate.
             due = begin + number * plan.rows_per_request / plan.rate
             time.sleep(max(0.0, due - time.monotonic()))
         return traffic.send(body, at=at)

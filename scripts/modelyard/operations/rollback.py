@@ -98,6 +98,7 @@ def apply_rollback(workspace: Workspace, rollback: Rollback, report: Report) -> 
     # Reconcile rolls back what is on hold, here and in every other environment.
     reconcile_model(workspace, release.model, wait=False, report=report)
     left = workspace.catalog(workspace.main()).releases.get((release.environment, release.model))
+    # Something else may be released there by now; only the same release is a failure.
     if left == release:
         raise CannotAnswer(
             f"{release.environment} still has {release.version} of {release.model}",
@@ -127,6 +128,7 @@ def _way_back(held: World, where: Environment, release: Release) -> RollBack:
         raise Refused(
             f"{where.name} has no verified release of {held.model} without a hold to go back to "
             f"from {release.version}",
+            # With every verified release on hold, only another version helps.
             hint=promote if held.facts_of(where.name).verified else remove,
         )
     reason = f"{release.version} is on hold: {held.model_facts.holds[release.version].reason}"

@@ -81,6 +81,7 @@ def _resolved(root: Node, node: Node) -> Node:
         return node
     target = root["$defs"][node["$ref"].removeprefix("#/$defs/")]
     beside = {key: value for key, value in node.items() if key != "$ref"}
+    # A definition describes its values; the property that refers to it, their meaning.
     fits = {"fits": target["description"]} if "description" in target else {}
     return {**_resolved(root, target), **fits, **beside}
 
@@ -89,6 +90,7 @@ def _row(root: Node, path: str, node: Node, is_required: bool) -> str:  # noqa: 
     key = f"**`{path}`**" if is_required else f"`{path}`"
     default = f"`{json.dumps(node['default'])}`" if "default" in node else ""
     cells = (key, _value(root, node), default, node.get("description", ""))
+    # A backslash: Python 3.11 allows none inside an f-string's braces.
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

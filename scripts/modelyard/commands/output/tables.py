@@ -65,6 +65,7 @@ def clock_time(at: datetime | None) -> str | None:
 def format_span(seconds: float) -> str:
     """Return a duration in its two largest units."""
     whole = round(seconds)
+    # Negative if a clock was set back between two events.
     if abs(whole) < _MINUTE:
         return f"{seconds:.1f} s"
     if abs(whole) < _HOUR:

@@ -114,6 +114,7 @@ def the_artifact_store_is_writable(checkout: Checkout) -> Iterator[Finding]:
 
 def _unwritable(folder: Path) -> str | None:
     """Return why a folder is not writable, or None. A missing folder can be created."""
+    # The nearest folder that exists decides whether the missing ones can be created.
     there = next(each for each in (folder, *folder.parents) if each.exists())
     if not there.is_dir():
         return f"{there} is not a folder"
@@ -194,6 +195,7 @@ def manifests_are_what_releases_render_to(checkout: Checkout) -> Iterator[Findin
     from modelyard.adapters.git.trees import GitTree
     from modelyard.render.tree import stale_manifests
 
+    # The main branch, not the checkout: Argo CD applies that.
     for sentence in stale_manifests(GitTree(checkout.git, checkout.main), checkout.specs.catalog):
         yield Finding(
             what=sentence, fix="git pull, then modelyard render, and propose what changed"
@@ -224,6 +226,7 @@ def servers_belong_to_releases(checkout: Checkout) -> Iterator[Finding]:
 
     catalog = checkout.specs.catalog
     seen = checkout.workspace.facts.snapshot().releases
+    # Facts too: they know environments that are no longer in Git.
     places = {(env, model) for env in catalog.environments for model in catalog.models} | set(seen)
     for environment, model in sorted(places - set(catalog.releases)):
         # An environment that is no longer in Git can only be found by its name.

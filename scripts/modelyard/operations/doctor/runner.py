@@ -124,6 +124,7 @@ def _skip(check: Check, need: Check) -> CheckResult:
 def _run(check: Check, checkout: Checkout) -> CheckResult:
     try:
         findings = list(check(checkout))
+    # Any other exception is a defect of the check, and is reported as a crash.
     except YardError as error:
         findings = [Finding(what=error.message, fix=error.hint or "fix that, and run doctor again")]
     if not findings:
