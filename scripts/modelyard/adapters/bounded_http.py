@@ -41,7 +41,7 @@ class BoundedServer:
     """
 
     def __init__(self, host: str, port: int, app: ASGIApp) -> None:
-        is_v6 = ":" in host
+        is_v6 = ":" in host  # no name has a colon
         self._socket = socket.create_server(
             (host, port),
             family=socket.AF_INET6 if is_v6 else socket.AF_INET,
@@ -52,7 +52,7 @@ class BoundedServer:
             uvicorn.Config(
                 _only_short_gets(app),
                 http=_OneRequest,
-                loop="asyncio",
+                loop="asyncio",  # uvicorn would prefer uvloop, where kserve brought it along
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -40,6 +40,7 @@ def serve_judge(services: Services, /, *, listen: tuple[str, int]) -> None:
         server = BoundedServer(*listen, service.make_app())
     except OSError as error:
         raise CannotAnswer(f"cannot listen on {listen[0]}:{listen[1]}: {error}") from error
+    # First the pages: until Git has been read, probes get a 503 with the reason.
     server.start()
     service.start()
     click.echo(f"listening on {server.host}:{server.port}")

@@ -18,7 +18,7 @@ def step() -> None:
 
 
 def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(
+    for option in reversed(  # so that --help lists them in this order
         (
             click.option("--model", required=True, help="The model."),
             click.option("--version", required=True, help="The version."),

@@ -25,6 +25,7 @@ REST_SECONDS = 0.2
 
 AGAIN = "run `modelyard watch --once` again"
 
+# Kubernetes's rules: a namespace is a DNS label, a Lease's name a DNS subdomain.
 _LEASE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z")
 
 

@@ -55,6 +55,7 @@ def analysis_template(identity: Identity) -> Document:
                     "successCondition": 'result == "pass"',
                     "failureCondition": 'result == "fail"',
                     "consecutiveSuccessLimit": 1,
+                    # The first fail aborts: the judge's test allows for repeated questions.
                     "failureLimit": 0,
                     "inconclusiveLimit": count,
                     "consecutiveErrorLimit": ERRORS_IN_A_ROW,

@@ -37,7 +37,7 @@ def pod_template(release: Release, *, model: Model, identity: Identity) -> Docum
     return {
         "metadata": {"labels": {**identity.labels, **labels}, "annotations": annotations},
         "spec": {
-            "automountServiceAccountToken": False,
+            "automountServiceAccountToken": False,  # no server calls the Kubernetes API
             "containers": [_server(release, model)],
             # Else each Service of the namespace would add its variables.
             "enableServiceLinks": False,

@@ -128,7 +128,7 @@ def _stale(release: Release, committed: Mapping[str, bytes], catalog: Catalog) -
     environment = catalog.environments.get(release.environment)
     if model is None or environment is None:
         return [f"{folder}: its model or environment is missing"]
-    if release.renderer == RENDERER:
+    if release.renderer == RENDERER:  # an older one is no longer here to compare with
         wanted = rendered_tree(release, model=model, environment=environment)
         differing = [
             name

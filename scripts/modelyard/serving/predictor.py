@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Scores = npt.NDArray[np.float64]
 
+# MLflow's types that can hold each type of the contract.
 _TYPES: dict[str, frozenset[str]] = {
     "number": frozenset({"double", "float"}),
     "integer": frozenset({"double", "float", "long", "integer"}),

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from modelyard.serving.served_model import Answer, ServedModel
 
 MAX_BYTES = 16 * 2**20
+"""Of a body, which is held in memory as a whole."""
+
 BODY_SECONDS = 30.0
+"""For a body to arrive: a slow client must not hold its memory for ever."""
+
 RELEASE_HEADER = "x-modelyard-release"
 
 _LOGGER = logging.getLogger(__name__)

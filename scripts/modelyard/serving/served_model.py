@@ -119,6 +119,7 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
         import numpy as np  # noqa: PLC0415 - the model has imported it
 
         frame = frame_of_rows(self.predictor.serving.inputs, golden.rows)
+        # On the prediction thread, under the same OpenMP limit.
         found = self._executor.submit(self.predictor.scores, frame).result()
         expected = np.asarray(golden.scores, dtype=np.float64)
         if found.shape != expected.shape:

@@ -18,7 +18,7 @@ from modelyard.serving.routes import ProtocolFilter, Routes
 from modelyard.serving.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
-_GRACE_SECONDS = 30
+_GRACE_SECONDS = 30  # less than the pod's terminationGracePeriodSeconds; see render/pod.py
 
 
 @dataclass(frozen=True, kw_only=True)

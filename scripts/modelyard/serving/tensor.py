@@ -9,6 +9,8 @@ from datetime import datetime
 from modelyard.domain.specs.contract import Column, ColumnType
 
 MAX_ROWS = 10_000
+"""Predictions run on one thread: a longer request would delay all others."""
+
 DATATYPES: dict[ColumnType, str] = {
     "number": "FP64",
     "integer": "INT64",

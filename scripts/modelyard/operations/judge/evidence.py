@@ -156,6 +156,7 @@ def stable_of(
         for known in workspace.past(environment.name, release.model)
     }
     identity = before[-1]
+    # Older than the past that is read: better no comparison than one with another version.
     return (identity, versions[identity]) if identity in versions else None
 
 
@@ -173,7 +174,7 @@ def expected_predictions(
     result, other = record.held_out[-1], None
     if champion is not None and champion != release.version:
         pairs = scored_by_both(catalog, release.model, release.version, champion)
-        if not pairs:
+        if not pairs:  # without the same rows nothing says how far the two may differ
             return None
         result, other = pairs[-1]
     elif champion == release.version:

@@ -117,10 +117,11 @@ class GitReader:
             with self._changed:
                 rest = IDLE_SECONDS if self.has_snapshot else FRESH_SECONDS
                 self._changed.wait_for(lambda: self._is_wanted, timeout=rest)
-                self._is_wanted = False
+                self._is_wanted = False  # before the read: a later request wants a newer one
                 self._reading_since = began = time.monotonic()
             snapshot, problem = self._read()
             with self._changed:
+                # Its start counts: the read may lack what was pushed while it ran.
                 self._reading_since, self._tried_at, self._problem = None, began, problem
                 if snapshot is not None:
                     self._snapshot, self._read_at = snapshot, began

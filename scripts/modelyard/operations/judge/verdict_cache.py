@@ -126,12 +126,12 @@ class VerdictCache:
     def _judge(self, question: JudgeQuestion) -> Verdict:
         git = self._git_reader.wait_for_snapshot(GIT_SECONDS)
         workspace, catalog = self._workspace, git.catalog
-        workspace.facts.git_snapshot = git
+        workspace.facts.git_snapshot = git  # what it answers from until the next verdict
         facts = git.facts.release(question.environment, question.model)
         environment = catalog.environments.get(question.environment)
         release = catalog.releases.get((question.environment, question.model))
         if question.model not in catalog.models:
-            release = None
+            release = None  # its model.yaml is invalid, and with it the canary policy is unknown
         early = answer_from_facts(question.release, facts, release, environment)
         if early is not None:
             return early

@@ -76,7 +76,7 @@ def watch_forever(
             watcher.run_passes_and_wait()
         else:
             health.record_standby(is_leader_known=held.is_heard())
-            watcher.due = None
+            watcher.due = None  # once it acts it knows nothing: its first pass covers all models
 
 
 def _stand_for(lease: str) -> KubernetesLease:
@@ -116,6 +116,7 @@ class Watcher:
         """Run passes until one changes nothing, then wait until something is due."""
         before = self.seen
         for number in range(MOST_IN_A_ROW):
+            # Read before the pass, so that a push during it starts another one.
             self.seen = self._read_refs() or self.seen
             if number == 0 and self.seen != before:
                 self.all_by = 0.0  # the push may be about a model that is not due
@@ -162,6 +163,7 @@ class Watcher:
         return None
 
     def _pause_seconds(self) -> float:
+        # More traffic wakes nobody, so a release that is judged shortens the pause.
         try:
             is_judging = bool(undecided_releases(self.workspace))
         except YardError:

@@ -100,7 +100,7 @@ def run_pass(
     last.append((None, partial(notify, workspace, pending, on_notified)))
     if models is None:
         last.append((None, partial(_count_unreadable, workspace, unreadable)))
-    with one_snapshot():
+    with one_snapshot():  # the forge is read once for all models
         has_notified, more_failures = run_each(last)
     return PassResult(
         changed=changed or has_notified,

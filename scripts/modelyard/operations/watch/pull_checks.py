@@ -39,7 +39,7 @@ def check_pull(workspace: Workspace, pull: PullRequest) -> Status:
         found = problems_of(workspace, pull)
     except CannotAnswer as error:
         return _status(StatusState.ERROR, error.message)
-    except Exception as error:
+    except Exception as error:  # a defect of a check must not look like a valid pull request
         logger.exception("pull request %d", pull.number)
         return _status(StatusState.ERROR, f"the checks crashed: {type(error).__name__}: {error}")
     if not found:
