@@ -222,7 +222,7 @@ def test_a_broken_contract_is_told_before_anything_runs_in_production(tmp_path):
     done = yard.run("drift", "delays")
     assert (done.exit_code, done.stderr) == (
         1,
-        "error: production runs no version of delays, so there is nothing to compare with\n"
+        "error: production has no release of delays, so there is nothing to compare with\n"
         "hint: modelyard status\n",
     )
     rewritten(yard, JUNE, temp=in_kelvin)
@@ -237,7 +237,7 @@ def test_what_cannot_be_answered_is_said_with_exit_code_1(yard):
         (("drift", "delays", "--feed", "modelyard.yaml"), "modelyard.yaml: not a table"),
         (
             ("drift", "delays", "--until", "2025-01-01"),
-            "0 rows from 2024-12-25 to 2025-01-01, 200 are needed to judge the latest window",
+            "0 rows from 2024-12-25 to 2025-01-01, but 200 are needed to compare the latest window",
         ),
     ):
         done = yard.run(*words)
@@ -263,7 +263,7 @@ def test_an_older_window_with_too_few_rows_is_a_warning(yard):
     assert code == 3
     assert [w["usable"] for w in found["windows"]] == [True, False, True, True]
     assert found["warnings"] == [
-        "0 rows from 2026-06-10 to 2026-06-17 are too few to be judged: 200 are needed "
+        "0 rows from 2026-06-10 to 2026-06-17 are too few to compare: 200 are needed "
         "(drift.least_rows)"
     ]
 
@@ -274,8 +274,8 @@ def test_too_few_calendar_blocks_confirm_nothing_and_say_so(tmp_path):
     assert (code, found["outcome"]) == (0, "none")
     assert any(c["drifted"] for c in found["windows"][0]["columns"])
     assert found["warnings"] == [
-        "the profile of v2 has 6 calendar blocks of 14 days and 8 are needed: what the calendar "
-        "alone does is not known, so nothing is confirmed"
+        "the profile of v2 has 6 calendar blocks of 14 days, but 8 are needed: the effect of "
+        "the calendar alone is unknown, so nothing is confirmed"
     ]
 
 

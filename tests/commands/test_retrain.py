@@ -174,7 +174,7 @@ def test_the_page_shows_the_drift_and_what_would_be_trained(yard):
     for line in (
         "- trained on 2026-01-01 until 2026-04-01 and 2026-05-01 until 2026-06-17; v2 on "
         "2026-01-01 until 2026-04-01",
-        "- 2 files beside those of v2: `data/delays/2026-05.parquet`, "
+        "- 2 files in addition to those of v2: `data/delays/2026-05.parquet`, "
         "`data/delays/2026-06.parquet`",
         "- judged on `recent-2026-06-17`, `april`",
         "- new held-out set `recent-2026-06-17`: 2026-06-17 until 2026-07-01",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from modelyard.ports import Services
 if TYPE_CHECKING:
     from modelyard.adapters.store.evidently_page import PageSummary
     from modelyard.domain.promotion.incidents import Incident
-    from modelyard.operations.drift.compare import ContractBreach, FeedComparison, WindowComparison
+    from modelyard.operations.drift.compare import ContractBreach, FeedComparison
 
 HEADINGS = ("window", "rows", "column", "reason", "effect", "floor", "p", "what")
 
@@ -107,13 +106,14 @@ def _document(
     summary: PageSummary | None,
 ) -> dict[str, Any]:
     """Return the result as schemas/output/drift.schema.json describes it."""
-    from modelyard.operations.drift.compare import FeedComparison, window_document
+    from modelyard.operations.drift.compare import (
+        FeedComparison,
+        confirmed_document,
+        window_document,
+    )
 
     compared = result if isinstance(result, FeedComparison) else None
-    window_data = [(w.data, w.checks) for w in compared.windows] if compared else []
     broken = [] if isinstance(result, FeedComparison) else result.breaches
-    if not isinstance(result, FeedComparison):
-        window_data = [(each, None) for each in result.window_data]
     return {
         "model": result.model.name,
         "outcome": result.outcome,
@@ -124,11 +124,8 @@ def _document(
         "evidence": evidence,
         "breaches": [asdict(breach) for breach in broken],
         "incidents": [incident.what for incident in incidents],
-        "windows": [window_document(*each) for each in window_data],
-        "confirmed": [
-            {"column": one.column, "reason": one.reason}
-            for one in (compared.confirmed if compared else ())
-        ],
+        "windows": [window_document(window) for window in result.windows],
+        "confirmed": confirmed_document(compared.confirmed if compared else ()),
         "warnings": list(compared.warnings) if compared else [],
         "page": _page_document(summary) if summary else None,
     }
@@ -138,12 +135,16 @@ def _print(
     result: ContractBreach | FeedComparison, evidence: str | None, summary: PageSummary | None
 ) -> None:
     from modelyard.commands.output.tables import make_table
-    from modelyard.operations.drift.compare import FeedComparison, summarize_comparison
+    from modelyard.operations.drift.compare import (
+        FeedComparison,
+        summarize_comparison,
+        window_rows,
+    )
 
     if not isinstance(result, FeedComparison):
         _print_breaches(result)
         return
-    rows = [row for window in result.windows for row in _rows(window)]
+    rows = [row for window in result.windows for row in window_rows(window)]
     title = f"{result.model.name} against what {result.parent.version} was trained on"
     make_console().print(make_table(title, HEADINGS, rows))
     for warning in result.warnings:
@@ -165,17 +166,6 @@ def _print_breaches(result: ContractBreach) -> None:
         f"{result.model.name}: the contract of {result.feed.uri} is broken; an incident is "
         f"recorded, drift is not tested, and nothing is retrained"
     )
-
-
-def _rows(window: WindowComparison) -> Iterator[tuple[object, ...]]:
-    """Yield a row for each column that drifted, or one row if none did."""
-    days, rows = window.data.days.since, f"{window.data.rows:,}"
-    if not window.drifted:
-        words = "too few rows" if window.drifted is None else "nothing drifted"
-        yield (days, rows, *[None] * 5, words)
-    for one in window.drifted or ():
-        numbers = (f"{one.measure} {one.effect:.3g}", f"{one.floor:.3g}", f"{one.p:.1e}")
-        yield (days, rows, one.column, one.reason, *numbers, one.detail)
 
 
 def _page_document(summary: PageSummary) -> dict[str, Any]:

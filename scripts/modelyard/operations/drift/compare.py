@@ -1,9 +1,9 @@
-"""One look at a feed: the contract first, then drift from what production's version trained on."""
+"""Compares a feed with the training data of production's version: the contract, then drift."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -35,19 +35,20 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class WindowComparison:
-    """One window, compared.
+    """One window, with its checks if it was compared.
 
     Args:
-        slice: Its rows.
-        checks: Every check of every column, the largest effect first; None for too few rows.
+        data: Its rows.
+        checks: Every check of every column, the largest effect first; None without a comparison,
+            because of too few rows or a broken contract.
     """
 
     data: WindowData
-    checks: tuple[ColumnCheck, ...] | None
+    checks: tuple[ColumnCheck, ...] | None = None
 
     @property
     def drifted(self) -> tuple[ColumnCheck, ...] | None:
-        """The checks that drifted; None for too few rows."""
+        """The checks that drifted; None without a comparison."""
         if self.checks is None:
             return None
         return tuple(check for check in self.checks if check.drifted)
@@ -55,15 +56,16 @@ class WindowComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class FeedResult:
-    """What a look at the last windows of a feed found.
+    """What the last windows of a feed showed.
 
     Args:
         model: The model.
-        catalog: The main branch.
-        commit: Its commit.
+        catalog: The specs of the main branch.
+        commit: The commit of the main branch.
         feed: The feed.
-        until: The day after the last one looked at; None where no row's day is known.
-        newest: Whether these are the feed's newest rows.
+        until: The day after the last window; None if no row has a day.
+        newest: Whether the windows are the feed's newest ones.
+        windows: The windows, oldest first; none if the rows have no days.
     """
 
     model: Model
@@ -72,36 +74,34 @@ class FeedResult:
     feed: Feed
     until: date | None
     newest: bool
+    windows: tuple[WindowComparison, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContractBreach(FeedResult):
-    """The contract is broken, so drift was not asked.
+    """The data breaks the contract, so drift was not tested.
 
     Args:
-        slices: The windows; none where rows cannot be told by day.
-        breaches: Rules that are not kept, each once.
+        breaches: The broken rules, each once.
     """
 
-    window_data: tuple[WindowData, ...]
     breaches: tuple[Breach, ...]
 
     @property
     def outcome(self) -> str:
-        """The answer in one word."""
+        """The outcome as one word: `breached`."""
         return "breached"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeedComparison(FeedResult):
-    """Every window keeps the contract and was compared.
+    """The data keeps the contract and was compared.
 
     Args:
-        parent: The version production runs.
+        parent: The version that production runs.
         digest: Digest of its profile.
         profile: Its profile.
         pins: The files that were read.
-        windows: Oldest first.
         confirmed: Drift of the latest window that enough windows share.
     """
 
@@ -109,36 +109,41 @@ class FeedComparison(FeedResult):
     digest: str
     profile: Profile
     pins: tuple[DataFile, ...]
-    windows: tuple[WindowComparison, ...]
     confirmed: tuple[ColumnCheck, ...]
 
     @property
     def outcome(self) -> str:
-        """The answer in one word: `confirmed` or `none`."""
+        """The outcome as one word: `confirmed` or `none`."""
         return "confirmed" if self.confirmed else "none"
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the reader should know of the answer, in sentences."""
-        policy, said = self.model.drift, []
+        """What limits the result, each in a sentence."""
+        policy, warnings = self.model.drift, []
         for window in self.windows:
             if window.checks is None:
                 days, rows = window.data.days, window.data.rows
-                few = f"{rows:,} rows from {days.since} to {days.until} are too few to be judged"
-                said.append(f"{few}: {policy.least_rows:,} are needed (drift.least_rows)")
+                few = f"{rows:,} rows from {days.since} to {days.until} are too few to compare"
+                warnings.append(f"{few}: {policy.least_rows:,} are needed (drift.least_rows)")
         if self.profile.blocks < LEAST_BLOCKS:
-            said.append(
+            warnings.append(
                 f"the profile of {self.parent.version} has {self.profile.blocks} calendar blocks "
-                f"of {policy.window_days} days and {LEAST_BLOCKS} are needed: what the calendar "
-                f"alone does is not known, so nothing is confirmed"
+                f"of {policy.window_days} days, but {LEAST_BLOCKS} are needed: the effect of the "
+                f"calendar alone is unknown, so nothing is confirmed"
             )
-        return tuple(said)
+        return tuple(warnings)
 
 
 def compare_feed(
     workspace: Workspace, name: str, *, feed: str | None, until: date | None
 ) -> ContractBreach | FeedComparison:
-    """Look at the feed's last windows before `until`, by default at its newest rows.
+    """Compare the feed's last windows before `until` with the training data.
+
+    Args:
+        workspace: Holds the specs and the evidence.
+        name: The model's name.
+        feed: The feed's URI; None for the model's own.
+        until: The day after the last window; None for the day after the newest row.
 
     Raises:
         CannotAnswer: There is no model, feed, row, release in production or profile, or the
@@ -151,28 +156,30 @@ def compare_feed(
     found = read_feed(model, feed, data)
     result = FeedResult(model=model, catalog=catalog, commit=commit, feed=found, until=until,
                 newest=until is None)  # fmt: skip
+    # Drift of data that breaks its contract means nothing: a change of unit looks like drift.
     if found.breaches:
-        return ContractBreach(**vars(result), window_data=(), breaches=found.breaches)
+        return ContractBreach(**vars(result), breaches=found.breaches)
     day = until or found.end
-    window_data, pins = read_windows(model, found, data, until=day)
-    result = replace(result, until=day)
-    if broken := latest_breaches(breach for each in window_data for breach in each.breaches):
-        return ContractBreach(**vars(result), window_data=window_data, breaches=broken)
-    return _compare_windows(workspace, result, window_data, pins)
+    rows, pins = read_windows(model, found, data, until=day)
+    windows = tuple(WindowComparison(data=each) for each in rows)
+    result = replace(result, until=day, windows=windows)
+    if broken := latest_breaches(breach for each in rows for breach in each.breaches):
+        return ContractBreach(**vars(result), breaches=broken)
+    return _compare_windows(workspace, result, pins)
 
 
 def production_version(catalog: Catalog, model: str) -> tuple[ModelVersion, Record]:
-    """The version production runs, and its record.
+    """The version that production runs, and its record.
 
     Raises:
-        CannotAnswer: There is no production, or it runs nothing that has a record.
+        CannotAnswer: Production has no release, or its version has no record with a profile.
     """
     production = catalog.production
     where = production.name if production else "production"
     release = catalog.releases.get((where, model))
     if release is None:
         raise CannotAnswer(
-            f"{where} runs no version of {model}, so there is nothing to compare with",
+            f"{where} has no release of {model}, so there is nothing to compare with",
             hint="modelyard status",
         )
     spec = catalog.versions.get((model, release.version))
@@ -186,7 +193,7 @@ def production_version(catalog: Catalog, model: str) -> tuple[ModelVersion, Reco
 
 
 def drift_evidence(result: FeedComparison) -> bytes:
-    """The document a verdict on drift rests on: the same rows give the same bytes."""
+    """The evidence of a result as JSON; the same rows give the same bytes."""
     document = {
         "format": FORMAT,
         "model": result.model.name,
@@ -195,30 +202,46 @@ def drift_evidence(result: FeedComparison) -> bytes:
         "feed": result.feed.uri,
         "files": [asdict(pin) for pin in result.pins],
         "policy": asdict(result.model.drift),
-        "windows": [window_document(window.data, window.checks) for window in result.windows],
-        "confirmed": [{"column": one.column, "reason": one.reason} for one in result.confirmed],
+        "windows": [window_document(window) for window in result.windows],
+        "confirmed": confirmed_document(result.confirmed),
     }
     return json.dumps(document, sort_keys=True, allow_nan=False).encode()
 
 
-def window_document(rows: WindowData, found: tuple[ColumnCheck, ...] | None) -> dict[str, Any]:
-    """One window for JSON; `usable` says whether it was compared."""
+def window_document(window: WindowComparison) -> dict[str, Any]:
+    """One window for JSON; `usable` is whether it was compared."""
     return {
-        "since": rows.days.since.isoformat(),
-        "until": rows.days.until.isoformat(),
-        "rows": rows.rows,
-        "usable": found is not None,
-        "columns": [{**asdict(check), "drifted": check.drifted} for check in found or ()],
+        "since": window.data.days.since.isoformat(),
+        "until": window.data.days.until.isoformat(),
+        "rows": window.data.rows,
+        "usable": window.checks is not None,
+        "columns": [{**asdict(check), "drifted": check.drifted} for check in window.checks or ()],
     }
 
 
+def confirmed_document(confirmed: Iterable[ColumnCheck]) -> list[dict[str, str]]:
+    """The columns with confirmed drift for JSON."""
+    return [{"column": one.column, "reason": one.reason} for one in confirmed]
+
+
 def format_drift(confirmed: Iterable[ColumnCheck]) -> str:
-    """The columns and why, as `temp (range), dest (new)`."""
+    """The columns with their reasons, as `temp (range), dest (new)`."""
     return ", ".join(f"{one.column} ({one.reason})" for one in confirmed)
 
 
+def window_rows(window: WindowComparison) -> Iterator[tuple[str | None, ...]]:
+    """A table row for each column that drifted, or a single row if none did."""
+    day, rows = str(window.data.days.since), f"{window.data.rows:,}"
+    if not window.drifted:
+        text = "too few rows" if window.drifted is None else "nothing drifted"
+        yield (day, rows, *[None] * 5, text)
+    for one in window.drifted or ():
+        numbers = (f"{one.measure} {one.effect:.3g}", f"{one.floor:.3g}", f"{one.p:.1e}")
+        yield (day, rows, one.column, one.reason, *numbers, one.detail)
+
+
 def summarize_comparison(result: FeedComparison) -> str:
-    """The answer in one sentence."""
+    """The result in one sentence."""
     policy = result.model.drift
     where = f"{policy.needed} of {policy.of} windows before {result.until}"
     subject = f"{result.model.name}: drift from what {result.parent.version} was trained on"
@@ -230,9 +253,9 @@ def summarize_comparison(result: FeedComparison) -> str:
 def record_incidents(
     workspace: Workspace, result: ContractBreach | FeedComparison
 ) -> tuple[Incident, ...]:
-    """Write each breach down as an incident, once; returns those of this feed that are open.
+    """Record each breach as an incident, once, and return the open incidents of this feed.
 
-    A look at the newest rows also takes back what it does not find any more.
+    If the windows are the newest ones, incidents of breaches that are gone are removed.
     """
     at = workspace.services.clock.now()
 
@@ -246,9 +269,10 @@ def record_incidents(
 def update_incidents(
     before: tuple[Incident, ...], result: ContractBreach | FeedComparison, *, at: datetime
 ) -> tuple[Incident, ...]:
-    """The incidents once a look is written down: one a column and rule, worded as first seen."""
+    """The incidents after a result: one for each column and rule, with its first text."""
     broken = result.breaches if isinstance(result, ContractBreach) else ()
     found = {breach_key(result.feed.uri, each): each for each in broken}
+    # Windows of the past show nothing about breaches of today, so they remove no incident.
     kept = [
         incident
         for incident in before
@@ -264,7 +288,7 @@ def update_incidents(
 
 
 def incident_text(feed: Feed, breach: Breach) -> str:
-    """What an incident says of a breach: the feed, the column, what was expected and found."""
+    """The text of a breach's incident: the feed, the column, what was expected and found."""
     return f"contract of {feed.uri} broken: {describe_breach(breach)}"
 
 
@@ -274,38 +298,31 @@ def is_breach_of_feed(incident: Incident, feed: Feed) -> bool:
 
 
 def _compare_windows(
-    workspace: Workspace,
-    result: FeedResult,
-    window_data: tuple[WindowData, ...],
-    pins: tuple[DataFile, ...],
+    workspace: Workspace, result: FeedResult, pins: tuple[DataFile, ...]
 ) -> FeedComparison:
     model, policy = result.model, result.model.drift
     spec, record = production_version(result.catalog, model.name)
     digest = record.profile or ""
     profile = Profile.from_document(json.loads(workspace.store.evidence(digest)))
+    least = policy.least_rows
     windows = tuple(
-        WindowComparison(data=each, checks=_check_rows(profile, each, model))
-        for each in window_data
+        replace(window, checks=check_window(profile, window.data.table, least_rows=least))
+        if window.data.rows >= least
+        else window
+        for window in result.windows
     )
     if windows[-1].checks is None:
-        days = window_data[-1].days
+        days, rows = windows[-1].data.days, windows[-1].data.rows
         raise CannotAnswer(
-            f"{result.feed.uri}: {window_data[-1].rows:,} rows from {days.since} to {days.until}, "
-            f"{policy.least_rows:,} are needed to judge the latest window (drift.least_rows)",
-            hint=f"modelyard drift {model.name} --until DATE looks at an earlier one",
+            f"{result.feed.uri}: {rows:,} rows from {days.since} to {days.until}, but {least:,} "
+            f"are needed to compare the latest window (drift.least_rows)",
+            hint=f"modelyard drift {model.name} --until DATE compares earlier windows",
         )
     return FeedComparison(
-        **vars(result),
+        **vars(replace(result, windows=windows)),
         parent=spec,
         digest=digest,
         profile=profile,
         pins=pins,
-        windows=windows,
         confirmed=confirm_drift([w.drifted for w in windows], needed=policy.needed, of=policy.of),
     )
-
-
-def _check_rows(profile: Profile, rows: WindowData, model: Model) -> tuple[ColumnCheck, ...] | None:
-    if rows.rows < model.drift.least_rows:
-        return None
-    return check_window(profile, rows.table, least_rows=model.drift.least_rows)

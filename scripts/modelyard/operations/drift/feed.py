@@ -1,4 +1,4 @@
-"""Reads a model's feed: which days its files hold, and its last windows against the contract."""
+"""Reads a model's feed: the days of its files, and its last windows with their breaches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NAMES = frozenset({"missing", "unexpected-name"})
-"""Rules about columns as a whole: joined files would hide that one of them breaks these."""
+"""Rules about whole columns: concatenated files would hide that one of them breaks these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +31,9 @@ class Feed:
     """A model's feed.
 
     Args:
-        uri: As it was said, with `*`.
+        uri: Its URI, with `*`.
         files: Its files by name, with the days of their rows.
-        breaches: Why the rows of some files cannot be told by day.
+        breaches: Breaches that leave the rows of some files without days.
     """
 
     uri: str
@@ -42,10 +42,10 @@ class Feed:
 
     @property
     def end(self) -> date:
-        """The day after the newest row; `CannotAnswer` when there is no row."""
+        """The day after the newest row; raises `CannotAnswer` if there is no row."""
         newest = max((day for file in self.files for day in file.days), default=None)
         if newest is None:
-            raise CannotAnswer(f"{self.uri}: not one row in {len(self.files)} files")
+            raise CannotAnswer(f"{self.uri}: no row in {len(self.files)} files")
         return newest + timedelta(days=1)
 
 
@@ -55,9 +55,9 @@ class WindowData:
 
     Args:
         days: Its days.
-        rows: How many rows.
-        table: The contract's columns; empty where there are no rows or the contract is broken.
-        breaches: Rules of the contract that the rows do not keep.
+        rows: The number of rows.
+        table: The contract's columns; empty if there are no rows or a column is missing.
+        breaches: The contract's rules that the rows break.
     """
 
     days: Interval
@@ -67,7 +67,7 @@ class WindowData:
 
 
 def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
-    """The files of a feed and the days of their rows; of Parquet files only one column is read.
+    """The files of a feed with the days of their rows; only one column of Parquet files is read.
 
     Raises:
         CannotAnswer: There is no feed, its rows have no days, or it is out of reach.
@@ -77,7 +77,7 @@ def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
         lacking = "data.timestamp" if model.data.timestamp is None else "data.feed"
         raise CannotAnswer(
             f"{model_file(model.name)} has no {lacking}: drift compares windows of days",
-            hint="add it to model.yaml" + ("" if where else ", or say --feed URI"),
+            hint="add it to model.yaml" + ("" if where else ", or give --feed URI"),
         )
     column = next(c for c in model.data.columns if c.name == model.data.timestamp)
     files: list[FeedFile] = []
@@ -92,7 +92,7 @@ def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
 def read_windows(
     model: Model, feed: Feed, data: DataRoot, *, until: date
 ) -> tuple[tuple[WindowData, ...], tuple[DataFile, ...]]:
-    """The policy's windows before `until`, oldest first, and the pins of the files they are of."""
+    """The policy's windows before `until`, oldest first, and the pins of the files they are in."""
     spans = windows_before(until, days=model.drift.window_days, of=model.drift.of)
     timestamp = model.data.timestamp or ""
     frames, pins = [], []
@@ -102,29 +102,28 @@ def read_windows(
             pins.append(DataFile(uri=file.uri, sha256=sha256(content)))
             frame = read_frame(content, uri=file.uri)
             frames.append(within(frame, timestamp=timestamp, spans=spans))
-    window_data = []
+    windows = []
     for days in spans:
         parts = [within(frame, timestamp=timestamp, spans=(days,)) for frame in frames]
-        window_data.append(
-            _window_data(model.data.columns, days, [part for part in parts if len(part)])
-        )
-    return tuple(window_data), tuple(pins)
+        parts = [part for part in parts if len(part)]
+        windows.append(_window_data(model.data.columns, days, parts))
+    return tuple(windows), tuple(pins)
 
 
 def windows_before(until: date, *, days: int, of: int) -> tuple[Interval, ...]:
-    """The last `of` spans of `days` days before `until`, oldest first."""
+    """The last `of` intervals of `days` days before `until`, oldest first."""
     length = timedelta(days=days)
     starts = [until - number * length for number in range(of, 0, -1)]
     return tuple(Interval(since=start, until=start + length) for start in starts)
 
 
 def latest_breaches(found: Iterable[Breach]) -> tuple[Breach, ...]:
-    """One breach for each column, rule and expectation: the last one found."""
+    """The last breach of each column, rule and expectation."""
     return tuple({(b.column, b.rule, b.expected): b for b in found}.values())
 
 
 def concatenate_tables(tables: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """Tables of the same columns below each other; columns whose types differ become objects."""
+    """The rows of all tables; columns of different dtypes become objects."""
     import numpy as np
 
     names = tables[0] if tables else ()
@@ -160,11 +159,11 @@ def _broken_names(columns: Sequence[Column], parts: Iterable[pd.DataFrame]) -> I
 def _days_in(
     uri: str, column: Column, data: DataRoot
 ) -> tuple[frozenset[date], tuple[Breach, ...]]:
-    """The days of a file's rows, or why they have none."""
+    """The days of a file's rows, or the breaches that leave them without."""
     import pandas as pd
 
     frame = _days_column(uri, column.name, data)
-    # A day is written in many rows: looking at each once is a hundred times sooner.
+    # Many rows have the same day: parsing each day once is a hundred times faster.
     few = frame.drop_duplicates(column.name) if column.name in frame else frame
     if _column_breaches(column, few):
         return frozenset(), _column_breaches(column, frame)
@@ -180,7 +179,7 @@ def _column_breaches(column: Column, frame: pd.DataFrame) -> tuple[Breach, ...]:
 
 
 def _days_column(uri: str, name: str, data: DataRoot) -> pd.DataFrame:
-    """The column alone where the format allows it; all columns where it does not, or lacks it."""
+    """The column alone if the format allows it; all columns if not, or if the column is missing."""
     if not uri.endswith(".parquet"):
         return read_frame(data.read(uri), uri=uri)
     import fsspec
@@ -199,11 +198,11 @@ def _days_column(uri: str, name: str, data: DataRoot) -> pd.DataFrame:
 def training_rows(
     model: Model, spec: ModelVersion, data: DataRoot, names: Sequence[str]
 ) -> pd.DataFrame:
-    """Some columns of the rows a version was trained on, read again by digest.
+    """Some columns of a version's training rows, read again.
 
     Raises:
         CannotAnswer: A file is out of reach.
-        Refused: A file is not what the version pins.
+        Refused: A file does not have the digest that the version pins.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Turns confirmed drift into a change: the next version, its held-out set, and the page."""
+"""The change that proposes a retraining: the next version, its held-out set, and the page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.paths import held_out_file, version_file
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import Refused
-from modelyard.operations.drift.compare import FeedComparison, WindowComparison, format_drift
+from modelyard.operations.drift.compare import FeedComparison, format_drift, window_rows
 from modelyard.operations.reconcile.pages import escape_markdown, short_digest
 from modelyard.operations.training.pins import DataRoot, code_at, refuse_changed, runtime_at
 from modelyard.operations.workspace import Workspace
@@ -30,12 +30,12 @@ _ROLE = re.compile(rb"^role:[ \t]*recent\b", re.MULTILINE)
 
 
 def retraining_branch(model: str) -> str:
-    """The branch of a model's retraining; there is one at a time."""
+    """The branch of a model's retraining; a model has one."""
     return str(Branch(purpose=Purpose.RETRAIN, model=model))
 
 
 def retraining_change(workspace: Workspace, result: FeedComparison, *, evidence: str) -> Change:
-    """The next version with every pin filled in from the main branch, and what it is judged on.
+    """The change that adds the next version, pinned from the main branch, and its held-out set.
 
     Raises:
         Refused: There is too little new data, or a pinned file changed.
@@ -56,7 +56,7 @@ def retraining_change(workspace: Workspace, result: FeedComparison, *, evidence:
 
 
 def aged_text(text: bytes, held_out: HeldOut) -> bytes:
-    """A held-out set's file with its role turned `old`, its comments kept where that can be."""
+    """A held-out set's file with its role changed to `old`, if possible with its comments."""
     edited = _ROLE.sub(b"role: old", text, count=1)
     path = held_out_file(held_out.model, held_out.name)
     return (
@@ -91,7 +91,7 @@ def _inputs(workspace: Workspace, result: FeedComparison, evidence: str) -> Retr
 def _pins(
     workspace: Workspace, result: FeedComparison, spans: tuple[Interval, ...]
 ) -> tuple[DataFile, ...]:
-    """The feed's files with rows in the spans; those that were read already are not read again."""
+    """The pins of the feed's files with rows in the spans; pins of the comparison are reused."""
     data = DataRoot(base=workspace.services.repository.data, root=workspace.services.root)
     known = {pin.uri: pin for pin in result.pins}
     files = [file.uri for file in result.feed.files if file.reaches(spans)]
@@ -126,34 +126,27 @@ def _page(result: FeedComparison, made: Retraining) -> str:
         "",
         "| window | rows | column | reason | effect | floor | p | what |",
         "|---|---|---|---|---|---|---|---|",
-        *(row for window in result.windows for row in _rows(window)),
+        *(_table_row(row) for window in result.windows for row in window_rows(window)),
         "",
         f"### What {version.version} would be",
         "",
         *(f"- {line}" for line in _plan_lines(result, made)),
         "",
-        f"Merging trains {version.version}; it must pass the same gates as any version. Closing "
-        f"declines it: it is not proposed again for this evidence.",
+        f"Merging trains {version.version}, which must pass the same gates as any version. If you "
+        f"close the pull request, it is not proposed again for this evidence.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _rows(window: WindowComparison) -> Iterator[str]:
-    days, rows = window.data.days.since, f"{window.data.rows:,}"
-    if not window.drifted:
-        words = "too few rows" if window.drifted is None else "nothing drifted"
-        yield f"| {days} | {rows} | - | - | - | - | - | {words} |"
-    for one in window.drifted or ():
-        numbers = f"{one.measure} {one.effect:.3g} | {one.floor:.3g} | {one.p:.1e}"
-        column, detail = escape_markdown(one.column), escape_markdown(one.detail)
-        yield f"| {days} | {rows} | {column} | {one.reason} | {numbers} | {detail} |"
+def _table_row(cells: Iterable[str | None]) -> str:
+    return f"| {' | '.join('-' if cell is None else escape_markdown(cell) for cell in cells)} |"
 
 
 def _plan_lines(result: FeedComparison, made: Retraining) -> Iterator[str]:
     parent, version = result.parent, made.version
     new = [file for file in version.data.files if file not in parent.data.files]
     yield f"trained on {_days(version.data.spans)}; {parent.version} on {_days(parent.data.spans)}"
-    yield f"{len(new)} files beside those of {parent.version}: {_uris(new)}"
+    yield f"{len(new)} files in addition to those of {parent.version}: {_uris(new)}"
     yield f"judged on {', '.join(f'`{name}`' for name in version.held_out)}"
     if made.held_out.window is not None:
         yield f"new held-out set `{made.held_out.name}`: {_days((made.held_out.window,))}"
