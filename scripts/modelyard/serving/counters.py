@@ -62,16 +62,11 @@ class Counters:
         )
         self._nulls = self._counters("input_nulls", "Rows with a missing value.", "column", names)
         self._unseen = self._counters(
-            "input_unseen",
-            "Rows with a level that training did not see.",
-            "column",
-            [*self._levels],
+            "input_unseen", "Rows with a level not seen in training.", "column", [*self._levels]
         )
         # Labelled now: series exist before their first event, and no request looks one up.
         self._rows = self._labelled(Counter, "rows", "Rows answered.")
-        self._dropped = self._labelled(
-            Counter, "payload_dropped_rows", "Rows that the payload log dropped."
-        )
+        self._dropped = self._labelled(Counter, "payload_dropped_rows", "Rows not logged.")
         self._seconds = self._labelled(Histogram, "request_seconds", "Latency.", buckets=SECONDS)
         self._in_flight = self._labelled(Gauge, "requests_in_flight", "Requests being answered.")
         self._labelled(Gauge, "model_info", "1 for the model that is served.").set(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from importlib import import_module
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -104,18 +105,12 @@ class JudgeMetrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._verdicts = Counter(
-            "modelyard_judge_verdicts", "Verdicts given.", ["outcome"], registry=self._registry
-        )
-        self._errors = Counter(
-            "modelyard_judge_errors",
-            "Reads and verdicts that failed or lacked evidence.",
-            ["what"],
-            registry=self._registry,
-        )
+        counter = partial(Counter, registry=self._registry)
+        self._verdicts = counter("modelyard_judge_verdicts", "Verdicts given.", ["outcome"])
+        self._errors = counter("modelyard_judge_errors", "Failed reads and verdicts.", ["what"])
         self._seconds = Histogram(
             "modelyard_judge_seconds",
-            "Seconds from request to verdict.",
+            "Time to a verdict.",
             buckets=BUCKETS,
             registry=self._registry,
         )
@@ -128,9 +123,7 @@ class JudgeMetrics:
     def add_git_age(self, git_reader: GitReader) -> None:
         """Add the age of the last snapshot of Git."""
         age = Gauge(
-            "modelyard_judge_git_age_seconds",
-            "Seconds since Git was last read.",
-            registry=self._registry,
+            "modelyard_judge_git_age_seconds", "Since the last read.", registry=self._registry
         )
         age.set_function(lambda: git_reader.age)
 

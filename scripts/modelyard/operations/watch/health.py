@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -41,41 +42,32 @@ class WatchHealth:
         self._healthy_at: float | None = None
         self._models: set[str] = set()
         self.registry = CollectorRegistry()
-        self._passes = Counter(
-            "modelyard_watch_looks", "Passes.", ["result"], registry=self.registry
-        )
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        self._passes = counter("modelyard_watch_looks", "Passes.", ["result"])
         self._seconds = Histogram(
             "modelyard_watch_look_seconds",
             "Duration of a pass.",
             buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
             registry=self.registry,
         )
-        self._last_success = Gauge(
+        self._last_success = gauge(
             "modelyard_watch_last_success_timestamp_seconds",
             "Time of the last successful pass over all models; 0 before the first.",
-            registry=self.registry,
         )
-        self._failing = Gauge(
+        self._failing = gauge(
             "modelyard_watch_model_failing",
             "1 for a model whose last pass failed; it is neither promoted nor rolled back.",
             ["model"],
-            registry=self.registry,
         )
-        self._unreadable = Gauge(
+        self._unreadable = gauge(
             "modelyard_watch_unreadable_documents",
             "Documents of pull requests, statuses and facts that the last pass could not read.",
-            registry=self.registry,
         )
-        self._leads = Gauge(
-            "modelyard_watch_is_leader", "1 for the watcher that acts.", registry=self.registry
-        )
-        self._rollbacks = Counter(
-            "modelyard_rollbacks", "Rollbacks.", ["model", "environment"], registry=self.registry
-        )
-        self._incidents = Counter(
-            "modelyard_incidents", "Incidents.", ["model"], registry=self.registry
-        )
-        self._holds = Counter("modelyard_holds", "Holds.", ["model"], registry=self.registry)
+        self._leads = gauge("modelyard_watch_is_leader", "1 for the watcher that acts.")
+        self._rollbacks = counter("modelyard_rollbacks", "Rollbacks.", ["model", "environment"])
+        self._incidents = counter("modelyard_incidents", "Incidents.", ["model"])
+        self._holds = counter("modelyard_holds", "Holds.", ["model"])
         # Present from the start: an alert cannot tell an absent series from one that is zero.
         for result in ("success", "failure"):
             self._passes.labels(result=result)
