@@ -1,1 +1,1 @@
-"""The model server: what it loads, what it accepts, what it counts and what it writes down."""
+"""The model server: loads a verified artifact, answers requests, counts and logs them."""
