@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,16 +34,11 @@ def held_out_sets_exist(catalog: Catalog) -> Iterator[Problem]:
 def held_out_sets_have_looks_left(catalog: Catalog) -> Iterator[Problem]:
     """A held-out set is used for at most `max_looks` versions."""
     # Each version judged on a set makes choices that fit its rows, so later verdicts flatter.
-    looks = Counter(
-        (model, result.name)
-        for (model, _), record in catalog.records.items()
-        for result in record.held_out
-    )
     for key, version in _pending(catalog):
         for index, name in enumerate(version.held_out):
             held_out = catalog.held_out.get((key[0], name))
-            taken = looks[key[0], name]
-            if held_out is not None and not held_out.retired and taken >= held_out.max_looks:
+            looks = len(catalog.judged_versions.get((key[0], name), ()))
+            if held_out is not None and not held_out.retired and looks >= held_out.max_looks:
                 message = (
                     f"held-out set {name} has been used for {held_out.max_looks} versions "
                     f"(max_looks): add a new set of newer rows, and retire this one"

@@ -80,6 +80,15 @@ class Catalog:
             previous = following[0].name
         return tuple(ordered)
 
+    @cached_property
+    def judged_versions(self) -> Mapping[tuple[str, str], frozenset[str]]:
+        """The versions with a result on a held-out set, by (model, held-out set)."""
+        judged: dict[tuple[str, str], set[str]] = {}
+        for (model, version), record in self.records.items():
+            for result in record.held_out:
+                judged.setdefault((model, result.name), set()).add(version)
+        return {key: frozenset(versions) for key, versions in judged.items()}
+
     @property
     def production(self) -> Environment | None:
         """The last environment of the path."""

@@ -1,4 +1,4 @@
-"""Step `evaluate`: the platform, never the trainer, scores the held-out sets and asks the gate."""
+"""Step `evaluate`: the platform, never the trainer, scores the held-out sets for the gate."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# `mse` is left out: it is the square of `rmse`.
 REPORTED = ("auc", "log_loss", "brier", "accuracy", "mae", "rmse")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Scored:
-    """One held-out set, scored by both."""
+    """One held-out set, scored by challenger and champion."""
 
     name: str
     comparison: Comparison
@@ -42,7 +43,7 @@ class _Scored:
 
 
 def score_held_out_sets(job: Job) -> None:
-    """Score challenger and champion on the same rows, keep every score, and ask the gate."""
+    """Score challenger and champion on the same rows, store every score, and run the gate."""
     from modelyard.adapters.specs.documents import document_of
 
     champion = find_champion(job)
@@ -65,22 +66,12 @@ def score_held_out_sets(job: Job) -> None:
 
 
 def find_champion(job: Job) -> Champion | None:
-    """What production runs at the job's commit; None before its first release."""
+    """The version that production runs at the job's commit; None before its first release."""
     production = job.catalog.production
     release = job.catalog.releases.get((production.name, job.model_name)) if production else None
     if release is None or release.version == job.version:
         return None
     return Champion(version=release.version, artifact=release.artifact)
-
-
-def count_looks(job: Job, name: str) -> int:
-    """How many versions were judged on the set, this one included."""
-    judged = {
-        record.version
-        for (model, _), record in job.catalog.records.items()
-        if model == job.model_name and any(result.name == name for result in record.held_out)
-    }
-    return len(judged | {job.version})
 
 
 def _load(job: Job, digest: str, folder: Path) -> Predictor:
@@ -110,7 +101,7 @@ def _score(
         name=name,
         challenger=scores_from_parquet(mine, digest=identity),
         champion=scores_from_parquet(theirs, digest=identity) if theirs else None,
-        look=count_looks(job, name),
+        look=len({*job.catalog.judged_versions.get((job.model_name, name), ()), job.version}),
         max_looks=spec.max_looks,
         seen_by=tuple(each.version for each in versions if seen_by(each, spec)),
     )
@@ -143,7 +134,7 @@ def _result(job: Job, scored: _Scored, verdict: Any) -> HeldOutResult:
 
 
 def _metrics(job: Job, comparison: Comparison) -> dict[str, float]:
-    """Every metric that fits the task; one that is not a finite number is left out."""
+    """The metrics that can be computed and are finite."""
     from modelyard.domain.gate.paired import baseline_difference
     from modelyard.errors import YardError
 

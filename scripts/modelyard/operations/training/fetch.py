@@ -1,4 +1,4 @@
-"""Step `fetch`: data by digest and contract, code by tree, held-out rows kept apart."""
+"""Step `fetch`: the pinned data and code, checked; held-out rows are stored apart."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def fetch_inputs(job: Job) -> None:
-    """Bring everything training and evaluation need, checked, and hand it on."""
+    """Read and check the inputs of training and evaluation, and pass them on."""
     job.put_file("trainer.tar", _trainer(job))
     known: dict[DataFile, pd.DataFrame] = {}
     rows = _rows(job, job.spec.data.files, known)
@@ -53,7 +53,7 @@ def fetch_inputs(job: Job) -> None:
 
 
 def held_out_digest(held_out: HeldOut, job: Job) -> str:
-    """Digest of which rows a held-out set means: its files, its days and the label rule."""
+    """The digest that identifies a held-out set's rows, from its files, days and label rule."""
     target = job.model.target
     parts = {
         "files": [file.sha256 for file in held_out.files],
@@ -65,7 +65,7 @@ def held_out_digest(held_out: HeldOut, job: Job) -> str:
 
 
 def _trainer(job: Job) -> bytes:
-    """The trainer's files as a tar, read by the tree's own hash: no other code can be meant."""
+    """The trainer's files as a tar, read by the hash of their Git tree."""
     from modelyard.adapters.git.repository import Git
 
     git, tree = Git(job.services.root), job.spec.code.tree
@@ -97,6 +97,7 @@ def _bytes(job: Job, file: DataFile) -> bytes:
     content = read_uri(file.uri, base=job.services.repository.data, root=job.services.root)
     found = sha256(content)
     if found != file.sha256:
+        # A retry would read the same file: changed data is the version's fault, not a failure.
         raise job.refuse(f"{file.uri}: expected SHA-256 {file.sha256}, found {found}")
     return content
 
@@ -104,8 +105,8 @@ def _bytes(job: Job, file: DataFile) -> bytes:
 def _check_contract(job: Job, frame: pd.DataFrame, what: str) -> None:
     found = find_breaches(job.model.data.columns, columns_of(frame))
     if found:
-        said = "; ".join(describe_breach(breach) for breach in found)
-        raise job.refuse(f"{what} breaks the contract: {said}")
+        reasons = "; ".join(describe_breach(breach) for breach in found)
+        raise job.refuse(f"{what} breaks the contract: {reasons}")
 
 
 def _held_out(job: Job, name: str, known: dict[DataFile, pd.DataFrame]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What every step of one workflow knows: which version, at which commit, under which name."""
+"""The job of a training workflow: its version and commit, and the files between its steps."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
 
 MOST_THREADS = 4
-"""More threads change the sums of floats without making small models faster."""
+"""More threads change sums of floats but do not make small models faster."""
 
 OUTCOME = "outcome.json"
-"""The run file that holds the record; reconcile reads it."""
+"""The run file with the record; reconcile reads it."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One workflow's work.
+    """The job of one training workflow.
 
     Args:
         services: The outside world.
         store: The artifact store.
         model_name: The model.
         version: The version.
-        attempt: Which try of the same spec.
-        commit: The main branch's commit the workflow was submitted at.
+        attempt: The number of the attempt at the same spec, from 1.
+        commit: The commit of the main branch at which the workflow was submitted.
         workflow: The workflow's name.
     """
 
@@ -68,26 +68,26 @@ class Job:
         return self.catalog.require_version(self.model_name, self.version, where=where)
 
     def put_file(self, name: str, content: bytes) -> None:
-        """Hand a file on."""
+        """Store a file for later steps."""
         self.store.put_run_file(self.workflow, name, content)
 
     def put_document(self, name: str, document: dict[str, Any]) -> None:
-        """Hand a JSON document on."""
+        """Store a JSON document for later steps."""
         self.put_file(name, json.dumps(document, indent=1, sort_keys=True).encode())
 
     def read_file(self, name: str) -> bytes:
-        """A file an earlier step handed on."""
+        """Return a file that an earlier step stored."""
         return self.store.run_file(self.workflow, name)
 
     def read_document(self, name: str) -> dict[str, Any]:
-        """A JSON document an earlier step handed on."""
+        """Return a JSON document that an earlier step stored."""
         found = self.store.run_document(self.workflow, name)
         if found is None:
             raise CannotAnswer(f"{self.workflow}: {name} is missing; its step has not run")
         return found
 
     def blank_record(self, verdict: Verdict) -> Record:
-        """A record that says no more than the verdict."""
+        """Return a record with a verdict and nothing that training made."""
         return Record(
             model=self.model_name,
             version=self.version,
@@ -101,7 +101,7 @@ class Job:
         )
 
     def refuse(self, reason: str) -> Refused:
-        """Write the outcome `fail` down, and give the error that ends the step with a no."""
+        """Store a record with the outcome `fail`, and return the error that ends the step."""
         from modelyard.adapters.specs.documents import document_of
 
         record = self.blank_record(Verdict(outcome=Outcome.FAIL, reason=reason))
@@ -110,7 +110,7 @@ class Job:
 
 
 def count_threads() -> int:
-    """Threads a trainer is given: `OMP_NUM_THREADS`, or the cores it may use, four at most."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
+    """The number of threads for a trainer: `OMP_NUM_THREADS`, else its cores, at most four."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    return int(said) if said.isdigit() and int(said) else min(MOST_THREADS, cores)
+    return int(given) if given.isdigit() and int(given) else min(MOST_THREADS, cores)

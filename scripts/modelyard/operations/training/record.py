@@ -1,4 +1,4 @@
-"""Step `record`: the MLflow run, the registered version, and the outcome reconcile will propose."""
+"""Step `record`: the MLflow run, the registered version, and the record for reconcile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def record_training(job: Job) -> None:
-    """Write down what came out; run again, it finds what it wrote before."""
+    """Log the run, register the version and store the record; a second call finds the first's."""
     from modelyard.adapters.specs.documents import document_of
 
     record = _record(job)

@@ -1,7 +1,8 @@
-"""Step `train`: the model's own command in a clean environment, and its artifact, sealed."""
+"""Step `train`: runs the model's trainer in a clean environment and seals its artifact."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -30,12 +31,11 @@ logger = logging.getLogger(__name__)
 
 GOLDEN_ROWS = 20
 LAST_LINES = 12
-TIMED_OUT = 124
 KEPT = ("PATH", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 
 
 def train_model(job: Job) -> None:
-    """Run the trainer, then seal what it left: `model/`, `serving.json`, `golden.json`."""
+    """Run the trainer; store its model with `serving.json` and `golden.json` as the artifact."""
     with tempfile.TemporaryDirectory(prefix="modelyard-train-") as name:
         folder = Path(name)
         rows = _write_inputs(job, folder)
@@ -43,6 +43,7 @@ def train_model(job: Job) -> None:
         try:
             sealed = _seal(job, folder, rows)
         except (Refused, CannotAnswer) as refusal:
+            # A model that cannot be read is the trainer's fault too, so a retry is no use.
             raise job.refuse(refusal.message) from refusal
         job.store.put_model(sealed.folder, sealed.digest)
         job.put_document(
@@ -97,7 +98,8 @@ def _write_inputs(job: Job, folder: Path) -> pd.DataFrame:
 
 
 def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
-    """Write the archive's files below a folder; `extractall` has no filter before Python 3.11.4."""
+    """Write the archive's files below a folder."""
+    # `extractall` has no filter against paths outside the folder before Python 3.11.4.
     for member in archive.getmembers():
         target = (folder / member.name).resolve()
         content = archive.extractfile(member) if member.isfile() else None
@@ -114,34 +116,31 @@ def _run_trainer(job: Job, folder: Path) -> None:
         *("--data", str(folder / "data"), "--params", str(folder / "params.json")),
         *("--seed", str(job.spec.seed), "--out", str(folder / "out")),
     ]
-    log = folder / "trainer.log"
-    code = _run(command, folder, log, job.model.trainer.timeout_seconds)
-    said = log.read_text(errors="replace") if log.exists() else ""
-    said = said.replace(f"{folder}/", "")  # a temporary folder is nobody's business later
-    job.put_file("trainer.log", said.encode())
-    if code == TIMED_OUT:
-        limit = job.model.trainer.timeout_seconds
+    log, limit = folder / "trainer.log", job.model.trainer.timeout_seconds
+    code: int | None = None
+    with contextlib.suppress(TimeoutError):
+        code = run_command(
+            command,
+            cwd=folder / "trainer",
+            environment=_trainer_environment(folder),
+            output=log,
+            timeout=limit,
+            grace_seconds=0,
+        )
+    output = log.read_text(errors="replace") if log.exists() else ""
+    output = output.replace(f"{folder}/", "")  # the temporary folder means nothing to a reader
+    job.put_file("trainer.log", output.encode())
+    if code is None:
         raise job.refuse(f"the trainer was stopped after its limit of {limit} s")
     if code != 0:
-        last = " | ".join(said.strip().splitlines()[-LAST_LINES:])
-        raise job.refuse(f"the trainer ended with exit code {code}: {last or 'it said nothing'}")
+        last = " | ".join(output.strip().splitlines()[-LAST_LINES:])
+        raise job.refuse(f"the trainer ended with exit code {code}: {last or 'it had no output'}")
     if not (folder / "out" / "model" / "MLmodel").is_file():
         raise job.refuse("the trainer left no MLflow model in out/model")
 
 
-def _run(command: list[str], folder: Path, log: Path, timeout: float) -> int:
-    environment = _trainer_environment(folder)
-    cwd = folder / "trainer"
-    try:
-        return run_command(
-            command, cwd=cwd, environment=environment, output=log, timeout=timeout, grace_seconds=0
-        )
-    except TimeoutError:
-        return TIMED_OUT
-
-
 def _trainer_environment(folder: Path) -> dict[str, str]:
-    """No credentials, no proxies, no settings of the platform: what a trainer needs to start."""
+    """The variables that a trainer needs to start: no credentials, proxies or platform settings."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     count = str(count_threads())
     return {
@@ -150,7 +149,7 @@ def _trainer_environment(folder: Path) -> dict[str, str]:
         "TMPDIR": str(folder),
         "OMP_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
-        "PYTHONHASHSEED": "0",
+        "PYTHONHASHSEED": "0",  # the same seed must give the same model
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
     }
 
@@ -161,6 +160,7 @@ def _profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> bytes:
 
     from modelyard.domain.drift.profile import build_profile
 
+    # Rows without days are one block: their floors are the fixed ones.
     timestamp = job.model.data.timestamp
     blocks = np.zeros(len(rows), dtype=np.int64)
     if timestamp is not None:

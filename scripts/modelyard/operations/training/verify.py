@@ -1,4 +1,4 @@
-"""Step `verify`: the real model server on the artifact, asked the golden rows over HTTP."""
+"""Step `verify`: starts the real model server on the artifact and checks its golden rows."""
 
 from __future__ import annotations
 
@@ -68,6 +68,6 @@ def _wait_until_ready(job: Job, probe: Probe, started: Any, log: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while not probe.is_ready():
         if not is_alive(started) or time.monotonic() > deadline:
-            said = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
-            raise job.refuse(f"the server does not start on the artifact: {' | '.join(said)}")
+            last = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
+            raise job.refuse(f"the server does not start on the artifact: {' | '.join(last)}")
         time.sleep(0.05)
