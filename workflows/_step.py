@@ -1,4 +1,4 @@
-"""What every step's container is: one call of modelyard, with a checkout and little else."""
+"""The container of every step: one call of modelyard in a clone of the repository."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from hera.workflows.models import (
 )
 
 CHECKOUT = "/checkout/repository"
-"""Below the volume's root, which is root's: git refuses a repository that is another user's."""
+"""Below the volume's root, which root owns: git refuses a repository that another user owns."""
 
 WORK = "/work"
 SERVICE_ACCOUNT = "modelyard-steps"
 
-# Exit code 1 is "could not answer": the network, the store, a full disk. A 3 is the answer "no",
-# and asking again gives the same.
+# Exit code 1 is "could not answer": the network, the store, a full disk. Exit code 3 is the answer
+# "no", and a retry would give the same.
 _COULD_NOT_ANSWER = "asInt(lastRetry.exitCode) == 1"
 
 _SECRET = EnvFromSource(secret_ref=SecretEnvSource(name=SERVICE_ACCOUNT, optional=True))
@@ -53,13 +53,13 @@ _MOUNTS = [
 
 
 def workflow(name: str, *, parameters: tuple[str, ...], deadline_seconds: int) -> WorkflowTemplate:
-    """A workflow whose pods have no rights, and whose entrypoint is the DAG of its name.
+    """A workflow with unprivileged pods; its entrypoint is the DAG of the same name.
 
     Args:
         name: The workflow's name.
-        parameters: Names of what it must be given.
-        deadline_seconds: After this all of it is stopped: a step's own deadline does not count
-            while its pod waits for a node.
+        parameters: Names of its required parameters.
+        deadline_seconds: The whole workflow is stopped after this time. A step's own deadline does
+            not run while its pod waits for a node.
     """
     return WorkflowTemplate(
         name=name,
@@ -74,7 +74,7 @@ def workflow(name: str, *, parameters: tuple[str, ...], deadline_seconds: int) -
             seccomp_profile=SeccompProfile(type="RuntimeDefault"),
         ),
         volumes=[Volume(name=each.name, empty_dir=EmptyDirVolumeSource()) for each in _MOUNTS],
-        # Logs of what failed are worth a week; the evidence itself lies in the artifact store.
+        # Pods of failed workflows are kept for a week, for their logs. Evidence is in the store.
         ttl_strategy=TTLStrategy(seconds_after_success=86_400, seconds_after_failure=604_800),
         pod_gc=PodGC(strategy="OnWorkflowSuccess"),
     )
@@ -95,13 +95,13 @@ def step(
 
     Args:
         name: The step's name.
-        arguments: What modelyard is told.
-        image: The image that holds modelyard and git, by digest.
-        deadline_seconds: After this it is killed, and not tried again.
-        retries: How often it is tried again when it could not answer.
-        cpu: What it is promised; it takes more where the node has more.
-        memory: What it is promised, and its limit.
-        outputs: Parameters it leaves as files in its work folder.
+        arguments: The arguments of modelyard.
+        image: The image with modelyard and git, by digest.
+        deadline_seconds: The step is killed after this time, without a retry.
+        retries: How often it is retried when it could not answer.
+        cpu: Its CPU request; it has no limit.
+        memory: Its memory request and limit.
+        outputs: Parameters that it writes as files in its work folder.
     """
     return Container(
         name=name,
@@ -126,7 +126,8 @@ def step(
 
 
 def _clone(image: str) -> UserContainer:
-    """Git history and refs are what steps read; the working tree only gives the settings."""
+    """The init container that clones the repository."""
+    # Steps read history and refs, so the clone is not shallow. The working tree has the settings.
     address = ConfigMapKeySelector(name="modelyard", key="repository")
     return UserContainer(
         name="checkout",

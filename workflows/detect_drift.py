@@ -1,4 +1,4 @@
-"""Compares a model's new data with its training data, and asks for a new version if it moved."""
+"""Compares a model's new data with its training data, and proposes a version if it drifted."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from hera.workflows.models import ValueFrom, WorkflowTemplateRef
 NAME = "detect-drift"
 DECISION = "decision"
 
-# After the feeds of the night; the same minute for all keeps two runs of a day comparable.
+# After the nightly feeds. All models run at the same minute, so that their days are comparable.
 SCHEDULE = "17 3 * * *"
 
 
 def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate | CronWorkflow]:
-    """The workflow, and a daily start of it for each model.
+    """The workflow, and a daily schedule of it for each model.
 
     Args:
-        image: The image its steps run in.
+        image: The image of its steps.
         models: The repository's models.
     """
     return [_workflow(image), *(_daily(model) for model in models)]
 
 
 def _workflow(image: str) -> WorkflowTemplate:
-    # A drift command that could not answer leaves no decision, and nothing follows from that.
+    # Without a decision `modelyard drift` could not answer, and then `retrain` does not run.
     decision = Parameter(
         name=DECISION, value_from=ValueFrom(path=f"{WORK}/{DECISION}", default="unknown")
     )
@@ -42,12 +42,12 @@ def _workflow(image: str) -> WorkflowTemplate:
         with DAG(name=NAME):
             compared = Task(name="compare", template=compare)
             decided = compared.get_parameter(DECISION).value
-            # "Drifted" is the answer "no" and fails its step, which is no reason to stop here.
+            # Confirmed drift is exit code 3, so the step fails; `retrain` must run all the same.
             Task(
                 name="retrain",
                 template=retrain,
                 depends="compare.Succeeded || compare.Failed",
-                # "none" too: a pull request whose drift went away is closed.
+                # Also after "none", which closes a pull request for drift that is gone.
                 when=f"{decided} == confirmed || {decided} == none",
             )
     return rendered

@@ -1,4 +1,4 @@
-"""Trains one version and says whether it may be released: order only, each step is a command."""
+"""Trains one version and decides whether it may be released: the order of five commands."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ PARAMETERS = ("model", "version", "attempt", "commit")
 
 
 def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
-    """The workflow, for every model alike.
+    """The workflow, which is the same for all models.
 
     Args:
-        image: The image its steps run in.
-        models: The repository's models; one workflow serves them all.
+        image: The image of its steps.
+        models: The repository's models, which it does not depend on.
     """
     del models
     with workflow("train-and-evaluate", parameters=PARAMETERS, deadline_seconds=43_200) as rendered:
         steps = [
             _step("fetch", image=image, deadline_seconds=1800),
-            # The trainer has its own limit in model.yaml; this one is for a pod that hangs.
+            # The trainer has its own limit in model.yaml; this one stops a pod that hangs.
             _step(
                 "train", image=image, deadline_seconds=14_400, retries=1, cpu="500m", memory="4Gi"
             ),
