@@ -45,7 +45,7 @@ class BoundedServer:
         self._socket = socket.create_server(
             (host, port),
             family=socket.AF_INET6 if is_v6 else socket.AF_INET,
-            dualstack_ipv6=is_v6,
+            dualstack_ipv6=is_v6 and socket.has_dualstack_ipv6(),
         )
         self.host, self.port = self._socket.getsockname()[:2]
         self._server = uvicorn.Server(
