@@ -78,7 +78,7 @@ def test_an_incident_that_was_written_without_a_key_is_read_and_written_back_wit
                "incidents": [{"what": "dev names v1 of m, a rollback restored it, a person must "
                               "decide: crashed", "at": AT.isoformat()}]}  # fmt: skip
     refs, author = store._refs, {"author": "A", "at": AT}
-    head = refs.write(json.dumps(written).encode(), parents=[], message="x", **author)
+    head = refs.write_document(json.dumps(written).encode(), parents=[], message="x", **author)
     refs.git.push("origin", {model_ref("m"): (None, head)})
 
     (incident,) = store.read_model("m").incidents
@@ -86,14 +86,14 @@ def test_an_incident_that_was_written_without_a_key_is_read_and_written_back_wit
 
     key = "stuck/dev/v1/1/restored"
     assert (incident.key, incident.at) == (key, AT)
-    ((document,),) = [refs.documents([refs.git.ls_remote("origin", ["*"])[model_ref("m")]])]
+    ((document,),) = [refs.read_documents([refs.git.ls_remote("origin", ["*"])[model_ref("m")]])]
     assert json.loads(document)["incidents"] == [
         {**written["incidents"][0], "at": AT.isoformat(), "key": key}
     ]
 
 
 def tip(store: FactStore, ref: str) -> str | None:
-    return store._refs.look(ref).get(ref)
+    return store._refs.read_refs(ref).get(ref)
 
 
 def test_what_one_checkout_writes_another_reads(store, elsewhere):
@@ -140,7 +140,7 @@ def test_facts_that_cannot_be_read_are_in_nobody_elses_way(store):
 
 def test_the_facts_of_a_release_that_cannot_be_read_are_unknown_and_not_missing(store):
     store._write(release_ref("dev", "m"), FULL, expected=None)
-    head = store._refs.write(b"{", parents=[], message="x", author="A", at=AT)
+    head = store._refs.write_document(b"{", parents=[], message="x", author="A", at=AT)
     store._refs.git.push("origin", {release_ref("canary", "m"): (None, head)})
     missed = []
 
@@ -152,7 +152,7 @@ def test_the_facts_of_a_release_that_cannot_be_read_are_unknown_and_not_missing(
 
 def test_a_freeze_that_cannot_be_read_is_one_and_in_no_facts_way(store):
     store._write(release_ref("dev", "m"), FULL, expected=None)
-    head = store._refs.write(b"{", parents=[], message="x", author="A", at=AT)
+    head = store._refs.write_document(b"{", parents=[], message="x", author="A", at=AT)
     store._refs.git.push("origin", {freeze_ref("dev"): (None, head)})
     missed = []
 
@@ -235,7 +235,7 @@ def test_a_document_of_a_newer_modelyard_is_not_half_read(store):
     told = {**json.loads(dump_json(ModelFacts(), ModelFacts)), "owner": "ann"}
     store._refs.git.push(
         "origin",
-        {model_ref("m"): (None, store._refs.write(
+        {model_ref("m"): (None, store._refs.write_document(
             json.dumps(told).encode(), parents=[], message="x", author="A", at=AT))},
     )  # fmt: skip
 
@@ -250,7 +250,7 @@ def test_a_damaged_document_is_named(store):
         {
             model_ref("m"): (
                 None,
-                store._refs.write(b"{", parents=[], message="x", author="A", at=AT),
+                store._refs.write_document(b"{", parents=[], message="x", author="A", at=AT),
             )
         },
     )

@@ -333,7 +333,7 @@ def test_a_dry_run_of_any_writing_command_writes_nothing(run, git, services, sto
 
 
 def tip(store: FactStore, model: str) -> str | None:
-    return store._refs.look(model_ref(model)).get(model_ref(model))
+    return store._refs.read_refs(model_ref(model)).get(model_ref(model))
 
 
 def test_a_hold_is_written_down_and_lifted_under_a_name(run, git, store):

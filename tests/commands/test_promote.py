@@ -41,7 +41,7 @@ def yard(made, tmp_path):
 def proposed(yard, environment):
     """The release a pull request would bring, and the pull request."""
     pull = yard.pull(f"modelyard/promote/{environment}/{MODEL}")
-    text = yard.git.read(pull.head, release_file(environment)).decode()
+    text = yard.git.read_file(pull.head, release_file(environment)).decode()
     return pull, dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
 
 

@@ -473,7 +473,7 @@ def test_a_rollback_that_loses_every_race_is_said_and_done_at_a_later_look(bad_c
     hook = refusing(bad_canary, "refs/heads/main", "")
     hook.write_text(FASTER)
 
-    with pytest.raises(Conflict, match="somebody else moved"):
+    with pytest.raises(Conflict, match="another writer moved"):
         bad_canary.rest()
     workspace = bad_canary.workspace()
     main = workspace.main()  # which brings it here
@@ -686,7 +686,7 @@ def test_a_proposal_is_worded_again_once_its_page_would_say_something_else(propo
 
 def test_a_proposal_that_somebody_pushed_to_is_made_again(proposed, monkeypatch):
     pull = canary_pull(proposed)
-    pin = proposed.git.read(pull.head, release_file("canary"))
+    pin = proposed.git.read_file(pull.head, release_file("canary"))
     head = write_commit(
         proposed.git,
         pull.head,
@@ -706,7 +706,7 @@ def test_a_proposal_that_somebody_pushed_to_is_made_again(proposed, monkeypatch)
     proposed.reconcile()
 
     now = canary_pull(proposed)
-    assert proposed.git.read(now.head, release_file("canary")) == pin
+    assert proposed.git.read_file(now.head, release_file("canary")) == pin
     assert command(proposed, monkeypatch, MODEL, "--dry-run") == (0, "", "")
 
 

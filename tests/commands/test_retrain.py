@@ -142,8 +142,8 @@ def test_the_evidence_it_names_is_kept_and_is_the_one_drift_gives(yard):
 def test_a_persons_comments_in_a_held_out_file_survive(yard):
     retrain(yard)
     [pull] = pulls(yard)
-    text = yard.git.read(pull.head, "models/delays/heldout/april.yaml")
-    before = yard.git.read("main", "models/delays/heldout/april.yaml")
+    text = yard.git.read_file(pull.head, "models/delays/heldout/april.yaml")
+    before = yard.git.read_file("main", "models/delays/heldout/april.yaml")
     assert text.startswith(b"# Spring.\n")
     assert text == before.replace(b"role: recent", b"role: old")
 

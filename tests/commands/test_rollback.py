@@ -43,7 +43,7 @@ def yard(made, tmp_path, monkeypatch):
 def files(yard, environment, commit=None):
     """The pin and the manifests, byte for byte."""
     paths = [release_file(environment), *yard.paths(manifests(environment))]
-    return {path: yard.git.read(commit or yard.main(), path) for path in paths}
+    return {path: yard.git.read_file(commit or yard.main(), path) for path in paths}
 
 
 def test_restores_the_last_verified_release_byte_for_byte(yard):

@@ -287,7 +287,7 @@ class Yard:
 
     def workflow(self, version: str) -> str:
         attempt = self.model_facts.training.get(version, TrainingFacts()).attempt
-        text = self.git.read(self.main(), spec_file(version))
+        text = self.git.read_file(self.main(), spec_file(version))
         digest = hashlib.sha256(text).hexdigest()
         return workflow_name(MODEL, version, spec=digest, attempt=attempt)
 
@@ -307,7 +307,7 @@ class Yard:
         return Record(
             model=MODEL,
             version=version,
-            spec=hashlib.sha256(self.git.read(self.main(), spec_file(version))).hexdigest(),
+            spec=hashlib.sha256(self.git.read_file(self.main(), spec_file(version))).hexdigest(),
             workflow=self.workflow(version),
             attempt=1,
             seed=0,
@@ -424,7 +424,7 @@ class Yard:
         return GitTree(self.git, self.main()).paths(prefix)
 
     def read_specs(self, path: str) -> bytes:
-        return self.git.read(self.main(), path)
+        return self.git.read_file(self.main(), path)
 
     def names(self) -> dict[str, str]:
         """The version each environment names."""

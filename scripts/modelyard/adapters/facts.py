@@ -136,12 +136,12 @@ class FactStore:
     def history(self, ref: str) -> list[tuple[datetime, Fact]]:
         """Every value a ref ever had, oldest first, with the time it was written at."""
         kind = _kind(ref)
-        tip = self._refs.look(ref).get(ref)
+        tip = self._refs.read_refs(ref).get(ref)
         if tip is None:
             return []
-        self._refs.ensure([tip])
+        self._refs.ensure_commits([tip])
         entries = self._refs.git.log(tip, first_parent=True)[::-1]
-        documents = self._refs.documents([entry.sha for entry in entries])
+        documents = self._refs.read_documents([entry.sha for entry in entries])
         pairs = zip(entries, documents, strict=True)
         return [
             (entry.at, parse_json(told, kind, f"{ref} at {entry.sha}")) for entry, told in pairs
@@ -164,8 +164,8 @@ class FactStore:
     def _snapshot(
         self, patterns: Sequence[str], missed: Callable[[YardError], None] | None
     ) -> Snapshot:
-        refs = self._refs.look(*patterns)
-        documents = self._refs.documents(list(refs.values()))
+        refs = self._refs.read_refs(*patterns)
+        documents = self._refs.read_documents(list(refs.values()))
         values: dict[str, Fact] = {}
         unknown: set[tuple[str, str]] = set()
         unknown_models: set[str] = set()
@@ -201,10 +201,10 @@ class FactStore:
         return retry_on_conflict(lambda: self._look(ref, empty)[0])
 
     def _look(self, ref: str, empty: _F) -> tuple[_F, Token]:
-        token = self._refs.look(ref).get(ref)
+        token = self._refs.read_refs(ref).get(ref)
         if token is None:
             return empty, None
-        return parse_json(self._refs.documents([token])[0], _kind(ref), ref), token
+        return parse_json(self._refs.read_documents([token])[0], _kind(ref), ref), token
 
     def _write(
         self,
@@ -216,14 +216,14 @@ class FactStore:
         by: str | None = None,
     ) -> Token:
         what = ref.removeprefix(_ROOT).partition("/")[2]
-        commit = self._refs.write(
+        commit = self._refs.write_document(
             dump_json(value, _kind(ref)),
             parents=[expected] if expected else [],
             message=f"{what}: {_changed(before, value)}",
             author=by or self._author,
             at=self._clock.now(),
         )
-        self._refs.push({ref: (expected, commit)})
+        self._refs.push_refs({ref: (expected, commit)})
         return commit
 
     def _update(self, ref: str, empty: _F, change: Callable[[_F], _F], by: str | None) -> _F:

@@ -69,15 +69,15 @@ def _print_text(results: tuple[CheckResult, ...]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from modelyard.adapters.git.names import readable
+    from modelyard.adapters.git.names import safe_line
 
     table = Table.grid(padding=(0, 2))
     for no_wrap in (True, True, False):
         table.add_column(no_wrap=no_wrap, overflow="fold")
     for each in results:
-        lines = [readable(line) for line in each.found]
+        lines = [safe_line(line) for line in each.found]
         if each.fix:
-            lines.append(f"fix: {readable(each.fix)}")
+            lines.append(f"fix: {safe_line(each.fix)}")
         state = Text(each.state, style=_COLOURS[each.state])
         table.add_row(state, Text(each.check), Text("\n".join(lines)))
     make_console().print(table)

@@ -157,11 +157,11 @@ def _print(
 
 
 def _print_breaches(result: ContractBreach) -> None:
-    from modelyard.adapters.git.names import readable
+    from modelyard.adapters.git.names import safe_line
     from modelyard.domain.specs.contract import describe_breach
 
     for breach in result.breaches:
-        click.echo(readable(describe_breach(breach)))
+        click.echo(safe_line(describe_breach(breach)))
     click.echo(
         f"{result.model.name}: the contract of {result.feed.uri} is broken; an incident is "
         f"recorded, drift is not tested, and nothing is retrained"

@@ -41,13 +41,13 @@ def freeze(
 @pass_services
 def unfreeze(services: Services, /, *, environment: str, name: str | None, dry_run: bool) -> None:
     """Allow promotions into ENVIRONMENT again."""
-    from modelyard.adapters.git.names import readable
+    from modelyard.adapters.git.names import safe_line
     from modelyard.operations.holds import find_freeze, lift_freeze
 
     who = find_person(services, name)
     known = find_freeze(services, environment)
     if dry_run:
-        click.echo(f"would lift the freeze of {readable(known.by)} on {environment} as {who}")
+        click.echo(f"would lift the freeze of {safe_line(known.by)} on {environment} as {who}")
         return
     lift_freeze(services, environment, by=who)
     click.echo(f"{environment} is open again")

@@ -55,13 +55,13 @@ def unhold(
     services: Services, /, *, model: str, version: str, name: str | None, dry_run: bool
 ) -> None:
     """Lift the hold of VERSION of MODEL: automation may release it again."""
-    from modelyard.adapters.git.names import readable
+    from modelyard.adapters.git.names import safe_line
     from modelyard.operations.holds import find_hold, lift_hold
 
     who = find_person(services, name)
     known = find_hold(services, model, version)
     if dry_run:
-        click.echo(f"would lift the hold of {readable(known.by)} on {model} {version} as {who}")
+        click.echo(f"would lift the hold of {safe_line(known.by)} on {model} {version} as {who}")
         return
     lift_hold(services, model, version, by=who)
     click.echo(f"{model} {version} is no longer on hold")

@@ -75,10 +75,10 @@ dry_run_option = click.option(
 
 def _one_line(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Return the text as one harmless line, as an option's callback; it must not be blank."""
-    from modelyard.adapters.git.names import readable
+    from modelyard.adapters.git.names import safe_line
 
     # It is printed on the terminals of others.
-    text = readable(value)
+    text = safe_line(value)
     if not text:
         raise click.BadParameter("must not be blank", ctx, param)
     return text
@@ -146,10 +146,10 @@ def find_person(services: Services, name: str | None) -> str:
     Raises:
         CannotAnswer: There is none.
     """
-    from modelyard.adapters.git.names import readable
+    from modelyard.adapters.git.names import safe_line
     from modelyard.adapters.git.repository import Git
 
-    known = readable(name or Git(services.root).user_name() or "")
+    known = safe_line(name or Git(services.root).user_name() or "")
     if not known:
         raise CannotAnswer(
             "your name is not known, and this is recorded under it",

@@ -189,6 +189,6 @@ def _check_may_approve(pull: PullRequest, who: str) -> None:
 
 
 def _echo(line: str) -> None:
-    from modelyard.adapters.git.names import readable
+    from modelyard.adapters.git.names import safe_line
 
-    click.echo(readable(line))
+    click.echo(safe_line(line))

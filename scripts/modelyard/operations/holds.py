@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelyard.adapters.git.names import readable
+from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
@@ -85,9 +85,9 @@ def lift_freeze(services: Services, environment: str, *, by: str) -> None:
 def _check_on_main(services: Services, path: str) -> None:
     """Raise `Refused` when the remote's main branch has no file of this path."""
     git, repository = Git(services.root), services.repository
-    tree = GitTree(git, RemoteRefs(git, repository.remote).tip(repository.main))
+    tree = GitTree(git, RemoteRefs(git, repository.remote).branch_tip(repository.main))
     if not tree.exists(path):
         raise Refused(
-            f"{repository.remote}/{repository.main} has no {readable(path)}",
+            f"{repository.remote}/{repository.main} has no {safe_line(path)}",
             hint="modelyard status",
         )

@@ -67,11 +67,11 @@ class Workspace:
 
     def main(self) -> str:
         """The main branch's commit at the forge, its objects here."""
-        return retry_on_conflict(lambda: self._remote.tip(self.services.repository.main))
+        return retry_on_conflict(lambda: self._remote.branch_tip(self.services.repository.main))
 
     def ensure(self, commits: Iterable[str]) -> None:
         """Have these commits of the remote here; `Conflict` where one is gone."""
-        self._remote.ensure(commits)
+        self._remote.ensure_commits(commits)
 
     def models(self) -> tuple[str, ...]:
         """The names of all models of the main branch, valid or not, sorted."""

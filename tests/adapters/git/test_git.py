@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from git_commits import write_commit
 from modelyard.adapters.git import process as git_process
-from modelyard.adapters.git.names import message_of, name_and_mail, path_of, readable
+from modelyard.adapters.git.names import message_of, name_and_mail, path_of, safe_line
 from modelyard.adapters.git.objects import LogEntry, Merged
 from modelyard.adapters.git.process import NoAnswer
 from modelyard.adapters.git.remote_refs import RemoteRefs
@@ -63,7 +63,7 @@ def test_documents_are_written_deleted_and_folders_emptied(git):
 
     after = commit(git, base, {"a/": None, "a/new": b"5", "c": None, "never-there": None})
 
-    assert {e.path: git.read(after, e.path) for e in git.ls_tree(after)} == {
+    assert {e.path: git.read_file(after, e.path) for e in git.ls_tree(after)} == {
         "a/new": b"5",
         "d": b"4",
     }
@@ -82,7 +82,7 @@ def test_bytes_are_stored_as_they_are_whatever_the_user_configured(git):
 
     made = commit(git, None, {"x.yaml": b"a\r\nb\n\x00\xff"})
 
-    assert git.read(made, "x.yaml") == b"a\r\nb\n\x00\xff"
+    assert git.read_file(made, "x.yaml") == b"a\r\nb\n\x00\xff"
 
 
 def test_reads_many_blobs_at_once_and_says_which_are_not_there(git):
@@ -94,7 +94,7 @@ def test_reads_many_blobs_at_once_and_says_which_are_not_there(git):
         f"{made}:y/z": b"",
         f"{made}:y": None,
     }
-    assert git.missing([made, "0" * 39 + "1"]) == ("0" * 39 + "1",)
+    assert git.missing_objects([made, "0" * 39 + "1"]) == ("0" * 39 + "1",)
 
 
 def test_a_push_moves_all_refs_or_none(git):
@@ -114,7 +114,7 @@ def test_a_push_from_where_the_ref_is_not_is_a_conflict(git, old):
     one, two = commit(git, None, {"x": b"1"}), commit(git, None, {"x": b"2"})
     git.push("origin", {MAIN: (None, one)})
 
-    with pytest.raises(Conflict, match="somebody else moved refs/heads/main in origin"):
+    with pytest.raises(Conflict, match="another writer moved refs/heads/main in origin"):
         git.push("origin", {MAIN: (two if old else None, commit(git, one, {"x": b"3"}))})
 
     assert git.ls_remote("origin", [MAIN]) == {MAIN: one}
@@ -296,7 +296,7 @@ def test_refuses_an_author_without_a_name():
 def test_no_text_forges_a_trailer(title, body, value):
     lines = message_of(title, {"Modelyard-Pull": value}, body).split("\n\n")[-1].splitlines()
 
-    assert lines == [f"Modelyard-Pull: {readable(value)}"]
+    assert lines == [f"Modelyard-Pull: {safe_line(value)}"]
 
 
 def test_refuses_a_trailer_key_that_is_a_second_line():
@@ -306,7 +306,7 @@ def test_refuses_a_trailer_key_that_is_a_second_line():
 
 @given(st.text())
 def test_readable_text_is_one_line_no_terminal_acts_on(text):
-    assert not set(readable(text)) & {*map(chr, range(32)), "\x7f", "\x9b", "\u2028", "\u202e"}
+    assert not set(safe_line(text)) & {*map(chr, range(32)), "\x7f", "\x9b", "\u2028", "\u202e"}
 
 
 def test_says_which_folder_git_could_not_start_in(tmp_path):
@@ -422,7 +422,7 @@ PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 git_process.NETWORK_SECONDS["ls-remote"] = 1.0
 try:
-    git_process.run(Path(sys.argv[1]), "ls-remote", "--", sys.argv[2])
+    git_process.run_git(Path(sys.argv[1]), "ls-remote", "--", sys.argv[2])
 except git_process.NoAnswer as error:
     print(error.message)
 children = Path("/proc/self/task")
@@ -458,6 +458,6 @@ def test_a_remote_that_never_answers_is_not_asked_again_for_what_is_missing(
     monkeypatch.setitem(git_process.NETWORK_SECONDS, "fetch", 1.0)
 
     with pytest.raises(NoAnswer):
-        RemoteRefs(git, silent.url("git")).ensure(["a" * 40])
+        RemoteRefs(git, silent.url("git")).ensure_commits(["a" * 40])
 
     assert silent.taken == 1

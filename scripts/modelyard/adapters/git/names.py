@@ -1,4 +1,4 @@
-"""What may be handed to git: paths, revisions, names and messages that came from anywhere."""
+"""Checks what is handed to git: paths, revisions, names and messages from outside."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _AUTHOR = re.compile(r"^(?P<name>[^<>]+?) *<(?P<mail>[^<>]+)>$")
 _KEY = re.compile(r"^[A-Z][A-Za-z0-9]*(-[A-Z][A-Za-z0-9]*)*$")
 
 
-def readable(text: str) -> str:
-    """Text from others as one line that no terminal acts on."""
+def safe_line(text: str) -> str:
+    """Text from outside as one line without control characters."""
     return " ".join(_CONTROL.sub(" ", text).split())
 
 
-def paragraphs(text: str) -> str:
-    """Text from others with its lines and blanks, but nothing a terminal acts on."""
+def safe_lines(text: str) -> str:
+    """Text from outside with its lines and blanks, control characters replaced."""
     lines = text.replace("\r\n", "\n").replace("\t", "    ").split("\n")
     return "\n".join(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", line) for line in lines)
 
@@ -35,25 +35,25 @@ def path_of(path: str) -> str:
     folded = {part.lower().rstrip(" .") for part in parts}
     outside = folded & {"", ".git", "git~1"}
     if outside or "\\" in path or _CONTROL.search(path):
-        raise Refused(f"{readable(path)!r} is not a path inside a repository")
+        raise Refused(f"{safe_line(path)!r} is not a path inside a repository")
     return path
 
 
 def revision_of(revision: str) -> str:
-    """The revision, if git cannot take it for an option or for several.
+    """The revision, if git cannot read it as an option or as several revisions.
 
     Raises:
         Refused: It starts with `-` or holds blanks or control characters.
     """
     if not revision or revision.startswith("-") or re.search(r"\s", revision):
-        raise Refused(f"{readable(revision)!r} is not the name of a commit")
-    return path_free(revision)
+        raise Refused(f"{safe_line(revision)!r} is not the name of a commit")
+    return refuse_control_characters(revision)
 
 
-def path_free(text: str) -> str:
+def refuse_control_characters(text: str) -> str:
     """The text, if it holds no control characters; `Refused` otherwise."""
     if _CONTROL.search(text):
-        raise Refused(f"{readable(text)!r} holds control characters")
+        raise Refused(f"{safe_line(text)!r} holds control characters")
     return text
 
 
@@ -61,14 +61,14 @@ def name_and_mail(author: str) -> tuple[str, str]:
     """Name and mail address of `Name <mail>`; a name alone gets an address nobody can own.
 
     Raises:
-        Refused: Nothing of the name is left once git's separators are taken out.
+        Refused: The name is empty once git's separators are removed.
     """
     match = _AUTHOR.match(author.strip())
     if match:
-        return readable(match["name"]), readable(match["mail"])
-    name = readable(_CRUD.sub(" ", author)).strip(" .,:;\"'")
+        return safe_line(match["name"]), safe_line(match["mail"])
+    name = safe_line(_CRUD.sub(" ", author)).strip(" .,:;\"'")
     if not name:
-        raise Refused(f"{readable(author)!r} is not a name to commit under")
+        raise Refused(f"{safe_line(author)!r} is not a name to commit under")
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "someone"
     return name, f"{slug}@modelyard.invalid"
 
@@ -79,14 +79,14 @@ def message_bytes(message: str) -> bytes:
 
 
 def message_of(title: str, trailers: Mapping[str, str], body: str = "") -> str:
-    """A commit message whose trailers are exactly these, whatever the texts hold.
+    """A commit message with exactly these trailers, whatever the texts hold.
 
     Raises:
         Refused: A trailer's key is not of the form `Modelyard-Version`.
     """
     for key in trailers:
         if not _KEY.match(key):
-            raise Refused(f"{readable(key)!r} is not a trailer's key, as `Modelyard-Version` is")
-    told = "\n".join(f"{key}: {readable(value)}" for key, value in trailers.items())
-    told_in = (readable(title) or "Change", body.strip(), told)
-    return "\n\n".join(paragraph for paragraph in told_in if paragraph)
+            raise Refused(f"{safe_line(key)!r} is not a trailer's key, as `Modelyard-Version` is")
+    block = "\n".join(f"{key}: {safe_line(value)}" for key, value in trailers.items())
+    safe_lines = (safe_line(title) or "Change", body.strip(), block)
+    return "\n\n".join(filter(None, safe_lines))

@@ -1,4 +1,4 @@
-"""What git says of its objects, read from its output, and remembered: an object never changes."""
+"""Parses git's output about objects, and caches it: an object never changes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class LogEntry:
-    """One commit; `at` is the committer's word, a trailer given several times has several lines."""
+    """One commit; `at` is the committer's time, a repeated trailer has several lines."""
 
     sha: str
     author: str
@@ -52,8 +52,8 @@ class Merged:
     conflicts: tuple[str, ...]
 
 
-class Memory:
-    """Answers about objects, by question, the one that was longest not asked for forgotten first.
+class AnswerCache:
+    """A cache of answers by question; the least recently used one is dropped first.
 
     Args:
         most: How many are kept.
@@ -64,23 +64,23 @@ class Memory:
         self._answers: OrderedDict[tuple[object, ...], Any] = OrderedDict()
         self._lock = threading.Lock()
 
-    def once(self, question: tuple[object, ...], ask: Callable[[], T]) -> T:
-        """The answer as it was given before, or else asked for now."""
+    def get_or_ask(self, question: tuple[object, ...], ask: Callable[[], T]) -> T:
+        """The cached answer, or else the one that `ask` returns now."""
         found: T | None = self.get(question)
         if found is None:
             found = ask()
-            self.keep(question, found)
+            self.remember(question, found)
         return found
 
     def get(self, question: tuple[object, ...]) -> Any:
-        """The answer as it was given before, or None."""
+        """The cached answer, or None."""
         with self._lock:
             if question in self._answers:
                 self._answers.move_to_end(question)
             return self._answers.get(question)
 
-    def keep(self, question: tuple[object, ...], answer: object) -> None:
-        """Remember an answer; None is none."""
+    def remember(self, question: tuple[object, ...], answer: object) -> None:
+        """Cache an answer; None is not one."""
         if answer is None:
             return
         with self._lock:
@@ -89,8 +89,8 @@ class Memory:
                 self._answers.popitem(last=False)
 
 
-def lasting(revisions: str) -> bool:
-    """Whether these words, or a range `a..b`, mean the same objects for ever.
+def is_permanent(revisions: str) -> bool:
+    """Whether a revision, or a range `a..b`, means the same objects for ever.
 
     True of full object names, and of paths in them; a branch or `HEAD` moves.
     """
@@ -108,7 +108,7 @@ def tree_entries(out: bytes) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def batch(out: bytes) -> Iterable[bytes | None]:
+def batch_contents(out: bytes) -> Iterable[bytes | None]:
     """The contents in `cat-file --batch` output, in the order asked."""
     at = 0
     while at < len(out):
@@ -131,9 +131,9 @@ def log_entries(out: bytes) -> tuple[LogEntry, ...]:
 
 def _log_entry(cells: Sequence[str]) -> LogEntry:
     """One commit from the fields asked for."""
-    sha, author, committer, seconds, subject, told = cells
+    sha, author, committer, seconds, subject, block = cells
     trailers: dict[str, str] = {}
-    for key, _, value in (line.partition(":") for line in told.splitlines() if ":" in line):
+    for key, _, value in (line.partition(":") for line in block.splitlines() if ":" in line):
         trailers[key] = "\n".join(filter(None, (trailers.get(key), value.strip())))
     at = datetime.fromtimestamp(int(seconds), UTC)
     return LogEntry(

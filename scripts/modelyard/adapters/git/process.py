@@ -1,4 +1,4 @@
-"""How the git binary is started: what it is told, and what it may not inherit."""
+"""Starts the git binary: its options, its environment and its time limits."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from modelyard.adapters.git.names import readable
+from modelyard.adapters.git.names import safe_line
 from modelyard.errors import CannotAnswer
 
 LOCAL_SECONDS = 300.0
 
 NETWORK_SECONDS = {"ls-remote": 20.0, "push": 60.0, "fetch": 120.0}
-"""What waits for a remote; a rollback waits for it. Only a fetch may have much to bring."""
+"""Limits of commands that wait for a remote: a rollback waits for them. A fetch may be large."""
 
 SILENT_SECONDS = 15
-"""For how long nothing at all may arrive over HTTP."""
+"""How long HTTP may be silent."""
 
 _SECONDS_TO_END = 2.0
 
-# What a person may have configured and would change an answer; credentials stay as they are.
+# Settings of a person that would change an answer; credentials are left alone.
 _CONFIG = {
     "core.fsmonitor": "false",
     "core.hooksPath": os.devnull,
@@ -40,7 +40,7 @@ _CONFIG = {
 }
 _OPTIONS = [word for name, value in _CONFIG.items() for word in ("-c", f"{name}={value}")]
 
-# Set when git itself started us (a hook, an alias); they would point at another repository.
+# Git sets these when it started us (a hook, an alias); they would point at another repository.
 _INHERITED = {
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
@@ -60,7 +60,7 @@ _FIXED = {
     "GIT_TERMINAL_PROMPT": "0",
 }
 
-# All the ways client and server say "somebody was faster".
+# All the ways in which client and server report that another writer was faster.
 _LOST = re.compile(
     r"cannot lock ref|incorrect old value provided|fetch first|non-fast-forward|stale info"
     r"|failed to update ref|failed to lock|remote ref does not exist|reference already exists"
@@ -71,10 +71,10 @@ _NEVER_FITS = re.compile(r"exists; cannot create")
 
 
 class NoAnswer(CannotAnswer):
-    """The remote was silent for too long; asking again at once would only wait again."""
+    """The remote was silent for too long; an immediate retry would only wait again."""
 
 
-def run(
+def run_git(
     root: Path,
     *args: str,
     stdin: bytes = b"",
@@ -91,41 +91,42 @@ def run(
         accept: Exit codes that are answers.
 
     Raises:
-        CannotAnswer: git is missing, hangs, or ends with another exit code; with its own words.
+        CannotAnswer: git is missing, hangs, or ends with another exit code; with its own message.
     """
     inherited = {name: value for name, value in os.environ.items() if name not in _INHERITED}
-    command, told = ["git", *_OPTIONS, *args], {**inherited, **_FIXED, **(env or {})}
+    command, whole = ["git", *_OPTIONS, *args], {**inherited, **_FIXED, **(env or {})}
     seconds = NETWORK_SECONDS.get(args[0], LOCAL_SECONDS)
     try:
-        done = _ended(command, root, told, stdin, seconds)
+        done = _run_to_end(command, root, whole, stdin, seconds)
     except OSError as error:
         raise CannotAnswer(f"cannot start git in {root}: {error}") from error
     except subprocess.TimeoutExpired as error:
-        asked = readable(" ".join(args))[:200]
+        asked = safe_line(" ".join(args))[:200]
         why = f"git {asked} in {root}: no end after {seconds:g} s"
         raise NoAnswer(why, hint=_hint(args)) from error
     if done.returncode not in accept:
-        raise failure(f"git {args[0]} in {root}", args, done)
+        raise git_failure(f"git {args[0]} in {root}", args, done)
     return done
 
 
-def failure(
+def git_failure(
     what: str, args: Sequence[str], done: subprocess.CompletedProcess[bytes]
 ) -> CannotAnswer:
-    """What a git that ended with an error is told as."""
-    said = words(done)
-    kind = NoAnswer if args[0] in NETWORK_SECONDS and _TOO_SLOW.search(said) else CannotAnswer
-    return kind(f"{what}: {said}", hint=_hint(args))
+    """The error that reports a failed git command."""
+    message = git_message(done)
+    is_slow = args[0] in NETWORK_SECONDS and _TOO_SLOW.search(message)
+    kind = NoAnswer if is_slow else CannotAnswer
+    return kind(f"{what}: {message}", hint=_hint(args))
 
 
 def _hint(args: Sequence[str]) -> str | None:
     if args[0] not in NETWORK_SECONDS:
         return None
     remote = args[args.index("--") + 1]
-    return f"see whether the remote answers, and takes your credentials: git ls-remote {remote}"
+    return f"check that the remote answers and accepts your credentials: git ls-remote {remote}"
 
 
-def _ended(
+def _run_to_end(
     command: Sequence[str], root: Path, env: Mapping[str, str], stdin: bytes, seconds: float
 ) -> subprocess.CompletedProcess[bytes]:
     pipe = subprocess.PIPE
@@ -140,7 +141,7 @@ def _ended(
                 # Imported here: nearly every command runs git, and nearly none has to end one.
                 from modelyard.adapters.processes.process_table import end_tree
 
-                with suppress(OSError):  # where that cannot be seen, git alone has to do
+                with suppress(OSError):  # git alone is killed where its children cannot be listed
                     end_tree(process.pid, grace_seconds=_SECONDS_TO_END)
             finally:
                 process.kill()
@@ -148,19 +149,19 @@ def _ended(
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def words(done: subprocess.CompletedProcess[bytes]) -> str:
-    """What git said, without its advice, on one line and safe to print."""
-    said = done.stderr.decode("utf-8", "replace").splitlines()
-    said += [row for row in done.stdout.decode("utf-8", "replace").splitlines() if row[:1] == "!"]
-    told = " ".join(row for row in said if not row.startswith(("hint:", "To ", "error: failed to")))
-    return readable(told)[:1000] or f"exit code {done.returncode}"
+def git_message(done: subprocess.CompletedProcess[bytes]) -> str:
+    """Git's message without its advice, on one line and safe to print."""
+    rows = done.stderr.decode("utf-8", "replace").splitlines()
+    rows += [row for row in done.stdout.decode("utf-8", "replace").splitlines() if row[:1] == "!"]
+    text = " ".join(row for row in rows if not row.startswith(("hint:", "To ", "error: failed to")))
+    return safe_line(text)[:1000] or f"exit code {done.returncode}"
 
 
 def lost_the_race(pushed: subprocess.CompletedProcess[bytes]) -> bool:
-    """Whether a `push --porcelain` that was to move every ref found that somebody else had."""
-    # Up to date although it was to be moved: the writer who made the same commit won. Taking it
-    # for ours would lose one of two equal increments.
+    """Whether a `push --porcelain` failed because another writer had moved a ref."""
+    # A ref that is up to date although it should move: another writer made the same commit. To
+    # take it for ours would lose one of two equal increments.
     same = any(row.startswith(b"=\t") for row in pushed.stdout.splitlines())
-    said = words(pushed)
-    lost = _LOST.search(said) is not None and _NEVER_FITS.search(said) is None
+    message = git_message(pushed)
+    lost = _LOST.search(message) is not None and _NEVER_FITS.search(message) is None
     return same or (pushed.returncode != 0 and lost)

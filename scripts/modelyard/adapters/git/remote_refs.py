@@ -1,4 +1,4 @@
-"""Documents behind refs of a remote: looked at cheaply, changed only by compare-and-swap."""
+"""Documents behind refs of a remote: cheap to read, changed only by compare-and-swap."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ from modelyard.errors import CannotAnswer, Conflict
 T = TypeVar("T")
 
 Seen: TypeAlias = dict[tuple[Path, str], dict[str, str]]
-"""What each remote of each checkout was seen to hold."""
+"""The refs of each remote of each checkout, as they were read."""
 
 TRIES = 25
-"""How often a lost race is run again at the least."""
+"""How often an attempt that lost a race is repeated at least."""
 
 PATIENCE_SECONDS = 15.0
-"""For how long it is run again; on a busy machine a writer can lose for many tries in a row."""
+"""How long it is repeated; on a busy machine a writer can lose many times in a row."""
 
 _DOCUMENT = "document.json"
 _LONGEST_PAUSE = 0.25
 
 
 _EVERYTHING = ("refs/heads/*", "refs/modelyard/*")
-_GLANCE: ContextVar[Seen | None] = ContextVar("_GLANCE", default=None)
+_SNAPSHOT: ContextVar[Seen | None] = ContextVar("_SNAPSHOT", default=None)
 
 
 @contextmanager
 def one_snapshot() -> Iterator[None]:
-    """Look at each remote once: what is asked inside is answered from that look.
+    """Read the refs of each remote once: all reads inside are answered from that snapshot.
 
-    Until something is pushed from here, or a race is lost: then it is looked at again. So what is
-    decided inside is decided from one moment, and what is written still has to be the first.
+    A push from here or a lost race drops it. So decisions inside are based on one moment, and each
+    write is still a compare-and-swap.
     """
-    if _GLANCE.get() is not None:
+    if _SNAPSHOT.get() is not None:
         yield
         return
-    token = _GLANCE.set({})
+    token = _SNAPSHOT.set({})
     try:
         yield
     finally:
-        _GLANCE.reset(token)
+        _SNAPSHOT.reset(token)
 
 
-def _look_again() -> None:
-    if seen := _GLANCE.get():
+def _forget_snapshot() -> None:
+    if seen := _SNAPSHOT.get():
         seen.clear()
 
 
 class Stale(Conflict):
-    """What was asked is about a state that is over: trying again by itself cannot help."""
+    """The request is about a state that is over: repeating it cannot help."""
 
 
 def retry_on_conflict(attempt: Callable[[], T]) -> T:
-    """Run an attempt until it does not end in `Conflict`, or raise that when patience is over."""
+    """Run an attempt again after each `Conflict`, for `PATIENCE_SECONDS`; then raise it."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     for tried in itertools.count(1):
         try:
@@ -74,8 +74,8 @@ def retry_on_conflict(attempt: Callable[[], T]) -> T:
         except Conflict:
             if tried >= TRIES and time.monotonic() > deadline:
                 raise
-            _look_again()
-            # Writers that collided once would collide again without chance.
+            _forget_snapshot()
+            # Without a random pause, writers that collided once would collide again.
             longest = min(_LONGEST_PAUSE, 0.01 * 2 ** min(tried, 10))
             time.sleep(longest * secrets.randbelow(1000) / 1000)
     raise AssertionError  # the loop ends by returning or raising
@@ -89,7 +89,7 @@ class RemoteRefs:
         remote: Name of the remote.
 
     Attributes:
-        here: Commits known to be here already, to ask git only once about each.
+        here: Commits that are known to be in the checkout, so that git is asked only once.
     """
 
     def __init__(self, git: Git, remote: str) -> None:
@@ -97,9 +97,9 @@ class RemoteRefs:
         self.remote = remote
         self.here: set[str] = set()
 
-    def look(self, *patterns: str) -> dict[str, str]:
-        """The refs that match, as they are in the remote now."""
-        seen = _GLANCE.get()
+    def read_refs(self, *patterns: str) -> dict[str, str]:
+        """The refs that match, as the remote or the current snapshot has them."""
+        seen = _SNAPSHOT.get()
         if seen is None:
             return self.git.ls_remote(self.remote, patterns)
         place = (self.git.root, self.remote)
@@ -111,28 +111,28 @@ class RemoteRefs:
             if any(fnmatchcase(ref, pattern) for pattern in patterns)
         }
 
-    def push(self, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
+    def push_refs(self, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
         """Move refs of the remote, all or none; see `Git.push`."""
         try:
             self.git.push(self.remote, updates)
         finally:
-            _look_again()
+            _forget_snapshot()
 
-    def tip(self, branch: str) -> str:
-        """The commit of a branch of the remote, with its objects here; raises `CannotAnswer`."""
+    def branch_tip(self, branch: str) -> str:
+        """The commit of a branch of the remote, its objects fetched; raises `CannotAnswer`."""
         ref = f"refs/heads/{branch}"
-        commit = self.look(ref).get(ref)
+        commit = self.read_refs(ref).get(ref)
         if commit is None:
             raise CannotAnswer(f"{self.remote} has no branch {branch}", hint="push it first")
-        self.ensure([commit])
+        self.ensure_commits([commit])
         return commit
 
-    def ensure(self, commits: Iterable[str]) -> None:
-        """Have these commits here; `Conflict` when nothing in the remote leads to one any more."""
+    def ensure_commits(self, commits: Iterable[str]) -> None:
+        """Fetch missing commits; `Conflict` when no ref of the remote reaches one any more."""
         wanted = set(commits) - self.here
         failed: CannotAnswer | None = None
         for _ in range(3):
-            if not wanted or not self.git.missing(wanted):
+            if not wanted or not self.git.missing_objects(wanted):
                 self.here |= wanted
                 return
             try:
@@ -141,24 +141,24 @@ class RemoteRefs:
                 raise
             except CannotAnswer as error:
                 failed = error  # another process of this checkout may be fetching the same refs
-        if lost := self.git.missing(wanted):
+        if lost := self.git.missing_objects(wanted):
             if failed:
                 raise failed
             raise Conflict(f"{self.remote} moved while it was read: {', '.join(lost)} is gone")
 
-    def documents(self, commits: Sequence[str]) -> list[bytes | None]:
-        """The document of each of these commits, in order; None of one that holds none."""
+    def read_documents(self, commits: Sequence[str]) -> list[bytes | None]:
+        """The document of each of these commits, in order; None where there is none."""
         names = [f"{commit}:{_DOCUMENT}" for commit in commits]
         found = self.git.read_many(names) if names else {}
         if None in found.values():
-            self.ensure(commits)
+            self.ensure_commits(commits)
             found = self.git.read_many(names)
         return [found[name] for name in names]
 
-    def write(
+    def write_document(
         self, document: bytes, *, parents: Sequence[str], message: str, author: str, at: datetime
     ) -> str:
-        """Write a commit that holds the document, here only; returns it for a push."""
+        """Write a commit that holds the document, in the checkout only; returns it for a push."""
         tree = self.git.write_file_tree(_DOCUMENT, document)
         return self.git.commit_tree(tree, parents=parents, message=message, author=author, at=at)
 

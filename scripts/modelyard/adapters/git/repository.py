@@ -1,4 +1,4 @@
-"""The git binary as a few typed calls, none of which touches the working tree."""
+"""Typed calls of the git binary; none touches the working tree."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from modelyard.adapters.git import process as git_process
 from modelyard.adapters.git.names import message_bytes, name_and_mail, path_of, revision_of
 from modelyard.adapters.git.objects import (
     LOG_FORMAT,
+    AnswerCache,
     Entry,
     LogEntry,
-    Memory,
     Merged,
-    batch,
-    lasting,
+    batch_contents,
+    is_permanent,
     log_entries,
     tree_entries,
 )
 from modelyard.errors import Conflict
 
-# What is the same whoever asks: a process is too much to pay for it a second time.
-_HERE = Memory(4000)
-_BLOBS = Memory(4000)
-_ANSWERS = Memory(500)
+# What is known about objects that never change: a process for each question is too slow.
+_HERE = AnswerCache(4000)
+_BLOBS = AnswerCache(4000)
+_ANSWERS = AnswerCache(500)
 _LARGEST_BLOB = 2**16
 
 T = TypeVar("T")
 
 
 class Git:
-    """One repository, asked through the git binary; about the same objects only once.
+    """One repository, read and written through the git binary; answers about objects are cached.
 
-    Every call raises `CannotAnswer` with git's own words when git cannot do it.
+    Every call raises `CannotAnswer` with git's own message when git fails.
 
     Args:
         root: The checkout's root, or a bare repository.
@@ -55,15 +55,15 @@ class Git:
         env: Mapping[str, str] | None = None,
         accept: Sequence[int] = (0,),
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run one git command here; see `git_process.run`."""
-        return git_process.run(self.root, *args, stdin=stdin, env=env, accept=accept)
+        """Run one git command here; see `git_process.run_git`."""
+        return git_process.run_git(self.root, *args, stdin=stdin, env=env, accept=accept)
 
     def rev_parse(self, revision: str) -> str:
         """The object a revision names, in full."""
         return self._line("rev-parse", "--verify", revision_of(revision))
 
     def user_name(self) -> str | None:
-        """The name this person commits under, if git was told."""
+        """The name this person commits under, if it is configured."""
         configured = self._line("config", "--get", "user.name", accept=(0, 1))
         return os.environ.get("GIT_AUTHOR_NAME") or configured or None
 
@@ -77,37 +77,34 @@ class Git:
         quiet = ("--quiet", "--no-tags", "--prune", "--no-write-fetch-head", "--refmap=")
         self.run("fetch", *quiet, "--recurse-submodules=no", "--", remote, *refspecs)
 
-    def missing(self, objects: Iterable[str]) -> tuple[str, ...]:
-        """Those of the objects that this repository does not have."""
+    def missing_objects(self, objects: Iterable[str]) -> tuple[str, ...]:
+        """The objects among these that this repository does not have."""
         named = map(revision_of, objects)
         asked = [name for name in named if not _HERE.get((self._place, name))]
         if not asked:
             return ()
-        told = "".join(f"{name}\n" for name in asked).encode()
-        out = self.run("cat-file", "--batch-check", stdin=told).stdout
+        names = "".join(f"{name}\n" for name in asked).encode()
+        out = self.run("cat-file", "--batch-check", stdin=names).stdout
         gone = tuple(row[:-8] for row in out.decode().splitlines() if row.endswith(" missing"))
-        for name in filter(lasting, set(asked).difference(gone)):
-            _HERE.keep((self._place, name), True)
+        for name in filter(is_permanent, set(asked).difference(gone)):
+            _HERE.remember((self._place, name), True)
         return gone
 
-    def read(self, commit: str, path: str) -> bytes:
+    def read_file(self, commit: str, path: str) -> bytes:
         """One file of a commit."""
         return self.run("cat-file", "blob", f"{revision_of(commit)}:{path}").stdout
 
     def read_many(self, names: Iterable[str]) -> dict[str, bytes | None]:
-        """The blobs of these object names (`sha` or `sha:path`), one process for all.
-
-        None stands for an object that is not there.
-        """
+        """The blobs of these names (`sha` or `sha:path`), read by one process; None if missing."""
         asked = [revision_of(name) for name in names]
         known: dict[str, bytes | None] = {name: _BLOBS.get((self._place, name)) for name in asked}
         if new := [name for name, content in known.items() if content is None]:
-            told = "".join(f"{name}\n" for name in new).encode()
-            out = self.run("cat-file", "--batch", stdin=told).stdout
-            for name, content in zip(new, batch(out), strict=True):
+            lines = "".join(f"{name}\n" for name in new).encode()
+            out = self.run("cat-file", "--batch", stdin=lines).stdout
+            for name, content in zip(new, batch_contents(out), strict=True):
                 known[name] = content
-                if content is not None and len(content) <= _LARGEST_BLOB and lasting(name):
-                    _BLOBS.keep((self._place, name), content)
+                if content is not None and len(content) <= _LARGEST_BLOB and is_permanent(name):
+                    _BLOBS.remember((self._place, name), content)
         return known
 
     def ls_tree(self, commit: str, prefix: str = "") -> tuple[Entry, ...]:
@@ -117,16 +114,16 @@ class Git:
         return self._once(words, commit, ask=lambda: tree_entries(self.run(*words).stdout))
 
     def write_tree(self, base: str | None, documents: Mapping[str, bytes | None]) -> str:
-        """The tree of `base` with these documents in it; nothing but objects is written.
+        """The tree of `base` with these documents in it; writes objects only.
 
         Args:
             base: A commit or tree, or None for an empty one.
             documents: New bytes by path; None deletes, a path ending in `/` deletes the folder.
-                Deletions come first, so a deleted folder may be filled anew.
+                Deletions come first, so a deleted folder may get new files.
         """
         files = {path_of(path): data for path, data in documents.items()}
-        told = repr(sorted(files.items())).encode()
-        question = ("write-tree", str(base), hashlib.sha256(told).hexdigest())
+        content = repr(sorted(files.items())).encode()
+        question = ("write-tree", str(base), hashlib.sha256(content).hexdigest())
         return self._once(
             question, *([base] if base else []), ask=lambda: self._write_tree(base, files)
         )
@@ -140,8 +137,8 @@ class Git:
             rows = [f"0 {'0' * 40}\t{path}" for path in self._below(base, gone)]
             shas = self._write_blobs(Path(folder), blobs.values())
             rows += [f"100644 {sha}\t{path}" for path, sha in zip(blobs, shas, strict=True)]
-            told = "".join(f"{row}\0" for row in rows).encode("utf-8", "surrogateescape")
-            self.run("update-index", "-z", "--index-info", stdin=told, env=index)
+            lines = "".join(f"{row}\0" for row in rows).encode("utf-8", "surrogateescape")
+            self.run("update-index", "-z", "--index-info", stdin=lines, env=index)
             return self._line("write-tree", env=index)
 
     def write_file_tree(self, name: str, content: bytes) -> str:
@@ -165,20 +162,20 @@ class Git:
         env = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
                for what, value in (("NAME", name), ("EMAIL", mail), ("DATE", date))}  # fmt: skip
         flags = [word for parent in parents for word in ("-p", revision_of(parent))]
-        told = message_bytes(message)
-        return self._line("commit-tree", *flags, revision_of(tree), stdin=told, env=env)
+        text = message_bytes(message)
+        return self._line("commit-tree", *flags, revision_of(tree), stdin=text, env=env)
 
     def push(self, remote: str, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
-        """Move refs of the remote, all or none, each only from where it was last seen.
+        """Move refs of the remote, all or none, each only from its old commit.
 
-        This is the one call that writes where others can see it.
+        This is the one call that changes the remote.
 
         Args:
             remote: The remote's name.
             updates: `(old, new)` by full ref name; None is "does not exist".
 
         Raises:
-            Conflict: A ref was not at `old`, or somebody else wrote the very same object first.
+            Conflict: A ref was not at `old`, or another writer pushed the very same object first.
         """
         if not (moves := {ref: pair for ref, pair in updates.items() if pair[0] != pair[1]}):
             return
@@ -189,12 +186,12 @@ class Git:
         done = self.run(*words, accept=range(256))
         if git_process.lost_the_race(done):
             where = f"{', '.join(moves)} in {remote}"
-            raise Conflict(f"somebody else moved {where}: {git_process.words(done)}")
+            raise Conflict(f"another writer moved {where}: {git_process.git_message(done)}")
         if done.returncode:
-            raise git_process.failure(f"git push to {remote}", words, done)
+            raise git_process.git_failure(f"git push to {remote}", words, done)
 
     def merge_tree(self, main: str, head: str) -> Merged:
-        """Merge two commits without a working tree; conflicts are named, not raised.
+        """Merge two commits without a working tree; conflicts are returned, not raised.
 
         A path that would change on main although `head` did not change it is a conflict too: git
         guessed that a file moved, and nobody reviewed the guess.
@@ -211,7 +208,7 @@ class Git:
         return Merged(tree=tree, conflicts=tuple(sorted({*paths, *guessed})))
 
     def holds_change(self, main: str, head: str, documents: Mapping[str, bytes | None]) -> bool:
-        """Whether `head` is these documents and nothing else, and merging it still gives them.
+        """Whether `head` changes exactly these documents, and merging it still gives them.
 
         Args:
             main: The commit it would be merged into.
@@ -269,9 +266,9 @@ class Git:
         return self._once(words, name, ask=lambda: self._line(*words, accept=(0, 1)) or None)
 
     def _once(self, question: tuple[str, ...], *about: str, ask: Callable[[], T]) -> T:
-        """Ask, or say what was said before if it is about objects that never change."""
-        if all(lasting(revisions) for revisions in about):
-            return _ANSWERS.once((self._place, *question), ask)
+        """The cached answer if the question is about objects that never change; else ask."""
+        if all(is_permanent(revisions) for revisions in about):
+            return _ANSWERS.get_or_ask((self._place, *question), ask)
         return ask()
 
     def _paths(self, *args: str) -> tuple[str, ...]:
@@ -290,9 +287,9 @@ class Git:
         return files
 
     def _write_blobs(self, folder: Path, contents: Iterable[bytes]) -> list[str]:
-        """Store blobs by one process, through files since its pipe takes only one."""
+        """Store blobs with one process; through files, since its stdin takes only one blob."""
         files = [folder / f"blob-{number}" for number, _ in enumerate(contents)]
         for file, content in zip(files, contents, strict=True):
             file.write_bytes(content)
-        told = "".join(f"{file}\n" for file in files).encode()
-        return self._line("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=told).split()
+        lines = "".join(f"{file}\n" for file in files).encode()
+        return self._line("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=lines).split()

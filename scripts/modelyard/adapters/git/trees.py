@@ -1,4 +1,4 @@
-"""A tree of files, read-only: the checkout as it is, or one commit of it."""
+"""Read-only trees of files: the working tree, or one commit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from modelyard.adapters.git.names import path_of, readable
+from modelyard.adapters.git.names import path_of, safe_line
 from modelyard.adapters.git.repository import Git
 from modelyard.errors import CannotAnswer
 
@@ -35,9 +35,9 @@ class Tree(Protocol):
 
 
 class WorkingTree:
-    """The files a commit of everything would hold: tracked, or new and not ignored.
+    """The files that a commit of everything would hold: tracked, or new and not ignored.
 
-    Listed once, when first asked. A folder outside of Git is taken whole.
+    They are listed once. Outside of Git they are all files of the folder.
 
     Args:
         root: The checkout's root, or any folder of it; paths are relative to it.
@@ -93,7 +93,7 @@ class WorkingTree:
             return (os.fsdecode(path) for path in done.stdout.split(b"\0")[:-1])
         if b"not a git repository" in done.stderr:
             return _walk(self.root)
-        raise CannotAnswer(f"git ls-files in {self.root}: {readable(os.fsdecode(done.stderr))}")
+        raise CannotAnswer(f"git ls-files in {self.root}: {safe_line(os.fsdecode(done.stderr))}")
 
 
 class GitTree:
@@ -128,7 +128,7 @@ class GitTree:
         for path, blob in blobs.items():
             content = contents[blob]
             if content is None:
-                raise CannotAnswer(f"{self.commit}:{readable(path)}: its blob {blob} is missing")
+                raise CannotAnswer(f"{self.commit}:{safe_line(path)}: its blob {blob} is missing")
             found[path] = content
         return found
 
@@ -151,4 +151,4 @@ def _walk(root: Path) -> Iterator[str]:
 
 
 def _no_file(path: str, where: str) -> CannotAnswer:
-    return CannotAnswer(f"{where}: there is no file {readable(path_of(path))!r}")
+    return CannotAnswer(f"{where}: there is no file {safe_line(path_of(path))!r}")

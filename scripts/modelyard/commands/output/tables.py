@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.adapters.git.names import paragraphs, readable
+from modelyard.adapters.git.names import safe_line, safe_lines
 from modelyard.commands.options import print_json
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def make_table(
 
     def text(cell: object) -> Text:
         return (
-            cell if isinstance(cell, Text) else Text("-" if cell is None else readable(str(cell)))
+            cell if isinstance(cell, Text) else Text("-" if cell is None else safe_line(str(cell)))
         )
 
     heading = Text(title, style="bold") if title else None
@@ -77,10 +77,10 @@ def format_span(seconds: float) -> str:
 
 def print_change(change: Change) -> None:
     """Print a change for `--dry-run`: its branch, its page, and its files with their sizes."""
-    click.echo(f"branch {readable(change.branch)}\ntitle  {readable(change.title)}\n")
-    click.echo(paragraphs(change.body).strip("\n") + "\n\nfiles")
+    click.echo(f"branch {safe_line(change.branch)}\ntitle  {safe_line(change.title)}\n")
+    click.echo(safe_lines(change.body).strip("\n") + "\n\nfiles")
     for path, content in sorted(change.documents.items()):
-        click.echo(f"  {_size(content):>8}  {readable(path)}")
+        click.echo(f"  {_size(content):>8}  {safe_line(path)}")
 
 
 def _size(content: bytes | None) -> str:
@@ -105,7 +105,7 @@ def render_markdown(text: str) -> Iterator[RenderableType]:
     """Yield a Markdown page from top to bottom; nothing in it is markup or acts on a terminal."""
     from rich.text import Text
 
-    lines = paragraphs(text).strip("\n").split("\n")
+    lines = safe_lines(text).strip("\n").split("\n")
     for is_table, block in groupby(lines, key=lambda line: line.startswith("|")):
         rows = list(block)
         if is_table:  # made for a browser's width: here each row becomes a column

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from modelyard.adapters.git.names import readable
+from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.store.artifacts import sha256
 from modelyard.domain.drift.retraining import declined_by, existing_answer
 from modelyard.domain.promotion.change import Change
@@ -76,7 +76,7 @@ def decide_retraining(
     """
     if not isinstance(result, FeedComparison) or incidents:
         raise Refused(
-            f"{result.model.name} is not retrained: {readable(incidents[0].what)}",
+            f"{result.model.name} is not retrained: {safe_line(incidents[0].what)}",
             hint=f"repair the data; modelyard drift {result.model.name} then closes the incident",
         )
     # Closed ones too: closing one declines its evidence.

@@ -110,7 +110,7 @@ def _documents(git: Git, result: FeedComparison, made: Retraining) -> Iterator[t
         yield held_out_file(model, made.held_out.name), dump_spec("HeldOut", made.held_out)
     for each in made.aged:
         path = held_out_file(model, each.name)
-        yield path, aged_text(git.read(result.commit, path), each)
+        yield path, aged_text(git.read_file(result.commit, path), each)
 
 
 def _page(result: FeedComparison, made: Retraining) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from modelyard.adapters.git.names import readable
+from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease
 from modelyard.domain.promotion.branches import parse_branch
@@ -81,7 +81,7 @@ def _is_current(workspace: Workspace, world: World, pull: PullRequest, held: Pro
         change = _change(workspace, world, held)
         if change is None or change.branch != pull.branch:
             return False
-        page = readable(change.title), change.body
+        page = safe_line(change.title), change.body
         return page == (pull.title, pull.body) and workspace.git.holds_change(
             workspace.main(), pull.head, change.documents
         )

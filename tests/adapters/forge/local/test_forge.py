@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_commits import write_commit
-from modelyard.adapters.forge.local import view as forge_look
+from modelyard.adapters.forge.local import snapshot as forge_snapshot
 from modelyard.adapters.forge.local.forge import LocalForge
-from modelyard.adapters.git.objects import Memory
+from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs import json_documents
 from modelyard.domain.promotion.change import Change, Purpose
@@ -180,8 +180,8 @@ def test_other_documents_rebuild_the_branch_and_void_the_approvals(git, forge):
 
     assert (second.number, second.base, second.approvers()) == (1, main, frozenset())
     assert [review.sha for review in second.reviews] == [first.head]
-    assert git.read(second.head, RELEASE) == b"version: v3\n"
-    assert git.read(second.head, "models/m/model.yaml") == b"owner: bo\n"
+    assert git.read_file(second.head, RELEASE) == b"version: v3\n"
+    assert git.read_file(second.head, "models/m/model.yaml") == b"owner: bo\n"
     assert forge.get(1) == second
 
 
@@ -327,8 +327,8 @@ def test_a_merge_joins_main_and_the_reviewed_head_and_tells_why(git, forge, else
     git.fetch("origin", ["+refs/heads/main:refs/x/main"])
     assert main_of(git) == commit
     assert (git.rev_parse(f"{commit}^1"), git.rev_parse(f"{commit}^2")) == (main, pull.head)
-    assert git.read(commit, RELEASE) == b"version: v2\n"
-    assert git.read(commit, "models/m/model.yaml") == b"owner: bo\n"
+    assert git.read_file(commit, RELEASE) == b"version: v2\n"
+    assert git.read_file(commit, "models/m/model.yaml") == b"owner: bo\n"
     (entry,) = git.log(commit, limit=1)
     assert (entry.author, entry.subject, entry.trailers) == (
         "ann",
@@ -403,7 +403,10 @@ def test_main_moving_under_a_merge_is_merged_with(git, forge, elsewhere, monkeyp
 
     commit = forge.merge(1, sha=pull.head, by="ann")
 
-    assert (git.read(commit, "README.md"), git.read(commit, RELEASE)) == (b"x\n", b"version: v2\n")
+    assert (git.read_file(commit, "README.md"), git.read_file(commit, RELEASE)) == (
+        b"x\n",
+        b"version: v2\n",
+    )
 
 
 def test_a_status_that_turns_red_under_a_merge_stops_it(git, forge, elsewhere, monkeypatch):
@@ -539,7 +542,7 @@ def written_by_hand(git, ref, document, name="document.json"):
 
 def of_a_newer_modelyard(git, number):
     ref = f"refs/modelyard/pulls/{number}"
-    document = json.loads(git.read(git.ls_remote("origin", [ref])[ref], "document.json"))
+    document = json.loads(git.read_file(git.ls_remote("origin", [ref])[ref], "document.json"))
     return json.dumps({**document, "mood": "good"}).encode()
 
 
@@ -549,8 +552,8 @@ def test_what_did_not_change_is_taken_apart_once(forge, monkeypatch):
         return json_documents.parse_json(document, kind, where)
 
     taken_apart = []
-    monkeypatch.setattr(forge_look, "_STORED", Memory(10))
-    monkeypatch.setattr(forge_look, "parse_json", counted)
+    monkeypatch.setattr(forge_snapshot, "_STORED", AnswerCache(10))
+    monkeypatch.setattr(forge_snapshot, "parse_json", counted)
     forge.propose(change(), author=BOT)
     forge.propose(change(branch=FEATURE), author=BOT)
 
@@ -616,7 +619,7 @@ def test_a_rollback_waits_for_no_unreadable_pull_request(git, forge):
     forge.merge(pull.number, sha=pull.head, by=BOT)
 
     assert forge.get(2).state is PullState.MERGED
-    assert git.read(main_of(git), RELEASE) == b"version: v2\n"
+    assert git.read_file(main_of(git), RELEASE) == b"version: v2\n"
 
 
 def test_statuses_that_cannot_be_read_are_none_and_are_not_written_over(
@@ -652,7 +655,7 @@ def test_a_rollback_waits_for_no_unreadable_statuses(git, forge):
     forge.merge(pull.number, sha=pull.head, by=BOT)
 
     assert (pull.number, forge.get(1).state) == (1, PullState.MERGED)
-    assert git.read(main_of(git), RELEASE) == b"version: v2\n"
+    assert git.read_file(main_of(git), RELEASE) == b"version: v2\n"
 
 
 def test_says_which_pull_request_there_is_none_of(forge):
@@ -673,7 +676,7 @@ import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.git.objects import Memory
+from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.domain.promotion.change import Change, Purpose
 from modelyard.domain.promotion.pulls import Status, StatusState
@@ -804,7 +807,7 @@ def test_reviewed_commits_outlive_their_branch(git, forge, elsewhere):
 
     elsewhere.get(1)
 
-    assert elsewhere._writer.git.read(first.head, RELEASE) == b"version: v2\n"
+    assert elsewhere._writer.git.read_file(first.head, RELEASE) == b"version: v2\n"
 
 
 def test_a_review_is_written_with_its_commit_and_time(forge):

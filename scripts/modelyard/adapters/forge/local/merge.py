@@ -1,11 +1,11 @@
-"""How a pull request of the local forge is merged: the reviewed commit, or not at all."""
+"""Merges a pull request of the local forge: the reviewed commit, or nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from modelyard.adapters.forge.local.view import BRANCHES, ForgeSnapshot, Statuses, StoredPull
+from modelyard.adapters.forge.local.snapshot import BRANCHES, ForgeSnapshot, Statuses, StoredPull
 from modelyard.adapters.forge.local.writer import ForgeWriter, Updates, check_head
 from modelyard.adapters.git.names import message_of
 from modelyard.domain.promotion.change import APPROVED_BY, HEAD, PULL
@@ -13,37 +13,37 @@ from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, PullS
 from modelyard.errors import Refused
 
 REQUIRED = (CHECKS, PROMOTE)
-"""The statuses that must say success on the very commit that is merged."""
+"""The statuses that must be success on exactly the commit that is merged."""
 
 _NAMED = 10
 
 
-def merge(writer: ForgeWriter, number: int, *, sha: str, by: str) -> str:
-    """One attempt of `PullRequests.merge`: looks, writes objects, ends in one push.
+def merge_pull(writer: ForgeWriter, number: int, *, sha: str, by: str) -> str:
+    """One attempt of `PullRequests.merge`: reads, writes objects, ends in one push.
 
-    What a killed server left half done, or a person merged by hand, is finished: a head that the
-    main branch already contains is only written down as merged.
+    A head that the main branch already contains, because a person merged it by hand, is only
+    recorded as merged.
     """
-    look = writer.look()
-    stored = look.stored(number)
-    pull = look.real(stored)
+    snapshot = writer.read_snapshot()
+    stored = snapshot.stored_pull(number)
+    pull = snapshot.actual_pull(stored)
     check_head(pull, sha)
-    main = look.main()
-    writer.remote.ensure([sha])
-    statuses = look.statuses([sha])[sha]
+    main = snapshot.main_head()
+    writer.remote.ensure_commits([sha])
+    statuses = snapshot.read_statuses([sha])[sha]
     landed = _landed(writer, pull, main)
     updates: Updates = {}
     if landed is None:
-        _check_mergeable(pull, look, statuses)
+        _check_mergeable(pull, snapshot, statuses)
         landed = _merge_commit(writer, stored, pull, main=main, by=by)
         updates[BRANCHES + writer.main] = (main, landed)
-        # A status that turns red between our look and our push makes the push a lost race.
-        updates |= writer.statuses_update(look, sha, statuses, "Settle")
-    updates |= _branch_goes(look, pull)
+        # A status that turns red after it was read makes this push a lost race.
+        updates |= writer.statuses_update(snapshot, sha, statuses, "Settle")
+    updates |= _delete_branch(snapshot, pull)
     if pull.merged_as != landed:
         at = writer.clock.now()
         done = replace(pull, state=PullState.MERGED, merged_as=landed, closed_at=at, closed_by=by)
-        updates |= writer.pull_update(look, replace(stored, pull=done), "Merge")
+        updates |= writer.pull_update(snapshot, replace(stored, pull=done), "Merge")
     writer.push(updates)
     return landed
 
@@ -61,10 +61,10 @@ def _landed(writer: ForgeWriter, pull: PullRequest, main: str) -> str | None:
     return later[0] if later else pull.head
 
 
-def _check_mergeable(pull: PullRequest, look: ForgeSnapshot, statuses: Statuses) -> None:
-    if look.tip(pull.branch) != pull.head:
+def _check_mergeable(pull: PullRequest, snapshot: ForgeSnapshot, statuses: Statuses) -> None:
+    if snapshot.branch_head(pull.branch) != pull.head:
         raise Refused(f"pull request {pull.number}: its branch {pull.branch} is gone")
-    missing = [told for context in REQUIRED if (told := _missing(context, statuses))]
+    missing = [why for context in REQUIRED if (why := _missing_status(context, statuses))]
     if missing:
         raise Refused(
             f"pull request {pull.number} may not be merged: {'; '.join(missing)}",
@@ -72,8 +72,8 @@ def _check_mergeable(pull: PullRequest, look: ForgeSnapshot, statuses: Statuses)
         )
 
 
-def _missing(context: str, statuses: Statuses) -> str | None:
-    """What a required status still wants, or None when it says success."""
+def _missing_status(context: str, statuses: Statuses) -> str | None:
+    """Why a required status does not allow the merge, or None when it is success."""
     status = statuses.get(context)
     if status is None:
         return f"{context} has not reported"
@@ -112,10 +112,10 @@ def _trailers(stored: StoredPull, pull: PullRequest) -> Mapping[str, str]:
     return {**stored.trailers, **ours}
 
 
-def _branch_goes(look: ForgeSnapshot, pull: PullRequest) -> Updates:
-    """Delete the merged branch, unless it moved on or another pull request lives on it now."""
-    tip = look.tip(pull.branch)
-    other = look.open_of(pull.branch)
+def _delete_branch(snapshot: ForgeSnapshot, pull: PullRequest) -> Updates:
+    """Delete the merged branch, unless it moved on or another pull request uses it now."""
+    tip = snapshot.branch_head(pull.branch)
+    other = snapshot.open_of(pull.branch)
     if tip != pull.head or (other is not None and other.pull.number != pull.number):
         return {}
     return {BRANCHES + pull.branch: (tip, None)}

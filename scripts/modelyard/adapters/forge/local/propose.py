@@ -1,36 +1,41 @@
-"""How a change or a branch becomes a pull request of the local forge, or refreshes its open one."""
+"""Opens a pull request of the local forge for a change or a branch, or refreshes the open one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from modelyard.adapters.forge.local.view import ForgeSnapshot, StoredPull
+from modelyard.adapters.forge.local.snapshot import ForgeSnapshot, StoredPull
 from modelyard.adapters.forge.local.writer import ForgeWriter, Updates
-from modelyard.adapters.git.names import message_of, readable
+from modelyard.adapters.git.names import message_of, safe_line
 from modelyard.adapters.specs.json_documents import HINT, Unreadable
 from modelyard.domain.promotion.change import Change, Purpose
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.errors import Refused
 
 
-def propose(
+def propose_change(
     writer: ForgeWriter, change: Change, *, author: str, requester: str | None
 ) -> PullRequest:
-    """One attempt of `PullRequests.propose`: looks, writes objects, ends in at most one push."""
+    """One attempt of `PullRequests.propose`: reads, writes objects, ends in at most one push."""
     branch = writer.branch_ref(change.branch)
-    look = writer.look()
-    main = look.main()
+    snapshot = writer.read_snapshot()
+    main = snapshot.main_head()
     tree = writer.git.write_tree(main, change.documents)
     if tree == writer.git.tree_hash(main):
         raise Refused(
             f"nothing to change: {writer.main} holds all that {change.branch} would write"
         )
-    stored, tip = look.open_of(change.branch), look.tip(change.branch)
-    if stored and tip and not _is_shut(look, tip, change) and _holds(writer, main, tip, change):
-        return _reworded(
+    stored, tip = snapshot.open_of(change.branch), snapshot.branch_head(change.branch)
+    if (
+        stored
+        and tip
+        and not _is_blocked(snapshot, tip, change)
+        and _holds_change(writer, main, tip, change)
+    ):
+        return _reword(
             writer,
-            look,
+            snapshot,
             stored,
             title=change.title,
             body=change.body,
@@ -39,7 +44,7 @@ def propose(
             requester=requester,
         )
     if not (stored and tip):
-        _check_not_hidden(look, change)
+        _refuse_hidden(snapshot, change)
     head = writer.git.commit_tree(
         tree,
         parents=[main],
@@ -50,55 +55,65 @@ def propose(
     writer.remote.here.add(head)
     updates: Updates = {branch: (tip, head)}
     if stored and tip:
-        after = _rebuilt(stored, change, base=main, head=head, requester=requester)
-        return _published(writer, look, after, "Rebuild", updates)
-    pull = _new(
-        writer, look, change.branch, title=change.title, body=change.body, author=author, head=head
+        after = _rebuild(stored, change, base=main, head=head, requester=requester)
+        return _publish(writer, snapshot, after, "Rebuild", updates)
+    pull = _new_pull(
+        writer,
+        snapshot,
+        change.branch,
+        title=change.title,
+        body=change.body,
+        author=author,
+        head=head,
     )
     pull = replace(pull, requester=requester, labels=change.labels)
     after = StoredPull(pull=pull, trailers=dict(change.trailers))
-    return _published(writer, look, after, "Open", {**updates, **_gone(writer, look, stored)})
+    return _publish(
+        writer, snapshot, after, "Open", {**updates, **_close_deleted(writer, snapshot, stored)}
+    )
 
 
-def _is_shut(look: ForgeSnapshot, head: str, change: Change) -> bool:
-    """Whether nobody can say any more that a rollback may be merged at this head."""
+def _is_blocked(snapshot: ForgeSnapshot, head: str, change: Change) -> bool:
+    """Whether a rollback can never be merged at this head, since its statuses are unreadable."""
     if change.purpose is not Purpose.ROLLBACK:
         return False
     try:
-        look.statuses_of(head)
+        snapshot.statuses_of(head)
     except Unreadable:
         return True
     return False
 
 
-def _check_not_hidden(look: ForgeSnapshot, change: Change) -> None:
-    """Raise `Refused` where an unreadable pull request may be open for this change, or declined.
+def _refuse_hidden(snapshot: ForgeSnapshot, change: Change) -> None:
+    """Raise `Refused` where an unreadable pull request may be about this change already.
 
-    A rollback waits for nobody: at worst its branch has two pull requests, of which one is merged.
+    A rollback goes ahead: at worst its branch has two pull requests, of which one is merged.
     """
-    if change.purpose is not Purpose.ROLLBACK and (ref := look.hidden(change.branch)):
+    if change.purpose is not Purpose.ROLLBACK and (
+        ref := snapshot.unreadable_pull_of(change.branch)
+    ):
         raise Refused(f"{ref} cannot be read and may be about {change.branch} already", hint=HINT)
 
 
-def open_branch(
+def propose_branch(
     writer: ForgeWriter, branch: str, *, title: str, body: str, author: str
 ) -> PullRequest:
     """One attempt of `LocalForge.open_branch`."""
     writer.branch_ref(branch)
-    look = writer.look()
-    head = look.tip(branch)
+    snapshot = writer.read_snapshot()
+    head = snapshot.branch_head(branch)
     if head is None:
         where = writer.remote.remote
         raise Refused(f"{where} has no branch {branch}", hint=f"git push {where} {branch}")
-    main = look.main()
-    writer.remote.ensure([head])
+    main = snapshot.main_head()
+    writer.remote.ensure_commits([head])
     if writer.git.is_ancestor(head, main):
         raise Refused(f"nothing to change: {writer.main} holds all that {branch} has")
-    if stored := look.open_of(branch):
+    if stored := snapshot.open_of(branch):
         kept = stored.pull.labels
-        return _reworded(
+        return _reword(
             writer,
-            look,
+            snapshot,
             stored,
             title=title,
             body=body,
@@ -106,19 +121,19 @@ def open_branch(
             labels=kept,
             requester=None,
         )
-    pull = _new(writer, look, branch, title=title, body=body, author=author, head=head)
-    made = replace(pull, contributors=look.contributors(pull, head))
-    return _published(writer, look, StoredPull(pull=made), "Open", {})
+    pull = _new_pull(writer, snapshot, branch, title=title, body=body, author=author, head=head)
+    made = replace(pull, contributors=snapshot.contributors_of(pull, head))
+    return _publish(writer, snapshot, StoredPull(pull=made), "Open", {})
 
 
-def _holds(writer: ForgeWriter, main: str, head: str, change: Change) -> bool:
-    writer.remote.ensure([head])
+def _holds_change(writer: ForgeWriter, main: str, head: str, change: Change) -> bool:
+    writer.remote.ensure_commits([head])
     return writer.git.holds_change(main, head, change.documents)
 
 
-def _reworded(
+def _reword(
     writer: ForgeWriter,
-    look: ForgeSnapshot,
+    snapshot: ForgeSnapshot,
     stored: StoredPull,
     *,
     title: str,
@@ -129,27 +144,27 @@ def _reworded(
 ) -> PullRequest:
     """The open pull request with these words; head and reviews stay.
 
-    Whoever asks for what is proposed already is written down, and may not approve it either.
+    A person who asks for the same change again becomes its requester, and may not approve it.
     """
-    before = replace(stored, pull=look.real(stored))
+    before = replace(stored, pull=snapshot.actual_pull(stored))
     asked = before.pull.requester or requester
-    pull = replace(before.pull, title=readable(title), body=body, labels=labels, requester=asked)
+    pull = replace(before.pull, title=safe_line(title), body=body, labels=labels, requester=asked)
     after = StoredPull(pull=pull, trailers=dict(trailers))
     if after != before:
-        return _published(writer, look, after, "Reword", {})
-    return replace(pull, statuses=look.statuses([pull.head])[pull.head])
+        return _publish(writer, snapshot, after, "Reword", {})
+    return replace(pull, statuses=snapshot.read_statuses([pull.head])[pull.head])
 
 
-def _rebuilt(
+def _rebuild(
     stored: StoredPull, change: Change, *, base: str, head: str, requester: str | None
 ) -> StoredPull:
-    """The open pull request on a new head; reviews stay listed, with the commits they were of."""
+    """The open pull request on a new head; reviews stay listed with the commits they are about."""
     before = stored.pull
-    # What others had committed is not in the new head; who asked before asked for a part of it.
+    # What others committed is not in the new head. An earlier requester asked for a part of it.
     asked = {before.requester, requester} - {None, requester or before.requester}
     pull = replace(
         before,
-        title=readable(change.title),
+        title=safe_line(change.title),
         body=change.body,
         base=base,
         head=head,
@@ -160,9 +175,9 @@ def _rebuilt(
     return StoredPull(pull=pull, trailers=dict(change.trailers))
 
 
-def _new(
+def _new_pull(
     writer: ForgeWriter,
-    look: ForgeSnapshot,
+    snapshot: ForgeSnapshot,
     branch: str,
     *,
     title: str,
@@ -170,32 +185,34 @@ def _new(
     author: str,
     head: str,
 ) -> PullRequest:
-    """A pull request under the next number; creating its ref decides who gets the number."""
+    """A pull request under the next number; creating its ref decides which process gets it."""
     return PullRequest(
-        number=max(look.numbers(), default=0) + 1,
+        number=max(snapshot.pull_numbers(), default=0) + 1,
         branch=branch,
-        title=readable(title),
+        title=safe_line(title),
         body=body,
-        author=readable(author),
-        base=look.main(),
+        author=safe_line(author),
+        base=snapshot.main_head(),
         head=head,
         state=PullState.OPEN,
         opened_at=writer.clock.now(),
     )
 
 
-def _gone(writer: ForgeWriter, look: ForgeSnapshot, stored: StoredPull | None) -> Updates:
-    """Close on paper what somebody closed by deleting its branch, before the branch is back."""
+def _close_deleted(
+    writer: ForgeWriter, snapshot: ForgeSnapshot, stored: StoredPull | None
+) -> Updates:
+    """Record that a deleted branch closed its pull request, before the branch comes back."""
     if stored is None:
         return {}
     closed = replace(stored.pull, state=PullState.CLOSED, closed_at=writer.clock.now())
-    return writer.pull_update(look, replace(stored, pull=closed), "Close")
+    return writer.pull_update(snapshot, replace(stored, pull=closed), "Close")
 
 
-def _published(
-    writer: ForgeWriter, look: ForgeSnapshot, after: StoredPull, what: str, updates: Updates
+def _publish(
+    writer: ForgeWriter, snapshot: ForgeSnapshot, after: StoredPull, what: str, updates: Updates
 ) -> PullRequest:
-    """Push the document with the other updates; returns what the forge says from now on."""
-    writer.push({**updates, **writer.pull_update(look, after, what)})
+    """Push the document with the other updates; returns the pull request as it is from now on."""
+    writer.push({**updates, **writer.pull_update(snapshot, after, what)})
     head = after.pull.head
-    return replace(after.pull, statuses=look.statuses([head])[head])
+    return replace(after.pull, statuses=snapshot.read_statuses([head])[head])

@@ -1,4 +1,4 @@
-"""What writing to the local forge needs: where, as whom, when, and how documents become refs."""
+"""Writes to the local forge: turns pull requests and statuses into commits and pushes them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from modelyard.adapters.forge.local.view import BRANCHES, PULLS, STATUSES, ForgeSnapshot, StoredPull
-from modelyard.adapters.git.names import path_of, readable
+from modelyard.adapters.forge.local.snapshot import (
+    BRANCHES,
+    PULLS,
+    STATUSES,
+    ForgeSnapshot,
+    StoredPull,
+)
+from modelyard.adapters.git.names import path_of, safe_line
 from modelyard.adapters.git.remote_refs import RemoteRefs, Stale
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import dump_json
@@ -19,7 +25,7 @@ from modelyard.ports import Clock
 Updates: TypeAlias = dict[str, tuple[str | None, str | None]]
 """`(old, new)` by ref, as `Git.push` takes them."""
 
-# What `git check-ref-format` refuses and a path may hold; asking git costs a process a proposal.
+# What `git check-ref-format` refuses and a path may hold. Asking git costs a process each time.
 _NO_BRANCH = re.compile(r"[\s~^:?*\[]|\.\.|@\{|(^|/)\.|\.($|/)|\.lock($|/)|^-")
 
 _SHA = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?$")
@@ -27,13 +33,13 @@ _SHA = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?$")
 
 @dataclass(frozen=True, kw_only=True)
 class ForgeWriter:
-    """The forge, as whoever writes to it sees it.
+    """Writes documents into the forge's refs.
 
     Args:
         git: The checkout.
         remote: The bare repository.
         main: The main branch's name.
-        bot: Who the documents' commits are written by.
+        bot: Author of the documents' commits.
         clock: Dates everything.
     """
 
@@ -43,21 +49,21 @@ class ForgeWriter:
     bot: str
     clock: Clock
 
-    def look(self) -> ForgeSnapshot:
-        """The forge as it is now."""
+    def read_snapshot(self) -> ForgeSnapshot:
+        """The forge at this moment."""
         return ForgeSnapshot(self.remote, self.main)
 
     def push(self, updates: Updates) -> None:
-        """Make all of these updates, or none; `Conflict` when somebody was faster."""
-        self.remote.push(updates)
+        """Make all of these updates, or none; `Conflict` when another writer was faster."""
+        self.remote.push_refs(updates)
 
-    def pull_update(self, look: ForgeSnapshot, stored: StoredPull, what: str) -> Updates:
+    def pull_update(self, snapshot: ForgeSnapshot, stored: StoredPull, what: str) -> Updates:
         """Write a pull request's document; the head becomes a parent, so it is never lost."""
         pull = stored.pull
         ref = f"{PULLS}{pull.number}"
-        self.remote.ensure([pull.head])
-        before = look.refs.get(ref)
-        commit = self.remote.write(
+        self.remote.ensure_commits([pull.head])
+        before = snapshot.refs.get(ref)
+        commit = self.remote.write_document(
             dump_json(stored, StoredPull),
             parents=[before, pull.head] if before else [pull.head],
             message=f"{what} pull request {pull.number}",
@@ -67,12 +73,12 @@ class ForgeWriter:
         return {ref: (before, commit)}
 
     def statuses_update(
-        self, look: ForgeSnapshot, sha: str, statuses: Mapping[str, Status], what: str
+        self, snapshot: ForgeSnapshot, sha: str, statuses: Mapping[str, Status], what: str
     ) -> Updates:
         """Write the statuses of a commit; the same ones again still make a commit."""
         ref = STATUSES + full_sha(sha)
-        before = look.refs.get(ref)
-        commit = self.remote.write(
+        before = snapshot.refs.get(ref)
+        commit = self.remote.write_document(
             dump_json(statuses, dict[str, Status]),
             parents=[before] if before else [],
             message=f"{what} {sha}",
@@ -84,14 +90,14 @@ class ForgeWriter:
     def branch_ref(self, branch: str) -> str:
         """The ref of a branch that may be proposed; `Refused` for main and for no branch's name."""
         if branch == self.main or branch.endswith("/") or _NO_BRANCH.search(branch):
-            raise Refused(f"{readable(branch)!r} cannot be the branch of a pull request")
+            raise Refused(f"{safe_line(branch)!r} cannot be the branch of a pull request")
         return BRANCHES + path_of(branch)
 
 
 def full_sha(sha: str) -> str:
-    """The commit, if it is told in full: a short one can be met by another commit on purpose."""
+    """The commit, if it is given in full: another commit can be made to match a short one."""
     if not _SHA.match(sha):
-        raise Refused(f"{readable(sha)!r} is not a full commit: give all of its 40 digits")
+        raise Refused(f"{safe_line(sha)!r} is not a full commit: give all of its 40 digits")
     return sha
 
 

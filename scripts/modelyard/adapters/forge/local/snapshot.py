@@ -1,4 +1,4 @@
-"""One look at the local forge: what its refs said at one moment, put together."""
+"""The local forge at one moment: pull requests and statuses as its refs held them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
-from modelyard.adapters.git.objects import LogEntry, Memory
+from modelyard.adapters.git.objects import AnswerCache, LogEntry
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.specs.json_documents import HINT, Unreadable, parse_json, warn_left_out
 from modelyard.domain.promotion.pulls import PullRequest, PullState, Status
@@ -20,8 +20,8 @@ PULLS = "refs/modelyard/pulls/"
 STATUSES = "refs/modelyard/statuses/"
 BRANCHES = "refs/heads/"
 
-# Most are closed, and read again at every look at every model.
-_STORED = Memory(2000)
+# Most pull requests are closed, and every pass reads all of them for every model.
+_STORED = AnswerCache(2000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,38 +41,38 @@ class ForgeSnapshot:
     """The forge's refs at one moment, and the documents behind those that are asked for.
 
     Args:
-        remote: Where to look.
+        remote: The bare repository.
         main: Name of the main branch.
     """
 
     def __init__(self, remote: RemoteRefs, main: str) -> None:
         self._remote = remote
         self._main = main
-        self.refs = remote.look(f"{BRANCHES}*", f"{PULLS}*", f"{STATUSES}*")
+        self.refs = remote.read_refs(f"{BRANCHES}*", f"{PULLS}*", f"{STATUSES}*")
 
-    def main(self) -> str:
-        """The main branch's commit, its objects here."""
+    def main_head(self) -> str:
+        """The main branch's commit, its objects fetched."""
         return self._main_commit
 
     @cached_property
     def _main_commit(self) -> str:
-        commit = self.tip(self._main)
+        commit = self.branch_head(self._main)
         if commit is None:
             where = f"{self._remote.remote} has no branch {self._main}"
             raise CannotAnswer(where, hint=f"git push {self._remote.remote} {self._main}")
-        self._remote.ensure([commit])
+        self._remote.ensure_commits([commit])
         return commit
 
-    def tip(self, branch: str) -> str | None:
+    def branch_head(self, branch: str) -> str | None:
         """The commit of a branch, or None when there is no such branch."""
         return self.refs.get(BRANCHES + branch)
 
-    def numbers(self) -> tuple[int, ...]:
+    def pull_numbers(self) -> tuple[int, ...]:
         """The numbers in use, in order."""
         found = (ref.removeprefix(PULLS) for ref in self.refs if ref.startswith(PULLS))
         return tuple(sorted(int(number) for number in found if number.isdecimal()))
 
-    def stored(self, number: int) -> StoredPull:
+    def stored_pull(self, number: int) -> StoredPull:
         """What a pull request's ref holds.
 
         Raises:
@@ -81,23 +81,23 @@ class ForgeSnapshot:
         ref = f"{PULLS}{number}"
         if ref not in self.refs:
             raise CannotAnswer(f"there is no pull request {number}", hint="modelyard pr list --all")
-        (document,) = self._remote.documents([self.refs[ref]])
+        (document,) = self._remote.read_documents([self.refs[ref]])
         return _stored(document, ref, self.refs[ref])
 
-    def pull(self, number: int) -> PullRequest:
-        """One pull request as it really is; see `pulls` and `stored`."""
-        return self._with_statuses([self.real(self.stored(number))])[0]
+    def read_pull(self, number: int) -> PullRequest:
+        """One pull request with its real head and statuses; see `read_pulls` and `stored_pull`."""
+        return self._with_statuses([self.actual_pull(self.stored_pull(number))])[0]
 
-    def pulls(self) -> tuple[PullRequest, ...]:
-        """All pull requests as they really are: real head, real state, the head's statuses.
+    def read_pulls(self) -> tuple[PullRequest, ...]:
+        """All pull requests with their real head and state, and the head's statuses.
 
-        Those that cannot be read are left out.
+        Unreadable ones are left out.
         """
         readable, _ = self._all
-        return self._with_statuses([self.real(stored) for stored in readable])
+        return self._with_statuses([self.actual_pull(stored) for stored in readable])
 
-    def hidden(self, branch: str) -> str | None:
-        """The ref of a pull request that cannot be read, and may be one of this branch."""
+    def unreadable_pull_of(self, branch: str) -> str | None:
+        """The ref of an unreadable pull request that may be about this branch."""
         _, unreadable = self._all
         named = {ref: _branch_in(document) for ref, (_, document) in unreadable.items()}
         return next((ref for ref, about in named.items() if about in {None, branch}), None)
@@ -105,18 +105,20 @@ class ForgeSnapshot:
     def unreadable(self) -> tuple[Unreadable, ...]:
         """Why pull requests, and the statuses of open ones, cannot be read; empty if all can."""
         readable, unreadable = self._all
-        real = [self.real(stored) for stored in readable]
-        said = self._said({pull.head for pull in real if pull.state is PullState.OPEN})
+        real = [self.actual_pull(stored) for stored in readable]
+        found = self._statuses_or_errors(
+            {pull.head for pull in real if pull.state is PullState.OPEN}
+        )
         of_pulls = [error for error, _ in unreadable.values()]
-        return (*of_pulls, *(each for each in said.values() if isinstance(each, Unreadable)))
+        return (*of_pulls, *(each for each in found.values() if isinstance(each, Unreadable)))
 
     @cached_property
     def _all(
         self,
     ) -> tuple[tuple[StoredPull, ...], Mapping[str, tuple[Unreadable, bytes | None]]]:
-        """What can be read; and by ref what cannot, and why."""
-        refs = [f"{PULLS}{number}" for number in self.numbers()]
-        documents = self._remote.documents([self.refs[ref] for ref in refs])
+        """The readable pull requests; and by ref the error and the document of the others."""
+        refs = [f"{PULLS}{number}" for number in self.pull_numbers()]
+        documents = self._remote.read_documents([self.refs[ref] for ref in refs])
         readable: list[StoredPull] = []
         unreadable: dict[str, tuple[Unreadable, bytes | None]] = {}
         for ref, document in zip(refs, documents, strict=True):
@@ -129,58 +131,59 @@ class ForgeSnapshot:
 
     def _with_statuses(self, pulls: Iterable[PullRequest]) -> tuple[PullRequest, ...]:
         real = tuple(pulls)
-        statuses = self.statuses({pull.head for pull in real})
+        statuses = self.read_statuses({pull.head for pull in real})
         return tuple(replace(pull, statuses=statuses[pull.head]) for pull in real)
 
-    def real(self, stored: StoredPull) -> PullRequest:
-        """A pull request with the head its branch really has, without statuses.
+    def actual_pull(self, stored: StoredPull) -> PullRequest:
+        """A pull request with the head its branch has now, without statuses.
 
-        Somebody may have pushed to the branch, which makes them a contributor, or deleted it, which
-        closes the pull request.
+        A person who pushed to the branch became a contributor; a deleted branch closes the pull
+        request.
         """
         pull = stored.pull
         if pull.state is not PullState.OPEN:
             return pull
-        head = self.tip(pull.branch)
+        head = self.branch_head(pull.branch)
         if head is None:
             return replace(pull, state=PullState.CLOSED)
         if head == pull.head:
             return pull
-        return replace(pull, head=head, contributors=self.contributors(pull, head))
+        return replace(pull, head=head, contributors=self.contributors_of(pull, head))
 
-    def contributors(self, pull: PullRequest, head: str) -> tuple[str, ...]:
-        """Everybody who is named by a commit between the main branch and `head`."""
-        main = self.main()
-        self._remote.ensure([head])
+    def contributors_of(self, pull: PullRequest, head: str) -> tuple[str, ...]:
+        """Everybody whom a commit between the main branch and `head` names."""
+        main = self.main_head()
+        self._remote.ensure_commits([head])
         commits = self._remote.git.log(f"{main}..{head}")
         names = {name for commit in commits for name in _names(commit)}
         return tuple(sorted({*names, *pull.contributors} - {pull.author, pull.requester}))
 
-    def statuses(self, commits: Iterable[str]) -> dict[str, Statuses]:
-        """The statuses of these commits by context; a commit without any has an empty mapping.
+    def read_statuses(self, commits: Iterable[str]) -> dict[str, Statuses]:
+        """The statuses of these commits by context; empty for a commit without any.
 
-        So has one whose statuses cannot be read: nothing has reported that anybody can rely on.
+        Unreadable statuses count as none: they cannot allow a merge.
         """
-        return {sha: _or_none(found) for sha, found in self._said(commits).items()}
+        return {sha: _or_empty(found) for sha, found in self._statuses_or_errors(commits).items()}
 
     def statuses_of(self, commit: str) -> Statuses:
-        """The statuses of a commit, for whoever adds one: what cannot be read is not written over.
+        """The statuses of a commit, to add one to them.
 
         Raises:
-            Unreadable: A newer modelyard may have said no.
+            Unreadable: They cannot be read. A newer modelyard may have refused in them, so they
+                must not be overwritten.
         """
-        found = self._said([commit])[commit]
+        found = self._statuses_or_errors([commit])[commit]
         if isinstance(found, Unreadable):
             raise found
         return found
 
-    def _said(self, commits: Iterable[str]) -> dict[str, Statuses | Unreadable]:
+    def _statuses_or_errors(self, commits: Iterable[str]) -> dict[str, Statuses | Unreadable]:
         found: dict[str, Statuses | Unreadable] = {sha: {} for sha in commits}
         refs = [STATUSES + sha for sha in found if STATUSES + sha in self.refs]
-        documents = self._remote.documents([self.refs[ref] for ref in refs])
-        for ref, told in zip(refs, documents, strict=True):
+        documents = self._remote.read_documents([self.refs[ref] for ref in refs])
+        for ref, document in zip(refs, documents, strict=True):
             try:
-                found[ref.removeprefix(STATUSES)] = parse_json(told, dict[str, Status], ref)
+                found[ref.removeprefix(STATUSES)] = parse_json(document, dict[str, Status], ref)
             except Unreadable as error:
                 found[ref.removeprefix(STATUSES)] = error
         return found
@@ -195,17 +198,17 @@ class ForgeSnapshot:
 
 
 def _stored(document: bytes | None, ref: str, commit: str) -> StoredPull:
-    return _STORED.once((ref, commit), lambda: _read(document, ref))
+    return _STORED.get_or_ask((ref, commit), lambda: _parse_pull(document, ref))
 
 
-def _read(document: bytes | None, ref: str) -> StoredPull:
+def _parse_pull(document: bytes | None, ref: str) -> StoredPull:
     stored: StoredPull = parse_json(document, StoredPull, ref)
     if ref != f"{PULLS}{stored.pull.number}":
         raise Unreadable(f"{ref}: holds pull request {stored.pull.number}", hint=HINT)
     return stored
 
 
-def _or_none(found: Statuses | Unreadable) -> Statuses:
+def _or_empty(found: Statuses | Unreadable) -> Statuses:
     if isinstance(found, Unreadable):
         warn_left_out(found)
         return {}
@@ -213,7 +216,7 @@ def _or_none(found: Statuses | Unreadable) -> Statuses:
 
 
 def _branch_in(document: bytes | None) -> str | None:
-    """The branch that a document nobody here can read names, if so much of it can be read."""
+    """The branch in an unreadable document, if that much of it can be read."""
     try:
         branch = json.loads(document or b"")["pull"]["branch"]
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -222,7 +225,7 @@ def _branch_in(document: bytes | None) -> str | None:
 
 
 def _names(commit: LogEntry) -> set[str]:
-    """Who made a commit; co-authors are told in a trailer, as `Name <mail>`."""
-    told = [value for key, value in commit.trailers.items() if key.lower() == "co-authored-by"]
-    others = [line.partition("<")[0].strip() for value in told for line in value.splitlines()]
+    """Who made a commit: author, committer and the co-authors of its trailers (`Name <mail>`)."""
+    values = [value for key, value in commit.trailers.items() if key.lower() == "co-authored-by"]
+    others = [line.partition("<")[0].strip() for value in values for line in value.splitlines()]
     return {commit.author, commit.committer, *others}
