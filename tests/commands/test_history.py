@@ -117,7 +117,7 @@ def test_a_person_reads_the_same_story_and_four_closing_lines(past):
     assert "2026-03-01 12:05:00 canary v2 judged fail: error rate 9 %: worse than stable" in lines
     assert (
         "2026-03-01 12:05:02 canary v1 rollback "
-        "v2 went back to v1: error rate 9 %: worse than stable (#7)"
+        "v2 was rolled back to v1: error rate 9 %: worse than stable (#7)"
     ) in lines
     assert lines[-4:] == [
         "lead time from merge to production: 3 min 30 s (median)",

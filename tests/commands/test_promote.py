@@ -59,7 +59,7 @@ def test_proposes_the_version_of_the_environment_before(yard):
     assert (said.code, said.err) == (0, "")
     assert said.lines == [
         f"#{pull.number} is open: Promote m v2 to staging, requested by Ada Example",
-        f"waits for modelyard/checks has not answered for {pull.head[:10]}",
+        f"waits for modelyard/checks to pass for {pull.head[:10]}",
     ]
     assert (release["version"], release.get("attempt", "1")) == ("v2", "1")
     assert (pull.author, pull.requester) == ("modelyard[bot]", "Ada Example")
@@ -115,7 +115,7 @@ def test_says_what_blocks_it_before_what_it_waits_for(yard):
     assert said.lines[1:] == [
         "blocked by canary is frozen by bo: a holiday",
         "blocked by staging does not run v2",
-        f"waits for modelyard/checks has not answered for {head}",
+        f"waits for modelyard/checks to pass for {head}",
         f"waits for 1 more approval of {head}, from a teammate",
     ]
 

@@ -661,7 +661,7 @@ def test_a_proposal_is_made_again_once_it_renders_to_something_else(proposed, mo
     proposed.commit({"environments/canary/environment.yaml": dump_spec("Environment", canary)})
     assert command(proposed, monkeypatch, MODEL, "--dry-run") == (
         3,
-        "m: would propose v2 for canary\n",
+        "m: would propose the release of v2 to canary\n",
         "",
     )
 
@@ -699,7 +699,7 @@ def test_a_proposal_that_somebody_pushed_to_is_made_again(proposed, monkeypatch)
     proposed.git.push("origin", {f"refs/heads/{pull.branch}": (pull.head, head)})
     assert command(proposed, monkeypatch, MODEL, "--dry-run") == (
         3,
-        "m: would propose v2 for canary\n",
+        "m: would propose the release of v2 to canary\n",
         "",
     )
 

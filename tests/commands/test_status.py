@@ -257,7 +257,7 @@ def test_says_what_a_promotion_waits_for(yard):
         "branch": "modelyard/promote/production/m",
         "author": BOT,
         "waits_for": [
-            f"{CHECKS} has not answered for {pull.head[:10]}",
+            f"{CHECKS} to pass for {pull.head[:10]}",
             f"1 more approval of {pull.head[:10]}, from among ada, bob",
         ],
     }
@@ -279,7 +279,7 @@ def test_a_release_that_is_about_to_go_back_blocks_the_next_one(yard):
 
     (told,) = answer(yard, "status")["pulls"]
 
-    assert told["waits_for"][0] == ("staging still names v2, which goes back: error rate 9 %")
+    assert told["waits_for"][0] == ("staging still has v2, which is rolled back: error rate 9 %")
 
 
 def test_compares_with_what_production_runs_now_before_it_says_what_is_missing(yard):
@@ -305,7 +305,7 @@ def test_evidence_out_of_reach_is_a_verdict_that_is_missing(yard):
 
     (told,) = answer(yard, "status")["pulls"]
 
-    assert told["waits_for"][0] == "a verdict of v2 against v1, which production runs now"
+    assert told["waits_for"][0] == "a gate verdict of v2 against v1, the version in production"
 
 
 def test_a_persons_pull_request_waits_for_its_statuses_and_a_person(yard):
@@ -316,7 +316,7 @@ def test_a_persons_pull_request_waits_for_its_statuses_and_a_person(yard):
 
     assert everything["pulls"][0]["waits_for"] == [
         f"{CHECKS}: not valid",
-        f"{PROMOTE}, which has not answered for {pull.head[:10]}",
+        f"{PROMOTE} to pass for {pull.head[:10]}",
         "a person to merge it",
     ]
     assert of_one["pulls"] == []
@@ -362,13 +362,13 @@ def test_facts_that_cannot_be_read_are_unknown_there_and_nowhere_else(yard):
 
     assert states(told) == {
         "dev": "verified",
-        "staging": "what was seen there cannot be read",
+        "staging": "its facts there cannot be read",
         "canary": "verified",
         "production": "verified",
     }
     assert told["pulls"][0]["waits_for"] == [
-        "what was seen in staging cannot be read",
-        f"{CHECKS} has not answered for {pull.head[:10]}",
+        "the facts of staging cannot be read",
+        f"{CHECKS} to pass for {pull.head[:10]}",
     ]
 
 
@@ -397,7 +397,7 @@ def test_a_release_that_goes_back_with_the_production_it_joins_blocks_the_next_o
     (told,) = answer(yard, "status")["pulls"]
 
     assert told["waits_for"][0] == (
-        "canary still names v2, which goes back: production: error rate 9 %"
+        "canary still has v2, which is rolled back: production: error rate 9 %"
     )
 
 
@@ -426,7 +426,7 @@ def test_says_whether_aliases_agree_when_the_registry_is_asked(yard, monkeypatch
 
 def test_a_person_reads_one_table(yard):
     assert run(yard, "status").lines == [
-        f"What runs, as {yard.main()[:10]} names it",
+        f"Releases as of {yard.main()[:10]}",
         "model environment version artifact state since",
         *(
             f"m {environment} v1 {artifact_of('v1')[7:19]} verified 2026-03-01 12:0{minute}:30"

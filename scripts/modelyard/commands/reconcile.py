@@ -1,4 +1,4 @@
-"""`modelyard reconcile`: look at everything, and do whatever is missing."""
+"""`modelyard reconcile`: bring models in line with what Git, facts and people ask for."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("--wait", is_flag=True, help="Follow running workflows, and go on when they end.")
+@click.option("--wait", is_flag=True, help="Wait for running workflows, and go on when they end.")
 @dry_run_option
 @pass_services
 def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: bool) -> None:
-    """Do whatever is missing for MODEL, or for every model.
+    """Do what is missing for MODEL, or for every model.
 
-    Starts training, proposes records and promotions, merges what nothing is missing of, rolls
-    back what was judged bad, repairs aliases. Running it again changes nothing. A dry run exits
-    with 3 if something would change, and prints nothing if nothing would.
+    Starts training, proposes records and promotions, merges pull requests once nothing is missing,
+    rolls back bad releases, repairs aliases. Running it again changes nothing. A dry run exits with
+    3 if something would change, and prints nothing otherwise.
     """
     from modelyard.operations.reconcile.loop import run_all
 
@@ -53,4 +53,4 @@ def _settle(workspace: Workspace, model: str, *, wait: bool) -> None:
     from modelyard.operations.reconcile.loop import reconcile_model
 
     if not reconcile_model(workspace, model, wait=wait, report=click.echo):
-        click.echo(f"{model}: nothing is missing", err=True)
+        click.echo(f"{model}: nothing to do", err=True)

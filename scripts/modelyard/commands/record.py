@@ -1,4 +1,4 @@
-"""`modelyard record`: show a record, or propose the one a finished workflow made."""
+"""`modelyard record`: show a record, or propose the one of a finished workflow."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from modelyard.ports import Services
 @dry_run_option
 @pass_services
 def record(services: Services, /, *, model: str, version: str, output: str, dry_run: bool) -> None:
-    """Show the record of VERSION; propose it first if its workflow ended and nobody has.
+    """Show the record of VERSION; propose it first if it is not on the main branch.
 
-    The proposal is the one `modelyard reconcile` would make.
+    The proposal is the one that `modelyard reconcile` would make.
     """
     from modelyard.adapters.specs.documents import document_of
     from modelyard.commands.output.tables import render_markdown

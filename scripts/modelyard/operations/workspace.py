@@ -1,4 +1,4 @@
-"""The checkout and the outside world, as every operation is given them."""
+"""The workspace: the checkout and the outside world, which every operation works with."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ from modelyard.ports import Services
 logger = logging.getLogger(__name__)
 
 LONGEST_PAST = 30
+"""Past releases to read for each environment: a rollback rarely goes back further than one."""
+
 MOST_KNOWN = 200
-"""Answers about commits a workspace remembers before it starts afresh."""
+"""How many answers about commits a workspace keeps before it drops them all."""
 
 T = TypeVar("T")
 
@@ -66,37 +68,38 @@ class Workspace:
         return {}
 
     def main(self) -> str:
-        """The main branch's commit at the forge, its objects here."""
+        """The commit of the remote's main branch, after fetching it."""
         return retry_on_conflict(lambda: self._remote.branch_tip(self.services.repository.main))
 
     def ensure(self, commits: Iterable[str]) -> None:
-        """Have these commits of the remote here; `Conflict` where one is gone."""
+        """Fetch these commits of the remote unless they are here; `Conflict` if one is gone."""
         self._remote.ensure_commits(commits)
 
     def models(self) -> tuple[str, ...]:
         """The names of all models of the main branch, valid or not, sorted."""
         paths = GitTree(self.git, self.main()).paths(MODELS)
-        words = [path.split("/") for path in paths if path.endswith("/model.yaml")]
-        return tuple(sorted(name for _, name, *rest in words if len(rest) == 1))
+        parts = [path.split("/") for path in paths if path.endswith("/model.yaml")]
+        return tuple(sorted(name for _, name, *rest in parts if len(rest) == 1))
 
     def past(self, environment: str, model: str) -> tuple[PastRelease, ...]:
-        """What the main branch named there, newest first; the present is the first."""
+        """The main branch's releases of a model there, newest first, with the current one."""
         commit = self.main()
         return self.once(
             "past", commit, lambda: _past(self.git, commit, environment, model), environment, model
         )
 
     def catalog(self, commit: str) -> Catalog:
-        """The specs of a commit; those with problems are left out, and validate names them."""
+        """The specs of a commit, without those that have problems."""
         return self.once("catalog", commit, lambda: read_specs(GitTree(self.git, commit)).catalog)
 
-    def once(self, what: str, commit: str, look: Callable[[], T], *names: str) -> T:
-        """What a look at a commit, or a digest, says, taken once: it never says anything else."""
+    def once(self, what: str, commit: str, ask: Callable[[], T], *names: str) -> T:
+        """The answer to a question about a commit or a digest, asked once: it never changes."""
+        # A watcher runs for weeks, and each merge makes a new commit to ask about.
         if len(self._known) > MOST_KNOWN:
             self._known.clear()
         key = (what, commit, *names)
         if key not in self._known:
-            self._known[key] = look()
+            self._known[key] = ask()
         found: T = self._known[key]
         return found
 
@@ -118,6 +121,7 @@ def store_of(services: Services) -> Store:
 
 def _past(git: Git, commit: str, environment: str, model: str) -> tuple[PastRelease, ...]:
     path = release_file(environment, model)
+    # First parents alone: a release counts from its merge, not from a commit on its branch.
     entries = git.log(commit, path=path, first_parent=True, limit=LONGEST_PAST)
     contents = git.read_many([f"{entry.sha}:{path}" for entry in entries])
     past = []
@@ -126,7 +130,7 @@ def _past(git: Git, commit: str, environment: str, model: str) -> tuple[PastRele
         if content is not None:
             try:
                 release = read_spec(Release, content, name=path)
-            except YardError as error:  # nothing to go back to, and no reason not to go further
+            except YardError as error:  # not a release to restore; older ones still are
                 logger.warning("%s, as of %s", error.message, entry.sha[:10])
                 continue
             pull = pull_number(entry.trailers)

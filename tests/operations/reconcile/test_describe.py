@@ -28,25 +28,25 @@ SAID = [
     (StartTraining(version="v1", attempt=1), "train v1, attempt 1"),
     (
         RetryTraining(version="v1", attempt=2),
-        "train v1 again, as attempt 2: the last one was lost",
+        "train v1 again, as attempt 2: the last was lost",
     ),
     (
         GiveUpTraining(version="v1", reason="no data"),
-        "write down that training v1 failed for good: no data",
+        "record that training v1 failed for good: no data",
     ),
-    (ProposeRecord(record=V1, environment=None), "propose to record v1"),
+    (ProposeRecord(record=V1, environment=None), "propose the record of v1"),
     (
         ProposeRecord(record=V1, environment="dev"),
-        "propose to record v1 and release it to dev",
+        "propose the record of v1 and its release to dev",
     ),
     (
         ProposeRelease(environment="staging", version="v1", attempt=1),
-        "propose v1 for staging",
+        "propose the release of v1 to staging",
     ),
     (ClosePull(number=3, reason="v1 is on hold"), "close #3: v1 is on hold"),
     (
         SetStatus(number=3, sha="a" * 40, state=StatusState.PENDING, description="soak"),
-        "say on #3 modelyard/promote: pending: soak",
+        "set modelyard/promote of #3 to pending: soak",
     ),
     (Merge(number=3, sha="a" * 40), "merge #3 at aaaaaaaaaa"),
     (PlaceHold(version="v2", reason="bad"), "put v2 on hold: bad"),

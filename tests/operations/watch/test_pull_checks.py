@@ -225,9 +225,11 @@ def test_a_person_does_not_change_a_file_of_the_tools(yard, file):
 
     assert set_human_pull_statuses(yard.workspace(), yard.said.append)
 
-    said = "is written by the tool alone: modelyard promote, modelyard rollback"
+    use = "use modelyard promote or modelyard rollback"
     assert yard.pulls.get(pull.number).statuses[PROMOTE] == Status(
-        context=PROMOTE, state=StatusState.FAILURE, description=f"{file} {said}"
+        context=PROMOTE,
+        state=StatusState.FAILURE,
+        description=f"only the tool writes {file}: {use}",
     )
     assert not set_human_pull_statuses(yard.workspace(), yard.said.append)
 
@@ -255,7 +257,7 @@ def test_manifests_a_person_rendered_must_be_what_the_release_renders_to(yard):
     assert yard.pull("mine").statuses[PROMOTE] == Status(
         context=PROMOTE,
         state=StatusState.SUCCESS,
-        description="releases what was released before",
+        description="renders the same releases again",
     )
     assert status.state is StatusState.FAILURE
     assert "is not what its release renders to" in status.description

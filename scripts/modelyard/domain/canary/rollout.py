@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from modelyard.domain.canary.traffic import RolloutState
-from modelyard.domain.promotion.facts import ReleaseFacts, is_bad, unverified_reason
+from modelyard.domain.promotion.facts import ReleaseFacts, check_verified, is_bad
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
@@ -62,7 +62,7 @@ def with_verification(
     others = tuple(identity for identity in facts.verified if identity != release.identity)
     if is_bad(facts, release):
         return replace(facts, verified=others)
-    if release.identity in facts.verified or unverified_reason(facts, release, environment, now):
+    if release.identity in facts.verified or check_verified(facts, release, environment, now):
         return facts
     full = state is not None and (environment.joins is not None or state.share >= 1)
     return replace(facts, verified=(*others, release.identity)) if full else facts

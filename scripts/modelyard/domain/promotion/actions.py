@@ -1,4 +1,4 @@
-"""What reconcile may do, as data: each action may be carried out twice without harm."""
+"""The actions of reconcile, as data. Applying an action twice is the same as applying it once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StartTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class RetryTraining:
-    """Write down that the next attempt counts; the last one was lost to infrastructure."""
+    """Record the next attempt as the current one; the last was lost to infrastructure."""
 
     version: str
     attempt: int
@@ -27,7 +27,7 @@ class RetryTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class GiveUpTraining:
-    """Write down that training stopped for good, until a person says `retrain`."""
+    """Record that training failed for good; `modelyard retrain` allows it again."""
 
     version: str
     reason: str
@@ -35,7 +35,7 @@ class GiveUpTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class ProposeRecord:
-    """Keep a pull request open that adds the record, and the first release if `environment`."""
+    """Keep a pull request open that adds the record, and releases it to `environment` if given."""
 
     record: Record
     environment: str | None
@@ -52,7 +52,7 @@ class ProposeRelease:
 
 @dataclass(frozen=True, kw_only=True)
 class ClosePull:
-    """Close a pull request that nothing asks for any more."""
+    """Close a pull request that is no longer needed."""
 
     number: int
     reason: str
@@ -60,7 +60,7 @@ class ClosePull:
 
 @dataclass(frozen=True, kw_only=True)
 class SetStatus:
-    """Say on a pull request's head what is missing."""
+    """Set `modelyard/promote` on a pull request's head."""
 
     number: int
     sha: str
@@ -70,7 +70,7 @@ class SetStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Merge:
-    """Merge a pull request nothing is missing of, at this head."""
+    """Merge a pull request at this head, because nothing is missing."""
 
     number: int
     sha: str
@@ -78,7 +78,7 @@ class Merge:
 
 @dataclass(frozen=True, kw_only=True)
 class PlaceHold:
-    """Write down that automation must not bring the version back."""
+    """Put the version on hold: automation does not release it again."""
 
     version: str
     reason: str
@@ -86,7 +86,7 @@ class PlaceHold:
 
 @dataclass(frozen=True, kw_only=True)
 class RollBack:
-    """Restore a release and its manifests byte for byte by a forward commit, merged at once."""
+    """Restore a past release and its manifests byte for byte, in a new commit merged at once."""
 
     environment: str
     version: str
@@ -104,7 +104,7 @@ class SetAlias:
 
 @dataclass(frozen=True, kw_only=True)
 class RaiseIncident:
-    """Write down what a person must decide, unless an incident of this key is there."""
+    """Record what a person must decide, unless there is an incident with this key."""
 
     what: str
     key: str

@@ -1,4 +1,4 @@
-"""The fixed branches of the tool's pull requests, written and read."""
+"""The names of the branches that the tool opens pull requests from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WITH_SUBJECT = frozenset(Purpose) - {Purpose.RETRAIN}
 
 @dataclass(frozen=True, kw_only=True)
 class Branch:
-    """What a branch name says: whose change this is.
+    """The meaning of a branch's name.
 
     Args:
         purpose: What the pull request is for.
@@ -31,7 +31,7 @@ class Branch:
 
 
 def parse_branch(name: str) -> Branch | None:
-    """The branch a name stands for, or None when the tool did not make it."""
+    """The branch of this name; None if it is not one of the tool's."""
     match name.split("/"):
         case [_, "retrain", model]:
             found = Branch(purpose=Purpose.RETRAIN, model=model)
@@ -39,10 +39,10 @@ def parse_branch(name: str) -> Branch | None:
             found = Branch(purpose=Purpose(purpose), model=model, subject=subject)
         case _:
             return None
-    return found if str(found) == name else None
+    return found if str(found) == name else None  # another prefix is a person's branch
 
 
 def is_branch_of(name: str, model: str) -> bool:
-    """Whether the tool made the branch for this model."""
+    """Whether the name is of one of the tool's branches for this model."""
     branch = parse_branch(name)
     return branch is not None and branch.model == model

@@ -1,4 +1,4 @@
-"""A change of the repository as data, and the Git trailers of its commit for programs to read."""
+"""A change of the repository as data, and the Git trailers that programs read from its commit."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Documents to be written on a branch and proposed in a pull request.
+    """Documents to write on a branch and to propose in a pull request.
 
     Args:
         purpose: What it is for.
-        branch: The fixed branch; one pull request at a time.
+        branch: Its branch, which has one open pull request at most.
         title: The pull request's and the commit's first line.
         body: Markdown for the pull request's page.
         documents: New bytes by repository path; None deletes, a path ending in `/` the folder.
@@ -62,17 +62,17 @@ def version_trailers(model: str, version: str, environment: str | None = None) -
 def rollback_trailers(
     model: str, environment: str, *, removed: str, restored: str | None, reason: str
 ) -> dict[str, str]:
-    """Trailers of a commit that takes a version out of an environment.
+    """Trailers of a commit that removes a version from an environment.
 
     Args:
         model: The model.
         environment: The environment.
-        removed: The version that goes.
-        restored: The version that comes back; None when nothing does.
+        removed: The version that is removed.
+        restored: The version that replaces it; None if there is none.
         reason: Why.
     """
     version = {VERSION: restored} if restored else {}
-    why = reason.replace("\n", " ")[:LONGEST_REASON]
+    why = reason.replace("\n", " ")[:LONGEST_REASON]  # a trailer is one line
     return {MODEL: model, **version, ENVIRONMENT: environment, ROLLBACK_OF: removed, REASON: why}
 
 

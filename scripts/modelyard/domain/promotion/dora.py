@@ -1,4 +1,4 @@
-"""How well a model is delivered: the arithmetic on its story."""
+"""The DORA measures of a model, computed from its timeline."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from modelyard.domain.verdict import Outcome
 
 @dataclass(frozen=True, kw_only=True)
 class Lead:
-    """One version's way to production.
+    """The lead time of one version.
 
     Args:
         version: The version.
         merged_at: When its spec was merged.
         outcome: Its record's verdict, once it has one.
-        production_at: When production was first known to run it verified.
+        production_at: When it was first verified in production.
     """
 
     version: str
@@ -30,7 +30,7 @@ class Lead:
 
     @property
     def seconds(self) -> float | None:
-        """From the merge to production; to the second, as commits and refs are dated."""
+        """From the merge to production. Git dates commits and refs to the second."""
         if self.production_at is None:
             return None
         return (self.production_at - self.merged_at).total_seconds()
@@ -38,14 +38,14 @@ class Lead:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """One `fail` of the judge, and how long Git and the servers took to agree again.
+    """One `fail` of the judge, and the time until Git and the servers agreed again.
 
     Args:
         environment: Where.
         version: The version that was judged bad.
-        failed_at: When the judge said so.
-        restored: The version Git went back to, once its servers are healthy.
-        agreed_at: Since when they are.
+        failed_at: When the judge failed it.
+        restored: The version that was restored, once its servers are healthy.
+        agreed_at: When they became healthy.
     """
 
     environment: str
@@ -64,13 +64,13 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class DoraMeasures:
-    """A model's delivery in four numbers, after DORA's: lead time, frequency, failures, recovery.
+    """The four DORA measures of a model: lead time, frequency, failures and recovery.
 
     Args:
-        leads: Every version's way, in the order of the merges.
-        releases_to_production: Merges that named a release there; rollbacks are none.
-        exposed: Versions that were released where production's requests go, in order.
-        rolled_back: Those of them that were rolled back there.
+        leads: The lead time of every version, in the order of the merges.
+        releases_to_production: How many merges released to production, rollbacks left out.
+        exposed: Versions released to production or an environment that joins it, in order.
+        rolled_back: The exposed versions that were rolled back there.
         agreements: Every `fail` of the judge, oldest first.
     """
 
@@ -82,23 +82,24 @@ class DoraMeasures:
 
     @property
     def lead_time_median(self) -> float | None:
-        """Median seconds of the versions that reached production; None when none did."""
+        """Median seconds to production; None if no version reached it."""
         known = [lead.seconds for lead in self.leads if lead.seconds is not None]
         return median(known) if known else None
 
     @property
     def rolled_back_share(self) -> float | None:
-        """Part of the exposed versions that were rolled back, 0 to 1; None without any."""
+        """Share of the exposed versions that were rolled back, 0 to 1; None without any."""
         return len(self.rolled_back) / len(self.exposed) if self.exposed else None
 
 
 def dora_measures(events: tuple[Event, ...], catalog: Catalog) -> DoraMeasures:
-    """What a story adds up to.
+    """The measures of a timeline.
 
     Args:
-        events: The story, in order.
-        catalog: Says which environment is production, and which ones share its requests.
+        events: The timeline, in order.
+        catalog: Has the environments, of which production and those that join it count.
     """
+    # Users meet a version in production and in what joins it, so it can fail them in both.
     production = catalog.production.name if catalog.production else ""
     facing = {e.name for e in catalog.environments.values() if e.joins == production}
     there = [e for e in events if e.environment in {production, *facing}]
@@ -116,18 +117,19 @@ def dora_measures(events: tuple[Event, ...], catalog: Catalog) -> DoraMeasures:
 
 
 def find_agreements(events: Iterable[Event]) -> tuple[Agreement, ...]:
-    """Every `fail` of the judge, followed to the moment the restored release was healthy again.
+    """Every `fail` of the judge, and when the restored release was healthy.
 
-    An environment's own observations are in true order whatever the clocks say; from the main
-    branch only counts that there was such a rollback.
+    Whether a rollback happened is taken from the main branch, and when from the facts alone: the
+    events of one environment are in order, and the clocks of Git and the watcher may differ.
     """
-    told = tuple(events)
-    back = {(e.environment, e.rolled_back, e.version) for e in told if e.kind is Kind.ROLLBACK}
+    known = tuple(events)
+    back = {(e.environment, e.rolled_back, e.version) for e in known if e.kind is Kind.ROLLBACK}
     over: list[Agreement] = []
     newest: dict[str, Agreement] = {}
-    for event in told:
+    for event in known:
         where = event.environment or ""
         if event.kind is Kind.JUDGED and event.outcome is Outcome.FAIL:
+            # The next `fail` ends the search: a restored release may be bad as well.
             over += [newest.pop(where)] if where in newest else []
             newest[where] = Agreement(environment=where, version=event.version, failed_at=event.at)
         elif where in newest and (where, newest[where].version, event.version) in back:
@@ -159,6 +161,7 @@ def _first(events: Iterable[Event], kind: Kind) -> dict[str, Event]:
     found: dict[str, Event] = {}
     for event in events:
         if event.kind is kind and event.version is not None:
+            # A version that comes back after a rollback keeps its first lead time.
             found.setdefault(event.version, event)
     return found
 

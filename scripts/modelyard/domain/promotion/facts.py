@@ -1,4 +1,4 @@
-"""Facts: what somebody who sees the world wrote down, and what follows from it."""
+"""Facts: what the watcher and people recorded, and what follows from it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from modelyard.domain.verdict import Outcome, Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseFacts:
-    """What was seen of one model in one environment.
+    """What the watcher observed of one model in one environment.
 
     Args:
-        release: Identity of the release that was seen, or None when nothing was.
+        release: Identity of the release that was observed; None if there was none.
         version: Its version.
         artifact: Its artifact's digest.
-        seen_at: When this release was first seen being rolled out.
-        healthy_since: Since when it is ready without interruption; None is not healthy.
-        verdict: The judge's last word on it.
-        judged_at: When the judge said so.
+        seen_at: When this release was first observed.
+        healthy_since: When it became ready, without interruption since; None is not ready.
+        verdict: The judge's last verdict on it.
+        judged_at: When the judge gave it.
         aborted: Why it was taken out of traffic, if it was.
         verified: Identities of releases that were verified here, oldest first.
-        tried: Artifacts that were ever released here; automation never brings one back.
+        tried: Artifacts that were ever released here; automation never releases one again.
         rolled_back_to: Identity of the release the last rollback restored.
     """
 
@@ -45,7 +45,7 @@ class ReleaseFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Hold:
-    """A version that automation must not bring back."""
+    """A version that automation must not release again."""
 
     reason: str
     by: str
@@ -54,10 +54,10 @@ class Hold:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
-    """What is known of the tries to train one version.
+    """The state of training one version.
 
     Args:
-        attempt: The attempt that counts now; `retrain` raises it.
+        attempt: The current attempt; `modelyard retrain` raises it.
         failed: Why training stopped for good, or None.
     """
 
@@ -67,14 +67,14 @@ class TrainingFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """What was seen of a model outside any environment.
+    """What was recorded of a model, in no environment.
 
     Args:
         holds: By version.
-        lifted: When a person last lifted a version's hold; earlier refusals no longer count.
+        lifted: When a person last lifted a version's hold, which forgives what they closed before.
         training: By version.
         incidents: Oldest first.
-        told: Keys of what people were told already, oldest first; see `notifications`.
+        told: Keys of the notifications that were sent, oldest first.
     """
 
     holds: Mapping[str, Hold] = field(default_factory=dict)
@@ -86,42 +86,58 @@ class ModelFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Freeze:
-    """A stop of all promotions into an environment, by a person."""
+    """A person's stop of all promotions into an environment."""
 
     reason: str
     by: str
     since: datetime
 
 
-def unverified_reason(
-    facts: ReleaseFacts, release: Release, environment: Environment, now: datetime
-) -> str | None:
-    """Why the release is not verified, or None when it is.
+@dataclass(frozen=True, kw_only=True)
+class Unverified:
+    """Why a release is not verified.
 
-    Verified: this very release was seen, is ready, soaked and judged well. Unknown is not healthy.
-    What a rollback restored is not judged a second time: it was verified here before.
+    Args:
+        reason: Why, for a person.
+        is_soaking: Whether it only has to stay as it is for a while.
+    """
+
+    reason: str
+    is_soaking: bool = False
+
+
+def check_verified(
+    facts: ReleaseFacts, release: Release, environment: Environment, now: datetime
+) -> Unverified | None:
+    """Why the release is not verified, or None if it is.
+
+    Verified: the facts are about this release, and it is ready, has soaked and passed its judge.
     """
     if facts.release != release.identity:
-        return "not seen running yet"
+        return Unverified(reason="not seen running yet")
     if facts.aborted is not None:
-        return f"aborted: {facts.aborted}"
+        return Unverified(reason=f"aborted: {facts.aborted}")
     if facts.healthy_since is None:
-        return "not ready"
-    if is_bad(facts, release) or (environment.rollout.judged and not _judged_well(facts, release)):
-        return "the judge has not passed it"
+        return Unverified(reason="not ready")
+    if is_bad(facts, release) or (environment.rollout.judged and not _has_passed(facts, release)):
+        return Unverified(reason="the judge has not passed it")
     soaked = facts.healthy_since + timedelta(seconds=environment.soak_seconds)
-    return f"soaking until {soaked.isoformat()}" if now < soaked else None
+    if now < soaked:
+        return Unverified(reason=f"soaking until {soaked.isoformat()}", is_soaking=True)
+    return None
 
 
-def _judged_well(facts: ReleaseFacts, release: Release) -> bool:
+def _has_passed(facts: ReleaseFacts, release: Release) -> bool:
+    # What a rollback restored was verified here before, and is not judged a second time.
     if facts.verdict is None:
         return release.identity in facts.verified
     return facts.verdict.passed
 
 
 def is_bad(facts: ReleaseFacts, release: Release) -> bool:
-    """Whether this very release was judged bad or taken out of traffic."""
+    """Whether the judge failed this release, or it was taken out of traffic."""
     if facts.release != release.identity:
         return False
+    # The cluster or a person can abort a rollout without a verdict.
     judged_bad = facts.verdict is not None and facts.verdict.outcome is Outcome.FAIL
     return judged_bad or facts.aborted is not None

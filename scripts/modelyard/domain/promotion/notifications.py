@@ -1,4 +1,4 @@
-"""What people are told of a model without asking: rollbacks, holds and incidents, each once."""
+"""What people are notified of, each event once: rollbacks, holds and incidents."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from modelyard.domain.promotion.facts import ModelFacts
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 
 LONGEST_AGE = timedelta(days=1)
-"""What is older is history, which nobody is woken for."""
+"""Older events are history: `modelyard history` shows them, and nobody is woken for them."""
 
 MOST_NOTIFIED_KEYS = 100
-"""Keys of notices that are remembered; a model has few a day."""
+"""How many keys of sent notifications a model keeps; it has few a day."""
 
 
 class Kind(StrEnum):
@@ -32,7 +32,7 @@ class Notification:
     """One message to people.
 
     Args:
-        key: Names the event, so that it is told once.
+        key: Identifies the event, so that it is sent once.
         kind: What happened.
         model: The model's name.
         environment: Where, if in one place.
@@ -51,18 +51,19 @@ class Notification:
 def find_notifications(
     model: str, facts: ModelFacts, pulls: Iterable[PullRequest], now: datetime
 ) -> tuple[Notification, ...]:
-    """What happened of late and was not told yet, oldest kind of news last.
+    """The recent events of a model without a notification: rollbacks, holds, then incidents.
 
     Args:
         model: The model's name.
         facts: Its facts.
-        pulls: Its pull requests, merged ones too.
+        pulls: Its pull requests, open and closed.
         now: The time, in UTC.
     """
     found = (
         *(_rollback(model, pull) for pull in pulls if _is_recent_rollback(pull, now)),
         *(
             Notification(
+                # The time is part of the key: a second hold of a version is another event.
                 key=f"hold/{version}/{hold.since.isoformat()}",
                 kind=Kind.HOLD,
                 model=model,
@@ -90,7 +91,7 @@ def find_notifications(
 
 
 def add_notified_key(told: tuple[str, ...], key: str) -> tuple[str, ...]:
-    """The keys that were told, with one more."""
+    """The keys of sent notifications, with one more."""
     return told if key in told else (*told, key)[-MOST_NOTIFIED_KEYS:]
 
 

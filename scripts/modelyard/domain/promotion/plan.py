@@ -1,4 +1,4 @@
-"""Reconcile's decision: what is missing in one model's world, as a list of actions."""
+"""The plan of reconcile: the actions that one model's world needs now."""
 
 from __future__ import annotations
 
@@ -31,22 +31,24 @@ from modelyard.domain.promotion.training import plan_records, plan_trainings
 from modelyard.domain.promotion.world import World
 
 LONGEST_DESCRIPTION = 140
-"""What GitHub keeps of a status; a longer one would never read back as what was said."""
+"""GitHub cuts a longer one, which would then never equal the status that is wanted."""
 
 
 def plan(world: World) -> tuple[Action, ...]:
-    """Everything reconcile would do now, rollbacks first; empty when nothing is missing.
+    """The actions reconcile would apply now, rollbacks first; empty at rest.
 
-    The same world gives the same plan; carrying a plan out twice is the same as once. What is about
-    to be put on hold counts as held in the rest of the plan.
+    The same world gives the same plan, and applying a plan twice is the same as applying it once.
     """
     refused = (action for action in plan_records(world) if isinstance(action, PlaceHold))
     placed = {hold.version: hold for hold in (*refused, *plan_holds(world))}
+    # The rest of the plan takes these holds as placed: none of these versions is released.
     world = world.with_holds({version: hold.reason for version, hold in placed.items()})
     back = tuple(plan_rollbacks(world))
     wanted = _by_branch(world, (*back, *plan_records(world), *plan_promotions(world)))
     closes = {close.number: close for close in _closes(world, wanted)}
     new = {on: action for on, action in wanted.items() if not _is_proposed(world, on, action)}
+    # A run may be killed after any action. Holds come before the rollbacks that need their reason,
+    # and closed pull requests before new ones, so that no environment has two of them.
     return (
         *placed.values(),
         *(action for action in back if not _is_known(world, action)),
@@ -59,13 +61,13 @@ def plan(world: World) -> tuple[Action, ...]:
 
 
 def _is_known(world: World, action: Action) -> bool:
-    """Whether the action raises an incident that is there already."""
+    """Whether the action would raise an incident that there is already."""
     known = {incident.key for incident in world.model_facts.incidents}
     return isinstance(action, RaiseIncident) and action.key in known
 
 
 def _by_branch(world: World, actions: tuple[Action, ...]) -> Mapping[str, Action]:
-    """The actions that keep a pull request open, by its branch."""
+    """The actions that need an open pull request, by its branch."""
     found: dict[str, Action] = {}
     for action in actions:
         match action:
@@ -82,7 +84,7 @@ def _by_branch(world: World, actions: tuple[Action, ...]) -> Mapping[str, Action
 
 
 def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
-    """The tool's pull requests that nothing asks for any more."""
+    """Close the tool's pull requests that are no longer needed."""
     for pull in world.open_pulls:
         branch = parse_branch(pull.branch)
         if branch is None or pull.branch in wanted or pull.author != world.bot:
@@ -90,9 +92,9 @@ def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
         if branch.purpose is Purpose.PROMOTE:
             reason = _why_moot(world, pull, wanted)
         elif branch.purpose is Purpose.ROLLBACK and branch.subject not in world.unknown:
-            reason = f"{branch.subject} names nothing that must go back"
+            reason = f"no release in {branch.subject} has to be rolled back"
         elif branch.purpose is Purpose.RECORD:
-            reason = f"{branch.subject} has no outcome that is waiting for its record"
+            reason = f"{branch.subject} has no finished training without a record"
         else:
             continue
         if reason is not None:
@@ -100,10 +102,10 @@ def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
 
 
 def _why_moot(world: World, pull: PullRequest, wanted: Mapping[str, Action]) -> str | None:
-    """Why a promotion is not owed any more.
+    """Why a promotion is no longer due; None if it stays open.
 
-    One that a person asked for, or that is on hold, stays open, and red, unless a record brings
-    another version; so does one that waits for its version to be well again, with its approvals.
+    It stays open, and keeps its approvals, while its version is on hold or not healthy, and until
+    a person closes it if a person asked for it.
     """
     target = promotion_target(world, pull)
     if target is None:
@@ -111,6 +113,7 @@ def _why_moot(world: World, pull: PullRequest, wanted: Mapping[str, Action]) -> 
     environment, version = target
     if pull.requester is not None:
         return None
+    # Two pull requests would change the same pin, and the second one merged would win.
     brings = (each for each in wanted.values() if isinstance(each, ProposeRecord))
     if any(each.environment == environment.name for each in brings):
         return f"another version is on its way to {environment.name}"
@@ -118,11 +121,11 @@ def _why_moot(world: World, pull: PullRequest, wanted: Mapping[str, Action]) -> 
         return None
     if version == candidate_version(world, environment):
         return None
-    return f"{environment.name} is not owed {version or 'this version'} any more"
+    return f"{version or 'this version'} is no longer due in {environment.name}"
 
 
 def _is_proposed(world: World, branch: str, action: Action) -> bool:
-    """Whether an open pull request holds all that the action would propose."""
+    """Whether an open pull request holds what the action would propose."""
     pull = world.open_pull(branch)
     held = world.proposal_of(pull) if pull else None
     if held is None or not held.is_current:
@@ -140,16 +143,13 @@ def _is_proposed(world: World, branch: str, action: Action) -> bool:
 def _pull_actions(
     world: World, new: Mapping[str, Action], closes: Mapping[int, ClosePull]
 ) -> Iterator[SetStatus | Merge]:
-    """What to say on each open pull request, and its merge once nothing is missing.
-
-    Nothing about one that is closed, or gets another head, by this very plan.
-    """
+    """The status of each open pull request, and its merge if nothing is missing."""
     for pull in world.open_pulls:
         branch = parse_branch(pull.branch)
         if branch is not None and branch.purpose is Purpose.ROLLBACK:
-            continue  # reconcile carries a rollback through in one go
+            continue  # applying a `RollBack` proposes and merges it in one go
         if pull.number in closes or pull.branch in new:
-            continue
+            continue  # this plan closes it, or gives it another head
         lacking = find_missing_for_pull(world, pull)
         if lacking is None:
             yield from _status(pull, StatusState.SUCCESS, "changes no environment")
@@ -158,17 +158,18 @@ def _pull_actions(
             yield from _status(pull, state, "; ".join(each.what for each in lacking))
         else:
             yield from _status(pull, StatusState.SUCCESS, "nothing is missing")
+            # A person may open a pull request of such a branch; then a person merges it.
             if pull.author == world.bot:
                 yield Merge(number=pull.number, sha=pull.head)
 
 
 def find_missing_for_pull(world: World, pull: PullRequest) -> tuple[Missing, ...] | None:
-    """What a pull request waits for; None when it changes no environment and a person merges it."""
+    """What a pull request waits for; None if it changes no environment, and a person merges it."""
     branch, brings_release = parse_branch(pull.branch), world.proposal_of(pull).release is not None
     if branch is not None and branch.purpose is Purpose.RECORD and not brings_release:
         status = pull.statuses.get(CHECKS)
         passed = status is not None and status.state is StatusState.SUCCESS
-        return () if passed else (Missing(what=f"{CHECKS} has not passed for {pull.head[:10]}"),)
+        return () if passed else (Missing(what=f"{CHECKS} to pass for {pull.head[:10]}"),)
     target = promotion_target(world, pull)
     if target is None:
         return None
@@ -177,26 +178,27 @@ def find_missing_for_pull(world: World, pull: PullRequest) -> tuple[Missing, ...
 
 def _status(pull: PullRequest, state: StatusState, description: str) -> Iterator[SetStatus]:
     description = shorten_description(description)
-    said = pull.statuses.get(PROMOTE)
-    if said is None or (said.state, said.description) != (state, description):
+    known = pull.statuses.get(PROMOTE)
+    if known is None or (known.state, known.description) != (state, description):
         yield SetStatus(number=pull.number, sha=pull.head, state=state, description=description)
 
 
 def shorten_description(description: str) -> str:
-    """The description as a forge keeps it."""
+    """The description, cut to what a forge keeps."""
     if len(description) <= LONGEST_DESCRIPTION:
         return description
     return description[: LONGEST_DESCRIPTION - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _aliases(world: World) -> Iterator[SetAlias]:
-    """Each environment's alias follows its last verified release, whoever moved it."""
+    """Point each environment's alias at its last verified release."""
     for environment in world.catalog.environments:
         verified = world.facts_of(environment).verified
-        named = (past.release for past in world.past.get(environment, ()))
+        # By what was verified, not by what Git has now: that may still soak, or be rolled back.
+        releases = (past.release for past in world.past.get(environment, ()))
         good = (
             release.version
-            for release in named
+            for release in releases
             if release.identity in verified and not world.is_held(release.version)
         )
         version = next(good, None)

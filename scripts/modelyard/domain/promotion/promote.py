@@ -1,4 +1,4 @@
-"""Which version an environment is owed, and what is missing before it may enter."""
+"""Which version is due in an environment, and what is missing before it may be released there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from modelyard.domain.promotion.actions import ProposeRelease
 from modelyard.domain.promotion.branches import Branch, parse_branch
 from modelyard.domain.promotion.change import Purpose
-from modelyard.domain.promotion.facts import unverified_reason
+from modelyard.domain.promotion.facts import Unverified, check_verified
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
 from modelyard.domain.promotion.rollback import find_fault, rollback_target
 from modelyard.domain.promotion.training import finished_records, newest_passing
@@ -20,11 +20,11 @@ from modelyard.domain.verdict import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """One thing that stands between a pull request and its merge.
+    """One thing that a pull request needs before it is merged.
 
     Args:
-        what: For a person: what, and from whom.
-        blocks: Whether something was lost or forbidden (red), and not just still to come (pending).
+        what: What, and from whom, for a person.
+        blocks: Whether it was lost or is forbidden (red), rather than still to come (pending).
     """
 
     what: str
@@ -32,22 +32,22 @@ class Missing:
 
 
 def plan_promotions(world: World) -> Iterator[ProposeRelease]:
-    """One proposal for each environment that is owed another version.
+    """Propose the version that is due in each environment.
 
-    Where a person asked for a promotion, nothing else is proposed until it is merged or closed.
+    Nothing is proposed while a promotion that a person asked for is open.
     """
     for environment in world.catalog.path_to_production():
         version = owed_version(world, environment)
         if version is None or _declined(world, environment, version):
             continue
-        if environment.name in world.unknown:  # it may have been tried there
+        if environment.name in world.unknown:  # the version may have been tried there
             continue
-        if world.asked_for(environment) is None:
+        if world.requested_promotion(environment) is None:
             yield ProposeRelease(environment=environment.name, version=version, attempt=1)
 
 
 def owed_version(world: World, environment: Environment) -> str | None:
-    """The version that is verified one step earlier and was never tried here, if there is one."""
+    """The version that is verified one environment earlier and was never tried here, if any."""
     version = candidate_version(world, environment)
     source = world.release(environment.promotes_from or "")
     if version is None or source is None:
@@ -56,7 +56,7 @@ def owed_version(world: World, environment: Environment) -> str | None:
 
 
 def candidate_version(world: World, environment: Environment) -> str | None:
-    """The version that would be owed here if it were verified one step earlier."""
+    """The version that is due here once it is verified one environment earlier."""
     if environment.promotes_from is None:
         newest = newest_passing(world, finished_records(world))
         is_recorded = newest is not None and world.record(newest.version) is not None
@@ -66,34 +66,34 @@ def candidate_version(world: World, environment: Environment) -> str | None:
     if source is None or world.is_held(source.version):
         return None
     if current is not None and current.artifact == source.artifact:
-        return None
+        return None  # another version with the same artifact changes nothing
     return None if world.was_tried(environment.name, source.artifact) else source.version
 
 
-def why_unverified(world: World, release: Release) -> str | None:
-    """Why the release may not move on, or None: it is verified now, and the watcher wrote so.
-
-    Time alone verifies nothing: what soaked while nobody looked stays where it is.
-    """
+def why_unverified(world: World, release: Release) -> Unverified | None:
+    """Why the release may not be promoted, or None: it is verified, and the facts record that."""
     if release.environment in world.unknown:
-        return "what was seen there cannot be read"
+        return Unverified(reason="its facts there cannot be read")
     environment = world.catalog.environments[release.environment]
     facts = world.facts_of(release.environment)
-    if why := unverified_reason(facts, release, environment, world.now):
+    if why := check_verified(facts, release, environment, world.now):
         return why
-    return None if release.identity in facts.verified else "soaked, but not seen since"
+    if release.identity in facts.verified:
+        return None
+    # Time alone verifies nothing: the watcher has to see it healthy after the soak.
+    return Unverified(reason="soaked, but not seen since", is_soaking=True)
 
 
 def find_missing(
     world: World, environment: Environment, *, version: str, pull: PullRequest | None = None
 ) -> tuple[Missing, ...]:
-    """Everything that still stands between the version and this environment, worst first.
+    """What the version needs before it may be released here, what blocks first.
 
     Args:
         world: The model's world.
-        environment: Where the version is to go.
+        environment: Where it is to be released.
         version: The version.
-        pull: Its pull request; None asks about the version alone, without checks and approvals.
+        pull: Its pull request; None leaves out checks and approvals.
     """
     found = [
         *_holds(world, environment, version),
@@ -106,26 +106,27 @@ def find_missing(
 
 
 def champion_now(world: World) -> str | None:
-    """The version production runs now."""
+    """The version that production has now."""
     production = world.catalog.production
     release = world.release(production.name) if production else None
     return release.version if release else None
 
 
 def needs_comparison(world: World, version: str) -> tuple[str, str] | None:
-    """The (version, champion) whose gate nobody has answered yet, if entering asks for it."""
+    """The (version, champion) that the version's record does not compare; None if it does."""
     champion = champion_now(world)
     record = world.record(version)
     if record is None or champion in {None, version}:
         return None
+    # Production may have another version since the record was made.
     named = record.champion.version if record.champion else None
     return None if named == champion else (version, str(champion))
 
 
 def gate_verdict(world: World, environment: Environment, version: str) -> Verdict | None:
-    """The gate's answer that counts for this environment; None when nobody has answered.
+    """The gate's verdict that counts for this environment; None if it is not known.
 
-    What did not pass against the champion of its time is not asked about another one.
+    A version that did not pass against the champion of its time is not compared with another.
     """
     record = world.record(version)
     if record is None:
@@ -133,6 +134,7 @@ def gate_verdict(world: World, environment: Environment, version: str) -> Verdic
         record = run.outcome if run else None
     if record is None or not record.verdict.passed:
         return record.verdict if record else None
+    # Earlier environments have no users, so the champion of the training is enough for them.
     faces_production = environment.joins is not None or environment == world.catalog.production
     pair = needs_comparison(world, version) if faces_production else None
     return world.comparisons.get(pair) if pair else record.verdict
@@ -142,13 +144,16 @@ def _holds(world: World, environment: Environment, version: str) -> Iterator[Mis
     if hold := world.model_facts.holds.get(version):
         yield Missing(what=f"{version} is on hold by {hold.by}: {hold.reason}", blocks=True)
     if environment.name in world.unknown:
-        yield Missing(what=f"what was seen in {environment.name} cannot be read", blocks=True)
+        yield Missing(what=f"the facts of {environment.name} cannot be read", blocks=True)
     if reason := world.freeze_reason(environment):
         yield Missing(what=f"{environment.name} is {reason}", blocks=True)
     current = world.release(environment.name)
     fault = find_fault(world, environment, current) if current else None
+    # A promotion on top of a faulty release would hide it from its rollback.
     if current and fault and rollback_target(world, environment, current):
-        what = f"{environment.name} still names {current.version}, which goes back: {fault.reason}"
+        what = (
+            f"{environment.name} still has {current.version}, which is rolled back: {fault.reason}"
+        )
         yield Missing(what=what, blocks=True)
 
 
@@ -160,10 +165,11 @@ def _health(world: World, environment: Environment, version: str) -> Iterator[Mi
     if source is None or source.version != version:
         yield Missing(what=f"{before.name} does not run {version}", blocks=True)
     elif why := why_unverified(world, source):
-        is_coming = why.startswith("soak")
-        yield Missing(what=f"{version} in {before.name}: {why}", blocks=not is_coming)
+        what = f"{version} in {before.name}: {why.reason}"
+        yield Missing(what=what, blocks=not why.is_soaking)
+    # A pin written by hand may name the version with another artifact.
     elif source.artifact != _artifact(world, version):
-        what = f"{before.name} runs another artifact than the record of {version}"
+        what = f"the artifact in {before.name} is not the one that the record of {version} names"
         yield Missing(what=what, blocks=True)
 
 
@@ -171,8 +177,8 @@ def _verdict(world: World, environment: Environment, version: str) -> Iterator[M
     verdict = gate_verdict(world, environment, version)
     if verdict is None:
         champion = champion_now(world)
-        against = f" against {champion}, which production runs now" if champion else ""
-        yield Missing(what=f"a verdict of {version or 'its version'}{against}")
+        against = f" against {champion}, the version in production" if champion else ""
+        yield Missing(what=f"a gate verdict of {version or 'its version'}{against}")
     elif not verdict.passed:
         yield Missing(what=f"gate: {verdict.outcome}: {verdict.reason}", blocks=True)
 
@@ -180,7 +186,7 @@ def _verdict(world: World, environment: Environment, version: str) -> Iterator[M
 def _checks(pull: PullRequest) -> Iterator[Missing]:
     status = pull.statuses.get(CHECKS)
     if status is None or status.state is StatusState.PENDING:
-        yield Missing(what=f"{CHECKS} has not answered for {pull.head[:10]}")
+        yield Missing(what=f"{CHECKS} to pass for {pull.head[:10]}")
     elif status.state is not StatusState.SUCCESS:
         yield Missing(what=f"{CHECKS}: {status.description}", blocks=True)
 
@@ -203,19 +209,20 @@ def _artifact(world: World, version: str) -> str | None:
 
 
 def _declined(world: World, environment: Environment, version: str) -> bool:
-    """Whether a person closed this very proposal; it is not made again by itself."""
+    """Whether a person closed the proposal of this version; it is not proposed again."""
     branch = str(Branch(purpose=Purpose.PROMOTE, subject=environment.name, model=world.model))
     declined = (world.proposal_of(p).release for p in world.declined_pulls if p.branch == branch)
     return any(release is not None and release.version == version for release in declined)
 
 
 def promotion_target(world: World, pull: PullRequest) -> tuple[Environment, str] | None:
-    """The environment and version a promoting pull request is for; None for any other."""
+    """The environment and version that a pull request releases; None if it releases nothing."""
     branch = parse_branch(pull.branch)
     if branch is None:
         return None
     path = world.catalog.path_to_production()
     if branch.purpose is Purpose.PROMOTE and branch.subject in world.catalog.environments:
+        # The pin at the head decides: labels and titles can be edited without a commit.
         release = world.proposal_of(pull).release
         return world.catalog.environments[branch.subject], release.version if release else ""
     if branch.purpose is Purpose.RECORD and path:

@@ -1,4 +1,4 @@
-"""Pull requests as the forge tells them."""
+"""Pull requests as the forge reports them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ CHECKS = "modelyard/checks"
 """Required status: validate, render --check and gate --check on the head commit."""
 
 PROMOTE = "modelyard/promote"
-"""Required status, set by reconcile alone; pending until nothing that is asked for is missing."""
+"""Required status, set by reconcile alone; a success once nothing is missing."""
 
 
 class PullState(StrEnum):
-    """Where a pull request is in its life."""
+    """Whether a pull request is open, and how it ended."""
 
     OPEN = "open"
     MERGED = "merged"
@@ -23,7 +23,7 @@ class PullState(StrEnum):
 
 
 class StatusState(StrEnum):
-    """What a check says of one commit."""
+    """The state of a status."""
 
     PENDING = "pending"
     SUCCESS = "success"
@@ -33,7 +33,7 @@ class StatusState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """One check's word on one commit."""
+    """The result of one check of one commit."""
 
     context: str
     state: StatusState
@@ -42,7 +42,7 @@ class Status:
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """One person's word on one commit."""
+    """One person's review of one commit."""
 
     author: str
     approved: bool
@@ -52,7 +52,7 @@ class Review:
 
 @dataclass(frozen=True, kw_only=True)
 class Comment:
-    """A comment; `marker` makes it the one of its kind, edited in place."""
+    """A comment. There is one of each `marker`, which is edited in place."""
 
     author: str
     body: str
@@ -70,12 +70,12 @@ class PullRequest:
         title: First line.
         body: Markdown.
         author: Who opened it.
-        requester: Who asked the tool to open it, if not the author; may not approve either.
-        contributors: Others whose commits are on the branch; may not approve either.
+        requester: Who asked the tool to open it, if not the author; may not approve it either.
+        contributors: Others with commits on the branch, who may not approve it either.
         base: Commit of the main branch it was opened on.
         head: The head commit.
         state: open, merged or closed.
-        labels: Labels.
+        labels: Labels, for people; nothing is decided by them.
         reviews: Reviews, oldest first.
         comments: Comments, oldest first.
         statuses: The head commit's statuses by context.
@@ -105,12 +105,13 @@ class PullRequest:
     closed_by: str | None = None
 
     def approvers(self) -> frozenset[str]:
-        """Those whose last review of this very head commit approves it, its makers left out."""
+        """The people whose last review of the head commit approves it, its makers left out."""
+        # A review of an earlier head approved other documents.
         last = {review.author: review for review in self.reviews if review.sha == self.head}
-        yes = {author for author, review in last.items() if review.approved}
-        return frozenset(yes - self.makers())
+        approving = {author for author, review in last.items() if review.approved}
+        return frozenset(approving - self.makers())
 
     def makers(self) -> frozenset[str]:
-        """Everybody who had a hand in it, and so cannot approve it."""
+        """The people who opened it, asked for it or committed to it, and so cannot approve it."""
         asked = {self.requester} if self.requester else set()
         return frozenset({self.author, *self.contributors} | asked)

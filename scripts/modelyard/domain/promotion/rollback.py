@@ -1,4 +1,4 @@
-"""Which releases must go back, and to what."""
+"""Which releases are rolled back, and to what."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from modelyard.domain.specs.release import Release
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Why a release must go, and whether its version may ever come back by itself."""
+    """Why a release is rolled back, and whether its version is put on hold."""
 
     reason: str
     holds: bool
 
 
 def plan_holds(world: World) -> Iterator[PlaceHold]:
-    """A hold for each version that some environment names and that was judged bad there."""
+    """Hold each version that the judge failed, or that was taken out of traffic, anywhere."""
     found: dict[str, str] = {}
     for environment in world.catalog.environments.values():
         release = world.release(environment.name)
@@ -34,56 +34,55 @@ def plan_holds(world: World) -> Iterator[PlaceHold]:
 
 
 def plan_rollbacks(world: World) -> Iterator[RollBack | RaiseIncident]:
-    """Restore the last verified release wherever a faulty one is named, nearest to users first.
+    """Restore the last verified release in each environment with a faulty one.
 
-    Never a rollback of a rollback; never stopped by a freeze. Whatever joins an environment goes
-    back before it, so that a run that dies in between still finds why.
+    A rollback is never rolled back, and a freeze stops no rollback.
     """
     for environment in _nearest_to_users_first(world):
         release = world.release(environment.name)
         fault = find_fault(world, environment, release) if release else None
         if release is None or fault is None:
             continue
-        if not _leaves_a_rest(world, environment, release, fault):
-            yield _way_back_or_incident(world, environment, release, fault)
+        if not _would_strand(world, environment, release, fault):
+            yield _rollback_or_incident(world, environment, release, fault)
 
 
 def find_fault(world: World, environment: Environment, release: Release) -> Fault | None:
-    """What is wrong with the release an environment names, if anything is known to be."""
+    """What is wrong with an environment's release; None if nothing is known to be."""
     if environment.name in world.unknown:
         return None
     own = _own_fault(world, environment, release)
-    host = world.catalog.environments.get(environment.joins or "")
-    named = world.release(host.name) if host else None
-    if own or host is None or named is None or named.version != release.version:
+    production = world.catalog.environments.get(environment.joins or "")
+    joined = world.release(production.name) if production else None
+    if own or production is None or joined is None or joined.version != release.version:
         return own
-    joined = _own_fault(world, host, named)
-    if joined is None or rollback_target(world, host, named) is None:
+    fault = _own_fault(world, production, joined)
+    if fault is None or rollback_target(world, production, joined) is None:
         return None
-    return Fault(reason=f"{host.name}: {joined.reason}", holds=False)
+    return Fault(reason=f"{production.name}: {fault.reason}", holds=False)
 
 
-def _leaves_a_rest(world: World, environment: Environment, release: Release, fault: Fault) -> bool:
-    """Whether the version would stay, with nothing to say why it must go, in what joins this one.
+def _would_strand(world: World, environment: Environment, release: Release, fault: Fault) -> bool:
+    """Whether a rollback here would leave the version in an environment that joins this one.
 
-    A hold says why. Without one, this environment waits until it is known what was seen there.
+    That environment finds the fault in this one, or in a hold. If its facts cannot be read and
+    there is no hold, this one waits: after its rollback, nothing would show the fault.
     """
     if fault.holds or world.is_held(release.version):
         return False
     joining = (e.name for e in world.catalog.environments.values() if e.joins == environment.name)
-    left = (world.release(name) for name in world.unknown.intersection(joining))
-    return any(each is not None and each.version == release.version for each in left)
+    unread = (world.release(name) for name in world.unknown.intersection(joining))
+    return any(each is not None and each.version == release.version for each in unread)
 
 
 def rollback_target(world: World, environment: Environment, release: Release) -> PastRelease | None:
-    """Where a rollback of this release would go; None where a person must decide.
+    """The release that a rollback would restore; None if a person must decide.
 
-    The newest release the main branch named here, other than this one, that was verified here and
-    is not on hold; nothing for a release that a rollback restored itself.
+    It is the newest other release of the environment that was verified here and is not on hold.
     """
     facts = world.facts_of(environment.name)
     if facts.rolled_back_to == release.identity:
-        return None
+        return None  # a rollback restored this release: another one could go round in circles
     for past in world.past.get(environment.name, ()):
         candidate = past.release
         if candidate.identity == release.identity or world.is_held(candidate.version):
@@ -96,8 +95,8 @@ def rollback_target(world: World, environment: Environment, release: Release) ->
 def _own_fault(world: World, environment: Environment, release: Release) -> Fault | None:
     facts = world.facts_of(environment.name)
     if is_bad(facts, release):
-        said = facts.verdict.reason if facts.verdict and facts.aborted is None else facts.aborted
-        return Fault(reason=said or "taken out of traffic", holds=True)
+        why = facts.verdict.reason if facts.verdict and facts.aborted is None else facts.aborted
+        return Fault(reason=why or "taken out of traffic", holds=True)
     if hold := world.model_facts.holds.get(release.version):
         return Fault(reason=f"{release.version} is on hold: {hold.reason}", holds=False)
     if _is_overdue(world, environment, facts, release):
@@ -107,6 +106,8 @@ def _own_fault(world: World, environment: Environment, release: Release) -> Faul
 
 
 def _nearest_to_users_first(world: World) -> list[Environment]:
+    # What joins an environment comes before it, so that a run that is killed in between still
+    # finds the fault that the two share.
     path = [environment.name for environment in world.catalog.path_to_production()]
     place = {name: number for number, name in enumerate(path)}
     return sorted(
@@ -115,7 +116,7 @@ def _nearest_to_users_first(world: World) -> list[Environment]:
     )
 
 
-def _way_back_or_incident(
+def _rollback_or_incident(
     world: World, environment: Environment, release: Release, fault: Fault
 ) -> RollBack | RaiseIncident:
     target = rollback_target(world, environment, release)
@@ -126,13 +127,13 @@ def _way_back_or_incident(
             target=target,
             reason=fault.reason,
         )
-    restored = world.facts_of(environment.name).rolled_back_to == release.identity
-    why = "a rollback restored it" if restored else "no verified release to go back to"
+    is_restored = world.facts_of(environment.name).rolled_back_to == release.identity
+    why = "a rollback restored it" if is_restored else "there is no verified release to restore"
     attempt = f" (attempt {release.attempt})" if release.attempt > 1 else ""
-    where = f"{environment.name} names {release.version}{attempt} of {world.model}, {why}"
+    what = f"{environment.name} has {release.version}{attempt} of {world.model}: {fault.reason}"
     return RaiseIncident(
-        what=f"{where}, a person must decide: {fault.reason}",
-        key=stuck_key(release, is_restored=restored),
+        what=f"{what}. A person must decide: {why}",
+        key=stuck_key(release, is_restored=is_restored),
     )
 
 

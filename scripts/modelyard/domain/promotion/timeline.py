@@ -1,4 +1,4 @@
-"""A model's story: what the main branch and the facts say happened, put in one order."""
+"""A model's timeline: the events of the main branch and of the facts, in one order."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ class Event:
     """One thing that happened.
 
     Args:
-        at: When; commits and refs only know the second.
+        at: When; Git dates commits and refs to the second.
         kind: What it was.
         what: One sentence for a person.
         version: The version it is about; a rollback's is the restored one.
-        environment: Where, if it was somewhere.
-        release: Identity of the release that was seen.
-        outcome: The verdict's, of a record or a judgement.
+        environment: Where, if in an environment.
+        release: Identity of the release that was observed.
+        outcome: The verdict's, of the gate or the judge.
         numbers: The verdict's.
-        rolled_back: The version a rollback took away.
+        rolled_back: The version that a rollback removed.
         commit: The commit of the main branch.
         pull: Number of its pull request.
     """
@@ -93,20 +93,21 @@ class Landing:
 
 
 def merge_timelines(*sources: Iterable[Event]) -> tuple[Event, ...]:
-    """One order for several sources, each of which is in its own true order already.
+    """Merge several timelines into one.
 
-    Commits and refs only know the second, so events of one second are ordered by what led to what:
-    a release is seen after Git named it, and Git names another one after what was observed. Each
-    source's own order is kept even where its clock went back.
+    The order of each source is kept, even where its clock went back. Git dates to the second, so
+    events of one second are ordered by cause: a release is observed after it was merged, and a
+    rollback is merged after the verdict that led to it.
     """
     queues = [deque(source) for source in sources]
-    told = []
+    merged = []
     while waiting := [queue for queue in queues if queue]:
         now = min(_second(queue[0]) for queue in waiting)
         next_ones = [queue for queue in waiting if _second(queue[0]) == now]
         free = (queue for queue in next_ones if not _is_led_to(queue, next_ones))
-        told.append(next(free, next_ones[0]).popleft())
-    return tuple(told)
+        # If all of them wait for each other, the order of the sources decides.
+        merged.append(next(free, next_ones[0]).popleft())
+    return tuple(merged)
 
 
 def _second(event: Event) -> datetime:
@@ -114,7 +115,7 @@ def _second(event: Event) -> datetime:
 
 
 def _is_led_to(queue: deque[Event], others: Iterable[deque[Event]]) -> bool:
-    """Whether something of the same second that is still to be told led to the queue's first."""
+    """Whether an event of the same second, from another queue, led to the queue's first."""
     first = queue[0]
     return any(
         _leads_to(each, first)
@@ -126,8 +127,8 @@ def _is_led_to(queue: deque[Event], others: Iterable[deque[Event]]) -> bool:
 
 def _leads_to(cause: Event, effect: Event) -> bool:
     if effect.kind is Kind.SEEN:
-        is_naming = cause.kind in {Kind.RELEASE, Kind.ROLLBACK}
-        return is_naming and _place(cause) == _place(effect)
+        is_merge = cause.kind in {Kind.RELEASE, Kind.ROLLBACK}
+        return is_merge and _place(cause) == _place(effect)
     if effect.kind is Kind.RELEASE:
         return cause.kind is Kind.VERIFIED and cause.version == effect.version
     bad = {Kind.JUDGED, Kind.ABORTED}
@@ -143,44 +144,44 @@ def _place(event: Event) -> tuple[str | None, str | None]:
 
 
 def landing_events(model: str, landings: Iterable[Landing], catalog: Catalog) -> Iterator[Event]:
-    """What the main branch's commits say of a model, in their order.
+    """The events of a model in the main branch, in the order of its commits.
 
     Args:
         model: The model.
         landings: The first-parent history, oldest first.
-        catalog: Tells the reasons of specs and the verdicts of records, which never change.
+        catalog: Has the reasons of specs and the verdicts of records, which never change.
     """
     for landing in landings:
         for version in landing.specs:
             spec = catalog.versions.get((model, version))
-            what = spec.reason if spec else "its spec is gone or not valid"
+            what = spec.reason if spec else "its spec was deleted or is not valid"
             yield replace(_commit(landing, Kind.SPEC, what), version=version)
         for version in landing.records:
             yield _recorded(landing, catalog, model, version)
         if landing.trailers.get(MODEL) == model:
-            yield from _named(landing)
+            yield from _released(landing)
 
 
 def _recorded(landing: Landing, catalog: Catalog, model: str, version: str) -> Event:
     record = catalog.records.get((model, version))
     if record is None:
-        gone = _commit(landing, Kind.RECORD, "its record is gone or not valid")
+        gone = _commit(landing, Kind.RECORD, "its record was deleted or is not valid")
         return replace(gone, version=version)
     verdict = record.verdict
     event = _commit(landing, Kind.RECORD, f"gate: {verdict.outcome}: {verdict.reason}")
     return replace(event, version=version, outcome=verdict.outcome, numbers=verdict.numbers)
 
 
-def _named(landing: Landing) -> Iterator[Event]:
+def _released(landing: Landing) -> Iterator[Event]:
     trailers = landing.trailers
     where, version = trailers.get(ENVIRONMENT), trailers.get(VERSION)
     if where is None:
         return
     if (gone := trailers.get(ROLLBACK_OF)) is None:
-        event = _commit(landing, Kind.RELEASE, f"{where} names {version}")
+        event = _commit(landing, Kind.RELEASE, f"{version} was released to {where}")
     else:
-        reason = trailers.get(REASON, "no reason was written down")
-        what = f"{gone} went back to {version}" if version else f"{gone} was removed"
+        reason = trailers.get(REASON, "no reason was recorded")
+        what = f"{gone} was rolled back to {version}" if version else f"{gone} was removed"
         event = replace(_commit(landing, Kind.ROLLBACK, f"{what}: {reason}"), rolled_back=gone)
     yield replace(event, version=version, environment=where)
 
@@ -193,7 +194,7 @@ def _commit(landing: Landing, kind: Kind, what: str) -> Event:
 def observation_events(
     environment: str, history: Iterable[tuple[datetime, ReleaseFacts]]
 ) -> Iterator[Event]:
-    """What was seen of a model in an environment, from every value its facts had.
+    """The events of a model in one environment, from every value that its facts had.
 
     Args:
         environment: Where.
@@ -209,32 +210,32 @@ def observation_events(
 
 
 def _seen(at: datetime, before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Event]:
-    newcomer = after.release is not None and after.release != before.release
-    was = ReleaseFacts() if newcomer else before
-    if newcomer:
-        yield Event(at=after.seen_at or at, kind=Kind.SEEN, what="the servers were told to run it")
+    # A new release starts from nothing: its predecessor's health and verdict are not its own.
+    is_new = after.release is not None and after.release != before.release
+    was = ReleaseFacts() if is_new else before
+    if is_new:
+        yield Event(at=after.seen_at or at, kind=Kind.SEEN, what="its rollout started")
     yield from _health(at, was, after)
     yield from _judged(at, was, after)
     if after.aborted and not was.aborted:
-        is_told = after.verdict is not None and after.verdict.reason == after.aborted
-        what = "taken out of traffic" + ("" if is_told else f": {after.aborted}")
+        is_repeated = after.verdict is not None and after.verdict.reason == after.aborted
+        what = "taken out of traffic" + ("" if is_repeated else f": {after.aborted}")
         yield Event(at=at, kind=Kind.ABORTED, what=what)
     if after.release in after.verified and after.release not in before.verified:
-        yield Event(at=at, kind=Kind.VERIFIED, what="ready, soaked and judged well")
+        yield Event(at=at, kind=Kind.VERIFIED, what="ready, soaked and passed by the judge")
 
 
 def _health(at: datetime, was: ReleaseFacts, after: ReleaseFacts) -> Iterator[Event]:
     if after.healthy_since and not was.healthy_since:
         yield Event(at=after.healthy_since, kind=Kind.HEALTHY, what="ready")
     elif was.healthy_since and not after.healthy_since:
-        yield Event(at=at, kind=Kind.UNHEALTHY, what="not ready any more")
+        yield Event(at=at, kind=Kind.UNHEALTHY, what="no longer ready")
 
 
 def _judged(at: datetime, was: ReleaseFacts, after: ReleaseFacts) -> Iterator[Event]:
-    """A verdict that is worded anew while its outcome stays is no news."""
     verdict = after.verdict
     if verdict is None or (was.verdict and was.verdict.outcome is verdict.outcome):
-        return
+        return  # only the wording changed
     yield Event(
         at=after.judged_at or at,
         kind=Kind.JUDGED,
@@ -245,7 +246,7 @@ def _judged(at: datetime, was: ReleaseFacts, after: ReleaseFacts) -> Iterator[Ev
 
 
 def decision_events(history: Iterable[tuple[datetime, ModelFacts]]) -> Iterator[Event]:
-    """Holds, training and incidents, from every value a model's own facts had.
+    """The holds, trainings and incidents of a model, from every value that its own facts had.
 
     Args:
         history: The values, oldest first, with the time each was written.
@@ -277,7 +278,7 @@ def _training(
 ) -> Iterator[Event]:
     was = before or TrainingFacts()
     if after.attempt > was.attempt:
-        what = f"attempt {after.attempt} counts from now on"
+        what = f"attempt {after.attempt} is next"
         yield Event(at=at, kind=Kind.RETRIED, what=what, version=version)
     if after.failed and after.failed != was.failed:
         what = f"for good: {after.failed}"

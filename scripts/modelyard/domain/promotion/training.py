@@ -1,4 +1,4 @@
-"""Which versions train now, and which records are ready to be proposed."""
+"""Which versions are trained now, and which records are proposed."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.record import Record
 
 MOST_ATTEMPTS = 3
-"""Attempts lost to infrastructure before a person is asked; each `retrain` allows as many again."""
+"""Attempts lost to infrastructure before training fails; `retrain` allows as many again."""
 
 
 def version_order(version: str) -> tuple[tuple[int, int | str], ...]:
-    """Sorts v2 before v10: runs of digits compare as numbers."""
+    """A key that sorts v2 before v10: runs of digits compare as numbers."""
     parts = re.findall(r"\d+|\D+", version)
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts)
 
 
 def plan_trainings(world: World) -> Iterator[StartTraining | RetryTraining | GiveUpTraining]:
-    """Start what has no workflow yet; retry what infrastructure lost; give up in the end."""
+    """Start what has no workflow, retry what infrastructure lost, and give up in the end."""
     for spec in world.catalog.versions_of(world.model):
         known = world.model_facts.training.get(spec.version, TrainingFacts())
         if world.record(spec.version) or world.is_held(spec.version) or known.failed:
@@ -39,6 +39,7 @@ def plan_trainings(world: World) -> Iterator[StartTraining | RetryTraining | Giv
         if run is None:
             yield StartTraining(version=spec.version, attempt=known.attempt)
         elif run.is_over and run.outcome is None:
+            # `retrain` goes on with attempt 4, which has two more behind it.
             if known.attempt % MOST_ATTEMPTS:
                 yield RetryTraining(version=spec.version, attempt=known.attempt + 1)
             else:
@@ -46,15 +47,18 @@ def plan_trainings(world: World) -> Iterator[StartTraining | RetryTraining | Giv
 
 
 def plan_records(world: World) -> Iterator[ProposeRecord | PlaceHold]:
-    """Propose every finished record; the newest passing one brings its first release along.
+    """Propose every finished record, the newest that passed with its first release.
 
-    While a person's own promotion into the first environment is open, records come without it. A
-    version whose record a person refused is put on hold instead.
+    No release comes with a record while a person's promotion into the first environment is open.
+    A version is put on hold if a person closed the pull request of its record.
     """
     finished = finished_records(world)
     path = world.catalog.path_to_production()
-    newest = None if path and world.asked_for(path[0]) else newest_passing(world, finished)
+    newest = (
+        None if path and world.requested_promotion(path[0]) else newest_passing(world, finished)
+    )
     for record in finished:
+        # Without a hold, its next record or release would be proposed in spite of the refusal.
         if closer := _closed_by_person(world, record.version):
             if not world.is_held(record.version):
                 reason = f"its record's pull request was closed by {closer}"
@@ -65,14 +69,14 @@ def plan_records(world: World) -> Iterator[ProposeRecord | PlaceHold]:
 
 
 def finished_records(world: World) -> tuple[Record, ...]:
-    """The records that workflows made and the main branch does not have, oldest version first."""
+    """The records of finished workflows that the main branch lacks, oldest version first."""
     made = [run.outcome for run in world.runs.values() if run.outcome is not None]
     new = [record for record in made if world.record(record.version) is None]
     return tuple(sorted(new, key=lambda record: version_order(record.version)))
 
 
 def newest_passing(world: World, finished: tuple[Record, ...]) -> Record | None:
-    """The newest version that may enter the first environment, merged records or just finished."""
+    """The newest record that may be released to the first environment, merged or just finished."""
     path = world.catalog.path_to_production()
     if not path:
         return None
@@ -87,6 +91,7 @@ def newest_passing(world: World, finished: tuple[Record, ...]) -> Record | None:
     newest = max(passing, key=lambda r: version_order(r.version), default=None)
     if newest is None or newest.artifact is None:
         return None
+    # What was released there before and is gone was taken out; only a person brings it back.
     if world.was_tried(path[0].name, newest.artifact.digest):
         return None
     if current and version_order(newest.version) <= version_order(current.version):
@@ -95,7 +100,7 @@ def newest_passing(world: World, finished: tuple[Record, ...]) -> Record | None:
 
 
 def _closed_by_person(world: World, version: str) -> str | None:
-    """Who closed the record's last pull request, unless the hold for it was lifted since."""
+    """Who closed the record's last pull request, unless its hold was lifted since."""
     lifted = world.model_facts.lifted.get(version)
     branch = str(Branch(purpose=Purpose.RECORD, subject=version, model=world.model))
     for pull in reversed(world.pulls):

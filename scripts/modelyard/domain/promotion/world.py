@@ -1,4 +1,4 @@
-"""All that reconcile looks at for one model, at one moment."""
+"""Everything that the plan for one model depends on, at one instant."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Run:
     """The workflow of a version's current attempt.
 
     Args:
-        is_over: Whether nothing more will happen.
+        is_over: Whether it ended.
         outcome: The record it made, if it made one.
-        message: What a failing step said last.
+        message: The last line of a failed step.
         steps: Names of the steps that run now.
     """
 
@@ -37,12 +37,12 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class PastRelease:
-    """A release some commit of the main branch named.
+    """A release of some commit of the main branch.
 
     Args:
-        release: What it named.
+        release: The release.
         commit: The commit.
-        pull: The pull request it came by, if it came by one.
+        pull: The number of its pull request, if it had one.
     """
 
     release: Release
@@ -52,12 +52,12 @@ class PastRelease:
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """What the head of a pull request of the tool's holds.
+    """The documents at the head of one of the tool's pull requests.
 
     Args:
         record: The record it adds, if it can be read.
         release: The release it pins, if it can be read.
-        is_current: Whether the tool would propose this very head, on the same page, for them now.
+        is_current: Whether the tool would propose the same head, title and page for them now.
     """
 
     record: Record | None = None
@@ -67,24 +67,24 @@ class Proposal:
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """One model's world.
+    """The world of one model.
 
     Args:
         model: The model's name.
-        catalog: What the main branch says.
+        catalog: The specs of the main branch.
         now: The time, in UTC.
         bot: The tool's own name on the forge.
         facts: By environment.
-        unknown: Environments of which the facts cannot be read: nothing is decided there.
+        unknown: Environments with facts that cannot be read; nothing is decided there.
         model_facts: Holds, training, incidents.
         freezes: By environment.
-        pulls: This model's pull requests, open and over, by number.
-        proposals: What the open ones and those that a person closed hold, by number; of branches
-            that record or promote.
+        pulls: The model's pull requests, open and closed, by number.
+        proposals: What open and declined pull requests hold that add a record or a release, by
+            number.
         runs: The current attempt's workflow, by version without a record.
-        past: What the main branch named, by environment, newest first; the present is the first.
+        past: The main branch's releases by environment, newest first, with the current one.
         aliases: The registry's aliases: version by alias.
-        comparisons: The gate's answer by (version, champion) where the record names another.
+        comparisons: The gate's verdicts by (version, champion) that the records do not have.
     """
 
     model: str
@@ -103,7 +103,7 @@ class World:
     comparisons: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
 
     def release(self, environment: str) -> Release | None:
-        """What the main branch names there."""
+        """The model's release in an environment."""
         return self.catalog.releases.get((environment, self.model))
 
     def record(self, version: str) -> Record | None:
@@ -117,17 +117,18 @@ class World:
         return workflow_name(self.model, version, spec=digest, attempt=known.attempt)
 
     def facts_of(self, environment: str) -> ReleaseFacts:
-        """What was seen there; nothing seen is empty facts."""
+        """The facts of an environment; empty if there are none."""
         return self.facts.get(environment, ReleaseFacts())
 
     def was_tried(self, environment: str, artifact: str) -> bool:
-        """Whether the artifact was ever released there, by what was seen or by what Git named."""
+        """Whether the artifact was ever released there, as the facts or the main branch show."""
+        # The main branch has what no watcher saw, and the facts what is too old to be read from it.
         past = self.past.get(environment, ())
-        named = {each.release.artifact for each in past}
-        return artifact in named or artifact in self.facts_of(environment).tried
+        released = {each.release.artifact for each in past}
+        return artifact in released or artifact in self.facts_of(environment).tried
 
     def is_held(self, version: str) -> bool:
-        """Whether automation must leave the version alone."""
+        """Whether the version is on hold."""
         return version in self.model_facts.holds
 
     def open_pull(self, branch: str) -> PullRequest | None:
@@ -135,13 +136,14 @@ class World:
         return next((p for p in self.open_pulls if p.branch == branch), None)
 
     def proposal_of(self, pull: PullRequest) -> Proposal:
-        """What a pull request holds; nothing that can be read is an empty proposal."""
+        """What a pull request holds; empty if nothing of it can be read."""
         return self.proposals.get(pull.number, Proposal())
 
-    def asked_for(self, environment: Environment) -> PullRequest | None:
-        """The open promotion into the environment that a person asked for."""
+    def requested_promotion(self, environment: Environment) -> PullRequest | None:
+        """The open promotion into the environment that a person asked for, if there is one."""
         branch = Branch(purpose=Purpose.PROMOTE, subject=environment.name, model=self.model)
         pull = self.open_pull(str(branch))
+        # Its author is the bot, which opens it for them.
         return pull if pull and pull.requester is not None else None
 
     @property
@@ -152,18 +154,19 @@ class World:
     @property
     def declined_pulls(self) -> tuple[PullRequest, ...]:
         """The pull requests that a person closed without merging them."""
+        # Deleting its branch closes a pull request too, by nobody: that declines nothing.
         nobody = {None, self.bot}
         closed = (p for p in self.pulls if p.state is PullState.CLOSED)
         return tuple(p for p in closed if p.closed_by not in nobody)
 
     def with_holds(self, holds: Mapping[str, str]) -> World:
-        """The world once these versions are on hold by the tool, for a reason each."""
+        """The same world with these versions on hold by the tool, for the given reasons."""
         new = {v: Hold(reason=why, by=self.bot, since=self.now) for v, why in holds.items()}
-        held = {**new, **self.model_facts.holds}
+        held = {**new, **self.model_facts.holds}  # a hold that is there keeps its reason
         return replace(self, model_facts=replace(self.model_facts, holds=held))
 
     def freeze_reason(self, environment: Environment) -> str | None:
-        """Why nothing may be promoted into the environment now, if so."""
+        """Why nothing may be promoted into the environment now; None if it is not frozen."""
         if freeze := self.freezes.get(environment.name):
             return f"frozen by {freeze.by}: {freeze.reason}"
         for window in environment.freeze_windows:

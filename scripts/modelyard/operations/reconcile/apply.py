@@ -1,4 +1,4 @@
-"""Carries one action out; each may be carried out again, and says whether it changed anything."""
+"""Applies one action. Each may be applied again, and returns whether it changed anything."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Report = Callable[[str], None]
 
 @singledispatch
 def apply_action(action: Action, workspace: Workspace, world: World, report: Report) -> bool:  # noqa: ARG001 - every registered action takes them
-    """Carry the action out; True if the world is not the same any more."""
+    """Apply the action; True if it changed anything."""
     raise TypeError(action)
 
 
@@ -57,10 +57,10 @@ def _(action: StartTraining, workspace: Workspace, world: World, report: Report)
         "model": world.model,
         "version": action.version,
         "attempt": str(action.attempt),
-        "commit": workspace.main(),
+        "commit": workspace.main(),  # its steps read this commit, whatever is merged after it
     }
     workspace.services.orchestrator.submit(name, template=TEMPLATE, parameters=parameters)
-    report(f"started {name}")
+    report(f"started workflow {name}")
     return True
 
 
@@ -70,7 +70,7 @@ def _(action: RetryTraining, workspace: Workspace, world: World, report: Report)
 
     def change(before: ModelFacts) -> ModelFacts:
         known = before.training.get(action.version, TrainingFacts())
-        if known.attempt >= action.attempt:  # a person's `retrain`, or another reconcile, was first
+        if known.attempt >= action.attempt:  # `modelyard retrain` or another reconcile was first
             return before
         facts = replace(known, attempt=action.attempt)
         return replace(before, training={**before.training, action.version: facts})
@@ -81,14 +81,12 @@ def _(action: RetryTraining, workspace: Workspace, world: World, report: Report)
 
 @apply_action.register
 def _(action: GiveUpTraining, workspace: Workspace, world: World, report: Report) -> bool:
-    known = world.model_facts.training.get(action.version, TrainingFacts())
     report(f"{world.model} {action.version}: training failed for good: {action.reason}")
-    return _training(workspace, world, action.version, replace(known, failed=action.reason))
 
-
-def _training(workspace: Workspace, world: World, version: str, facts: TrainingFacts) -> bool:
     def change(before: ModelFacts) -> ModelFacts:
-        return replace(before, training={**before.training, version: facts})
+        known = before.training.get(action.version, TrainingFacts())
+        facts = replace(known, failed=action.reason)
+        return replace(before, training={**before.training, action.version: facts})
 
     workspace.facts.update_model(world.model, change)
     return True
@@ -110,9 +108,10 @@ def _propose(workspace: Workspace, world: World, change: Change, report: Report)
     before = world.open_pull(change.branch)
     try:
         pull = workspace.services.pulls.propose(change, author=world.bot)
-    except Refused as refusal:
+    except Refused as refusal:  # it was merged, or a pull request that cannot be read may hold it
         logger.warning("%s: %s", change.title, refusal.message)
         return False
+    # Another reconcile may have made the same proposal since the world was collected.
     if before is not None and _shown(before) == _shown(pull):
         return False
     report(f"#{pull.number} {'opened' if before is None else 'updated'}: {change.title}")
@@ -120,7 +119,7 @@ def _propose(workspace: Workspace, world: World, change: Change, report: Report)
 
 
 def _shown(pull: PullRequest) -> tuple[str, str, str]:
-    """What a person reviews of a pull request."""
+    """The parts of a pull request that a person reviews."""
     return pull.head, pull.title, pull.body
 
 
@@ -128,7 +127,7 @@ def _shown(pull: PullRequest) -> tuple[str, str, str]:
 def _(action: ClosePull, workspace: Workspace, world: World, report: Report) -> bool:
     try:
         workspace.services.pulls.close(action.number, by=world.bot, reason=action.reason)
-    except (Refused, Conflict) as error:
+    except (Refused, Conflict) as error:  # somebody merged it first
         report(f"#{action.number} not closed: {error.message}")
         return False
     report(f"#{action.number} closed: {action.reason}")
@@ -162,7 +161,7 @@ def set_pull_status(
 def _(action: Merge, workspace: Workspace, world: World, report: Report) -> bool:
     try:
         commit = workspace.services.pulls.merge(action.number, sha=action.sha, by=world.bot)
-    except (Refused, Conflict) as error:
+    except (Refused, Conflict) as error:  # it moved, or the forge asks for more than we do
         report(f"#{action.number} not merged: {error.message}")
         return False
     report(f"#{action.number} merged as {commit[:10]}")
@@ -185,21 +184,19 @@ def _(action: PlaceHold, workspace: Workspace, world: World, report: Report) -> 
 
 @apply_action.register
 def _(action: RollBack, workspace: Workspace, world: World, report: Report) -> bool:
-    """One forward commit; killed in between, the next run finds the same pull request.
-
-    Where its pull request changed meanwhile, the world is another one now, and worth another look.
-    """
+    """If the pull request moved since the world was collected, everything is read again."""
     target = action.target.release
-    restored = target.identity
 
-    def remember(before: ReleaseFacts) -> ReleaseFacts:
-        return replace(before, rolled_back_to=restored)
+    def change_facts(before: ReleaseFacts) -> ReleaseFacts:
+        return replace(before, rolled_back_to=target.identity)
 
-    workspace.facts.update_release(action.environment, world.model, remember)
+    # Before the merge: a run that is killed after it must not leave a rollback that nobody can tell
+    # from a promotion, since a rollback is never rolled back.
+    workspace.facts.update_release(action.environment, world.model, change_facts)
     change = rollback_change(world, action, git=workspace.git)
     try:
         pull = workspace.services.pulls.propose(change, author=world.bot)
-    except Refused as refusal:
+    except Refused as refusal:  # another run has restored it
         logger.info("%s: %s", change.title, refusal.message)
         return True
     why = "restores what was verified before, byte for byte"
@@ -208,14 +205,14 @@ def _(action: RollBack, workspace: Workspace, world: World, report: Report) -> b
     except Stale as stale:
         logger.info("%s: %s", change.title, stale.message)
         return True
-    _hurry(workspace, world, action.environment)
+    _sync_soon(workspace, world, action.environment)
     report(f"#{pull.number} rolled {action.environment} back from {action.version} to "
         f"{target.version} as {commit[:10]}: {action.reason}")  # fmt: skip
     return True
 
 
-def _hurry(workspace: Workspace, world: World, environment: str) -> None:
-    """Have the cluster follow before anything else is rolled back; it follows anyway, later."""
+def _sync_soon(workspace: Workspace, world: World, environment: str) -> None:
+    # The cluster polls Git anyway; this saves users the wait for its next poll.
     try:
         workspace.services.cluster.hurry(
             model=world.model, environment=world.catalog.environments[environment]
@@ -225,7 +222,7 @@ def _hurry(workspace: Workspace, world: World, environment: str) -> None:
 
 
 def merge_at_once(workspace: Workspace, pull: PullRequest, *, by: str, why: str) -> str:
-    """Set both required statuses and merge; returns the commit. A rollback waits for nobody."""
+    """Set both required statuses and merge a rollback, without approvals; returns the commit."""
     for context in (CHECKS, PROMOTE):
         status = Status(context=context, state=StatusState.SUCCESS, description=why)
         workspace.services.pulls.set_status(pull.head, status)
@@ -244,6 +241,7 @@ def _(action: RaiseIncident, workspace: Workspace, world: World, report: Report)
     incident = Incident(what=action.what, at=world.now, key=action.key)
 
     def change(before: ModelFacts) -> ModelFacts:
+        # Another reconcile may have raised it since the plan was made.
         if any(known.key == incident.key for known in before.incidents):
             return before
         return replace(before, incidents=(*before.incidents, incident))

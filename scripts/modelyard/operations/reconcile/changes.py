@@ -1,4 +1,4 @@
-"""Turns a decision into a `Change`: the documents, the branch, the page."""
+"""Turns an action into a `Change`: documents, branch, title and page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from modelyard.render.tree import rendered_tree, tree_digest
 
 
 def record_change(world: World, action: ProposeRecord, *, server_image: str) -> Change:
-    """The record, and the first release with its manifests where the decision says so."""
+    """The change that adds a record, and its first release if the action has an environment."""
     record = action.record
     documents: dict[str, bytes | None] = {
         record_file(record.model, record.version): dump_spec("Record", record)
@@ -43,7 +43,7 @@ def record_change(world: World, action: ProposeRecord, *, server_image: str) -> 
 
 
 def promotion_change(world: World, action: ProposeRelease, *, server_image: str) -> Change:
-    """The pin of a version in the next environment, with its manifests."""
+    """The change that releases a version to an environment: its pin and its manifests."""
     record = world.record(action.version)
     if record is None:
         raise CannotAnswer(f"{world.model} {action.version} has no record on the main branch")
@@ -64,16 +64,17 @@ def promotion_change(world: World, action: ProposeRelease, *, server_image: str)
 
 
 def rollback_change(world: World, action: RollBack, *, git: Git) -> Change:
-    """The last verified release and its manifests, byte for byte as its commit has them."""
+    """The change that restores a release and its manifests byte for byte, as in their commit."""
     release = world.release(action.environment)
     if release is None:
-        raise CannotAnswer(f"{action.environment} names no release of {world.model}")
+        raise CannotAnswer(f"{action.environment} has no release of {world.model}")
     folder = manifests_folder(action.environment, world.model)
     paths = [
         release_file(action.environment, world.model),
         *(entry.path for entry in git.ls_tree(action.target.commit, folder)),
     ]
     contents = git.read_many([f"{action.target.commit}:{path}" for path in paths])
+    # Manifests that only the bad release has must go, so the folder is emptied first.
     documents: dict[str, bytes | None] = {folder: None}
     documents |= {path: contents[f"{action.target.commit}:{path}"] for path in paths}
     to = action.target.release.version
@@ -97,14 +98,16 @@ def rollback_change(world: World, action: RollBack, *, git: Git) -> Change:
 def new_release(
     world: World, environment: str, record: Record, *, server_image: str, attempt: int = 1
 ) -> Release:
-    """The pin, with the digest of the tree it renders to.
+    """The pin of a release, with the digest of its rendered manifests.
 
-    A later environment runs the server image and renderer that the one before it ran verified.
+    A new server image comes to the first environment alone. Later environments get the image that
+    the environment before them verified.
     """
     if record.artifact is None:
         raise CannotAnswer(f"{record.model} {record.version} has no artifact")
     before = world.catalog.environments[environment].promotes_from
     source = world.release(before) if before else None
+    # The manifests do not contain their own digest, so it can be filled in after rendering.
     release = Release(
         model=world.model,
         environment=environment,
@@ -119,7 +122,7 @@ def new_release(
 
 
 def release_documents(world: World, release: Release) -> dict[str, bytes | None]:
-    """The pin and its rendered tree, in place of whatever the folder holds."""
+    """The pin and the rendered manifests, which replace the whole folder."""
     folder = manifests_folder(release.environment, release.model)
     documents: dict[str, bytes | None] = {
         release_file(release.environment, release.model): dump_spec("Release", release),

@@ -1,4 +1,4 @@
-"""Reads the worlds of models: Git, facts, the forge, the orchestrator and the registry."""
+"""Collects the worlds of models from Git, facts, the forge, the orchestrator and the registry."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ class Worlds:
     """The worlds of some models at one instant.
 
     Args:
-        commit: The main branch's.
+        commit: The commit of the main branch.
         problems: How many of its files cannot be read.
-        worlds: One a model. Past releases and comparisons are there for open pull requests alone.
-        pulls: The open pull requests: of these models, or all of them if all models were asked for.
-        refused: What reconcile needs before it plans for a model that it refuses to plan for now.
+        worlds: One for each model, with the past releases and comparisons of open pull requests
+            only.
+        pulls: The open pull requests of these models, people's included if all were asked for.
+        refused: What is missing where `collect_world` would raise, by model.
         has_aliases: Whether the registry was asked.
     """
 
@@ -57,14 +58,14 @@ class Worlds:
 
 @one_snapshot()
 def collect_world(workspace: Workspace, model: str, *, with_registry: bool = True) -> World:
-    """One model's world now, with all that `plan` goes by.
+    """The world of one model now, with everything that `plan` depends on.
 
-    What only promotions need may be out of reach: then it is unknown, and rollbacks go on. So are
-    the facts of one environment that cannot be read, and rollbacks in the others go on.
+    What only promotions need is unknown if it is out of reach, and so are the facts of an
+    environment that cannot be read. Rollbacks go on without them.
 
     Raises:
         CannotAnswer: The main branch has no such model, or its holds cannot be read.
-        Refused: One of its specs, or an environment, is not valid: deciding without it could
+        Refused: One of its specs, or an environment, is not valid. A plan without it could
             promote past a gate.
     """
     commit = workspace.main()
@@ -76,7 +77,7 @@ def collect_world(workspace: Workspace, model: str, *, with_registry: bool = Tru
     )
     if model not in catalog.models:
         workspace.catalog(commit).require_model(model)  # it names the models that there are
-    workspace.facts.read_model(model)  # raises where the holds cannot be read
+    workspace.facts.read_model(model)  # raises if the holds cannot be read
     facts = workspace.facts.snapshot(model, missed=warn_left_out)
     pulls = [pull for pull in _pulls(workspace) if is_branch_of(pull.branch, model)]
     world = _core(workspace, model, catalog, facts, pulls)
@@ -92,9 +93,9 @@ def collect_world(workspace: Workspace, model: str, *, with_registry: bool = Tru
 def collect_worlds(
     workspace: Workspace, model: str | None = None, *, with_registry: bool = False
 ) -> Worlds:
-    """The worlds of a model, or of every model of the main branch, read once for all of them.
+    """The worlds of one model or of all, from one snapshot.
 
-    A model that `collect_world` would raise for is there too, as far as it can be read.
+    A model for which `collect_world` would raise is included, as far as it can be read.
 
     Raises:
         CannotAnswer: The main branch has no such model.
@@ -115,7 +116,10 @@ def collect_worlds(
         world = _core(workspace, name, specs.catalog, facts, pulls[name])
         world = replace(world, proposals=proposals)
         targets = [target for pull in world.open_pulls if (target := promotion_target(world, pull))]
+        # A fault blocks a pull request only if it can be rolled back, which past releases show. An
+        # environment that joins production shares the faults of production.
         wanted = {where for each, _ in targets for where in (each.name, each.joins) if where}
+        # Each environment costs a `git log`; only aliases need those of all environments.
         environments = specs.catalog.environments if with_registry else wanted
         versions = {version for _, version in targets}
         world = _completed(workspace, world, environments=environments, versions=versions)
@@ -137,9 +141,10 @@ def outcome_of(store: Store, workflow: str) -> Record | None:
 
 
 def _pulls(workspace: Workspace) -> tuple[PullRequest, ...]:
-    """Every pull request, and the heads of the open ones here."""
+    """Every pull request, after fetching the heads of open ones."""
 
     def attempt() -> tuple[PullRequest, ...]:
+        # Closed ones too: what a person closed is not proposed again.
         found = workspace.services.pulls.list(every=True)
         workspace.ensure(pull.head for pull in found if pull.state is PullState.OPEN)
         return found
@@ -148,7 +153,7 @@ def _pulls(workspace: Workspace) -> tuple[PullRequest, ...]:
 
 
 def _why_refused(specs: Specs, facts: Snapshot, model: str) -> str | None:
-    """What `collect_world` would raise about, as something to wait for."""
+    """What is missing where `collect_world` would raise; None if it would not."""
     if any(is_read_for(problem.file, {model}) for problem in specs.problems):
         return "valid specs on the main branch: modelyard validate"
     if model in facts.unknown_models:
@@ -163,7 +168,7 @@ def _core(
     facts: Snapshot,
     pulls: Collection[PullRequest],
 ) -> World:
-    """The part of a world that is read for all models at once."""
+    """The part of a world that comes from what is read for all models at once."""
     return World(
         model=model,
         catalog=catalog,
@@ -180,13 +185,13 @@ def _core(
 def _completed(
     workspace: Workspace, world: World, *, environments: Collection[str], versions: Collection[str]
 ) -> World:
-    """The world with what is read for each model: a process or a request for every answer.
+    """The world with what costs a process or a request for each model.
 
     Args:
         workspace: What to read with.
         world: The model's world so far.
-        environments: Where past releases are asked for.
-        versions: Those whose gate may have to be answered against what production runs now.
+        environments: Environments to read the past releases of.
+        versions: Versions to compare with the current champion, if their records do not.
     """
     past = {name: workspace.past(name, world.model) for name in sorted(environments)}
     world = replace(world, past=past, runs=_runs(workspace, world))
@@ -208,9 +213,10 @@ def _runs(workspace: Workspace, world: World) -> Mapping[str, Run]:
 
 
 def _run(workspace: Workspace, workflow: str) -> Run | None:
-    """A workflow's state; its outcome is told by the store alone, and so is that it is over.
+    """The state of a workflow; None if it was never started.
 
-    Without an answer it counts as running: that neither starts nor retries anything.
+    If its state or its outcome is out of reach it counts as running, which starts and retries
+    nothing.
     """
     try:
         status = workspace.services.orchestrator.status(workflow)
@@ -218,7 +224,7 @@ def _run(workspace: Workspace, workflow: str) -> Run | None:
         logger.warning("%s", error.message)
         unknown = Run(is_over=False, message=f"unknown: {error.message}")
         return _or_unknown(lambda: _forgotten(workspace, workflow), None) or unknown
-    if status is None:  # never started, or cleaned up after it ended
+    if status is None:  # never started, or removed after it ended: only the store can tell
         forgotten: Run | None = Run(is_over=False)
         return _or_unknown(lambda: _forgotten(workspace, workflow), forgotten)
     if not status.phase.is_over:
@@ -248,10 +254,11 @@ def _or_unknown(answer: Callable[[], T], unknown: T) -> T:
 def _comparisons(
     workspace: Workspace, world: World, versions: Collection[str]
 ) -> Mapping[tuple[str, str], Verdict]:
-    """The gate's answers that records do not hold, computed again from the kept scores."""
+    """The verdicts against the current champion that records lack, from the stored scores."""
     wanted = {pair for version in versions if (pair := needs_comparison(world, version))}
     if not wanted:
         return {}
+    # It imports numpy, which `modelyard status` must not wait for.
     from modelyard.operations.gate import compare_versions
 
     answers: dict[tuple[str, str], Verdict] = {}

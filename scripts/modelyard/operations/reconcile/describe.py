@@ -1,4 +1,4 @@
-"""What reconcile would do, in words for `--dry-run`."""
+"""Describes actions, for `modelyard reconcile --dry-run`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from modelyard.domain.promotion.pulls import PROMOTE
 
 @singledispatch
 def describe_action(action: Action) -> str:
-    """The action as the end of a sentence that starts with `would`."""
+    """The end of a sentence that starts with `would`."""
     raise TypeError(action)
 
 
@@ -35,23 +35,23 @@ def _(action: StartTraining) -> str:
 
 @describe_action.register
 def _(action: RetryTraining) -> str:
-    return f"train {action.version} again, as attempt {action.attempt}: the last one was lost"
+    return f"train {action.version} again, as attempt {action.attempt}: the last was lost"
 
 
 @describe_action.register
 def _(action: GiveUpTraining) -> str:
-    return f"write down that training {action.version} failed for good: {action.reason}"
+    return f"record that training {action.version} failed for good: {action.reason}"
 
 
 @describe_action.register
 def _(action: ProposeRecord) -> str:
-    release = f" and release it to {action.environment}" if action.environment else ""
-    return f"propose to record {action.record.version}{release}"
+    release = f" and its release to {action.environment}" if action.environment else ""
+    return f"propose the record of {action.record.version}{release}"
 
 
 @describe_action.register
 def _(action: ProposeRelease) -> str:
-    return f"propose {action.version} for {action.environment}"
+    return f"propose the release of {action.version} to {action.environment}"
 
 
 @describe_action.register
@@ -61,7 +61,7 @@ def _(action: ClosePull) -> str:
 
 @describe_action.register
 def _(action: SetStatus) -> str:
-    return f"say on #{action.number} {PROMOTE}: {action.state}: {action.description}"
+    return f"set {PROMOTE} of #{action.number} to {action.state}: {action.description}"
 
 
 @describe_action.register

@@ -1,4 +1,4 @@
-"""Statuses of pull requests the tool did not open: people's own branches."""
+"""The status `modelyard/promote` of pull requests from people's own branches."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from modelyard.operations.workspace import Workspace
 @one_snapshot()
 def set_human_pull_statuses(workspace: Workspace, report: Report) -> bool:
     """Set `modelyard/promote` on people's pull requests; True if a status changed."""
+    # On the tool's branches the plan sets it, model by model.
     people = [pull for pull in workspace.services.pulls.list() if parse_branch(pull.branch) is None]
     return run_all(partial(_set_status, workspace, pull, report) for pull in people)
 
@@ -33,17 +34,17 @@ def set_human_pull_statuses(workspace: Workspace, report: Report) -> bool:
 def _set_status(workspace: Workspace, pull: PullRequest, report: Report) -> bool:
     try:
         status = _status(workspace, pull)
-    except CannotAnswer as error:  # it says so itself: nothing else waits for it
+    except CannotAnswer as error:  # its status shows the error, and other pull requests go on
         why = shorten_description(f"cannot be compared with the main branch: {error.message}")
         status = Status(context=PROMOTE, state=StatusState.ERROR, description=why)
-    said = pull.statuses.get(PROMOTE)
-    if said is not None and (said.state, said.description) == (status.state, status.description):
+    known = pull.statuses.get(PROMOTE)
+    if known is not None and (known.state, known.description) == (status.state, status.description):
         return False
     return set_pull_status(workspace, pull.number, pull.head, status, report)
 
 
 def changed_paths(workspace: Workspace, pull: PullRequest) -> tuple[str, ...]:
-    """The paths a pull request changes against the main branch."""
+    """The paths that a pull request changes on the main branch."""
     base = workspace.git.merge_base(workspace.main(), pull.head)
     return workspace.git.diff_names(base, pull.head)
 
@@ -53,17 +54,17 @@ def _status(workspace: Workspace, pull: PullRequest) -> Status:
     owned = [path for path in workspace.git.diff_names(base, pull.head) if is_written_by_tool(path)]
     touched = [path for path in owned if not _is_rendered_again(workspace, path, base, pull.head)]
     if touched:
-        said = f"{touched[0]} is written by the tool alone: modelyard promote, modelyard rollback"
-        return Status(context=PROMOTE, state=StatusState.FAILURE, description=said)
-    said = "releases what was released before" if owned else "changes no environment"
-    return Status(context=PROMOTE, state=StatusState.SUCCESS, description=said)
+        why = f"only the tool writes {touched[0]}: use modelyard promote or modelyard rollback"
+        return Status(context=PROMOTE, state=StatusState.FAILURE, description=why)
+    what = "renders the same releases again" if owned else "changes no environment"
+    return Status(context=PROMOTE, state=StatusState.SUCCESS, description=what)
 
 
 def _is_rendered_again(workspace: Workspace, path: str, base: str, head: str) -> bool:
-    """Whether a release only renders anew, as `modelyard render` does after its inputs changed.
+    """Whether the path belongs to a release that was rendered again, by `modelyard render`.
 
-    The pin may differ in its manifests' digest alone; that the files are what it renders to is
-    what `modelyard/checks` says, for releases of this renderer.
+    Only the digest of the manifests may differ in its pin. `modelyard/checks` compares the
+    manifests themselves with what this renderer writes.
     """
     kind, key = parse_spec_path(path) or ("", None)
     owner = key if kind == "Release" else parse_manifests_path(path)

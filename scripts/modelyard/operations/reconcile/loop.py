@@ -1,4 +1,4 @@
-"""Plans and carries out, round after round, until nothing is missing."""
+"""The loop of reconcile: collect, plan and apply until nothing changes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from modelyard.ports import Phase, WorkflowStatus
 
 logger = logging.getLogger(__name__)
 
-Whose = TypeVar("Whose")
+Owner = TypeVar("Owner")
 
 MOST_ROUNDS = 60
-"""More rounds than any honest chain of merges needs; reaching it is a defect, and says so."""
+"""More rounds than any chain of merges needs; reaching it is a defect."""
 
 
 def run_all(steps: Iterable[Callable[[], object]]) -> bool:
-    """Take every step, so that one model's trouble never keeps another's rollback waiting.
+    """Run every step; True if any of them changed something.
 
-    True if any of them changed something. The first error is raised in the end, others are logged.
+    A failure of one model must not delay the rollback of another. So the first error is raised
+    after the last step, and the others are logged.
     """
     changed, failures = run_each((None, step) for step in steps)
     raise_first([error for _, error in failures])
@@ -35,24 +36,21 @@ def run_all(steps: Iterable[Callable[[], object]]) -> bool:
 
 
 def run_each(
-    steps: Iterable[tuple[Whose, Callable[[], object]]],
-) -> tuple[bool, tuple[tuple[Whose, Exception], ...]]:
-    """Take every step; says whether any changed something, and what failed, with whose step it was.
-
-    A defect is trouble like any other: it says nothing about the steps that are left.
-    """
+    steps: Iterable[tuple[Owner, Callable[[], object]]],
+) -> tuple[bool, tuple[tuple[Owner, Exception], ...]]:
+    """Run every step; returns whether any changed something, and the failures with their owners."""
     changed = False
-    failures: list[tuple[Whose, Exception]] = []
-    for whose, step in steps:
+    failures: list[tuple[Owner, Exception]] = []
+    for owner, step in steps:
         try:
             changed |= bool(step())
-        except Exception as error:  # noqa: BLE001 - whoever asked raises it, or logs it whole
-            failures.append((whose, error))
+        except Exception as error:  # noqa: BLE001 - the caller raises it, or logs it with its traceback
+            failures.append((owner, error))
     return changed, tuple(failures)
 
 
 def raise_first(errors: Sequence[Exception]) -> None:
-    """Log all errors but the first, and raise that one, if there is any."""
+    """Raise the first error, if there is one, after logging the others."""
     for later in errors[1:]:
         log_error(later)
     if errors:
@@ -60,7 +58,7 @@ def raise_first(errors: Sequence[Exception]) -> None:
 
 
 def log_error(error: Exception) -> None:
-    """Log what a person can act on in one line, and a defect with its traceback."""
+    """Log an error that a person can act on in one line, and a defect with its traceback."""
     if isinstance(error, YardError):
         logger.error("%s", error.message)
     else:
@@ -68,23 +66,23 @@ def log_error(error: Exception) -> None:
 
 
 def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Report) -> int:
-    """Reconcile one model to its fixpoint; returns how many actions changed something.
+    """Collect, plan and apply until nothing changes; returns how many actions changed something.
 
-    What failed is tried again in every round, and raised once nothing else changes.
+    An action that failed is tried again in every round. Its error is raised once nothing changes.
 
     Args:
         workspace: What to work with.
         model: The model.
-        wait: Follow running workflows, and go on when they end.
+        wait: Whether to wait for running workflows and go on when they end.
         report: Called with one line for every change.
 
     Raises:
-        CannotAnswer: It did not settle.
-        Exception: The first thing that failed in the last round.
+        CannotAnswer: It still changes after `MOST_ROUNDS` rounds.
+        Exception: The first failure of the last round.
     """
     done = 0
     for _ in range(MOST_ROUNDS):
-        with one_snapshot():  # what is done first is done to the refs it was decided by
+        with one_snapshot():  # until something changes, actions meet the refs they were planned by
             world = collect_world(workspace, model)
             changed, errors = apply_plan(workspace, world, report)
         done += changed
@@ -99,16 +97,16 @@ def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Rep
         for name in names:
             workspace.services.orchestrator.wait(name, progress=_progress(report))
     raise CannotAnswer(
-        f"{model} did not settle within {MOST_ROUNDS} rounds",
+        f"{model} still changes after {MOST_ROUNDS} rounds",
         hint=f"modelyard reconcile {model} --dry-run shows what it would do next",
     )
 
 
 def apply_plan(workspace: Workspace, world: World, report: Report) -> tuple[int, list[Exception]]:
-    """Carry one plan out; says how many actions changed something, and what failed.
+    """Apply the plan for a world; returns how many actions changed something, and the failures.
 
-    Stops after the first change of the main branch, which outdates the plan. After a failure only
-    what makes things safer is still done: whatever else the plan holds may count on what failed.
+    It stops after a merge, which outdates the plan. After a failure it only applies actions that
+    make things safer: the others may depend on the one that failed.
     """
     changed = 0
     failed: list[tuple[Action, Exception]] = []
@@ -121,7 +119,7 @@ def apply_plan(workspace: Workspace, world: World, report: Report) -> tuple[int,
         try:
             if not apply_action(action, workspace, world, report):
                 continue
-        except Exception as error:  # noqa: BLE001 - handed back, and raised or logged by `reconcile_model`
+        except Exception as error:  # noqa: BLE001 - `reconcile_model` raises or logs it
             failed.append((action, error))
             continue
         changed += 1
@@ -131,30 +129,29 @@ def apply_plan(workspace: Workspace, world: World, report: Report) -> tuple[int,
 
 
 def _is_safe_after(failed: Action, action: Action, held: frozenset[str]) -> bool:
-    """Whether the action may follow one that failed.
-
-    A version goes back only once its hold is written. One without a hold goes back in what joins an
-    environment first: once the environment names another version, nothing would find the reason.
-    """
+    """Whether the action may be applied after this one failed."""
     if isinstance(action, RollBack) and isinstance(failed, PlaceHold | RollBack):
+        # A version is rolled back only after its hold is written. One without a hold is rolled back
+        # in production only after the environments that join it: they share its fault, and nothing
+        # would show it once production has another version.
         is_another = failed.version != action.version
         return is_another or (isinstance(failed, RollBack) and action.version in held)
     return isinstance(action, PlaceHold | RollBack | RaiseIncident)
 
 
 def running_workflows(world: World) -> tuple[str, ...]:
-    """Names of the workflows that are not over."""
+    """Names of the workflows that have not ended."""
     runs = world.runs.items()
     return tuple(world.workflow_name(version) for version, run in runs if not run.is_over)
 
 
 def _progress(report: Report) -> Callable[[WorkflowStatus], None]:
-    told: dict[str, Phase] = {}
+    reported: dict[str, Phase] = {}
 
     def progress(status: WorkflowStatus) -> None:
         for step, phase in status.steps.items():
-            if told.get(step) is not phase and phase is not Phase.PENDING:
-                told[step] = phase
+            if reported.get(step) is not phase and phase is not Phase.PENDING:
+                reported[step] = phase
                 report(f"  {status.name} {step}: {phase}")
 
     return progress

@@ -1,4 +1,4 @@
-"""The pages of the tool's pull requests: Markdown an approver can decide from."""
+"""The pages of the tool's pull requests: Markdown for the people who approve them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modelyard.domain.verdict import Verdict
 def record_page(record: Record, environment: str | None) -> str:
     """The page of a record's pull request."""
     into = (
-        f"{record.model} {record.version} is released to **{environment}** with it."
+        f"Merging this releases {record.model} {record.version} to **{environment}**."
         if environment
         else _why_not(record)
     )
@@ -22,7 +22,7 @@ def record_page(record: Record, environment: str | None) -> str:
 
 
 def evidence_page(record: Record) -> str:
-    """What a record says, wherever its version is released."""
+    """The evidence of a record."""
     lines = [
         f"{record.model} {record.version} was trained by `{record.workflow}` "
         f"(attempt {record.attempt}).",
@@ -48,7 +48,7 @@ def promotion_page(
         "",
         *(f"- {line}" for line in _rollout_lines(environment, before)),
         "",
-        "### Who says yes",
+        "### Approvals",
         "",
         *(f"- {line}" for line in _approval_lines(environment)),
     ]
@@ -56,7 +56,7 @@ def promotion_page(
 
 
 def rollback_page(release: Release, target: PastRelease, reason: str) -> str:
-    """The page of a rollback's pull request; it is merged before anybody reads it."""
+    """The page of a rollback's pull request, which is merged at once."""
     return (
         f"**{release.environment}** had {_pinned(release)}: {reason}.\n\n"
         f"This restores {_pinned(target.release)} and its manifests byte for byte as of "
@@ -66,7 +66,7 @@ def rollback_page(release: Release, target: PastRelease, reason: str) -> str:
 
 
 def verdict_lines(record: Record) -> list[str]:
-    """The verdict and a table of what each held-out set said."""
+    """The gate's verdict, and a table of its held-out sets."""
     lines = [
         f"### Gate: {record.verdict.outcome}",
         "",
@@ -85,12 +85,12 @@ def verdict_lines(record: Record) -> list[str]:
 
 
 def numbers_of(verdict: Verdict, *names: str) -> list[str]:
-    """Some of a verdict's numbers as text, with four decimals."""
+    """The named numbers of a verdict with four decimals, or `-`."""
     return [f"{verdict.numbers[n]:.4f}" if n in verdict.numbers else "-" for n in names]
 
 
 def short_digest(digest: str) -> str:
-    """The first characters of a digest, for people."""
+    """The first twelve characters of a digest."""
     return digest.removeprefix("sha256:")[:12]
 
 
@@ -99,7 +99,8 @@ def _pinned(release: Release) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Text from outside as plain text in Markdown: no mentions, no HTML, no table cells."""
+    """The text as plain text in Markdown: no mentions, no HTML, no table cells."""
+    # A zero-width space after the @ keeps it from notifying anybody.
     replacements = {"@": "@\u200b", "<": "&lt;", "|": "\\|", "`": "'", "\n": " ", "\r": " "}
     for one, other in replacements.items():
         text = text.replace(one, other)
@@ -129,7 +130,7 @@ def _why_not(record: Record) -> str:
     name = f"{record.model} {record.version}"
     if record.verdict.passed:
         return f"{name} passed, but a newer version is released instead."
-    return f"{name} is not released; its record stays."
+    return f"{name} is not released; its record is kept."
 
 
 def _artifact_lines(record: Record) -> list[str]:
@@ -144,8 +145,8 @@ def _artifact_lines(record: Record) -> list[str]:
     ]
     if record.server is not None:
         lines.append(
-            f"- the real server answers {record.server.golden} golden rows as training did, "
-            f"p95 {record.server.p95_ms} ms for a request of 20 rows"
+            f"- a server answered {record.server.golden} golden rows as in training; "
+            f"a request of 20 rows took {record.server.p95_ms} ms at the 95th percentile"
         )
     return lines
 
@@ -155,20 +156,22 @@ def _rollout_lines(environment: Environment, before: Release | None) -> list[str
     if environment.joins is not None and rollout.steps:
         share = rollout.steps[0].share
         return [
-            f"joins {environment.joins}: answers {share:.0%} of its requests beside the stable one",
-            "the judge compares it with the stable one and takes it out by itself"
+            f"it joins {environment.joins} and answers {share:.0%} of its requests",
+            "the judge compares it with the stable release, and takes it out if it is worse"
             if before
-            else "the judge holds it against absolute limits where there is no stable one",
+            else "the judge applies absolute limits if there is no stable release to compare with",
         ]
     if not rollout.steps or before is None:
         return ["the new server takes over once it is ready; the old one answers until then"]
     shares = " -> ".join(f"{step.share:.0%}" for step in rollout.steps)
-    return [f"steps {shares} -> 100%, each judged against the one before"]
+    return [
+        f"it answers {shares} -> 100% of requests; each step is judged against the stable release"
+    ]
 
 
 def _approval_lines(environment: Environment) -> list[str]:
     needed = environment.approvals.needed
     if not needed:
-        return ["nobody: it merges by itself once its checks pass"]
-    people = ", ".join(environment.approvals.approvers) or "anybody but who asked for it"
-    return [f"{needed} approval(s) of this very head commit, from {people}"]
+        return ["none needed: it is merged once its checks pass"]
+    people = ", ".join(environment.approvals.approvers) or "anyone but the person who asked for it"
+    return [f"{needed} approval(s) of the head commit, from {people}"]

@@ -1,4 +1,4 @@
-"""Reads what the heads of pull requests hold: the version a promotion pins, and the rest."""
+"""Reads the documents at the heads of pull requests: the version a promotion pins, and more."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ T = TypeVar("T", Record, Release)
 def read_proposals(
     workspace: Workspace, catalog: Catalog, pulls: Iterable[PullRequest]
 ) -> dict[int, Proposal]:
-    """What the heads of pull requests hold, by number; of branches that record or promote.
+    """The documents at the heads of pull requests that add a record or a release, by number.
 
-    A head that is not here holds nothing. `is_current` is not read.
+    `with_currency` adds whether they are current, which takes rendering.
     """
     places = {pull.number: _places(catalog, pull) for pull in pulls}
     names = [name for pair in places.values() for name in pair if name]
@@ -38,7 +38,7 @@ def read_proposals(
         record = _parsed(Record, contents, at_record)
         release = _parsed(Release, contents, at_release)
         if record and release and release.version != record.version:
-            release = None  # of the main branch: the head has every file that it does not change
+            release = None  # unchanged: the head has the main branch's files too
         if at_record or at_release:
             found[number] = Proposal(record=record, release=release)
     return found
@@ -47,7 +47,7 @@ def read_proposals(
 def with_currency(
     workspace: Workspace, world: World, proposals: Mapping[int, Proposal]
 ) -> dict[int, Proposal]:
-    """The proposals, and whether each of the world's open pull requests is current."""
+    """The proposals, with `is_current` set for the open pull requests."""
     current = {
         pull.number: replace(held, is_current=_is_current(workspace, world, pull, held))
         for pull in world.open_pulls
@@ -57,7 +57,7 @@ def with_currency(
 
 
 def _places(catalog: Catalog, pull: PullRequest) -> tuple[str | None, str | None]:
-    """Where a pull request's head has its record and its release, as Git names files."""
+    """The Git names of the record and the release at a pull request's head."""
     branch, path = parse_branch(pull.branch), catalog.path_to_production()
     if branch is not None and branch.purpose is Purpose.RECORD:
         first = f"{pull.head}:{release_file(path[0].name, branch.model)}" if path else None
@@ -72,16 +72,16 @@ def _parsed(kind: type[T], contents: Mapping[str, bytes | None], name: str | Non
     try:
         return None if content is None else read_spec(kind, content, name=str(name))
     except YardError:
-        return None  # somebody pushed what is no such spec: the checks say so
+        return None  # somebody pushed an invalid file, which `modelyard/checks` reports
 
 
 def _is_current(workspace: Workspace, world: World, pull: PullRequest, held: Proposal) -> bool:
-    """Whether the tool would propose this very head, on the same page, for what it holds."""
+    """Whether the tool would propose this head, title and page for the documents now."""
     try:
         change = _change(workspace, world, held)
         if change is None or change.branch != pull.branch:
             return False
-        page = safe_line(change.title), change.body
+        page = safe_line(change.title), change.body  # the forge strips control characters
         return page == (pull.title, pull.body) and workspace.git.holds_change(
             workspace.main(), pull.head, change.documents
         )
@@ -90,6 +90,7 @@ def _is_current(workspace: Workspace, world: World, pull: PullRequest, held: Pro
 
 
 def _change(workspace: Workspace, world: World, held: Proposal) -> Change | None:
+    # Rendering is only imported by those who plan.
     from modelyard.operations.reconcile.changes import promotion_change, record_change
 
     image, pinned = workspace.services.repository.server_image, held.release

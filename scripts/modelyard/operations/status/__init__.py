@@ -1,1 +1,1 @@
-"""What runs where, and what everything else waits for."""
+"""What runs where, and what pull requests and trainings wait for."""

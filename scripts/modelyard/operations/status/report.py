@@ -1,4 +1,4 @@
-"""Says in words, as one document, what `modelyard status` saw."""
+"""Builds the document of `modelyard status` from the collected worlds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.reconcile.collect import Worlds
 
 
-def status_report(seen: Worlds) -> dict[str, Any]:
-    """What was seen, as schemas/output/status.schema.json describes it."""
-    worlds = seen.worlds
+def status_report(worlds: Worlds) -> dict[str, Any]:
+    """The worlds as a document of schemas/output/status.schema.json."""
+    all_worlds = worlds.worlds
     return {
-        "commit": seen.commit,
-        "problems": seen.problems,
-        "releases": [row for world in worlds for row in _releases(seen, world)],
+        "commit": worlds.commit,
+        "problems": worlds.problems,
+        "releases": [row for world in all_worlds for row in _releases(worlds, world)],
         "holds": [
             {
                 "model": world.model,
@@ -33,69 +33,70 @@ def status_report(seen: Worlds) -> dict[str, Any]:
                 "by": hold.by,
                 "since": iso_utc(hold.since),
             }
-            for world in worlds
+            for world in all_worlds
             for version, hold in sorted(world.model_facts.holds.items())
         ],
-        "freezes": list(_freezes(worlds[0])) if worlds else [],
+        "freezes": list(_freezes(all_worlds[0])) if all_worlds else [],
         "incidents": [
             {"model": world.model, "what": incident.what, "at": iso_utc(incident.at)}
-            for world in worlds
+            for world in all_worlds
             for incident in world.model_facts.incidents
         ],
-        "trainings": [row for world in worlds for row in _trainings(seen, world)],
-        "pulls": [_pull(seen, pull) for pull in seen.pulls],
+        "trainings": [row for world in all_worlds for row in _trainings(worlds, world)],
+        "pulls": [_pull(worlds, pull) for pull in worlds.pulls],
     }
 
 
-def _releases(seen: Worlds, world: World) -> Iterator[dict[str, Any]]:
+def _releases(worlds: Worlds, world: World) -> Iterator[dict[str, Any]]:
     path = world.catalog.path_to_production()
-    beside = [each for each in world.catalog.environments.values() if each not in path]
-    planned = plan(world) if seen.has_aliases else ()
+    others = [each for each in world.catalog.environments.values() if each not in path]
+    # The world has what the plan of aliases needs only if the registry was asked.
+    planned = plan(world) if worlds.has_aliases else ()
     moved = {each.alias for each in planned if isinstance(each, SetAlias)}
-    for environment in (*path, *beside):
+    for environment in (*path, *others):
         name = environment.name
         alias = {"version": world.aliases.get(name), "agrees": name not in moved}
         yield {
             "model": world.model,
             "environment": name,
             **_release(world, name),
-            "alias": alias if seen.has_aliases else None,
+            "alias": alias if worlds.has_aliases else None,
         }
 
 
 def _release(world: World, environment: str) -> dict[str, Any]:
     release, facts = world.release(environment), world.facts_of(environment)
     if release is None:
-        named = dict.fromkeys(("version", "artifact", "attempt"))
-        return {**named, "state": "no release", "verified": False, "since": None, "verdict": None}
+        nothing = dict.fromkeys(("version", "artifact", "attempt"))
+        return {**nothing, "state": "no release", "verified": False, "since": None, "verdict": None}
     why = why_unverified(world, release)
-    said = facts.verdict if facts.release == release.identity else None
+    verdict = facts.verdict if facts.release == release.identity else None
     return {
         "version": release.version,
         "artifact": release.artifact,
         "attempt": release.attempt,
-        "state": _state(why, said, release),
+        "state": _state(why.reason if why else None, verdict, release),
         "verified": why is None,
         "since": iso_utc(_since(facts, release)),
-        "verdict": {"outcome": str(said.outcome), "reason": said.reason} if said else None,
+        "verdict": {"outcome": str(verdict.outcome), "reason": verdict.reason} if verdict else None,
     }
 
 
-def _state(why: str | None, said: Verdict | None, release: Release) -> str:
-    if said is not None and said.outcome is Outcome.FAIL:
-        return f"judged fail: {said.reason}"
-    if why is not None and said is not None and said.outcome is Outcome.INCONCLUSIVE:
-        # What was written down is its first reason; traffic went on since.
+def _state(why: str | None, verdict: Verdict | None, release: Release) -> str:
+    if verdict is not None and verdict.outcome is Outcome.FAIL:
+        return f"judged fail: {verdict.reason}"
+    if why is not None and verdict is not None and verdict.outcome is Outcome.INCONCLUSIVE:
+        # The recorded reason is from the first such verdict; there was more traffic since.
         return f"{why}; why: modelyard judge {release.environment} {release.model}"
     return why or "verified"
 
 
 def _since(facts: ReleaseFacts, release: Release) -> datetime | None:
-    """When the state began, as far as facts say."""
+    """When the state began; None if the facts do not show it."""
     if facts.release != release.identity:
         return None
     if is_bad(facts, release):
-        return facts.judged_at
+        return facts.judged_at  # it may have been healthy until then
     return facts.healthy_since or facts.seen_at
 
 
@@ -120,11 +121,11 @@ def _freezes(world: World) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _trainings(seen: Worlds, world: World) -> Iterator[dict[str, Any]]:
+def _trainings(worlds: Worlds, world: World) -> Iterator[dict[str, Any]]:
     for spec in world.catalog.versions_of(world.model):
         if world.record(spec.version) is None and not world.is_held(spec.version):
             known = world.model_facts.training.get(spec.version, TrainingFacts())
-            state, message = _training(seen, world, spec.version, known)
+            state, message = _training(worlds, world, spec.version, known)
             yield {
                 "model": world.model,
                 "version": spec.version,
@@ -135,12 +136,12 @@ def _trainings(seen: Worlds, world: World) -> Iterator[dict[str, Any]]:
             }
 
 
-def _training(seen: Worlds, world: World, version: str, known: TrainingFacts) -> tuple[str, str]:
+def _training(worlds: Worlds, world: World, version: str, known: TrainingFacts) -> tuple[str, str]:
     run = world.runs.get(version)
     if known.failed:
         return "failed", known.failed
     if run is None:
-        return "waiting", seen.refused.get(world.model, "reconcile starts it")
+        return "waiting", worlds.refused.get(world.model, "reconcile starts it")
     if not run.is_over:
         return "running", ", ".join(run.steps) or run.message
     if run.outcome is None:
@@ -148,19 +149,19 @@ def _training(seen: Worlds, world: World, version: str, known: TrainingFacts) ->
     return "finished", f"gate: {run.outcome.verdict.outcome}; its record is not merged yet"
 
 
-def _pull(seen: Worlds, pull: PullRequest) -> dict[str, Any]:
+def _pull(worlds: Worlds, pull: PullRequest) -> dict[str, Any]:
     return {
         "number": pull.number,
         "title": pull.title,
         "branch": pull.branch,
         "author": pull.author,
-        "waits_for": list(_waits_for(seen, pull)),
+        "waits_for": list(_waits_for(worlds, pull)),
     }
 
 
-def _waits_for(seen: Worlds, pull: PullRequest) -> Iterator[str]:
-    world = next((world for world in seen.worlds if pull in world.pulls), None)
-    if world is not None and (why := seen.refused.get(world.model)):
+def _waits_for(worlds: Worlds, pull: PullRequest) -> Iterator[str]:
+    world = next((world for world in worlds.worlds if pull in world.pulls), None)
+    if world is not None and (why := worlds.refused.get(world.model)):
         yield why
         return
     lacking = find_missing_for_pull(world, pull) if world else None
@@ -177,6 +178,6 @@ def _unfinished(pull: PullRequest) -> Iterator[str]:
     for context in (CHECKS, PROMOTE):
         status = pull.statuses.get(context)
         if status is None:
-            yield f"{context}, which has not answered for {pull.head[:10]}"
+            yield f"{context} to pass for {pull.head[:10]}"
         elif status.state is not StatusState.SUCCESS:
             yield f"{context}: {status.description}"

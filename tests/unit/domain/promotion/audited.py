@@ -33,7 +33,7 @@ class Audited(Simulated):
         if isinstance(action, RollBack):
             self._audit_rollback(action)
         if isinstance(action, ProposeRelease):
-            asked = self.world().asked_for(self.environments[action.environment])
+            asked = self.world().requested_promotion(self.environments[action.environment])
             assert asked is None, "overwrites what a person asked for"
         changed = super().apply_action(action)
         assert not super().apply_action(action), f"another result the second time: {action}"

@@ -52,7 +52,7 @@ class Simulated(SimulatedForge):
     """Does what the real shell, forge, watcher and people do, in the order they do it.
 
     `entered` lists what each merge brought, for an oracle with rules of its own; `proven` holds the
-    (environment, artifact) pairs that really were ready, soaked and judged well.
+    (environment, artifact) pairs that really were ready, soaked and passed by the judge.
     """
 
     environments: Mapping[str, Environment] = field(

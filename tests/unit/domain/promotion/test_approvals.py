@@ -34,9 +34,7 @@ def waits_for(sim, environment):
 def test_checks_must_have_said_yes_on_this_very_head(sim):
     sim.reconcile()
     pull = sim.pull_of(Purpose.PROMOTE, "staging")
-    assert waits_for(sim, "staging") == [
-        (f"modelyard/checks has not answered for {pull.head[:10]}", False)
-    ]
+    assert waits_for(sim, "staging") == [(f"modelyard/checks to pass for {pull.head[:10]}", False)]
     sim.check(state=StatusState.FAILURE)
     assert waits_for(sim, "staging") == [("modelyard/checks: so said the checks", True)]
 

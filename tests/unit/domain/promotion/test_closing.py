@@ -36,7 +36,7 @@ def staging(sim):
 def test_a_promotion_that_nothing_asks_for_is_closed(sim):
     number = staging(sim).number
     sim.name(release("staging", "v2"), commit="by hand")
-    reason = "staging is not owed v2 any more"
+    reason = "v2 is no longer due in staging"
     assert [each for each in sim.plan() if isinstance(each, ClosePull)] == [
         ClosePull(number=number, reason=reason)
     ]

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from modelyard.domain.promotion.facts import ReleaseFacts, is_bad, unverified_reason
+from modelyard.domain.promotion.facts import ReleaseFacts, Unverified, check_verified, is_bad
 from modelyard.domain.verdict import Outcome
 from unit.domain.promotion.examples import CANARY, DEV, START, release, verdict
 
@@ -22,20 +22,18 @@ SOAKED = START + timedelta(seconds=60)
 
 
 def test_ready_soaked_and_judged_well_is_verified():
-    assert unverified_reason(GOOD, PINNED, CANARY, SOAKED) is None
+    assert check_verified(GOOD, PINNED, CANARY, SOAKED) is None
 
 
 def test_the_soak_is_over_on_its_last_second_and_not_before():
     before = SOAKED - timedelta(seconds=1)
-    assert (
-        unverified_reason(GOOD, PINNED, CANARY, before) == "soaking until 2024-01-01T00:01:00+00:00"
+    assert check_verified(GOOD, PINNED, CANARY, before) == Unverified(
+        reason="soaking until 2024-01-01T00:01:00+00:00", is_soaking=True
     )
 
 
 def test_what_it_says_of_a_soak_does_not_change_from_look_to_look():
-    said = {
-        unverified_reason(GOOD, PINNED, CANARY, START + timedelta(seconds=s)) for s in range(60)
-    }
+    said = {check_verified(GOOD, PINNED, CANARY, START + timedelta(seconds=s)) for s in range(60)}
     assert len(said) == 1
 
 
@@ -52,24 +50,29 @@ def test_what_it_says_of_a_soak_does_not_change_from_look_to_look():
     ],
 )
 def test_says_the_first_thing_that_keeps_a_release_from_being_verified(change, why):
-    assert unverified_reason(replace(GOOD, **change), PINNED, CANARY, SOAKED) == why
+    found = check_verified(replace(GOOD, **change), PINNED, CANARY, SOAKED)
+    assert found == Unverified(reason=why)
 
 
 def test_nothing_seen_is_not_healthy():
-    assert unverified_reason(ReleaseFacts(), PINNED, DEV, SOAKED) == "not seen running yet"
+    assert check_verified(ReleaseFacts(), PINNED, DEV, SOAKED) == Unverified(
+        reason="not seen running yet"
+    )
 
 
 def test_an_environment_that_is_not_judged_asks_for_no_verdict():
     pinned = release("dev", "v1")
     facts = replace(GOOD, release=pinned.identity, verdict=None)
-    assert unverified_reason(facts, pinned, DEV, START) is None
+    assert check_verified(facts, pinned, DEV, START) is None
     bad = replace(facts, verdict=verdict(Outcome.FAIL))
-    assert unverified_reason(bad, pinned, DEV, START) == "the judge has not passed it"
+    assert check_verified(bad, pinned, DEV, START) == Unverified(
+        reason="the judge has not passed it"
+    )
 
 
 def test_what_a_rollback_restored_is_not_judged_again():
     restored = replace(GOOD, verdict=None, verified=(PINNED.identity,))
-    assert unverified_reason(restored, PINNED, CANARY, SOAKED) is None
+    assert check_verified(restored, PINNED, CANARY, SOAKED) is None
 
 
 def test_bad_is_only_what_was_said_of_this_very_release():

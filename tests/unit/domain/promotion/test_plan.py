@@ -51,7 +51,7 @@ def test_the_same_world_gives_the_same_plan(sim):
 
 
 def test_a_status_is_pending_until_the_checks_have_answered(sim):
-    said = f"modelyard/checks has not answered for {staging(sim).head[:10]}"
+    said = f"modelyard/checks to pass for {staging(sim).head[:10]}"
     assert status(sim, Purpose.PROMOTE, "staging") == (StatusState.PENDING, said)
 
 
@@ -114,9 +114,7 @@ def test_lost_health_turns_a_promotion_red_and_keeps_it_open_with_its_approvals(
 def test_what_blocks_is_said_before_what_is_still_to_come(sim):
     sim.freezes["staging"] = Freeze(reason="audit", by="ada", since=START)
     sim.reconcile()
-    said = (
-        f"staging is frozen by ada: audit; {CHECKS} has not answered for {staging(sim).head[:10]}"
-    )
+    said = f"staging is frozen by ada: audit; {CHECKS} to pass for {staging(sim).head[:10]}"
     assert status(sim, Purpose.PROMOTE, "staging") == (StatusState.FAILURE, said)
 
 
@@ -189,7 +187,7 @@ def test_a_record_that_did_not_pass_is_merged_without_any_release(sim, outcome):
 
 def test_a_record_waits_for_checks_that_compute_its_verdict_again(sim):
     pull = finished(sim, "v3", Outcome.FAIL)
-    said = f"modelyard/checks has not passed for {pull.head[:10]}"
+    said = f"modelyard/checks to pass for {pull.head[:10]}"
     assert status(sim, Purpose.RECORD, "v3") == (StatusState.PENDING, said)
     failed = Status(context=CHECKS, state=StatusState.FAILURE, description="another verdict")
     sim.say(pull.number, pull.head, failed)

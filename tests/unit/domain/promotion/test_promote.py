@@ -95,7 +95,7 @@ def test_an_artifact_that_is_not_the_records_is_blocked(sim):
     sim.name(release("dev", "v2", artifact="sha256:other"))
     sim.watch("dev")
     assert lacking(sim, STAGING) == (
-        Missing(what="dev runs another artifact than the record of v2", blocks=True),
+        Missing(what="the artifact in dev is not the one that the record of v2 names", blocks=True),
     )
 
 
@@ -180,7 +180,7 @@ def test_a_verdict_against_another_champion_counts_only_before_production_s_traf
 
 def test_without_a_verdict_against_the_champion_of_now_a_promotion_waits(sim):
     sim.let_run("v3", "dev", "staging", champion="v2")
-    what = "a verdict of v3 against v1, which production runs now"
+    what = "a gate verdict of v3 against v1, the version in production"
     assert lacking(sim, CANARY, "v3") == (Missing(what=what),)
 
 
@@ -224,7 +224,7 @@ def test_a_version_that_did_not_pass_its_gate_enters_no_environment(sim, outcome
 
 def test_a_version_without_a_record_waits_for_its_verdict(sim):
     assert lacking(sim, DEV, "v9") == (
-        Missing(what="a verdict of v9 against v1, which production runs now"),
+        Missing(what="a gate verdict of v9 against v1, the version in production"),
     )
 
 
@@ -260,7 +260,7 @@ def test_nothing_enters_while_git_names_a_release_that_goes_back(sim):
     sim.let_run("v2", "staging")
     sim.let_run("v3", "dev", champion="v1")
     sim.watch("staging", aborted="crashed")
-    what = "staging still names v2, which goes back: crashed"
+    what = "staging still has v2, which is rolled back: crashed"
     assert lacking(sim, STAGING, "v3") == (Missing(what=what, blocks=True),)
 
 

@@ -116,9 +116,9 @@ def test_never_rolls_a_rollback_back(sim):
     sim.reconcile()
     assert sim.releases["dev"] == release("dev", "v1")
     sim.watch("dev", aborted="crashed")
-    told = "dev names v1 of m, a rollback restored it, a person must decide: crashed"
+    what = "dev has v1 of m: crashed. A person must decide: a rollback restored it"
     assert [each for each in plan_rollbacks(sim.world()) if each.what.startswith("dev")] == [
-        RaiseIncident(what=told, key="stuck/dev/v1/1/restored")
+        RaiseIncident(what=what, key="stuck/dev/v1/1/restored")
     ]
 
 
@@ -127,11 +127,12 @@ def test_with_nothing_to_go_back_to_people_are_told_loudly_and_once():
     sim.let_run("v1")
     sim.name(release("dev", "v1"))
     sim.watch("dev", ready=False, aborted="never ready")
-    told = "dev names v1 of m, no verified release to go back to, a person must decide: never ready"
-    raised = RaiseIncident(what=told, key="stuck/dev/v1/1/no-way-back")
+    why = "there is no verified release to restore"
+    what = f"dev has v1 of m: never ready. A person must decide: {why}"
+    raised = RaiseIncident(what=what, key="stuck/dev/v1/1/no-way-back")
     assert list(plan_rollbacks(sim.world())) == [raised]
     sim.reconcile()
-    assert [each.what for each in sim.model_facts.incidents] == [told]
+    assert [each.what for each in sim.model_facts.incidents] == [what]
     assert sim.plan() == ()
 
 
@@ -164,8 +165,8 @@ def test_another_attempt_in_the_same_trouble_is_told():
         sim.name(release("dev", "v1", attempt=attempt))
         sim.watch("dev", aborted="never ready")
         sim.reconcile()
-    starts = [each.what.partition(",")[0] for each in sim.model_facts.incidents]
-    assert starts == ["dev names v1 of m", "dev names v1 (attempt 2) of m"]
+    starts = [each.what.partition(":")[0] for each in sim.model_facts.incidents]
+    assert starts == ["dev has v1 of m", "dev has v1 (attempt 2) of m"]
 
 
 def test_inconclusive_until_the_deadline_stays_and_then_goes_back_without_a_hold(sim):

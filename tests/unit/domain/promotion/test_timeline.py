@@ -97,7 +97,7 @@ def test_a_rollback_names_what_went_and_what_came_back():
         Event(
             at=AT,
             kind=Kind.ROLLBACK,
-            what="v2 went back to v1: bad",
+            what="v2 was rolled back to v1: bad",
             version="v1",
             environment="canary",
             rolled_back="v2",
@@ -113,7 +113,7 @@ def test_a_release_that_was_removed_went_back_to_nothing():
     (removal,) = landing_events(MODEL, [Landing(commit="c", at=AT, trailers=told)], CATALOG)
 
     assert (removal.version, removal.rolled_back) == (None, "v1")
-    assert removal.what == "v1 was removed: no reason was written down"
+    assert removal.what == "v1 was removed: no reason was recorded"
 
 
 def test_other_models_commits_are_not_told():
@@ -126,8 +126,8 @@ def test_specs_and_records_that_are_gone_are_told_all_the_same():
     landing = Landing(commit="c", at=AT, specs=("v9",), records=("v9",))
 
     assert [each.what for each in landing_events(MODEL, [landing], CATALOG)] == [
-        "its spec is gone or not valid",
-        "its record is gone or not valid",
+        "its spec was deleted or is not valid",
+        "its record was deleted or is not valid",
     ]
 
 
@@ -142,7 +142,7 @@ def test_a_release_is_seen_then_healthy_then_judged_then_verified():
 
     said = {"version": "v1", "environment": "canary", "release": named.identity}
     assert list(observation_events("canary", history)) == [
-        Event(at=AT, kind=Kind.SEEN, what="the servers were told to run it", **said),
+        Event(at=AT, kind=Kind.SEEN, what="its rollout started", **said),
         Event(at=after(2), kind=Kind.HEALTHY, what="ready", **said),
         Event(
             at=after(3),
@@ -152,7 +152,9 @@ def test_a_release_is_seen_then_healthy_then_judged_then_verified():
             numbers={"rows": 10.0},
             **said,
         ),
-        Event(at=after(4), kind=Kind.VERIFIED, what="ready, soaked and judged well", **said),
+        Event(
+            at=after(4), kind=Kind.VERIFIED, what="ready, soaked and passed by the judge", **said
+        ),
     ]
 
 
@@ -226,7 +228,7 @@ def test_holds_trainings_and_incidents_are_told_when_they_change():
         for e in decision_events((after(n), f) for n, f in history)
     ] == [
         (Kind.HELD, after(1), "v2", "by ann: bad"),
-        (Kind.RETRIED, after(2), "v3", "attempt 2 counts from now on"),
+        (Kind.RETRIED, after(2), "v3", "attempt 2 is next"),
         (Kind.TRAINING_FAILED, after(3), "v3", "for good: no disk"),
         (Kind.INCIDENT, after(3), None, "look here"),
         (Kind.HOLD_LIFTED, after(4), "v2", "the hold was lifted"),
