@@ -423,7 +423,7 @@ class Yard:
     def paths(self, prefix: str = "") -> tuple[str, ...]:
         return GitTree(self.git, self.main()).paths(prefix)
 
-    def read_specs(self, path: str) -> bytes:
+    def read(self, path: str) -> bytes:
         return self.git.read_file(self.main(), path)
 
     def names(self) -> dict[str, str]:
