@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,23 +21,6 @@ LIMIT_SHIFTS = np.geomspace(0.1, 8.0, 20)  # distances from a limit, in log odds
 
 LEAST_LIMIT = 1e-6  # at a limit of 0 or 1 a single contrary row would be infinite evidence
 BISECTIONS = 50  # halve an interval below the spacing of float64
-
-
-@dataclass(frozen=True, kw_only=True)
-class TwoArmSample:
-    """Requests and errors of both arms, counted since the start of the comparison.
-
-    Args:
-        canary_total: Requests that the canary answered.
-        canary_errors: How many of these were errors.
-        stable_total: Requests that stable answered.
-        stable_errors: How many of these were errors.
-    """
-
-    canary_total: float
-    canary_errors: float
-    stable_total: float
-    stable_errors: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +50,12 @@ class Evidence:
 NO_EVIDENCE = Evidence(now=0.0, peak=0.0)
 
 
-def against_not_worse(samples: Sequence[TwoArmSample]) -> Evidence:
+def against_not_worse(
+    canary_totals: ArrayLike,
+    canary_errors: ArrayLike,
+    stable_totals: ArrayLike,
+    stable_errors: ArrayLike,
+) -> Evidence:
     """Evidence against the null "in no interval is the canary's error rate above stable's".
 
     If the rates are equal, each of an interval's errors is the canary's with probability
@@ -80,19 +67,29 @@ def against_not_worse(samples: Sequence[TwoArmSample]) -> Evidence:
     change between samples.
 
     Args:
-        samples: Counts that never fall, oldest first.
+        canary_totals: Shape (t,), requests of the canary from the start until each sample.
+        canary_errors: Shape (t,), how many of these were errors.
+        stable_totals: Shape (t,), requests of stable.
+        stable_errors: Shape (t,), how many of these were errors.
 
     Raises:
         ValueError: Counts fall, are negative or not finite, or errors exceed requests.
     """
-    canary_total, canary_errors, stable_total, stable_errors = _joint_increments(samples)
-    share = canary_total / (canary_total + stable_total)
-    gains = canary_errors[:, None] * np.log(RATE_RATIOS)
-    gains -= (canary_errors + stable_errors)[:, None] * np.log1p(share[:, None] * (RATE_RATIOS - 1))
+    counts = (canary_totals, canary_errors, stable_totals, stable_errors)
+    canary, canary_hits, stable, stable_hits = _joint_increments(*counts)
+    share = canary / (canary + stable)
+    gains = canary_hits[:, None] * np.log(RATE_RATIOS)
+    gains -= (canary_hits + stable_hits)[:, None] * np.log1p(share[:, None] * (RATE_RATIOS - 1))
     return _mixture(gains)
 
 
-def against_worse_by(samples: Sequence[TwoArmSample], margin: float) -> Evidence:
+def against_worse_by(
+    canary_totals: ArrayLike,
+    canary_errors: ArrayLike,
+    stable_totals: ArrayLike,
+    stable_errors: ArrayLike,
+    margin: float,
+) -> Evidence:
     """Evidence against the null "in every interval the canary is worse by the margin or more".
 
     The alternative is "both rates are t", averaged over t. Its likelihood is divided by that of its
@@ -102,7 +99,10 @@ def against_worse_by(samples: Sequence[TwoArmSample], margin: float) -> Evidence
     arithmetic and geometric means.
 
     Args:
-        samples: Counts that never fall, oldest first.
+        canary_totals: As in `against_not_worse`.
+        canary_errors: As in `against_not_worse`.
+        stable_totals: As in `against_not_worse`.
+        stable_errors: As in `against_not_worse`.
         margin: Difference of rates, from 0 to 1. At 0 and at 1 there is never any evidence.
 
     Raises:
@@ -110,14 +110,13 @@ def against_worse_by(samples: Sequence[TwoArmSample], margin: float) -> Evidence
     """
     if not 0 <= margin <= 1:
         raise ValueError(f"margin must be from 0 to 1, not {margin}")
-    canary_total, canary_errors, stable_total, stable_errors = (
-        column[:, None] for column in _joint_increments(samples)
-    )
+    counts = (canary_totals, canary_errors, stable_totals, stable_errors)
+    canary, canary_hits, stable, stable_hits = (c[:, None] for c in _joint_increments(*counts))
     rates: Floats = BASE_RATES[BASE_RATES + margin < 1]
-    shares, which = np.unique(canary_total / (canary_total + stable_total), return_inverse=True)
+    shares, which = np.unique(canary / (canary + stable), return_inverse=True)
     nearest = _projections(margin, tuple(shares.tolist()))[which.ravel()]
-    gains = _log_ratio(canary_total, canary_errors, rates, nearest + margin)
-    gains += _log_ratio(stable_total, stable_errors, rates, nearest)
+    gains = _log_ratio(canary, canary_hits, rates, nearest + margin)
+    gains += _log_ratio(stable, stable_hits, rates, nearest)
     return _mixture(gains)
 
 
@@ -177,17 +176,17 @@ def _increments(totals: ArrayLike, hits: ArrayLike) -> tuple[Floats, Floats]:
     return total, hit
 
 
-def _joint_increments(samples: Sequence[TwoArmSample]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Increments of both arms, summed over intervals in which both arms answered."""
-    canary = _increments([s.canary_total for s in samples], [s.canary_errors for s in samples])
-    stable = _increments([s.stable_total for s in samples], [s.stable_errors for s in samples])
+def _joint_increments(
+    canary_totals: ArrayLike,
+    canary_errors: ArrayLike,
+    stable_totals: ArrayLike,
+    stable_errors: ArrayLike,
+) -> list[Floats]:
+    """Increments of the four counts, summed over intervals in which both arms answered."""
+    canary = _increments(canary_totals, canary_errors)
+    stable = _increments(stable_totals, stable_errors)
     ranges = ranges_with_both_arms(canary[0], stable[0])
-    return (
-        sum_ranges(canary[0], ranges),
-        sum_ranges(canary[1], ranges),
-        sum_ranges(stable[0], ranges),
-        sum_ranges(stable[1], ranges),
-    )
+    return [sum_ranges(column, ranges) for column in (*canary, *stable)]
 
 
 def sum_ranges(increments: Floats, ranges: list[tuple[int, int]]) -> Floats:

@@ -200,9 +200,7 @@ def _apply_readings(fleet: Fleet, readings: Sequence[ServerReading]) -> Fleet:
     servers = dict(fleet.servers)
     for reading in readings:
         known = servers.get(reading.server)
-        servers[reading.server] = (
-            _new_server(reading) if known is None else _updated_server(known, reading)
-        )
+        servers[reading.server] = _updated_server(known, reading)
     return Fleet(servers=servers)
 
 
@@ -210,13 +208,12 @@ def _is_complete(reading: ServerReading) -> bool:
     return all(key in reading.counters for key in REQUIRED_COUNTERS)
 
 
-def _new_server(reading: ServerReading) -> _Server:
-    return _Server(release=reading.release, at=reading.at, last=reading.counters)
-
-
-def _updated_server(server: _Server, reading: ServerReading) -> _Server:
+def _updated_server(server: _Server | None, reading: ServerReading) -> _Server:
     """The server after a reading, or unchanged if the reading is old or lacks counters."""
-    counters, last = reading.counters, server.last
+    counters = reading.counters
+    if server is None:
+        return _Server(release=reading.release, at=reading.at, last=counters)
+    last = server.last
     if reading.at <= server.at:
         return server
     # A counter that fell means a new process. All its counters began at zero, also those that

@@ -10,7 +10,6 @@ from modelyard.domain.canary.arms import Arm, count_arm, drop_out_of_order
 from modelyard.domain.canary.design_effect import design_effects
 from modelyard.domain.canary.error_rate import (
     Evidence,
-    TwoArmSample,
     against_at_least,
     against_at_most,
     against_not_worse,
@@ -18,7 +17,6 @@ from modelyard.domain.canary.error_rate import (
 )
 from modelyard.domain.canary.prediction_shift import (
     ExpectedPredictions,
-    HistogramSample,
     shift_evidence,
 )
 from modelyard.domain.canary.traffic import Sample
@@ -132,8 +130,8 @@ def _error_rate(canary: Arm, stable: Arm | None, policy: CanaryPolicy, alpha: fl
         rival, claims = "", (f"above the limit of {_percent(limit)}", f"below {_percent(limit)}")
     else:
         margin = policy.margin_error_rate
-        samples = _two_arms(canary, stable)
-        worse, kept = against_not_worse(samples), against_worse_by(samples, margin)
+        counts = (canary.answered, canary.errors, stable.answered, stable.errors)
+        worse, kept = against_not_worse(*counts), against_worse_by(*counts, margin)
         rival = f", stable {_share_of_requests(stable)}"
         claims = ("worse than stable", f"not worse by {_percent(margin)}")
     bad = worse.ever_rejects(alpha)
@@ -145,14 +143,6 @@ def _error_rate(canary: Arm, stable: Arm | None, policy: CanaryPolicy, alpha: fl
         missing=None if known else _missing_evidence(claims[1], canary, stable, kept, alpha),
         numbers=_error_numbers(canary, stable, worse, kept, alpha),
     )
-
-
-def _two_arms(canary: Arm, stable: Arm) -> list[TwoArmSample]:
-    series = zip(canary.answered, canary.errors, stable.answered, stable.errors, strict=True)
-    return [
-        TwoArmSample(canary_total=a, canary_errors=b, stable_total=c, stable_errors=d)
-        for a, b, c, d in series
-    ]
 
 
 def _missing_evidence(
@@ -194,7 +184,7 @@ def _predictions(
 ) -> Iterator[_Finding]:
     if expected is None:
         return
-    radius = policy.distribution_radius
+    radius, others = policy.distribution_radius, stable.predictions if stable else None
     missing, effects = (
         _missing_predictions(canary, stable, expected),
         design_effects(canary, stable),
@@ -202,7 +192,7 @@ def _predictions(
     if missing or effects is None:
         yield _Finding(text="", missing=missing or "the number of rows in a request")
         return
-    found = shift_evidence(expected, _histograms(canary, stable), radius, effects)
+    found = shift_evidence(expected, canary.predictions, others, radius, effects)
     effect = found.predictions / found.effective
     bad = found.evidence.ever_rejects(alpha)
     distance = f"differ by {found.distance:.2f} from the expected ones, {radius:g} is allowed"
@@ -233,13 +223,6 @@ def _missing_predictions(
         if bins != len(expected.bins):
             return f"predictions of {name} in {len(expected.bins)} bins as expected, not {bins}"
     return None
-
-
-def _histograms(canary: Arm, stable: Arm | None) -> list[HistogramSample]:
-    if stable is None:
-        return [HistogramSample(canary=mine) for mine in canary.predictions]
-    both = zip(canary.predictions, stable.predictions, strict=True)
-    return [HistogramSample(canary=mine, stable=other) for mine, other in both]
 
 
 def _minimum_traffic(canary: Arm, policy: CanaryPolicy) -> Iterator[_Finding]:

@@ -22,6 +22,8 @@ from modelyard.domain.gate.inputs import Codes, class_codes, parse_scores
 from modelyard.domain.specs.column_values import Floats
 from modelyard.errors import CannotAnswer
 
+Histograms = Sequence[Sequence[float]]
+
 MOST_BINS = 10  # bets are on every set of bins, of which there are 2 ** 10 - 2
 STAKES = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])  # as parts of the greatest possible bet
 LEAST_SHARE = 1e-9  # left outside a set that is expected to hold everything
@@ -46,19 +48,6 @@ class ExpectedPredictions:
     kernel: tuple[tuple[float, ...], ...]
     shares: tuple[float, ...]
     rows: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class HistogramSample:
-    """Predictions by bin of the grid, counted since the start of the comparison.
-
-    Args:
-        canary: Shape (grid bins,).
-        stable: Shape (grid bins,); None without a stable arm.
-    """
-
-    canary: tuple[float, ...]
-    stable: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +101,8 @@ def expect_predictions(
 
 def shift_evidence(
     expected: ExpectedPredictions,
-    samples: Sequence[HistogramSample],
+    canary: Histograms,
+    stable: Histograms | None,
     radius: float,
     design_effects: ArrayLike = 1.0,
 ) -> ShiftEvidence:
@@ -136,7 +126,8 @@ def shift_evidence(
 
     Args:
         expected: Of this canary, given this stable release.
-        samples: Counts that never fall, oldest first; all with stable or all without.
+        canary: Predictions by bin of the grid from the start until each sample, (samples, bins).
+        stable: Predictions of stable at the same samples; None without a stable arm.
         radius: From 0 to 1. At 1 there is never any evidence.
         design_effects: Rows that count as one, at least 1; shape (samples,), or one for all.
 
@@ -149,16 +140,15 @@ def shift_evidence(
     effects = np.asarray(design_effects, dtype=np.float64)
     if not ((effects >= 1) & np.isfinite(effects)).all():
         raise ValueError(f"design effects must be at least 1, not {effects.min()}")
-    each = np.broadcast_to(effects, len(samples))[:, None]
-    canary, stable = _increments(expected, [sample.canary for sample in samples]), None
-    discounted, other = canary / each, None
-    if expected.kernel and samples and samples[0].stable is not None:
-        stable = _increments(expected, [sample.stable or () for sample in samples])
-        other = stable / each
+    each = np.broadcast_to(effects, len(canary))[:, None]
+    mine, other = _increments(expected, canary), None
+    if expected.kernel and stable is not None:
+        other = _increments(expected, stable)
+    discounted = mine / each
     return ShiftEvidence(
-        evidence=_evidence(expected, discounted, other, radius),
-        distance=_distance(expected, canary, stable),
-        predictions=float(canary.sum()),
+        evidence=_evidence(expected, discounted, None if other is None else other / each, radius),
+        distance=_distance(expected, mine, other),
+        predictions=float(mine.sum()),
         effective=float(discounted.sum()),
     )
 
@@ -200,7 +190,7 @@ def _kernel(before: Codes, after: Codes, shares: Floats) -> tuple[tuple[float, .
     return tuple(tuple(row) for row in rows.tolist())
 
 
-def _increments(expected: ExpectedPredictions, histograms: Sequence[Sequence[float]]) -> Floats:
+def _increments(expected: ExpectedPredictions, histograms: Histograms) -> Floats:
     """What each sample adds by bin, shape (samples, k)."""
     size = len(expected.bins)
     if any(len(histogram) != size for histogram in histograms):

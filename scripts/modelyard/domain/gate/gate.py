@@ -84,10 +84,17 @@ def held_out_verdict(model: Model, comparison: Comparison) -> Verdict:
     """The verdict on one held-out set: after refusals against the baseline, then the champion."""
     if refusal := _refusal(comparison):
         return refusal
-    baseline = _against_baseline(model, comparison.challenger)
-    if not baseline.passed or comparison.champion is None:
+    policy, champion, challenger = model.gate, comparison.champion, comparison.challenger
+    labels, scores, clusters = challenger.labels, challenger.scores, challenger.clusters
+    classes, least = model.primary.classes, policy.least_clusters
+    found = baseline_difference(policy.metric, labels, scores, clusters, classes=classes)
+    baseline = superiority(found, alpha=policy.alpha, least_clusters=least)
+    if not baseline.passed or champion is None:
         return baseline
-    return _against_champion(model, comparison.challenger, comparison.champion)
+    found = paired_difference(
+        policy.metric, labels, champion.scores, scores, clusters, classes=classes
+    )
+    return non_inferiority(found, margin=policy.margin, alpha=policy.alpha, least_clusters=least)
 
 
 def _refusal(comparison: Comparison) -> Verdict | None:
@@ -107,33 +114,3 @@ def _refusal(comparison: Comparison) -> Verdict | None:
         reason = "champion and challenger were not scored on the same rows"
         return Verdict(outcome=Outcome.FAIL, reason=reason)
     return None
-
-
-def _against_baseline(model: Model, challenger: Scores) -> Verdict:
-    policy = model.gate
-    difference = baseline_difference(
-        policy.metric,
-        challenger.labels,
-        challenger.scores,
-        challenger.clusters,
-        classes=model.primary.classes,
-    )
-    return superiority(difference, alpha=policy.alpha, least_clusters=policy.least_clusters)
-
-
-def _against_champion(model: Model, challenger: Scores, champion: Scores) -> Verdict:
-    policy = model.gate
-    difference = paired_difference(
-        policy.metric,
-        challenger.labels,
-        champion.scores,
-        challenger.scores,
-        challenger.clusters,
-        classes=model.primary.classes,
-    )
-    return non_inferiority(
-        difference,
-        margin=policy.margin,
-        alpha=policy.alpha,
-        least_clusters=policy.least_clusters,
-    )

@@ -52,14 +52,9 @@ def record_file(model: str, version: str) -> str:
     return f"{records_folder(model)}{version}.yaml"
 
 
-def held_out_folder(model: str) -> str:
-    """Folder of a model's held-out sets; ends in a slash."""
-    return f"{model_folder(model)}heldout/"
-
-
 def held_out_file(model: str, name: str) -> str:
     """Path of a held-out set."""
-    return f"{held_out_folder(model)}{name}.yaml"
+    return f"{model_folder(model)}heldout/{name}.yaml"
 
 
 def environment_file(environment: str) -> str:
@@ -67,14 +62,9 @@ def environment_file(environment: str) -> str:
     return f"{ENVIRONMENTS}{environment}/environment.yaml"
 
 
-def releases_folder(environment: str) -> str:
-    """Folder of an environment's releases; ends in a slash."""
-    return f"{ENVIRONMENTS}{environment}/releases/"
-
-
 def release_file(environment: str, model: str) -> str:
     """Path of a model's release in an environment."""
-    return f"{releases_folder(environment)}{model}.yaml"
+    return f"{ENVIRONMENTS}{environment}/releases/{model}.yaml"
 
 
 def manifests_folder(environment: str, model: str) -> str:
@@ -95,16 +85,14 @@ _SPECS = (
     ("Release", _pattern(release_file("@", "@"))),
     ("Environment", _pattern(environment_file("@"))),
 )
+_RELEASES = release_file("@", "@").removesuffix("@.yaml")
+_HELD_OUT = held_out_file("@", "@").removesuffix("@.yaml")
 _FOLDERS = tuple(
-    _pattern(folder)
-    for folder in (
-        versions_folder("@"), records_folder("@"), held_out_folder("@"), releases_folder("@"),
-    )
-)  # fmt: skip
+    _pattern(folder) for folder in (versions_folder("@"), records_folder("@"), _HELD_OUT, _RELEASES)
+)
 _MANIFESTS = _pattern(manifests_folder("@", "@"))
 _WRITTEN_BY_TOOL = tuple(
-    _pattern(folder)
-    for folder in (records_folder("@"), releases_folder("@"), f"{ENVIRONMENTS}@/manifests/")
+    _pattern(folder) for folder in (records_folder("@"), _RELEASES, f"{ENVIRONMENTS}@/manifests/")
 )
 _OWN_FILES = (_pattern(model_file("@")), _pattern(environment_file("@")))
 

@@ -13,7 +13,6 @@ from modelyard.domain.canary.design_effect import MEASURES, design_effects, pair
 from modelyard.domain.canary.grid import Grid
 from modelyard.domain.canary.prediction_shift import (
     ExpectedPredictions,
-    HistogramSample,
     expect_predictions,
     shift_evidence,
 )
@@ -250,22 +249,19 @@ def predictions_until_failed(expectation, requests, *, every=5, independent=Fals
         for which in (True, False)
     )
     effects = np.ones(len(looks)) if independent else design_effects(canary, stable)
-    samples = [
-        HistogramSample(canary=mine, stable=other)
-        for mine, other in zip(canary.predictions, stable.predictions, strict=True)
-    ]
+    mine, other = canary.predictions, stable.predictions
 
     def has_failed(end):
-        found = shift_evidence(expectation, samples[:end], 0.15, effects[:end])
+        found = shift_evidence(expectation, mine[:end], other[:end], 0.15, effects[:end])
         return found.evidence.ever_rejects(LEVEL)
 
-    if not has_failed(len(samples)):
+    if not has_failed(len(mine)):
         return math.inf
-    low, high = 0, len(samples)
+    low, high = 0, len(mine)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if has_failed(middle) else (middle, high)
-    return sum(samples[high - 1].canary)
+    return sum(mine[high - 1])
 
 
 def failures(expectation, kind, *, runs, requests, independent=False, every=5, **how):

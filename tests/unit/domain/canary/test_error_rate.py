@@ -8,26 +8,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, hypergeom
 
+from modelyard.domain.canary import error_rate
 from modelyard.domain.canary.error_rate import (
     NO_EVIDENCE,
     RATE_RATIOS,
     Evidence,
-    TwoArmSample,
     against_at_least,
     against_at_most,
-    against_not_worse,
-    against_worse_by,
     ranges_with_both_arms,
 )
 
 
 def both(canary_total, canary_errors, stable_total, stable_errors):
-    """Cumulative samples from what each interval adds."""
+    """Cumulative counts of both arms from what each interval adds."""
     columns = (canary_total, canary_errors, stable_total, stable_errors)
-    return [
-        TwoArmSample(canary_total=a, canary_errors=b, stable_total=c, stable_errors=d)
-        for a, b, c, d in zip(*(np.cumsum(column).tolist() for column in columns), strict=True)
-    ]
+    return tuple(np.cumsum(column) for column in columns)
+
+
+def against_not_worse(counts):
+    return error_rate.against_not_worse(*counts)
+
+
+def against_worse_by(counts, margin):
+    return error_rate.against_worse_by(*counts, margin)
 
 
 def canaries(count, *, canary, stable, rates, peeks=60, seed=0):
@@ -59,7 +62,12 @@ def test_evidence_is_kept_at_its_peak_and_as_it_stands():
 
 def test_nothing_counted_is_no_evidence():
     empty = both([0, 0], [0, 0], [0, 0], [0, 0])
-    for samples in ([], empty, both([10], [10], [0], [0]), both([0], [0], [10], [0])):
+    for samples in (
+        both([], [], [], []),
+        empty,
+        both([10], [10], [0], [0]),
+        both([0], [0], [10], [0]),
+    ):
         assert against_not_worse(samples) == NO_EVIDENCE
         assert against_worse_by(samples, 0.01) == NO_EVIDENCE
     assert against_at_most([], [], 0.02) == NO_EVIDENCE
@@ -124,7 +132,7 @@ def test_a_share_that_grows_with_the_error_rate_of_both_arms_misleads_nobody():
     rates = np.linspace(0.005, 0.04, 60)
     worlds = list(canaries(500, canary=grows, stable=shrinks, rates=(rates, rates)))
     assert rejected(against_not_worse, worlds) <= 0.05
-    pooled = [world[-1:] for world in worlds]
+    pooled = [[counts[-1:] for counts in world] for world in worlds]
     assert rejected(against_not_worse, pooled) > 0.9
 
 
@@ -146,11 +154,12 @@ def test_a_bad_canary_is_found_within_minutes(canary, stable, rate, median, late
 
 
 def first_minute(world):
-    """The first look that rejects, by bisection: once rejected the peak stays."""
-    low, high = 0, len(world) + 1
+    """The first minute that rejects, by bisection: once rejected the peak stays."""
+    low, high = 0, len(world[0]) + 1
     while high - low > 1:
         middle = (low + high) // 2
-        reached = against_not_worse(world[:middle]).ever_rejects(0.05)
+        until = [counts[:middle] for counts in world]
+        reached = against_not_worse(until).ever_rejects(0.05)
         low, high = (low, middle) if reached else (middle, high)
     return high
 
@@ -230,7 +239,7 @@ def test_counts_that_cannot_be_are_an_error(wrong, said):
 @pytest.mark.parametrize("outside", [1.1, math.nan, -0.1])
 def test_a_margin_out_of_range_is_an_error(outside):
     with pytest.raises(ValueError, match="margin must be"):
-        against_worse_by([], outside)
+        against_worse_by(both([], [], [], []), outside)
 
 
 def test_a_limit_that_is_no_share_is_an_error():

@@ -2,25 +2,37 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelyard.domain.canary import prediction_shift
 from modelyard.domain.canary.error_rate import NO_EVIDENCE
 from modelyard.domain.canary.grid import Grid
 from modelyard.domain.canary.prediction_shift import (
     ExpectedPredictions,
-    HistogramSample,
     ShiftEvidence,
     expect_predictions,
-    shift_evidence,
 )
 from modelyard.errors import CannotAnswer
 
 HUNDREDTHS = Grid(edges=tuple(step / 100 for step in range(1, 100)))
 COIN = Grid(classes=("no", "yes"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistogramSample:
+    canary: tuple[float, ...]
+    stable: tuple[float, ...] | None = None
+
+
+def shift_evidence(given, samples, radius, effects=1.0):
+    stable = [sample.stable for sample in samples if sample.stable is not None]
+    histograms = [sample.canary for sample in samples], stable or None
+    return prediction_shift.shift_evidence(given, *histograms, radius, effects)
 
 
 def coin(no_to_yes, yes_to_yes):
