@@ -13,9 +13,7 @@ from modelyard.domain.specs.column_values import Floats
 
 # The alternatives that a mixture averages over. A wider grid finds more, a finer one finds it a
 # little sooner; the test is valid with any.
-RATE_RATIOS = np.exp(
-    np.geomspace(0.1, 7.0, 20)
-)  # the canary's error rate by stable's: 1.1 to 1,100
+RATE_RATIOS = np.exp(np.geomspace(0.1, 7.0, 20))  # of the canary's rate to stable's: 1.1 to 1,100
 BASE_RATES = np.geomspace(2e-4, 0.6, 16)  # error rates that both arms may have in common
 LIMIT_SHIFTS = np.geomspace(0.1, 8.0, 20)  # distances from a limit, in log odds
 
@@ -59,12 +57,12 @@ def against_not_worse(
     """Evidence against the null "in no interval is the canary's error rate above stable's".
 
     If the rates are equal, each of an interval's errors is the canary's with probability
-    n_c/(n_c + n_s) (the two-sample test of Turner and Grunwald 2022, arXiv:2106.02693, conditional
-    on the number of errors). The likelihood ratio of "r times as likely" is averaged over r > 1
-    (Robbins 1970, Ann. Math. Stat. 41:1397-1409; Howard et al. 2021, Ann. Stat. 49:1055-1080).
-    Errors are in fact drawn without replacement, which only lowers the mean (Hoeffding 1963,
-    theorem 4); a canary better than stable lowers it too. Traffic shares and error rates may
-    change between samples.
+    n_c/(n_c + n_s). This is the two-sample test of Turner, Ly and Grunwald 2024, J. Stat. Plan.
+    Inference 230:106116, conditional on the number of errors. The likelihood ratio of "r times as
+    likely" is averaged over r > 1 (Robbins 1970, Ann. Math. Stat. 41:1397-1409; Howard et al. 2021,
+    Ann. Stat. 49:1055-1080). Errors are in fact drawn without replacement, which only lowers the
+    mean (Hoeffding 1963, theorem 4); a canary better than stable lowers it too. Traffic shares and
+    error rates may change between samples.
 
     Args:
         canary_totals: Shape (t,), requests of the canary from the start until each sample.
@@ -78,6 +76,7 @@ def against_not_worse(
     counts = (canary_totals, canary_errors, stable_totals, stable_errors)
     canary, canary_hits, stable, stable_hits = _joint_increments(*counts)
     share = canary / (canary + stable)
+    # Each ratio r is a likelihood ratio: k log r - e log(1 + p (r - 1)) for k of e errors, share p.
     gains = canary_hits[:, None] * np.log(RATE_RATIOS)
     gains -= (canary_hits + stable_hits)[:, None] * np.log1p(share[:, None] * (RATE_RATIOS - 1))
     return _mixture(gains)
@@ -165,6 +164,7 @@ def _against_limit(totals: ArrayLike, hits: ArrayLike, limit: float, shifts: Flo
     if not 0 < limit < 1:
         raise ValueError(f"limit must be from 0 to 1, not {limit}")
     total, hit = (column[:, None] for column in _increments(totals, hits))
+    # Shifted in log odds, alternatives stay between 0 and 1 at any limit.
     alternatives = 1 / (1 + (1 - limit) / limit * np.exp(-shifts))
     return _mixture(_log_ratio(total, hit, alternatives, limit))
 
@@ -243,5 +243,6 @@ def _mixture(gains: Floats) -> Evidence:
     """Evidence averaged over alternatives, from log factors of shape (samples, alternatives)."""
     if not gains.size:
         return NO_EVIDENCE
+    # The mean of e-processes is one too. Logarithms, because a product of factors would overflow.
     paths = np.logaddexp.reduce(gains.cumsum(axis=0), axis=1) - math.log(gains.shape[1])
     return Evidence(now=float(paths[-1]), peak=max(0.0, float(paths.max())))

@@ -121,6 +121,7 @@ def advance_window(
         until: The end of this piece.
         now: The current time, which gives the age of a sample.
     """
+    # Sorted here, so that a caller may read servers in any order, or in parallel.
     waiting = sorted(
         (reading for reading in readings if _is_complete(reading)),
         key=lambda reading: (reading.at, reading.server),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from modelyard.domain.specs.model import Output, OutputKind
 
+# Servers count on this grid, so counts of servers with another one cannot be compared.
 PROBABILITY_BINS = 100
 VALUE_BINS = 100
 

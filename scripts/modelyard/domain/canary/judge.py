@@ -15,10 +15,7 @@ from modelyard.domain.canary.error_rate import (
     against_not_worse,
     against_worse_by,
 )
-from modelyard.domain.canary.prediction_shift import (
-    ExpectedPredictions,
-    shift_evidence,
-)
+from modelyard.domain.canary.prediction_shift import ExpectedPredictions, shift_evidence
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome, Verdict
@@ -51,7 +48,7 @@ class CanaryEvidence:
 class _Finding:
     """The result for one metric: bad, or undecided if something is missing, otherwise good."""
 
-    text: str
+    text: str = ""
     bad: bool = False
     missing: str | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
@@ -110,6 +107,7 @@ def _verdict(findings: list[_Finding], causes: list[_Cause]) -> Verdict:
     missing = [finding.missing for finding in findings if finding.missing]
     numbers = {name: n for finding in findings for name, n in finding.numbers.items()}
     parts = [finding.text for finding in bad or findings if finding.text]
+    # A fail is final whatever is missing.
     if missing and not bad:
         parts.append("missing: " + ", ".join(missing))
     if causes:
@@ -134,8 +132,8 @@ def _error_rate(canary: Arm, stable: Arm | None, policy: CanaryPolicy, alpha: fl
         worse, kept = against_not_worse(*counts), against_worse_by(*counts, margin)
         rival = f", stable {_share_of_requests(stable)}"
         claims = ("worse than stable", f"not worse by {_percent(margin)}")
-    bad = worse.ever_rejects(alpha)
-    known = kept.rejects_now(alpha)
+    # A rejection is valid at any time, so a peak fails for good. A pass must hold until now.
+    bad, known = worse.ever_rejects(alpha), kept.rejects_now(alpha)
     claim = f": {claims[0]}" if bad else f": {claims[1]}" if known else ""
     return _Finding(
         text=f"error rate {_share_of_requests(canary, ' requests')}{rival}{claim}",
@@ -185,12 +183,10 @@ def _predictions(
     if expected is None:
         return
     radius, others = policy.distribution_radius, stable.predictions if stable else None
-    missing, effects = (
-        _missing_predictions(canary, stable, expected),
-        design_effects(canary, stable),
-    )
+    missing = _missing_predictions(canary, stable, expected)
+    effects = design_effects(canary, stable)
     if missing or effects is None:
-        yield _Finding(text="", missing=missing or "the number of rows in a request")
+        yield _Finding(missing=missing or "the number of rows in a request")
         return
     found = shift_evidence(expected, canary.predictions, others, radius, effects)
     effect = found.predictions / found.effective
@@ -217,6 +213,7 @@ def _missing_predictions(
     for name, side in (("canary", canary), ("stable", stable)):
         if side is None:
             continue
+        # After a change of the model's output, older servers count on another grid.
         bins = len(side.predictions[-1])
         if not sum(side.predictions[-1]):
             return f"predictions of {name}, by bin"
@@ -226,24 +223,24 @@ def _missing_predictions(
 
 
 def _minimum_traffic(canary: Arm, policy: CanaryPolicy) -> Iterator[_Finding]:
+    # The tests are valid without a minimum. It gives rare requests time to come.
     rows = policy.least_predictions - canary.rows
     seconds = policy.least_seconds - canary.seconds
     yield _Finding(
-        text="",
         missing=f"{math.ceil(rows)} more predictions" if rows > 0 else None,
         numbers={"canary_predictions": canary.rows},
     )
     yield _Finding(
-        text="",
         missing=f"{math.ceil(seconds)} more seconds" if seconds > 0 else None,
         numbers={"seconds": canary.seconds},
     )
 
 
 def _freshness(canary: Arm, stable: Arm | None) -> Iterator[_Finding]:
+    # A server that cannot be scraped may be the one that fails, so old counts never pass.
     for name, side in (("the canary", canary), ("stable", stable)):
         if side is not None and not side.is_fresh:
-            yield _Finding(text="", missing=f"data of {name} in the last sample")
+            yield _Finding(missing=f"data of {name} in the last sample")
 
 
 def _causes(canary: Arm, evidence: CanaryEvidence, policy: CanaryPolicy) -> list[_Cause]:
@@ -252,6 +249,7 @@ def _causes(canary: Arm, evidence: CanaryEvidence, policy: CanaryPolicy) -> list
         for column, share in evidence.training_nulls.items()
     ]
     checks += [("unseen", column, 0.0, hits) for column, hits in canary.unseen.items()]
+    # Bonferroni over the columns, so that a listed cause is seldom chance.
     causes = [
         _Cause(column=column, kind=kind, training=share, live=hits / canary.rows)
         for kind, column, share, hits in checks

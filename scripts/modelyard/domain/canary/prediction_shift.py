@@ -164,6 +164,7 @@ def _grid_bins(model: str, predictions: ArrayLike, grid: Grid) -> Codes:
 
 def _value_bins(counts: NDArray[np.intp]) -> Codes:
     """The bin of each bin of the grid, cut where the pooled predictions are nearest to tenths."""
+    # Two tenths may meet at one edge, where many predictions are equal. Then there are fewer bins.
     share = counts.cumsum()[:-1] / counts.sum()
     bins = np.zeros(counts.size, dtype=np.intp)
     for tenth in range(1, MOST_BINS):
@@ -214,6 +215,8 @@ def _distance(expected: ExpectedPredictions, canary: Floats, stable: Floats | No
 def _evidence(
     expected: ExpectedPredictions, canary: Floats, stable: Floats | None, radius: float
 ) -> Evidence:
+    # Every set of bins but the empty and the whole one: the total variation distance is the largest
+    # difference of any set's share.
     sets = np.array(list(itertools.product((0.0, 1.0), repeat=canary.shape[1]))[1:-1])
     totals = canary.sum(axis=1)
     ranges = ranges_with_both_arms(totals, totals if stable is None else stable.sum(axis=1))
@@ -225,6 +228,7 @@ def _evidence(
         gains = _gains_alone(canary @ sets.T, canary.sum(axis=1), limits)
     else:
         gains = _gains_of_both(expected, sets, canary, sum_ranges(stable, ranges), radius)
+    # Capitals of all sets and stakes are averaged only here: each must grow by itself.
     capitals = itertools.accumulate(gains, np.add)
     logs = [float(np.logaddexp.reduce(c, axis=None)) - math.log(c.size) for c in capitals]
     return Evidence(now=logs[-1], peak=max(0.0, *logs))

@@ -111,6 +111,7 @@ def _by_block(bins: Integers, blocks: Integers, width: int) -> list[Counts]:
 
 
 def _null_gaps(null: npt.NDArray[np.bool_], blocks: Integers) -> list[float]:
+    # Counts of the rest are differences, so no block is compared row by row.
     nulls, rows = int(np.count_nonzero(null)), len(null)
     inside = blocks >= 0
     block_rows = np.bincount(blocks[inside])
@@ -123,6 +124,7 @@ def _null_gaps(null: npt.NDArray[np.bool_], blocks: Integers) -> list[float]:
 
 def _outside_shares(values: Floats, blocks: Integers) -> list[float]:
     """Each block's share of rows outside the range of all other rows."""
+    # Most blocks are inside the range of the rest: only the others are compared row by row.
     height = int(blocks.max(initial=-1)) + 1
     known = ~np.isnan(values)
     low, high = np.full(height + 1, np.inf), np.full(height + 1, -np.inf)
@@ -144,6 +146,7 @@ def _unlisted_shares(
 
     A row is unlisted if its level is not in the rest, or is not among the listed levels.
     """
+    # A level with the same first and last block exists in that block alone.
     height = len(pairs)
     known = codes >= 0
     levels = int(codes.max(initial=-1)) + 1

@@ -35,6 +35,7 @@ def check_window(profile: Profile, table: Table, *, least_rows: int) -> tuple[Co
     Raises:
         CannotAnswer: The table lacks a column of the profile.
     """
+    # The contract is checked first, so a missing column here is a call in the wrong order.
     absent = [column.name for column in profile.columns if column.name not in table]
     if absent:
         raise CannotAnswer(

@@ -89,6 +89,7 @@ def largest_share_ratio(reference: Counts, window: Counts) -> tuple[float, int]:
     n, m = int(reference.sum()), int(window.sum())
     if not n or not m:
         return 0.0, 0
+    # Ratios of rare levels are large by chance, so a change must be large as a share too.
     moved = np.abs(reference / n - window / m) >= LEAST_SHARE_CHANGE
     # Half a row is added to each count, so that the ratio of a level that vanished is finite.
     ratios = np.log2((window + 0.5) / (m + 1)) - np.log2((reference + 0.5) / (n + 1))
@@ -101,5 +102,6 @@ def _cdf_gap(reference: Counts, window: Counts) -> npt.NDArray[Any]:
     n, m = int(reference.sum()), int(window.sum())
     if not n or not m:
         return np.zeros(max(0, len(reference) - 1))
+    # The last gap is always 0: both functions end at 1.
     gap = np.cumsum(reference) / n - np.cumsum(window) / m
     return np.abs(gap[:-1])

@@ -28,7 +28,7 @@ EDGES = 200
 LISTED = 200
 """Levels that are listed by name; rows of further levels are counted together."""
 
-_TAIL = 0.001
+_TAIL = 0.001  # of the values at each end is winsorised
 _DIGITS = 5  # of the interquartile range: more digits than a quantile has, fewer than a float's 17
 _NORMAL_IQR = 1.349  # interquartile range of a normal distribution with standard deviation 1
 
@@ -153,6 +153,7 @@ def build_profile(
     Raises:
         CannotAnswer: A column is missing, or `blocks` has another length than the table.
     """
+    # Timestamps always move, so their drift would mean nothing.
     watched = [column for column in columns if column.type != "timestamp"]
     absent = [column.name for column in watched if column.name not in table]
     if absent or len(blocks) != count_rows(table):
@@ -218,6 +219,7 @@ def _edges(known: Floats) -> Floats:
     if not len(known):
         return np.zeros(0)
     shares = np.concatenate([[_TAIL], np.linspace(0.005, 0.995, EDGES - 2), [1 - _TAIL]])
+    # Quantiles that are values of the column: interpolated ones would lie between integers.
     quantiles = np.quantile(known, shares, method="inverted_cdf")
     lower, upper = np.quantile(known, [0.25, 0.75], method="inverted_cdf").tolist()
     # Rounding keeps the stored profile small; see `_DIGITS`.

@@ -126,6 +126,7 @@ def plan_days(
     """
     if parent.data.window is None:
         raise Refused(f"{parent.model} {parent.version} has no training window to continue")
+    # Days within `delay` of the end have no labels yet.
     delay = timedelta(days=model.target.delay_days)
     length = timedelta(days=model.drift.held_out_days)
     held_out = Interval(since=until - delay - length, until=until - delay)
@@ -137,6 +138,7 @@ def plan_days(
             f"{known + length + delay} on",
             hint="wait for newer data, or lower drift.held_out_days in model.yaml",
         )
+    # The delay again: training labels must be known when the held-out days begin.
     longest = Interval(since=parent.data.window.since, until=held_out.since - delay)
     window = _training_window(longest, sets, kept=held_out_in_use(parent, sets), delay=delay)
     excludes = excluded_days(window, sets)
@@ -189,6 +191,7 @@ def next_version_name(parent: str, names: Iterable[str]) -> str:
     Raises:
         Refused: The name is too long.
     """
+    # The highest number of all names, not the parent's: v3 may exist although v2 is in production.
     numbers = [int(match["number"]) for name in names if (match := _NUMBERED.fullmatch(name))]
     match = _NUMBERED.fullmatch(parent)
     stem = match["stem"] if match else f"{parent}-"
@@ -233,6 +236,7 @@ def declined_by(pulls: Iterable[PullRequest], model: str, *, evidence: str, bot:
     """That a person closed the pull request for this evidence; None if nobody did."""
     branch = str(Branch(purpose=Purpose.RETRAIN, model=model))
     for pull in pulls:
+        # The bot closes its own pull requests when drift is gone, which declines nothing.
         closed = pull.branch == branch and pull.state is PullState.CLOSED
         if closed and evidence in pull.body and pull.closed_by != bot:
             who = pull.closed_by or "somebody"
@@ -264,6 +268,7 @@ def _held_out(inputs: RetrainingInputs, kept: tuple[HeldOut, ...]) -> HeldOut:
     for each in sets:
         if each.window == days and not each.retired:
             return each
+    # An older set of the model says what a cluster is and how often a set may be used.
     like = next(iter((*kept, *sets)), None)
     taken = {each.name for each in sets}
     name, count = f"recent-{days.since.isoformat()}", 1

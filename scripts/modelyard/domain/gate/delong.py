@@ -84,6 +84,7 @@ def clustered_auc_difference(
 
 def _placements(positive: NDArray[np.bool_], scores: Floats) -> Floats:
     """The share of the other label's rows that each row is ranked correctly to; ties count half."""
+    # NaN would sort last and look like a very confident score.
     if not np.isfinite(scores).all():
         return np.full(scores.size, math.nan)
     placements = np.empty(scores.size)
@@ -93,6 +94,7 @@ def _placements(positive: NDArray[np.bool_], scores: Floats) -> Floats:
 
 
 def _share_below(scores: Floats, others: Floats) -> Floats:
+    # Ranks by binary search: all pairs of rows would be too many.
     ordered = np.sort(others)
     below = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
     share: Floats = below / (2 * others.size)

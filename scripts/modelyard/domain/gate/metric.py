@@ -86,6 +86,7 @@ def row_values(
     if metric.kind is Kind.VALUES:
         return _errors_of(metric, _numbers(labels), predictions, model)
     codes = _levels(labels, classes)
+    # A classifier without probabilities can be measured by its levels alone.
     if metric.name == "accuracy" and classes and np.ndim(predictions) == 1:
         return _agreement(np.asarray(labels), np.asarray(predictions), model)
     chances = _chances(predictions, codes.size, len(classes), model)
@@ -105,6 +106,7 @@ def constant_predictions(metric: Metric, labels: ArrayLike, classes: Sequence[An
     """The best constant prediction, repeated for every row in the shape that the metric takes."""
     if metric.kind is Kind.VALUES:
         values = _numbers(labels)
+        # The median minimises absolute errors, the mean squared ones.
         return np.full(values.size, np.median(values) if metric.name == "mae" else values.mean())
     codes = _levels(labels, classes)
     if not classes:

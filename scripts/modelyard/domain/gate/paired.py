@@ -176,6 +176,7 @@ def _decide(
     difference: PairedDifference, numbers: dict[str, float], claim: _Claim, least: int
 ) -> tuple[Outcome, str]:
     metric, clusters = difference.metric, difference.clusters
+    # First what the challenger itself did wrong: more rows or clusters would not change it.
     if not math.isfinite(difference.challenger):
         return Outcome.FAIL, f"some of the challenger's predictions cannot be scored by {metric}"
     if not math.isfinite(difference.difference):
@@ -204,6 +205,8 @@ def _summary(difference: PairedDifference, claim: _Claim) -> str:
 
 
 def _numbers(difference: PairedDifference, margin: float, alpha: float) -> dict[str, float]:
+    # The bounds at alpha decide. The two-sided 95 % interval is for people, as is the detectable
+    # difference, which needs the quantile of the level and that of the power.
     one_sided, two_sided, power = (
         _t_quantile(level, difference.clusters) * difference.standard_error
         for level in (1 - alpha, 0.975, POWER)
@@ -240,6 +243,7 @@ def _total(metric: Metric, values: Floats) -> float:
 def _influence(metric: Metric, values: Floats) -> Floats:
     """The value of each row in the metric, to first order, with the sign that makes more better."""
     sign = 1.0 if metric.greater_is_better else -1.0
+    # Delta method: the root of a mean m changes by 1 / (2 root m) of a change of m.
     total = _total(metric, values)
     if metric.is_root and total > 0:
         return sign * values / (2 * total)
@@ -247,6 +251,7 @@ def _influence(metric: Metric, values: Floats) -> Floats:
 
 
 def _sandwich(values: Floats, codes: Codes) -> float:
+    # With one cluster its sum of centred values is 0: the error is unknown, not zero.
     clusters = int(codes.max()) + 1
     if clusters == 1:
         return math.inf
