@@ -8,6 +8,7 @@ from modelyard.domain.promotion.change import Purpose
 
 PREFIX = "modelyard"
 
+# Retraining has one pull request a model: it always proposes the next version.
 _WITH_SUBJECT = frozenset(Purpose) - {Purpose.RETRAIN}
 
 

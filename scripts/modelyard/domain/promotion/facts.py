@@ -99,7 +99,7 @@ class Unverified:
 
     Args:
         reason: Why, for a person.
-        is_soaking: Whether it only has to stay as it is for a while.
+        is_soaking: Whether it is healthy, and only has to stay so for a while.
     """
 
     reason: str
@@ -113,6 +113,7 @@ def check_verified(
 
     Verified: the facts are about this release, and it is ready, has soaked and passed its judge.
     """
+    # Facts about another release prove nothing about this one.
     if facts.release != release.identity:
         return Unverified(reason="not seen running yet")
     if facts.aborted is not None:

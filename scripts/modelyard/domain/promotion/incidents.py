@@ -1,4 +1,4 @@
-"""Incidents: what a person must look at, and the key that tells one from another."""
+"""Incidents: what a person must decide, and the key that identifies each."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _BREACH = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Incident:
-    """Something a person must look at.
+    """Something that a person must decide.
 
     Args:
         what: What happened, in a sentence.
         at: When it was first seen.
-        key: What it is about. The same key is the same incident, whatever the sentence says.
+        key: What it is about. Two with one key are the same incident.
     """
 
     what: str

@@ -92,6 +92,7 @@ def find_notifications(
 
 def add_notified_key(told: tuple[str, ...], key: str) -> tuple[str, ...]:
     """The keys of sent notifications, with one more."""
+    # The oldest are dropped: by then their events are older than `LONGEST_AGE`.
     return told if key in told else (*told, key)[-MOST_NOTIFIED_KEYS:]
 
 

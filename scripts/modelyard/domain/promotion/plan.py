@@ -62,6 +62,7 @@ def plan(world: World) -> tuple[Action, ...]:
 
 def _is_known(world: World, action: Action) -> bool:
     """Whether the action would raise an incident that there is already."""
+    # By its key: the reason in its sentence has numbers that change from pass to pass.
     known = {incident.key for incident in world.model_facts.incidents}
     return isinstance(action, RaiseIncident) and action.key in known
 
@@ -91,6 +92,7 @@ def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
             continue
         if branch.purpose is Purpose.PROMOTE:
             reason = _why_moot(world, pull, wanted)
+        # Without its facts nobody knows whether a release has to be rolled back.
         elif branch.purpose is Purpose.ROLLBACK and branch.subject not in world.unknown:
             reason = f"no release in {branch.subject} has to be rolled back"
         elif branch.purpose is Purpose.RECORD:

@@ -37,7 +37,7 @@ def plan_promotions(world: World) -> Iterator[ProposeRelease]:
     Nothing is proposed while a promotion that a person asked for is open.
     """
     for environment in world.catalog.path_to_production():
-        version = owed_version(world, environment)
+        version = due_version(world, environment)
         if version is None or _declined(world, environment, version):
             continue
         if environment.name in world.unknown:  # the version may have been tried there
@@ -46,7 +46,7 @@ def plan_promotions(world: World) -> Iterator[ProposeRelease]:
             yield ProposeRelease(environment=environment.name, version=version, attempt=1)
 
 
-def owed_version(world: World, environment: Environment) -> str | None:
+def due_version(world: World, environment: Environment) -> str | None:
     """The version that is verified one environment earlier and was never tried here, if any."""
     version = candidate_version(world, environment)
     source = world.release(environment.promotes_from or "")
@@ -102,6 +102,7 @@ def find_missing(
     ]
     if pull is not None:
         found += [*_checks(pull), *_approvals(environment, pull)]
+    # A status is cut to 140 characters, so what a person has to act on comes first.
     return tuple(sorted(found, key=lambda each: not each.blocks))
 
 
@@ -193,6 +194,7 @@ def _checks(pull: PullRequest) -> Iterator[Missing]:
 
 def _approvals(environment: Environment, pull: PullRequest) -> Iterator[Missing]:
     asked = environment.approvals
+    # The makers are left out, so nobody approves their own change.
     counted = pull.approvers()
     if asked.approvers:
         counted &= set(asked.approvers)

@@ -28,6 +28,7 @@ def plan_holds(world: World) -> Iterator[PlaceHold]:
         release = world.release(environment.name)
         fault = find_fault(world, environment, release) if release else None
         if release and fault and fault.holds and not world.is_held(release.version):
+            # One hold a version, wherever it failed first: it counts in every environment.
             found.setdefault(release.version, f"{environment.name}: {fault.reason}")
     for version, reason in found.items():
         yield PlaceHold(version=version, reason=reason)
@@ -51,6 +52,7 @@ def find_fault(world: World, environment: Environment, release: Release) -> Faul
     """What is wrong with an environment's release; None if nothing is known to be."""
     if environment.name in world.unknown:
         return None
+    # Its own fault comes first: that is the one which puts the version on hold.
     own = _own_fault(world, environment, release)
     production = world.catalog.environments.get(environment.joins or "")
     joined = world.release(production.name) if production else None
@@ -145,6 +147,6 @@ def _is_overdue(
     if facts.seen_at is None or release.identity in facts.verified:
         return False
     if facts.verdict is not None and facts.verdict.passed:
-        return False
+        return False  # it still steps through its shares, which has no deadline
     waited = (world.now - facts.seen_at).total_seconds()
     return waited > environment.rollout.decide_within_seconds

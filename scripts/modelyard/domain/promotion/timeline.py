@@ -182,6 +182,7 @@ def _released(landing: Landing) -> Iterator[Event]:
     else:
         reason = trailers.get(REASON, "no reason was recorded")
         what = f"{gone} was rolled back to {version}" if version else f"{gone} was removed"
+        # Both versions are kept: a rollback is about the one that came and the one that went.
         event = replace(_commit(landing, Kind.ROLLBACK, f"{what}: {reason}"), rolled_back=gone)
     yield replace(event, version=version, environment=where)
 
@@ -276,6 +277,7 @@ def _holds(at: datetime, before: ModelFacts, after: ModelFacts) -> Iterator[Even
 def _training(
     at: datetime, version: str, before: TrainingFacts | None, after: TrainingFacts
 ) -> Iterator[Event]:
+    # The first attempt needs no event: the merge of the spec starts it.
     was = before or TrainingFacts()
     if after.attempt > was.attempt:
         what = f"attempt {after.attempt} is next"

@@ -94,6 +94,7 @@ def newest_passing(world: World, finished: tuple[Record, ...]) -> Record | None:
     # What was released there before and is gone was taken out; only a person brings it back.
     if world.was_tried(path[0].name, newest.artifact.digest):
         return None
+    # After a rollback of v3 to v1, v2 is not released in its place.
     if current and version_order(newest.version) <= version_order(current.version):
         return None
     return newest

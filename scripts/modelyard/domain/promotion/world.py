@@ -154,10 +154,10 @@ class World:
     @property
     def declined_pulls(self) -> tuple[PullRequest, ...]:
         """The pull requests that a person closed without merging them."""
-        # Deleting its branch closes a pull request too, by nobody: that declines nothing.
-        nobody = {None, self.bot}
+        # A pull request whose branch was deleted is closed by no one, which declines nothing.
+        others = {None, self.bot}
         closed = (p for p in self.pulls if p.state is PullState.CLOSED)
-        return tuple(p for p in closed if p.closed_by not in nobody)
+        return tuple(p for p in closed if p.closed_by not in others)
 
     def with_holds(self, holds: Mapping[str, str]) -> World:
         """The same world with these versions on hold by the tool, for the given reasons."""

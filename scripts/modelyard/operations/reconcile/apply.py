@@ -190,8 +190,8 @@ def _(action: RollBack, workspace: Workspace, world: World, report: Report) -> b
     def change_facts(before: ReleaseFacts) -> ReleaseFacts:
         return replace(before, rolled_back_to=target.identity)
 
-    # Before the merge: a run that is killed after it must not leave a rollback that nobody can tell
-    # from a promotion, since a rollback is never rolled back.
+    # Before the merge: if the run is killed after it, the restored release must not look like a
+    # promotion, which could be rolled back in turn.
     workspace.facts.update_release(action.environment, world.model, change_facts)
     change = rollback_change(world, action, git=workspace.git)
     try:

@@ -25,6 +25,7 @@ def record_change(world: World, action: ProposeRecord, *, server_image: str) -> 
     documents: dict[str, bytes | None] = {
         record_file(record.model, record.version): dump_spec("Record", record)
     }
+    # Labels are for people: the plan reads the record and the pin at the head.
     labels = [record.version, f"gate:{record.verdict.outcome}"]
     if action.environment is not None:
         release = new_release(world, action.environment, record, server_image=server_image)

@@ -81,6 +81,7 @@ def collect_world(workspace: Workspace, model: str, *, with_registry: bool = Tru
     facts = workspace.facts.snapshot(model, missed=warn_left_out)
     pulls = [pull for pull in _pulls(workspace) if is_branch_of(pull.branch, model)]
     world = _core(workspace, model, catalog, facts, pulls)
+    # The forge keeps the heads of closed pull requests, which show what a person declined.
     read_pulls = (*world.open_pulls, *world.declined_pulls)
     proposals = read_proposals(workspace, catalog, read_pulls)
     world = replace(world, proposals=with_currency(workspace, world, proposals))
@@ -222,6 +223,7 @@ def _run(workspace: Workspace, workflow: str) -> Run | None:
         status = workspace.services.orchestrator.status(workflow)
     except CannotAnswer as error:
         logger.warning("%s", error.message)
+        # The store may still have the outcome, which is all that a record needs.
         unknown = Run(is_over=False, message=f"unknown: {error.message}")
         return _or_unknown(lambda: _forgotten(workspace, workflow), None) or unknown
     if status is None:  # never started, or removed after it ended: only the store can tell

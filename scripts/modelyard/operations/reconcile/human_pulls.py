@@ -50,6 +50,7 @@ def changed_paths(workspace: Workspace, pull: PullRequest) -> tuple[str, ...]:
 
 
 def _status(workspace: Workspace, pull: PullRequest) -> Status:
+    # From where the branch left main: what main changed since is not this pull request's doing.
     base = workspace.git.merge_base(workspace.main(), pull.head)
     owned = [path for path in workspace.git.diff_names(base, pull.head) if is_written_by_tool(path)]
     touched = [path for path in owned if not _is_rendered_again(workspace, path, base, pull.head)]
@@ -78,5 +79,6 @@ def _is_rendered_again(workspace: Workspace, path: str, base: str, head: str) ->
         one, other = (read_spec(Release, content, name=pin) for content in (before, after))
     except CannotAnswer:
         return False
+    # Of another renderer nobody can tell what the manifests ought to be.
     same = replace(one, manifests="") == replace(other, manifests="")
     return same and other.renderer == RENDERER
