@@ -213,7 +213,7 @@ class Fork:
         """A Rollout."""
         labels = {"modelyard.dev/model": model, "modelyard.dev/environment": environment}
         namespace = self.namespace(environment)
-        found = self.kube.labelled(ROLLOUTS, namespace, labels=labels)
+        found = self.kube.list_objects(ROLLOUTS, namespace, labels=labels)
         return found[0] if found else None
 
     def runs(self, model: str, environment: str) -> str | None:
@@ -230,7 +230,7 @@ class Fork:
     def pods(self, namespace: str, **labels: str) -> tuple[Object, ...]:
         """The pods of a namespace with these labels of ours."""
         wanted = {f"modelyard.dev/{name}": value for name, value in labels.items()}
-        return self.kube.labelled(PODS, namespace, labels=wanted)
+        return self.kube.list_objects(PODS, namespace, labels=wanted)
 
     def answers(self, namespace: str, **labels: str) -> bool:
         """Whether one of these pods is ready."""
@@ -242,15 +242,15 @@ class Fork:
 
     def application(self, name: str) -> Object | None:
         """One of Argo CD's Applications."""
-        return self.kube.get(APPLICATIONS, self.cluster["argocd_namespace"], name)
+        return self.kube.get_object(APPLICATIONS, self.cluster["argocd_namespace"], name)
 
     def has_service(self, namespace: str, name: str) -> bool:
         """Whether there is such a Service."""
-        return self.kube.get(SERVICES, namespace, name) is not None
+        return self.kube.get_object(SERVICES, namespace, name) is not None
 
     def service_url(self, namespace: str, name: str) -> str:
         """Where a Service is reached from this machine."""
-        service = self.kube.get(SERVICES, namespace, name)
+        service = self.kube.get_object(SERVICES, namespace, name)
         assert service is not None, f"no Service {name} in {namespace}"
         return f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}"
 

@@ -113,7 +113,7 @@ def followed(
 
 def judged(fork: Fork, model: str, release: str) -> float | None:
     """When the first of the two that judge said fail."""
-    runs = fork.kube.labelled(ANALYSIS_RUNS, "models-production", labels={})
+    runs = fork.kube.list_objects(ANALYSIS_RUNS, "models-production", labels={})
     for run in runs:
         arguments = {each["name"]: each.get("value") for each in run["spec"].get("args", ())}
         if arguments.get("release") != release:

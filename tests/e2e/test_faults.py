@@ -160,7 +160,7 @@ def test_a_training_whose_pod_is_evicted_is_trained_all_the_same(settled: Fork):
     wine.propose(fork, version, "v1", "A weaker penalty", wine.FEATURES)
 
     def training() -> str | None:
-        for pod in fork.kube.labelled(PODS, PLATFORM, labels={}):
+        for pod in fork.kube.list_objects(PODS, PLATFORM, labels={}):
             pod_name: str = pod["metadata"]["name"]
             if f"-{version}-" in pod_name and pod["status"]["phase"] == "Running":
                 return pod_name
@@ -170,7 +170,9 @@ def test_a_training_whose_pod_is_evicted_is_trained_all_the_same(settled: Fork):
     fork.kubectl("-n", PLATFORM, "delete", "pod", name, "--grace-period=0", "--force")
 
     path.trained(fork, MODEL, version, seconds=600)
-    workflows = fork.kube.labelled(WORKFLOWS, PLATFORM, labels={"modelyard.dev/version": version})
+    workflows = fork.kube.list_objects(
+        WORKFLOWS, PLATFORM, labels={"modelyard.dev/version": version}
+    )
     assert workflows
 
 

@@ -100,7 +100,7 @@ def test_the_look_of_the_night_proposes_to_retrain_once_summer_has_come(
 
 def started_now(fork: Fork, name: str) -> str:
     """Start what a CronWorkflow would start at its time; returns the workflow's name."""
-    cron = fork.kube.get(CRON_WORKFLOWS, PLATFORM, name)
+    cron = fork.kube.get_object(CRON_WORKFLOWS, PLATFORM, name)
     assert cron is not None, f"no CronWorkflow {name}"
     started = f"{name}-{int(time.time())}"
     fork.apply(
@@ -116,7 +116,7 @@ def started_now(fork: Fork, name: str) -> str:
 
 def ended(fork: Fork, name: str) -> bool:
     """Whether the workflow is over, and well."""
-    workflow = fork.kube.get(WORKFLOWS, PLATFORM, name) or {}
+    workflow = fork.kube.get_object(WORKFLOWS, PLATFORM, name) or {}
     phase = workflow.get("status", {}).get("phase")
     assert phase not in ("Failed", "Error"), workflow["status"].get("message")
     return bool(phase == "Succeeded")

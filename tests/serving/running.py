@@ -19,7 +19,7 @@ import httpx
 
 from modelyard.adapters.cluster.local_servers import free_port
 from modelyard.adapters.processes.process_table import Started
-from modelyard.adapters.processes.start import is_alive, start_modelyard, stop_process
+from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
 from modelyard.serving.documents import json_rows
 from modelyard.serving.inputs import tensors_of_rows
 from serving.artifacts import MODEL, TRUSTED, flights, shared_artifact
@@ -109,7 +109,7 @@ def until(done: Any, process: Started | None = None) -> None:
     """Wait until it is so; fails when the process ends or time runs out."""
     deadline = time.monotonic() + START_SECONDS
     while not done():
-        assert process is None or is_alive(process)
+        assert process is None or is_process_alive(process)
         assert time.monotonic() < deadline
         time.sleep(0.03)
 

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from modelyard.adapters.processes.start import is_alive
+from modelyard.adapters.processes.start import is_process_alive
 from modelyard.domain.canary.grid import prediction_grid
 from modelyard.domain.specs.model import Model
 from modelyard.serving.artifact import artifact_digest
@@ -252,7 +252,7 @@ def _answers(running: Running) -> bool:
 def test_another_artifact_than_the_pinned_one_never_listens(artifact: Artifact, tmp_path: Path):
     pinned = artifact[0], "sha256:" + "0" * 64
     with serving(pinned, tmp_path, wait=False) as running:
-        until(lambda: not is_alive(running.process))
+        until(lambda: not is_process_alive(running.process))
         assert "the pin is sha256:0000" in running.log.read_text()
         assert not running.is_ready()
 
@@ -280,7 +280,7 @@ def test_sigterm_answers_what_is_in_flight_and_writes_the_payload_log(
         until(lambda: not running.is_ready())
         stopping.set()
         asking.join()
-        until(lambda: not is_alive(running.process))
+        until(lambda: not is_process_alive(running.process))
     assert answers == [200]
     assert sum(len(part) for part in parts(running)) == 9000
 

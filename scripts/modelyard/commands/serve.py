@@ -80,9 +80,9 @@ def serve(*, claim: Path | None, port: int, formats: tuple[str, ...], **options:
 def _hold(claim: Path | None, port: int) -> AbstractContextManager[None]:
     if claim is None:
         return nullcontext()
-    from modelyard.adapters.cluster.claim import claimed
+    from modelyard.adapters.cluster.claim import hold_claim
 
-    return claimed(claim, port=port)
+    return hold_claim(claim, port=port)
 
 
 @contextmanager

@@ -63,17 +63,17 @@ def front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
         server.shutdown()
 
 
-def test_an_object_is_what_the_cluster_says(front):
+def test_returns_an_object_as_the_cluster_has_it(front):
     front.body = b'{"kind": "Rollout"}'
 
-    assert KubernetesApi().get(ROLLOUTS, "models", "m") == {"kind": "Rollout"}
+    assert KubernetesApi().get_object(ROLLOUTS, "models", "m") == {"kind": "Rollout"}
 
 
-def test_a_page_of_somebody_between_us_and_the_cluster_is_no_answer(front):
+def test_a_proxys_error_page_is_no_answer_of_the_cluster(front):
     front.body = b"<html>sign in</html>"
 
     with pytest.raises(CannotAnswer, match="no JSON in the answer to GET"):
-        KubernetesApi().get(ROLLOUTS, "models", "m")
+        KubernetesApi().get_object(ROLLOUTS, "models", "m")
 
 
 def test_a_token_that_cannot_be_read_is_no_answer(front):
@@ -87,7 +87,7 @@ def test_a_token_that_cannot_be_read_is_no_answer(front):
     api._client.configuration.refresh_api_key_hook = unreadable
 
     with pytest.raises(CannotAnswer, match="Token file exists but empty"):
-        api.get(ROLLOUTS, "models", "m")
+        api.get_object(ROLLOUTS, "models", "m")
 
 
 HELD = {
@@ -106,21 +106,21 @@ HELD = {
 @pytest.fixture
 def lease(front: Front, monkeypatch: pytest.MonkeyPatch) -> KubernetesLease:
     """A Lease that nobody stands for by himself."""
-    monkeypatch.setattr(KubernetesLease, "_stand", lambda *_: None)
+    monkeypatch.setattr(KubernetesLease, "_run_elections", lambda *_: None)
     return KubernetesLease("modelyard", "watch", KubernetesApi())
 
 
-def test_whoever_sees_another_hold_the_lease_stands_by_and_knows_it(front, lease):
+def test_a_watcher_that_sees_another_hold_the_lease_is_a_standby(front, lease):
     front.body = json.dumps(HELD).encode()
-    assert not lease.is_heard()
+    assert not lease.is_answered()
 
     lease._lock("modelyard", "watch").get("watch", "modelyard")
 
-    assert lease.is_heard()
+    assert lease.is_answered()
     assert not lease.is_held()
 
 
-def test_whoever_may_not_read_the_lease_does_not_know_that_anybody_acts(front, lease):
+def test_a_watcher_that_may_not_read_the_lease_does_not_know_whether_another_acts(front, lease):
     front.body = json.dumps(HELD).encode()
     lock = lease._lock("modelyard", "watch")
     lock.get("watch", "modelyard")
@@ -128,7 +128,7 @@ def test_whoever_may_not_read_the_lease_does_not_know_that_anybody_acts(front, l
 
     lock.get("watch", "modelyard")
 
-    assert not lease.is_heard()
+    assert not lease.is_answered()
 
 
 def test_a_cluster_that_hangs_is_not_waited_for_with_the_lease(front, lease, monkeypatch):

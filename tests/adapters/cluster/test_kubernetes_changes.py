@@ -22,7 +22,9 @@ class Api:
         self.left = list(streams)
         self.opened = 0
 
-    def changes(self, resource: Any, namespace: str, *, seconds: int) -> Iterator[dict[str, Any]]:
+    def watch_objects(
+        self, resource: Any, namespace: str, *, seconds: int
+    ) -> Iterator[dict[str, Any]]:
         del namespace, seconds
         if resource.plural != "rollouts":
             return

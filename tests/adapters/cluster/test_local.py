@@ -14,22 +14,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.adapters.cluster.claim import claimed, holder
+from modelyard.adapters.cluster.claim import claim_holder, hold_claim
 from modelyard.adapters.cluster.endpoints import Endpoint, read_endpoints
 from modelyard.adapters.cluster.local import LocalCluster
 from modelyard.adapters.cluster.local_state import (
     Aborted,
     Server,
     State,
-    aborted,
-    advanced,
-    arrived,
-    fallen,
-    synced,
-    traffic,
+    abort_newest,
+    add_release,
+    advance_step,
+    mark_dead,
+    mark_ready,
+    split_traffic,
 )
 from modelyard.adapters.processes.process_table import Started
-from modelyard.adapters.processes.start import is_alive
+from modelyard.adapters.processes.start import is_process_alive
 from modelyard.domain.canary.traffic import RolloutState
 from modelyard.domain.specs.environment import Environment, Rollout, Step
 from modelyard.domain.specs.release import Release
@@ -112,7 +112,7 @@ class Yard:
 
     def process(self, release: Release) -> Started | None:
         folder = self.root / ".modelyard" / "cluster" / release.environment / "late"
-        held = holder(folder / f"{release.identity}.claim")
+        held = claim_holder(folder / f"{release.identity}.claim")
         return held.process if held else None
 
 
@@ -216,7 +216,7 @@ def test_a_server_that_dies_is_not_ready_and_is_started_again(yard: Yard):
     process = yard.process(release)
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
-    until(lambda: not is_alive(process))
+    until(lambda: not is_process_alive(process))
     assert yard.observe(DEV) == RolloutState(release=release.identity, ready=False, share=1.0)
     yard.sync("v1", DEV)
     assert yard.observe(DEV) == ready(release)
@@ -229,7 +229,7 @@ def test_a_canary_that_dies_leaves_traffic_until_it_is_ready_again(yard: Yard):
     process = yard.process(canary)
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
-    until(lambda: not is_alive(process))
+    until(lambda: not is_process_alive(process))
     yard.cluster._patience = -1.0
     yard.sync("v2", CANARY)
     assert yard.observe(CANARY) == RolloutState(release=canary.identity, ready=False, share=0.0)
@@ -277,7 +277,7 @@ def test_an_artifact_out_of_reach_is_given_up_like_any_other_that_is_not_ready(y
     assert state.aborted == "not ready within 90 s"
 
 
-def test_nothing_runs_after_remove_and_nothing_is_known(yard: Yard):
+def test_after_remove_no_server_runs_and_no_state_is_left(yard: Yard):
     release = yard.sync("v1", DEV)
     for _ in range(2):
         yard.cluster.remove(model="late", environment=DEV)
@@ -302,7 +302,7 @@ class KilledError(BaseException):
     """The process that called was killed here."""
 
 
-@pytest.mark.parametrize("step", ["start", "write_state", "write_endpoints", "stop"])
+@pytest.mark.parametrize("step", ["start_server", "write_state", "write_endpoints", "stop_server"])
 @pytest.mark.parametrize("time", [1, 2])
 @pytest.mark.slow
 def test_a_call_that_was_killed_ends_the_same_when_it_runs_again(
@@ -345,7 +345,7 @@ def test_stopping_all_leaves_no_process_and_sync_brings_them_back(yard: Yard):
     assert yard.shares(DEV) == {"v1": 1.0}
 
 
-def test_a_guest_without_a_step_has_no_share_to_take(yard: Yard):
+def test_refuses_a_joined_environment_without_a_step(yard: Yard):
     guest = Environment(name="canary", description="", namespace="x", joins="production")
     with pytest.raises(CannotAnswer, match="joins production, but its rollout has no step"):
         yard.sync("v1", guest)
@@ -353,17 +353,17 @@ def test_a_guest_without_a_step_has_no_share_to_take(yard: Yard):
 
 def test_a_claim_has_one_holder_at_a_time(tmp_path: Path):
     path = tmp_path / "claims" / "one.claim"
-    assert holder(path) is None
-    with claimed(path, port=8080):
-        held = holder(path)
+    assert claim_holder(path) is None
+    with hold_claim(path, port=8080):
+        held = claim_holder(path)
         assert held is not None
         assert (held.process.pid, held.port) == (os.getpid(), 8080)
         with (
             pytest.raises(Conflict, match="another process holds this claim"),
-            claimed(path, port=1),
+            hold_claim(path, port=1),
         ):
             pass
-    assert holder(path) is None
+    assert claim_holder(path) is None
 
 
 def server(name: str) -> Server:
@@ -394,15 +394,15 @@ EVENTS = st.lists(
 def after(state: State, events: list[tuple[str, str]]) -> State:
     for kind, release in events:
         if kind == "sync":
-            state = synced(state, server(release))
+            state = add_release(state, server(release))
         elif kind == "arrive":
-            state = arrived(state)
+            state = mark_ready(state)
         elif kind == "advance":
-            state = advanced(state, release)
+            state = advance_step(state, release)
         elif kind == "fall":
-            state = fallen(state, [release], NOW)
+            state = mark_dead(state, [release], NOW)
         else:
-            state = aborted(state, "bad", NOW)
+            state = abort_newest(state, "bad", NOW)
     return state
 
 
@@ -416,18 +416,18 @@ def test_shares_add_up_and_an_aborted_release_gets_nothing_new(
 ):
     owner = after(State(model="m", environment="o", steps=tuple(steps)), events)
     guest = State(model="m", environment="g", joins="o", steps=(0.2,))
-    parts = traffic(owner, [after(guest, guest_events)])
+    parts = split_traffic(owner, [after(guest, guest_events)])
     assert sum(share for _, share in parts) == pytest.approx(1.0 if parts else 0.0)
     assert all(share > 0 and each.step is not None for each, share in parts)
     if owner.aborted is not None:
         assert owner.candidate is None or owner.candidate.release != owner.aborted.release
-    assert synced(owner, server("z")).aborted is None
-    again = synced(owner, server("a"))
-    assert synced(again, server("a")) == again
+    assert add_release(owner, server("z")).aborted is None
+    again = add_release(owner, server("a"))
+    assert add_release(again, server("a")) == again
 
 
 def test_a_release_that_is_aborted_twice_keeps_its_first_reason():
     state = after(State(model="m", environment="o"), [("sync", "a"), ("arrive", "")])
-    once = aborted(state, "first", NOW)
+    once = abort_newest(state, "first", NOW)
     assert once.aborted == Aborted(release="a", reason="first")
-    assert aborted(once, "second", NOW) == once
+    assert abort_newest(once, "second", NOW) == once

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.adapters.cluster.rollout_state import MANUAL, state_of
+from modelyard.adapters.cluster.rollout_state import MANUAL, rollout_state_of
 from modelyard.domain.canary.traffic import JUDGED_BAD, RolloutState
 from modelyard.domain.specs.environment import Environment, Rollout, Step
 
@@ -55,7 +55,7 @@ def pod(release: str, environment: str = "production", *, ready: bool = True, go
 def test_a_release_beside_the_one_before_it_has_its_pods_share():
     pods = [pod(NEW), pod(OLD), pod(OLD)]
 
-    assert state_of(rollout(), pods, PRODUCTION) == RolloutState(
+    assert rollout_state_of(rollout(), pods, PRODUCTION) == RolloutState(
         release=NEW, ready=True, share=1 / 3
     )
 
@@ -63,46 +63,48 @@ def test_a_release_beside_the_one_before_it_has_its_pods_share():
 def test_a_canary_shares_the_requests_of_all_pods_of_its_model():
     pods = [pod(NEW, "canary"), pod(OLD, "canary"), *(pod(OLD) for _ in range(2))]
 
-    assert state_of(rollout(), pods, CANARY) == RolloutState(release=NEW, ready=True, share=1 / 4)
+    assert rollout_state_of(rollout(), pods, CANARY) == RolloutState(
+        release=NEW, ready=True, share=1 / 4
+    )
 
 
-def test_an_owners_share_leaves_its_canary_out():
+def test_productions_share_leaves_its_canary_out():
     pods = [pod(NEW), pod(OLD), pod(OLD, "canary")]
 
-    assert state_of(rollout(), pods, PRODUCTION).share == 1 / 2
+    assert rollout_state_of(rollout(), pods, PRODUCTION).share == 1 / 2
 
 
-def test_what_is_promoted_whole_has_all_requests_once_all_of_its_pods_answer():
+def test_a_fully_promoted_release_has_all_requests_once_all_of_its_pods_answer():
     whole = rollout(stable="new")
 
-    assert state_of(whole, [pod(NEW), pod(NEW)], PRODUCTION) == RolloutState(
+    assert rollout_state_of(whole, [pod(NEW), pod(NEW)], PRODUCTION) == RolloutState(
         release=NEW, ready=True, share=1.0
     )
-    assert not state_of(whole, [pod(NEW)], PRODUCTION).ready
-    assert not state_of(whole, [pod(NEW), pod(NEW, ready=False)], PRODUCTION).ready
+    assert not rollout_state_of(whole, [pod(NEW)], PRODUCTION).ready
+    assert not rollout_state_of(whole, [pod(NEW), pod(NEW, ready=False)], PRODUCTION).ready
 
 
-def test_what_is_not_promoted_yet_never_has_all_requests():
-    assert state_of(rollout(), [pod(NEW), pod(NEW)], PRODUCTION).share == 0.99
+def test_a_release_that_is_not_fully_promoted_never_has_all_requests():
+    assert rollout_state_of(rollout(), [pod(NEW), pod(NEW)], PRODUCTION).share == 0.99
 
 
 def test_a_first_release_has_no_stable_to_leave_requests_to():
     first = rollout(stable="")
 
-    assert state_of(first, [pod(NEW), pod(NEW)], PRODUCTION).share == 1.0
+    assert rollout_state_of(first, [pod(NEW), pod(NEW)], PRODUCTION).share == 1.0
 
 
-def test_pods_that_are_going_count_for_nothing():
+def test_terminating_pods_do_not_count():
     pods = [pod(NEW), pod(OLD), pod(OLD, going=True)]
 
-    assert state_of(rollout(), pods, PRODUCTION).share == 1 / 2
+    assert rollout_state_of(rollout(), pods, PRODUCTION).share == 1 / 2
 
 
 @pytest.mark.parametrize("status", [{}, {"abort": True}])
 def test_nothing_is_known_until_the_controller_has_seen_the_newest_template(status):
     behind = rollout(seen=2, **status)
 
-    assert state_of(behind, [pod(NEW)], PRODUCTION) == RolloutState(
+    assert rollout_state_of(behind, [pod(NEW)], PRODUCTION) == RolloutState(
         release=NEW, ready=False, share=0.0
     )
 
@@ -111,7 +113,9 @@ def test_a_new_rollout_without_a_status_is_not_ready():
     new = rollout()
     del new["status"]
 
-    assert state_of(new, [], PRODUCTION) == RolloutState(release=NEW, ready=False, share=0.0)
+    assert rollout_state_of(new, [], PRODUCTION) == RolloutState(
+        release=NEW, ready=False, share=0.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,10 +134,10 @@ def test_a_new_rollout_without_a_status_is_not_ready():
         ),
     ],
 )
-def test_an_abort_without_a_reason_is_a_persons_and_the_judges_is_told_apart(message, reason):
+def test_an_abort_without_a_reason_is_a_persons_and_not_the_judges(message, reason):
     aborted = rollout(abort=True, message=message)
 
-    assert state_of(aborted, [pod(OLD)], PRODUCTION) == RolloutState(
+    assert rollout_state_of(aborted, [pod(OLD)], PRODUCTION) == RolloutState(
         release=NEW, ready=False, share=0.0, aborted=reason
     )
 
@@ -143,23 +147,25 @@ def test_the_judges_reason_counts_for_its_own_release_alone():
     mine = rollout(abort=True, notes=notes)
     other = rollout(abort=True, notes={**notes, "modelyard.dev/aborted": OLD})
 
-    assert state_of(mine, [], PRODUCTION).aborted == "error rate 20 %"
-    assert state_of(other, [], PRODUCTION).aborted == MANUAL
+    assert rollout_state_of(mine, [], PRODUCTION).aborted == "error rate 20 %"
+    assert rollout_state_of(other, [], PRODUCTION).aborted == MANUAL
 
 
 def test_a_release_that_never_got_ready_is_out_of_traffic_with_or_without_an_abort():
     late = [{"type": "Progressing", "reason": "ProgressDeadlineExceeded", "message": "timed out"}]
 
     for status in ({"conditions": late}, {"conditions": late, "abort": True}):
-        assert state_of(rollout(**status), [], PRODUCTION).aborted == "not ready within 75 s"
+        assert (
+            rollout_state_of(rollout(**status), [], PRODUCTION).aborted == "not ready within 75 s"
+        )
 
 
 @pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
-def test_a_pod_that_was_evicted_and_replaced_keeps_nobody_from_being_ready(phase):
+def test_an_evicted_and_replaced_pod_keeps_no_release_from_being_ready(phase):
     evicted = pod(NEW, ready=False)
     evicted["status"]["phase"] = phase
 
-    state = state_of(rollout(stable="new"), [evicted, pod(NEW), pod(NEW)], PRODUCTION)
+    state = rollout_state_of(rollout(stable="new"), [evicted, pod(NEW), pod(NEW)], PRODUCTION)
 
     assert state == RolloutState(release=NEW, ready=True, share=1.0)
 
@@ -171,5 +177,5 @@ def test_a_stable_release_whose_pods_are_lost_for_long_is_not_ready_and_not_take
     aborted = {"abort": True, "message": f"RolloutAborted: Rollout aborted update to 2: {said}"}
 
     for status in ({"conditions": late}, {"conditions": late, "abort": True}, aborted):
-        state = state_of(rollout(stable="new", **status), [pod(NEW)], PRODUCTION)
+        state = rollout_state_of(rollout(stable="new", **status), [pod(NEW)], PRODUCTION)
         assert state == RolloutState(release=NEW, ready=False, share=1.0)

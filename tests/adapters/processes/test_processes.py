@@ -21,7 +21,7 @@ from modelyard.adapters.processes.start import (
     Running,
     TerminatedError,
     holding_signals,
-    is_alive,
+    is_process_alive,
     run_command,
     start_command,
     start_modelyard,
@@ -166,20 +166,20 @@ def test_stop_kills_what_ignores_it_and_all_of_its_session(way, tmp_path, script
     log = tmp_path / "log"
     assert eventually(lambda: log.read_text().endswith("\n"))
     child = process_table.find_process(int(log.read_text()))
-    assert is_alive(running.started)
-    assert is_alive(child)
+    assert is_process_alive(running.started)
+    assert is_process_alive(child)
     stop_process(running.started, grace_seconds=0.2)
-    assert not is_alive(running.started)
-    assert eventually(lambda: not is_alive(child))
+    assert not is_process_alive(running.started)
+    assert eventually(lambda: not is_process_alive(child))
     assert running.wait(5) == 137
 
 
 def test_stop_never_signals_a_number_that_is_another_process_now(plain, tmp_path):
     running = launch(tmp_path, "sleep", "60")
     before = Started(pid=running.started.pid, start_time=running.started.start_time - 1)
-    assert not is_alive(before)
+    assert not is_process_alive(before)
     stop_process(before, grace_seconds=0.1)
-    assert is_alive(running.started)
+    assert is_process_alive(running.started)
     stop_process(running.started)
     assert running.wait(5) == 143
 
@@ -227,10 +227,10 @@ def test_a_followed_process_is_killed_with_the_one_that_asked_for_it(preloaded, 
     assert eventually(lambda: (tmp_path / "log").read_text().endswith("\n"))
     pid, start_time = (int(word) for word in (tmp_path / "log").read_text().split())
     sleeper = Started(pid=pid, start_time=start_time)
-    assert is_alive(sleeper)
+    assert is_process_alive(sleeper)
     os.kill(running.started.pid, signal.SIGKILL)
     assert running.wait(5) == 137
-    assert eventually(lambda: not is_alive(sleeper))
+    assert eventually(lambda: not is_process_alive(sleeper))
 
 
 def test_another_interpreter_environment_is_not_forked(preloaded, tmp_path, script):
@@ -286,7 +286,7 @@ def test_refuses_to_preload_what_starts_threads(tmp_path, monkeypatch):
 def test_a_forked_process_that_nobody_waits_for_ends_like_any_other(preloaded, tmp_path, script):
     log = tmp_path / "log"
     started = start_modelyard(["--version"], cwd=tmp_path, log=log)
-    assert eventually(lambda: not is_alive(started))
+    assert eventually(lambda: not is_process_alive(started))
     assert re.fullmatch(r"modelyard \d+\.\d+\.\d+\n", log.read_text())
     assert launch(tmp_path, "python", script("import sys; sys.exit(4)")).wait(20) == 4
     assert preloaded.poll() is None
@@ -299,7 +299,7 @@ def test_run_appends_to_its_log_and_start_survives_its_starter(plain, tmp_path):
     assert modelyard("no-such-command", cwd=tmp_path, output=log) == 2
     assert "no-such-command" in log.read_text()
     started = start_modelyard(["--version"], cwd=tmp_path, log=log)
-    assert eventually(lambda: not is_alive(started))
+    assert eventually(lambda: not is_process_alive(started))
 
 
 def waiting(tmp_path: Path, timeout: str) -> tuple[subprocess.Popen[bytes], Started]:
@@ -323,7 +323,7 @@ def test_run_ends_the_process_that_does_not_end_in_time(plain, tmp_path):
     runner, started = waiting(tmp_path, "0.5")
     _, errors = runner.communicate(timeout=10)
     assert b"TimeoutError: process " in errors
-    assert not is_alive(started)
+    assert not is_process_alive(started)
 
 
 def test_a_terminated_run_ends_its_process_first(plain, tmp_path):
@@ -331,7 +331,7 @@ def test_a_terminated_run_ends_its_process_first(plain, tmp_path):
     runner.terminate()
     _, errors = runner.communicate(timeout=10)
     assert (runner.returncode, errors) == (-signal.SIGTERM, b"")
-    assert not is_alive(started)
+    assert not is_process_alive(started)
 
 
 def signalled_while_launching(tmp_path: Path, number: int) -> Running:

@@ -1,4 +1,4 @@
-"""A file that one server process holds as long as it lives, so that there is never a second one."""
+"""A file that a server process locks while it runs, so that no second one runs beside it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import BinaryIO
 from modelyard.adapters.processes.process_table import Started, find_process
 from modelyard.errors import Conflict
 
-# Whoever only asks holds the lock for an instant.
+# `claim_holder` takes the lock too, for an instant.
 _SECONDS_TO_TAKE = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who holds a claim.
+    """The process that holds a claim.
 
     Args:
         process: The process.
@@ -33,49 +33,49 @@ class Holder:
 
 
 @contextmanager
-def claimed(path: Path, *, port: int) -> Iterator[None]:
-    """Hold the claim while the block runs; the kernel lets go of it whatever ends the process.
+def hold_claim(path: Path, *, port: int) -> Iterator[None]:
+    """Hold the claim while the block runs; the kernel releases it however the process ends.
 
     Args:
         path: The file; made with its folder where missing.
-        port: Told to whoever asks who holds it.
+        port: Where the process listens, for `claim_holder`.
 
     Raises:
         Conflict: Another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + _SECONDS_TO_TAKE
-    while (file := _taken(path)) is None:
+    while (file := _take(path)) is None:
         if time.monotonic() > deadline:
             raise Conflict(f"{path}: another process holds this claim")
         time.sleep(0.01)
     with file:
         me = find_process(os.getpid())
-        told = {"pid": os.getpid(), "start_time": me.start_time if me else -1, "port": port}
+        holder = {"pid": os.getpid(), "start_time": me.start_time if me else -1, "port": port}
         file.truncate(0)
-        file.write(json.dumps(told).encode())
+        file.write(json.dumps(holder).encode())
         file.flush()
         yield
 
 
-def holder(path: Path) -> Holder | None:
-    """The process that holds the claim, or None when nobody does."""
+def claim_holder(path: Path) -> Holder | None:
+    """The process that holds the claim, or None when none does."""
     try:
         with path.open("rb") as file:
-            if _locked(file.fileno()):
+            if _lock(file.fileno()):
                 return None
-            told = json.loads(file.read())
-            process = Started(pid=told["pid"], start_time=told["start_time"])
-            return Holder(process=process, port=told["port"])
-    except (FileNotFoundError, ValueError):  # nobody, or it is only just taking it
+            found = json.loads(file.read())
+            process = Started(pid=found["pid"], start_time=found["start_time"])
+            return Holder(process=process, port=found["port"])
+    except (FileNotFoundError, ValueError):  # free, or the holder is just writing it
         return None
 
 
-def _taken(path: Path) -> BinaryIO | None:
+def _take(path: Path) -> BinaryIO | None:
     file = path.open("a+b")
     try:
-        # A file that was removed between being opened and being locked claims nothing.
-        if _locked(file.fileno()) and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+        # A file that was removed after it was opened is no claim: another process may make one.
+        if _lock(file.fileno()) and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
             return file
     except FileNotFoundError:
         pass
@@ -83,7 +83,7 @@ def _taken(path: Path) -> BinaryIO | None:
     return None
 
 
-def _locked(descriptor: int) -> bool:
+def _lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Where a model's requests go on this machine: addresses, releases and shares."""
+"""The file that says where a model's requests go on this machine: addresses and shares."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Endpoint:
         url: Its address, without a path.
         release: Identity of the release it runs.
         version: The version it runs.
-        share: Part of the model's requests it is given, 0 to 1; all of a model's add up to 1.
+        share: Its part of the model's requests, 0 to 1; the parts of a model add up to 1.
     """
 
     url: str
@@ -34,7 +34,7 @@ def endpoints_path(state: Path, *, environment: str, model: str) -> Path:
 
 
 def read_endpoints(state: Path, *, environment: str, model: str) -> tuple[Endpoint, ...]:
-    """The model's endpoints, largest share first; empty when nothing takes its requests.
+    """The model's endpoints, largest share first; empty when no server takes its requests.
 
     Raises:
         CannotAnswer: The file is not of the form this version writes.
@@ -50,7 +50,7 @@ def read_endpoints(state: Path, *, environment: str, model: str) -> tuple[Endpoi
 def write_endpoints(
     state: Path, endpoints: Sequence[Endpoint], *, environment: str, model: str
 ) -> None:
-    """Make these the model's endpoints, in one step; none at all removes the file."""
+    """Replace the model's endpoints in one step; an empty list removes the file."""
     path = endpoints_path(state, environment=environment, model=model)
     if not endpoints:
         path.unlink(missing_ok=True)
@@ -60,7 +60,7 @@ def write_endpoints(
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part; durable."""
+    """Write a file durably, so that a reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

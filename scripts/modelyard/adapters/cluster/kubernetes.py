@@ -1,4 +1,4 @@
-"""The cluster role on Kubernetes: Argo CD brings what Git names, Argo Rollouts moves traffic."""
+"""The cluster role on Kubernetes: Argo CD applies what is in Git, Argo Rollouts moves traffic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modelyard.adapters.cluster.kubernetes_api import (
     Resource,
 )
 from modelyard.adapters.cluster.kubernetes_changes import KubernetesChanges
-from modelyard.adapters.cluster.rollout_state import release_of, state_of
+from modelyard.adapters.cluster.rollout_state import release_of, rollout_state_of
 from modelyard.adapters.git.remote_refs import retry_on_conflict
 from modelyard.domain.canary.traffic import RolloutState
 from modelyard.domain.labels import (
@@ -49,10 +49,10 @@ _LONGEST_MESSAGE = 1000
 
 
 class KubernetesCluster:
-    """Watches what Argo makes of Git, and hurries it; implements `ports.Cluster`.
+    """Observes what Argo makes of Git, and makes it refresh; implements `ports.Cluster`.
 
-    Git alone says what runs, so nothing is applied here: Argo CD is told to look at Git now, an
-    abort is Argo Rollouts' own. Everything else is read. No call waits for the cluster to follow.
+    Git alone says what runs, so nothing is applied here: a call makes Argo CD refresh, or Argo
+    Rollouts abort, or only reads. No call waits until the cluster has followed.
 
     Args:
         api: The cluster.
@@ -72,47 +72,47 @@ class KubernetesCluster:
         self, release: Release, *, model: Model, environment: Environment,
         origin: PastRelease | None = None,
     ) -> None:  # fmt: skip
-        """Have Argo CD look at Git where another release runs; say beside it where it came from."""
+        """Make Argo CD refresh if another release runs; else annotate where this one came from."""
         rollout = self._rollout(model.name, environment)
         if rollout is None or release_of(rollout) != release.identity:
             self._refresh(model.name, environment)
         elif origin is not None:
-            self._sign(rollout, origin)
+            self._annotate_origin(rollout, origin)
 
     def remove(self, *, model: str, environment: Environment) -> None:
-        """Leave it running: what lost its folder by mistake goes on answering until it is deleted.
+        """Leave it running: a model whose folder was lost by mistake goes on answering.
 
-        The ApplicationSet's `preserveResourcesOnDeletion` says the same.
+        The ApplicationSet's `preserveResourcesOnDeletion` has the same effect.
         """
-        logger.debug("%s: nobody names %s any more", environment.name, model)
+        logger.debug("%s: no release names %s any more", environment.name, model)
 
     def observe(self, *, model: str, environment: Environment) -> RolloutState | None:
-        """What the Rollout and its pods say; None when there is no Rollout."""
+        """The state of the Rollout and its pods; None when there is no Rollout."""
         rollout = self._rollout(model, environment)
         if rollout is None:
             return None
-        pods = self._api.labelled(PODS, environment.namespace, labels={MODEL: model})
-        return state_of(rollout, pods, environment)
+        pods = self._api.list_objects(PODS, environment.namespace, labels={MODEL: model})
+        return rollout_state_of(rollout, pods, environment)
 
     def advance(self, release: Release, *, environment: Environment) -> bool:  # noqa: ARG002 - the port's signature
-        """Take no step: Argo Rollouts asks the judge itself."""
+        """Take no step: Argo Rollouts asks the judge and steps by itself."""
         return False
 
     def abort(self, release: Release, *, environment: Environment, reason: str) -> None:
-        """Have Argo Rollouts put traffic back on stable, if it is this release that runs.
+        """Make Argo Rollouts move traffic back to stable, if this release runs.
 
-        The reason is written first: whoever finds the rollout aborted knows why. One that is
-        promoted whole has no stable beside it; only Git brings the release before it back then.
+        The reason is written first, so that it is there once the rollout is aborted. A fully
+        promoted release has no other stable one; then only Git brings back the one before it.
         """
         retry_on_conflict(lambda: self._abort(release, environment, reason))
 
     def hurry(self, *, model: str, environment: Environment) -> None:
-        """Have Argo CD look at Git now, instead of at its next poll minutes away."""
+        """Make Argo CD refresh now, instead of at its next poll minutes later."""
         self._refreshed.pop(_application(model, environment), None)
         self._refresh(model, environment)
 
     def note(self, release: Release, *, environment: Environment, what: str, is_good: bool) -> None:
-        """Leave an event at the Rollout, for whoever asks `kubectl describe`."""
+        """Write an event of the Rollout, for `kubectl describe`."""
         rollout = self._rollout(release.model, environment)
         if rollout is None:
             return
@@ -136,22 +136,22 @@ class KubernetesCluster:
             "lastTimestamp": now,
             "count": 1,
         }
-        self._api.create(EVENTS, metadata["namespace"], event)
+        self._api.create_object(EVENTS, metadata["namespace"], event)
 
     def changed(self, environments: Iterable[Environment], *, seconds: float) -> frozenset[str]:
-        """Wait until something of a model moves; see `ports.Cluster`."""
+        """Wait until an object of a model changes; see `ports.Cluster`."""
         namespaces = {each.namespace for each in environments}
         return self._changes.wait(namespaces, argocd=ARGOCD, seconds=seconds)
 
     def _rollout(self, model: str, environment: Environment) -> Object | None:
         labels = {MODEL: model, ENVIRONMENT: environment.name}
-        found = self._api.labelled(ROLLOUTS, environment.namespace, labels=labels)
-        # A list leaves out what its items are.
+        found = self._api.list_objects(ROLLOUTS, environment.namespace, labels=labels)
+        # The items of a list have no apiVersion and kind.
         kind = {"apiVersion": ROLLOUTS.version, "kind": "Rollout"}
         return {**found[0], **kind} if found else None
 
     def _refresh(self, model: str, environment: Environment) -> None:
-        """Tell Argo CD to look now, and no more often than it can."""
+        """Make Argo CD refresh, at most once every few seconds."""
         name, now = _application(model, environment), time.monotonic()
         if (
             now - self._refreshed.get(name, -_SECONDS_BETWEEN_REFRESHES)
@@ -159,23 +159,23 @@ class KubernetesCluster:
         ):
             return
         self._refreshed[name] = now
-        if self._api.get(APPLICATIONS, ARGOCD, name) is not None:
+        if self._api.get_object(APPLICATIONS, ARGOCD, name) is not None:
             self._annotate(APPLICATIONS, name, {_REFRESH: "normal"})
-        elif self._api.get(APPLICATION_SETS, ARGOCD, APPLICATION_SET) is not None:
+        elif self._api.get_object(APPLICATION_SETS, ARGOCD, APPLICATION_SET) is not None:
             self._annotate(APPLICATION_SETS, APPLICATION_SET, {_SET_REFRESH: "true"})
 
     def _annotate(self, resource: Resource, name: str, notes: dict[str, str]) -> None:
-        self._api.patch(resource, ARGOCD, name, {"metadata": {"annotations": notes}})
+        self._api.patch_object(resource, ARGOCD, name, {"metadata": {"annotations": notes}})
 
-    def _sign(self, rollout: Object, origin: PastRelease) -> None:
-        """Annotate the Rollout itself: any change of the pod template would start new pods."""
+    def _annotate_origin(self, rollout: Object, origin: PastRelease) -> None:
+        """Annotate the Rollout: any change of its pod template would start new pods."""
         wanted = {COMMIT: origin.commit}
         if origin.pull is not None:
             wanted[PULL_REQUEST] = str(origin.pull)
         metadata = rollout["metadata"]
-        if _is_news(metadata, wanted):
+        if _is_missing(metadata, wanted):
             change: Object = {"metadata": {"annotations": wanted}}
-            self._api.patch(ROLLOUTS, metadata["namespace"], metadata["name"], change)
+            self._api.patch_object(ROLLOUTS, metadata["namespace"], metadata["name"], change)
 
     def _abort(self, release: Release, environment: Environment, reason: str) -> None:
         rollout = self._rollout(release.model, environment)
@@ -185,20 +185,22 @@ class KubernetesCluster:
         where = (metadata["namespace"], metadata["name"])
         notes = {ABORTED: release.identity, ABORT_REASON: reason}
         version = metadata["resourceVersion"]
-        if _is_news(metadata, notes):
+        if _is_missing(metadata, notes):
             change: Object = {"metadata": {"annotations": notes, "resourceVersion": version}}
-            version = self._api.patch(ROLLOUTS, *where, change)["metadata"]["resourceVersion"]
+            version = self._api.patch_object(ROLLOUTS, *where, change)["metadata"][
+                "resourceVersion"
+            ]
         if not status.get("abort") and status.get("stableRS") != status.get("currentPodHash"):
             stop: Object = {"status": {"abort": True}, "metadata": {"resourceVersion": version}}
-            self._api.patch(ROLLOUTS, *where, stop, part="status")
+            self._api.patch_object(ROLLOUTS, *where, stop, part="status")
 
 
-def _is_news(metadata: Object, notes: Mapping[str, str]) -> bool:
-    """Whether one of these annotations is not there yet."""
+def _is_missing(metadata: Object, notes: Mapping[str, str]) -> bool:
+    """Whether one of these annotations is missing or has another value."""
     known = metadata.get("annotations") or {}
     return any(known.get(key) != value for key, value in notes.items())
 
 
 def _application(model: str, environment: Environment) -> str:
-    """What the ApplicationSet calls the Application of a model in an environment."""
+    """The name that the ApplicationSet gives the Application of a model in an environment."""
     return f"{environment.name}-{model}"

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from modelyard.errors import CannotAnswer, Conflict
 
 Object: TypeAlias = dict[str, Any]
-"""One Kubernetes object, as the API server wrote it."""
+"""One Kubernetes object, as the API server returns it."""
 
 NAMESPACE = "modelyard"
 """Where the platform itself and its workflows run."""
@@ -51,10 +51,10 @@ WORKFLOWS = Resource(version="argoproj.io/v1alpha1", plural="workflows")
 
 
 class KubernetesApi:
-    """One cluster, asked through the official client's connection and credentials.
+    """One cluster, through the official client's connection and credentials.
 
     In a pod these are its service account's, elsewhere those of `KUBECONFIG`'s current context.
-    Every call raises `CannotAnswer` when the API server cannot be asked or says no.
+    Every call raises `CannotAnswer` when the API server cannot be reached or refuses.
     """
 
     @cached_property
@@ -74,70 +74,70 @@ class KubernetesApi:
         return client.ApiClient(configuration)
 
     def become_default(self) -> None:
-        """Have the client library's own parts ask this cluster too."""
+        """Make the client library's own parts use this cluster too."""
         import kubernetes
 
         client: Any = kubernetes.client
         client.Configuration.set_default(self._client.configuration)
 
-    def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
+    def get_object(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """One object, or None when there is none of that name."""
-        return self._json("GET", resource.path(namespace, name), missing=True)
+        return self._request_json("GET", resource.path(namespace, name), missing=True)
 
-    def labelled(
+    def list_objects(
         self, resource: Resource, namespace: str, *, labels: Mapping[str, str]
     ) -> tuple[Object, ...]:
         """The objects of a namespace that carry all of these labels."""
         selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
         query = [("labelSelector", selector)]
-        found = self._json("GET", resource.path(namespace), query=query)
+        found = self._request_json("GET", resource.path(namespace), query=query)
         return tuple((found or {}).get("items") or ())
 
-    def create(self, resource: Resource, namespace: str, document: Object) -> bool:
+    def create_object(self, resource: Resource, namespace: str, document: Object) -> bool:
         """Create an object; False when one of that name exists already."""
         try:
-            self._json("POST", resource.path(namespace), body=document)
+            self._request_json("POST", resource.path(namespace), body=document)
         except Conflict:
             return False
         return True
 
-    def patch(
+    def patch_object(
         self, resource: Resource, namespace: str, name: str, change: Object, *,
         part: str | None = None,
     ) -> Object:  # fmt: skip
         """Merge a change into an object, or into a part of it such as `status`; returns it.
 
-        `Conflict` when the change names a `resourceVersion` that is over.
+        `Conflict` when the change names an outdated `resourceVersion`.
         """
-        return self._json("PATCH", resource.path(namespace, name, part), body=change) or {}
+        return self._request_json("PATCH", resource.path(namespace, name, part), body=change) or {}
 
-    def log(self, namespace: str, pod: str, *, container: str, lines: int) -> str:
-        """The last lines a pod's container wrote."""
+    def read_log(self, namespace: str, pod: str, *, container: str, lines: int) -> str:
+        """The last lines that a pod's container wrote."""
         query = [("container", container), ("tailLines", str(lines)), ("limitBytes", "65536")]
-        response = self._asked("GET", PODS.path(namespace, pod, "log"), query=query)
+        response = self._request("GET", PODS.path(namespace, pod, "log"), query=query)
         return bytes(response.data).decode("utf-8", "replace")
 
-    def changes(
+    def watch_objects(
         self, resource: Resource, namespace: str, *, seconds: int, name: str | None = None
     ) -> Iterator[Object]:
-        """Every object there is, or the one of that name, then each change, for so long at most."""
+        """Every object, or the one of that name, then each change of one; for `seconds` at most."""
         query = [("watch", "true"), ("timeoutSeconds", str(seconds))]
         query += [("fieldSelector", f"metadata.name={name}")] if name else []
-        response = self._asked(
+        response = self._request(
             "GET", resource.path(namespace), query=query, seconds=(_SECONDS[0], seconds + 15.0),
             read=False,
         )  # fmt: skip
         for event in _lines(response.response, f"watch of {resource.plural} in {namespace}"):
             if event.get("type") == "ERROR":
-                said = event.get("object", {}).get("message", "")
-                raise CannotAnswer(f"watch of {resource.plural} in {namespace}: {said}")
+                message = event.get("object", {}).get("message", "")
+                raise CannotAnswer(f"watch of {resource.plural} in {namespace}: {message}")
             yield event["object"]
 
-    def _json(
+    def _request_json(
         self, method: str, path: str, *, query: list[tuple[str, str]] | None = None,
         body: Object | None = None, missing: bool = False,
     ) -> Object | None:  # fmt: skip
-        response = self._asked(method, path, query=query, body=body, missing=missing)
+        response = self._request(method, path, query=query, body=body, missing=missing)
         if response is None:
             return None
         try:
@@ -146,12 +146,12 @@ class KubernetesApi:
             raise CannotAnswer(f"no JSON in the answer to {method} {path}", hint=_WHERE) from error
         return document
 
-    def _asked(
+    def _request(
         self, method: str, path: str, *, query: list[tuple[str, str]] | None = None,
         body: Object | None = None, missing: bool = False, read: bool = True,
         seconds: tuple[float, float] = _SECONDS,
     ) -> Any:  # fmt: skip
-        """The answer; None for what is not there where that is an answer."""
+        """The response; None for a missing object if `missing` allows that."""
         import kubernetes
         import urllib3
 
@@ -176,21 +176,23 @@ class KubernetesApi:
 
 
 def _refusal(method: str, path: str, response: Any) -> Exception:
-    """What the API server said no with."""
+    """The error for a refusal of the API server."""
     try:
-        said = json.loads(response.data).get("message", "")
+        why = json.loads(response.data).get("message", "")
     except (ValueError, AttributeError):
-        said = bytes(response.data or b"")[:300].decode("utf-8", "replace")
-    message = f"the cluster refused {method} {path}: {response.status} {said}"
+        why = bytes(response.data or b"")[:300].decode("utf-8", "replace")
+    message = f"the cluster refused {method} {path}: {response.status} {why}"
     if response.status == HTTPStatus.CONFLICT:
         return Conflict(message)
     if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return CannotAnswer(message, hint="environments/platform/README.md says who needs what")
+        return CannotAnswer(
+            message, hint="environments/platform/README.md lists the rights that each part needs"
+        )
     return CannotAnswer(message)
 
 
 def _lines(response: Any, what: str) -> Iterator[Object]:
-    """The JSON documents of a stream, one a line, until it ends."""
+    """The JSON documents of a stream, one per line, until it ends."""
     import urllib3
 
     rest = b""

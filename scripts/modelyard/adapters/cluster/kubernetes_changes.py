@@ -1,4 +1,4 @@
-"""Wakes whoever waits when Rollouts, Applications or Workflows of a model change."""
+"""Waits until a Rollout, an Application or a Workflow of a model changes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _LONGEST_PAUSE = 10.0
 
 
 class KubernetesChanges:
-    """Streams of changes, each in a thread of its own, that leave nothing but models' names.
+    """Streams of changes, each in a thread of its own, of which only the models' names are kept.
 
-    What changed is not kept: whoever wakes looks for itself. So a stream that broke only has to be
-    opened again; it begins with everything there is, and that makes up for what was missed.
+    The caller reads the objects itself. So a broken stream only has to be opened again: it begins
+    with every object there is, which makes up for missed changes.
 
     Args:
         api: The cluster.
@@ -41,7 +41,7 @@ class KubernetesChanges:
         self._streams: dict[tuple[str, str], threading.Thread] = {}
 
     def wait(self, namespaces: Iterable[str], *, argocd: str, seconds: float) -> frozenset[str]:
-        """The models something moved of since the last call; empty when nothing did in time.
+        """The models of which an object changed since the last call; empty when the time is over.
 
         Args:
             namespaces: Where Rollouts are.
@@ -69,19 +69,21 @@ class KubernetesChanges:
             self._streams[key].start()
 
     def _stream(self, resource: Resource, namespace: str) -> None:
-        """Follow for ever; a stream that ends at once, well or not, is opened less and less often.
+        """Follow for ever; a stream that ends at once is opened less and less often.
 
-        It begins with everything there is, so that what it brings does not show that it works.
+        It begins with every object there is, so receiving some does not show that it works.
         """
         pause = 0.0
         while True:
             began = time.monotonic()
             try:
-                for changed in self._api.changes(resource, namespace, seconds=_STREAM_SECONDS):
+                for changed in self._api.watch_objects(
+                    resource, namespace, seconds=_STREAM_SECONDS
+                ):
                     self._note(changed.get("metadata", {}).get("labels") or {})
             except YardError as error:
                 logger.warning("%s", error.message)
-            except Exception:  # nobody would be woken any more, and nobody would know
+            except Exception:  # a thread that died would leave the watcher asleep without notice
                 logger.exception("watch of %s in %s", resource.plural, namespace)
             lasted = time.monotonic() - began
             pause = 0.0 if lasted > _LONGEST_PAUSE else min(max(2 * pause, 1.0), _LONGEST_PAUSE)

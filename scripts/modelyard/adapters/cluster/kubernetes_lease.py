@@ -1,4 +1,4 @@
-"""Which of several watchers acts: the one that holds a Lease."""
+"""Elects the one watcher that acts: the one that holds a Lease."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ logger = logging.getLogger(__name__)
 LEASE_SECONDS = 15
 RENEW_SECONDS = 10
 RETRY_SECONDS = 2
-"""A watcher that died is replaced after the first; one that cannot renew stops after the second."""
+"""A dead watcher is replaced after the first; one that cannot renew stops after the second."""
 
 _REQUEST_SECONDS = (2.0, 3.0)
-"""To connect and for an answer; the library itself would wait for ever."""
+"""To connect and to answer; the library itself would wait for ever."""
 
 _CALLS = ("read_namespaced_lease", "create_namespaced_lease", "replace_namespaced_lease")
 
@@ -40,23 +40,23 @@ class KubernetesLease:
         self._answered = -float("inf")
         api.become_default()
         threading.Thread(
-            target=self._stand, args=(namespace, name), daemon=True, name="lease"
+            target=self._run_elections, args=(namespace, name), daemon=True, name="lease"
         ).start()
 
     def is_held(self) -> bool:
-        """Whether this process is the one that acts."""
+        """Whether this process holds the Lease and acts."""
         return self._held.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for so long to be the one that acts."""
+        """Wait for the Lease for at most so long; whether this process holds it."""
         return self._held.wait(seconds)
 
-    def is_heard(self) -> bool:
-        """Whether the cluster lately said who holds it, and let us stand for it."""
+    def is_answered(self) -> bool:
+        """Whether the cluster answered recently, and allows this process to stand for election."""
         return time.monotonic() - self._answered < 2 * LEASE_SECONDS
 
-    def _heard(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The library's call, which ends in time, and of which it is known how it went."""
+    def _with_timeout(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The library's call with a time limit; its success is recorded."""
         from kubernetes.client import ApiException
 
         def asked(*args: Any, **options: Any) -> Any:
@@ -77,10 +77,10 @@ class KubernetesLease:
         kind: Any = LeaseLock  # it has no types
         lock = kind(name, namespace, f"{socket.gethostname()}_{os.getpid()}")
         for call in _CALLS:
-            setattr(lock.api_instance, call, self._heard(getattr(lock.api_instance, call)))
+            setattr(lock.api_instance, call, self._with_timeout(getattr(lock.api_instance, call)))
         return lock
 
-    def _stand(self, namespace: str, name: str) -> None:
+    def _run_elections(self, namespace: str, name: str) -> None:
         from kubernetes.leaderelection import electionconfig, leaderelection
 
         logging.getLogger("leaderelection").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The cluster role on one machine: server processes on loopback, one a release."""
+"""The cluster role on one machine: one server process on loopback for each release."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from modelyard.adapters.cluster.local_servers import HOST, LocalServers, Readine
 from modelyard.adapters.cluster.local_state import (
     Server,
     State,
-    aborted,
-    advanced,
-    arrived,
-    fallen,
+    abort_newest,
+    add_release,
+    advance_step,
+    mark_dead,
+    mark_ready,
     read_state,
-    synced,
-    traffic,
+    split_traffic,
     write_state,
 )
 from modelyard.domain.canary.traffic import RolloutState
@@ -40,18 +40,18 @@ _POLL_SECONDS = 0.05
 class LocalCluster:
     """Runs each release as one process and splits the requests by `endpoints.py`.
 
-    - An environment without `joins` owns the model's traffic there; one that joins another adds its
-      server to that one's endpoints, with its step's share.
-    - Every call reads the state, decides, writes it down, and only then acts; what a killed call
-      left undone the next one does. A lock a model and owner of traffic makes calls take turns.
-    - A release takes traffic only once it was ready. It is one process, whatever its replicas.
+    - An environment without `joins` is production: it owns the model's traffic. A joined
+      environment adds its server to production's endpoints, with its step's share.
+    - Every call reads the state, decides, writes the new state, and only then acts; the next call
+      completes what a killed one left undone. A lock per model and production serialises calls.
+    - A release takes traffic only after it was ready. It is one process, whatever its replicas.
 
     Args:
         root: The checkout's root.
         repository: Where the state is.
-        store_fetch: Brings the artifact of a digest to a folder, and says where it is.
+        store_fetch: Brings the artifact of a digest into a folder, and returns where it is.
         clock: What time it is.
-        patience_seconds: How long `sync` waits for a server it started; `observe` sees to the rest.
+        patience_seconds: How long `sync` waits for a server it started; later `observe` checks it.
     """
 
     def __init__(
@@ -76,75 +76,77 @@ class LocalCluster:
         environment: Environment,
         origin: PastRelease | None = None,
     ) -> None:
-        """Make this release run, beside the one before it as long as its steps last.
+        """Run this release, and the one before it as long as its steps last.
 
         Raises:
             CannotAnswer: Its artifact is out of reach, or a joining environment has no step.
         """
-        del origin  # `modelyard history` tells it here
+        del origin  # for people who look into a cluster; here they ask `modelyard history`
         with self._locked(environment.joins or environment.name, model.name):
-            before = self._adopted(self._read(environment.name, model.name), model, environment)
-            state = self._running(synced(before, self._server(release, model)))
+            before = self._apply_policy(
+                self._read(environment.name, model.name), model, environment
+            )
+            state = self._start_servers(add_release(before, self._server(release, model)))
             self._settle(state, before)
         mine = [server for server in state.servers if server.release == release.identity]
-        if mine and self._waited(state, mine[0]):
-            self._look(environment.name, model.name)
+        if mine and self._wait_until_ready(state, mine[0]):
+            self._read_settled(environment.name, model.name)
 
     def remove(self, *, model: str, environment: Environment) -> None:
-        """Stop what runs of this model in this environment, and forget it."""
+        """Stop this model's servers in this environment, and delete their state."""
         where = environment.name
         state = self._read(where, model)
         if state is None:
             return
-        with self._locked(state.owner, model):
+        with self._locked(state.production, model):
             gone = State(model=model, environment=where, joins=state.joins)
             self._settle(gone, state)
             self._path(where, model).unlink(missing_ok=True)
 
     def observe(self, *, model: str, environment: Environment) -> RolloutState | None:
-        """What runs, as the newest release's server says itself; None when nothing does.
+        """What the newest release's server reports; None when none runs.
 
-        An owner's share is that of its own requests: a canary that joins it takes none of it.
+        Production's share is of its own requests: a joined canary takes none of them.
         """
-        state = self._look(environment.name, model)
+        state = self._read_settled(environment.name, model)
         if state is None:
             return None
         if state.aborted is not None:
-            gone = state.aborted
-            return RolloutState(release=gone.release, ready=False, share=0.0, aborted=gone.reason)
+            out = state.aborted
+            return RolloutState(release=out.release, ready=False, share=0.0, aborted=out.reason)
         newest = state.candidate or state.stable
         if newest is None:
             return None
-        ready = self._servers(state).readiness(newest).ready
+        ready = self._servers(state).ask_readiness(newest).ready
         share = state.share if newest.step is not None else 0.0
         return RolloutState(release=newest.release, ready=ready, share=share)
 
     def advance(self, release: Release, *, environment: Environment) -> bool:
-        """Take the release's next step; after the last one it is the stable one."""
+        """Take the release's next step; after the last one it is stable."""
         with self._locked(environment.joins or environment.name, release.model):
             state = self._read(environment.name, release.model)
             if state is not None:
-                self._settle(advanced(state, release.identity), state)
+                self._settle(advance_step(state, release.identity), state)
         return True
 
     def abort(self, release: Release, *, environment: Environment, reason: str) -> None:
-        """Take the release out of traffic; remembered until another one is synced."""
+        """Take the release out of traffic until another one is synced."""
         with self._locked(environment.joins or environment.name, release.model):
             state = self._read(environment.name, release.model)
             newest = (state.candidate or state.stable) if state else None
             if state is None or newest is None or newest.release != release.identity:
                 return
-            after = aborted(state, reason, self._clock.now())
-            self._settle(self._running(after), state)
+            after = abort_newest(state, reason, self._clock.now())
+            self._settle(self._start_servers(after), state)
 
     def hurry(self, *, model: str, environment: Environment) -> None:
-        """Do nothing: nobody but `sync` brings releases here."""
+        """Do nothing: only `sync` brings releases here."""
 
     def note(self, release: Release, *, environment: Environment, what: str, is_good: bool) -> None:
-        """Say nothing: `modelyard history` tells all of it here."""
+        """Do nothing: `modelyard history` has all of it here."""
 
     def changed(self, environments: Iterable[Environment], *, seconds: float) -> frozenset[str]:
-        """Wait: processes tell nobody that they changed."""
+        """Wait for all of it: processes send no notice of a change."""
         del environments
         time.sleep(seconds)
         return frozenset()
@@ -152,89 +154,96 @@ class LocalCluster:
     def stop_all(self) -> None:
         """Stop every server; the next `sync` of each starts it again."""
         for state in self._states():
-            with self._locked(state.owner, state.model):
-                write_endpoints(self._state, (), environment=state.owner, model=state.model)
+            with self._locked(state.production, state.model):
+                write_endpoints(self._state, (), environment=state.production, model=state.model)
                 for server in state.servers:
-                    self._servers(state).stop(server)
+                    self._servers(state).stop_server(server)
                 self._servers(state).stop_others(())
 
-    def _look(self, environment: str, model: str) -> State | None:
-        """The state, after a candidate that turned out ready or late was dealt with."""
+    def _read_settled(self, environment: str, model: str) -> State | None:
+        """The state, after a candidate that became ready or late was handled."""
         state = self._read(environment, model)
-        if state is None or state == self._decided(state):
+        if state is None or state == self._next_state(state):
             return state
-        with self._locked(state.owner, model):
+        with self._locked(state.production, model):
             state = self._read(environment, model)
-            return None if state is None else self._settle(self._decided(state), state)
+            return None if state is None else self._settle(self._next_state(state), state)
 
-    def _decided(self, state: State) -> State:
+    def _next_state(self, state: State) -> State:
         candidate = state.candidate
         if candidate is None or candidate.step is not None:
             return state
-        found = self._servers(state).readiness(candidate)
+        found = self._servers(state).ask_readiness(candidate)
         if found.ready:
-            return arrived(state)
+            return mark_ready(state)
         now = self._clock.now()
         late = (now - candidate.since).total_seconds() > state.ready_within_seconds
-        return aborted(state, _late(state, found), now) if late else state
+        return abort_newest(state, _late_reason(state, found), now) if late else state
 
     def _settle(self, state: State, before: State) -> State:
-        """Write the state down, send requests by it, and stop what it does not name any more."""
+        """Write the state, split requests by it, and stop servers it no longer names."""
         write_state(self._path(state.environment, state.model), state)
-        everybody = [s for s in self._states() if s.model == state.model and s.owner == state.owner]
-        owner = next((s for s in everybody if s.joins is None), None)
-        guests = [s for s in everybody if s.joins is not None]
-        parts = traffic(owner, guests)
+        sharing = [
+            s for s in self._states() if s.model == state.model and s.production == state.production
+        ]
+        production = next((s for s in sharing if s.joins is None), None)
+        parts = split_traffic(production, [s for s in sharing if s.joins is not None])
         write_endpoints(
             self._state,
             [_endpoint(server, share) for server, share in parts],
-            environment=state.owner,
+            environment=state.production,
             model=state.model,
         )
         kept = {server.release for server in state.servers}
         for server in before.servers:
             if server.release not in kept:
-                self._servers(state).stop(server)
+                self._servers(state).stop_server(server)
         self._servers(state).stop_others(state.servers)
         return state
 
-    def _running(self, state: State) -> State:
-        """The state with each of its servers started that does not run."""
-        dead = [s.release for s in state.servers if not self._servers(state).is_alive(s)]
-        state = fallen(state, dead, self._clock.now())
+    def _start_servers(self, state: State) -> State:
+        """The state after every server of it that does not run was started."""
+        dead = [s.release for s in state.servers if not self._servers(state).is_server_alive(s)]
+        state = mark_dead(state, dead, self._clock.now())
         stable, candidate = (self._to_run(state, s) for s in (state.stable, state.candidate))
         state = replace(state, stable=stable, candidate=candidate)
-        # Named before it is started: what a killed call started, the next one finds and takes.
+        # Written before the start, so that the next call finds what a killed call started.
         write_state(self._path(state.environment, state.model), state)
-        stable, candidate = (self._started(state, s) for s in (stable, candidate))
+        stable, candidate = (self._start(state, s) for s in (stable, candidate))
         return replace(state, stable=stable, candidate=candidate)
 
     def _to_run(self, state: State, server: Server | None) -> Server | None:
-        """The server as it runs; without a process where it is to be started."""
+        """The server as it runs; without a process if it is to be started."""
         if server is None:
             return None
         servers, now = self._servers(state), self._clock.now()
-        if servers.is_alive(server):
-            return replace(server, port=servers.port(server))
+        if servers.is_server_alive(server):
+            return replace(server, port=servers.known_port(server))
         waited = (now - server.tried).total_seconds()
         if server.process is not None and server.step is None and waited < _RETRY_SECONDS:
             return server
         return replace(server, port=free_port(server.release), tried=now, process=None)
 
-    def _started(self, state: State, server: Server | None) -> Server | None:
-        if server is None or server.process is not None or self._servers(state).is_alive(server):
+    def _start(self, state: State, server: Server | None) -> Server | None:
+        if (
+            server is None
+            or server.process is not None
+            or self._servers(state).is_server_alive(server)
+        ):
             return server
-        process = self._servers(state).start(server, self._fetched(server.artifact))
+        process = self._servers(state).start_server(server, self._fetch_artifact(server.artifact))
         return replace(server, process=process)
 
-    def _fetched(self, digest: str) -> Path:
+    def _fetch_artifact(self, digest: str) -> Path:
         folder = self._state / "cluster" / "artifacts" / digest.removeprefix("sha256:")
         return self._fetch(digest, folder)
 
-    def _waited(self, state: State, server: Server) -> bool:
-        """Whether the server is ready before patience or its process ends."""
+    def _wait_until_ready(self, state: State, server: Server) -> bool:
+        """Whether the server becomes ready before the patience or its process ends."""
         servers, deadline = self._servers(state), time.monotonic() + self._patience
-        while not (ready := servers.readiness(server).ready) and servers.is_alive(server):
+        while not (ready := servers.ask_readiness(server).ready) and servers.is_server_alive(
+            server
+        ):
             if time.monotonic() > deadline:
                 break
             time.sleep(_POLL_SECONDS)
@@ -253,8 +262,8 @@ class LocalCluster:
             tried=now,
         )
 
-    def _adopted(self, state: State | None, model: Model, environment: Environment) -> State:
-        """The state under the environment's policy of now."""
+    def _apply_policy(self, state: State | None, model: Model, environment: Environment) -> State:
+        """The state under the environment's present policy."""
         steps = tuple(step.share for step in environment.rollout.steps)
         if environment.joins is not None and not steps:
             raise CannotAnswer(
@@ -287,8 +296,8 @@ class LocalCluster:
         return self._state / "cluster" / environment / f"{model}.json"
 
     @contextmanager
-    def _locked(self, owner: str, model: str) -> Iterator[None]:
-        path = self._state / "cluster" / "locks" / f"{owner}.{model}.lock"
+    def _locked(self, production: str, model: str) -> Iterator[None]:
+        path = self._state / "cluster" / "locks" / f"{production}.{model}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -300,6 +309,6 @@ def _endpoint(server: Server, share: float) -> Endpoint:
     return Endpoint(url=url, release=server.release, version=server.version, share=share)
 
 
-def _late(state: State, found: Readiness) -> str:
+def _late_reason(state: State, found: Readiness) -> str:
     why = f": {found.why}" if found.why else ""
     return f"not ready within {state.ready_within_seconds} s{why}"

@@ -1,4 +1,4 @@
-"""Server processes on this machine: started, asked whether they are ready, and stopped."""
+"""Server processes on this machine: starts them, asks whether they are ready, and stops them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.adapters.cluster.claim import holder
+from modelyard.adapters.cluster.claim import claim_holder
 from modelyard.adapters.cluster.local_state import Server
 from modelyard.adapters.processes.process_table import Started
-from modelyard.adapters.processes.start import is_alive, start_modelyard, stop_process
+from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
 from modelyard.errors import CannotAnswer
 
 HOST = "127.0.0.1"
@@ -27,11 +27,11 @@ _SHOWN = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Readiness:
-    """What a server says of itself.
+    """What a server reports of itself.
 
     Args:
         ready: Whether it answers requests for this very release.
-        why: Why not, as far as it said so.
+        why: Why not, if it reported that.
     """
 
     ready: bool
@@ -52,50 +52,50 @@ class LocalServers:
         self._model = model
         self._payloads = payloads
 
-    def start(self, server: Server, artifact: Path) -> Started:
-        """Start the release's server; a second one for the same release ends by itself."""
+    def start_server(self, server: Server, artifact: Path) -> Started:
+        """Start the release's server; a second one for the same release exits by itself."""
         return start_modelyard(
-            self._arguments(server, artifact), cwd=self._made(), log=self._log(server)
+            self._arguments(server, artifact), cwd=self._make_folder(), log=self._log(server)
         )
 
-    def port(self, server: Server) -> int:
-        """Where its process listens, as far as that is known."""
-        held = holder(self._claim(server.release))
+    def known_port(self, server: Server) -> int:
+        """Where its process listens: by its claim, or as it was started."""
+        held = claim_holder(self._claim(server.release))
         return held.port if held else server.port
 
-    def is_alive(self, server: Server) -> bool:
+    def is_server_alive(self, server: Server) -> bool:
         """Whether its process runs."""
-        held = holder(self._claim(server.release))
-        # The kernel lets go of a claim a moment after its process was killed.
+        held = claim_holder(self._claim(server.release))
+        # The kernel releases a claim only a moment after its process was killed.
         known = (held.process if held else None, server.process)
-        return any(process is not None and is_alive(process) for process in known)
+        return any(process is not None and is_process_alive(process) for process in known)
 
-    def stop(self, server: Server) -> None:
-        """End the release's process, once open requests are answered."""
-        held = holder(self._claim(server.release))
+    def stop_server(self, server: Server) -> None:
+        """Stop the release's process after its open requests are answered."""
+        held = claim_holder(self._claim(server.release))
         for process in (held.process if held else None, server.process):
-            if process is not None and is_alive(process):
+            if process is not None and is_process_alive(process):
                 stop_process(process, grace_seconds=_GRACE_SECONDS)
 
     def stop_others(self, wanted: Iterable[Server]) -> None:
-        """End every process of this model here that is none of these releases'."""
+        """Stop every process of this model here that belongs to none of these releases."""
         kept = {server.release for server in wanted}
         for path in sorted(self._folder.glob("*.claim")):
             if path.stem in kept:
                 continue
-            if held := holder(path):
+            if held := claim_holder(path):
                 stop_process(held.process, grace_seconds=_GRACE_SECONDS)
             path.unlink(missing_ok=True)
 
-    def readiness(self, server: Server) -> Readiness:
-        """Ask the server, once."""
+    def ask_readiness(self, server: Server) -> Readiness:
+        """Ask the server once whether it is ready."""
         connection = http.client.HTTPConnection(HOST, server.port, timeout=_READY_SECONDS)
         try:
             connection.request("GET", f"/v2/models/{self._model}/ready")
             answer = connection.getresponse()
             document = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError):
-            return Readiness(ready=False, why=self._last_words(server))
+            return Readiness(ready=False, why=self._last_error(server))
         finally:
             connection.close()
         if answer.headers.get("x-modelyard-release") != server.release:
@@ -118,9 +118,9 @@ class LocalServers:
         repeated += [("--format", name) for name in server.formats]
         return ["serve", *(word for pair in (*named.items(), *repeated) for word in pair)]
 
-    def _last_words(self, server: Server) -> str:
+    def _last_error(self, server: Server) -> str:
         """The last error line of its log, where its process has ended."""
-        if self.is_alive(server):
+        if self.is_server_alive(server):
             return ""
         try:
             tail = self._log(server).read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
@@ -136,16 +136,16 @@ class LocalServers:
     def _log(self, server: Server) -> Path:
         return self._folder / f"{server.release}.log"
 
-    def _made(self) -> Path:
+    def _make_folder(self) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder
 
 
 def free_port(release: str) -> int:
-    """A port nobody listens on now, the same one for the same release as far as possible.
+    """A port that is free now, for the same release the same one if possible.
 
-    Outside of the range from which the kernel takes a client's own port: such a client could have
-    it before the server does.
+    It is outside of the range of the kernel's ephemeral ports: a client could get such a port
+    before the server binds it.
     """
     first = int(hashlib.sha256(release.encode()).hexdigest()[:8], 16)
     for step in range(len(_PORTS)):

@@ -1,4 +1,4 @@
-"""What the local cluster remembers of one model in one environment, and what follows from it."""
+"""The local cluster's state of one model in one environment, and its transitions; pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Server:
         tried: When it was started last.
         step: The rollout step it is at; None until it was ready for the first time.
         process: The process that was started last.
-        at_once: Whether it takes over as soon as it is ready, whatever the steps.
+        at_once: Whether it becomes stable as soon as it is ready, without steps.
     """
 
     release: str
@@ -58,11 +58,11 @@ class State:
     Args:
         model: The model's name.
         environment: The environment's name.
-        joins: The environment whose traffic it shares, or None when it owns its own.
+        joins: The production it joins, or None where this environment is production itself.
         steps: Shares of the rollout's steps, growing.
-        ready_within_seconds: When a release that is not ready is given up.
-        stable: The release that answers everything nobody else is given.
-        candidate: The release that is to replace it.
+        ready_within_seconds: After this a release that is not ready is aborted.
+        stable: The release that answers all requests the others do not.
+        candidate: The release that will replace it.
         previous: The release the stable one replaced; it does not run.
         aborted: The release that was taken out of traffic last, until another one is synced.
     """
@@ -78,8 +78,8 @@ class State:
     aborted: Aborted | None = None
 
     @property
-    def owner(self) -> str:
-        """The environment whose traffic this is."""
+    def production(self) -> str:
+        """The environment that owns the traffic."""
         return self.joins or self.environment
 
     @property
@@ -89,20 +89,17 @@ class State:
 
     @property
     def share(self) -> float:
-        """Part of the environment's requests the newest release in traffic is given.
-
-        Where the environment joins another: part of that one's requests.
-        """
+        """The newest release's part of the requests: of production's where it joins that."""
         newest = self.stable if self.joins is not None else self.candidate
         if newest is not None and newest.step is not None:
             return self.steps[min(newest.step, len(self.steps) - 1)] if self.steps else 1.0
         return 1.0 if self.stable is not None and self.joins is None else 0.0
 
 
-def synced(state: State, server: Server) -> State:
-    """The state in which this release is on its way, or here already.
+def add_release(state: State, server: Server) -> State:
+    """The state with this release as candidate, unless it is in it already.
 
-    A release that was aborted stays out until another one is synced.
+    An aborted release stays out until another one is synced.
     """
     if state.aborted is not None:
         if state.aborted.release == server.release:
@@ -115,82 +112,85 @@ def synced(state: State, server: Server) -> State:
     return replace(state, candidate=server)
 
 
-def arrived(state: State) -> State:
-    """The state once the candidate is ready for the first time: at its first step, or in charge."""
+def mark_ready(state: State) -> State:
+    """The state after the candidate became ready: at its first step, or stable at once."""
     if state.candidate is None or state.candidate.step is not None:
         return state
     first = replace(state, candidate=replace(state.candidate, step=0))
     at_once = state.candidate.at_once or not state.steps
     at_once = at_once or state.stable is None or state.joins is not None
-    return _in_charge(first) if at_once else first
+    return _promote(first) if at_once else first
 
 
-def fallen(state: State, dead: Collection[str], now: datetime) -> State:
-    """The state once some releases' processes ended by themselves.
+def mark_dead(state: State, dead: Collection[str], now: datetime) -> State:
+    """The state after some releases' processes ended by themselves.
 
-    A candidate or a guest leaves traffic until it is ready again, and has its time for that anew;
-    an owner's stable release keeps its place, as nobody else could answer.
+    A candidate or a joined release leaves traffic until it is ready again, within a new deadline.
+    Production's stable release keeps its traffic, as no other could answer it.
     """
-    is_guest = state.joins is not None and state.candidate is None
-    one = state.stable if is_guest else state.candidate
+    is_joined = state.joins is not None and state.candidate is None
+    one = state.stable if is_joined else state.candidate
     if one is None or one.step is None or one.release not in dead:
         return state
-    again = replace(one, step=None, since=now, process=None)
-    return replace(state, stable=None if is_guest else state.stable, candidate=again)
+    restarted = replace(one, step=None, since=now, process=None)
+    return replace(state, stable=None if is_joined else state.stable, candidate=restarted)
 
 
-def advanced(state: State, release: str) -> State:
-    """The state one step on; after the last step the candidate is the stable one.
+def advance_step(state: State, release: str) -> State:
+    """The state one step later; after the last step the candidate is stable.
 
-    Anything but the release that is in the middle of its steps stays where it is.
+    Nothing changes unless this release is in the middle of its steps.
     """
     if state.joins is not None:
-        return _advanced_guest(state, release)
+        return _advance_joined(state, release)
     candidate = state.candidate
     if candidate is None or candidate.release != release or candidate.step is None:
         return state
     if candidate.step + 1 < len(state.steps):
         return replace(state, candidate=replace(candidate, step=candidate.step + 1))
-    return _in_charge(state)
+    return _promote(state)
 
 
-def aborted(state: State, reason: str, now: datetime) -> State:
-    """The state without the newest release; the one before it answers everything.
+def abort_newest(state: State, reason: str, now: datetime) -> State:
+    """The state without the newest release; the one before it answers all requests.
 
-    Where the newest one is the stable one already, the release before it is started again, and the
-    aborted one stays in traffic until that one is ready. A guest leaves at once, and so does a
-    release that has none before it.
+    If the newest one is stable already, the release before it is started again, and the aborted one
+    keeps its traffic until then. A joined release leaves at once, and so does one that has no
+    release before it.
     """
     newest = state.candidate or state.stable
     if newest is None or state.aborted is not None:
         return state
-    told = replace(state, aborted=Aborted(release=newest.release, reason=reason))
+    after = replace(state, aborted=Aborted(release=newest.release, reason=reason))
     if state.candidate is not None:
-        return replace(told, candidate=None)
+        return replace(after, candidate=None)
     if state.joins is not None or state.previous is None:
-        return replace(told, stable=None, previous=None)
+        return replace(after, stable=None, previous=None)
     back = replace(state.previous, since=now, tried=now, step=None, process=None, at_once=True)
-    return replace(told, candidate=back, previous=None)
+    return replace(after, candidate=back, previous=None)
 
 
-def traffic(owner: State | None, guests: Iterable[State]) -> tuple[tuple[Server, float], ...]:
-    """Who answers which part of the requests: guests their share, the owner the rest.
+def split_traffic(
+    production: State | None, joined: Iterable[State]
+) -> tuple[tuple[Server, float], ...]:
+    """Each server's part of the requests: joined ones take their share, production the rest.
 
-    Guests answer everything where the owner has nothing that answers yet.
+    Joined ones answer all requests while production has no server in traffic.
     """
-    parts = [(guest.stable, guest.share) for guest in guests if guest.stable and guest.share > 0]
+    parts = [(each.stable, each.share) for each in joined if each.stable and each.share > 0]
     rest = 1.0 - sum(share for _, share in parts)
-    if owner is not None and owner.stable is not None:
-        newest = owner.share if owner.candidate and owner.candidate.step is not None else 0.0
-        parts.append((owner.stable, rest * (1.0 - newest)))
-        if owner.candidate is not None:
-            parts.append((owner.candidate, rest * newest))
+    if production is not None and production.stable is not None:
+        candidate = production.candidate
+        newest = production.share if candidate and candidate.step is not None else 0.0
+        parts.append((production.stable, rest * (1.0 - newest)))
+        if candidate is not None:
+            parts.append((candidate, rest * newest))
     whole = sum(share for _, share in parts)
     return tuple((server, share / whole) for server, share in parts if share > 0)
 
 
 def read_state(path: Path) -> State | None:
-    """The state a file holds, or None when there is no such file.
+    """The state in a file, or None when there is no such file.
 
     Raises:
         CannotAnswer: The file is not of the form this version writes.
@@ -202,18 +202,18 @@ def read_state(path: Path) -> State | None:
 
 
 def write_state(path: Path, state: State) -> None:
-    """Make this the state, in one step."""
+    """Replace the state in one step."""
     write_whole(path, dump_json(state, State))
 
 
-def _in_charge(state: State) -> State:
+def _promote(state: State) -> State:
     previous = state.stable if state.aborted is None else None
     return replace(state, stable=state.candidate, candidate=None, previous=previous)
 
 
-def _advanced_guest(state: State, release: str) -> State:
-    guest = state.stable
-    if guest is None or guest.release != release or guest.step is None:
+def _advance_joined(state: State, release: str) -> State:
+    server = state.stable
+    if server is None or server.release != release or server.step is None:
         return state
-    step = min(guest.step + 1, len(state.steps) - 1)
-    return replace(state, stable=replace(guest, step=step))
+    step = min(server.step + 1, len(state.steps) - 1)
+    return replace(state, stable=replace(server, step=step))

@@ -1,4 +1,4 @@
-"""What a Rollout and its pods say, as the domain's words; pure."""
+"""Translates a Rollout and its pods into the domain's `RolloutState`; pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from modelyard.domain.labels import ABORT_REASON, ABORTED, ENVIRONMENT, RELEASE
 from modelyard.domain.specs.environment import Environment
 
 _MOST_SHARE = 0.99
-"""What is not promoted whole yet has not all requests, even where no older pod answers any more."""
+"""A release that is not fully promoted has not all requests, even if no older pod answers."""
 
 _BARE = re.compile(r"(RolloutAborted: )?Rollout aborted update to revision \d+\.?\Z")
-"""What Argo Rollouts says when nothing but a person's word stopped the update."""
+"""The message of Argo Rollouts when a person stopped the update."""
 
 _ASKED = 'Metric "judge" assessed Failed'
-"""What it says when the AnalysisRun did; see `render.analysis`."""
+"""Its message when the AnalysisRun did; see `render.analysis`."""
 
 _LATE = "has timed out progressing"
-"""What it says when the deadline did."""
+"""Its message when the deadline did."""
 
 MANUAL = "manual: a person aborted the rollout"
 
@@ -32,12 +32,12 @@ def release_of(rollout: Mapping[str, Any]) -> str:
     return labels.get(RELEASE, "")
 
 
-def state_of(
+def rollout_state_of(
     rollout: Mapping[str, Any], pods: Iterable[Mapping[str, Any]], environment: Environment
 ) -> RolloutState:
-    """What is seen of the release that the Rollout names.
+    """The state of the release that the Rollout names.
 
-    A Rollout whose controller has not seen its newest template says nothing about it yet.
+    It is not ready while the controller has not observed the Rollout's newest generation.
 
     Args:
         rollout: The Rollout.
@@ -66,7 +66,7 @@ def _answering(
 ) -> tuple[list[Mapping[str, Any]], int]:
     """The release's pods, and how many pods answer the requests it shares in.
 
-    An owner's share is that of its own requests; whoever joins it shares those of all.
+    Production's share is of its own requests; a joined release's is of all requests.
     """
     alive = [pod for pod in pods if not _is_over(pod)]
     own = [pod for pod in alive if _label(pod, ENVIRONMENT) == environment.name]
@@ -85,24 +85,24 @@ def _aborted(rollout: Mapping[str, Any], status: Mapping[str, Any]) -> str | Non
     notes: Mapping[str, str] = rollout["metadata"].get("annotations") or {}
     if notes.get(ABORTED) == release_of(rollout):
         return notes.get(ABORT_REASON) or JUDGED_BAD
-    said = str(status.get("message") or progress.get("message") or "")
-    if _is_whole(status) and (is_late or _LATE in said):
-        return None  # pods that were ready got lost; nothing is being updated, and none is worse
+    message = str(status.get("message") or progress.get("message") or "")
+    if _is_whole(status) and (is_late or _LATE in message):
+        return None  # ready pods were lost: no update is going on, so no release is to blame
     if is_late:
         return f"not ready within {rollout['spec'].get('progressDeadlineSeconds')} s"
-    if not said or _BARE.match(said):
+    if not message or _BARE.match(message):
         return MANUAL
-    return JUDGED_BAD if _ASKED in said else said.removeprefix("RolloutAborted: ")
+    return JUDGED_BAD if _ASKED in message else message.removeprefix("RolloutAborted: ")
 
 
 def _is_whole(status: Mapping[str, Any]) -> bool:
-    """Whether the release that is named is the stable one."""
+    """Whether the release that the Rollout names is the stable one."""
     stable = status.get("stableRS")
     return bool(stable) and stable == status.get("currentPodHash")
 
 
 def _is_over(pod: Mapping[str, Any]) -> bool:
-    """Whether it is on its way out, or ended: one that was evicted lies there for days."""
+    """Whether the pod terminates or has ended: an evicted one stays listed for days."""
     phase = (pod.get("status") or {}).get("phase")
     return "deletionTimestamp" in pod["metadata"] or phase in {"Failed", "Succeeded"}
 

@@ -230,7 +230,7 @@ def start_command(
         return _start_plain(command, cwd, environment, files)
 
 
-def is_alive(started: Started) -> bool:
+def is_process_alive(started: Started) -> bool:
     """Whether this very process still runs; reaps it if it was a child that ended."""
     child = _children.get(started.pid)
     if child is not None and child.poll() is not None:
@@ -244,7 +244,7 @@ def stop_process(started: Started, *, grace_seconds: float = 10.0) -> None:
     A process that is gone, or whose number now belongs to another, is left alone.
     """
     end_session(started, grace_seconds=grace_seconds)
-    is_alive(started)
+    is_process_alive(started)
 
 
 @atexit.register

@@ -56,14 +56,14 @@ class ArgoWorkflows:
                 },
             },
         }
-        self._api.create(WORKFLOWS, NAMESPACE, document)
+        self._api.create_object(WORKFLOWS, NAMESPACE, document)
 
     def status(self, name: str) -> WorkflowStatus | None:
         """The workflow's status, or None when there is none of that name.
 
         Of one that failed, the message ends in what the failing step said last.
         """
-        found = self._api.get(WORKFLOWS, NAMESPACE, name)
+        found = self._api.get_object(WORKFLOWS, NAMESPACE, name)
         return None if found is None else self._told(found)
 
     def wait(self, name: str, *, progress: Callable[[WorkflowStatus], None]) -> WorkflowStatus:
@@ -98,7 +98,9 @@ class ArgoWorkflows:
         if status is None:
             raise _Missing(f"there is no workflow {name}", hint="modelyard reconcile")
         yield status
-        for changed in self._api.changes(WORKFLOWS, NAMESPACE, name=name, seconds=_STREAM_SECONDS):
+        for changed in self._api.watch_objects(
+            WORKFLOWS, NAMESPACE, name=name, seconds=_STREAM_SECONDS
+        ):
             yield self._told(changed)
 
     def _told(self, workflow: Object) -> WorkflowStatus:
@@ -118,10 +120,14 @@ class ArgoWorkflows:
             return ""
         what = f"{node['displayName']}: {node.get('message') or node['phase']}"
         try:
-            pods = self._api.labelled(PODS, NAMESPACE, labels={_WORKFLOW: name})
+            pods = self._api.list_objects(PODS, NAMESPACE, labels={_WORKFLOW: name})
             mine = [pod for pod in pods if _annotation(pod, _NODE) == node["id"]]
             pod = mine[0]["metadata"]["name"] if mine else None
-            log = self._api.log(NAMESPACE, pod, container="main", lines=_LOG_LINES) if pod else ""
+            log = (
+                self._api.read_log(NAMESPACE, pod, container="main", lines=_LOG_LINES)
+                if pod
+                else ""
+            )
         except CannotAnswer as error:
             logger.info("%s", error.message)
             log = ""

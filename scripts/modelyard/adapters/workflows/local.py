@@ -17,7 +17,7 @@ from typing import Any
 from modelyard.adapters.processes import process_table
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.processes.start import (
-    is_alive,
+    is_process_alive,
     start_modelyard,
     stop_process,
     unwinding_on_signals,
@@ -218,7 +218,7 @@ class LocalWorkflows:
         if state.runner is None:
             age = time.time() - (folder / "status.json").stat().st_mtime
             return age > _SECONDS_TO_START
-        return not is_alive(state.runner)
+        return not is_process_alive(state.runner)
 
     def _write_off(self, folder: Path) -> _State:
         """Say that nobody runs it any more, and end the steps it left behind."""

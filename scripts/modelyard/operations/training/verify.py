@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from modelyard.adapters.processes.start import is_alive, start_modelyard, stop_process
+from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
 from modelyard.operations.training.job import Job
 from modelyard.serving.documents import read_golden, read_serving
 from modelyard.serving.probe import Probe
@@ -67,7 +67,7 @@ def _arguments(job: Job, artifact: dict[str, Any], folder: Path, port: int) -> l
 def _wait_until_ready(job: Job, probe: Probe, started: Any, log: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while not probe.is_ready():
-        if not is_alive(started) or time.monotonic() > deadline:
+        if not is_process_alive(started) or time.monotonic() > deadline:
             last = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
             raise job.refuse(f"the server does not start on the artifact: {' | '.join(last)}")
         time.sleep(0.05)

@@ -75,7 +75,7 @@ def watch_forever(
         if held is None or held.wait(1.0):
             watcher.run_passes_and_wait()
         else:
-            health.record_standby(is_leader_known=held.is_heard())
+            health.record_standby(is_leader_known=held.is_answered())
             watcher.due = None  # once it acts it knows nothing: its first pass covers all models
 
 

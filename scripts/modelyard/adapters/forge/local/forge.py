@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from modelyard.adapters.forge.local.merge import merge_pull
+from modelyard.adapters.forge.local.merge import merge_reviewed_head
 from modelyard.adapters.forge.local.propose import propose_branch, propose_change
 from modelyard.adapters.forge.local.snapshot import BRANCHES
 from modelyard.adapters.forge.local.writer import ForgeWriter, check_head, check_open, full_sha
@@ -106,7 +106,7 @@ class LocalForge:
     def merge(self, number: int, *, sha: str, by: str) -> str:
         """See `ports.PullRequests`."""
         return retry_on_conflict(
-            lambda: merge_pull(self._writer, number, sha=sha, by=safe_line(by))
+            lambda: merge_reviewed_head(self._writer, number, sha=sha, by=safe_line(by))
         )
 
     def review(self, number: int, *, sha: str, by: str, approved: bool) -> None:

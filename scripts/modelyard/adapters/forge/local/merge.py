@@ -18,7 +18,7 @@ REQUIRED = (CHECKS, PROMOTE)
 _NAMED = 10
 
 
-def merge_pull(writer: ForgeWriter, number: int, *, sha: str, by: str) -> str:
+def merge_reviewed_head(writer: ForgeWriter, number: int, *, sha: str, by: str) -> str:
     """One attempt of `PullRequests.merge`: reads, writes objects, ends in one push.
 
     A head that the main branch already contains, because a person merged it by hand, is only
