@@ -380,7 +380,7 @@ def test_a_fail_is_written_down_where_the_release_cannot_be_aborted_and_aborted_
 class Untold(ScriptedCluster):
     """A cluster that takes no events."""
 
-    def note(self, release, *, environment, what, well):
+    def note(self, release, *, environment, what, is_good):
         raise CannotAnswer(f"the cluster refused an event: {what}")
 
 
