@@ -187,7 +187,9 @@ def expected_predictions(
             before, _predictions(workspace.store, model, mine), prediction_grid(model.primary)
         )
 
-    return workspace.once("promise", mine, expectation, theirs or "", repr(model.primary))
+    return workspace.once(
+        "expected predictions", mine, expectation, theirs or "", repr(model.primary)
+    )
 
 
 def training_nulls(store: Store, artifact: str) -> dict[str, float]:

@@ -59,7 +59,7 @@ def effect(canary, stable=None):
     return None if found is None else found[-1]
 
 
-def test_pairs_are_measured_as_if_they_were_looked_at_one_by_one():
+def test_pairs_are_measured_as_if_they_were_compared_one_by_one():
     # Rows in bins 0, 0 and 2: of six ordered pairs four are unlike, each two bins apart.
     measures = {"pairs": 6, "unlike": 4, "tenths": 4, "distance": 16}
     assert pair_measures([2, 0, 1]) == measures

@@ -121,12 +121,12 @@ def test_the_mean_e_value_at_a_limit_is_one_exactly(limit):
 
 
 @pytest.mark.parametrize(("canary", "stable"), [(1000, 1000), (200, 800), (50, 950)])
-def test_a_healthy_canary_is_seldom_failed_by_sixty_looks(canary, stable):
+def test_a_healthy_canary_is_seldom_failed_by_sixty_evaluations(canary, stable):
     worlds = canaries(1000, canary=canary, stable=stable, rates=(0.02, 0.02))
     assert rejected(against_not_worse, worlds) <= 0.05
 
 
-def test_a_share_that_grows_with_the_error_rate_of_both_arms_misleads_nobody():
+def test_a_share_that_grows_with_the_error_rate_of_both_arms_is_no_evidence():
     # Pooled over the hour the canary has 2.6 % and stable 1.8 %: only the time of day differs.
     grows, shrinks = np.linspace(50, 950, 60, dtype=int), np.linspace(950, 50, 60, dtype=int)
     rates = np.linspace(0.005, 0.04, 60)
@@ -166,7 +166,7 @@ def first_minute(world):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rates", [(0.01, 0.0), (0.03, 0.02), (0.21, 0.2)])
-def test_a_canary_worse_by_the_margin_is_seldom_passed_by_sixty_looks(rates):
+def test_a_canary_worse_by_the_margin_is_seldom_passed_by_sixty_evaluations(rates):
     worlds = canaries(1000, canary=200, stable=800, rates=rates)
     assert rejected(lambda world: against_worse_by(world, 0.01), worlds) <= 0.05
 

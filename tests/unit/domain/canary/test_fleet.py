@@ -59,7 +59,7 @@ def _counts(ok, errors):
     return Counts(requests={"2xx": ok, "5xx": errors}, rows=ok)
 
 
-def test_every_counter_of_a_reading_is_told_by_its_name():
+def test_every_counter_of_a_reading_is_found_by_its_name():
     counted = {"predictions_0": 1, "predictions_10": 5, "nulls_x": 2, "unseen_y": 3}
     counted["pairs_unlike"] = 8
     found = samples(
@@ -123,7 +123,7 @@ def test_servers_that_are_scraped_at_different_moments_make_no_fall():
     assert counted == sorted(counted) == [1000 * second for second in range(13)]
 
 
-def test_a_release_nobody_says_anything_of_is_absent_but_keeps_its_counts():
+def test_a_release_without_readings_is_absent_but_keeps_its_counts():
     readings = [said(s, "a", s + 10) for s in range(-1, 100, 5) if not 10 < s < 50]
 
     found = ok_by_second(samples(readings, 60))
@@ -132,7 +132,7 @@ def test_a_release_nobody_says_anything_of_is_absent_but_keeps_its_counts():
     assert (found[20], found[55]) == (10, 55)
 
 
-def test_when_nobody_says_anything_any_more_the_last_sample_says_so():
+def test_once_readings_stop_the_last_sample_shows_it():
     found = samples([said(-1, "a", 1), said(4, "a", 2)], 120)
     assert found[-1] == Sample(at=START + timedelta(seconds=120), counts={})
 
@@ -202,12 +202,12 @@ def test_the_order_in_which_readings_come_does_not_matter(readings, random):
 
 
 @given(READINGS, PIECES)
-def test_who_asked_before_and_who_starts_anew_are_told_the_same(readings, pieces):
+def test_readings_in_pieces_and_all_at_once_give_the_same_samples(readings, pieces):
     unique = list({(each.at, each.server): each for each in readings}.values())
     assert samples(unique, 120, pieces=pieces) == samples(unique, 120)
 
 
-def test_the_same_is_told_after_hours_of_asking():
+def test_pieces_give_the_same_samples_after_hours_too():
     readings = [said(s, "a", (s + 5) % 700) for s in range(-1, 9000, 5)]
     pieces = [second + 0.5 for second in range(0, 9000, 7)]
     assert samples(readings, 9000, pieces=pieces) == samples(readings, 9000)

@@ -125,7 +125,7 @@ def test_says_how_much_is_missing():
     )
 
 
-def test_errors_of_clients_are_nobodys_errors():
+def test_errors_of_clients_do_not_count():
     refused = steady((500, 0), (2000, 0))
     flooded = tuple(
         replace(
@@ -236,14 +236,14 @@ def bins(canary_bins, stable_bins, steps=5):
     )
 
 
-def test_predictions_as_promised_pass():
+def test_predictions_as_expected_pass():
     verdict = judge_canary(canary(bins([190, 210, 200, 200], [800] * 4), expected=EVEN), POLICY)
     assert verdict.outcome is Outcome.PASS
     assert "predictions differ by 0.01 from the expected ones, 0.15 is allowed" in verdict.reason
     assert verdict.numbers["evidence_needed"] == pytest.approx(math.log(40))
 
 
-def test_predictions_far_from_the_promise_fail_and_name_the_empty_column():
+def test_predictions_far_from_the_expected_ones_fail_and_name_the_empty_column():
     found = bins([10, 10, 10, 770], [800] * 4)
     last = found[-1].counts["v2"]
     emptied = replace(
@@ -395,7 +395,7 @@ def test_rows_of_servers_that_answered_no_request_are_missing_how_many_come_toge
         ([800] * 5, [800] * 4, "predictions of canary in 4 bins as expected, not 5"),
     ],
 )
-def test_a_promise_that_cannot_be_looked_at_is_no_pass(canary_bins, stable_bins, said):
+def test_predictions_that_cannot_be_compared_are_no_pass(canary_bins, stable_bins, said):
     found = samples(
         *(
             (
@@ -429,7 +429,7 @@ def test_a_first_release_is_held_to_an_absolute_limit(errors, outcome, said):
     assert verdict.reason.startswith(said)
 
 
-def test_a_first_release_must_keep_its_own_promise():
+def test_a_first_release_must_predict_as_on_its_held_out_rows():
     alone = expect_predictions(None, [0.1, 0.3, 0.6, 0.8] * 50, QUARTERS)
     for shares, outcome in (([200] * 4, Outcome.PASS), ([10, 10, 10, 770], Outcome.FAIL)):
         found = [

@@ -36,7 +36,7 @@ def shift_evidence(given, samples, radius, effects=1.0):
 
 
 def coin(no_to_yes, yes_to_yes):
-    """A promise over two classes, said by the chance of `yes` after stable's `no` and `yes`."""
+    """Expected predictions of two classes, from the chance of `yes` after stable's `no` and `yes`."""
     return ExpectedPredictions(
         edges=(),
         bins=(0, 1),
@@ -73,7 +73,7 @@ def flights():
     return expect_predictions(*scores(np.random.default_rng(0), 20_000), HUNDREDTHS)
 
 
-def test_the_promise_of_classes_by_hand():
+def test_expected_predictions_of_classes_by_hand():
     # Of 3 rows of champion `no` 2 stay and 1 turns; the one `yes` stays; one row follows the whole.
     found = expect_predictions(["no", "no", "no", "yes"], ["no", "no", "yes", "yes"], COIN)
     assert found == ExpectedPredictions(
@@ -100,7 +100,7 @@ def test_a_value_on_an_edge_belongs_to_the_bin_above():
     assert found.shares == (0.0, 1.0)
 
 
-def test_a_model_that_always_says_the_same_still_has_a_promise():
+def test_a_constant_model_has_expected_predictions_too():
     found = expect_predictions([0.5] * 10, [0.5] * 10, HUNDREDTHS)
     assert sum(found.shares) == pytest.approx(1)
     elsewhere = [0.0] * 100
@@ -118,13 +118,13 @@ def test_rare_classes_share_a_bin():
     assert found.shares == pytest.approx((*[5 / 66] * 9, 21 / 66))
 
 
-def test_a_first_version_promises_its_own_distribution():
+def test_a_first_version_is_expected_to_keep_its_own_distribution():
     found = expect_predictions(None, ["no", "no", "yes", "no"], COIN)
     assert (found.kernel, found.shares) == ((), (0.75, 0.25))
 
 
 def test_the_distance_is_measured_from_live_stable_sent_through_the_kernel():
-    # Stable says yes to 1 in 4, so .75 * .2 + .25 * .6 = .3 is promised, and .5 came.
+    # Stable says yes to 1 in 4, so .75 * .2 + .25 * .6 = .3 is expected, and .5 came.
     sample = HistogramSample(canary=(50, 50), stable=(300, 100))
     found = shift_evidence(coin(0.2, 0.6), [sample], 0.15)
     assert found.distance == pytest.approx(0.2)
@@ -163,7 +163,7 @@ def test_the_mean_e_value_on_the_edge_of_the_ball_is_at_most_one_exactly(stable_
         assert mean <= 1 + 1e-9
 
 
-def test_a_canary_at_the_edge_of_the_ball_is_seldom_failed_by_forty_looks():
+def test_a_canary_at_the_edge_of_the_ball_is_seldom_failed_by_forty_evaluations():
     random, failed = np.random.default_rng(2), 0
     given = coin(0.2, 0.6)
     for _ in range(400):
@@ -237,7 +237,7 @@ def test_a_radius_of_one_allows_everything():
     assert shift_evidence(coin(0.0, 1.0), [sample], 1.0).evidence.peak == 0.0
 
 
-def test_one_look_at_the_end_is_enough(flights):
+def test_one_evaluation_at_the_end_is_enough(flights):
     last = list(traffic(np.random.default_rng(7), 1000, empty=1.0))[-1]
     assert shift_evidence(flights, [last], 0.15).evidence.ever_rejects(0.05)
 
@@ -327,6 +327,6 @@ def test_counts_that_cannot_be_are_an_error(samples, radius, said):
         (None, [], HUNDREDTHS, "0 challenger predictions"),
     ],
 )
-def test_held_out_predictions_that_promise_nothing_are_refused(champion, challenger, grid, said):
+def test_held_out_predictions_that_cannot_be_used_are_refused(champion, challenger, grid, said):
     with pytest.raises(CannotAnswer, match=said):
         expect_predictions(champion, challenger, grid)
