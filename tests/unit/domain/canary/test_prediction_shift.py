@@ -36,7 +36,7 @@ def shift_evidence(given, samples, radius, effects=1.0):
 
 
 def coin(no_to_yes, yes_to_yes):
-    """Expected predictions of two classes, from the chance of `yes` after stable's `no` and `yes`."""
+    """Predictions of two classes, from the chance of `yes` after stable's `no` and `yes`."""
     return ExpectedPredictions(
         edges=(),
         bins=(0, 1),
