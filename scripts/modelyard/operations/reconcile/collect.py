@@ -19,7 +19,7 @@ from modelyard.adapters.store.artifacts import Store
 from modelyard.domain.promotion.branches import is_branch_of, parse_branch
 from modelyard.domain.promotion.promote import needs_comparison, promotion_target
 from modelyard.domain.promotion.pulls import PullRequest, PullState
-from modelyard.domain.promotion.world import Run, World
+from modelyard.domain.promotion.world import Proposal, Run, World
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.record import Record
 from modelyard.domain.verdict import Verdict
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Worlds:
+class CollectedWorlds:
     """The worlds of some models at one instant.
 
     Args:
@@ -80,7 +80,7 @@ def collect_world(workspace: Workspace, model: str, *, with_registry: bool = Tru
     workspace.facts.read_model(model)  # raises if the holds cannot be read
     facts = workspace.facts.snapshot(model, missed=warn_left_out)
     pulls = [pull for pull in _pulls(workspace) if is_branch_of(pull.branch, model)]
-    world = _core(workspace, model, catalog, facts, pulls)
+    world = _core(workspace, model, catalog, facts, pulls, {})
     # The forge keeps the heads of closed pull requests, which show what a person declined.
     read_pulls = (*world.open_pulls, *world.declined_pulls)
     proposals = read_proposals(workspace, catalog, read_pulls)
@@ -93,7 +93,7 @@ def collect_world(workspace: Workspace, model: str, *, with_registry: bool = Tru
 @one_snapshot()
 def collect_worlds(
     workspace: Workspace, model: str | None = None, *, with_registry: bool = False
-) -> Worlds:
+) -> CollectedWorlds:
     """The worlds of one model or of all, from one snapshot.
 
     A model for which `collect_world` would raise is included, as far as it can be read.
@@ -112,20 +112,9 @@ def collect_worlds(
     shown = pulls[model] if model else [pull for some in pulls.values() for pull in some]
     still_open = [pull for pull in shown if pull.state is PullState.OPEN]
     proposals = read_proposals(workspace, specs.catalog, still_open)
-    worlds = []
-    for name in names:
-        world = _core(workspace, name, specs.catalog, facts, pulls[name])
-        world = replace(world, proposals=proposals)
-        targets = [target for pull in world.open_pulls if (target := promotion_target(world, pull))]
-        # A fault blocks a pull request only if it can be rolled back, which past releases show. An
-        # environment that joins production shares the faults of production.
-        wanted = {where for each, _ in targets for where in (each.name, each.joins) if where}
-        # Each environment costs a `git log`; only aliases need those of all environments.
-        environments = specs.catalog.environments if with_registry else wanted
-        versions = {version for _, version in targets}
-        world = _completed(workspace, world, environments=environments, versions=versions)
-        worlds.append(_with_aliases(workspace, world) if with_registry else world)
-    return Worlds(
+    cores = [_core(workspace, name, specs.catalog, facts, pulls[name], proposals) for name in names]
+    worlds = [_completed_for_status(workspace, core, with_registry=with_registry) for core in cores]
+    return CollectedWorlds(
         commit=commit,
         problems=len({problem.file for problem in specs.problems}),
         worlds=tuple(worlds),
@@ -135,6 +124,18 @@ def collect_worlds(
     )
 
 
+def _completed_for_status(workspace: Workspace, world: World, *, with_registry: bool) -> World:
+    targets = [target for pull in world.open_pulls if (target := promotion_target(world, pull))]
+    # A fault blocks a pull request only if it can be rolled back, which past releases show. An
+    # environment that joins production shares the faults of production.
+    wanted = {where for each, _ in targets for where in (each.name, each.joins) if where}
+    # Each environment costs a `git log`; only aliases need those of all environments.
+    environments = world.catalog.environments if with_registry else wanted
+    versions = {version for _, version in targets}
+    world = _completed(workspace, world, environments=environments, versions=versions)
+    return _with_aliases(workspace, world) if with_registry else world
+
+
 def outcome_of(store: Store, workflow: str) -> Record | None:
     """The record a workflow made, if it made one."""
     document = store.run_document(workflow, OUTCOME)
@@ -142,12 +143,13 @@ def outcome_of(store: Store, workflow: str) -> Record | None:
 
 
 def _pulls(workspace: Workspace) -> tuple[PullRequest, ...]:
-    """Every pull request, after fetching the heads of open ones."""
+    """Every pull request, after fetching the heads of the tool's open ones."""
 
     def attempt() -> tuple[PullRequest, ...]:
         # Closed ones too: what a person closed is not proposed again.
         found = workspace.services.pulls.list(every=True)
-        workspace.ensure(pull.head for pull in found if pull.state is PullState.OPEN)
+        still_open = (pull for pull in found if pull.state is PullState.OPEN)
+        workspace.ensure(pull.head for pull in still_open if parse_branch(pull.branch))
         return found
 
     return retry_on_conflict(attempt)
@@ -168,6 +170,7 @@ def _core(
     catalog: Catalog,
     facts: Snapshot,
     pulls: Collection[PullRequest],
+    proposals: Mapping[int, Proposal],
 ) -> World:
     """The part of a world that comes from what is read for all models at once."""
     return World(
@@ -180,6 +183,7 @@ def _core(
         model_facts=facts.model(model),
         freezes=facts.freezes,
         pulls=tuple(pulls),
+        proposals=proposals,
     )
 
 

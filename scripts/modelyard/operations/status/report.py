@@ -15,16 +15,16 @@ from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.interval import iso_utc
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.operations.reconcile.collect import Worlds
+from modelyard.operations.reconcile.collect import CollectedWorlds
 
 
-def status_report(worlds: Worlds) -> dict[str, Any]:
+def status_report(collected: CollectedWorlds) -> dict[str, Any]:
     """The worlds as a document of schemas/output/status.schema.json."""
-    all_worlds = worlds.worlds
+    worlds = collected.worlds
     return {
-        "commit": worlds.commit,
-        "problems": worlds.problems,
-        "releases": [row for world in all_worlds for row in _releases(worlds, world)],
+        "commit": collected.commit,
+        "problems": collected.problems,
+        "releases": [row for world in worlds for row in _releases(collected, world)],
         "holds": [
             {
                 "model": world.model,
@@ -33,25 +33,25 @@ def status_report(worlds: Worlds) -> dict[str, Any]:
                 "by": hold.by,
                 "since": iso_utc(hold.since),
             }
-            for world in all_worlds
+            for world in worlds
             for version, hold in sorted(world.model_facts.holds.items())
         ],
-        "freezes": list(_freezes(all_worlds[0])) if all_worlds else [],
+        "freezes": list(_freezes(worlds[0])) if worlds else [],
         "incidents": [
             {"model": world.model, "what": incident.what, "at": iso_utc(incident.at)}
-            for world in all_worlds
+            for world in worlds
             for incident in world.model_facts.incidents
         ],
-        "trainings": [row for world in all_worlds for row in _trainings(worlds, world)],
-        "pulls": [_pull(worlds, pull) for pull in worlds.pulls],
+        "trainings": [row for world in worlds for row in _trainings(collected, world)],
+        "pulls": [_pull(collected, pull) for pull in collected.pulls],
     }
 
 
-def _releases(worlds: Worlds, world: World) -> Iterator[dict[str, Any]]:
+def _releases(collected: CollectedWorlds, world: World) -> Iterator[dict[str, Any]]:
     path = world.catalog.path_to_production()
     others = [each for each in world.catalog.environments.values() if each not in path]
     # The world has what the plan of aliases needs only if the registry was asked.
-    planned = plan(world) if worlds.has_aliases else ()
+    planned = plan(world) if collected.has_aliases else ()
     moved = {each.alias for each in planned if isinstance(each, SetAlias)}
     for environment in (*path, *others):
         name = environment.name
@@ -60,7 +60,7 @@ def _releases(worlds: Worlds, world: World) -> Iterator[dict[str, Any]]:
             "model": world.model,
             "environment": name,
             **_release(world, name),
-            "alias": alias if worlds.has_aliases else None,
+            "alias": alias if collected.has_aliases else None,
         }
 
 
@@ -121,11 +121,11 @@ def _freezes(world: World) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _trainings(worlds: Worlds, world: World) -> Iterator[dict[str, Any]]:
+def _trainings(collected: CollectedWorlds, world: World) -> Iterator[dict[str, Any]]:
     for spec in world.catalog.versions_of(world.model):
         if world.record(spec.version) is None and not world.is_held(spec.version):
             known = world.model_facts.training.get(spec.version, TrainingFacts())
-            state, message = _training(worlds, world, spec.version, known)
+            state, message = _training(collected, world, spec.version, known)
             yield {
                 "model": world.model,
                 "version": spec.version,
@@ -136,12 +136,14 @@ def _trainings(worlds: Worlds, world: World) -> Iterator[dict[str, Any]]:
             }
 
 
-def _training(worlds: Worlds, world: World, version: str, known: TrainingFacts) -> tuple[str, str]:
+def _training(
+    collected: CollectedWorlds, world: World, version: str, known: TrainingFacts
+) -> tuple[str, str]:
     run = world.runs.get(version)
     if known.failed:
         return "failed", known.failed
     if run is None:
-        return "waiting", worlds.refused.get(world.model, "reconcile starts it")
+        return "waiting", collected.refused.get(world.model, "reconcile starts it")
     if not run.is_over:
         return "running", ", ".join(run.steps) or run.message
     if run.outcome is None:
@@ -149,19 +151,19 @@ def _training(worlds: Worlds, world: World, version: str, known: TrainingFacts) 
     return "finished", f"gate: {run.outcome.verdict.outcome}; its record is not merged yet"
 
 
-def _pull(worlds: Worlds, pull: PullRequest) -> dict[str, Any]:
+def _pull(collected: CollectedWorlds, pull: PullRequest) -> dict[str, Any]:
     return {
         "number": pull.number,
         "title": pull.title,
         "branch": pull.branch,
         "author": pull.author,
-        "waits_for": list(_waits_for(worlds, pull)),
+        "waits_for": list(_waits_for(collected, pull)),
     }
 
 
-def _waits_for(worlds: Worlds, pull: PullRequest) -> Iterator[str]:
-    world = next((world for world in worlds.worlds if pull in world.pulls), None)
-    if world is not None and (why := worlds.refused.get(world.model)):
+def _waits_for(collected: CollectedWorlds, pull: PullRequest) -> Iterator[str]:
+    world = next((world for world in collected.worlds if pull in world.pulls), None)
+    if world is not None and (why := collected.refused.get(world.model)):
         yield why
         return
     lacking = find_missing_for_pull(world, pull) if world else None
