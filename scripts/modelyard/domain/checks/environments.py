@@ -26,6 +26,7 @@ def environments_form_one_path(catalog: Catalog) -> Iterator[Problem]:
             yield _problem(name, ("promotes_from",), message, other)
         else:
             followers[before] = name
+    # In a circle each environment follows exactly one, so the loop above does not find it.
     yield from _circles(catalog)
 
 
@@ -37,6 +38,7 @@ def joined_environments_exist(catalog: Catalog) -> Iterator[Problem]:
             continue
         if joins not in catalog.environments:
             yield _missing(name, "joins", joins)
+        # Not in a chain: one environment must own the Service that splits the traffic.
         elif catalog.environments[joins].joins is not None or joins == name:
             message = f"{joins} itself joins {catalog.environments[joins].joins}: join that one"
             own = f"{name} cannot join itself"
@@ -98,6 +100,7 @@ def routers_lead_to_one_environment(catalog: Catalog) -> Iterator[Problem]:
 def rollout_shares_grow(catalog: Catalog) -> Iterator[Problem]:
     """Each step gives a release more traffic than the step before."""
     for name, environment in catalog.environments.items():
+        # A falling share would take traffic back from a release that the judge just passed.
         steps = environment.rollout.steps
         for index in range(1, len(steps)):
             before, share = steps[index - 1].share, steps[index].share

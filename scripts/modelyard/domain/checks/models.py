@@ -11,6 +11,7 @@ from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Model, Output, OutputKind, Task
 from modelyard.domain.specs.paths import model_file
 
+# Not taken from the gate's metrics: they import numpy, which `validate` does without.
 METRICS: Mapping[Task, frozenset[str]] = {
     Task.BINARY: frozenset({"auc", "log_loss", "brier", "accuracy"}),
     Task.MULTICLASS: frozenset({"log_loss", "brier", "accuracy"}),
@@ -182,6 +183,7 @@ def _label_faults(model: Model) -> Iterator[tuple[str, str]]:
                 yield field, f"only a binary label has {field}; the task is {model.task}"
     if column is None:
         return
+    # `above` compares, and a regression predicts, so both need a number.
     is_number = target.above is not None or model.task is Task.REGRESSION
     if is_number and column.type not in _NUMERIC:
         yield "column", f"the label is a number, but column {column.name} is a {column.type}"
@@ -213,6 +215,7 @@ def _fits(column: Column, value: object) -> bool:
         return isinstance(value, str) and (column.levels is None or value in column.levels)
     if column.type == "boolean":
         return isinstance(value, bool)
+    # In Python true is an int, so booleans go first.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     if column.type == "integer" and value != int(value):

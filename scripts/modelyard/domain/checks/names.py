@@ -124,6 +124,7 @@ def find_circles(starts: Iterable[T], before: Callable[[T], T | None]) -> Iterat
             here = before(here)
         if here is not None and here in walked:
             yield walked[walked.index(here) :]
+        # Chains from a settled member have been walked, so each circle is found once.
         settled.update(walked)
 
 

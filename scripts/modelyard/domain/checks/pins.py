@@ -55,8 +55,10 @@ def _pins(catalog: Catalog) -> Iterator[tuple[str, Path, DataFile]]:
 def _fault(uri: str, *, wildcards: bool) -> str | None:
     """What is wrong with an address, or None."""
     protocol, separator, path = uri.partition("://")
+    # fsspec would open the inner file system, whose protocol is not checked below.
     if "::" in uri:
         return "chains file systems with `::`: use one"
+    # A reviewer must see the address that is read.
     if not uri.isprintable() or uri != uri.strip():
         return "has invisible characters"
     if not separator:
@@ -65,12 +67,14 @@ def _fault(uri: str, *, wildcards: bool) -> str | None:
         return f"has protocol {protocol}: use a relative path, {', '.join(PROTOCOLS)}"
     if "@" in path.partition("/")[0] and protocol == "https":
         return "has credentials, which everybody who can read the repository could use"
+    # In an https URI `?` starts a query, and `*` is a plain character.
     return _walk_fault(path, wildcards=wildcards or protocol == "https")
 
 
 def _path_fault(path: str, *, wildcards: bool) -> str | None:
     if path.startswith(("/", "~", "\\")):
         return "is a path of one machine: write it relative to `data` of modelyard.yaml"
+    # `data:` is a protocol without `//`, and `c:` is a drive.
     if ":" in path.partition("/")[0]:
         return f"has protocol {path.partition(':')[0]}: use a relative path, {', '.join(PROTOCOLS)}"
     return _walk_fault(path, wildcards=wildcards)

@@ -12,6 +12,7 @@ from modelyard.domain.specs.paths import held_out_file, record_file, release_fil
 def recorded_versions_never_change(catalog: Catalog) -> Iterator[Problem]:
     """A spec with a record has the bytes that were trained."""
     for (model, name), record in catalog.records.items():
+        # The digest is of the file's bytes: a new comment changes the spec too.
         digest = catalog.digests.get((model, name))
         if digest is not None and digest != record.spec:
             yield Problem(

@@ -192,6 +192,8 @@ class _HeldOutDays:
 
     def touches(self, span: Interval) -> bool:
         """Whether any day of the span is held out."""
+        # The intervals are in order and apart, so only the last one that starts before the span's
+        # end can overlap it.
         before = bisect_left(self.merged, span.until, key=lambda days: days.since)
         return before > 0 and self.merged[before - 1].overlaps(span)
 
@@ -203,6 +205,7 @@ def _kept_out(
     if key in catalog.records:
         named = (catalog.held_out.get((key[0], name)) for name in version.held_out)
         return [held_out for held_out in named if held_out is not None]
+    # One lookup for all sets: most versions train on no held-out day, and then no set matters.
     calendar = calendars.get(key[0])
     if calendar is None or not any(calendar.touches(span) for span in version.data.spans):
         return ()

@@ -73,6 +73,7 @@ class Catalog:
 
     @cached_property
     def _path(self) -> tuple[Environment, ...]:
+        # After a fork the path takes one branch; the checks report the other.
         ordered: list[Environment] = []
         previous: str | None = None
         while following := [e for e in self.environments.values() if e.promotes_from == previous]:

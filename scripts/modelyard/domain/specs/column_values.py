@@ -116,6 +116,7 @@ def read_levels(values: Array) -> LevelCounts:
             nulls += rows
         else:
             stray, example = stray + rows, example or _shown(value)
+    # Ties by name, so that the order of rows never changes a profile.
     ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
     return LevelCounts(counts=ordered, nulls=nulls, wrong=stray, example=example)
 
@@ -198,6 +199,7 @@ def _unreadable(values: Array) -> ColumnValues:
 def _number(value: object) -> float:
     if _is_null(value):
         return np.nan
+    # Infinity marks a wrong value, NaN a null: so one array holds all three.
     if isinstance(value, bool) or not isinstance(value, Real):
         return np.inf
     try:

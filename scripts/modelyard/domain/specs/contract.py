@@ -147,6 +147,7 @@ def _type_breaches(column: Column, wrong: int, example: str) -> Iterator[Breach]
 
 
 def _null_breaches(column: Column, nulls: int, rows: int) -> Iterator[Breach]:
+    # `max_null_share` of a column that is not nullable means nothing; a check refuses it.
     limit = column.max_null_share if column.nullable else 0.0
     if limit is not None and nulls > limit * rows:
         expected = f"at most {limit:.3%} nulls" if limit else "no nulls"
@@ -166,6 +167,7 @@ def _breach(column: str, rule: Rule, expected: str, found: str, rows: int) -> Br
 
 
 def _allowed(rows: int, tolerance: float) -> int:
+    # At least one: in a small window a single stray value would exceed any share.
     return max(1, int(tolerance * rows)) if tolerance > 0 else 0
 
 
@@ -185,6 +187,7 @@ def _missing(column: Column, columns: Sequence[Column], table: Table) -> Breach:
     extras = [name for name in table if name not in declared]
     named = [name for name in extras if _is_like(name, column.name)]
     fitting = [name for name in named or extras if _fits(column, table[name])]
+    # A similar name is enough if there is one; otherwise the values must fit.
     suspects = named if len(named) == 1 else fitting
     instead = f"; found instead: {suspects[0]}" if len(suspects) == 1 else ""
     expected, found = f"a {column.type} column", f"no such column{instead}"
@@ -218,6 +221,7 @@ def _similar_names(columns: Sequence[Column], table: Table) -> Iterator[Breach]:
 
 
 def _is_like(one: str, other: str) -> bool:
+    # A unit is often appended to a name, such as `temp_c`; other changes must keep most letters.
     first, second = sorted((_letters(one), _letters(other)), key=len)
     if len(first) >= _LISTED and second.startswith(first):
         return True

@@ -27,7 +27,7 @@ def subtract_intervals(span: Interval, holes: tuple[Interval, ...]) -> tuple[Int
             continue
         if start < hole.since:
             parts.append(Interval(since=start, until=hole.since))
-        start = max(start, hole.until)
+        start = max(start, hole.until)  # a hole may lie inside an earlier, longer one
     if start < span.until:
         parts.append(Interval(since=start, until=span.until))
     return tuple(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
+# 40 characters leave room for prefixes and suffixes in Kubernetes names, which have at most 63.
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 VERSION = re.compile(r"[a-z]([a-z0-9.-]{0,38}[a-z0-9])?")
 
@@ -16,6 +17,7 @@ def is_name(text: str) -> bool:
 
 def is_version(text: str) -> bool:
     """Whether `text` may name a version: a name that may also have single dots between words."""
+    # Git refuses refs that end in `.lock` or contain `..`; Kubernetes refuses a dot next to a dash.
     if VERSION.fullmatch(text) is None or text.endswith(".lock"):
         return False
     return not any(pair in text for pair in ("..", ".-", "-."))

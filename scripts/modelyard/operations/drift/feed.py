@@ -101,6 +101,7 @@ def read_windows(
             content = data.read(file.uri)
             pins.append(DataFile(uri=file.uri, sha256=sha256(content)))
             frame = read_frame(content, uri=file.uri)
+            # Other rows are dropped at once: a file may have years of them.
             frames.append(within(frame, timestamp=timestamp, spans=spans))
     windows = []
     for days in spans:
@@ -119,6 +120,7 @@ def windows_before(until: date, *, days: int, of: int) -> tuple[Interval, ...]:
 
 def latest_breaches(found: Iterable[Breach]) -> tuple[Breach, ...]:
     """The last breach of each column, rule and expectation."""
+    # What was found differs from file to file, so it is no part of the key.
     return tuple({(b.column, b.rule, b.expected): b for b in found}.values())
 
 
@@ -130,6 +132,7 @@ def concatenate_tables(tables: Sequence[Mapping[str, Array]]) -> dict[str, Array
     found = {}
     for name in names:
         arrays = [table[name] for table in tables]
+        # numpy would turn numbers next to text into text, and hide the breach.
         alike = len({array.dtype for array in arrays}) == 1
         found[name] = np.concatenate(
             arrays if alike else [np.array(list(a), dtype=object) for a in arrays]
@@ -180,6 +183,7 @@ def _column_breaches(column: Column, frame: pd.DataFrame) -> tuple[Breach, ...]:
 
 def _days_column(uri: str, name: str, data: DataRoot) -> pd.DataFrame:
     """The column alone if the format allows it; all columns if not, or if the column is missing."""
+    # Only Parquet stores columns apart, so that one can be read alone.
     if not uri.endswith(".parquet"):
         return read_frame(data.read(uri), uri=uri)
     import fsspec
@@ -208,6 +212,7 @@ def training_rows(
 
     tables = []
     for pin in spec.data.files:
+        # The page must show the rows that trained, not what the file has now.
         content = data.read(pin.uri)
         if sha256(content) != pin.sha256:
             raise Refused(

@@ -57,6 +57,8 @@ def retraining_change(workspace: Workspace, result: FeedComparison, *, evidence:
 
 def aged_text(text: bytes, held_out: HeldOut) -> bytes:
     """A held-out set's file with its role changed to `old`, if possible with its comments."""
+    # Edited as text, because a YAML dump would lose the comments. The edit is kept only if it reads
+    # as the set that was meant.
     edited = _ROLE.sub(b"role: old", text, count=1)
     path = held_out_file(held_out.model, held_out.name)
     return (
@@ -93,6 +95,7 @@ def _pins(
 ) -> tuple[DataFile, ...]:
     """The pins of the feed's files with rows in the spans; pins of the comparison are reused."""
     data = DataRoot(base=workspace.services.repository.data, root=workspace.services.root)
+    # The same bytes that were compared: a file may change between two reads.
     known = {pin.uri: pin for pin in result.pins}
     files = [file.uri for file in result.feed.files if file.reaches(spans)]
     if not files:

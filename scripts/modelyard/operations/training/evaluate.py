@@ -69,6 +69,7 @@ def find_champion(job: Job) -> Champion | None:
     """The version that production runs at the job's commit; None before its first release."""
     production = job.catalog.production
     release = job.catalog.releases.get((production.name, job.model_name)) if production else None
+    # A version that is trained again must not be compared with itself.
     if release is None or release.version == job.version:
         return None
     return Champion(version=release.version, artifact=release.artifact)
@@ -150,7 +151,7 @@ def _metrics(job: Job, comparison: Comparison) -> dict[str, float]:
                 classes=job.model.primary.classes,
             ).challenger
         except (YardError, ValueError):
-            continue
+            continue  # the metric does not fit these labels
         if math.isfinite(value):
             values[name] = value
     return values

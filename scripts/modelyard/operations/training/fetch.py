@@ -37,6 +37,7 @@ def fetch_inputs(job: Job) -> None:
     job.put_file("trainer.tar", _trainer(job))
     known: dict[DataFile, pd.DataFrame] = {}
     rows = _rows(job, job.spec.data.files, known)
+    # Whole files, before rows are dropped: a breach outside the window is a breach too.
     _check_contract(job, rows, "training data")
     if job.spec.data.window is not None and job.model.data.timestamp is not None:
         rows = within(rows, timestamp=job.model.data.timestamp, spans=job.spec.data.spans)
@@ -68,6 +69,7 @@ def _trainer(job: Job) -> bytes:
     """The trainer's files as a tar, read by the hash of their Git tree."""
     from modelyard.adapters.git.repository import Git
 
+    # Not from the working tree, which may have changed since the version was pinned.
     git, tree = Git(job.services.root), job.spec.code.tree
     entries = git.ls_tree(tree)
     contents = git.read_many([entry.blob for entry in entries])

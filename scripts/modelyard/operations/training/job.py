@@ -111,6 +111,7 @@ class Job:
 
 def count_threads() -> int:
     """The number of threads for a trainer: `OMP_NUM_THREADS`, else its cores, at most four."""
+    # The cores that this process may use; macOS has no `sched_getaffinity`.
     given = os.environ.get("OMP_NUM_THREADS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     return int(given) if given.isdigit() and int(given) else min(MOST_THREADS, cores)

@@ -72,6 +72,7 @@ def _run(job: Job, record: Record) -> TrainingRun:
     }
     return TrainingRun(
         workflow=job.workflow,
+        # MLflow refuses longer values.
         params={name: str(value)[:6000] for name, value in params.items()},
         metrics=metrics,
         tags={

@@ -81,8 +81,10 @@ def _seal(job: Job, folder: Path, rows: pd.DataFrame) -> _Sealed:
     predictor = load_predictor(
         sealed, artifact.artifact_digest(sealed), policy.trusted_types, formats=policy.formats
     )
+    # With replacement, because there may be fewer training rows than golden ones.
     golden = rows[inputs].sample(GOLDEN_ROWS, random_state=job.spec.seed, replace=True)
     write_golden(sealed, predictor.golden_of(golden))
+    # The digest is of all files, so it is computed again after the golden rows.
     return _Sealed(folder=sealed, digest=artifact.artifact_digest(sealed), description=description)
 
 

@@ -17,7 +17,7 @@ from modelyard.serving.probe import Probe
 logger = logging.getLogger(__name__)
 
 REQUESTS = 25
-READY_SECONDS = 120
+READY_SECONDS = 120  # a cold start imports MLflow and the model's libraries
 
 
 def verify_server(job: Job) -> None:
