@@ -134,7 +134,7 @@ def _document(
 def _print(
     result: ContractBreach | FeedComparison, evidence: str | None, summary: PageSummary | None
 ) -> None:
-    from modelyard.commands.output.tables import make_table
+    from modelyard.commands.output.formatting import make_table
     from modelyard.operations.drift.compare import (
         FeedComparison,
         summarize_comparison,

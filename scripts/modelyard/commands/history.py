@@ -93,7 +93,7 @@ def _failure(agreement: Agreement) -> dict[str, Any]:
 
 
 def _print_text(model: str, events: tuple[Event, ...], summed: DoraMeasures) -> None:
-    from modelyard.commands.output.tables import clock_time, make_table
+    from modelyard.commands.output.formatting import clock_time, make_table
 
     rows = [
         (clock_time(event.at), event.environment, event.version, str(event.kind), _what(event))
@@ -114,7 +114,7 @@ def _what(event: Event) -> str:
 
 
 def _lead(lead: Lead) -> tuple[object, ...]:
-    from modelyard.commands.output.tables import clock_time, format_span
+    from modelyard.commands.output.formatting import clock_time, format_span
 
     seconds = lead.seconds
     return (
@@ -128,7 +128,7 @@ def _lead(lead: Lead) -> tuple[object, ...]:
 
 def _closing(summed: DoraMeasures) -> Iterator[str]:
     """Yield the DORA measures, a line each, and a line for each failure."""
-    from modelyard.commands.output.tables import format_span
+    from modelyard.commands.output.formatting import format_span
 
     median = summed.lead_time_median
     lead = "no version in production yet" if median is None else f"{format_span(median)} (median)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from modelyard.commands.options import output_option, pass_services
-from modelyard.commands.output.tables import print_verdict
+from modelyard.commands.output.formatting import print_verdict
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services

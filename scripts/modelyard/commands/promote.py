@@ -32,7 +32,7 @@ def promote(
     there before gets a new attempt. Prints what is still missing; `modelyard reconcile` merges the
     pull request once nothing is.
     """
-    from modelyard.commands.output.tables import print_change
+    from modelyard.commands.output.formatting import print_change
     from modelyard.operations.promote import decide_promotion, find_environment, propose_promotion
     from modelyard.operations.reconcile.collect import collect_world
 

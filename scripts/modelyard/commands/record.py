@@ -28,7 +28,7 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
     The proposal is the one that `modelyard reconcile` would make.
     """
     from modelyard.adapters.specs.documents import document_of
-    from modelyard.commands.output.tables import render_markdown
+    from modelyard.commands.output.formatting import render_markdown
     from modelyard.domain.promotion.actions import ProposeRecord
     from modelyard.domain.promotion.training import plan_records
     from modelyard.operations.reconcile.apply import apply_action

@@ -83,7 +83,7 @@ def _withdraw(workspace: Workspace, decided: NotOwed, *, dry_run: bool) -> None:
 
 
 def _open(workspace: Workspace, decided: Owed, *, dry_run: bool) -> None:
-    from modelyard.commands.output.tables import print_change
+    from modelyard.commands.output.formatting import print_change
     from modelyard.operations.drift.propose import propose_retraining
 
     if dry_run:

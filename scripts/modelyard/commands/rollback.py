@@ -55,7 +55,7 @@ def rollback(
 
 
 def _preview(workspace: Workspace, decided: Rollback) -> None:
-    from modelyard.commands.output.tables import print_change
+    from modelyard.commands.output.formatting import print_change
     from modelyard.domain.promotion.change import Change
     from modelyard.operations.rollback import follow_ups
 

@@ -37,7 +37,7 @@ def status(services: Services, /, *, model: str | None, registry: bool, output: 
 
 def _tables(report: dict[str, Any]) -> list[object]:
     """The report for people, without empty tables."""
-    from modelyard.commands.output.tables import make_table
+    from modelyard.commands.output.formatting import make_table
 
     parts: list[object] = [_releases(report)]
     for title, columns, rows in (
@@ -56,7 +56,7 @@ def _tables(report: dict[str, Any]) -> list[object]:
 
 
 def _releases(report: dict[str, Any]) -> object:
-    from modelyard.commands.output.tables import make_table
+    from modelyard.commands.output.formatting import make_table
     from modelyard.operations.reconcile.pages import short_digest
 
     columns = ["model", "environment", "version", "artifact", "state", "since"]

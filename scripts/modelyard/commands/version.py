@@ -176,7 +176,7 @@ def show_version(root: Path, /, *, model: str, name: str, output: str) -> None:
 @pass_root
 def list_versions(root: Path, /, *, model: str) -> None:
     """List versions, their verdicts, and where they are released."""
-    from modelyard.commands.output.tables import make_table
+    from modelyard.commands.output.formatting import make_table
     from modelyard.domain.promotion.training import version_order
 
     catalog = _read_specs(root, model).catalog

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.git.names import safe_line, safe_lines
-from modelyard.commands.output.tables import make_table, render_markdown
+from modelyard.commands.output.formatting import make_table, render_markdown
 from modelyard.domain.promotion.pulls import PullRequest, Review, Status, StatusState
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import socket
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from modelyard.adapters.cluster.local_servers import free_port
 from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
 from modelyard.operations.training.job import Job
 from modelyard.serving.documents import read_golden, read_serving
@@ -25,7 +25,7 @@ def verify_server(job: Job) -> None:
     artifact = job.read_document("artifact.json")
     with tempfile.TemporaryDirectory(prefix="modelyard-verify-") as name:
         folder = job.store.fetch_model(artifact["digest"], Path(name) / "artifact")
-        port = _free_port()
+        port = free_port(f"{job.model_name}-{job.version}")
         log = Path(name) / "server.log"
         started = start_modelyard(_arguments(job, artifact, folder, port), cwd=folder, log=log)
         probe = Probe(f"http://127.0.0.1:{port}", job.model_name)
@@ -43,13 +43,6 @@ def verify_server(job: Job) -> None:
         raise job.refuse(f"the server needs {p95:.0f} ms (p95) for 20 rows, limit {limit} ms")
     job.put_document("server.json", {"golden": len(golden.rows), "p95_ms": round(p95, 1)})
     logger.info("%d golden rows match, p95 %.1f ms", len(golden.rows), p95)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _arguments(job: Job, artifact: dict[str, Any], folder: Path, port: int) -> list[str]:

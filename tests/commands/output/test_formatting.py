@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from modelyard.commands.output.tables import render_markdown
+from modelyard.commands.output.formatting import render_markdown
 
 PAGE = """\
 **canary** runs [bold]nothing[/bold].
