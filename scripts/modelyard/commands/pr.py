@@ -15,6 +15,7 @@ from modelyard.commands.options import (
     pass_services,
     print_json,
 )
+from modelyard.domain.promotion.approvals import find_makers
 from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
@@ -178,7 +179,7 @@ def add_comment(
 
 
 def _check_may_approve(pull: PullRequest, who: str) -> None:
-    if who not in pull.makers():
+    if who not in find_makers(pull):
         return
     did = "asked for" if who == pull.requester else "committed to"
     raise Refused(

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from modelyard.domain.promotion.actions import RaiseIncident, RollBack
-from modelyard.domain.promotion.branches import Branch
-from modelyard.domain.promotion.change import Change, Purpose, rollback_trailers
+from modelyard.domain.promotion.change import Branch, Change, Purpose, rollback_trailers
 from modelyard.domain.promotion.facts import Hold, ModelFacts
 from modelyard.domain.promotion.rollback import plan_rollbacks, rollback_target
 from modelyard.domain.promotion.world import World

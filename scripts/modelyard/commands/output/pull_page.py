@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.git.names import safe_line, safe_lines
 from modelyard.commands.output.formatting import make_table, render_markdown
+from modelyard.domain.promotion.approvals import find_approvers, find_makers
 from modelyard.domain.promotion.pulls import PullRequest, Review, Status, StatusState
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def summarize_pull(pull: PullRequest) -> dict[str, Any]:
         "requester": pull.requester,
         "head": pull.head,
         "opened_at": pull.opened_at.isoformat(),
-        "approved_by": sorted(pull.approvers()),
+        "approved_by": sorted(find_approvers(pull)),
         "statuses": [_status(status) for _, status in sorted(pull.statuses.items())],
     }
 
@@ -74,7 +75,7 @@ def make_pulls_table(pulls: Iterable[PullRequest]) -> Table:
     for pull in pulls:
         title = Text.assemble(safe_line(pull.title), "\n", (safe_line(pull.branch), "dim"))
         statuses = Text("\n").join(_coloured(status) for _, status in sorted(pull.statuses.items()))
-        approvers = ", ".join(sorted(pull.approvers()))
+        approvers = ", ".join(sorted(find_approvers(pull)))
         rows.append((f"#{pull.number}", title, pull.state, statuses, approvers))
     return make_table(None, ("", "pull request", "state", "statuses", "approved by"), rows)
 
@@ -149,7 +150,7 @@ def _counts(pull: PullRequest, review: Review) -> str:
     """Return whether a review counts as an approval, or why it does not."""
     if review.sha != pull.head:
         return "no: for an older head"
-    if review.author in pull.makers():
+    if review.author in find_makers(pull):
         return "no: for their own work"
     theirs = [r for r in pull.reviews if (r.author, r.sha) == (review.author, pull.head)]
     if review is not theirs[-1]:

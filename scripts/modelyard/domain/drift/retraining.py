@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-from modelyard.domain.promotion.branches import Branch
-from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.change import Branch, Purpose
 from modelyard.domain.promotion.facts import Hold
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.domain.promotion.training import version_order

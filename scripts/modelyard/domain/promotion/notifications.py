@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from modelyard.domain.promotion.branches import parse_branch
-from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.change import Purpose, parse_branch
 from modelyard.domain.promotion.facts import ModelFacts
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 

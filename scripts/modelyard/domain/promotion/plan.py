@@ -16,8 +16,7 @@ from modelyard.domain.promotion.actions import (
     SetAlias,
     SetStatus,
 )
-from modelyard.domain.promotion.branches import Branch, parse_branch
-from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
 from modelyard.domain.promotion.promote import (
     Missing,
     candidate_version,

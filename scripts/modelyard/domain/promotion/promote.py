@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from modelyard.domain.promotion.actions import ProposeRelease
-from modelyard.domain.promotion.branches import Branch, parse_branch
-from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.approvals import missing_approvals
+from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
 from modelyard.domain.promotion.facts import Unverified, check_verified
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
 from modelyard.domain.promotion.rollback import find_fault, rollback_target
@@ -193,16 +193,8 @@ def _checks(pull: PullRequest) -> Iterator[Missing]:
 
 
 def _approvals(environment: Environment, pull: PullRequest) -> Iterator[Missing]:
-    asked = environment.approvals
-    # The makers are left out, so nobody approves their own change.
-    counted = pull.approvers()
-    if asked.approvers:
-        counted &= set(asked.approvers)
-    if len(counted) < asked.needed:
-        who = f"among {', '.join(asked.approvers)}" if asked.approvers else "a teammate"
-        more = asked.needed - len(counted)
-        what = f"{more} more approval{'s' if more > 1 else ''} of {pull.head[:10]}"
-        yield Missing(what=f"{what}, from {who}")
+    if what := missing_approvals(environment, pull):
+        yield Missing(what=what)
 
 
 def _artifact(world: World, version: str) -> str | None:

@@ -103,15 +103,3 @@ class PullRequest:
     merged_as: str | None = None
     closed_at: datetime | None = None
     closed_by: str | None = None
-
-    def approvers(self) -> frozenset[str]:
-        """The people whose last review of the head commit approves it, its makers left out."""
-        # A review of an earlier head approved other documents.
-        last = {review.author: review for review in self.reviews if review.sha == self.head}
-        approving = {author for author, review in last.items() if review.approved}
-        return frozenset(approving - self.makers())
-
-    def makers(self) -> frozenset[str]:
-        """The people who opened it, asked for it or committed to it, and so cannot approve it."""
-        asked = {self.requester} if self.requester else set()
-        return frozenset({self.author, *self.contributors} | asked)

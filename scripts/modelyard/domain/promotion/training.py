@@ -12,8 +12,7 @@ from modelyard.domain.promotion.actions import (
     RetryTraining,
     StartTraining,
 )
-from modelyard.domain.promotion.branches import Branch
-from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.change import Branch, Purpose
 from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.promotion.world import World

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from modelyard.domain.promotion.branches import Branch
-from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.change import Branch, Purpose
 from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.domain.specs.catalog import Catalog

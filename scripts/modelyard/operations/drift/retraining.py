@@ -14,8 +14,7 @@ from modelyard.domain.drift.retraining import (
     plan_days,
     plan_retraining,
 )
-from modelyard.domain.promotion.branches import Branch
-from modelyard.domain.promotion.change import EVIDENCE, Change, Purpose, version_trailers
+from modelyard.domain.promotion.change import EVIDENCE, Branch, Change, Purpose, version_trailers
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.paths import held_out_file, version_file

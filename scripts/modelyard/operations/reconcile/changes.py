@@ -8,8 +8,13 @@ from dataclasses import replace
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease, RollBack
-from modelyard.domain.promotion.branches import Branch
-from modelyard.domain.promotion.change import Change, Purpose, rollback_trailers, version_trailers
+from modelyard.domain.promotion.change import (
+    Branch,
+    Change,
+    Purpose,
+    rollback_trailers,
+    version_trailers,
+)
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.paths import manifests_folder, record_file, release_file
 from modelyard.domain.specs.record import Record

@@ -16,7 +16,7 @@ from modelyard.adapters.specs.documents import build_spec
 from modelyard.adapters.specs.json_documents import warn_left_out
 from modelyard.adapters.specs.reader import Specs, is_read_for, read_specs, read_valid_catalog
 from modelyard.adapters.store.artifacts import Store
-from modelyard.domain.promotion.branches import is_branch_of, parse_branch
+from modelyard.domain.promotion.change import is_branch_of, parse_branch
 from modelyard.domain.promotion.promote import needs_comparison, promotion_target
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.domain.promotion.world import Proposal, Run, World

@@ -7,7 +7,7 @@ from functools import partial
 
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.specs.documents import read_spec
-from modelyard.domain.promotion.branches import parse_branch
+from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.plan import shorten_description
 from modelyard.domain.promotion.pulls import PROMOTE, PullRequest, Status, StatusState
 from modelyard.domain.specs.paths import (

@@ -9,8 +9,7 @@ from typing import TypeVar
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease
-from modelyard.domain.promotion.branches import parse_branch
-from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.promotion.change import Change, Purpose, parse_branch
 from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.domain.promotion.world import Proposal, World
 from modelyard.domain.specs.catalog import Catalog

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from modelyard.adapters.messages import send
-from modelyard.domain.promotion.branches import is_branch_of
+from modelyard.domain.promotion.change import is_branch_of
 from modelyard.domain.promotion.facts import ModelFacts
 from modelyard.domain.promotion.notifications import (
     Notification,

@@ -7,8 +7,7 @@ import re
 
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.reader import read_specs
-from modelyard.domain.promotion.branches import Branch, parse_branch
-from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, Status, StatusState
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import (

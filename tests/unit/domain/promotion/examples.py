@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from modelyard.domain.promotion.branches import Branch
-from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.change import Branch, Purpose
 from modelyard.domain.specs.environment import Approvals, Environment, Rollout
 from modelyard.domain.specs.record import Artifact, Champion, Record
 from modelyard.domain.specs.release import RENDERER, Release

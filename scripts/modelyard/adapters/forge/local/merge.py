@@ -8,6 +8,7 @@ from dataclasses import replace
 from modelyard.adapters.forge.local.snapshot import BRANCHES, ForgeSnapshot, Statuses, StoredPull
 from modelyard.adapters.forge.local.writer import ForgeWriter, Updates, check_head
 from modelyard.adapters.git.names import message_of
+from modelyard.domain.promotion.approvals import find_approvers
 from modelyard.domain.promotion.change import APPROVED_BY, HEAD, PULL
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, PullState, StatusState
 from modelyard.errors import Refused
@@ -106,7 +107,7 @@ def _merge_commit(
 
 
 def _trailers(stored: StoredPull, pull: PullRequest) -> Mapping[str, str]:
-    approvers = ", ".join(sorted(pull.approvers()))
+    approvers = ", ".join(sorted(find_approvers(pull)))
     approved = {APPROVED_BY: approvers} if approvers else {}
     ours = {PULL: str(pull.number), HEAD: pull.head, **approved}
     return {**stored.trailers, **ours}

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.promotion.branches import Branch, parse_branch
-from modelyard.domain.promotion.change import Purpose
+from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,5}", fullmatch=True)
 
