@@ -19,8 +19,15 @@ from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.doctor.checks import CHECKS, LEAST_GIT
 from modelyard.operations.doctor.runner import Checkout, Finding, State, run_doctor
-from operations.past import answer, faked_registry, in_production, release_in, run, trained
 from operations.yard import MODEL, manifests, release_file, spec_file
+from operations.yard_with_history import (
+    answer,
+    faked_registry,
+    in_production,
+    release_in,
+    run,
+    trained,
+)
 
 WORKFLOW = "environments/platform/manifests/workflows/train-and-evaluate.yaml"
 

@@ -6,8 +6,17 @@ from modelyard.domain.promotion.actions import RollBack
 from modelyard.domain.promotion.facts import Hold, ModelFacts
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.reconcile.changes import rollback_change
-from operations.past import answer, in_production, land, promoted, recorded, run, watched, world_of
 from operations.yard import MODEL
+from operations.yard_with_history import (
+    answer,
+    in_production,
+    land,
+    promoted,
+    recorded,
+    run,
+    watched,
+    world_of,
+)
 
 FAIL = Verdict(outcome=Outcome.FAIL, reason="error rate 9 %: worse than stable")
 

@@ -9,7 +9,8 @@ from modelyard.domain.promotion.facts import Freeze, Hold
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.verdict import Outcome, Verdict
-from operations.past import (
+from operations.yard import MODEL, manifests, release_file
+from operations.yard_with_history import (
     in_production,
     promoted,
     recorded,
@@ -19,7 +20,6 @@ from operations.past import (
     watched,
     world_of,
 )
-from operations.yard import MODEL, manifests, release_file
 
 FAIL = Verdict(outcome=Outcome.FAIL, reason="error rate 9 %")
 

@@ -7,7 +7,8 @@ import pytest
 from git_commits import write_commit
 from modelyard.domain.promotion.facts import Hold
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState
-from operations.past import (
+from operations.yard import MODEL, manifests, new_yard, release_file
+from operations.yard_with_history import (
     faked_registry,
     in_production,
     promoted,
@@ -16,7 +17,6 @@ from operations.past import (
     run,
     watched,
 )
-from operations.yard import MODEL, manifests, new_yard, release_file
 
 ENVIRONMENTS = ("dev", "staging", "canary", "production")
 

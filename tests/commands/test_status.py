@@ -15,7 +15,8 @@ from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusStat
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.reconcile.changes import promotion_change
 from modelyard.ports import Phase
-from operations.past import (
+from operations.yard import MODEL, artifact_of
+from operations.yard_with_history import (
     IMAGE,
     answer,
     faked_registry,
@@ -27,7 +28,6 @@ from operations.past import (
     watched,
     world_of,
 )
-from operations.yard import MODEL, artifact_of
 
 BOT = "modelyard[bot]"
 HEAVY = ("mlflow", "evidently", "kserve", "hera", "sklearn", "pandas", "scipy", "pyarrow")

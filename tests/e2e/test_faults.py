@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from e2e import path, wine
+from e2e import delivery, wine
 from e2e.fork import PLATFORM, Fork, until
 from e2e.measured import Measured
 from e2e.rollback import aborted, agrees, judged
@@ -169,7 +169,7 @@ def test_a_training_whose_pod_is_evicted_is_trained_all_the_same(settled: Fork):
     name = until("a step of it runs", training, seconds=180, every=0.3)
     fork.kubectl("-n", PLATFORM, "delete", "pod", name, "--grace-period=0", "--force")
 
-    path.trained(fork, MODEL, version, seconds=600)
+    delivery.trained(fork, MODEL, version, seconds=600)
     workflows = fork.kube.list_objects(
         WORKFLOWS, PLATFORM, labels={"modelyard.dev/version": version}
     )

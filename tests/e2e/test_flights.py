@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from demo.scenes import APRIL, DATA, MAY, MONOTONE, Q1, V2
+from e2e.delivery import add, approved, trained, verified
 from e2e.fork import PLATFORM, REPOSITORY, Fork, until
 from e2e.measured import Measured
-from e2e.path import add, approved, trained, verified
 from e2e.rollback import agrees
 from modelyard.adapters.cluster.kubernetes_api import WORKFLOWS, Resource
 

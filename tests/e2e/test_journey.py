@@ -6,7 +6,7 @@ import json
 import time
 from urllib.request import urlopen
 
-from e2e import path, wine
+from e2e import delivery, wine
 from e2e.fork import Fork, until
 from e2e.measured import Measured
 from e2e.rollback import agrees, bad_release, followed
@@ -16,25 +16,25 @@ MODEL = wine.MODEL
 
 def test_a_version_is_trained_by_workflows_and_recorded(fork: Fork, measured: Measured):
     with measured.time("train-and-evaluate of wine v1, until its record is merged"):
-        path.trained(fork, MODEL, "v1")
+        delivery.trained(fork, MODEL, "v1")
 
     record = fork.answer("record", MODEL, "v1")
     assert record["verdict"]["outcome"] == "pass"
 
 
 def test_it_moves_through_all_environments_to_production(fork: Fork, measured: Measured):
-    path.verified(fork, MODEL, "dev", "v1")
-    path.verified(fork, MODEL, "staging", "v1")
-    path.approved(fork, MODEL, "canary")
+    delivery.verified(fork, MODEL, "dev", "v1")
+    delivery.verified(fork, MODEL, "staging", "v1")
+    delivery.approved(fork, MODEL, "canary")
     until("canary runs v1", lambda: fork.runs(MODEL, "canary") == "v1", seconds=180)
     # Until production has a release, the canary is reached by its own Service alone.
     with wine.load(fork, rate=20, service=f"{MODEL}-canary"):
-        path.verified(fork, MODEL, "canary", "v1")
-    at = path.approved(fork, MODEL, "production")
+        delivery.verified(fork, MODEL, "canary", "v1")
+    at = delivery.approved(fork, MODEL, "production")
     until("production runs v1", lambda: fork.runs(MODEL, "production") == "v1", seconds=180)
     measured.add("approval of a promotion to production, until it answers", time.time() - at)
     with wine.load(fork, rate=20):
-        path.verified(fork, MODEL, "production", "v1")
+        delivery.verified(fork, MODEL, "production", "v1")
     for environment in ("dev", "staging", "canary", "production"):
         until(
             f"the alias {environment} points at v1",
@@ -76,9 +76,9 @@ def test_a_version_that_fails_its_requests_is_taken_back_with_nobody_awake(
 ):
     wine.propose(fork, "v2", "v1", "Malic acid tells barbera", wine.FEATURES_AND_BLANK)
     with wine.load(fork, rate=20, blank=wine.BLANK_SHARE) as load:
-        path.trained(fork, MODEL, "v2")
-        path.verified(fork, MODEL, "staging", "v2")
-        at = path.approved(fork, MODEL, "canary")
+        delivery.trained(fork, MODEL, "v2")
+        delivery.verified(fork, MODEL, "staging", "v2")
+        at = delivery.approved(fork, MODEL, "canary")
         release = until(
             "main names v2 in canary", lambda: bad_release(fork, MODEL, "v2"), seconds=60
         )

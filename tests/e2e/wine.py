@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from e2e.delivery import add
 from e2e.fork import Fork
 from e2e.load import Load, bodies_of
-from e2e.path import add
 from e2e.releases import push_release
 from e2e.rollback import Told, followed
 from modelyard.domain.specs.release import Release

@@ -25,7 +25,7 @@ from modelyard.adapters.specs.documents import document_of, dump_spec
 from modelyard.adapters.specs.reader import read_specs
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet, scores_to_parquet
-from modelyard.domain.canary.grid import prediction_grid
+from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.gate.gate import Comparison, gate_verdict
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import PullRequest

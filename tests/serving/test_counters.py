@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from modelyard.domain.canary.grid import prediction_grid
+from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.specs.model import Output, OutputKind
 from modelyard.serving.counters import bin_counts
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelyard.adapters.processes.start import is_process_alive
-from modelyard.domain.canary.grid import prediction_grid
+from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.specs.model import Model
 from modelyard.serving.artifact import artifact_digest
 from modelyard.serving.counters import bin_counts

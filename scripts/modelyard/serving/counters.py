@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from modelyard.domain.canary.design_effect import MEASURES, pair_measures
-from modelyard.domain.canary.grid import Grid, prediction_grid
+from modelyard.domain.canary.prediction_grid import Grid, prediction_grid
 from modelyard.serving.documents import Serving
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Counters:
 def bin_counts(scores: Scores, bins: Grid) -> list[int]:
     """Rows by bin: the grid's for shape (rows,), the likeliest class for shape (rows, classes).
 
-    A value on an edge belongs to the bin above it; see `modelyard.domain.canary.grid`.
+    A value on an edge belongs to the bin above it; see `modelyard.domain.canary.prediction_grid`.
     """
     import numpy as np  # noqa: PLC0415 - the local scraper reads only the names above
 

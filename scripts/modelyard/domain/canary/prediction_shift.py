@@ -17,7 +17,7 @@ from modelyard.domain.canary.error_rate import (
     ranges_with_both_arms,
     sum_ranges,
 )
-from modelyard.domain.canary.grid import Grid
+from modelyard.domain.canary.prediction_grid import Grid
 from modelyard.domain.gate.inputs import Codes, class_codes, parse_scores
 from modelyard.domain.specs.column_values import Floats
 from modelyard.errors import CannotAnswer

@@ -10,8 +10,8 @@ from typing import Any
 
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet
-from modelyard.domain.canary.grid import prediction_grid
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
+from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions, expect_predictions
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modelyard.domain.canary.arms import Arm
 from modelyard.domain.canary.design_effect import MEASURES, design_effects, pair_measures
-from modelyard.domain.canary.grid import Grid
+from modelyard.domain.canary.prediction_grid import Grid
 from modelyard.domain.canary.prediction_shift import (
     ExpectedPredictions,
     expect_predictions,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.domain.canary.design_effect import MEASURES, pair_measures
-from modelyard.domain.canary.grid import Grid
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
+from modelyard.domain.canary.prediction_grid import Grid
 from modelyard.domain.canary.prediction_shift import expect_predictions
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy

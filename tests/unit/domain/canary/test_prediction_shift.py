@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from modelyard.domain.canary import prediction_shift
 from modelyard.domain.canary.error_rate import NO_EVIDENCE
-from modelyard.domain.canary.grid import Grid
+from modelyard.domain.canary.prediction_grid import Grid
 from modelyard.domain.canary.prediction_shift import (
     ExpectedPredictions,
     ShiftEvidence,
