@@ -22,25 +22,29 @@ class _Dumper(yaml.CSafeDumper):
 
     def represent_text(self, value: str) -> yaml.ScalarNode:
         """Text of several lines as a block, other text with quotes only where it needs them."""
-        style = "|" if "\n" in value else None
+        style: str | None = None
+        if _OTHER_BREAK.search(value):
+            style = '"'  # escaped: YAML 1.1 ends a line there, YAML 1.2 does not
+        elif "\n" in value:
+            style = "|"
+        elif _READ_AS_ANOTHER_TYPE.match(value.replace("_", "")):
+            style = "'"
         return self.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _Dumper.add_representer(str, _Dumper.represent_text)
+_OTHER_BREAK = re.compile("[\x85\u2028\u2029]")
 # PyYAML reads these as text, so it would not quote them. YAML 1.1 and Go's reader, which is
-# Kubernetes' own, take them for truth values, numbers (`+3e5`, `0o7`, `1_0e5`) or days (2026-1-2).
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"[yYnN]\Z"), list("yYnN"))
-_Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"""[-+]?(?:
-            0[xXoObB][\da-fA-F_]+
-            |(?:\.[\d_]+|\d[\d_]*(?:\.[\d_]*)?)(?:[eE][-+]?[\d_]+)?
-            |\d{4}-\d\d?-\d\d?
-        )\Z""",
-        re.VERBOSE | re.ASCII,
-    ),
-    list("-+.0123456789"),
+# Kubernetes' own, take them for truth values, numbers (`+3e5`, `0o7`) or times (2026-1-2), and drop
+# every underscore before they look for a number (`1_0e5`, `-_5`).
+_READ_AS_ANOTHER_TYPE = re.compile(
+    r"""(?:
+        [yYnN]
+        |[-+]?0[xXoObB][\da-fA-F]+
+        |[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?
+        |\d{4}-\d\d?-\d\d?(?:[Tt \t].*)?
+    )\Z""",
+    re.VERBOSE | re.ASCII,
 )
 
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from modelyard.adapters import bounded_http
 from modelyard.adapters.bounded_http import BoundedServer
+from modelyard.errors import CannotAnswer
 
 HALF = b"GET / HTTP/1.1\r\nHost:"
 
@@ -112,3 +113,10 @@ def test_what_is_being_answered_is_finished_before_the_server_stops():
         server.stop()
         with client.makefile("rb") as found:
             assert found.read().endswith(b"late")
+
+
+def test_a_port_that_is_taken_is_no_defect():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(CannotAnswer, match=f"cannot listen on 127.0.0.1:{port}: "):
+            BoundedServer("127.0.0.1", port, Starlette())

@@ -11,6 +11,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from modelyard.errors import CannotAnswer
+
 MOST_CONNECTIONS = 512
 """Half of the file descriptors that a process may usually have: the rest is for its work."""
 
@@ -37,16 +39,19 @@ class BoundedServer:
         app: Answers the requests; it must not block, since all of them share one event loop.
 
     Raises:
-        OSError: Nothing can listen there.
+        CannotAnswer: Nothing can listen there.
     """
 
     def __init__(self, host: str, port: int, app: ASGIApp) -> None:
         is_v6 = ":" in host  # no name has a colon
-        self._socket = socket.create_server(
-            (host, port),
-            family=socket.AF_INET6 if is_v6 else socket.AF_INET,
-            dualstack_ipv6=is_v6 and socket.has_dualstack_ipv6(),
-        )
+        try:
+            self._socket = socket.create_server(
+                (host, port),
+                family=socket.AF_INET6 if is_v6 else socket.AF_INET,
+                dualstack_ipv6=is_v6 and socket.has_dualstack_ipv6(),
+            )
+        except OSError as error:
+            raise CannotAnswer(f"cannot listen on {host}:{port}: {error}") from error
         self.host, self.port = self._socket.getsockname()[:2]
         self._server = uvicorn.Server(
             uvicorn.Config(

@@ -8,7 +8,6 @@ import threading
 import click
 
 from modelyard.commands.options import log_with_dates, parse_address, pass_services
-from modelyard.errors import CannotAnswer
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -36,10 +35,7 @@ def serve_judge(services: Services, /, *, listen: tuple[str, int]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     service = JudgeService(workspace_of(services))
-    try:
-        server = BoundedServer(*listen, service.make_app())
-    except OSError as error:
-        raise CannotAnswer(f"cannot listen on {listen[0]}:{listen[1]}: {error}") from error
+    server = BoundedServer(*listen, service.make_app())
     # First the pages: until Git has been read, probes get a 503 with the reason.
     server.start()
     service.start()

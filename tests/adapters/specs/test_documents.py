@@ -279,9 +279,9 @@ class StrictestReader(yaml.SafeLoader):
 for name, pattern in {
     "bool": r"[yYnN]",
     "number": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?",
-    "underscored": r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?",
+    "underscored": r"[-+]?_*[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?",
     "based": r"[-+]?0[xXoObB][0-9a-fA-F_]+",
-    "day": r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}",
+    "time": r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(T[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}Z)?",
 }.items():
     StrictestReader.add_implicit_resolver(f"!{name}", re.compile(rf"(?:{pattern})\Z"), None)
     StrictestReader.add_constructor(f"!{name}", lambda _, node: (node.tag, node.value))
@@ -296,6 +296,7 @@ AMBIGUOUS = (
         "3E5",
         "1_000",
         "1_0e5",
+        "-_5",
         "0o7",
         "0O7",
         "0x1F",
@@ -304,7 +305,7 @@ AMBIGUOUS = (
         "017",
     ),
     *("12:30:00", "1:30", ".5", "5.", "+.5", ".inf", ".NaN", "2026-01-02", "2026-1-2"),
-    "2026-01-02T03:04:05Z",
+    *("2026-01-02T03:04:05Z", "2026-1-2T3:4:5Z"),
 )
 
 
@@ -340,6 +341,13 @@ def test_ambiguous_text_is_quoted_in_specs_and_manifests(text: str):
     quoted = f"- '{text}'\n".encode()
     assert documents.dump_spec("ModelVersion", spec_with({"a": [text]})).endswith(b"  " + quoted)
     assert documents.dump_documents([{"a": [text]}]).endswith(b"a:\n" + quoted)
+
+
+@given(text=st.text("ab \n\x85\u2028\u2029", max_size=8))
+def test_no_line_ends_where_only_some_readers_end_one(text: str):
+    written = documents.dump_documents([{text: text}])
+    assert not set("\x85\u2028\u2029") & set(written.decode())
+    assert yaml.safe_load(written) == {text: text}
 
 
 @given(MAPPINGS)
