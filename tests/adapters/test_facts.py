@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.adapters.facts import FactStore, Snapshot, freeze_ref, model_ref, release_ref
+from modelyard.adapters.facts import FactsSnapshot, FactStore, freeze_ref, model_ref, release_ref
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
 from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts, TrainingFacts
@@ -69,8 +69,8 @@ def test_nothing_was_seen_of_what_nobody_wrote(store):
     assert store.read_release("dev", "m") == ReleaseFacts()
     assert store.read_model("m") == ModelFacts()
     assert store.read_freeze("dev") is None
-    assert store.snapshot() == Snapshot()
-    assert store.history(release_ref("dev", "m")) == []
+    assert store.read_snapshot() == FactsSnapshot()
+    assert store.read_history(release_ref("dev", "m")) == []
 
 
 def test_an_incident_that_was_written_without_a_key_is_read_and_written_back_with_one(store):
@@ -111,7 +111,7 @@ def test_what_one_checkout_writes_another_reads(store, elsewhere):
     assert elsewhere.read_release("dev", "m") == FULL
     assert elsewhere.read_model("m") == model
     assert elsewhere.read_freeze("dev") == freeze
-    assert elsewhere.snapshot() == Snapshot(
+    assert elsewhere.read_snapshot() == FactsSnapshot(
         releases={("dev", "m"): FULL}, models={"m": model}, freezes={"dev": freeze}
     )
 
@@ -127,12 +127,12 @@ def test_facts_that_cannot_be_read_are_in_nobody_elses_way(store):
     git.push("origin", {model_ref("n"): (head, nonsense)})
     missed = []
 
-    assert store.snapshot("m") == Snapshot(releases={("dev", "m"): FULL})
+    assert store.read_snapshot("m") == FactsSnapshot(releases={("dev", "m"): FULL})
     with pytest.raises(CannotAnswer):
-        store.snapshot("n")
+        store.read_snapshot("n")
     with pytest.raises(CannotAnswer):
-        store.snapshot()
-    assert store.snapshot(missed=missed.append) == Snapshot(
+        store.read_snapshot()
+    assert store.read_snapshot(missed=missed.append) == FactsSnapshot(
         releases={("dev", "m"): FULL, ("dev", "n"): FULL}, unknown_models=frozenset({"n"})
     )
     assert len(missed) == 1
@@ -144,7 +144,7 @@ def test_the_facts_of_a_release_that_cannot_be_read_are_unknown_and_not_missing(
     store._refs.git.push("origin", {release_ref("canary", "m"): (None, head)})
     missed = []
 
-    assert store.snapshot("m", missed=missed.append) == Snapshot(
+    assert store.read_snapshot("m", missed=missed.append) == FactsSnapshot(
         releases={("dev", "m"): FULL}, unknown=frozenset({("canary", "m")})
     )
     assert len(missed) == 1
@@ -156,13 +156,13 @@ def test_a_freeze_that_cannot_be_read_is_one_and_in_no_facts_way(store):
     store._refs.git.push("origin", {freeze_ref("dev"): (None, head)})
     missed = []
 
-    snapshot = store.snapshot("m")
+    snapshot = store.read_snapshot("m")
 
     assert snapshot.releases == {("dev", "m"): FULL}
     assert snapshot.freezes["dev"].reason.startswith(
         "its freeze cannot be read, refs/modelyard/freezes/dev: "
     )
-    assert store.snapshot(missed=missed.append) == snapshot
+    assert store.read_snapshot(missed=missed.append) == snapshot
     assert [error.message.partition(":")[0] for error in missed] == [freeze_ref("dev")]
 
 
@@ -206,8 +206,8 @@ def test_a_lifted_freeze_leaves_its_history(store, clock):
     clock.at = AT + timedelta(hours=1)
     store.update_freeze("dev", lambda _: None)
 
-    assert store.snapshot() == Snapshot()
-    assert store.history(freeze_ref("dev")) == [(AT, freeze), (AT + timedelta(hours=1), None)]
+    assert store.read_snapshot() == FactsSnapshot()
+    assert store.read_history(freeze_ref("dev")) == [(AT, freeze), (AT + timedelta(hours=1), None)]
 
 
 def test_the_log_names_the_fields_that_changed(store):
@@ -228,7 +228,7 @@ def test_refuses_a_name_that_could_be_another_ref(store, name):
 
 def test_refuses_the_history_of_a_ref_that_holds_no_facts(store):
     with pytest.raises(Refused, match="holds no facts"):
-        store.history("refs/heads/main")
+        store.read_history("refs/heads/main")
 
 
 def test_a_document_of_a_newer_modelyard_is_not_half_read(store):

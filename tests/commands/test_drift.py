@@ -88,7 +88,7 @@ def test_the_evidence_is_kept_and_the_same_rows_give_the_same(yard):
     _, first = answer(yard)
     _, again = answer(yard)
     assert first == again
-    evidence = json.loads(yard.workspace.store.evidence(first["evidence"]))
+    evidence = json.loads(yard.workspace.store.read_evidence(first["evidence"]))
     assert evidence["windows"] == first["windows"]
     assert evidence["profile"] == first["profile"]
     assert evidence["files"] == [

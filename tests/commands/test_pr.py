@@ -346,7 +346,7 @@ def test_a_hold_is_written_down_and_lifted_under_a_name(run, git, store):
     assert run("unhold", "m", "v2", "--as", "Cy") == (0, "m v2 is no longer on hold\n", "")
     assert store.read_model("m").holds == {}
     assert [entry.author for entry in git.log(tip(store, "m"))] == ["Cy", "Bo"]
-    assert len(store.history(model_ref("m"))) == 2
+    assert len(store.read_history(model_ref("m"))) == 2
 
 
 def test_holding_again_keeps_since_when_and_takes_the_new_reason(run, services, store):
@@ -369,7 +369,7 @@ def test_a_freeze_is_written_down_and_lifted(run, store):
     assert store.read_freeze("dev") == freeze
 
     assert run("unfreeze", "dev", "--as", "Bo") == (0, "dev is open again\n", "")
-    assert store.history(freeze_ref("dev")) == [(AT, freeze), (AT, None)]
+    assert store.read_history(freeze_ref("dev")) == [(AT, freeze), (AT, None)]
 
 
 @pytest.mark.parametrize(

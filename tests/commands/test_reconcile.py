@@ -717,8 +717,8 @@ def test_a_real_registrys_aliases_move_back_with_a_rollback(bad_canary):
     registry = Registry(f"sqlite:///{bad_canary.folder}/mlflow.db", bad_canary.folder)
     for version in ("v1", "v2"):
         run = TrainingRun(workflow=version, params={}, metrics={}, tags={}, datasets={})
-        run_id = registry.log(MODEL, run)
-        registry.register(
+        run_id = registry.log_run(MODEL, run)
+        registry.register_version(
             MODEL, version=version, artifact=f"sha256:{version}", source="/gone", run_id=run_id
         )
 
@@ -728,8 +728,8 @@ def test_a_real_registrys_aliases_move_back_with_a_rollback(bad_canary):
         reconcile_model(workspace, MODEL, wait=False, report=bad_canary.said.append)
 
     reconcile()
-    assert registry.aliases(MODEL) == {**V1_AGAIN, "staging": "v2"}
+    assert registry.read_aliases(MODEL) == {**V1_AGAIN, "staging": "v2"}
     bad_canary.rest()
     reconcile()
 
-    assert registry.aliases(MODEL) == V1_AGAIN
+    assert registry.read_aliases(MODEL) == V1_AGAIN

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.cluster.endpoints import Endpoint, read_endpoints, write_endpoints
 from modelyard.adapters.cluster.local import LocalCluster
-from modelyard.adapters.metrics.replay import drawn
+from modelyard.adapters.metrics.replay import draw_endpoint
 from modelyard.adapters.metrics.scrape import ScrapeMetrics
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.commands.replay import replay
@@ -207,11 +207,11 @@ def test_a_draw_falls_to_the_endpoint_whose_share_holds_it(shares: list[float], 
         Endpoint(url=str(place), release=str(place), version="v", share=share / whole)
         for place, share in enumerate(shares)
     ]
-    place = int(drawn(endpoints, at).release)  # type: ignore[union-attr]
+    place = int(draw_endpoint(endpoints, at).release)  # type: ignore[union-attr]
     below = sum(endpoint.share for endpoint in endpoints[:place])
     assert below <= at
     assert at < below + endpoints[place].share or place == len(endpoints) - 1
-    assert drawn([], at) is None
+    assert draw_endpoint([], at) is None
 
 
 def test_rows_sent_to_one_address_are_told_by_the_release_that_answered(yard: Services):

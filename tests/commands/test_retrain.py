@@ -136,7 +136,7 @@ def test_the_evidence_it_names_is_kept_and_is_the_one_drift_gives(yard):
     spec = proposed(yard).versions["delays", "v3"]
     _, answer = yard.answer("drift", "delays")
     assert spec.evidence == answer["evidence"]
-    assert yard.workspace.store.evidence(spec.evidence)
+    assert yard.workspace.store.read_evidence(spec.evidence)
 
 
 def test_a_persons_comments_in_a_held_out_file_survive(yard):

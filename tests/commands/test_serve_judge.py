@@ -234,7 +234,7 @@ def test_a_git_server_that_hangs_keeps_nobody_from_failing(yard, monkeypatch):
         assert client.outcome(release)[0] == "pass"
         monkeypatch.setattr(verdict_cache, "GIT_SECONDS", 0.01)
         monkeypatch.setattr(git_reader, "OLD_SECONDS", 0.0)
-        monkeypatch.setattr(type(workspace.facts), "snapshot", lambda *_, **__: hung.wait(60))
+        monkeypatch.setattr(type(workspace.facts), "read_snapshot", lambda *_, **__: hung.wait(60))
         outcome, reason = client.outcome(release)
         assert outcome == "inconclusive"
         assert reason.startswith("Git has not answered for ")

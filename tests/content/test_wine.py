@@ -16,7 +16,7 @@ import pytest
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.reader import read_valid_catalog
-from modelyard.adapters.store.tables import columns_of, labelled
+from modelyard.adapters.store.tables import columns_of, with_labels
 from modelyard.domain.specs.contract import find_breaches
 from modelyard.domain.specs.model import Model
 
@@ -86,7 +86,7 @@ def trained(
     folder: Path, rows: pd.DataFrame, model: Model, parameters: object
 ) -> subprocess.CompletedProcess[str]:
     """The trainer's command on training rows, as the platform runs it."""
-    labelled(rows, model)[0].to_parquet(folder / "train.parquet", index=False)
+    with_labels(rows, model)[0].to_parquet(folder / "train.parquet", index=False)
     (folder / "params.json").write_text(json.dumps(parameters))
     return subprocess.run(
         [

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.documents import dump_spec
-from modelyard.adapters.store.artifacts import Store, sha256
+from modelyard.adapters.store.artifacts import Store, sha256_of
 from modelyard.adapters.store.tables import columns_of
 from modelyard.cli import cli
 from modelyard.domain.drift.profile import build_profile
@@ -197,7 +197,7 @@ def months(root: Path, numbers: range = range(1, 7)) -> list[str]:
 
 
 def pins(root: Path, uris: list[str]) -> tuple[DataFile, ...]:
-    return tuple(DataFile(uri=uri, sha256=sha256((root / uri).read_bytes())) for uri in uris)
+    return tuple(DataFile(uri=uri, sha256=sha256_of((root / uri).read_bytes())) for uri in uris)
 
 
 def drifting_yard(folder: Path, model: Model = MODEL) -> Yard:
@@ -241,7 +241,7 @@ def release_version(yard: Yard, spec: ModelVersion, model: Model = MODEL) -> Non
     record = Record(
         model=spec.model,
         version=spec.version,
-        spec=sha256(text),
+        spec=sha256_of(text),
         workflow=f"{spec.model}-{spec.version}",
         attempt=1,
         seed=spec.seed,

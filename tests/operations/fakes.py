@@ -220,14 +220,14 @@ class FolderRegistry:
     ledger: Ledger
     reachable: bool = True
 
-    def aliases(self, model: str) -> dict[str, str]:
+    def read_aliases(self, model: str) -> dict[str, str]:
         self._reach()
         known: dict[str, str] = self.ledger.read().get(model, {})
         return known
 
     def set_alias(self, model: str, *, alias: str, version: str) -> None:
         self._reach()
-        self.ledger.put(model, {**self.aliases(model), alias: version})
+        self.ledger.put(model, {**self.read_aliases(model), alias: version})
 
     def _reach(self) -> None:
         if not self.reachable:

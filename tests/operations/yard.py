@@ -467,7 +467,7 @@ class Yard:
 
     def end_state(self) -> dict[str, object]:
         """Everything that must be the same whatever happened on the way; no times, no commits."""
-        snapshot = self.workspace().facts.snapshot()
+        snapshot = self.workspace().facts.read_snapshot()
         return {
             "main": self.git.tree_hash(self.main()),
             "releases": {key: timeless(facts) for key, facts in snapshot.releases.items()},

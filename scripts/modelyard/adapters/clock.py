@@ -1,4 +1,4 @@
-"""The time of day."""
+"""The clock of the computer, or a fixed time."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class SystemClock:
         """Now, in UTC.
 
         Raises:
-            CannotAnswer: `MODELYARD_NOW` is set to something else than a time with its zone.
+            CannotAnswer: `MODELYARD_NOW` is not a time with a time zone.
         """
         fixed = os.environ.get(FIXED)
-        return datetime.now(UTC) if fixed is None else _moment(fixed)
+        return datetime.now(UTC) if fixed is None else _parse_time(fixed)
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

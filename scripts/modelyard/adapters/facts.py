@@ -1,4 +1,4 @@
-"""Facts in Git: one document a ref, its history behind it, changed by compare-and-swap."""
+"""Facts in Git: one document per ref with its history, changed by compare-and-swap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.ports import Clock
 
 Token: TypeAlias = str | None
-"""What was read: the ref's commit, or None when there was no ref."""
+"""The commit of a ref that was read, or None when there was no ref."""
 
 Fact: TypeAlias = ReleaseFacts | ModelFacts | Freeze | None
 
@@ -35,15 +35,15 @@ _PATTERNS = tuple(f"{_ROOT}{space}/*" for space in _SPACES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """Every fact, as of one look at the remote.
+class FactsSnapshot:
+    """Every fact at one moment.
 
     Args:
         releases: By (environment, model).
         models: By model.
         freezes: By environment, those that are frozen.
-        unknown: The (environment, model) of which the facts are there, and cannot be read.
-        unknown_models: Models of which the holds and incidents are there, and cannot be read.
+        unknown: The (environment, model) pairs of unreadable facts.
+        unknown_models: Models of which holds and incidents are unreadable.
     """
 
     releases: Mapping[tuple[str, str], ReleaseFacts] = field(default_factory=dict)
@@ -52,12 +52,12 @@ class Snapshot:
     unknown: frozenset[tuple[str, str]] = frozenset()
     unknown_models: frozenset[str] = frozenset()
 
-    def release(self, environment: str, model: str) -> ReleaseFacts:
-        """What was seen of a model in an environment; nothing yet is an empty one."""
+    def release_facts(self, environment: str, model: str) -> ReleaseFacts:
+        """The facts of a model in an environment; empty if there are none yet."""
         return self.releases.get((environment, model), ReleaseFacts())
 
-    def model(self, model: str) -> ModelFacts:
-        """What was seen of a model; nothing yet is an empty one."""
+    def model_facts(self, model: str) -> ModelFacts:
+        """The facts of a model; empty if there are none yet."""
         return self.models.get(model, ModelFacts())
 
 
@@ -95,7 +95,7 @@ class FactStore:
         self._clock = clock
 
     def read_release(self, environment: str, model: str) -> ReleaseFacts:
-        """What was seen of a model in an environment."""
+        """The facts of a model in an environment."""
         return self._read(release_ref(environment, model), ReleaseFacts())
 
     def update_release(
@@ -110,7 +110,7 @@ class FactStore:
         return self._update(release_ref(environment, model), ReleaseFacts(), change, by)
 
     def read_model(self, model: str) -> ModelFacts:
-        """What was seen of a model."""
+        """The facts of a model."""
         return self._read(model_ref(model), ModelFacts())
 
     def update_model(
@@ -133,7 +133,7 @@ class FactStore:
         """Change an environment's freeze; returns what it is now."""
         return self._update(freeze_ref(environment), cast("Freeze | None", None), change, by)
 
-    def history(self, ref: str) -> list[tuple[datetime, Fact]]:
+    def read_history(self, ref: str) -> list[tuple[datetime, Fact]]:
         """Every value a ref ever had, oldest first, with the time it was written at."""
         kind = _kind(ref)
         tip = self._refs.read_refs(ref).get(ref)
@@ -144,18 +144,18 @@ class FactStore:
         documents = self._refs.read_documents([entry.sha for entry in entries])
         pairs = zip(entries, documents, strict=True)
         return [
-            (entry.at, parse_json(told, kind, f"{ref} at {entry.sha}")) for entry, told in pairs
+            (entry.at, parse_json(found, kind, f"{ref} at {entry.sha}")) for entry, found in pairs
         ]
 
-    def snapshot(
+    def read_snapshot(
         self, model: str | None = None, *, missed: Callable[[YardError], None] | None = None
-    ) -> Snapshot:
-        """Every fact there is, or those a model depends on, from one look.
+    ) -> FactsSnapshot:
+        """Every fact, or those that one model depends on, at one moment.
 
         Args:
-            model: Whose facts, beside the freezes; what another's hold is none of its business.
-            missed: Told of facts that cannot be read, which are left out then; None to raise.
-                A freeze that cannot be read is one, and nothing is raised of it.
+            model: The model whose facts to read; None for all. Freezes are always read.
+            missed: Called for each unreadable fact, which is left out; None raises instead. An
+                unreadable freeze counts as a freeze and never raises.
         """
         of_model = (f"{_ROOT}facts/*/{model}", f"{_ROOT}models/{model}", f"{_ROOT}freezes/*")
         patterns = _PATTERNS if model is None else of_model
@@ -163,15 +163,15 @@ class FactStore:
 
     def _snapshot(
         self, patterns: Sequence[str], missed: Callable[[YardError], None] | None
-    ) -> Snapshot:
+    ) -> FactsSnapshot:
         refs = self._refs.read_refs(*patterns)
         documents = self._refs.read_documents(list(refs.values()))
         values: dict[str, Fact] = {}
         unknown: set[tuple[str, str]] = set()
         unknown_models: set[str] = set()
-        for ref, told in zip(refs, documents, strict=True):
+        for ref, document in zip(refs, documents, strict=True):
             try:
-                values[ref] = parse_json(told, _kind(ref), ref)
+                values[ref] = parse_json(document, _kind(ref), ref)
             except CannotAnswer as error:
                 if ref.startswith(_FREEZES):
                     (missed or warn_left_out)(error)
@@ -184,7 +184,7 @@ class FactStore:
                         unknown.add(_names(ref))
                     else:
                         unknown_models.add(_names(ref)[-1])
-        return Snapshot(
+        return FactsSnapshot(
             releases={_names(r): v for r, v in values.items() if isinstance(v, ReleaseFacts)},
             models={_names(r)[-1]: v for r, v in values.items() if isinstance(v, ModelFacts)},
             freezes={_names(r)[-1]: v for r, v in values.items() if isinstance(v, Freeze)},
@@ -193,14 +193,14 @@ class FactStore:
         )
 
     def _unreadable_freeze(self, error: CannotAnswer) -> Freeze:
-        """What nobody can read counts as frozen; a freeze stops no rollback anyway."""
+        """An unreadable freeze counts as one; rollbacks ignore freezes anyway."""
         why = f"its freeze cannot be read, {error.message}"
         return Freeze(reason=why, by=self._author, since=self._clock.now())
 
     def _read(self, ref: str, empty: _F) -> _F:
-        return retry_on_conflict(lambda: self._look(ref, empty)[0])
+        return retry_on_conflict(lambda: self._read_once(ref, empty)[0])
 
-    def _look(self, ref: str, empty: _F) -> tuple[_F, Token]:
+    def _read_once(self, ref: str, empty: _F) -> tuple[_F, Token]:
         token = self._refs.read_refs(ref).get(ref)
         if token is None:
             return empty, None
@@ -228,7 +228,7 @@ class FactStore:
 
     def _update(self, ref: str, empty: _F, change: Callable[[_F], _F], by: str | None) -> _F:
         def attempt() -> _F:
-            before, token = self._look(ref, empty)
+            before, token = self._read_once(ref, empty)
             after = change(before)
             if after != before:
                 self._write(ref, after, token, before=before, by=by)
@@ -256,7 +256,7 @@ def _names(ref: str) -> tuple[str, str]:
 
 
 def _changed(before: Fact, after: Fact) -> str:
-    """The fields that are new, for whoever reads the ref's log."""
+    """The changed fields, for the log of the ref."""
     if after is None:
         return "lifted"
     return ", ".join(

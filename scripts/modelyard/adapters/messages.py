@@ -1,4 +1,4 @@
-"""Sends messages to people, wherever the addresses in `MODELYARD_NOTIFY` lead."""
+"""Sends messages to the addresses in `MODELYARD_NOTIFY`."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ ADDRESSES = "MODELYARD_NOTIFY"
 
 _MOST_KEPT = 100
 
-_took: dict[tuple[str, str], frozenset[str]] = {}
-"""Who took what others did not, so that nobody is woken twice for an address that is broken."""
+_delivered: dict[tuple[str, str], frozenset[str]] = {}
+"""Addresses that took a message which others refused: a retry must not send it to them again."""
 
 
-def send(title: str, body: str) -> bool:
+def send_message(title: str, body: str) -> bool:
     """Send one message to every address; False if one of them did not take it.
 
-    Without an address there is nobody to tell, and that is no failure. An address that cannot be
-    read is one: a message that was never sent must not count as told. Sent again, it only goes
-    where it was not taken.
+    Having no address is no failure. An address that cannot be parsed is one: a message that was
+    never sent must not count as delivered. The same message sent again goes only to the addresses
+    that did not take it.
     """
     addresses = frozenset(os.environ.get(ADDRESSES, "").split())
     message = (title, body)
-    took = _took.pop(message, frozenset()) & addresses
-    took |= {address for address in sorted(addresses - took) if _took_it(address, title, body)}
-    if took == addresses:
+    done = _delivered.pop(message, frozenset()) & addresses
+    done |= {address for address in sorted(addresses - done) if _deliver(address, title, body)}
+    if done == addresses:
         return True
-    _took[message] = took
-    while len(_took) > _MOST_KEPT:
-        del _took[next(iter(_took))]
-    logger.error("not everybody in %s was told: %s", ADDRESSES, title)
+    _delivered[message] = done
+    while len(_delivered) > _MOST_KEPT:
+        del _delivered[next(iter(_delivered))]
+    logger.error("some addresses in %s did not take: %s", ADDRESSES, title)
     return False
 
 
-def _took_it(address: str, title: str, body: str) -> bool:
-    """Whether it took the message; one whose service crashes keeps no other from being told."""
+def _deliver(address: str, title: str, body: str) -> bool:
+    """Whether the address took the message; its failure does not keep others from getting it."""
     import apprise
 
-    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its words hold the addresses
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its messages hold the addresses
     people = apprise.Apprise()
     try:
         return people.add(address) and bool(
             people.notify(title=title, body=body, body_format="text")
         )
-    except Exception as error:  # noqa: BLE001 - whatever it was, its words may hold the address
+    except Exception as error:  # noqa: BLE001 - its text may hold the address
         logger.error("an address in %s failed: %s", ADDRESSES, type(error).__name__)  # noqa: TRY400
         return False

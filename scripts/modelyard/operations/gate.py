@@ -183,10 +183,10 @@ def _comparison(
     versions = [_version(catalog, record.model, name) for name in names]
     other: Scores | None = None
     if champion_scores is not None:
-        other = scores_from_parquet(store.evidence(champion_scores), digest=result.digest)
+        other = scores_from_parquet(store.read_evidence(champion_scores), digest=result.digest)
     return Comparison(
         name=result.name,
-        challenger=scores_from_parquet(store.evidence(result.scores), digest=result.digest),
+        challenger=scores_from_parquet(store.read_evidence(result.scores), digest=result.digest),
         champion=other,
         look=result.look,
         max_looks=held_out.max_looks,

@@ -51,7 +51,9 @@ def _read_events(
     workspace: Workspace, commit: str, catalog: Catalog, model: str
 ) -> tuple[Event, ...]:
     def values(ref: str, kind: type[F]) -> list[tuple[datetime, F]]:
-        return [(at, fact) for at, fact in workspace.facts.history(ref) if isinstance(fact, kind)]
+        return [
+            (at, fact) for at, fact in workspace.facts.read_history(ref) if isinstance(fact, kind)
+        ]
 
     return merge_timelines(
         landing_events(model, _read_landings(workspace.git, commit, model), catalog),

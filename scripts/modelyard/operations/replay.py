@@ -100,7 +100,7 @@ def _open_traffic(
         )
     state = services.root.absolute() / services.repository.state
     with Traffic(state, environment=where, model=plan.model) as traffic:
-        if not traffic.endpoints():
+        if not traffic.current_endpoints():
             raise CannotAnswer(
                 f"{where} has no server of {plan.model}",
                 hint="`modelyard watch --once` starts the servers of releases",

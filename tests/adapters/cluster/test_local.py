@@ -346,9 +346,9 @@ def test_stopping_all_leaves_no_process_and_sync_brings_them_back(yard: Yard):
 
 
 def test_refuses_a_joined_environment_without_a_step(yard: Yard):
-    guest = Environment(name="canary", description="", namespace="x", joins="production")
+    joined = Environment(name="canary", description="", namespace="x", joins="production")
     with pytest.raises(CannotAnswer, match="joins production, but its rollout has no step"):
-        yard.sync("v1", guest)
+        yard.sync("v1", joined)
 
 
 def test_a_claim_has_one_holder_at_a_time(tmp_path: Path):
@@ -408,21 +408,24 @@ def after(state: State, events: list[tuple[str, str]]) -> State:
 
 @given(
     events=EVENTS,
-    guest_events=EVENTS,
+    joined_events=EVENTS,
     steps=st.lists(st.sampled_from([0.1, 0.3, 0.6]), unique=True).map(sorted),
 )
 def test_shares_add_up_and_an_aborted_release_gets_nothing_new(
-    events: list[tuple[str, str]], guest_events: list[tuple[str, str]], steps: list[float]
+    events: list[tuple[str, str]], joined_events: list[tuple[str, str]], steps: list[float]
 ):
-    owner = after(State(model="m", environment="o", steps=tuple(steps)), events)
-    guest = State(model="m", environment="g", joins="o", steps=(0.2,))
-    parts = split_traffic(owner, [after(guest, guest_events)])
+    production = after(State(model="m", environment="o", steps=tuple(steps)), events)
+    joined = State(model="m", environment="g", joins="o", steps=(0.2,))
+    parts = split_traffic(production, [after(joined, joined_events)])
     assert sum(share for _, share in parts) == pytest.approx(1.0 if parts else 0.0)
     assert all(share > 0 and each.step is not None for each, share in parts)
-    if owner.aborted is not None:
-        assert owner.candidate is None or owner.candidate.release != owner.aborted.release
-    assert add_release(owner, server("z")).aborted is None
-    again = add_release(owner, server("a"))
+    if production.aborted is not None:
+        assert (
+            production.candidate is None
+            or production.candidate.release != production.aborted.release
+        )
+    assert add_release(production, server("z")).aborted is None
+    again = add_release(production, server("a"))
     assert add_release(again, server("a")) == again
 
 

@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 
 import modelyard.adapters.metrics.prometheus_query as under_test
 from adapters.metrics.test_scrape import SERVING, Server, exposed
-from modelyard.adapters.metrics.prometheus import PrometheusMetrics, readings
+from modelyard.adapters.metrics.prometheus import PrometheusMetrics, parse_readings
 from modelyard.adapters.metrics.prometheus_query import Series
 from modelyard.domain.canary.arms import count_arm
 from modelyard.domain.canary.fleet import ServerReading
@@ -169,7 +169,7 @@ def test_an_unreadable_value_is_no_data_never_zero(value):
     ]
     counters = {("rows", ""): 3.0, ("requests", "2xx"): 3.0, ("requests", "5xx"): 3.0}
     server = "[('model', 'late'), ('pod', 'p'), ('release', 'r')]"
-    assert [*readings(series)] == [
+    assert [*parse_readings(series)] == [
         ServerReading(at=1.0, server=server, release="r", counters=counters)
     ]
 
@@ -181,7 +181,7 @@ def test_series_that_count_nothing_here_are_left_out():
         {"__name__": "modelyard_requests_total", "release": "r"},
         {"__name__": "up", "release": "r"},
     ]
-    assert [*readings(Series(labels=each, values=[(1.0, "3")]) for each in labels)] == []
+    assert [*parse_readings(Series(labels=each, values=[(1.0, "3")]) for each in labels)] == []
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from modelyard.adapters.store.artifacts import Store, data_address, read_uri, sha256
+from modelyard.adapters.store.artifacts import Store, data_address, read_uri, sha256_of
 from modelyard.errors import CannotAnswer, Refused
 
 DIGEST = f"sha256:{'ab' * 32}"
@@ -49,12 +49,12 @@ def test_evidence_comes_back_by_its_own_digest(store):
 
     assert digest == "sha256:" + hashlib.sha256(b"scores").hexdigest()
     assert store.put_evidence(b"scores") == digest
-    assert store.evidence(digest) == b"scores"
+    assert store.read_evidence(digest) == b"scores"
 
 
 def test_evidence_that_is_not_there_is_no_answer(store):
     with pytest.raises(CannotAnswer, match="out of reach") as caught:
-        store.evidence(DIGEST)
+        store.read_evidence(DIGEST)
 
     assert caught.value.hint == "check `artifacts` in modelyard.yaml and its credentials"
 
@@ -64,7 +64,7 @@ def test_evidence_that_was_changed_is_refused(folder, tmp_path):
     (tmp_path / "artifacts" / "evidence" / digest.removeprefix("sha256:")).write_bytes(b"better")
 
     with pytest.raises(Refused, match="does not match its digest"):
-        folder.evidence(digest)
+        folder.read_evidence(digest)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_evidence_that_was_changed_is_refused(folder, tmp_path):
 )
 def test_what_is_no_digest_names_no_file(store, digest):
     with pytest.raises(Refused, match="is not a digest"):
-        store.evidence(digest)
+        store.read_evidence(digest)
 
 
 def test_an_artifact_comes_back_as_it_went(store, artifact, tmp_path):
@@ -145,10 +145,10 @@ def test_steps_hand_files_on_by_the_workflows_name(store):
     store.put_run_file("m-v1-0123456789", "data.json", b'{"rows": 3}')
     store.put_run_file("m-v1-0123456789", "data.json", b'{"rows": 4}')
 
-    assert store.run_file("m-v1-0123456789", "data.json") == b'{"rows": 4}'
-    assert store.run_document("m-v1-0123456789", "data.json") == {"rows": 4}
-    assert store.run_document("m-v1-0123456789", "outcome.json") is None
-    assert store.run_document("m-v2-0123456789", "data.json") is None
+    assert store.read_run_file("m-v1-0123456789", "data.json") == b'{"rows": 4}'
+    assert store.read_run_document("m-v1-0123456789", "data.json") == {"rows": 4}
+    assert store.read_run_document("m-v1-0123456789", "outcome.json") is None
+    assert store.read_run_document("m-v2-0123456789", "data.json") is None
 
 
 def test_a_store_that_cannot_be_asked_is_no_answer(folder, tmp_path):
@@ -161,7 +161,7 @@ def test_a_store_that_cannot_be_asked_is_no_answer(folder, tmp_path):
     folder.__dict__["_place"] = (Down(), "bucket")
 
     with pytest.raises(CannotAnswer, match="out of reach"):
-        folder.run_document("m-v1-0123456789", "outcome.json")
+        folder.read_run_document("m-v1-0123456789", "outcome.json")
 
 
 def test_a_relative_address_is_below_the_data_root(tmp_path):
@@ -182,7 +182,7 @@ def test_data_comes_by_its_address_or_is_out_of_reach(tmp_path):
 
 
 def test_a_sha256_is_lower_case_hexadecimal():
-    assert sha256(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert sha256_of(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 @pytest.fixture
@@ -201,9 +201,9 @@ def no_object_store(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda store, folder: store.evidence(f"sha256:{'0' * 64}"),
+        lambda store, folder: store.read_evidence(f"sha256:{'0' * 64}"),
         lambda store, folder: store.put_evidence(b"scores"),
-        lambda store, folder: store.run_document("workflow", "outcome.json"),
+        lambda store, folder: store.read_run_document("workflow", "outcome.json"),
         lambda store, folder: store.put_run_file("workflow", "data.json", b"{}"),
         lambda store, folder: store.fetch_model(f"sha256:{'0' * 64}", folder / "model"),
         lambda store, folder: store.put_model(folder, f"sha256:{'0' * 64}"),

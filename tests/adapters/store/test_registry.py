@@ -37,8 +37,8 @@ def runs(registry, model):
 
 def registered(registry, model, version, artifact="sha256:a"):
     run = TrainingRun(workflow=f"{model}-{version}", params={}, metrics={}, tags={}, datasets={})
-    run_id = registry.log(model, run)
-    return registry.register(
+    run_id = registry.log_run(model, run)
+    return registry.register_version(
         model, version=version, artifact=artifact, source="/store/model", run_id=run_id
     )
 
@@ -52,9 +52,9 @@ def test_a_relative_address_is_below_the_checkout(root, registry):
 
 
 def test_a_training_is_logged_once(registry):
-    run_id = registry.log("logged", RUN)
+    run_id = registry.log_run("logged", RUN)
 
-    assert registry.log("logged", RUN) == run_id
+    assert registry.log_run("logged", RUN) == run_id
     (run,) = runs(registry, "logged")
     assert run.info.status == "FINISHED"
     assert run.data.params == {"seed": "0", "depth": "3"}
@@ -70,16 +70,18 @@ def test_a_log_that_was_killed_is_made_again_and_counts_once(registry, call):
     model = f"killed-in-{call.replace('_', '-')}"
     child = os.fork()
     if child == 0:
-        other = Registry(registry.uri, None)
-        setattr(other._client, call, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
-        other.log(model, RUN)
-        os._exit(0)
+        try:
+            other = Registry(registry.uri, None)
+            setattr(other._client, call, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+            other.log_run(model, RUN)
+        finally:
+            os._exit(0)  # whatever failed: a fork that went on would run the other tests
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
 
-    run_id = registry.log(model, RUN)
+    run_id = registry.log_run(model, RUN)
 
-    assert registry.log(model, RUN) == run_id
+    assert registry.log_run(model, RUN) == run_id
     finished = [run for run in runs(registry, model) if run.info.status == "FINISHED"]
     assert [run.info.run_id for run in finished] == [run_id]
     assert finished[0].data.metrics == {"recent.auc": 0.75}
@@ -110,11 +112,11 @@ def test_an_alias_points_at_one_version_and_moves(registry):
     registry.set_alias("moving", alias="production", version="v1")
     registry.set_alias("moving", alias="production", version="v1")
 
-    assert registry.aliases("moving") == {"dev": "v2", "production": "v1"}
+    assert registry.read_aliases("moving") == {"dev": "v2", "production": "v1"}
 
 
 def test_a_model_nobody_registered_has_no_aliases(registry):
-    assert registry.aliases("nobody") == {}
+    assert registry.read_aliases("nobody") == {}
 
 
 def test_an_alias_of_what_was_never_registered_is_no_answer(registry):
@@ -135,10 +137,10 @@ def test_a_database_that_is_none_is_no_answer(tmp_path):
     broken = Registry("sqlite:///mlflow.db", tmp_path)
 
     for ask in (
-        lambda: broken.aliases("m"),
+        lambda: broken.read_aliases("m"),
         lambda: broken.set_alias("m", alias="dev", version="v1"),
-        lambda: broken.log("m", RUN),
-        lambda: broken.register("m", version="v1", artifact="a", source="s", run_id="r"),
+        lambda: broken.log_run("m", RUN),
+        lambda: broken.register_version("m", version="v1", artifact="a", source="s", run_id="r"),
     ):
         with pytest.raises(CannotAnswer, match=f"^MLflow at {broken.uri}: "):
             ask()

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from modelyard.adapters.store.tables import (
     clusters_of,
     columns_of,
-    labelled,
     read_frame,
+    rows_within,
     scores_from_parquet,
     scores_to_parquet,
     to_parquet,
-    within,
+    with_labels,
 )
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.interval import Interval
@@ -54,7 +54,7 @@ def model(task=Task.BINARY, **target):
 
 
 def labels(values, made):
-    frame, left_out = labelled(pd.DataFrame({"x": range(len(values)), "y": values}), made)
+    frame, left_out = with_labels(pd.DataFrame({"x": range(len(values)), "y": values}), made)
     return frame["label"].tolist(), left_out
 
 
@@ -107,7 +107,7 @@ def test_the_last_day_of_a_span_is_outside_of_it():
         Interval(since=date(2026, 2, 1), until=date(2026, 2, 2)),
     ]
 
-    kept = within(pd.DataFrame({"day": days, "x": range(4)}), timestamp="day", spans=spans)
+    kept = rows_within(pd.DataFrame({"day": days, "x": range(4)}), timestamp="day", spans=spans)
 
     assert kept["x"].tolist() == [1, 3]
     assert kept.index.tolist() == [0, 1]
@@ -152,14 +152,14 @@ def test_a_numbers_label_is_the_number():
 
 
 def test_the_target_does_not_stay_among_the_inputs():
-    frame, _ = labelled(ROWS, model(above=0))
+    frame, _ = with_labels(ROWS, model(above=0))
 
     assert frame.to_dict("list") == {"x": [1], "label": [1]}
 
 
 def test_a_target_that_is_not_there_is_refused():
     with pytest.raises(Refused, match="target column 'z' is not in the data"):
-        labelled(ROWS, replace(model(), target=Target(column="z")))
+        with_labels(ROWS, replace(model(), target=Target(column="z")))
 
 
 def test_a_cluster_is_a_column_or_the_row_itself():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelyard.adapters.workflows.argo import failing, last_words, steps_of
+from modelyard.adapters.workflows.argo import failing_node, last_error_line, steps_of
 from modelyard.ports import Phase
 
 
@@ -30,17 +30,17 @@ def test_a_step_without_retries_is_its_pod():
 
 
 def test_the_step_that_failed_last_is_the_one_to_blame():
-    found = failing(NODES)
+    found = failing_node(NODES)
 
     assert found is not None
     assert found["displayName"] == "train(0)"
 
 
 def test_nothing_failed_where_no_pod_did():
-    assert failing({"p": node("Pod", "compare", "Succeeded")}) is None
+    assert failing_node({"p": node("Pod", "compare", "Succeeded")}) is None
 
 
 def test_a_log_ends_in_its_error_or_else_in_its_last_line():
-    assert last_words("loading\nerror: no such column\nhint: look\n") == "no such column"
-    assert last_words("Killed\n\n") == "Killed"
-    assert last_words("") == ""
+    assert last_error_line("loading\nerror: no such column\nhint: look\n") == "no such column"
+    assert last_error_line("Killed\n\n") == "Killed"
+    assert last_error_line("") == ""

@@ -702,7 +702,7 @@ def test_refused_workflows_leave_nothing_behind(workflows, checkout):
     with pytest.raises(Refused, match=r"workflows/other\.yaml: No such file"):
         workflows.submit("w-1", template="other", parameters={})
     (checkout / WORKFLOW_TEMPLATES / "no.yaml").write_text("kind: ConfigMap\n")
-    with pytest.raises(Refused, match=r"no\.yaml is no WorkflowTemplate"):
+    with pytest.raises(Refused, match=r"no\.yaml is not a WorkflowTemplate"):
         workflows.submit("w-1", template="no", parameters={})
     with pytest.raises(Refused, match="cannot name a workflow"):
         workflows.submit("../w-1", template="bad", parameters={})

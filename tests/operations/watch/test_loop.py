@@ -140,8 +140,8 @@ def test_a_defect_met_in_one_model_does_not_keep_another_from_its_rollback(yard,
     yard.broken.add("v2")
 
     running = watcher(yard, interval=0.1)
-    aliases = running.workspace.registry.aliases
-    running.workspace.registry.aliases = lambda model: (
+    aliases = running.workspace.registry.read_aliases
+    running.workspace.registry.read_aliases = lambda model: (
         aliases(model) if model == MODEL else {}[model]
     )
 
@@ -182,7 +182,7 @@ def test_a_notification_that_cannot_be_sent_is_no_models_failure(yard, monkeypat
     def defect(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(notifying, "send", defect)
+    monkeypatch.setattr(notifying, "send_message", defect)
     yard.commit(model_named(yard, "a"))
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")

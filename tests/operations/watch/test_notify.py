@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import apprise
 import pytest
 
-from modelyard.adapters.messages import ADDRESSES, send
+from modelyard.adapters.messages import ADDRESSES, send_message
 from modelyard.domain.promotion.notifications import Kind
 from modelyard.operations.watch import notify as notifying
 from modelyard.operations.watch.notify import pending_notifications
@@ -102,12 +102,12 @@ def test_what_nobody_took_is_sent_in_the_next_pass(yard, inbox):
 def test_whoever_took_it_is_not_told_again_because_another_address_is_broken(inbox, monkeypatch):
     monkeypatch.setenv(ADDRESSES, f"{inbox.address} nonsense")
 
-    assert not send("Rolled back", "body")
-    assert not send("Rolled back", "body")
+    assert not send_message("Rolled back", "body")
+    assert not send_message("Rolled back", "body")
     assert len(inbox.mail) == 1
 
     monkeypatch.setenv(ADDRESSES, inbox.address)
-    assert send("Rolled back", "body")
+    assert send_message("Rolled back", "body")
     assert len(inbox.mail) == 1
 
 
@@ -125,11 +125,11 @@ def test_news_that_cannot_be_told_keep_no_other_from_being_told(yard, inbox, mon
         if not tried:
             tried.append(title)
             raise ConnectionError(title)
-        return send(title, body)
+        return send_message(title, body)
 
     tried = []
     sent = []
-    monkeypatch.setattr(notifying, "send", send_but_the_first)
+    monkeypatch.setattr(notifying, "send_message", send_but_the_first)
     news = [notice.title for notice in pending_notifications(yard.workspace(), MODEL)]
 
     with pytest.raises(ConnectionError, match=news[0]):
@@ -151,8 +151,8 @@ def test_an_address_that_crashes_keeps_no_other_from_being_told(inbox, monkeypat
 
     monkeypatch.setattr(apprise.Apprise, "add", add_or_crash)
 
-    assert not send("Rolled back", "body")
-    assert not send("Rolled back", "body")
+    assert not send_message("Rolled back", "body")
+    assert not send_message("Rolled back", "body")
 
     assert [mail["title"] for mail in inbox.mail] == ["Rolled back"]
     assert "secret-token" not in caplog.text
@@ -164,6 +164,6 @@ def test_an_address_that_cannot_be_read_is_no_success_and_stays_out_of_the_log(
 ):
     monkeypatch.setenv(ADDRESSES, address)
 
-    assert not send("title", "body")
+    assert not send_message("title", "body")
     assert "title" in caplog.text
     assert "secret-token" not in caplog.text

@@ -1,1 +1,1 @@
-"""Serving counts: scraped from local servers, or asked of Prometheus."""
+"""Serving counts: scraped from local servers, or read from Prometheus; and replayed requests."""

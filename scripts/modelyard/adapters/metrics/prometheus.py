@@ -1,8 +1,8 @@
 """The metrics role in a cluster: counts from the raw samples that Prometheus keeps.
 
-A first look at 24 hours (5 s scrapes, 250 series, 4.3 million raw samples) reads them once, in
-stretches of some minutes, with about 10 s of one core and 40 MB in all. What was read is kept, so
-that every later look reads the last seconds, in 10 ms.
+The first call for 24 hours (5 s scrapes, 250 series, 4.3 million raw samples) reads them once, in
+blocks of ten minutes, which takes about 10 s of one core and 40 MB in all. The sums are kept, so
+that each later call reads only the last seconds, in 10 ms.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from modelyard.errors import Refused
 from modelyard.ports import Clock
 
 BLOCK_SECONDS = 600.0
-"""How much is asked for at once."""
+"""How much one query asks for."""
 
 SETTLED_SECONDS = 15.0
-"""A scrape is written down only when it is over, so younger samples may still get company."""
+"""Prometheus stores a scrape only when it is over, so younger samples may be incomplete."""
 
 MOST_WINDOWS = 64
-"""Windows that are remembered; those asked for last."""
+"""How many windows are cached; the least recently used one is dropped first."""
 
 _Columns: TypeAlias = dict[Key, list[float]]
-"""Counts of one server by kind and name, one for every scrape."""
+"""Counts of one server by kind and name, one per scrape."""
 
 _KINDS = {
     "modelyard_requests_total": ("requests", "code_class"),
@@ -51,9 +51,9 @@ _KINDS = {
 
 
 class PrometheusMetrics:
-    """Counts the raw samples of a model's servers, restarts and all.
+    """Counts the raw samples of a model's servers, across their restarts.
 
-    `increase()` is not asked: it extrapolates, and misses what a new series begins with.
+    It does not use `increase()`, which extrapolates and misses the first value of a new series.
 
     Args:
         uri: Prometheus's address.
@@ -67,46 +67,46 @@ class PrometheusMetrics:
         self._lock = threading.Lock()
 
     def samples(self, model: str, *, since: datetime) -> tuple[Sample, ...]:
-        """What the servers counted since then, by release; see `domain.fleet`.
+        """What the servers counted since then, by release; see `domain.canary.fleet`.
 
         Recent samples are 5 s apart, older ones further. The last one is of now, and holds the
-        releases that said something lately.
+        releases that were scraped recently.
 
         Raises:
-            CannotAnswer: Prometheus is out of reach, or its answer is none.
+            CannotAnswer: Prometheus is out of reach, or its answer is not understood.
             Refused: The model's name is not one.
         """
         selector, now = _selector(model), self._clock.now().timestamp()
         with self._lock:
             window = self._windows.get((model, since)) or open_window(since)
             late: list[ServerReading] = []
-            for until in _ends(window.until, now):
+            for until in _block_ends(window.until, now):
                 found = self._readings(selector, window.until, until)
                 settled = min(until, now - SETTLED_SECONDS)
                 late = [reading for reading in found if reading.at > settled]
                 if settled > window.until:
                     done = [reading for reading in found if reading.at <= settled]
                     window = advance_window(window, done, settled, now=now)
-                    self._keep((model, since), window)
+                    self._remember((model, since), window)
             return window_samples(advance_window(window, late, now, now=now), now)
 
     def _readings(self, selector: str, after: float, until: float) -> list[ServerReading]:
-        found = self._prometheus.raw(selector, after=after, until=until)
+        found = self._prometheus.read_raw_samples(selector, after=after, until=until)
         try:
-            return [each for each in readings(found) if after < each.at <= until]
+            return [each for each in parse_readings(found) if after < each.at <= until]
         except (AttributeError, TypeError, ValueError) as error:
             raise self._prometheus.no_answer("answered with no samples") from error
 
-    def _keep(self, key: tuple[str, datetime], window: Window) -> None:
+    def _remember(self, key: tuple[str, datetime], window: Window) -> None:
         self._windows[key] = window
         self._windows.move_to_end(key)
         while len(self._windows) > MOST_WINDOWS:
             self._windows.popitem(last=False)
 
 
-def readings(found: Iterable[Series]) -> Iterator[ServerReading]:
-    """What each server said at each scrape; a scrape with an unreadable value says nothing."""
-    # By server, then by the scrapes a series has: nearly always the same ones for all of a server.
+def parse_readings(found: Iterable[Series]) -> Iterator[ServerReading]:
+    """What each server counted at each scrape; a scrape with an unreadable value is left out."""
+    # By server, then by the times of a series' scrapes, which nearly all series of a server share.
     columns: dict[tuple[str, str], dict[tuple[float, ...], _Columns]] = {}
     for series in found:
         labels = dict(series.labels)
@@ -124,7 +124,7 @@ def readings(found: Iterable[Series]) -> Iterator[ServerReading]:
 
 
 def _key(labels: dict[str, str]) -> Key | None:
-    """What a series counts, its own labels taken out of all; None for something else."""
+    """What a series counts, with its own labels removed from `labels`; None for another metric."""
     kind, label = _KINDS.get(labels.pop("__name__", ""), ("", ""))
     name = labels.pop(label, None) if label else ""
     if not kind or name is None or (kind == "predictions" and not name.isdecimal()):
@@ -142,8 +142,8 @@ def _rows(by_scrapes: Mapping[tuple[float, ...], _Columns]) -> dict[float, dict[
     return rows
 
 
-def _ends(start: float, now: float) -> Iterator[float]:
-    """Where the stretches from `start` to now end; none when there is nothing between."""
+def _block_ends(start: float, now: float) -> Iterator[float]:
+    """The ends of the blocks from `start` to now; none if there is no time between."""
     if start >= now:
         return
     end = start + BLOCK_SECONDS
@@ -154,9 +154,9 @@ def _ends(start: float, now: float) -> Iterator[float]:
 
 
 def _count(text: object) -> float:
-    """A cumulative count; negative for what is none, such as NaN."""
+    """A cumulative count; negative for anything else, such as NaN."""
     try:
-        value = float(text)  # type: ignore[arg-type]  # whatever the answer holds
+        value = float(text)  # type: ignore[arg-type]  # the answer may hold anything
     except (TypeError, ValueError):
         return -1.0
     return value if 0 <= value < math.inf else -1.0

@@ -1,4 +1,4 @@
-"""One question to Prometheus: raw samples of a stretch of time, or why there is no answer."""
+"""Queries Prometheus for the raw samples of a time range, or says why there is no answer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from modelyard.errors import CannotAnswer
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 10.0
-"""For the whole answer, from the first byte of the question on."""
+"""For the whole exchange, from the first byte of the request on."""
 
 MAX_BYTES = 128 * 2**20
-"""A longer answer is none; a stretch of ordinary length has a hundredth of it."""
+"""A longer answer is refused; an ordinary block has a hundredth of it."""
 
 _PIECE = 2**16
 
@@ -32,7 +32,7 @@ class Series:
 
 
 class Prometheus:
-    """A Prometheus server, asked over HTTP; proxies of the environment are not.
+    """A Prometheus server, queried over HTTP without the environment's proxies.
 
     Args:
         uri: Its address, maybe with a path, a user and a password.
@@ -42,20 +42,20 @@ class Prometheus:
         self._address = urlsplit(uri)
         self.name = _without_credentials(self._address)
 
-    def raw(self, selector: str, *, after: float, until: float) -> list[Series]:
-        """The samples of every series that matches, after one moment and until another.
+    def read_raw_samples(self, selector: str, *, after: float, until: float) -> list[Series]:
+        """The samples of every matching series, later than `after` and until `until`.
 
         Raises:
-            CannotAnswer: Prometheus is out of reach, refuses, or says something else than samples.
+            CannotAnswer: Prometheus is out of reach, refuses, or answers with something else.
         """
-        # Whether the left end belongs to it differs between versions 2 and 3.
+        # Versions 2 and 3 differ in whether the left end belongs to the range; the caller checks.
         length = max(1, round((until - after) * 1000))
         asked = {"query": f"{selector}[{length}ms]", "time": f"{until:.3f}"}
-        status, text = self._fetched(f"/api/v1/query?{urlencode(asked)}")
+        status, text = self._fetch(f"/api/v1/query?{urlencode(asked)}")
         return list(self._series(self._data(status, text)))
 
     def no_answer(self, what: str) -> CannotAnswer:
-        """The error that says so, and how to look for oneself."""
+        """The error for an answer that is of no use, with a command to check the server."""
         return CannotAnswer(f"Prometheus at {self.name} {what}", hint=f"curl {self.name}/-/ready")
 
     def _data(self, status: int, text: bytes) -> Mapping[str, Any]:
@@ -63,30 +63,30 @@ class Prometheus:
             answer = json.loads(text)
         except ValueError as error:
             raise self.no_answer(f"answered {status} with no JSON") from error
-        told = answer if isinstance(answer, dict) else {}
-        if status != http.client.OK or told.get("status") != "success":
-            reason = told.get("error") or "without a reason"
-            raise self.no_answer(f"answered {status}: {_readable(reason)}")
-        if told.get("warnings"):  # a part of the samples may be missing
-            raise self.no_answer(f"answered in part: {_readable(told['warnings'])}")
-        return cast("Mapping[str, Any]", told)
+        document = answer if isinstance(answer, dict) else {}
+        if status != http.client.OK or document.get("status") != "success":
+            reason = document.get("error") or "without a reason"
+            raise self.no_answer(f"answered {status}: {_one_line(reason)}")
+        if document.get("warnings"):  # some of the samples may be missing
+            raise self.no_answer(f"answered in part: {_one_line(document['warnings'])}")
+        return cast("Mapping[str, Any]", document)
 
     def _series(self, answer: Mapping[str, Any]) -> Iterator[Series]:
         try:
             data = answer["data"]
             if data["resultType"] != "matrix":
-                raise self.no_answer(f"answered with a {_readable(data['resultType'])}")
+                raise self.no_answer(f"answered with a {_one_line(data['resultType'])}")
             for each in data["result"]:
                 yield Series(labels=dict(each["metric"]), values=each.get("values", []))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self.no_answer("answered with no samples") from error
 
-    def _fetched(self, question: str) -> tuple[int, bytes]:
+    def _fetch(self, question: str) -> tuple[int, bytes]:
         deadline = time.monotonic() + READ_SECONDS
         connection = self._connection()
         try:
             connection.connect()
-            remaining = _setter(connection, deadline)
+            remaining = _deadline_setter(connection, deadline)
             remaining()
             path = self._address.path.rstrip("/")
             connection.request("GET", path + question, headers=self._headers())
@@ -94,7 +94,7 @@ class Prometheus:
                 return answer.status, self._body(answer, remaining)
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = str(error) or type(error).__name__
-            raise self.no_answer(f"is out of reach: {_readable(reason)}") from error
+            raise self.no_answer(f"is out of reach: {_one_line(reason)}") from error
         finally:
             connection.close()
 
@@ -106,7 +106,7 @@ class Prometheus:
             if size > MAX_BYTES:
                 raise self.no_answer(f"answered more than {MAX_BYTES >> 20} MB")
             pieces.append(piece)
-        if answer.length:  # read1 does not say that the connection broke
+        if answer.length:  # read1 does not report a broken connection
             raise http.client.IncompleteRead(b"", answer.length)
         return b"".join(pieces)
 
@@ -124,8 +124,8 @@ class Prometheus:
         return headers
 
 
-def _setter(connection: http.client.HTTPConnection, deadline: float) -> Callable[[], None]:
-    """Gives the connection only the time that is left; one slow byte after another ends too."""
+def _deadline_setter(connection: http.client.HTTPConnection, deadline: float) -> Callable[[], None]:
+    """Gives the connection only the time that is left, so that slow single bytes end too."""
     socket = connection.sock
 
     def remaining() -> None:
@@ -142,7 +142,7 @@ def _without_credentials(address: SplitResult) -> str:
     return f"{address.scheme}://{host}{address.path.rstrip('/')}"
 
 
-def _readable(told: object) -> str:
-    """Somebody else's words on one short line, without what drives a terminal."""
-    text = told if isinstance(told, str) else json.dumps(told)
+def _one_line(found: object) -> str:
+    """Text from outside on one short line, without control characters."""
+    text = found if isinstance(found, str) else json.dumps(found)
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]

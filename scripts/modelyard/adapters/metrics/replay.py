@@ -1,4 +1,4 @@
-"""Clients of a model: of its local servers, by share, or of the one address before all of them."""
+"""Sends requests to a model: to its local servers by share, or to its Service's address."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from modelyard.adapters.cluster.endpoints import Endpoint, endpoints_path, read_
 
 UNREACHABLE = "unreachable"
 RELEASE_HEADER = "x-modelyard-release"
-"""The header in which a server says which release it serves."""
+"""The header in which a server names the release it serves."""
 
 _SECONDS = 30.0
 _TRIES = 3
@@ -25,11 +25,11 @@ _HEADERS = {"content-type": "application/json"}
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """What became of one request.
+    """The result of one request.
 
     Args:
         code: The HTTP status, or `unreachable`.
-        release: Identity of the release it was drawn for, or None when there was none.
+        release: Identity of the release it was sent to, or None when there was none.
         version: That release's version.
     """
 
@@ -42,11 +42,11 @@ class Traffic:
     """Requests to one model in one environment; may be used from several threads.
 
     Endpoints are read again whenever they change, so requests follow a rollout as it happens. A
-    server that does not answer is asked again, or, by then, the one that took its place.
+    request without an answer is sent again, to the server that takes its share by then.
 
     Args:
         state: The folder of the local state.
-        environment: Whose traffic it is.
+        environment: The environment whose traffic it is.
         model: The model's name.
     """
 
@@ -68,8 +68,8 @@ class Traffic:
         for connection in self._opened:
             connection.close()
 
-    def endpoints(self) -> tuple[Endpoint, ...]:
-        """Where requests go now."""
+    def current_endpoints(self) -> tuple[Endpoint, ...]:
+        """The servers that take requests now."""
         try:
             stamp = self._path.stat().st_mtime_ns
         except FileNotFoundError:
@@ -84,21 +84,21 @@ class Traffic:
 
         Args:
             body: The request document.
-            at: Where in the shares it falls, 0 to 1; drawn by the caller, so that a run repeats.
+            at: Its position in the shares, 0 to 1; the caller draws it, so a run can be repeated.
         """
         endpoint = None
         for attempt in range(_TRIES):
             if attempt:
                 time.sleep(_PAUSE_SECONDS)
-            endpoint = drawn(self.endpoints(), at) or endpoint
-            code = self._status(endpoint, body) if endpoint else None
+            endpoint = draw_endpoint(self.current_endpoints(), at) or endpoint
+            code = self._post(endpoint, body) if endpoint else None
             if endpoint and code is not None:
                 return Sent(code=str(code), release=endpoint.release, version=endpoint.version)
         release, version = (endpoint.release, endpoint.version) if endpoint else (None, None)
         return Sent(code=UNREACHABLE, release=release, version=version)
 
-    def _status(self, endpoint: Endpoint, body: bytes) -> int | None:
-        """The answer's status; None when there is none on a new connection either."""
+    def _post(self, endpoint: Endpoint, body: bytes) -> int | None:
+        """The answer's status; None when a new connection brings no answer either."""
         for connection in self._connections_to(endpoint.url):
             try:
                 connection.request("POST", f"/v2/models/{self._model}/infer", body, _HEADERS)
@@ -111,7 +111,7 @@ class Traffic:
         return None
 
     def _connections_to(self, url: str) -> Sequence[http.client.HTTPConnection]:
-        """This thread's connection, twice where it was used: it opens itself again."""
+        """This thread's connection; a used one twice, since the server may have closed it."""
         known: dict[str, http.client.HTTPConnection] = vars(self._mine)
         if url in known:
             return (known[url], known[url])
@@ -123,13 +123,13 @@ class Traffic:
 class ServiceTraffic:
     """Requests to the address of a model's Service, which spreads connections over its servers.
 
-    Each request has a connection of its own, so that the shares are those of the servers. Nothing
-    is tried again: what a caller would have seen is what is told.
+    Each request has a connection of its own, so that requests spread as connections do. Nothing is
+    retried: the result is what a caller would have seen.
 
     Args:
         url: The Service's address, such as `http://wine.models-production`.
         model: The model's name.
-        versions: Version by release identity, as far as known.
+        versions: Version by release identity, as far as it is known.
     """
 
     def __init__(self, url: str, *, model: str, versions: Mapping[str, str]) -> None:
@@ -138,7 +138,7 @@ class ServiceTraffic:
         self._versions = versions
 
     def send(self, body: bytes, *, at: float) -> Sent:
-        """Send one inference request; the Service draws the server."""
+        """Send one inference request; the Service chooses the server."""
         del at
         https = self._address.scheme == "https"
         kind = http.client.HTTPSConnection if https else http.client.HTTPConnection
@@ -156,8 +156,8 @@ class ServiceTraffic:
         return Sent(code=str(answer.status), release=release, version=version)
 
 
-def drawn(endpoints: Sequence[Endpoint], at: float) -> Endpoint | None:
-    """The endpoint whose part of the shares `at` falls into; None when there are none."""
+def draw_endpoint(endpoints: Sequence[Endpoint], at: float) -> Endpoint | None:
+    """The endpoint whose part of the shares `at` falls into; None without endpoints."""
     reached = 0.0
     for endpoint in endpoints:
         reached += endpoint.share

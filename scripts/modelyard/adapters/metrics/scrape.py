@@ -1,4 +1,4 @@
-"""The metrics role on one machine: asks every local server what it counted, and remembers it."""
+"""The metrics role on one machine: scrapes every local server, and keeps the samples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from modelyard.domain.specs.repository import Repository
 from modelyard.ports import Clock
 
 MAX_BYTES = 4 * 2**20
-"""When the file of samples is longer, every second one of its older half is forgotten."""
+"""When the file of samples is longer, every second sample of its older half is dropped."""
 
 _SECONDS = 2.0
 
@@ -38,12 +38,12 @@ class ScrapeMetrics:
         self._clock = clock
 
     def samples(self, model: str, *, since: datetime) -> tuple[Sample, ...]:
-        """Ask every server that takes traffic now; returns all that was ever said since then.
+        """Scrape every server that takes traffic now; returns all samples since then.
 
-        A server that does not answer is absent from the sample, and a moment when none answers has
-        no sample at all: no data is never zero.
+        A server that does not answer is absent from the sample, and without any answer there is no
+        sample: missing data is never zero.
         """
-        counts = self._now(model)
+        counts = self._scrape(model)
         path = self._state / "cluster" / "samples" / f"{model}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_suffix(".lock").open("ab") as lock:
@@ -56,10 +56,10 @@ class ScrapeMetrics:
         known = (sample for line in lines if (sample := _sample(line)) is not None)
         return tuple(sorted((s for s in known if s.at >= since), key=lambda sample: sample.at))
 
-    def _now(self, model: str) -> dict[str, Counts]:
+    def _scrape(self, model: str) -> dict[str, Counts]:
         tallies: dict[str, _Tally] = defaultdict(_Tally)
         for endpoint in self._endpoints(model):
-            if (text := _fetched(endpoint.url)) is not None:
+            if (text := _fetch(endpoint.url)) is not None:
                 _add(text, model, tallies)
         return {release: tally.counts() for release, tally in tallies.items()}
 
@@ -83,7 +83,7 @@ class _Tally:
     pairs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, name: str, labels: Mapping[str, str], value: int) -> None:
-        """Add one sample of the exposition; names that count nothing here are left out."""
+        """Add one sample of the exposition; other metrics are left out."""
         match name:
             case "modelyard_requests_total":
                 self.requests[labels["code_class"]] += value
@@ -122,7 +122,7 @@ def _add(text: str, model: str, tallies: dict[str, _Tally]) -> None:
                 tallies[labels["release"]].add(name, labels, int(value))
 
 
-def _fetched(url: str) -> str | None:
+def _fetch(url: str) -> str | None:
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.netloc, timeout=_SECONDS)
     try:
@@ -137,7 +137,7 @@ def _fetched(url: str) -> str | None:
 
 
 def _append(path: Path, lines: list[bytes]) -> None:
-    """Add the last line, which a line that was cut short before it does not spoil."""
+    """Append the last line, after a newline that ends a line that was cut short."""
     if sum(map(len, lines)) > MAX_BYTES:
         half = len(lines) // 2
         lines[:half] = lines[:half:2]
@@ -154,14 +154,14 @@ def _line(sample: Sample) -> bytes:
 
 
 def _sample(line: bytes) -> Sample | None:
-    """The sample of one line; None for a line that a full disk or a kill cut short."""
+    """The sample of one line; None for one that a full disk or a kill cut short."""
     try:
         document = json.loads(line)
-        counts = {release: _counts(told) for release, told in document["counts"].items()}
+        counts = {release: _counts(each) for release, each in document["counts"].items()}
         return Sample(at=datetime.fromisoformat(document["at"]), counts=counts)
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _counts(told: Mapping[str, Any]) -> Counts:
-    return Counts(**{**told, "predictions": tuple(told["predictions"])})
+def _counts(document: Mapping[str, Any]) -> Counts:
+    return Counts(**{**document, "predictions": tuple(document["predictions"])})

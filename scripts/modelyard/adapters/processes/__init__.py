@@ -1,1 +1,1 @@
-"""Processes of this machine: started, found again, and ended."""
+"""Processes on this machine: starts, follows and stops them."""

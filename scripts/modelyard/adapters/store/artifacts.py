@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _ASIDE = ".writing"
 
-
 _MODELS = "models"
 
 COMPLETE = ".complete"
@@ -30,7 +29,7 @@ class Store:
     """The artifact store at an fsspec URI.
 
     Layout: `models/<hex>/...` (folders by artifact digest), `evidence/<hex>` (files by SHA-256),
-    `runs/<workflow>/...` (what the steps of one workflow hand to each other).
+    `runs/<workflow>/...` (files that the steps of one workflow pass on).
 
     Args:
         uri: An fsspec URI; a plain path is relative to `root`.
@@ -47,8 +46,8 @@ class Store:
         filesystem, path = fsspec.core.url_to_fs(self._uri, **_options(self._uri))
         return filesystem, path.rstrip("/")
 
-    def uri(self, *parts: str) -> str:
-        """The full URI of something in the store."""
+    def uri_of(self, *parts: str) -> str:
+        """The full URI of a path in the store."""
         return "/".join([self._uri.rstrip("/"), *parts])
 
     def put_evidence(self, content: bytes) -> str:
@@ -58,16 +57,16 @@ class Store:
             self._write(f"evidence/{digest}", content)
         return f"sha256:{digest}"
 
-    def evidence(self, digest: str) -> bytes:
-        """The bytes of a digest, checked.
+    def read_evidence(self, digest: str) -> bytes:
+        """The bytes of a digest, checked against it.
 
         Raises:
             CannotAnswer: They are out of reach.
-            Refused: They are not what the digest says.
+            Refused: They do not have this digest.
         """
-        content = self.read(f"evidence/{_hex(digest)}")
+        content = self.read_content(f"evidence/{_hex(digest)}")
         if hashlib.sha256(content).hexdigest() != _hex(digest):
-            raise Refused(f"{self.uri('evidence', _hex(digest))} does not match its digest")
+            raise Refused(f"{self.uri_of('evidence', _hex(digest))} does not match its digest")
         return content
 
     def put_model(self, folder: Path, digest: str) -> str:
@@ -78,20 +77,20 @@ class Store:
                 name = f"{target}/{file.relative_to(folder).as_posix()}"
                 self._write(name, file.read_bytes())
             self._write(f"{target}/{COMPLETE}", b"")
-        return self.uri(target)
+        return self.uri_of(target)
 
     def fetch_model(self, digest: str, folder: Path) -> Path:
-        """Bring an artifact folder to this machine; whoever opens it verifies the digest first.
+        """Copy an artifact folder to this machine; its digest is verified when it is opened.
 
         Raises:
-            CannotAnswer: It is out of reach, or was never kept whole.
+            CannotAnswer: It is out of reach, or was never stored completely.
         """
         filesystem, base = self._place
         kept = _model_folder(digest)
         source = f"{base}/{kept}"
         if not self._exists(f"{kept}/{COMPLETE}"):
             raise CannotAnswer(
-                f"{self.uri(kept)}: no such artifact",
+                f"{self.uri_of(kept)}: no such artifact",
                 hint="check `artifacts` in modelyard.yaml, or train the version again",
             )
         if folder.exists():
@@ -106,38 +105,38 @@ class Store:
                     filesystem.get_file(name, str(beside / relative))
             beside.replace(folder)
         except _unreachable() as error:
-            if not folder.exists():  # not lost to somebody who brought the same bytes first
-                raise _out_of_reach(self.uri(kept), error) from error
+            if not folder.exists():  # else another process copied the same bytes first
+                raise _out_of_reach(self.uri_of(kept), error) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         return folder
 
     def read_model_file(self, digest: str, name: str) -> bytes:
         """One file of an artifact; `CannotAnswer` when it is out of reach."""
-        return self.read(f"{_model_folder(digest)}/{name}")
+        return self.read_content(f"{_model_folder(digest)}/{name}")
 
     def put_run_file(self, workflow: str, name: str, content: bytes) -> None:
-        """Hand a file on to the later steps of a workflow."""
+        """Store a file for the later steps of a workflow."""
         self._write(f"runs/{workflow}/{name}", content)
 
-    def run_file(self, workflow: str, name: str) -> bytes:
-        """A file an earlier step handed on; `CannotAnswer` when there is none."""
-        return self.read(f"runs/{workflow}/{name}")
+    def read_run_file(self, workflow: str, name: str) -> bytes:
+        """A file that an earlier step stored; `CannotAnswer` when there is none."""
+        return self.read_content(f"runs/{workflow}/{name}")
 
-    def run_document(self, workflow: str, name: str) -> dict[str, Any] | None:
-        """A JSON document an earlier step handed on, or None."""
+    def read_run_document(self, workflow: str, name: str) -> dict[str, Any] | None:
+        """A JSON document that an earlier step stored, or None."""
         if not self._exists(f"runs/{workflow}/{name}"):
             return None
-        document: dict[str, Any] = json.loads(self.run_file(workflow, name))
+        document: dict[str, Any] = json.loads(self.read_run_file(workflow, name))
         return document
 
-    def read(self, relative: str) -> bytes:
-        """Something in the store by its path; `CannotAnswer` when it is out of reach."""
+    def read_content(self, relative: str) -> bytes:
+        """The bytes at a path in the store; `CannotAnswer` when they are out of reach."""
         filesystem, base = self._place
         try:
             content: bytes = filesystem.cat_file(f"{base}/{relative}")
         except _unreachable() as error:
-            raise _out_of_reach(self.uri(relative), error) from error
+            raise _out_of_reach(self.uri_of(relative), error) from error
         return content
 
     def _exists(self, relative: str) -> bool:
@@ -145,13 +144,13 @@ class Store:
         try:
             return bool(filesystem.exists(f"{base}/{relative}"))
         except _unreachable() as error:
-            raise _out_of_reach(self.uri(relative), error) from error
+            raise _out_of_reach(self.uri_of(relative), error) from error
 
     def _write(self, relative: str, content: bytes) -> None:
-        """Write aside and rename where the store is a folder; object stores write whole anyway.
+        """Write to a temporary file and rename it; object stores write whole objects anyway.
 
-        Aside is outside of everything that is ever listed: what a killed process leaves there can
-        not become part of an artifact.
+        The temporary file is outside of every folder that is ever listed: what a killed process
+        leaves there cannot become part of an artifact.
         """
         filesystem, base = self._place
         path = f"{base}/{relative}"
@@ -159,7 +158,7 @@ class Store:
             try:
                 filesystem.pipe_file(path, content)
             except _unreachable() as error:
-                raise _out_of_reach(self.uri(relative), error) from error
+                raise _out_of_reach(self.uri_of(relative), error) from error
             return
         filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
         filesystem.makedirs(f"{base}/{_ASIDE}", exist_ok=True)
@@ -201,7 +200,7 @@ def data_address(uri: str, *, base: str, root: Path) -> str:
 
 
 def _options(uri: str) -> dict[str, Any]:
-    """How an object store is asked: others' writes are seen at once, and nobody waits for long."""
+    """Options of an object store: see other processes' writes at once, and give up soon."""
     if not uri.startswith(("s3://", "s3a://")):
         return {}
     limits = {"connect_timeout": 3, "read_timeout": 20, "retries": {"max_attempts": 2}}
@@ -209,7 +208,7 @@ def _options(uri: str) -> dict[str, Any]:
 
 
 def _unreachable(*more: type[Exception]) -> tuple[type[Exception], ...]:
-    """What a file system raises that is out of reach; object stores have errors of their own."""
+    """The errors of a file system out of reach; object stores have errors of their own."""
     own = sys.modules.get("botocore.exceptions")
     theirs = () if own is None else (own.BotoCoreError, own.ClientError)
     return (OSError, *theirs, *more)
@@ -222,7 +221,7 @@ def _out_of_reach(uri: str, error: Exception) -> CannotAnswer:
     )
 
 
-def sha256(content: bytes) -> str:
+def sha256_of(content: bytes) -> str:
     """Lower-case hexadecimal SHA-256."""
     return hashlib.sha256(content).hexdigest()
 

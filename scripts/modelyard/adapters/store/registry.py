@@ -1,4 +1,4 @@
-"""MLflow: runs, registered versions and aliases, each written at most once."""
+"""MLflow: runs, registered versions and aliases; each is written at most once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-"""By default the client tries for minutes, in which no rollback would be looked for."""
+"""By default the client retries for minutes, and during that no rollback would be made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class TrainingRun:
     """What is logged of one training.
 
     Args:
-        workflow: The workflow's name; a second log of it finds the first.
+        workflow: The workflow's name; its run is logged only once.
         params: The version's parameters, seed and pins, as text.
         metrics: Finite numbers by name.
         tags: The Git commit, the trainer's tree, the digests.
@@ -50,7 +50,7 @@ class TrainingRun:
 class Registry:
     """The tracking server and model registry at a tracking URI.
 
-    Every call raises `CannotAnswer` when MLflow cannot do it.
+    Every call raises `CannotAnswer` when MLflow fails.
 
     Args:
         uri: MLflow's tracking URI; a relative SQLite path is relative to `root`.
@@ -74,12 +74,12 @@ class Registry:
 
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
-    def log(self, model: str, run: TrainingRun) -> str:
+    def log_run(self, model: str, run: TrainingRun) -> str:
         """Log a run under the model's experiment, once; returns the run's id."""
-        with self._answering() as client:
-            return self._logged(client, model, run)
+        with self._client_errors() as client:
+            return self._log_once(client, model, run)
 
-    def _logged(self, client: Any, model: str, run: TrainingRun) -> str:
+    def _log_once(self, client: Any, model: str, run: TrainingRun) -> str:
         experiment = client.get_experiment_by_name(model)
         experiment_id = experiment.experiment_id if experiment else client.create_experiment(model)
         found = client.search_runs(
@@ -118,9 +118,11 @@ class Registry:
         client.set_terminated(run_id, "FINISHED")
         return run_id
 
-    def register(self, model: str, *, version: str, artifact: str, source: str, run_id: str) -> str:
+    def register_version(
+        self, model: str, *, version: str, artifact: str, source: str, run_id: str
+    ) -> str:
         """Register the artifact as a version of the model, once; returns its number."""
-        with self._answering() as client:
+        with self._client_errors() as client:
             _ensure_model(client, model)
             for known in client.search_model_versions(f"name = '{model}'"):
                 same = known.tags.get(VERSION_TAG) == version and known.run_id == run_id
@@ -130,9 +132,9 @@ class Registry:
             created = client.create_model_version(model, source, run_id=run_id, tags=tags)
             return str(created.version)
 
-    def aliases(self, model: str) -> dict[str, str]:
-        """The version each alias points at; empty for a model nobody registered."""
-        with self._answering() as client:
+    def read_aliases(self, model: str) -> dict[str, str]:
+        """The version that each alias points at; empty for a model that is not registered."""
+        with self._client_errors() as client:
             found = client.search_registered_models(f"name = '{model}'")
             known = client.search_model_versions(f"name = '{model}'") if found else []
             versions = {str(each.version): each.tags.get(VERSION_TAG, "") for each in known}
@@ -145,7 +147,7 @@ class Registry:
 
     def set_alias(self, model: str, *, alias: str, version: str) -> None:
         """Point an alias at a version; `CannotAnswer` when the version was never registered."""
-        with self._answering() as client:
+        with self._client_errors() as client:
             known = [
                 each
                 for each in client.search_model_versions(f"name = '{model}'")
@@ -160,21 +162,21 @@ class Registry:
             client.set_registered_model_alias(model, alias, newest.version)
 
     @contextmanager
-    def _answering(self) -> Iterator[Any]:
+    def _client_errors(self) -> Iterator[Any]:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield self._client
         except (MlflowException, SQLAlchemyError) as error:
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CannotAnswer(
-                f"MLflow at {self._shown}: {said}", hint="check `tracking_uri` in modelyard.yaml"
+                f"MLflow at {self._shown}: {why}", hint="check `tracking_uri` in modelyard.yaml"
             ) from error
 
     @property
     def _shown(self) -> str:
-        """The address without the credentials that may be in it."""
+        """The address without credentials."""
         return re.sub(r"//[^/@]*@", "//", self.uri)
 
 

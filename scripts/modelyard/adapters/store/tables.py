@@ -1,4 +1,4 @@
-"""Rows from files: reading, the label rule, spans of days, and per-row scores as Parquet."""
+"""Tables: reads files, applies the label rule and spans of days, stores scores as Parquet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLUSTER = "cluster"
 
 
 def read_frame(content: bytes, *, uri: str) -> pd.DataFrame:
-    """The rows of a Parquet or CSV file (`.csv`, `.csv.gz`), told by the end of its address.
+    """The rows of a Parquet or CSV file (`.csv`, `.csv.gz`), by the end of its address.
 
     Raises:
         CannotAnswer: Another kind of file, or a damaged one.
@@ -51,7 +51,7 @@ def columns_of(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
     return {str(name): frame[name].to_numpy() for name in frame.columns}
 
 
-def within(frame: pd.DataFrame, *, timestamp: str, spans: Iterable[Interval]) -> pd.DataFrame:
+def rows_within(frame: pd.DataFrame, *, timestamp: str, spans: Iterable[Interval]) -> pd.DataFrame:
     """The rows whose day lies in one of the spans, in order."""
     import numpy as np
     import pandas as pd
@@ -63,7 +63,7 @@ def within(frame: pd.DataFrame, *, timestamp: str, spans: Iterable[Interval]) ->
     return frame.loc[keep].reset_index(drop=True)
 
 
-def labelled(frame: pd.DataFrame, model: Model) -> tuple[pd.DataFrame, int]:
+def with_labels(frame: pd.DataFrame, model: Model) -> tuple[pd.DataFrame, int]:
     """The rows with a `label` column in place of the target, and how many were left out.
 
     The rule is model.yaml's: `above` and `positive_class` make 0 and 1; a missing target is left
@@ -87,13 +87,13 @@ def _labels(raw: pd.Series[Any], model: Model) -> Any:
         return (raw > target.above).astype("int64")
     if model.task is Task.BINARY:
         wanted = target.positive_class
-        positive = _words(raw) == wanted if wanted is not None else raw.fillna(0) == 1
+        positive = _as_text(raw) == wanted if wanted is not None else raw.fillna(0) == 1
         return positive.astype("int64")
-    return _words(raw) if model.task is Task.MULTICLASS else raw.astype("float64")
+    return _as_text(raw) if model.task is Task.MULTICLASS else raw.astype("float64")
 
 
-def _words(raw: pd.Series[Any]) -> Any:
-    """The levels as words; whole numbers stay whole, although a missing one made floats of them."""
+def _as_text(raw: pd.Series[Any]) -> Any:
+    """The levels as text; whole numbers that a missing value turned into floats stay whole."""
     import pandas as pd
 
     known = raw.dropna()
@@ -103,7 +103,7 @@ def _words(raw: pd.Series[Any]) -> Any:
 
 
 def clusters_of(frame: pd.DataFrame, cluster: str) -> NDArray[Any]:
-    """What each row's cluster is called; `row` makes every row its own."""
+    """The name of each row's cluster; `row` makes every row its own."""
     import numpy as np
 
     if cluster == "row":
@@ -127,7 +127,7 @@ def scores_to_parquet(labels: Any, clusters: Any, scores: NDArray[np.float64]) -
 
 
 def scores_from_parquet(content: bytes, *, digest: str) -> Scores:
-    """Per-row scores read back; `digest` is the held-out rows' identity, kept beside them.
+    """Per-row scores read back, with `digest`, the identity of the held-out rows.
 
     Raises:
         CannotAnswer: The bytes are no per-row scores.

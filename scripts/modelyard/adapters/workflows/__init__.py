@@ -1,1 +1,1 @@
-"""Workflows: run by Argo, or walked on this machine."""
+"""Workflows: run by Argo, or on this machine."""

@@ -1,4 +1,4 @@
-"""The orchestrator role on Argo Workflows: submits WorkflowTemplates and follows what they do."""
+"""The orchestrator role on Argo Workflows: submits WorkflowTemplates and follows them."""
 
 from __future__ import annotations
 
@@ -61,27 +61,27 @@ class ArgoWorkflows:
     def status(self, name: str) -> WorkflowStatus | None:
         """The workflow's status, or None when there is none of that name.
 
-        Of one that failed, the message ends in what the failing step said last.
+        The message of a failed one ends with the last error line of the failing step.
         """
         found = self._api.get_object(WORKFLOWS, NAMESPACE, name)
-        return None if found is None else self._told(found)
+        return None if found is None else self._status_of(found)
 
     def wait(self, name: str, *, progress: Callable[[WorkflowStatus], None]) -> WorkflowStatus:
-        """Follow until it is over, telling every change of a step; a broken stream is resumed.
+        """Follow until it is over, and report every change of a step; a broken stream is resumed.
 
         Raises:
             CannotAnswer: There is no workflow of that name, or the cluster was out of reach for
                 two minutes.
         """
-        told: Mapping[str, Phase] | None = None
+        reported: Mapping[str, Phase] | None = None
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
-                for status in self._seen(name):
+                for status in self._watch(name):
                     deadline = time.monotonic() + _PATIENCE_SECONDS
-                    if status.steps != told or status.phase.is_over:
+                    if status.steps != reported or status.phase.is_over:
                         progress(status)
-                        told = status.steps
+                        reported = status.steps
                     if status.phase.is_over:
                         return status
             except _Missing:
@@ -92,7 +92,7 @@ class ArgoWorkflows:
                 logger.warning("%s", error.message)
                 time.sleep(1.0)
 
-    def _seen(self, name: str) -> Iterable[WorkflowStatus]:
+    def _watch(self, name: str) -> Iterable[WorkflowStatus]:
         """The workflow now, and after each of its changes."""
         status = self.status(name)
         if status is None:
@@ -101,9 +101,9 @@ class ArgoWorkflows:
         for changed in self._api.watch_objects(
             WORKFLOWS, NAMESPACE, name=name, seconds=_STREAM_SECONDS
         ):
-            yield self._told(changed)
+            yield self._status_of(changed)
 
-    def _told(self, workflow: Object) -> WorkflowStatus:
+    def _status_of(self, workflow: Object) -> WorkflowStatus:
         name, status = workflow["metadata"]["name"], workflow.get("status") or {}
         phase = Phase(status.get("phase") or Phase.PENDING)
         message = str(status.get("message") or "")
@@ -114,8 +114,8 @@ class ArgoWorkflows:
         )
 
     def _reason(self, name: str, nodes: Mapping[str, Any]) -> str:
-        """Which step failed, how, and what it said last."""
-        node = failing(nodes)
+        """The step that failed, how, and the last error line of its log."""
+        node = failing_node(nodes)
         if node is None:
             return ""
         what = f"{node['displayName']}: {node.get('message') or node['phase']}"
@@ -131,8 +131,8 @@ class ArgoWorkflows:
         except CannotAnswer as error:
             logger.info("%s", error.message)
             log = ""
-        said = last_words(log)
-        return f"{what}: {said}"[:_LONGEST_REASON] if said else what
+        why = last_error_line(log)
+        return f"{what}: {why}"[:_LONGEST_REASON] if why else what
 
 
 class _Missing(CannotAnswer):
@@ -140,7 +140,7 @@ class _Missing(CannotAnswer):
 
 
 def steps_of(nodes: Mapping[str, Any]) -> dict[str, Phase]:
-    """Phase by step of those that ran; a step that was tried again is one step.
+    """Phase by step, of those that ran; all tries of a step are one step.
 
     Args:
         nodes: The workflow's `status.nodes`.
@@ -155,7 +155,7 @@ def steps_of(nodes: Mapping[str, Any]) -> dict[str, Phase]:
     return {name: Phase(phase) for name, phase in steps.items() if phase in set(Phase)}
 
 
-def failing(nodes: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def failing_node(nodes: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The pod node that failed last, if one did."""
     bad = [
         node
@@ -165,8 +165,8 @@ def failing(nodes: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return max(bad, key=lambda node: str(node.get("finishedAt") or ""), default=None)
 
 
-def last_words(log: str) -> str:
-    """What a step's log ends with: its error where it named one, or else its last line."""
+def last_error_line(log: str) -> str:
+    """The last error of a step's log, or else its last line."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
     return (errors or lines or [""])[-1].removeprefix("error: ")

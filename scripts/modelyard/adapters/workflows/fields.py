@@ -1,4 +1,4 @@
-"""What of a WorkflowTemplate the local orchestrator accepts: one table; it refuses all else."""
+"""The one table of what the local orchestrator accepts in a WorkflowTemplate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local orchestrator: runs the rendered WorkflowTemplates as processes of this machine."""
+"""The local orchestrator: runs the rendered WorkflowTemplates as processes on this machine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelyard.adapters.processes import process_table
-from modelyard.adapters.processes.process_table import Started
+from modelyard.adapters.processes.process_table import Started, find_process
 from modelyard.adapters.processes.start import (
     is_process_alive,
     start_modelyard,
@@ -39,13 +38,13 @@ _LOST = "lost: its process is gone"
 
 @dataclass(frozen=True, kw_only=True)
 class _State:
-    """What `status.json` says.
+    """What is in `status.json`.
 
     Args:
         phase: Of the whole.
         message: Why, when it failed.
         steps: Phase by step, of those that ran.
-        runner: The process that walks the plan; None before it does.
+        runner: The process that walks the plan; None before it started.
         running: The processes of running steps, by step.
     """
 
@@ -76,9 +75,9 @@ class LocalWorkflows:
         """
         folder = self._workflow(name)
         if not folder.exists():
-            self._lay_down(name, self._workflow_document(name, template, parameters))
-        # A submitter that died before this point left a workflow that nobody runs.
-        if self._read(folder) == _State():
+            self._create(name, self._workflow_document(name, template, parameters))
+        # A submitter that died before this point left a workflow that no process runs.
+        if self._read_state(folder) == _State():
             start_modelyard(
                 ["workflow", "run", name],
                 cwd=self._root,
@@ -89,10 +88,10 @@ class LocalWorkflows:
     def status(self, name: str) -> WorkflowStatus | None:
         """The workflow's status, or None when there is none of that name.
 
-        Steps that were skipped are left out. One whose process died is `Error`.
+        Skipped steps are left out. A workflow whose process died is `Error`.
         """
         folder = self._workflow(name)
-        state = self._read(folder)
+        state = self._read_state(folder)
         if state is None:
             return None
         if self._is_lost(folder, state):
@@ -103,29 +102,29 @@ class LocalWorkflows:
         )
 
     def wait(self, name: str, *, progress: Callable[[WorkflowStatus], None]) -> WorkflowStatus:
-        """Follow until it is over, telling every change of a step.
+        """Follow until it is over, and report every change of a step.
 
         Raises:
             CannotAnswer: There is no workflow of that name.
         """
-        told: Mapping[str, Phase] | None = None
+        reported: Mapping[str, Phase] | None = None
         while True:
             status = self.status(name)
             if status is None:
                 raise CannotAnswer(f"there is no workflow {name}", hint="modelyard reconcile")
-            if status.steps != told or status.phase.is_over:
+            if status.steps != reported or status.phase.is_over:
                 progress(status)
-                told = status.steps
+                reported = status.steps
             if status.phase.is_over:
                 return status
             time.sleep(_POLL_SECONDS)
 
     def run(self, name: str) -> WorkflowStatus | None:
-        """Walk a submitted workflow in this process; does nothing when another does or did."""
+        """Walk a submitted workflow in this process, unless another process does or did."""
         folder = self._workflow(name)
         if folder.exists():
-            with _alone(folder) as alone:
-                if alone and self._read(folder) == _State():
+            with _try_lock(folder) as is_locked:
+                if is_locked and self._read_state(folder) == _State():
                     self._walk(name, folder)
         return self.status(name)
 
@@ -133,7 +132,7 @@ class LocalWorkflows:
         text = (folder / "workflow.yaml").read_bytes()
         document: Any = load_yaml(text, name=f"{name}/workflow.yaml").document
         plan = read_plan(document["spec"], {})
-        runner = process_table.find_process(os.getpid())
+        runner = find_process(os.getpid())
 
         def report(phase: str = Phase.RUNNING, message: str = "") -> None:
             tracks = walk.tracks.items()
@@ -164,7 +163,7 @@ class LocalWorkflows:
     def _workflow_document(
         self, name: str, template: str, parameters: Mapping[str, str]
     ) -> dict[str, object]:
-        """The workflow with its parameters, once the local orchestrator agreed to run it."""
+        """The workflow with its parameters, checked to be one that runs here."""
         path = f"{WORKFLOW_TEMPLATES}{template}.yaml"
         try:
             text = (self._root / path).read_bytes()
@@ -174,7 +173,7 @@ class LocalWorkflows:
         loaded = load_yaml(text, name=path)
         document: Any = loaded.document
         if not isinstance(document, dict) or document.get("kind") != "WorkflowTemplate":
-            raise Refused(f"{path} is no WorkflowTemplate", hint="modelyard render --platform")
+            raise Refused(f"{path} is not a WorkflowTemplate", hint="modelyard render --platform")
         try:
             plan = read_plan(document.get("spec", {}), parameters)
         except Refused as refusal:
@@ -188,8 +187,8 @@ class LocalWorkflows:
             "spec": {**document["spec"], "arguments": {"parameters": values}},
         }
 
-    def _lay_down(self, name: str, document: dict[str, object]) -> None:
-        """Make the workflow's folder, whole or not at all, and only once."""
+    def _create(self, name: str, document: dict[str, object]) -> None:
+        """Make the workflow's folder, complete or not at all; an existing one stays."""
         beside = self._folder / f".{name}.{os.getpid()}"
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
@@ -197,11 +196,11 @@ class LocalWorkflows:
         (beside / "status.json").write_text(json.dumps(asdict(_State())))
         try:
             beside.rename(self._folder / name)
-        except OSError:  # somebody else was first
+        except OSError:  # another process was first
             shutil.rmtree(beside)
 
     @staticmethod
-    def _read(folder: Path) -> _State | None:
+    def _read_state(folder: Path) -> _State | None:
         try:
             document = json.loads((folder / "status.json").read_text())
         except FileNotFoundError:
@@ -221,10 +220,10 @@ class LocalWorkflows:
         return not is_process_alive(state.runner)
 
     def _write_off(self, folder: Path) -> _State:
-        """Say that nobody runs it any more, and end the steps it left behind."""
-        with _alone(folder) as alone:
-            state = self._read(folder)
-            if state is None or not alone or not self._is_lost(folder, state):
+        """Record that no process runs the workflow any more, and stop the steps it left behind."""
+        with _try_lock(folder) as is_locked:
+            state = self._read_state(folder)
+            if state is None or not is_locked or not self._is_lost(folder, state):
                 return state or _State()
             for started in state.running.values():
                 stop_process(started, grace_seconds=2)
@@ -238,14 +237,14 @@ class LocalWorkflows:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Whether nobody else runs the workflow or writes it off meanwhile."""
+def _try_lock(folder: Path) -> Iterator[bool]:
+    """Whether this process got the lock that one must hold to run the workflow or write it off."""
     with (folder / ".lock").open("wb") as lock:
-        taken = False
+        is_locked = False
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            taken = True
-        yield taken
+            is_locked = True
+        yield is_locked
 
 
 def _write(path: Path, text: bytes) -> None:

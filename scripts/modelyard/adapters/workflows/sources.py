@@ -1,4 +1,4 @@
-"""Runs the files of workflows/ and takes the Argo documents they describe."""
+"""Runs the files of workflows/ and collects the Argo documents they describe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modelyard.errors import CannotAnswer
 def rendered_workflows(
     folder: Path, *, image: str, models: tuple[str, ...]
 ) -> Mapping[str, dict[str, object]]:
-    """Every document that the workflows describe, by name.
+    """The Argo documents of all workflows, by name.
 
     Each file whose name does not start with an underscore has a function
     `template(*, image, models)` that returns Hera's workflows.
@@ -36,16 +36,16 @@ def rendered_workflows(
                 raise CannotAnswer(message, hint="start the name of a shared file with _")
             for workflow in template(image=image, models=models):
                 if workflow.name in documents:
-                    raise CannotAnswer(f"workflows/{path.name}: {workflow.name} is there twice")
+                    raise CannotAnswer(f"workflows/{path.name}: {workflow.name} is defined twice")
                 documents[workflow.name] = workflow.to_dict()
     return documents
 
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let the files import each other, and forget them: the next folder has its own."""
+    """Let the files import each other, and unload them afterwards: the next folder has its own."""
     before, unwritten = set(sys.modules), sys.dont_write_bytecode
-    # Python takes what it compiled for the file of now, if both are of one second and one length.
+    # Python takes compiled code for that of the file if time (in seconds) and length are equal.
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(folder))
     try:

@@ -85,7 +85,7 @@ def the_workflows_are_rendered(checkout: Checkout) -> Iterator[Finding]:
 def the_facts_are_readable(checkout: Checkout) -> Iterator[Finding]:
     """A release with unreadable facts does not count as healthy."""
     missed: list[YardError] = []
-    checkout.workspace.facts.snapshot(missed=missed.append)
+    checkout.workspace.facts.read_snapshot(missed=missed.append)
     for error in missed:
         yield Finding(what=error.message, fix=error.hint or "modelyard status")
 
@@ -100,7 +100,7 @@ def the_artifact_store_is_writable(checkout: Checkout) -> Iterator[Finding]:
     """A folder must be writable by its permissions; any other store must answer."""
     import fsspec
 
-    uri = checkout.workspace.store.uri()
+    uri = checkout.workspace.store.uri_of()
     fix = "set `artifacts` in modelyard.yaml to a place you may write to"
     try:
         filesystem, path = fsspec.core.url_to_fs(uri)
@@ -179,7 +179,7 @@ def evidence_of_releases_is_whole(checkout: Checkout) -> Iterator[Finding]:
     for model, version in sorted(released & set(catalog.records)):
         for digest in _evidence(catalog.records[model, version]):
             try:
-                checkout.workspace.store.evidence(digest)
+                checkout.workspace.store.read_evidence(digest)
             except YardError as error:
                 fix = error.hint or "restore it from a copy of the store"
                 yield Finding(what=f"{model} {version}: {error.message}", fix=fix)
@@ -225,7 +225,7 @@ def servers_belong_to_releases(checkout: Checkout) -> Iterator[Finding]:
     from modelyard.domain.specs.environment import Environment
 
     catalog = checkout.specs.catalog
-    seen = checkout.workspace.facts.snapshot().releases
+    seen = checkout.workspace.facts.read_snapshot().releases
     # Facts too: they know environments that are no longer in Git.
     places = {(env, model) for env in catalog.environments for model in catalog.models} | set(seen)
     for environment, model in sorted(places - set(catalog.releases)):
@@ -245,9 +245,9 @@ def workflows_belong_to_versions(checkout: Checkout) -> Iterator[Finding]:
     from modelyard.domain.specs.names import workflow_name
 
     catalog = checkout.specs.catalog
-    facts = checkout.workspace.facts.snapshot()
+    facts = checkout.workspace.facts.read_snapshot()
     for (model, version), digest in sorted(catalog.digests.items()):
-        known = facts.model(model).training.get(version, TrainingFacts())
+        known = facts.model_facts(model).training.get(version, TrainingFacts())
         is_over = (model, version) in catalog.records or known.failed is not None
         # The attempt that counts now may still run.
         for attempt in range(1, known.attempt + (1 if is_over else 0)):

@@ -303,7 +303,7 @@ def _compare_windows(
     model, policy = result.model, result.model.drift
     spec, record = production_version(result.catalog, model.name)
     digest = record.profile or ""
-    profile = Profile.from_document(json.loads(workspace.store.evidence(digest)))
+    profile = Profile.from_document(json.loads(workspace.store.read_evidence(digest)))
     least = policy.least_rows
     windows = tuple(
         replace(window, checks=check_window(profile, window.data.table, least_rows=least))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.store.artifacts import sha256
-from modelyard.adapters.store.tables import columns_of, read_frame, within
+from modelyard.adapters.store.artifacts import sha256_of
+from modelyard.adapters.store.tables import columns_of, read_frame, rows_within
 from modelyard.domain.drift.retraining import FeedFile
 from modelyard.domain.specs.column_values import Array, Table
 from modelyard.domain.specs.contract import Breach, Column, find_breaches
@@ -99,13 +99,13 @@ def read_windows(
     for file in feed.files:
         if file.reaches(spans):
             content = data.read(file.uri)
-            pins.append(DataFile(uri=file.uri, sha256=sha256(content)))
+            pins.append(DataFile(uri=file.uri, sha256=sha256_of(content)))
             frame = read_frame(content, uri=file.uri)
             # Other rows are dropped at once: a file may have years of them.
-            frames.append(within(frame, timestamp=timestamp, spans=spans))
+            frames.append(rows_within(frame, timestamp=timestamp, spans=spans))
     windows = []
     for days in spans:
-        parts = [within(frame, timestamp=timestamp, spans=(days,)) for frame in frames]
+        parts = [rows_within(frame, timestamp=timestamp, spans=(days,)) for frame in frames]
         parts = [part for part in parts if len(part)]
         windows.append(_window_data(model.data.columns, days, parts))
     return tuple(windows), tuple(pins)
@@ -214,13 +214,13 @@ def training_rows(
     for pin in spec.data.files:
         # The page must show the rows that trained, not what the file has now.
         content = data.read(pin.uri)
-        if sha256(content) != pin.sha256:
+        if sha256_of(content) != pin.sha256:
             raise Refused(
-                f"{pin.uri}: {spec.version} pins SHA-256 {pin.sha256}, found {sha256(content)}",
+                f"{pin.uri}: {spec.version} pins SHA-256 {pin.sha256}, found {sha256_of(content)}",
                 hint="restore the file: data that changed needs a new name",
             )
         frame = read_frame(content, uri=pin.uri)
         if spec.data.window is not None and model.data.timestamp is not None:
-            frame = within(frame, timestamp=model.data.timestamp, spans=spec.data.spans)
+            frame = rows_within(frame, timestamp=model.data.timestamp, spans=spec.data.spans)
         tables.append(columns_of(frame[list(names)]))
     return pd.DataFrame(concatenate_tables(tables))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from modelyard.adapters.git.names import safe_line
-from modelyard.adapters.store.artifacts import sha256
+from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.domain.drift.retraining import declined_by, existing_answer
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.incidents import Incident
@@ -83,7 +83,7 @@ def decide_retraining(
     pulls = workspace.services.pulls.list(every=True)
     open_one = _open_pull(pulls, retraining_branch(result.model.name))
     evidence = drift_evidence(result)
-    digest = f"sha256:{sha256(evidence)}"
+    digest = f"sha256:{sha256_of(evidence)}"
     reason = _reason_not_owed(workspace, result, digest, pulls)
     if reason is None:
         change = retraining_change(workspace, result, evidence=digest)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.documents import dump_spec, read_spec
-from modelyard.adapters.store.artifacts import sha256
+from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.domain.drift.retraining import (
     Retraining,
     RetrainingInputs,
@@ -101,7 +101,7 @@ def _pins(
         days = ", ".join(f"{span.since} to {span.until}" for span in spans)
         raise Refused(f"{result.feed.uri} has no rows in {days}", hint="wait for newer data")
     return tuple(
-        known.get(uri) or DataFile(uri=uri, sha256=sha256(data.read(uri))) for uri in files
+        known.get(uri) or DataFile(uri=uri, sha256=sha256_of(data.read(uri))) for uri in files
     )
 
 

@@ -202,7 +202,7 @@ def training_nulls(store: Store, artifact: str) -> dict[str, float]:
 def _predictions(store: Store, model: Model, digest: str) -> Any:
     import numpy as np
 
-    scores = scores_from_parquet(store.evidence(digest), digest=digest).scores
+    scores = scores_from_parquet(store.read_evidence(digest), digest=digest).scores
     if model.primary.kind is OutputKind.CLASS:
         return np.asarray(model.primary.classes)[scores.argmax(axis=1)]
     return scores

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from modelyard.adapters.facts import FactStore, Snapshot
+from modelyard.adapters.facts import FactsSnapshot, FactStore
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.promotion.facts import ReleaseFacts
@@ -41,7 +41,7 @@ class GitSnapshot:
 
     commit: str
     catalog: Catalog
-    facts: Snapshot
+    facts: FactsSnapshot
     problem: str | None = None
 
 
@@ -130,7 +130,7 @@ class GitReader:
     def _read(self) -> tuple[GitSnapshot | None, str | None]:
         try:
             with one_snapshot():
-                facts = self._workspace.facts.snapshot(missed=self._count_unreadable)
+                facts = self._workspace.facts.read_snapshot(missed=self._count_unreadable)
                 commit = self._workspace.main()
             catalog = self._workspace.catalog(commit)
         except YardError as error:
@@ -161,7 +161,7 @@ class CachedFacts(FactStore):
 
     def read_release(self, environment: str, model: str) -> ReleaseFacts:
         """The facts of a model in an environment."""
-        return self.git_snapshot.facts.release(environment, model)
+        return self.git_snapshot.facts.release_facts(environment, model)
 
 
 @dataclass(frozen=True, kw_only=True)

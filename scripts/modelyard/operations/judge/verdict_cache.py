@@ -127,7 +127,7 @@ class VerdictCache:
         git = self._git_reader.wait_for_snapshot(GIT_SECONDS)
         workspace, catalog = self._workspace, git.catalog
         workspace.facts.git_snapshot = git  # what it answers from until the next verdict
-        facts = git.facts.release(question.environment, question.model)
+        facts = git.facts.release_facts(question.environment, question.model)
         environment = catalog.environments.get(question.environment)
         release = catalog.releases.get((question.environment, question.model))
         if question.model not in catalog.models:

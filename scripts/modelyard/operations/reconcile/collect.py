@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from modelyard.adapters.facts import Snapshot
+from modelyard.adapters.facts import FactsSnapshot
 from modelyard.adapters.git.remote_refs import one_snapshot, retry_on_conflict
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import build_spec
@@ -78,7 +78,7 @@ def collect_world(workspace: Workspace, model: str, *, with_registry: bool = Tru
     if model not in catalog.models:
         workspace.catalog(commit).require_model(model)  # it names the models that there are
     workspace.facts.read_model(model)  # raises if the holds cannot be read
-    facts = workspace.facts.snapshot(model, missed=warn_left_out)
+    facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
     pulls = [pull for pull in _pulls(workspace) if is_branch_of(pull.branch, model)]
     world = _core(workspace, model, catalog, facts, pulls, {})
     # The forge keeps the heads of closed pull requests, which show what a person declined.
@@ -104,7 +104,7 @@ def collect_worlds(
     commit = workspace.main()
     specs = read_specs(GitTree(workspace.git, commit))
     names = [specs.catalog.require_model(model).name] if model else sorted(specs.catalog.models)
-    facts = workspace.facts.snapshot(missed=warn_left_out)
+    facts = workspace.facts.read_snapshot(missed=warn_left_out)
     pulls: dict[str | None, list[PullRequest]] = defaultdict(list)
     for pull in _pulls(workspace):
         branch = parse_branch(pull.branch)
@@ -138,7 +138,7 @@ def _completed_for_status(workspace: Workspace, world: World, *, with_registry: 
 
 def outcome_of(store: Store, workflow: str) -> Record | None:
     """The record a workflow made, if it made one."""
-    document = store.run_document(workflow, OUTCOME)
+    document = store.read_run_document(workflow, OUTCOME)
     return None if document is None else build_spec(Record, document)
 
 
@@ -155,7 +155,7 @@ def _pulls(workspace: Workspace) -> tuple[PullRequest, ...]:
     return retry_on_conflict(attempt)
 
 
-def _why_refused(specs: Specs, facts: Snapshot, model: str) -> str | None:
+def _why_refused(specs: Specs, facts: FactsSnapshot, model: str) -> str | None:
     """What is missing where `collect_world` would raise; None if it would not."""
     if any(is_read_for(problem.file, {model}) for problem in specs.problems):
         return "valid specs on the main branch: modelyard validate"
@@ -168,7 +168,7 @@ def _core(
     workspace: Workspace,
     model: str,
     catalog: Catalog,
-    facts: Snapshot,
+    facts: FactsSnapshot,
     pulls: Collection[PullRequest],
     proposals: Mapping[int, Proposal],
 ) -> World:
@@ -180,7 +180,7 @@ def _core(
         bot=workspace.services.repository.bot,
         facts={env: each for (env, name), each in facts.releases.items() if name == model},
         unknown=frozenset(env for env, name in facts.unknown if name == model),
-        model_facts=facts.model(model),
+        model_facts=facts.model_facts(model),
         freezes=facts.freezes,
         pulls=tuple(pulls),
         proposals=proposals,
@@ -204,7 +204,9 @@ def _completed(
 
 
 def _with_aliases(workspace: Workspace, world: World) -> World:
-    return replace(world, aliases=_or_unknown(lambda: workspace.registry.aliases(world.model), {}))
+    return replace(
+        world, aliases=_or_unknown(lambda: workspace.registry.read_aliases(world.model), {})
+    )
 
 
 def _runs(workspace: Workspace, world: World) -> Mapping[str, Run]:

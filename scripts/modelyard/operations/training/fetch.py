@@ -9,15 +9,15 @@ import logging
 import tarfile
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.store.artifacts import read_uri, sha256
+from modelyard.adapters.store.artifacts import read_uri, sha256_of
 from modelyard.adapters.store.tables import (
     CLUSTER,
     clusters_of,
     columns_of,
-    labelled,
     read_frame,
+    rows_within,
     to_parquet,
-    within,
+    with_labels,
 )
 from modelyard.domain.specs.contract import describe_breach, find_breaches
 from modelyard.domain.specs.heldout import HeldOut
@@ -40,8 +40,8 @@ def fetch_inputs(job: Job) -> None:
     # Whole files, before rows are dropped: a breach outside the window is a breach too.
     _check_contract(job, rows, "training data")
     if job.spec.data.window is not None and job.model.data.timestamp is not None:
-        rows = within(rows, timestamp=job.model.data.timestamp, spans=job.spec.data.spans)
-    training, unlabelled = labelled(rows, job.model)
+        rows = rows_within(rows, timestamp=job.model.data.timestamp, spans=job.spec.data.spans)
+    training, unlabelled = with_labels(rows, job.model)
     if training.empty:
         raise job.refuse("no labelled training rows are left in the window")
     job.put_file("train.parquet", to_parquet(training))
@@ -97,7 +97,7 @@ def _rows(
 
 def _bytes(job: Job, file: DataFile) -> bytes:
     content = read_uri(file.uri, base=job.services.repository.data, root=job.services.root)
-    found = sha256(content)
+    found = sha256_of(content)
     if found != file.sha256:
         # A retry would read the same file: changed data is the version's fault, not a failure.
         raise job.refuse(f"{file.uri}: expected SHA-256 {file.sha256}, found {found}")
@@ -117,9 +117,9 @@ def _held_out(job: Job, name: str, known: dict[DataFile, pd.DataFrame]) -> dict[
         raise Refused(f"{held_out_file(job.model_name, name)} does not exist")
     rows = _rows(job, spec.files, known)
     if spec.window is not None and job.model.data.timestamp is not None:
-        rows = within(rows, timestamp=job.model.data.timestamp, spans=(spec.window,))
+        rows = rows_within(rows, timestamp=job.model.data.timestamp, spans=(spec.window,))
     _check_contract(job, rows, f"held-out set {name}")
-    frame, unlabelled = labelled(rows, job.model)
+    frame, unlabelled = with_labels(rows, job.model)
     clusters = clusters_of(frame, spec.cluster)
     job.put_file(f"heldout-{name}.parquet", to_parquet(frame.assign(**{CLUSTER: clusters})))
     return {

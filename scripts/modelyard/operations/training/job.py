@@ -77,11 +77,11 @@ class Job:
 
     def read_file(self, name: str) -> bytes:
         """Return a file that an earlier step stored."""
-        return self.store.run_file(self.workflow, name)
+        return self.store.read_run_file(self.workflow, name)
 
     def read_document(self, name: str) -> dict[str, Any]:
         """Return a JSON document that an earlier step stored."""
-        found = self.store.run_document(self.workflow, name)
+        found = self.store.read_run_document(self.workflow, name)
         if found is None:
             raise CannotAnswer(f"{self.workflow}: {name} is missing; its step has not run")
         return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.store.artifacts import data_address, read_uri, sha256
+from modelyard.adapters.store.artifacts import data_address, read_uri, sha256_of
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import trainer_folder
 from modelyard.domain.specs.version import Code, DataFile, Runtime
@@ -74,7 +74,7 @@ def expand_uri(uri: str, data: DataRoot) -> tuple[str, ...]:
 def pin_files(uris: Iterable[str], data: DataRoot) -> tuple[DataFile, ...]:
     """Return each file once, wildcards expanded, with the SHA-256 of its bytes."""
     files = dict.fromkeys(file for uri in uris for file in expand_uri(uri, data))
-    return tuple(DataFile(uri=uri, sha256=sha256(data.read(uri))) for uri in files)
+    return tuple(DataFile(uri=uri, sha256=sha256_of(data.read(uri))) for uri in files)
 
 
 def refuse_changed(files: Iterable[DataFile], catalog: Catalog) -> None:
@@ -143,7 +143,7 @@ def runtime_at(git: Git, commit: str, *, image: str | None) -> Runtime:
             f"{commit[:10]} has no {LOCK}: the trainer's runtime is pinned by its SHA-256",
             hint=f"git add {LOCK} && git commit",
         )
-    return Runtime(lock=sha256(content), image=image)
+    return Runtime(lock=sha256_of(content), image=image)
 
 
 def pin_committed(git: Git, model: str, *, image: str | None) -> tuple[Code, Runtime]:

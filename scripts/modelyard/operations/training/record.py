@@ -21,13 +21,13 @@ def record_training(job: Job) -> None:
 
     record = _record(job)
     registry = Registry(job.services.repository.tracking_uri, job.services.root)
-    run_id = registry.log(job.model_name, _run(job, record))
+    run_id = registry.log_run(job.model_name, _run(job, record))
     digest = record.artifact.digest if record.artifact else ""
-    number = registry.register(
+    number = registry.register_version(
         job.model_name,
         version=job.version,
         artifact=digest,
-        source=f"{job.store.uri('models', digest.removeprefix('sha256:'))}/model",
+        source=f"{job.store.uri_of('models', digest.removeprefix('sha256:'))}/model",
         run_id=run_id,
     )
     record = replace(record, run_id=run_id, registered=number)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
-from modelyard.adapters.messages import send
+from modelyard.adapters.messages import send_message
 from modelyard.domain.promotion.change import is_branch_of
 from modelyard.domain.promotion.facts import ModelFacts
 from modelyard.domain.promotion.notifications import (
@@ -47,7 +47,7 @@ def _notify_one(
     workspace: Workspace, notice: Notification, on_notified: Callable[[Notification], None]
 ) -> bool:
     # Recorded after it was sent: a watcher killed in between sends it twice rather than never.
-    if not send(notice.title, notice.body):
+    if not send_message(notice.title, notice.body):
         return False
     workspace.facts.update_model(notice.model, partial(_with_key, notice.key))
     on_notified(notice)

@@ -117,7 +117,7 @@ def _add_pending(workspace: Workspace, model: str, pending: list[Notification]) 
 def _count_unreadable(workspace: Workspace, counts: list[int]) -> None:
     """An unreadable document blocks changes without any failure, so it needs a count of its own."""
     found: list[YardError] = [*workspace.services.pulls.unreadable()]
-    workspace.facts.snapshot(missed=found.append)
+    workspace.facts.read_snapshot(missed=found.append)
     counts.append(len(found))
 
 
@@ -166,12 +166,12 @@ def undecided_releases(workspace: Workspace) -> tuple[str, ...]:
     """Judged releases that have not had enough traffic for a verdict, such as `canary wine`."""
     catalog, facts = (
         workspace.catalog(workspace.main()),
-        workspace.facts.snapshot(missed=warn_left_out),
+        workspace.facts.read_snapshot(missed=warn_left_out),
     )
     return tuple(
         f"{environment} {model}"
         for (environment, model), release in catalog.releases.items()
-        if _is_undecided(facts.release(environment, model), release)
+        if _is_undecided(facts.release_facts(environment, model), release)
     )
 
 
