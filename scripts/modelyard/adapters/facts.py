@@ -173,6 +173,7 @@ class FactStore:
             try:
                 values[ref] = parse_json(document, _kind(ref), ref)
             except CannotAnswer as error:
+                # Fail closed: an unreadable freeze may be a real one.
                 if ref.startswith(_FREEZES):
                     (missed or warn_left_out)(error)
                     values[ref] = self._unreadable_freeze(error)
@@ -215,6 +216,7 @@ class FactStore:
         before: Fact = None,
         by: str | None = None,
     ) -> Token:
+        # The subject of the commit, for people who read the ref's log.
         what = ref.removeprefix(_ROOT).partition("/")[2]
         commit = self._refs.write_document(
             dump_json(value, _kind(ref)),
@@ -230,6 +232,7 @@ class FactStore:
         def attempt() -> _F:
             before, token = self._read_once(ref, empty)
             after = change(before)
+            # Level-triggered callers repeat themselves; equal values would fill the history.
             if after != before:
                 self._write(ref, after, token, before=before, by=by)
             return after

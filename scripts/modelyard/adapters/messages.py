@@ -10,6 +10,7 @@ logger = logging.getLogger(__name__)
 ADDRESSES = "MODELYARD_NOTIFY"
 """The environment variable with Apprise addresses, separated by spaces; they hold secrets."""
 
+# Messages are retried until delivered; a bound, since a broken address may never take one.
 _MOST_KEPT = 100
 
 _delivered: dict[tuple[str, str], frozenset[str]] = {}

@@ -52,6 +52,7 @@ def hold_claim(path: Path, *, port: int) -> Iterator[None]:
     with file:
         me = find_process(os.getpid())
         holder = {"pid": os.getpid(), "start_time": me.start_time if me else -1, "port": port}
+        # The previous holder's content, if it was killed.
         file.truncate(0)
         file.write(json.dumps(holder).encode())
         file.flush()

@@ -44,7 +44,9 @@ APPLICATION_SET = "modelyard"
 
 _REFRESH = "argocd.argoproj.io/refresh"
 _SET_REFRESH = "argocd.argoproj.io/application-set-refresh"
+# A refresh lists Git and the cluster; more often would only queue up.
 _SECONDS_BETWEEN_REFRESHES = 3.0
+# The API server refuses event messages above 1024 characters.
 _LONGEST_MESSAGE = 1000
 
 
@@ -159,6 +161,7 @@ class KubernetesCluster:
         ):
             return
         self._refreshed[name] = now
+        # A new model has no Application until the ApplicationSet saw its folder.
         if self._api.get_object(APPLICATIONS, ARGOCD, name) is not None:
             self._annotate(APPLICATIONS, name, {_REFRESH: "normal"})
         elif self._api.get_object(APPLICATION_SETS, ARGOCD, APPLICATION_SET) is not None:
@@ -190,6 +193,7 @@ class KubernetesCluster:
             version = self._api.patch_object(ROLLOUTS, *where, change)["metadata"][
                 "resourceVersion"
             ]
+        # The resourceVersion makes this a compare-and-swap: it aborts the rollout that was read.
         if not status.get("abort") and status.get("stableRS") != status.get("currentPodHash"):
             stop: Object = {"status": {"abort": True}, "metadata": {"resourceVersion": version}}
             self._api.patch_object(ROLLOUTS, *where, stop, part="status")

@@ -17,6 +17,7 @@ Object: TypeAlias = dict[str, Any]
 NAMESPACE = "modelyard"
 """Where the platform itself and its workflows run."""
 
+# To connect and to read: a rollback waits for these calls.
 _SECONDS = (3.0, 15.0)
 _MERGE_PATCH = "application/merge-patch+json"
 _JSON = "application/json"
@@ -113,6 +114,7 @@ class KubernetesApi:
 
     def read_log(self, namespace: str, pod: str, *, container: str, lines: int) -> str:
         """The last lines that a pod's container wrote."""
+        # A step may print megabytes; only its end matters.
         query = [("container", container), ("tailLines", str(lines)), ("limitBytes", "65536")]
         response = self._request("GET", PODS.path(namespace, pod, "log"), query=query)
         return bytes(response.data).decode("utf-8", "replace")
@@ -142,7 +144,7 @@ class KubernetesApi:
             return None
         try:
             document: Object = json.loads(response.data)
-        except ValueError as error:  # somebody between us and the API server
+        except ValueError as error:  # a proxy in front of the API server answered
             raise CannotAnswer(f"no JSON in the answer to {method} {path}", hint=_WHERE) from error
         return document
 

@@ -20,7 +20,9 @@ from modelyard.errors import YardError
 
 logger = logging.getLogger(__name__)
 
+# Ends a watch whose connection died without notice.
 _STREAM_SECONDS = 240
+# The watcher also polls, so a longer gap only delays it.
 _LONGEST_PAUSE = 10.0
 
 

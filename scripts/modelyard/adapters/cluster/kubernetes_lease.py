@@ -63,6 +63,7 @@ class KubernetesLease:
             try:
                 answer = call(*args, _request_timeout=_REQUEST_SECONDS, **options)
             except ApiException as error:
+                # A refusal is an answer, but not one that lets this process be elected.
                 if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
                     self._answered = -float("inf")
                 raise
@@ -83,6 +84,7 @@ class KubernetesLease:
     def _run_elections(self, namespace: str, name: str) -> None:
         from kubernetes.leaderelection import electionconfig, leaderelection
 
+        # It logs every renewal.
         logging.getLogger("leaderelection").setLevel(logging.WARNING)
         config: Any = electionconfig.Config  # neither has types
         election: Any = leaderelection.LeaderElection

@@ -33,6 +33,7 @@ from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Clock
 
+# A server that crashes at start is started again this often, until its deadline.
 _RETRY_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 
@@ -81,13 +82,14 @@ class LocalCluster:
         Raises:
             CannotAnswer: Its artifact is out of reach, or a joining environment has no step.
         """
-        del origin  # for people who look into a cluster; here they ask `modelyard history`
+        del origin  # for people who inspect a cluster; here they ask `modelyard history`
         with self._locked(environment.joins or environment.name, model.name):
             before = self._apply_policy(
                 self._read(environment.name, model.name), model, environment
             )
             state = self._start_servers(add_release(before, self._server(release, model)))
             self._settle(state, before)
+        # Outside of the lock: waiting must not block other environments of the model.
         mine = [server for server in state.servers if server.release == release.identity]
         if mine and self._wait_until_ready(state, mine[0]):
             self._read_settled(environment.name, model.name)
@@ -220,6 +222,7 @@ class LocalCluster:
         if servers.is_server_alive(server):
             return replace(server, port=servers.known_port(server))
         waited = (now - server.tried).total_seconds()
+        # It may still be starting; a second process would fight for the port.
         if server.process is not None and server.step is None and waited < _RETRY_SECONDS:
             return server
         return replace(server, port=free_port(server.release), tried=now, process=None)
@@ -295,6 +298,7 @@ class LocalCluster:
     def _path(self, environment: str, model: str) -> Path:
         return self._state / "cluster" / environment / f"{model}.json"
 
+    # A file lock: calls come from several processes, and the kernel frees it if one dies.
     @contextmanager
     def _locked(self, production: str, model: str) -> Iterator[None]:
         path = self._state / "cluster" / "locks" / f"{production}.{model}.lock"

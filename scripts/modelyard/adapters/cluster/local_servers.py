@@ -18,8 +18,11 @@ from modelyard.adapters.processes.start import is_process_alive, start_modelyard
 from modelyard.errors import CannotAnswer
 
 HOST = "127.0.0.1"
+# Below Linux' ephemeral ports, which start at 32768, and above those of usual services.
 _PORTS = range(18_000, 32_000)
+# Readiness is asked under the lock, so a hanging server must not hold it.
 _READY_SECONDS = 2.0
+# The server stops taking requests and answers the open ones.
 _GRACE_SECONDS = 10.0
 _TAIL_BYTES = 4096
 _SHOWN = 500
@@ -98,6 +101,7 @@ class LocalServers:
             return Readiness(ready=False, why=self._last_error(server))
         finally:
             connection.close()
+        # A port may have been taken over by another server since it was chosen.
         if answer.headers.get("x-modelyard-release") != server.release:
             return Readiness(ready=False, why=f"another server listens on port {server.port}")
         why = document.get("error", "") if isinstance(document, dict) else ""

@@ -118,6 +118,7 @@ def mark_ready(state: State) -> State:
         return state
     first = replace(state, candidate=replace(state.candidate, step=0))
     at_once = state.candidate.at_once or not state.steps
+    # With nothing beside it there is no traffic to share; a joined release shares production's.
     at_once = at_once or state.stable is None or state.joins is not None
     return _promote(first) if at_once else first
 
@@ -185,6 +186,7 @@ def split_traffic(
         parts.append((production.stable, rest * (1.0 - newest)))
         if candidate is not None:
             parts.append((candidate, rest * newest))
+    # Without a server of production the shares add up to less than 1.
     whole = sum(share for _, share in parts)
     return tuple((server, share / whole) for server, share in parts if share > 0)
 

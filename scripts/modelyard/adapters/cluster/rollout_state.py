@@ -45,6 +45,7 @@ def rollout_state_of(
         environment: Where the Rollout belongs.
     """
     release, status = release_of(rollout), rollout.get("status") or {}
+    # Argo Rollouts writes the generation as text, Kubernetes as a number.
     if str(status.get("observedGeneration")) != str(rollout["metadata"].get("generation")):
         return RolloutState(release=release, ready=False, share=0.0)
     if (reason := _aborted(rollout, status)) is not None:
@@ -82,6 +83,7 @@ def _aborted(rollout: Mapping[str, Any], status: Mapping[str, Any]) -> str | Non
     is_late = progress.get("reason") == "ProgressDeadlineExceeded"
     if not status.get("abort") and not is_late:
         return None
+    # Our own abort wrote its reason first; see `KubernetesCluster.abort`.
     notes: Mapping[str, str] = rollout["metadata"].get("annotations") or {}
     if notes.get(ABORTED) == release_of(rollout):
         return notes.get(ABORT_REASON) or JUDGED_BAD

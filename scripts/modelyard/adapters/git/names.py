@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 from modelyard.errors import Refused
 
+# C0, C1 and the marks that reorder or break text (bidirectional, line separators).
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Git's own name for what it removes from names (ident.c).
 _CRUD = re.compile(r"[<>\x00-\x1f\x7f]+")
 _AUTHOR = re.compile(r"^(?P<name>[^<>]+?) *<(?P<mail>[^<>]+)>$")
 _KEY = re.compile(r"^[A-Z][A-Za-z0-9]*(-[A-Z][A-Za-z0-9]*)*$")
@@ -66,6 +68,7 @@ def name_and_mail(author: str) -> tuple[str, str]:
     match = _AUTHOR.match(author.strip())
     if match:
         return safe_line(match["name"]), safe_line(match["mail"])
+    # Git strips these at the ends too, and refuses an empty name.
     name = safe_line(_CRUD.sub(" ", author)).strip(" .,:;\"'")
     if not name:
         raise Refused(f"{safe_line(author)!r} is not a name to commit under")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# A full object name, or a path in one.
 _LASTING = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?(:.*)?", re.DOTALL)
 _FIELDS = ("%H", "%an", "%cn", "%ct", "%s", "%(trailers:only=true,unfold=true)")
 
@@ -116,6 +117,7 @@ def batch_contents(out: bytes) -> Iterable[bytes | None]:
         header = out[at:end].split(b" ")
         at = end + 1
         if header[-1] in {b"missing", b"ambiguous"}:
+            # An ambiguous short name is no object either.
             yield None
             continue
         size = int(header[-1])

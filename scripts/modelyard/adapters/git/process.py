@@ -12,6 +12,7 @@ from pathlib import Path
 from modelyard.adapters.git.names import safe_line
 from modelyard.errors import CannotAnswer
 
+# Only a file system that hangs makes a local command take minutes.
 LOCAL_SECONDS = 300.0
 
 NETWORK_SECONDS = {"ls-remote": 20.0, "push": 60.0, "fetch": 120.0}
@@ -20,6 +21,7 @@ NETWORK_SECONDS = {"ls-remote": 20.0, "push": 60.0, "fetch": 120.0}
 SILENT_SECONDS = 15
 """How long HTTP may be silent."""
 
+# git removes its lock files on SIGTERM; that takes milliseconds.
 _SECONDS_TO_END = 2.0
 
 # Settings of a person that would change an answer; credentials are left alone.
@@ -67,6 +69,7 @@ _LOST = re.compile(
     r"|remote ref updated since checkout"
 )
 _TOO_SLOW = re.compile(r"Operation too slow|Operation timed out|Connection timed out")
+# A ref below another ref (`a` and `a/b`): no retry helps.
 _NEVER_FITS = re.compile(r"exists; cannot create")
 
 
@@ -84,7 +87,7 @@ def run_git(
     """Run one git command in `root`.
 
     Args:
-        root: Where git starts looking for the repository.
+        root: The repository, or a folder in it.
         args: The command and its arguments; never a shell.
         stdin: What the command reads.
         env: Variables on top of the inherited ones.

@@ -33,6 +33,7 @@ _DOCUMENT = "document.json"
 _LONGEST_PAUSE = 0.25
 
 
+# Two patterns, so that a snapshot costs one `ls-remote` whatever is asked of it.
 _EVERYTHING = ("refs/heads/*", "refs/modelyard/*")
 _SNAPSHOT: ContextVar[Seen | None] = ContextVar("_SNAPSHOT", default=None)
 

@@ -30,6 +30,7 @@ from modelyard.errors import Conflict
 _HERE = AnswerCache(4000)
 _BLOBS = AnswerCache(4000)
 _ANSWERS = AnswerCache(500)
+# Specs and documents are smaller; data files would fill the cache.
 _LARGEST_BLOB = 2**16
 
 T = TypeVar("T")
@@ -74,6 +75,7 @@ class Git:
 
     def fetch(self, remote: str, refspecs: Iterable[str]) -> None:
         """Fetch exactly these refspecs; refs that left the remote leave here too."""
+        # No tags, no FETCH_HEAD, no configured refspecs: only what is asked for.
         quiet = ("--quiet", "--no-tags", "--prune", "--no-write-fetch-head", "--refmap=")
         self.run("fetch", *quiet, "--recurse-submodules=no", "--", remote, *refspecs)
 
@@ -131,6 +133,7 @@ class Git:
     def _write_tree(self, base: str | None, documents: Mapping[str, bytes | None]) -> str:
         blobs = {path: data for path, data in documents.items() if data is not None}
         gone = [path for path, data in documents.items() if data is None]
+        # A private index: the checkout's own may hold a person's staged files.
         with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
             self.run("read-tree", revision_of(base) if base else "--empty", env=index)
@@ -179,6 +182,7 @@ class Git:
         """
         if not (moves := {ref: pair for ref, pair in updates.items() if pair[0] != pair[1]}):
             return
+        # An empty lease means that the ref must not exist.
         leases = [f"--force-with-lease={ref}:{old or ''}" for ref, (old, _) in moves.items()]
         specs = [f"{new or ''}:{ref}" for ref, (_, new) in moves.items()]
         options = ("--porcelain", "--atomic", "--no-verify", *leases)
@@ -194,7 +198,7 @@ class Git:
         """Merge two commits without a working tree; conflicts are returned, not raised.
 
         A path that would change on main although `head` did not change it is a conflict too: git
-        guessed that a file moved, and nobody reviewed the guess.
+        guessed that a file moved, and no person reviewed the guess.
         """
         sides = (revision_of(main), revision_of(head))
         return self._once(("merge-tree", *sides), *sides, ask=lambda: self._merge_tree(*sides))

@@ -79,6 +79,7 @@ class PrometheusMetrics:
         selector, now = _selector(model), self._clock.now().timestamp()
         with self._lock:
             window = self._windows.get((model, since)) or open_window(since)
+            # Samples younger than SETTLED_SECONDS count now, and are read again the next time.
             late: list[ServerReading] = []
             for until in _block_ends(window.until, now):
                 found = self._readings(selector, window.until, until)
@@ -119,6 +120,7 @@ def parse_readings(found: Iterable[Series]) -> Iterator[ServerReading]:
         same[key] = [_count(text) for _, text in series.values]
     for (server_name, release), by_scrapes in columns.items():
         for at, counters in _rows(by_scrapes).items():
+            # One bad value would make a counter seem to restart.
             if all(count >= 0 for count in counters.values()):
                 yield ServerReading(at=at, server=server_name, release=release, counters=counters)
 

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
 from modelyard.errors import CannotAnswer
 
+# Short: Argo Rollouts waits for the judge, and the judge for this.
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 10.0
 """For the whole exchange, from the first byte of the request on."""

@@ -17,6 +17,7 @@ UNREACHABLE = "unreachable"
 RELEASE_HEADER = "x-modelyard-release"
 """The header in which a server names the release it serves."""
 
+# A loaded server may be slow; an answer that takes longer counts as unreachable.
 _SECONDS = 30.0
 _TRIES = 3
 _PAUSE_SECONDS = 0.2
@@ -74,6 +75,7 @@ class Traffic:
             stamp = self._path.stat().st_mtime_ns
         except FileNotFoundError:
             return ()
+        # The file is replaced as a whole, so a new time means new endpoints.
         if stamp != self._known[0]:
             read = read_endpoints(self._state, environment=self._environment, model=self._model)
             self._known = (stamp, read)
@@ -88,6 +90,7 @@ class Traffic:
         """
         endpoint = None
         for attempt in range(_TRIES):
+            # A rollout may stop a server after it was chosen; another takes its place soon.
             if attempt:
                 time.sleep(_PAUSE_SECONDS)
             endpoint = draw_endpoint(self.current_endpoints(), at) or endpoint

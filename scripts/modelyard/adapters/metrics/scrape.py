@@ -21,6 +21,7 @@ from modelyard.ports import Clock
 MAX_BYTES = 4 * 2**20
 """When the file of samples is longer, every second sample of its older half is dropped."""
 
+# A server on loopback answers in milliseconds, or it hangs.
 _SECONDS = 2.0
 
 
@@ -46,6 +47,7 @@ class ScrapeMetrics:
         counts = self._scrape(model)
         path = self._state / "cluster" / "samples" / f"{model}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
+        # The judge and a person's `modelyard judge` may scrape at the same time.
         with path.with_suffix(".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             text = path.read_bytes() if path.exists() else b""
@@ -139,6 +141,7 @@ def _fetch(url: str) -> str | None:
 def _append(path: Path, lines: list[bytes]) -> None:
     """Append the last line, after a newline that ends a line that was cut short."""
     if sum(map(len, lines)) > MAX_BYTES:
+        # The older half alone: the judge needs recent samples close together.
         half = len(lines) // 2
         lines[:half] = lines[:half:2]
         write_whole(path, b"".join(line + b"\n" for line in lines))

@@ -1,4 +1,4 @@
-"""Checks that nobody rewrites a record, its version or the held-out sets it was judged on."""
+"""Checks that records, their versions and the held-out sets they name are never rewritten."""
 
 from __future__ import annotations
 

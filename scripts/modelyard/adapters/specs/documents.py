@@ -45,6 +45,7 @@ KINDS: Mapping[str, type] = {
 }
 """The class of each `kind`."""
 
+# One writer per file: people write the other kinds, and read no warning in them.
 _TOOL_KINDS = frozenset({"Record", "Release"})
 
 T = TypeVar("T")
@@ -169,6 +170,7 @@ def _converter(*, detailed: bool) -> Converter:
         converter.register_structure_hook(cls, hook)
     # Otherwise the hook for str would take every member of an enumeration.
     converter.register_structure_hook(StrEnum, lambda value, cls: cls(value))
+    # Parameters hold any JSON value; they stay as they are.
     converter.register_structure_hook_func(partial(is_, object), lambda value, _: value)
     converter.register_unstructure_hook(datetime, _utc_text)
     converter.register_unstructure_hook(date, lambda value: value.isoformat())

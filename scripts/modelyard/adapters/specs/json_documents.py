@@ -58,6 +58,7 @@ def parse_json(document: bytes | None, kind: type[T] | object, where: str) -> T:
     except Exception as error:
         from cattrs import transform_error
 
+        # cattrs raises groups of errors; json raises ValueError with a message of its own.
         why = "; ".join(transform_error(error)) if not isinstance(error, ValueError) else str(error)
         raise Unreadable(f"{where}: {why[:500]}", hint=HINT) from error
 

@@ -118,6 +118,7 @@ def read_valid_catalog(tree: Tree, *, models: Collection[str] | None = None) -> 
     return specs.catalog
 
 
+# Files that people and Git keep in any folder.
 _NO_SPEC = re.compile(r"(.*/)?(README\.md|\.git(keep|ignore|attributes))")
 
 

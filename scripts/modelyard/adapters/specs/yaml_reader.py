@@ -27,6 +27,7 @@ from modelyard.domain.problem import Path, Problem
 MAX_BYTES = 1 << 20
 """Largest document that is read."""
 
+# Far deeper than any spec; every reader recurses as deep as the text.
 MAX_DEPTH = 32
 """Deepest nesting that is read."""
 
@@ -37,6 +38,7 @@ NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 """JSON's numbers and no others: `0o17`, `1_000`, `.5`, `12:30` and `.inf` are text."""
 
 _CHECK = "yaml"
+# A key that starts with one of these is text, unless it is one of _WORDS.
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 _NUMBER_STARTS = frozenset("-0123456789")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -111,6 +113,7 @@ class _Reader:
         self._has_gap = False
 
     def document(self) -> Any:
+        # libyaml reads UTF-16 too; other tools that read specs do not.
         if self._text.startswith(_UTF16):
             self._refuse("is not readable text: write it as UTF-8", 1)
             return None

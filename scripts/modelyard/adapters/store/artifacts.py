@@ -96,6 +96,7 @@ class Store:
         if folder.exists():
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder: a rename across file systems is a copy.
         beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
             for name in filesystem.find(source):

@@ -1,4 +1,4 @@
-"""The page of plots a person looks at beside a drift verdict; it decides nothing."""
+"""The page of plots that people read next to a drift verdict; it decides nothing."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _CATEGORICAL = frozenset({"category", "boolean"})
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnScore:
-    """What Evidently says of one column of the sample.
+    """Evidently's score of one column of the sample.
 
     Args:
         column: The column.
         method: Its distance, by Evidently's id.
         score: The distance; higher is further apart.
         threshold: Where Evidently draws the line.
-        drifted: Whether Evidently would call it drift; no verdict of ours.
+        drifted: Whether Evidently would call it drift; not a verdict of modelyard.
     """
 
     column: str
@@ -47,7 +47,7 @@ class ColumnScore:
 
 @dataclass(frozen=True, kw_only=True)
 class PageSummary:
-    """What a page shows, and what it does not.
+    """What a page shows and leaves out.
 
     Args:
         path: The HTML file, a few megabytes: evidence to store, not to commit.
@@ -74,19 +74,19 @@ def write_page(
     *,
     seed: int = 0,
 ) -> PageSummary:
-    """Writes Evidently's drift page of a seeded sample of two windows.
+    """Write Evidently's drift page of a seeded sample of two windows.
 
-    - Columns are what the contract says they are; Evidently guesses nothing.
+    - Column types come from the contract; Evidently guesses nothing.
     - A column that is missing, empty, of another type or that Evidently fails on is left out and
       named; the others are still shown.
-    - Nothing is sent anywhere.
+    - No usage data is sent.
 
     Args:
         reference: The training data.
         current: The window.
         columns: The contract; timestamps are left out.
         path: The HTML file to write; its folder exists.
-        seed: Of the sample, taken where a window has more than `SAMPLE` rows.
+        seed: Seed of the sample that is taken of a window with more than `SAMPLE` rows.
 
     Raises:
         CannotAnswer: No column can be shown, or Evidently skipped one without saying so.
@@ -164,7 +164,7 @@ def _values(column: Column, frame: pd.DataFrame) -> Any:
     reading = read_column(column.type, values)
     _refuse(len(values), reading.nulls, reading.wrong, reading.example)
     cast = reading.values  # noqa: PD011 - a reading, not a frame
-    return _truth(cast) if column.type == "boolean" else cast
+    return _boolean_names(cast) if column.type == "boolean" else cast
 
 
 def _refuse(rows: int, nulls: int, wrong: int, example: str) -> None:
@@ -180,7 +180,7 @@ def _text(values: Any) -> Any:
     return np.array([v if isinstance(v, str) else None for v in values.tolist()], dtype=object)
 
 
-def _truth(values: Any) -> Any:
+def _boolean_names(values: Any) -> Any:
     import numpy as np
 
     names = {1.0: "true", 0.0: "false"}
@@ -188,11 +188,12 @@ def _truth(values: Any) -> Any:
 
 
 def _run(shown: Mapping[str, _Shown]) -> tuple[Any, dict[str, str]]:
-    """The page of every column that works, and what the others failed with."""
+    """The report of every column that works, and the failures of the others."""
     if not shown:
         raise CannotAnswer("drift page: no column of the contract has values in both windows")
     try:
         return _report(shown), {}
+    # Each column alone then shows which ones Evidently cannot do.
     except Exception:  # noqa: BLE001 - one bad column aborts the whole report with any exception
         failed = {name: reason for name, one in shown.items() if (reason := _failure(name, one))}
     working = {name: one for name, one in shown.items() if name not in failed}
@@ -258,6 +259,7 @@ def _scores(snapshot: Any) -> Iterator[ColumnScore]:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """No telemetry, and no warnings of libraries about themselves."""
+    # Evidently sends usage data unless this is set.
     before = os.environ.get("DO_NOT_TRACK")
     os.environ["DO_NOT_TRACK"] = "1"
     try:

@@ -82,6 +82,7 @@ class Registry:
     def _log_once(self, client: Any, model: str, run: TrainingRun) -> str:
         experiment = client.get_experiment_by_name(model)
         experiment_id = experiment.experiment_id if experiment else client.create_experiment(model)
+        # A killed call leaves a RUNNING run; only a finished one counts as logged.
         found = client.search_runs(
             [experiment_id],
             f"tags.`{WORKFLOW_TAG}` = '{run.workflow}' and attributes.status = 'FINISHED'",
@@ -158,6 +159,7 @@ class Registry:
                     f"MLflow at {self._shown} has no registered version for {model} {version}",
                     hint=f"modelyard retrain {model} {version}",
                 )
+            # A version that was trained again is registered again; its last artifact runs.
             newest = max(known, key=lambda each: int(each.version))
             client.set_registered_model_alias(model, alias, newest.version)
 
@@ -183,6 +185,7 @@ class Registry:
 def _ensure_model(client: Any, model: str) -> None:
     from mlflow.exceptions import MlflowException
 
+    # Create first: to look and then create would race with another step.
     try:
         client.create_registered_model(model)
     except MlflowException as error:

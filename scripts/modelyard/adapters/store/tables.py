@@ -56,6 +56,7 @@ def rows_within(frame: pd.DataFrame, *, timestamp: str, spans: Iterable[Interval
     import numpy as np
     import pandas as pd
 
+    # Days of the timestamp's own clock: intervals are whole days without a zone.
     days = pd.to_datetime(frame[timestamp]).dt.date.to_numpy()
     keep = np.zeros(len(frame), dtype=bool)
     for span in spans:

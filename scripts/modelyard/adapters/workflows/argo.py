@@ -22,9 +22,13 @@ logger = logging.getLogger(__name__)
 
 _NODE = "workflows.argoproj.io/node-id"
 _WORKFLOW = "workflows.argoproj.io/workflow"
+# Enough for a traceback; the last error line is taken from it.
 _LOG_LINES = 50
+# It becomes a fact and a notification.
 _LONGEST_REASON = 300
+# An API server that restarts is back within two minutes.
 _PATIENCE_SECONDS = 120.0
+# Ends a watch whose connection died without notice.
 _STREAM_SECONDS = 240
 
 
@@ -145,6 +149,7 @@ def steps_of(nodes: Mapping[str, Any]) -> dict[str, Phase]:
     Args:
         nodes: The workflow's `status.nodes`.
     """
+    # A Retry node stands for the step; its Pod nodes are the tries.
     tries = {child for node in nodes.values() if node.get("type") == "Retry"
              for child in node.get("children") or ()}  # fmt: skip
     steps = {

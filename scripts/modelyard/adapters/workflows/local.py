@@ -30,8 +30,10 @@ from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Phase, WorkflowStatus
 
+# Also a Kubernetes name, so that the same names work with Argo; no `/` and no leading dot.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
 _POLL_SECONDS = 0.05
+# A runner writes its status first; one that has not after this was never started.
 _SECONDS_TO_START = 60.0
 _LOST = "lost: its process is gone"
 

@@ -95,7 +95,8 @@ class Walk:
 
     @property
     def message(self) -> str:
-        """What the first failed step said."""
+        """The message of the first step that failed."""
+        # Later failures follow from the first.
         failed = [t for t in self.tracks.values() if t.phase in _RAN - {"Succeeded"}]
         return f"{failed[0].step.name}: {failed[0].message}" if failed else ""
 
@@ -136,6 +137,7 @@ class Walk:
             code = running.wait(seconds if math.isfinite(seconds) else None)
         except TimeoutError:
             self._stop(track)
+            # The whole workflow is out of time, not only this step.
             if left <= limit:
                 raise _OutOfTimeError from None
             return None

@@ -108,6 +108,7 @@ def condition_holds(when: tuple[tuple[str, str], ...], scope: Mapping[str, str])
     """
     pairs = [(fill_tags(left, scope), fill_tags(right, scope)) for left, right in when]
     for word in (word for pair in pairs for word in pair):
+        # A value with an operator in it would change the condition.
         if not word.isidentifier():
             raise Refused(f"when compares {word!r}: Argo takes it for a calculation, not a word")
     return not pairs or any(left == right for left, right in pairs)

@@ -113,6 +113,7 @@ def _refuse_other_order(task: Mapping[str, Any], before: list[Step], path: Path)
     """Refuse all but a chain: steps run one at a time, each after the one written before it."""
     if task["name"] in {step.name for step in before}:
         raise Unsupported(path[:-1], f"two tasks are named {task['name']}")
+    # No rendered workflow has branches, so the runner needs no graph.
     found = {term.partition(".")[0] for term in task.get("depends", "").split(" || ")} - {""}
     if found != {step.name for step in before[-1:]}:
         wanted = before[-1].name if before else "nothing"

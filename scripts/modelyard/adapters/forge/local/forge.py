@@ -90,6 +90,7 @@ class LocalForge:
         def closed(pull: PullRequest) -> PullRequest:
             if pull.state is PullState.MERGED:
                 raise Refused(f"pull request {number} is merged already")
+            # Closed before: the first reason stays.
             if pull.closed_at is not None:
                 return pull
             comment = Comment(author=safe_line(by), body=reason, at=self._writer.clock.now())
@@ -179,5 +180,6 @@ class LocalForge:
         git = self._writer.git
         main = snapshot.main_head()
         self._writer.remote.ensure_commits([pull.head])
+        # After the merge the files are those it brought, whatever came to main later.
         before = git.rev_parse(f"{pull.merged_as}^1") if pull.merged_as else main
         return git.diff_names(git.merge_base(before, pull.head), pull.head)

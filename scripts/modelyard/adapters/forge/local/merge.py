@@ -16,6 +16,7 @@ from modelyard.errors import Refused
 REQUIRED = (CHECKS, PROMOTE)
 """The statuses that must be success on exactly the commit that is merged."""
 
+# Conflicting paths that a message lists.
 _NAMED = 10
 
 
@@ -39,8 +40,10 @@ def merge_reviewed_head(writer: ForgeWriter, number: int, *, sha: str, by: str) 
         landed = _merge_commit(writer, stored, pull, main=main, by=by)
         updates[BRANCHES + writer.main] = (main, landed)
         # A status that turns red after it was read makes this push a lost race.
+        # Writing them again, unchanged, adds their ref to the compare-and-swap.
         updates |= writer.statuses_update(snapshot, sha, statuses, "Settle")
     updates |= _delete_branch(snapshot, pull)
+    # After a merge by hand the document alone is missing.
     if pull.merged_as != landed:
         at = writer.clock.now()
         done = replace(pull, state=PullState.MERGED, merged_as=landed, closed_at=at, closed_by=by)
@@ -53,10 +56,12 @@ def _landed(writer: ForgeWriter, pull: PullRequest, main: str) -> str | None:
     """The commit that brought the head into the main branch, if one did."""
     if pull.state is PullState.CLOSED and pull.closed_at is not None:
         raise Refused(f"pull request {pull.number} was closed by {pull.closed_by}")
+    # A person may have merged it with `git merge`.
     if not writer.git.is_ancestor(pull.head, main):
         return None
     if pull.merged_as is not None:
         return pull.merged_as
+    # The oldest commit on the way from the head to main is the one that merged it.
     path = ("--reverse", "--topo-order", "--ancestry-path", f"{pull.head}..{main}")
     later = writer.git.run("rev-list", *path).stdout.decode().split()
     return later[0] if later else pull.head

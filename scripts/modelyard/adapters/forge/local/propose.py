@@ -43,6 +43,7 @@ def propose_change(
             labels=change.labels,
             requester=requester,
         )
+    # A new pull request could be a duplicate of one that cannot be read.
     if not (stored and tip):
         _refuse_hidden(snapshot, change)
     head = writer.git.commit_tree(
@@ -52,6 +53,7 @@ def propose_change(
         author=author,
         at=writer.clock.now(),
     )
+    # It was written here a moment ago; git need not be asked.
     writer.remote.here.add(head)
     updates: Updates = {branch: (tip, head)}
     if stored and tip:

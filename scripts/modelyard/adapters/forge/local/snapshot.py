@@ -48,6 +48,7 @@ class ForgeSnapshot:
     def __init__(self, remote: RemoteRefs, main: str) -> None:
         self._remote = remote
         self._main = main
+        # One listing for all three, so that heads, documents and statuses are of one moment.
         self.refs = remote.read_refs(f"{BRANCHES}*", f"{PULLS}*", f"{STATUSES}*")
 
     def main_head(self) -> str:
@@ -144,6 +145,7 @@ class ForgeSnapshot:
         if pull.state is not PullState.OPEN:
             return pull
         head = self.branch_head(pull.branch)
+        # As on GitHub: to delete the branch closes its pull request.
         if head is None:
             return replace(pull, state=PullState.CLOSED)
         if head == pull.head:
@@ -152,6 +154,7 @@ class ForgeSnapshot:
 
     def contributors_of(self, pull: PullRequest, head: str) -> tuple[str, ...]:
         """Everybody whom a commit between the main branch and `head` names."""
+        # Only commits that main does not have: others were reviewed with their own pull request.
         main = self.main_head()
         self._remote.ensure_commits([head])
         commits = self._remote.git.log(f"{main}..{head}")

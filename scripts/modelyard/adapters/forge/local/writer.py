@@ -28,6 +28,7 @@ Updates: TypeAlias = dict[str, tuple[str | None, str | None]]
 # What `git check-ref-format` refuses and a path may hold. Asking git costs a process each time.
 _NO_BRANCH = re.compile(r"[\s~^:?*\[]|\.\.|@\{|(^|/)\.|\.($|/)|\.lock($|/)|^-")
 
+# SHA-1 or SHA-256.
 _SHA = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?$")
 
 
