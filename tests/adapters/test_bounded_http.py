@@ -44,7 +44,7 @@ def get(server):
             return found.status, found.read()
 
 
-def test_clients_that_never_finish_asking_stop_nobody_and_are_hung_up_on(monkeypatch):
+def test_clients_that_never_finish_a_request_block_no_other_and_are_disconnected(monkeypatch):
     monkeypatch.setattr(bounded_http, "READ_SECONDS", 1.0)
     with serving() as server, ExitStack() as stack:
         idle = [stack.enter_context(connect(server)) for _ in range(200)]

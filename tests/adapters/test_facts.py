@@ -65,7 +65,7 @@ def elsewhere(tmp_path, store, clock):
     return FactStore(git, Repository(), clock)
 
 
-def test_nothing_was_seen_of_what_nobody_wrote(store):
+def test_facts_that_were_never_written_are_empty(store):
     assert store.read_release("dev", "m") == ReleaseFacts()
     assert store.read_model("m") == ModelFacts()
     assert store.read_freeze("dev") is None
@@ -96,7 +96,7 @@ def tip(store: FactStore, ref: str) -> str | None:
     return store._refs.read_refs(ref).get(ref)
 
 
-def test_what_one_checkout_writes_another_reads(store, elsewhere):
+def test_facts_written_from_one_checkout_are_read_from_another(store, elsewhere):
     model = ModelFacts(
         holds={"v2": Hold(reason="bad", by="ann", since=AT)},
         training={"v3": TrainingFacts(attempt=2, failed="out of memory")},
@@ -116,7 +116,7 @@ def test_what_one_checkout_writes_another_reads(store, elsewhere):
     )
 
 
-def test_facts_that_cannot_be_read_are_in_nobody_elses_way(store):
+def test_unreadable_facts_block_no_other_model(store):
     store._write(release_ref("dev", "m"), FULL, expected=None)
     store._write(release_ref("dev", "n"), FULL, expected=None)
     head = store._write(model_ref("n"), ModelFacts(), expected=None)
@@ -150,7 +150,7 @@ def test_the_facts_of_a_release_that_cannot_be_read_are_unknown_and_not_missing(
     assert len(missed) == 1
 
 
-def test_a_freeze_that_cannot_be_read_is_one_and_in_no_facts_way(store):
+def test_an_unreadable_freeze_counts_as_one_and_blocks_no_other_facts(store):
     store._write(release_ref("dev", "m"), FULL, expected=None)
     head = store._refs.write_document(b"{", parents=[], message="x", author="A", at=AT)
     store._refs.git.push("origin", {freeze_ref("dev"): (None, head)})
@@ -166,7 +166,7 @@ def test_a_freeze_that_cannot_be_read_is_one_and_in_no_facts_way(store):
     assert [error.message.partition(":")[0] for error in missed] == [freeze_ref("dev")]
 
 
-def test_a_write_from_an_old_reading_is_a_conflict_and_changes_nothing(store, elsewhere):
+def test_a_write_from_an_old_token_is_a_conflict_and_changes_nothing(store, elsewhere):
     first = store._write(release_ref("dev", "m"), FULL, expected=None)
     assert elsewhere.read_release("dev", "m") == FULL
     second = elsewhere._write(release_ref("dev", "m"), replace(FULL, version="v3"), expected=first)
@@ -179,7 +179,7 @@ def test_a_write_from_an_old_reading_is_a_conflict_and_changes_nothing(store, el
     assert tip(store, release_ref("dev", "m")) == second
 
 
-def test_an_update_runs_again_when_somebody_came_between(store, elsewhere):
+def test_an_update_runs_again_after_another_writer_came_first(store, elsewhere):
     seen = []
 
     def change(facts):

@@ -120,7 +120,7 @@ def test_a_push_from_where_the_ref_is_not_is_a_conflict(git, old):
     assert git.ls_remote("origin", [MAIN]) == {MAIN: one}
 
 
-def test_the_very_commit_somebody_else_pushed_first_is_a_conflict_too(git):
+def test_the_same_commit_pushed_by_another_writer_first_is_a_conflict_too(git):
     one = commit(git, None, {"x": b"1"})
     two = commit(git, one, {"x": b"2"})
     git.push("origin", {MAIN: (None, one)})
@@ -141,13 +141,13 @@ def test_a_ref_can_be_deleted_once(git):
     assert git.ls_remote("origin", ["refs/*"]) == {MAIN: one}
 
 
-def test_a_push_that_moves_nothing_asks_nobody(git):
+def test_a_push_that_moves_nothing_does_not_contact_the_remote(git):
     one = commit(git, None, {"x": b"1"})
 
     git.push("no such remote", {MAIN: (one, one)})
 
 
-def test_an_unreachable_remote_is_told_in_gits_own_words(git):
+def test_an_unreachable_remote_is_reported_with_gits_own_message(git):
     one = commit(git, None, {"x": b"1"})
 
     with pytest.raises(CannotAnswer, match="does not appear to be a git repository"):
@@ -206,7 +206,7 @@ def test_conflicts_are_named_and_moved_files_not_guessed(git):
     assert git.merge_tree(left, right).conflicts == ("a", "models/new.yaml")
 
 
-def test_the_log_tells_who_when_what_and_the_trailers(git):
+def test_the_log_has_author_time_subject_and_trailers(git):
     one = commit(git, None, {"a/x": b"1"}, "First")
     two = commit(git, one, {"b": b"1"}, message_of("Second", {"Modelyard-Pull": "7"}, "why: so"))
 
@@ -305,7 +305,7 @@ def test_refuses_a_trailer_key_that_is_a_second_line():
 
 
 @given(st.text())
-def test_readable_text_is_one_line_no_terminal_acts_on(text):
+def test_a_safe_line_holds_no_control_characters(text):
     assert not set(safe_line(text)) & {*map(chr, range(32)), "\x7f", "\x9b", "\u2028", "\u202e"}
 
 
@@ -361,7 +361,7 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("scheme", ["git", "http"])
-def test_a_remote_that_takes_the_call_and_never_answers_is_given_up(
+def test_a_remote_that_accepts_a_connection_and_never_answers_is_given_up(
     git, silent, monkeypatch, call, scheme
 ):
     assert max(git_process.NETWORK_SECONDS.values()) < git_process.LOCAL_SECONDS
@@ -381,7 +381,7 @@ def test_a_remote_that_takes_the_call_and_never_answers_is_given_up(
 
 
 @pytest.mark.parametrize("what", ["another", "its own"])
-def test_a_git_is_ended_where_processes_may_not_be_looked_at(git, silent, monkeypatch, what):
+def test_git_is_killed_even_where_processes_may_not_be_listed(git, silent, monkeypatch, what):
     def denied(process):
         if what == "its own" or process.pid == 1:
             raise psutil.AccessDenied(process.pid)
@@ -398,7 +398,7 @@ def test_a_git_is_ended_where_processes_may_not_be_looked_at(git, silent, monkey
     assert processes_about(url) == []
 
 
-def test_a_git_is_ended_although_what_it_started_may_not_be(git, silent, monkeypatch):
+def test_git_is_killed_even_if_its_children_may_not_be_signalled(git, silent, monkeypatch):
     def denied(process, number):
         raise psutil.AccessDenied(process.pid)
 
@@ -430,7 +430,7 @@ print("left:", *[each.read_text() for each in children.glob("*/children")])
 """
 
 
-def test_a_containers_first_process_keeps_no_zombies_of_a_git_that_was_given_up(git, silent):
+def test_a_containers_first_process_keeps_no_zombies_of_a_killed_git(git, silent):
     # It inherits orphans as a subreaper does.
     told = subprocess.run(
         [sys.executable, "-c", FIRST_PROCESS, str(git.root), silent.url("http")],
@@ -441,7 +441,7 @@ def test_a_containers_first_process_keeps_no_zombies_of_a_git_that_was_given_up(
     assert told[1].strip() == "left:"
 
 
-def test_silence_over_http_is_given_up_before_the_call_is(git, silent, monkeypatch):
+def test_silence_over_http_ends_a_call_before_its_own_limit(git, silent, monkeypatch):
     assert min(git_process.NETWORK_SECONDS.values()) > git_process.SILENT_SECONDS
     options = [word.replace("lowSpeedTime=15", "lowSpeedTime=1") for word in git_process._OPTIONS]
     monkeypatch.setattr(git_process, "_OPTIONS", options)

@@ -129,7 +129,7 @@ def test_a_server_answer_becomes_samples():
     assert scripted.asked("time") == [f"{at + 5:.3f}"]
 
 
-def test_a_long_window_is_read_in_stretches_and_only_once():
+def test_a_long_window_is_read_in_blocks_and_only_once():
     clock = Clock(NOW + timedelta(hours=1))
     with answering(Scripted()) as scripted:
         metrics = PrometheusMetrics(scripted.uri, clock)
@@ -174,7 +174,7 @@ def test_an_unreadable_value_is_no_data_never_zero(value):
     ]
 
 
-def test_series_that_count_nothing_here_are_left_out():
+def test_series_of_other_metrics_are_left_out():
     labels = [
         {"__name__": "modelyard_rows_total", "pod": "p"},
         {"__name__": "modelyard_predictions_total", "release": "r", "bin": "last"},
@@ -205,7 +205,7 @@ def test_series_that_count_nothing_here_are_left_out():
         (Scripted(b"", 301), "answered 301 with no JSON"),
     ],
 )
-def test_what_is_no_answer_is_said_with_the_address_and_what_to_do(scripted, said):
+def test_an_unusable_answer_is_reported_with_the_address_and_what_to_do(scripted, said):
     with answering(scripted), pytest.raises(CannotAnswer) as caught:
         asked_of(scripted.uri)
     assert caught.value.message.startswith(f"Prometheus at {scripted.uri} ")
@@ -214,7 +214,7 @@ def test_what_is_no_answer_is_said_with_the_address_and_what_to_do(scripted, sai
     assert caught.value.hint == f"curl {scripted.uri}/-/ready"
 
 
-def test_nobody_there_is_said_without_the_credentials():
+def test_an_unreachable_prometheus_is_named_without_its_credentials():
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(CannotAnswer) as caught:
@@ -224,14 +224,14 @@ def test_nobody_there_is_said_without_the_credentials():
     assert "secret" not in f"{said}{caught.value.hint}"
 
 
-def test_an_answer_that_takes_too_long_is_none(monkeypatch):
+def test_an_answer_that_takes_too_long_is_given_up(monkeypatch):
     monkeypatch.setattr(under_test, "READ_SECONDS", 0.2)
     slow = Scripted(b"{", length=100, stalls=threading.Event())
     with answering(slow), pytest.raises(CannotAnswer, match="is out of reach: timed out"):
         asked_of(slow.uri)
 
 
-def test_an_answer_that_is_too_long_is_none(monkeypatch):
+def test_an_answer_that_is_too_long_is_refused(monkeypatch):
     monkeypatch.setattr(under_test, "MAX_BYTES", 2**20)
     with answering(Scripted(b" " * (2**20 + 1))) as long, pytest.raises(CannotAnswer) as caught:
         asked_of(long.uri)
@@ -247,7 +247,7 @@ def test_the_password_is_sent_and_a_path_kept_and_no_proxy_asked(monkeypatch):
 
 
 @pytest.mark.parametrize("model", ['m"}', "", "M", "a|b"])
-def test_what_is_no_name_is_not_asked_about(model):
+def test_refuses_a_text_that_is_not_a_models_name(model):
     with answering(Scripted()) as scripted, pytest.raises(Refused, match="is not a name"):
         PrometheusMetrics(scripted.uri, Clock()).samples(model, since=NOW)
     assert scripted.paths == []
@@ -327,7 +327,7 @@ class RealClock:
 
 
 @pytest.mark.slow
-def test_a_real_prometheus_tells_what_servers_counted_through_restarts_and_departures(tmp_path):
+def test_a_real_prometheus_has_what_servers_counted_across_restarts_and_removals(tmp_path):
     with ExitStack() as stack:
         uri, scrape = stack.enter_context(scraping(tmp_path))
         stable, twin, canary = (stack.enter_context(exposed(Server(r))) for r in ("s", "s", "c"))

@@ -130,7 +130,7 @@ def test_counts_are_read_by_release_and_summed_over_its_servers(tmp_path: Path):
     assert metrics.samples("other", since=NOW) == ()
 
 
-def test_a_server_that_is_gone_is_absent_and_a_moment_without_any_is_no_sample(tmp_path: Path):
+def test_a_stopped_server_is_absent_and_without_any_server_there_is_no_sample(tmp_path: Path):
     clock = FixedClock()
     metrics = ScrapeMetrics(tmp_path, Repository(), clock)
     assert metrics.samples("late", since=NOW) == ()
@@ -146,7 +146,7 @@ def test_a_server_that_is_gone_is_absent_and_a_moment_without_any_is_no_sample(t
     assert [sample.at.second for sample in metrics.samples("late", since=NOW)] == [0, 1]
 
 
-def test_a_line_that_was_cut_short_costs_no_other(tmp_path: Path):
+def test_a_line_that_was_cut_short_loses_no_other_line(tmp_path: Path):
     clock = FixedClock()
     metrics = ScrapeMetrics(tmp_path, Repository(), clock)
     path = tmp_path / ".modelyard" / "cluster" / "samples" / "late.jsonl"

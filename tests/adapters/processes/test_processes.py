@@ -142,7 +142,7 @@ def test_a_signal_is_128_plus_its_number(way, tmp_path, script):
     assert launch(tmp_path, "python", own).wait(20) == 143
 
 
-def test_a_process_in_time_has_no_exit_code_yet(way, tmp_path, script):
+def test_a_running_process_has_no_exit_code_yet(way, tmp_path, script):
     running = launch(tmp_path, "python", script("import time; time.sleep(60)"))
     with pytest.raises(TimeoutError, match=r"did not end within 0\.1 s"):
         running.wait(0.1)
@@ -240,7 +240,7 @@ def test_another_interpreter_environment_is_not_forked(preloaded, tmp_path, scri
     assert [json.loads(line)["preloaded"] for line in lines if line[0] == "{"] == [False]
 
 
-def test_nonsense_on_the_socket_harms_nobody(preloaded, tmp_path, script):
+def test_nonsense_on_the_socket_harms_no_other_client(preloaded, tmp_path, script):
     for nonsense in (b"", b"nonsense\n", b"{}\n"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
             asked.connect(os.environ[PRELOADED])
@@ -349,7 +349,9 @@ def signalled_while_launching(tmp_path: Path, number: int) -> Running:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_a_process_is_started_strikes_once_it_is_known(plain, tmp_path, number):
+def test_a_signal_while_a_process_is_started_is_raised_once_its_number_is_known(
+    plain, tmp_path, number
+):
     struck: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda n, _: struck.append(n))
     try:
@@ -362,7 +364,7 @@ def test_a_signal_while_a_process_is_started_strikes_once_it_is_known(plain, tmp
     assert not [c for c in children if "sleep" in Path(f"/proc/{c}/cmdline").read_text()]
 
 
-def test_an_interpreter_that_ends_says_nothing_of_what_runs_on(plain, tmp_path):
+def test_an_interpreter_exits_silently_while_its_children_run_on(plain, tmp_path):
     code = (
         "from pathlib import Path; from modelyard.adapters.processes.start import start_command;"
         "start_command(['sleep', '2'], cwd=Path(), environment={'PATH': '/bin:/usr/bin'},"

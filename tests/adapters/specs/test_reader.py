@@ -98,7 +98,7 @@ def test_a_file_that_is_not_of_its_shape_is_not_in_the_catalog():
     assert read_specs(Files(files)).catalog.versions == {}
 
 
-def test_what_follows_from_an_unreadable_file_is_left_out():
+def test_problems_that_follow_from_an_unreadable_file_are_left_out():
     files = {**FILES, "models/flight-delay/model.yaml": "a: ["}
     messages = [problem.message for problem in read_specs(Files(files)).all_problems()]
     assert "is not YAML: did not find expected node content (while parsing a flow node)" in messages
@@ -142,7 +142,7 @@ def test_a_day_that_no_calendar_of_ours_has_is_a_problem_and_no_crash():
     assert [p.file for p in found] == ["models/flight-delay/versions/v5.yaml"]
 
 
-def test_sound_refuses_with_the_first_problem_and_the_next_command():
+def test_an_invalid_tree_is_refused_with_the_first_problem_and_the_next_command():
     assert read_valid_catalog(Files(FILES)).models.keys() == {"flight-delay", "other"}
     with pytest.raises(Refused) as caught:
         read_valid_catalog(Files({**FILES, "models/other/model.yaml": "a: 1\na: 2\n"}))

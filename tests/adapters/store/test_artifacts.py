@@ -70,7 +70,7 @@ def test_evidence_that_was_changed_is_refused(folder, tmp_path):
 @pytest.mark.parametrize(
     "digest", ["", "abc", "ab" * 32, f"md5:{'ab' * 32}", f"sha256:{'zz' * 32}", "sha256:../../x"]
 )
-def test_what_is_no_digest_names_no_file(store, digest):
+def test_refuses_a_text_that_is_not_a_digest(store, digest):
     with pytest.raises(Refused, match="is not a digest"):
         store.read_evidence(digest)
 
@@ -94,7 +94,7 @@ def test_an_artifact_that_was_never_kept_whole_is_not_fetched(folder, tmp_path):
         folder.fetch_model(DIGEST, tmp_path / "here")
 
 
-def test_an_artifact_that_is_here_already_is_not_fetched_again(folder, artifact, tmp_path):
+def test_an_artifact_that_was_fetched_before_is_not_fetched_again(folder, artifact, tmp_path):
     folder.put_model(artifact, DIGEST)
     here = folder.fetch_model(DIGEST, tmp_path / "here")
     (here / "serving.json").write_bytes(b"mine")
@@ -130,7 +130,7 @@ def test_a_process_killed_in_the_middle_of_a_write_spoils_nothing(
     assert sorted(p.name for p in (tmp_path / "artifacts").iterdir()) == [".writing", "models"]
 
 
-def test_what_is_kept_may_be_read_by_whoever_the_folder_lets_in(folder, tmp_path):
+def test_stored_files_have_the_permissions_of_their_folder(folder, tmp_path):
     before = os.umask(0o022)
     try:
         digest = folder.put_evidence(b"scores").removeprefix("sha256:")
@@ -141,7 +141,7 @@ def test_what_is_kept_may_be_read_by_whoever_the_folder_lets_in(folder, tmp_path
     assert stat.S_IMODE(mode) == 0o644
 
 
-def test_steps_hand_files_on_by_the_workflows_name(store):
+def test_steps_pass_files_on_under_the_workflows_name(store):
     store.put_run_file("m-v1-0123456789", "data.json", b'{"rows": 3}')
     store.put_run_file("m-v1-0123456789", "data.json", b'{"rows": 4}')
 

@@ -66,7 +66,7 @@ def test_a_training_is_logged_once(registry):
 
 
 @pytest.mark.parametrize("call", ["log_batch", "log_inputs", "set_terminated"])
-def test_a_log_that_was_killed_is_made_again_and_counts_once(registry, call):
+def test_a_killed_log_is_repeated_and_counts_once(registry, call):
     model = f"killed-in-{call.replace('_', '-')}"
     child = os.fork()
     if child == 0:
@@ -115,7 +115,7 @@ def test_an_alias_points_at_one_version_and_moves(registry):
     assert registry.read_aliases("moving") == {"dev": "v2", "production": "v1"}
 
 
-def test_a_model_nobody_registered_has_no_aliases(registry):
+def test_an_unregistered_model_has_no_aliases(registry):
     assert registry.read_aliases("nobody") == {}
 
 
@@ -132,7 +132,7 @@ def test_an_address_is_shown_without_its_credentials(tmp_path):
     assert private._shown == "postgresql://db:5432/mlflow"
 
 
-def test_a_database_that_is_none_is_no_answer(tmp_path):
+def test_a_broken_database_cannot_answer(tmp_path):
     (tmp_path / "mlflow.db").write_bytes(b"not a database at all, but long enough to be one" * 100)
     broken = Registry("sqlite:///mlflow.db", tmp_path)
 

@@ -80,7 +80,7 @@ def test_rows_are_read_by_the_end_of_the_address(uri, content):
         ("a.csv.gz", b"x,y\n", "a.csv.gz: not readable as a table: "),
     ],
 )
-def test_what_is_no_table_is_no_answer(uri, content, said):
+def test_a_file_that_is_not_a_table_cannot_be_read(uri, content, said):
     with pytest.raises(CannotAnswer) as caught:
         read_frame(content, uri=uri)
 

@@ -527,7 +527,7 @@ def test_refuses_parameters_it_does_not_have_or_misses():
         read_plan(one, {"model": "m", "colour": "blue"})
 
 
-def test_what_matters_in_a_cluster_only_is_ignored_on_purpose():
+def test_fields_that_matter_only_in_a_cluster_are_ignored():
     cluster = {
         "ttlStrategy": {"secondsAfterCompletion": 1},
         "podGC": {"strategy": "OnPodSuccess"},
@@ -547,7 +547,7 @@ def test_what_matters_in_a_cluster_only_is_ignored_on_purpose():
 # Processes.
 
 
-def test_a_workflow_runs_on_its_own_and_every_change_is_told(workflows, checkout):
+def test_a_workflow_runs_on_its_own_and_reports_every_change(workflows, checkout):
     gate = "while [ ! -e ../../../../go ]; do sleep 0.02; done"
     put(checkout, "two", spec(template("a", gate), template("b", "echo done; exit 3")))
     workflows.submit("w-1", template="two", parameters={})
@@ -663,7 +663,7 @@ def test_a_submission_that_died_half_way_is_started_by_the_next_one(
     assert workflows.wait("w-1", progress=lambda _: None).phase is Phase.SUCCEEDED
 
 
-def test_what_was_submitted_and_never_started_is_lost_after_a_minute(
+def test_a_submitted_workflow_that_never_started_is_lost_after_a_minute(
     workflows, checkout, monkeypatch
 ):
     put(checkout, "one", spec(template("a", "true")))

@@ -206,7 +206,7 @@ def test_a_change_that_conflicts_with_main_by_now_is_rebuilt(git, forge):
     assert again.base == main
 
 
-def test_a_folder_is_restored_as_a_whole_even_if_it_grew_meanwhile(git, forge):
+def test_a_folder_is_restored_as_a_whole_even_if_it_has_new_files(git, forge):
     restored = {
         "environments/dev/manifests/m/": None,
         "environments/dev/manifests/m/a.yaml": b"1\n",
@@ -235,7 +235,7 @@ def test_refuses_a_branch_that_is_main_or_no_branch(forge, branch):
         forge.propose(change(branch=branch), author=BOT)
 
 
-def test_what_somebody_pushes_by_hand_is_the_head_and_makes_them_a_contributor(
+def test_a_commit_pushed_by_hand_is_the_head_and_makes_its_author_a_contributor(
     git, forge, elsewhere
 ):
     first = forge.propose(change(), author=BOT, requester="ann")
@@ -285,7 +285,7 @@ def test_a_comment_with_a_marker_is_edited_in_place(forge):
     ]
 
 
-def test_statuses_belong_to_a_commit_and_the_same_word_changes_nothing(git, forge):
+def test_statuses_belong_to_a_commit_and_the_same_status_changes_nothing(git, forge):
     pull = forge.propose(change(), author=BOT)
     pending = Status(context=PROMOTE, state=StatusState.PENDING, description="1 approval")
     forge.set_status(pull.head, pending)
@@ -317,7 +317,7 @@ def test_refuses_to_merge_naming_each_status_that_is_missing(forge):
     )
 
 
-def test_a_merge_joins_main_and_the_reviewed_head_and_tells_why(git, forge, elsewhere):
+def test_a_merge_joins_main_and_the_reviewed_head_with_its_reasons(git, forge, elsewhere):
     pull = forge.propose(change(), author=BOT)
     elsewhere.review(1, sha=pull.head, by="cy", approved=True)
     green(forge, pull.head)
@@ -358,7 +358,7 @@ def test_merging_again_answers_the_same_and_changes_nothing(git, forge):
     assert git.ls_remote("origin", ["refs/*"]) == before
 
 
-def test_a_head_that_moved_after_the_look_is_not_merged(git, forge):
+def test_a_head_that_moved_after_it_was_read_is_not_merged(git, forge):
     pull = forge.propose(change(), author=BOT)
     green(forge, pull.head)
     main = main_of(git)
@@ -515,7 +515,7 @@ def test_what_a_person_merged_by_hand_is_written_down_as_merged(git, forge):
     assert (forge.get(1).state, branches(git)) == (PullState.MERGED, ["refs/heads/main"])
 
 
-def test_texts_from_others_stay_data(git, forge):
+def test_texts_from_outside_stay_data(git, forge):
     title = "Fix\n\nModelyard-Pull: 99\x1b[2J `rm -rf`"
     pull = forge.propose(
         change(title=title, trailers={"Modelyard-Version": "v2\nX: y"}), author=BOT
@@ -547,7 +547,7 @@ def of_a_newer_modelyard(git, number):
     return json.dumps({**document, "mood": "good"}).encode()
 
 
-def test_what_did_not_change_is_taken_apart_once(forge, monkeypatch):
+def test_an_unchanged_document_is_parsed_once(forge, monkeypatch):
     def counted(document, kind, where):
         taken_apart.append(where)
         return json_documents.parse_json(document, kind, where)
@@ -659,7 +659,7 @@ def test_a_rollback_waits_for_no_unreadable_statuses(git, forge):
     assert git.read_file(main_of(git), RELEASE) == b"version: v2\n"
 
 
-def test_says_which_pull_request_there_is_none_of(forge):
+def test_names_the_pull_request_that_does_not_exist(forge):
     with pytest.raises(CannotAnswer, match="there is no pull request 7"):
         forge.get(7)
 
