@@ -340,6 +340,30 @@ def test_a_release_that_could_not_be_read_once_does_not_stop_a_rollback(bad_cana
     assert bad_canary.names() == V1_AGAIN
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"record": (b"model: m", b"model: other")},
+        {"record": (b"model: m", b"model: ../m")},
+        {"release": (b"model: m", b"model: other")},
+        {"release": (b"environment: staging", b"environment: nowhere")},
+    ],
+)
+def test_a_branch_of_the_tools_with_documents_about_anything_else_stops_no_rollback(
+    bad_canary, wrong
+):
+    """A person can push anything to such a branch, and open it."""
+    documents = {}
+    for kind, path in (("record", record_file("v3")), ("release", release_file("staging"))):
+        text = bad_canary.read(path.replace("v3", "v2")).replace(b"version: v2", b"version: v3")
+        documents[path] = text.replace(*wrong.get(kind, (b"", b"")))
+    bad_canary.branch(f"modelyard/record/v3/{MODEL}", documents)
+
+    bad_canary.rest()
+
+    assert bad_canary.names() == V1_AGAIN
+
+
 @pytest.mark.slow
 def test_what_nobody_can_read_stops_promotions_and_no_rollback(bad_canary):
     git = bad_canary.git

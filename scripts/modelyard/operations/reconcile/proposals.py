@@ -16,7 +16,7 @@ from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import record_file, release_file
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import Release
-from modelyard.errors import CannotAnswer, YardError
+from modelyard.errors import YardError
 from modelyard.operations.workspace import Workspace
 
 T = TypeVar("T", Record, Release)
@@ -68,10 +68,20 @@ def _places(catalog: Catalog, pull: PullRequest) -> tuple[str | None, str | None
 
 def _parsed(kind: type[T], contents: Mapping[str, bytes | None], name: str | None) -> T | None:
     content = contents[name] if name else None
+    if name is None or content is None:
+        return None
     try:
-        return None if content is None else read_spec(kind, content, name=str(name))
+        found = read_spec(kind, content, name=name)
     except YardError:
         return None  # somebody pushed an invalid file, which `modelyard/checks` reports
+    # About another model or environment than its path, it could not even be rendered.
+    return found if name.endswith(f":{_path_of(found)}") else None
+
+
+def _path_of(document: Record | Release) -> str:
+    if isinstance(document, Record):
+        return record_file(document.model, document.version)
+    return release_file(document.environment, document.model)
 
 
 def _is_current(workspace: Workspace, world: World, pull: PullRequest, held: Proposal) -> bool:
@@ -84,7 +94,7 @@ def _is_current(workspace: Workspace, world: World, pull: PullRequest, held: Pro
         return page == (pull.title, pull.body) and workspace.git.holds_change(
             workspace.main(), pull.head, change.documents
         )
-    except CannotAnswer:
+    except YardError:
         return False
 
 
