@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from enum import StrEnum
 
 from modelyard.domain.promotion.change import Purpose, parse_branch
 from modelyard.domain.promotion.facts import ModelFacts
+from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 
 LONGEST_AGE = timedelta(days=1)
@@ -83,10 +85,15 @@ def find_notifications(
                 body=incident.what,
             )
             for incident in facts.incidents
-            if now - incident.at < LONGEST_AGE
+            if now - incident.at < LONGEST_AGE and _key_before_keys(incident) not in facts.told
         ),
     )
     return tuple(notice for notice in found if notice.key not in facts.told)
+
+
+def _key_before_keys(incident: Incident) -> str:
+    """The key of the notification of an incident that was written without a key."""
+    return f"incident/{hashlib.sha256(incident.what.encode()).hexdigest()[:16]}"
 
 
 def add_notified_key(told: tuple[str, ...], key: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 from modelyard.domain.promotion.facts import Hold, ModelFacts
@@ -88,3 +89,11 @@ def test_what_was_told_is_remembered_once_and_not_for_ever():
 
     assert len(told) == MOST_NOTIFIED_KEYS
     assert told[-1] == str(MOST_NOTIFIED_KEYS + 4)
+
+
+def test_an_incident_that_was_told_before_incidents_had_keys_is_not_told_again():
+    what = "dev names v1 of m, a rollback restored it, a person must decide: crashed"
+    told = (f"incident/{hashlib.sha256(what.encode()).hexdigest()[:16]}",)
+    facts = ModelFacts(incidents=(Incident(what=what, at=NOW),), told=told)
+
+    assert find_notifications("m", facts, [], NOW) == ()
