@@ -17,6 +17,7 @@ from modelyard.adapters.cluster.local_state import (
     abort_newest,
     add_release,
     advance_step,
+    apply_policy,
     mark_dead,
     mark_ready,
     read_state,
@@ -27,10 +28,8 @@ from modelyard.domain.canary.traffic import RolloutState
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
-from modelyard.domain.specs.paths import environment_file
 from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Repository
-from modelyard.errors import CannotAnswer
 from modelyard.ports import Clock
 
 # A server that crashes at start is started again this often, until its deadline.
@@ -84,9 +83,8 @@ class LocalCluster:
         """
         del origin  # for people who inspect a cluster; here they ask `modelyard history`
         with self._locked(environment.joins or environment.name, model.name):
-            before = self._apply_policy(
-                self._read(environment.name, model.name), model, environment
-            )
+            state = self._read(environment.name, model.name)
+            before = apply_policy(state, model=model.name, environment=environment)
             state = self._start_servers(add_release(before, self._server(release, model)))
             self._settle(state, before)
         # Outside of the lock: waiting must not block other environments of the model.
@@ -263,22 +261,6 @@ class LocalCluster:
             port=free_port(release.identity),
             since=now,
             tried=now,
-        )
-
-    def _apply_policy(self, state: State | None, model: Model, environment: Environment) -> State:
-        """The state under the environment's present policy."""
-        steps = tuple(step.share for step in environment.rollout.steps)
-        if environment.joins is not None and not steps:
-            raise CannotAnswer(
-                f"environment {environment.name} joins {environment.joins}, but its rollout has no"
-                " step that says with which share",
-                hint=f"add rollout.steps to {environment_file(environment.name)}",
-            )
-        return replace(
-            state or State(model=model.name, environment=environment.name),
-            joins=environment.joins,
-            steps=steps,
-            ready_within_seconds=environment.rollout.ready_within_seconds,
         )
 
     def _servers(self, state: State) -> LocalServers:

@@ -10,6 +10,9 @@ from pathlib import Path
 from modelyard.adapters.cluster.endpoints import write_whole
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.paths import environment_file
+from modelyard.errors import CannotAnswer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,27 @@ class State:
         if newest is not None and newest.step is not None:
             return self.steps[min(newest.step, len(self.steps) - 1)] if self.steps else 1.0
         return 1.0 if self.stable is not None and self.joins is None else 0.0
+
+
+def apply_policy(state: State | None, *, model: str, environment: Environment) -> State:
+    """The state under the environment's present policy; a new one where there is none.
+
+    Raises:
+        CannotAnswer: The environment joins production without a step.
+    """
+    steps = tuple(step.share for step in environment.rollout.steps)
+    if environment.joins is not None and not steps:
+        raise CannotAnswer(
+            f"environment {environment.name} joins {environment.joins}, but its rollout has no step"
+            " that says with which share",
+            hint=f"add rollout.steps to {environment_file(environment.name)}",
+        )
+    return replace(
+        state or State(model=model, environment=environment.name),
+        joins=environment.joins,
+        steps=steps,
+        ready_within_seconds=environment.rollout.ready_within_seconds,
+    )
 
 
 def add_release(state: State, server: Server) -> State:
