@@ -111,7 +111,8 @@ def test_refuses_where_nothing_verified_is_there_to_go_back_to(yard):
 
     assert (said.code, said.out) == (3, "")
     assert said.err == (
-        "error: production has no verified release of m without a hold to go back to from v1\n"
+        "error: production has no release of m to go back to from v1: none was verified there, "
+        "or their versions are on hold\n"
         "hint: modelyard promote production m VERSION\n"
     )
     assert yard.refs() == before

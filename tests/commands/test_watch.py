@@ -56,7 +56,7 @@ def test_once_says_what_the_judge_has_not_decided(coming, monkeypatch):
     coming.approve("canary")
 
     assert watched(coming, monkeypatch).stderr == (
-        f"not enough traffic yet: modelyard judge canary {MODEL}\n"
+        f"canary {MODEL}: not enough traffic yet; why: modelyard judge canary {MODEL}\n"
     )
 
 

@@ -25,8 +25,9 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
     """Do what is missing for MODEL, or for every model.
 
     Starts training, proposes records and promotions, merges pull requests once nothing is missing,
-    rolls back bad releases, repairs aliases. Running it again changes nothing. A dry run exits with
-    3 if something would change, and prints nothing otherwise.
+    rolls back bad releases, repairs aliases. Running it again changes nothing. It reads the main
+    branch of the remote, not the checkout. A dry run exits with 3 if something would change.
+    Otherwise it prints nothing and exits with 0.
     """
     from modelyard.operations.reconcile.loop import run_all
 

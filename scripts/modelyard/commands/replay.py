@@ -68,9 +68,9 @@ def _http(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 def replay(services: Services, /, *, output: str, **options: Any) -> None:
     """Send recorded rows to the servers of MODEL.
 
-    One seed draws the rows from the file, and the release of each request by its share: the same
-    command sends the same requests. Only columns that a request carries are sent. Exit 0 once all
-    requests are sent, whatever the servers answered.
+    The seed decides which rows are sent and which release answers each request, so the same command
+    sends the same requests. Releases are drawn by their shares. Columns that are unknown when a
+    request is made are left out. Exit 0 once all requests are sent, whatever the servers answered.
     """
     from modelyard.operations.replay import ReplayPlan, send_recorded
 

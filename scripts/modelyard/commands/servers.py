@@ -17,7 +17,7 @@ def servers() -> None:
 @servers.command(name="list")
 @pass_services
 def list_(services: Services, /) -> None:
-    """List the model servers, and the share of the requests that each gets."""
+    """List the model servers and their share of requests."""
     from modelyard.operations.workspace import workspace_of
 
     workspace = workspace_of(services)

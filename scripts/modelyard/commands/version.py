@@ -154,7 +154,7 @@ def add_held_out(
 @output_option
 @pass_root
 def show_version(root: Path, /, *, model: str, name: str, output: str) -> None:
-    """Show a version, its verdict, and where it is released."""
+    """Show a version, its verdict and its environments, as of this checkout."""
     from modelyard.adapters.specs.documents import document_of
 
     specs = _read_specs(root, model)
@@ -164,18 +164,17 @@ def show_version(root: Path, /, *, model: str, name: str, output: str) -> None:
         return
     click.echo(specs.files[version_file(model, name)].decode(), nl=False)
     record = specs.catalog.records.get((model, name))
-    gate = f"{record.verdict.outcome}: {record.verdict.reason}" if record else "no verdict yet"
-    click.echo(f"\ngate: {gate}")
-    click.echo(
-        f"runs in: {', '.join(_environments_of(specs.catalog, model, name)) or 'no environment'}"
-    )
+    verdict = record.verdict if record else None
+    gate = f"{verdict.outcome}: {verdict.reason}" if verdict else "no record in this checkout"
+    runs = ", ".join(_environments_of(specs.catalog, model, name))
+    click.echo(f"\ngate: {gate}\nruns in: {runs or 'no environment of this checkout'}")
 
 
 @version.command("list")
 @click.argument("model")
 @pass_root
 def list_versions(root: Path, /, *, model: str) -> None:
-    """List versions, their verdicts, and where they are released."""
+    """List versions, verdicts and environments of this checkout."""
     from modelyard.commands.output.formatting import make_table
     from modelyard.domain.promotion.training import version_order
 

@@ -102,7 +102,9 @@ def _run_until_at_rest(
             continue
         if not starting_releases(workspace):
             for release in undecided_releases(workspace):
-                click.echo(f"not enough traffic yet: modelyard judge {release}", err=True)
+                click.echo(
+                    f"{release}: not enough traffic yet; why: modelyard judge {release}", err=True
+                )
             return
         if left := _wait_for_servers(partial(starting_releases, workspace), settle_seconds):
             names = ", ".join(left)

@@ -18,7 +18,7 @@ from modelyard.ports import Services
 def decide_hold(services: Services, model: str, version: str, *, reason: str, by: str) -> Hold:
     """Return the hold to place on a version; the version must be on the main branch."""
     # A hold of a misspelt version would stop nothing, and nobody would notice.
-    _check_on_main(services, version_file(model, version))
+    _check_on_main(services, version_file(model, version), hint=f"modelyard version list {model}")
     return Hold(reason=reason, by=by, since=services.clock.now())
 
 
@@ -56,7 +56,7 @@ def lift_hold(services: Services, model: str, version: str, *, by: str) -> None:
 def decide_freeze(services: Services, environment: str, *, reason: str, by: str) -> Freeze:
     """Return the freeze to place on an environment, which must be on the main branch."""
     # As for a hold: a misspelt environment would freeze nothing.
-    _check_on_main(services, environment_file(environment))
+    _check_on_main(services, environment_file(environment), hint="modelyard status")
     return Freeze(reason=reason, by=by, since=services.clock.now())
 
 
@@ -82,12 +82,9 @@ def lift_freeze(services: Services, environment: str, *, by: str) -> None:
     facts_of(services).update_freeze(environment, lambda _: None, by=by)
 
 
-def _check_on_main(services: Services, path: str) -> None:
+def _check_on_main(services: Services, path: str, *, hint: str) -> None:
     """Raise `Refused` when the remote's main branch has no file of this path."""
     git, repository = Git(services.root), services.repository
     tree = GitTree(git, RemoteRefs(git, repository.remote).branch_tip(repository.main))
     if not tree.exists(path):
-        raise Refused(
-            f"{repository.remote}/{repository.main} has no {safe_line(path)}",
-            hint="modelyard status",
-        )
+        raise Refused(f"{repository.remote}/{repository.main} has no {safe_line(path)}", hint=hint)

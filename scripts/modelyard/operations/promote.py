@@ -49,7 +49,7 @@ def find_environment(world: World, name: str) -> Environment:
         known = ", ".join(e.name for e in world.catalog.path_to_production()) or "none"
         raise CannotAnswer(
             f"the main branch has no environment {name!r}; it has {known}",
-            hint=f"the environment comes first: modelyard promote ENVIRONMENT {world.model}",
+            hint=f"the environment comes before the model: ENVIRONMENT {world.model}",
         )
     if name in world.unknown:
         raise CannotAnswer(

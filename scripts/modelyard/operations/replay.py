@@ -103,7 +103,7 @@ def _open_traffic(
         if not traffic.current_endpoints():
             raise CannotAnswer(
                 f"{where} has no server of {plan.model}",
-                hint="`modelyard watch --once` starts the servers of releases",
+                hint="`modelyard status` lists releases; `modelyard watch --once` starts servers",
             )
         yield traffic
 
@@ -115,7 +115,7 @@ def _read_catalog(services: Services, model: str) -> Catalog:
 
     catalog = read_valid_catalog(WorkingTree(services.root), models=[model])
     if model not in catalog.models:
-        raise CannotAnswer(f"there is no {model_file(model)}")
+        raise CannotAnswer(f"there is no {model_file(model)}", hint="modelyard status")
     return catalog
 
 
@@ -126,7 +126,8 @@ def _production_of(catalog: Catalog, environment: str | None) -> str:
             raise CannotAnswer("no environment is production", hint="use --environment")
         return catalog.production.name
     if environment not in catalog.environments:
-        raise CannotAnswer(f"there is no {environment_file(environment)}")
+        known = ", ".join(catalog.environments)
+        raise CannotAnswer(f"there is no {environment_file(environment)}", hint=f"one of {known}")
     return catalog.environments[environment].joins or environment
 
 

@@ -125,8 +125,8 @@ def _way_back(held: World, where: Environment, release: Release) -> RollBack:
         remove = f"modelyard rollback {where.name} {held.model} --reason ... --remove"
         promote = f"modelyard promote {where.name} {held.model} VERSION"
         raise Refused(
-            f"{where.name} has no verified release of {held.model} without a hold to go back to "
-            f"from {release.version}",
+            f"{where.name} has no release of {held.model} to go back to from {release.version}: "
+            "none was verified there, or their versions are on hold",
             # With every verified release on hold, only another version helps.
             hint=promote if held.facts_of(where.name).verified else remove,
         )

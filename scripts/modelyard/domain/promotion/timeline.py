@@ -223,7 +223,7 @@ def _seen(at: datetime, before: ReleaseFacts, after: ReleaseFacts) -> Iterator[E
         what = "taken out of traffic" + ("" if is_repeated else f": {after.aborted}")
         yield Event(at=at, kind=Kind.ABORTED, what=what)
     if after.release in after.verified and after.release not in before.verified:
-        yield Event(at=at, kind=Kind.VERIFIED, what="ready, soaked and passed by the judge")
+        yield Event(at=at, kind=Kind.VERIFIED, what="ready, soaked and, if judged here, passed")
 
 
 def _health(at: datetime, was: ReleaseFacts, after: ReleaseFacts) -> Iterator[Event]:

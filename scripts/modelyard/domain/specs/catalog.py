@@ -54,7 +54,7 @@ class Catalog:
         """The model's version of this name; see `require_model`."""
         if (model, version) not in self.versions:
             known = (spec.version for spec in self.versions_of(model))
-            hint = f"modelyard version list {model}"
+            hint = "modelyard validate"
             raise _lacks(where, version_file(model, version), known, hint=hint)
         return self.versions[model, version]
 

@@ -77,7 +77,8 @@ def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
         lacking = "data.timestamp" if model.data.timestamp is None else "data.feed"
         raise CannotAnswer(
             f"{model_file(model.name)} has no {lacking}: drift compares windows of days",
-            hint="add it to model.yaml" + ("" if where else ", or give --feed URI"),
+            hint="add it to model.yaml"
+            + (", or give --feed URI" if lacking == "data.feed" else ""),
         )
     column = next(c for c in model.data.columns if c.name == model.data.timestamp)
     files: list[FeedFile] = []

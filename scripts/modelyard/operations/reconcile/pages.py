@@ -77,7 +77,7 @@ def verdict_lines(record: Record) -> list[str]:
         lines += [
             "",
             f"| held-out set | rows | clusters | {champion} | {record.version} | difference "
-            "| 95 % interval | margin | look | verdict |",
+            "| 95 % interval | margin | versions judged on it | verdict |",
             "|---|---|---|---|---|---|---|---|---|---|",
             *(_row(result) for result in record.held_out),
         ]

@@ -153,7 +153,10 @@ def test_a_release_is_seen_then_healthy_then_judged_then_verified():
             **said,
         ),
         Event(
-            at=after(4), kind=Kind.VERIFIED, what="ready, soaked and passed by the judge", **said
+            at=after(4),
+            kind=Kind.VERIFIED,
+            what="ready, soaked and, if judged here, passed",
+            **said,
         ),
     ]
 
