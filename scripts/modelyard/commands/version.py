@@ -154,7 +154,10 @@ def add_held_out(
 @output_option
 @pass_root
 def show_version(root: Path, /, *, model: str, name: str, output: str) -> None:
-    """Show a version, its verdict and its environments, as of this checkout."""
+    """Show a version, its verdict and its environments.
+
+    All of it is read from this checkout: pull first to see what was merged.
+    """
     from modelyard.adapters.specs.documents import document_of
 
     specs = _read_specs(root, model)
@@ -174,7 +177,10 @@ def show_version(root: Path, /, *, model: str, name: str, output: str) -> None:
 @click.argument("model")
 @pass_root
 def list_versions(root: Path, /, *, model: str) -> None:
-    """List versions, verdicts and environments of this checkout."""
+    """List versions, their verdicts, and where they are released.
+
+    All of it is read from this checkout: pull first to see what was merged.
+    """
     from modelyard.commands.output.formatting import make_table
     from modelyard.domain.promotion.training import version_order
 
