@@ -196,7 +196,7 @@ def test_a_changed_or_removed_workflow_is_stale_until_it_is_rendered(render, roo
     ("text", "message"),
     [
         ("", "workflows/more.py has no function template(*, image, models)"),
-        ("from greet import template", "workflows/more.py: greet is there twice"),
+        ("from greet import template", "workflows/more.py: greet is defined twice"),
     ],
 )
 def test_a_file_that_describes_no_workflow_is_named(render, workflows, text, message):
