@@ -18,9 +18,10 @@ install: $(STAMP) ## install everything the other targets need, in .venv
 demo: $(STAMP) ## play the whole path of a version on real data, in ./demo
 	$(BIN)/python scripts/demo/play.py
 
+# Three workers on two cores: there is always one that waits for a process or a server.
 test: $(STAMP) ## run every check and every test, without Kubernetes and without network
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 quick: $(STAMP) ## run the fast tests
 	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
