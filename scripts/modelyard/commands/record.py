@@ -30,7 +30,7 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
     from modelyard.adapters.specs.documents import document_of
     from modelyard.commands.output.formatting import render_markdown
     from modelyard.domain.promotion.actions import ProposeRecord
-    from modelyard.domain.promotion.training import plan_records
+    from modelyard.domain.promotion.training_workflows import plan_records
     from modelyard.operations.reconcile.apply import apply_action
     from modelyard.operations.reconcile.collect import collect_world
     from modelyard.operations.reconcile.pages import evidence_page

@@ -182,7 +182,7 @@ def list_versions(root: Path, /, *, model: str) -> None:
     All of it is read from this checkout: pull first to see what was merged.
     """
     from modelyard.commands.output.formatting import make_table
-    from modelyard.domain.promotion.training import version_order
+    from modelyard.domain.promotion.training_workflows import version_order
 
     catalog = _read_specs(root, model).catalog
     rows = []

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from modelyard.domain.promotion.change import Branch, Purpose
 from modelyard.domain.promotion.facts import Hold
 from modelyard.domain.promotion.pulls import PullRequest, PullState
-from modelyard.domain.promotion.training import version_order
+from modelyard.domain.promotion.training_workflows import version_order
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut, Role
 from modelyard.domain.specs.interval import Interval, subtract_intervals

@@ -26,7 +26,7 @@ from modelyard.domain.promotion.promote import (
 )
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, StatusState
 from modelyard.domain.promotion.rollback import plan_holds, plan_rollbacks
-from modelyard.domain.promotion.training import plan_records, plan_trainings
+from modelyard.domain.promotion.training_workflows import plan_records, plan_trainings
 from modelyard.domain.promotion.world import World
 
 LONGEST_DESCRIPTION = 140

@@ -11,7 +11,7 @@ from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
 from modelyard.domain.promotion.facts import Unverified, check_verified
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
 from modelyard.domain.promotion.rollback import find_fault, rollback_target
-from modelyard.domain.promotion.training import finished_records, newest_passing
+from modelyard.domain.promotion.training_workflows import finished_records, newest_passing
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.release import Release

@@ -15,7 +15,11 @@ from modelyard.domain.promotion.actions import (
 )
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import TrainingFacts
-from modelyard.domain.promotion.training import plan_records, plan_trainings, version_order
+from modelyard.domain.promotion.training_workflows import (
+    plan_records,
+    plan_trainings,
+    version_order,
+)
 from modelyard.domain.specs.names import workflow_name
 from modelyard.domain.verdict import Outcome
 from unit.domain.promotion.examples import BOT, record, spec

@@ -1,4 +1,4 @@
-"""Which versions are trained now, and which records are proposed."""
+"""Which training workflows start, which lost ones are retried, and which records they bring."""
 
 from __future__ import annotations
 
