@@ -111,10 +111,9 @@ def evidence_of(
     since: datetime,
 ) -> CanaryEvidence:
     """All evidence about a release that takes traffic."""
-    counts = counts_of(workspace, catalog, environment, release, since)
     stable = stable_of(workspace, catalog, environment, release)
     return replace(
-        counts,
+        _counts(workspace, release, since, stable),
         expected=expected_predictions(workspace, catalog, release, stable[1] if stable else None),
         training_nulls=workspace.once(
             "nulls", release.artifact, lambda: training_nulls(workspace.store, release.artifact)
@@ -131,6 +130,12 @@ def counts_of(
 ) -> CanaryEvidence:
     """The servers' counts without anything from the store: enough to fail, not to pass."""
     stable = stable_of(workspace, catalog, environment, release)
+    return _counts(workspace, release, since, stable)
+
+
+def _counts(
+    workspace: Workspace, release: Release, since: datetime, stable: tuple[str, str] | None
+) -> CanaryEvidence:
     return CanaryEvidence(
         samples=workspace.services.metrics.samples(release.model, since=since),
         canary=release.identity,
