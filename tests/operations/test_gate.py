@@ -2,13 +2,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from modelyard.adapters.specs.documents import dump_spec
+from modelyard.adapters.specs import schemas
+from modelyard.adapters.specs.documents import dump_spec, load_yaml, read_spec
 from modelyard.cli import cli
 from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import TrainingData
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import CannotAnswer, Refused
@@ -28,6 +31,8 @@ from operations.yard import (
     record_file,
     spec,
 )
+
+OLD = Path(__file__).parent / "records_of_version_0_1"
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +79,7 @@ def test_a_number_that_the_evidence_does_not_give_is_named(yard):
     assert find_differences(tampered, overall, each) == (
         "held-out set recent: the record has fail, the evidence gives pass",
         "held-out set recent: difference is 0.5 in the record, "
-        f"{each[0].numbers['difference']} from the evidence",
+        f"{each[0].verdict.numbers['difference']} from the evidence",
     )
 
 
@@ -190,4 +195,72 @@ def test_the_command_shows_the_verdict_computed_again(yard):
     assert result.output.startswith("pass: recent: ")
     assert f"  difference {record_of(yard, 'v2').verdict.numbers['difference']:.6g}" in (
         result.output.splitlines()
+    )
+
+
+def old_record(yard, version):
+    """A record that version 0.1 wrote, with its evidence in this yard's store."""
+    file = OLD / f"{version}.yaml"
+    assert [*schemas.spec_errors("Record", load_yaml(file.read_bytes(), name="old").document)] == []
+    record = read_spec(Record, file.read_bytes(), name=file.name)
+    store = yard.workspace().store
+    (result,) = record.held_out
+    # Another release of the table's library writes other bytes for the same scores.
+    kept = replace(
+        result,
+        scores=store.put_evidence(evidence(version, 0.02 if version == "v3" else 1.5)),
+        champion_scores=store.put_evidence(evidence("v1")) if result.champion_scores else None,
+    )
+    return replace(record, held_out=(kept,))
+
+
+@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
+def test_a_record_of_version_0_1_equals_what_its_own_rules_give_again(yard, version):
+    record = old_record(yard, version)
+
+    verdict, each = recompute_verdicts(yard.workspace().store, catalog_of(yard), record)
+
+    assert find_differences(record, verdict, each) == ()
+    assert verdict == record.verdict
+
+
+def test_gate_check_passes_for_a_stored_record_of_version_0_1(yard):
+    record = old_record(yard, "v3")
+    yard.commit({record_file("v3"): dump_spec("Record", record)}, "Record of version 0.1")
+
+    found = gate(yard, "v3", "--check")
+
+    assert (found.exit_code, found.output.split(":")[0]) == (0, "inconclusive")
+
+
+def test_the_present_rules_fail_what_version_0_1_called_inconclusive(yard):
+    record = old_record(yard, "v3")
+    yard.record("v9", champion="v1", skill=0.02)
+
+    assert record.verdict.outcome is Outcome.INCONCLUSIVE
+    assert record_of(yard, "v9").verdict.outcome is Outcome.FAIL
+
+
+def test_a_figure_of_the_champion_that_its_scores_do_not_give_is_named(yard):
+    record = record_of(yard, "v2")
+    overall, each = recompute_verdicts(yard.workspace().store, catalog_of(yard), record)
+    (result,) = record.held_out
+    numbers = {**result.against_champion.numbers, "champion": 0.1}
+    against = replace(result.against_champion, numbers=numbers)
+    tampered = replace(record, held_out=(replace(result, against_champion=against),))
+
+    assert find_differences(tampered, overall, each) == (
+        "held-out set recent against the champion: champion is 0.1 in the record, "
+        f"{each[0].champion.numbers['champion']} from the evidence",
+    )
+
+
+def test_a_comparison_left_out_of_a_record_is_named(yard):
+    record = record_of(yard, "v2")
+    overall, each = recompute_verdicts(yard.workspace().store, catalog_of(yard), record)
+    (result,) = record.held_out
+    tampered = replace(record, held_out=(replace(result, against_champion=None),))
+
+    assert find_differences(tampered, overall, each) == (
+        "held-out set recent against the champion: the record has none, the evidence gives pass",
     )

@@ -26,7 +26,7 @@ from modelyard.adapters.specs.reader import read_specs
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet, scores_to_parquet
 from modelyard.domain.canary.prediction_grid import prediction_grid
-from modelyard.domain.gate.gate import Comparison, gate_verdict
+from modelyard.domain.gate.gate import Comparison, compare_on_set, overall_verdict
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.domain.promotion.world import World
@@ -303,7 +303,8 @@ class Yard:
             look=len({*records, record_file(version)}),
             max_looks=HELD_OUT_SPEC.max_looks,
         )
-        overall, (verdict,) = gate_verdict(MODEL_SPEC, [comparison])
+        found = compare_on_set(MODEL_SPEC, comparison)
+        verdict = found.verdict
         return Record(
             model=MODEL,
             version=version,
@@ -313,7 +314,7 @@ class Yard:
             seed=0,
             lock="d" * 64,
             threads=1,
-            verdict=overall,
+            verdict=overall_verdict([HELD_OUT], [verdict]),
             training_rows=1000,
             champion=Champion(version=champion, artifact=artifact_of(champion))
             if champion
@@ -333,6 +334,8 @@ class Yard:
                     scores=store.put_evidence(mine),
                     champion_scores=store.put_evidence(theirs) if theirs else None,
                     verdict=verdict,
+                    against_baseline=found.baseline,
+                    against_champion=found.champion,
                 ),
             ),
             server=ServerCheck(golden=20, p95_ms=3.0),

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+BASELINE = "baseline"
+"""The number of a verdict that has the baseline's value; a champion's value is `champion`."""
+
 
 class Outcome(StrEnum):
     """The three outcomes; `inconclusive` is never a pass."""

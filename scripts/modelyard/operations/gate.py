@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet
-from modelyard.domain.gate.gate import Comparison, Scores, gate_verdict
+from modelyard.domain.gate.gate import (
+    Comparison,
+    Scores,
+    SetVerdicts,
+    compare_on_set,
+    gate_verdict,
+    overall_verdict,
+    verdict_of_first_rules,
+)
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.model import Model
@@ -91,8 +99,10 @@ def check_record(store: Store, catalog: Catalog, record: Record, *, check: bool)
 
 def recompute_verdicts(
     store: Store, catalog: Catalog, record: Record
-) -> tuple[Verdict, tuple[Verdict, ...]]:
-    """Return a record's verdict and that of each held-out set, computed from its evidence.
+) -> tuple[Verdict, tuple[SetVerdicts, ...]]:
+    """Return a record's verdict and those of each held-out set, computed from its evidence.
+
+    A record of version 0.1 has the verdict of its own rules.
 
     Raises:
         CannotAnswer: Evidence is out of reach; that is never a pass.
@@ -103,7 +113,20 @@ def recompute_verdicts(
         _comparison(store, catalog, record, result, champion, result.champion_scores)
         for result in record.held_out
     ]
-    return gate_verdict(_model(catalog, record.model), comparisons)
+    model = _model(catalog, record.model)
+    each = tuple(
+        _by_rules_of(result, compare_on_set(model, comparison))
+        for result, comparison in zip(record.held_out, comparisons, strict=True)
+    )
+    names = [result.name for result in record.held_out]
+    return overall_verdict(names, [found.verdict for found in each]), each
+
+
+def _by_rules_of(result: HeldOutResult, found: SetVerdicts) -> SetVerdicts:
+    """Return the verdicts as the result's own version of modelyard records them."""
+    if result.against_baseline is not None or found.baseline is None:
+        return found
+    return SetVerdicts(verdict=verdict_of_first_rules(found))
 
 
 def compare_versions(
@@ -140,16 +163,28 @@ def scored_by_both(
 
 
 def find_differences(
-    record: Record, verdict: Verdict, each: tuple[Verdict, ...]
+    record: Record, verdict: Verdict, each: tuple[SetVerdicts, ...]
 ) -> tuple[str, ...]:
     """Return how a record's verdicts differ from those computed again; empty if they are equal."""
     found = [*_difference("verdict", record.verdict, verdict)]
     for result, again in zip(record.held_out, each, strict=True):
-        found += _difference(f"held-out set {result.name}", result.verdict, again)
+        name = f"held-out set {result.name}"
+        found += _difference(name, result.verdict, again.verdict)
+        found += _difference(
+            f"{name} against the baseline", result.against_baseline, again.baseline
+        )
+        found += _difference(
+            f"{name} against the champion", result.against_champion, again.champion
+        )
     return tuple(found)
 
 
-def _difference(name: str, written: Verdict, again: Verdict) -> list[str]:
+def _difference(name: str, written: Verdict | None, again: Verdict | None) -> list[str]:
+    if written is None or again is None:
+        if written is again:
+            return []
+        before, after = (verdict.outcome if verdict else "none" for verdict in (written, again))
+        return [f"{name}: the record has {before}, the evidence gives {after}"]
     found = []
     if written.outcome is not again.outcome:
         found.append(

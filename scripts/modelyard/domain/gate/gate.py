@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from modelyard.domain.gate.paired import (
@@ -13,7 +13,7 @@ from modelyard.domain.gate.paired import (
     superiority,
 )
 from modelyard.domain.specs.model import Model
-from modelyard.domain.verdict import Outcome, Verdict, worst_outcome
+from modelyard.domain.verdict import BASELINE, Outcome, Verdict, worst_outcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,44 +57,97 @@ class Comparison:
     seen_by: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class SetVerdicts:
+    """The verdict on one held-out set, and the two comparisons behind it.
+
+    Args:
+        verdict: The worse one of the two, or why the set cannot be used.
+        baseline: Against the best constant; None if the set cannot be used.
+        champion: Against the champion; None without one.
+    """
+
+    verdict: Verdict
+    baseline: Verdict | None = None
+    champion: Verdict | None = None
+
+
 def gate_verdict(
     model: Model, comparisons: Sequence[Comparison]
 ) -> tuple[Verdict, tuple[Verdict, ...]]:
-    """The verdict over all held-out sets, and the verdict of each.
+    """The verdict over all held-out sets, and the verdict of each; see `overall_verdict`."""
+    each = tuple(held_out_verdict(model, comparison) for comparison in comparisons)
+    return overall_verdict([comparison.name for comparison in comparisons], each), each
+
+
+def overall_verdict(names: Sequence[str], each: Sequence[Verdict]) -> Verdict:
+    """The verdict over all held-out sets.
 
     The gate passes only if every set passes at level alpha. This is an intersection-union test,
     which has level alpha without a correction for the number of sets (Berger 1982, Technometrics
     24:295-300). The numbers are those of the first set that has the overall outcome.
     """
-    each = tuple(held_out_verdict(model, comparison) for comparison in comparisons)
     if not each:
         reason = "there is no held-out set to judge on"
-        return Verdict(outcome=Outcome.INCONCLUSIVE, reason=reason), each
-    outcome = worst_outcome(each)
+        return Verdict(outcome=Outcome.INCONCLUSIVE, reason=reason)
+    outcome = worst_outcome(tuple(each))
     decisive = [
-        (comparison.name, verdict)
-        for comparison, verdict in zip(comparisons, each, strict=True)
+        (name, verdict)
+        for name, verdict in zip(names, each, strict=True)
         if verdict.outcome is outcome
     ]
     reason = "; ".join(f"{name}: {verdict.reason}" for name, verdict in decisive)
-    return Verdict(outcome=outcome, reason=reason, numbers=decisive[0][1].numbers), each
+    return Verdict(outcome=outcome, reason=reason, numbers=decisive[0][1].numbers)
 
 
 def held_out_verdict(model: Model, comparison: Comparison) -> Verdict:
-    """The verdict on one held-out set: after refusals against the baseline, then the champion."""
+    """The verdict on one held-out set; see `compare_on_set`."""
+    return compare_on_set(model, comparison).verdict
+
+
+def compare_on_set(model: Model, comparison: Comparison) -> SetVerdicts:
+    """Both comparisons on one held-out set, after refusals, and the verdict they give.
+
+    Both are always made: a challenger that is worse than its champion fails, whatever the baseline
+    says, and the champion's own figure is in the verdict against it.
+    """
     if refusal := _refusal(comparison):
-        return refusal
+        return SetVerdicts(verdict=refusal)
     policy, champion, challenger = model.gate, comparison.champion, comparison.challenger
     labels, scores, clusters = challenger.labels, challenger.scores, challenger.clusters
     classes, least = model.primary.classes, policy.least_clusters
     found = baseline_difference(policy.metric, labels, scores, clusters, classes=classes)
     baseline = superiority(found, alpha=policy.alpha, least_clusters=least)
-    if not baseline.passed or champion is None:
-        return baseline
+    if champion is None:
+        return SetVerdicts(verdict=baseline, baseline=baseline)
     found = paired_difference(
         policy.metric, labels, champion.scores, scores, clusters, classes=classes
     )
-    return non_inferiority(found, margin=policy.margin, alpha=policy.alpha, least_clusters=least)
+    against = non_inferiority(found, margin=policy.margin, alpha=policy.alpha, least_clusters=least)
+    return SetVerdicts(verdict=_worse_of(against, baseline), baseline=baseline, champion=against)
+
+
+def verdict_of_first_rules(verdicts: SetVerdicts) -> Verdict:
+    """The verdict that version 0.1 recorded for the same comparisons.
+
+    It compared with the champion only after a pass against the baseline, whose value it called the
+    champion's. It never passed what is refused now.
+    """
+    baseline, champion = verdicts.baseline, verdicts.champion
+    if baseline is None:
+        return verdicts.verdict
+    if baseline.passed and champion is not None:
+        return champion
+    numbers = {"champion" if n == BASELINE else n: v for n, v in baseline.numbers.items()}
+    return replace(baseline, numbers=numbers)
+
+
+def _worse_of(champion: Verdict, baseline: Verdict) -> Verdict:
+    outcome = worst_outcome((champion, baseline))
+    decisive = [each for each in (champion, baseline) if each.outcome is outcome]
+    # After a pass the comparison with the champion says more than the one with a constant.
+    said = decisive[:1] if outcome is Outcome.PASS else decisive
+    return replace(decisive[0], reason="; ".join(each.reason for each in said))
 
 
 def _refusal(comparison: Comparison) -> Verdict | None:

@@ -24,7 +24,7 @@ from modelyard.domain.gate.metric import (
     row_values,
 )
 from modelyard.domain.specs.column_values import Floats
-from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.domain.verdict import BASELINE, Outcome, Verdict
 
 POWER = 0.8
 """The power at which a `detectable` difference is detected."""
@@ -132,20 +132,25 @@ def non_inferiority(
     """
     if not (math.isfinite(margin) and margin >= 0):
         raise ValueError(f"margin must be a number of at least 0, not {margin}")
-    return _verdict(
-        difference, _Claim(margin=margin, against="the champion"), alpha, least_clusters
-    )
+    return _verdict(difference, _Claim(margin=margin, rival="champion"), alpha, least_clusters)
 
 
 def superiority(difference: PairedDifference, *, alpha: float, least_clusters: int = 20) -> Verdict:
-    """The verdict on "the challenger is better than the baseline": `non_inferiority`, margin 0."""
-    return _verdict(difference, _Claim(margin=0, against="the baseline"), alpha, least_clusters)
+    """The verdict on "the challenger is better than the baseline": `non_inferiority`, margin 0.
+
+    The number `baseline` takes the place of `champion`.
+    """
+    return _verdict(difference, _Claim(margin=0, rival=BASELINE), alpha, least_clusters)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Claim:
     margin: float
-    against: str
+    rival: str
+
+    @property
+    def against(self) -> str:
+        return f"the {self.rival}"
 
     @property
     def holds(self) -> str:
@@ -163,7 +168,7 @@ def _verdict(
 ) -> Verdict:
     if not 0 < alpha < 0.5:  # noqa: PLR2004 - beyond one half the two bounds change places
         raise ValueError(f"alpha must be between 0 and .5, not {alpha}")
-    numbers = _numbers(difference, claim.margin, alpha)
+    numbers = _numbers(difference, claim, alpha)
     outcome, why = _decide(difference, numbers, claim, max(least_clusters, 2))
     return Verdict(
         outcome=outcome,
@@ -204,7 +209,7 @@ def _summary(difference: PairedDifference, claim: _Claim) -> str:
     return f"{models}, {side} by {size:.2g} \N{PLUS-MINUS SIGN} {error:.2g} (standard error)"
 
 
-def _numbers(difference: PairedDifference, margin: float, alpha: float) -> dict[str, float]:
+def _numbers(difference: PairedDifference, claim: _Claim, alpha: float) -> dict[str, float]:
     # The bounds at alpha decide. The two-sided 95 % interval is for people, as is the detectable
     # difference, which needs the quantile of the level and that of the power.
     one_sided, two_sided, power = (
@@ -213,7 +218,7 @@ def _numbers(difference: PairedDifference, margin: float, alpha: float) -> dict[
     )
     middle = difference.difference
     return {
-        "champion": difference.champion,
+        claim.rival: difference.champion,
         "challenger": difference.challenger,
         "difference": middle,
         "standard_error": difference.standard_error,
@@ -222,7 +227,7 @@ def _numbers(difference: PairedDifference, margin: float, alpha: float) -> dict[
         "interval_low": middle - two_sided,
         "interval_high": middle + two_sided,
         "detectable": one_sided + power,
-        "margin": margin,
+        "margin": claim.margin,
         "alpha": alpha,
         "clusters": difference.clusters,
         "rows": difference.rows,

@@ -48,6 +48,9 @@ class HeldOutResult:
         scores: Digest of the challenger's score of every row (Parquet).
         champion_scores: Digest of the champion's score of every row.
         verdict: The gate's verdict on this set alone.
+        against_baseline: The comparison with the best constant; None in records of version 0.1,
+            which have the one comparison that decided, and where the set could not be used.
+        against_champion: The comparison with the champion; None without one.
     """
 
     name: str
@@ -60,6 +63,8 @@ class HeldOutResult:
     scores: str
     verdict: Verdict
     champion_scores: str | None = None
+    against_baseline: Verdict | None = None
+    against_champion: Verdict | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.record import HeldOutResult, Record
 from modelyard.domain.specs.release import Release
-from modelyard.domain.verdict import Verdict
+from modelyard.domain.verdict import BASELINE, Verdict
+
+BASELINE_NAME = "the baseline"
 
 
 def record_page(record: Record, environment: str | None) -> str:
@@ -73,13 +75,15 @@ def verdict_lines(record: Record) -> list[str]:
         escape_markdown(record.verdict.reason) + ".",
     ]
     if record.held_out:
-        champion = record.champion.version if record.champion else "the baseline"
         lines += [
             "",
-            f"| held-out set | rows | clusters | {champion} | {record.version} | difference "
-            "| 95 % interval | margin | versions judged on it | verdict |",
-            "|---|---|---|---|---|---|---|---|---|---|",
-            *(_row(result) for result in record.held_out),
+            f"| held-out set | rows | clusters | compared with | its value | {record.version} "
+            "| difference | two-sided 95 % interval | margin | versions judged on it | verdict |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
+            *(row for result in record.held_out for row in _rows(record, result)),
+            "",
+            "A positive difference is better. The verdict uses the one-sided bound of the "
+            "difference at the gate's alpha.",
         ]
     return lines
 
@@ -107,15 +111,37 @@ def escape_markdown(text: str) -> str:
     return text
 
 
-def _row(result: HeldOutResult) -> str:
-    verdict = result.verdict
-    champion, challenger, difference = numbers_of(verdict, "champion", "challenger", "difference")
+def _rows(record: Record, result: HeldOutResult) -> Iterator[str]:
+    """One row for each comparison, each figure under its own name."""
+    champion = record.champion.version if record.champion else None
+    if result.against_baseline is None:  # version 0.1 kept the comparison that decided
+        yield _row(result, _rival_of_first_rules(result.verdict, champion), result.verdict)
+        return
+    if result.against_champion is not None:
+        yield _row(result, champion or "-", result.against_champion)
+    yield _row(result, BASELINE_NAME, result.against_baseline)
+
+
+def _rival_of_first_rules(verdict: Verdict, champion: str | None) -> str:
+    # Version 0.1 called the baseline's value the champion's; only its sentence told which it was.
+    against_baseline = f", {BASELINE_NAME} " in verdict.reason
+    return BASELINE_NAME if champion is None or against_baseline else champion
+
+
+def _row(result: HeldOutResult, rival: str, verdict: Verdict) -> str:
+    value, challenger, difference = numbers_of(
+        verdict,
+        BASELINE if BASELINE in verdict.numbers else "champion",
+        "challenger",
+        "difference",
+    )
     low, high, margin = numbers_of(verdict, "interval_low", "interval_high", "margin")
     cells: Iterable[object] = (
         result.name,
         result.rows,
         result.clusters,
-        champion,
+        rival,
+        value,
         challenger,
         difference,
         f"[{low}, {high}]",

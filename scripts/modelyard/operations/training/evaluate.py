@@ -7,7 +7,7 @@ import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelyard.adapters.store.tables import (
     CLUSTER,
@@ -16,7 +16,12 @@ from modelyard.adapters.store.tables import (
     scores_from_parquet,
     scores_to_parquet,
 )
-from modelyard.domain.gate.gate import Comparison, gate_verdict
+from modelyard.domain.gate.gate import (
+    Comparison,
+    SetVerdicts,
+    compare_on_set,
+    overall_verdict,
+)
 from modelyard.domain.specs.record import Champion, HeldOutResult
 from modelyard.operations.gate import seen_by
 from modelyard.operations.training.job import Job
@@ -52,8 +57,9 @@ def score_held_out_sets(job: Job) -> None:
         challenger = _load(job, digest, Path(name) / "challenger")
         other = _load(job, champion.artifact, Path(name) / "champion") if champion else None
         sets = [_score(job, each, challenger, other, champion) for each in job.spec.held_out]
-    overall, each = gate_verdict(job.model, [scored.comparison for scored in sets])
-    results = [_result(job, scored, verdict) for scored, verdict in zip(sets, each, strict=True)]
+    each = [compare_on_set(job.model, scored.comparison) for scored in sets]
+    overall = overall_verdict([scored.name for scored in sets], [found.verdict for found in each])
+    results = [_result(job, scored, found) for scored, found in zip(sets, each, strict=True)]
     job.put_document(
         "evaluation.json",
         {
@@ -118,7 +124,7 @@ def _parquet(frame: pd.DataFrame, predictor: Predictor) -> bytes:
     return scores_to_parquet(frame[LABEL], frame[CLUSTER], predictor.scores(frame))
 
 
-def _result(job: Job, scored: _Scored, verdict: Any) -> HeldOutResult:
+def _result(job: Job, scored: _Scored, found: SetVerdicts) -> HeldOutResult:
     known = job.read_document("data.json")["held_out"][scored.name]
     return HeldOutResult(
         name=scored.name,
@@ -130,7 +136,9 @@ def _result(job: Job, scored: _Scored, verdict: Any) -> HeldOutResult:
         metrics=_metrics(job, scored.comparison),
         scores=scored.scores,
         champion_scores=scored.champion_scores,
-        verdict=verdict,
+        verdict=found.verdict,
+        against_baseline=found.baseline,
+        against_champion=found.champion,
     )
 
 

@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from modelyard.domain.gate.gate import Comparison, Scores, gate_verdict, held_out_verdict
+from modelyard.domain.gate.gate import (
+    Comparison,
+    Scores,
+    compare_on_set,
+    gate_verdict,
+    held_out_verdict,
+    verdict_of_first_rules,
+)
 from modelyard.domain.gate.paired import baseline_difference, non_inferiority, paired_difference
 from modelyard.domain.specs.model import (
     DataContract,
@@ -110,13 +117,15 @@ def test_a_first_version_is_compared_with_the_best_constant_alone():
     expected = baseline_difference("auc", LABELS, WORSE, DAYS)
     assert verdict.passed
     assert verdict.numbers["difference"] == expected.difference
-    assert verdict.numbers["champion"] == 0.5
+    assert verdict.numbers["baseline"] == 0.5
+    assert "champion" not in verdict.numbers
 
 
 def test_a_challenger_no_better_than_a_constant_does_not_pass_whatever_its_champion_is():
     verdict = held_out_verdict(MODEL, comparison(NOISE, champion=NOISE))
     assert not verdict.passed
-    assert verdict.numbers["champion"] == 0.5
+    assert verdict.numbers["baseline"] == 0.5
+    assert "champion" not in verdict.numbers
 
 
 def test_too_few_clusters_decide_nothing():
@@ -160,4 +169,68 @@ def test_no_held_out_set_decides_nothing():
     assert gate_verdict(MODEL, ()) == (
         Verdict(outcome=Outcome.INCONCLUSIVE, reason="there is no held-out set to judge on"),
         (),
+    )
+
+
+def auc(values, rows=slice(None)):
+    return paired_difference("auc", LABELS[rows], values[rows], values[rows], DAYS[rows]).champion
+
+
+def test_a_challenger_far_worse_than_its_champion_fails_though_the_baseline_is_inconclusive():
+    both = compare_on_set(MODEL, comparison(NOISE))
+
+    assert both.baseline.outcome is Outcome.INCONCLUSIVE
+    assert both.champion.outcome is Outcome.FAIL
+    assert both.verdict == both.champion
+
+
+def test_each_comparison_has_its_rivals_value_under_its_own_name():
+    both = compare_on_set(MODEL, comparison(NOISE))
+
+    assert both.champion.numbers["champion"] == pytest.approx(auc(GOOD))
+    assert "baseline" not in both.champion.numbers
+    assert both.baseline.numbers["baseline"] == 0.5
+    assert "champion" not in both.baseline.numbers
+
+
+def test_a_challenger_worse_than_both_fails_with_both_sentences():
+    verdict = held_out_verdict(MODEL, comparison(-GOOD))
+
+    assert verdict.outcome is Outcome.FAIL
+    assert "the champion 0.7" in verdict.reason
+    assert "the baseline 0.5" in verdict.reason
+
+
+def test_a_champion_no_better_than_a_constant_does_not_let_such_a_challenger_pass():
+    both = compare_on_set(MODEL, comparison(-GOOD, champion=-GOOD))
+
+    assert both.champion.passed
+    assert both.verdict == both.baseline
+    assert both.verdict.outcome is Outcome.FAIL
+
+
+def test_with_too_few_clusters_neither_comparison_decides():
+    both = compare_on_set(MODEL, comparison(WORSE, rows=slice(0, 19 * 40)))
+
+    assert both.verdict.outcome is Outcome.INCONCLUSIVE
+    assert both.verdict.numbers["champion"] == pytest.approx(auc(GOOD, slice(0, 19 * 40)))
+
+
+def test_predictions_that_cannot_be_scored_fail_under_both_names():
+    both = compare_on_set(MODEL, comparison(np.full(4000, np.nan)))
+
+    assert both.champion.outcome is both.baseline.outcome is Outcome.FAIL
+    assert both.champion.numbers["champion"] == pytest.approx(auc(GOOD))
+
+
+@pytest.mark.parametrize("challenger", [CLOSE, WORSE, NOISE, -GOOD])
+@pytest.mark.parametrize("champion", [GOOD, NOISE, None])
+def test_the_rules_of_version_0_1_never_passed_what_is_refused_now(challenger, champion):
+    found = compare_on_set(MODEL, comparison(challenger, champion=champion))
+    before = verdict_of_first_rules(found)
+
+    assert before.passed == found.verdict.passed
+    assert {before.outcome, found.verdict.outcome} in (
+        {found.verdict.outcome},
+        {Outcome.INCONCLUSIVE, Outcome.FAIL},
     )

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modelyard.adapters.specs.documents import read_spec
+from modelyard.domain.specs.record import Record
+from modelyard.operations.reconcile.pages import verdict_lines
+from operations.yard import MODEL, new_yard
+
+OLD = Path(__file__).parents[1] / "records_of_version_0_1"
+
+
+def rows(record):
+    """Rival, its value, the version's value and the verdict, by row of the table."""
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in verdict_lines(record)
+        if line.startswith("| recent")
+    ]
+    return [(row[3], row[4], row[5], row[-1]) for row in cells]
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory):
+    yard = new_yard(tmp_path_factory.mktemp("pages") / "yard")
+    yard.record("v1")
+    yard.record("v2", champion="v1", skill=0.02)
+    return yard
+
+
+def record_of(yard, version):
+    return yard.workspace().catalog(yard.main()).records[MODEL, version]
+
+
+def test_both_comparisons_are_shown_under_their_own_names(yard):
+    assert rows(record_of(yard, "v2")) == [
+        ("v1", "0.9914", "0.4625", "fail"),
+        ("the baseline", "0.5000", "0.4625", "inconclusive"),
+    ]
+
+
+def test_a_first_version_is_shown_against_the_baseline_alone(yard):
+    assert rows(record_of(yard, "v1")) == [("the baseline", "0.5000", "0.9914", "pass")]
+
+
+def test_a_set_that_was_refused_shows_no_figure(yard):
+    record = record_of(yard, "v2")
+    (result,) = record.held_out
+    verdict = replace(result.verdict, reason="v1 trained on rows of recent", numbers={})
+    refused = replace(result, verdict=verdict, against_baseline=None, against_champion=None)
+
+    assert rows(replace(record, held_out=(refused,))) == [("v1", "-", "-", "fail")]
+
+
+@pytest.mark.parametrize(
+    ("version", "rival", "value"),
+    [("v1", "the baseline", "0.5000"), ("v2", "v1", "0.9914"), ("v3", "the baseline", "0.5000")],
+)
+def test_the_one_figure_of_a_record_of_version_0_1_is_named_for_what_it_is(version, rival, value):
+    record = read_spec(Record, (OLD / f"{version}.yaml").read_bytes(), name=version)
+
+    ((shown, its_value, _, _),) = rows(record)
+
+    assert (shown, its_value) == (rival, value)
+
+
+def test_the_page_says_which_interval_it_shows_and_which_bound_decides(yard):
+    text = "\n".join(verdict_lines(record_of(yard, "v1")))
+
+    assert "| two-sided 95 % interval |" in text
+    assert "one-sided bound" in text
