@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -109,7 +110,10 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command to run, imported."""
+        from modelyard.commands.output.logs import replace_last_resort
+
         name, found, rest = super().resolve_command(ctx, args)
+        replace_last_resort()
         return name, found and load_command(found.name or ""), rest
 
     def invoke(self, ctx: click.Context) -> None:
@@ -171,13 +175,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A person's own setting wins.
         os.environ.setdefault(name, value)
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _accept_every_character()
     try:
         # In standalone mode click would end the process with codes of its own.
         code = cli.main(args=arguments, prog_name="modelyard", standalone_mode=False)
         # A closed pipe must fail here, not when the interpreter ends.
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        _print_usage(error)
         return error.exit_code
     except click.Abort:
         return INTERRUPTED
@@ -190,22 +195,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_error(message: str, *, hint: str | None = None) -> None:
-    click.echo(f"error: {message}", err=True)
+    from modelyard.commands.output.terminal import print_line
+
+    print_line(f"error: {message}", err=True)
     if hint is not None:
-        click.echo(f"hint: {hint}", err=True)
+        print_line(f"hint: {hint}", err=True)
+
+
+def _print_usage(error: click.ClickException) -> None:
+    """Print wrong usage as click does; the arguments may come from outside, as in CI."""
+    from modelyard.commands.output.terminal import print_line, print_lines
+
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        print_lines(f"{context.get_usage()}\n", err=True)
+        print_lines(f"Try '{context.command_path} --help' for help.\n\n", err=True)
+    print_line(f"Error: {error.format_message()}", err=True)
 
 
 def _report_crash(error: Exception, *, debug: bool) -> None:
     if debug:
         import traceback
 
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        from modelyard.commands.output.terminal import print_lines
+
+        print_lines("".join(traceback.format_exception(error)), err=True)
     # Some libraries raise with pages of text.
     first_line = str(error).partition("\n")[0]
     _print_error(
         f"unexpected {type(error).__name__}: {first_line}",
         hint="run it again with --debug to see where",
     )
+
+
+def _accept_every_character() -> None:
+    """Let stdout and stderr escape what their encoding lacks, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _stop_writing() -> None:
@@ -217,8 +244,9 @@ def _stop_writing() -> None:
 def _log_to_stderr(*, debug: bool) -> None:
     import logging
 
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    from modelyard.commands.output.logs import harmless_log
+
+    handler = harmless_log("%(levelname)s %(name)s: %(message)s", level=logging.DEBUG)
     logger = logging.getLogger("modelyard")
     # Replaced, not added: main may run more than once in a process.
     logger.handlers = [handler]

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from modelyard import cli as frame
 from modelyard.adapters.clock import SystemClock
 from modelyard.commands import options
+from modelyard.commands.output import terminal
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Conflict, Refused, YardError
 from modelyard.operations import services as services_module
@@ -320,7 +321,7 @@ def test_settings_that_cannot_be_read_are_no_answer(checkout: Path):
 def test_json_is_readable_and_cannot_drive_the_terminal():
     @click.command()
     def show() -> None:
-        options.print_json({"b": "Zoë", "a": ["\x1b[2J", "\x9b2J", "\u202e", "\udcff"]})
+        terminal.print_json({"b": "Zoë", "a": ["\x1b[2J", "\x9b2J", "\u202e", "\udcff"]})
 
     output = CliRunner().invoke(show).output
     assert '"Zoë"' in output
@@ -335,7 +336,7 @@ def test_json_is_readable_and_cannot_drive_the_terminal():
 def test_json_refuses_numbers_that_json_does_not_have():
     @click.command()
     def show() -> None:
-        options.print_json({"a": float("nan")})
+        terminal.print_json({"a": float("nan")})
 
     assert isinstance(CliRunner().invoke(show).exception, ValueError)
 
@@ -358,7 +359,7 @@ def test_colour_is_as_option_environment_and_terminal_say(
     capsys: pytest.CaptureFixture[str],
 ):
     def paint() -> None:
-        options.make_console().print("[red]x[/red]")
+        terminal.make_console().print("x", style="red")
 
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.delenv("FORCE_COLOR", raising=False)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import make_console, output_option, pass_root, print_json
+from modelyard.commands.options import output_option, pass_root
+from modelyard.commands.output.terminal import make_console, print_json
 from modelyard.errors import Refused
 from modelyard.operations.services import services_for
 from modelyard.operations.workspace import workspace_of
@@ -69,15 +70,15 @@ def _print_text(results: tuple[CheckResult, ...]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from modelyard.adapters.git.names import safe_line
+    from modelyard.domain.harmless_text import harmless_line
 
     table = Table.grid(padding=(0, 2))
     for no_wrap in (True, True, False):
         table.add_column(no_wrap=no_wrap, overflow="fold")
     for each in results:
-        lines = [safe_line(line) for line in each.found]
+        lines = [harmless_line(line) for line in each.found]
         if each.fix:
-            lines.append(f"fix: {safe_line(each.fix)}")
+            lines.append(f"fix: {harmless_line(each.fix)}")
         state = Text(each.state, style=_COLOURS[each.state])
         table.add_row(state, Text(each.check), Text("\n".join(lines)))
     make_console().print(table)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import make_console, output_option, pass_services, print_json
+from modelyard.commands.options import output_option, pass_services
+from modelyard.commands.output.terminal import make_console, print_json, print_line
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -83,10 +84,10 @@ def drift(
         if page:
             from modelyard.operations.drift.page import write_drift_page
 
-            click.echo(f"{page}: importing evidently takes about 12 s", err=True)
+            print_line(f"{page}: importing evidently takes about 12 s", err=True)
             summary = write_drift_page(workspace, result, page)
     elif page:
-        click.echo(f"{page} is not written: the data breaks the contract", err=True)
+        print_line(f"{page} is not written: the data breaks the contract", err=True)
     if decision is not None:
         # The nightly workflow branches on this file.
         decision.write_text(result.outcome)
@@ -148,21 +149,20 @@ def _print(
     title = f"{result.model.name} against what {result.parent.version} was trained on"
     make_console().print(make_table(title, HEADINGS, rows))
     for warning in result.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        print_line(f"warning: {warning}", err=True)
     if summary is not None:
         for column, why in summary.left_out.items():
-            click.echo(f"{summary.path} omits {column}: {why}", err=True)
-    click.echo(f"evidence {evidence}")
-    click.echo(summarize_comparison(result))
+            print_line(f"{summary.path} omits {column}: {why}", err=True)
+    print_line(f"evidence {evidence}")
+    print_line(summarize_comparison(result))
 
 
 def _print_breaches(result: ContractBreach) -> None:
-    from modelyard.adapters.git.names import safe_line
     from modelyard.domain.specs.contract import describe_breach
 
     for breach in result.breaches:
-        click.echo(safe_line(describe_breach(breach)))
-    click.echo(
+        print_line(describe_breach(breach))
+    print_line(
         f"{result.model.name}: the contract of {result.feed.uri} is broken; an incident is "
         f"recorded, drift is not tested, and nothing is retrained"
     )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from modelyard.commands.output.terminal import print_line
+
 
 @click.command(name="fetch-model", hidden=True)
 @click.option("--artifact", required=True, help="The pin: sha256:<64 hex digits>.")
@@ -29,4 +31,4 @@ def fetch_model(artifact: str, folder: Path, store: str) -> None:
     from modelyard.adapters.store.artifacts import Store
 
     Store(store, Path.cwd()).fetch_model(artifact, folder)
-    click.echo(f"{artifact} is in {folder}", err=True)
+    print_line(f"{artifact} is in {folder}", err=True)

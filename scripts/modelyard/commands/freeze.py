@@ -11,6 +11,7 @@ from modelyard.commands.options import (
     pass_services,
     reason_option,
 )
+from modelyard.commands.output.terminal import print_line
 from modelyard.ports import Services
 
 
@@ -28,10 +29,10 @@ def freeze(
 
     decided = decide_freeze(services, environment, reason=reason, by=find_person(services, name))
     if dry_run:
-        click.echo(f"would freeze {environment} as {decided.by}: {reason}")
+        print_line(f"would freeze {environment} as {decided.by}: {reason}")
         return
     place_freeze(services, environment, decided)
-    click.echo(f"{environment} is frozen: {reason}")
+    print_line(f"{environment} is frozen: {reason}")
 
 
 @click.command()
@@ -41,13 +42,12 @@ def freeze(
 @pass_services
 def unfreeze(services: Services, /, *, environment: str, name: str | None, dry_run: bool) -> None:
     """Allow promotions into ENVIRONMENT again."""
-    from modelyard.adapters.git.names import safe_line
     from modelyard.operations.holds import find_freeze, lift_freeze
 
     who = find_person(services, name)
     known = find_freeze(services, environment)
     if dry_run:
-        click.echo(f"would lift the freeze of {safe_line(known.by)} on {environment} as {who}")
+        print_line(f"would lift the freeze of {known.by} on {environment} as {who}")
         return
     lift_freeze(services, environment, by=who)
-    click.echo(f"{environment} is open again")
+    print_line(f"{environment} is open again")

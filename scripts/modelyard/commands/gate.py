@@ -6,6 +6,7 @@ import click
 
 from modelyard.commands.options import output_option, pass_services
 from modelyard.commands.output.formatting import print_verdict
+from modelyard.commands.output.terminal import print_line
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -50,7 +51,7 @@ def gate(
         if model or version or not check:
             raise click.UsageError("--changed-since needs --check, and no MODEL VERSION")
         for record, verdict in check_changed_records(workspace, changed_since):
-            click.echo(f"{record.model} {record.version}: {verdict.outcome}, as its evidence gives")
+            print_line(f"{record.model} {record.version}: {verdict.outcome}, as its evidence gives")
         return
     if model is None or version is None:
         raise click.UsageError("give MODEL and VERSION, or --check --changed-since REF")

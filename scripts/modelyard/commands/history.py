@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import make_console, output_option, pass_services, print_json
+from modelyard.commands.options import output_option, pass_services
+from modelyard.commands.output.terminal import make_console, print_json, print_line
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -106,7 +107,7 @@ def _print_text(model: str, events: tuple[Event, ...], summed: DoraMeasures) -> 
     columns = ("version", "spec merged", "verdict", "in production", "lead time")
     printer.print(make_table("Versions", columns, [_lead(lead) for lead in summed.leads]))
     for line in _closing(summed):
-        click.echo(line)
+        print_line(line)
 
 
 def _what(event: Event) -> str:

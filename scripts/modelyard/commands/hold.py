@@ -11,6 +11,7 @@ from modelyard.commands.options import (
     pass_services,
     reason_option,
 )
+from modelyard.commands.output.terminal import print_line
 from modelyard.ports import Services
 
 
@@ -39,10 +40,10 @@ def hold(
 
     decided = decide_hold(services, model, version, reason=reason, by=find_person(services, name))
     if dry_run:
-        click.echo(f"would hold {model} {version} as {decided.by}: {reason}")
+        print_line(f"would hold {model} {version} as {decided.by}: {reason}")
         return
     place_hold(services, model, version, decided)
-    click.echo(f"{model} {version} is on hold: {reason}")
+    print_line(f"{model} {version} is on hold: {reason}")
 
 
 @click.command()
@@ -55,13 +56,12 @@ def unhold(
     services: Services, /, *, model: str, version: str, name: str | None, dry_run: bool
 ) -> None:
     """Lift the hold of VERSION of MODEL: automation may release it again."""
-    from modelyard.adapters.git.names import safe_line
     from modelyard.operations.holds import find_hold, lift_hold
 
     who = find_person(services, name)
     known = find_hold(services, model, version)
     if dry_run:
-        click.echo(f"would lift the hold of {safe_line(known.by)} on {model} {version} as {who}")
+        print_line(f"would lift the hold of {known.by} on {model} {version} as {who}")
         return
     lift_hold(services, model, version, by=who)
-    click.echo(f"{model} {version} is no longer on hold")
+    print_line(f"{model} {version} is no longer on hold")

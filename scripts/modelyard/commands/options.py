@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -15,17 +14,11 @@ from modelyard.domain.specs.paths import SETTINGS
 from modelyard.errors import CannotAnswer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from modelyard.ports import Services
 
 LAST_PORT = 65_535
 
 R = TypeVar("R")
-
-# Control characters, marks that reverse a line, and surrogates, which cannot be encoded. The JSON
-# encoder escapes the other control characters itself.
-_UNSAFE = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +82,6 @@ reason_option = click.option(
 )
 
 
-def log_with_dates() -> None:
-    """Log warnings and errors with their time, for commands that run for weeks."""
-    import logging
-
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
-
-
 def pass_services(function: Callable[..., R]) -> Callable[..., R]:
     """Give the command `ports.Services` as its first argument, built from `modelyard.yaml`."""
 
@@ -156,30 +142,6 @@ def find_person(services: Services, name: str | None) -> str:
             hint="git config user.name 'Your Name', or use --as NAME",
         )
     return known
-
-
-def print_json(data: object) -> None:
-    """Print one indented JSON document; keys keep their order, terminal codes are escaped."""
-    import json
-
-    # Names stay readable, and NaN is no JSON that other programs read.
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-    click.echo(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
-
-
-def make_console() -> Console:
-    """Return a console on stdout, coloured as `--color`, `NO_COLOR` and the terminal decide."""
-    from rich.console import Console
-
-    wanted = click.get_current_context().color
-    return Console(
-        # None lets rich ask the terminal.
-        force_terminal=True if wanted else None,
-        no_color=None if wanted is None else not wanted,
-        # rich would colour numbers and paths inside text from outside.
-        highlight=False,
-        soft_wrap=False,
-    )
 
 
 def _services() -> Services:

@@ -10,11 +10,10 @@ from modelyard.commands.options import (
     as_option,
     dry_run_option,
     find_person,
-    make_console,
     output_option,
     pass_services,
-    print_json,
 )
+from modelyard.commands.output.terminal import make_console, print_json, print_line
 from modelyard.domain.promotion.approvals import find_makers
 from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.errors import CannotAnswer, Refused
@@ -45,7 +44,7 @@ def list_pulls(services: Services, /, *, every: bool, output: str) -> None:
     elif pulls:
         make_console().print(make_pulls_table(pulls))
     else:
-        click.echo("no pull requests" if every else "no open pull requests")
+        print_line("no pull requests" if every else "no open pull requests")
 
 
 @pr.command("show")
@@ -87,10 +86,10 @@ def open_pull(
     who = find_person(services, name)
     text = sys.stdin.read() if body == "-" else body
     if dry_run:
-        _echo(f"would open a pull request for {branch} as {who}: {title}")
+        print_line(f"would open a pull request for {branch} as {who}: {title}")
         return
     pull = services.pulls.open_branch(branch, title=title, body=text, author=who)
-    _echo(f"pull request {pull.number} is open: {pull.title}")
+    print_line(f"pull request {pull.number} is open: {pull.title}")
 
 
 @pr.command("approve")
@@ -112,10 +111,10 @@ def approve_pull(
     _check_may_approve(pull, who)
     commit = sha or pull.head
     if dry_run:
-        _echo(f"would approve pull request {number} at {commit} as {who}")
+        print_line(f"would approve pull request {number} at {commit} as {who}")
         return
     services.pulls.review(number, sha=commit, by=who, approved=True)
-    _echo(f"{who} approves pull request {number} at {commit}")
+    print_line(f"{who} approves pull request {number} at {commit}")
 
 
 @pr.command("merge")
@@ -132,10 +131,10 @@ def merge_pull(
     # The merge is refused if the head has moved from this commit.
     commit = sha or services.pulls.get(number).head
     if dry_run:
-        _echo(f"would merge pull request {number} at {commit} as {who}")
+        print_line(f"would merge pull request {number} at {commit} as {who}")
         return
     merged = services.pulls.merge(number, sha=commit, by=who)
-    _echo(f"pull request {number} is merged as {merged}")
+    print_line(f"pull request {number} is merged as {merged}")
 
 
 @pr.command("close")
@@ -151,10 +150,10 @@ def close_pull(
     who = find_person(services, name)
     if dry_run:
         pull = services.pulls.get(number)
-        _echo(f"would close pull request {number} as {who} and delete {pull.branch}: {reason}")
+        print_line(f"would close pull request {number} as {who} and delete {pull.branch}: {reason}")
         return
     services.pulls.close(number, by=who, reason=reason)
-    _echo(f"pull request {number} is closed")
+    print_line(f"pull request {number} is closed")
 
 
 @pr.command("comment")
@@ -172,10 +171,10 @@ def add_comment(
     if not text.strip():
         raise click.BadParameter("must not be blank", param_hint="--body")
     if dry_run:
-        _echo(f"would comment on pull request {number} as {who}: {text}")
+        print_line(f"would comment on pull request {number} as {who}: {text}")
         return
     services.pulls.comment(number, by=who, body=text)
-    _echo(f"commented on pull request {number}")
+    print_line(f"commented on pull request {number}")
 
 
 def _check_may_approve(pull: PullRequest, who: str) -> None:
@@ -187,9 +186,3 @@ def _check_may_approve(pull: PullRequest, who: str) -> None:
         "and cannot approve it",
         hint="ask somebody who took no part in it",
     )
-
-
-def _echo(line: str) -> None:
-    from modelyard.adapters.git.names import safe_line
-
-    click.echo(safe_line(line))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from modelyard.commands.output.terminal import print_line
+
 MODULES = (
     # First: on import it searches every module imported before it, which would take seconds.
     "skops.io",
@@ -56,4 +58,4 @@ def preload(address: Path, modules: tuple[str, ...]) -> None:
     from modelyard.adapters.processes.preloaded import serve_forks
 
     wanted = dict.fromkeys((*MODULES, *modules))
-    serve_forks(address, tuple(wanted), ready=lambda: click.echo("ready"))
+    serve_forks(address, tuple(wanted), ready=lambda: print_line("ready"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from modelyard.commands.options import as_option, dry_run_option, find_person, pass_services
+from modelyard.commands.output.terminal import print_line
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -49,6 +50,6 @@ def promote(
         print_change(promotion.change)
     else:
         pull = propose_promotion(services, promotion, requester=who)
-        click.echo(f"#{pull.number} is open: {pull.title}, requested by {pull.requester or who}")
+        print_line(f"#{pull.number} is open: {pull.title}, requested by {pull.requester or who}")
     for each in promotion.missing(pull):
-        click.echo(f"  {'blocked by' if each.blocks else 'waits for'} {each.what}")
+        print_line(f"  {'blocked by' if each.blocks else 'waits for'} {each.what}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard.commands.options import dry_run_option, pass_services
+from modelyard.commands.output.terminal import print_line
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -46,12 +47,12 @@ def _show(workspace: Workspace, model: str) -> bool:
 
     actions = plan(collect_world(workspace, model))
     for action in actions:
-        click.echo(f"{model}: would {describe_action(action)}")
+        print_line(f"{model}: would {describe_action(action)}")
     return bool(actions)
 
 
 def _settle(workspace: Workspace, model: str, *, wait: bool) -> None:
     from modelyard.operations.reconcile.loop import reconcile_model
 
-    if not reconcile_model(workspace, model, wait=wait, report=click.echo):
-        click.echo(f"{model}: nothing to do", err=True)
+    if not reconcile_model(workspace, model, wait=wait, report=print_line):
+        print_line(f"{model}: nothing to do", err=True)

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import click
 
-from modelyard.commands.options import (
-    dry_run_option,
-    make_console,
-    output_option,
-    pass_services,
-    print_json,
-)
+from modelyard.commands.options import dry_run_option, output_option, pass_services
+from modelyard.commands.output.terminal import make_console, print_json, print_line
 from modelyard.errors import CannotAnswer
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -51,7 +46,7 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
             )
         known = wanted[0].record
         if not dry_run:
-            apply_action(wanted[0], workspace, world, lambda line: click.echo(line, err=True))
+            apply_action(wanted[0], workspace, world, lambda line: print_line(line, err=True))
     if output == "json":
         print_json(document_of(known))
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard.commands.options import pass_root
+from modelyard.commands.output.terminal import print_line
 from modelyard.errors import Refused
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def render(
             _print_written(write_release(root, catalog, release))
         return
     _refuse_stale(find_stale(root, catalog, chosen), hint="modelyard render")
-    click.echo(f"{len(chosen)} releases are rendered", err=True)
+    print_line(f"{len(chosen)} releases are rendered", err=True)
 
 
 def _render_platform(root: Path, catalog: Catalog, *, check: bool) -> None:
@@ -60,12 +61,12 @@ def _render_platform(root: Path, catalog: Catalog, *, check: bool) -> None:
 
 def _print_written(changes: Files) -> None:
     for path, content in changes.items():
-        click.echo(f"{path} {'removed' if content is None else 'written'}")
+        print_line(f"{path} {'removed' if content is None else 'written'}")
 
 
 def _refuse_stale(sentences: list[str], *, hint: str) -> None:
     for sentence in sentences:
-        click.echo(sentence)
+        print_line(sentence)
     if sentences:
         count = "1 file is" if len(sentences) == 1 else f"{len(sentences)} files are"
         raise Refused(f"{count} stale", hint=hint)

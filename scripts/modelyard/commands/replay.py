@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import output_option, pass_services, print_json
+from modelyard.commands.options import output_option, pass_services
+from modelyard.commands.output.terminal import print_json, print_line
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ def _report(replayed: Replayed, *, rows: int, output: str) -> None:
             }
         )
         return
-    click.echo(f"{rows:,} rows in {len(sent):,} requests to {where}, {rows / seconds:,.0f} rows/s")
+    print_line(f"{rows:,} rows in {len(sent):,} requests to {where}, {rows / seconds:,.0f} rows/s")
     for code, count in sorted(codes.items()):
-        click.echo(f"  {code}: {count:,} requests")
+        print_line(f"  {code}: {count:,} requests")
     for (version, release), count in sorted(releases.items()):
-        click.echo(f"  {version} (release {release}): {count:,} requests, {count / len(sent):.1%}")
+        print_line(f"  {version} (release {release}): {count:,} requests, {count / len(sent):.1%}")

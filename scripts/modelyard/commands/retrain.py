@@ -9,6 +9,7 @@ import click
 
 from modelyard.commands.drift import feed_option, until_option
 from modelyard.commands.options import dry_run_option, pass_services
+from modelyard.commands.output.terminal import print_line
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -52,8 +53,8 @@ def retrain(
         from modelyard.operations.training.forget_failure import forget_failure
 
         attempt = forget_failure(workspace, model, version, dry_run=dry_run)
-        click.echo(f"{model} {version}: attempt {attempt} is next")
-        click.echo(f"modelyard reconcile {model} starts it", err=True)
+        print_line(f"{model} {version}: attempt {attempt} is next")
+        print_line(f"modelyard reconcile {model} starts it", err=True)
 
 
 def _propose(
@@ -78,8 +79,8 @@ def _withdraw(workspace: Workspace, decided: NotOwed, *, dry_run: bool) -> None:
     if pull := decided.pull:
         if not dry_run:
             withdraw_retraining(workspace, pull, reason=decided.reason)
-        click.echo(f"#{pull.number} {'would be ' if dry_run else ''}closed: {pull.title}")
-    click.echo(f"nothing is proposed: {decided.reason}")
+        print_line(f"#{pull.number} {'would be ' if dry_run else ''}closed: {pull.title}")
+    print_line(f"nothing is proposed: {decided.reason}")
 
 
 def _open(workspace: Workspace, decided: Owed, *, dry_run: bool) -> None:
@@ -94,4 +95,4 @@ def _open(workspace: Workspace, decided: Owed, *, dry_run: bool) -> None:
         word = "opened"
     else:
         word = "is up to date" if decided.pull.head == pull.head else "updated"
-    click.echo(f"#{pull.number} {word}: {pull.title}")
+    print_line(f"#{pull.number} {word}: {pull.title}")

@@ -13,6 +13,7 @@ from modelyard.commands.options import (
     pass_services,
     reason_option,
 )
+from modelyard.commands.output.terminal import print_line
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -51,7 +52,7 @@ def rollback(
     if dry_run:
         _preview(workspace, decided)
     else:
-        apply_rollback(workspace, decided, click.echo)
+        apply_rollback(workspace, decided, print_line)
 
 
 def _preview(workspace: Workspace, decided: Rollback) -> None:
@@ -62,11 +63,12 @@ def _preview(workspace: Workspace, decided: Rollback) -> None:
     model, version = decided.release.model, decided.release.version
     # An earlier hold, if there is one.
     hold = decided.world.model_facts.holds[version]
-    click.echo(f"would hold {model} {version} as {hold.by}: {hold.reason}\n")
+    print_line(f"would hold {model} {version} as {hold.by}: {hold.reason}")
+    print_line()
     print_change(decided.change)
     for each in follow_ups(workspace, decided):
-        click.echo()
+        print_line()
         if isinstance(each, Change):
             print_change(each)
         else:
-            click.echo(f"INCIDENT {model}: {each.what}")
+            print_line(f"INCIDENT {model}: {each.what}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from modelyard.commands.options import pass_root
+from modelyard.commands.output.terminal import print_line, print_lines
 from modelyard.errors import Refused
 
 PAGE = "schemas/README.md"
@@ -26,9 +27,9 @@ def schemas(root: Path, *, write: bool, check: bool) -> None:
     if write:
         file.parent.mkdir(exist_ok=True)
         file.write_text(page, encoding="utf-8")
-        click.echo(f"wrote {PAGE}", err=True)
+        print_line(f"wrote {PAGE}", err=True)
     elif not check:
-        click.echo(page, nl=False)
+        print_lines(page)
     elif not file.is_file() or file.read_text(encoding="utf-8") != page:
         raise Refused(f"{PAGE} is stale", hint="modelyard schemas --write")
 

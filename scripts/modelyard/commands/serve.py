@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import click
+
+from modelyard.commands.output.logs import log_with_dates
 
 
 @click.command()
@@ -68,7 +69,7 @@ def serve(*, claim: Path | None, port: int, formats: tuple[str, ...], **options:
     An artifact whose files do not have the pinned digest is refused (exit 3) before it is opened. A
     model whose golden rows differ is never ready. SIGTERM lets open requests finish first.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_with_dates()
     with _hold(claim, port):
         with _empty_command_line():
             if "skops" in formats:

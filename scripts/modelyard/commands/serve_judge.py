@@ -7,7 +7,9 @@ import threading
 
 import click
 
-from modelyard.commands.options import log_with_dates, parse_address, pass_services
+from modelyard.commands.options import parse_address, pass_services
+from modelyard.commands.output.logs import log_with_dates
+from modelyard.commands.output.terminal import print_line
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -39,6 +41,6 @@ def serve_judge(services: Services, /, *, listen: tuple[str, int]) -> None:
     # First the pages: until Git has been read, probes get a 503 with the reason.
     server.start()
     service.start()
-    click.echo(f"listening on {server.host}:{server.port}")
+    print_line(f"listening on {server.host}:{server.port}")
     stop.wait()
     server.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from modelyard.commands.options import pass_services
+from modelyard.commands.output.terminal import print_line
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
 
@@ -30,9 +31,9 @@ def list_(services: Services, /) -> None:
         if state is not None:
             running = True
             ready = "ready" if state.ready else "not ready"
-            click.echo(f"{environment} {model} {version}: {ready}, share {state.share:.0%}")
+            print_line(f"{environment} {model} {version}: {ready}, share {state.share:.0%}")
     if not running:
-        click.echo("no server runs here; `modelyard watch` starts what Git pins", err=True)
+        print_line("no server runs here; `modelyard watch` starts what Git pins", err=True)
 
 
 @servers.command()
@@ -46,4 +47,4 @@ def stop(services: Services, /) -> None:
             "the model servers run in a cluster", hint="stop them with kubectl scale"
         )
     services.cluster.stop_all()
-    click.echo("all servers are stopped; `modelyard watch` starts them again", err=True)
+    print_line("all servers are stopped; `modelyard watch` starts them again", err=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from modelyard.commands.options import make_console, output_option, pass_services, print_json
+from modelyard.commands.options import output_option, pass_services
+from modelyard.commands.output.terminal import make_console, print_json
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 

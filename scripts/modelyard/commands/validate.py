@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import pass_root, print_json
+from modelyard.commands.options import pass_root
+from modelyard.commands.output.terminal import print_json, print_line
+from modelyard.domain.harmless_text import harmless_line
 from modelyard.errors import Refused
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def validate(root: Path, output: str, changed_since: str | None) -> None:
         raise Refused(_count(problems))
     # On stderr: stdout has problems and nothing else.
     if output == "text":
-        click.echo(f"{len(specs.files):,} specs are valid", err=True)
+        print_line(f"{len(specs.files):,} specs are valid", err=True)
 
 
 def _count(problems: Sequence[Problem]) -> str:
@@ -64,7 +66,7 @@ def _count(problems: Sequence[Problem]) -> str:
 def _print_text(problems: Sequence[Problem], _: int) -> None:
     for problem in problems:
         line = f"{problem.file}:{problem.line}: {problem.message} [{problem.check}]"
-        click.echo(_visible(line))
+        print_line(line)
 
 
 def _print_json(problems: Sequence[Problem], files: int) -> None:
@@ -89,7 +91,7 @@ def _print_json(problems: Sequence[Problem], files: int) -> None:
 
 def _print_github(problems: Sequence[Problem], _: int) -> None:
     for line in _annotations(problems):
-        click.echo(line)
+        print_line(line)
 
 
 def _annotations(problems: Sequence[Problem]) -> Iterator[str]:
@@ -99,15 +101,10 @@ def _annotations(problems: Sequence[Problem]) -> Iterator[str]:
     for problem in shown:
         place = f"file={_property(problem.file)},line={problem.line}"
         title = _property(problem.check)
-        yield f"::error {place},title={title}::{_data(_visible(problem.message))}"
+        yield f"::error {place},title={title}::{_data(harmless_line(problem.message))}"
     if len(problems) > len(shown):
         rest = len(problems) - len(shown)
         yield f"::error ::{rest} more problems; `modelyard validate` lists all of them"
-
-
-def _visible(text: str) -> str:
-    """Return the text with every character escaped that could forge a line of output."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _data(text: str) -> str:
@@ -115,7 +112,7 @@ def _data(text: str) -> str:
 
 
 def _property(text: str) -> str:
-    return _data(_visible(text)).replace(":", "%3A").replace(",", "%2C")
+    return _data(harmless_line(text)).replace(":", "%3A").replace(",", "%2C")
 
 
 _REPORTS = {"text": _print_text, "json": _print_json, "github": _print_github}

@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import (
-    dry_run_option,
-    make_console,
-    output_option,
-    pass_root,
-    print_json,
-)
+from modelyard.commands.options import dry_run_option, output_option, pass_root
+from modelyard.commands.output.terminal import make_console, print_json, print_line, print_lines
 from modelyard.domain.specs.paths import model_folder, version_file
 from modelyard.operations.services import repository_of
 
@@ -165,12 +160,14 @@ def show_version(root: Path, /, *, model: str, name: str, output: str) -> None:
     if output == "json":
         print_json(document_of(spec))
         return
-    click.echo(specs.files[version_file(model, name)].decode(), nl=False)
+    print_lines(specs.files[version_file(model, name)].decode("utf-8", "replace"))
     record = specs.catalog.records.get((model, name))
     verdict = record.verdict if record else None
     gate = f"{verdict.outcome}: {verdict.reason}" if verdict else "no record in this checkout"
     runs = ", ".join(_environments_of(specs.catalog, model, name))
-    click.echo(f"\ngate: {gate}\nruns in: {runs or 'no environment of this checkout'}")
+    print_line()
+    print_line(f"gate: {gate}")
+    print_line(f"runs in: {runs or 'no environment of this checkout'}")
 
 
 @version.command("list")
@@ -259,10 +256,10 @@ def _write(root: Path, catalog: Catalog, spec: ModelVersion | HeldOut, *, dry_ru
 
     draft = draft_spec(root, catalog, spec)
     if dry_run:
-        click.echo(draft.content.decode(), nl=False)
+        print_lines(draft.content.decode())
         return
     write_draft(root, draft)
-    click.echo(draft.path)
+    print_line(draft.path)
     _print_next(draft.path, repository_of(root).remote)
 
 
@@ -281,4 +278,4 @@ def _print_next(path: str, remote: str) -> None:
         f"  git push -u {remote} {branch}",
         f'  modelyard pr open {branch} --title "{title}"',
     ):
-        click.echo(line, err=True)
+        print_line(line, err=True)

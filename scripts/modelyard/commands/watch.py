@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import log_with_dates, parse_address, pass_services
+from modelyard.commands.options import parse_address, pass_services
+from modelyard.commands.output.logs import log_with_dates
+from modelyard.commands.output.terminal import print_line
 from modelyard.domain.specs.repository import ForgeKind
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -79,14 +81,14 @@ def watch(
         from modelyard.operations.watch.loop import watch_forever
 
         log_with_dates()
-        watch_forever(services, report=click.echo, interval=interval, listen=listen, lease=lease)
+        watch_forever(services, report=print_line, interval=interval, listen=listen, lease=lease)
         return
     from modelyard.operations.watch.pass_once import run_pass
 
     workspace, checks = workspace_of(services), services.repository.forge is ForgeKind.LOCAL
 
     def run_one_pass() -> bool:
-        result = run_pass(workspace, report=click.echo, with_checks=checks)
+        result = run_pass(workspace, report=print_line, with_checks=checks)
         return result.changed_or_raise()
 
     _run_until_at_rest(workspace, run_one_pass, settle_seconds)
@@ -102,15 +104,15 @@ def _run_until_at_rest(
             continue
         if not starting_releases(workspace):
             for release in undecided_releases(workspace):
-                click.echo(
+                print_line(
                     f"{release}: not enough traffic yet; why: modelyard judge {release}", err=True
                 )
             return
         if left := _wait_for_servers(partial(starting_releases, workspace), settle_seconds):
             names = ", ".join(left)
-            click.echo(f"not ready after {settle_seconds:g} s: {names}; {AGAIN}", err=True)
+            print_line(f"not ready after {settle_seconds:g} s: {names}; {AGAIN}", err=True)
             return
-    click.echo(f"still changing after {MOST_PASSES} passes; {AGAIN}", err=True)
+    print_line(f"still changing after {MOST_PASSES} passes; {AGAIN}", err=True)
 
 
 def _wait_for_servers(starting: Callable[[], tuple[str, ...]], seconds: float) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from modelyard.commands.options import pass_root
+from modelyard.commands.output.terminal import print_line
 from modelyard.errors import CannotAnswer
 
 
@@ -26,4 +27,4 @@ def run(root: Path, /, name: str) -> None:
     status = LocalWorkflows(root, repository_of(root)).run(name)
     if status is None:
         raise CannotAnswer(f"there is no workflow {name}")
-    click.echo(f"{name}: {status.phase}{': ' if status.message else ''}{status.message}")
+    print_line(f"{name}: {status.phase}{': ' if status.message else ''}{status.message}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from modelyard.domain.harmless_text import escape_markdown
 from modelyard.domain.promotion.actions import RaiseIncident, RollBack
 from modelyard.domain.promotion.change import Branch, Change, Purpose, rollback_trailers
 from modelyard.domain.promotion.facts import Hold, ModelFacts
@@ -19,7 +20,7 @@ from modelyard.operations.reconcile.apply import Report, apply_action, merge_at_
 from modelyard.operations.reconcile.changes import rollback_change
 from modelyard.operations.reconcile.collect import collect_world
 from modelyard.operations.reconcile.loop import reconcile_model
-from modelyard.operations.reconcile.pages import escape_markdown, short_digest
+from modelyard.operations.reconcile.pages import short_digest
 from modelyard.operations.workspace import Workspace
 
 

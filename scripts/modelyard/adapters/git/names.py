@@ -8,7 +8,12 @@ from collections.abc import Mapping
 from modelyard.errors import Refused
 
 # C0, C1 and the marks that reorder or break text (bidirectional, line separators).
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+    # Lone surrogates, but for those that stand for a byte of a file's name.
+    r"|[\ud800-\udc7f\udd00-\udfff]"
+)
+_LONE = re.compile(r"[\ud800-\udfff]")
 # Git's own name for what it removes from names (ident.c).
 _CRUD = re.compile(r"[<>\x00-\x1f\x7f]+")
 _AUTHOR = re.compile(r"^(?P<name>[^<>]+?) *<(?P<mail>[^<>]+)>$")
@@ -17,13 +22,8 @@ _KEY = re.compile(r"^[A-Z][A-Za-z0-9]*(-[A-Z][A-Za-z0-9]*)*$")
 
 def safe_line(text: str) -> str:
     """Text from outside as one line without control characters."""
-    return " ".join(_CONTROL.sub(" ", text).split())
-
-
-def safe_lines(text: str) -> str:
-    """Text from outside with its lines and blanks, control characters replaced."""
-    lines = text.replace("\r\n", "\n").replace("\t", "    ").split("\n")
-    return "\n".join(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", line) for line in lines)
+    # No document and no commit can hold a lone surrogate.
+    return " ".join(_CONTROL.sub(" ", _LONE.sub("\N{REPLACEMENT CHARACTER}", text)).split())
 
 
 def path_of(path: str) -> str:

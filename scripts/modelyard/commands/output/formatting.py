@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import click
-
-from modelyard.adapters.git.names import safe_line, safe_lines
-from modelyard.commands.options import print_json
+from modelyard.adapters.git.names import safe_line
+from modelyard.commands.output.terminal import print_json, print_line, print_lines
+from modelyard.domain.harmless_text import harmless_line, harmless_lines, unescape_markdown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,7 +44,9 @@ def make_table(
 
     def text(cell: object) -> Text:
         return (
-            cell if isinstance(cell, Text) else Text("-" if cell is None else safe_line(str(cell)))
+            cell
+            if isinstance(cell, Text)
+            else Text("-" if cell is None else harmless_line(safe_line(str(cell))))
         )
 
     heading = Text(title, style="bold") if title else None
@@ -77,10 +78,12 @@ def format_span(seconds: float) -> str:
 
 def print_change(change: Change) -> None:
     """Print a change for `--dry-run`: its branch, its page, and its files with their sizes."""
-    click.echo(f"branch {safe_line(change.branch)}\ntitle  {safe_line(change.title)}\n")
-    click.echo(safe_lines(change.body).strip("\n") + "\n\nfiles")
+    print_line(f"branch {change.branch}")
+    print_line(f"title  {change.title}")
+    print_line()
+    print_lines(change.body.strip("\n") + "\n\nfiles\n")
     for path, content in sorted(change.documents.items()):
-        click.echo(f"  {_size(content):>8}  {safe_line(path)}")
+        print_line(f"  {_size(content):>8}  {path}")
 
 
 def _size(content: bytes | None) -> str:
@@ -96,24 +99,28 @@ def print_verdict(verdict: Verdict, output: str) -> None:
     if output == "json":
         print_json(document_of(verdict))
         return
-    click.echo(f"{verdict.outcome}: {verdict.reason}")
+    print_line(f"{verdict.outcome}: {verdict.reason}")
     for name, value in verdict.numbers.items():
-        click.echo(f"  {name} {value:.6g}")
+        print_line(f"  {name} {value:.6g}")
 
 
 def render_markdown(text: str) -> Iterator[RenderableType]:
     """Yield a Markdown page from top to bottom; nothing in it is markup or acts on a terminal."""
     from rich.text import Text
 
-    lines = safe_lines(text).strip("\n").split("\n")
+    lines = text.replace("\r\n", "\n").strip("\n").split("\n")
+    in_code = False
     for is_table, block in groupby(lines, key=lambda line: line.startswith("|")):
         rows = list(block)
         if is_table:  # made for a browser's width: here each row becomes a column
             yield _transpose(rows)
             continue
         for line in rows:
-            heading = _HEADING.match(line)
-            yield Text(line[heading.end() :], style="bold") if heading else Text(line)
+            in_code ^= line.startswith("```")
+            heading = None if in_code else _HEADING.match(line)
+            shown = line[heading.end() :] if heading else line
+            read = harmless_lines(shown if in_code else unescape_markdown(shown))
+            yield Text(read, style="bold" if heading else "")
 
 
 def _transpose(lines: Sequence[str]) -> Table:
@@ -133,4 +140,4 @@ def _transpose(lines: Sequence[str]) -> Table:
 
 def _cells(line: str) -> list[str]:
     inner = line.strip().removeprefix("|").removesuffix("|")
-    return [cell.strip().replace("\\|", "|") for cell in _CELL_END.split(inner)]
+    return [harmless_lines(unescape_markdown(cell.strip())) for cell in _CELL_END.split(inner)]

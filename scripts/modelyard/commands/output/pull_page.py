@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelyard.adapters.git.names import safe_line, safe_lines
 from modelyard.commands.output.formatting import make_table, render_markdown
+from modelyard.domain.harmless_text import harmless_line, harmless_lines
 from modelyard.domain.promotion.approvals import find_approvers, find_makers
 from modelyard.domain.promotion.pulls import PullRequest, Review, Status, StatusState
 
@@ -73,7 +73,7 @@ def make_pulls_table(pulls: Iterable[PullRequest]) -> Table:
 
     rows = []
     for pull in pulls:
-        title = Text.assemble(safe_line(pull.title), "\n", (safe_line(pull.branch), "dim"))
+        title = Text.assemble(harmless_line(pull.title), "\n", (harmless_line(pull.branch), "dim"))
         statuses = Text("\n").join(_coloured(status) for _, status in sorted(pull.statuses.items()))
         approvers = ", ".join(sorted(find_approvers(pull)))
         rows.append((f"#{pull.number}", title, pull.state, statuses, approvers))
@@ -84,7 +84,7 @@ def render_pull(pull: PullRequest, files: Sequence[str]) -> Iterator[RenderableT
     """Yield everything an approver needs, from top to bottom."""
     from rich.text import Text
 
-    yield Text.assemble((f"#{pull.number} {safe_line(pull.title)}", "bold"), f"  {pull.state}")
+    yield Text.assemble((f"#{pull.number} {harmless_line(pull.title)}", "bold"), f"  {pull.state}")
     yield _header(pull)
     if pull.body.strip():
         yield Text()
@@ -95,26 +95,26 @@ def render_pull(pull: PullRequest, files: Sequence[str]) -> Iterator[RenderableT
     yield Text("\nReviews", style="bold")
     yield _reviews(pull)
     yield Text(f"\nFiles changed: {len(files)}", style="bold")
-    yield Text("\n".join(f"  {safe_line(path)}" for path in files))
+    yield Text("\n".join(f"  {harmless_line(path)}" for path in files))
     for comment in pull.comments:
-        when = f"\n{safe_line(comment.author)}, {comment.at:%Y-%m-%d %H:%M}"
-        yield Text.assemble((when, "bold"), "\n", safe_lines(comment.body))
+        when = f"\n{harmless_line(comment.author)}, {comment.at:%Y-%m-%d %H:%M}"
+        yield Text.assemble((when, "bold"), "\n", harmless_lines(comment.body))
 
 
 def _header(pull: PullRequest) -> RenderableType:
     from rich.text import Text
 
-    asked = f", requested by {safe_line(pull.requester)}" if pull.requester else ""
+    asked = f", requested by {harmless_line(pull.requester)}" if pull.requester else ""
     lines = [
-        f"{safe_line(pull.branch)} at {pull.head}",
-        f"opened {pull.opened_at:%Y-%m-%d %H:%M} by {safe_line(pull.author)}{asked}",
+        f"{harmless_line(pull.branch)} at {pull.head}",
+        f"opened {pull.opened_at:%Y-%m-%d %H:%M} by {harmless_line(pull.author)}{asked}",
     ]
     if pull.contributors:
-        lines.append(f"with commits by {', '.join(map(safe_line, pull.contributors))}")
+        lines.append(f"with commits by {', '.join(map(harmless_line, pull.contributors))}")
     if pull.merged_as:
-        lines.append(f"merged as {pull.merged_as} by {safe_line(pull.closed_by or '')}")
+        lines.append(f"merged as {pull.merged_as} by {harmless_line(pull.closed_by or '')}")
     elif pull.closed_by:
-        lines.append(f"closed by {safe_line(pull.closed_by)}")
+        lines.append(f"closed by {harmless_line(pull.closed_by)}")
     return Text("\n".join(lines), style="dim")
 
 
@@ -161,7 +161,7 @@ def _counts(pull: PullRequest, review: Review) -> str:
 def _coloured(status: Status) -> Any:
     from rich.text import Text
 
-    return Text(f"{safe_line(status.context)} {status.state}", style=_COLOURS[status.state])
+    return Text(f"{harmless_line(status.context)} {status.state}", style=_COLOURS[status.state])
 
 
 def _status(status: Status) -> dict[str, str]:

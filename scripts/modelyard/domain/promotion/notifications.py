@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from modelyard.domain.harmless_text import unescape_markdown
 from modelyard.domain.promotion.change import Purpose, parse_branch
 from modelyard.domain.promotion.facts import ModelFacts
 from modelyard.domain.promotion.incidents import Incident
@@ -112,11 +113,13 @@ def _is_recent_rollback(pull: PullRequest, now: datetime) -> bool:
 
 def _rollback(model: str, pull: PullRequest) -> Notification:
     branch = parse_branch(pull.branch)
+    page = "\n".join(map(unescape_markdown, pull.body.split("\n")))
     return Notification(
         key=f"rollback/{pull.number}",
         kind=Kind.ROLLBACK,
         model=model,
         environment=branch.subject if branch else None,
         title=pull.title,
-        body=f"#{pull.number}, merged as {(pull.merged_as or '')[:10]}. {pull.body}",
+        # What is sent is text; the page is Markdown.
+        body=f"#{pull.number}, merged as {(pull.merged_as or '')[:10]}. {page}",
     )

@@ -14,6 +14,7 @@ from modelyard.domain.drift.retraining import (
     plan_days,
     plan_retraining,
 )
+from modelyard.domain.harmless_text import escape_markdown, markdown_code
 from modelyard.domain.promotion.change import EVIDENCE, Branch, Change, Purpose, version_trailers
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.interval import Interval
@@ -21,7 +22,7 @@ from modelyard.domain.specs.paths import held_out_file, version_file
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import Refused
 from modelyard.operations.drift.compare import FeedComparison, format_drift, window_rows
-from modelyard.operations.reconcile.pages import escape_markdown, short_digest
+from modelyard.operations.reconcile.pages import short_digest
 from modelyard.operations.training.pins import DataRoot, code_at, refuse_changed, runtime_at
 from modelyard.operations.workspace import Workspace
 
@@ -171,4 +172,4 @@ def _days(spans: Iterable[Interval]) -> str:
 
 
 def _uris(files: Iterable[DataFile]) -> str:
-    return ", ".join(f"`{escape_markdown(file.uri)}`" for file in files)
+    return ", ".join(markdown_code(file.uri) for file in files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from modelyard.domain.harmless_text import escape_markdown, markdown_code
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.record import HeldOutResult, Record
@@ -26,7 +27,7 @@ def record_page(record: Record, environment: str | None) -> str:
 def evidence_page(record: Record) -> str:
     """The evidence of a record."""
     lines = [
-        f"{record.model} {record.version} was trained by `{record.workflow}` "
+        f"{record.model} {record.version} was trained by {markdown_code(record.workflow)} "
         f"(attempt {record.attempt}).",
         "",
         *verdict_lines(record),
@@ -60,7 +61,7 @@ def promotion_page(
 def rollback_page(release: Release, target: PastRelease, reason: str) -> str:
     """The page of a rollback's pull request, which is merged at once."""
     return (
-        f"**{release.environment}** had {_pinned(release)}: {reason}.\n\n"
+        f"**{release.environment}** had {_pinned(release)}: {escape_markdown(reason)}.\n\n"
         f"This restores {_pinned(target.release)} and its manifests byte for byte as of "
         f"{target.commit[:10]}. `modelyard unhold {release.model} {release.version}` allows the "
         "version again.\n"
@@ -102,15 +103,6 @@ def _pinned(release: Release) -> str:
     return f"{release.version} (`{short_digest(release.artifact)}`)"
 
 
-def escape_markdown(text: str) -> str:
-    """The text as plain text in Markdown: no mentions, no HTML, no table cells."""
-    # A zero-width space after the @ keeps it from notifying anybody.
-    replacements = {"@": "@\u200b", "<": "&lt;", "|": "\\|", "`": "'", "\n": " ", "\r": " "}
-    for one, other in replacements.items():
-        text = text.replace(one, other)
-    return text
-
-
 def _rows(record: Record, result: HeldOutResult) -> Iterator[str]:
     """One row for each comparison, each figure under its own name."""
     champion = record.champion.version if record.champion else None
@@ -149,7 +141,7 @@ def _row(result: HeldOutResult, rival: str, verdict: Verdict) -> str:
         result.look,
         verdict.outcome,
     )
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+    return "| " + " | ".join(escape_markdown(str(cell)) for cell in cells) + " |"
 
 
 def _why_not(record: Record) -> str:
@@ -165,8 +157,8 @@ def _artifact_lines(record: Record) -> list[str]:
         return []
     lines = [
         f"- artifact `{artifact.digest}`, {artifact.size / 1000:.0f} kB, {artifact.format}",
-        f"- inputs {', '.join(artifact.inputs)}",
-        f"- MLflow run `{record.run_id}`, registered version {record.registered}",
+        f"- inputs {', '.join(map(escape_markdown, artifact.inputs))}",
+        f"- MLflow run {markdown_code(str(record.run_id))}, registered version {record.registered}",
         f"- {record.training_rows} training rows, seed {record.seed}, threads {record.threads}",
     ]
     if record.server is not None:
@@ -199,5 +191,6 @@ def _approval_lines(environment: Environment) -> list[str]:
     needed = environment.approvals.needed
     if not needed:
         return ["none needed: it is merged once its checks pass"]
-    people = ", ".join(environment.approvals.approvers) or "anyone but the person who asked for it"
+    approvers = ", ".join(map(escape_markdown, environment.approvals.approvers))
+    people = approvers or "anyone but the person who asked for it"
     return [f"{needed} approval(s) of the head commit, from {people}"]

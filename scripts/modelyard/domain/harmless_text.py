@@ -1,0 +1,95 @@
+"""Makes text from outside harmless: a terminal, a log and a Markdown page show it as data."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+LONGEST_LINE = 2_000
+"""Characters of a line that are shown; a page of one line would hide what was printed before it."""
+
+# Only where it could begin a mention: an address keeps its @.
+_MENTION = re.compile(r"(?<!\w)@(?=\w)")
+# What a Markdown renderer acts on: no more, since a page is read as plain text too.
+_MARKDOWN = re.compile(
+    r"^#(?=#{0,5}(?:\s|$))|^[-+](?=\s|$)|^>|(?<=^\d)[.)](?=\s|$)"
+    r"|[\\`*|]|(?<!\w)_|_(?!\w)|~(?=~)|&(?=#?\w+;)|(?<=\])[(\[]"
+)
+_CODE_OR_ESCAPE = re.compile(
+    r"(?P<code>(?P<fence>`+)(?!`).*?(?<!`)(?P=fence)(?!`))"
+    r"|\\(?P<plain>[!-/:-@\[-`{-~])|(?P<entity>&#?\w+;)"
+)
+_LINE_BREAKS = frozenset("\n\r\t\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029")
+
+
+def harmless_line(text: str) -> str:
+    """Text from outside as one line; what a terminal acts on is escaped as Python escapes it.
+
+    Escaped, not dropped: two file names that differ in an invisible character stay different.
+    """
+    return _cut("".join(map(_visible, text)))
+
+
+def harmless_lines(text: str, *, most: int | None = LONGEST_LINE) -> str:
+    """Text from outside with its lines and blanks; each control character becomes a `\ufffd`.
+
+    Args:
+        text: The text.
+        most: The longest line; None for text that must stay whole, such as a document.
+    """
+    lines = text.replace("\r\n", "\n").replace("\t", "    ").split("\n")
+    return "\n".join(_cut("".join(map(_replaced, line)), most) for line in lines)
+
+
+def has_unsafe_characters(text: str) -> bool:
+    """Whether a terminal would act on the text, or show less than it holds."""
+    return any(_visible(character) != character for character in text)
+
+
+def escape_markdown(text: str) -> str:
+    """Text from outside as plain text in a line of Markdown: no mention, HTML, link or table cell.
+
+    `unescape_markdown` gives it back for a terminal.
+    """
+    escaped = _MARKDOWN.sub(r"\\\g<0>", harmless_line(text))
+    # An entity, as some readers of Markdown take HTML even behind a backslash.
+    return neutralize_mentions(escaped.replace("<", "&lt;"))
+
+
+def markdown_code(text: str) -> str:
+    """Text from outside as code in a line of Markdown, where nothing is escaped."""
+    return f"`{harmless_line(text).replace('`', chr(39)) or ' '}`"
+
+
+def unescape_markdown(line: str) -> str:
+    """A line of Markdown as people read it: without the escapes of `escape_markdown`."""
+    return _CODE_OR_ESCAPE.sub(_as_read, line).replace("@\u200b", "@")
+
+
+def neutralize_mentions(text: str) -> str:
+    """The text with names that chats and forges do not take as mentions."""
+    return _MENTION.sub("@\u200b", text)
+
+
+def _as_read(found: re.Match[str]) -> str:
+    return found["code"] or found["plain"] or unescape(found["entity"])
+
+
+def _visible(character: str) -> str:
+    if character.isprintable():
+        return character
+    # Blanks of other widths are not printable to Python, and harmless.
+    if character.isspace() and character not in _LINE_BREAKS:
+        return " "
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def _replaced(character: str) -> str:
+    seen = _visible(character)
+    return seen if len(seen) == 1 else "\N{REPLACEMENT CHARACTER}"
+
+
+def _cut(line: str, most: int | None = LONGEST_LINE) -> str:
+    if most is None or len(line) <= most:
+        return line
+    return f"{line[:most]} ... ({len(line) - most:,} more characters)"
