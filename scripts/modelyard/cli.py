@@ -46,6 +46,9 @@ class Entry:
 # Modules are text here: --help and completion import none of them.
 COMMANDS: Mapping[str, Entry] = {
     "validate": Entry(target="validate:validate", help="Check every spec of the checkout."),
+    "check-pull": Entry(
+        target="check_pull:check_pull", help="Check what a pull request may change."
+    ),
     "schemas": Entry(target="schemas:schemas", help="Write the format reference."),
     "version": Entry(target="version:version", help="Add a version of a model, with its pins."),
     "render": Entry(target="render:render", help="Write the manifests of the releases."),

@@ -84,8 +84,11 @@ class PullRequests(Protocol):
         """Add a comment, or edit the one with the same `marker` if its body differs."""
         ...
 
-    def set_status(self, sha: str, status: Status) -> None:
-        """Set a check's status on a commit; setting the same status again changes nothing.
+    def set_status(self, pull: PullRequest, status: Status) -> None:
+        """Set a check's status on the pull request's head; the same status again changes nothing.
+
+        It is about this head, this branch and this base: on another branch, or for another base,
+        the same commit has not reported.
 
         Raises:
             CannotAnswer: The earlier statuses of the commit are unreadable.

@@ -9,7 +9,8 @@ import pytest
 from modelyard.cli import COMMANDS
 
 PACKAGE = Path(__file__).parents[2] / "scripts" / "modelyard"
-MOST_MODULES, MOST_COMMANDS = 14, 28
+# Each is a verb. `check-pull` is what every CI calls, and fits no other verb.
+MOST_MODULES, MOST_COMMANDS = 14, 29
 # A verb and its opposite share a module.
 WITH_ITS_OPPOSITE = {"unhold": "hold", "unfreeze": "freeze"}
 

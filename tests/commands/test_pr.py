@@ -14,11 +14,13 @@ from git_commits import write_commit
 from modelyard.adapters.facts import FactStore, freeze_ref, model_ref
 from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs.documents import dump_spec
 from modelyard.cli import cli
 from modelyard.domain.promotion.approvals import find_approvers
 from modelyard.domain.promotion.change import Change, Purpose
 from modelyard.domain.promotion.facts import Freeze, Hold
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState, Status, StatusState
+from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.repository import Repository
 from modelyard.ports import Services
 
@@ -44,7 +46,9 @@ def git(tmp_path):
     documents = {
         RELEASE: b"version: v1\n",
         "models/m/versions/v2.yaml": b"seed: 1\n",
-        "environments/dev/environment.yaml": b"name: dev\n",
+        "environments/dev/environment.yaml": dump_spec(
+            "Environment", Environment(name="dev", description="First.", namespace="dev")
+        ),
     }
     start = write_commit(made, None, documents, parents=[], message="Start", author="Ann", at=AT)
     made.push("origin", {"refs/heads/main": (None, start)})
@@ -95,7 +99,7 @@ def run(services):
 
 
 def say(services, pull, context, state, why="ok"):
-    services.pulls.set_status(pull.head, Status(context=context, state=state, description=why))
+    services.pulls.set_status(pull, Status(context=context, state=state, description=why))
 
 
 def checked(kind, text):

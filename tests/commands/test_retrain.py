@@ -73,7 +73,7 @@ def merged(yard: Yard) -> None:
     [pull] = yard.services.pulls.list()
     for context in (CHECKS, PROMOTE):
         status = Status(context=context, state=StatusState.SUCCESS, description="fine")
-        yard.services.pulls.set_status(pull.head, status)
+        yard.services.pulls.set_status(pull, status)
     yard.services.pulls.merge(pull.number, sha=pull.head, by="ada")
     yard.git.run("pull", "-q", "--ff-only", "origin", "main")
 

@@ -7,7 +7,7 @@ import pytest
 from git_commits import write_commit
 from modelyard.domain.promotion.facts import Hold
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState
-from operations.yard import MODEL, manifests, new_yard, release_file
+from operations.yard import BOT, MODEL, manifests, new_yard, release_file
 from operations.yard_with_history import (
     faked_registry,
     in_production,
@@ -175,8 +175,9 @@ def test_removes_the_release_and_its_manifests_at_once(first):
     assert (said.code, said.err) == (0, "")
     assert first.paths("environments/dev/") == ("environments/dev/environment.yaml",)
     assert first.model_facts.holds["v1"].by == "Ada Example"
-    assert (pull.state, pull.author, pull.closed_by) == (
+    assert (pull.state, pull.author, pull.requester, pull.closed_by) == (
         PullState.MERGED,
+        BOT,
         "Ada Example",
         "Ada Example",
     )

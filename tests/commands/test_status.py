@@ -54,7 +54,7 @@ def pull_to(yard, environment, version="v1", attempt=2):
 
 def say(yard, pull, context, state, description="so"):
     told = Status(context=context, state=state, description=description)
-    yard.pulls.set_status(pull.head, told)
+    yard.pulls.set_status(pull, told)
 
 
 def test_shows_each_environment_in_the_order_a_version_passes_them(yard):

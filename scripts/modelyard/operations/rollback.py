@@ -182,7 +182,8 @@ def _place_hold(workspace: Workspace, rollback: Rollback, report: Report) -> Non
 def _merge_removal(workspace: Workspace, rollback: Rollback, report: Report) -> None:
     """Propose the removal and merge it at once, in the person's name."""
     change, by = rollback.change, rollback.hold.by
-    pull = workspace.services.pulls.propose(change, author=by)
+    bot = workspace.services.repository.bot
+    pull = workspace.services.pulls.propose(change, author=bot, requester=by)
     why = f"{by} removes it: no release was ever verified there"
     commit = merge_at_once(workspace, pull, by=by, why=why)
     report(f"#{pull.number} merged as {commit[:10]}: {change.title}")

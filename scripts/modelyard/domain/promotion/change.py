@@ -74,6 +74,28 @@ def is_branch_of(name: str, model: str) -> bool:
     return branch is not None and branch.model == model
 
 
+def refusal_of_author(branch: str, author: str, *, bot: str) -> str | None:
+    """Why nobody but the tool opens a pull request from this branch; None if it may be opened."""
+    found = parse_branch(branch)
+    if found is None or author == bot:
+        return None
+    return f"only the tool opens pull requests from {branch}, not {author}"
+
+
+def hint_for_author(branch: str) -> str:
+    """What a person does instead of opening a pull request from one of the tool's branches."""
+    found = parse_branch(branch)
+    match found:
+        case Branch(purpose=Purpose.PROMOTE, subject=subject, model=model):
+            return f"modelyard promote {subject} {model} VERSION"
+        case Branch(purpose=Purpose.ROLLBACK, subject=subject, model=model):
+            return f"modelyard rollback {subject} {model} --reason ..."
+        case Branch(purpose=Purpose.RECORD, subject=subject, model=model):
+            return f"modelyard record {model} {subject}"
+        case _:
+            return "push the commits to a branch of your own"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """Documents to write on a branch and to propose in a pull request.

@@ -16,7 +16,7 @@ from modelyard.domain.promotion.actions import (
     SetAlias,
     SetStatus,
 )
-from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
+from modelyard.domain.promotion.change import Branch, Purpose, parse_branch, refusal_of_author
 from modelyard.domain.promotion.promote import (
     Missing,
     candidate_version,
@@ -87,7 +87,14 @@ def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
     """Close the tool's pull requests that are no longer needed."""
     for pull in world.open_pulls:
         branch = parse_branch(pull.branch)
-        if branch is None or pull.branch in wanted or pull.author != world.bot:
+        if branch is None:
+            continue
+        # A wanted one too: closed, its branch is free for the tool's own.
+        if refusal := refusal_of_author(pull.branch, pull.author, bot=world.bot):
+            kept = f"its commits stay at {pull.head}: push them to a branch of your own"
+            yield ClosePull(number=pull.number, reason=f"{refusal}; {kept}")
+            continue
+        if pull.branch in wanted:
             continue
         if branch.purpose is Purpose.PROMOTE:
             reason = _why_moot(world, pull, wanted)
@@ -159,9 +166,7 @@ def _pull_actions(
             yield from _status(pull, state, "; ".join(each.what for each in lacking))
         else:
             yield from _status(pull, StatusState.SUCCESS, "nothing is missing")
-            # A person may open a pull request of such a branch; then a person merges it.
-            if pull.author == world.bot:
-                yield Merge(number=pull.number, sha=pull.head)
+            yield Merge(number=pull.number, sha=pull.head)
 
 
 def find_missing_for_pull(world: World, pull: PullRequest) -> tuple[Missing, ...] | None:

@@ -33,7 +33,11 @@ class StatusState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """The result of one check of one commit."""
+    """The result of one check of one pull request's head.
+
+    It is kept with the head, the branch and the base it judged. The same commit on another branch
+    has statuses of its own.
+    """
 
     context: str
     state: StatusState
@@ -78,7 +82,7 @@ class PullRequest:
         labels: Labels, for people; nothing is decided by them.
         reviews: Reviews, oldest first.
         comments: Comments, oldest first.
-        statuses: The head commit's statuses by context.
+        statuses: What was said of this head on this branch and for this base, by context.
         opened_at: When.
         merged_as: The merge commit, once merged.
         closed_at: When it was merged or closed.

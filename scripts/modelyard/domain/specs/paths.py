@@ -52,9 +52,14 @@ def record_file(model: str, version: str) -> str:
     return f"{records_folder(model)}{version}.yaml"
 
 
+def held_out_folder(model: str) -> str:
+    """Folder of a model's held-out sets; ends in a slash."""
+    return f"{model_folder(model)}heldout/"
+
+
 def held_out_file(model: str, name: str) -> str:
     """Path of a held-out set."""
-    return f"{model_folder(model)}heldout/{name}.yaml"
+    return f"{held_out_folder(model)}{name}.yaml"
 
 
 def environment_file(environment: str) -> str:
@@ -86,9 +91,9 @@ _SPECS = (
     ("Environment", _pattern(environment_file("@"))),
 )
 _RELEASES = release_file("@", "@").removesuffix("@.yaml")
-_HELD_OUT = held_out_file("@", "@").removesuffix("@.yaml")
 _FOLDERS = tuple(
-    _pattern(folder) for folder in (versions_folder("@"), records_folder("@"), _HELD_OUT, _RELEASES)
+    _pattern(folder)
+    for folder in (versions_folder("@"), records_folder("@"), held_out_folder("@"), _RELEASES)
 )
 _MANIFESTS = _pattern(manifests_folder("@", "@"))
 _WRITTEN_BY_TOOL = tuple(

@@ -136,24 +136,24 @@ def _(action: ClosePull, workspace: Workspace, world: World, report: Report) -> 
 
 @apply_action.register
 def _(action: SetStatus, workspace: Workspace, world: World, report: Report) -> bool:
-    del world
     status = Status(context=PROMOTE, state=action.state, description=action.description)
-    return set_pull_status(workspace, action.number, action.sha, status, report)
+    pull = next(each for each in world.open_pulls if each.number == action.number)
+    return set_pull_status(workspace, replace(pull, head=action.sha), status, report)
 
 
 def set_pull_status(
-    workspace: Workspace, number: int, sha: str, status: Status, report: Report
+    workspace: Workspace, pull: PullRequest, status: Status, report: Report
 ) -> bool:
     """Set a status on a pull request's head; False if its earlier statuses cannot be read.
 
     Such a pull request is not merged, and nothing else waits for it.
     """
     try:
-        workspace.services.pulls.set_status(sha, status)
+        workspace.services.pulls.set_status(pull, status)
     except Unreadable as error:
         warn_left_out(error)
         return False
-    report(f"#{number} {status.context}: {status.state}: {status.description}")
+    report(f"#{pull.number} {status.context}: {status.state}: {status.description}")
     return True
 
 
@@ -225,7 +225,7 @@ def merge_at_once(workspace: Workspace, pull: PullRequest, *, by: str, why: str)
     """Set both required statuses and merge a rollback, without approvals; returns the commit."""
     for context in (CHECKS, PROMOTE):
         status = Status(context=context, state=StatusState.SUCCESS, description=why)
-        workspace.services.pulls.set_status(pull.head, status)
+        workspace.services.pulls.set_status(pull, status)
     return workspace.services.pulls.merge(pull.number, sha=pull.head, by=by)
 
 

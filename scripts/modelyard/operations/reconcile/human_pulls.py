@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Collection
 from functools import partial
 
+from modelyard.adapters.forge.guard import find_touched
 from modelyard.adapters.git.remote_refs import one_snapshot
-from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.plan import shorten_description
 from modelyard.domain.promotion.pulls import PROMOTE, PullRequest, Status, StatusState
-from modelyard.domain.specs.paths import (
-    is_written_by_tool,
-    parse_manifests_path,
-    parse_spec_path,
-    release_file,
-)
-from modelyard.domain.specs.release import RENDERER, Release
+from modelyard.domain.specs.paths import is_written_by_tool
 from modelyard.errors import CannotAnswer
 from modelyard.operations.reconcile.apply import Report, set_pull_status
 from modelyard.operations.reconcile.loop import run_all
@@ -27,8 +21,15 @@ from modelyard.operations.workspace import Workspace
 def set_human_pull_statuses(workspace: Workspace, report: Report) -> bool:
     """Set `modelyard/promote` on people's pull requests; True if a status changed."""
     # On the tool's branches the plan sets it, model by model.
-    people = [pull for pull in workspace.services.pulls.list() if parse_branch(pull.branch) is None]
-    return run_all(partial(_set_status, workspace, pull, report) for pull in people)
+    models = workspace.models()
+    others = [pull for pull in workspace.services.pulls.list() if not _is_planned(pull, models)]
+    return run_all(partial(_set_status, workspace, pull, report) for pull in others)
+
+
+def _is_planned(pull: PullRequest, models: Collection[str]) -> bool:
+    """Whether the plan of a model sets the status."""
+    branch = parse_branch(pull.branch)
+    return branch is not None and branch.model in models
 
 
 def _set_status(workspace: Workspace, pull: PullRequest, report: Report) -> bool:
@@ -40,7 +41,7 @@ def _set_status(workspace: Workspace, pull: PullRequest, report: Report) -> bool
     known = pull.statuses.get(PROMOTE)
     if known is not None and (known.state, known.description) == (status.state, status.description):
         return False
-    return set_pull_status(workspace, pull.number, pull.head, status, report)
+    return set_pull_status(workspace, pull, status, report)
 
 
 def changed_paths(workspace: Workspace, pull: PullRequest) -> tuple[str, ...]:
@@ -50,35 +51,15 @@ def changed_paths(workspace: Workspace, pull: PullRequest) -> tuple[str, ...]:
 
 
 def _status(workspace: Workspace, pull: PullRequest) -> Status:
+    if branch := parse_branch(pull.branch):
+        why = f"the main branch has no model {branch.model}, which {pull.branch} is for"
+        return Status(context=PROMOTE, state=StatusState.FAILURE, description=why)
     # From where the branch left main: what main changed since is not this pull request's doing.
     base = workspace.git.merge_base(workspace.main(), pull.head)
-    owned = [path for path in workspace.git.diff_names(base, pull.head) if is_written_by_tool(path)]
-    touched = [path for path in owned if not _is_rendered_again(workspace, path, base, pull.head)]
+    owned = any(map(is_written_by_tool, workspace.git.diff_names(base, pull.head)))
+    touched = find_touched(workspace.git, before=base, after=pull.head)
     if touched:
         why = f"only the tool writes {touched[0]}: use modelyard promote or modelyard rollback"
         return Status(context=PROMOTE, state=StatusState.FAILURE, description=why)
     what = "renders the same releases again" if owned else "changes no environment"
     return Status(context=PROMOTE, state=StatusState.SUCCESS, description=what)
-
-
-def _is_rendered_again(workspace: Workspace, path: str, base: str, head: str) -> bool:
-    """Whether the path belongs to a release that was rendered again, by `modelyard render`.
-
-    Only the digest of the manifests may differ in its pin. `modelyard/checks` compares the
-    manifests themselves with what this renderer writes.
-    """
-    kind, key = parse_spec_path(path) or ("", None)
-    owner = key if kind == "Release" else parse_manifests_path(path)
-    if owner is None:
-        return False
-    pin = release_file(*owner)
-    before, after = workspace.git.read_many([f"{base}:{pin}", f"{head}:{pin}"]).values()
-    if before is None or after is None:
-        return False
-    try:
-        one, other = (read_spec(Release, content, name=pin) for content in (before, after))
-    except CannotAnswer:
-        return False
-    # Of another renderer nobody can tell what the manifests ought to be.
-    same = replace(one, manifests="") == replace(other, manifests="")
-    return same and other.renderer == RENDERER

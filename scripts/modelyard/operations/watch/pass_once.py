@@ -203,7 +203,9 @@ def _check(workspace: Workspace, main: str, pull: PullRequest, report: Report) -
     if known is not None and known.state is StatusState.SUCCESS:
         return False
     is_refused = known is not None and known.state is StatusState.FAILURE
-    status = workspace.once("checks", main, check, pull.head) if is_refused else check()
+    status = (
+        workspace.once("checks", main, check, pull.head, pull.branch) if is_refused else check()
+    )
     if status == known:
         return False
-    return set_pull_status(workspace, pull.number, pull.head, status, report)
+    return set_pull_status(workspace, pull, status, report)

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 
+from modelyard.adapters.forge.guard import Proposed, find_guard_problems
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.reader import read_specs
-from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, Status, StatusState
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.paths import (
-    manifests_folder,
-    model_folder,
-    record_file,
-    records_folder,
-    release_file,
-)
+from modelyard.domain.specs.paths import record_file
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.gate import find_differences, recompute_verdicts
 from modelyard.operations.reconcile.human_pulls import changed_paths
@@ -59,7 +52,7 @@ def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
     tree = GitTree(workspace.git, merged.tree)
     changed = set(changed_paths(workspace, pull))
     specs = read_specs(tree)
-    found = _branch_problems(specs.catalog, pull, changed)
+    found = find_branch_problems(workspace, pull)
     found += [
         f"{problem.file}: {problem.message}"
         for problem in problems_in(specs, changed=changed, base=GitTree(workspace.git, main))
@@ -68,38 +61,16 @@ def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
     return found + _wrong_verdicts(workspace, specs.catalog, changed)
 
 
-def _branch_problems(catalog: Catalog, pull: PullRequest, changed: set[str]) -> list[str]:
-    """The problems of one of the tool's branches that changes more than its name stands for.
-
-    Approvals and merges are decided by the branch's name and the release it pins, so a person who
-    pushes to such a branch, or opens one, could get anything else merged.
-    """
-    branch = parse_branch(pull.branch)
-    if branch is None:
-        return []
-    allowed = _allowed(catalog, branch)
-    strays = [path for path in sorted(changed) if not allowed.fullmatch(path)]
-    return [f"{pull.branch} may not change {path}" for path in strays]
-
-
-def _allowed(catalog: Catalog, branch: Branch) -> re.Pattern[str]:
-    """The paths that one of the tool's branches may change."""
-    path = catalog.path_to_production()
-    if branch.purpose is Purpose.RECORD:
-        record = re.escape(record_file(branch.model, branch.subject))
-        first = catalog.releases.get((path[0].name, branch.model)) if path else None
-        if first is None or first.version != branch.subject:  # no release but its version's
-            return re.compile(record)
-        return re.compile(f"{record}|{_release_paths(first.environment, branch.model)}")
-    if branch.purpose in {Purpose.PROMOTE, Purpose.ROLLBACK}:
-        return re.compile(_release_paths(branch.subject, branch.model))
-    records = re.escape(records_folder(branch.model))
-    return re.compile(rf"(?!{records}){re.escape(model_folder(branch.model))}.*")
-
-
-def _release_paths(environment: str, model: str) -> str:
-    pin, manifests = release_file(environment, model), manifests_folder(environment, model)
-    return rf"{re.escape(pin)}|{re.escape(manifests)}.*"
+def find_branch_problems(workspace: Workspace, pull: PullRequest) -> list[str]:
+    """What the branch guard of `modelyard check-pull` says, one sentence each."""
+    proposed = Proposed(
+        branch=pull.branch,
+        author=pull.author,
+        head=pull.head,
+        main=workspace.main(),
+        bot=workspace.services.repository.bot,
+    )
+    return find_guard_problems(workspace.git, proposed)
 
 
 def _wrong_verdicts(workspace: Workspace, catalog: Catalog, changed: set[str]) -> list[str]:

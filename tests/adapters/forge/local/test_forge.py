@@ -58,8 +58,12 @@ def clone(tmp_path, name):
 def git(tmp_path):
     subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "remote.git")], check=True)
     made = clone(tmp_path, "clone")
-    documents = {RELEASE: b"version: v1\n", "models/m/model.yaml": b"owner: ann\n"}
-    start = write_commit(made, None, documents, parents=[], message="Start", author="Ann", at=AT)
+    documents = {RELEASE: b"version: v2\n", "models/m/model.yaml": b"owner: ann\n"}
+    past = write_commit(made, None, documents, parents=[], message="Past", author="Ann", at=AT)
+    documents = {RELEASE: b"version: v1\n"}
+    start = write_commit(
+        made, past, documents, parents=[past], message="Start", author="Ann", at=AT
+    )
     made.push("origin", {"refs/heads/main": (None, start)})
     return made
 
@@ -115,9 +119,9 @@ def by_hand(git, pull, documents, author="Mallory"):
     return after
 
 
-def green(forge, sha):
+def green(forge, pull):
     for context in (CHECKS, PROMOTE):
-        forge.set_status(sha, Status(context=context, state=StatusState.SUCCESS, description="ok"))
+        forge.set_status(pull, Status(context=context, state=StatusState.SUCCESS, description="ok"))
 
 
 def test_a_change_becomes_one_commit_on_main_and_an_open_pull_request(git, forge, elsewhere):
@@ -288,10 +292,10 @@ def test_a_comment_with_a_marker_is_edited_in_place(forge):
 def test_statuses_belong_to_a_commit_and_the_same_status_changes_nothing(git, forge):
     pull = forge.propose(change(), author=BOT)
     pending = Status(context=PROMOTE, state=StatusState.PENDING, description="1 approval")
-    forge.set_status(pull.head, pending)
-    forge.set_status(pull.head, Status(context=CHECKS, state=StatusState.ERROR, description="x"))
+    forge.set_status(pull, pending)
+    forge.set_status(pull, Status(context=CHECKS, state=StatusState.ERROR, description="x"))
     before = git.ls_remote("origin", ["refs/*"])
-    forge.set_status(pull.head, pending)
+    forge.set_status(pull, pending)
 
     assert git.ls_remote("origin", ["refs/*"]) == before
     assert forge.get(1).statuses == {
@@ -305,7 +309,7 @@ def test_statuses_belong_to_a_commit_and_the_same_status_changes_nothing(git, fo
 def test_refuses_to_merge_naming_each_status_that_is_missing(forge):
     pull = forge.propose(change(), author=BOT)
     forge.set_status(
-        pull.head, Status(context=PROMOTE, state=StatusState.PENDING, description="1 approval")
+        pull, Status(context=PROMOTE, state=StatusState.PENDING, description="1 approval")
     )
 
     with pytest.raises(Refused) as caught:
@@ -320,7 +324,7 @@ def test_refuses_to_merge_naming_each_status_that_is_missing(forge):
 def test_a_merge_joins_main_and_the_reviewed_head_with_its_reasons(git, forge, elsewhere):
     pull = forge.propose(change(), author=BOT)
     elsewhere.review(1, sha=pull.head, by="cy", approved=True)
-    green(forge, pull.head)
+    green(forge, pull)
     main = on_main(git, {"models/m/model.yaml": b"owner: bo\n"})
 
     commit = elsewhere.merge(1, sha=pull.head, by="ann")
@@ -350,7 +354,7 @@ def test_a_merge_joins_main_and_the_reviewed_head_with_its_reasons(git, forge, e
 
 def test_merging_again_answers_the_same_and_changes_nothing(git, forge):
     pull = forge.propose(change(), author=BOT)
-    green(forge, pull.head)
+    green(forge, pull)
     commit = forge.merge(1, sha=pull.head, by="ann")
     before = git.ls_remote("origin", ["refs/*"])
 
@@ -360,10 +364,10 @@ def test_merging_again_answers_the_same_and_changes_nothing(git, forge):
 
 def test_a_head_that_moved_after_it_was_read_is_not_merged(git, forge):
     pull = forge.propose(change(), author=BOT)
-    green(forge, pull.head)
+    green(forge, pull)
     main = main_of(git)
     moved = by_hand(git, pull, {RELEASE: b"version: v9\n"})
-    green(forge, moved)
+    green(forge, replace(pull, head=moved))
 
     with pytest.raises(Conflict, match="is not its head any more"):
         forge.merge(1, sha=pull.head, by="ann")
@@ -373,7 +377,7 @@ def test_a_head_that_moved_after_it_was_read_is_not_merged(git, forge):
 
 def test_a_merge_that_conflicts_is_refused_naming_the_paths(git, forge):
     pull = forge.propose(change(), author=BOT)
-    green(forge, pull.head)
+    green(forge, pull)
     main = on_main(git, {RELEASE: b"version: v1-fixed\n"})
 
     with pytest.raises(Refused, match=f"conflicts with main in {RELEASE}"):
@@ -397,7 +401,7 @@ def racing(git, monkeypatch, meanwhile):
 
 def test_main_moving_under_a_merge_is_merged_with(git, forge, elsewhere, monkeypatch):
     pull = forge.propose(change(), author=BOT)
-    green(forge, pull.head)
+    green(forge, pull)
     other = elsewhere._writer.git
     other.fetch("origin", ["+refs/heads/main:refs/x/main"])
     racing(git, monkeypatch, lambda: on_main(other, {"README.md": b"x\n"}))
@@ -412,10 +416,10 @@ def test_main_moving_under_a_merge_is_merged_with(git, forge, elsewhere, monkeyp
 
 def test_a_status_that_turns_red_under_a_merge_stops_it(git, forge, elsewhere, monkeypatch):
     pull = forge.propose(change(), author=BOT)
-    green(forge, pull.head)
+    green(forge, pull)
     main = main_of(git)
     held = Status(context=PROMOTE, state=StatusState.FAILURE, description="v2 is held")
-    racing(git, monkeypatch, lambda: elsewhere.set_status(pull.head, held))
+    racing(git, monkeypatch, lambda: elsewhere.set_status(pull, held))
 
     with pytest.raises(Refused, match=r"modelyard/promote is failure \(v2 is held\)"):
         forge.merge(1, sha=pull.head, by="ann")
@@ -455,7 +459,7 @@ def test_a_closed_pull_request_says_who_and_why_and_its_branch_is_free_again(git
 
 def test_a_merged_pull_request_cannot_be_closed(forge):
     pull = forge.propose(change(), author=BOT)
-    green(forge, pull.head)
+    green(forge, pull)
     forge.merge(1, sha=pull.head, by="ann")
 
     with pytest.raises(Refused, match="is merged already"):
@@ -464,7 +468,7 @@ def test_a_merged_pull_request_cannot_be_closed(forge):
 
 def test_deleting_the_branch_closes_the_pull_request_for_good(git, forge):
     pull = forge.propose(change(), author=BOT)
-    green(forge, pull.head)
+    green(forge, pull)
     git.push("origin", {f"refs/heads/{pull.branch}": (pull.head, None)})
 
     assert (forge.list(), forge.get(1).state) == ((), PullState.CLOSED)
@@ -520,7 +524,7 @@ def test_texts_from_outside_stay_data(git, forge):
     pull = forge.propose(
         change(title=title, trailers={"Modelyard-Version": "v2\nX: y"}), author=BOT
     )
-    green(forge, pull.head)
+    green(forge, pull)
 
     commit = forge.merge(1, sha=pull.head, by="Eve\n<x> \x1b[31m")
 
@@ -616,7 +620,7 @@ def test_a_rollback_waits_for_no_unreadable_pull_request(git, forge):
     written_by_hand(git, "refs/modelyard/pulls/1", of_a_newer_modelyard(git, 1))
 
     pull = forge.propose(back, author=BOT)
-    green(forge, pull.head)
+    green(forge, pull)
     forge.merge(pull.number, sha=pull.head, by=BOT)
 
     assert forge.get(2).state is PullState.MERGED
@@ -628,7 +632,7 @@ def test_statuses_that_cannot_be_read_are_none_and_are_not_written_over(
 ):
     monkeypatch.setattr(json_documents, "_warned", {})
     pull = forge.propose(change(), author=BOT)
-    green(forge, pull.head)
+    green(forge, pull)
     ref = f"refs/modelyard/statuses/{pull.head}"
     readable = git.ls_remote("origin", [ref])[ref]
     written_by_hand(git, ref, b'{"x": {"context": "x", "state": "blocked", "description": ""}}')
@@ -637,7 +641,7 @@ def test_statuses_that_cannot_be_read_are_none_and_are_not_written_over(
     assert forge.get(1) == pull
     assert f"{ref}: " in caplog.text
     with pytest.raises(CannotAnswer, match=f"{ref}: "):
-        green(forge, pull.head)
+        green(forge, pull)
     with pytest.raises(Refused, match="has not reported"):
         forge.merge(1, sha=pull.head, by="ann")
     assert git.ls_remote("origin", [ref])[ref] == unreadable
@@ -652,7 +656,7 @@ def test_a_rollback_waits_for_no_unreadable_statuses(git, forge):
     written_by_hand(git, f"refs/modelyard/statuses/{before.head}", b"{")
 
     pull = forge.propose(back, author=BOT)
-    green(forge, pull.head)
+    green(forge, pull)
     forge.merge(pull.number, sha=pull.head, by=BOT)
 
     assert (pull.number, forge.get(1).state) == (1, PullState.MERGED)
@@ -746,7 +750,7 @@ pull = next((p for p in forge.list(every=True) if p.branch == f'modelyard/{who}'
 if pull is None:
     pull = propose(who, b'x')
 for context in ('modelyard/checks', 'modelyard/promote'):
-    forge.set_status(pull.head, Status(context=context, state=StatusState.SUCCESS, description=''))
+    forge.set_status(pull, Status(context=context, state=StatusState.SUCCESS, description=''))
 if pull.state == 'open':
     forge.review(pull.number, sha=pull.head, by='ann', approved=True)
 forge.merge(pull.number, sha=pull.head, by=who)
@@ -778,7 +782,7 @@ def test_killed_around_any_of_its_writes_and_run_again_it_ends_the_same(git, for
 @pytest.mark.parametrize("kept", [{"main"}, {"pulls"}, {"pulls", "main"}, {"statuses"}])
 def test_a_server_killed_half_way_through_a_merge_is_finished_by_the_next(git, forge, kept):
     pull = forge.propose(change(), author=BOT)
-    green(forge, pull.head)
+    green(forge, pull)
     real = Git.push
 
     def torn(self, remote, updates):

@@ -96,8 +96,12 @@ def test_a_promotion_into_an_environment_that_is_gone_is_closed(sim):
     assert close.reason == "there is no such environment"
 
 
-def test_a_pull_request_a_person_opened_is_never_closed(sim):
+def test_a_pull_request_a_person_opened_from_a_branch_of_the_tools_is_closed_with_a_reason(sim):
     sim.propose(branch(Purpose.PROMOTE, "moon"), MOON, ("v2", "moon"))
     pull = sim.pull_of(Purpose.PROMOTE, "moon")
     sim.pulls[pull.number] = replace(pull, author="ada")
-    assert [each for each in sim.plan() if isinstance(each, ClosePull)] == []
+    (close,) = (each for each in sim.plan() if isinstance(each, ClosePull))
+    assert close.reason == (
+        f"only the tool opens pull requests from {pull.branch}, not ada; "
+        f"its commits stay at {pull.head}: push them to a branch of your own"
+    )

@@ -72,12 +72,13 @@ def test_when_nothing_is_missing_it_says_so_and_merges_that_very_head(sim):
     assert sim.releases["staging"] == release("staging", "v2")
 
 
-def test_a_promotion_a_person_opened_goes_green_and_is_left_to_people(sim):
-    sim.pulls[staging(sim).number] = replace(staging(sim), author="ada")
+def test_a_promotion_a_person_opened_is_closed_and_the_tool_opens_its_own(sim):
+    theirs = staging(sim)
+    sim.pulls[theirs.number] = replace(theirs, author="ada")
     sim.check()
     sim.reconcile()
-    said = (StatusState.SUCCESS, "nothing is missing")
-    assert (status(sim, Purpose.PROMOTE, "staging"), staging(sim).state) == (said, PullState.OPEN)
+    assert sim.pulls[theirs.number].state is PullState.CLOSED
+    assert (staging(sim).number > theirs.number, staging(sim).author) == (True, BOT)
 
 
 def test_a_freeze_turns_a_green_promotion_red_and_its_end_merges_it(sim):

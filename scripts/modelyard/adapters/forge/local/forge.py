@@ -8,6 +8,7 @@ from dataclasses import replace
 from modelyard.adapters.forge.local.merge import merge_reviewed_head
 from modelyard.adapters.forge.local.propose import propose_branch, propose_change
 from modelyard.adapters.forge.local.snapshot import BRANCHES
+from modelyard.adapters.forge.local.statuses import with_status
 from modelyard.adapters.forge.local.writer import ForgeWriter, check_head, check_open, full_sha
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
@@ -23,7 +24,8 @@ class LocalForge:
     """`ports.PullRequests` on a bare repository.
 
     A branch is a branch. Everything else is a JSON document in a commit: a pull request at
-    `refs/modelyard/pulls/<number>`, the statuses of a commit at `refs/modelyard/statuses/<sha>`.
+    `refs/modelyard/pulls/<number>`, the statuses of a commit at `refs/modelyard/statuses/<sha>`,
+    each with the branch and the base that it judged.
     Each call ends in one push of all its changes, on top of exactly what it read; the loser of a
     race reads again. So a call that was killed either happened or did not, and may be repeated.
     Names are taken as people give them: the bare repository's permissions keep others out.
@@ -142,18 +144,17 @@ class LocalForge:
 
         self._edit(number, commented, "Comment on")
 
-    def set_status(self, sha: str, status: Status) -> None:
+    def set_status(self, pull: PullRequest, status: Status) -> None:
         """See `ports.PullRequests`."""
-        full_sha(sha)
+        full_sha(pull.head)
 
         def attempt() -> None:
             snapshot = self._writer.read_snapshot()
-            before = snapshot.statuses_of(sha)
-            if before.get(status.context) != status:
-                after = {**before, status.context: status}
-                self._writer.push(
-                    self._writer.statuses_update(snapshot, sha, after, status.context)
-                )
+            before = snapshot.stored_statuses(pull.head)
+            after = with_status(before, snapshot.subject_of(pull), status)
+            if after != before:
+                what = status.context
+                self._writer.push(self._writer.statuses_update(snapshot, pull.head, after, what))
 
         retry_on_conflict(attempt)
 

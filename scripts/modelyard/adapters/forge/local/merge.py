@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from modelyard.adapters.forge.local.snapshot import BRANCHES, ForgeSnapshot, Statuses, StoredPull
+from modelyard.adapters.forge.guard import (
+    Proposed,
+    find_guard_problems,
+    find_missing_approvals,
+)
+from modelyard.adapters.forge.local.snapshot import BRANCHES, ForgeSnapshot, StoredPull
 from modelyard.adapters.forge.local.writer import ForgeWriter, Updates, check_head
 from modelyard.adapters.git.names import message_of
 from modelyard.domain.promotion.approvals import find_approvers
 from modelyard.domain.promotion.change import APPROVED_BY, HEAD, PULL
-from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, PullState, StatusState
+from modelyard.domain.promotion.pulls import (
+    CHECKS,
+    PROMOTE,
+    PullRequest,
+    PullState,
+    Status,
+    StatusState,
+)
 from modelyard.errors import Refused
 
 REQUIRED = (CHECKS, PROMOTE)
@@ -23,6 +35,9 @@ _NAMED = 10
 def merge_reviewed_head(writer: ForgeWriter, number: int, *, sha: str, by: str) -> str:
     """One attempt of `PullRequests.merge`: reads, writes objects, ends in one push.
 
+    This is the last line: what the statuses stand for is not believed, as anybody who may push may
+    write them. The guard and the approvals are computed again, on the merge result.
+
     A head that the main branch already contains, because a person merged it by hand, is only
     recorded as merged.
     """
@@ -32,16 +47,18 @@ def merge_reviewed_head(writer: ForgeWriter, number: int, *, sha: str, by: str) 
     check_head(pull, sha)
     main = snapshot.main_head()
     writer.remote.ensure_commits([sha])
-    statuses = snapshot.read_statuses([sha])[sha]
     landed = _landed(writer, pull, main)
     updates: Updates = {}
     if landed is None:
-        _check_mergeable(pull, snapshot, statuses)
+        (pull,) = snapshot.with_statuses([pull])
+        _check_mergeable(pull, snapshot)
+        _check_guard(writer, pull, main)
         landed = _merge_commit(writer, stored, pull, main=main, by=by)
         updates[BRANCHES + writer.main] = (main, landed)
         # A status that turns red after it was read makes this push a lost race.
         # Writing them again, unchanged, adds their ref to the compare-and-swap.
-        updates |= writer.statuses_update(snapshot, sha, statuses, "Settle")
+        updates |= writer.statuses_update(snapshot, sha, snapshot.stored_statuses(sha), "Settle")
+        pull = replace(pull, statuses={})
     updates |= _delete_branch(snapshot, pull)
     # After a merge by hand the document alone is missing.
     if pull.merged_as != landed:
@@ -67,10 +84,10 @@ def _landed(writer: ForgeWriter, pull: PullRequest, main: str) -> str | None:
     return later[0] if later else pull.head
 
 
-def _check_mergeable(pull: PullRequest, snapshot: ForgeSnapshot, statuses: Statuses) -> None:
+def _check_mergeable(pull: PullRequest, snapshot: ForgeSnapshot) -> None:
     if snapshot.branch_head(pull.branch) != pull.head:
         raise Refused(f"pull request {pull.number}: its branch {pull.branch} is gone")
-    missing = [why for context in REQUIRED if (why := _missing_status(context, statuses))]
+    missing = [why for context in REQUIRED if (why := _missing_status(context, pull.statuses))]
     if missing:
         raise Refused(
             f"pull request {pull.number} may not be merged: {'; '.join(missing)}",
@@ -78,7 +95,22 @@ def _check_mergeable(pull: PullRequest, snapshot: ForgeSnapshot, statuses: Statu
         )
 
 
-def _missing_status(context: str, statuses: Statuses) -> str | None:
+def _check_guard(writer: ForgeWriter, pull: PullRequest, main: str) -> None:
+    """Raise `Refused` for what no status may allow."""
+    proposed = Proposed(
+        branch=pull.branch, author=pull.author, head=pull.head, main=main, bot=writer.bot
+    )
+    found = find_guard_problems(writer.git, proposed)
+    if not found:
+        found = find_missing_approvals(writer.git, pull, main)
+    if found:
+        raise Refused(
+            f"pull request {pull.number} may not be merged: {'; '.join(found[:_NAMED])}",
+            hint=f"modelyard pr show {pull.number}",
+        )
+
+
+def _missing_status(context: str, statuses: Mapping[str, Status]) -> str | None:
     """Why a required status does not allow the merge, or None when it is success."""
     status = statuses.get(context)
     if status is None:

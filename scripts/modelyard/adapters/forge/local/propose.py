@@ -9,7 +9,7 @@ from modelyard.adapters.forge.local.snapshot import ForgeSnapshot, StoredPull
 from modelyard.adapters.forge.local.writer import ForgeWriter, Updates
 from modelyard.adapters.git.names import message_of, safe_line
 from modelyard.adapters.specs.json_documents import HINT, Unreadable
-from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.promotion.change import Change, Purpose, hint_for_author, parse_branch
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.errors import Refused
 
@@ -27,6 +27,10 @@ def propose_change(
             f"nothing to change: {writer.main} holds all that {change.branch} would write"
         )
     stored, tip = snapshot.open_of(change.branch), snapshot.branch_head(change.branch)
+    # A pull request that somebody else put on the tool's branch is not taken over: its author, and
+    # whoever approved it, did not mean this change.
+    others = stored if stored and stored.pull.author != safe_line(author) else None
+    stored = None if others else stored
     if (
         stored
         and tip
@@ -70,9 +74,8 @@ def propose_change(
     )
     pull = replace(pull, requester=requester, labels=change.labels)
     after = StoredPull(pull=pull, trailers=dict(change.trailers))
-    return _publish(
-        writer, snapshot, after, "Open", {**updates, **_close_deleted(writer, snapshot, stored)}
-    )
+    closed = _close_deleted(writer, snapshot, stored or others)
+    return _publish(writer, snapshot, after, "Open", {**updates, **closed})
 
 
 def _is_blocked(snapshot: ForgeSnapshot, head: str, change: Change) -> bool:
@@ -80,7 +83,7 @@ def _is_blocked(snapshot: ForgeSnapshot, head: str, change: Change) -> bool:
     if change.purpose is not Purpose.ROLLBACK:
         return False
     try:
-        snapshot.statuses_of(head)
+        snapshot.stored_statuses(head)
     except Unreadable:
         return True
     return False
@@ -102,6 +105,11 @@ def propose_branch(
 ) -> PullRequest:
     """One attempt of `LocalForge.open_branch`."""
     writer.branch_ref(branch)
+    # Whoever opens it: a person may give the tool's name, and the tool proposes changes instead.
+    if parse_branch(branch) is not None:
+        raise Refused(
+            f"only the tool opens pull requests from {branch}", hint=hint_for_author(branch)
+        )
     snapshot = writer.read_snapshot()
     head = snapshot.branch_head(branch)
     if head is None:
@@ -154,7 +162,7 @@ def _reword(
     after = StoredPull(pull=pull, trailers=dict(trailers))
     if after != before:
         return _publish(writer, snapshot, after, "Reword", {})
-    return replace(pull, statuses=snapshot.read_statuses([pull.head])[pull.head])
+    return snapshot.with_statuses([pull])[0]
 
 
 def _rebuild(
@@ -204,7 +212,7 @@ def _new_pull(
 def _close_deleted(
     writer: ForgeWriter, snapshot: ForgeSnapshot, stored: StoredPull | None
 ) -> Updates:
-    """Record that a deleted branch closed its pull request, before the branch comes back."""
+    """Close the pull request whose branch was deleted, or was never its author's to use."""
     if stored is None:
         return {}
     closed = replace(stored.pull, state=PullState.CLOSED, closed_at=writer.clock.now())
@@ -216,5 +224,4 @@ def _publish(
 ) -> PullRequest:
     """Push the document with the other updates; returns the pull request as it is from now on."""
     writer.push({**updates, **writer.pull_update(snapshot, after, what)})
-    head = after.pull.head
-    return replace(after.pull, statuses=snapshot.read_statuses([head])[head])
+    return snapshot.with_statuses([after.pull])[0]

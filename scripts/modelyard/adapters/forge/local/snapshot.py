@@ -6,15 +6,18 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeAlias
 
+from modelyard.adapters.forge.local.statuses import (
+    StatusSubject,
+    StoredStatuses,
+    parse_statuses,
+    statuses_about,
+)
 from modelyard.adapters.git.objects import AnswerCache, LogEntry
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.specs.json_documents import HINT, Unreadable, parse_json, warn_left_out
-from modelyard.domain.promotion.pulls import PullRequest, PullState, Status
+from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.errors import CannotAnswer
-
-Statuses: TypeAlias = Mapping[str, Status]
 
 PULLS = "refs/modelyard/pulls/"
 STATUSES = "refs/modelyard/statuses/"
@@ -87,7 +90,7 @@ class ForgeSnapshot:
 
     def read_pull(self, number: int) -> PullRequest:
         """One pull request with its real head and statuses; see `read_pulls` and `stored_pull`."""
-        return self._with_statuses([self.actual_pull(self.stored_pull(number))])[0]
+        return self.with_statuses([self.actual_pull(self.stored_pull(number))])[0]
 
     def read_pulls(self) -> tuple[PullRequest, ...]:
         """All pull requests with their real head and state, and the head's statuses.
@@ -95,7 +98,7 @@ class ForgeSnapshot:
         Unreadable ones are left out.
         """
         readable, _ = self._all
-        return self._with_statuses([self.actual_pull(stored) for stored in readable])
+        return self.with_statuses([self.actual_pull(stored) for stored in readable])
 
     def unreadable_pull_of(self, branch: str) -> str | None:
         """The ref of an unreadable pull request that may be about this branch."""
@@ -130,10 +133,23 @@ class ForgeSnapshot:
                 unreadable[ref] = (error, document)
         return tuple(readable), unreadable
 
-    def _with_statuses(self, pulls: Iterable[PullRequest]) -> tuple[PullRequest, ...]:
+    def with_statuses(self, pulls: Iterable[PullRequest]) -> tuple[PullRequest, ...]:
+        """The pull requests with what was said of each; a status of another branch is left out.
+
+        Unreadable statuses count as none: they cannot allow a merge.
+        """
         real = tuple(pulls)
-        statuses = self.read_statuses({pull.head for pull in real})
-        return tuple(replace(pull, statuses=statuses[pull.head]) for pull in real)
+        found = self._statuses_or_errors({pull.head for pull in real})
+        stored = {head: _or_empty(each) for head, each in found.items()}
+        return tuple(
+            replace(pull, statuses=statuses_about(stored[pull.head], self.subject_of(pull)))
+            for pull in real
+        )
+
+    def subject_of(self, pull: PullRequest) -> StatusSubject:
+        """What a status of the pull request is about."""
+        # Every pull request of this forge is for the main branch.
+        return StatusSubject(head=pull.head, branch=pull.branch, base=self._main)
 
     def actual_pull(self, stored: StoredPull) -> PullRequest:
         """A pull request with the head its branch has now, without statuses.
@@ -161,15 +177,8 @@ class ForgeSnapshot:
         names = {name for commit in commits for name in _names(commit)}
         return tuple(sorted({*names, *pull.contributors} - {pull.author, pull.requester}))
 
-    def read_statuses(self, commits: Iterable[str]) -> dict[str, Statuses]:
-        """The statuses of these commits by context; empty for a commit without any.
-
-        Unreadable statuses count as none: they cannot allow a merge.
-        """
-        return {sha: _or_empty(found) for sha, found in self._statuses_or_errors(commits).items()}
-
-    def statuses_of(self, commit: str) -> Statuses:
-        """The statuses of a commit, to add one to them.
+    def stored_statuses(self, commit: str) -> StoredStatuses:
+        """The statuses of a commit, whatever they are about, to add one to them.
 
         Raises:
             Unreadable: They cannot be read. A newer modelyard may have refused in them, so they
@@ -180,13 +189,13 @@ class ForgeSnapshot:
             raise found
         return found
 
-    def _statuses_or_errors(self, commits: Iterable[str]) -> dict[str, Statuses | Unreadable]:
-        found: dict[str, Statuses | Unreadable] = {sha: {} for sha in commits}
+    def _statuses_or_errors(self, commits: Iterable[str]) -> dict[str, StoredStatuses | Unreadable]:
+        found: dict[str, StoredStatuses | Unreadable] = dict.fromkeys(commits, ())
         refs = [STATUSES + sha for sha in found if STATUSES + sha in self.refs]
         documents = self._remote.read_documents([self.refs[ref] for ref in refs])
         for ref, document in zip(refs, documents, strict=True):
             try:
-                found[ref.removeprefix(STATUSES)] = parse_json(document, dict[str, Status], ref)
+                found[ref.removeprefix(STATUSES)] = parse_statuses(document, ref)
             except Unreadable as error:
                 found[ref.removeprefix(STATUSES)] = error
         return found
@@ -211,10 +220,10 @@ def _parse_pull(document: bytes | None, ref: str) -> StoredPull:
     return stored
 
 
-def _or_empty(found: Statuses | Unreadable) -> Statuses:
+def _or_empty(found: StoredStatuses | Unreadable) -> StoredStatuses:
     if isinstance(found, Unreadable):
         warn_left_out(found)
-        return {}
+        return ()
     return found
 
 

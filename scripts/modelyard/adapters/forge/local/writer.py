@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,11 +13,12 @@ from modelyard.adapters.forge.local.snapshot import (
     ForgeSnapshot,
     StoredPull,
 )
+from modelyard.adapters.forge.local.statuses import StoredStatuses
 from modelyard.adapters.git.names import path_of, safe_line
 from modelyard.adapters.git.remote_refs import RemoteRefs, Stale
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import dump_json
-from modelyard.domain.promotion.pulls import PullRequest, PullState, Status
+from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.errors import Refused
 from modelyard.ports import Clock
 
@@ -74,13 +74,13 @@ class ForgeWriter:
         return {ref: (before, commit)}
 
     def statuses_update(
-        self, snapshot: ForgeSnapshot, sha: str, statuses: Mapping[str, Status], what: str
+        self, snapshot: ForgeSnapshot, sha: str, statuses: StoredStatuses, what: str
     ) -> Updates:
         """Write the statuses of a commit; the same ones again still make a commit."""
         ref = STATUSES + full_sha(sha)
         before = snapshot.refs.get(ref)
         commit = self.remote.write_document(
-            dump_json(statuses, dict[str, Status]),
+            dump_json(statuses, StoredStatuses),
             parents=[before] if before else [],
             message=f"{what} {sha}",
             author=self.bot,
