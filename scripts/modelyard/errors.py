@@ -2,6 +2,7 @@
 
 - YardError
   - CannotAnswer   exit 1: something needed is missing or broken; fix it and run again
+    - VersionFault exit 4: a model that has the pinned bytes fails by itself; only servers say so
   - Refused        exit 3: the question was answered, and the answer is no
   - Conflict       exit 1: somebody else changed it first; run again
 """
@@ -27,6 +28,16 @@ class YardError(Exception):
 
 class CannotAnswer(YardError):  # noqa: N818 - reads as the outcome it is
     """The question could not be answered: evidence, a service or a file is missing or broken."""
+
+
+class VersionFault(CannotAnswer):
+    """A model of the pinned bytes fails when it is opened, or when it scores its golden rows.
+
+    Everything else that keeps a server from starting is the infrastructure's fault; see
+    `modelyard.domain.server_fault`.
+    """
+
+    exit_code = 4
 
 
 class Conflict(YardError):  # noqa: N818 - the field's word for a lost compare-and-swap

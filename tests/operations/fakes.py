@@ -12,6 +12,7 @@ from typing import Any
 
 from modelyard.domain.canary.traffic import Counts, RolloutState, Sample
 from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.server_fault import Blame, ServerFault
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.release import Release
@@ -113,6 +114,7 @@ class ScriptedCluster:
         known = self.ledger.read().get(key)
         if known is not None and known["release"] == release.identity:
             ready = release.version not in self.never_ready and known["aborted"] is None
+            ready = ready and not known.get("fault")
             self.ledger.put(key, {**known, "ready": ready})
             return
         me = {"release": release.identity, "version": release.version}
@@ -144,7 +146,17 @@ class ScriptedCluster:
             ready=known["ready"],
             share=known["share"],
             aborted=known["aborted"],
+            fault=known.get("fault") and ServerFault(**known["fault"]),
         )
+
+    def fail(
+        self, release: Release, blame: Blame | None, why: str = "", *, aborted: str | None = None
+    ) -> None:
+        """Let the release's servers fail, and the cluster abort it; without blame they recover."""
+        key = _key(release.environment, release.model)
+        fault = None if blame is None else {"blame": blame, "why": why}
+        up = {"ready": blame is None, "aborted": aborted, "fault": fault}
+        self.ledger.put(key, {**self.ledger.read()[key], **up})
 
     def advance(self, release: Release, *, environment: Environment) -> bool:
         key, steps = _key(environment.name, release.model), environment.rollout.steps

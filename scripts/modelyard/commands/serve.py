@@ -67,7 +67,8 @@ def serve(*, claim: Path | None, port: int, formats: tuple[str, ...], **options:
     """Serve a trained model over HTTP.
 
     An artifact whose files do not have the pinned digest is refused (exit 3) before it is opened. A
-    model whose golden rows differ is never ready. SIGTERM lets open requests finish first.
+    model whose golden rows differ is never ready. Exit 4 says that the model itself fails, on the
+    pinned bytes. SIGTERM lets open requests finish first.
     """
     log_with_dates()
     with _hold(claim, port):

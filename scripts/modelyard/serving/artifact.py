@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from modelyard.artifact_digest import artifact_digest, artifact_files
 from modelyard.errors import CannotAnswer, Refused
 
 MODEL = "model"
@@ -40,17 +38,6 @@ class Description:
     file: Path | None = None
     trusted_types: tuple[str, ...] = ()
     has_code: bool = False
-
-
-def artifact_digest(folder: Path) -> str:
-    """`sha256:` and the SHA-256 over the sorted lines `<sha256 of a file>  <relative path>`.
-
-    Raises:
-        CannotAnswer: There is no such folder.
-        Refused: The folder holds a symbolic link, a device, or a name that no manifest can hold.
-    """
-    lines = sorted(f"{_file_digest(path)}  {name}\n" for name, path in _files(folder))
-    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
 def verify_digest(folder: Path, digest: str) -> None:
@@ -87,7 +74,7 @@ def describe_artifact(folder: Path) -> Description:
     return Description(
         format=_format(loader, sklearn),
         inputs=_inputs(path, signature),
-        size=sum(file.stat().st_size for _, file in _files(folder)),
+        size=sum(file.stat().st_size for _, file in artifact_files(folder)),
         file=_model_file(folder, pyfunc),
         trusted_types=tuple(str(name) for name in _list(sklearn.get("skops_trusted_types"))),
         has_code=bool(pyfunc.get("code") or sklearn.get("code")),
@@ -115,38 +102,6 @@ def check_artifact(
     if description.format == "skops":
         _refuse_types(folder, description, trusted_types)
     return description
-
-
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    if not folder.is_dir():
-        raise CannotAnswer(f"artifact {folder}: no such folder")
-    pending = [folder]
-    while pending:
-        with os.scandir(pending.pop()) as entries:
-            listed = list(entries)
-        for entry in listed:
-            mode = entry.stat(follow_symlinks=False).st_mode
-            if stat.S_ISDIR(mode):
-                pending.append(Path(entry.path))
-            elif stat.S_ISREG(mode):
-                yield _manifest_name(folder, entry.path), Path(entry.path)
-            else:
-                raise Refused(
-                    f"artifact {folder}: {entry.path} is not a regular file;"
-                    " links and devices have no bytes to pin"
-                )
-
-
-def _manifest_name(folder: Path, path: str) -> str:
-    name = Path(path).relative_to(folder).as_posix()
-    if not name.isprintable():
-        raise Refused(f"artifact {folder}: {name!r} is not a printable name")
-    return name
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _metadata(path: Path) -> tuple[dict[str, object], dict[str, object]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.domain.specs.model import Task
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import CannotAnswer, Refused, VersionFault
 from modelyard.serving.artifact import MODEL, check_artifact
 from modelyard.serving.documents import TOLERANCE, Golden, Serving, json_rows, read_serving
 from modelyard.serving.inputs import frame_of_rows
@@ -101,7 +101,8 @@ def load_predictor(
     `serving.json`. For the arguments see `artifact.check_artifact`.
 
     Raises:
-        CannotAnswer: A file is missing or cannot be read, or MLflow cannot load the model.
+        CannotAnswer: A file is missing or cannot be read, or this machine lacks something.
+        VersionFault: MLflow cannot load the model.
         Refused: The bytes, the format, a type or the signature is not accepted.
     """
     description = check_artifact(folder, digest, trusted_types, formats)
@@ -112,8 +113,19 @@ def load_predictor(
     try:
         model = mlflow.pyfunc.load_model(str(folder / MODEL), suppress_warnings=True)
     except Exception as error:  # whatever the library of its flavour raises
-        raise CannotAnswer(f"artifact {folder}: MLflow cannot load it: {error}") from error
+        raise model_fault(f"artifact {folder}: MLflow cannot load it", error) from error
     return Predictor(digest=digest, serving=serving, types=description.inputs, model=model)
+
+
+def model_fault(what: str, error: Exception) -> CannotAnswer:
+    """The error for an exception of a verified model: the version's fault, or the machine's."""
+    cause: BaseException | None = error
+    while cause is not None:
+        # A full disk, too little memory, or an image that lacks a library.
+        if isinstance(cause, OSError | MemoryError | ImportError):
+            return CannotAnswer(f"{what}: {str(error) or type(error).__name__}")
+        cause = cause.__cause__ or cause.__context__
+    return VersionFault(f"{what}: {str(error) or type(error).__name__}")
 
 
 def _refuse_signature(folder: Path, serving: Serving, types: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelyard.domain.server_fault import FAULT_HEADER, Blame
 from modelyard.errors import Refused
 from modelyard.serving.counters import Counters
 from modelyard.serving.inputs import InferenceRequest, read_request
@@ -96,9 +97,12 @@ class Routes:
         del request
         if await self._dataplane.model_ready(self._model.name):
             return _json({"name": self._model.name, "ready": True})
-        return _json(
+        answer = _json(
             {"name": self._model.name, "ready": False, "error": self._not_ready_reason()}, 503
         )
+        if self._model.golden_problem:
+            answer.headers[FAULT_HEADER] = Blame.VERSION
+        return answer
 
     async def infer(self, request: Request) -> Response:
         """Answer one request: 400 if the client can correct it, 5xx if it cannot."""

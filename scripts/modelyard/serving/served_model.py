@@ -15,7 +15,7 @@ import threadpoolctl
 from modelyard.domain.specs.model import OutputKind
 from modelyard.serving.documents import Golden
 from modelyard.serving.inputs import InferenceRequest, frame_of_rows
-from modelyard.serving.predictor import Predictor
+from modelyard.serving.predictor import Predictor, model_fault
 from modelyard.serving.tensor import DATATYPES
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
         version: The version's name, for the answers.
         predictor: The loaded model.
         golden: Rows whose scores are known; the model is ready only if its scores match.
+
+    Raises:
+        VersionFault: The model fails on its golden rows.
+        CannotAnswer: This machine lacks something that it needs for them.
     """
 
     def __init__(self, name: str, version: str, predictor: Predictor, golden: Golden) -> None:
@@ -120,7 +124,10 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
 
         frame = frame_of_rows(self.predictor.serving.inputs, golden.rows)
         # On the prediction thread, under the same OpenMP limit.
-        found = self._executor.submit(self.predictor.scores, frame).result()
+        try:
+            found = self._executor.submit(self.predictor.scores, frame).result()
+        except Exception as error:  # whatever the model raises
+            raise model_fault(f"model {self.name}: its golden rows fail", error) from error
         expected = np.asarray(golden.scores, dtype=np.float64)
         if found.shape != expected.shape:
             return f"golden scores have the shape {expected.shape}, the model's {found.shape}"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import kserve
 import prometheus_client
 from kserve.model_server import app
 
+from modelyard.errors import VersionFault
 from modelyard.serving.counters import Counters
 from modelyard.serving.documents import read_golden
 from modelyard.serving.payload_log import Limits, PayloadLog
@@ -18,6 +22,7 @@ from modelyard.serving.routes import ProtocolFilter, Routes
 from modelyard.serving.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
+_NOT_READY_SECONDS = 20.0  # for people and probes to read why
 _GRACE_SECONDS = 30  # less than the pod's terminationGracePeriodSeconds; see render/pod.py
 
 
@@ -88,10 +93,12 @@ class Server(kserve.ModelServer):  # type: ignore[misc]  # kserve ships no types
 def serve_model(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then answer what is in flight and write the payload log.
 
-    A model whose golden rows differ is reported as not ready, with the reason, and not served.
+    A model whose golden rows differ is reported as not ready, with the reason, and not served; a
+    while later the process ends, so that a cluster learns from its exit code whose fault that is.
 
     Raises:
-        CannotAnswer: A file of the artifact is missing or broken.
+        CannotAnswer: A file of the artifact is missing or broken, or this machine lacks something.
+        VersionFault: The model fails when it is opened, or differs on its golden rows.
         Refused: The artifact is not the pinned one, or is not accepted.
     """
     predictor = load_predictor(
@@ -117,11 +124,17 @@ def serve_model(settings: Settings) -> None:
         infer=routes.infer,
         closing=settings.closing,
     )
+    if model.golden_problem:
+        end = threading.Timer(_NOT_READY_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
+        end.daemon = True
+        end.start()
     try:
         server.start([])
     finally:
         if log is not None:
             log.close()
+    if model.golden_problem:
+        raise VersionFault(f"model {settings.model}: {model.golden_problem}")
 
 
 def _payload_log(settings: Settings, predictor: Predictor, counters: Counters) -> PayloadLog | None:

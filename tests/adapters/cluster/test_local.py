@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from modelyard.adapters.cluster.local_state import (
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.processes.start import is_process_alive
 from modelyard.domain.canary.traffic import RolloutState
+from modelyard.domain.server_fault import Blame, ServerFault
 from modelyard.domain.specs.environment import Environment, Rollout, Step
 from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Repository
@@ -238,7 +240,11 @@ def test_a_canary_that_dies_leaves_traffic_until_it_is_ready_again(yard: Yard):
     assert yard.shares(PRODUCTION) == {"v1": 0.8, "v2": 0.2}
 
 
-def test_a_server_that_crashes_at_its_start_is_given_up_and_the_old_one_stays(yard: Yard):
+def without_fault(state: RolloutState | None) -> RolloutState | None:
+    return replace(state, fault=None) if state else None
+
+
+def test_a_server_whose_bytes_are_wrong_is_tried_again_and_the_old_one_stays(yard: Yard):
     stable = yard.sync("v1", PRODUCTION)
     folder = yard.root / "tampered"
     shutil.copytree(shared_artifact()[0], folder)
@@ -247,34 +253,36 @@ def test_a_server_that_crashes_at_its_start_is_given_up_and_the_old_one_stays(ya
     yard.artifacts[pin] = folder
     release = yard.sync("v2", PRODUCTION, pin)
     waiting = RolloutState(release=release.identity, ready=False, share=0.0)
-    assert yard.observe(PRODUCTION) == waiting
+    assert without_fault(yard.observe(PRODUCTION)) == waiting
     yard.clock.passes(30)
     yard.sync("v2", PRODUCTION, pin)
-    assert yard.observe(PRODUCTION) == waiting
+    assert without_fault(yard.observe(PRODUCTION)) == waiting
     yard.clock.passes(31)
     state = yard.observe(PRODUCTION)
     assert state is not None
-    assert state.aborted is not None
-    assert state.aborted.startswith("not ready within 60 s: error: artifact")
-    assert pin in state.aborted
+    assert state.aborted is None
+    assert state.fault is not None
+    assert state.fault.blame is Blame.INFRASTRUCTURE
+    assert state.fault.why.startswith("error: artifact")
+    assert pin in state.fault.why
     assert yard.shares(PRODUCTION) == {"v1": 1.0}
     assert answers(yard, PRODUCTION) == {"v1"}
     assert yard.sync("v1", PRODUCTION) == stable
     assert yard.observe(PRODUCTION) == ready(stable)
 
 
-def test_an_artifact_out_of_reach_is_given_up_like_any_other_that_is_not_ready(yard: Yard):
+def test_an_artifact_out_of_reach_is_tried_again_and_its_release_is_not_given_up(yard: Yard):
     pin = "sha256:" + "2" * 64
     for _ in range(2):
         with pytest.raises(CannotAnswer, match=f"no artifact {pin}"):
             yard.sync("v1", DEV, pin)
-    state = yard.observe(DEV)
-    assert state is not None
-    assert not state.ready
-    yard.clock.passes(91)
-    state = yard.observe(DEV)
-    assert state is not None
-    assert state.aborted == "not ready within 90 s"
+        yard.clock.passes(91)
+    assert yard.observe(DEV) == RolloutState(
+        release=yard.release("v1", DEV, pin).identity,
+        ready=False,
+        share=0.0,
+        fault=ServerFault(blame=Blame.INFRASTRUCTURE, why=f"no artifact {pin}"),
+    )
 
 
 def test_after_remove_no_server_runs_and_no_state_is_left(yard: Yard):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import stat
 from pathlib import Path
@@ -12,7 +13,18 @@ import pytest
 from modelyard.adapters.store.artifacts import Store, data_address, read_uri, sha256_of
 from modelyard.errors import CannotAnswer, Refused
 
-DIGEST = f"sha256:{'ab' * 32}"
+FILES = {"serving.json": b"{}", "model/model.skops": b"\x00\x01"}
+DIGEST = (
+    "sha256:"
+    + hashlib.sha256(
+        "".join(
+            sorted(
+                f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+                for name, content in FILES.items()
+            )
+        ).encode()
+    ).hexdigest()
+)
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -33,8 +45,8 @@ def folder(tmp_path):
 def artifact(tmp_path):
     made = tmp_path / "artifact"
     (made / "model").mkdir(parents=True)
-    (made / "serving.json").write_bytes(b"{}")
-    (made / "model" / "model.skops").write_bytes(b"\x00\x01")
+    for name, content in FILES.items():
+        (made / name).write_bytes(content)
     return made
 
 
@@ -80,13 +92,13 @@ def test_an_artifact_comes_back_as_it_went(store, artifact, tmp_path):
 
     fetched = store.fetch_model(DIGEST, tmp_path / "here" / "artifact")
 
-    assert uri.endswith(f"artifacts/models/{'ab' * 32}")
+    assert uri.endswith(f"artifacts/models/{DIGEST.removeprefix('sha256:')}")
     assert files(fetched) == files(artifact)
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["artifact"]
 
 
 def test_an_artifact_that_was_never_kept_whole_is_not_fetched(folder, tmp_path):
-    place = tmp_path / "artifacts" / "models" / ("ab" * 32)
+    place = tmp_path / "artifacts" / "models" / DIGEST.removeprefix("sha256:")
     place.mkdir(parents=True)
     (place / "serving.json").write_bytes(b"{}")
 
@@ -97,9 +109,10 @@ def test_an_artifact_that_was_never_kept_whole_is_not_fetched(folder, tmp_path):
 def test_an_artifact_that_was_fetched_before_is_not_fetched_again(folder, artifact, tmp_path):
     folder.put_model(artifact, DIGEST)
     here = folder.fetch_model(DIGEST, tmp_path / "here")
-    (here / "serving.json").write_bytes(b"mine")
+    fetched = (here / "serving.json").stat()
+    shutil.rmtree(tmp_path / "artifacts")
 
-    assert files(folder.fetch_model(DIGEST, here))["serving.json"] == b"mine"
+    assert (folder.fetch_model(DIGEST, here) / "serving.json").stat() == fetched
 
 
 @pytest.mark.parametrize("written", range(1, 4))

@@ -7,13 +7,13 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from modelyard.adapters.processes.process_table import Started, find_process
-from modelyard.errors import Conflict
+from modelyard.errors import Conflict, YardError
 
 # `claim_holder` takes the lock too, for an instant.
 _SECONDS_TO_TAKE = 1.0
@@ -32,9 +32,24 @@ class Holder:
     port: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How the claim's last holder ended.
+
+    Args:
+        exit_code: The exit code of the error that ended it.
+        why: The error's message.
+    """
+
+    exit_code: int
+    why: str
+
+
 @contextmanager
 def hold_claim(path: Path, *, port: int) -> Iterator[None]:
     """Hold the claim while the block runs; the kernel releases it however the process ends.
+
+    An error that ends the block is written down for `claim_end`, and raised again.
 
     Args:
         path: The file; made with its folder where missing.
@@ -52,11 +67,13 @@ def hold_claim(path: Path, *, port: int) -> Iterator[None]:
     with file:
         me = find_process(os.getpid())
         holder = {"pid": os.getpid(), "start_time": me.start_time if me else -1, "port": port}
-        # The previous holder's content, if it was killed.
-        file.truncate(0)
-        file.write(json.dumps(holder).encode())
-        file.flush()
-        yield
+        _write_whole(file, holder)
+        try:
+            yield
+        except YardError as error:
+            with suppress(OSError):  # on a full disk the process just ends without a word
+                _write_whole(file, {"exit_code": error.exit_code, "why": error.message})
+            raise
 
 
 def claim_holder(path: Path) -> Holder | None:
@@ -68,8 +85,27 @@ def claim_holder(path: Path) -> Holder | None:
             found = json.loads(file.read())
             process = Started(pid=found["pid"], start_time=found["start_time"])
             return Holder(process=process, port=found["port"])
-    except (FileNotFoundError, ValueError):  # free, or the holder is just writing it
+    except (FileNotFoundError, ValueError, KeyError):  # free, or the holder is just writing it
         return None
+
+
+def claim_end(path: Path) -> Ended | None:
+    """How the last holder ended; None while one runs, or if it left no word, as when killed."""
+    try:
+        with path.open("rb") as file:
+            if not _lock(file.fileno()):
+                return None
+            found = json.loads(file.read())
+            return Ended(exit_code=int(found["exit_code"]), why=str(found["why"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_whole(file: BinaryIO, document: object) -> None:
+    """Replace the content, which may be a previous holder's, if that was killed."""
+    file.truncate(0)
+    file.write(json.dumps(document).encode())
+    file.flush()
 
 
 def _take(path: Path) -> BinaryIO | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelyard.adapters.cluster.endpoints import Endpoint, write_endpoints
-from modelyard.adapters.cluster.local_servers import HOST, LocalServers, Readiness, free_port
+from modelyard.adapters.cluster.local_servers import HOST, LocalServers, free_port
 from modelyard.adapters.cluster.local_state import (
     Server,
     State,
@@ -21,19 +21,20 @@ from modelyard.adapters.cluster.local_state import (
     mark_dead,
     mark_ready,
     read_state,
+    retry_seconds,
     split_traffic,
     write_state,
 )
 from modelyard.domain.canary.traffic import RolloutState
 from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.server_fault import Blame, ServerFault
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Repository
+from modelyard.errors import CannotAnswer, YardError
 from modelyard.ports import Clock
 
-# A server that crashes at start is started again this often, until its deadline.
-_RETRY_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 
 
@@ -45,6 +46,8 @@ class LocalCluster:
     - Every call reads the state, decides, writes the new state, and only then acts; the next call
       completes what a killed one left undone. A lock per model and production serialises calls.
     - A release takes traffic only after it was ready. It is one process, whatever its replicas.
+    - A server that cannot start is started again, later each time; its release stays. It is aborted
+      only for a fault of its own, or if it runs and is not ready in time.
 
     Args:
         root: The checkout's root.
@@ -79,17 +82,20 @@ class LocalCluster:
         """Run this release, and the one before it as long as its steps last.
 
         Raises:
-            CannotAnswer: Its artifact is out of reach, or a joining environment has no step.
+            CannotAnswer: A server cannot be started now, or a joining environment has no step.
         """
         del origin  # for people who inspect a cluster; here they ask `modelyard history`
         with self._locked(environment.joins or environment.name, model.name):
             state = self._read(environment.name, model.name)
             before = apply_policy(state, model=model.name, environment=environment)
-            state = self._start_servers(add_release(before, self._server(release, model)))
+            state, error = self._start_servers(add_release(before, self._server(release, model)))
             self._settle(state, before)
+        if error is not None:
+            raise error
         # Outside of the lock: waiting must not block other environments of the model.
         mine = [server for server in state.servers if server.release == release.identity]
-        if mine and self._wait_until_ready(state, mine[0]):
+        if mine:
+            self._wait_for_word(state, mine[0])
             self._read_settled(environment.name, model.name)
 
     def remove(self, *, model: str, environment: Environment) -> None:
@@ -113,13 +119,18 @@ class LocalCluster:
             return None
         if state.aborted is not None:
             out = state.aborted
-            return RolloutState(release=out.release, ready=False, share=0.0, aborted=out.reason)
+            fault = None if out.blame is None else ServerFault(blame=out.blame, why=out.reason)
+            return RolloutState(
+                release=out.release, ready=False, share=0.0, aborted=out.reason, fault=fault
+            )
         newest = state.candidate or state.stable
         if newest is None:
             return None
-        ready = self._servers(state).ask_readiness(newest).ready
+        found = self._servers(state).ask_readiness(newest)
         share = state.share if newest.step is not None else 0.0
-        return RolloutState(release=newest.release, ready=ready, share=share)
+        return RolloutState(
+            release=newest.release, ready=found.ready, share=share, fault=found.fault
+        )
 
     def advance(self, release: Release, *, environment: Environment) -> bool:
         """Take the release's next step; after the last one it is stable."""
@@ -136,8 +147,10 @@ class LocalCluster:
             newest = (state.candidate or state.stable) if state else None
             if state is None or newest is None or newest.release != release.identity:
                 return
-            after = abort_newest(state, reason, self._clock.now())
-            self._settle(self._start_servers(after), state)
+            after, error = self._start_servers(abort_newest(state, reason, self._clock.now()))
+            self._settle(after, state)
+        if error is not None:
+            raise error
 
     def hurry(self, *, model: str, environment: Environment) -> None:
         """Do nothing: only `sync` brings releases here."""
@@ -177,8 +190,16 @@ class LocalCluster:
         if found.ready:
             return mark_ready(state)
         now = self._clock.now()
+        if found.fault is not None:
+            is_own = found.fault.blame is Blame.VERSION and not candidate.served
+            why = found.fault.why
+            return abort_newest(state, why, now, blame=Blame.VERSION) if is_own else state
         late = (now - candidate.since).total_seconds() > state.ready_within_seconds
-        return abort_newest(state, _late_reason(state, found), now) if late else state
+        # One that was ready before has shown that it can be; a busy machine takes its time.
+        if not late or candidate.served or candidate.process is None:
+            return state
+        why = f"not ready within {state.ready_within_seconds} s"
+        return abort_newest(state, why, now, blame=Blame.INFRASTRUCTURE)
 
     def _settle(self, state: State, before: State) -> State:
         """Write the state, split requests by it, and stop servers it no longer names."""
@@ -201,54 +222,65 @@ class LocalCluster:
         self._servers(state).stop_others(state.servers)
         return state
 
-    def _start_servers(self, state: State) -> State:
-        """The state after every server of it that does not run was started."""
+    def _start_servers(self, state: State) -> tuple[State, YardError | None]:
+        """The state after every server of it that does not run was started, and what failed."""
         dead = [s.release for s in state.servers if not self._servers(state).is_server_alive(s)]
         state = mark_dead(state, dead, self._clock.now())
         stable, candidate = (self._to_run(state, s) for s in (state.stable, state.candidate))
+        due = [each.release for each in (stable, candidate) if each and self._is_due(state, each)]
         state = replace(state, stable=stable, candidate=candidate)
         # Written before the start, so that the next call finds what a killed call started.
         write_state(self._path(state.environment, state.model), state)
-        stable, candidate = (self._start(state, s) for s in (stable, candidate))
-        return replace(state, stable=stable, candidate=candidate)
+        # One that cannot start keeps no other from its start.
+        (stable, first), (candidate, second) = (
+            self._start(state, each) if each and each.release in due else (each, None)
+            for each in (stable, candidate)
+        )
+        return replace(state, stable=stable, candidate=candidate), first or second
 
     def _to_run(self, state: State, server: Server | None) -> Server | None:
         """The server as it runs; without a process if it is to be started."""
         if server is None:
             return None
-        servers, now = self._servers(state), self._clock.now()
+        servers = self._servers(state)
         if servers.is_server_alive(server):
-            return replace(server, port=servers.known_port(server))
-        waited = (now - server.tried).total_seconds()
-        # It may still be starting; a second process would fight for the port.
-        if server.process is not None and server.step is None and waited < _RETRY_SECONDS:
-            return server
-        return replace(server, port=free_port(server.release), tried=now, process=None)
+            is_up = bool(server.failures) and servers.ask_readiness(server).ready
+            failures = 0 if is_up else server.failures
+            return replace(server, port=servers.known_port(server), failures=failures)
+        if self._is_due(state, server):
+            return replace(server, port=free_port(server.release), process=None)
+        return server
 
-    def _start(self, state: State, server: Server | None) -> Server | None:
-        if (
-            server is None
-            or server.process is not None
-            or self._servers(state).is_server_alive(server)
-        ):
-            return server
-        process = self._servers(state).start_server(server, self._fetch_artifact(server.artifact))
-        return replace(server, process=process)
+    def _is_due(self, state: State, server: Server) -> bool:
+        """Whether a server does not run, and has waited long enough since its last start."""
+        if self._servers(state).is_server_alive(server):
+            return False
+        # It may still be starting; a second process would fight for the port.
+        waited = (self._clock.now() - server.tried).total_seconds()
+        return not server.failures or waited >= retry_seconds(server.failures)
+
+    def _start(self, state: State, server: Server) -> tuple[Server, YardError | None]:
+        """The server with its process, or with the fault that kept it from being started."""
+        tried = replace(server, tried=self._clock.now(), failures=server.failures + 1)
+        try:
+            folder = self._fetch_artifact(server.artifact)
+            process = self._servers(state).start_server(server, folder)
+        except (YardError, OSError) as error:
+            known = error if isinstance(error, YardError) else CannotAnswer(str(error))
+            return replace(tried, fault=known.message), known
+        return replace(tried, process=process, fault=None), None
 
     def _fetch_artifact(self, digest: str) -> Path:
         folder = self._state / "cluster" / "artifacts" / digest.removeprefix("sha256:")
         return self._fetch(digest, folder)
 
-    def _wait_until_ready(self, state: State, server: Server) -> bool:
-        """Whether the server becomes ready before the patience or its process ends."""
+    def _wait_for_word(self, state: State, server: Server) -> None:
+        """Wait until the server is ready, says why not, or ends; at most for the patience."""
         servers, deadline = self._servers(state), time.monotonic() + self._patience
-        while not (ready := servers.ask_readiness(server).ready) and servers.is_server_alive(
-            server
-        ):
-            if time.monotonic() > deadline:
-                break
+        while not (found := servers.ask_readiness(server)).ready and found.fault is None:
+            if not servers.is_server_alive(server) or time.monotonic() > deadline:
+                return
             time.sleep(_POLL_SECONDS)
-        return ready
 
     def _server(self, release: Release, model: Model) -> Server:
         now = self._clock.now()
@@ -293,8 +325,3 @@ class LocalCluster:
 def _endpoint(server: Server, share: float) -> Endpoint:
     url = f"http://{HOST}:{server.port}"
     return Endpoint(url=url, release=server.release, version=server.version, share=share)
-
-
-def _late_reason(state: State, found: Readiness) -> str:
-    why = f": {found.why}" if found.why else ""
-    return f"not ready within {state.ready_within_seconds} s{why}"

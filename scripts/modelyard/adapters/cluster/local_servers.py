@@ -11,11 +11,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.adapters.cluster.claim import claim_holder
+from modelyard.adapters.cluster.claim import claim_end, claim_holder
 from modelyard.adapters.cluster.local_state import Server
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
-from modelyard.errors import CannotAnswer
+from modelyard.domain.server_fault import (
+    FAULT_HEADER,
+    Blame,
+    ServerFault,
+    fault_of_exit,
+    infrastructure_fault,
+)
+from modelyard.errors import CannotAnswer, VersionFault
 
 HOST = "127.0.0.1"
 # Below Linux' ephemeral ports, which start at 32768, and above those of usual services.
@@ -34,11 +41,11 @@ class Readiness:
 
     Args:
         ready: Whether it answers requests for this very release.
-        why: Why not, if it reported that.
+        fault: What keeps it from that; None while nothing is known, such as while it starts.
     """
 
     ready: bool
-    why: str = ""
+    fault: ServerFault | None = None
 
 
 class LocalServers:
@@ -98,14 +105,20 @@ class LocalServers:
             answer = connection.getresponse()
             document = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError):
-            return Readiness(ready=False, why=self._last_error(server))
+            return Readiness(ready=False, fault=self._fault(server))
         finally:
             connection.close()
         # A port may have been taken over by another server since it was chosen.
         if answer.headers.get("x-modelyard-release") != server.release:
-            return Readiness(ready=False, why=f"another server listens on port {server.port}")
+            why = f"another server listens on port {server.port}"
+            return Readiness(ready=False, fault=infrastructure_fault(why))
+        if answer.status == http.client.OK:
+            return Readiness(ready=True)
         why = document.get("error", "") if isinstance(document, dict) else ""
-        return Readiness(ready=answer.status == http.client.OK, why=str(why))
+        # It listens, so its model is open: only its golden rows can keep it from being ready.
+        is_own = bool(why) and answer.headers.get(FAULT_HEADER) == Blame.VERSION
+        code = VersionFault.exit_code if is_own else None
+        return Readiness(ready=False, fault=fault_of_exit(code, str(why)))
 
     def _arguments(self, server: Server, artifact: Path) -> Sequence[str]:
         named = {
@@ -122,13 +135,24 @@ class LocalServers:
         repeated += [("--format", name) for name in server.formats]
         return ["serve", *(word for pair in (*named.items(), *repeated) for word in pair)]
 
+    def _fault(self, server: Server) -> ServerFault | None:
+        """What keeps it from starting; None while its process runs, or before that was started.
+
+        None also for one that was up and ended: it is started again at once.
+        """
+        if server.fault is not None:
+            return infrastructure_fault(server.fault)
+        if server.process is None or not server.failures or self.is_server_alive(server):
+            return None
+        ended = claim_end(self._claim(server.release))
+        why = self._last_error(server) or (ended.why if ended else "")
+        return fault_of_exit(ended.exit_code if ended else None, why or "its process was killed")
+
     def _last_error(self, server: Server) -> str:
-        """The last error line of its log, where its process has ended."""
-        if self.is_server_alive(server):
-            return ""
+        """The last error line of its log."""
         try:
             tail = self._log(server).read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
-        except FileNotFoundError:
+        except OSError:
             return ""
         lines = [line.strip() for line in tail.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("error:")]

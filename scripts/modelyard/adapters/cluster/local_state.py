@@ -10,9 +10,15 @@ from pathlib import Path
 from modelyard.adapters.cluster.endpoints import write_whole
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
+from modelyard.domain.server_fault import Blame
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.paths import environment_file
 from modelyard.errors import CannotAnswer
+
+FIRST_RETRY_SECONDS = 5.0
+"""After this a server that did not come up is started again for the first time."""
+
+LAST_RETRY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +37,9 @@ class Server:
         step: The rollout step it is at; None until it was ready for the first time.
         process: The process that was started last.
         at_once: Whether it becomes stable as soon as it is ready, without steps.
+        failures: Starts in a row after which it was not ready.
+        served: Whether it was ever ready here.
+        fault: What kept its process from being started at all, the last time.
     """
 
     release: str
@@ -44,14 +53,24 @@ class Server:
     step: int | None = None
     process: Started | None = None
     at_once: bool = False
+    failures: int = 0
+    served: bool = False
+    fault: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aborted:
-    """A release that was taken out of traffic."""
+    """A release that was taken out of traffic.
+
+    Args:
+        release: Its identity.
+        reason: Why.
+        blame: Whose fault it is, where its server was to say; None if a judge or a person said so.
+    """
 
     release: str
     reason: str
+    blame: Blame | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +159,8 @@ def mark_ready(state: State) -> State:
     """The state after the candidate became ready: at its first step, or stable at once."""
     if state.candidate is None or state.candidate.step is not None:
         return state
-    first = replace(state, candidate=replace(state.candidate, step=0))
+    came = replace(state.candidate, step=0, served=True, failures=0, fault=None)
+    first = replace(state, candidate=came)
     at_once = state.candidate.at_once or not state.steps
     # With nothing beside it there is no traffic to share; a joined release shares production's.
     at_once = at_once or state.stable is None or state.joins is not None
@@ -176,7 +196,7 @@ def advance_step(state: State, release: str) -> State:
     return _promote(state)
 
 
-def abort_newest(state: State, reason: str, now: datetime) -> State:
+def abort_newest(state: State, reason: str, now: datetime, *, blame: Blame | None = None) -> State:
     """The state without the newest release; the one before it answers all requests.
 
     If the newest one is stable already, the release before it is started again, and the aborted one
@@ -186,13 +206,18 @@ def abort_newest(state: State, reason: str, now: datetime) -> State:
     newest = state.candidate or state.stable
     if newest is None or state.aborted is not None:
         return state
-    after = replace(state, aborted=Aborted(release=newest.release, reason=reason))
+    after = replace(state, aborted=Aborted(release=newest.release, reason=reason, blame=blame))
     if state.candidate is not None:
         return replace(after, candidate=None)
     if state.joins is not None or state.previous is None:
         return replace(after, stable=None, previous=None)
     back = replace(state.previous, since=now, tried=now, step=None, process=None, at_once=True)
     return replace(after, candidate=back, previous=None)
+
+
+def retry_seconds(failures: int) -> float:
+    """How long to wait after that many failed starts: twice as long each time, up to a minute."""
+    return min(FIRST_RETRY_SECONDS * 2.0 ** max(0, failures - 1), LAST_RETRY_SECONDS)
 
 
 def split_traffic(

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from modelyard.adapters.cluster.pod_faults import release_fault
 from modelyard.domain.canary.traffic import JUDGED_BAD, RolloutState
 from modelyard.domain.labels import ABORT_REASON, ABORTED, ENVIRONMENT, RELEASE
+from modelyard.domain.server_fault import ServerFault, infrastructure_fault
 from modelyard.domain.specs.environment import Environment
 
 _MOST_SHARE = 0.99
@@ -18,6 +20,9 @@ _BARE = re.compile(r"(RolloutAborted: )?Rollout aborted update to revision \d+\.
 
 _ASKED = 'Metric "judge" assessed Failed'
 """Its message when the AnalysisRun did; see `render.analysis`."""
+
+_UNANSWERED = 'Metric "judge" assessed Error'
+"""Its message when the judge did not answer for too long."""
 
 _LATE = "has timed out progressing"
 """Its message when the deadline did."""
@@ -48,18 +53,44 @@ def rollout_state_of(
     # Argo Rollouts writes the generation as text, Kubernetes as a number.
     if str(status.get("observedGeneration")) != str(rollout["metadata"].get("generation")):
         return RolloutState(release=release, ready=False, share=0.0)
+    pods = tuple(pods)
+    fault = release_fault(pod for pod in pods if _is_of(pod, environment, release))
     if (reason := _aborted(rollout, status)) is not None:
-        return RolloutState(release=release, ready=False, share=0.0, aborted=reason)
+        fault = _fault_of_abort(rollout, status, reason, fault)
+        if fault is not None and fault.why not in reason:
+            reason = f"{reason}: {fault.why}"
+        return RolloutState(release=release, ready=False, share=0.0, aborted=reason, fault=fault)
     mine, answering = _answering(pods, environment, release)
     ready = bool(mine) and all(_is_ready(pod) for pod in mine)
     if _is_whole(status) and environment.joins is None:
         wanted = int(rollout["spec"].get("replicas", 1))
-        return RolloutState(release=release, ready=ready and len(mine) >= wanted, share=1.0)
+        ready = ready and len(mine) >= wanted
+        return RolloutState(release=release, ready=ready, share=1.0, fault=None if ready else fault)
     part = sum(map(_is_ready, mine)) / answering if answering else 0.0
     has_stable = bool(status.get("stableRS"))
     return RolloutState(
-        release=release, ready=ready, share=min(part, _MOST_SHARE) if has_stable else part
+        release=release,
+        ready=ready,
+        share=min(part, _MOST_SHARE) if has_stable else part,
+        fault=None if ready else fault,
     )
+
+
+def _fault_of_abort(
+    rollout: Mapping[str, Any],
+    status: Mapping[str, Any],
+    reason: str,
+    fault: ServerFault | None,
+) -> ServerFault | None:
+    """Whose fault an abort is; None for a judge's or a person's, who need no server to say so."""
+    notes: Mapping[str, str] = rollout["metadata"].get("annotations") or {}
+    message = _message(status)
+    if notes.get(ABORTED) == release_of(rollout) or reason in {MANUAL, JUDGED_BAD}:
+        return None
+    if _is_late(status) or _LATE in message:
+        # Without a word of its pods it is not known to be the version's own.
+        return fault or infrastructure_fault(reason)
+    return infrastructure_fault(reason) if _UNANSWERED in message else None
 
 
 def _answering(
@@ -78,18 +109,17 @@ def _answering(
 
 def _aborted(rollout: Mapping[str, Any], status: Mapping[str, Any]) -> str | None:
     """Why the release is out of traffic, or None while it is not."""
-    conditions = {each.get("type"): each for each in status.get("conditions") or ()}
-    progress = conditions.get("Progressing", {})
-    is_late = progress.get("reason") == "ProgressDeadlineExceeded"
+    is_late = _is_late(status)
     if not status.get("abort") and not is_late:
         return None
     # Our own abort wrote its reason first; see `KubernetesCluster.abort`.
     notes: Mapping[str, str] = rollout["metadata"].get("annotations") or {}
     if notes.get(ABORTED) == release_of(rollout):
         return notes.get(ABORT_REASON) or JUDGED_BAD
-    message = str(status.get("message") or progress.get("message") or "")
-    if _is_whole(status) and (is_late or _LATE in message):
-        return None  # ready pods were lost: no update is going on, so no release is to blame
+    message = _message(status)
+    if (_is_whole(status) or not status.get("stableRS")) and (is_late or _LATE in message):
+        # Ready pods were lost, or there were none yet: nothing else could run in their place.
+        return None
     if is_late:
         return f"not ready within {rollout['spec'].get('progressDeadlineSeconds')} s"
     if not message or _BARE.match(message):
@@ -97,10 +127,28 @@ def _aborted(rollout: Mapping[str, Any], status: Mapping[str, Any]) -> str | Non
     return JUDGED_BAD if _ASKED in message else message.removeprefix("RolloutAborted: ")
 
 
+def _progress(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    conditions = {each.get("type"): each for each in status.get("conditions") or ()}
+    found: Mapping[str, Any] = conditions.get("Progressing", {})
+    return found
+
+
+def _is_late(status: Mapping[str, Any]) -> bool:
+    return bool(_progress(status).get("reason") == "ProgressDeadlineExceeded")
+
+
+def _message(status: Mapping[str, Any]) -> str:
+    return str(status.get("message") or _progress(status).get("message") or "")
+
+
 def _is_whole(status: Mapping[str, Any]) -> bool:
     """Whether the release that the Rollout names is the stable one."""
     stable = status.get("stableRS")
     return bool(stable) and stable == status.get("currentPodHash")
+
+
+def _is_of(pod: Mapping[str, Any], environment: Environment, release: str) -> bool:
+    return _label(pod, ENVIRONMENT) == environment.name and _label(pod, RELEASE) == release
 
 
 def _is_over(pod: Mapping[str, Any]) -> bool:

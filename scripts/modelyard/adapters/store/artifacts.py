@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import secrets
 import shutil
 import sys
@@ -12,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.artifact_digest import artifact_digest
+from modelyard.errors import CannotAnswer, Refused, YardError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 _ASIDE = ".writing"
 
 _MODELS = "models"
+
+_OWN_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 COMPLETE = ".complete"
 """Written last into an artifact's folder: without it the folder is not whole."""
@@ -80,37 +85,66 @@ class Store:
         return self.uri_of(target)
 
     def fetch_model(self, digest: str, folder: Path) -> Path:
-        """Copy an artifact folder to this machine; its digest is verified when it is opened.
+        """The folder on this machine that holds the artifact of this digest.
+
+        A folder that is there already is kept if it has the digest. Else it is copied again: a disk
+        or a person may have changed it.
 
         Raises:
-            CannotAnswer: It is out of reach, or was never stored completely.
+            CannotAnswer: The artifact is out of reach, was never stored completely, or the store's
+                own copy has another digest.
         """
-        filesystem, base = self._place
+        if _has_digest(folder, digest):
+            return folder
         kept = _model_folder(digest)
-        source = f"{base}/{kept}"
         if not self._exists(f"{kept}/{COMPLETE}"):
             raise CannotAnswer(
                 f"{self.uri_of(kept)}: no such artifact",
                 hint="check `artifacts` in modelyard.yaml, or train the version again",
             )
-        if folder.exists():
-            return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder: a rename across file systems is a copy.
-        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
-            for name in filesystem.find(source):
-                relative = name[len(source) :].lstrip("/")
-                if relative != COMPLETE:
-                    (beside / relative).parent.mkdir(parents=True, exist_ok=True)
-                    filesystem.get_file(name, str(beside / relative))
-            beside.replace(folder)
-        except _unreachable() as error:
-            if not folder.exists():  # else another process copied the same bytes first
-                raise _out_of_reach(self.uri_of(kept), error) from error
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            # In the same folder: a rename across file systems is a copy.
+            beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        except OSError as error:
+            raise _not_writable(folder, error) from error
+        try:
+            self._copy_model(digest, beside / "new")
+            _put_in_place(beside / "new", folder, beside / "old", digest)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         return folder
+
+    def _copy_model(self, digest: str, folder: Path) -> None:
+        """Copy the store's artifact into a new folder, and verify the copy."""
+        filesystem, base = self._place
+        kept = _model_folder(digest)
+        source = f"{base}/{kept}"
+        try:
+            names = filesystem.find(source)
+        except _unreachable() as error:
+            raise _out_of_reach(self.uri_of(kept), error) from error
+        for name in names:
+            relative = name[len(source) :].lstrip("/")
+            if relative != COMPLETE:
+                self._copy_file(name, folder / relative)
+        if not _has_digest(folder, digest):
+            raise CannotAnswer(
+                f"{self.uri_of(kept)}: its files do not have the digest {digest}",
+                hint="restore it from a copy of the store",
+            )
+
+    def _copy_file(self, name: str, target: Path) -> None:
+        filesystem, _ = self._place
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            filesystem.get_file(name, str(target))
+        except OSError as error:
+            if error.errno in _OWN_DISK:
+                raise _not_writable(target, error) from error
+            raise _out_of_reach(name, error) from error
+        except _unreachable() as error:
+            raise _out_of_reach(name, error) from error
 
     def read_model_file(self, digest: str, name: str) -> bytes:
         """One file of an artifact; `CannotAnswer` when it is out of reach."""
@@ -225,6 +259,32 @@ def _out_of_reach(uri: str, error: Exception) -> CannotAnswer:
 def sha256_of(content: bytes) -> str:
     """Lower-case hexadecimal SHA-256."""
     return hashlib.sha256(content).hexdigest()
+
+
+def _has_digest(folder: Path, digest: str) -> bool:
+    """Whether the folder holds exactly these bytes; what cannot be read does not."""
+    try:
+        return artifact_digest(folder) == digest
+    except YardError:
+        return False
+
+
+def _put_in_place(new: Path, folder: Path, old: Path, digest: str) -> None:
+    """Rename the verified copy to its place; what was there before is moved aside."""
+    try:
+        if os.path.lexists(folder):
+            folder.replace(old)
+        new.replace(folder)
+    except OSError as error:
+        if not _has_digest(folder, digest):  # else another process copied the same bytes first
+            raise _not_writable(folder, error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> CannotAnswer:
+    return CannotAnswer(
+        f"{path}: cannot be written: {error.strerror or error}",
+        hint="make room on this disk, and let this user write there",
+    )
 
 
 def _model_folder(digest: str) -> str:

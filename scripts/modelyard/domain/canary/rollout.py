@@ -8,9 +8,15 @@ from datetime import datetime
 
 from modelyard.domain.canary.traffic import RolloutState
 from modelyard.domain.promotion.facts import ReleaseFacts, check_verified, is_bad
+from modelyard.domain.server_fault import Blame
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
+
+_BLAMED = {
+    Blame.VERSION: "by its own fault",
+    Blame.INFRASTRUCTURE: "by no fault of its own, and is tried again",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +51,33 @@ def observed_facts(
     mine = state if state is not None and state.release == release.identity else None
     ready = mine is not None and mine.ready
     return replace(
-        facts,
+        _with_fault(facts, mine, now),
         healthy_since=(facts.healthy_since or now) if ready else None,
         aborted=facts.aborted or (mine.aborted if mine else None),
     )
+
+
+def _with_fault(facts: ReleaseFacts, state: RolloutState | None, now: datetime) -> ReleaseFacts:
+    """The facts with what keeps the release from being ready.
+
+    What a version did stays its fault; so does what it was taken out of traffic for. But one that
+    was verified here has shown that it can start. A message that differs only in numbers is no
+    news.
+    """
+    known = facts.fault
+    if facts.aborted is not None or (known and known.blame is Blame.VERSION):
+        return facts
+    if state is None or state.ready:
+        return replace(facts, fault=None, fault_since=None)
+    if state.fault is None:
+        # Between two starts nothing is known; an abort by a judge or a person has no fault.
+        return facts if state.aborted is None else replace(facts, fault=None, fault_since=None)
+    fault = state.fault
+    if facts.release in facts.verified:
+        fault = replace(fault, blame=Blame.INFRASTRUCTURE)
+    if known is not None and known.is_like(fault):
+        fault = known
+    return replace(facts, fault=fault, fault_since=facts.fault_since or now)
 
 
 def with_verification(
@@ -127,6 +156,9 @@ def release_events(
     if after.verdict and after.verdict != before.verdict:
         outcome, reason = after.verdict.outcome, after.verdict.reason
         yield ReleaseEvent(what=f"judged {outcome}: {reason}", is_good=outcome is not Outcome.FAIL)
+    if after.fault is not None and not after.aborted and not after.fault.is_like(before.fault):
+        what = f"cannot start, {_BLAMED[after.fault.blame]}: {after.fault.why}"
+        yield ReleaseEvent(what=what, is_good=False)
     if after.aborted and not before.aborted:
         yield ReleaseEvent(what=f"is out of traffic: {after.aborted}", is_good=False)
     if after.verified != before.verified and release.identity in after.verified:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from modelyard.domain.server_fault import ServerFault
+
 JUDGED_BAD = "the judge failed it"
 """The reason where the cluster asked the judge itself, and its abort carries no numbers."""
 
@@ -54,9 +56,12 @@ class RolloutState:
         ready: Whether all of its servers answer.
         share: Its share of the model's requests, 0 to 1.
         aborted: Why it was taken out of traffic, if it was.
+        fault: What keeps its servers from being ready, or took it out of traffic, where a server
+            or the cluster said so; None if a judge or a person took it out.
     """
 
     release: str
     ready: bool
     share: float
     aborted: str | None = None
+    fault: ServerFault | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from modelyard.domain.promotion.incidents import Incident
+from modelyard.domain.server_fault import Blame, ServerFault
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
@@ -25,6 +26,9 @@ class ReleaseFacts:
         verdict: The judge's last verdict on it.
         judged_at: When the judge gave it.
         aborted: Why it was taken out of traffic, if it was.
+        fault: What keeps its servers from being ready, or took it out of traffic, where a server
+            or the cluster said so.
+        fault_since: Since when, without a time in between at which it was ready.
         verified: Identities of releases that were verified here, oldest first.
         tried: Artifacts that were ever released here; automation never releases one again.
         rolled_back_to: Identity of the release the last rollback restored.
@@ -38,6 +42,8 @@ class ReleaseFacts:
     verdict: Verdict | None = None
     judged_at: datetime | None = None
     aborted: str | None = None
+    fault: ServerFault | None = None
+    fault_since: datetime | None = None
     verified: tuple[str, ...] = ()
     tried: tuple[str, ...] = ()
     rolled_back_to: str | None = None
@@ -119,7 +125,7 @@ def check_verified(
     if facts.aborted is not None:
         return Unverified(reason=f"aborted: {facts.aborted}")
     if facts.healthy_since is None:
-        return Unverified(reason="not ready")
+        return Unverified(reason=_why_not_ready(facts.fault))
     if is_bad(facts, release) or (environment.rollout.judged and not _has_passed(facts, release)):
         return Unverified(reason="the judge has not passed it")
     soaked = facts.healthy_since + timedelta(seconds=environment.soak_seconds)
@@ -128,11 +134,29 @@ def check_verified(
     return None
 
 
+def _why_not_ready(fault: ServerFault | None) -> str:
+    if fault is None:
+        return "not ready"
+    if fault.blame is Blame.VERSION:
+        return f"not ready: {fault.why}"
+    return f"not ready, by no fault of its own, and tried again: {fault.why}"
+
+
 def _has_passed(facts: ReleaseFacts, release: Release) -> bool:
     # What a rollback restored was verified here before, and is not judged a second time.
     if facts.verdict is None:
         return release.identity in facts.verified
     return facts.verdict.passed
+
+
+def is_own_fault(facts: ReleaseFacts) -> bool:
+    """Whether a bad release's own behaviour is the reason, which puts its version on hold.
+
+    It is where a judge or a person said so, or a server did. It is not where the cluster gave up.
+    """
+    if facts.verdict is not None and facts.verdict.outcome is Outcome.FAIL:
+        return True
+    return facts.fault is None or facts.fault.blame is Blame.VERSION
 
 
 def is_bad(facts: ReleaseFacts, release: Release) -> bool:

@@ -50,6 +50,12 @@ def stuck_key(release: Release, *, is_restored: bool) -> str:
     return f"stuck/{release.environment}/{release.version}/{release.attempt}/{why}"
 
 
+def infrastructure_key(release: Release, since: datetime) -> str:
+    """The key of a release whose servers cannot start since then; the next time is another one."""
+    where = f"{release.environment}/{release.version}/{release.attempt}"
+    return f"infrastructure/{where}/{since.isoformat()}"
+
+
 def breach_key(uri: str, breach: Breach) -> str:
     """The key of a rule that a feed does not keep; the numbers found change every night."""
     return f"{breach_prefix(uri)}{breach.column}/{breach.rule}"

@@ -25,7 +25,11 @@ from modelyard.domain.promotion.promote import (
     promotion_target,
 )
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, StatusState
-from modelyard.domain.promotion.rollback import plan_holds, plan_rollbacks
+from modelyard.domain.promotion.rollback import (
+    plan_holds,
+    plan_infrastructure_incidents,
+    plan_rollbacks,
+)
 from modelyard.domain.promotion.training_workflows import plan_records, plan_trainings
 from modelyard.domain.promotion.world import World
 
@@ -42,7 +46,7 @@ def plan(world: World) -> tuple[Action, ...]:
     placed = {hold.version: hold for hold in (*refused, *plan_holds(world))}
     # The rest of the plan takes these holds as placed: none of these versions is released.
     world = world.with_holds({version: hold.reason for version, hold in placed.items()})
-    back = tuple(plan_rollbacks(world))
+    back, told = tuple(plan_rollbacks(world)), plan_infrastructure_incidents(world)
     wanted = _by_branch(world, (*back, *plan_records(world), *plan_promotions(world)))
     closes = {close.number: close for close in _closes(world, wanted)}
     new = {on: action for on, action in wanted.items() if not _is_proposed(world, on, action)}
@@ -50,7 +54,7 @@ def plan(world: World) -> tuple[Action, ...]:
     # and closed pull requests before new ones, so that no environment has two of them.
     return (
         *placed.values(),
-        *(action for action in back if not _is_known(world, action)),
+        *(action for action in (*back, *told) if not _is_known(world, action)),
         *plan_trainings(world),
         *closes.values(),
         *(action for action in new.values() if not isinstance(action, RollBack)),

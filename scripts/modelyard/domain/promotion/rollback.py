@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from modelyard.domain.promotion.actions import PlaceHold, RaiseIncident, RollBack
-from modelyard.domain.promotion.facts import ReleaseFacts, is_bad
-from modelyard.domain.promotion.incidents import stuck_key
+from modelyard.domain.promotion.facts import ReleaseFacts, is_bad, is_own_fault
+from modelyard.domain.promotion.incidents import infrastructure_key, stuck_key
 from modelyard.domain.promotion.world import PastRelease, World
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.release import Release
@@ -22,7 +22,7 @@ class Fault:
 
 
 def plan_holds(world: World) -> Iterator[PlaceHold]:
-    """Hold each version that the judge failed, or that was taken out of traffic, anywhere."""
+    """Hold each version that the judge failed, or that left traffic by its own fault, anywhere."""
     found: dict[str, str] = {}
     for environment in world.catalog.environments.values():
         release = world.release(environment.name)
@@ -46,6 +46,28 @@ def plan_rollbacks(world: World) -> Iterator[RollBack | RaiseIncident]:
             continue
         if not _would_strand(world, environment, release, fault):
             yield _rollback_or_incident(world, environment, release, fault)
+
+
+def plan_infrastructure_incidents(world: World) -> Iterator[RaiseIncident]:
+    """Tell people of each release whose servers cannot start for longer than they may take.
+
+    No version is blamed: its servers are started again until they are ready.
+    """
+    for environment in world.catalog.environments.values():
+        release = world.release(environment.name)
+        if release is None or environment.name in world.unknown:
+            continue
+        facts = world.facts_of(environment.name)
+        if facts.release != release.identity or is_bad(facts, release):
+            continue
+        since, fault = facts.fault_since, facts.fault
+        limit = environment.rollout.ready_within_seconds
+        if since and fault and (world.now - since).total_seconds() > limit:
+            yield RaiseIncident(
+                what=f"{environment.name} cannot start {release.version} of {world.model}, by no"
+                f" fault of the version; it is tried again: {fault.why}",
+                key=infrastructure_key(release, since),
+            )
 
 
 def find_fault(world: World, environment: Environment, release: Release) -> Fault | None:
@@ -98,7 +120,7 @@ def _own_fault(world: World, environment: Environment, release: Release) -> Faul
     facts = world.facts_of(environment.name)
     if is_bad(facts, release):
         why = facts.verdict.reason if facts.verdict and facts.aborted is None else facts.aborted
-        return Fault(reason=why or "taken out of traffic", holds=True)
+        return Fault(reason=why or "taken out of traffic", holds=is_own_fault(facts))
     if hold := world.model_facts.holds.get(release.version):
         return Fault(reason=f"{release.version} is on hold: {hold.reason}", holds=False)
     if _is_overdue(world, environment, facts, release):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from modelyard.adapters.processes.fork_client import PRELOADED
+from modelyard.domain.server_fault import Blame
 from modelyard.errors import YardError
 from modelyard.operations.doctor.runner import Check, Checkout, Finding
 
@@ -239,6 +240,18 @@ def servers_belong_to_releases(checkout: Checkout) -> Iterator[Finding]:
             yield Finding(what=what, fix=fix)
 
 
+def servers_can_start(checkout: Checkout) -> Iterator[Finding]:
+    """No disk, image, port, store or network keeps a release's servers from starting."""
+    seen = checkout.workspace.facts.read_snapshot().releases
+    for (environment, model), release in sorted(checkout.specs.catalog.releases.items()):
+        facts = seen.get((environment, model))
+        if facts and facts.release == release.identity and facts.fault and not facts.healthy_since:
+            what = f"{environment} {model} {release.version}: {facts.fault.why}"
+            is_own = facts.fault.blame is Blame.VERSION
+            fix = "modelyard watch --once, once that is repaired"
+            yield Finding(what=what, fix=f"modelyard status {model}" if is_own else fix)
+
+
 def workflows_belong_to_versions(checkout: Checkout) -> Iterator[Finding]:
     """No workflow runs after its attempt is over."""
     from modelyard.domain.promotion.facts import TrainingFacts
@@ -298,6 +311,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
         the_tracking_database_answers,
     ),
     servers_belong_to_releases: (*_FORGE, the_facts_are_readable),
+    servers_can_start: (*_FORGE, the_facts_are_readable),
     workflows_belong_to_versions: (*_FORGE, the_facts_are_readable),
 }
 """Every check in order, with the checks that must pass before it."""

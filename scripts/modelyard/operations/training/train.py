@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.adapters.processes.start import run_command
 from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
+from modelyard.artifact_digest import artifact_digest
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.training.job import Job, count_threads
 from modelyard.serving import artifact
@@ -79,13 +80,13 @@ def _seal(job: Job, folder: Path, rows: pd.DataFrame) -> _Sealed:
     inputs = list(description.inputs)
     write_serving(sealed, model=job.model, inputs=inputs, training=rows)
     predictor = load_predictor(
-        sealed, artifact.artifact_digest(sealed), policy.trusted_types, formats=policy.formats
+        sealed, artifact_digest(sealed), policy.trusted_types, formats=policy.formats
     )
     # With replacement, because there may be fewer training rows than golden ones.
     golden = rows[inputs].sample(GOLDEN_ROWS, random_state=job.spec.seed, replace=True)
     write_golden(sealed, predictor.golden_of(golden))
     # The digest is of all files, so it is computed again after the golden rows.
-    return _Sealed(folder=sealed, digest=artifact.artifact_digest(sealed), description=description)
+    return _Sealed(folder=sealed, digest=artifact_digest(sealed), description=description)
 
 
 def _write_inputs(job: Job, folder: Path) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from modelyard.domain.canary.rollout import (
 from modelyard.domain.canary.traffic import JUDGED_BAD, RolloutState
 from modelyard.domain.promotion.facts import ReleaseFacts, is_bad
 from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.server_fault import Blame
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.paths import release_file
@@ -74,17 +75,14 @@ class _Observation:
     def run(self) -> bool:
         """Move the servers, then observe them; True if the facts changed.
 
-        A release that is already known is observed even if its servers cannot be moved: it may
-        have to be rolled back.
+        It is observed even if its servers cannot be moved: people must learn why, and it may have
+        to be rolled back.
         """
         before = self.workspace.facts.read_release(self.environment.name, self.release.model)
         observe = partial(self._observe, before)
         if is_bad(before, self.release):
             return observe()
-        if before.release == self.release.identity:
-            return run_all([self._move_servers, observe])
-        self._move_servers()
-        return observe()
+        return run_all([self._move_servers, observe])
 
     def _move_servers(self) -> None:
         self.workspace.services.cluster.sync(
@@ -136,10 +134,10 @@ class _Observation:
         return replace(facts, verdict=verdict, judged_at=self.workspace.services.clock.now())
 
     def _out_of_traffic(self, facts: ReleaseFacts) -> tuple[ReleaseFacts, YardError | None]:
-        """The facts once a release that was judged bad left traffic, and what prevented that."""
-        if facts.verdict is None or facts.verdict.outcome is not Outcome.FAIL:
+        """The facts once a release that is bad left traffic, and what prevented that."""
+        reason = _why_bad(facts)
+        if reason is None:
             return facts, None
-        reason = facts.verdict.reason
         if facts.aborted is None:
             cluster = self.workspace.services.cluster
             try:
@@ -156,6 +154,15 @@ class _Observation:
         self.workspace.services.cluster.note(
             release, environment=environment, what=event.what, is_good=event.is_good
         )
+
+
+def _why_bad(facts: ReleaseFacts) -> str | None:
+    """Why the release must leave traffic: the judge failed it, or it fails by itself."""
+    if facts.verdict is not None and facts.verdict.outcome is Outcome.FAIL:
+        return facts.verdict.reason
+    if facts.fault is not None and facts.fault.blame is Blame.VERSION:
+        return facts.aborted or facts.fault.why
+    return None
 
 
 def _written(before: ReleaseFacts, after: ReleaseFacts, now: ReleaseFacts) -> ReleaseFacts:

@@ -1,0 +1,63 @@
+"""The digest of an artifact's folder; store and server compute the same one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelyard.errors import CannotAnswer, Refused
+
+
+def artifact_digest(folder: Path) -> str:
+    """`sha256:` and the SHA-256 over the sorted lines `<sha256 of a file>  <relative path>`.
+
+    Raises:
+        CannotAnswer: There is no such folder, or a file of it cannot be read.
+        Refused: The folder holds a symbolic link, a device, or a name that no manifest can hold.
+    """
+    try:
+        lines = sorted(f"{_file_digest(path)}  {name}\n" for name, path in artifact_files(folder))
+    except OSError as error:
+        raise CannotAnswer(f"artifact {folder}: cannot be read: {error}") from error
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+def artifact_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files of an artifact, each with its name in the manifest.
+
+    Raises:
+        CannotAnswer: There is no such folder.
+        Refused: As for `artifact_digest`.
+    """
+    if not folder.is_dir():
+        raise CannotAnswer(f"artifact {folder}: no such folder")
+    pending = [folder]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            listed = list(entries)
+        for entry in listed:
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
+                pending.append(Path(entry.path))
+            elif stat.S_ISREG(mode):
+                yield _manifest_name(folder, entry.path), Path(entry.path)
+            else:
+                raise Refused(
+                    f"artifact {folder}: {entry.path} is not a regular file;"
+                    " links and devices have no bytes to pin"
+                )
+
+
+def _manifest_name(folder: Path, path: str) -> str:
+    name = Path(path).relative_to(folder).as_posix()
+    if not name.isprintable():
+        raise Refused(f"artifact {folder}: {name!r} is not a printable name")
+    return name
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
