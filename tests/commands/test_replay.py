@@ -180,8 +180,8 @@ def test_a_server_that_is_gone_is_unreachable_and_the_replay_still_ran(yard: Ser
     [
         (["--blank", "arr_delay"], "--blank arr_delay: requests of late have no such column"),
         (["--environment", "mars"], "there is no environments/mars/environment.yaml"),
-        (["--data", __file__], "cannot be read as Parquet"),
-        (["--data", "no-table.csv"], "no-table.csv: cannot be read as CSV"),
+        (["--data", __file__], "not a table; expected .parquet, .csv or .csv.gz"),
+        (["--data", "no-table.csv"], "no-table.csv: not readable as a table: it has no header"),
     ],
 )
 def test_what_cannot_be_replayed_is_said(

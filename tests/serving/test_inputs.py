@@ -152,11 +152,11 @@ BAD = {
     ),
     "no time": (
         request(at=tensor("at", ["noon", None], "BYTES")),
-        "input at: expected an ISO 8601 time from 1700 to 2199, found 'noon' in row 0",
+        "input at: expected an ISO 8601 time, found 'noon' in row 0",
     ),
     "time out of range": (
-        request(at=tensor("at", ["9999-01-01", None], "BYTES")),
-        "input at: expected an ISO 8601 time from 1700 to 2199, found '9999-01-01' in row 0",
+        request(at=tensor("at", ["0001-01-01T00:00:00+01:00", None], "BYTES")),
+        "input at: expected an ISO 8601 time, found '0001-01-01T00:00:00+01:00' in row 0",
     ),
     "shape": (
         request(temp=tensor("temp", [1.0, 2.0], "FP64", shape=[3])),
@@ -222,7 +222,7 @@ def test_the_requested_output_may_be_named():
 VALUES = {
     "category": st.text(st.characters(codec="utf-8")),
     "number": st.floats(allow_nan=False, allow_infinity=False),
-    "integer": st.integers(-(2**53), 2**53),
+    "integer": st.integers(-(2**63), 2**63 - 1),
     "boolean": st.booleans(),
     "timestamp": st.datetimes(
         min_value=pd.Timestamp("1700-01-01").to_pydatetime(),

@@ -7,20 +7,20 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Column
-from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.model import DataContract, Model
 from modelyard.domain.specs.paths import environment_file, model_file
 from modelyard.domain.specs.repository import OrchestratorKind
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import pandas as pd
 
     from modelyard.adapters.metrics.replay import Sent, ServiceTraffic, Traffic
 
@@ -70,11 +70,12 @@ def send_recorded(services: Services, plan: ReplayPlan) -> Replayed:
         CannotAnswer: There is no such model, environment, column or row, or no server.
     """
     catalog = _read_catalog(services, plan.model)
+    contract = catalog.models[plan.model].data
     columns = _sent_columns(catalog.models[plan.model], plan.blanks)
     where = _production_of(catalog, plan.environment)
     chance = random.Random(plan.seed)  # noqa: S311 - a run that can be repeated, not a secret
     with _open_traffic(services, catalog, plan, where) as traffic:
-        rows = _draw_rows(plan.data, columns, plan.rows, chance)
+        rows = _draw_rows(plan, replace(contract, columns=columns), chance)
         bodies = _request_bodies(rows, columns, plan)
         before = time.perf_counter()
         sent = _send(traffic, bodies, plan, chance)
@@ -141,54 +142,41 @@ def _sent_columns(model: Model, blanks: Sequence[str]) -> tuple[Column, ...]:
     return model.inputs
 
 
-def _draw_rows(data: Path, columns: Sequence[Column], rows: int, chance: random.Random) -> pa.Table:
+def _draw_rows(plan: ReplayPlan, data: DataContract, chance: random.Random) -> pd.DataFrame:
     """Draw rows of the file in random order, with replacement only if it has too few."""
-    import pyarrow as pa
+    from modelyard.adapters.store.table_files import read_table
 
-    table = _read_table(data)
-    names = [column.name for column in columns if column.name in table.column_names]
-    if not names or not table.num_rows:
-        raise CannotAnswer(f"{data} has no row with a column of the model's requests")
-    numbers = (
-        chance.sample(range(table.num_rows), rows)
-        if rows <= table.num_rows
-        else chance.choices(range(table.num_rows), k=rows)
-    )
-    return table.select(names).take(pa.array(numbers, type=pa.int64()))
-
-
-def _read_table(data: Path) -> pa.Table:
-    import pyarrow as pa
-
-    is_csv = data.name.endswith((".csv", ".csv.gz"))
     try:
-        if is_csv:
-            from pyarrow import csv
-
-            return csv.read_csv(data)
-        from pyarrow import parquet
-
-        return parquet.read_table(data)
-    except (OSError, pa.ArrowException) as error:
-        kind = "CSV" if is_csv else "Parquet"
-        raise CannotAnswer(f"{data}: cannot be read as {kind}: {error}") from error
+        content = plan.data.read_bytes()
+    except OSError as error:
+        raise CannotAnswer(f"{plan.data}: cannot be read: {error.strerror}") from error
+    frame = read_table(content, uri=str(plan.data), data=data)
+    if not len(frame) or not set(frame.columns) & {column.name for column in data.columns}:
+        raise CannotAnswer(f"{plan.data} has no row with a column of the model's requests")
+    numbers = (
+        chance.sample(range(len(frame)), plan.rows)
+        if plan.rows <= len(frame)
+        else chance.choices(range(len(frame)), k=plan.rows)
+    )
+    return frame.iloc[numbers]
 
 
 def _request_bodies(
-    table: pa.Table, columns: Sequence[Column], plan: ReplayPlan
+    rows: pd.DataFrame, columns: Sequence[Column], plan: ReplayPlan
 ) -> Iterator[bytes]:
     """Yield one request document after the other."""
+    from modelyard.serving.documents import json_value
     from modelyard.serving.tensor import DATATYPES
 
     values = {
-        column: [None] * table.num_rows
+        column: [None] * len(rows)
         if column.name in plan.blanks
-        else [_json_value(value) for value in table.column(column.name).to_pylist()]
+        else [json_value(value) for value in rows[column.name].array]
         for column in columns
-        if column.name in plan.blanks or column.name in table.column_names
+        if column.name in plan.blanks or column.name in rows
     }
-    for start in range(0, table.num_rows, plan.rows_per_request):
-        stop = min(start + plan.rows_per_request, table.num_rows)
+    for start in range(0, len(rows), plan.rows_per_request):
+        stop = min(start + plan.rows_per_request, len(rows))
         tensors = [
             {
                 "name": column.name,
@@ -199,14 +187,6 @@ def _request_bodies(
             for column, data in values.items()
         ]
         yield json.dumps({"inputs": tensors}, separators=(",", ":")).encode()
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value - value == 0 else None  # NaN and infinity have no JSON
-    if value is None or isinstance(value, str | int):
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def _send(

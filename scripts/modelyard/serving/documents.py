@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from modelyard.domain.specs.column_values import Unread
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Model, Output, OutputKind, Task
 from modelyard.errors import CannotAnswer
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 SERVING = "serving.json"
 GOLDEN = "golden.json"
+_INFINITE = (float("inf"), float("-inf"))  # JSON has none
+
 TOLERANCE = 1e-6
 """Between machines sums of floats differ by less."""
 
@@ -44,6 +48,8 @@ class Serving:
         inputs: The columns of the signature, in order.
         output: The primary output.
         training: Properties of the training rows.
+        timezone: The zone on whose clock timestamps are read; None if there are none, or if the
+            artifact is older than this rule.
     """
 
     model: str
@@ -51,6 +57,7 @@ class Serving:
     inputs: tuple[Column, ...]
     output: Output
     training: Training
+    timezone: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +104,12 @@ def write_serving(
         inputs=columns,
         output=model.primary,
         training=_training(columns, training),
+        timezone=model.data.timezone if any(c.type == "timestamp" for c in columns) else None,
     )
-    _write(folder / SERVING, asdict(serving))
+    document = asdict(serving)
+    if serving.timezone is None:
+        del document["timezone"]
+    _write(folder / SERVING, document)
     return serving
 
 
@@ -128,6 +139,7 @@ def read_serving(folder: Path) -> Serving:
                 },
                 levels={name: _texts(levels) for name, levels in training["levels"].items()},
             ),
+            timezone=None if document.get("timezone") is None else str(document["timezone"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CannotAnswer(f"{path}: is malformed: {error!r}") from error
@@ -160,20 +172,26 @@ def read_golden(folder: Path) -> Golden:
 def json_rows(rows: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, object]]:
     """The rows as JSON values: null for missing values, ISO 8601 for times."""
     return [
-        {name: _json_value(value) for name, value in zip(columns, values, strict=True)}
+        {name: json_value(value) for name, value in zip(columns, values, strict=True)}
         for values in rows[list(columns)].itertuples(index=False, name=None)
     ]
 
 
-def _json_value(value: object) -> object:
+def json_value(value: object) -> object:
+    """One value of a frame as JSON; what is no number, text or time becomes text."""
     import pandas as pd  # noqa: PLC0415 - as the caller
 
-    if pd.isna(value):  # type: ignore[call-overload]  # the stubs want one kind of scalar
+    if isinstance(value, Unread):
+        value = value.value
+    if not pd.api.types.is_scalar(value):
+        return str(value)
+    if pd.isna(value) or value in _INFINITE:  # type: ignore[call-overload]  # one kind of scalar
         return None
-    if isinstance(value, pd.Timestamp):
+    if isinstance(value, datetime):  # pandas' own is one too
         return value.isoformat()
     item = getattr(value, "item", None)
-    return item() if callable(item) else value
+    plain = item() if callable(item) else value
+    return plain if isinstance(plain, str | int | float) else str(plain)
 
 
 def _training(columns: Sequence[Column], frame: pd.DataFrame) -> Training:

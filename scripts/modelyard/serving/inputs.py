@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelyard.domain.specs.contract import Column
 from modelyard.errors import Refused
@@ -187,7 +187,7 @@ def _frame(columns: Sequence[Column], read: Mapping[str, list[object]], rows: in
     import numpy as np  # noqa: PLC0415 - pandas only where rows are read
     import pandas as pd  # noqa: PLC0415 - as above
 
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for column in columns:
         values = read.get(column.name) or [None] * rows
         if column.type == "number":
@@ -195,10 +195,20 @@ def _frame(columns: Sequence[Column], read: Mapping[str, list[object]], rows: in
         elif column.type in {"integer", "boolean"} and None not in values:
             arrays[column.name] = np.array(values)
         elif column.type == "integer":
-            arrays[column.name] = np.array(values, dtype=np.float64)
+            arrays[column.name] = _integers(values)
         else:
             arrays[column.name] = np.array(values, dtype=object)
     return pd.DataFrame(arrays, copy=False)  # passing `columns` takes four times as long
+
+
+def _integers(values: Sequence[object]) -> Any:
+    """Whole numbers and nulls: as floats they would lose digits."""
+    import numpy as np  # noqa: PLC0415 - as above
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    missing = np.array([value is None for value in values])
+    known = [0 if value is None else value for value in values]
+    return pd.arrays.IntegerArray(np.array(known, dtype=np.int64), missing)
 
 
 def _summary(problems: Sequence[str]) -> str:

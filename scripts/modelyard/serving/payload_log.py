@@ -264,7 +264,9 @@ def part_schema(serving: Serving) -> pa.Schema:
 def _values(frame: pd.DataFrame, columns: Sequence[Column]) -> list[dict[str, Any]]:
     lists = []
     for column in columns:
-        values = [None if value != value else value for value in frame[column.name].tolist()]  # noqa: PLR0124 - NaN is not itself
+        found = frame[column.name]
+        pairs = zip(found.tolist(), found.isna().tolist(), strict=True)
+        values = [None if is_null else value for value, is_null in pairs]
         if column.type == "integer":
             values = [None if value is None else int(value) for value in values]
         lists.append(values)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.domain.specs.model import Task
+from modelyard.domain.specs.times import DEFAULT_ZONE, clock_time, find_zone, parse_time
 from modelyard.errors import CannotAnswer, Refused, VersionFault
 from modelyard.serving.artifact import MODEL, check_artifact
 from modelyard.serving.documents import TOLERANCE, Golden, Serving, json_rows, read_serving
@@ -38,7 +39,7 @@ _DTYPES = {
     "integer": "int32",
     "boolean": "bool",
 }
-_TIMES = "datetime64[ns]"
+_NANOSECONDS = ("1678-01-01", "2261-12-31")
 _BINARY_COLUMNS = 2
 
 
@@ -158,6 +159,8 @@ def _conform(frame: pd.DataFrame, serving: Serving, types: dict[str, str]) -> pd
         try:
             if column.default is not None:
                 values = _filled(values, column.default)
+            if column.type == "timestamp":
+                values = _times(values, serving.timezone, kind=types[column.name])
             columns[column.name] = _cast(values, types[column.name])
         except (TypeError, ValueError) as error:
             raise CannotAnswer(
@@ -191,9 +194,7 @@ def _cast(values: Any, kind: str) -> Any:
             return values  # the usual case: numbers of a request
         return pd.array(values, copy=False).astype(_DTYPES[kind])
     if kind == "datetime":
-        if values.dtype.kind == "M":
-            return values
-        return np.array([_moment(value) for value in values], dtype=_TIMES)
+        return values
     return _filled(np.asarray(values, dtype=object), None)
 
 
@@ -211,11 +212,31 @@ def _whole(values: Any, dtype: str) -> Any:
     return cast
 
 
-def _moment(value: object) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    moment = datetime.fromisoformat(value)
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+def _times(values: Any, timezone: str | None, *, kind: str) -> Any:
+    """Times on the clock of the model's zone, as the signature has them: in ns, or as text."""
+    import numpy as np  # noqa: PLC0415 - as above
+
+    if kind == "string" and timezone is None and values.dtype.kind != "M":
+        return values  # an artifact of before this rule learned from text as it was sent
+    zone = find_zone(timezone or DEFAULT_ZONE)
+    if values.dtype.kind != "M":
+        moments = [_moment(value, zone) for value in values]
+        if kind == "string":
+            return np.array([at and at.isoformat() for at in moments], dtype=object)
+        values = np.array(moments, dtype="datetime64[us]")
+    times = np.asarray(values).astype("datetime64[us]")
+    if kind == "string":
+        return np.array([at and at.isoformat() for at in times.tolist()], dtype=object)
+    # MLflow makes nanoseconds of it, which end in 2262: later times become the latest one.
+    first, last = (np.datetime64(day, "us") for day in _NANOSECONDS)
+    return np.minimum(np.maximum(times, first), last).astype("datetime64[ns]")
+
+
+def _moment(value: object, zone: tzinfo) -> datetime | None:
+    if isinstance(value, str):
+        return parse_time(value, zone)
+    # pandas' own null is a datetime too, and not equal to itself.
+    return clock_time(value, zone) if isinstance(value, datetime) and value == value else None  # noqa: PLR0124
 
 
 def _shaped(answer: object, *, rows: int, serving: Serving) -> Scores:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import (
     clusters_of,
     columns_of,
-    read_frame,
     rows_within,
     scores_from_parquet,
     scores_to_parquet,
@@ -37,6 +37,7 @@ from modelyard.domain.specs.model import (
 from modelyard.errors import CannotAnswer, Refused
 
 ROWS = pd.DataFrame({"x": [1, 2], "y": [0.5, None]})
+CONTRACT = DataContract(columns=(Column(name="x", type="integer"), Column(name="y", type="number")))
 
 
 def model(task=Task.BINARY, **target):
@@ -68,7 +69,7 @@ def labels(values, made):
     ids=["parquet", "csv", "packed"],
 )
 def test_rows_are_read_by_the_end_of_the_address(uri, content):
-    pd.testing.assert_frame_equal(read_frame(content, uri=uri), ROWS)
+    pd.testing.assert_frame_equal(read_table(content, uri=uri, data=CONTRACT), ROWS)
 
 
 @pytest.mark.parametrize(
@@ -76,13 +77,13 @@ def test_rows_are_read_by_the_end_of_the_address(uri, content):
     [
         ("a.xlsx", b"", "a.xlsx: not a table; expected .parquet, .csv or .csv.gz"),
         ("a.parquet", b"PAR1", "a.parquet: not readable as a table: "),
-        ("a.csv", b"", "a.csv: not readable as a table: No columns to parse from file"),
+        ("a.csv", b"", "a.csv: not readable as a table: it has no header"),
         ("a.csv.gz", b"x,y\n", "a.csv.gz: not readable as a table: "),
     ],
 )
 def test_a_file_that_is_not_a_table_cannot_be_read(uri, content, said):
     with pytest.raises(CannotAnswer) as caught:
-        read_frame(content, uri=uri)
+        read_table(content, uri=uri, data=CONTRACT)
 
     assert caught.value.message.startswith(said)
 

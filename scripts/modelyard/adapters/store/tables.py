@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from modelyard.domain.gate.gate import Scores
+from modelyard.domain.specs.contract import Breach, find_breaches
 from modelyard.domain.specs.interval import Interval
-from modelyard.domain.specs.model import MissingLabels, Model, Task
+from modelyard.domain.specs.model import DataContract, MissingLabels, Model, Task
 from modelyard.errors import CannotAnswer, Refused
 
 if TYPE_CHECKING:
@@ -16,27 +18,25 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+WHOLE_COLUMN = frozenset({"missing", "unexpected-name"})
+"""Rules about whole columns: joined files would hide that one of them breaks these."""
+
 LABEL = "label"
 CLUSTER = "cluster"
 
 
-def read_frame(content: bytes, *, uri: str) -> pd.DataFrame:
-    """The rows of a Parquet or CSV file (`.csv`, `.csv.gz`), by the end of its address.
+def read_frame(content: bytes, *, name: str) -> pd.DataFrame:
+    """The rows of a Parquet file that a step wrote; for people's files see `table_files`.
 
     Raises:
-        CannotAnswer: Another kind of file, or a damaged one.
+        CannotAnswer: It is damaged.
     """
     import pandas as pd
 
     try:
-        if uri.endswith(".parquet"):
-            return pd.read_parquet(io.BytesIO(content))
-        if uri.endswith((".csv", ".csv.gz")):
-            packed: Literal["gzip"] | None = "gzip" if uri.endswith(".gz") else None
-            return pd.read_csv(io.BytesIO(content), compression=packed)
+        return pd.read_parquet(io.BytesIO(content))
     except (OSError, ValueError) as error:
-        raise CannotAnswer(f"{uri}: not readable as a table: {error}") from error
-    raise CannotAnswer(f"{uri}: not a table; expected .parquet, .csv or .csv.gz")
+        raise CannotAnswer(f"{name}: not readable as a table: {error}") from error
 
 
 def to_parquet(frame: pd.DataFrame) -> bytes:
@@ -48,20 +48,51 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
 
 def columns_of(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
     """The columns as plain arrays, as the domain reads tables."""
-    return {str(name): frame[name].to_numpy() for name in frame.columns}
+    return {str(name): _plain_array(frame[name]) for name in frame.columns}
 
 
-def rows_within(frame: pd.DataFrame, *, timestamp: str, spans: Iterable[Interval]) -> pd.DataFrame:
-    """The rows whose day lies in one of the spans, in order."""
+def _plain_array(column: pd.Series[Any]) -> NDArray[Any]:
     import numpy as np
     import pandas as pd
 
-    # Days of the timestamp's own clock: intervals are whole days without a zone.
-    days = pd.to_datetime(frame[timestamp]).dt.date.to_numpy()
+    if not isinstance(column.dtype, pd.Int64Dtype):
+        plain: NDArray[Any] = column.to_numpy()
+        return plain
+    # The domain judges shares and ranges, for which a float is near enough.
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def file_breaches(frame: pd.DataFrame, data: DataContract) -> tuple[Breach, ...]:
+    """The breaches of one file that its rows must not be joined with others for, or cut by days.
+
+    They are those of columns that are missing or misspelt, and those of times: rows have no day
+    where a time cannot be read.
+    """
+    found = find_breaches(data.columns, columns_of(frame))
+    return tuple(
+        b
+        for b in found
+        if b.rule in WHOLE_COLUMN or (b.column == data.timestamp and b.rule == "type")
+    )
+
+
+def rows_within(frame: pd.DataFrame, *, timestamp: str, spans: Iterable[Interval]) -> pd.DataFrame:
+    """The rows whose day lies in one of the spans, in order; one without a day lies in none."""
+    import numpy as np
+
+    days = frame[timestamp].to_numpy().astype("datetime64[D]")
     keep = np.zeros(len(frame), dtype=bool)
     for span in spans:
-        keep |= (days >= span.since) & (days < span.until)
+        keep |= (days >= np.datetime64(span.since)) & (days < np.datetime64(span.until))
     return frame.loc[keep].reset_index(drop=True)
+
+
+def days_of(frame: pd.DataFrame, timestamp: str) -> frozenset[date]:
+    """The days that rows have, on the clock of the model's zone."""
+    import numpy as np
+
+    days = np.unique(frame[timestamp].to_numpy().astype("datetime64[D]"))
+    return frozenset(days[~np.isnat(days)].tolist())
 
 
 def with_labels(frame: pd.DataFrame, model: Model) -> tuple[pd.DataFrame, int]:
@@ -83,14 +114,21 @@ def with_labels(frame: pd.DataFrame, model: Model) -> tuple[pd.DataFrame, int]:
 
 
 def _labels(raw: pd.Series[Any], model: Model) -> Any:
-    target = model.target
-    if model.task is Task.BINARY and target.above is not None:
-        return (raw > target.above).astype("int64")
-    if model.task is Task.BINARY:
-        wanted = target.positive_class
-        positive = _as_text(raw) == wanted if wanted is not None else raw.fillna(0) == 1
-        return positive.astype("int64")
-    return _as_text(raw) if model.task is Task.MULTICLASS else raw.astype("float64")
+    import pandas as pd
+
+    if model.task is Task.MULTICLASS:
+        return _as_text(raw)
+    if model.task is Task.REGRESSION:
+        return raw.astype("float64")
+    target, positive = model.target, pd.Series(data=False, index=raw.index)
+    known = raw.dropna()
+    if target.above is not None:
+        positive[known.index] = (known > target.above).astype(bool)
+    elif target.positive_class is not None:
+        positive[known.index] = _as_text(known) == target.positive_class
+    else:
+        positive[known.index] = known == 1
+    return positive.astype("int64")
 
 
 def _as_text(raw: pd.Series[Any]) -> Any:
@@ -135,7 +173,7 @@ def scores_from_parquet(content: bytes, *, digest: str) -> Scores:
     """
     import numpy as np
 
-    frame = read_frame(content, uri="scores.parquet")
+    frame = read_frame(content, name="scores.parquet")
     names = [str(name) for name in frame.columns if str(name).startswith("score")]
     if not names or not {LABEL, CLUSTER} <= set(frame.columns):
         found = ", ".join(str(name) for name in frame.columns)

@@ -27,6 +27,7 @@ CHECKS: tuple[Check, ...] = (
     models.target_is_a_column,
     models.label_is_defined,
     models.timestamp_is_a_column,
+    models.time_zones_exist,
     models.columns_are_unique,
     models.column_limits_make_sense,
     models.column_defaults_fit,

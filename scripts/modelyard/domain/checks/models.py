@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC
 
 from modelyard.domain.problem import Path, Problem
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Model, Output, OutputKind, Task
 from modelyard.domain.specs.paths import model_file
+from modelyard.domain.specs.times import is_zone, parse_time
 
 # Not taken from the gate's metrics: they import numpy, which `validate` does without.
 METRICS: Mapping[Task, frozenset[str]] = {
@@ -93,6 +96,17 @@ def timestamp_is_a_column(catalog: Catalog) -> Iterator[Problem]:
         if timestamp is not None and timestamp not in _columns(model):
             message = f"timestamp column {timestamp} is not in data.columns: declare it"
             yield _problem(name, ("data", "timestamp"), message)
+
+
+def time_zones_exist(catalog: Catalog) -> Iterator[Problem]:
+    """The time zone of the days is a name of the IANA database."""
+    for name, model in catalog.models.items():
+        if not is_zone(model.data.timezone):
+            message = (
+                f"there is no time zone {model.data.timezone!r}: use a name of the IANA database, "
+                f"such as Europe/Rome"
+            )
+            yield _problem(name, ("data", "timezone"), message)
 
 
 def columns_are_unique(catalog: Catalog) -> Iterator[Problem]:
@@ -211,14 +225,24 @@ def _limit_faults(column: Column) -> Iterator[tuple[str, str]]:
 
 
 def _fits(column: Column, value: object) -> bool:
-    if column.type in {"category", "timestamp"}:
+    if column.type == "category":
         return isinstance(value, str) and (column.levels is None or value in column.levels)
+    if column.type == "timestamp":
+        return isinstance(value, str) and _is_time(value)
     if column.type == "boolean":
         return isinstance(value, bool)
     # In Python true is an int, so booleans go first.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    if column.type == "integer" and value != int(value):
+    if not math.isfinite(value) or (column.type == "integer" and value != int(value)):
         return False
     low, high = column.limits
     return low <= value <= high
+
+
+def _is_time(text: str) -> bool:
+    try:
+        parse_time(text, UTC)
+    except ValueError:
+        return False
+    return True

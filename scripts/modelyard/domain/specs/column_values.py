@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from modelyard.domain.specs.times import clock_time, parse_time
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -19,6 +21,19 @@ Table = Mapping[str, Array]
 _SHOWN = 40
 _SIMPLE = (str, bytes, bool, int, float)
 _NULL_TYPES = frozenset({"NAType", "NaTType"})  # pandas' own nulls, known without importing pandas
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unread:
+    """A value of a file that the contract's type cannot hold.
+
+    Args:
+        value: The value as the file has it.
+        found: A description of it, with its place in the file.
+    """
+
+    value: object
+    found: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,12 +231,13 @@ def _seconds(value: object) -> float:
     if _is_null(value):
         return np.nan
     try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if isinstance(moment, date) and not isinstance(moment, datetime):
-            moment = datetime.combine(moment, time())
-        if not isinstance(moment, datetime):
+        if isinstance(value, str):
+            moment = parse_time(value, UTC)
+        elif isinstance(value, date):  # a datetime is one too
+            moment = clock_time(value, UTC)
+        else:
             return np.inf
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return moment.replace(tzinfo=UTC).timestamp()
     except (ValueError, OverflowError):
         return np.inf
 
@@ -235,6 +251,8 @@ def _is_null(value: object) -> bool:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, Unread):
+        return value.found
     if isinstance(value, str | bytes):
         return f"text such as {value[:_SHOWN]!r}"
     if isinstance(value, float | np.floating) and np.isinf(value):

@@ -211,10 +211,10 @@ def _fits(column: Column, values: Array) -> bool:
 
 
 def _similar_names(columns: Sequence[Column], table: Table) -> Iterator[Breach]:
-    plain = {_letters(column.name): column.name for column in columns if column.name in table}
+    plain = {plain_name(column.name): column.name for column in columns if column.name in table}
     declared = {column.name for column in columns}
     for name, values in table.items():
-        twin = plain.get(_letters(name))
+        twin = plain.get(plain_name(name))
         if name not in declared and twin is not None:
             rows = len(values) if values.ndim else 0
             yield _breach(name, "unexpected-name", f"only {twin}", f"{name} as well", rows)
@@ -222,13 +222,14 @@ def _similar_names(columns: Sequence[Column], table: Table) -> Iterator[Breach]:
 
 def _is_like(one: str, other: str) -> bool:
     # A unit is often appended to a name, such as `temp_c`; other changes must keep most letters.
-    first, second = sorted((_letters(one), _letters(other)), key=len)
+    first, second = sorted((plain_name(one), plain_name(other)), key=len)
     if len(first) >= _LISTED and second.startswith(first):
         return True
     return SequenceMatcher(None, first, second).ratio() >= _LIKE
 
 
-def _letters(name: str) -> str:
+def plain_name(name: str) -> str:
+    """The name without case and punctuation, in which two spellings of one name agree."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.times import DEFAULT_ZONE
 
 
 class Task(StrEnum):
@@ -94,11 +95,15 @@ class DataContract:
     Args:
         columns: The columns: inputs and target.
         timestamp: The column that has the row's day, or None if rows have no time.
+        timezone: The IANA name of the zone on whose clock a row's day is read.
+        missing: The fields of a CSV file that mean a missing value.
         feed: URI (with `*`) of the files in which new data arrives; drift reads it.
     """
 
     columns: tuple[Column, ...]
     timestamp: str | None = None
+    timezone: str = DEFAULT_ZONE
+    missing: tuple[str, ...] = ("",)
     feed: str | None = None
 
 

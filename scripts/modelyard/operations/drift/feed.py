@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from modelyard.adapters.store.artifacts import sha256_of
-from modelyard.adapters.store.tables import columns_of, read_frame, rows_within
+from modelyard.adapters.store.table_files import frame_of_table, read_table
+from modelyard.adapters.store.tables import WHOLE_COLUMN, columns_of, days_of, rows_within
 from modelyard.domain.drift.retraining import FeedFile
-from modelyard.domain.specs.column_values import Array, Table
+from modelyard.domain.specs.column_values import Table
 from modelyard.domain.specs.contract import Breach, Column, find_breaches
 from modelyard.domain.specs.interval import Interval
-from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.model import DataContract, Model
 from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer, Refused
@@ -21,9 +23,6 @@ from modelyard.operations.training.pins import DataRoot, expand_uri
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_NAMES = frozenset({"missing", "unexpected-name"})
-"""Rules about whole columns: concatenated files would hide that one of them breaks these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class Feed:
         newest = max((day for file in self.files for day in file.days), default=None)
         if newest is None:
             raise CannotAnswer(f"{self.uri}: no row in {len(self.files)} files")
-        return newest + timedelta(days=1)
+        return newest + timedelta(days=1) if newest < date.max else date.max
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +83,7 @@ def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
     files: list[FeedFile] = []
     found: list[Breach] = []
     for file in expand_uri(where, data):
-        days, wrong = _days_in(file, column, data)
+        days, wrong = _days_in(file, column, model.data, data)
         files.append(FeedFile(uri=file, days=days))
         found += wrong
     return Feed(uri=where, files=tuple(files), breaches=latest_breaches(found))
@@ -101,7 +100,7 @@ def read_windows(
         if file.reaches(spans):
             content = data.read(file.uri)
             pins.append(DataFile(uri=file.uri, sha256=sha256_of(content)))
-            frame = read_frame(content, uri=file.uri)
+            frame = read_table(content, uri=file.uri, data=model.data)
             # Other rows are dropped at once: a file may have years of them.
             frames.append(rows_within(frame, timestamp=timestamp, spans=spans))
     windows = []
@@ -114,9 +113,10 @@ def read_windows(
 
 def windows_before(until: date, *, days: int, of: int) -> tuple[Interval, ...]:
     """The last `of` intervals of `days` days before `until`, oldest first."""
-    length = timedelta(days=days)
-    starts = [until - number * length for number in range(of, 0, -1)]
-    return tuple(Interval(since=start, until=start + length) for start in starts)
+    # Days are counted from the first one of the calendar, before which there is none.
+    ends = [max(until.toordinal() - number * days, 1) for number in range(of, -1, -1)]
+    moments = [date.fromordinal(end) for end in ends]
+    return tuple(Interval(since=since, until=end) for since, end in pairwise(moments))
 
 
 def latest_breaches(found: Iterable[Breach]) -> tuple[Breach, ...]:
@@ -125,31 +125,17 @@ def latest_breaches(found: Iterable[Breach]) -> tuple[Breach, ...]:
     return tuple({(b.column, b.rule, b.expected): b for b in found}.values())
 
 
-def concatenate_tables(tables: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """The rows of all tables; columns of different dtypes become objects."""
-    import numpy as np
-
-    names = tables[0] if tables else ()
-    found = {}
-    for name in names:
-        arrays = [table[name] for table in tables]
-        # numpy would turn numbers next to text into text, and hide the breach.
-        alike = len({array.dtype for array in arrays}) == 1
-        found[name] = np.concatenate(
-            arrays if alike else [np.array(list(a), dtype=object) for a in arrays]
-        )
-    return found
-
-
 def _window_data(
     columns: Sequence[Column], days: Interval, parts: Sequence[pd.DataFrame]
 ) -> WindowData:
+    import pandas as pd
+
     rows = sum(len(part) for part in parts)
     broken = latest_breaches(_broken_names(columns, parts))
     if broken or not parts:
         return WindowData(days=days, rows=rows, table={}, breaches=broken)
     names = [column.name for column in columns]
-    table = concatenate_tables([columns_of(part[names]) for part in parts])
+    table = columns_of(pd.concat([part[names] for part in parts], ignore_index=True))
     return WindowData(days=days, rows=rows, table=table, breaches=find_breaches(columns, table))
 
 
@@ -157,47 +143,38 @@ def _broken_names(columns: Sequence[Column], parts: Iterable[pd.DataFrame]) -> I
     names = {column.name for column in columns}
     for part in parts:
         if set(part.columns) != names:
-            yield from (b for b in find_breaches(columns, columns_of(part)) if b.rule in _NAMES)
+            yield from (
+                b for b in find_breaches(columns, columns_of(part)) if b.rule in WHOLE_COLUMN
+            )
 
 
 def _days_in(
-    uri: str, column: Column, data: DataRoot
+    uri: str, column: Column, contract: DataContract, data: DataRoot
 ) -> tuple[frozenset[date], tuple[Breach, ...]]:
     """The days of a file's rows, or the breaches that leave them without."""
-    import pandas as pd
-
-    frame = _days_column(uri, column.name, data)
-    # Many rows have the same day: parsing each day once is a hundred times faster.
-    few = frame.drop_duplicates(column.name) if column.name in frame else frame
-    if _column_breaches(column, few):
-        return frozenset(), _column_breaches(column, frame)
-    try:
-        days = pd.to_datetime(few[column.name]).dt.date
-    except ValueError as error:
-        raise CannotAnswer(f"{uri}: column {column.name}: {error}") from error
-    return frozenset(days), ()
+    frame = _days_column(uri, column.name, contract, data)
+    found = find_breaches((column,), columns_of(frame))
+    breaches = tuple(breach for breach in found if breach.column == column.name)
+    return (frozenset(), breaches) if breaches else (days_of(frame, column.name), ())
 
 
-def _column_breaches(column: Column, frame: pd.DataFrame) -> tuple[Breach, ...]:
-    return tuple(b for b in find_breaches((column,), columns_of(frame)) if b.column == column.name)
-
-
-def _days_column(uri: str, name: str, data: DataRoot) -> pd.DataFrame:
-    """The column alone if the format allows it; all columns if not, or if the column is missing."""
+def _days_column(uri: str, name: str, contract: DataContract, data: DataRoot) -> pd.DataFrame:
+    """The column alone, and all columns of the file if it is missing."""
     # Only Parquet stores columns apart, so that one can be read alone.
     if not uri.endswith(".parquet"):
-        return read_frame(data.read(uri), uri=uri)
+        return read_table(data.read(uri), uri=uri, data=contract, only=[name])
     import fsspec
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with fsspec.open(data.address(uri), "rb") as stream, pq.ParquetFile(stream) as file:
             if name in file.schema_arrow.names:
-                frame: pd.DataFrame = file.read(columns=[name]).to_pandas()
-                return frame
-    except (OSError, ValueError) as error:
+                table = file.read(columns=[name])
+                return frame_of_table(table, uri=uri, data=contract, only=[name])
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise CannotAnswer(f"{uri}: not readable as a table: {error}") from error
-    return read_frame(data.read(uri), uri=uri)
+    return read_table(data.read(uri), uri=uri, data=contract, only=[name])
 
 
 def training_rows(
@@ -220,8 +197,8 @@ def training_rows(
                 f"{pin.uri}: {spec.version} pins SHA-256 {pin.sha256}, found {sha256_of(content)}",
                 hint="restore the file: data that changed needs a new name",
             )
-        frame = read_frame(content, uri=pin.uri)
+        frame = read_table(content, uri=pin.uri, data=model.data)
         if spec.data.window is not None and model.data.timestamp is not None:
             frame = rows_within(frame, timestamp=model.data.timestamp, spans=spec.data.spans)
-        tables.append(columns_of(frame[list(names)]))
-    return pd.DataFrame(concatenate_tables(tables))
+        tables.append(frame[list(names)])
+    return pd.concat(tables, ignore_index=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.operations.drift.compare import FeedComparison
-from modelyard.operations.drift.feed import concatenate_tables, training_rows
+from modelyard.operations.drift.feed import training_rows
 from modelyard.operations.training.pins import DataRoot
 from modelyard.operations.workspace import Workspace
 
@@ -25,7 +25,6 @@ def write_drift_page(workspace: Workspace, result: FeedComparison, path: Path) -
     watched = {column.name for column in result.profile.columns}
     columns = tuple(c for c in result.model.data.columns if c.name in watched)
     names = [column.name for column in columns]
-    now = concatenate_tables([w.data.table for w in result.windows if w.data.rows])
-    return write_page(
-        training_rows(result.model, result.parent, data, names), pd.DataFrame(now), columns, path
-    )
+    windows = [pd.DataFrame(w.data.table) for w in result.windows if w.data.rows]
+    now = pd.concat(windows, ignore_index=True)
+    return write_page(training_rows(result.model, result.parent, data, names), now, columns, path)

@@ -96,7 +96,7 @@ def _score(
     other: Predictor | None,
     champion: Champion | None,
 ) -> _Scored:
-    frame = read_frame(job.read_file(f"heldout-{name}.parquet"), uri="heldout.parquet")
+    frame = read_frame(job.read_file(f"heldout-{name}.parquet"), name=f"heldout-{name}.parquet")
     identity = job.read_document("data.json")["held_out"][name]["digest"]
     spec = job.catalog.held_out[job.model_name, name]
     mine = _parquet(frame, challenger)

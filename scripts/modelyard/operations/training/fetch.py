@@ -7,19 +7,21 @@ import io
 import json
 import logging
 import tarfile
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modelyard.adapters.store.artifacts import read_uri, sha256_of
+from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import (
     CLUSTER,
     clusters_of,
     columns_of,
-    read_frame,
+    file_breaches,
     rows_within,
     to_parquet,
     with_labels,
 )
-from modelyard.domain.specs.contract import describe_breach, find_breaches
+from modelyard.domain.specs.contract import Breach, describe_breach, find_breaches
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.paths import held_out_file
 from modelyard.domain.specs.version import DataFile
@@ -36,7 +38,7 @@ def fetch_inputs(job: Job) -> None:
     """Read and check the inputs of training and evaluation, and pass them on."""
     job.put_file("trainer.tar", _trainer(job))
     known: dict[DataFile, pd.DataFrame] = {}
-    rows = _rows(job, job.spec.data.files, known)
+    rows = _rows(job, job.spec.data.files, known, "training data")
     # Whole files, before rows are dropped: a breach outside the window is a breach too.
     _check_contract(job, rows, "training data")
     if job.spec.data.window is not None and job.model.data.timestamp is not None:
@@ -85,13 +87,18 @@ def _trainer(job: Job) -> bytes:
 
 
 def _rows(
-    job: Job, files: tuple[DataFile, ...], known: dict[DataFile, pd.DataFrame]
+    job: Job, files: tuple[DataFile, ...], known: dict[DataFile, pd.DataFrame], what: str
 ) -> pd.DataFrame:
+    """The contract's columns of the files' rows; trainers get no other column."""
     import pandas as pd
 
+    names = [column.name for column in job.model.data.columns]
     for file in files:
         if file not in known:
-            known[file] = read_frame(_bytes(job, file), uri=file.uri)
+            frame = read_table(_bytes(job, file), uri=file.uri, data=job.model.data)
+            # File by file: joined with others, a column that one lacks would be full of nulls.
+            _refuse_breaches(job, file_breaches(frame, job.model.data), f"{what} {file.uri}")
+            known[file] = frame[names]
     return pd.concat([known[file] for file in files], ignore_index=True)
 
 
@@ -105,7 +112,10 @@ def _bytes(job: Job, file: DataFile) -> bytes:
 
 
 def _check_contract(job: Job, frame: pd.DataFrame, what: str) -> None:
-    found = find_breaches(job.model.data.columns, columns_of(frame))
+    _refuse_breaches(job, find_breaches(job.model.data.columns, columns_of(frame)), what)
+
+
+def _refuse_breaches(job: Job, found: Sequence[Breach], what: str) -> None:
     if found:
         reasons = "; ".join(describe_breach(breach) for breach in found)
         raise job.refuse(f"{what} breaks the contract: {reasons}")
@@ -115,7 +125,7 @@ def _held_out(job: Job, name: str, known: dict[DataFile, pd.DataFrame]) -> dict[
     spec = job.catalog.held_out.get((job.model_name, name))
     if spec is None:
         raise Refused(f"{held_out_file(job.model_name, name)} does not exist")
-    rows = _rows(job, spec.files, known)
+    rows = _rows(job, spec.files, known, f"held-out set {name}")
     if spec.window is not None and job.model.data.timestamp is not None:
         rows = rows_within(rows, timestamp=job.model.data.timestamp, spans=(spec.window,))
     _check_contract(job, rows, f"held-out set {name}")

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 GOLDEN_ROWS = 20
 LAST_LINES = 12
+EXACT = {"double": 53, "float": 24, "integer": 31}
+"""Bits up to which the types of a signature hold whole numbers exactly."""
 KEPT = ("PATH", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 
 
@@ -77,6 +79,7 @@ def _seal(job: Job, folder: Path, rows: pd.DataFrame) -> _Sealed:
     if description.size > policy.max_megabytes * 1_000_000:
         size = description.size / 1_000_000
         raise Refused(f"the artifact has {size:.1f} MB, the limit is {policy.max_megabytes} MB")
+    _refuse_lost_digits(job, description.inputs, rows)
     inputs = list(description.inputs)
     write_serving(sealed, model=job.model, inputs=inputs, training=rows)
     predictor = load_predictor(
@@ -89,6 +92,23 @@ def _seal(job: Job, folder: Path, rows: pd.DataFrame) -> _Sealed:
     return _Sealed(folder=sealed, digest=artifact_digest(sealed), description=description)
 
 
+def _refuse_lost_digits(job: Job, types: Mapping[str, str], rows: pd.DataFrame) -> None:
+    """Refuse a signature whose floats cannot hold the whole numbers that were trained on."""
+    for column in job.model.inputs:
+        exact = EXACT.get(types.get(column.name, ""))
+        if column.type != "integer" or exact is None:
+            continue
+        known = rows[column.name].dropna()
+        largest = max((abs(int(known.min())), abs(int(known.max()))) if len(known) else (0,))
+        if largest > 2**exact:
+            raise Refused(
+                f"column {column.name} has whole numbers up to {largest}, but its type in the "
+                f"signature, {types[column.name]}, holds them only up to 2**{exact}",
+                hint="use long in the signature; if values may be missing, add a default to the "
+                "column in model.yaml or declare it a category",
+            )
+
+
 def _write_inputs(job: Job, folder: Path) -> pd.DataFrame:
     content = job.read_file("train.parquet")
     (folder / "data").mkdir()
@@ -97,7 +117,7 @@ def _write_inputs(job: Job, folder: Path) -> pd.DataFrame:
     (folder / "out").mkdir()
     with tarfile.open(fileobj=io.BytesIO(job.read_file("trainer.tar"))) as code:
         _unpack(code, folder / "trainer")
-    return read_frame(content, uri="train.parquet").drop(columns=[LABEL])
+    return read_frame(content, name="train.parquet").drop(columns=[LABEL])
 
 
 def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
@@ -159,7 +179,6 @@ def _trainer_environment(folder: Path) -> dict[str, str]:
 
 def _profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> bytes:
     import numpy as np
-    import pandas as pd
 
     from modelyard.domain.drift.profile import build_profile
 
@@ -167,9 +186,9 @@ def _profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> bytes:
     timestamp = job.model.data.timestamp
     blocks = np.zeros(len(rows), dtype=np.int64)
     if timestamp is not None:
-        days = pd.to_datetime(rows[timestamp])
-        length = job.model.drift.window_days
-        blocks = np.asarray((days - days.min()).dt.days // length, dtype=np.int64)
+        moments = rows[timestamp].to_numpy().astype("datetime64[us]")
+        days = (moments - np.nanmin(moments)).astype("timedelta64[D]").astype(np.int64)
+        blocks = np.where(np.isnat(moments), 0, days // job.model.drift.window_days)
     names = set(inputs)
     columns = tuple(column for column in job.model.inputs if column.name in names)
     table = columns_of(rows[[column.name for column in columns]])

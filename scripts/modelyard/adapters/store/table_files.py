@@ -1,0 +1,114 @@
+"""The one reader of people's tables: Parquet and CSV files, brought to the contract."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from modelyard.adapters.store.contract_types import Source, to_contract
+from modelyard.adapters.store.csv_text import line_of_row, read_csv_text, unpacked
+from modelyard.domain.specs.contract import Column, plain_name
+from modelyard.domain.specs.model import DataContract
+from modelyard.domain.specs.times import find_zone
+from modelyard.errors import CannotAnswer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+_CSV = (".csv", ".csv.gz")
+
+
+def read_table(
+    content: bytes, *, uri: str, data: DataContract, only: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """The contract's columns of a Parquet or CSV file, by the end of its address.
+
+    - Every column is brought to its contract type, see `contract_types`; so files of one feed may
+      differ in units and kinds. Values that do not fit stay for the contract to name.
+    - A column that is not in the file stays away, and then all others come along: the contract
+      says which of them it may be. Otherwise only those with a name like a declared one do.
+
+    Args:
+        content: The bytes of the file.
+        uri: Its address.
+        data: The contract.
+        only: The names of the columns to read; None for all of the contract.
+
+    Raises:
+        CannotAnswer: Another kind of file, or a damaged one.
+    """
+    if uri.endswith(_CSV):
+        content = unpacked(content, uri=uri)
+        table = read_csv_text(content, uri=uri, missing=data.missing)
+        source = Source(
+            locate=lambda row: f"{uri}, line {line_of_row(content, row)}",
+            zone=find_zone(data.timezone),
+            missing=data.missing,
+        )
+        return _frame(table, data.columns, only, source, uri=uri)
+    if uri.endswith(".parquet"):
+        return frame_of_table(read_parquet_table(content, uri=uri), uri=uri, data=data, only=only)
+    raise CannotAnswer(f"{uri}: not a table; expected .parquet, .csv or .csv.gz")
+
+
+def read_parquet_table(content: bytes | Any, *, uri: str) -> pa.Table:
+    """A Parquet file as it is; `CannotAnswer` for a damaged one."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(io.BytesIO(content))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise CannotAnswer(f"{uri}: not readable as a table: {error}") from error
+
+
+def frame_of_table(
+    table: pa.Table, *, uri: str, data: DataContract, only: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """The contract's columns of a typed table; see `read_table`."""
+    source = Source(locate=lambda row: f"{uri}, row {row + 1}", zone=find_zone(data.timezone))
+    return _frame(table, data.columns, only, source, uri=uri)
+
+
+def _frame(
+    table: pa.Table,
+    declared: Sequence[Column],
+    only: Sequence[str] | None,
+    source: Source,
+    *,
+    uri: str,
+) -> pd.DataFrame:
+    import pandas as pd
+
+    names = list(table.column_names)
+    wanted = [column for column in declared if only is None or column.name in only]
+    _refuse_twins(names, wanted, uri=uri)
+    columns: dict[str, Any] = {}
+    for column in wanted:
+        if column.name in names:
+            columns[column.name] = to_contract(column, table.column(column.name), source)
+    for name in _suspects(names, declared, wanted):
+        columns[name] = table.column(names.index(name)).to_pandas().array
+    return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), copy=False)
+
+
+def _refuse_twins(names: Sequence[str], wanted: Sequence[Column], *, uri: str) -> None:
+    for column in wanted:
+        if names.count(column.name) > 1:
+            times = [number + 1 for number, name in enumerate(names) if name == column.name]
+            where = " and ".join(map(str, times))
+            raise CannotAnswer(f"{uri}, line 1: columns {where} are both named {column.name!r}")
+
+
+def _suspects(
+    names: Sequence[str], declared: Sequence[Column], wanted: Sequence[Column]
+) -> list[str]:
+    """The columns outside of the contract that it has something to say about."""
+    known = {column.name for column in declared}
+    extras = dict.fromkeys(name for name in names if name not in known)
+    if all(column.name in names for column in wanted):
+        alike = {plain_name(column.name) for column in wanted}
+        return [name for name in extras if plain_name(name) in alike]
+    return list(extras)

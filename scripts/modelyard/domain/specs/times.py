@@ -1,0 +1,75 @@
+"""Times: the one parser of ISO 8601 text, and the clock that a model's days belong to."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from modelyard.errors import CannotAnswer
+
+DEFAULT_ZONE = "UTC"
+
+_OF_THE_MACHINE = frozenset({"localtime", "posixrules"})  # another zone on another machine
+
+# A leap second: `:60` as seconds. No clock of Python or numpy has it, and as `:00` of the next
+# minute it would belong to the next day.
+_LEAP = re.compile(r"(T|\s)(\d\d:\d\d):60(?=$|[.,Z+-])|(T)(\d\d\d\d)60(?=$|[.,Z+-])")
+
+
+def is_zone(name: str) -> bool:
+    """Whether the name is a time zone of the IANA database, such as `Europe/Rome`."""
+    try:
+        find_zone(name)
+    except CannotAnswer:
+        return False
+    return True
+
+
+@lru_cache(maxsize=64)
+def find_zone(name: str) -> tzinfo:
+    """The time zone of an IANA name; `CannotAnswer` if there is none."""
+    if name == DEFAULT_ZONE:
+        return UTC
+    with suppress(OSError, ValueError, KeyError):  # also for a folder's name, or a path
+        if name not in _OF_THE_MACHINE:
+            return ZoneInfo(name)
+    raise CannotAnswer(
+        f"there is no time zone {name!r}", hint="use a name of the IANA database: Europe/Rome"
+    )
+
+
+def parse_time(text: str, zone: tzinfo) -> datetime:
+    """The time of an ISO 8601 text on the clock of a zone, without a zone.
+
+    - A time with an offset is moved to the zone's clock; one without is on that clock already.
+    - A date is its midnight. A leap second is the second before it, so it stays on its day.
+    - Digits beyond microseconds are cut off.
+
+    Raises:
+        ValueError: The text is no time, or not of the years 1 to 9999.
+    """
+    plain = text.strip().upper()  # RFC 3339 allows `t` and `z`
+    if ":60" in plain or "60" in plain[13:]:
+        plain = _LEAP.sub(_second_before, plain)
+    return clock_time(datetime.fromisoformat(plain), zone)
+
+
+def clock_time(moment: date | datetime, zone: tzinfo) -> datetime:
+    """A date or a time on the clock of a zone, without a zone; see `parse_time`."""
+    if not isinstance(moment, datetime):
+        return datetime.combine(moment, time())
+    if moment.tzinfo is None:
+        return moment
+    try:
+        return moment.astimezone(zone).replace(tzinfo=None)
+    except OverflowError as error:
+        raise ValueError(f"{moment} is not of the years 1 to 9999") from error
+
+
+def _second_before(match: re.Match[str]) -> str:
+    if match[1] is not None:
+        return f"{match[1]}{match[2]}:59"
+    return f"{match[3]}{match[4]}59"

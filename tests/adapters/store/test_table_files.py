@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import io
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from modelyard.adapters.store import csv_text
+from modelyard.adapters.store.table_files import frame_of_table, read_table
+from modelyard.adapters.store.tables import columns_of, rows_within
+from modelyard.domain.specs.contract import Column, describe_breach, find_breaches
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.model import DataContract
+from modelyard.errors import CannotAnswer
+
+
+def contract(*, missing=("",), timezone="UTC", **types):
+    columns = tuple(Column(name=n, type=t, nullable=True) for n, t in types.items())
+    return DataContract(columns=columns, missing=missing, timezone=timezone)
+
+
+def csv(text, *, uri="a.csv", missing=("",), timezone="UTC", **types):
+    content = text if isinstance(text, bytes) else text.encode()
+    return read_table(content, uri=uri, data=contract(missing=missing, timezone=timezone, **types))
+
+
+def typed(array, kind, *, timezone="UTC"):
+    data = contract(x=kind, timezone=timezone)
+    return frame_of_table(pa.table({"x": array}), uri="a.parquet", data=data)
+
+
+def values(frame, name="x"):
+    column = frame[name]
+    return [None if pd.isna(v) else v for v in column.tolist()]
+
+
+def breaches(frame, **types):
+    found = find_breaches(contract(**types).columns, columns_of(frame))
+    return [describe_breach(breach) for breach in found]
+
+
+@pytest.mark.parametrize("level", ["NA", "None", "null", "nan", "N/A", "NaN", "NULL", "#N/A", "-"])
+def test_a_level_that_looks_like_a_missing_value_is_a_level(level):
+    assert values(csv(f"x\n{level}\nb\n", x="category")) == [level, "b"]
+
+
+@pytest.mark.parametrize("code", ["00501", "1", "1.0", "True", "1e5", "20260101", "0x1F", " a "])
+def test_a_category_is_the_text_of_the_file(code):
+    assert values(csv(f"x\n{code}\n", x="category")) == [code]
+
+
+def test_one_field_is_what_the_contract_says_it_is():
+    assert values(csv("x\n20260101\n", x="integer")) == [20260101]
+    assert values(csv("x\n20260101\n", x="number")) == [20260101.0]
+    assert values(csv("x\n20260101\n", x="timestamp")) == [pd.Timestamp("2026-01-01")]
+    assert values(csv("x\n1e5\n", x="number")) == [100_000.0]
+    assert values(csv("x\n1e5\n", x="integer")) == [100_000]
+    assert values(csv("x\nTrue\nfalse\n1\n0\n", x="boolean")) == [True, False, True, False]
+
+
+def test_what_counts_as_missing_is_said_by_the_contract():
+    assert values(csv("x,y\n,1\nNA,1\n", x="category", y="integer")) == [None, "NA"]
+    given = ("NA", "-")
+    assert values(csv("x,y\n,1\nNA,1\n-,1\n", x="category", y="integer", missing=given)) == [
+        "",
+        None,
+        None,
+    ]
+    assert values(csv("x,y\nNA,1\n 5 ,1\n-,1\n", x="number", y="integer", missing=given)) == [
+        None,
+        5.0,
+        None,
+    ]
+
+
+def test_a_category_in_quotes_is_a_value_and_other_types_have_no_empty_value():
+    text = 'x,y,z\n"","",1\n,,2\n'
+    frame = csv(text, x="category", y="number", z="integer")
+    assert values(frame, "x") == ["", None]
+    assert values(frame, "y") == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [("number", "NA"), ("number", "inf"), ("number", "1,5"), ("number", "1_0"), ("number", "1e400"),
+     ("integer", "1.5"), ("integer", "0x1F"), ("integer", "9223372036854775808"),
+     ("boolean", "yes"), ("timestamp", "noon"), ("timestamp", "1767225600")],
+)  # fmt: skip
+def test_a_field_that_is_not_of_its_type_is_named_with_its_line(kind, field):
+    frame = csv(f'x,y\n,1\n"{field}",2\n', x=kind, y="integer")
+    (found,) = breaches(frame, x=kind, y="integer")
+    assert found.startswith(f"column x (type): expected {kind}, found text such as {field!r}")
+    assert "(a.csv, line 3)" in found
+
+
+def test_a_usual_word_for_a_missing_value_comes_with_what_to_do():
+    (found,) = breaches(csv("x\n1\nNA\n", x="number"), x="number")
+    assert "if it means a missing value, list it in data.missing of model.yaml" in found
+
+
+def test_lines_are_those_of_the_file_also_after_empty_ones_and_long_fields():
+    text = 'x,y\n\n"1","a\nb"\n\n2,c\nw,d\n'
+    (found,) = breaches(csv(text, x="integer", y="category"), x="integer", y="category")
+    assert "(a.csv, line 7)" in found
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xef\xbb\xbfx,y\n1,a\n2,b\n", b"x,y\r\n1,a\r\n2,b\r\n", b"x,y\r1,a\r2,b\r",
+     b"\n\nx,y\n1,a\n\n2,b", b'"x","y"\n"1","a"\n"2","b"\n', b",x,y\n0,1,a\n1,2,b\n"],
+    ids=["byte order mark", "crlf", "cr", "empty lines", "quotes", "an unnamed column"],
+)  # fmt: skip
+def test_the_same_rows_in_other_clothes_are_the_same_rows(content):
+    frame = csv(content, x="integer", y="category")
+    assert (values(frame, "x"), values(frame, "y")) == ([1, 2], ["a", "b"])
+
+
+BROKEN = {
+    "too many fields": (b"x,y\n1,a\n2,b,odd\n", "a.csv, line 3: 3 fields, but the header has 2"),
+    "the odd field": (b"x,y\n1,a\n2,b,odd\n", "the first one too many is 'odd'"),
+    "too few fields": (b"x,y\n1,a\n2\n", "a.csv, line 3: 1 fields, but the header has 2 columns; "
+                       "column 'y' has none"),
+    "a second header": (b"x,y\n1,a\nx,y\n2,b\n", "a.csv, line 3: repeats the header"),
+    "a name twice": (b"x,y,x\n1,a,2\n", "a.csv, line 1: columns 1 and 3 are both named 'x'"),
+    "an open quote": (b'x,y\n1,a\n2,"b\n3,c\n', "a.csv, line 3: a quote is in the wrong place, or "
+                      "a field in quotes never ends"),
+    "latin": (b"x,y\n1,a\n2,\xe9\n", "a.csv, line 3: not UTF-8: b'\\xe9\\n'"),
+    "two bytes": ("x,y\n1,a\n".encode("utf-16"), "a.csv, line 1: has a NUL byte"),
+    "nothing": (b"", "a.csv: not readable as a table: it has no header"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "said"), BROKEN.values(), ids=BROKEN)
+def test_a_file_that_is_not_well_formed_is_refused_with_the_line(content, said):
+    with pytest.raises(CannotAnswer) as caught:
+        csv(content, x="integer", y="category")
+    assert said in caught.value.message
+
+
+def test_a_huge_field_is_refused_with_its_line_and_column(monkeypatch):
+    monkeypatch.setattr(csv_text, "LARGEST_ROW", 2**12)
+    assert len(values(csv(b"x,y\n1," + b"a" * 1000 + b"\n", x="integer", y="category"))) == 1
+    with pytest.raises(CannotAnswer) as caught:
+        csv(b"x,y\n1,a\n2," + b"b" * 9000 + b"\n", x="integer", y="category")
+    assert "a.csv, line 3: column 'y' has a field of 9,000 characters" in caught.value.message
+
+
+@pytest.mark.parametrize("damaged", [b"", b"x\n", gzip.compress(b"x\n1\n")[:-9]])
+def test_a_packed_file_that_is_damaged_cannot_be_read(damaged):
+    with pytest.raises(CannotAnswer, match=r"a\.csv\.gz: not readable as a table"):
+        csv(damaged, uri="a.csv.gz", x="integer")
+
+
+def test_columns_outside_of_the_contract_stay_away_unless_the_contract_speaks_of_them():
+    assert list(csv("x,extra\n1,2\n", x="integer")) == ["x"]
+    assert list(csv("x,X,extra\n1,2,3\n", x="integer")) == ["x", "X"]
+    assert list(csv("y,extra\n1,2\n", x="integer")) == ["y", "extra"]
+
+
+BIG = 2**53 + 1
+
+
+@pytest.mark.parametrize("number", [BIG, 2**63 - 1, -(2**63), -BIG])
+@pytest.mark.parametrize("rest", [[], [None]])
+def test_a_whole_number_is_exact_whatever_the_file(number, rest):
+    text = "x,y\n" + "".join(f"{'' if n is None else n},1\n" for n in [number, *rest])
+    assert values(csv(text, x="integer", y="integer")) == [number, *rest]
+    assert values(typed(pa.array([number, *rest], pa.int64()), "integer")) == [number, *rest]
+    wide = pa.array([Decimal(number), *rest], pa.decimal128(38, 4))
+    assert values(typed(wide, "integer")) == [number, *rest]
+
+
+def test_a_whole_number_stays_exact_in_the_files_between_steps():
+    from modelyard.adapters.store.tables import read_frame, to_parquet
+
+    kept = read_frame(to_parquet(typed(pa.array([BIG, None]), "integer")), name="train.parquet")
+    assert values(kept) == [BIG, None]
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (pa.array([1, 2**63], pa.uint64()), "9223372036854775808, beyond 64 bits"),
+        (pa.array([1.0, 2.0**53]), "holds no whole number above 2**53 exactly"),
+        (pa.array([1.0, 1.5]), "the number 1.5"),
+        (pa.array([Decimal(1), Decimal("1.5")]), "the number 1.5"),
+        (pa.array([Decimal(1), Decimal(10**20)]), "beyond 64 bits"),
+    ],
+)
+def test_a_number_that_is_no_whole_one_of_64_bits_is_refused_with_the_reason(array, reason):
+    (found,) = breaches(typed(array, "integer"), x="integer")
+    assert reason in found
+    assert "(a.parquet, row 2)" in found
+
+
+@pytest.mark.parametrize(
+    ("array", "kind", "expected"),
+    [
+        (pa.array([Decimal("0.10"), None], pa.decimal128(10, 2)), "number", [0.1, None]),
+        (pa.array([Decimal("0.1")], pa.decimal256(60, 30)), "number", [0.1]),
+        (pa.array([Decimal(BIG)], pa.decimal128(20, 0)), "number", [float(BIG)]),
+        (pa.array([Decimal("7.00")], pa.decimal256(60, 2)), "integer", [7]),
+        (pa.array([Decimal(1), Decimal(0)], pa.decimal128(1, 0)), "boolean", [True, False]),
+    ],
+)
+def test_decimals_of_a_warehouse_are_numbers(array, kind, expected):
+    assert values(typed(array, kind)) == expected
+    assert breaches(typed(array, kind), x=kind) == []
+
+
+NOON = dt.datetime.fromisoformat("2026-01-01T12:00")
+TIMES = {
+    "s": pa.array([NOON], pa.timestamp("s")),
+    "ms": pa.array([NOON], pa.timestamp("ms")),
+    "us": pa.array([NOON], pa.timestamp("us")),
+    "ns": pa.array([NOON], pa.timestamp("ns")),
+    "aware": pa.array([NOON], pa.timestamp("ns", "UTC")),
+    "another zone": pa.array([NOON], pa.timestamp("us", "Asia/Tokyo")),
+    "text": pa.array(["2026-01-01 12:00"]),
+    "text with an offset": pa.array(["2026-01-01T13:00:00+01:00"]),
+    "a dictionary": pa.array(["2026-01-01T12:00:00Z"]).dictionary_encode(),
+    "large text": pa.array(["2026-01-01T12:00:00.000"], pa.large_string()),
+}
+
+
+@pytest.mark.parametrize("array", TIMES.values(), ids=TIMES)
+def test_times_of_every_unit_and_kind_are_one_time(array):
+    frame = typed(array, "timestamp")
+    assert str(frame["x"].dtype) == "datetime64[us]"
+    assert values(frame) == [pd.Timestamp(NOON)]
+
+
+def test_files_of_other_units_and_kinds_make_one_column():
+    pairs = {
+        "timestamp": [*TIMES.values(), pa.array([dt.date(2026, 1, 1)]), pa.nulls(1)],
+        "integer": [pa.array([1], pa.int8()), pa.array([1], pa.uint64()), pa.array([1.0]),
+                    pa.array([Decimal(1)]), pa.nulls(1)],
+        "number": [pa.array([1], pa.int32()), pa.array([1.5], pa.float32()),
+                   pa.array([Decimal("1.5")]), pa.nulls(1)],
+        "category": [pa.array(["a"]), pa.array(["a"]).dictionary_encode(),
+                     pa.array(["a"], pa.large_string()), pa.nulls(1), pa.nulls(1, pa.int64())],
+        "boolean": [pa.array([True]), pa.array([1]), pa.array([0.0]), pa.nulls(1)],
+    }  # fmt: skip
+    for kind, arrays in pairs.items():
+        frame = pd.concat([typed(array, kind) for array in arrays], ignore_index=True)
+        assert breaches(frame, x=kind) == [], kind
+
+
+def test_the_day_of_a_time_with_an_offset_is_that_of_the_models_zone():
+    late = pa.array([dt.datetime.fromisoformat("2026-06-30T22:30")], pa.timestamp("us", "UTC"))
+    july = (Interval(since=dt.date(2026, 7, 1), until=dt.date(2026, 7, 2)),)
+    for frame in (
+        typed(late, "timestamp", timezone="Europe/Rome"),
+        csv("x\n2026-06-30T22:30:00Z\n", x="timestamp", timezone="Europe/Rome"),
+    ):
+        assert len(rows_within(frame, timestamp="x", spans=july)) == 1
+    assert len(rows_within(typed(late, "timestamp"), timestamp="x", spans=july)) == 0
+
+
+def test_a_date_outside_of_the_calendar_is_named():
+    far = pa.array([0, 2**60], pa.timestamp("s"))
+    (found,) = breaches(typed(far, "timestamp"), x="timestamp")
+    assert "the date 36534630048-05-13T13:56:16 (a.parquet, row 2)" in found
+
+
+def test_a_file_with_a_named_index_has_its_column():
+    buffer = io.BytesIO()
+    pd.DataFrame({"y": [1]}, index=pd.Index([7], name="x")).to_parquet(buffer)
+    frame = read_table(buffer.getvalue(), uri="a.parquet", data=contract(x="integer", y="number"))
+    assert frame.to_dict("list") == {"x": [7], "y": [1.0]}
+
+
+def test_a_column_without_values_is_of_its_contract_type():
+    for kind, dtype in (("number", "float64"), ("integer", "Int64"), ("category", "object"),
+                        ("boolean", "object"), ("timestamp", "datetime64[us]")):  # fmt: skip
+        for array in (pa.nulls(2), pa.nulls(2, pa.int32()), pa.nulls(2, pa.string())):
+            assert str(typed(array, kind)["x"].dtype) == dtype
+        assert values(csv("x,y\n,1\n", y="integer", x=kind)) == [None]
+
+
+def test_every_number_is_the_float_nearest_to_its_digits():
+    numbers = np.random.default_rng(0).normal(size=200)
+    text = "x\n" + "".join(f"{number!r}\n" for number in numbers.tolist())
+    assert values(csv(text, x="number")) == numbers.tolist()
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table({"x": numbers}), buffer)
+    assert (
+        values(read_table(buffer.getvalue(), uri="a.parquet", data=contract(x="number")))
+        == numbers.tolist()
+    )
