@@ -69,12 +69,18 @@ _LOST = re.compile(
     r"|remote ref updated since checkout"
 )
 _TOO_SLOW = re.compile(r"Operation too slow|Operation timed out|Connection timed out")
-# A ref below another ref (`a` and `a/b`): no retry helps.
-_NEVER_FITS = re.compile(r"exists; cannot create")
+# A ref below another ref (`a` and `a/b`), or a rule of the remote's: no retry helps.
+_NEVER_FITS = re.compile(r"exists; cannot create|\[remote rejected\] \(non-fast-forward\)")
+# A row of `push --porcelain` about a ref that the remote itself did not move.
+_REJECTED = re.compile(r"^!\t.*\[remote rejected\]", re.MULTILINE)
 
 
 class NoAnswer(CannotAnswer):
     """The remote was silent for too long; an immediate retry would only wait again."""
+
+
+class Rejected(CannotAnswer):
+    """The remote answered and moves a ref for nobody: a name is occupied, or a rule forbids it."""
 
 
 def run_git(
@@ -117,9 +123,17 @@ def git_failure(
 ) -> CannotAnswer:
     """The error that reports a failed git command."""
     message = git_message(done)
+    if args[0] == "push" and _REJECTED.search(done.stdout.decode("utf-8", "replace")):
+        return Rejected(f"{what}: {message}", hint=_HINT_OF_REJECTED)
     is_slow = args[0] in NETWORK_SECONDS and _TOO_SLOW.search(message)
     kind = NoAnswer if is_slow else CannotAnswer
     return kind(f"{what}: {message}", hint=_hint(args))
+
+
+_HINT_OF_REJECTED = (
+    "modelyard doctor names branches that stand in the way; else a hook or a protection rule of "
+    "the remote refuses it"
+)
 
 
 def _hint(args: Sequence[str]) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,6 +23,11 @@ LONGEST_REASON = 300
 
 PREFIX = "modelyard"
 """First word of the tool's branches."""
+
+STATE = "state"
+"""Second word of the branch with the facts."""
+
+_NUMBERED = re.compile(rf"{PREFIX}-([2-9]|[1-9][0-9]{{1,3}})")
 
 
 class Purpose(StrEnum):
@@ -45,15 +52,18 @@ class Branch:
         purpose: What the pull request is for.
         model: The model.
         subject: The version (spec, record) or environment (promote, rollback); empty (retrain).
+        number: More than one where a rollback's own name is occupied and nothing moves it.
     """
 
     purpose: Purpose
     model: str
     subject: str = ""
+    number: int = 1
 
     def __str__(self) -> str:
         """The branch's name: `modelyard/<purpose>/<subject>/<model>`."""
-        return "/".join(p for p in (PREFIX, self.purpose, self.subject, self.model) if p)
+        first = PREFIX if self.number == 1 else f"{PREFIX}-{self.number}"
+        return "/".join(p for p in (first, self.purpose, self.subject, self.model) if p)
 
 
 def parse_branch(name: str) -> Branch | None:
@@ -61,11 +71,35 @@ def parse_branch(name: str) -> Branch | None:
     match name.split("/"):
         case [_, "retrain", model]:
             found = Branch(purpose=Purpose.RETRAIN, model=model)
+        case [first, "rollback", subject, model] if match := _NUMBERED.fullmatch(first):
+            number = int(match[1])
+            found = Branch(purpose=Purpose.ROLLBACK, model=model, subject=subject, number=number)
         case [_, purpose, subject, model] if purpose in _WITH_SUBJECT:
             found = Branch(purpose=Purpose(purpose), model=model, subject=subject)
         case _:
             return None
     return found if str(found) == name else None  # another prefix is a person's branch
+
+
+def occupies_tool_name(name: str) -> bool:
+    """Whether a branch of this name keeps one of the tool's from being created.
+
+    A branch is a file, and a part of the path to others is a folder: `modelyard/rollback` keeps
+    every rollback's branch away, and `modelyard/retrain/wine/x` that of one model. Where the file
+    system of the forge folds case, so does `Modelyard/Rollback`.
+    """
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    parts = folded.split("/")
+    if parts[0] != PREFIX:
+        return False
+    if parts[1:2] == [STATE]:
+        return len(parts) > len([PREFIX, STATE]) or folded != name
+    # The whole name of a tool's branch has three parts for a retraining, and else four.
+    purpose = parts[1] if len(parts) > 1 else None
+    if purpose is not None and purpose not in set(Purpose) - {Purpose.SPEC}:
+        return False  # the tool opens no branch there
+    length = 3 if purpose == Purpose.RETRAIN else 4
+    return len(parts) != length or folded != name
 
 
 def is_branch_of(name: str, model: str) -> bool:

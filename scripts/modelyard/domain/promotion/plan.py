@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from modelyard.domain.promotion.actions import (
     Action,
@@ -98,7 +99,7 @@ def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
             kept = f"its commits stay at {pull.head}: push them to a branch of your own"
             yield ClosePull(number=pull.number, reason=f"{refusal}; {kept}")
             continue
-        if pull.branch in wanted:
+        if str(replace(branch, number=1)) in wanted:
             continue
         if branch.purpose is Purpose.PROMOTE:
             reason = _why_moot(world, pull, wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -95,6 +96,26 @@ def the_pull_requests_are_readable(checkout: Checkout) -> Iterator[Finding]:
     """An unreadable pull request blocks what it may be about."""
     for error in checkout.workspace.services.pulls.unreadable():
         yield Finding(what=error.message, fix=error.hint or "modelyard pr list --all")
+
+
+def no_branch_occupies_a_name_of_the_tools(checkout: Checkout) -> Iterator[Finding]:
+    """A branch such as `modelyard/rollback` keeps every rollback's branch from being created."""
+    from modelyard.adapters.forge.local.room import make_aside
+    from modelyard.domain.promotion.change import occupies_tool_name
+
+    remote, folder = checkout.workspace.services.repository.remote, "refs/heads/"
+    refs = checkout.git.ls_remote(remote, [f"{folder}*"])
+    for ref in sorted(refs):
+        name = ref.removeprefix(folder)
+        if not occupies_tool_name(name):
+            continue
+        moves = make_aside(refs, [ref])
+        pushed = [f"{new or ''}:{moved}" for moved, (_, new) in moves.items()]
+        lease = f"--force-with-lease={ref}:{refs[ref]}"
+        yield Finding(
+            what=f"the branch {name} stands where the tool needs a name",
+            fix=shlex.join(["git", "push", "--atomic", lease, remote, *pushed]),
+        )
 
 
 def the_artifact_store_is_writable(checkout: Checkout) -> Iterator[Finding]:
@@ -299,6 +320,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     the_workflows_are_rendered: (the_settings_are_valid,),
     the_facts_are_readable: _FORGE,
     the_pull_requests_are_readable: _FORGE,
+    no_branch_occupies_a_name_of_the_tools: _FORGE,
     the_artifact_store_is_writable: (the_settings_are_valid,),
     the_tracking_database_answers: (the_settings_are_valid,),
     released_artifacts_are_in_the_store: _STORE,

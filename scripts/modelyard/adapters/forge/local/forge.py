@@ -7,9 +7,15 @@ from dataclasses import replace
 
 from modelyard.adapters.forge.local.merge import merge_reviewed_head
 from modelyard.adapters.forge.local.propose import propose_branch, propose_change
+from modelyard.adapters.forge.local.room import Updates
 from modelyard.adapters.forge.local.snapshot import BRANCHES
 from modelyard.adapters.forge.local.statuses import with_status
-from modelyard.adapters.forge.local.writer import ForgeWriter, check_head, check_open, full_sha
+from modelyard.adapters.forge.local.writer import (
+    ForgeWriter,
+    check_head,
+    check_open,
+    full_sha,
+)
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
@@ -154,7 +160,8 @@ class LocalForge:
             after = with_status(before, snapshot.subject_of(pull), status)
             if after != before:
                 what = status.context
-                self._writer.push(self._writer.statuses_update(snapshot, pull.head, after, what))
+                updates = self._writer.statuses_update(snapshot, pull.head, after, what)
+                self._writer.push(updates, snapshot)
 
         retry_on_conflict(attempt)
 
@@ -169,9 +176,10 @@ class LocalForge:
             if after == before:
                 return
             updates = self._writer.pull_update(snapshot, replace(stored, pull=after), what)
+            deletion: Updates = {}
             if before.state is PullState.OPEN and after.state is not PullState.OPEN:
-                updates[BRANCHES + before.branch] = (snapshot.branch_head(before.branch), None)
-            self._writer.push(updates)
+                deletion = {BRANCHES + before.branch: (snapshot.branch_head(before.branch), None)}
+            self._writer.push_with_deletion(updates, deletion, snapshot)
 
         retry_on_conflict(attempt)
 

@@ -10,8 +10,9 @@ from modelyard.adapters.forge.guard import (
     find_guard_problems,
     find_missing_approvals,
 )
+from modelyard.adapters.forge.local.room import Updates
 from modelyard.adapters.forge.local.snapshot import BRANCHES, ForgeSnapshot, StoredPull
-from modelyard.adapters.forge.local.writer import ForgeWriter, Updates, check_head
+from modelyard.adapters.forge.local.writer import ForgeWriter, check_head
 from modelyard.adapters.git.names import message_of
 from modelyard.domain.promotion.approvals import find_approvers
 from modelyard.domain.promotion.change import APPROVED_BY, HEAD, PULL
@@ -59,13 +60,12 @@ def merge_reviewed_head(writer: ForgeWriter, number: int, *, sha: str, by: str) 
         # Writing them again, unchanged, adds their ref to the compare-and-swap.
         updates |= writer.statuses_update(snapshot, sha, snapshot.stored_statuses(sha), "Settle")
         pull = replace(pull, statuses={})
-    updates |= _delete_branch(snapshot, pull)
     # After a merge by hand the document alone is missing.
     if pull.merged_as != landed:
         at = writer.clock.now()
         done = replace(pull, state=PullState.MERGED, merged_as=landed, closed_at=at, closed_by=by)
         updates |= writer.pull_update(snapshot, replace(stored, pull=done), "Merge")
-    writer.push(updates)
+    writer.push_with_deletion(updates, _delete_branch(snapshot, pull), snapshot)
     return landed
 
 

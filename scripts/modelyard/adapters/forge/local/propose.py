@@ -2,24 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
-from modelyard.adapters.forge.local.snapshot import ForgeSnapshot, StoredPull
-from modelyard.adapters.forge.local.writer import ForgeWriter, Updates
+from modelyard.adapters.forge.local.room import Updates, find_blockers
+from modelyard.adapters.forge.local.snapshot import BRANCHES, ForgeSnapshot, StoredPull
+from modelyard.adapters.forge.local.writer import ForgeWriter
 from modelyard.adapters.git.names import message_of, safe_line
+from modelyard.adapters.git.process import Rejected
 from modelyard.adapters.specs.json_documents import HINT, Unreadable
 from modelyard.domain.promotion.change import Change, Purpose, hint_for_author, parse_branch
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.errors import Refused
 
+logger = logging.getLogger(__name__)
+
+# Names that a rollback tries, of those that `parse_branch` knows.
+_MOST_NAMES, _LAST_NUMBER = 3, 1000
+
 
 def propose_change(
     writer: ForgeWriter, change: Change, *, author: str, requester: str | None
 ) -> PullRequest:
-    """One attempt of `PullRequests.propose`: reads, writes objects, ends in at most one push."""
-    branch = writer.branch_ref(change.branch)
+    """One attempt of `PullRequests.propose`: reads, writes objects, ends in at most one change.
+
+    A rollback takes another branch where the remote moves its own for nobody.
+    """
     snapshot = writer.read_snapshot()
+    try:
+        return _propose(writer, snapshot, change, author=author, requester=requester)
+    except Rejected as error:
+        for branch in _other_names(snapshot, change):
+            logger.warning("%s: %s is tried instead", error.message, branch)
+            other = replace(change, branch=branch)
+            with suppress(Rejected):
+                return _propose(writer, snapshot, other, author=author, requester=requester)
+        raise
+
+
+def _other_names(snapshot: ForgeSnapshot, change: Change) -> Iterator[str]:
+    """Other branches for a rollback, nearest first; none for other changes, which can wait."""
+    branch = parse_branch(change.branch)
+    if branch is None or branch.purpose is not Purpose.ROLLBACK:
+        return
+    names = (str(replace(branch, number=number)) for number in range(2, _LAST_NUMBER))
+    # Left over from an earlier rollback, it may be as protected as the first.
+    free = (
+        name
+        for name in names
+        if (snapshot.open_of(name) or snapshot.branch_head(name) is None)
+        and not find_blockers(snapshot.refs, f"{BRANCHES}{name}")
+    )
+    yield from itertools.islice(free, _MOST_NAMES)
+
+
+def _propose(
+    writer: ForgeWriter,
+    snapshot: ForgeSnapshot,
+    change: Change,
+    *,
+    author: str,
+    requester: str | None,
+) -> PullRequest:
+    branch = writer.branch_ref(change.branch)
     main = snapshot.main_head()
     tree = writer.git.write_tree(main, change.documents)
     if tree == writer.git.tree_hash(main):
@@ -197,7 +245,7 @@ def _new_pull(
 ) -> PullRequest:
     """A pull request under the next number; creating its ref decides which process gets it."""
     return PullRequest(
-        number=max(snapshot.pull_numbers(), default=0) + 1,
+        number=snapshot.free_number(),
         branch=branch,
         title=safe_line(title),
         body=body,
@@ -223,5 +271,5 @@ def _publish(
     writer: ForgeWriter, snapshot: ForgeSnapshot, after: StoredPull, what: str, updates: Updates
 ) -> PullRequest:
     """Push the document with the other updates; returns the pull request as it is from now on."""
-    writer.push({**updates, **writer.pull_update(snapshot, after, what)})
+    writer.push({**updates, **writer.pull_update(snapshot, after, what)}, snapshot)
     return snapshot.with_statuses([after.pull])[0]

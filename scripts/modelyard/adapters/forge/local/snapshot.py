@@ -52,7 +52,10 @@ class ForgeSnapshot:
         self._remote = remote
         self._main = main
         # One listing for all three, so that heads, documents and statuses are of one moment.
-        self.refs = remote.read_refs(f"{BRANCHES}*", f"{PULLS}*", f"{STATUSES}*")
+        folders = (PULLS, STATUSES)
+        # A ref named like a folder keeps every ref below it away, so it is read as well.
+        named_like = (folder.rstrip("/") for folder in folders)
+        self.refs = remote.read_refs(f"{BRANCHES}*", *(f"{f}*" for f in folders), *named_like)
 
     def main_head(self) -> str:
         """The main branch's commit, its objects fetched."""
@@ -70,6 +73,14 @@ class ForgeSnapshot:
     def branch_head(self, branch: str) -> str | None:
         """The commit of a branch, or None when there is no such branch."""
         return self.refs.get(BRANCHES + branch)
+
+    def free_number(self) -> int:
+        """The next number; creating its ref decides which process gets it."""
+        number = max(self.pull_numbers(), default=0) + 1
+        # Refs below a number's ref would keep it from being created.
+        while any(ref.startswith(f"{PULLS}{number}/") for ref in self.refs):
+            number += 1
+        return number
 
     def pull_numbers(self) -> tuple[int, ...]:
         """The numbers in use, in order."""

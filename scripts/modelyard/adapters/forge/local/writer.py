@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
+from modelyard.adapters.forge.local.room import Updates, make_room, renamed
 from modelyard.adapters.forge.local.snapshot import (
     BRANCHES,
     PULLS,
@@ -15,15 +17,15 @@ from modelyard.adapters.forge.local.snapshot import (
 )
 from modelyard.adapters.forge.local.statuses import StoredStatuses
 from modelyard.adapters.git.names import path_of, safe_line
+from modelyard.adapters.git.process import Rejected
 from modelyard.adapters.git.remote_refs import RemoteRefs, Stale
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import dump_json
-from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.promotion.pulls import Comment, PullRequest, PullState
 from modelyard.errors import Refused
 from modelyard.ports import Clock
 
-Updates: TypeAlias = dict[str, tuple[str | None, str | None]]
-"""`(old, new)` by ref, as `Git.push` takes them."""
+logger = logging.getLogger(__name__)
 
 # What `git check-ref-format` refuses and a path may hold. Asking git costs a process each time.
 _NO_BRANCH = re.compile(r"[\s~^:?*\[]|\.\.|@\{|(^|/)\.|\.($|/)|\.lock($|/)|^-")
@@ -54,9 +56,66 @@ class ForgeWriter:
         """The forge at this moment."""
         return ForgeSnapshot(self.remote, self.main)
 
-    def push(self, updates: Updates) -> None:
-        """Make all of these updates, or none; `Conflict` when another writer was faster."""
-        self.remote.push_refs(updates)
+    def push(self, updates: Updates, snapshot: ForgeSnapshot) -> None:
+        """Make all of these updates, or none; what occupies a new ref's name is moved aside first.
+
+        Raises:
+            Conflict: Another writer was faster than this snapshot.
+            Rejected: The remote moves a ref for nobody.
+        """
+        created = [ref for ref, (old, new) in updates.items() if old is None and new is not None]
+        self._move_aside(snapshot, created, twins=False)
+        try:
+            self.remote.push_refs(updates)
+        except Rejected:
+            if not self._move_aside(snapshot, created, twins=True):
+                raise
+            self.remote.push_refs(updates)
+
+    def _move_aside(self, snapshot: ForgeSnapshot, created: Iterable[str], *, twins: bool) -> bool:
+        """Move what occupies these names; False if nothing does."""
+        moves: Updates = {}
+        for ref in created:
+            moves |= make_room(snapshot.refs, ref, twins=twins)
+        if not moves:
+            return False
+        aside = {ref: moved for ref, moved in renamed(moves).items() if ref.startswith(BRANCHES)}
+        for ref, moved in aside.items():
+            moves |= self._follow(snapshot, ref.removeprefix(BRANCHES), moved)
+        names = ", ".join(ref.removeprefix(BRANCHES) for ref, (_, new) in moves.items() if not new)
+        try:
+            self.remote.push_refs(moves)
+        except Rejected as error:
+            why = f"{names} stands where the tool needs a name, and cannot be moved aside"
+            raise Rejected(f"{why}: {error.message}", hint="modelyard doctor") from error
+        logger.warning("moved aside: %s", names)
+        return True
+
+    def _follow(self, snapshot: ForgeSnapshot, branch: str, moved: str) -> Updates:
+        """Keep the open pull request of a branch that is moved, and tell its people."""
+        stored = snapshot.open_of(branch)
+        if stored is None:
+            return {}
+        new = moved.removeprefix(BRANCHES)
+        body = f"`{branch}` stands where the tool needs a name. Its commits are at `{new}` now."
+        comment = Comment(author=self.bot, body=body, at=self.clock.now())
+        pull = snapshot.actual_pull(stored)
+        after = replace(pull, branch=new, comments=(*pull.comments, comment))
+        return self.pull_update(snapshot, replace(stored, pull=after), "Rename the branch of")
+
+    def push_with_deletion(
+        self, updates: Updates, deletion: Updates, snapshot: ForgeSnapshot
+    ) -> None:
+        """Make all of these updates, without the deletion of a branch if the remote forbids that.
+
+        A branch that is left over is in nobody's way; a merge that cannot be made is.
+        """
+        try:
+            self.push({**updates, **deletion}, snapshot)
+        except Rejected:
+            if not deletion or not updates:
+                raise
+            self.push(updates, snapshot)
 
     def pull_update(self, snapshot: ForgeSnapshot, stored: StoredPull, what: str) -> Updates:
         """Write a pull request's document; the head becomes a parent, so it is never lost."""

@@ -1,0 +1,296 @@
+"""Whoever occupies, protects or damages what a rollback needs on the forge, it gets out."""
+
+from __future__ import annotations
+
+import shlex
+import stat
+import subprocess
+
+import pytest
+
+from git_commits import write_commit
+from modelyard.domain.promotion.change import occupies_tool_name, parse_branch
+from modelyard.domain.promotion.pulls import PullState
+from modelyard.operations.doctor.checks import no_branch_occupies_a_name_of_the_tools
+from modelyard.operations.doctor.runner import Checkout
+from modelyard.operations.watch.observe import observe_model
+from operations.yard import AT, BOT, MODEL, SHORT, living_yard
+
+OWN = f"modelyard/rollback/canary/{MODEL}"
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    yard = living_yard(tmp_path_factory.mktemp("start") / "yard", SHORT)
+    yard.record("v2", champion="v1")
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    observe_model(yard.workspace(), MODEL, yard.said.append)
+    return yard
+
+
+@pytest.fixture
+def yard(start, tmp_path):
+    """v1 is verified everywhere, v2 was judged bad in the canary and is still there."""
+    return start.copy(tmp_path / "yard")
+
+
+def occupied(yard, name, space="refs/heads/"):
+    """Somebody's branch, with a commit that nothing else has."""
+    main = yard.main()
+    documents = {"mine.txt": b"years of work\n"}
+    commit = write_commit(
+        yard.git, main, documents, parents=[main], message=name, author="Mallory", at=AT
+    )
+    yard.git.push("origin", {f"{space}{name}": (None, commit)})
+    return commit
+
+
+def hook(yard, script):
+    """A rule of the forge, as a protected branch has one."""
+    file = yard.folder / "remote.git" / "hooks" / "update"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"#!/bin/sh\nref=$1 old=$2 new=$3\n{script}\n")
+    file.chmod(file.stat().st_mode | stat.S_IXUSR)
+
+
+def configure(yard, key, value):
+    remote = str(yard.folder / "remote.git")
+    subprocess.run(["git", "-C", remote, "config", key, value], check=True)
+
+
+def findings(yard):
+    """What `modelyard doctor` says of occupied names."""
+    workspace = yard.workspace()
+    checkout = Checkout(workspace.services.root, lambda: workspace)
+    return list(no_branch_occupies_a_name_of_the_tools(checkout))
+
+
+OCCUPIED = [
+    "modelyard",
+    "modelyard/rollback",
+    "modelyard/rollback/canary",
+    f"{OWN}/x",
+    f"{OWN}/deep/er",
+]
+
+
+@pytest.mark.parametrize("name", OCCUPIED)
+def test_a_branch_that_occupies_its_name_is_moved_aside_and_keeps_its_commits(yard, name):
+    commit = occupied(yard, name)
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
+    assert f"refs/heads/{name}" not in yard.refs()
+    assert yard.refs()[f"refs/heads/aside/{name}-{commit[:12]}"] == commit
+    assert findings(yard) == []
+
+
+@pytest.mark.parametrize("name", OCCUPIED)
+def test_where_nobody_may_move_it_the_rollback_takes_another_name(yard, name):
+    commit = occupied(yard, name)
+    hook(yard, f'[ "$ref" != "refs/heads/{name}" ] || exit 1')
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
+    assert yard.refs()[f"refs/heads/{name}"] == commit
+    assert yard.pull(f"modelyard-2/rollback/canary/{MODEL}").state is PullState.MERGED
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        f'[ "$ref" != "refs/heads/{OWN}" ]',
+        'case "$ref" in refs/heads/modelyard/*) exit 1;; esac',
+        'case "$ref" in refs/heads/modelyard/*|refs/heads/modelyard-2/*) exit 1;; esac',
+    ],
+)
+def test_a_protected_name_is_not_insisted_on(yard, rule):
+    hook(yard, rule)
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
+
+
+def test_a_forge_that_deletes_nothing_merges_all_the_same(yard):
+    configure(yard, "receive.denyDeletes", "true")
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
+    assert yard.pull(OWN).state is PullState.MERGED
+    assert yard.reconcile() == 0
+
+
+def test_a_forge_that_deletes_nothing_has_room_for_the_next_rollback(yard):
+    configure(yard, "receive.denyDeletes", "true")
+    configure(yard, "receive.denyNonFastForwards", "true")
+    occupied(yard, OWN)
+    yard.reconcile()
+    yard.record("v3", champion="v1")
+    yard.put("v3", "canary", is_verified=False)
+    yard.broken.add("v3")
+    observe_model(yard.workspace(), MODEL, yard.said.append)
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
+
+
+def test_other_names_that_are_occupied_too_are_passed_over(yard):
+    for name in ("modelyard", "modelyard-2", "modelyard-3/rollback"):
+        occupied(yard, name)
+    hook(yard, 'case "$ref" in refs/heads/modelyard|refs/heads/modelyard-*) '
+         '[ "$new" != 0000000000000000000000000000000000000000 ] || exit 1;; esac')  # fmt: skip
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
+    assert yard.pull(f"modelyard-4/rollback/canary/{MODEL}").state is PullState.MERGED
+
+
+@pytest.mark.parametrize("place", ["aside", "aside/modelyard", "aside/modelyard/rollback"])
+def test_the_place_it_is_moved_to_may_be_occupied_as_well(yard, place):
+    occupied(yard, place)
+    commit = occupied(yard, "modelyard/rollback")
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
+    assert list(yard.refs().values()).count(commit) == 1
+
+
+def test_an_open_pull_request_of_the_moved_branch_follows_it_and_is_told(yard):
+    occupied(yard, "modelyard/rollback")
+    pull = yard.pulls.open_branch("modelyard/rollback", title="x", body="", author="Mallory")
+
+    yard.reconcile()
+
+    after = yard.pulls.get(pull.number)
+    assert (after.state, after.head) == (PullState.OPEN, pull.head)
+    assert after.branch == f"aside/modelyard/rollback-{pull.head[:12]}"
+    assert after.comments[-1].author == BOT
+    assert after.comments[-1].body == (
+        "`modelyard/rollback` stands where the tool needs a name. "
+        f"Its commits are at `{after.branch}` now."
+    )
+
+
+def test_a_pull_request_that_somebody_put_on_its_branch_does_not_stop_it(yard):
+    main = yard.main()
+    head = write_commit(
+        yard.git, main, {"README.md": b"x"}, parents=[main], message="x", author="Eve", at=AT
+    )
+    yard.git.push("origin", {f"refs/heads/{OWN}": (None, head)})
+    theirs = yard.open(OWN, "Eve")
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
+    assert yard.pulls.get(theirs.number).state is PullState.CLOSED
+
+
+@pytest.mark.parametrize("junk", ["pulls", "statuses", "pulls/1/x", "pulls/2/x/y"])
+def test_a_ref_that_occupies_the_names_of_pull_requests_and_statuses_does_not_stop_it(yard, junk):
+    commit = occupied(yard, junk, "refs/modelyard/")
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
+    assert commit in yard.refs().values()
+
+
+def test_a_tag_of_its_name_is_in_nobodys_way(yard):
+    commit = occupied(yard, OWN, "refs/tags/")
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
+    assert yard.refs()[f"refs/tags/{OWN}"] == commit
+
+
+def test_a_kill_between_the_move_and_the_rollback_loses_nothing(yard, monkeypatch):
+    commit = occupied(yard, "modelyard/rollback")
+    git = type(yard.git)
+    real = git.push
+
+    def torn(self, remote, updates):
+        real(self, remote, updates)
+        if any("/aside/" in ref for ref in updates):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(git, "push", torn)
+        with pytest.raises(KeyboardInterrupt):
+            yard.reconcile()
+    assert commit in yard.refs().values()
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
+
+
+# What doctor says
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *OCCUPIED,
+        "Modelyard",
+        "modelyard/Rollback",
+        f"Modelyard/rollback/canary/{MODEL}",
+        "modelyard/promote",
+        "modelyard/record/v2",
+        f"modelyard/retrain/{MODEL}/x",
+        "modelyard/state/x",
+        "modelyard/State",
+    ],
+)
+def test_doctor_names_what_stands_in_the_way_and_its_fix_works(yard, name):
+    commit = occupied(yard, name)
+
+    (found,) = findings(yard)
+
+    assert found.what == f"the branch {name} stands where the tool needs a name"
+    words = shlex.split(found.fix)
+    assert words[0] == "git"
+    yard.git.run(*words[1:])
+    assert findings(yard) == []
+    assert commit in yard.refs().values()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        OWN,
+        f"modelyard/retrain/{MODEL}",
+        "modelyard/state",
+        "modelyard/docs",
+        "modelyards",
+        "ada/modelyard/rollback",
+        "modelyard-2/rollback",
+    ],
+)
+def test_what_is_in_nobodys_way_is_not_named(name):
+    assert not occupies_tool_name(name)
+
+
+def test_a_refused_push_does_not_send_anybody_to_their_credentials(yard):
+    hook(yard, "exit 1")
+
+    with pytest.raises(Exception, match="remote rejected") as caught:
+        yard.reconcile()
+
+    assert "credentials" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", [f"modelyard-2/promote/canary/{MODEL}", f"modelyard-1/rollback/canary/{MODEL}",
+             f"modelyard-02/rollback/canary/{MODEL}", f"modelyard-x/rollback/canary/{MODEL}"]
+)  # fmt: skip
+def test_only_rollbacks_have_other_names(name):
+    assert parse_branch(name) is None
