@@ -151,4 +151,7 @@ def test_a_model_nothing_ever_happened_to_is_an_error_that_names_those_there_are
     said = run(past, "history", "nobody")
 
     assert (said.code, said.out) == (1, "")
-    assert said.err == "error: the model 'nobody' has no history; the models are m\n"
+    assert said.err == (
+        "error: the main branch has no valid models/nobody/model.yaml; it has m\n"
+        "hint: modelyard validate\n"
+    )

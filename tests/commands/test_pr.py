@@ -377,28 +377,34 @@ def test_a_freeze_is_written_down_and_lifted(run, store):
 
 
 @pytest.mark.parametrize(
-    ("command", "message"),
+    ("command", "refused", "message"),
     [
-        (("hold", "m", "v9", "--reason", "x"), "origin/main has no models/m/versions/v9.yaml"),
         (
-            ("hold", "../m", "v2", "--reason", "x"),
-            "origin/main has no models/../m/versions/v2.yaml",
+            ("hold", "m", "v9", "--reason", "x"),
+            1,
+            "the main branch has no valid models/m/model.yaml",
         ),
-        (("unhold", "m", "v2"), "m v2 is not on hold"),
+        (("hold", "../m", "v2", "--reason", "x"), 1, "the main branch has no valid models/../m/"),
+        (("unhold", "m", "v2"), 3, "m v2 is not on hold"),
         (
             ("freeze", "prod", "--reason", "x"),
-            "origin/main has no environments/prod/environment.yaml",
+            1,
+            "the main branch has no valid environments/prod/environment.yaml",
         ),
-        (("unfreeze", "dev"), "dev is not frozen"),
+        (("unfreeze", "dev"), 3, "dev is not frozen"),
     ],
 )
-def test_refuses_to_hold_or_lift_what_is_not_there(run, command, message):
+def test_refuses_to_hold_or_lift_what_is_not_there(run, command, refused, message):
     code, out, err = run(*command)
 
-    assert (code, out, err.splitlines()[0]) == (3, "", f"error: {message}")
+    assert (code, out) == (refused, "")
+    assert err.startswith(f"error: {message}")
 
 
 def test_a_number_that_is_none_is_wrong_usage_and_an_unknown_one_no_answer(run):
     assert run("pr", "show", "0")[0] == 2
     code, _, err = run("pr", "show", "7")
-    assert (code, err.splitlines()[0]) == (1, "error: there is no pull request 7")
+    assert (code, err.splitlines()[0]) == (
+        1,
+        "error: there is no pull request 7; origin has none yet",
+    )

@@ -217,7 +217,8 @@ def test_an_unknown_environment_is_an_error_that_names_those_there_are(yard):
 
     assert said.code == 1
     assert said.err.splitlines()[0] == (
-        "error: the main branch has no environment 'prod'; it has dev, staging, canary, production"
+        "error: the main branch has no valid environments/prod/environment.yaml; "
+        "it has dev, staging, canary, production"
     )
 
 

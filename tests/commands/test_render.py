@@ -101,9 +101,16 @@ def test_names_that_are_not_there_are_refused_with_those_that_are(render):
     assert render("--environment", "moon") == (
         1,
         [],
-        ["error: there is no environment moon", "hint: one of canary, production"],
+        [
+            "error: the checkout has no valid environments/moon/environment.yaml; "
+            "it has canary, production",
+            "hint: modelyard validate",
+        ],
     )
-    assert render("--model", "moon")[2] == ["error: there is no model moon", "hint: one of pairs"]
+    assert render("--model", "moon")[2] == [
+        "error: the checkout has no valid models/moon/model.yaml; it has pairs",
+        "hint: modelyard validate",
+    ]
 
 
 def test_a_checkout_with_a_spec_that_is_none_is_not_rendered(render, root):

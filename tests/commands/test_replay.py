@@ -179,7 +179,10 @@ def test_a_server_that_is_gone_is_unreachable_and_the_replay_still_ran(yard: Ser
     ("options", "complaint"),
     [
         (["--blank", "arr_delay"], "--blank arr_delay: requests of late have no such column"),
-        (["--environment", "mars"], "there is no environments/mars/environment.yaml"),
+        (
+            ["--environment", "mars"],
+            "the checkout has no valid environments/mars/environment.yaml; it has canary",
+        ),
         (["--data", __file__], "not a table; expected .parquet, .csv or .csv.gz"),
         (["--data", "no-table.csv"], "no-table.csv: not readable as a table: it has no header"),
     ],

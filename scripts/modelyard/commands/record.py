@@ -32,6 +32,7 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
 
     workspace = workspace_of(services)
     world = collect_world(workspace, model, with_registry=False)
+    world.catalog.require_version(model, version)
     known = world.record(version)
     if known is None:
         wanted = [

@@ -39,7 +39,9 @@ def _job(services: Services, options: dict[str, Any]) -> Any:
     from modelyard.operations.training.job import Job
 
     model_name = options.pop("model")
-    return Job(services=services, store=store_of(services), model_name=model_name, **options)
+    job = Job(services=services, store=store_of(services), model_name=model_name, **options)
+    job.catalog.require_version(job.model_name, job.version, where=job.commit[:10])
+    return job
 
 
 @step.command()

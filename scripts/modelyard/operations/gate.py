@@ -57,14 +57,10 @@ def find_verdict(
         Refused: `check`, and the record differs from its evidence.
     """
     catalog = workspace.catalog(workspace.main())
-    record = catalog.records.get((model, version))
-    if record is None:
-        raise CannotAnswer(
-            f"there is no record {record_file(model, version)} on the main branch",
-            hint=f"modelyard record {model} {version}",
-        )
+    record = catalog.require_record(model, version, hint=f"modelyard record {model} {version}")
     if against is None:
         return check_record(workspace.store, catalog, record, check=check)
+    catalog.require_version(model, against)
     verdict = compare_versions(workspace.store, catalog, model, version, against)
     if verdict is None:
         raise CannotAnswer(f"{version} and {against} were never scored on the same rows")

@@ -42,8 +42,8 @@ def read_history(workspace: Workspace, model: str) -> History:
     catalog = workspace.catalog(commit)
     events = _read_events(workspace, commit, catalog, model)
     if not events:
-        listed = ", ".join(sorted(catalog.models)) or "none"
-        raise CannotAnswer(f"the model {model!r} has no history; the models are {listed}")
+        catalog.require_model(model)
+        raise CannotAnswer(f"{model} has no history yet", hint=f"modelyard reconcile {model}")
     return History(events=events, measures=dora_measures(events, catalog))
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
 from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts
+from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import environment_file, version_file
 from modelyard.errors import Refused
-from modelyard.operations.workspace import facts_of
+from modelyard.operations.workspace import facts_of, workspace_of
 from modelyard.ports import Services
 
 
 def decide_hold(services: Services, model: str, version: str, *, reason: str, by: str) -> Hold:
     """Return the hold to place on a version; the version must be on the main branch."""
     # A hold of a misspelt version would stop nothing, and nobody would notice.
-    _check_on_main(services, version_file(model, version), hint=f"modelyard version list {model}")
+    _require_version(services, model, version)
     return Hold(reason=reason, by=by, since=services.clock.now())
 
 
@@ -37,6 +37,7 @@ def find_hold(services: Services, model: str, version: str) -> Hold:
     """Return the hold of a version; `Refused` when it is not on hold."""
     known = facts_of(services).read_model(model).holds.get(version)
     if known is None:
+        _require_version(services, model, version)
         raise Refused(f"{model} {version} is not on hold", hint=f"modelyard status {model}")
     return known
 
@@ -56,7 +57,7 @@ def lift_hold(services: Services, model: str, version: str, *, by: str) -> None:
 def decide_freeze(services: Services, environment: str, *, reason: str, by: str) -> Freeze:
     """Return the freeze to place on an environment, which must be on the main branch."""
     # As for a hold: a misspelt environment would freeze nothing.
-    _check_on_main(services, environment_file(environment), hint="modelyard status")
+    _require_environment(services, environment)
     return Freeze(reason=reason, by=by, since=services.clock.now())
 
 
@@ -73,6 +74,7 @@ def find_freeze(services: Services, environment: str) -> Freeze:
     """Return the freeze of an environment; `Refused` when it is not frozen."""
     known = facts_of(services).read_freeze(environment)
     if known is None:
+        _require_environment(services, environment)
         raise Refused(f"{environment} is not frozen", hint="modelyard status")
     return known
 
@@ -82,9 +84,26 @@ def lift_freeze(services: Services, environment: str, *, by: str) -> None:
     facts_of(services).update_freeze(environment, lambda _: None, by=by)
 
 
-def _check_on_main(services: Services, path: str, *, hint: str) -> None:
-    """Raise `Refused` when the remote's main branch has no file of this path."""
+def _require_version(services: Services, model: str, version: str) -> None:
+    """Raise `CannotAnswer`, with the known names, when the main branch has no such version."""
+    # By its file, valid or not: a hold must not wait until somebody mends a spec.
+    if not _is_on_main(services, version_file(model, version)):
+        _catalog(services).require_version(model, version)
+
+
+def _require_environment(services: Services, environment: str) -> None:
+    """Raise `CannotAnswer`, with the known names, when the main branch has none such."""
+    if not _is_on_main(services, environment_file(environment)):
+        _catalog(services).require_environment(environment)
+
+
+def _is_on_main(services: Services, path: str) -> bool:
+    """Return whether the remote's main branch has a file of this path."""
     git, repository = Git(services.root), services.repository
     tree = GitTree(git, RemoteRefs(git, repository.remote).branch_tip(repository.main))
-    if not tree.exists(path):
-        raise Refused(f"{repository.remote}/{repository.main} has no {safe_line(path)}", hint=hint)
+    return tree.exists(path)
+
+
+def _catalog(services: Services) -> Catalog:
+    workspace = workspace_of(services)
+    return workspace.catalog(workspace.main())

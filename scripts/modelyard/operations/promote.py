@@ -45,17 +45,12 @@ def find_environment(world: World, name: str) -> Environment:
     Raises:
         CannotAnswer: The main branch has none, or the model's facts there cannot be read.
     """
-    if name not in world.catalog.environments:
-        known = ", ".join(e.name for e in world.catalog.path_to_production()) or "none"
-        raise CannotAnswer(
-            f"the main branch has no environment {name!r}; it has {known}",
-            hint=f"the environment comes before the model: ENVIRONMENT {world.model}",
-        )
+    where = world.catalog.require_environment(name)
     if name in world.unknown:
         raise CannotAnswer(
             f"the facts of {world.model} in {name} cannot be read", hint="modelyard doctor"
         )
-    return world.catalog.environments[name]
+    return where
 
 
 def decide_promotion(
@@ -100,12 +95,8 @@ def _next_attempt(world: World, where: Environment, version: str, server_image: 
             f"{world.model} {version} is on hold by {hold.by}: {hold.reason}",
             hint=f"modelyard unhold {world.model} {version}",
         )
-    record = world.record(version)
-    if record is None:
-        raise CannotAnswer(
-            f"the main branch has no record of {world.model} {version}",
-            hint=f"modelyard status {world.model}",
-        )
+    hint = f"modelyard status {world.model}"
+    record = world.catalog.require_record(world.model, version, hint=hint)
     if record.artifact is None:
         raise Refused(f"{world.model} {version} has no artifact: {record.verdict.reason}")
     current = world.release(where.name)

@@ -13,7 +13,6 @@ from modelyard.adapters.workflows.sources import rendered_workflows
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES, release_file
 from modelyard.domain.specs.release import RENDERER, Release
-from modelyard.errors import CannotAnswer
 from modelyard.operations.services import repository_of
 from modelyard.render.tree import release_folder, rendered_tree, stale_manifests, tree_digest
 
@@ -29,13 +28,10 @@ def choose_releases(
     Raises:
         CannotAnswer: A name is unknown.
     """
-    for kind, name, known in (
-        ("environment", environment, catalog.environments),
-        ("model", model, catalog.models),
-    ):
-        if name is not None and name not in known:
-            hint = f"one of {', '.join(sorted(known))}"
-            raise CannotAnswer(f"there is no {kind} {name}", hint=hint)
+    if environment is not None:
+        catalog.require_environment(environment, where="the checkout")
+    if model is not None:
+        catalog.require_model(model, where="the checkout")
     return tuple(
         release
         for key, release in sorted(catalog.releases.items())

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import DataContract, Model
-from modelyard.domain.specs.paths import environment_file, model_file
 from modelyard.domain.specs.repository import OrchestratorKind
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
@@ -112,11 +111,13 @@ def _open_traffic(
 def _read_catalog(services: Services, model: str) -> Catalog:
     # The checkout: sending requests needs no remote.
     from modelyard.adapters.git.trees import WorkingTree
-    from modelyard.adapters.specs.reader import read_valid_catalog
+    from modelyard.adapters.specs.reader import read_specs, read_valid_catalog
 
-    catalog = read_valid_catalog(WorkingTree(services.root), models=[model])
+    tree = WorkingTree(services.root)
+    catalog = read_valid_catalog(tree, models=[model])
     if model not in catalog.models:
-        raise CannotAnswer(f"there is no {model_file(model)}", hint="modelyard status")
+        # With the other models: it names those that there are.
+        read_specs(tree).catalog.require_model(model, where="the checkout")
     return catalog
 
 
@@ -126,10 +127,8 @@ def _production_of(catalog: Catalog, environment: str | None) -> str:
         if catalog.production is None:
             raise CannotAnswer("no environment is production", hint="use --environment")
         return catalog.production.name
-    if environment not in catalog.environments:
-        known = ", ".join(catalog.environments)
-        raise CannotAnswer(f"there is no {environment_file(environment)}", hint=f"one of {known}")
-    return catalog.environments[environment].joins or environment
+    where = catalog.require_environment(environment, where="the checkout")
+    return where.joins or environment
 
 
 def _sent_columns(model: Model, blanks: Sequence[str]) -> tuple[Column, ...]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.model import Model
-from modelyard.domain.specs.paths import model_file, version_file
+from modelyard.domain.specs.paths import (
+    environment_file,
+    held_out_file,
+    model_file,
+    version_file,
+)
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.unknown_name import unknown_name
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.errors import CannotAnswer
 
@@ -45,18 +51,57 @@ class Catalog:
             CannotAnswer: There is no valid one; names those there are `where` the specs are from.
         """
         if name not in self.models:
-            raise _lacks(where, model_file(name), self.models, hint="modelyard validate")
+            what, hint = f"valid {model_file(name)}", self._misplaced(name)
+            raise unknown_name(what, name, sorted(self.models), where=where, hint=hint)
         return self.models[name]
 
     def require_version(
         self, model: str, version: str, *, where: str = "the main branch"
     ) -> ModelVersion:
         """The model's version of this name; see `require_model`."""
+        self.require_model(model, where=where)
         if (model, version) not in self.versions:
             known = (spec.version for spec in self.versions_of(model))
-            hint = "modelyard validate"
-            raise _lacks(where, version_file(model, version), known, hint=hint)
+            what, hint = f"valid {version_file(model, version)}", self._misplaced(version)
+            raise unknown_name(what, version, known, where=where, hint=hint)
         return self.versions[model, version]
+
+    def require_record(
+        self, model: str, version: str, *, where: str = "the main branch", hint: str | None = None
+    ) -> Record:
+        """The record of a version; see `require_model`."""
+        if (model, version) not in self.records:
+            self.require_version(model, version, where=where)
+            raise CannotAnswer(f"{where} has no record of {model} {version}", hint=hint)
+        return self.records[model, version]
+
+    def require_held_out(self, model: str, name: str, *, where: str = "the main branch") -> HeldOut:
+        """The model's held-out set of this name; see `require_model`."""
+        if (model, name) not in self.held_out:
+            known = (each.name for each in self.held_out_of(model))
+            what, hint = f"valid {held_out_file(model, name)}", "modelyard version held-out --help"
+            raise unknown_name(what, name, known, where=where, hint=hint)
+        return self.held_out[model, name]
+
+    def require_environment(self, name: str, *, where: str = "the main branch") -> Environment:
+        """The environment of this name; see `require_model`."""
+        if name not in self.environments:
+            what, hint = f"valid {environment_file(name)}", self._misplaced(name)
+            path = [each.name for each in self.path_to_production()]
+            known = (*path, *sorted(self.environments))
+            raise unknown_name(what, name, known, where=where, hint=hint)
+        return self.environments[name]
+
+    def _misplaced(self, name: str) -> str:
+        """The hint for a name that belongs to another argument, or may have an invalid file."""
+        order = "the order is ENVIRONMENT MODEL VERSION, without what a command does not take"
+        if name in self.environments:
+            return f"{name} is an environment: {order}"
+        if name in self.models:
+            return f"{name} is a model: {order}"
+        if owners := sorted(model for model, version in self.versions if version == name):
+            return f"{name} is a version of {owners[0]}: {order}"
+        return "modelyard validate"
 
     def versions_of(self, model: str) -> tuple[ModelVersion, ...]:
         """The model's versions, by name."""
@@ -95,8 +140,3 @@ class Catalog:
         """The last environment of the path."""
         path = self.path_to_production()
         return path[-1] if path else None
-
-
-def _lacks(where: str, path: str, known: Iterable[str], *, hint: str) -> CannotAnswer:
-    listed = ", ".join(sorted(known)) or "none"
-    return CannotAnswer(f"{where} has no valid {path}; it has {listed}", hint=hint)

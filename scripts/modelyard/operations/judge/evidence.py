@@ -90,8 +90,10 @@ def judge_running_release(workspace: Workspace, environment: str, model: str) ->
         CannotAnswer: It has no such release, no facts about it yet, or evidence is out of reach.
     """
     catalog = workspace.catalog(workspace.main())
+    where = catalog.require_environment(environment)
+    catalog.require_model(model)
     release = catalog.releases.get((environment, model))
-    if release is None or environment not in catalog.environments:
+    if release is None:
         raise CannotAnswer(f"{environment} has no release of {model}", hint="modelyard status")
     facts = workspace.facts.read_release(environment, model)
     if facts.release != release.identity or facts.seen_at is None:
@@ -99,7 +101,6 @@ def judge_running_release(workspace: Workspace, environment: str, model: str) ->
             f"{environment}: {release.version} of {model} has not been seen running yet",
             hint="modelyard watch --once",
         )
-    where = catalog.environments[environment]
     return judge_release(workspace, catalog, where, release, facts.seen_at)
 
 

@@ -51,6 +51,8 @@ def compose_version(
         CannotAnswer: Something to be pinned is out of reach.
         Refused: The trainer or the lock is not committed, or a pinned file changed.
     """
+    for name in held_out:
+        catalog.require_held_out(model, name, where="the checkout")
     code, runtime = pin_committed(Git(root), model, image=base.runtime.image if base else None)
     files = _pin_unchanged(root, catalog, data) if data else base.data.files if base else ()
     sets = catalog.held_out_of(model)

@@ -95,7 +95,12 @@ class ForgeSnapshot:
         """
         ref = f"{PULLS}{number}"
         if ref not in self.refs:
-            raise CannotAnswer(f"there is no pull request {number}", hint="modelyard pr list --all")
+            known = self.pull_numbers()
+            has = f"1 to {known[-1]}" if known else "none yet"
+            raise CannotAnswer(
+                f"there is no pull request {number}; {self._remote.remote} has {has}",
+                hint="modelyard pr list --all",
+            )
         (document,) = self._remote.read_documents([self.refs[ref]])
         return _stored(document, ref, self.refs[ref])
 
