@@ -31,9 +31,9 @@ NEW = {("version new", "version"), ("version held-out", "name")}
 WITHOUT_A_CHECKOUT = {"serve", "fetch-model", "preload"}
 OTHERS = {
     "addresses": {"listen", "lease", "url", "remote", "address", "store", "artifact"},
-    "people": {"name"},
+    "people": {"name", "author"},
     "files and folders": {"data", "feed", "page", "decision", "params", "folder"},
-    "Git's own names": {"branch", "sha", "commit", "changed_since"},
+    "Git's own names": {"branch", "sha", "commit", "changed_since", "base", "head"},
     "texts": {"reason", "title", "body", "param", "cluster", "blanks", "workflow"},
 }
 NOT_TEXT = (click.types.BoolParamType, click.types.IntParamType, click.types.FloatParamType,
