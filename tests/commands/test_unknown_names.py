@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from modelyard.cli import COMMANDS, cli, load_command
-from modelyard.domain.specs.unknown_name import unknown_name
+from modelyard.domain.unknown_name import unknown_name
 from operations.yard import HELD_OUT, MODEL, living_yard
 
 KINDS = {

@@ -17,8 +17,8 @@ from modelyard.domain.specs.paths import (
 )
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import Release
-from modelyard.domain.specs.unknown_name import unknown_name
 from modelyard.domain.specs.version import ModelVersion
+from modelyard.domain.unknown_name import unknown_name
 from modelyard.errors import CannotAnswer
 
 
