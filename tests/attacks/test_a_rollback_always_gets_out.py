@@ -5,17 +5,20 @@ from __future__ import annotations
 import shlex
 import stat
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from git_commits import write_commit
 from modelyard.domain.promotion.change import occupies_tool_name, parse_branch
 from modelyard.domain.promotion.pulls import PullState
+from modelyard.errors import CannotAnswer
 from modelyard.operations.doctor.checks import no_branch_occupies_a_name_of_the_tools
 from modelyard.operations.doctor.runner import Checkout
 from modelyard.operations.watch.observe import observe_model
-from operations.yard import AT, BOT, MODEL, SHORT, living_yard
+from operations.yard import AT, BOT, MODEL, SHORT, living_yard, new_yard
 
+FACTS = '[ "$ref" != refs/heads/modelyard/state ] || exit 0;'
 OWN = f"modelyard/rollback/canary/{MODEL}"
 
 
@@ -67,12 +70,25 @@ def findings(yard):
 
 
 OCCUPIED = [
-    "modelyard",
     "modelyard/rollback",
     "modelyard/rollback/canary",
     f"{OWN}/x",
     f"{OWN}/deep/er",
 ]
+
+
+BEFORE_ANY_FACT = ["modelyard", "modelyard/state/x"]
+"""Git itself keeps these away from a yard that has facts: `modelyard/state` is a branch."""
+
+
+@pytest.mark.parametrize("name", BEFORE_ANY_FACT)
+def test_the_branch_of_the_facts_keeps_its_own_name_free(yard, name):
+    with pytest.raises(CannotAnswer, match="cannot create"):
+        occupied(yard, name)
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
 
 
 @pytest.mark.parametrize("name", OCCUPIED)
@@ -103,8 +119,9 @@ def test_where_nobody_may_move_it_the_rollback_takes_another_name(yard, name):
     "rule",
     [
         f'[ "$ref" != "refs/heads/{OWN}" ]',
-        'case "$ref" in refs/heads/modelyard/*) exit 1;; esac',
-        'case "$ref" in refs/heads/modelyard/*|refs/heads/modelyard-2/*) exit 1;; esac',
+        # The branch of the facts is the tool's whatever else is protected: it has to write them.
+        f'{FACTS} case "$ref" in refs/heads/modelyard/*) exit 1;; esac',
+        f'{FACTS} case "$ref" in refs/heads/modelyard/*|refs/heads/modelyard-2/*) exit 1;; esac',
     ],
 )
 def test_a_protected_name_is_not_insisted_on(yard, rule):
@@ -141,9 +158,9 @@ def test_a_forge_that_deletes_nothing_has_room_for_the_next_rollback(yard):
 
 
 def test_other_names_that_are_occupied_too_are_passed_over(yard):
-    for name in ("modelyard", "modelyard-2", "modelyard-3/rollback"):
+    for name in ("modelyard/rollback", "modelyard-2", "modelyard-3/rollback"):
         occupied(yard, name)
-    hook(yard, 'case "$ref" in refs/heads/modelyard|refs/heads/modelyard-*) '
+    hook(yard, 'case "$ref" in refs/heads/modelyard/rollback|refs/heads/modelyard-*) '
          '[ "$new" != 0000000000000000000000000000000000000000 ] || exit 1;; esac')  # fmt: skip
 
     yard.reconcile()
@@ -246,7 +263,6 @@ def test_a_kill_between_the_move_and_the_rollback_loses_nothing(yard, monkeypatc
         "modelyard/promote",
         "modelyard/record/v2",
         f"modelyard/retrain/{MODEL}/x",
-        "modelyard/state/x",
         "modelyard/State",
     ],
 )
@@ -261,6 +277,23 @@ def test_doctor_names_what_stands_in_the_way_and_its_fix_works(yard, name):
     yard.git.run(*words[1:])
     assert findings(yard) == []
     assert commit in yard.refs().values()
+
+
+@pytest.mark.parametrize("name", BEFORE_ANY_FACT)
+def test_doctor_names_what_stands_where_the_facts_will_be_and_its_fix_works(tmp_path, name):
+    yard = new_yard(tmp_path / "yard", SHORT)
+    commit = occupied(yard, name)
+
+    with pytest.raises(
+        CannotAnswer, match=f"{name} of origin stands in the way of modelyard/state"
+    ):
+        yard.workspace().facts.read_snapshot()
+    (found,) = findings(yard)
+    yard.git.run(*shlex.split(found.fix)[1:])
+
+    assert findings(yard) == []
+    assert commit in yard.refs().values()
+    yard.workspace().facts.update_model(MODEL, lambda facts: replace(facts, told=("x",)))
 
 
 @pytest.mark.parametrize(

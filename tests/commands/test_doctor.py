@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from git_commits import write_commit
+from git_commits import spoil_state, write_commit
 from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.cli import cli
@@ -210,22 +210,12 @@ def test_specs_that_are_not_valid_are_named_but_not_all_of_them(yard):
 
 
 def test_facts_that_cannot_be_read_are_wrong(yard):
-    ref = f"refs/modelyard/facts/dev/{MODEL}"
-    before = yard.refs()[ref]
-    broken = write_commit(
-        yard.git,
-        None,
-        {"document.json": b"{}[]"},
-        parents=[before],
-        message="Break",
-        author="Mallory",
-        at=yard.clock.at,
-    )
-    yard.git.push("origin", {ref: (before, broken)})
+    path = f"facts/dev/{MODEL}.json"
+    spoil_state(yard.git, path, b"{}[]")
 
     found, mend = wrong(yard)["the facts are readable"]
 
-    assert found[0].startswith(f"{ref}: ")
+    assert found[0].startswith(f"modelyard/state:{path}: ")
     assert mend.startswith("a newer modelyard may have written it")
 
 

@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator, FormatChecker
 
-from git_commits import write_commit
-from modelyard.adapters.facts import FactStore, freeze_ref, model_ref
+from git_commits import STATE, write_commit
+from modelyard.adapters.facts.documents import freeze_path, model_path
+from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.documents import dump_spec
@@ -337,8 +338,8 @@ def test_a_dry_run_of_any_writing_command_writes_nothing(run, git, services, sto
     ]
 
 
-def tip(store: FactStore, model: str) -> str | None:
-    return store._refs.read_refs(model_ref(model)).get(model_ref(model))
+def tip(store: FactStore) -> str | None:
+    return store._refs.read_refs(STATE).get(STATE)
 
 
 def test_a_hold_is_written_down_and_lifted_under_a_name(run, git, store):
@@ -349,16 +350,16 @@ def test_a_hold_is_written_down_and_lifted_under_a_name(run, git, store):
 
     assert run("unhold", "m", "v2", "--as", "Cy") == (0, "m v2 is no longer on hold\n", "")
     assert store.read_model("m").holds == {}
-    assert [entry.author for entry in git.log(tip(store, "m"))] == ["Cy", "Bo"]
-    assert len(store.read_history(model_ref("m"))) == 2
+    assert [entry.author for entry in git.log(tip(store))] == ["Cy", "Bo"]
+    assert len(store.read_history(model_path("m"))) == 2
 
 
 def test_holding_again_keeps_since_when_and_takes_the_new_reason(run, services, store):
     run("hold", "m", "v2", "--reason", "bad", "--as", "Bo")
-    first = tip(store, "m")
+    first = tip(store)
     services.clock.at = datetime(2026, 3, 2, tzinfo=UTC)
     run("hold", "m", "v2", "--reason", "bad", "--as", "Bo")
-    assert tip(store, "m") == first
+    assert tip(store) == first
 
     run("hold", "m", "v2", "--reason", "worse", "--as", "Cy")
 
@@ -373,7 +374,7 @@ def test_a_freeze_is_written_down_and_lifted(run, store):
     assert store.read_freeze("dev") == freeze
 
     assert run("unfreeze", "dev", "--as", "Bo") == (0, "dev is open again\n", "")
-    assert store.read_history(freeze_ref("dev")) == [(AT, freeze), (AT, None)]
+    assert store.read_history(freeze_path("dev")) == [(AT, freeze), (AT, None)]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from click.testing import CliRunner
 
-from git_commits import write_commit
+from git_commits import STATE, spoil_state, write_commit
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.cli import cli
 from modelyard.domain.promotion.facts import Freeze, TrainingFacts
@@ -370,9 +370,9 @@ def test_what_nobody_can_read_stops_promotions_and_no_rollback(bad_canary):
     nonsense = git.commit_tree(
         git.write_file_tree("document.json", b"{"), parents=[], message="x", author="a", at=AT
     )
-    staging = "refs/modelyard/freezes/staging"
-    for ref in (staging, "refs/modelyard/freezes/canary", "refs/modelyard/pulls/1"):
-        git.push("origin", {ref: (None, nonsense)})
+    staging = spoil_state(git, "freezes/staging.json")
+    spoil_state(git, "freezes/canary.json")
+    git.push("origin", {"refs/modelyard/pulls/1": (None, nonsense)})
 
     bad_canary.rest()
     assert bad_canary.names() == V1_AGAIN
@@ -388,7 +388,7 @@ def test_what_nobody_can_read_stops_promotions_and_no_rollback(bad_canary):
     status = bad_canary.pull(f"modelyard/promote/staging/{MODEL}").statuses[PROMOTE]
     assert "its freeze cannot be read" in status.description
 
-    git.push("origin", {staging: (nonsense, None)})
+    staging()
     bad_canary.rest()
     assert bad_canary.names() == {**V1_AGAIN, "staging": "v3"}
 
@@ -417,9 +417,9 @@ def test_a_version_whose_hold_cannot_be_written_is_rolled_back_once_it_can(bad_c
     """Otherwise nothing would ever take it out of the other environments."""
     workspace = bad_canary.workspace()
     workspace.facts.update_model(MODEL, lambda facts: replace(facts, told=("anything",)))
-    hook = refusing(bad_canary, f"refs/modelyard/models/{MODEL}", "document.json")
+    hook = refusing(bad_canary, STATE, f"models/{MODEL}.json")
 
-    with pytest.raises(CannotAnswer, match=r"document\.json is protected"):
+    with pytest.raises(CannotAnswer, match=r"models/m\.json is protected"):
         bad_canary.rest()
     assert bad_canary.names()["canary"] == "v2"
 

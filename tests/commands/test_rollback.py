@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from git_commits import write_commit
+from git_commits import spoil_state
 from modelyard.domain.promotion.facts import Hold
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState
 from operations.yard import BOT, MODEL, manifests, new_yard, release_file
@@ -213,18 +213,7 @@ def test_a_dry_removal_shows_what_would_be_deleted(first):
 
 @pytest.mark.parametrize("more", [(), ("--remove",)])
 def test_decides_nothing_where_what_was_seen_cannot_be_read(yard, more):
-    ref = f"refs/modelyard/facts/canary/{MODEL}"
-    before = yard.refs()[ref]
-    broken = write_commit(
-        yard.git,
-        None,
-        {"document.json": b"{"},
-        parents=[],
-        message="x",
-        author="Bo",
-        at=yard.clock.at,
-    )
-    yard.git.push("origin", {ref: (before, broken)})
+    spoil_state(yard.git, f"facts/canary/{MODEL}.json")
     refs = yard.refs()
 
     said = run(yard, "rollback", "canary", MODEL, "--reason", "x", *more)

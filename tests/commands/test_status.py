@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from git_commits import spoil_state
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease
 from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, TrainingFacts
@@ -346,17 +347,9 @@ def test_another_models_unreadable_release_blocks_no_pull_request_of_this_one(ya
     assert told["pulls"][0]["waits_for"] == ["reconcile to merge it"]
 
 
-def spoil(yard, ref):
-    """Write what nobody can read."""
-    git, before = yard.git, yard.refs().get(ref)
-    tree = git.write_file_tree("document.json", b"{")
-    spoilt = git.commit_tree(tree, parents=[], message="x", author="Mallory", at=yard.clock.now())
-    git.push("origin", {ref: (before, spoilt)})
-
-
 def test_facts_that_cannot_be_read_are_unknown_there_and_nowhere_else(yard):
     pull = pull_to(yard, "staging")
-    spoil(yard, f"refs/modelyard/facts/staging/{MODEL}")
+    spoil_state(yard.git, f"facts/staging/{MODEL}.json")
 
     told = answer(yard, "status")
 
@@ -375,7 +368,7 @@ def test_facts_that_cannot_be_read_are_unknown_there_and_nowhere_else(yard):
 def test_a_model_whose_holds_cannot_be_read_is_reported_and_blocked(yard):
     pull_to(yard, "staging")
     yard.add_version("v2")
-    spoil(yard, f"refs/modelyard/models/{MODEL}")
+    spoil_state(yard.git, f"models/{MODEL}.json")
 
     told = answer(yard, "status")
 

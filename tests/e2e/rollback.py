@@ -136,9 +136,9 @@ def aborted(fork: Fork, model: str) -> bool:
 
 
 def _facts(fork: Fork, model: str) -> dict[str, Any]:
-    ref = f"refs/modelyard/facts/canary/{model}"
-    fork.git("fetch", "--quiet", "origin", f"+{ref}:{ref}")
-    facts: dict[str, Any] = json.loads(fork.git("show", f"{ref}:document.json"))
+    fork.git("fetch", "--quiet", "origin")
+    document = fork.git("show", f"origin/modelyard/state:facts/canary/{model}.json")
+    facts: dict[str, Any] = json.loads(document)
     return facts
 
 

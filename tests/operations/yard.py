@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from git_commits import write_commit
-from modelyard.adapters.facts import FactStore
+from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.local import propose
 from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.adapters.git.repository import Git

@@ -9,6 +9,7 @@ import click
 
 from modelyard.commands.options import dry_run_option, pass_services
 from modelyard.commands.output.terminal import print_line
+from modelyard.domain.promotion.change import STATE_BRANCH
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -33,6 +34,8 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
     from modelyard.operations.reconcile.loop import run_all
 
     workspace = workspace_of(services)
+    if not dry_run and workspace.facts.carry_over():
+        print_line(f"the facts are on the branch {STATE_BRANCH} now", err=True)
     names = (model,) if model else workspace.models()
     one = _show if dry_run else partial(_settle, wait=wait)
     would_change = run_all(partial(one, workspace, name) for name in names)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from modelyard.adapters.facts import model_ref, release_ref
+from modelyard.adapters.facts.documents import model_path, release_path
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.promotion.dora import DoraMeasures, dora_measures
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
@@ -50,18 +50,20 @@ def read_history(workspace: Workspace, model: str) -> History:
 def _read_events(
     workspace: Workspace, commit: str, catalog: Catalog, model: str
 ) -> tuple[Event, ...]:
-    def values(ref: str, kind: type[F]) -> list[tuple[datetime, F]]:
-        return [
-            (at, fact) for at, fact in workspace.facts.read_history(ref) if isinstance(fact, kind)
-        ]
+    releases = {name: release_path(name, model) for name in _in_path_order(catalog)}
+    own = model_path(model)
+    found = workspace.facts.read_histories([*releases.values(), own])
+
+    def values(path: str, kind: type[F]) -> list[tuple[datetime, F]]:
+        return [(at, fact) for at, fact in found[path] if isinstance(fact, kind)]
 
     return merge_timelines(
         landing_events(model, _read_landings(workspace.git, commit, model), catalog),
         *(
-            observation_events(environment, values(release_ref(environment, model), ReleaseFacts))
-            for environment in _in_path_order(catalog)
+            observation_events(environment, values(path, ReleaseFacts))
+            for environment, path in releases.items()
         ),
-        decision_events(values(model_ref(model), ModelFacts)),
+        decision_events(values(own, ModelFacts)),
     )
 
 

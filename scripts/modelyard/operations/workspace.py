@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from modelyard.adapters.facts import FactStore
+from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree

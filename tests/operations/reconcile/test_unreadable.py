@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from git_commits import spoil_state
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, StatusState
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.watch.pass_once import run_pass, undecided_releases
@@ -91,8 +92,10 @@ def test_what_cannot_be_read_is_counted_in_every_pass_over_all_models(yard):
     yard.record("v2", champion="v1")
     assert run_pass(yard.workspace(), report=yard.said.append, with_checks=False).unreadable == 0
     head = yard.pull(STAGING).head
-    refs = ("pulls/9", "freezes/canary", "facts/staging/other", f"statuses/{head}")
+    refs = ("pulls/9", f"statuses/{head}")
     mended = [spoil(yard, f"refs/modelyard/{ref}") for ref in refs]
+    paths = ("freezes/canary.json", "facts/staging/other.json")
+    mends = [spoil_state(yard.git, path) for path in paths]
 
     found = run_pass(yard.workspace(), report=yard.said.append, with_checks=True)
     some = run_pass(yard.workspace(), report=print, with_checks=True, models=frozenset({MODEL}))
@@ -100,6 +103,8 @@ def test_what_cannot_be_read_is_counted_in_every_pass_over_all_models(yard):
     assert (found.failures, found.unreadable, some.unreadable) == ((), 4, None)
     for each in mended:
         yard.git.push("origin", each)
+    for mend in mends:
+        mend()
     assert run_passes(yard).unreadable == 0
 
 
@@ -123,7 +128,7 @@ def test_facts_that_cannot_be_read_keep_no_other_environment_from_its_rollback(y
     yard.put("v2", "staging")
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
-    mended = spoil(yard, f"refs/modelyard/facts/{where}/{MODEL}")
+    mend = spoil_state(yard.git, f"facts/{where}/{MODEL}.json")
 
     found = run_passes(yard)
 
@@ -133,7 +138,7 @@ def test_facts_that_cannot_be_read_keep_no_other_environment_from_its_rollback(y
     assert found.unreadable == 1
     assert yard.model_facts.incidents == ()
 
-    yard.git.push("origin", mended)
+    mend()
     assert run_passes(yard).failures == ()
     assert yard.names() == v1
 
@@ -145,7 +150,7 @@ def test_nothing_goes_into_or_out_of_an_environment_whose_facts_cannot_be_read(y
     yard.reconcile()
     head = yard.pull(CANARY).head
     yard.pulls.review(1, sha=head, by="ada", approved=True)
-    mended = spoil(yard, f"refs/modelyard/facts/{where}/{MODEL}")
+    mend = spoil_state(yard.git, f"facts/{where}/{MODEL}.json")
 
     run_passes(yard)
 
@@ -154,7 +159,7 @@ def test_nothing_goes_into_or_out_of_an_environment_whose_facts_cannot_be_read(y
     assert pull.statuses[PROMOTE].state is StatusState.FAILURE
     assert "cannot be read" in pull.statuses[PROMOTE].description
 
-    yard.git.push("origin", mended)
+    mend()
     run_passes(yard)
     assert yard.names()["canary"] == "v2"
 
@@ -165,6 +170,6 @@ def test_what_is_judged_elsewhere_is_observed_as_often_as_before(yard):
     yard.workspace().facts.update_release(
         "canary", MODEL, lambda facts: replace(facts, verdict=undecided_now)
     )
-    spoil(yard, f"refs/modelyard/facts/staging/{MODEL}")
+    spoil_state(yard.git, f"facts/staging/{MODEL}.json")
 
     assert undecided_releases(yard.workspace()) == (f"canary {MODEL}",)

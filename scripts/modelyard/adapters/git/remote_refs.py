@@ -33,8 +33,9 @@ _DOCUMENT = "document.json"
 _LONGEST_PAUSE = 0.25
 
 
-# Two patterns, so that a snapshot costs one `ls-remote` whatever is asked of it.
-_EVERYTHING = ("refs/heads/*", "refs/modelyard/*")
+EVERYTHING = ("refs/heads/*", "refs/modelyard/*")
+"""Two patterns, so that a snapshot costs one `ls-remote` whatever is asked of it."""
+
 _SNAPSHOT: ContextVar[Seen | None] = ContextVar("_SNAPSHOT", default=None)
 
 
@@ -55,6 +56,14 @@ def one_snapshot() -> Iterator[None]:
         _SNAPSHOT.reset(token)
 
 
+def _matches(ref: str, patterns: Sequence[str]) -> bool:
+    """Whether a ref matches one of the patterns; the prefix is compared first, which is quick."""
+    return any(
+        ref.startswith(pattern.partition("*")[0]) and fnmatchcase(ref, pattern)
+        for pattern in patterns
+    )
+
+
 def _forget_snapshot() -> None:
     if seen := _SNAPSHOT.get():
         seen.clear()
@@ -64,9 +73,9 @@ class Stale(Conflict):
     """The request is about a state that is over: repeating it cannot help."""
 
 
-def retry_on_conflict(attempt: Callable[[], T]) -> T:
-    """Run an attempt again after each `Conflict`, for `PATIENCE_SECONDS`; then raise it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def retry_on_conflict(attempt: Callable[[], T], *, seconds: float = PATIENCE_SECONDS) -> T:
+    """Run an attempt again after each `Conflict`, for that many seconds; then raise it."""
+    deadline = time.monotonic() + seconds
     for tried in itertools.count(1):
         try:
             return attempt()
@@ -105,12 +114,12 @@ class RemoteRefs:
             return self.git.ls_remote(self.remote, patterns)
         place = (self.git.root, self.remote)
         if place not in seen:
-            seen[place] = self.git.ls_remote(self.remote, _EVERYTHING)
-        return {
-            ref: sha
-            for ref, sha in seen[place].items()
-            if any(fnmatchcase(ref, pattern) for pattern in patterns)
-        }
+            seen[place] = self.git.ls_remote(self.remote, EVERYTHING)
+        known = seen[place]
+        exact = {ref: known[ref] for ref in patterns if ref in known}
+        wild = [pattern for pattern in patterns if "*" in pattern]
+        found = {ref: sha for ref, sha in known.items() if _matches(ref, wild)} if wild else {}
+        return {**exact, **found}
 
     def push_refs(self, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
         """Move refs of the remote, all or none; see `Git.push`."""

@@ -40,19 +40,22 @@ def dump_json(value: object, kind: object) -> bytes:
     return (json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def parse_json(document: bytes | None, kind: type[T] | object, where: str) -> T:
+def parse_json(
+    document: bytes | None, kind: type[T] | object, where: str, *, hint: str = HINT
+) -> T:
     """The value a document holds.
 
     Args:
         document: JSON bytes; None when there is none.
         kind: The type it must be.
         where: What the document is, for the message.
+        hint: What a person can do about one that cannot be read.
 
     Raises:
         Unreadable: It is not JSON, or not of this type: damaged, or a newer modelyard wrote it.
     """
     if document is None:
-        raise Unreadable(f"{where}: holds no document", hint=HINT)
+        raise Unreadable(f"{where}: holds no document", hint=hint)
     try:
         return cast("T", _converter().structure(json.loads(document), cast("Any", kind)))
     except Exception as error:
@@ -60,7 +63,7 @@ def parse_json(document: bytes | None, kind: type[T] | object, where: str) -> T:
 
         # cattrs raises groups of errors; json raises ValueError with a message of its own.
         why = "; ".join(transform_error(error)) if not isinstance(error, ValueError) else str(error)
-        raise Unreadable(f"{where}: {why[:500]}", hint=HINT) from error
+        raise Unreadable(f"{where}: {why[:500]}", hint=hint) from error
 
 
 def warn_left_out(error: YardError) -> None:

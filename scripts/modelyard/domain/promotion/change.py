@@ -24,10 +24,13 @@ LONGEST_REASON = 300
 PREFIX = "modelyard"
 """First word of the tool's branches."""
 
+_NUMBERED = re.compile(rf"{PREFIX}-([2-9]|[1-9][0-9]{{1,3}})")
+
 STATE = "state"
 """Second word of the branch with the facts."""
 
-_NUMBERED = re.compile(rf"{PREFIX}-([2-9]|[1-9][0-9]{{1,3}})")
+STATE_BRANCH = f"{PREFIX}/{STATE}"
+"""The branch of the facts; it is never proposed, and has no history in common with main."""
 
 
 class Purpose(StrEnum):

@@ -16,6 +16,10 @@ from urllib.parse import quote, urlsplit
 from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.domain.server_fault import Blame
 from modelyard.errors import YardError
+from modelyard.operations.doctor.fact_checks import (
+    facts_are_in_one_place,
+    the_facts_are_readable,
+)
 from modelyard.operations.doctor.runner import Check, Checkout, Finding
 
 if TYPE_CHECKING:
@@ -82,14 +86,6 @@ def the_workflows_are_rendered(checkout: Checkout) -> Iterator[Finding]:
     file = f"{WORKFLOW_TEMPLATES}{TEMPLATE}.yaml"
     if not (checkout.root / file).is_file():
         yield Finding(what=f"{file} is missing", fix="modelyard render --platform")
-
-
-def the_facts_are_readable(checkout: Checkout) -> Iterator[Finding]:
-    """A release with unreadable facts does not count as healthy."""
-    missed: list[YardError] = []
-    checkout.workspace.facts.read_snapshot(missed=missed.append)
-    for error in missed:
-        yield Finding(what=error.message, fix=error.hint or "modelyard status")
 
 
 def the_pull_requests_are_readable(checkout: Checkout) -> Iterator[Finding]:
@@ -319,6 +315,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     the_specs_are_valid: _FORGE,
     the_workflows_are_rendered: (the_settings_are_valid,),
     the_facts_are_readable: _FORGE,
+    facts_are_in_one_place: (*_FORGE, the_facts_are_readable),
     the_pull_requests_are_readable: _FORGE,
     no_branch_occupies_a_name_of_the_tools: _FORGE,
     the_artifact_store_is_writable: (the_settings_are_valid,),

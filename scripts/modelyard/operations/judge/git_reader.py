@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from modelyard.adapters.facts import FactsSnapshot, FactStore
+from modelyard.adapters.facts.documents import FactsSnapshot
+from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.promotion.facts import ReleaseFacts

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from modelyard.adapters.facts import FactsSnapshot
+from modelyard.adapters.facts.documents import FactsSnapshot
 from modelyard.adapters.git.remote_refs import one_snapshot, retry_on_conflict
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import build_spec
@@ -159,7 +159,7 @@ def _why_refused(specs: Specs, facts: FactsSnapshot, model: str) -> str | None:
     """What is missing where `collect_world` would raise; None if it would not."""
     if any(is_read_for(problem.file, {model}) for problem in specs.problems):
         return "valid specs on the main branch: modelyard validate"
-    if model in facts.unknown_models:
+    if facts.is_unknown_model(model):
         return "holds and incidents that can be read: modelyard doctor"
     return None
 
@@ -179,9 +179,9 @@ def _core(
         now=workspace.services.clock.now(),
         bot=workspace.services.repository.bot,
         facts={env: each for (env, name), each in facts.releases.items() if name == model},
-        unknown=frozenset(env for env, name in facts.unknown if name == model),
+        unknown=facts.unknown_of(model, catalog.environments),
         model_facts=facts.model_facts(model),
-        freezes=facts.freezes,
+        freezes=facts.freezes_of(catalog.environments),
         pulls=tuple(pulls),
         proposals=proposals,
     )

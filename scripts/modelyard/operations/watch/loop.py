@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from modelyard.adapters.git.remote_refs import EVERYTHING
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import YardError
@@ -174,10 +175,10 @@ class Watcher:
         return min(self.interval, JUDGED_SECONDS) if is_judging else self.interval
 
     def _read_refs(self) -> Refs | None:
-        """The forge's branches, pull requests and facts; None if it does not answer."""
+        """The forge's branches, facts among them, and pull requests; None if it does not answer."""
         try:
             return self.workspace.git.ls_remote(
-                self.workspace.services.repository.remote, ("refs/heads/*", "refs/modelyard/*")
+                self.workspace.services.repository.remote, EVERYTHING
             )
         except YardError as error:
             logger.warning("%s", error.message)

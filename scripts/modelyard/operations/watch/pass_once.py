@@ -83,6 +83,8 @@ def run_pass(
     """
     names = workspace.models()
     shared: list[Step] = []
+    if models is None:
+        shared.append((None, workspace.facts.carry_over))
     if with_checks:
         shared.append((None, partial(run_checks, workspace, report)))
     if models is None:

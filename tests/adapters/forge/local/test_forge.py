@@ -835,3 +835,9 @@ def test_a_branch_that_is_taken_is_one_git_takes(tmp_path_factory, branch):
         return
 
     assert git.run("check-ref-format", ref, accept=(0, 1)).returncode == 0
+
+
+@pytest.mark.parametrize("branch", ["modelyard/state", "modelyard/state/x"])
+def test_the_branch_of_the_facts_is_never_proposed(forge, branch):
+    with pytest.raises(Refused, match="cannot be the branch of a pull request"):
+        forge.open_branch(branch, title="x", body="", author="Mallory")

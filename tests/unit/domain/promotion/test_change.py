@@ -41,6 +41,8 @@ def test_a_retraining_has_no_subject():
         "modelyard/retrain/v2/m",
         "modelyard/deploy/dev/m",
         "modelyard/promote/dev/m/more",
+        "modelyard/state",
+        "modelyard/state/m",
         "somebody/promote/dev/m",
         "/modelyard/promote/dev/m",
     ],

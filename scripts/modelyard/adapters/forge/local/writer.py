@@ -21,6 +21,7 @@ from modelyard.adapters.git.process import Rejected
 from modelyard.adapters.git.remote_refs import RemoteRefs, Stale
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import dump_json
+from modelyard.domain.promotion.change import STATE_BRANCH
 from modelyard.domain.promotion.pulls import Comment, PullRequest, PullState
 from modelyard.errors import Refused
 from modelyard.ports import Clock
@@ -148,8 +149,13 @@ class ForgeWriter:
         return {ref: (before, commit)}
 
     def branch_ref(self, branch: str) -> str:
-        """The ref of a branch that may be proposed; `Refused` for main and for no branch's name."""
-        if branch == self.main or branch.endswith("/") or _NO_BRANCH.search(branch):
+        """The ref of a branch that may be proposed.
+
+        Raises:
+            Refused: It is the main branch, that of the facts, or no branch's name.
+        """
+        is_ours = branch == STATE_BRANCH or branch.startswith(f"{STATE_BRANCH}/")
+        if branch == self.main or is_ours or branch.endswith("/") or _NO_BRANCH.search(branch):
             raise Refused(f"{safe_line(branch)!r} cannot be the branch of a pull request")
         return BRANCHES + path_of(branch)
 

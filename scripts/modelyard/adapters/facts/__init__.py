@@ -1,0 +1,1 @@
+"""Facts: what was observed in the world and written down, in Git."""

@@ -1,0 +1,185 @@
+"""Reads facts, one or all at one moment, from the branch or from the refs of version 0.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+from modelyard.adapters.facts.documents import (
+    Fact,
+    FactsSnapshot,
+    Index,
+    kind_of,
+    parse_path,
+)
+from modelyard.adapters.facts.old_refs import old_ref, read_old_facts
+from modelyard.adapters.git.documents import (
+    BranchDocuments,
+    Listing,
+    check_no_branch_in_the_way,
+)
+from modelyard.adapters.git.names import safe_line
+from modelyard.adapters.git.objects import AnswerCache
+from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
+from modelyard.adapters.specs.json_documents import (
+    Unreadable,
+    parse_json,
+    warn_left_out,
+)
+from modelyard.domain.promotion.change import STATE_BRANCH
+from modelyard.domain.promotion.facts import Freeze, ModelFacts, ReleaseFacts
+from modelyard.domain.sites import Owner
+from modelyard.errors import CannotAnswer, YardError
+from modelyard.ports import Clock
+
+Values: TypeAlias = "dict[str, Fact | Unreadable]"
+"""By path, the value of a document, or why it cannot be read."""
+
+HINT = (
+    "a newer modelyard may have written it: upgrade, or restore what it was; its history: "
+    f"git log origin/{STATE_BRANCH}"
+)
+
+# A value never changes for an object, and parsing is what a pass would spend its time with.
+_VALUES = AnswerCache(20_000)
+
+
+class FactReader:
+    """Reads the facts that the branch `modelyard/state` of a remote holds.
+
+    Args:
+        refs: The remote.
+        clock: Dates the freezes that cannot be read.
+    """
+
+    def __init__(self, refs: RemoteRefs, clock: Clock) -> None:
+        self.documents = BranchDocuments(refs, STATE_BRANCH)
+        self._refs = refs
+        self._clock = clock
+        self._index = Index(Listing(commit=None))
+
+    def read_snapshot(
+        self, model: str | None = None, *, missed: Callable[[YardError], None] | None = None
+    ) -> FactsSnapshot:
+        """Every fact, or those that one model depends on, at one moment.
+
+        Args:
+            model: The model whose facts to read; None for all. Freezes and owners are always read.
+            missed: Called for each unreadable fact, which is left out; None raises instead. An
+                unreadable freeze counts as a freeze, and an unreadable owner as another site;
+                neither ever raises.
+        """
+        return retry_on_conflict(lambda: self._snapshot(model, missed))
+
+    def _snapshot(
+        self, model: str | None, missed: Callable[[YardError], None] | None
+    ) -> FactsSnapshot:
+        index = self.index_of(self.listing())
+        paths = index.of_model(model) if model is not None else sorted(index.documents)
+        values = self.values(index.listing, paths)
+        unreadable = {p: v for p, v in values.items() if isinstance(v, Unreadable)}
+        for path, error in unreadable.items():
+            # These fail closed by themselves.
+            if missed is None and not path.startswith(("freezes/", "sites/")):
+                raise error
+            (missed or warn_left_out)(error)
+        if missed is not None and model is None:
+            for path in (*sorted(index.closed), *index.junk):
+                missed(self._unreadable(index.listing, path, "holds no facts"))
+        return self._snapshot_of(values, unreadable, index.closed)
+
+    def _snapshot_of(
+        self,
+        values: Mapping[str, Fact | Unreadable],
+        unreadable: Mapping[str, Unreadable],
+        closed: frozenset[str],
+    ) -> FactsSnapshot:
+        names = {path: parsed[1] for path in values if (parsed := parse_path(path))}
+        frozen = {
+            names[path][-1]: self._unreadable_freeze(error)
+            for path, error in unreadable.items()
+            if path.startswith("freezes/")
+        }
+        missing = {path: names[path] for path in unreadable}
+        return FactsSnapshot(
+            releases={_pair(names[p]): v for p, v in values.items() if isinstance(v, ReleaseFacts)},
+            models={names[p][-1]: v for p, v in values.items() if isinstance(v, ModelFacts)},
+            freezes={
+                **{names[p][-1]: v for p, v in values.items() if isinstance(v, Freeze)},
+                **frozen,
+            },
+            owners={names[p][-1]: v for p, v in values.items() if isinstance(v, Owner)},
+            unknown=frozenset(_pair(n) for p, n in missing.items() if p.startswith("facts/")),
+            unknown_models=frozenset(n[-1] for p, n in missing.items() if p.startswith("models/")),
+            unknown_owners=frozenset(n[-1] for p, n in missing.items() if p.startswith("sites/")),
+            closed=closed,
+        )
+
+    def _unreadable_freeze(self, error: CannotAnswer) -> Freeze:
+        """An unreadable freeze counts as one; rollbacks ignore freezes anyway."""
+        why = f"its freeze cannot be read, {error.message}"
+        return Freeze(reason=why, by=STATE_BRANCH, since=self._clock.now())
+
+    def listing(self) -> Listing:
+        """What there is, of one moment.
+
+        Raises:
+            CannotAnswer: Another branch stands in the way, or there is something else on this one.
+        """
+        listing = self.documents.read()
+        if listing.commit is None:
+            check_no_branch_in_the_way(self._refs, STATE_BRANCH)
+            return read_old_facts(self._refs)
+        if not any(map(parse_path, listing.files)) and not self.index_of(listing).documents:
+            raise CannotAnswer(
+                f"the branch {STATE_BRANCH} of {self._refs.remote} holds no facts: somebody "
+                "pushed something else under its name",
+                hint=f"git fetch {self._refs.remote} {STATE_BRANCH}, look at FETCH_HEAD, and push "
+                "it under another name or restore its last commit with facts",
+            )
+        return listing
+
+    def index_of(self, listing: Listing) -> Index:
+        """The documents of a listing by what they are about."""
+        if self._index.listing is not listing:
+            self._index = Index(listing)
+        return self._index
+
+    def values(self, listing: Listing, paths: Iterable[str]) -> Values:
+        """The value of each document, or why it cannot be read, without those there are not."""
+        values: Values = {}
+        unparsed: dict[str, str] = {}
+        for path in paths:
+            name, obstacle = listing.files.get(path), listing.obstacle(path)
+            if obstacle is not None:
+                values[path] = self._unreadable(listing, path, obstacle)
+            elif name is not None:
+                known = _VALUES.get((path.partition("/")[0], name))
+                if known is None:
+                    unparsed[path] = name
+                else:
+                    (values[path],) = known
+        contents = self._refs.git.read_many(unparsed.values()) if unparsed else {}
+        for path, name in unparsed.items():
+            try:
+                value: Fact = parse_json(
+                    contents[name], kind_of(path), self.label(listing, path), hint=HINT
+                )
+            except Unreadable as error:
+                values[path] = error
+            else:
+                values[path] = value
+                _VALUES.remember((path.partition("/")[0], name), (value,))
+        return values
+
+    def label(self, listing: Listing, path: str) -> str:
+        """The document's name, as `git show` takes it."""
+        return f"{STATE_BRANCH}:{safe_line(path)}" if listing.commit else old_ref(path)
+
+    def _unreadable(self, listing: Listing, path: str, why: str) -> Unreadable:
+        return Unreadable(f"{self.label(listing, path)}: {why}", hint=HINT)
+
+
+def _pair(names: tuple[str, ...]) -> tuple[str, str]:
+    environment, model = names
+    return environment, model

@@ -1,0 +1,189 @@
+"""Facts in Git: one document a path on a branch, changed by compare-and-swap of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import fields
+from typing import TypeAlias, TypeVar, cast
+
+from modelyard.adapters.facts.documents import (
+    Fact,
+    FactsSnapshot,
+    freeze_path,
+    kind_of,
+    model_path,
+    release_path,
+    site_path,
+)
+from modelyard.adapters.facts.history import Values, read_histories
+from modelyard.adapters.facts.old_refs import carry_over, left_over
+from modelyard.adapters.facts.reader import FactReader
+from modelyard.adapters.git.commit_stream import NewCommit
+from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs.json_documents import Unreadable, dump_json
+from modelyard.domain.promotion.facts import Freeze, ModelFacts, ReleaseFacts
+from modelyard.domain.sites import Owner
+from modelyard.domain.specs.repository import Repository
+from modelyard.errors import YardError
+from modelyard.ports import Clock
+
+Token: TypeAlias = str | None
+"""The object of a document that was read, or None when there was none."""
+
+_F = TypeVar("_F", ReleaseFacts, ModelFacts, Freeze | None, Owner | None)
+
+
+class FactStore:
+    """Reads and writes facts on the branch `modelyard/state` of the remote.
+
+    An `update_...` reads, asks `change` for the new value and writes it, on top of whatever changed
+    in other documents meanwhile. It asks again after another writer changed this one, and writes
+    nothing when the value stays equal. So `change` may run several times. `by` is the commit's
+    author, the bot by default.
+
+    The facts of version 0.1, which were refs, are read as they are until `carry_over` or the first
+    write moves them to the branch.
+
+    Args:
+        git: The checkout.
+        repository: Names the remote, and the bot the commits are written by.
+        clock: Dates the commits.
+    """
+
+    def __init__(self, git: Git, repository: Repository, clock: Clock) -> None:
+        self._refs = RemoteRefs(git, repository.remote)
+        self._reader = FactReader(self._refs, clock)
+        self._documents = self._reader.documents
+        self._author = repository.bot
+        self._clock = clock
+
+    def read_release(self, environment: str, model: str) -> ReleaseFacts:
+        """The facts of a model in an environment."""
+        return self._read(release_path(environment, model), ReleaseFacts())
+
+    def update_release(
+        self,
+        environment: str,
+        model: str,
+        change: Callable[[ReleaseFacts], ReleaseFacts],
+        *,
+        by: str | None = None,
+    ) -> ReleaseFacts:
+        """Change a model's facts in an environment; returns what they are now."""
+        return self._update(release_path(environment, model), ReleaseFacts(), change, by)
+
+    def read_model(self, model: str) -> ModelFacts:
+        """The facts of a model."""
+        return self._read(model_path(model), ModelFacts())
+
+    def update_model(
+        self, model: str, change: Callable[[ModelFacts], ModelFacts], *, by: str | None = None
+    ) -> ModelFacts:
+        """Change a model's facts; returns what they are now."""
+        return self._update(model_path(model), ModelFacts(), change, by)
+
+    def read_freeze(self, environment: str) -> Freeze | None:
+        """An environment's freeze, or None when it is open."""
+        return self._read(freeze_path(environment), cast("Freeze | None", None))
+
+    def update_freeze(
+        self,
+        environment: str,
+        change: Callable[[Freeze | None], Freeze | None],
+        *,
+        by: str | None = None,
+    ) -> Freeze | None:
+        """Change an environment's freeze; returns what it is now."""
+        return self._update(freeze_path(environment), cast("Freeze | None", None), change, by)
+
+    def read_owner(self, environment: str) -> Owner | None:
+        """The site that runs an environment's servers, or None."""
+        return self._read(site_path(environment), cast("Owner | None", None))
+
+    def update_owner(
+        self, environment: str, change: Callable[[Owner | None], Owner | None]
+    ) -> Owner | None:
+        """Change the site that runs an environment's servers; returns what it is now."""
+        return self._update(site_path(environment), cast("Owner | None", None), change, None)
+
+    def carry_over(self) -> bool:
+        """Move the facts of version 0.1 to the branch; True if there was something to do."""
+        return retry_on_conflict(
+            lambda: carry_over(
+                self._refs, self._documents, author=self._author, at=self._clock.now()
+            )
+        )
+
+    def left_over(self) -> tuple[str, ...]:
+        """Refs where facts used to be and that nobody reads any more, in sentences."""
+        return left_over(self._refs, self._documents)
+
+    def read_history(self, path: str) -> Values:
+        """Every value a document ever had, oldest first, with the time it was written at."""
+        return self.read_histories([path])[path]
+
+    def read_histories(self, paths: Collection[str]) -> dict[str, Values]:
+        """Every value that each of these documents ever had; see `read_history`."""
+        return retry_on_conflict(
+            lambda: read_histories(self._refs.git, self._reader.listing(), paths)
+        )
+
+    def read_snapshot(
+        self, model: str | None = None, *, missed: Callable[[YardError], None] | None = None
+    ) -> FactsSnapshot:
+        """Every fact, or those that one model depends on; see `FactReader.read_snapshot`."""
+        return self._reader.read_snapshot(model, missed=missed)
+
+    def _read(self, path: str, empty: _F) -> _F:
+        return retry_on_conflict(lambda: self._read_once(path, empty)[0])
+
+    def _read_once(self, path: str, empty: _F) -> tuple[_F, Token]:
+        listing = self._reader.listing()
+        values = self._reader.values(listing, [path])
+        value = values.get(path, empty)
+        if isinstance(value, Unreadable):
+            raise value
+        return cast("_F", value), listing.files.get(path)
+
+    def _write(
+        self,
+        path: str,
+        value: _F,
+        expected: Token,
+        *,
+        before: Fact = None,
+        by: str | None = None,
+    ) -> None:
+        if self._documents.read().commit is None and self._reader.listing().files:
+            self.carry_over()  # a branch with this document alone would hide the old refs
+        new = NewCommit(
+            documents={path: dump_json(value, kind_of(path))},
+            # For people who read the branch's log.
+            message=f"{path.removesuffix('.json')}: {_changed(before, value)}",
+            author=by or self._author,
+            at=self._clock.now(),
+        )
+        self._documents.write(path, new, expected=expected)
+
+    def _update(self, path: str, empty: _F, change: Callable[[_F], _F], by: str | None) -> _F:
+        def attempt() -> _F:
+            before, token = self._read_once(path, empty)
+            after = change(before)
+            # Level-triggered callers repeat themselves; equal values would fill the history.
+            if after != before:
+                self._write(path, after, token, before=before, by=by)
+            return after
+
+        return retry_on_conflict(attempt)
+
+
+def _changed(before: Fact, after: Fact) -> str:
+    """The changed fields, for the log of the branch."""
+    if after is None:
+        return "lifted"
+    return ", ".join(
+        f.name
+        for f in fields(after)
+        if before is None or getattr(before, f.name) != getattr(after, f.name)
+    )
