@@ -41,12 +41,13 @@ def validate(root: Path, output: str, changed_since: str | None) -> None:
     """
     from modelyard.adapters.git.trees import WorkingTree
     from modelyard.adapters.specs.reader import read_specs
+    from modelyard.operations.training.kept_pins import kept_problems
     from modelyard.operations.validation import find_changes, problems_in
 
     tree = WorkingTree(root)
     specs = read_specs(tree)
     changed, base = find_changes(root, changed_since) if changed_since else (None, None)
-    problems = problems_in(specs, changed=changed, base=base)
+    problems = problems_in(specs, changed=changed, base=base, kept=kept_problems(root, specs))
     _REPORTS[output](problems, len(specs.files))
     if problems:
         raise Refused(_count(problems))

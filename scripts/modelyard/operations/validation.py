@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from modelyard.adapters.git.repository import Git
@@ -13,7 +13,11 @@ from modelyard.errors import CannotAnswer
 
 
 def problems_in(
-    specs: Specs, *, changed: Collection[str] | None = None, base: Tree | None = None
+    specs: Specs,
+    *,
+    changed: Collection[str] | None = None,
+    base: Tree | None = None,
+    kept: Iterable[Problem] = (),
 ) -> tuple[Problem, ...]:
     """Return every problem of the specs, sorted by file and line.
 
@@ -22,10 +26,11 @@ def problems_in(
         changed: Only problems that involve these files; None for all.
         base: The specs before. Its records, and specs with a record, must still be there byte for
             byte; held-out sets that were used must have the same rows.
+        kept: What the repository does not keep of the specs' pins; see `kept_problems`.
     """
     from modelyard.adapters.specs.append_only import rewritten_records
 
-    found = specs.all_problems()
+    found = (*specs.all_problems(), *kept)
     if changed is not None:
         concerned = frozenset(changed)
         found = tuple(problem for problem in found if problem.concerns(concerned))

@@ -63,13 +63,34 @@ class WorkingTree:
             if self._listed[path]:
                 return os.fsencode(os.readlink(file))  # noqa: PTH115 - as above
             with open(file, "rb") as stream:  # noqa: PTH123 - as above
-                return stream.read()
+                content = stream.read()
+                return self._as_kept(path, content) if b"\r\n" in content else content
         except OSError as error:
             raise CannotAnswer(f"{file}: {error.strerror}") from error
 
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         """See `Tree`."""
         return {path: self.read(path) for path in paths}
+
+    def _as_kept(self, path: str, content: bytes) -> bytes:
+        """The bytes that Git has, if the checkout's differ from them in line endings alone."""
+        if path not in self._unchanged:
+            return content
+        blob = self._unchanged[path]
+        return Git(self.root).read_many([blob])[blob] or content
+
+    @cached_property
+    def _unchanged(self) -> dict[str, str]:
+        """The blob of each file that is as Git has it, by path; asked for only if it matters."""
+        git = Git(self.root)
+        staged = git.run("ls-files", "--stage", "-z", accept=(0, 128)).stdout.split(b"\0")[:-1]
+        rows = (row.partition(b"\t") for row in staged)
+        blobs = {os.fsdecode(path): head.split(b" ")[1].decode() for head, _, path in rows}
+        # Unlike `diff-files`, `status` looks again at a file whose time alone has changed.
+        words = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=no")
+        changed = git.run(*words, accept=(0, 128)).stdout.split(b"\0")[:-1]
+        gone = {os.fsdecode(row[3:]) for row in changed if row[1:2].strip()}
+        return {path: blob for path, blob in blobs.items() if path not in gone}
 
     @cached_property
     def _listed(self) -> dict[str, bool]:

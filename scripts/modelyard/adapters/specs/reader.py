@@ -188,6 +188,7 @@ def _catalog(
             for file, (kind, key) in places.items()
             if kind == "ModelVersion"
         },
+        repository=parts["Repository"].get((), Repository()),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from modelyard.domain.problem import Path, Problem
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import held_out_file, model_file, version_file
+from modelyard.domain.specs.repository import Repository
 from modelyard.domain.specs.version import DataFile
 
 PROTOCOLS = ("file", "s3", "gs", "https")
@@ -16,12 +17,12 @@ PROTOCOLS = ("file", "s3", "gs", "https")
 def uris_are_allowed(catalog: Catalog) -> Iterator[Problem]:
     """Data has a relative path or one plain URI, and does not leave its folder."""
     for file, path, pin in _pins(catalog):
-        fault = _fault(pin.uri, wildcards=False)
+        fault = find_address_fault(pin.uri, catalog.repository, wildcards=False)
         if fault:
             yield Problem(file=file, path=(*path, "uri"), message=f"{pin.uri!r} {fault}")
     for name, model in catalog.models.items():
         feed = model.data.feed
-        fault = _fault(feed, wildcards=True) if feed is not None else None
+        fault = feed and find_address_fault(feed, catalog.repository, wildcards=True)
         if fault:
             place = ("data", "feed")
             yield Problem(file=model_file(name), path=place, message=f"{feed!r} {fault}")
@@ -52,8 +53,17 @@ def _pins(catalog: Catalog) -> Iterator[tuple[str, Path, DataFile]]:
             yield file, ("data", "files", index), pin
 
 
-def _fault(uri: str, *, wildcards: bool) -> str | None:
-    """What is wrong with an address, or None."""
+def find_address_fault(
+    uri: str, places: Repository, *, wildcards: bool, here: str | None = None
+) -> str | None:
+    """What is wrong with an address, or None.
+
+    Args:
+        uri: The address.
+        places: The settings, which say where data may come from.
+        wildcards: Whether it may have `*`.
+        here: The folder of `data` on this machine, if it is known.
+    """
     protocol, separator, path = uri.partition("://")
     # fsspec would open the inner file system, whose protocol is not checked below.
     if "::" in uri:
@@ -68,7 +78,36 @@ def _fault(uri: str, *, wildcards: bool) -> str | None:
     if "@" in path.partition("/")[0] and protocol == "https":
         return "has credentials, which everybody who can read the repository could use"
     # In an https URI `?` starts a query, and `*` is a plain character.
-    return _walk_fault(path, wildcards=wildcards or protocol == "https")
+    fault = _walk_fault(path, wildcards=wildcards or protocol == "https")
+    return fault or _place_fault(uri, places, here)
+
+
+def file_path(uri: str) -> str | None:
+    """The path of a `file:///` address; None for any other."""
+    return uri.removeprefix("file://") if uri.startswith("file:///") else None
+
+
+def _place_fault(uri: str, places: Repository, here: str | None) -> str | None:
+    """That the address is not below `data`, nor below one of `data_roots`."""
+    roots = [*places.data_roots, *([places.data] if "://" in places.data else [])]
+    if uri.startswith("file:"):
+        path = file_path(uri)
+        folders = [file_path(root) for root in roots]
+        # An absolute `data` is a place of every machine, a relative one of this checkout.
+        folders += [places.data if places.data.startswith("/") else None, here]
+        if path is not None and any(_is_below(path, each) for each in folders if each):
+            return None
+        return (
+            "is a path of one machine: write it relative to `data` of modelyard.yaml, or list "
+            "its folder in `data_roots` there"
+        )
+    if any(uri.startswith(root) for root in roots):
+        return None
+    return f"is in no place of `data_roots` in modelyard.yaml: {', '.join(roots) or 'none'}"
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip("/") + "/")
 
 
 def _path_fault(path: str, *, wildcards: bool) -> str | None:
@@ -81,6 +120,9 @@ def _path_fault(path: str, *, wildcards: bool) -> str | None:
 
 
 def _walk_fault(path: str, *, wildcards: bool) -> str | None:
+    # Some stores decode a path: %2e%2e is `..` there.
+    if any(sign in path.lower() for sign in ("%2e", "%2f", "%5c", "%00")):
+        return "has a dot or a slash in percent-encoding: write the character"
     if ".." in path.replace("\\", "/").split("/"):
         return "leaves its folder with `..`"
     if not wildcards and any(sign in path for sign in "*?["):

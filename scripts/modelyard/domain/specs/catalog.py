@@ -17,6 +17,7 @@ from modelyard.domain.specs.paths import (
 )
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.repository import Repository
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.domain.unknown_name import unknown_name
 from modelyard.errors import CannotAnswer
@@ -34,6 +35,7 @@ class Catalog:
         environments: By environment.
         releases: By (environment, model).
         digests: SHA-256 of each version's file, by (model, version).
+        repository: The settings.
     """
 
     models: Mapping[str, Model] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class Catalog:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     releases: Mapping[tuple[str, str], Release] = field(default_factory=dict)
     digests: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    repository: Repository = field(default_factory=Repository)
 
     def require_model(self, name: str, *, where: str = "the main branch") -> Model:
         """The model of this name.

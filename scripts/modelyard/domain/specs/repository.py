@@ -27,6 +27,10 @@ class MetricsKind(StrEnum):
     SCRAPE = "scrape"
 
 
+DATA_ROOTS = ("s3://", "gs://", "https://")
+"""Where data may come from besides `data`, unless modelyard.yaml says otherwise."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Repository:
     """`modelyard.yaml`. Relative paths are relative to the repository's root.
@@ -39,6 +43,7 @@ class Repository:
         tracking_uri: MLflow's tracking and registry URI.
         artifacts: fsspec URI of the artifact store: models, evidence, workflow files.
         data: fsspec URI to which relative data URIs are relative.
+        data_roots: Where data may come from besides `data`: protocols, or beginnings of URIs.
         state: Folder for the state of the local forge, orchestrator and servers.
         remote: The Git remote of the forge.
         main: The main branch.
@@ -53,6 +58,7 @@ class Repository:
     tracking_uri: str = "sqlite:///.modelyard/mlflow.db"
     artifacts: str = ".modelyard/artifacts"
     data: str = "."
+    data_roots: tuple[str, ...] = DATA_ROOTS
     state: str = ".modelyard"
     remote: str = "origin"
     main: str = "main"

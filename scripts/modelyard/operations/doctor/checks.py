@@ -78,6 +78,22 @@ def the_specs_are_valid(checkout: Checkout) -> Iterator[Finding]:
         yield Finding(what=what, fix="git pull, then modelyard validate")
 
 
+def git_keeps_every_byte(checkout: Checkout) -> Iterator[Finding]:
+    """Pins are of bytes, and a setting of Git may change line endings in a checkout."""
+    from modelyard.domain.specs.paths import SETTINGS
+    from modelyard.operations.training.kept_pins import ATTRIBUTES, SPECS_RULE, unguarded_data
+
+    for path, rule in unguarded_data(checkout.root, checkout.specs):
+        what = f"{ATTRIBUTES} does not keep the line endings of {path}"
+        yield Finding(what=what, fix=f"echo '{rule}' >> {ATTRIBUTES}")
+    asked = checkout.git.run("config", "--get", "core.autocrlf", accept=(0, 1)).stdout.strip()
+    if asked.lower() in {b"true", b"input"}:
+        given = checkout.git.run("check-attr", "eol", "--", SETTINGS, "models/m/model.yaml").stdout
+        if given.count(b": lf") != given.count(b"\n"):
+            what = f"core.autocrlf is {asked.decode()}, and {ATTRIBUTES} lets it change specs"
+            yield Finding(what=what, fix=f"echo '{SPECS_RULE}' >> {ATTRIBUTES}")
+
+
 def the_workflows_are_rendered(checkout: Checkout) -> Iterator[Finding]:
     """Nothing is trained without its WorkflowTemplate."""
     from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES
@@ -313,6 +329,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     the_preloaded_process_listens: (),
     the_remote_has_the_main_branch: (the_settings_are_valid,),
     the_specs_are_valid: _FORGE,
+    git_keeps_every_byte: _FORGE,
     the_workflows_are_rendered: (the_settings_are_valid,),
     the_facts_are_readable: _FORGE,
     facts_are_in_one_place: (*_FORGE, the_facts_are_readable),

@@ -26,7 +26,7 @@ from modelyard.operations.drift.feed import (
     read_feed,
     read_windows,
 )
-from modelyard.operations.training.pins import DataRoot
+from modelyard.operations.training.data_root import data_root
 from modelyard.operations.workspace import Workspace
 
 FORMAT = 1
@@ -152,7 +152,7 @@ def compare_feed(
     commit = workspace.main()
     catalog = workspace.catalog(commit)
     model = catalog.require_model(name)
-    data = DataRoot(base=workspace.services.repository.data, root=workspace.services.root)
+    data = data_root(workspace.services.root, workspace.services.repository, commit=commit)
     found = read_feed(model, feed, data)
     result = FeedResult(model=model, catalog=catalog, commit=commit, feed=found, until=until,
                 newest=until is None)  # fmt: skip

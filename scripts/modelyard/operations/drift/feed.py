@@ -18,8 +18,9 @@ from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import DataContract, Model
 from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.version import DataFile, ModelVersion
-from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.training.pins import DataRoot, expand_uri
+from modelyard.errors import CannotAnswer
+from modelyard.operations.training.data_root import DataRoot
+from modelyard.operations.training.pins import expand_uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,8 +162,10 @@ def _days_in(
 def _days_column(uri: str, name: str, contract: DataContract, data: DataRoot) -> pd.DataFrame:
     """The column alone, and all columns of the file if it is missing."""
     # Only Parquet stores columns apart, so that one can be read alone.
-    if not uri.endswith(".parquet"):
-        return read_table(data.read(uri), uri=uri, data=contract, only=[name])
+    content = data.read_kept(uri)
+    if content is not None or not uri.endswith(".parquet"):
+        content = data.read(uri) if content is None else content
+        return read_table(content, uri=uri, data=contract, only=[name])
     import fsspec
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -191,12 +194,7 @@ def training_rows(
     tables = []
     for pin in spec.data.files:
         # The page must show the rows that trained, not what the file has now.
-        content = data.read(pin.uri)
-        if sha256_of(content) != pin.sha256:
-            raise Refused(
-                f"{pin.uri}: {spec.version} pins SHA-256 {pin.sha256}, found {sha256_of(content)}",
-                hint="restore the file: data that changed needs a new name",
-            )
+        content = data.read_pinned(pin, version=spec.version)
         frame = read_table(content, uri=pin.uri, data=model.data)
         if spec.data.window is not None and model.data.timestamp is not None:
             frame = rows_within(frame, timestamp=model.data.timestamp, spans=spec.data.spans)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.operations.drift.compare import FeedComparison
 from modelyard.operations.drift.feed import training_rows
-from modelyard.operations.training.pins import DataRoot
+from modelyard.operations.training.data_root import data_root
 from modelyard.operations.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def write_drift_page(workspace: Workspace, result: FeedComparison, path: Path) -
     from modelyard.adapters.store.evidently_page import write_page
 
     services = workspace.services
-    data = DataRoot(base=services.repository.data, root=services.root)
+    data = data_root(services.root, services.repository, commit=result.commit)
     watched = {column.name for column in result.profile.columns}
     columns = tuple(c for c in result.model.data.columns if c.name in watched)
     names = [column.name for column in columns]

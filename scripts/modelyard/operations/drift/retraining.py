@@ -23,7 +23,8 @@ from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import Refused
 from modelyard.operations.drift.compare import FeedComparison, format_drift, window_rows
 from modelyard.operations.reconcile.pages import short_digest
-from modelyard.operations.training.pins import DataRoot, code_at, refuse_changed, runtime_at
+from modelyard.operations.training.data_root import data_root
+from modelyard.operations.training.pins import code_at, refuse_changed, runtime_at
 from modelyard.operations.workspace import Workspace
 
 _ROLE = re.compile(rb"^role:[ \t]*recent\b", re.MULTILINE)
@@ -94,7 +95,7 @@ def _pins(
     workspace: Workspace, result: FeedComparison, spans: tuple[Interval, ...]
 ) -> tuple[DataFile, ...]:
     """The pins of the feed's files with rows in the spans; pins of the comparison are reused."""
-    data = DataRoot(base=workspace.services.repository.data, root=workspace.services.root)
+    data = data_root(workspace.services.root, workspace.services.repository, commit=result.commit)
     # The same bytes that were compared: a file may change between two reads.
     known = {pin.uri: pin for pin in result.pins}
     files = [file.uri for file in result.feed.files if file.reaches(spans)]

@@ -10,7 +10,6 @@ import tarfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.store.artifacts import read_uri, sha256_of
 from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import (
     CLUSTER,
@@ -26,6 +25,7 @@ from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.paths import held_out_file
 from modelyard.domain.specs.version import DataFile
 from modelyard.errors import Refused
+from modelyard.operations.training.data_root import data_root
 from modelyard.operations.training.job import Job
 
 if TYPE_CHECKING:
@@ -69,10 +69,13 @@ def held_out_digest(held_out: HeldOut, job: Job) -> str:
 
 def _trainer(job: Job) -> bytes:
     """The trainer's files as a tar, read by the hash of their Git tree."""
+    from modelyard.adapters.git.kept_files import find_unkept
     from modelyard.adapters.git.repository import Git
 
     # Not from the working tree, which may have changed since the version was pinned.
     git, tree = Git(job.services.root), job.spec.code.tree
+    for fault in find_unkept(git, tree):  # as an empty file, or as a file with the link's target
+        raise job.refuse(f"{job.spec.code.tree}: {fault}, so the trainer is not whole")
     entries = git.ls_tree(tree)
     contents = git.read_many([entry.blob for entry in entries])
     buffer = io.BytesIO()
@@ -103,12 +106,12 @@ def _rows(
 
 
 def _bytes(job: Job, file: DataFile) -> bytes:
-    content = read_uri(file.uri, base=job.services.repository.data, root=job.services.root)
-    found = sha256_of(content)
-    if found != file.sha256:
+    try:
+        root = data_root(job.services.root, job.services.repository, commit=job.commit)
+        return root.read_pinned(file)
+    except Refused as refusal:
         # A retry would read the same file: changed data is the version's fault, not a failure.
-        raise job.refuse(f"{file.uri}: expected SHA-256 {file.sha256}, found {found}")
-    return content
+        raise job.refuse(refusal.message) from refusal
 
 
 def _check_contract(job: Job, frame: pd.DataFrame, what: str) -> None:

@@ -18,7 +18,8 @@ from modelyard.domain.specs.paths import held_out_file, version_file
 from modelyard.domain.specs.version import DataFile, ModelVersion, TrainingData
 from modelyard.errors import Refused
 from modelyard.operations.services import repository_of
-from modelyard.operations.training.pins import DataRoot, pin_committed, pin_files, refuse_changed
+from modelyard.operations.training.data_root import data_root
+from modelyard.operations.training.pins import pin_committed, pin_files, refuse_changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +135,6 @@ def write_draft(root: Path, draft: Draft) -> None:
 
 
 def _pin_unchanged(root: Path, catalog: Catalog, uris: Sequence[str]) -> tuple[DataFile, ...]:
-    files = pin_files(uris, DataRoot(base=repository_of(root).data, root=root))
+    files = pin_files(uris, data_root(root, repository_of(root)))
     refuse_changed(files, catalog)
     return files

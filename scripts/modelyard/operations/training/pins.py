@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
+from modelyard.adapters.git.kept_files import find_unkept
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.store.artifacts import data_address, read_uri, sha256_of
+from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import trainer_folder
 from modelyard.domain.specs.version import Code, DataFile, Runtime
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.training.data_root import DataRoot
 
 LOCK = "requirements.lock"
 """The locked packages that a trainer runs with."""
 
 _WILD = frozenset("*?[")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataRoot:
-    """What relative data URIs are relative to.
-
-    Args:
-        base: `data` of modelyard.yaml: an fsspec URI, or a path below `root`.
-        root: The checkout's root.
-    """
-
-    base: str
-    root: Path
-
-    def address(self, uri: str) -> str:
-        """Return the full address of a data URI."""
-        return data_address(uri, base=self.base, root=self.root)
-
-    def read(self, uri: str) -> bytes:
-        """Return the bytes of a data URI; `CannotAnswer` if they are out of reach."""
-        return read_uri(uri, base=self.base, root=self.root)
 
 
 def expand_uri(uri: str, data: DataRoot) -> tuple[str, ...]:
@@ -120,6 +99,7 @@ def code_at(git: Git, commit: str, model: str) -> Code:
 
     Raises:
         CannotAnswer: The commit has no trainer.
+        Refused: A file of it is elsewhere: a link, a submodule or a pointer of LFS.
     """
     folder = trainer_folder(model)
     tree = git.tree_hash(commit, folder)
@@ -127,6 +107,11 @@ def code_at(git: Git, commit: str, model: str) -> Code:
         raise CannotAnswer(
             f"{commit[:10]} has no {folder}: the trainer's code is pinned by its Git tree",
             hint=f"git add {folder} && git commit",
+        )
+    for fault in find_unkept(git, tree):
+        raise Refused(
+            f"{folder}/{fault}, so the trainer cannot be pinned",
+            hint="put the file itself into the trainer's folder, and commit it",
         )
     return Code(tree=tree)
 

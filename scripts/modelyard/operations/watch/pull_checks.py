@@ -42,6 +42,7 @@ def check_pull(workspace: Workspace, pull: PullRequest) -> Status:
 
 def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
     """The problems of the merge result, one sentence each."""
+    from modelyard.operations.training.kept_pins import kept_problems
     from modelyard.operations.validation import problems_in
     from modelyard.render.tree import stale_manifests
 
@@ -55,7 +56,12 @@ def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
     found = find_branch_problems(workspace, pull)
     found += [
         f"{problem.file}: {problem.message}"
-        for problem in problems_in(specs, changed=changed, base=GitTree(workspace.git, main))
+        for problem in problems_in(
+            specs,
+            changed=changed,
+            base=GitTree(workspace.git, main),
+            kept=kept_problems(workspace.services.root, specs, commit=merged.tree),
+        )
     ]
     found += stale_manifests(tree, specs.catalog, changed)
     return found + _wrong_verdicts(workspace, specs.catalog, changed)

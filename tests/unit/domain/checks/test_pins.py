@@ -7,6 +7,7 @@ import pytest
 from modelyard.domain.checks import find_problems
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.repository import Repository
 from modelyard.domain.specs.version import DataFile
 from unit.domain.checks.small_catalog import (
     GOOD,
@@ -53,10 +54,62 @@ def test_refuses_an_address_that_is_not_plain(uri: str, fault: str):
 
 @pytest.mark.parametrize(
     "uri",
-    ["a.parquet", "a b/c", "file:///a", "s3://b/a@1", "gs://b/a", "a..b", "https://a.org/b?c=1"],
+    ["a.parquet", "a b/c", "s3://b/a@1", "gs://b/a", "a..b", "https://a.org/b?c=1", "100%.csv"],
 )
 def test_accepts_a_plain_address(uri: str):
     assert said(with_training(files=(DataFile(uri=uri, sha256=ONE),))) == []
+
+
+ONE_MACHINE = (
+    "is a path of one machine: write it relative to `data` of modelyard.yaml, or list its folder "
+    "in `data_roots` there"
+)
+ENCODED = "has a dot or a slash in percent-encoding: write the character"
+
+
+@pytest.mark.parametrize(
+    ("uri", "fault"),
+    [
+        ("file:///etc/passwd", ONE_MACHINE),
+        ("file:///mnt/rides-of-others/a.csv", ONE_MACHINE),
+        ("file:///mnt", ONE_MACHINE),
+        ("file://localhost/etc/passwd", ONE_MACHINE),
+        ("file://mnt/rides/a.csv", ONE_MACHINE),
+        ("file:///mnt/rides/../../etc/passwd", "leaves its folder with `..`"),
+        ("file:///mnt/rides/%2e%2e/passwd", ENCODED),
+        ("file:///mnt/rides/%2E%2E%2fpasswd", ENCODED),
+        ("a/%2e%2e/b.csv", ENCODED),
+        ("s3://bucket/%2e%2e/b.csv", ENCODED),
+        ("FILE:///etc/passwd", "has protocol FILE: use a relative path, file, s3, gs, https"),
+        ("File:///etc/passwd", "has protocol File: use a relative path, file, s3, gs, https"),
+        ("file:/etc/passwd", "has protocol file: use a relative path, file, s3, gs, https"),
+        ("https://169.254.169.254/a", "is in no place of `data_roots` in modelyard.yaml: "
+         "file:///mnt/rides/, s3://team/"),
+        ("s3://teammate/a", "is in no place of `data_roots` in modelyard.yaml: "
+         "file:///mnt/rides/, s3://team/"),
+    ],
+)  # fmt: skip
+def test_a_file_of_a_machine_is_read_only_where_the_settings_say(uri: str, fault: str):
+    places = Repository(data_roots=("file:///mnt/rides/", "s3://team/"))
+    catalog = replace(with_training(files=(DataFile(uri=uri, sha256=ONE),)), repository=places)
+    if uri.startswith("s3://bucket"):
+        catalog = replace(catalog, repository=Repository())
+    assert ("uris-are-allowed", "versions/v2.yaml", f"{uri!r} {fault}") in said(catalog)
+
+
+@pytest.mark.parametrize(
+    ("uri", "places"),
+    [
+        ("file:///mnt/rides/2026/a.csv", Repository(data_roots=("file:///mnt/rides",))),
+        ("file:///mnt/rides/a.csv", Repository(data="file:///mnt/rides/")),
+        ("file:///mnt/rides/a.csv", Repository(data="/mnt/rides")),
+        ("s3://team/a.csv", Repository(data_roots=("s3://team/",))),
+        ("s3://team/a.csv", Repository(data="s3://team/", data_roots=())),
+    ],
+)
+def test_what_the_settings_name_may_be_read(uri: str, places: Repository):
+    catalog = with_training(files=(DataFile(uri=uri, sha256=ONE),))
+    assert said(replace(catalog, repository=places)) == []
 
 
 def test_a_feed_may_hold_wildcards_but_not_leave():
