@@ -121,12 +121,15 @@ class WorkflowStatus:
             lost, killed, or out of time.
         message: The last output of the step that failed.
         steps: Phase by step name.
+        log: Where the log of the step that failed is, if it is a file of this machine.
     """
 
     name: str
     phase: Phase
     message: str = ""
     steps: Mapping[str, Phase] = field(default_factory=dict)
+    # Where to read more is no part of what happened.
+    log: str = field(default="", compare=False)
 
 
 class Orchestrator(Protocol):

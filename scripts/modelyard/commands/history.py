@@ -50,6 +50,7 @@ def _document(model: str, events: tuple[Event, ...], summed: DoraMeasures) -> di
                 "merged_at": iso_utc(lead.merged_at),
                 "verdict": str(lead.outcome) if lead.outcome else None,
                 "production_at": iso_utc(lead.production_at),
+                "counted_from": iso_utc(lead.counted_from or lead.merged_at),
                 "lead_time_seconds": lead.seconds,
             }
             for lead in summed.leads
@@ -134,6 +135,11 @@ def _closing(summed: DoraMeasures) -> Iterator[str]:
     median = summed.lead_time_median
     lead = "no version in production yet" if median is None else f"{format_span(median)} (median)"
     yield f"lead time from merge to production: {lead}"
+    if came := [each.version for each in summed.leads if each.counted_from is not None]:
+        yield (
+            f"  of {', '.join(came)} from the first pull request here: the spec is older than this "
+            "repository"
+        )
     yield f"releases to production: {summed.releases_to_production}"
     if summed.rolled_back_share is not None:
         share = f"{len(summed.rolled_back)} of {len(summed.exposed)}"

@@ -260,18 +260,24 @@ def _write(root: Path, catalog: Catalog, spec: ModelVersion | HeldOut, *, dry_ru
         return
     write_draft(root, draft)
     print_line(draft.path)
-    _print_next(draft.path, repository_of(root).remote)
+    _print_next(root, draft.path)
 
 
-def _print_next(path: str, remote: str) -> None:
+def _print_next(root: Path, path: str) -> None:
     """Print the commands from a file to a pull request, for people to copy."""
+    from modelyard.adapters.git.repository import Git
+
+    repository, current = repository_of(root), Git(root).current_branch()
     _, model, folder, file = path.split("/")
     name = file.removesuffix(".yaml")
     what = f"held-out set {name} of {model}" if folder == "heldout" else f"{model} {name}"
-    branch, title = f"{model}-{name}", f"Add {what}"
+    title = f"Add {what}"
+    # Who is on a branch already wants it there, with what is on it.
+    is_on_main = current in {None, repository.main}
+    branch, remote = f"{model}-{name}" if is_on_main else current, repository.remote
     for line in (
         "next:",
-        f"  git switch -c {branch}",
+        *([f"  git switch -c {branch}"] if is_on_main else []),
         # The whole model: a version without its held-out set would be refused.
         f"  git add {model_folder(model).removesuffix('/')}",
         f'  git commit -m "{title}"',

@@ -39,12 +39,29 @@ class History:
 def read_history(workspace: Workspace, model: str) -> History:
     """Return the history of a model; `CannotAnswer` if it has none."""
     commit = workspace.main()
+    _refuse_shallow(workspace)
     catalog = workspace.catalog(commit)
     events = _read_events(workspace, commit, catalog, model)
     if not events:
         catalog.require_model(model)
         raise CannotAnswer(f"{model} has no history yet", hint=f"modelyard reconcile {model}")
-    return History(events=events, measures=dora_measures(events, catalog))
+    return History(events=events, measures=dora_measures(events, catalog, began=_began(workspace)))
+
+
+def _refuse_shallow(workspace: Workspace) -> None:
+    """Raise `CannotAnswer` in a clone without its older commits: their events would be missing."""
+    if workspace.git.is_shallow():
+        remote = workspace.services.repository.remote
+        raise CannotAnswer(
+            "this clone is shallow: what happened before its first commit is not in it",
+            hint=f"git fetch --unshallow {remote}",
+        )
+
+
+def _began(workspace: Workspace) -> datetime | None:
+    """When the forge got its first pull request: what landed before came from elsewhere."""
+    pulls = workspace.services.pulls.list(every=True)
+    return min((pull.opened_at for pull in pulls), default=None)
 
 
 def _read_events(

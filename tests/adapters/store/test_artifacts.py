@@ -68,7 +68,7 @@ def test_evidence_that_is_not_there_is_no_answer(store):
     with pytest.raises(CannotAnswer, match="out of reach") as caught:
         store.read_evidence(DIGEST)
 
-    assert caught.value.hint == "check `artifacts` in modelyard.yaml and its credentials"
+    assert "`artifacts` in modelyard.yaml" in (caught.value.hint or "")
 
 
 def test_evidence_that_was_changed_is_refused(folder, tmp_path):

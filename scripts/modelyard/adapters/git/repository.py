@@ -68,6 +68,15 @@ class Git:
         configured = self._line("config", "--get", "user.name", accept=(0, 1))
         return os.environ.get("GIT_AUTHOR_NAME") or configured or None
 
+    def current_branch(self) -> str | None:
+        """The branch that is checked out; None for a commit without one, or no repository."""
+        done = self.run("symbolic-ref", "--quiet", "--short", "HEAD", accept=(0, 1, 128))
+        return done.stdout.decode("utf-8", "replace").strip() or None
+
+    def is_shallow(self) -> bool:
+        """Whether commits before some depth were left out when this repository was cloned."""
+        return self._line("rev-parse", "--is-shallow-repository") == "true"
+
     def ls_remote(self, remote: str, patterns: Iterable[str]) -> dict[str, str]:
         """The remote's refs that match, with the objects they point at now."""
         out = self.run("ls-remote", "--refs", "--", remote, *patterns).stdout

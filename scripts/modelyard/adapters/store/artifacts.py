@@ -98,10 +98,7 @@ class Store:
             return folder
         kept = _model_folder(digest)
         if not self._exists(f"{kept}/{COMPLETE}"):
-            raise CannotAnswer(
-                f"{self.uri_of(kept)}: no such artifact",
-                hint="check `artifacts` in modelyard.yaml, or train the version again",
-            )
+            raise self._lacks(kept, "no such artifact")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             # In the same folder: a rename across file systems is a copy.
@@ -170,9 +167,25 @@ class Store:
         filesystem, base = self._place
         try:
             content: bytes = filesystem.cat_file(f"{base}/{relative}")
+        except FileNotFoundError as error:
+            raise self._lacks(relative, "out of reach") from error
         except _unreachable() as error:
             raise _out_of_reach(self.uri_of(relative), error) from error
         return content
+
+    def _lacks(self, relative: str, what: str) -> CannotAnswer:
+        """The error that something is not in the store, or that this clone has no store at all."""
+        filesystem, base = self._place
+        if "file" in filesystem.protocol and not Path(base).exists():
+            return CannotAnswer(
+                f"{self.uri_of(relative)}: {what}: this checkout has no artifact store",
+                hint="run it in the checkout that trained the version, or let both use one store: "
+                "`artifacts` in modelyard.yaml",
+            )
+        return CannotAnswer(
+            f"{self.uri_of(relative)}: {what}: the store does not have it",
+            hint="check `artifacts` in modelyard.yaml, or train the version again",
+        )
 
     def _exists(self, relative: str) -> bool:
         filesystem, base = self._place
@@ -195,11 +208,15 @@ class Store:
             except _unreachable() as error:
                 raise _out_of_reach(self.uri_of(relative), error) from error
             return
-        filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
-        filesystem.makedirs(f"{base}/{_ASIDE}", exist_ok=True)
         aside = Path(base, _ASIDE, secrets.token_hex(16))
-        aside.write_bytes(content)
-        aside.replace(path)
+        try:
+            filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(content)
+            aside.replace(path)
+        except OSError as error:
+            aside.unlink(missing_ok=True)  # on a full disk its bytes are missed
+            raise _not_writable(Path(path), error) from error
 
 
 def read_uri(uri: str, *, base: str, root: Path) -> bytes:
@@ -221,7 +238,7 @@ def read_uri(uri: str, *, base: str, root: Path) -> bytes:
             content: bytes = file.read()
     except _unreachable(ValueError, ImportError) as error:
         raise CannotAnswer(
-            f"{uri}: out of reach at {address}: {error}",
+            f"{uri}: out of reach at {address}: {_reason(error)}",
             hint="check `data` in modelyard.yaml, and that the file was not moved",
         ) from error
     return content
@@ -249,9 +266,14 @@ def _unreachable(*more: type[Exception]) -> tuple[type[Exception], ...]:
     return (OSError, *theirs, *more)
 
 
+def _reason(error: Exception) -> str:
+    """Why, without the path, which the message names already."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 def _out_of_reach(uri: str, error: Exception) -> CannotAnswer:
     return CannotAnswer(
-        f"{uri}: out of reach: {error}",
+        f"{uri}: out of reach: {_reason(error)}",
         hint="check `artifacts` in modelyard.yaml and its credentials",
     )
 

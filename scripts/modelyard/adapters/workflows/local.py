@@ -99,8 +99,14 @@ class LocalWorkflows:
         if self._is_lost(folder, state):
             state = self._write_off(folder)
         steps = {step: Phase(phase) for step, phase in state.steps.items()}
+        failed = [step for step, phase in steps.items() if phase in {Phase.FAILED, Phase.ERROR}]
+        log = folder / f"{failed[0]}.log" if failed else folder / "_runner.log"
         return WorkflowStatus(
-            name=name, phase=Phase(state.phase), message=state.message, steps=steps
+            name=name,
+            phase=Phase(state.phase),
+            message=state.message,
+            steps=steps,
+            log=str(log.relative_to(self._root)),
         )
 
     def wait(self, name: str, *, progress: Callable[[WorkflowStatus], None]) -> WorkflowStatus:

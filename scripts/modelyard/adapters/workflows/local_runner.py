@@ -152,7 +152,7 @@ class Walk:
         elif code >= _KILLED:
             track.message = f"killed by signal {code - _KILLED}"
         elif code:
-            phase, track.message = "Failed", f"exit code {code}: {self._last_line(track)}"
+            phase, track.message = "Failed", f"exit code {code}: {self._last_words(track)}"
         elif missing:
             track.message = f"left no {', '.join(missing)}"
         else:
@@ -182,9 +182,13 @@ class Walk:
                 self._scope[f"tasks.{track.step.name}.outputs.parameters.{name}"] = value
         return missing
 
-    def _last_line(self, track: Track) -> str:
+    def _last_words(self, track: Track) -> str:
+        """The error that the step's log ends with, or its last line."""
         text = (self.folder / f"{track.step.name}.log").read_text(errors="replace")
-        return next((line for line in reversed(text.splitlines()) if line.strip()), "")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        # What follows the error is only a hint, such as how to see a traceback.
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return errors[-1] if errors else (lines or ["it said nothing"])[-1]
 
     def _stop(self, track: Track) -> None:
         if track.running is not None:

@@ -21,19 +21,22 @@ class Lead:
         merged_at: When its spec was merged.
         outcome: Its record's verdict, once it has one.
         production_at: When it was first verified in production.
+        counted_from: When its lead time begins, if not with the merge: a spec that came with the
+            history of another repository could be delivered only once this one was in use.
     """
 
     version: str
     merged_at: datetime
     outcome: Outcome | None = None
     production_at: datetime | None = None
+    counted_from: datetime | None = None
 
     @property
     def seconds(self) -> float | None:
         """From the merge to production. Git dates commits and refs to the second."""
         if self.production_at is None:
             return None
-        return (self.production_at - self.merged_at).total_seconds()
+        return (self.production_at - (self.counted_from or self.merged_at)).total_seconds()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +95,16 @@ class DoraMeasures:
         return len(self.rolled_back) / len(self.exposed) if self.exposed else None
 
 
-def dora_measures(events: tuple[Event, ...], catalog: Catalog) -> DoraMeasures:
+def dora_measures(
+    events: tuple[Event, ...], catalog: Catalog, *, began: datetime | None = None
+) -> DoraMeasures:
     """The measures of a timeline.
 
     Args:
         events: The timeline, in order.
         catalog: Has the environments, of which production and those that join it count.
+        began: When this repository was first used: a spec from before came with its history, and
+            its lead time begins here.
     """
     # Users meet a version in production and in what joins it, so it can fail them in both.
     production = catalog.production.name if catalog.production else ""
@@ -106,7 +113,7 @@ def dora_measures(events: tuple[Event, ...], catalog: Catalog) -> DoraMeasures:
     exposed = _in_order(e.version for e in there if e.kind is Kind.RELEASE)
     gone = {e.rolled_back for e in there if e.kind is Kind.ROLLBACK}
     return DoraMeasures(
-        leads=tuple(_leads(events, production)),
+        leads=tuple(_leads(events, production, began)),
         releases_to_production=sum(
             e.kind is Kind.RELEASE and e.environment == production for e in events
         ),
@@ -143,7 +150,7 @@ def _followed(agreement: Agreement, event: Event) -> Agreement:
     return replace(agreement, restored=event.version, agreed_at=event.at)
 
 
-def _leads(events: tuple[Event, ...], production: str) -> Iterator[Lead]:
+def _leads(events: tuple[Event, ...], production: str, began: datetime | None) -> Iterator[Lead]:
     merged = _first(events, Kind.SPEC)
     recorded = _first(events, Kind.RECORD)
     arrived = _first((e for e in events if e.environment == production), Kind.VERIFIED)
@@ -153,6 +160,7 @@ def _leads(events: tuple[Event, ...], production: str) -> Iterator[Lead]:
             merged_at=event.at,
             outcome=recorded[version].outcome if version in recorded else None,
             production_at=arrived[version].at if version in arrived else None,
+            counted_from=began if began is not None and event.at < began else None,
         )
 
 

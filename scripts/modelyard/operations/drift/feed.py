@@ -66,6 +66,18 @@ class WindowData:
     breaches: tuple[Breach, ...]
 
 
+_WHY = {
+    "data.timestamp": "drift compares windows of days, and its rows have none",
+    "data.feed": "drift does not know where new data arrives",
+}
+# The main branch is read, so an edit of the checkout alone changes nothing.
+_HINTS = {
+    "data.timestamp": "name the column with the time of a row as data.timestamp, by a pull request;"
+    " a model whose rows have no time cannot be compared by days",
+    "data.feed": "add it by a pull request, as the checkout is not read; or give --feed URI",
+}
+
+
 def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
     """The files of a feed with the days of their rows; only one column of Parquet files is read.
 
@@ -76,9 +88,8 @@ def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
     if model.data.timestamp is None or where is None:
         lacking = "data.timestamp" if model.data.timestamp is None else "data.feed"
         raise CannotAnswer(
-            f"{model_file(model.name)} has no {lacking}: drift compares windows of days",
-            hint="add it to model.yaml"
-            + (", or give --feed URI" if lacking == "data.feed" else ""),
+            f"{model_file(model.name)} of the main branch has no {lacking}: " + _WHY[lacking],
+            hint=_HINTS[lacking],
         )
     column = next(c for c in model.data.columns if c.name == model.data.timestamp)
     files: list[FeedFile] = []

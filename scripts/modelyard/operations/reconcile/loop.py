@@ -153,5 +153,8 @@ def _progress(report: Report) -> Callable[[WorkflowStatus], None]:
             if reported.get(step) is not phase and phase is not Phase.PENDING:
                 reported[step] = phase
                 report(f"  {status.name} {step}: {phase}")
+        if status.phase.is_over and status.message:
+            where = f" (log: {status.log})" if status.log else ""
+            report(f"  {status.name} {status.message}{where}")
 
     return progress

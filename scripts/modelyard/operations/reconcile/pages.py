@@ -26,9 +26,12 @@ def record_page(record: Record, environment: str | None) -> str:
 
 def evidence_page(record: Record) -> str:
     """The evidence of a record."""
+    name, workflow = f"{record.model} {record.version}", markdown_code(record.workflow)
+    by = f"{workflow} (attempt {record.attempt})"
     lines = [
-        f"{record.model} {record.version} was trained by {markdown_code(record.workflow)} "
-        f"(attempt {record.attempt}).",
+        f"{name} was trained by {by}."
+        if record.artifact is not None
+        else f"{by} ended without a trained model of {name}.",
         "",
         *verdict_lines(record),
     ]

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from modelyard.adapters.store.artifacts import Store
@@ -100,10 +101,21 @@ class Job:
             verdict=verdict,
         )
 
-    def refuse(self, reason: str) -> Refused:
-        """Store a record with the outcome `fail`, and return the error that ends the step."""
+    def refuse(
+        self, reason: str, *, hint: str | None = None, folder: Path | None = None
+    ) -> Refused:
+        """Store a record with the outcome `fail`, and return the error that ends the step.
+
+        Args:
+            reason: Why.
+            hint: What to do; the record keeps it, since nobody reads the log of a refusal.
+            folder: A temporary folder, whose paths mean nothing to who reads the record.
+        """
         from modelyard.adapters.specs.documents import document_of
 
+        reason = f"{reason} ({hint})" if hint else reason
+        if folder is not None:
+            reason = reason.replace(f"{folder}{os.sep}", "").replace(str(folder), ".")
         record = self.blank_record(Verdict(outcome=Outcome.FAIL, reason=reason))
         self.put_document(OUTCOME, document_of(record))
         return Refused(f"{self.model_name} {self.version}: {reason}")

@@ -38,8 +38,9 @@ def expand_uri(uri: str, data: DataRoot) -> tuple[str, ...]:
         _, folder = url_to_fs(data.address(head))
         found = filesystem.glob(pattern, detail=True)
     except (OSError, ValueError, ImportError) as error:
+        why = getattr(error, "strerror", None) or error
         raise CannotAnswer(
-            f"{uri}: out of reach at {data.address(uri)}: {error}",
+            f"{uri}: out of reach at {data.address(uri)}: {why}",
             hint="check `data` in modelyard.yaml and its credentials",
         ) from error
     files = [path for path, info in found.items() if info["type"] != "directory"]

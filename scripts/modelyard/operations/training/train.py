@@ -47,7 +47,7 @@ def train_model(job: Job) -> None:
             sealed = _seal(job, folder, rows)
         except (Refused, CannotAnswer) as refusal:
             # A model that cannot be read is the trainer's fault too, so a retry is no use.
-            raise job.refuse(refusal.message) from refusal
+            raise job.refuse(refusal.message, hint=refusal.hint, folder=folder) from refusal
         job.store.put_model(sealed.folder, sealed.digest)
         job.put_document(
             "artifact.json",

@@ -35,7 +35,8 @@ def verify_server(job: Job) -> None:
             columns = read_serving(folder).inputs
             p95 = probe.p95_ms(columns, golden.rows, requests=REQUESTS)
         except (OSError, ValueError) as error:
-            raise job.refuse(f"the server does not answer the golden rows: {error}") from error
+            why = f"the server does not answer the golden rows: {error}"
+            raise job.refuse(why, folder=Path(name)) from error
         finally:
             stop_process(started, grace_seconds=5)
     limit = job.model.artifact.max_p95_ms
@@ -62,5 +63,6 @@ def _wait_until_ready(job: Job, probe: Probe, started: Any, log: Path) -> None:
     while not probe.is_ready():
         if not is_process_alive(started) or time.monotonic() > deadline:
             last = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
-            raise job.refuse(f"the server does not start on the artifact: {' | '.join(last)}")
+            why = f"the server does not start on the artifact: {' | '.join(last)}"
+            raise job.refuse(why, folder=log.parent)
         time.sleep(0.05)

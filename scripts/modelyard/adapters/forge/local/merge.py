@@ -91,8 +91,14 @@ def _check_mergeable(pull: PullRequest, snapshot: ForgeSnapshot) -> None:
     if missing:
         raise Refused(
             f"pull request {pull.number} may not be merged: {'; '.join(missing)}",
-            hint=f"modelyard pr show {pull.number}",
+            hint=_next_command(pull),
         )
+
+
+def _next_command(pull: PullRequest) -> str:
+    if any(context not in pull.statuses for context in REQUIRED):
+        return "the watcher checks it within a minute; or run `modelyard watch --once` now"
+    return f"modelyard pr show {pull.number}"
 
 
 def _check_guard(writer: ForgeWriter, pull: PullRequest, main: str) -> None:
