@@ -132,6 +132,7 @@ def test_counts_requests_rows_bins_nulls_and_unseen_levels(server: Running):
     expected = {
         ("modelyard_requests_total", "2xx"): 1.0,
         ("modelyard_requests_total", "4xx"): 1.0,
+        ("modelyard_requests_refused_total", ""): 1.0,
         ("modelyard_rows_total", ""): 6.0,
         ("modelyard_input_nulls_total", "dep_delay"): 6.0,
         ("modelyard_input_nulls_total", "temp"): 1.0,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from modelyard.domain.canary.design_effect import MEASURES, pair_measures
+from modelyard.domain.canary.latency import LATENCY_BOUNDS_MS
 from modelyard.domain.canary.prediction_grid import Grid, prediction_grid
 from modelyard.serving.documents import Serving
 
@@ -23,7 +24,14 @@ LABELS = ("model", "version", "release", "digest")
 _M = TypeVar("_M", Counter, Gauge, Histogram)
 
 CODE_CLASSES = ("2xx", "4xx", "5xx")
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SECONDS = tuple(bound / 1000 for bound in LATENCY_BOUNDS_MS)
+
+_CLIENT_ERRORS = range(400, 500)
+NO_REFUSALS = frozenset({401, 403, 404, 408, 429, 499})
+"""4xx that say nothing about what a request contains; each other 4xx is a refusal.
+
+408 and 499 are requests that never arrived whole.
+"""
 
 
 @dataclass
@@ -31,6 +39,11 @@ class Outcome:
     """The status of one request: 500 until it is set, so that a crash counts as one."""
 
     status: int = 500
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the request was refused for what it contains."""
+        return self.status in _CLIENT_ERRORS and self.status not in NO_REFUSALS
 
 
 class Counters:
@@ -66,6 +79,7 @@ class Counters:
         )
         # Labelled now: series exist before their first event, and no request looks one up.
         self._rows = self._labelled(Counter, "rows", "Rows answered.")
+        self._refused = self._labelled(Counter, "requests_refused", "Refused for their content.")
         self._dropped = self._labelled(Counter, "payload_dropped_rows", "Rows not logged.")
         self._seconds = self._labelled(Histogram, "request_seconds", "Latency.", buckets=SECONDS)
         self._in_flight = self._labelled(Gauge, "requests_in_flight", "Requests being answered.")
@@ -82,6 +96,8 @@ class Counters:
             self._in_flight.dec()
             self._seconds.observe(time.perf_counter() - before)
             self._requests[f"{outcome.status // 100}xx"].inc()
+            if outcome.is_refusal:
+                self._refused.inc()
 
     def count_answer(self, frame: pd.DataFrame, nulls: Mapping[str, int], scores: Scores) -> None:
         """Count the rows of one answer.

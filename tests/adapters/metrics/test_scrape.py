@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -115,6 +116,7 @@ def test_counts_are_read_by_release_and_summed_over_its_servers(tmp_path: Path):
             nulls={"carrier": 0, "temp": 1},
             unseen={"carrier": 1},
             pairs={"pairs": 0, "unlike": 0, "tenths": 0, "distance": 0},
+            refused=1,
         ),
         "b": Counts(
             requests={"2xx": 0, "4xx": 0, "5xx": 1},
@@ -123,8 +125,13 @@ def test_counts_are_read_by_release_and_summed_over_its_servers(tmp_path: Path):
             nulls={"carrier": 0, "temp": 0},
             unseen={"carrier": 0},
             pairs={"pairs": 0, "unlike": 0, "tenths": 0, "distance": 0},
+            refused=0,
         ),
     }
+    (sample,) = found
+    timed = {release: counts.within for release, counts in sample.counts.items()}
+    assert {release: within["inf"] for release, within in timed.items()} == {"a": 3, "b": 1}
+    expected = {name: replace(each, within=timed[name]) for name, each in expected.items()}
     assert found == (Sample(at=NOW, counts=expected),)
     assert ScrapeMetrics(tmp_path, Repository(), clock).samples("late", since=NOW) == found
     assert metrics.samples("other", since=NOW) == ()

@@ -23,6 +23,7 @@ from modelyard.domain.canary.fleet import (
     open_window,
     window_samples,
 )
+from modelyard.domain.canary.latency import bound_name
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.names import NAME, is_name
 from modelyard.errors import Refused
@@ -47,6 +48,8 @@ _KINDS = {
     "modelyard_input_nulls_total": ("nulls", "column"),
     "modelyard_input_unseen_total": ("unseen", "column"),
     "modelyard_request_row_pairs_total": ("pairs", "measure"),
+    "modelyard_requests_refused_total": ("refused", ""),
+    "modelyard_request_seconds_bucket": ("within", "le"),
 }
 
 
@@ -131,7 +134,15 @@ def _key(labels: dict[str, str]) -> Key | None:
     name = labels.pop(label, None) if label else ""
     if not kind or name is None or (kind == "predictions" and not name.isdecimal()):
         return None
-    return kind, name
+    return kind, _bound_of(name) if kind == "within" else name
+
+
+def _bound_of(text: str) -> str:
+    """A bound's name; versions of Prometheus write 1.0 or 1."""
+    try:
+        return bound_name(float(text))
+    except ValueError:
+        return text
 
 
 def _rows(by_scrapes: Mapping[tuple[float, ...], _Columns]) -> dict[float, dict[Key, float]]:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from modelyard.adapters.cluster.endpoints import Endpoint, read_endpoints, write_whole
+from modelyard.domain.canary.latency import bound_name
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.repository import Repository
 from modelyard.ports import Clock
@@ -83,6 +84,8 @@ class _Tally:
     nulls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     unseen: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     pairs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    refused: int | None = None
+    within: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, name: str, labels: Mapping[str, str], value: int) -> None:
         """Add one sample of the exposition; other metrics are left out."""
@@ -99,6 +102,10 @@ class _Tally:
                 self.unseen[labels["column"]] += value
             case "modelyard_request_row_pairs_total":
                 self.pairs[labels["measure"]] += value
+            case "modelyard_requests_refused_total":
+                self.refused = (self.refused or 0) + value
+            case "modelyard_request_seconds_bucket":
+                self.within[bound_name(float(labels["le"]))] += value
 
     def counts(self) -> Counts:
         """The sums."""
@@ -110,6 +117,8 @@ class _Tally:
             nulls=dict(self.nulls),
             unseen=dict(self.unseen),
             pairs=dict(self.pairs),
+            refused=self.refused,
+            within=dict(self.within),
         )
 
 

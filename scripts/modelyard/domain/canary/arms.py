@@ -13,6 +13,8 @@ Key = tuple[str, str]
 
 Counters = Mapping[Key, float]
 
+_ASKED, _REFUSED = ("refusals", "asked"), ("refusals", "refused")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
@@ -29,6 +31,9 @@ class Arm:
             `Counts.pairs`.
         seconds: Time between the first and the last sample that has the release.
         is_fresh: Whether the last sample has the release and is readable.
+        refusals: Requests asked, answered or refused, and how many of them were refused; shape
+            (2, samples). None if its servers do not count refusals.
+        within: Requests answered within a time, by bound, shape (samples,); see `Counts.within`.
     """
 
     answered: tuple[float, ...]
@@ -40,6 +45,8 @@ class Arm:
     pairs: tuple[Mapping[str, float], ...]
     seconds: float
     is_fresh: bool
+    refusals: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    within: tuple[Mapping[str, float], ...] = ()
 
 
 def drop_out_of_order(samples: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -75,6 +82,10 @@ def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
         nulls=_by_name(last, "nulls"),
         unseen=_by_name(last, "unseen"),
         pairs=tuple(_by_name(total, "pairs") for total in totals),
+        refusals=_refusals(readings, totals),
+        within=tuple(_by_name(total, "within") for total in totals)
+        if _by_name(last, "within")
+        else (),
         seconds=(seen[-1] - seen[0]).total_seconds() if seen else 0.0,
         is_fresh=bool(readings) and readings[-1] is not None,
     )
@@ -90,6 +101,11 @@ def _counters(counts: Counts | None) -> Counters | None:
     counters |= {("nulls", column): count for column, count in counts.nulls.items()}
     counters |= {("unseen", column): count for column, count in counts.unseen.items()}
     counters |= {("pairs", measure): count for measure, count in counts.pairs.items()}
+    counters |= {("within", bound): count for bound, count in counts.within.items()}
+    if counts.refused is not None:
+        # Together, so that no request counts as asked while refusals were not counted.
+        counters[_REFUSED] = counts.refused
+        counters[_ASKED] = counts.refused + _answered(counters)
     if all(math.isfinite(count) and count >= 0 for count in counters.values()):
         return counters
     return None
@@ -112,6 +128,15 @@ def _accumulate(readings: Sequence[Counters | None], *, from_zero: bool) -> list
             before = reading
         totals.append(total)
     return totals
+
+
+def _refusals(
+    readings: Sequence[Counters | None], totals: Sequence[Counters]
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if not any(reading is not None and _REFUSED in reading for reading in readings):
+        return None
+    asked, refused = (tuple(total.get(key, 0.0) for total in totals) for key in (_ASKED, _REFUSED))
+    return asked, refused
 
 
 def _answered(total: Counters) -> float:

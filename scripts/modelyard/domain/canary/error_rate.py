@@ -15,6 +15,9 @@ from modelyard.domain.specs.column_values import Floats
 # little sooner; the test is valid with any.
 RATE_RATIOS = np.exp(np.geomspace(0.1, 7.0, 20))  # of the canary's rate to stable's: 1.1 to 1,100
 BASE_RATES = np.geomspace(2e-4, 0.6, 16)  # error rates that both arms may have in common
+# Of slow requests: on a busy machine nearly all requests of both arms may be slow.
+SLOW_RATES = np.concatenate([np.geomspace(2e-4, 0.4, 10), 1 - np.geomspace(0.5, 1e-3, 8)])
+EXCESSES = np.array([0.05, 0.1, 0.2, 0.4, 0.8])  # beyond a margin, as parts of what is possible
 LIMIT_SHIFTS = np.geomspace(0.1, 8.0, 20)  # distances from a limit, in log odds
 
 LEAST_LIMIT = 1e-6  # at a limit of 0 or 1 a single contrary row would be infinite evidence
@@ -88,6 +91,8 @@ def against_worse_by(
     stable_totals: ArrayLike,
     stable_errors: ArrayLike,
     margin: float,
+    *,
+    rates: Floats = BASE_RATES,
 ) -> Evidence:
     """Evidence against the null "in every interval the canary is worse by the margin or more".
 
@@ -103,20 +108,47 @@ def against_worse_by(
         stable_totals: As in `against_not_worse`.
         stable_errors: As in `against_not_worse`.
         margin: Difference of rates, from 0 to 1. At 0 and at 1 there is never any evidence.
+        rates: The rates t that are averaged over.
 
     Raises:
         ValueError: margin out of range, or counts as in `against_not_worse`.
     """
-    if not 0 <= margin <= 1:
-        raise ValueError(f"margin must be from 0 to 1, not {margin}")
     counts = (canary_totals, canary_errors, stable_totals, stable_errors)
-    canary, canary_hits, stable, stable_hits = (c[:, None] for c in _joint_increments(*counts))
-    rates: Floats = BASE_RATES[BASE_RATES + margin < 1]
-    shares, which = np.unique(canary / (canary + stable), return_inverse=True)
-    nearest = _projections(margin, tuple(shares.tolist()))[which.ravel()]
-    gains = _log_ratio(canary, canary_hits, rates, nearest + margin)
-    gains += _log_ratio(stable, stable_hits, rates, nearest)
-    return _mixture(gains)
+    return _mixture(_gains_over_margin(counts, margin, rates, rates))
+
+
+def against_within(
+    canary_totals: ArrayLike,
+    canary_hits: ArrayLike,
+    stable_totals: ArrayLike,
+    stable_hits: ArrayLike,
+    margin: float,
+    *,
+    most_gain: float = math.inf,
+) -> Evidence:
+    """Evidence against the null "in no interval is the canary worse by more than the margin".
+
+    The same likelihood ratios as in `against_worse_by`, from the other side of the same line: the
+    alternatives are pairs of which the canary's rate is above stable's by more than the margin.
+
+    Args:
+        canary_totals: As in `against_not_worse`, and so are the next three, of hits of any kind.
+        canary_hits: Shape (t,).
+        stable_totals: Shape (t,).
+        stable_hits: Shape (t,).
+        margin: Difference of rates, from 0 to 1. At 1 there is never any evidence.
+        most_gain: The evidence grows by at most this in one interval, so that one bad moment
+            decides nothing; capped factors still have a mean of at most 1.
+
+    Raises:
+        ValueError: margin out of range, or counts as in `against_not_worse`.
+    """
+    base = SLOW_RATES[SLOW_RATES + margin < 1][:, None]
+    above = (base + margin + EXCESSES * (1 - base - margin)).ravel()
+    below = np.broadcast_to(base, (base.size, EXCESSES.size)).ravel()
+    counts = (canary_totals, canary_hits, stable_totals, stable_hits)
+    gains = _gains_over_margin(counts, margin, above, below)
+    return _mixture(np.minimum(gains, most_gain))
 
 
 def against_at_most(totals: ArrayLike, hits: ArrayLike, limit: float) -> Evidence:
@@ -169,6 +201,25 @@ def _against_limit(totals: ArrayLike, hits: ArrayLike, limit: float, shifts: Flo
     return _mixture(_log_ratio(total, hit, alternatives, limit))
 
 
+def _gains_over_margin(
+    counts: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike],
+    margin: float,
+    above: Floats,
+    below: Floats,
+) -> Floats:
+    """Log ratios of pairs of rates to the nearest pair (u + margin, u); (intervals, pairs)."""
+    if not 0 <= margin <= 1:
+        raise ValueError(f"margin must be from 0 to 1, not {margin}")
+    canary, canary_hits, stable, stable_hits = (c[:, None] for c in _joint_increments(*counts))
+    if margin == 1:
+        return canary[:0]
+    shares, which = np.unique(canary / (canary + stable), return_inverse=True)
+    pairs = (tuple(above.tolist()), tuple(below.tolist()))
+    nearest = _projections(margin, *pairs, tuple(shares.tolist()))[which.ravel()]
+    gains = _log_ratio(canary, canary_hits, above, nearest + margin)
+    return gains + _log_ratio(stable, stable_hits, below, nearest)
+
+
 def _increments(totals: ArrayLike, hits: ArrayLike) -> tuple[Floats, Floats]:
     total, hit = counted_increments(totals), counted_increments(hits)
     if (total < hit).any():
@@ -219,16 +270,20 @@ def ranges_with_both_arms(first: Floats, second: Floats) -> list[tuple[int, int]
 
 # Intervals are often split alike, and the projections are nearly all of the work.
 @functools.lru_cache(maxsize=32)
-def _projections(margin: float, shares: tuple[float, ...]) -> Floats:
-    """The u of the pair (u + margin, u) nearest to (t, t), shape (shares, rates t)."""
-    rates, share = BASE_RATES[BASE_RATES + margin < 1], np.array(shares)[:, None]
-    low = np.broadcast_to(np.maximum(0.0, rates - margin), np.broadcast(rates, share).shape)
-    high = np.broadcast_to(np.minimum(rates, 1 - margin), low.shape)
+def _projections(
+    margin: float, above: tuple[float, ...], below: tuple[float, ...], shares: tuple[float, ...]
+) -> Floats:
+    """The u of the pair (u + margin, u) nearest to each pair of rates, shape (shares, pairs)."""
+    canary, stable = np.array(above), np.array(below)
+    share = np.array(shares)[:, None]
+    ends = np.clip([canary - margin, stable], 0.0, 1 - margin)
+    shape = np.broadcast(canary, share).shape
+    low, high = (np.broadcast_to(end, shape) for end in (ends.min(axis=0), ends.max(axis=0)))
     for _ in range(BISECTIONS):
         # The divergence is convex in u, so the sign of its slope says on which side the least is.
         u = (low + high) / 2
-        slope = share * (u + margin - rates) / ((u + margin) * (1 - u - margin))
-        slope += (1 - share) * (u - rates) / (u * (1 - u))
+        slope = share * (u + margin - canary) / ((u + margin) * (1 - u - margin))
+        slope += (1 - share) * (u - stable) / (u * (1 - u))
         low, high = np.where(slope < 0, u, low), np.where(slope < 0, high, u)
     middle: Floats = (low + high) / 2
     return middle

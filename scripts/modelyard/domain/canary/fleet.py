@@ -251,4 +251,6 @@ def _counts(total: Counters, before: Counters) -> Counts:
         nulls=by_kind["nulls"],
         unseen=by_kind["unseen"],
         pairs=by_kind["pairs"],
+        refused=by_kind["refused"].get(""),
+        within=by_kind["within"],
     )

@@ -24,6 +24,11 @@ class Counts:
         unseen: Rows in which an input column had a level that training had not, by column.
         pairs: Measures of the pairs of rows within a request, summed over requests; see
             `design_effect.pair_measures`. Empty if a server does not count them.
+        refused: Requests refused for what they contain: 4xx, but not 401, 403, 404, 408, 429 and
+            499. None if
+            a server does not count them, as in version 0.1: that is no data, not zero.
+        within: Requests answered within a time, by the time as `latency.bound_name` writes it;
+            `inf` has all requests. Empty if a server does not measure them.
     """
 
     requests: Mapping[str, int] = field(default_factory=dict)
@@ -32,6 +37,8 @@ class Counts:
     nulls: Mapping[str, int] = field(default_factory=dict)
     unseen: Mapping[str, int] = field(default_factory=dict)
     pairs: Mapping[str, int] = field(default_factory=dict)
+    refused: int | None = None
+    within: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

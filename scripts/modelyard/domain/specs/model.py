@@ -152,6 +152,14 @@ class CanaryPolicy:
         least_predictions: The canary passes only after it answered this many rows.
         least_seconds: The canary passes only after this many seconds of traffic.
         error_limit: Limit of the error rate if there is no stable release to compare with.
+        margin_refusals: A difference of the share of refused requests up to which a canary counts
+            as not worse.
+        refusal_limit: Limit of that share if there is no stable release to compare with.
+        slow_ms: A request that takes longer is slow, one of `latency.LATENCY_BOUNDS_MS`; 0 judges
+            no latency, None derives it from what `verify` measured for stable.
+        margin_slow: A difference of the share of slow requests up to which a canary counts as not
+            worse; only beyond it the canary fails.
+        slow_limit: Limit of that share if there is no stable release to compare with.
         input_floor: How far an input's share of nulls or unseen levels may exceed the training's.
     """
 
@@ -162,6 +170,11 @@ class CanaryPolicy:
     least_seconds: int = 60
     error_limit: float = 0.02
     input_floor: float = 0.02
+    margin_refusals: float = 0.01
+    refusal_limit: float = 0.05
+    slow_ms: float | None = None
+    margin_slow: float = 0.1
+    slow_limit: float = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
+from modelyard.domain.canary.latency import slow_threshold
 from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions, expect_predictions
 from modelyard.domain.specs.catalog import Catalog
@@ -114,7 +115,7 @@ def evidence_of(
     """All evidence about a release that takes traffic."""
     stable = stable_of(workspace, catalog, environment, release)
     return replace(
-        _counts(workspace, release, since, stable),
+        _counts(workspace, catalog, environment, release, since, stable),
         expected=expected_predictions(workspace, catalog, release, stable[1] if stable else None),
         training_nulls=workspace.once(
             "nulls", release.artifact, lambda: training_nulls(workspace.store, release.artifact)
@@ -131,17 +132,38 @@ def counts_of(
 ) -> CanaryEvidence:
     """The servers' counts without anything from the store: enough to fail, not to pass."""
     stable = stable_of(workspace, catalog, environment, release)
-    return _counts(workspace, release, since, stable)
+    return _counts(workspace, catalog, environment, release, since, stable)
 
 
 def _counts(
-    workspace: Workspace, release: Release, since: datetime, stable: tuple[str, str] | None
+    workspace: Workspace,
+    catalog: Catalog,
+    environment: Environment,
+    release: Release,
+    since: datetime,
+    stable: tuple[str, str] | None,
 ) -> CanaryEvidence:
     return CanaryEvidence(
         samples=workspace.services.metrics.samples(release.model, since=since),
         canary=release.identity,
         stable=stable[0] if stable else None,
+        slow_ms=_slow_ms(catalog, release.model, stable[1] if stable else None),
+        is_first=stable is None and not _has_predecessor(workspace, environment, release),
     )
+
+
+def _slow_ms(catalog: Catalog, model: str, stable: str | None) -> float | None:
+    record = catalog.records.get((model, stable)) if stable else None
+    verified = record.server.p95_ms if record and record.server else None
+    return slow_threshold(catalog.models[model].canary.slow_ms, verified)
+
+
+def _has_predecessor(workspace: Workspace, environment: Environment, release: Release) -> bool:
+    """Whether another release was verified before, in an environment of its own."""
+    if environment.joins is not None:
+        return False
+    facts = workspace.facts.read_release(environment.name, release.model)
+    return any(identity != release.identity for identity in facts.verified)
 
 
 def stable_of(

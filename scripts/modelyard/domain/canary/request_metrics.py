@@ -1,0 +1,238 @@
+"""What the judge finds in shares of requests: errors, refusals and slow answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from modelyard.domain.canary.arms import Arm
+from modelyard.domain.canary.error_rate import (
+    BASE_RATES,
+    SLOW_RATES,
+    Evidence,
+    against_at_least,
+    against_at_most,
+    against_not_worse,
+    against_within,
+    against_worse_by,
+)
+from modelyard.domain.canary.latency import ALL_REQUESTS, bound_name
+from modelyard.domain.specs.model import CanaryPolicy
+
+LEAST_BLOCK_SECONDS = 4.0
+"""Slow requests come in bursts, so they are counted by blocks of at least this length."""
+
+LEAST_SLOW_BLOCKS = 3
+"""A canary fails by its latency only after at least so many slow blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """The result for one metric: bad, or undecided if something is missing, otherwise good."""
+
+    text: str = ""
+    bad: bool = False
+    missing: str | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """How many requests one arm had until each sample, and how many of them were hits."""
+
+    totals: Sequence[float]
+    hits: Sequence[float]
+
+    @property
+    def share(self) -> float:
+        """The share of hits; 0 without requests."""
+        return self.hits[-1] / self.totals[-1] if self.totals[-1] else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestMetric:
+    """A share of requests that the judge compares with stable's, or with a limit.
+
+    Args:
+        name: Its name in front of a share, such as `error rate`.
+        subject: Its name in a sentence.
+        key: Its part in the names of numbers; empty for the error rate.
+        canary: The canary's requests.
+        stable: Stable's; None for a first release.
+        margin: A difference of shares up to which the canary counts as not worse.
+        limit: The limit for a first release.
+        most_gain: If not None, the canary fails only beyond the margin, and the evidence for it
+            grows by at most this part of what is needed in one interval.
+    """
+
+    name: str
+    subject: str
+    key: str
+    canary: Series
+    stable: Series | None
+    margin: float
+    limit: float
+    most_gain: float | None = None
+
+    def finding(self, alpha: float) -> Finding:
+        """The finding at this level."""
+        if not self.canary.totals[-1]:
+            return Finding(missing=f"{self.subject}: no request answered")
+        worse, kept = self._evidence(alpha)
+        is_worse, is_kept = self._claims()
+        # A rejection is valid at any time, so a peak fails for good. A pass must hold until now.
+        bad, known = worse.ever_rejects(alpha), kept.rejects_now(alpha)
+        rival = "" if self.stable is None else f", stable {_share_of_requests(self.stable)}"
+        claim = f": {is_worse}" if bad else f": {is_kept}" if known else ""
+        return Finding(
+            text=f"{self.name} {_share_of_requests(self.canary, ' requests')}{rival}{claim}",
+            bad=bad,
+            missing=None if known else self._missing(is_kept, kept, alpha),
+            numbers=dict(self._numbers(worse, kept, alpha)),
+        )
+
+    def _evidence(self, alpha: float) -> tuple[Evidence, Evidence]:
+        """Against "not worse" and against "worse by the margin", or above and below the limit."""
+        one = (self.canary.totals, self.canary.hits)
+        if self.stable is None:
+            return against_at_most(*one, self.limit), against_at_least(*one, self.limit)
+        both = (*one, self.stable.totals, self.stable.hits)
+        if self.most_gain is None:
+            return against_not_worse(*both), against_worse_by(*both, self.margin, rates=BASE_RATES)
+        most = math.log(1 / alpha) * self.most_gain
+        worse = against_within(*both, self.margin, most_gain=most)
+        return worse, against_worse_by(*both, self.margin, rates=SLOW_RATES)
+
+    def _claims(self) -> tuple[str, str]:
+        if self.stable is None:
+            limit = format_share(self.limit)
+            return f"above the limit of {limit}", f"below {limit}"
+        margin = format_share(self.margin)
+        beyond = "" if self.most_gain is None else f" by more than {margin}"
+        return f"worse than stable{beyond}", f"not worse by {margin}"
+
+    def _missing(self, claim: str, kept: Evidence, alpha: float) -> str:
+        if self.stable is not None and not self.stable.totals[-1]:
+            return "requests answered by stable"
+        needed, so_far = math.log(1 / alpha), max(kept.now, 0.0)
+        unknown = f"evidence that {self.subject} is {claim} ({so_far:.1f} of {needed:.1f}"
+        if not so_far:
+            return f"{unknown})"
+        # While the rates stay the same, evidence grows in proportion to requests.
+        more = math.ceil(self.canary.totals[-1] * (needed / so_far - 1))
+        return f"{unknown}; at this rate about {more} more requests)"
+
+    def _numbers(
+        self, worse: Evidence, kept: Evidence, alpha: float
+    ) -> Iterator[tuple[str, float]]:
+        infix = f"{self.key}_" if self.key else ""
+        share = self.key or "error_rate"
+        if not self.key:
+            yield "canary_requests", self.canary.totals[-1]
+        yield f"canary_{share}", self.canary.share
+        yield "evidence_needed", math.log(1 / alpha)
+        yield f"evidence_{infix}worse", worse.peak
+        yield f"evidence_{infix}not_worse", kept.now
+        if self.stable is not None and self.stable.totals[-1]:
+            if not self.key:
+                yield "stable_requests", self.stable.totals[-1]
+            yield f"stable_{share}", self.stable.share
+
+
+def error_rate(canary: Arm, stable: Arm | None, policy: CanaryPolicy) -> RequestMetric:
+    """Errors: 5xx answers among all but 4xx."""
+    return RequestMetric(
+        name="error rate",
+        subject="the error rate",
+        key="",
+        canary=Series(totals=canary.answered, hits=canary.errors),
+        stable=Series(totals=stable.answered, hits=stable.errors) if stable else None,
+        margin=policy.margin_error_rate,
+        limit=policy.error_limit,
+    )
+
+
+def refusals(canary: Arm, stable: Arm | None, policy: CanaryPolicy) -> RequestMetric | None:
+    """Refusals among answers and refusals; None if a release's servers do not count them."""
+    if canary.refusals is None or (stable is not None and stable.refusals is None):
+        return None
+    return RequestMetric(
+        name="refused",
+        subject="the share of refused requests",
+        key="refused",
+        canary=Series(totals=canary.refusals[0], hits=canary.refusals[1]),
+        stable=Series(totals=stable.refusals[0], hits=stable.refusals[1])
+        if stable is not None and stable.refusals is not None
+        else None,
+        margin=policy.margin_refusals,
+        limit=policy.refusal_limit,
+    )
+
+
+def slow_answers(
+    canary: Arm,
+    stable: Arm | None,
+    policy: CanaryPolicy,
+    *,
+    slow_ms: float,
+    times: Sequence[datetime],
+) -> RequestMetric | None:
+    """Requests slower than the threshold; None if a release's servers do not count by it.
+
+    Args:
+        canary: The canary.
+        stable: Stable, or None for a first release.
+        policy: Has margin and limit.
+        slow_ms: The threshold in milliseconds.
+        times: When the samples were taken.
+    """
+    kept = _block_ends(times)
+    mine = _slow(canary, slow_ms, kept)
+    others = _slow(stable, slow_ms, kept) if stable is not None else None
+    if mine is None or (stable is not None and others is None):
+        return None
+    return RequestMetric(
+        name=f"slower than {slow_ms:g} ms",
+        subject=f"the share of requests slower than {slow_ms:g} ms",
+        key="slow",
+        canary=mine,
+        stable=others,
+        margin=policy.margin_slow,
+        limit=policy.slow_limit,
+        most_gain=1 / LEAST_SLOW_BLOCKS,
+    )
+
+
+def format_share(share: float) -> str:
+    """A share as a percentage of three digits."""
+    return f"{100 * share:.3g} %"
+
+
+def _slow(arm: Arm, slow_ms: float, kept: Sequence[int]) -> Series | None:
+    bound = bound_name(slow_ms / 1000)
+    last = arm.within[-1] if arm.within else {}
+    if bound not in last or ALL_REQUESTS not in last:
+        return None
+    totals = [arm.within[place].get(ALL_REQUESTS, 0.0) for place in kept]
+    fast = [arm.within[place].get(bound, 0.0) for place in kept]
+    return Series(
+        totals=totals, hits=[total - part for total, part in zip(totals, fast, strict=True)]
+    )
+
+
+def _block_ends(times: Sequence[datetime]) -> list[int]:
+    """The samples at which a block ends; the last block may be short."""
+    ends: list[int] = []
+    for place, at in enumerate(times):
+        if not ends or (at - times[ends[-1]]).total_seconds() >= LEAST_BLOCK_SECONDS:
+            ends.append(place)
+    last = len(times) - 1
+    return ends if not ends or ends[-1] == last else [*ends, last]
+
+
+def _share_of_requests(series: Series, unit: str = "") -> str:
+    if not series.totals[-1]:
+        return "without requests"
+    return f"{format_share(series.share)} of {series.totals[-1]:.0f}{unit}"
