@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from modelyard.domain.canary.latency import LATENCY_BOUNDS_MS
 from modelyard.domain.canary.traffic import Counts, RolloutState, Sample
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.server_fault import Blame, ServerFault
@@ -193,12 +194,18 @@ class ScriptedMetrics:
         histogram: Predictions by bin, of a version.
         broken: Versions of which every third answer is an error.
         silent: Whether nothing is counted at all.
+        refusing: Versions that answer 400 to two of three requests.
+        slow: Versions that need ten times as long for each answer.
+        old: Versions on a server of version 0.1, which does not count refusals.
     """
 
     cluster: ScriptedCluster
     histogram: Callable[[str], tuple[int, ...]]
     broken: set[str] = field(default_factory=set)
     silent: bool = False
+    refusing: set[str] = field(default_factory=set)
+    slow: set[str] = field(default_factory=set)
+    old: set[str] = field(default_factory=set)
 
     def samples(self, model: str, *, since: datetime) -> tuple[Sample, ...]:
         known = [e for key, e in self.cluster.ledger.read().items() if key.endswith(f"/{model}")]
@@ -217,8 +224,17 @@ class ScriptedMetrics:
         bins = tuple(times * count for count in self.histogram(version))
         rows = sum(bins)
         errors = rows // 3 if version in self.broken else 0
+        refused = 2 * rows if version in self.refusing else 0
+        fast = "0.05" if version in self.slow else "0.005"
+        bounds = [f"{bound / 1000:g}" for bound in LATENCY_BOUNDS_MS]
+        within = {
+            bound: rows + refused if float(bound) >= float(fast) else 0
+            for bound in (*bounds, "inf")
+        }
         return Counts(
-            requests={"2xx": rows - errors, "5xx": errors},
+            requests={"2xx": rows - errors, "4xx": refused, "5xx": errors},
+            refused=None if version in self.old else refused,
+            within=within,
             rows=rows,
             predictions=bins,
             nulls={"x": 0},

@@ -188,6 +188,9 @@ class Yard:
         clock: What time it is.
         broken: Versions that answer errors in traffic.
         never_ready: Versions whose servers do not come up.
+        refusing: Versions that answer 400 to most requests in traffic.
+        slow: Versions that need ten times as long in traffic.
+        old: Versions on a server that does not count refusals.
         out_of_reach: Which of `orchestrator`, `registry` and `metrics` do not answer.
     """
 
@@ -197,6 +200,9 @@ class Yard:
     broken: set[str] = field(default_factory=set)
     never_ready: set[str] = field(default_factory=set)
     out_of_reach: set[str] = field(default_factory=set)
+    refusing: set[str] = field(default_factory=set)
+    slow: set[str] = field(default_factory=set)
+    old: set[str] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
 
     def copy(self, folder: Path) -> Yard:
@@ -222,7 +228,13 @@ class Yard:
             orchestrator=self.orchestrator,
             cluster=cluster,
             metrics=ScriptedMetrics(
-                cluster, histogram, self.broken, silent="metrics" in self.out_of_reach
+                cluster,
+                histogram,
+                self.broken,
+                silent="metrics" in self.out_of_reach,
+                refusing=self.refusing,
+                slow=self.slow,
+                old=self.old,
             ),
             clock=self.clock,
         )

@@ -175,6 +175,52 @@ def test_an_unreadable_value_is_no_data_never_zero(value):
     ]
 
 
+@pytest.mark.parametrize(
+    ("le", "bound"), [("1", "1"), ("1.0", "1"), ("0.025", "0.025"), ("+Inf", "inf")]
+)
+def test_response_times_are_read_by_bound_however_a_version_writes_it(le, bound):
+    labels = {"release": "r", "model": "late", "pod": "p"}
+    series = [
+        Series(
+            labels={"__name__": "modelyard_request_seconds_bucket", "le": le, **labels},
+            values=[(1.0, "3")],
+        ),
+        Series(
+            labels={"__name__": "modelyard_requests_refused_total", **labels}, values=[(1.0, "2")]
+        ),
+    ]
+    ((counters,),) = [[reading.counters for reading in parse_readings(series)]]
+    assert counters == {("within", bound): 3.0, ("refused", ""): 2.0}
+
+
+def test_refusals_and_response_times_of_prometheus_reach_the_judge():
+    at = NOW.timestamp()
+
+    def counted(name, before, after, **labels):
+        return one(name, [[at - 1, str(before)], [at + 4, str(after)]], **labels)
+
+    times = [counted("seconds", 10, 15, le="0.01"), counted("seconds", 10, 25, le="+Inf")]
+    for each in times:
+        each["metric"]["__name__"] = "modelyard_request_seconds_bucket"
+    body = matrix(
+        *times,
+        counted("requests", 10, 12, code_class="2xx"),
+        counted("requests", 0, 13, code_class="4xx"),
+        counted("requests", 0, 0, code_class="5xx"),
+        counted("rows", 10, 12),
+        counted("requests_refused", 0, 13),
+    )
+    with answering(Scripted(body)) as scripted:
+        found = asked_of(scripted.uri, Clock(NOW + timedelta(seconds=5)))
+
+    assert found[-1].counts["r"] == Counts(
+        requests={"2xx": 2, "4xx": 13, "5xx": 0},
+        rows=2,
+        refused=13,
+        within={"0.01": 5, "inf": 15},
+    )
+
+
 def test_series_of_other_metrics_are_left_out():
     labels = [
         {"__name__": "modelyard_rows_total", "pod": "p"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelyard.domain.canary.traffic import Counts, Sample
 
@@ -89,6 +89,23 @@ def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
         seconds=(seen[-1] - seen[0]).total_seconds() if seen else 0.0,
         is_fresh=bool(readings) and readings[-1] is not None,
     )
+
+
+def with_every_4xx_refused(samples: Sequence[Sample], release: str) -> tuple[Sample, ...]:
+    """The samples, as if each 4xx of a release were a refusal; for servers that do not tell.
+
+    That is more than it refused. For stable it only makes a canary look better.
+    """
+    return tuple(
+        replace(sample, counts={**sample.counts, release: _with_4xx_refused(counts)})
+        if (counts := sample.counts.get(release)) is not None
+        else sample
+        for sample in samples
+    )
+
+
+def _with_4xx_refused(counts: Counts) -> Counts:
+    return replace(counts, refused=counts.requests.get("4xx"))
 
 
 def _counters(counts: Counts | None) -> Counters | None:

@@ -15,8 +15,8 @@ from modelyard.domain.specs.column_values import Floats
 # little sooner; the test is valid with any.
 RATE_RATIOS = np.exp(np.geomspace(0.1, 7.0, 20))  # of the canary's rate to stable's: 1.1 to 1,100
 BASE_RATES = np.geomspace(2e-4, 0.6, 16)  # error rates that both arms may have in common
-# Of slow requests: on a busy machine nearly all requests of both arms may be slow.
-SLOW_RATES = np.concatenate([np.geomspace(2e-4, 0.4, 10), 1 - np.geomspace(0.5, 1e-3, 8)])
+# Of slow or refused requests: nearly all requests of both arms may be.
+WIDE_RATES = np.concatenate([np.geomspace(2e-4, 0.4, 10), 1 - np.geomspace(0.5, 1e-3, 8)])
 EXCESSES = np.array([0.05, 0.1, 0.2, 0.4, 0.8])  # beyond a margin, as parts of what is possible
 LIMIT_SHIFTS = np.geomspace(0.1, 8.0, 20)  # distances from a limit, in log odds
 
@@ -143,7 +143,7 @@ def against_within(
     Raises:
         ValueError: margin out of range, or counts as in `against_not_worse`.
     """
-    base = SLOW_RATES[SLOW_RATES + margin < 1][:, None]
+    base = WIDE_RATES[WIDE_RATES + margin < 1][:, None]
     above = (base + margin + EXCESSES * (1 - base - margin)).ravel()
     below = np.broadcast_to(base, (base.size, EXCESSES.size)).ravel()
     counts = (canary_totals, canary_hits, stable_totals, stable_hits)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from modelyard.domain.canary.arms import Arm, count_arm, drop_out_of_order
+from modelyard.domain.canary.arms import (
+    Arm,
+    count_arm,
+    drop_out_of_order,
+    with_every_4xx_refused,
+)
 from modelyard.domain.canary.design_effect import design_effects
 from modelyard.domain.canary.error_rate import against_at_most
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions, shift_evidence
@@ -90,7 +95,7 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     """
     samples = drop_out_of_order(evidence.samples)
     canary = count_arm(samples, evidence.canary, is_new=True)
-    stable = None if evidence.stable is None else count_arm(samples, evidence.stable, is_new=False)
+    stable = _stable_arm(samples, evidence.stable, canary)
     if not _is_asked(canary):
         return Verdict(outcome=Outcome.INCONCLUSIVE, reason="no request answered yet")
     metrics = [*_request_metrics(samples, canary, stable, evidence, policy)]
@@ -150,8 +155,19 @@ def _request_metrics(
             yield slow
 
 
+def _stable_arm(samples: Sequence[Sample], release: str | None, canary: Arm) -> Arm | None:
+    if release is None:
+        return None
+    stable = count_arm(samples, release, is_new=False)
+    if canary.refusals is None or stable.refusals is not None:
+        return stable
+    # An older server counts all 4xx together: more than it refused, so never the canary's harm.
+    most = count_arm(with_every_4xx_refused(samples, release), release, is_new=False)
+    return replace(stable, refusals=most.refusals)
+
+
 def _uncounted(canary: Arm, stable: Arm | None) -> Iterator[Finding]:
-    """What only one of the releases counts, as when the other runs an older server."""
+    """What one of the releases does not count, as on an older server."""
     # No data is not zero. It is not missing either: an old server will never count them, and the
     # release would wait for ever.
     if stable is not None and (canary.refusals is None) != (stable.refusals is None):

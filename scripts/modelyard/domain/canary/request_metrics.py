@@ -10,7 +10,7 @@ from datetime import datetime
 from modelyard.domain.canary.arms import Arm
 from modelyard.domain.canary.error_rate import (
     BASE_RATES,
-    SLOW_RATES,
+    WIDE_RATES,
     Evidence,
     against_at_least,
     against_at_most,
@@ -99,11 +99,11 @@ class RequestMetric:
         if self.stable is None:
             return against_at_most(*one, self.limit), against_at_least(*one, self.limit)
         both = (*one, self.stable.totals, self.stable.hits)
+        kept = against_worse_by(*both, self.margin, rates=WIDE_RATES if self.key else BASE_RATES)
         if self.most_gain is None:
-            return against_not_worse(*both), against_worse_by(*both, self.margin, rates=BASE_RATES)
+            return against_not_worse(*both), kept
         most = math.log(1 / alpha) * self.most_gain
-        worse = against_within(*both, self.margin, most_gain=most)
-        return worse, against_worse_by(*both, self.margin, rates=SLOW_RATES)
+        return against_within(*both, self.margin, most_gain=most), kept
 
     def _claims(self) -> tuple[str, str]:
         if self.stable is None:

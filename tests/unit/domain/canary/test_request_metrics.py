@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
+from modelyard.domain.canary.latency import LATENCY_BOUNDS_MS, bound_name, slow_threshold
+from modelyard.domain.canary.traffic import Counts, Sample
+from modelyard.domain.specs.model import CanaryPolicy
+from modelyard.domain.verdict import Outcome
+
+START = datetime(2013, 5, 1, 8, tzinfo=UTC)
+POLICY = CanaryPolicy()
+BOUNDS = [bound_name(bound / 1000) for bound in LATENCY_BOUNDS_MS]
+
+
+def counts(answered, *, refused=None, times=()):
+    """Counts of one server.
+
+    Args:
+        answered: Requests answered.
+        refused: Requests refused; None for a server that does not count them.
+        times: (requests, milliseconds) pairs; empty for a server that does not measure.
+    """
+    within = {bound: sum(n for n, ms in times if ms <= 1000 * float(bound)) for bound in BOUNDS}
+    within["inf"] = sum(n for n, _ in times)
+    return Counts(
+        requests={"2xx": answered, "4xx": refused or 0, "5xx": 0},
+        rows=answered,
+        refused=refused,
+        within=within if times else {},
+    )
+
+
+def samples(*pairs, every=5):
+    return tuple(
+        Sample(
+            at=START + timedelta(seconds=every * place),
+            counts={name: found for name, found in zip(("v2", "v1"), pair, strict=True) if found},
+        )
+        for place, pair in enumerate(pairs)
+    )
+
+
+def refusing(canary, stable, steps=30):
+    """Both arms at constant rates: (answered, refused) a step; refused may be None."""
+
+    def at(arm, step):
+        return counts(arm[0] * step, refused=None if arm[1] is None else arm[1] * step)
+
+    return samples(*((at(canary, step), stable and at(stable, step)) for step in range(steps)))
+
+
+def timed(canary, stable, steps=30):
+    """Both arms with the same (requests, milliseconds) pairs in each step."""
+
+    def at(arm, step):
+        times = [(n * step, ms) for n, ms in arm]
+        return counts(step * sum(n for n, _ in arm), refused=0, times=times)
+
+    return samples(*((at(canary, step), stable and at(stable, step)) for step in range(steps)))
+
+
+def judged(found, policy=POLICY, **changed):
+    evidence = {"samples": found, "canary": "v2", "stable": "v1", **changed}
+    return judge_canary(CanaryEvidence(**evidence), policy)
+
+
+def test_a_canary_that_refuses_two_thirds_of_the_requests_fails():
+    verdict = judged(refusing((10, 20), (120, 0), steps=3))
+
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reason == "refused 66.7 % of 60 requests, stable 0 % of 240: worse than stable"
+    assert verdict.numbers["canary_refused"] == pytest.approx(2 / 3)
+    assert verdict.numbers["stable_refused"] == 0
+
+
+def test_a_canary_that_refuses_every_request_fails_without_a_single_answer():
+    verdict = judged(refusing((0, 30), (120, 0), steps=3))
+
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reason == "refused 100 % of 60 requests, stable 0 % of 240: worse than stable"
+
+
+@pytest.mark.parametrize("part", [0.02, 0.05, 0.3])
+def test_a_canary_that_refuses_a_small_part_more_than_stable_never_passes(part):
+    refused = round(1000 * part)
+    verdict = judged(refusing((1000 - refused, refused), (3990, 10)))
+
+    assert verdict.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.3, 0.9])
+def test_requests_that_both_releases_refuse_are_the_clients_fault(part):
+    mine, others = round(400 * part), round(1600 * part)
+    verdict = judged(refusing((400 - mine, mine), (1600 - others, others), steps=120))
+
+    assert verdict.outcome is Outcome.PASS
+
+
+def test_a_canary_that_refuses_less_than_stable_passes():
+    assert judged(refusing((400, 0), (1400, 200))).outcome is Outcome.PASS
+
+
+def test_refusals_that_start_late_are_found():
+    good = [(counts(400 * n, refused=0), counts(1600 * n, refused=0)) for n in range(20)]
+    bad = [
+        (counts(7600 + 130 * n, refused=270 * n), counts(30_400 + 1600 * n, refused=0))
+        for n in range(1, 5)
+    ]
+    assert judged(samples(*good)).outcome is Outcome.PASS
+    assert judged(samples(*good, *bad)).outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    ("refused", "outcome"), [(0, Outcome.PASS), (5, Outcome.PASS), (80, Outcome.FAIL)]
+)
+def test_a_first_release_has_an_absolute_limit_of_refusals(refused, outcome):
+    found = refusing((400 - refused, refused), None)
+    assert judged(found, stable=None).outcome is outcome
+
+
+def test_the_limit_of_a_first_release_is_not_for_one_that_has_all_traffic_after_another():
+    found = refusing((320, 80), None)
+    assert judged(found, stable=None, is_first=False).outcome is Outcome.PASS
+
+
+def test_refusals_that_the_canary_does_not_count_are_no_data_and_block_nothing():
+    verdict = judged(refusing((400, None), (1600, 800)))
+
+    assert verdict.outcome is Outcome.PASS
+    assert "refusals not judged: the server of the canary does not count them" in verdict.reason
+    assert "canary_refused" not in verdict.numbers
+
+
+@pytest.mark.parametrize(
+    ("refused", "of_4xx", "outcome"),
+    [(270, 0, Outcome.FAIL), (0, 0, Outcome.PASS), (40, 400, Outcome.PASS)],
+)
+def test_of_an_older_stable_server_every_4xx_is_taken_for_a_refusal(refused, of_4xx, outcome):
+    found = refusing((400 - refused, refused), (1600, None))
+    older = tuple(
+        replace(
+            sample, counts={**sample.counts, "v1": with_4xx(sample.counts["v1"], step * of_4xx)}
+        )
+        for step, sample in enumerate(found)
+    )
+    assert judged(older).outcome is outcome
+
+
+def with_4xx(of, refused):
+    return replace(of, requests={**of.requests, "4xx": refused})
+
+
+def test_without_any_count_of_4xx_stable_has_no_data():
+    found = tuple(
+        replace(
+            sample, counts={**sample.counts, "v1": Counts(requests={"2xx": 99 * step, "5xx": 0})}
+        )
+        for step, sample in enumerate(refusing((400, 200), (1600, None)))
+    )
+    assert "refusals not judged: the server of stable does not count them" in judged(found).reason
+
+
+def test_without_the_new_counts_everything_is_as_in_version_0_1():
+    verdict = judged(refusing((400, None), (1600, None)))
+
+    assert verdict.reason == (
+        "error rate 0 % of 11600 requests, stable 0 % of 46400: not worse by 1 %"
+    )
+    assert verdict.numbers["evidence_needed"] == pytest.approx(math.log(20))
+
+
+FAST, TEN_TIMES = [(40, 4.0)], [(40, 40.0)]
+MANY = [(160, 4.0)]
+
+
+def test_a_canary_ten_times_slower_fails():
+    verdict = judged(timed(TEN_TIMES, MANY, steps=6), slow_ms=10)
+
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reason == (
+        "slower than 10 ms 100 % of 200 requests, stable 0 % of 800: "
+        "worse than stable by more than 10 %"
+    )
+    assert verdict.numbers["canary_slow"] == 1
+
+
+@pytest.mark.parametrize("slow_part", [0.25, 0.5, 0.8])
+def test_a_canary_with_a_slow_part_beyond_the_margin_fails(slow_part):
+    slow = round(400 * slow_part)
+    mine = [(400 - slow, 4.0), (slow, 60.0)]
+    assert judged(timed(mine, [(1600, 4.0)]), slow_ms=25).outcome is Outcome.FAIL
+
+
+def test_a_canary_as_slow_as_a_busy_stable_passes():
+    mine, others = [(20, 4.0), (380, 90.0)], [(80, 4.0), (1520, 90.0)]
+    assert judged(timed(mine, others), slow_ms=25).outcome is Outcome.PASS
+
+
+def test_where_every_request_of_both_is_slow_the_canary_still_passes():
+    assert judged(timed([(400, 90.0)], [(1600, 90.0)]), slow_ms=25).outcome is Outcome.PASS
+
+
+def test_a_difference_below_the_threshold_is_no_difference():
+    assert judged(timed([(400, 20.0)], [(1600, 2.0)]), slow_ms=25).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("slow", [50, 400])
+def test_one_slow_moment_fails_nothing(slow):
+    # As when a machine starts something else: every request of one interval is slow.
+    bad = [
+        (
+            counts(
+                400 * n, refused=0, times=[(400 * n - slow * (n > 3), 4.0), (slow * (n > 3), 900)]
+            ),
+            counts(1600 * n, refused=0, times=[(1600 * n, 4.0)]),
+        )
+        for n in range(30)
+    ]
+    assert judged(samples(*bad), slow_ms=25).outcome is Outcome.PASS
+    # Also when somebody asks the judge many times in that moment.
+    assert judged(samples(*bad[:8], every=1), slow_ms=25).outcome is not Outcome.FAIL
+
+
+@pytest.mark.parametrize(("ms", "outcome"), [(4.0, Outcome.PASS), (90.0, Outcome.FAIL)])
+def test_a_first_release_is_judged_by_the_limit_of_slow_requests(ms, outcome):
+    verdict = judged(timed([(400, ms)], None), stable=None, slow_ms=50)
+
+    assert verdict.outcome is outcome
+
+
+def test_a_release_whose_servers_count_by_other_times_is_not_judged_by_them():
+    found = timed([(400, 90.0)], [(1600, 4.0)])
+    assert "slow" not in judged(found, slow_ms=33).reason
+
+
+@pytest.mark.parametrize(
+    ("slow_ms", "p95", "threshold"),
+    [
+        (None, None, None),
+        (0, 4.0, None),
+        (250, 4.0, 250),
+        (250, None, 250),
+        (None, 0.4, 10),
+        (None, 4.0, 10),
+        (None, 5.0, 25),
+        (None, 9.9, 25),
+        (None, 10.0, 50),
+        (None, 90.0, 250),
+        (None, 9000.0, 10_000),
+    ],
+)
+def test_the_threshold_is_given_or_at_most_five_times_what_verify_measured(slow_ms, p95, threshold):
+    assert slow_threshold(slow_ms, p95) == threshold
+
+
+def test_two_more_metrics_each_get_their_part_of_alpha():
+    assert judged(timed(FAST, MANY), slow_ms=10).numbers["evidence_needed"] == pytest.approx(
+        math.log(60)
+    )
