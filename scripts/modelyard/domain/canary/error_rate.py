@@ -16,7 +16,7 @@ from modelyard.domain.specs.column_values import Floats
 RATE_RATIOS = np.exp(np.geomspace(0.1, 7.0, 20))  # of the canary's rate to stable's: 1.1 to 1,100
 BASE_RATES = np.geomspace(2e-4, 0.6, 16)  # error rates that both arms may have in common
 # Of slow or refused requests: nearly all requests of both arms may be.
-WIDE_RATES = np.concatenate([np.geomspace(2e-4, 0.4, 10), 1 - np.geomspace(0.5, 1e-3, 8)])
+WIDE_RATES = np.append(BASE_RATES, [0.75, 0.9, 0.97, 0.995])
 EXCESSES = np.array([0.05, 0.1, 0.2, 0.4, 0.8])  # beyond a margin, as parts of what is possible
 LIMIT_SHIFTS = np.geomspace(0.1, 8.0, 20)  # distances from a limit, in log odds
 
@@ -124,21 +124,20 @@ def against_within(
     stable_hits: ArrayLike,
     margin: float,
     *,
-    most_gain: float = math.inf,
+    allowed: ArrayLike | None = None,
 ) -> Evidence:
     """Evidence against the null "in no interval is the canary worse by more than the margin".
 
-    The same likelihood ratios as in `against_worse_by`, from the other side of the same line: the
-    alternatives are pairs of which the canary's rate is above stable's by more than the margin.
+    As `against_worse_by`, from the other side of the line: the alternatives are beyond the margin.
 
     Args:
-        canary_totals: As in `against_not_worse`, and so are the next three, of hits of any kind.
-        canary_hits: Shape (t,).
-        stable_totals: Shape (t,).
-        stable_hits: Shape (t,).
-        margin: Difference of rates, from 0 to 1. At 1 there is never any evidence.
-        most_gain: The evidence grows by at most this in one interval, so that one bad moment
-            decides nothing; capped factors still have a mean of at most 1.
+        canary_totals: As in `against_not_worse`, and so are the other three, of hits of any kind.
+        canary_hits: As above.
+        stable_totals: As above.
+        stable_hits: As above.
+        margin: As in `against_worse_by`; at 1 there is never any evidence.
+        allowed: Shape (t,), the most evidence that there may be until each sample, so that one bad
+            moment decides nothing: a capped factor has a mean of at most 1 too. None for no cap.
 
     Raises:
         ValueError: margin out of range, or counts as in `against_not_worse`.
@@ -148,7 +147,10 @@ def against_within(
     below = np.broadcast_to(base, (base.size, EXCESSES.size)).ravel()
     counts = (canary_totals, canary_hits, stable_totals, stable_hits)
     gains = _gains_over_margin(counts, margin, above, below)
-    return _mixture(np.minimum(gains, most_gain))
+    if allowed is not None and gains.size:
+        ranges = ranges_with_both_arms(*(counted_increments(counts[arm]) for arm in (0, 2)))
+        gains = np.minimum(gains, sum_ranges(counted_increments(allowed), ranges)[:, None])
+    return _mixture(gains)
 
 
 def against_at_most(totals: ArrayLike, hits: ArrayLike, limit: float) -> Evidence:

@@ -21,11 +21,8 @@ from modelyard.domain.canary.error_rate import (
 from modelyard.domain.canary.latency import ALL_REQUESTS, bound_name
 from modelyard.domain.specs.model import CanaryPolicy
 
-LEAST_BLOCK_SECONDS = 4.0
-"""Slow requests come in bursts, so they are counted by blocks of at least this length."""
-
-LEAST_SLOW_BLOCKS = 3
-"""A canary fails by its latency only after at least so many slow blocks."""
+LEAST_SLOW_SECONDS = 15.0
+"""A canary fails by its latency only after so long: slow requests come in bursts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +60,8 @@ class RequestMetric:
         stable: Stable's; None for a first release.
         margin: A difference of shares up to which the canary counts as not worse.
         limit: The limit for a first release.
-        most_gain: If not None, the canary fails only beyond the margin, and the evidence for it
-            grows by at most this part of what is needed in one interval.
+        seconds: If not None, when each sample was taken, in seconds: the canary then fails only
+            beyond the margin, and after `LEAST_SLOW_SECONDS` of it at the least.
     """
 
     name: str
@@ -74,7 +71,7 @@ class RequestMetric:
     stable: Series | None
     margin: float
     limit: float
-    most_gain: float | None = None
+    seconds: Sequence[float] | None = None
 
     def finding(self, alpha: float) -> Finding:
         """The finding at this level."""
@@ -100,17 +97,18 @@ class RequestMetric:
             return against_at_most(*one, self.limit), against_at_least(*one, self.limit)
         both = (*one, self.stable.totals, self.stable.hits)
         kept = against_worse_by(*both, self.margin, rates=WIDE_RATES if self.key else BASE_RATES)
-        if self.most_gain is None:
+        if self.seconds is None:
             return against_not_worse(*both), kept
-        most = math.log(1 / alpha) * self.most_gain
-        return against_within(*both, self.margin, most_gain=most), kept
+        needed = math.log(1 / alpha)
+        allowed = [needed * seconds / LEAST_SLOW_SECONDS for seconds in self.seconds]
+        return against_within(*both, self.margin, allowed=allowed), kept
 
     def _claims(self) -> tuple[str, str]:
         if self.stable is None:
             limit = format_share(self.limit)
             return f"above the limit of {limit}", f"below {limit}"
         margin = format_share(self.margin)
-        beyond = "" if self.most_gain is None else f" by more than {margin}"
+        beyond = "" if self.seconds is None else f" by more than {margin}"
         return f"worse than stable{beyond}", f"not worse by {margin}"
 
     def _missing(self, claim: str, kept: Evidence, alpha: float) -> str:
@@ -166,7 +164,10 @@ def refusals(canary: Arm, stable: Arm | None, policy: CanaryPolicy) -> RequestMe
         stable=Series(totals=stable.refusals[0], hits=stable.refusals[1])
         if stable is not None and stable.refusals is not None
         else None,
-        margin=policy.margin_refusals,
+        # A team that chose its margin for little traffic needs the same one here.
+        margin=policy.margin_error_rate
+        if policy.margin_refusals is None
+        else policy.margin_refusals,
         limit=policy.refusal_limit,
     )
 
@@ -188,9 +189,8 @@ def slow_answers(
         slow_ms: The threshold in milliseconds.
         times: When the samples were taken.
     """
-    kept = _block_ends(times)
-    mine = _slow(canary, slow_ms, kept)
-    others = _slow(stable, slow_ms, kept) if stable is not None else None
+    mine = _slow(canary, slow_ms)
+    others = _slow(stable, slow_ms) if stable is not None else None
     if mine is None or (stable is not None and others is None):
         return None
     return RequestMetric(
@@ -201,7 +201,7 @@ def slow_answers(
         stable=others,
         margin=policy.margin_slow,
         limit=policy.slow_limit,
-        most_gain=1 / LEAST_SLOW_BLOCKS,
+        seconds=[(at - times[0]).total_seconds() for at in times],
     )
 
 
@@ -210,26 +210,16 @@ def format_share(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def _slow(arm: Arm, slow_ms: float, kept: Sequence[int]) -> Series | None:
+def _slow(arm: Arm, slow_ms: float) -> Series | None:
     bound = bound_name(slow_ms / 1000)
     last = arm.within[-1] if arm.within else {}
     if bound not in last or ALL_REQUESTS not in last:
         return None
-    totals = [arm.within[place].get(ALL_REQUESTS, 0.0) for place in kept]
-    fast = [arm.within[place].get(bound, 0.0) for place in kept]
+    totals = [within.get(ALL_REQUESTS, 0.0) for within in arm.within]
+    fast = [within.get(bound, 0.0) for within in arm.within]
     return Series(
         totals=totals, hits=[total - part for total, part in zip(totals, fast, strict=True)]
     )
-
-
-def _block_ends(times: Sequence[datetime]) -> list[int]:
-    """The samples at which a block ends; the last block may be short."""
-    ends: list[int] = []
-    for place, at in enumerate(times):
-        if not ends or (at - times[ends[-1]]).total_seconds() >= LEAST_BLOCK_SECONDS:
-            ends.append(place)
-    last = len(times) - 1
-    return ends if not ends or ends[-1] == last else [*ends, last]
 
 
 def _share_of_requests(series: Series, unit: str = "") -> str:

@@ -153,7 +153,7 @@ class CanaryPolicy:
         least_seconds: The canary passes only after this many seconds of traffic.
         error_limit: Limit of the error rate if there is no stable release to compare with.
         margin_refusals: A difference of the share of refused requests up to which a canary counts
-            as not worse.
+            as not worse; None for that of the error rate.
         refusal_limit: Limit of that share if there is no stable release to compare with.
         slow_ms: A request that takes longer is slow, one of `latency.LATENCY_BOUNDS_MS`; 0 judges
             no latency, None derives it from what `verify` measured for stable.
@@ -170,7 +170,7 @@ class CanaryPolicy:
     least_seconds: int = 60
     error_limit: float = 0.02
     input_floor: float = 0.02
-    margin_refusals: float = 0.01
+    margin_refusals: float | None = None
     refusal_limit: float = 0.05
     slow_ms: float | None = None
     margin_slow: float = 0.1

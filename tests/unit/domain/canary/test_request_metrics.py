@@ -4,10 +4,17 @@ import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
+from scipy.stats import binom
 
+import modelyard.domain.canary.error_rate as under_test
+from modelyard.adapters.specs.schemas import schema_of
+from modelyard.domain.canary.error_rate import against_not_worse, against_within
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.latency import LATENCY_BOUNDS_MS, bound_name, slow_threshold
+from modelyard.domain.canary.request_metrics import LEAST_SLOW_SECONDS
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome
@@ -262,3 +269,155 @@ def test_two_more_metrics_each_get_their_part_of_alpha():
     assert judged(timed(FAST, MANY), slow_ms=10).numbers["evidence_needed"] == pytest.approx(
         math.log(60)
     )
+
+
+# Error rates and power, by simulation.
+
+ALPHA = POLICY.alpha / 4  # the judge's part of each of four metrics
+
+
+def walks(rng, intervals, canary, stable, *, requests=100, share=0.2, runs=300):
+    """Cumulative (canary, hits, stable, hits) of many runs; rates may be arrays over intervals."""
+    mine = rng.poisson(requests * share, (runs, intervals))
+    others = rng.poisson(requests * (1 - share), (runs, intervals))
+    hits = rng.binomial(mine, canary), rng.binomial(others, stable)
+    return [
+        np.stack([mine[run], hits[0][run], others[run], hits[1][run]]).cumsum(axis=1)
+        for run in range(runs)
+    ]
+
+
+def failed(counts, margin=POLICY.margin_slow, *, every=5):
+    """Whether these looks fail it by its latency; without seconds between looks, uncapped."""
+    allowed = [
+        math.log(1 / ALPHA) * every * look / LEAST_SLOW_SECONDS
+        for look in range(1, len(counts[0]) + 1)
+    ]
+    return against_within(*counts, margin, allowed=allowed if every else None).ever_rejects(ALPHA)
+
+
+@pytest.mark.parametrize("base", [0.0, 0.05, 0.4, 0.85])
+def test_a_canary_slower_by_exactly_the_margin_is_seldom_failed_by_sixty_looks(base):
+    runs = walks(np.random.default_rng(1), 60, base + POLICY.margin_slow, base)
+
+    assert np.mean([failed(run) for run in runs]) <= ALPHA
+
+
+def bursts(rng, runs, intervals):
+    """The share of slow requests on a machine of its own: 2 %, and in a twentieth of looks 90 %."""
+    return np.where(rng.random((runs, intervals)) < 0.05, 0.9, 0.02)
+
+
+def test_bursts_of_one_machine_seldom_fail_a_healthy_canary():
+    rng = np.random.default_rng(2)
+    rates = (bursts(rng, 300, 60), bursts(rng, 300, 60))
+    runs = walks(rng, 60, *rates)
+
+    capped = np.mean([failed(run) for run in runs])
+    uncapped = np.mean([failed(run, every=0) for run in runs])
+
+    assert capped <= 0.01
+    assert uncapped >= 0.1
+
+
+@pytest.mark.parametrize(("requests", "looks"), [(20, 6), (100, 4), (1000, 4)])
+def test_a_canary_ten_times_slower_is_failed_after_a_few_looks(requests, looks):
+    rng = np.random.default_rng(3)
+    for run in walks(rng, looks, 0.97, 0.03, requests=requests, runs=40):
+        assert failed(run)
+
+
+def test_two_thirds_refused_are_found_within_a_few_requests():
+    rng = np.random.default_rng(4)
+    needed = []
+    for run in walks(rng, 200, 0.67, 0.0, requests=5, share=0.2, runs=100):
+        paths = [against_not_worse(*run[:, :end]).ever_rejects(ALPHA) for end in range(1, 200)]
+        needed.append(run[0][paths.index(True)])
+
+    assert np.median(needed) <= 8
+    assert max(needed) <= 16
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3])
+def test_equal_refusals_are_seldom_failed_by_sixty_looks(part):
+    runs = walks(np.random.default_rng(5), 60, part, part)
+
+    assert np.mean([against_not_worse(*run).ever_rejects(ALPHA) for run in runs]) <= ALPHA
+
+
+# An independent oracle: the nearest point by a library's optimizer, and products of plain ratios.
+
+
+def oracle(counts, margin, base, excess):
+    """The log ratio of one alternative to its nearest null pair, interval by interval."""
+    above = base + margin + excess * (1 - base - margin)
+    steps = np.diff(np.asarray(counts), axis=1, prepend=0)
+    total = 0.0
+    for n, k, m, j in steps.T:
+
+        def divergence(u, weight=n / (n + m)):
+            return weight * kl(above, u + margin) + (1 - weight) * kl(base, u)
+
+        ends = (min(base, above - margin), max(base, above - margin))
+        u = minimize_scalar(divergence, bounds=ends, method="bounded", options={"xatol": 1e-12}).x
+        total += k * math.log(above / (u + margin)) + (n - k) * math.log(
+            (1 - above) / (1 - u - margin)
+        )
+        total += j * math.log(base / u) + (m - j) * math.log((1 - base) / (1 - u))
+    return total
+
+
+def kl(p, q):
+    return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+
+
+def test_the_evidence_beyond_a_margin_is_that_of_an_independent_oracle(monkeypatch):
+    run = walks(np.random.default_rng(6), 4, 0.5, 0.1, requests=30, runs=1)[0]
+    for base in (0.01, 0.2, 0.7):
+        for excess in (0.1, 0.8):
+            monkeypatch.setattr(under_test, "WIDE_RATES", np.array([base]))
+            monkeypatch.setattr(under_test, "EXCESSES", np.array([excess]))
+            found = against_within(*run, 0.1)
+            assert found.now == pytest.approx(oracle(run, 0.1, base, excess), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "margin"), [(1, 1, 0.1), (2, 3, 0.1), (3, 1, 0.2), (2, 6, 0.05)]
+)
+@pytest.mark.parametrize("stable", [0.0, 0.01, 0.3, 0.7])
+@pytest.mark.parametrize("part", [1.0, 0.5, -0.5])
+def test_over_all_outcomes_of_a_canary_within_the_margin_the_mean_is_at_most_one(
+    n, m, margin, stable, part
+):
+    canary = max(0.0, stable + part * margin)
+    mean = sum(
+        binom.pmf(k, n, canary)
+        * binom.pmf(j, m, stable)
+        * math.exp(against_within([n], [k], [m], [j], margin).now)
+        for k in range(n + 1)
+        for j in range(m + 1)
+    )
+    assert mean <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("margin", [-0.1, 1.1, math.nan])
+def test_a_margin_that_is_no_share_is_refused(margin):
+    with pytest.raises(ValueError, match="margin must be from 0 to 1"):
+        against_within([1], [0], [1], [0], margin)
+
+
+def test_nothing_exceeds_a_margin_of_one():
+    assert against_within([9], [9], [9], [0], 1.0).now == 0
+
+
+def test_the_schema_offers_exactly_the_times_that_servers_count_by():
+    offered = schema_of("Model")["properties"]["canary"]["properties"]["slow_ms"]["enum"]
+    assert offered == [0, *LATENCY_BOUNDS_MS]
+
+
+def test_refusals_have_the_margin_of_errors_unless_one_is_given():
+    assert "by 1 %" in judged(refusing((400, 0), (1600, 0)), POLICY).reason
+    wide = replace(POLICY, margin_error_rate=0.05)
+    assert judged(refusing((400, 0), (1600, 0)), wide).reason.count("not worse by 5 %") == 2
+    own = replace(wide, margin_refusals=0.02)
+    assert "not worse by 2 %" in judged(refusing((400, 0), (1600, 0)), own).reason
