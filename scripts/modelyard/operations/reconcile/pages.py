@@ -157,7 +157,9 @@ def _row(result: HeldOutResult, rival: str, verdict: Verdict) -> str:
         result.look,
         verdict.outcome,
     )
-    return "| " + " | ".join(escape_markdown(str(cell)) for cell in cells) + " |"
+    # A dash alone is a figure that there is not; in a cell it begins no list.
+    shown = ("-" if cell == "-" else escape_markdown(str(cell)) for cell in cells)
+    return f"| {' | '.join(shown)} |"
 
 
 def _why_not(record: Record) -> str:
