@@ -9,11 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -24,106 +23,37 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from modelyard.adapters.git.repository import Git
 from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import read_frame
 from modelyard.domain.drift.detection import check_window
 from modelyard.domain.drift.profile import Profile
-from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Column
-from modelyard.domain.specs.heldout import HeldOut, Role
-from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import (
     DataContract,
-    GatePolicy,
     MissingLabels,
     Model,
-    Output,
-    OutputKind,
-    Owner,
     Target,
     Task,
-    Trainer,
 )
-from modelyard.domain.specs.repository import Repository
-from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
+from modelyard.domain.specs.version import DataFile
 from modelyard.errors import Refused
 from modelyard.operations.drift.feed import read_feed, read_windows
 from modelyard.operations.training.fetch import fetch_inputs
-from modelyard.operations.training.job import Job
 from modelyard.operations.training.pins import DataRoot
 from modelyard.operations.training.train import _profile
 from modelyard.serving.documents import Serving, Training, json_rows
 from modelyard.serving.inputs import read_request, tensors_of_rows
 from modelyard.serving.predictor import _TYPES, _WITHOUT_NULL, _conform
+from operations.training_job import job_of, make_checkout, model_of
 
-ALWAYS = Interval(since=date.min, until=date.max)
 ZONES = ("UTC", "Europe/Rome", "America/New_York", "Asia/Kathmandu", "Pacific/Apia")
-
-
-@dataclass
-class Shelf:
-    """An artifact store in memory."""
-
-    files: dict[str, bytes] = field(default_factory=dict)
-
-    def put_run_file(self, workflow: str, name: str, content: bytes) -> None:
-        self.files[name] = content
-
-    def read_run_file(self, workflow: str, name: str) -> bytes:
-        return self.files[name]
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> tuple[Path, str]:
     """A repository with an empty trainer: its root, and the trainer's tree."""
-    root = tmp_path_factory.mktemp("yard")
-    git = Git(root)
-    git.run("init", "--quiet")
-    (root / ".git/info/exclude").write_text("/data/\n")
-    return root, git.write_file_tree("train.py", b"")
-
-
-def model_of(data: DataContract, target: Target, task: Task) -> Model:
-    return Model(
-        name="m",
-        description="",
-        owner=Owner(team="t", contact="t@example.org"),
-        task=task,
-        target=target,
-        outputs=(Output(name="o", kind=OutputKind.VALUE, primary=True),),
-        trainer=Trainer(command=("python", "train.py")),
-        data=data,
-        gate=GatePolicy(metric="rmse", margin=0.01),
-    )
-
-
-def job_of(root: Path, tree: str, model: Model, uris: list[str]) -> Job:
-    """A job of one version that trains on the files and is judged on them, day by day."""
-    pins = tuple(DataFile(uri=uri, sha256=sha256_of((root / uri).read_bytes())) for uri in uris)
-    window = ALWAYS if model.data.timestamp else None
-    held_out = HeldOut(
-        model="m", name="h", files=pins, cluster="row", role=Role.RECENT, max_looks=1, window=window
-    )
-    spec = ModelVersion(
-        model="m",
-        version="v1",
-        reason="",
-        data=TrainingData(files=pins, window=window),
-        held_out=("h",) if window else (),
-        code=Code(tree=tree),
-        runtime=Runtime(lock="0" * 64),
-        parameters={},
-        seed=0,
-    )
-    services = SimpleNamespace(root=root, repository=Repository())
-    job = Job(services, Shelf(), "m", "v1", 1, "0" * 40, "w")  # type: ignore[arg-type]
-    vars(job)["catalog"] = Catalog(
-        models={"m": model}, versions={("m", "v1"): spec}, held_out={("m", "h"): held_out},
-        records={}, environments={}, releases={}, digests={("m", "v1"): "0" * 64},
-    )  # fmt: skip
-    return job
+    return make_checkout(tmp_path_factory.mktemp("yard"))
 
 
 def pass_every_step(root: Path, tree: str, model: Model, uris: list[str]) -> bool:

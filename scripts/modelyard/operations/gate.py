@@ -17,7 +17,7 @@ from modelyard.domain.gate.gate import (
     verdict_of_first_rules,
 )
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.heldout import HeldOut
+from modelyard.domain.specs.heldout import seen_by
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.paths import held_out_file, model_file, record_file, version_file
 from modelyard.domain.specs.record import HeldOutResult, Record
@@ -28,15 +28,6 @@ from modelyard.operations.workspace import Workspace
 
 # Another machine may sum in another order.
 TOLERANCE = 1e-9
-
-
-def seen_by(spec: ModelVersion, held_out: HeldOut) -> bool:
-    """Whether the version trained on some of the held-out set's days, or on its very files."""
-    if held_out.window is not None and spec.data.window is not None:
-        return any(span.overlaps(held_out.window) for span in spec.data.spans)
-    # Without intervals only the files can show it.
-    trained = {file.sha256 for file in spec.data.files}
-    return any(file.sha256 in trained for file in held_out.files)
 
 
 def find_verdict(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from modelyard.domain.checks import environments, models, names, pins, records, training
+from modelyard.domain.checks import champion, environments, models, names, pins, records, training
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.catalog import Catalog
 
@@ -43,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     training.some_days_are_left_to_train,
     training.held_out_days_do_not_train,
     training.held_out_files_do_not_train,
+    champion.held_out_rows_are_new_to_the_champion,
     training.held_out_days_follow_training,
     training.features_are_columns,
     training.features_are_known_at_request,

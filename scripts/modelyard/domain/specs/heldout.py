@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from modelyard.domain.specs.interval import Interval
-from modelyard.domain.specs.version import DataFile
+from modelyard.domain.specs.version import DataFile, ModelVersion
 
 
 class Role(StrEnum):
@@ -39,3 +39,12 @@ class HeldOut:
     max_looks: int
     window: Interval | None = None
     retired: bool = False
+
+
+def seen_by(spec: ModelVersion, held_out: HeldOut) -> bool:
+    """Whether the version trained on some of the held-out set's days, or on its very files."""
+    if held_out.window is not None and spec.data.window is not None:
+        return any(span.overlaps(held_out.window) for span in spec.data.spans)
+    # Without intervals only the files can show it.
+    trained = {file.sha256 for file in spec.data.files}
+    return any(file.sha256 in trained for file in held_out.files)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.domain.drift.retraining import declined_by, existing_answer
-from modelyard.domain.people import is_same_person
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.pulls import PullRequest, PullState
@@ -95,15 +94,10 @@ def decide_retraining(
 
 
 def propose_retraining(workspace: Workspace, owed: Owed) -> PullRequest:
-    """Store the evidence, and open or update the pull request.
-
-    Whoever runs the command asks for the version. A schedule has no name.
-    """
+    """Store the evidence, and open or update the pull request."""
     # First: the page of the pull request refers to it.
     workspace.store.put_evidence(owed.evidence)
-    bot, who = workspace.services.repository.bot, workspace.git.user_name()
-    requester = None if who is None or is_same_person(who, bot) else who
-    return workspace.services.pulls.propose(owed.change, author=bot, requester=requester)
+    return workspace.services.pulls.propose(owed.change, author=workspace.services.repository.bot)
 
 
 def withdraw_retraining(workspace: Workspace, pull: PullRequest, *, reason: str) -> None:

@@ -22,8 +22,8 @@ from modelyard.domain.gate.gate import (
     compare_on_set,
     overall_verdict,
 )
+from modelyard.domain.specs.heldout import seen_by
 from modelyard.domain.specs.record import Champion, HeldOutResult
-from modelyard.operations.gate import seen_by
 from modelyard.operations.training.job import Job
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from modelyard.adapters.store.table_files import read_table
@@ -24,9 +24,11 @@ from modelyard.domain.specs.contract import Breach, describe_breach, find_breach
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.paths import held_out_file
 from modelyard.domain.specs.version import DataFile
-from modelyard.errors import Refused
+from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.training.data_root import data_root
+from modelyard.operations.training.evaluate import find_champion
 from modelyard.operations.training.job import Job
+from modelyard.operations.training.seen_rows import describe_seen_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +49,8 @@ def fetch_inputs(job: Job) -> None:
     if training.empty:
         raise job.refuse("no labelled training rows are left in the window")
     job.put_file("train.parquet", to_parquet(training))
-    held_out = {name: _held_out(job, name, known) for name in job.spec.held_out}
+    trained = {job.version: rows, **_champion_rows(job, known)}
+    held_out = {name: _held_out(job, name, known, trained) for name in job.spec.held_out}
     job.put_document(
         "data.json",
         {"training_rows": len(training), "unlabelled": unlabelled, "held_out": held_out},
@@ -124,7 +127,47 @@ def _refuse_breaches(job: Job, found: Sequence[Breach], what: str) -> None:
         raise job.refuse(f"{what} breaks the contract: {reasons}")
 
 
-def _held_out(job: Job, name: str, known: dict[DataFile, pd.DataFrame]) -> dict[str, object]:
+def _champion_rows(job: Job, known: dict[DataFile, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The rows that the champion trained on, by its name, where days cannot tell."""
+    import pandas as pd
+
+    champion = find_champion(job)
+    spec = job.catalog.versions.get((job.model_name, champion.version)) if champion else None
+    if spec is None or (spec.data.window is not None and job.spec.data.window is not None):
+        return {}
+    root = data_root(job.services.root, job.services.repository, commit=job.commit)
+    names = [column.name for column in job.model.data.columns]
+    frames = []
+    for file in spec.data.files:
+        try:
+            if file not in known:
+                frame = read_table(root.read_pinned(file), uri=file.uri, data=job.model.data)
+                known[file] = frame[names]
+            frames.append(known[file])
+        except (CannotAnswer, Refused, KeyError) as error:
+            # Old data may be gone, or of an older contract: that must not stop a new version.
+            logger.warning("%s: not compared with the held-out rows: %s", spec.version, error)
+    return {spec.version: pd.concat(frames, ignore_index=True)} if frames else {}
+
+
+def _refuse_seen_rows(
+    job: Job, spec: HeldOut, rows: pd.DataFrame, trained: Mapping[str, pd.DataFrame]
+) -> None:
+    """Refuse a held-out set whose rows were trained on, where no days can tell."""
+    if spec.window is not None and job.spec.data.window is not None:
+        return
+    for version, training in trained.items():
+        columns = job.model.data.columns
+        if seen := describe_seen_rows(rows, training, columns, cluster=spec.cluster):
+            raise job.refuse(f"held-out set {spec.name}: {seen} by {version}")
+
+
+def _held_out(
+    job: Job,
+    name: str,
+    known: dict[DataFile, pd.DataFrame],
+    trained: Mapping[str, pd.DataFrame],
+) -> dict[str, object]:
     spec = job.catalog.held_out.get((job.model_name, name))
     if spec is None:
         raise Refused(f"{held_out_file(job.model_name, name)} does not exist")
@@ -132,6 +175,7 @@ def _held_out(job: Job, name: str, known: dict[DataFile, pd.DataFrame]) -> dict[
     if spec.window is not None and job.model.data.timestamp is not None:
         rows = rows_within(rows, timestamp=job.model.data.timestamp, spans=(spec.window,))
     _check_contract(job, rows, f"held-out set {name}")
+    _refuse_seen_rows(job, spec, rows, trained)
     frame, unlabelled = with_labels(rows, job.model)
     clusters = clusters_of(frame, spec.cluster)
     job.put_file(f"heldout-{name}.parquet", to_parquet(frame.assign(**{CLUSTER: clusters})))
