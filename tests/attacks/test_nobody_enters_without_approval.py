@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,13 +11,25 @@ from git_commits import write_commit
 from modelyard.adapters.forge.local.snapshot import STATUSES
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState, Status, StatusState
+from modelyard.domain.specs.environment import Approvals
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import Refused
 from modelyard.operations.reconcile.changes import new_release, release_documents
 from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
 from modelyard.operations.watch.pass_once import run_checks
-from operations.yard import AT, BOT, MODEL, SHORT, living_yard, release_file, spec, spec_file
-from operations.yard_with_history import world_of
+from operations.yard import (
+    AT,
+    BOT,
+    CANARY,
+    HELD_OUT_SPEC,
+    MODEL,
+    SHORT,
+    living_yard,
+    release_file,
+    spec,
+    spec_file,
+)
+from operations.yard_with_history import run, world_of
 
 OLD_WORDS = "changes no environment"
 
@@ -227,6 +240,173 @@ def test_no_branch_of_the_tools_carries_a_rule_or_code(yard, branch, path):
     forged(yard, pull)
 
     assert f"{branch} may not change {path}" in refused_merge(yard, pull)
+
+
+# One person alone
+
+
+def merged(yard, branch, documents, *, author, by, message="By hand"):
+    """What a person proposes on a branch of their own, merged by somebody."""
+    main = yard.main()
+    head = write_commit(
+        yard.git, main, documents, parents=[main], message=message, author=author, at=AT
+    )
+    yard.git.push("origin", {f"refs/heads/{branch}": (None, head)})
+    pull = yard.pulls.open_branch(branch, title="By hand", body="", author=f"Opener of {branch}")
+    forged(yard, pull)
+    yard.pulls.merge(pull.number, sha=pull.head, by=by)
+
+
+@pytest.fixture
+def proposed(yard):
+    """v3, which Mallory wrote with Carl, Opener of v3 asked for, and Meg merged, is due in canary.
+
+    Its held-out set is Hal's.
+    """
+    newer = replace(HELD_OUT_SPEC, name="newer")
+    held_out = {f"models/{MODEL}/heldout/newer.yaml": dump_spec("HeldOut", newer)}
+    merged(yard, "newer", held_out, author="Hal", by="Merle")
+    wanted = replace(spec("v3"), held_out=("recent", "newer"))
+    documents = {spec_file("v3"): dump_spec("ModelVersion", wanted)}
+    message = "Add v3\n\nCo-authored-by: Carl <carl@example.org>\n"
+    merged(yard, "v3", documents, author="Mallory <m@example.org>", by="Meg", message=message)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(yard), "add_version", lambda *_: None)
+        yard.record("v3", champion="v1")
+    yard.put("v3", "staging")
+    yard.reconcile()
+    return yard
+
+
+def due(yard):
+    return yard.pull(f"modelyard/promote/canary/{MODEL}")
+
+
+MAKERS = {
+    "Mallory": "wrote v3",
+    "Carl": "wrote v3",
+    "Meg": "merged v3",
+    "Opener of v3": "asked for v3",
+    "Hal": "wrote v3",
+    "Merle": "merged v3",
+}
+
+
+@pytest.mark.parametrize(("name", "did"), MAKERS.items())
+def test_who_made_a_version_does_not_approve_its_promotion(proposed, name, did):
+    pull = due(proposed)
+
+    said = run(proposed, "pr", "approve", str(pull.number), "--as", name)
+    assert (said.code, said.err.splitlines()[0]) == (
+        3,
+        f"error: {name} {did}, which pull request {pull.number} releases, and cannot approve it",
+    )
+    proposed.pulls.review(pull.number, sha=pull.head, by=name, approved=True)
+    judged(proposed)
+
+    assert due(proposed).statuses[PROMOTE].state is StatusState.PENDING
+    forged(proposed, pull)
+    assert "1 more approval of" in refused_merge(proposed, pull)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mallory",
+        " MALLORY ",
+        "Mallory <other@example.org>",
+        "\uff2d\uff41\uff4c\uff4c\uff4f\uff52\uff59",
+        "Mal\u200blory",
+        "Mallory\u00a0",
+        "Mallory\x00",
+    ],
+)
+def test_another_spelling_is_nobody_else(proposed, name):
+    pull = due(proposed)
+    proposed.pulls.review(pull.number, sha=pull.head, by=name, approved=True)
+    forged(proposed, pull)
+
+    assert "1 more approval of" in refused_merge(proposed, pull)
+
+
+def test_a_teammate_who_took_no_part_approves(proposed):
+    pull = due(proposed)
+    assert run(proposed, "pr", "approve", str(pull.number), "--as", "Grace").code == 0
+    judged(proposed)
+
+    assert due(proposed).state is PullState.MERGED
+
+
+def test_the_page_says_who_may_not_approve_and_why(proposed):
+    pull = due(proposed)
+
+    shown = " ".join(run(proposed, "pr", "show", str(pull.number)).out.split())
+
+    for name, did in MAKERS.items():
+        assert f"{name} {did}" in pull.body
+        assert f"{name} {did}" in shown
+
+
+def test_two_spellings_of_one_name_are_one_approval(yard):
+    two = replace(CANARY, approvals=Approvals(needed=2))
+    yard.commit({"environments/canary/environment.yaml": dump_spec("Environment", two)})
+    yard.put("v2", "staging")
+    yard.reconcile()
+    pull = due(yard)
+    for name in ("Ann", "ann ", "ANN", "A\u200bnn", "Ann <ann@example.org>"):
+        yard.pulls.review(pull.number, sha=pull.head, by=name, approved=True)
+    judged(yard)
+
+    assert due(yard).statuses[PROMOTE].description.startswith("1 more approval of")
+    yard.pulls.review(pull.number, sha=pull.head, by="Bob", approved=True)
+    judged(yard)
+    assert due(yard).state is PullState.MERGED
+
+
+def test_an_objection_withdraws_the_approval_of_every_spelling(yard):
+    yard.put("v2", "staging")
+    yard.reconcile()
+    pull = due(yard)
+    yard.pulls.review(pull.number, sha=pull.head, by="Ann", approved=True)
+    yard.pulls.review(pull.number, sha=pull.head, by="ann", approved=False)
+    judged(yard)
+
+    assert due(yard).statuses[PROMOTE].state is StatusState.PENDING
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "\t", "\n", "\u200b", "\u00a0", "Ann\x1b[2J", "Ann\nBob", "\u202eennA"]
+)
+def test_nobody_approves_under_a_name_that_shows_nobody(yard, name):
+    yard.put("v2", "staging")
+    yard.reconcile()
+
+    said = run(yard, "pr", "approve", str(due(yard).number), "--as", name)
+
+    assert said.code == 2
+    assert due(yard).reviews == ()
+
+
+def test_a_list_of_approvers_without_anybody_left_says_so(proposed):
+    only = replace(CANARY, approvals=Approvals(needed=1, approvers=("mallory", "Meg")))
+    proposed.commit({"environments/canary/environment.yaml": dump_spec("Environment", only)})
+    judged(proposed)
+
+    assert (
+        due(proposed)
+        .statuses[PROMOTE]
+        .description.endswith("from nobody left; but mallory wrote v3, Meg merged v3")
+    )
+
+
+def test_an_approver_is_on_the_list_however_the_list_spells_the_name(proposed):
+    only = replace(CANARY, approvals=Approvals(needed=1, approvers=("GRACE",)))
+    proposed.commit({"environments/canary/environment.yaml": dump_spec("Environment", only)})
+    pull = due(proposed)
+    proposed.pulls.review(pull.number, sha=pull.head, by="grace", approved=True)
+    judged(proposed)
+
+    assert due(proposed).state is PullState.MERGED
 
 
 # Opening

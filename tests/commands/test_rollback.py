@@ -189,6 +189,7 @@ def test_removes_the_release_and_its_manifests_at_once(first):
         "Modelyard-Reason": "never ready",
         "Modelyard-Pull": str(pull.number),
         "Modelyard-Head": pull.head,
+        "Modelyard-Requested-By": "Ada Example",
     }
 
 

@@ -398,7 +398,7 @@ class Yard:
             documents,
             parents=[before],
             message=message,
-            author="Ada",
+            author="Cleo",
             at=self.clock.at,
         )
         self.git.push("origin", {"refs/heads/main": (before, after)})
@@ -564,7 +564,7 @@ def new_yard(folder: Path, environments: tuple[Environment, ...] = PATH) -> Yard
         },
     }
     start = write_commit(
-        yard.git, None, documents, parents=[], message="Start", author="Ada", at=AT
+        yard.git, None, documents, parents=[], message="Start", author="Cleo", at=AT
     )
     yard.git.push("origin", {"refs/heads/main": (None, start)})
     return yard

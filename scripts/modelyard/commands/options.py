@@ -57,8 +57,27 @@ def parse_address(
     return host.strip("[]"), int(port)
 
 
+def _name_of_somebody(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the name, as an option's callback; it must show who it is."""
+    from modelyard.domain.harmless_text import has_unsafe_characters
+    from modelyard.domain.people import person_key
+
+    if value is None:
+        return None
+    # Left out, it is git's user: nobody else may become that by leaving it blank.
+    if not person_key(value):
+        raise click.BadParameter("must not be blank", ctx, param)
+    if has_unsafe_characters(value):
+        raise click.BadParameter(f"{value!r} has characters that nobody sees", ctx, param)
+    return value
+
+
 as_option = click.option(
-    "--as", "name", metavar="NAME", help="Who does this. [default: git's user.name]"
+    "--as",
+    "name",
+    metavar="NAME",
+    callback=_name_of_somebody,
+    help="Who does this. [default: git's user.name]",
 )
 
 dry_run_option = click.option(

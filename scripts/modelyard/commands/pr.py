@@ -14,7 +14,7 @@ from modelyard.commands.options import (
     pass_services,
 )
 from modelyard.commands.output.terminal import make_console, print_json, print_line
-from modelyard.domain.promotion.approvals import find_makers
+from modelyard.domain.promotion.approvals import why_no_approver
 from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
@@ -178,11 +178,15 @@ def add_comment(
 
 
 def _check_may_approve(pull: PullRequest, who: str) -> None:
-    if who not in find_makers(pull):
+    did = why_no_approver(pull, who)
+    if did is None:
         return
-    did = "asked for" if who == pull.requester else "committed to"
+    number = f"pull request {pull.number}"
+    if did.endswith(" it"):
+        what = f"{did.removesuffix('it')}{number}"
+    else:
+        what = f"{did}, which {number} releases,"
     raise Refused(
-        f"{who} {'opened' if who == pull.author else did} pull request {pull.number} "
-        "and cannot approve it",
+        f"{who} {what} and cannot approve it",
         hint="ask somebody who took no part in it",
     )

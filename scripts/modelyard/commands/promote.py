@@ -35,11 +35,14 @@ def promote(
     """
     from modelyard.commands.output.formatting import print_change
     from modelyard.operations.promote import decide_promotion, find_environment, propose_promotion
-    from modelyard.operations.reconcile.collect import collect_world
+    from modelyard.operations.reconcile.collect import collect_world, with_makers
 
     who = find_person(services, name)
-    world = collect_world(workspace_of(services), model, with_registry=False)
+    workspace = workspace_of(services)
+    world = collect_world(workspace, model, with_registry=False)
     where = find_environment(world, environment)
+    if version is not None:
+        world = with_makers(workspace, world, {version})
     # No environment could ever give the version: wrong usage, not a refusal.
     if version is None and where.promotes_from is None:
         raise click.UsageError(f"{where.name} is the first environment: give VERSION")

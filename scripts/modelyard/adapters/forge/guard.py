@@ -6,9 +6,10 @@ Whatever the statuses say, and whoever set them, the guard is computed again: by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from modelyard.adapters.forge.makers import find_version_makers
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import read_spec
@@ -94,6 +95,38 @@ def find_missing_approvals(git: Git, pull: PullRequest, main: str) -> list[str]:
     asked = (_environment(git, main, name) for name in names)
     missing = (missing_approvals(each, pull) for each in asked if each is not None)
     return [what for what in missing if what is not None]
+
+
+def makers_of_release(git: Git, pull: PullRequest, main: str) -> Mapping[str, str]:
+    """What people did for the version that a pull request of the tool's releases.
+
+    Empty where its environment asks for no approvals.
+    """
+    where, model, version = _release_of(git, pull, main) or ("", "", "")
+    if not version:
+        return {}
+    environment = _environment(git, main, where)
+    if environment is None or not environment.approvals.needed:
+        return {}
+    return find_version_makers(git, main, model, version)
+
+
+def _release_of(git: Git, pull: PullRequest, main: str) -> tuple[str, str, str] | None:
+    """The environment, the model and the version of the release, if it is one."""
+    branch = parse_branch(pull.branch)
+    if branch is None:
+        return None
+    if branch.purpose is Purpose.PROMOTE:
+        pin = release_file(branch.subject, branch.model)
+        try:
+            release = read_spec(Release, git.read_file(pull.head, pin), name=pin)
+        except CannotAnswer:
+            return None  # not a release: nothing allows its merge
+        return branch.subject, branch.model, release.version
+    if branch.purpose is Purpose.RECORD:
+        path = read_specs(GitTree(git, main), models=()).catalog.path_to_production()
+        return (path[0].name, branch.model, branch.subject) if path else None
+    return None
 
 
 def _released_in(changed: Iterable[str]) -> Iterator[str]:

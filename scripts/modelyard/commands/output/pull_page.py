@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.commands.output.formatting import make_table, render_markdown
 from modelyard.domain.harmless_text import harmless_line, harmless_lines
-from modelyard.domain.promotion.approvals import find_approvers, find_makers
+from modelyard.domain.people import is_same_person
+from modelyard.domain.promotion.approvals import find_approvers, why_no_approver
 from modelyard.domain.promotion.pulls import PullRequest, Review, Status, StatusState
 
 if TYPE_CHECKING:
@@ -111,6 +112,9 @@ def _header(pull: PullRequest) -> RenderableType:
     ]
     if pull.contributors:
         lines.append(f"with commits by {', '.join(map(harmless_line, pull.contributors))}")
+    if pull.version_makers:
+        barred = (f"{harmless_line(who)} {did}" for who, did in pull.version_makers.items())
+        lines.append(f"may not approve it: {', '.join(barred)}")
     if pull.merged_as:
         lines.append(f"merged as {pull.merged_as} by {harmless_line(pull.closed_by or '')}")
     elif pull.closed_by:
@@ -150,9 +154,11 @@ def _counts(pull: PullRequest, review: Review) -> str:
     """Return whether a review counts as an approval, or why it does not."""
     if review.sha != pull.head:
         return "no: for an older head"
-    if review.author in find_makers(pull):
-        return "no: for their own work"
-    theirs = [r for r in pull.reviews if (r.author, r.sha) == (review.author, pull.head)]
+    if did := why_no_approver(pull, review.author):
+        return "no: for their own work" if did.endswith(" it") else f"no: {did}"
+    theirs = [
+        r for r in pull.reviews if r.sha == pull.head and is_same_person(r.author, review.author)
+    ]
     if review is not theirs[-1]:
         return "no: a later one replaces it"
     return "yes" if review.approved else "no"

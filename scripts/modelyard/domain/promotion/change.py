@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-# Keys of the trailers; the forge that merges adds the last three.
+# Keys of the trailers; the forge that merges adds the last four.
 MODEL = "Modelyard-Model"
 VERSION = "Modelyard-Version"
 ENVIRONMENT = "Modelyard-Environment"
@@ -18,6 +18,7 @@ REASON = "Modelyard-Reason"
 PULL = "Modelyard-Pull"
 HEAD = "Modelyard-Head"
 APPROVED_BY = "Modelyard-Approved-By"
+REQUESTED_BY = "Modelyard-Requested-By"
 
 LONGEST_REASON = 300
 

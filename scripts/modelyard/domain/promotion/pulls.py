@@ -76,6 +76,8 @@ class PullRequest:
         author: Who opened it.
         requester: Who asked the tool to open it, if not the author; may not approve it either.
         contributors: Others with commits on the branch, who may not approve it either.
+        version_makers: What people did for the version it releases (`{"Ann": "wrote v2"}`), where
+            its environment asks for approvals; they may not approve it either.
         base: Commit of the main branch it was opened on.
         head: The head commit.
         state: open, merged or closed.
@@ -100,6 +102,7 @@ class PullRequest:
     opened_at: datetime
     requester: str | None = None
     contributors: tuple[str, ...] = ()
+    version_makers: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     reviews: tuple[Review, ...] = ()
     comments: tuple[Comment, ...] = ()

@@ -84,6 +84,8 @@ class World:
         past: The main branch's releases by environment, newest first, with the current one.
         aliases: The registry's aliases: version by alias.
         comparisons: The gate's verdicts by (version, champion) that the records do not have.
+        version_makers: What people did for versions that are released or proposed, by version;
+            they approve none of its releases.
     """
 
     model: str
@@ -100,6 +102,7 @@ class World:
     past: Mapping[str, tuple[PastRelease, ...]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     comparisons: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
+    version_makers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def release(self, environment: str) -> Release | None:
         """The model's release in an environment."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.domain.drift.retraining import declined_by, existing_answer
+from modelyard.domain.people import is_same_person
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.pulls import PullRequest, PullState
@@ -94,10 +95,15 @@ def decide_retraining(
 
 
 def propose_retraining(workspace: Workspace, owed: Owed) -> PullRequest:
-    """Store the evidence, and open or update the pull request."""
+    """Store the evidence, and open or update the pull request.
+
+    Whoever runs the command asks for the version. A schedule has no name.
+    """
     # First: the page of the pull request refers to it.
     workspace.store.put_evidence(owed.evidence)
-    return workspace.services.pulls.propose(owed.change, author=workspace.services.repository.bot)
+    bot, who = workspace.services.repository.bot, workspace.git.user_name()
+    requester = None if who is None or is_same_person(who, bot) else who
+    return workspace.services.pulls.propose(owed.change, author=bot, requester=requester)
 
 
 def withdraw_retraining(workspace: Workspace, pull: PullRequest, *, reason: str) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from modelyard.adapters.facts.documents import FactsSnapshot
+from modelyard.adapters.forge.makers import find_version_makers
 from modelyard.adapters.git.remote_refs import one_snapshot, retry_on_conflict
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import build_spec
@@ -84,10 +85,30 @@ def collect_world(workspace: Workspace, model: str, *, with_registry: bool = Tru
     # The forge keeps the heads of closed pull requests, which show what a person declined.
     read_pulls = (*world.open_pulls, *world.declined_pulls)
     proposals = read_proposals(workspace, catalog, read_pulls)
-    world = replace(world, proposals=with_currency(workspace, world, proposals))
     named = {r.version for (_, name), r in catalog.releases.items() if name == model}
+    proposed = {held.release.version for held in proposals.values() if held.release}
+    world = with_makers(workspace, world, named | proposed)
+    world = replace(world, proposals=with_currency(workspace, world, proposals))
     world = _completed(workspace, world, environments=catalog.environments, versions=named)
     return _with_aliases(workspace, world) if with_registry else world
+
+
+def with_makers(workspace: Workspace, world: World, versions: Collection[str]) -> World:
+    """The world with who made these versions, if an environment asks for approvals."""
+    if not any(each.approvals.needed for each in world.catalog.environments.values()):
+        return world
+    commit, model = workspace.main(), world.model
+    found = {
+        version: workspace.once(
+            "makers",
+            commit,
+            partial(find_version_makers, workspace.git, commit, model, version),
+            model,
+            version,
+        )
+        for version in sorted(versions)
+    }
+    return replace(world, version_makers={**world.version_makers, **found})
 
 
 @one_snapshot()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from modelyard.domain.harmless_text import escape_markdown, markdown_code
 from modelyard.domain.promotion.world import PastRelease
@@ -41,9 +41,22 @@ def evidence_page(record: Record) -> str:
 
 
 def promotion_page(
-    record: Record, environment: Environment, *, before: Release | None, release: Release
+    record: Record,
+    environment: Environment,
+    *,
+    before: Release | None,
+    release: Release,
+    makers: Mapping[str, str],
 ) -> str:
-    """The page of a promotion's pull request."""
+    """The page of a promotion's pull request.
+
+    Args:
+        record: The record of the version.
+        environment: Where it would go.
+        before: What runs there.
+        release: What would run there.
+        makers: What people did for the version, who may not approve it.
+    """
     now = _pinned(before) if before else "nothing"
     lines = [
         f"**{environment.name}** runs {now} and would run {_pinned(release)}.",
@@ -56,7 +69,7 @@ def promotion_page(
         "",
         "### Approvals",
         "",
-        *(f"- {line}" for line in _approval_lines(environment)),
+        *(f"- {line}" for line in _approval_lines(environment, makers)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -144,7 +157,9 @@ def _row(result: HeldOutResult, rival: str, verdict: Verdict) -> str:
         result.look,
         verdict.outcome,
     )
-    return "| " + " | ".join(escape_markdown(str(cell)) for cell in cells) + " |"
+    # A dash alone is a figure that there is not; in a cell it begins no list.
+    shown = ("-" if cell == "-" else escape_markdown(str(cell)) for cell in cells)
+    return f"| {' | '.join(shown)} |"
 
 
 def _why_not(record: Record) -> str:
@@ -190,10 +205,14 @@ def _rollout_lines(environment: Environment, before: Release | None) -> list[str
     ]
 
 
-def _approval_lines(environment: Environment) -> list[str]:
+def _approval_lines(environment: Environment, makers: Mapping[str, str]) -> list[str]:
     needed = environment.approvals.needed
     if not needed:
         return ["none needed: it is merged once its checks pass"]
     approvers = ", ".join(map(escape_markdown, environment.approvals.approvers))
     people = approvers or "anyone but the person who asked for it"
-    return [f"{needed} approval(s) of the head commit, from {people}"]
+    lines = [f"{needed} approval(s) of the head commit, from {people}"]
+    if makers:
+        barred = ", ".join(f"{escape_markdown(who)} {did}" for who, did in makers.items())
+        lines.append(f"not from who made the version: {barred}")
+    return lines

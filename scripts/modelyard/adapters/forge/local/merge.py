@@ -15,7 +15,7 @@ from modelyard.adapters.forge.local.snapshot import BRANCHES, ForgeSnapshot, Sto
 from modelyard.adapters.forge.local.writer import ForgeWriter, check_head
 from modelyard.adapters.git.names import message_of
 from modelyard.domain.promotion.approvals import find_approvers
-from modelyard.domain.promotion.change import APPROVED_BY, HEAD, PULL
+from modelyard.domain.promotion.change import APPROVED_BY, HEAD, PULL, REQUESTED_BY
 from modelyard.domain.promotion.pulls import (
     CHECKS,
     PROMOTE,
@@ -143,16 +143,21 @@ def _merge_commit(
     return writer.git.commit_tree(
         merged.tree,
         parents=[main, pull.head],
-        message=message_of(title, _trailers(stored, pull), pull.title),
+        message=message_of(title, _trailers(stored, pull, bot=writer.bot), pull.title),
         author=by,
         at=writer.clock.now(),
     )
 
 
-def _trailers(stored: StoredPull, pull: PullRequest) -> Mapping[str, str]:
+def _trailers(stored: StoredPull, pull: PullRequest, *, bot: str) -> Mapping[str, str]:
     approvers = ", ".join(sorted(find_approvers(pull)))
-    approved = {APPROVED_BY: approvers} if approvers else {}
-    ours = {PULL: str(pull.number), HEAD: pull.head, **approved}
+    ours = {PULL: str(pull.number), HEAD: pull.head}
+    if approvers:
+        ours[APPROVED_BY] = approvers
+    # Who opens a pull request asks for it, unless it is the tool.
+    asked = pull.requester or (None if pull.author == bot else pull.author)
+    if asked:
+        ours[REQUESTED_BY] = asked
     return {**stored.trailers, **ours}
 
 

@@ -7,15 +7,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from modelyard.adapters.forge.guard import makers_of_release
 from modelyard.adapters.forge.local.statuses import (
     StatusSubject,
     StoredStatuses,
     parse_statuses,
     statuses_about,
 )
-from modelyard.adapters.git.objects import AnswerCache, LogEntry
+from modelyard.adapters.forge.makers import names_of
+from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.specs.json_documents import HINT, Unreadable, parse_json, warn_left_out
+from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.errors import CannotAnswer
 
@@ -150,17 +153,29 @@ class ForgeSnapshot:
         return tuple(readable), unreadable
 
     def with_statuses(self, pulls: Iterable[PullRequest]) -> tuple[PullRequest, ...]:
-        """The pull requests with what was said of each; a status of another branch is left out.
+        """The pull requests with what was said of each, and with who made what it releases.
 
-        Unreadable statuses count as none: they cannot allow a merge.
+        A status of another branch is left out. Unreadable statuses count as none: they cannot allow
+        a merge.
         """
         real = tuple(pulls)
         found = self._statuses_or_errors({pull.head for pull in real})
         stored = {head: _or_empty(each) for head, each in found.items()}
         return tuple(
-            replace(pull, statuses=statuses_about(stored[pull.head], self.subject_of(pull)))
+            replace(
+                pull,
+                statuses=statuses_about(stored[pull.head], self.subject_of(pull)),
+                version_makers=self._version_makers(pull),
+            )
             for pull in real
         )
+
+    def _version_makers(self, pull: PullRequest) -> Mapping[str, str]:
+        # One that is over keeps those who counted when it ended.
+        if pull.state is not PullState.OPEN or parse_branch(pull.branch) is None:
+            return pull.version_makers
+        self._remote.ensure_commits([pull.head])
+        return makers_of_release(self._remote.git, pull, self.main_head())
 
     def subject_of(self, pull: PullRequest) -> StatusSubject:
         """What a status of the pull request is about."""
@@ -190,7 +205,7 @@ class ForgeSnapshot:
         main = self.main_head()
         self._remote.ensure_commits([head])
         commits = self._remote.git.log(f"{main}..{head}")
-        names = {name for commit in commits for name in _names(commit)}
+        names = {name for commit in commits for name in names_of(commit)}
         return tuple(sorted({*names, *pull.contributors} - {pull.author, pull.requester}))
 
     def stored_statuses(self, commit: str) -> StoredStatuses:
@@ -250,10 +265,3 @@ def _branch_in(document: bytes | None) -> str | None:
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
     return branch if isinstance(branch, str) else None
-
-
-def _names(commit: LogEntry) -> set[str]:
-    """Who made a commit: author, committer and the co-authors of its trailers (`Name <mail>`)."""
-    values = [value for key, value in commit.trailers.items() if key.lower() == "co-authored-by"]
-    others = [line.partition("<")[0].strip() for value in values for line in value.splitlines()]
-    return {commit.author, commit.committer, *others}
