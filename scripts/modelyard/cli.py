@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from modelyard.commands.options import Invocation
-from modelyard.errors import YardError
+from modelyard.errors import EXIT_CODES, YardError
 
 CRASHED = 1
 """Exit code of a crash, that of "could not answer": a crash must never look like a refusal."""
@@ -140,7 +140,7 @@ class Commands(click.Group):
     cls=Commands,
     # Every option can be set in the environment too, such as MODELYARD_ROOT.
     context_settings={"auto_envvar_prefix": "MODELYARD", "help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 could not answer, 2 wrong usage, 3 refused or found a problem.",
+    epilog=f"Exit codes: {EXIT_CODES}.",
 )
 @click.option(
     "--root",

@@ -9,6 +9,12 @@
 
 from __future__ import annotations
 
+EXIT_CODES = (
+    "0 done, 1 could not answer, 2 wrong usage, "
+    "3 the answer is no: refused, invalid, stale or drifted"
+)
+"""The one wording, of `--help` and of the README."""
+
 
 class YardError(Exception):
     """An error that a person can act on; printed without a traceback.

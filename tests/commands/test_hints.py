@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from modelyard.adapters.cluster.local_state import read_state
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.adapters.store.artifacts import Store, read_uri
+from modelyard.adapters.workflows.local import LocalWorkflows
 from modelyard.adapters.workflows.local_runner import Track, Walk
 from modelyard.adapters.workflows.plan import Plan
 from modelyard.cli import cli
@@ -22,7 +24,8 @@ from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.paths import record_file
 from modelyard.domain.specs.record import Record
-from modelyard.errors import CannotAnswer
+from modelyard.domain.specs.repository import Repository
+from modelyard.errors import EXIT_CODES, CannotAnswer
 from modelyard.operations.drift.feed import read_feed
 from modelyard.operations.reconcile import loop
 from modelyard.operations.reconcile.pages import evidence_page
@@ -230,3 +233,87 @@ def test_history_of_a_shallow_clone_is_refused_with_the_command_that_mends_it(ya
 
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1] == "hint: git fetch --unshallow origin"
+
+
+# Input that no file can hold
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--param", 'a="\\ud800"'),
+        ("--param", "a=1e999"),
+        ("--param", "a=NaN"),
+        ("--param", "a=[1, -1e999]"),
+        ("--param", '{"a'),
+    ],
+    ids=str,
+)
+def test_a_parameter_that_no_file_can_hold_is_wrong_usage(yard, option):
+    (yard.git.root / "modelyard.yaml").write_text("apiVersion: modelyard/v1\nkind: Repository\n")
+    yard.git.run("checkout", "-q", "-f", "-B", "main", yard.main())
+
+    done = run(yard, "version", "new", MODEL, "v7", "--parent", "v1", "--reason", "x", *option)
+
+    assert done.exit_code == 2, done.output
+    assert f"--param {option[1]}" in done.stderr.replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize("reason", ["\udcff", "\ud800x", "a\nb"])
+def test_a_reason_is_one_line_that_git_can_hold(yard, reason):
+    done = run(yard, "hold", MODEL, "v1", "--reason", reason, "--as", "Ada")
+
+    assert done.exit_code == 0, done.output
+    done.output.encode()
+
+
+def test_list_names_the_files_it_could_not_read(yard):
+    yard.git.run("checkout", "-q", "-f", "-B", "main", yard.main())
+    broken = yard.git.root / f"models/{MODEL}/versions/v8.yaml"
+    broken.write_text("a: [\n")
+
+    assert (
+        f"models/{MODEL}/versions/v8.yaml is not valid"
+        in run(yard, "version", "list", MODEL).stderr
+    )
+
+
+def test_a_failing_check_names_the_line(yard):
+    yard.branch(
+        "someone", {f"models/{MODEL}/versions/v8.yaml": b"apiVersion: modelyard/v1\na: [\n"}
+    )
+    yard.rest()
+
+    [pull] = [each for each in yard.pulls.list() if each.branch == "someone"]
+    assert f"models/{MODEL}/versions/v8.yaml:" in pull.statuses["modelyard/checks"].description
+
+
+def test_the_exit_codes_have_one_wording():
+    readme = (Path(__file__).parents[2] / "README.md").read_text().replace("\n", " ")
+
+    assert f"Exit codes: {EXIT_CODES}." in readme
+    assert EXIT_CODES in " ".join(CliRunner().invoke(cli, ["--help"]).output.split())
+
+
+# Files of this machine
+
+
+def test_a_damaged_state_of_servers_names_the_file_and_the_way_out(tmp_path):
+    path = tmp_path / "m.json"
+    for content in (b"", b"{", b'{"model": "m"', b"null"):
+        path.write_bytes(content)
+        with pytest.raises(CannotAnswer) as found:
+            read_state(path)
+        assert (found.value.hint or "").startswith(f"rm {path}; then `modelyard watch")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"phase": "Running"}', "null"])
+def test_a_damaged_state_of_a_workflow_is_a_lost_workflow(tmp_path, content):
+    folder = tmp_path / ".modelyard/workflows/w-1"
+    folder.mkdir(parents=True)
+    (folder / "status.json").write_text(content)
+
+    status = LocalWorkflows(tmp_path, Repository()).status("w-1")
+
+    assert status is not None
+    assert (status.phase, status.message[:5]) == (Phase.ERROR, "lost:")

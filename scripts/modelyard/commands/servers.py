@@ -19,6 +19,7 @@ def servers() -> None:
 @pass_services
 def list_(services: Services, /) -> None:
     """List the model servers and their share of requests."""
+    from modelyard.adapters.cluster.local import LocalCluster
     from modelyard.operations.workspace import workspace_of
 
     workspace = workspace_of(services)
@@ -28,10 +29,17 @@ def list_(services: Services, /) -> None:
         where = catalog.environments[environment]
         state = services.cluster.observe(model=model, environment=where)
         version = catalog.releases[environment, model].version
-        if state is not None:
-            running = True
-            ready = "ready" if state.ready else "not ready"
-            print_line(f"{environment} {model} {version}: {ready}, share {state.share:.0%}")
+        if state is None:
+            continue
+        cluster = services.cluster
+        if isinstance(cluster, LocalCluster) and not cluster.has_process(
+            model=model, environment=where
+        ):
+            print_line(f"{environment} {model} {version}: stopped")
+            continue
+        running = True
+        ready = "ready" if state.ready else "not ready"
+        print_line(f"{environment} {model} {version}: {ready}, share {state.share:.0%}")
     if not running:
         print_line("no server runs here; `modelyard watch` starts what Git pins", err=True)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import dry_run_option, output_option, pass_root
+from modelyard.commands.options import dry_run_option, output_option, pass_root, reason_option
 from modelyard.commands.output.terminal import make_console, print_json, print_line, print_lines
 from modelyard.domain.specs.paths import model_folder, version_file
 from modelyard.operations.services import repository_of
@@ -39,7 +39,7 @@ def _days(function: Callable[..., Any]) -> Callable[..., Any]:
 @version.command("new")
 @click.argument("model")
 @click.argument("version")
-@click.option("--reason", required=True, help="Why this version exists.")
+@reason_option
 @click.option("--parent", metavar="VERSION", help="Version that gives what is left out here.")
 @click.option("--data", multiple=True, metavar="URI", help="Data file, or several with `*`.")
 @_days
@@ -181,7 +181,8 @@ def list_versions(root: Path, /, *, model: str) -> None:
     from modelyard.commands.output.formatting import make_table
     from modelyard.domain.promotion.training_workflows import version_order
 
-    catalog = _read_specs(root, model).catalog
+    specs = _read_specs(root, model)
+    catalog = specs.catalog
     rows = []
     for spec in sorted(catalog.versions_of(model), key=lambda v: version_order(v.version)):
         record = catalog.records.get((model, spec.version))
@@ -189,6 +190,8 @@ def list_versions(root: Path, /, *, model: str) -> None:
         runs = ", ".join(_environments_of(catalog, model, spec.version)) or None
         rows.append((spec.version, spec.reason, gate, runs))
     make_console().print(make_table(model, ("version", "reason", "gate", "runs in"), rows))
+    for file in sorted({p.file for p in specs.problems if p.file.startswith(model_folder(model))}):
+        print_line(f"{file} is not valid and may be missing here: modelyard validate", err=True)
 
 
 def _environments_of(catalog: Catalog, model: str, name: str) -> list[str]:
@@ -232,7 +235,7 @@ def _choose_parameters(
         name, equals, value = text.partition("=")
         try:
             # JSON keeps 1, "1" and true apart.
-            found[name] = json.loads(value)
+            found[name] = _storable(json.loads(value))
         except ValueError as error:
             raise click.UsageError(
                 f"--param {text}: expected NAME=JSON ({error}); text needs quotes: "
@@ -241,9 +244,19 @@ def _choose_parameters(
     return found
 
 
+def _storable(value: object) -> object:
+    """Return the JSON value; `ValueError` for what no file can hold or no other reader reads."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)  # raises for 1e999 and NaN
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a lone surrogate is no text") from error
+    return value
+
+
 def _read_object(file: Path) -> dict[str, object]:
     try:
-        document = json.loads(file.read_bytes())
+        document = _storable(json.loads(file.read_bytes()))
     except ValueError as error:
         raise click.UsageError(f"--params {file}: not JSON: {error}") from error
     if not isinstance(document, dict):

@@ -171,7 +171,7 @@ def test_a_spec_that_is_not_valid_is_refused(yard):
     status = checked(yard, "bad")
 
     assert status.state is StatusState.FAILURE
-    assert status.description.startswith(f"{spec_file('v3')}: ")
+    assert status.description.startswith(f"{spec_file('v3')}:1: ")
 
 
 def test_a_record_that_was_merged_may_not_change(yard):

@@ -28,6 +28,14 @@ class Endpoint:
     share: float
 
 
+_REST = "; then `modelyard watch --once` writes it again from what Git pins"
+
+
+def hint_of_state(path: Path) -> str:
+    """What to do about a file of this machine that cannot be read."""
+    return f"rm {path}{_REST}"
+
+
 def endpoints_path(state: Path, *, environment: str, model: str) -> Path:
     """The file that lists the endpoints of one model in one environment."""
     return state / "cluster" / "endpoints" / environment / f"{model}.json"
@@ -44,7 +52,7 @@ def read_endpoints(state: Path, *, environment: str, model: str) -> tuple[Endpoi
         text = path.read_bytes()
     except FileNotFoundError:
         return ()
-    return parse_json(text, tuple[Endpoint, ...], str(path))
+    return parse_json(text, tuple[Endpoint, ...], str(path), hint=hint_of_state(path))
 
 
 def write_endpoints(

@@ -173,6 +173,13 @@ class LocalCluster:
                     self._servers(state).stop_server(server)
                 self._servers(state).stop_others(())
 
+    def has_process(self, *, model: str, environment: Environment) -> bool:
+        """Whether a server of this model runs in this environment, ready or not."""
+        state = self._read(environment.name, model)
+        return state is not None and any(
+            self._servers(state).is_server_alive(server) for server in state.servers
+        )
+
     def _read_settled(self, environment: str, model: str) -> State | None:
         """The state, after a candidate that became ready or late was handled."""
         state = self._read(environment, model)
@@ -257,7 +264,8 @@ class LocalCluster:
             return False
         # It may still be starting; a second process would fight for the port.
         waited = (self._clock.now() - server.tried).total_seconds()
-        return not server.failures or waited >= retry_seconds(server.failures)
+        # A clock that was set back must not keep it from being started for as long.
+        return not server.failures or not 0 <= waited < retry_seconds(server.failures)
 
     def _start(self, state: State, server: Server) -> tuple[Server, YardError | None]:
         """The server with its process, or with the fault that kept it from being started."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from modelyard.adapters.cluster.endpoints import write_whole
+from modelyard.adapters.cluster.endpoints import hint_of_state, write_whole
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
 from modelyard.domain.server_fault import Blame
@@ -247,7 +247,7 @@ def read_state(path: Path) -> State | None:
         CannotAnswer: The file is not of the form this version writes.
     """
     try:
-        return parse_json(path.read_bytes(), State, str(path))
+        return parse_json(path.read_bytes(), State, str(path), hint=hint_of_state(path))
     except FileNotFoundError:
         return None
 

@@ -36,6 +36,7 @@ _POLL_SECONDS = 0.05
 # A runner writes its status first; one that has not after this was never started.
 _SECONDS_TO_START = 60.0
 _LOST = "lost: its process is gone"
+_DAMAGED = "lost: its status.json cannot be read"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,12 +212,15 @@ class LocalWorkflows:
     def _read_state(folder: Path) -> _State | None:
         try:
             document = json.loads((folder / "status.json").read_text())
+            if document["runner"]:
+                document["runner"] = Started(**document["runner"])
+            running = document["running"].items()
+            return _State(**document | {"running": {n: Started(**p) for n, p in running}})
         except FileNotFoundError:
             return None
-        if document["runner"]:
-            document["runner"] = Started(**document["runner"])
-        running = document["running"].items()
-        return _State(**document | {"running": {n: Started(**p) for n, p in running}})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # A machine that lost power may leave an empty file: the next attempt trains again.
+            return _State(phase=Phase.ERROR, message=_DAMAGED)
 
     @staticmethod
     def _is_lost(folder: Path, state: _State) -> bool:
@@ -224,7 +228,8 @@ class LocalWorkflows:
             return False
         if state.runner is None:
             age = time.time() - (folder / "status.json").stat().st_mtime
-            return age > _SECONDS_TO_START
+            # From the future: the clock was set back, and nobody knows its age.
+            return not 0 <= age <= _SECONDS_TO_START
         return not is_process_alive(state.runner)
 
     def _write_off(self, folder: Path) -> _State:

@@ -7,6 +7,7 @@ import logging
 from modelyard.adapters.forge.guard import Proposed, find_guard_problems
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.reader import read_specs
+from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, Status, StatusState
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import record_file
@@ -55,7 +56,7 @@ def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
     specs = read_specs(tree)
     found = find_branch_problems(workspace, pull)
     found += [
-        f"{problem.file}: {problem.message}"
+        f"{_place(problem)}: {problem.message}"
         for problem in problems_in(
             specs,
             changed=changed,
@@ -65,6 +66,10 @@ def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
     ]
     found += stale_manifests(tree, specs.catalog, changed)
     return found + _wrong_verdicts(workspace, specs.catalog, changed)
+
+
+def _place(problem: Problem) -> str:
+    return f"{problem.file}:{problem.line}" if problem.line else problem.file
 
 
 def find_branch_problems(workspace: Workspace, pull: PullRequest) -> list[str]:
