@@ -36,8 +36,8 @@ def held_out_rows_are_new_to_the_champion(catalog: Catalog) -> Iterator[Problem]
         if champion is None or key in catalog.records:
             continue
         for index, name in enumerate(version.held_out):
-            held_out = catalog.held_out.get((key[0], name))
-            if held_out is not None and seen_by(champion, held_out):
+            wanted = catalog.held_out.get((key[0], name))
+            if wanted is not None and seen_by(champion, wanted):
                 yield Problem(
                     file=version_file(*key),
                     path=("held_out", index),
