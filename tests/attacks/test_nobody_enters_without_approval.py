@@ -329,6 +329,19 @@ def test_another_spelling_is_nobody_else(proposed, name):
     assert "1 more approval of" in refused_merge(proposed, pull)
 
 
+@pytest.mark.parametrize("second", ["Ann", "grace"])
+def test_who_asks_for_a_promotion_after_somebody_else_does_not_approve_it_either(proposed, second):
+    for name in ("Zoe", second):
+        said = run(proposed, "promote", "canary", MODEL, "v3", "--as", name)
+        assert said.code == 0, said.err
+    pull = due(proposed)
+
+    assert run(proposed, "pr", "approve", str(pull.number), "--as", second.upper()).code == 3
+    proposed.pulls.review(pull.number, sha=pull.head, by=second, approved=True)
+    forged(proposed, pull)
+    assert "1 more approval of" in refused_merge(proposed, pull)
+
+
 def test_a_teammate_who_took_no_part_approves(proposed):
     pull = due(proposed)
     assert run(proposed, "pr", "approve", str(pull.number), "--as", "Grace").code == 0

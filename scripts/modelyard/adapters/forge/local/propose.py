@@ -14,6 +14,7 @@ from modelyard.adapters.forge.local.writer import ForgeWriter
 from modelyard.adapters.git.names import message_of, safe_line
 from modelyard.adapters.git.process import Rejected
 from modelyard.adapters.specs.json_documents import HINT, Unreadable
+from modelyard.domain.people import is_among
 from modelyard.domain.promotion.change import Change, Purpose, hint_for_author, parse_branch
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.errors import Refused
@@ -202,11 +203,22 @@ def _reword(
 ) -> PullRequest:
     """The open pull request with these words; head and reviews stay.
 
-    A person who asks for the same change again becomes its requester, and may not approve it.
+    A person who asks for the same change again may not approve it either.
     """
     before = replace(stored, pull=snapshot.actual_pull(stored))
     asked = before.pull.requester or requester
-    pull = replace(before.pull, title=safe_line(title), body=body, labels=labels, requester=asked)
+    contributors = before.pull.contributors
+    # The second who asks for it wants it as much as the first.
+    if requester and not is_among(requester, (asked or "", *contributors)):
+        contributors = tuple(sorted((*contributors, requester)))
+    pull = replace(
+        before.pull,
+        title=safe_line(title),
+        body=body,
+        labels=labels,
+        requester=asked,
+        contributors=contributors,
+    )
     after = StoredPull(pull=pull, trailers=dict(trailers))
     if after != before:
         return _publish(writer, snapshot, after, "Reword", {})
