@@ -250,6 +250,34 @@ def test_a_kill_between_the_move_and_the_rollback_loses_nothing(yard, monkeypatc
     assert yard.names()["canary"] == "v1"
 
 
+@pytest.mark.parametrize(
+    "name", ["modelyard/promote", "modelyard/promote/canary", f"modelyard/promote/canary/{MODEL}/x"]
+)
+def test_what_occupies_the_name_of_a_promotion_is_moved_aside_as_well(yard, name):
+    yard.reconcile()
+    yard.record("v3", champion="v1")
+    yard.put("v3", "staging")
+    commit = occupied(yard, name)
+
+    yard.reconcile()
+
+    assert yard.pull(f"modelyard/promote/canary/{MODEL}").state is PullState.OPEN
+    assert yard.refs()[f"refs/heads/aside/{name}-{commit[:12]}"] == commit
+
+
+def test_a_promotion_waits_where_nobody_may_move_it_and_says_for_what(yard):
+    yard.reconcile()
+    yard.record("v3", champion="v1")
+    yard.put("v3", "staging")
+    occupied(yard, "modelyard/promote")
+    hook(yard, '[ "$ref" != "refs/heads/modelyard/promote" ] || exit 1')
+
+    with pytest.raises(CannotAnswer, match="modelyard/promote stands where the tool needs") as said:
+        yard.reconcile()
+
+    assert said.value.hint == "modelyard doctor"
+
+
 # What doctor says
 
 
