@@ -123,6 +123,8 @@ class BranchDocuments:
         try:
             written = retry_on_conflict(attempt, seconds=PATIENCE_SECONDS)
         except Conflict as error:
+            if error.hint is not None:  # it says what is in the way of every attempt
+                raise CannotAnswer(error.message, hint=error.hint) from error
             why = f"{self.branch} of {self.refs.remote} moved at every attempt to write {path}"
             raise CannotAnswer(why, hint="run it again") from error
         if not written:

@@ -68,6 +68,7 @@ _LOST = re.compile(
     r"|failed to update ref|failed to lock|remote ref does not exist|reference already exists"
     r"|remote ref updated since checkout"
 )
+_LOCK = re.compile(r"Unable to create '(?P<path>[^']+\.lock)': File exists")
 _TOO_SLOW = re.compile(r"Operation too slow|Operation timed out|Connection timed out")
 # A ref below another ref (`a` and `a/b`), or a rule of the remote's: no retry helps.
 _NEVER_FITS = re.compile(r"exists; cannot create|\[remote rejected\] \(non-fast-forward\)")
@@ -123,11 +124,27 @@ def git_failure(
 ) -> CannotAnswer:
     """The error that reports a failed git command."""
     message = git_message(done)
+    # First: a remote without room rejects a push, too.
+    if disk := next((hint for sign, hint in _DISK.items() if sign in message), None):
+        return CannotAnswer(f"{what}: {message}", hint=disk)
     if args[0] == "push" and _REJECTED.search(done.stdout.decode("utf-8", "replace")):
         return Rejected(f"{what}: {message}", hint=_HINT_OF_REJECTED)
     is_slow = args[0] in NETWORK_SECONDS and _TOO_SLOW.search(message)
     kind = NoAnswer if is_slow else CannotAnswer
     return kind(f"{what}: {message}", hint=_hint(args))
+
+
+_DISK = {
+    "No space left on device": "make room on that disk, and run it again: nothing is half done",
+    "Disk quota exceeded": "make room on that disk, and run it again: nothing is half done",
+    "Read-only file system": "mount it to be written again, and run it again",
+}
+
+
+def lock_in_the_way(message: str) -> str | None:
+    """The lock file that kept git from moving a ref, which a killed git may have left."""
+    found = _LOCK.search(message)
+    return found["path"] if found else None
 
 
 _HINT_OF_REJECTED = (

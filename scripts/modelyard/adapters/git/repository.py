@@ -198,8 +198,14 @@ class Git:
         words = ("push", *options, "--", remote, *specs)
         done = self.run(*words, accept=range(256))
         if git_process.lost_the_race(done):
-            where = f"{', '.join(moves)} in {remote}"
-            raise Conflict(f"another writer moved {where}: {git_process.git_message(done)}")
+            where, why = f"{', '.join(moves)} in {remote}", git_process.git_message(done)
+            if lock := git_process.lock_in_the_way(why):
+                # A killed git leaves it for ever, and each later one says that another is at work.
+                raise Conflict(
+                    f"{lock} keeps {where} from moving",
+                    hint=f"if no git is at work there, a killed one left it: rm {lock}",
+                )
+            raise Conflict(f"another writer moved {where}: {why}")
         if done.returncode:
             raise git_process.git_failure(f"git push to {remote}", words, done)
 

@@ -162,7 +162,8 @@ def _(action: Merge, workspace: Workspace, world: World, report: Report) -> bool
     try:
         commit = workspace.services.pulls.merge(action.number, sha=action.sha, by=world.bot)
     except (Refused, Conflict) as error:  # it moved, or the forge asks for more than we do
-        report(f"#{action.number} not merged: {error.message}")
+        hint = f" ({error.hint})" if error.hint else ""
+        report(f"#{action.number} not merged: {error.message}{hint}")
         return False
     report(f"#{action.number} merged as {commit[:10]}")
     return True
