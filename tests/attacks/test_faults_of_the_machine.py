@@ -290,3 +290,18 @@ def test_a_reconcile_that_is_ended_under_load_is_made_good_by_the_next(yard, und
             process.terminate()
 
     assert outcome(yard) == undisturbed
+
+
+def test_what_a_killed_runner_had_no_time_to_write_down_is_ended_too(tmp_path):
+    folder = tmp_path / ".modelyard/workflows/w"
+    (folder / "a").mkdir(parents=True)
+    with subprocess.Popen(["sleep", "300"], cwd=folder / "a", start_new_session=True) as child:
+        gone = {"pid": 2**22 + 1, "start_time": 1}
+        state = {"phase": "Running", "message": "", "steps": {}, "runner": gone, "running": {}}
+        (folder / "status.json").write_text(json.dumps(state))
+
+        status = LocalWorkflows(tmp_path, Repository()).status("w")
+
+        assert status is not None
+        assert status.message == "lost: its process is gone"
+        assert child.wait(timeout=20) == -signal.SIGTERM

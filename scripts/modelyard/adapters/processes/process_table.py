@@ -42,6 +42,17 @@ def find_process(pid: int) -> Started | None:
     return Started(pid=pid, start_time=int(text.rpartition(")")[2].split()[_START_TICKS]))
 
 
+def find_processes_in(folder: Path) -> tuple[Started, ...]:
+    """The processes whose work folder is this one or below it, but for this very process."""
+    found = []
+    for pid in psutil.pids():
+        with suppress(OSError):  # it ended, or belongs to another user
+            where = Path(f"/proc/{pid}/cwd").readlink()
+            if pid != os.getpid() and where.is_relative_to(folder):
+                found.append(find_process(pid))
+    return tuple(filter(None, found))
+
+
 def is_running(started: Started) -> bool:
     """Whether this very process still runs; a zombie does not."""
     try:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelyard.adapters.processes.process_table import Started, find_process
+from modelyard.adapters.processes.process_table import Started, find_process, find_processes_in
 from modelyard.adapters.processes.start import (
     is_process_alive,
     start_modelyard,
@@ -238,7 +238,9 @@ class LocalWorkflows:
             state = self._read_state(folder)
             if state is None or not is_locked or not self._is_lost(folder, state):
                 return state or _State()
-            for started in state.running.values():
+            # A runner that was killed right after a start had no time to write it down.
+            unwritten = find_processes_in(folder.absolute())
+            for started in dict.fromkeys((*state.running.values(), *unwritten)):
                 stop_process(started, grace_seconds=2)
             steps = {
                 name: phase if Phase(phase).is_over else Phase.ERROR
