@@ -3,6 +3,7 @@
 - YardError
   - CannotAnswer   exit 1: something needed is missing or broken; fix it and run again
     - VersionFault exit 4: a model that has the pinned bytes fails by itself; only servers say so
+    - StepCrash    exit 5: a step of training has a defect, so a retry is no use; only steps say so
   - Refused        exit 3: the question was answered, and the answer is no
   - Conflict       exit 1: somebody else changed it first; run again
 """
@@ -44,6 +45,12 @@ class VersionFault(CannotAnswer):
     """
 
     exit_code = 4
+
+
+class StepCrash(CannotAnswer):
+    """A step of training failed by a defect of the tool, which a retry would meet again."""
+
+    exit_code = 5
 
 
 class Conflict(YardError):  # noqa: N818 - the field's word for a lost compare-and-swap

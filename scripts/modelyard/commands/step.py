@@ -50,8 +50,9 @@ def _job(services: Services, options: dict[str, Any]) -> Any:
 def fetch(services: Services, /, **options: Any) -> None:
     """Fetch data by digest and code by tree, and keep held-out rows apart."""
     from modelyard.operations.training.fetch import fetch_inputs as run
+    from modelyard.operations.training.job import run_step
 
-    run(_job(services, options))
+    run_step("fetch", run, _job(services, options))
 
 
 @step.command()
@@ -59,9 +60,10 @@ def fetch(services: Services, /, **options: Any) -> None:
 @pass_services
 def train(services: Services, /, **options: Any) -> None:
     """Run the model's trainer in a clean environment and seal its artifact."""
+    from modelyard.operations.training.job import run_step
     from modelyard.operations.training.train import train_model as run
 
-    run(_job(services, options))
+    run_step("train", run, _job(services, options))
 
 
 @step.command()
@@ -70,8 +72,9 @@ def train(services: Services, /, **options: Any) -> None:
 def evaluate(services: Services, /, **options: Any) -> None:
     """Score challenger and champion on the held-out sets and compute the gate's verdict."""
     from modelyard.operations.training.evaluate import score_held_out_sets as run
+    from modelyard.operations.training.job import run_step
 
-    run(_job(services, options))
+    run_step("evaluate", run, _job(services, options))
 
 
 @step.command()
@@ -79,9 +82,10 @@ def evaluate(services: Services, /, **options: Any) -> None:
 @pass_services
 def verify(services: Services, /, **options: Any) -> None:
     """Start the real server on the artifact and compare its answers with the golden ones."""
+    from modelyard.operations.training.job import run_step
     from modelyard.operations.training.verify import verify_server as run
 
-    run(_job(services, options))
+    run_step("verify", run, _job(services, options))
 
 
 @step.command()

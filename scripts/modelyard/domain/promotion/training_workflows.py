@@ -29,7 +29,10 @@ def version_order(version: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def plan_trainings(world: World) -> Iterator[StartTraining | RetryTraining | GiveUpTraining]:
-    """Start what has no workflow, retry what infrastructure lost, and give up in the end."""
+    """Start what has no workflow, retry what infrastructure lost, and give up in the end.
+
+    A crash of the tool is not infrastructure that comes back: its training is given up at once.
+    """
     for spec in world.catalog.versions_of(world.model):
         known = world.model_facts.training.get(spec.version, TrainingFacts())
         if world.record(spec.version) or world.is_held(spec.version) or known.failed:
@@ -37,6 +40,8 @@ def plan_trainings(world: World) -> Iterator[StartTraining | RetryTraining | Giv
         run = world.runs.get(spec.version)
         if run is None:
             yield StartTraining(version=spec.version, attempt=known.attempt)
+        elif run.is_over and run.outcome is None and run.crash:
+            yield GiveUpTraining(version=spec.version, reason=run.crash)
         elif run.is_over and run.outcome is None:
             # `retrain` goes on with attempt 4, which has two more behind it.
             if known.attempt % MOST_ATTEMPTS:

@@ -25,12 +25,14 @@ class Run:
         is_over: Whether it ended.
         outcome: The record it made, if it made one.
         message: The last line of a failed step.
+        crash: The defect of the tool that a step met, if it met one.
         steps: Names of the steps that run now.
     """
 
     is_over: bool
     outcome: Record | None = None
     message: str = ""
+    crash: str | None = None
     steps: tuple[str, ...] = ()
 
 

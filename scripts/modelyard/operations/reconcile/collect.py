@@ -26,7 +26,7 @@ from modelyard.domain.specs.record import Record
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.reconcile.proposals import read_proposals, with_currency
-from modelyard.operations.training.job import OUTCOME
+from modelyard.operations.training.job import CRASH, OUTCOME
 from modelyard.operations.workspace import Workspace
 from modelyard.ports import Phase
 
@@ -260,11 +260,15 @@ def _run(workspace: Workspace, workflow: str) -> Run | None:
         steps = tuple(name for name, phase in status.steps.items() if phase is Phase.RUNNING)
         return Run(is_over=False, message=status.message, steps=steps)
     return _or_unknown(
-        lambda: Run(
-            is_over=True, outcome=outcome_of(workspace.store, workflow), message=status.message
-        ),
-        Run(is_over=False),
+        lambda: _ended(workspace.store, workflow, status.message), Run(is_over=False)
     )
+
+
+def _ended(store: Store, workflow: str, message: str) -> Run:
+    outcome = outcome_of(store, workflow)
+    crash = None if outcome else store.read_run_document(workflow, CRASH)
+    reason = str(crash["reason"]) if crash else None
+    return Run(is_over=True, outcome=outcome, message=message, crash=reason)
 
 
 def _forgotten(workspace: Workspace, workflow: str) -> Run | None:

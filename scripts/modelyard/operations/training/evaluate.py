@@ -24,7 +24,8 @@ from modelyard.domain.gate.gate import (
 )
 from modelyard.domain.specs.heldout import seen_by
 from modelyard.domain.specs.record import Champion, HeldOutResult
-from modelyard.operations.training.job import Job
+from modelyard.errors import Refused
+from modelyard.operations.training.job import Job, blame_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +100,11 @@ def _score(
     frame = read_frame(job.read_file(f"heldout-{name}.parquet"), name=f"heldout-{name}.parquet")
     identity = job.read_document("data.json")["held_out"][name]["digest"]
     spec = job.catalog.held_out[job.model_name, name]
-    mine = _parquet(frame, challenger)
+    try:
+        with blame_model(f"the model cannot predict the rows of held-out set {name}"):
+            mine = _parquet(frame, challenger)
+    except Refused as refusal:
+        raise job.refuse(refusal.message) from refusal
     theirs = _parquet(frame, other) if other else None
     versions = [job.spec]
     if champion is not None:

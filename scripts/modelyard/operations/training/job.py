@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +18,25 @@ from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import CannotAnswer, Refused, StepCrash, YardError
 from modelyard.ports import Services
+
+logger = logging.getLogger(__name__)
 
 MOST_THREADS = 4
 """More threads change sums of floats but do not make small models faster."""
 
 OUTCOME = "outcome.json"
 """The run file with the record; reconcile reads it."""
+
+CRASH = "crash.json"
+"""The run file that says which step crashed; reconcile reads it if there is no outcome."""
+
+# What the code or the data does, and no disk, network or memory: the next try would do it again.
+_DEFECTS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RecursionError,
+    TypeError, ValueError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,45 @@ class Job:
         record = self.blank_record(Verdict(outcome=Outcome.FAIL, reason=reason))
         self.put_document(OUTCOME, document_of(record))
         return Refused(f"{self.model_name} {self.version}: {reason}")
+
+
+@contextmanager
+def blame_model(reason: str) -> Iterator[None]:
+    """Turn what a model raises when it predicts into a refusal: it is no defect of the tool.
+
+    Raises:
+        Refused: The model raised; memory and disks are still the machine's fault.
+    """
+    try:
+        yield
+    except (YardError, OSError, MemoryError):
+        raise
+    except Exception as error:  # a model may raise anything
+        line = str(error).partition("\n")[0]
+        raise Refused(f"{reason}: {type(error).__name__}: {line}") from error
+
+
+def run_step(name: str, run: Callable[[Job], None], job: Job) -> None:
+    """Run a step; a defect that it meets is stored, so that nothing tries it again.
+
+    Raises:
+        YardError: What the step raises.
+        StepCrash: It met a defect.
+    """
+    try:
+        run(job)
+    except _DEFECTS as error:
+        if isinstance(error, OSError):  # some errors of the network are of both kinds
+            raise
+        logger.exception("step %s of %s", name, job.workflow)
+        line = str(error).partition("\n")[0]
+        reason = f"step {name} crashed: {type(error).__name__}: {line}"
+        job.put_document(CRASH, {"step": name, "reason": reason})
+        raise StepCrash(
+            f"{job.model_name} {job.version}: {reason}",
+            hint="this is a defect of modelyard, not of the version: report it with this log, and "
+            f"run `modelyard retrain {job.model_name} {job.version}` when it is mended",
+        ) from error
 
 
 def count_threads() -> int:

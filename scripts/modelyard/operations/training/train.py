@@ -20,7 +20,7 @@ from modelyard.adapters.processes.start import run_command
 from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
 from modelyard.artifact_digest import artifact_digest
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.training.job import Job, count_threads
+from modelyard.operations.training.job import Job, blame_model, count_threads
 from modelyard.serving import artifact
 from modelyard.serving.documents import GOLDEN, write_golden, write_serving
 from modelyard.serving.predictor import load_predictor
@@ -87,7 +87,8 @@ def _seal(job: Job, folder: Path, rows: pd.DataFrame) -> _Sealed:
     )
     # With replacement, because there may be fewer training rows than golden ones.
     golden = rows[inputs].sample(GOLDEN_ROWS, random_state=job.spec.seed, replace=True)
-    write_golden(sealed, predictor.golden_of(golden))
+    with blame_model("the model cannot predict rows that it was trained on"):
+        write_golden(sealed, predictor.golden_of(golden))
     # The digest is of all files, so it is computed again after the golden rows.
     return _Sealed(folder=sealed, digest=artifact_digest(sealed), description=description)
 
