@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -32,10 +33,13 @@ class Training:
     Args:
         null: Share of nulls by input column, 0 to 1.
         levels: The levels that occurred, by category input.
+        ranges: The least and the greatest value, by number or integer input; none in artifacts that
+            are older than this field.
     """
 
     null: Mapping[str, float]
     levels: Mapping[str, tuple[str, ...]]
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +142,10 @@ def read_serving(folder: Path) -> Serving:
                     name: float(cast("float", share)) for name, share in training["null"].items()
                 },
                 levels={name: _texts(levels) for name, levels in training["levels"].items()},
+                ranges={
+                    name: (_number(low), _number(high))
+                    for name, (low, high) in _pairs(training.get("ranges", {}))
+                },
             ),
             timezone=None if document.get("timezone") is None else str(document["timezone"]),
         )
@@ -201,7 +209,16 @@ def _training(columns: Sequence[Column], frame: pd.DataFrame) -> Training:
         if column.type == "category"
     }
     null = {column.name: float(frame[column.name].isna().mean()) for column in columns}
-    return Training(null=null if len(frame) else dict.fromkeys(null, 0.0), levels=levels)
+    ranges = {
+        column.name: (float(frame[column.name].min()), float(frame[column.name].max()))
+        for column in columns
+        if column.type in {"number", "integer"} and frame[column.name].notna().any()
+    }
+    return Training(
+        null=null if len(frame) else dict.fromkeys(null, 0.0),
+        levels=levels,
+        ranges={name: ends for name, ends in ranges.items() if all(map(math.isfinite, ends))},
+    )
 
 
 def _write(path: Path, document: Mapping[str, object]) -> None:
@@ -243,6 +260,10 @@ def _documents(value: object) -> list[Mapping[str, object]]:
 
 def _number(value: object) -> float:
     return float(cast("float", value))
+
+
+def _pairs(value: Mapping[str, object]) -> list[tuple[str, tuple[object, object]]]:
+    return [(name, (ends[0], ends[1])) for name, ends in value.items() if isinstance(ends, list)]
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_NAMED = 5
+_MOST_INPUTS = 2000
+_LONGEST_NAME = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +112,8 @@ def _identifier(request: Mapping[str, object]) -> str | None:
     identifier = request.get("id")
     if identifier is not None and not isinstance(identifier, str):
         raise Refused(f"id: expected text, found {describe_value(identifier)}")
+    if identifier is not None and len(identifier) > _LONGEST_NAME:
+        raise Refused(f"id: expected at most {_LONGEST_NAME} characters, found {len(identifier)}")
     return identifier
 
 
@@ -128,11 +132,15 @@ def _tensors(request: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
     inputs = request.get("inputs")
     if not isinstance(inputs, list):
         raise Refused(f"inputs: expected a list, found {describe_value(inputs)}")
+    if len(inputs) > _MOST_INPUTS:
+        raise Refused(f"inputs: expected at most {_MOST_INPUTS}, found {len(inputs)}")
     tensors: dict[str, Mapping[str, object]] = {}
     for item in inputs:
         name = item.get("name") if isinstance(item, dict) else None
         if not isinstance(name, str):
             raise Refused(f"inputs: expected objects with a name, found {describe_value(item)}")
+        if len(name) > _LONGEST_NAME:
+            raise Refused(f"input {describe_value(name)}: expected a shorter name")
         if name in tensors:
             raise Refused(f"input {describe_value(name)}: expected once, found twice")
         tensors[name] = item

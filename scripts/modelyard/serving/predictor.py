@@ -43,6 +43,10 @@ _NANOSECONDS = ("1678-01-01", "2261-12-31")
 _BINARY_COLUMNS = 2
 
 
+class UnfitColumn(CannotAnswer):
+    """A column of a frame holds values that its type in the signature does not."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
     """One loaded model.
@@ -69,7 +73,7 @@ class Predictor:
 
         Raises:
             mlflow.exceptions.MlflowException: The frame lacks a column or has one of another type.
-            CannotAnswer: A column of the frame cannot be read as its type in the signature.
+            UnfitColumn: A column of the frame cannot be read as its type in the signature.
             Refused: The scores have another shape, are not finite or are no probabilities.
         """
         answer = self.model.predict(_conform(frame, self.serving, self.types))
@@ -163,7 +167,7 @@ def _conform(frame: pd.DataFrame, serving: Serving, types: dict[str, str]) -> pd
                 values = _times(values, serving.timezone, kind=types[column.name])
             columns[column.name] = _cast(values, types[column.name])
         except (TypeError, ValueError) as error:
-            raise CannotAnswer(
+            raise UnfitColumn(
                 f"model {serving.model}: column {column.name} cannot be read as"
                 f" {types[column.name]}: {error}"
             ) from error

@@ -15,10 +15,13 @@ import threadpoolctl
 from modelyard.domain.specs.model import OutputKind
 from modelyard.serving.documents import Golden
 from modelyard.serving.inputs import InferenceRequest, frame_of_rows
-from modelyard.serving.predictor import Predictor, model_fault
+from modelyard.serving.outliers import OutlierError, find_outliers
+from modelyard.serving.predictor import Predictor, UnfitColumn, model_fault
 from modelyard.serving.tensor import DATATYPES
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from modelyard.serving.predictor import Scores
 
 
@@ -76,7 +79,7 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
         """The model's scores for one request."""
         del headers
         loop = asyncio.get_running_loop()
-        scores = await loop.run_in_executor(self._executor, self.predictor.scores, payload.frame)
+        scores = await loop.run_in_executor(self._executor, self._scores, payload.frame)
         return Answer(request=payload, scores=scores)
 
     async def postprocess(
@@ -118,6 +121,23 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
             {**kind, "shape": [len(scores), *kind["shape"][1:]], "data": values}
             for kind, values in zip(self.get_output_types(), data, strict=True)
         ]
+
+    def _scores(self, frame: pd.DataFrame) -> Scores:
+        """The scores; `OutlierError` if the model fails only on rows unlike those of training."""
+        try:
+            return self.predictor.scores(frame)
+        except UnfitColumn as error:
+            raise OutlierError(error.message) from error
+        except Exception as error:
+            outliers = find_outliers(frame, self.predictor.serving)
+            if outliers is None:
+                raise
+            usual = frame[~outliers.rows]
+            if len(usual):
+                self.predictor.scores(usual)  # if it fails on these too, the outliers do not matter
+            raise OutlierError(
+                f"{outliers.worst}: the model has no score for it ({type(error).__name__})"
+            ) from error
 
     def _compare_golden(self, golden: Golden) -> str | None:
         import numpy as np  # noqa: PLC0415 - the model has imported it

@@ -16,9 +16,10 @@ from kserve.model_server import app
 from modelyard.errors import VersionFault
 from modelyard.serving.counters import Counters
 from modelyard.serving.documents import read_golden
+from modelyard.serving.http.connections import LimitedProtocol, allow_many_connections
+from modelyard.serving.http.routes import ProtocolFilter, Routes
 from modelyard.serving.payload_log import Limits, PayloadLog
 from modelyard.serving.predictor import Predictor, load_predictor
-from modelyard.serving.routes import ProtocolFilter, Routes
 from modelyard.serving.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
@@ -86,7 +87,8 @@ class Server(kserve.ModelServer):  # type: ignore[misc]  # kserve ships no types
             logging.getLogger(noisy).setLevel(logging.WARNING)
 
     async def _serve(self) -> None:
-        self._rest_server.config.host = self._host  # kserve 0.21 has no setting for it
+        config = self._rest_server.config
+        config.host, config.http = self._host, LimitedProtocol  # kserve 0.21 has no settings for it
         await super()._serve()
 
 
@@ -128,6 +130,7 @@ def serve_model(settings: Settings) -> None:
         end = threading.Timer(_NOT_READY_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
         end.daemon = True
         end.start()
+    allow_many_connections()
     try:
         server.start([])
     finally:

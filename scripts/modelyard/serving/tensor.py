@@ -70,7 +70,7 @@ def describe_value(value: object) -> str:
         return "nothing"
     if isinstance(value, list | dict):
         return f"a list of {len(value)}" if isinstance(value, list) else "an object"
-    text = ascii(value)
+    text = ascii(value[: _SHOWN + 1] if isinstance(value, str) else value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from mlflow.exceptions import MlflowException
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelyard.domain.server_fault import FAULT_HEADER, Blame
-from modelyard.errors import Refused
 from modelyard.serving.counters import Counters
-from modelyard.serving.inputs import InferenceRequest, read_request
+from modelyard.serving.http.bodies import BodyReader, RequestError
+from modelyard.serving.inputs import InferenceRequest
+from modelyard.serving.outliers import OutlierError
 from modelyard.serving.payload_log import Payload, PayloadLog
 
 if TYPE_CHECKING:
@@ -26,12 +25,6 @@ if TYPE_CHECKING:
 
     from modelyard.serving.predictor import Scores
     from modelyard.serving.served_model import Answer, ServedModel
-
-MAX_BYTES = 16 * 2**20
-"""Of a body, which is held in memory as a whole."""
-
-BODY_SECONDS = 30.0
-"""For a body to arrive: a slow client must not hold its memory for ever."""
 
 RELEASE_HEADER = "x-modelyard-release"
 
@@ -41,14 +34,6 @@ _SHOWN = 80
 _OPEN = frozenset(
     {"/", "/metrics", "/v2", "/v2/", "/v2/health/live", "/v2/health/ready", "/v2/models"}
 )
-
-
-class _Failure(Exception):  # noqa: N818 - an answer to the client, not an error of ours
-    """The status and the message that a request gets instead of scores."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Routes:
@@ -75,6 +60,7 @@ class Routes:
         self._labels = labels
         self._counters = counters
         self._log = log
+        self._bodies = BodyReader(model.predictor.serving)
 
     def add_to(self, app: FastAPI) -> None:
         """Add the routes before kserve adds its own, which it does when the server starts."""
@@ -105,7 +91,7 @@ class Routes:
         return answer
 
     async def infer(self, request: Request) -> Response:
-        """Answer one request: 400 if the client can correct it, 5xx if it cannot."""
+        """Answer one request: 4xx if its client can correct it, 5xx if the model fails."""
         with self._counters.count_request() as outcome:
             outcome.status, document = await self._answer(request)
             return _json(document, outcome.status)
@@ -115,7 +101,7 @@ class Routes:
         try:
             parsed = await self._read(request)
             document, answer = await self._predict(parsed)
-        except _Failure as failure:
+        except RequestError as failure:
             self._log_payload(parsed, failure.status, error=str(failure))
             return failure.status, {"error": str(failure)}
         self._counters.count_answer(parsed.frame, parsed.nulls, answer.scores)
@@ -123,16 +109,10 @@ class Routes:
         return 200, document
 
     async def _read(self, request: Request) -> InferenceRequest:
-        serving = self._model.predictor.serving
-        body = await _body(request)
+        parsed = await self._bodies.read(request)
         if not self._model.ready:
-            raise _Failure(503, self._not_ready_reason())
-        try:
-            return read_request(orjson.loads(body), serving.inputs, output=serving.output.name)
-        except orjson.JSONDecodeError as error:
-            raise _Failure(400, f"request: expected JSON, found {error}") from error
-        except Refused as refusal:
-            raise _Failure(400, refusal.message) from refusal
+            raise RequestError(503, self._not_ready_reason())
+        return parsed
 
     async def _predict(self, parsed: InferenceRequest) -> tuple[Mapping[str, Any], Answer]:
         try:
@@ -140,14 +120,16 @@ class Routes:
         except MlflowException as error:
             if error.error_code != _SCHEMA_ERROR:
                 raise self._crash(error) from error
-            raise _Failure(400, error.message) from error
+            raise RequestError(400, error.message) from error
+        except OutlierError as refusal:
+            raise RequestError(422, refusal.message) from refusal
         except Exception as error:
             raise self._crash(error) from error
         return document, answer
 
-    def _crash(self, error: Exception) -> _Failure:
+    def _crash(self, error: Exception) -> RequestError:
         _LOGGER.error("model %s failed", self._model.name, exc_info=error)
-        return _Failure(500, f"model {self._model.name} failed: {type(error).__name__}")
+        return RequestError(500, f"model {self._model.name} failed: {type(error).__name__}")
 
     def _not_ready_reason(self) -> str:
         return f"model {self._model.name} is not ready: {self._model.golden_problem or 'stopping'}"
@@ -222,23 +204,6 @@ class ProtocolFilter:
         if self._closing is None or not self._closing.exists():
             return []
         return [(b"connection", b"close")]
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    raise _Failure(413, f"request: expected at most {MAX_BYTES} bytes, found more")
-    except TimeoutError as error:
-        raise _Failure(
-            408, f"request: its body did not arrive within {BODY_SECONDS:.0f} s"
-        ) from error
-    except ClientDisconnect as error:
-        raise _Failure(499, "request: the client disconnected before its body was read") from error
-    return bytes(body)
 
 
 def _json(document: Mapping[str, Any], status: int = 200) -> Response:

@@ -1,0 +1,1 @@
+"""Requests over HTTP: connections, bodies, and the routes that answer them."""

@@ -1,0 +1,83 @@
+"""Reads binary tensors, which kserve's client sends behind the JSON part of a body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelyard.errors import Refused
+from modelyard.serving.tensor import describe_value
+
+LENGTH_HEADER = "inference-header-content-length"
+"""With it the JSON part of a body ends after so many bytes, and binary tensors follow."""
+
+_SIZE = "binary_data_size"
+_DTYPES = {
+    "BOOL": "?",
+    **{f"{sign}INT{8 * size}": f"<{sign[:1].lower() or 'i'}{size}"
+       for sign in ("", "U") for size in (1, 2, 4, 8)},
+    **{f"FP{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+}  # fmt: skip
+_LENGTH_BYTES = 4
+
+
+def put_tensors_inline(document: object, binary: bytes) -> None:
+    """Give each binary tensor of a request its values as `data`, in place.
+
+    NaN becomes null: binary numbers have no other word for a missing value.
+
+    Raises:
+        Refused: The sizes, or the bytes of a tensor, do not fit.
+    """
+    inputs = document.get("inputs") if isinstance(document, dict) else None
+    at = 0
+    for tensor in inputs if isinstance(inputs, list) else ():
+        size = _binary_size(tensor)
+        if size is None:
+            continue
+        name = describe_value(tensor.get("name"))
+        if size > len(binary) - at:
+            raise Refused(f"input {name}: expected {size} binary bytes, found {len(binary) - at}")
+        tensor["data"] = _values(name, tensor.get("datatype"), binary[at : at + size])
+        at += size
+    if at != len(binary):
+        raise Refused(f"request: expected {at} binary bytes, found {len(binary)}")
+
+
+def _binary_size(tensor: Any) -> int | None:
+    parameters = tensor.get("parameters") if isinstance(tensor, dict) else None
+    size = parameters.get(_SIZE) if isinstance(parameters, dict) else None
+    if size is not None and (type(size) is not int or size < 0):
+        raise Refused(f"{_SIZE}: expected a number of bytes, found {describe_value(size)}")
+    return size
+
+
+def _values(name: str, datatype: object, content: bytes) -> list[object]:
+    import numpy as np  # noqa: PLC0415 - only for requests with binary tensors
+
+    if datatype == "BYTES":
+        return _texts(name, content)
+    dtype = np.dtype(_DTYPES.get(str(datatype), "V"))
+    if dtype.itemsize == 0:
+        raise Refused(f"input {name}: expected a datatype, found {describe_value(datatype)}")
+    if len(content) % dtype.itemsize:
+        raise Refused(
+            f"input {name}: expected {dtype.itemsize} bytes a value, found {len(content)} bytes"
+        )
+    values: list[object] = np.frombuffer(content, dtype).tolist()
+    return [None if value != value else value for value in values]  # noqa: PLR0124 - NaN is not itself
+
+
+def _texts(name: str, content: bytes) -> list[object]:
+    """Texts, each behind its length."""
+    found: list[object] = []
+    at = 0
+    while at < len(content):
+        start = at + _LENGTH_BYTES
+        at = start + int.from_bytes(content[at:start], "little")
+        if start > len(content) or at > len(content):
+            raise Refused(f"input {name}: expected texts behind their lengths, found a part of one")
+        try:
+            found.append(content[start:at].decode())
+        except UnicodeDecodeError as error:
+            raise Refused(f"input {name}: expected UTF-8, found {error.reason}") from error
+    return found

@@ -1,0 +1,70 @@
+"""The limits of a connection that uvicorn lacks: on the time and the size of a request's head."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_SECONDS = 30.0
+"""For the head of a request to arrive, however slowly its bytes come."""
+
+MAX_HEAD_BYTES = 2**16
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """HTTP whose connections are dropped when a head does not arrive in time, or has no end."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _in_head = True
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first head."""
+        super().connection_made(transport)
+        self._begin_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer, which would keep the connection in memory until it rings."""
+        super().connection_lost(exc)
+        self._end_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, and drop a connection whose head is too long."""
+        was_in_head = self._in_head
+        super().data_received(data)
+        if was_in_head and self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        """Start the clock at the first byte of a head."""
+        super().on_message_begin()
+        self._begin_head()
+
+    def on_headers_complete(self) -> None:
+        """Stop it at the last."""
+        self._end_head()
+        super().on_headers_complete()
+
+    def _begin_head(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _end_head(self) -> None:
+        self._in_head = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def allow_many_connections() -> None:
+    """Raise this process's limit of open files to what the machine allows.
+
+    Else idle connections would soon leave none for a probe.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
