@@ -71,6 +71,7 @@ COMMANDS: Mapping[str, Entry] = {
     "serve": Entry(target="serve:serve", help="Serve a trained model over HTTP."),
     "replay": Entry(target="replay:replay", help="Send recorded rows to a model's servers."),
     "servers": Entry(target="servers:servers", help="List or stop local model servers."),
+    "adopt": Entry(target="servers:adopt", help="Run the servers of an environment from here."),
     "doctor": Entry(target="doctor:doctor", help="Check that everything needed is in place."),
     "step": Entry(target="step:step", help="Run one step of a workflow.", hidden=True),
     "workflow": Entry(target="workflow:workflow", help="Run a rendered workflow.", hidden=True),

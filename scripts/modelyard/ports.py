@@ -13,6 +13,7 @@ from modelyard.domain.canary.traffic import RolloutState, Sample
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.pulls import PullRequest, Status
 from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.sites import Site
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.release import Release
@@ -150,6 +151,14 @@ class Orchestrator(Protocol):
 
 class Cluster(Protocol):
     """Runs releases and moves traffic between them."""
+
+    def site(self, *, create: bool = False) -> Site | None:
+        """Return the place where the servers run; None if it has no identity yet.
+
+        Args:
+            create: Give it one if it has none.
+        """
+        ...
 
     def sync(
         self,

@@ -14,6 +14,7 @@ from modelyard.domain.canary.latency import LATENCY_BOUNDS_MS
 from modelyard.domain.canary.traffic import Counts, RolloutState, Sample
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.server_fault import Blame, ServerFault
+from modelyard.domain.sites import Site
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.release import Release
@@ -102,6 +103,12 @@ class ScriptedCluster:
 
     ledger: Ledger
     never_ready: set[str] = field(default_factory=set)
+    place: str = "the yard"
+
+    def site(self, *, create: bool = False) -> Site:
+        """All clones of a faked yard share its servers, if they are not put elsewhere."""
+        del create
+        return Site(id=self.place, name=self.place)
 
     def sync(
         self,

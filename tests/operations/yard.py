@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -215,6 +215,22 @@ class Yard:
             broken=set(self.broken),
             never_ready=set(self.never_ready),
         )
+
+    def elsewhere(self, place: str, *, never_ready: Iterable[str] = ()) -> Workspace:
+        """What a machine with its own clone, servers, workflows and registry works with."""
+        if not (self.folder / place).exists():
+            clone(self, place)
+        workspace = self.workspace(place)
+        cluster = ScriptedCluster(self.ledger(f"cluster-{place}"), set(never_ready), place)
+        services = replace(
+            workspace.services,
+            cluster=cluster,
+            orchestrator=ScriptedOrchestrator(self.ledger(f"workflows-{place}")),
+            metrics=ScriptedMetrics(cluster, histogram, self.broken, silent=True),
+        )
+        other = replace(workspace, services=services)
+        other.__dict__["registry"] = FolderRegistry(self.ledger(f"registry-{place}"))
+        return other
 
     def workspace(self, clone: str = "clone") -> Workspace:
         root = self.folder / clone

@@ -22,6 +22,7 @@ from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.promotion.world import World
+from modelyard.domain.sites import taken_over
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Verdict
@@ -133,7 +134,13 @@ def watched(
         mine = [release.identity] if verified or release.identity in after.verified else []
         return replace(after, verified=(*others, *mine))
 
-    yard.workspace().facts.update_release(environment, MODEL, change)
+    facts = yard.workspace().facts
+    facts.update_release(environment, MODEL, change)
+    site, names = (
+        yard.workspace().services.cluster.site(),
+        [each.name for each in yard.environments],
+    )
+    facts.update_owners(lambda owners: taken_over(owners, site, names, yard.clock.now()))
 
 
 def verified(yard: Yard, version: str, environments: Sequence[str], number: int) -> None:

@@ -32,8 +32,14 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
     Otherwise it prints nothing and exits with 0.
     """
     from modelyard.operations.reconcile.loop import run_all
+    from modelyard.operations.sites import read_standing, refuse_elsewhere, take_standing
 
     workspace = workspace_of(services)
+    if dry_run:
+        if (why := read_standing(workspace).explanation()) is not None:
+            print_line(why, err=True)
+    else:
+        refuse_elsewhere(take_standing(workspace))
     if not dry_run and workspace.facts.carry_over():
         print_line(f"the facts are on the branch {STATE_BRANCH} now", err=True)
     names = (model,) if model else workspace.models()

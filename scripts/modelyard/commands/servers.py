@@ -1,13 +1,18 @@
-"""`modelyard servers`: list or stop local model servers."""
+"""`modelyard servers` and `adopt`: list or stop local servers, and take over an environment's."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from modelyard.commands.options import pass_services
+from modelyard.commands.options import dry_run_option, pass_services
 from modelyard.commands.output.terminal import print_line
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
+
+if TYPE_CHECKING:
+    from modelyard.operations.sites import Adopted
 
 
 @click.group()
@@ -20,6 +25,7 @@ def servers() -> None:
 def list_(services: Services, /) -> None:
     """List the model servers and their share of requests."""
     from modelyard.adapters.cluster.local import LocalCluster
+    from modelyard.operations.sites import read_standing
     from modelyard.operations.workspace import workspace_of
 
     workspace = workspace_of(services)
@@ -40,6 +46,8 @@ def list_(services: Services, /) -> None:
         running = True
         ready = "ready" if state.ready else "not ready"
         print_line(f"{environment} {model} {version}: {ready}, share {state.share:.0%}")
+    if why := read_standing(workspace).explanation():
+        print_line(why, err=True)
     if not running:
         print_line("no server runs here; `modelyard watch` starts what Git pins", err=True)
 
@@ -56,3 +64,35 @@ def stop(services: Services, /) -> None:
         )
     services.cluster.stop_all()
     print_line("all servers are stopped; `modelyard watch` starts them again", err=True)
+
+
+@click.command()
+@click.argument("environment", nargs=-1)
+@dry_run_option
+@pass_services
+def adopt(services: Services, /, *, environment: tuple[str, ...], dry_run: bool) -> None:
+    """Make this site the one that runs the servers of ENVIRONMENT, or of all environments.
+
+    A site is a state folder, or a Kubernetes cluster. Only one of them runs an environment: it
+    starts its servers and records how they are, and any other only reads. What joins an environment
+    goes along. The site before notices at its next pass, and stops acting. `modelyard watch` then
+    starts the servers here.
+    """
+    from modelyard.operations.sites import adopt as adopt_environments
+    from modelyard.operations.workspace import workspace_of
+
+    for each in adopt_environments(workspace_of(services), environment, dry_run=dry_run):
+        print_line(_adopted(each, is_dry=dry_run))
+
+
+def _adopted(adopted: Adopted, *, is_dry: bool) -> str:
+    from modelyard.domain.sites import describe_owner
+
+    name, before = adopted.environment, adopted.before
+    if not adopted.is_new:
+        return f"{name}: run by this site already"
+    verb = "would be run by this site" if is_dry else "run by this site now"
+    if before is None:
+        return f"{name}: {verb}; nobody was written down before"
+    since = f"there since {before.since:%Y-%m-%d %H:%M} UTC"
+    return f"{name}: {verb}; taken from {describe_owner(before)}, {since}"

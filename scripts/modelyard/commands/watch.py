@@ -73,9 +73,10 @@ def watch(
 ) -> None:
     """Move servers to what Git pins, judge them, write facts, and reconcile every model.
 
-    It may be restarted at any time, and two watchers do no harm. With a local forge it also runs
-    the checks of open pull requests. The addresses in MODELYARD_NOTIFY are notified of rollbacks,
-    holds and incidents.
+    It does so for the environments that this site runs: the first one takes them, any other only
+    reads until `modelyard adopt`. It may be restarted at any time, and two watchers do no harm.
+    With a local forge it also runs the checks of open pull requests. The addresses in
+    MODELYARD_NOTIFY are notified of rollbacks, holds and incidents.
     """
     if not once:
         from modelyard.operations.watch.loop import watch_forever

@@ -101,8 +101,12 @@ def _open_traffic(
     state = services.root.absolute() / services.repository.state
     with Traffic(state, environment=where, model=plan.model) as traffic:
         if not traffic.current_endpoints():
+            from modelyard.operations.sites import whose_servers
+            from modelyard.operations.workspace import workspace_of
+
+            elsewhere = whose_servers(workspace_of(services), where)
             raise CannotAnswer(
-                f"{where} has no server of {plan.model}",
+                f"{where} has no server of {plan.model} here{elsewhere}",
                 hint="`modelyard status` lists releases; `modelyard watch --once` starts servers",
             )
         yield traffic

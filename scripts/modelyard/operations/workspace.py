@@ -67,6 +67,16 @@ class Workspace:
     def _known(self) -> dict[tuple[str, ...], Any]:
         return {}
 
+    @cached_property
+    def _said(self) -> dict[str, str | None]:
+        return {}
+
+    def remember(self, what: str, text: str | None) -> str | None:
+        """Remember a text; returns the one before, None if there was none."""
+        before = self._said.get(what)
+        self._said[what] = text
+        return before
+
     def main(self) -> str:
         """The commit of the remote's main branch, after fetching it."""
         return retry_on_conflict(lambda: self._remote.branch_tip(self.services.repository.main))

@@ -30,6 +30,7 @@ from modelyard.domain.labels import (
     PULL_REQUEST,
 )
 from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.sites import Site
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.release import Release
@@ -69,6 +70,16 @@ class KubernetesCluster:
     @cached_property
     def _changes(self) -> KubernetesChanges:
         return KubernetesChanges(self._api)
+
+    def site(self, *, create: bool = False) -> Site | None:
+        """The cluster as a site; everybody who talks to it is there."""
+        del create  # it has an identity from its first day
+        return self._site
+
+    @cached_property
+    def _site(self) -> Site:
+        identity = self._api.cluster_identity()
+        return Site(id=identity, name=f"the Kubernetes cluster {identity[:8]}")
 
     def sync(
         self, release: Release, *, model: Model, environment: Environment,

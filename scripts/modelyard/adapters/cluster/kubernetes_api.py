@@ -81,6 +81,14 @@ class KubernetesApi:
         client: Any = kubernetes.client
         client.Configuration.set_default(self._client.configuration)
 
+    def cluster_identity(self) -> str:
+        """What tells this cluster from any other: the UID of the namespace that each one has."""
+        path = "/api/v1/namespaces/kube-system"
+        found = (self._request_json("GET", path) or {}).get("metadata", {}).get("uid")
+        if not isinstance(found, str) or not found:
+            raise CannotAnswer(f"no UID in the answer to GET {path}", hint=_WHERE)
+        return found
+
     def get_object(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """One object, or None when there is none of that name."""
         return self._request_json("GET", resource.path(namespace, name), missing=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from modelyard.adapters.cluster.endpoints import Endpoint, write_endpoints
 from modelyard.adapters.cluster.local_servers import HOST, LocalServers, free_port
+from modelyard.adapters.cluster.local_site import found_site, read_site
 from modelyard.adapters.cluster.local_state import (
     Server,
     State,
@@ -28,6 +29,7 @@ from modelyard.adapters.cluster.local_state import (
 from modelyard.domain.canary.traffic import RolloutState
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.server_fault import Blame, ServerFault
+from modelyard.domain.sites import Site
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.release import Release
@@ -70,6 +72,10 @@ class LocalCluster:
         self._fetch = store_fetch
         self._clock = clock
         self._patience = patience_seconds
+
+    def site(self, *, create: bool = False) -> Site | None:
+        """The state folder as a site."""
+        return found_site(self._state) if create else read_site(self._state)
 
     def sync(
         self,

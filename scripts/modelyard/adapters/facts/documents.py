@@ -114,6 +114,11 @@ class Index:
         return found
 
     @cached_property
+    def sites(self) -> tuple[str, ...]:
+        """The paths of all owners."""
+        return tuple(path for path in self.documents if path.startswith("sites/"))
+
+    @cached_property
     def _of_environments(self) -> tuple[str, ...]:
         return tuple(p for p in self.documents if p.startswith(("freezes/", "sites/")))
 

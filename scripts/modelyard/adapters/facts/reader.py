@@ -145,6 +145,11 @@ class FactReader:
             self._index = Index(listing)
         return self._index
 
+    def raise_obstacle(self, listing: Listing, path: str) -> None:
+        """Raise `Unreadable` if something else stands in a document's place."""
+        if (obstacle := listing.obstacle(path)) is not None:
+            raise self._unreadable(listing, path, obstacle)
+
     def values(self, listing: Listing, paths: Iterable[str]) -> Values:
         """The value of each document, or why it cannot be read, without those there are not."""
         values: Values = {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
+from functools import partial
 from typing import TypeAlias, TypeVar, cast
 
 from modelyard.adapters.facts.documents import (
@@ -23,10 +24,13 @@ from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import Unreadable, dump_json
 from modelyard.domain.promotion.facts import Freeze, ModelFacts, ReleaseFacts
-from modelyard.domain.sites import Owner
+from modelyard.domain.sites import Owner, Site, describe_owner
 from modelyard.domain.specs.repository import Repository
-from modelyard.errors import YardError
+from modelyard.errors import Refused, YardError
 from modelyard.ports import Clock
+
+EVERY = "*"
+"""No environment's name."""
 
 Token: TypeAlias = str | None
 """The object of a document that was read, or None when there was none."""
@@ -73,6 +77,22 @@ class FactStore:
         """Change a model's facts in an environment; returns what they are now."""
         return self._update(release_path(environment, model), ReleaseFacts(), change, by)
 
+    def observe_release(
+        self,
+        environment: str,
+        model: str,
+        change: Callable[[ReleaseFacts], ReleaseFacts],
+        *,
+        site: Site | None,
+    ) -> ReleaseFacts:
+        """Write down what a site saw there, if it runs the environment at that very moment.
+
+        Raises:
+            Refused: Another site runs it by now.
+        """
+        path, owner = release_path(environment, model), partial(self._owned_by, environment, site)
+        return self._update(path, ReleaseFacts(), change, None, owner)
+
     def read_model(self, model: str) -> ModelFacts:
         """The facts of a model."""
         return self._read(model_path(model), ModelFacts())
@@ -97,15 +117,47 @@ class FactStore:
         """Change an environment's freeze; returns what it is now."""
         return self._update(freeze_path(environment), cast("Freeze | None", None), change, by)
 
-    def read_owner(self, environment: str) -> Owner | None:
-        """The site that runs an environment's servers, or None."""
-        return self._read(site_path(environment), cast("Owner | None", None))
+    def read_owners(self) -> Mapping[str, Owner | None]:
+        """The site that runs each environment; None for one that cannot be read.
 
-    def update_owner(
-        self, environment: str, change: Callable[[Owner | None], Owner | None]
-    ) -> Owner | None:
-        """Change the site that runs an environment's servers; returns what it is now."""
-        return self._update(site_path(environment), cast("Owner | None", None), change, None)
+        The environment `*` stands for all of them, when no owner can be read.
+        """
+
+        def attempt() -> Mapping[str, Owner | None]:
+            index = self._reader.index_of(self._reader.listing())
+            values = self._reader.values(index.listing, index.sites)
+            owners = {
+                _environment(path): owner if isinstance(owner, Owner) else None
+                for path, owner in values.items()
+            }
+            return {**owners, EVERY: None} if "sites" in index.closed else owners
+
+        return retry_on_conflict(attempt)
+
+    def update_owners(
+        self, change: Callable[[Mapping[str, Owner]], Mapping[str, Owner]]
+    ) -> Mapping[str, Owner]:
+        """Change the sites that run environments, all with one commit; returns what they are now.
+
+        Owners that cannot be read are not among those that `change` is given. To name one replaces
+        it.
+        """
+
+        def attempt() -> Mapping[str, Owner]:
+            listing = self._reader.listing()
+            values = self._reader.values(listing, self._reader.index_of(listing).sites)
+            before = {
+                _environment(p): owner for p, owner in values.items() if isinstance(owner, Owner)
+            }
+            after = change(before)
+            changed = {site_path(n): o for n, o in after.items() if before.get(n) != o}
+            for path in changed:
+                self._reader.raise_obstacle(listing, path)
+            if changed:
+                self._push(changed, {path: listing.files.get(path) for path in changed})
+            return after
+
+        return retry_on_conflict(attempt)
 
     def carry_over(self) -> bool:
         """Move the facts of version 0.1 to the branch; True if there was something to do."""
@@ -154,28 +206,63 @@ class FactStore:
         *,
         before: Fact = None,
         by: str | None = None,
+        owner: Mapping[str, Token] | None = None,
+    ) -> None:
+        self._push({path: value}, {path: expected, **(owner or {})}, before=before, by=by)
+
+    def _push(
+        self,
+        values: Mapping[str, Fact],
+        expected: Mapping[str, Token],
+        *,
+        before: Fact = None,
+        by: str | None = None,
     ) -> None:
         if self._documents.read().commit is None and self._reader.listing().files:
-            self.carry_over()  # a branch with this document alone would hide the old refs
+            self.carry_over()  # a branch with these documents alone would hide the old refs
+        names = ", ".join(path.removesuffix(".json") for path in values)
         new = NewCommit(
-            documents={path: dump_json(value, kind_of(path))},
+            documents={path: dump_json(value, kind_of(path)) for path, value in values.items()},
             # For people who read the branch's log.
-            message=f"{path.removesuffix('.json')}: {_changed(before, value)}",
+            message=f"{names}: {_changed(before, next(iter(values.values())))}",
             author=by or self._author,
             at=self._clock.now(),
         )
-        self._documents.write(path, new, expected=expected)
+        self._documents.write(new, expected=expected)
 
-    def _update(self, path: str, empty: _F, change: Callable[[_F], _F], by: str | None) -> _F:
+    def _update(
+        self,
+        path: str,
+        empty: _F,
+        change: Callable[[_F], _F],
+        by: str | None,
+        owner: Callable[[], Mapping[str, Token]] = dict,
+    ) -> _F:
         def attempt() -> _F:
+            guard = owner()
             before, token = self._read_once(path, empty)
             after = change(before)
             # Level-triggered callers repeat themselves; equal values would fill the history.
             if after != before:
-                self._write(path, after, token, before=before, by=by)
+                self._write(path, after, token, before=before, by=by, owner=guard)
             return after
 
         return retry_on_conflict(attempt)
+
+    def _owned_by(self, environment: str, site: Site | None) -> Mapping[str, Token]:
+        """The token of an environment's owner; `Refused` if that is another site."""
+        path = site_path(environment)
+        owner, token = self._read_once(path, cast("Owner | None", None))
+        if owner is not None and (site is None or owner.site != site.id):
+            raise Refused(
+                f"{environment} is run by {describe_owner(owner)}: what is seen here is no fact",
+                hint=f"modelyard adopt {environment}",
+            )
+        return {path: token}
+
+
+def _environment(path: str) -> str:
+    return path.removeprefix("sites/").removesuffix(".json")
 
 
 def _changed(before: Fact, after: Fact) -> str:

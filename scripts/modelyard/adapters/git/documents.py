@@ -97,22 +97,22 @@ class BranchDocuments:
                 files[path] = name
         return Listing(commit=commit, files=files, others=others)
 
-    def write(self, path: str, new: NewCommit, *, expected: str | None) -> None:
-        """Push a commit that changes one document, on top of whatever else changed meanwhile.
+    def write(self, new: NewCommit, *, expected: Mapping[str, str | None]) -> None:
+        """Push a commit that changes some documents, on top of whatever else changed meanwhile.
 
         Args:
-            path: The document.
             new: The commit.
-            expected: Its object now; None if there is none.
+            expected: The objects of these documents, and of those it depends on, by path; None if
+                there is none.
 
         Raises:
-            Conflict: The document is another one by now.
+            Conflict: One of the documents is another one by now.
             CannotAnswer: Other writers were faster for too long.
         """
 
         def attempt() -> bool:
             listing = self.read()
-            if listing.files.get(path) != expected:
+            if any(listing.files.get(path) != name for path, name in expected.items()):
                 return False
             began = time.monotonic()
             commit = write_commits(self.refs.git, listing.commit, [new])
@@ -120,15 +120,16 @@ class BranchDocuments:
             self._rest(time.monotonic() - began)
             return True
 
+        paths = ", ".join(new.documents)
         try:
             written = retry_on_conflict(attempt, seconds=PATIENCE_SECONDS)
         except Conflict as error:
             if error.hint is not None:  # it says what is in the way of every attempt
                 raise CannotAnswer(error.message, hint=error.hint) from error
-            why = f"{self.branch} of {self.refs.remote} moved at every attempt to write {path}"
+            why = f"{self.branch} of {self.refs.remote} moved at every attempt to write {paths}"
             raise CannotAnswer(why, hint="run it again") from error
         if not written:
-            raise Conflict(f"another writer changed {path} on {self.branch}")
+            raise Conflict(f"another writer changed one of {', '.join(expected)} on {self.branch}")
 
     def _rest(self, seconds: float) -> None:
         now = time.monotonic()

@@ -19,6 +19,7 @@ from modelyard.errors import YardError
 from modelyard.operations.doctor.fact_checks import (
     facts_are_in_one_place,
     the_facts_are_readable,
+    this_site_runs_the_environments,
 )
 from modelyard.operations.doctor.runner import Check, Checkout, Finding
 
@@ -333,6 +334,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     the_workflows_are_rendered: (the_settings_are_valid,),
     the_facts_are_readable: _FORGE,
     facts_are_in_one_place: (*_FORGE, the_facts_are_readable),
+    this_site_runs_the_environments: (*_FORGE, the_facts_are_readable),
     the_pull_requests_are_readable: _FORGE,
     no_branch_occupies_a_name_of_the_tools: _FORGE,
     the_artifact_store_is_writable: (the_settings_are_valid,),

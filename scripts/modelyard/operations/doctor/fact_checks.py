@@ -21,3 +21,12 @@ def facts_are_in_one_place(checkout: Checkout) -> Iterator[Finding]:
     for what in checkout.workspace.facts.left_over():
         remote, ref = checkout.workspace.services.repository.remote, what.partition(": ")[0]
         yield Finding(what=what, fix=f"git push {remote} :{ref}")
+
+
+def this_site_runs_the_environments(checkout: Checkout) -> Iterator[Finding]:
+    """Elsewhere a watcher only reads, so nothing here says how the servers are."""
+    from modelyard.operations.sites import read_standing
+
+    standing = read_standing(checkout.workspace)
+    if (why := standing.explanation()) is not None:
+        yield Finding(what=why, fix=standing.adopt_command())

@@ -21,6 +21,7 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.operations.gate import scored_by_both
+from modelyard.operations.sites import require_servers
 from modelyard.operations.workspace import Workspace
 
 IMPORTED_LATE = (
@@ -96,6 +97,7 @@ def judge_running_release(workspace: Workspace, environment: str, model: str) ->
     release = catalog.releases.get((environment, model))
     if release is None:
         raise CannotAnswer(f"{environment} has no release of {model}", hint="modelyard status")
+    require_servers(workspace, environment)
     facts = workspace.facts.read_release(environment, model)
     if facts.release != release.identity or facts.seen_at is None:
         raise CannotAnswer(

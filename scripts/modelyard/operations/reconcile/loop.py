@@ -7,18 +7,32 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from modelyard.adapters.git.remote_refs import one_snapshot
-from modelyard.domain.promotion.actions import Action, Merge, PlaceHold, RaiseIncident, RollBack
+from modelyard.domain.promotion.actions import (
+    Action,
+    GiveUpTraining,
+    Merge,
+    PlaceHold,
+    RaiseIncident,
+    RetryTraining,
+    RollBack,
+    StartTraining,
+)
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.world import World
+from modelyard.domain.sites import Standing
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.reconcile.apply import Report, apply_action
 from modelyard.operations.reconcile.collect import collect_world
+from modelyard.operations.sites import read_standing
 from modelyard.operations.workspace import Workspace
 from modelyard.ports import Phase, WorkflowStatus
 
 logger = logging.getLogger(__name__)
 
 Owner = TypeVar("Owner")
+
+_SAFE = (PlaceHold, RollBack, RaiseIncident)
+_OF_WORKFLOWS = (StartTraining, RetryTraining, GiveUpTraining)
 
 MOST_ROUNDS = 60
 """More rounds than any chain of merges needs; reaching it is a defect."""
@@ -110,7 +124,7 @@ def apply_plan(workspace: Workspace, world: World, report: Report) -> tuple[int,
     """
     changed = 0
     failed: list[tuple[Action, Exception]] = []
-    actions = plan(world)
+    actions = allowed_here(plan(world), world, read_standing(workspace))
     placed = {each.version for each in actions if isinstance(each, PlaceHold)}
     held = frozenset(world.model_facts.holds) | placed
     for action in actions:
@@ -128,6 +142,20 @@ def apply_plan(workspace: Workspace, world: World, report: Report) -> tuple[int,
     return changed, [error for _, error in failed]
 
 
+def allowed_here(actions: Iterable[Action], world: World, standing: Standing) -> tuple[Action, ...]:
+    """The actions that are this site's to do.
+
+    - A site that runs no environment only takes bad versions out, when a person asks for that.
+    - Workflows are known only where they run: at the site of the first environment.
+    """
+    if standing.is_foreign:
+        return tuple(each for each in actions if isinstance(each, _SAFE))
+    path = world.catalog.path_to_production()
+    if not path or path[0].name in standing.mine:
+        return tuple(actions)
+    return tuple(each for each in actions if not isinstance(each, _OF_WORKFLOWS))
+
+
 def _is_safe_after(failed: Action, action: Action, held: frozenset[str]) -> bool:
     """Whether the action may be applied after this one failed."""
     if isinstance(action, RollBack) and isinstance(failed, PlaceHold | RollBack):
@@ -136,7 +164,7 @@ def _is_safe_after(failed: Action, action: Action, held: frozenset[str]) -> bool
         # would show it once production has another version.
         is_another = failed.version != action.version
         return is_another or (isinstance(failed, RollBack) and action.version in held)
-    return isinstance(action, PlaceHold | RollBack | RaiseIncident)
+    return isinstance(action, _SAFE)
 
 
 def running_workflows(world: World) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from modelyard.domain.canary.traffic import JUDGED_BAD, RolloutState
 from modelyard.domain.promotion.facts import ReleaseFacts, is_bad
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.server_fault import Blame
+from modelyard.domain.sites import Site
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.paths import release_file
@@ -27,6 +28,7 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import YardError
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each
+from modelyard.operations.sites import read_standing
 from modelyard.operations.workspace import Workspace
 
 
@@ -45,10 +47,15 @@ def observe_model(workspace: Workspace, model: str, report: Callable[[str], None
     catalog = workspace.catalog(commit)
     catalog.require_model(model)
     steps: list[Callable[[], bool]] = []
+    standing = read_standing(workspace)
     for environment in catalog.path_to_production():
+        if environment.name not in standing.mine:
+            continue  # what runs here, or does not, says nothing about another site's servers
         release = catalog.releases.get((environment.name, model))
         if release is not None:
-            steps.append(_Observation(workspace, catalog, environment, release, report).run)
+            steps.append(
+                _Observation(workspace, catalog, environment, release, report, standing.site).run
+            )
         elif not GitTree(workspace.git, commit).exists(release_file(environment.name, model)):
             # A pin that is there and cannot be read is no reason to stop its servers.
             steps.append(partial(_remove_servers, workspace, environment, model))
@@ -71,6 +78,7 @@ class _Observation:
     environment: Environment
     release: Release
     report: Callable[[str], None]
+    site: Site | None
 
     def run(self) -> bool:
         """Move the servers, then observe them; True if the facts changed.
@@ -110,7 +118,9 @@ class _Observation:
         after = with_verification(after, release, environment, state, now)
         if after != before:
             change = partial(_written, before, after)
-            self.workspace.facts.update_release(environment.name, release.model, change)
+            self.workspace.facts.observe_release(
+                environment.name, release.model, change, site=self.site
+            )
         events = release_events(release, before, after)
         _, failures = run_each((None, partial(self._publish, event)) for event in events)
         raise_first([*([error] if error else []), *(failure for _, failure in failures)])

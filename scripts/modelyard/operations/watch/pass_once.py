@@ -18,6 +18,7 @@ from modelyard.errors import YardError
 from modelyard.operations.reconcile.apply import Report, set_pull_status
 from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
 from modelyard.operations.reconcile.loop import raise_first, reconcile_model, run_all, run_each
+from modelyard.operations.sites import read_standing, take_standing, tell_standing
 from modelyard.operations.watch.notify import notify, pending_notifications
 from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.workspace import Workspace
@@ -69,7 +70,7 @@ def run_pass(
     on_notified: Callable[[Notification], None] = lambda _: None,
     models: frozenset[str] | None = None,
 ) -> PassResult:
-    """Reconcile and observe models once, and notify people.
+    """Reconcile and observe models once, and notify people, where this site runs the servers.
 
     Args:
         workspace: What to work with.
@@ -81,6 +82,10 @@ def run_pass(
     Raises:
         YardError: The names of the models cannot be read.
     """
+    standing = take_standing(workspace)
+    tell_standing(workspace, standing, report)
+    if standing.is_foreign:
+        return PassResult(changed=False, models=())
     names = workspace.models()
     shared: list[Step] = []
     if models is None:
@@ -143,11 +148,11 @@ def _reconcile_and_observe(workspace: Workspace, model: str, report: Report) -> 
 @one_snapshot()
 def starting_releases(workspace: Workspace) -> tuple[str, ...]:
     """Releases whose servers are still starting, such as `staging: wine v1`."""
-    catalog = workspace.catalog(workspace.main())
+    catalog, mine = workspace.catalog(workspace.main()), read_standing(workspace).mine
     return tuple(
         f"{environment}: {model} {release.version}"
         for (environment, model), release in catalog.releases.items()
-        if _is_starting(workspace, release)
+        if environment in mine and _is_starting(workspace, release)
     )
 
 
@@ -166,14 +171,12 @@ def _is_starting(workspace: Workspace, release: Release) -> bool:
 @one_snapshot()
 def undecided_releases(workspace: Workspace) -> tuple[str, ...]:
     """Judged releases that have not had enough traffic for a verdict, such as `canary wine`."""
-    catalog, facts = (
-        workspace.catalog(workspace.main()),
-        workspace.facts.read_snapshot(missed=warn_left_out),
-    )
+    catalog, mine = workspace.catalog(workspace.main()), read_standing(workspace).mine
+    facts = workspace.facts.read_snapshot(missed=warn_left_out)
     return tuple(
         f"{environment} {model}"
         for (environment, model), release in catalog.releases.items()
-        if _is_undecided(facts.release_facts(environment, model), release)
+        if environment in mine and _is_undecided(facts.release_facts(environment, model), release)
     )
 
 
