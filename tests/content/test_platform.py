@@ -69,7 +69,7 @@ def test_argo_cd_has_a_project_for_each_environment_and_one_for_the_platform():
         f"modelyard-{name}": [(each.cluster, each.namespace)]
         for name, each in environments().items()
     }
-    everywhere = {"modelyard", "argocd", *namespaces()}
+    everywhere = {"modelyard", "argocd", "kube-system", *namespaces()}
     assert platforms == sorted(("in-cluster", name) for name in everywhere)
 
 
@@ -201,12 +201,19 @@ def test_the_watcher_may_write_releases_status_events_and_its_own_lease_and_no_m
     }
     assert writes == {
         "argocd": [("patch", "applications"), ("patch", "applicationsets")],
+        "kube-system": [],
         "modelyard": [("create", "leases"), ("create", "workflows"), ("update", "leases")],
         **{
             name: [("create", "events"), ("patch", "rollouts"), ("patch", "rollouts/status")]
             for name in namespaces()
         },
     }
+
+
+def test_the_watcher_reads_which_cluster_it_is_in_and_nothing_else_of_the_system():
+    assert rules("modelyard-watch")["kube-system"] == {("get", "namespaces")}
+    (role,) = [each for each in of_kind("Role") if namespace_of(each) == "kube-system"]
+    assert [rule["resourceNames"] for rule in role["rules"]] == [["kube-system"]]
 
 
 def test_the_judge_reads_the_environments_and_writes_nothing():
@@ -218,7 +225,7 @@ def test_the_judge_reads_the_environments_and_writes_nothing():
 def test_every_environment_namespace_has_what_its_pods_and_the_watcher_need():
     folder = PLATFORM / "namespaces"
     files = {path.stem: documents(path) for path in folder.glob("*.yaml")}
-    assert files.keys() == {"modelyard", "argocd", *namespaces()}
+    assert files.keys() == {"modelyard", "argocd", "kube-system", *namespaces()}
     for name in namespaces():
         kinds = sorted((d["kind"], d["metadata"]["name"]) for d in files[name])
         assert kinds == [

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.cluster import kubernetes_lease
+from modelyard.adapters.cluster.kubernetes import KubernetesCluster
 from modelyard.adapters.cluster.kubernetes_api import ROLLOUTS, KubernetesApi
 from modelyard.adapters.cluster.kubernetes_lease import KubernetesLease
+from modelyard.domain.sites import Site
 from modelyard.errors import CannotAnswer
 
 
@@ -137,3 +140,19 @@ def test_a_cluster_that_hangs_is_not_waited_for_with_the_lease(front, lease, mon
 
     with pytest.raises(urllib3.exceptions.HTTPError):
         lease._lock("modelyard", "watch").get("watch", "modelyard")
+
+
+def test_a_cluster_is_known_by_the_namespace_that_each_one_has(front):
+    front.body = b'{"metadata": {"name": "kube-system", "uid": "6f1c2a1e-0000"}}'
+
+    found = KubernetesCluster(KubernetesApi(), SystemClock()).site()
+
+    assert found == Site(id="6f1c2a1e-0000", name="the Kubernetes cluster 6f1c2a1e")
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"metadata": {}}', b'{"metadata": {"uid": 7}}'])
+def test_an_answer_without_an_identity_is_no_answer(front, body):
+    front.body = body
+
+    with pytest.raises(CannotAnswer, match="no UID in the answer"):
+        KubernetesCluster(KubernetesApi(), SystemClock()).site()
