@@ -107,7 +107,10 @@ class Standing:
         if name in self.unknown:
             return "who runs it cannot be read"
         if (owner := self.owners.get(name)) is not None:
-            return f"run by {describe_owner(owner)}"
+            # A state folder that was removed, with another one in its place.
+            was_here = self.site is not None and owner.name == self.site.name
+            who = "the site that was here before, " if was_here else ""
+            return f"run by {who}{describe_owner(owner)}"
         return "nobody says who runs it, and its servers are not here"
 
     def adopt_command(self) -> str:
