@@ -129,7 +129,7 @@ def taken_over(
     """The owners once the site runs these environments; where it does already, nothing changes."""
     new = Owner(site=site.id, name=site.name, since=now, seen_at=now)
     changed = {name for name in environments if name not in owners or owners[name].site != site.id}
-    return {**owners, **dict.fromkeys(sorted(changed), new)}
+    return {**owners, **dict.fromkeys(changed, new)}
 
 
 def seen_again(owners: Mapping[str, Owner], site: Site, now: datetime) -> Mapping[str, Owner]:

@@ -150,7 +150,7 @@ class FactStore:
                 _environment(p): owner for p, owner in values.items() if isinstance(owner, Owner)
             }
             after = change(before)
-            changed = {site_path(n): o for n, o in after.items() if before.get(n) != o}
+            changed = {site_path(n): o for n, o in sorted(after.items()) if before.get(n) != o}
             for path in changed:
                 self._reader.raise_obstacle(listing, path)
             if changed:
