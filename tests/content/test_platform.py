@@ -211,7 +211,7 @@ def test_the_watcher_may_write_releases_status_events_and_its_own_lease_and_no_m
 
 
 def test_the_watcher_reads_which_cluster_it_is_in_and_nothing_else_of_the_system():
-    assert rules("modelyard-watch")["kube-system"] == {("get", "namespaces")}
+    assert rules("modelyard-watch")["kube-system"] == [("get", "namespaces")]
     (role,) = [each for each in of_kind("Role") if namespace_of(each) == "kube-system"]
     assert [rule["resourceNames"] for rule in role["rules"]] == [["kube-system"]]
 
