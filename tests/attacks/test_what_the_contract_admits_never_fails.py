@@ -12,9 +12,12 @@ import json
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import orjson
 import pandas as pd
 import pyarrow as pa
@@ -422,3 +425,36 @@ def test_the_trainer_gets_the_columns_of_the_contract_and_no_other(checkout):
     assert list(rows) == ["x", "label"]
     assert rows["x"].isna().tolist() == [False, True, False]
     assert rows["x"].dropna().tolist() == [2**53 + 1, 2**53 + 3]
+
+
+def test_a_profile_is_byte_for_byte_the_one_that_version_0_1_made_of_the_same_rows():
+    """So old profiles are compared as before, and keep their digests in old records."""
+    rng, count = np.random.default_rng(5), 900
+    start, steps = pd.Timestamp("2026-01-01 06:30"), pd.to_timedelta(np.arange(count) * 110, "min")
+    frame = pd.DataFrame(
+        {
+            "temp": rng.normal(10, 3, count).round(2),
+            "count": pd.array(rng.integers(0, 50, count), "Int64"),
+            "who": rng.choice(["ann", "bob", "cid"], count),
+            "on": rng.choice(["True", "False"], count),
+            "at": (start + steps).strftime("%Y-%m-%d %H:%M:%S"),
+        }
+    )
+    frame.loc[::17, "temp"] = None
+    frame.loc[::23, "count"] = None
+    data = DataContract(
+        columns=(
+            Column(name="temp", type="number", nullable=True),
+            Column(name="count", type="integer", nullable=True),
+            Column(name="who", type="category"),
+            Column(name="on", type="boolean"),
+            Column(name="at", type="timestamp"),
+        ),
+        timestamp="at",
+    )
+    rows = read_table(frame.to_csv(index=False).encode(), uri="a.csv", data=data)
+    model = model_of(data, Target(column="temp"), Task.REGRESSION)
+    made = _profile(SimpleNamespace(model=replace(model, target=Target(column="y"))), rows, rows)
+    assert sha256(made).hexdigest() == (
+        "3d4b520f62bff0c345b7586336fe7b7094df9b620c72a9ea0441e349d3f27a57"
+    )

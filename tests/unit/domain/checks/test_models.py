@@ -148,6 +148,19 @@ def test_refuses_a_timestamp_that_is_no_column():
     ]
 
 
+@pytest.mark.parametrize("zone", ["Rome", "", "localtime", "../UTC", "Europe"])
+def test_refuses_a_time_zone_that_is_not_the_same_on_every_machine(zone: str):
+    catalog = with_model(data=replace(MODEL.data, timezone=zone))
+    assert said(catalog) == [
+        (
+            "time-zones-exist",
+            "model.yaml",
+            f"there is no time zone {zone!r}: use a name of the IANA database, such as Europe/Rome",
+        )
+    ]
+    assert said(with_model(data=replace(MODEL.data, timezone="Asia/Kathmandu"))) == []
+
+
 def test_refuses_two_columns_of_one_name():
     catalog = with_model(data=replace(MODEL.data, columns=(*COLUMNS, COLUMNS[1])))
     assert [p for p in find_problems(catalog) if p.check == "columns-are-unique"] == [
