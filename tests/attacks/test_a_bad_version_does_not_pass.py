@@ -11,11 +11,16 @@ import pytest
 from adapters.metrics.test_scrape import NOW, FixedClock, Server, exposed, name
 from modelyard.adapters.metrics.scrape import ScrapeMetrics
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
+from modelyard.domain.promotion.promote import needs_comparison
+from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.specs.repository import Repository
 from modelyard.domain.verdict import Outcome
+from modelyard.operations.gate import compare_versions, find_differences, recompute_verdicts
+from modelyard.operations.reconcile.pages import verdict_lines
 from modelyard.operations.watch.observe import observe_model
-from operations.yard import MODEL, SHORT, living_yard
+from operations.yard import AT, BOT, MODEL, SHORT, living_yard
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +114,100 @@ def scraped(folder, answer):
         samples = metrics.samples("late", since=NOW)
     evidence = CanaryEvidence(samples=samples[:-1], canary="v2", stable="v1")
     return judge_canary(evidence, replace(CanaryPolicy(), least_predictions=1))
+
+
+# Before any traffic: the gate compares what the two servers accept.
+
+X = Column(name="x", type="number", nullable=True)
+Z = Column(name="z", type="number")
+
+
+def recorded(yard, version, *columns, breaks=None, champion="v1"):
+    yard.inputs[version] = columns
+    yard.record(version, champion=champion, breaks=breaks)
+    return catalog_of(yard).records[MODEL, version]
+
+
+def catalog_of(yard):
+    return yard.workspace().catalog(yard.main())
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ((X, Z), "z is new and required"),
+        ((replace(X, nullable=False),), "x is no longer nullable"),
+        ((replace(X, type="integer"),), "x is integer instead of number"),
+        ((replace(X, name="X"),), "X is renamed"),
+        ((replace(X, minimum=0.0),), "x is narrower"),
+        ((replace(X, type="category"),), "x is category instead of number"),
+    ],
+)
+def test_a_version_that_would_refuse_callers_fails_before_it_is_released(
+    start, tmp_path, columns, named
+):
+    yard = start.copy(tmp_path / "yard")
+
+    record = recorded(yard, "v3", *columns)
+
+    assert record.verdict.outcome is Outcome.FAIL
+    assert named in record.verdict.reason
+    assert "\\n".join(verdict_lines(record)).count(named) == 2  # in the verdict and on its own
+
+
+def test_what_a_version_breaks_on_purpose_passes_and_its_page_gives_the_reason(start, tmp_path):
+    yard = start.copy(tmp_path / "yard")
+
+    record = recorded(yard, "v3", X, Z, breaks={"z": "all callers send it since May"})
+
+    assert record.verdict.passed
+    page = "\\n".join(verdict_lines(record))
+    assert "### Requests of its callers: pass" in page
+    assert "all callers send it since May" in page
+
+
+def test_a_reason_for_one_break_does_not_excuse_another(start, tmp_path):
+    yard = start.copy(tmp_path / "yard")
+
+    record = recorded(yard, "v3", replace(X, nullable=False), Z, breaks={"z": "announced"})
+
+    assert record.verdict.outcome is Outcome.FAIL
+    assert record.verdict.columns == ("x",)
+
+
+def test_a_record_cannot_claim_that_its_callers_are_safe(start, tmp_path):
+    yard = start.copy(tmp_path / "yard")
+    record = recorded(yard, "v3", X, Z)
+    passed = replace(record.verdict, outcome=Outcome.PASS)
+    claimed = replace(
+        record, verdict=passed, contract=replace(record.contract, outcome=Outcome.PASS)
+    )
+
+    again = recompute_verdicts(yard.workspace().store, catalog_of(yard), claimed)
+
+    assert find_differences(claimed, *again) == (
+        "verdict: the record has pass, the evidence gives fail",
+    )
+
+
+def test_callers_of_what_production_runs_now_count_and_not_those_of_the_training(start, tmp_path):
+    yard = start.copy(tmp_path / "yard")
+    recorded(yard, "v3", X, Z, breaks={"z": "announced"})
+    # v4 was compared with v3, which asks for z too; production still has v1.
+    assert recorded(yard, "v4", X, Z, champion="v3").verdict.passed
+
+    verdict = compare_versions(yard.workspace().store, catalog_of(yard), MODEL, "v4", "v1")
+
+    assert verdict.outcome is Outcome.FAIL
+    assert "served contract: it would refuse requests that v1 accepts: z is new" in verdict.reason
+
+
+def test_a_record_without_a_verdict_on_its_callers_is_compared_before_users_see_it(start, tmp_path):
+    yard = start.copy(tmp_path / "yard")
+    record = recorded(yard, "v3", X, Z, breaks={"z": "announced"})
+    older = replace(record, contract=None)
+    world = World(model=MODEL, catalog=catalog_of(yard), now=AT, bot=BOT)
+    catalog = replace(world.catalog, records={**world.catalog.records, (MODEL, "v3"): older})
+
+    assert needs_comparison(world, "v3") is None
+    assert needs_comparison(replace(world, catalog=catalog), "v3") == ("v3", "v1")

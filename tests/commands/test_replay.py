@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,13 @@ from modelyard.adapters.metrics.scrape import ScrapeMetrics
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.commands.replay import replay
 from modelyard.domain.specs.environment import Environment, Rollout, Step
+from modelyard.domain.specs.record import Artifact, Record
 from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Repository
+from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
+from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.ports import Services
+from modelyard.serving.documents import Serving, Training
 from serving.artifacts import MODEL, flights, shared_artifact
 from serving.running import preloaded_socket
 
@@ -173,6 +179,73 @@ def test_a_server_that_is_gone_is_unreachable_and_the_replay_still_ran(yard: Ser
         write_endpoints(state, [], environment="elsewhere", model="late")
     assert document["codes"] == {"unreachable": 1}
     assert document["releases"] == [{"version": "v0", "release": "r0", "requests": 1}]
+
+
+def taught(services: Services, version: str, dropped: str) -> None:
+    """A version in the checkout whose server asks for all inputs but one."""
+    inputs = [column for column in MODEL.inputs if column.name != dropped]
+    serving = Serving(
+        model="late",
+        task=MODEL.task,
+        inputs=tuple(inputs),
+        output=MODEL.primary,
+        training=Training(null={}, levels={}),
+    )
+    digest = hashlib.sha256(version.encode()).hexdigest()
+    store = services.root / services.repository.artifacts / "models" / digest
+    store.mkdir(parents=True)
+    (store / "serving.json").write_text(json.dumps(asdict(serving)))
+    (store / ".complete").touch()
+    spec = ModelVersion(
+        model="late",
+        version=version,
+        reason="r",
+        data=TrainingData(files=(DataFile(uri="flights.parquet", sha256="a" * 64),)),
+        held_out=("recent",),
+        code=Code(tree="c" * 40),
+        runtime=Runtime(lock="d" * 64),
+    )
+    record = Record(
+        model="late",
+        version=version,
+        spec="e" * 64,
+        workflow="w",
+        attempt=1,
+        seed=0,
+        lock="d" * 64,
+        threads=1,
+        verdict=Verdict(outcome=Outcome.PASS, reason="r"),
+        artifact=Artifact(digest=f"sha256:{digest}", size=1, format="skops", inputs=()),
+    )
+    for folder, kind, thing in (("versions", "ModelVersion", spec), ("records", "Record", record)):
+        path = services.root / "models" / "late" / folder / f"{version}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(dump_spec(kind, thing))
+
+
+def test_requests_have_what_a_version_taught_its_callers_and_no_more(yard: Services):
+    taught(yard, "v0", dropped="carrier")
+    taught(yard, "v8", dropped="dep_delay")
+
+    # `carrier` is required by the servers; `dep_delay` may be left out.
+    assert told(yard, "--rows", "40", "--as", "v0")["codes"] == {"400": 2}
+    before = totals(yard)
+    assert told(yard, "--rows", "40", "--as", "v8")["codes"] == {"200": 2}
+    after = totals(yard)
+    left_out = sum(after[r]["nulls"]["dep_delay"] - before[r]["nulls"]["dep_delay"] for r in after)
+    assert left_out == 40
+    assert told(yard, "--rows", "40")["codes"] == {"200": 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--as", "v77"], "late/versions/v77.yaml"),
+        (["--as", "v8", "--blank", "dep_delay"], "requests of late have no such column"),
+    ],
+)
+def test_what_no_version_taught_is_said(yard: Services, options: list[str], complaint: str):
+    assert complaint in str(run(yard, *options).exception)
 
 
 @pytest.mark.parametrize(

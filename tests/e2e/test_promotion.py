@@ -29,7 +29,10 @@ def test_a_client_sees_nothing_of_a_rollback_but_the_bad_canary(settled: Fork, m
 def test_a_client_sees_neither_the_promotion_nor_the_rollout(settled: Fork, measured: Measured):
     fork = settled
     features = '["flavanoids","color_intensity","proline","hue"]'
-    wine.propose(fork, "v3", "v1", "Hue tells grignolino", features)
+    wine.propose(
+        fork, "v3", "v1", "Hue tells grignolino", features,
+        "--breaks", "hue=all callers send it already",
+    )  # fmt: skip
     delivery.trained(fork, MODEL, "v3")
     with wine.load(fork, rate=RATE, rows_per_request=5) as load:
         for environment in ("canary", "production"):

@@ -45,10 +45,12 @@ def load(
     return Load(url=url, model=MODEL, bodies=bodies, rate=rate)
 
 
-def propose(fork: Fork, version: str, parent: str, reason: str, features: str) -> None:
+def propose(
+    fork: Fork, version: str, parent: str, reason: str, features: str, *options: str
+) -> None:
     """Add a version of the model in a pull request and merge it."""
     new = ("version", "new", MODEL, version, "--parent", parent, "--reason", reason)
-    add(fork, MODEL, version, (*new, "--param", f"features={features}"))
+    add(fork, MODEL, version, (*new, "--param", f"features={features}", *options))
 
 
 def push_again(fork: Fork, attempt: int, **pins: str) -> Release:

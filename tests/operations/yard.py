@@ -7,8 +7,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -23,12 +23,13 @@ from modelyard.adapters.forge.local import propose
 from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
-from modelyard.adapters.specs.documents import document_of, dump_spec
+from modelyard.adapters.specs.documents import document_of, dump_spec, read_spec
 from modelyard.adapters.specs.reader import read_specs
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet, scores_to_parquet
 from modelyard.domain.canary.prediction_grid import prediction_grid
-from modelyard.domain.gate.gate import Comparison, compare_on_set, overall_verdict
+from modelyard.domain.gate.gate import Comparison, compare_on_set, overall_verdict, with_contract
+from modelyard.domain.gate.served_contract import ServedContract
 from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import PullRequest
@@ -52,14 +53,23 @@ from modelyard.domain.specs.names import workflow_name
 from modelyard.domain.specs.record import Artifact, Champion, HeldOutResult, Record, ServerCheck
 from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Repository
-from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
+from modelyard.domain.specs.version import (
+    Code,
+    DataFile,
+    IntendedBreak,
+    ModelVersion,
+    Runtime,
+    TrainingData,
+)
 from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.operations.gate import served_contract_verdict
 from modelyard.operations.reconcile.changes import new_release, release_documents
 from modelyard.operations.reconcile.loop import reconcile_model
 from modelyard.operations.training.job import OUTCOME
 from modelyard.operations.watch.pass_once import run_pass
 from modelyard.operations.workspace import Workspace
 from modelyard.ports import Phase, Services
+from modelyard.serving.documents import Serving, Training
 from operations.fakes import (
     FolderRegistry,
     Ledger,
@@ -191,6 +201,7 @@ class Yard:
         refusing: Versions that answer 400 to most requests in traffic.
         slow: Versions that need ten times as long in traffic.
         old: Versions on a server that does not count refusals.
+        inputs: The inputs that a version serves, where they are not the model's.
         out_of_reach: Which of `orchestrator`, `registry` and `metrics` do not answer.
     """
 
@@ -203,6 +214,7 @@ class Yard:
     refusing: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
     old: set[str] = field(default_factory=set)
+    inputs: dict[str, tuple[Column, ...]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
     def copy(self, folder: Path) -> Yard:
@@ -214,6 +226,7 @@ class Yard:
             clock=StoppedClock(self.clock.at),
             broken=set(self.broken),
             never_ready=set(self.never_ready),
+            inputs=dict(self.inputs),
         )
 
     def elsewhere(self, place: str, *, never_ready: Iterable[str] = ()) -> Workspace:
@@ -313,7 +326,14 @@ class Yard:
         digest = artifact_of(version).removeprefix("sha256:")
         place = self.folder / "store" / "models" / digest
         place.mkdir(parents=True, exist_ok=True)
-        (place / "serving.json").write_text(json.dumps({"training": {"null": {"x": 0.0}}}))
+        serving = Serving(
+            model=MODEL,
+            task=MODEL_SPEC.task,
+            inputs=self.inputs.get(version, MODEL_SPEC.inputs),
+            output=MODEL_SPEC.primary,
+            training=Training(null={"x": 0.0}, levels={}),
+        )
+        (place / "serving.json").write_text(json.dumps(asdict(serving)))
         (place / ".complete").touch()
 
     def workflow(self, version: str) -> str:
@@ -334,6 +354,7 @@ class Yard:
             look=len({*records, record_file(version)}),
             max_looks=HELD_OUT_SPEC.max_looks,
         )
+        contract = self._contract(version, champion) if champion else None
         found = compare_on_set(MODEL_SPEC, comparison)
         verdict = found.verdict
         return Record(
@@ -345,7 +366,8 @@ class Yard:
             seed=0,
             lock="d" * 64,
             threads=1,
-            verdict=overall_verdict([HELD_OUT], [verdict]),
+            verdict=with_contract(overall_verdict([HELD_OUT], [verdict]), contract),
+            contract=contract,
             training_rows=1000,
             champion=Champion(version=champion, artifact=artifact_of(champion))
             if champion
@@ -372,11 +394,27 @@ class Yard:
             server=ServerCheck(golden=20, p95_ms=3.0),
         )
 
+    def _contract(self, version: str, champion: str) -> Verdict:
+        text = self.git.read_file(self.main(), spec_file(version))
+        before, after = (
+            ServedContract(inputs=self.inputs.get(each, MODEL_SPEC.inputs), output="late")
+            for each in (champion, version)
+        )
+        made = read_spec(ModelVersion, text, name=version)
+        return served_contract_verdict(before, after, made, champion)
+
     # The past, written down by hand: quicker than living through it
 
-    def record(self, version: str, *, champion: str | None = None, skill: float = 1.5) -> None:
+    def record(
+        self,
+        version: str,
+        *,
+        champion: str | None = None,
+        skill: float = 1.5,
+        breaks: Mapping[str, str] | None = None,
+    ) -> None:
         """A version with its record on the main branch."""
-        self.add_version(version)
+        self.add_version(version, breaks)
         record = self._record(self.workspace().store, version, skill, champion)
         self._keep_model(version)
         self.commit({record_file(version): dump_spec("Record", record)}, f"Record {version}")
@@ -420,8 +458,9 @@ class Yard:
         self.git.push("origin", {"refs/heads/main": (before, after)})
         return after
 
-    def add_version(self, version: str) -> None:
-        text = dump_spec("ModelVersion", spec(version))
+    def add_version(self, version: str, breaks: Mapping[str, str] | None = None) -> None:
+        intended = [IntendedBreak(name=n, reason=r) for n, r in (breaks or {}).items()]
+        text = dump_spec("ModelVersion", replace(spec(version), breaks=tuple(intended)))
         self.commit({spec_file(version): text}, f"Add {version}")
 
     def branch(

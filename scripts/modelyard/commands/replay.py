@@ -64,6 +64,12 @@ def _http(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     callback=_http,
     help="Send to this address, such as that of a Service in a cluster.",
 )
+@click.option(
+    "--as",
+    "as_version",
+    metavar="VERSION",
+    help="Send the inputs that this version taught its callers. [default: all of model.yaml]",
+)
 @output_option
 @pass_services
 def replay(services: Services, /, *, output: str, **options: Any) -> None:

@@ -54,6 +54,12 @@ def _days(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed of the training."
 )
+@click.option(
+    "--breaks",
+    multiple=True,
+    metavar="NAME=REASON",
+    help="Input or output whose callers it may break, and why that is right.",
+)
 @dry_run_option
 @pass_root
 def add_version(
@@ -66,6 +72,7 @@ def add_version(
     until: datetime | None,
     param: tuple[str, ...],
     params: Path | None,
+    breaks: tuple[str, ...],
     dry_run: bool,
     **given: Any,
 ) -> None:
@@ -82,7 +89,14 @@ def add_version(
     window = _choose_window(since, until, base.data.window if base else None)
     parameters = _choose_parameters(base.parameters if base else {}, params, param)
     spec = compose_version(
-        root, catalog, model=model, base=base, window=window, parameters=parameters, **given
+        root,
+        catalog,
+        model=model,
+        base=base,
+        window=window,
+        parameters=parameters,
+        breaks=_read_breaks(breaks),
+        **given,
     )
     # Only now: the parent may have given both.
     if not spec.data.files:
@@ -252,6 +266,17 @@ def _storable(value: object) -> object:
     except UnicodeEncodeError as error:
         raise ValueError("a lone surrogate is no text") from error
     return value
+
+
+def _read_breaks(each: Sequence[str]) -> dict[str, str]:
+    """Return the reason of each intended break by its name."""
+    found: dict[str, str] = {}
+    for text in each:
+        name, _, reason = (part.strip() for part in text.partition("="))
+        if not name or not reason:
+            raise click.UsageError(f"--breaks {text}: expected NAME=REASON, with a reason")
+        found[name] = reason
+    return found
 
 
 def _read_object(file: Path) -> dict[str, object]:

@@ -15,16 +15,23 @@ from modelyard.domain.gate.gate import (
     gate_verdict,
     overall_verdict,
     verdict_of_first_rules,
+    with_contract,
+)
+from modelyard.domain.gate.served_contract import (
+    ServedContract,
+    contract_verdict,
+    find_contract_breaks,
 )
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import seen_by
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.paths import held_out_file, model_file, record_file, version_file
-from modelyard.domain.specs.record import HeldOutResult, Record
+from modelyard.domain.specs.record import Champion, HeldOutResult, Record
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.workspace import Workspace
+from modelyard.serving.documents import SERVING, Serving, parse_serving
 
 # Another machine may sum in another order.
 TOLERANCE = 1e-9
@@ -106,7 +113,12 @@ def recompute_verdicts(
         for result, comparison in zip(record.held_out, comparisons, strict=True)
     )
     names = [result.name for result in record.held_out]
-    return overall_verdict(names, [found.verdict for found in each]), each
+    overall = overall_verdict(names, [found.verdict for found in each])
+    # A record of version 0.1 has no verdict on the contract, and its own rules asked for none.
+    contract = None
+    if record.contract is not None and record.champion is not None:
+        contract = _contract(store, catalog, record, record.champion)
+    return with_contract(overall, contract), each
 
 
 def _by_rules_of(result: HeldOutResult, found: SetVerdicts) -> SetVerdicts:
@@ -126,13 +138,50 @@ def compare_versions(
         Refused: A spec that the records refer to is missing.
     """
     pairs = scored_by_both(catalog, model, version, champion)
-    if not pairs:
+    other = _find_champion(catalog, model, version, champion)
+    if not pairs or other is None:
         return None
     record = catalog.records[model, version]
     comparisons = [
         _comparison(store, catalog, record, result, champion, scores) for result, scores in pairs
     ]
-    return gate_verdict(_model(catalog, model), comparisons)[0]
+    overall = gate_verdict(_model(catalog, model), comparisons)[0]
+    return with_contract(overall, _contract(store, catalog, record, other))
+
+
+def served_contract(serving: Serving) -> ServedContract:
+    """Return what the server of an artifact accepts and answers."""
+    return ServedContract(inputs=serving.inputs, output=serving.output.name)
+
+
+def served_contract_verdict(
+    before: ServedContract, after: ServedContract, spec: ModelVersion, champion: str
+) -> Verdict:
+    """Return whether a version accepts the champion's requests, but for its intended breaks."""
+    intended = {each.name: each.reason for each in spec.breaks}
+    return contract_verdict(find_contract_breaks(before, after), intended, champion)
+
+
+def _contract(store: Store, catalog: Catalog, record: Record, champion: Champion) -> Verdict | None:
+    if record.artifact is None:
+        return None
+    before, after = (
+        served_contract(
+            parse_serving(store.read_model_file(digest, SERVING), name=f"{digest}/{SERVING}")
+        )
+        for digest in (champion.artifact, record.artifact.digest)
+    )
+    spec = _version(catalog, record.model, record.version)
+    return served_contract_verdict(before, after, spec, champion.version)
+
+
+def _find_champion(catalog: Catalog, model: str, version: str, champion: str) -> Champion | None:
+    """Return a version as a champion, with the artifact that its record or the other's names."""
+    record, other = catalog.records.get((model, version)), catalog.records.get((model, champion))
+    if other is not None and other.artifact is not None:
+        return Champion(version=champion, artifact=other.artifact.digest)
+    named = record.champion if record else None
+    return named if named is not None and named.version == champion else None
 
 
 def scored_by_both(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Column
-from modelyard.domain.specs.model import DataContract, Model
+from modelyard.domain.specs.model import DataContract
 from modelyard.domain.specs.repository import OrchestratorKind
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
@@ -40,6 +40,8 @@ class ReplayPlan:
         blanks: Columns sent as null.
         environment: The environment that takes the requests; None for production.
         url: Address to use instead of the local servers, such as that of a Service.
+        as_version: Send what the metadata of this version taught callers; None for all inputs of
+            model.yaml.
     """
 
     model: str
@@ -51,6 +53,7 @@ class ReplayPlan:
     blanks: tuple[str, ...]
     environment: str | None
     url: str | None
+    as_version: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,7 @@ def send_recorded(services: Services, plan: ReplayPlan) -> Replayed:
     """
     catalog = _read_catalog(services, plan.model)
     contract = catalog.models[plan.model].data
-    columns = _sent_columns(catalog.models[plan.model], plan.blanks)
+    columns = _sent_columns(services, catalog, plan)
     where = _production_of(catalog, plan.environment)
     chance = random.Random(plan.seed)  # noqa: S311 - a run that can be repeated, not a secret
     with _open_traffic(services, catalog, plan, where) as traffic:
@@ -135,14 +138,30 @@ def _production_of(catalog: Catalog, environment: str | None) -> str:
     return where.joins or environment
 
 
-def _sent_columns(model: Model, blanks: Sequence[str]) -> tuple[Column, ...]:
-    names = [column.name for column in model.inputs]
-    if strangers := [name for name in blanks if name not in names]:
+def _sent_columns(services: Services, catalog: Catalog, plan: ReplayPlan) -> tuple[Column, ...]:
+    model = catalog.models[plan.model]
+    columns = _taught_columns(services, catalog, plan) if plan.as_version else model.inputs
+    names = [column.name for column in columns]
+    if strangers := [name for name in plan.blanks if name not in names]:
         raise CannotAnswer(
             f"--blank {strangers[0]}: requests of {model.name} have no such column",
             hint=f"one of {', '.join(names)}",
         )
-    return model.inputs
+    return columns
+
+
+def _taught_columns(services: Services, catalog: Catalog, plan: ReplayPlan) -> tuple[Column, ...]:
+    """Return the inputs that the version's server lists in its metadata."""
+    from modelyard.adapters.store.artifacts import Store
+    from modelyard.serving.documents import SERVING, parse_serving
+
+    version = plan.as_version or ""
+    record = catalog.require_record(plan.model, version, where="the checkout", hint="git pull")
+    if record.artifact is None:
+        raise CannotAnswer(f"{plan.model} {version} has no artifact: its training was refused")
+    digest = record.artifact.digest
+    content = Store(services.repository.artifacts, services.root).read_model_file(digest, SERVING)
+    return parse_serving(content, name=f"{digest}/{SERVING}").inputs
 
 
 def _draw_rows(plan: ReplayPlan, data: DataContract, chance: random.Random) -> pd.DataFrame:

@@ -129,7 +129,16 @@ def read_serving(folder: Path) -> Serving:
         CannotAnswer: It is missing or malformed.
     """
     path = folder / SERVING
-    document = _read(path)
+    return parse_serving(_read_bytes(path), name=str(path))
+
+
+def parse_serving(text: bytes, *, name: str) -> Serving:
+    """The `serving.json` of these bytes.
+
+    Raises:
+        CannotAnswer: It is malformed; `name` says which one.
+    """
+    document = _parse(text, name)
     try:
         training = cast("Mapping[str, Mapping[str, object]]", document["training"])
         return Serving(
@@ -150,7 +159,7 @@ def read_serving(folder: Path) -> Serving:
             timezone=None if document.get("timezone") is None else str(document["timezone"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CannotAnswer(f"{path}: is malformed: {error!r}") from error
+        raise CannotAnswer(f"{name}: is malformed: {error!r}") from error
 
 
 def read_golden(folder: Path) -> Golden:
@@ -227,12 +236,23 @@ def _write(path: Path, document: Mapping[str, object]) -> None:
 
 
 def _read(path: Path) -> Mapping[str, object]:
+    return _parse(_read_bytes(path), str(path))
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return path.read_bytes()
+    except OSError as error:
         raise CannotAnswer(f"{path}: cannot be read: {error}") from error
+
+
+def _parse(text: bytes, name: str) -> Mapping[str, object]:
+    try:
+        document = json.loads(text.decode())
+    except ValueError as error:
+        raise CannotAnswer(f"{name}: cannot be read: {error}") from error
     if not isinstance(document, dict):
-        raise CannotAnswer(f"{path}: is not a JSON object")
+        raise CannotAnswer(f"{name}: is not a JSON object")
     return document
 
 

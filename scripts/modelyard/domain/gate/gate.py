@@ -100,6 +100,16 @@ def overall_verdict(names: Sequence[str], each: Sequence[Verdict]) -> Verdict:
     return Verdict(outcome=outcome, reason=reason, numbers=decisive[0][1].numbers)
 
 
+def with_contract(verdict: Verdict, contract: Verdict | None) -> Verdict:
+    """The gate's verdict: on the held-out sets, and on the requests of the champion's callers."""
+    if contract is None or contract.passed:
+        return verdict
+    # It is told first: nobody needs to look at a metric before the callers are safe.
+    reason = f"served contract: {contract.reason}"
+    reason = reason if verdict.passed else f"{reason}; {verdict.reason}"
+    return replace(verdict, outcome=contract.outcome, reason=reason, columns=contract.columns)
+
+
 def held_out_verdict(model: Model, comparison: Comparison) -> Verdict:
     """The verdict on one held-out set; see `compare_on_set`."""
     return compare_on_set(model, comparison).verdict

@@ -119,8 +119,9 @@ def needs_comparison(world: World, version: str) -> tuple[str, str] | None:
     record = world.record(version)
     if record is None or champion in {None, version}:
         return None
-    # Production may have another version since the record was made.
-    named = record.champion.version if record.champion else None
+    # Production may have another version since the record was made, and version 0.1 did not ask
+    # whether the champion's requests are accepted.
+    named = record.champion.version if record.champion and record.contract else None
     return None if named == champion else (version, str(champion))
 
 

@@ -103,6 +103,8 @@ class Record:
         profile: Digest of the drift profile of the training rows.
         golden: Digest of the golden rows and their predictions.
         server: The result of starting the real server.
+        contract: Whether it accepts the requests that the champion accepts; None without a champion
+            and in records of version 0.1.
     """
 
     model: str
@@ -123,3 +125,4 @@ class Record:
     profile: str | None = None
     golden: str | None = None
     server: ServerCheck | None = None
+    contract: Verdict | None = None

@@ -57,6 +57,14 @@ class Runtime:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IntendedBreak:
+    """An input or output whose callers this version breaks on purpose, and why that is right."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelVersion:
     """The spec of a version: what to train.
 
@@ -72,6 +80,7 @@ class ModelVersion:
         parameters: Passed to the trainer as a JSON object.
         seed: Passed to the trainer.
         evidence: Digest of the drift evidence it was made for.
+        breaks: Inputs and outputs whose callers it may break; see `gate.served_contract`.
     """
 
     model: str
@@ -85,3 +94,4 @@ class ModelVersion:
     parameters: Mapping[str, object] = field(default_factory=dict)
     seed: int = 0
     evidence: str | None = None
+    breaks: tuple[IntendedBreak, ...] = ()

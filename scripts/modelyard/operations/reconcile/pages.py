@@ -102,6 +102,9 @@ def verdict_lines(record: Record) -> list[str]:
             "A positive difference is better. The verdict uses the one-sided bound of the "
             "difference at the gate's alpha.",
         ]
+    if record.contract is not None:
+        lines += ["", f"### Requests of its callers: {record.contract.outcome}", ""]
+        lines.append(escape_markdown(record.contract.reason) + ".")
     return lines
 
 

@@ -21,10 +21,12 @@ from modelyard.domain.gate.gate import (
     SetVerdicts,
     compare_on_set,
     overall_verdict,
+    with_contract,
 )
 from modelyard.domain.specs.heldout import seen_by
 from modelyard.domain.specs.record import Champion, HeldOutResult
 from modelyard.errors import Refused
+from modelyard.operations.gate import served_contract, served_contract_verdict
 from modelyard.operations.training.job import Job, blame_model
 
 if TYPE_CHECKING:
@@ -58,14 +60,24 @@ def score_held_out_sets(job: Job) -> None:
         challenger = _load(job, digest, Path(name) / "challenger")
         other = _load(job, champion.artifact, Path(name) / "champion") if champion else None
         sets = [_score(job, each, challenger, other, champion) for each in job.spec.held_out]
+        contract = None
+        if other is not None and champion is not None:
+            contract = served_contract_verdict(
+                served_contract(other.serving),
+                served_contract(challenger.serving),
+                job.spec,
+                champion.version,
+            )
     each = [compare_on_set(job.model, scored.comparison) for scored in sets]
-    overall = overall_verdict([scored.name for scored in sets], [found.verdict for found in each])
+    judged = overall_verdict([scored.name for scored in sets], [found.verdict for found in each])
+    overall = with_contract(judged, contract)
     results = [_result(job, scored, found) for scored, found in zip(sets, each, strict=True)]
     job.put_document(
         "evaluation.json",
         {
             "champion": document_of(champion) if champion else None,
             "verdict": document_of(overall),
+            "contract": document_of(contract) if contract else None,
             "held_out": [document_of(result) for result in results],
         },
     )

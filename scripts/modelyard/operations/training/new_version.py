@@ -15,7 +15,7 @@ from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut, Role
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.paths import held_out_file, version_file
-from modelyard.domain.specs.version import DataFile, ModelVersion, TrainingData
+from modelyard.domain.specs.version import DataFile, IntendedBreak, ModelVersion, TrainingData
 from modelyard.errors import Refused
 from modelyard.operations.services import repository_of
 from modelyard.operations.training.data_root import data_root
@@ -43,6 +43,7 @@ def compose_version(
     held_out: tuple[str, ...],
     parameters: Mapping[str, object],
     seed: int | None,
+    breaks: Mapping[str, str] | None = None,
 ) -> ModelVersion:
     """Return a version with its data, code and runtime pinned.
 
@@ -69,6 +70,9 @@ def compose_version(
         runtime=runtime,
         parameters=parameters,
         seed=seed if seed is not None else base.seed if base else 0,
+        breaks=tuple(
+            IntendedBreak(name=name, reason=reason) for name, reason in (breaks or {}).items()
+        ),
     )
 
 

@@ -55,6 +55,7 @@ def _record(job: Job) -> Record:
         profile=artifact["profile"],
         golden=artifact["golden"],
         server=build_spec(ServerCheck, job.read_document("server.json")),
+        contract=build_spec(Verdict, evaluation["contract"]) if evaluation["contract"] else None,
     )
 
 
