@@ -13,7 +13,14 @@ from modelyard.adapters.specs.documents import dump_spec, read_spec
 from modelyard.adapters.specs.reader import read_specs
 from modelyard.domain.specs.heldout import HeldOut, Role
 from modelyard.domain.specs.interval import Interval
-from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
+from modelyard.domain.specs.version import (
+    Code,
+    DataFile,
+    IntendedBreak,
+    ModelVersion,
+    Runtime,
+    TrainingData,
+)
 from operations.drift_yard import MODEL, Yard, delays_yard, drifting_yard, months
 
 JANUARY_TO_MARCH = ("--since", "2026-01-01", "--until", "2026-04-01")
@@ -156,6 +163,35 @@ def test_retired_sets_stay_out_of_training_and_are_not_inherited(yard):
     refused = yard.run("version", "new", "delays", "v3", "--parent", "v1", "--reason", "Same")
     assert refused.exit_code == 2
     assert "give --held-out NAME" in refused.stderr
+
+
+def test_a_version_says_what_it_breaks_and_why(yard):
+    with_april(yard)
+    done = first(yard, "--breaks", "temp=callers = all of them, know", "--breaks", "wind= soon ")
+    assert done.exit_code == 0, done.stderr
+    assert written(yard, "v1").breaks == (
+        IntendedBreak(name="temp", reason="callers = all of them, know"),
+        IntendedBreak(name="wind", reason="soon"),
+    )
+
+
+@pytest.mark.parametrize("text", ["temp", "temp=", "=because", " = "])
+def test_a_break_without_a_name_or_a_reason_is_refused(yard, text):
+    with_april(yard)
+    done = first(yard, "--breaks", text)
+    assert done.exit_code == 2
+    assert "expected NAME=REASON, with a reason" in done.stderr
+
+
+def test_breaks_are_not_inherited_since_another_champion_has_other_callers(yard):
+    with_april(yard)
+    first(yard, "--breaks", "temp=announced")
+    done = yard.run(
+        *("version", "new", "delays", "v2", "--parent", "v1", "--reason", "Same"),
+        *("--held-out", "april"),
+    )
+    assert done.exit_code == 0, done.stderr
+    assert written(yard, "v2").breaks == ()
 
 
 def test_refuses_a_trainer_with_changes_that_are_not_committed(yard):
