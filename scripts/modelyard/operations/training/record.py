@@ -40,7 +40,8 @@ def _record(job: Job) -> Record:
 
     artifact, evaluation = job.read_document("artifact.json"), job.read_document("evaluation.json")
     blank = job.blank_record(build_spec(Verdict, evaluation["verdict"]))
-    champion = evaluation["champion"]
+    # An evaluation that version 0.1 left has no verdict on the contract.
+    champion, contract = evaluation["champion"], evaluation.get("contract")
     return replace(
         blank,
         training_rows=job.read_document("data.json")["training_rows"],
@@ -55,7 +56,7 @@ def _record(job: Job) -> Record:
         profile=artifact["profile"],
         golden=artifact["golden"],
         server=build_spec(ServerCheck, job.read_document("server.json")),
-        contract=build_spec(Verdict, evaluation["contract"]) if evaluation["contract"] else None,
+        contract=build_spec(Verdict, contract) if contract else None,
     )
 
 
