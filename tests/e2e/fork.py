@@ -322,6 +322,8 @@ class Fork:
             "artifacts": f"s3://{self.cluster['s3_bucket']}/artifacts",
             "data": f"s3://{self.cluster['s3_bucket']}/data",
             "server_image": self.cluster["image"],
+            # The tests push bad releases, to see the judge take them out.
+            "unreviewed": "tell",
         }
         (self.folder / "modelyard.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         # Two models' servers leave a node of two cores less than a trainer asks for.

@@ -21,6 +21,9 @@ from git_commits import write_commit
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.local import propose
 from modelyard.adapters.forge.local.forge import LocalForge
+from modelyard.adapters.forge.local.snapshot import StoredPull
+from modelyard.adapters.forge.local.writer import ForgeWriter
+from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import document_of, dump_spec, read_spec
@@ -32,7 +35,7 @@ from modelyard.domain.gate.gate import Comparison, compare_on_set, overall_verdi
 from modelyard.domain.gate.served_contract import ServedContract
 from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
-from modelyard.domain.promotion.pulls import PullRequest
+from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.environment import Approvals, Environment, Rollout, Step
@@ -425,8 +428,52 @@ class Yard:
         world = World(model=MODEL, catalog=catalog, now=AT, bot=BOT)
         record = catalog.records[MODEL, version]
         release = new_release(world, environment, record, server_image="image:1")
-        self.commit(release_documents(world, release), f"Release {version} to {environment}")
+        branch = f"modelyard/promote/{environment}/{MODEL}"
+        self.land(branch, release_documents(world, release), f"Release {version} to {environment}")
         return release
+
+    def land(
+        self,
+        branch: str,
+        documents: dict[str, bytes | None],
+        message: str,
+        *,
+        number: int | None = None,
+        **changes: Any,
+    ) -> str:
+        """The commit that the merge of the tool's pull request left on the main branch."""
+        main = self.main()
+        at = {"author": BOT, "at": self.clock.at}
+        head = write_commit(self.git, main, documents, parents=[main], message=message, **at)
+        tree = self.git.tree_hash(head)
+        assert tree is not None
+        merge = self.git.commit_tree(tree, parents=[main, head], message=message, **at)
+        writer = ForgeWriter(
+            git=self.git,
+            remote=RemoteRefs(self.git, "origin"),
+            main="main",
+            bot=BOT,
+            clock=self.clock,
+        )
+        snapshot = writer.read_snapshot()
+        pull = PullRequest(
+            number=number or max(snapshot.pull_numbers(), default=0) + 1,
+            branch=branch,
+            title=message.partition("\n")[0],
+            body="",
+            author=BOT,
+            base=main,
+            head=head,
+            state=PullState.MERGED,
+            opened_at=self.clock.at,
+            merged_as=merge,
+            closed_at=self.clock.at,
+            closed_by=BOT,
+        )
+        stored = StoredPull(pull=replace(pull, **changes))
+        document = writer.pull_update(snapshot, stored, "Merge")
+        writer.push({"refs/heads/main": (main, merge), **document})
+        return merge
 
     def put(self, version: str, *environments: str, is_verified: bool = True) -> None:
         """The version named by these environments, running there, and verified or just ready."""
@@ -443,7 +490,9 @@ class Yard:
 
     # People
 
-    def commit(self, documents: dict[str, bytes | None], message: str = "By hand") -> str:
+    def commit(
+        self, documents: dict[str, bytes | None], message: str = "By hand", author: str = "Cleo"
+    ) -> str:
         """Somebody's commit on the main branch."""
         before = self.main()
         after = write_commit(
@@ -452,7 +501,7 @@ class Yard:
             documents,
             parents=[before],
             message=message,
-            author="Cleo",
+            author=author,
             at=self.clock.at,
         )
         self.git.push("origin", {"refs/heads/main": (before, after)})

@@ -89,7 +89,8 @@ def release_in(yard: Yard, environment: str) -> Release:
 def land(yard: Yard, change: Change, number: int) -> str:
     """A change's commit on the main branch, as merging its pull request leaves it."""
     trailers = {**change.trailers, "Modelyard-Pull": str(number)}
-    return yard.commit(dict(change.documents), message_of(change.title, trailers))
+    message = message_of(change.title, trailers)
+    return yard.land(change.branch, dict(change.documents), message, number=number)
 
 
 def trained(yard: Yard, version: str, *, champion: str | None = None) -> Record:

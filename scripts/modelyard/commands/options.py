@@ -106,7 +106,7 @@ def pass_services(function: Callable[..., R]) -> Callable[..., R]:
 
     @wraps(function)
     def with_services(*args: Any, **kwargs: Any) -> R:
-        return function(_services(), *args, **kwargs)
+        return function(find_services(), *args, **kwargs)
 
     return with_services
 
@@ -163,7 +163,8 @@ def find_person(services: Services, name: str | None) -> str:
     return known
 
 
-def _services() -> Services:
+def find_services() -> Services:
+    """Return the adapters that `modelyard.yaml` of this checkout chooses."""
     from modelyard.ports import Services
 
     context = click.get_current_context()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import pass_root
+from modelyard.commands.options import find_services, pass_root
 from modelyard.commands.output.terminal import print_json, print_line
 from modelyard.domain.harmless_text import harmless_line
-from modelyard.errors import Refused
+from modelyard.errors import Refused, YardError
 
 if TYPE_CHECKING:
     from modelyard.domain.problem import Problem
@@ -37,7 +37,9 @@ ANNOTATIONS = 10
 def validate(root: Path, output: str, changed_since: str | None) -> None:
     """Check every spec of the checkout: its format, and the rules between specs.
 
-    Reads nothing outside the checkout. Exit 3 if there are problems.
+    Where there are releases, it also asks the forge which of the main branch came without a merged
+    pull request. With --changed-since it reads nothing outside the checkout. Exit 3 if there are
+    problems.
     """
     from modelyard.adapters.git.trees import WorkingTree
     from modelyard.adapters.specs.reader import read_specs
@@ -48,12 +50,27 @@ def validate(root: Path, output: str, changed_since: str | None) -> None:
     specs = read_specs(tree)
     changed, base = find_changes(root, changed_since) if changed_since else (None, None)
     problems = problems_in(specs, changed=changed, base=base, kept=kept_problems(root, specs))
+    if changed_since is None and specs.catalog.releases:
+        problems = (*problems, *_unreviewed())
     _REPORTS[output](problems, len(specs.files))
     if problems:
         raise Refused(_count(problems))
     # On stderr: stdout has problems and nothing else.
     if output == "text":
         print_line(f"{len(specs.files):,} specs are valid", err=True)
+
+
+def _unreviewed() -> Sequence[Problem]:
+    """Return the main branch's releases that nobody reviewed, as far as the forge answers."""
+    from modelyard.operations.reconcile.unreviewed import unreviewed_problems
+    from modelyard.operations.workspace import workspace_of
+
+    try:
+        return unreviewed_problems(workspace_of(find_services()))
+    except YardError as error:
+        note = f"note: releases were not compared with the pull requests: {error.message}"
+        print_line(note, err=True)
+        return ()
 
 
 def _count(problems: Sequence[Problem]) -> str:

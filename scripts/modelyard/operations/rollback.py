@@ -76,7 +76,9 @@ def follow_ups(workspace: Workspace, rollback: Rollback) -> Iterator[Change | Ra
     # Without this release: its change is printed already.
     here = (release.environment, held.model)
     others = {key: each for key, each in held.catalog.releases.items() if key != here}
-    for action in plan_rollbacks(replace(held, catalog=replace(held.catalog, releases=others))):
+    elsewhere = {env: each for env, each in held.unreviewed.items() if env != release.environment}
+    catalog = replace(held.catalog, releases=others)
+    for action in plan_rollbacks(replace(held, catalog=catalog, unreviewed=elsewhere)):
         if isinstance(action, RollBack):
             yield rollback_change(held, action, git=workspace.git)
         else:

@@ -19,7 +19,7 @@ from modelyard.adapters.store.registry import Registry
 from modelyard.domain.promotion.change import pull_number
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.paths import MODELS, release_file
+from modelyard.domain.specs.paths import MODELS, manifests_folder, release_file
 from modelyard.domain.specs.release import Release
 from modelyard.errors import YardError
 from modelyard.ports import Services
@@ -132,7 +132,9 @@ def store_of(services: Services) -> Store:
 def _past(git: Git, commit: str, environment: str, model: str) -> tuple[PastRelease, ...]:
     path = release_file(environment, model)
     # First parents alone: a release counts from its merge, not from a commit on its branch.
-    entries = git.log(commit, path=path, first_parent=True, limit=LONGEST_PAST)
+    # With its manifests: somebody may have changed them alone.
+    paths = (path, manifests_folder(environment, model))
+    entries = git.log(commit, path=paths, first_parent=True, limit=LONGEST_PAST)
     contents = git.read_many([f"{entry.sha}:{path}" for entry in entries])
     past = []
     for entry in entries:

@@ -58,6 +58,7 @@ def rolled_back(tmp_path_factory):
     """v2 was taken out of canary; nobody was told of it."""
     yard = living_yard(tmp_path_factory.mktemp("start") / "yard")
     yard.record("v2", champion="v1")
+    yard.put("v2", "dev", "staging")
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
     yard.rest()

@@ -143,6 +143,7 @@ def test_the_verdict_is_written_down_even_if_the_pass_that_aborted_was_killed(ya
 
 
 def test_production_is_verified_only_when_the_release_answers_everything(yard):
+    yard.put("v2", "staging", "canary")
     release = yard.name("v2", "production")
 
     run(yard)

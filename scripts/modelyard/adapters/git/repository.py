@@ -260,15 +260,15 @@ class Git:
         self,
         revisions: str,
         *,
-        path: str | None = None,
+        path: str | Sequence[str] = (),
         first_parent: bool = False,
         limit: int | None = None,
     ) -> tuple[LogEntry, ...]:
-        """The commits of a range (`a..b` or a tip), newest first, those that touch `path`."""
+        """The commits of a range (`a..b` or a tip), newest first, those that touch a `path`."""
         options = ["-z", "--encoding=UTF-8", LOG_FORMAT]
         options += ["--first-parent"] if first_parent else []
         options += [f"--max-count={limit}"] if limit is not None else []
-        where = ["--", path] if path else ["--"]
+        where = ["--", *([path] if isinstance(path, str) else path)]
         words = ("log", *options, revision_of(revisions), *where)
         return self._once(words, revisions, ask=lambda: log_entries(self.run(*words).stdout))
 

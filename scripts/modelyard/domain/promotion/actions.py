@@ -70,7 +70,10 @@ class SetStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Merge:
-    """Merge a pull request at this head, because nothing is missing."""
+    """Merge a pull request at this head, because nothing is missing.
+
+    One that a push brought to the main branch is only recorded as merged.
+    """
 
     number: int
     sha: str
@@ -86,7 +89,10 @@ class PlaceHold:
 
 @dataclass(frozen=True, kw_only=True)
 class RollBack:
-    """Restore a past release and its manifests byte for byte, in a new commit merged at once."""
+    """Restore a past release and its manifests byte for byte, in a new commit merged at once.
+
+    The version is the one that is there now; it is empty where the release was deleted.
+    """
 
     environment: str
     version: str

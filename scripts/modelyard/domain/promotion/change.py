@@ -164,20 +164,21 @@ def version_trailers(model: str, version: str, environment: str | None = None) -
 
 
 def rollback_trailers(
-    model: str, environment: str, *, removed: str, restored: str | None, reason: str
+    model: str, environment: str, *, removed: str | None, restored: str | None, reason: str
 ) -> dict[str, str]:
     """Trailers of a commit that removes a version from an environment.
 
     Args:
         model: The model.
         environment: The environment.
-        removed: The version that is removed.
+        removed: The version that is removed; None if a deleted release is restored.
         restored: The version that replaces it; None if there is none.
         reason: Why.
     """
     version = {VERSION: restored} if restored else {}
     why = reason.replace("\n", " ")[:LONGEST_REASON]  # a trailer is one line
-    return {MODEL: model, **version, ENVIRONMENT: environment, ROLLBACK_OF: removed, REASON: why}
+    gone = {ROLLBACK_OF: removed} if removed else {}
+    return {MODEL: model, **version, ENVIRONMENT: environment, **gone, REASON: why}
 
 
 def pull_number(trailers: Mapping[str, str]) -> int | None:

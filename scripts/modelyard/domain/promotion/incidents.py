@@ -56,6 +56,11 @@ def infrastructure_key(release: Release, since: datetime) -> str:
     return f"infrastructure/{where}/{since.isoformat()}"
 
 
+def unreviewed_key(environment: str, commit: str) -> str:
+    """The key of what a push brought to an environment without a pull request."""
+    return f"unreviewed/{environment}/{commit[:16]}"
+
+
 def breach_key(uri: str, breach: Breach) -> str:
     """The key of a rule that a feed does not keep; the numbers found change every night."""
     return f"{breach_prefix(uri)}{breach.column}/{breach.rule}"

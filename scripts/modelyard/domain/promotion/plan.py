@@ -49,13 +49,22 @@ def plan(world: World) -> tuple[Action, ...]:
     world = world.with_holds({version: hold.reason for version, hold in placed.items()})
     back, told = tuple(plan_rollbacks(world)), plan_infrastructure_incidents(world)
     wanted = _by_branch(world, (*back, *plan_records(world), *plan_promotions(world)))
-    closes = {close.number: close for close in _closes(world, wanted)}
+    # What a push brought to the main branch is over, whatever the plan would do with it.
+    landed = tuple(
+        Merge(number=pull.number, sha=pull.head)
+        for pull in world.pulls
+        if pull.number in world.landed
+    )
+    closes = {
+        close.number: close for close in _closes(world, wanted) if close.number not in world.landed
+    }
     new = {on: action for on, action in wanted.items() if not _is_proposed(world, on, action)}
     # A run may be killed after any action. Holds come before the rollbacks that need their reason,
     # and closed pull requests before new ones, so that no environment has two of them.
     return (
         *placed.values(),
         *(action for action in (*back, *told) if not _is_known(world, action)),
+        *landed,
         *plan_trainings(world),
         *closes.values(),
         *(action for action in new.values() if not isinstance(action, RollBack)),
@@ -161,8 +170,8 @@ def _pull_actions(
         branch = parse_branch(pull.branch)
         if branch is not None and branch.purpose is Purpose.ROLLBACK:
             continue  # applying a `RollBack` proposes and merges it in one go
-        if pull.number in closes or pull.branch in new:
-            continue  # this plan closes it, or gives it another head
+        if pull.number in closes or pull.number in world.landed or pull.branch in new:
+            continue  # this plan closes it, records its merge, or gives it another head
         lacking = find_missing_for_pull(world, pull)
         if lacking is None:
             yield from _status(pull, StatusState.SUCCESS, "changes no environment")

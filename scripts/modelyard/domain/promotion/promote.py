@@ -10,7 +10,7 @@ from modelyard.domain.promotion.approvals import missing_approvals
 from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
 from modelyard.domain.promotion.facts import Unverified, check_verified
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
-from modelyard.domain.promotion.rollback import find_fault, rollback_target
+from modelyard.domain.promotion.rollback import find_fault, find_unreviewed, rollback_target
 from modelyard.domain.promotion.training_workflows import finished_records, newest_passing
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.environment import Environment
@@ -75,6 +75,10 @@ def why_unverified(world: World, release: Release) -> Unverified | None:
     if release.environment in world.unknown:
         return Unverified(reason="its facts there cannot be read")
     environment = world.catalog.environments[release.environment]
+    if release == world.release(environment.name) and (
+        found := find_unreviewed(world, environment)
+    ):
+        return Unverified(reason=f"unreviewed: {found.what}")
     facts = world.facts_of(release.environment)
     if why := check_verified(facts, release, environment, world.now):
         return why

@@ -89,6 +89,7 @@ class PullRequest:
         merged_as: The merge commit, once merged.
         closed_at: When it was merged or closed.
         closed_by: Who merged or closed it.
+        by_hand: Whether a push brought it to the main branch, past the checks of a merge.
     """
 
     number: int
@@ -110,3 +111,4 @@ class PullRequest:
     merged_as: str | None = None
     closed_at: datetime | None = None
     closed_by: str | None = None
+    by_hand: bool = False

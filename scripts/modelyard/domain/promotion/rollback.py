@@ -7,18 +7,26 @@ from dataclasses import dataclass
 
 from modelyard.domain.promotion.actions import PlaceHold, RaiseIncident, RollBack
 from modelyard.domain.promotion.facts import ReleaseFacts, is_bad, is_own_fault
-from modelyard.domain.promotion.incidents import infrastructure_key, stuck_key
+from modelyard.domain.promotion.incidents import infrastructure_key, stuck_key, unreviewed_key
 from modelyard.domain.promotion.world import PastRelease, World
+from modelyard.domain.review.placements import Unreviewed
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.release import Release
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Why a release is rolled back, and whether its version is put on hold."""
+    """Why a release is rolled back, and whether its version is put on hold.
+
+    Args:
+        reason: Why.
+        holds: Whether its version is put on hold.
+        is_shared: Whether an environment that joins this one has the fault, too.
+    """
 
     reason: str
     holds: bool
+    is_shared: bool = True
 
 
 def plan_holds(world: World) -> Iterator[PlaceHold]:
@@ -37,15 +45,52 @@ def plan_holds(world: World) -> Iterator[PlaceHold]:
 def plan_rollbacks(world: World) -> Iterator[RollBack | RaiseIncident]:
     """Restore the last verified release in each environment with a faulty one.
 
-    A rollback is never rolled back, and a freeze stops no rollback.
+    A rollback is never rolled back, and a freeze stops no rollback. What nobody reviewed is told
+    before it goes back: afterwards nothing would show it.
     """
+    yield from (
+        _unreviewed_incident(world, environment)
+        for environment in world.catalog.environments.values()
+        if find_unreviewed(world, environment)
+    )
     for environment in _nearest_to_users_first(world):
         release = world.release(environment.name)
-        fault = find_fault(world, environment, release) if release else None
-        if release is None or fault is None:
+        if release is None:
+            yield from _restore_removed(world, environment)
             continue
-        if not _would_strand(world, environment, release, fault):
-            yield _rollback_or_incident(world, environment, release, fault)
+        fault = find_fault(world, environment, release)
+        if fault is not None and not _would_strand(world, environment, release, fault):
+            yield from _rollback_or_incident(world, environment, release, fault)
+
+
+def find_unreviewed(world: World, environment: Environment) -> Unreviewed | None:
+    """What in the environment came without a review, or was not verified one environment before.
+
+    With facts that cannot be read nobody knows what was verified, and nothing is decided.
+    """
+    release, name = world.release(environment.name), environment.name
+    if name in world.unknown:
+        return None
+    if release is None or name in world.unreviewed:
+        return world.unreviewed.get(name)
+    facts, before = world.facts_of(name), environment.promotes_from
+    is_known_here = release.identity in {*facts.verified, facts.rolled_back_to}
+    if before is None or before not in world.past or is_known_here or before in world.unknown:
+        return None
+    earlier = (past.release for past in world.past[before])
+    source = world.release(before)
+    verified = world.facts_of(before).verified
+    if any(
+        each is not None and each.artifact == release.artifact and each.identity in verified
+        for each in (source, *earlier)
+    ):
+        return None
+    newest = next(iter(world.past.get(name, ())), None)
+    return Unreviewed(
+        what=f"{release.version} was never verified in {before}, which comes before",
+        commit=newest.commit if newest else release.identity,
+        goes_back=world.unreviewed_goes_back,
+    )
 
 
 def plan_infrastructure_incidents(world: World) -> Iterator[RaiseIncident]:
@@ -75,7 +120,7 @@ def find_fault(world: World, environment: Environment, release: Release) -> Faul
     if environment.name in world.unknown:
         return None
     # Its own fault comes first: that is the one which puts the version on hold.
-    own = _own_fault(world, environment, release)
+    own = _own_fault(world, environment, release) or _unreviewed_fault(world, environment)
     production = world.catalog.environments.get(environment.joins or "")
     joined = world.release(production.name) if production else None
     if own or production is None or joined is None or joined.version != release.version:
@@ -92,7 +137,7 @@ def _would_strand(world: World, environment: Environment, release: Release, faul
     That environment finds the fault in this one, or in a hold. If its facts cannot be read and
     there is no hold, this one waits: after its rollback, nothing would show the fault.
     """
-    if fault.holds or world.is_held(release.version):
+    if fault.holds or not fault.is_shared or world.is_held(release.version):
         return False
     joining = (e.name for e in world.catalog.environments.values() if e.joins == environment.name)
     unread = (world.release(name) for name in world.unknown.intersection(joining))
@@ -102,18 +147,69 @@ def _would_strand(world: World, environment: Environment, release: Release, faul
 def rollback_target(world: World, environment: Environment, release: Release) -> PastRelease | None:
     """The release that a rollback would restore; None if a person must decide.
 
-    It is the newest other release of the environment that was verified here and is not on hold.
+    It is the newest other release of the environment that was reviewed, verified here, and is not
+    on hold.
     """
     facts = world.facts_of(environment.name)
+    if find_unreviewed(world, environment):
+        # Also the release itself: a push may have changed its manifests alone.
+        return _newest_good(world, environment, without=None)
     if facts.rolled_back_to == release.identity:
         return None  # a rollback restored this release: another one could go round in circles
+    return _newest_good(world, environment, without=release.identity)
+
+
+def _newest_good(
+    world: World, environment: Environment, *, without: str | None
+) -> PastRelease | None:
+    verified = world.facts_of(environment.name).verified
     for past in world.past.get(environment.name, ()):
         candidate = past.release
-        if candidate.identity == release.identity or world.is_held(candidate.version):
+        if candidate.identity == without or world.is_held(candidate.version) or not past.reviewed:
             continue
-        if candidate.identity in facts.verified:
+        if candidate.identity in verified:
             return past
     return None
+
+
+def _restore_removed(world: World, environment: Environment) -> Iterator[RollBack]:
+    """Restore a release that a push deleted."""
+    found = find_unreviewed(world, environment)
+    target = _newest_good(world, environment, without=None)
+    if found and found.goes_back and target:
+        yield RollBack(environment=environment.name, version="", target=target, reason=found.what)
+
+
+def _unreviewed_fault(world: World, environment: Environment) -> Fault | None:
+    """The fault of a release that nobody reviewed; None if it stays where it is."""
+    found = find_unreviewed(world, environment)
+    if found is None or not found.goes_back:
+        return None
+    if _newest_good(world, environment, without=None) is None:
+        return None  # its incident says what a person can do
+    return Fault(reason=found.what, holds=False, is_shared=False)
+
+
+def _unreviewed_incident(world: World, environment: Environment) -> RaiseIncident:
+    found, release = find_unreviewed(world, environment), world.release(environment.name)
+    assert found is not None  # noqa: S101 - the caller asked
+    target = _newest_good(world, environment, without=None) if found.goes_back else None
+    has = f"{release.version} of {world.model}" if release else f"no release of {world.model}"
+    if target is not None:
+        follows = f"It goes back to {target.release.version}"
+    else:
+        follows = f"A person must decide: {unreviewed_command(world, environment)}"
+    return RaiseIncident(
+        what=f"{environment.name} has {has}, unreviewed: {found.what}. {follows}",
+        key=unreviewed_key(environment.name, found.commit),
+    )
+
+
+def unreviewed_command(world: World, environment: Environment) -> str:
+    """The command that has a person decide about what nobody reviewed."""
+    release = world.release(environment.name)
+    version = f" {release.version}" if release else ""
+    return f"modelyard promote {environment.name} {world.model}{version}"
 
 
 def _own_fault(world: World, environment: Environment, release: Release) -> Fault | None:
@@ -142,20 +238,21 @@ def _nearest_to_users_first(world: World) -> list[Environment]:
 
 def _rollback_or_incident(
     world: World, environment: Environment, release: Release, fault: Fault
-) -> RollBack | RaiseIncident:
+) -> Iterator[RollBack | RaiseIncident]:
     target = rollback_target(world, environment, release)
     if target is not None:
-        return RollBack(
+        yield RollBack(
             environment=environment.name,
             version=release.version,
             target=target,
             reason=fault.reason,
         )
+        return
     is_restored = world.facts_of(environment.name).rolled_back_to == release.identity
     why = "a rollback restored it" if is_restored else "there is no verified release to restore"
     attempt = f" (attempt {release.attempt})" if release.attempt > 1 else ""
     what = f"{environment.name} has {release.version}{attempt} of {world.model}: {fault.reason}"
-    return RaiseIncident(
+    yield RaiseIncident(
         what=f"{what}. A person must decide: {why}",
         key=stuck_key(release, is_restored=is_restored),
     )

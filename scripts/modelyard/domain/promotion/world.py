@@ -9,6 +9,7 @@ from datetime import datetime
 from modelyard.domain.promotion.change import Branch, Purpose
 from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.review.placements import Unreviewed
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.names import workflow_name
@@ -44,11 +45,13 @@ class PastRelease:
         release: The release.
         commit: The commit.
         pull: The number of its pull request, if it had one.
+        reviewed: Whether a merged pull request brought it; only such a release is restored.
     """
 
     release: Release
     commit: str
     pull: int | None = None
+    reviewed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +91,10 @@ class World:
         comparisons: The gate's verdicts by (version, champion) that the records do not have.
         version_makers: What people did for versions that are released or proposed, by version;
             they approve none of its releases.
+        unreviewed: Environments that hold a release, or none, without a pull request behind it.
+        unreviewed_goes_back: Whether such a release is rolled back; otherwise people are told.
+        landed: Numbers of pull requests whose changes a push brought to the main branch, and
+            that are not recorded as merged.
     """
 
     model: str
@@ -105,6 +112,9 @@ class World:
     aliases: Mapping[str, str] = field(default_factory=dict)
     comparisons: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
     version_makers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    unreviewed: Mapping[str, Unreviewed] = field(default_factory=dict)
+    unreviewed_goes_back: bool = True
+    landed: frozenset[int] = frozenset()
 
     def release(self, environment: str) -> Release | None:
         """The model's release in an environment."""
@@ -127,7 +137,8 @@ class World:
     def was_tried(self, environment: str, artifact: str) -> bool:
         """Whether the artifact was ever released there, as the facts or the main branch show."""
         # The main branch has what no watcher saw, and the facts what is too old to be read from it.
-        past = self.past.get(environment, ())
+        # What nobody reviewed was never tried: a push must not keep a version out.
+        past = (each for each in self.past.get(environment, ()) if each.reviewed)
         released = {each.release.artifact for each in past}
         return artifact in released or artifact in self.facts_of(environment).tried
 

@@ -31,6 +31,13 @@ DATA_ROOTS = ("s3://", "gs://", "https://")
 """Where data may come from besides `data`, unless modelyard.yaml says otherwise."""
 
 
+class OnUnreviewed(StrEnum):
+    """What follows on a release that a push brought to the main branch without a review."""
+
+    ROLLBACK = "rollback"
+    TELL = "tell"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Repository:
     """`modelyard.yaml`. Relative paths are relative to the repository's root.
@@ -49,6 +56,7 @@ class Repository:
         main: The main branch.
         server_image: The model server's image, by digest; new releases pin it.
         bot: The author of the tool's commits and pull requests.
+        unreviewed: Whether a release without a merged pull request goes back, or people are told.
     """
 
     forge: ForgeKind = ForgeKind.LOCAL
@@ -64,3 +72,4 @@ class Repository:
     main: str = "main"
     server_image: str = "localhost/modelyard:0.1.0"
     bot: str = "modelyard[bot]"
+    unreviewed: OnUnreviewed = OnUnreviewed.ROLLBACK

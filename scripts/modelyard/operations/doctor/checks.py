@@ -225,6 +225,14 @@ def _evidence(record: Record) -> tuple[str, ...]:
     return tuple(dict.fromkeys(d for d in (*of_sets, record.profile, record.golden) if d))
 
 
+def releases_came_with_pull_requests(checkout: Checkout) -> Iterator[Finding]:
+    """A merged pull request brought what each environment has; a plain push deploys nothing."""
+    from modelyard.operations.reconcile.unreviewed import list_unreviewed
+
+    for each in list_unreviewed(checkout.workspace, checkout.specs.catalog):
+        yield Finding(what=each.what, fix=each.command)
+
+
 def manifests_are_what_releases_render_to(checkout: Checkout) -> Iterator[Finding]:
     """Argo CD applies the committed manifests, not the pins."""
     from modelyard.adapters.git.trees import GitTree
@@ -341,6 +349,11 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     the_tracking_database_answers: (the_settings_are_valid,),
     released_artifacts_are_in_the_store: _STORE,
     evidence_of_releases_is_whole: _STORE,
+    releases_came_with_pull_requests: (
+        *_FORGE,
+        the_facts_are_readable,
+        the_pull_requests_are_readable,
+    ),
     manifests_are_what_releases_render_to: _FORGE,
     aliases_follow_verified_releases: (
         *_FORGE,

@@ -207,8 +207,10 @@ def _(action: RollBack, workspace: Workspace, world: World, report: Report) -> b
         logger.info("%s: %s", change.title, stale.message)
         return True
     _sync_soon(workspace, world, action.environment)
-    report(f"#{pull.number} rolled {action.environment} back from {action.version} to "
-        f"{target.version} as {commit[:10]}: {action.reason}")  # fmt: skip
+    did = f"rolled {action.environment} back from {action.version} to {target.version}"
+    if not action.version:
+        did = f"restored {target.version} in {action.environment}"
+    report(f"#{pull.number} {did} as {commit[:10]}: {action.reason}")
     return True
 
 

@@ -78,8 +78,6 @@ def promotion_change(world: World, action: ProposeRelease, *, server_image: str)
 def rollback_change(world: World, action: RollBack, *, git: Git) -> Change:
     """The change that restores a release and its manifests byte for byte, as in their commit."""
     release = world.release(action.environment)
-    if release is None:
-        raise CannotAnswer(f"{action.environment} has no release of {world.model}")
     folder = manifests_folder(action.environment, world.model)
     paths = [
         release_file(action.environment, world.model),
@@ -89,21 +87,22 @@ def rollback_change(world: World, action: RollBack, *, git: Git) -> Change:
     # Manifests that only the bad release has must go, so the folder is emptied first.
     documents: dict[str, bytes | None] = {folder: None}
     documents |= {path: contents[f"{action.target.commit}:{path}"] for path in paths}
-    to = action.target.release.version
+    to, where = action.target.release.version, action.environment
+    title = f"Roll {world.model} in {where} back from {action.version} to {to}"
     return Change(
         purpose=Purpose.ROLLBACK,
-        branch=_branch(Purpose.ROLLBACK, action.environment, world.model),
-        title=f"Roll {world.model} in {action.environment} back from {action.version} to {to}",
+        branch=_branch(Purpose.ROLLBACK, where, world.model),
+        title=title if action.version else f"Restore {world.model} {to} in {where}",
         body=rollback_page(release, action.target, action.reason),
         documents=documents,
         trailers=rollback_trailers(
             world.model,
-            action.environment,
-            removed=action.version,
+            where,
+            removed=action.version or None,
             restored=to,
             reason=action.reason,
         ),
-        labels=(to, action.environment, "rollback"),
+        labels=(to, where, "rollback"),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -22,10 +22,16 @@ from modelyard.domain.promotion.promote import needs_comparison, promotion_targe
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.domain.promotion.world import Proposal, Run, World
 from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.record import Record
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.reconcile.proposals import read_proposals, with_currency
+from modelyard.operations.reconcile.reviews import (
+    find_landed,
+    with_reviewed_past,
+    with_reviews,
+)
 from modelyard.operations.training.job import CRASH, OUTCOME
 from modelyard.operations.workspace import Workspace
 from modelyard.ports import Phase
@@ -80,8 +86,10 @@ def collect_world(workspace: Workspace, model: str, *, with_registry: bool = Tru
         workspace.catalog(commit).require_model(model)  # it names the models that there are
     workspace.facts.read_model(model)  # raises if the holds cannot be read
     facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
-    pulls = [pull for pull in _pulls(workspace) if is_branch_of(pull.branch, model)]
+    every = _pulls(workspace)
+    pulls = [pull for pull in every if is_branch_of(pull.branch, model)]
     world = _core(workspace, model, catalog, facts, pulls, {})
+    (world,) = with_reviews(workspace, [world], every)
     # The forge keeps the heads of closed pull requests, which show what a person declined.
     read_pulls = (*world.open_pulls, *world.declined_pulls)
     proposals = read_proposals(workspace, catalog, read_pulls)
@@ -134,6 +142,7 @@ def collect_worlds(
     still_open = [pull for pull in shown if pull.state is PullState.OPEN]
     proposals = read_proposals(workspace, specs.catalog, still_open)
     cores = [_core(workspace, name, specs.catalog, facts, pulls[name], proposals) for name in names]
+    cores = list(with_reviews(workspace, cores, [each for some in pulls.values() for each in some]))
     worlds = [_completed_for_status(workspace, core, with_registry=with_registry) for core in cores]
     return CollectedWorlds(
         commit=commit,
@@ -143,6 +152,41 @@ def collect_worlds(
         refused={name: why for name in names if (why := _why_refused(specs, facts, name))},
         has_aliases=with_registry,
     )
+
+
+@one_snapshot()
+def collect_reviews(
+    workspace: Workspace, catalog: Catalog, models: Collection[str]
+) -> tuple[World, ...]:
+    """The part of each model's world that shows which of its releases are reviewed."""
+    every = _pulls(workspace)
+    facts = workspace.facts.read_snapshot(missed=warn_left_out)
+    cores = [
+        _core(
+            workspace,
+            model,
+            catalog,
+            facts,
+            [pull for pull in every if is_branch_of(pull.branch, model)],
+            {},
+        )
+        for model in models
+    ]
+    worlds = []
+    for world in with_reviews(workspace, cores, every):
+        # Each costs a `git log`, and most releases are verified already.
+        wanted = {each.promotes_from for each in _unverified(world)} - {None}
+        past = {name: workspace.past(name, world.model) for name in sorted(filter(None, wanted))}
+        worlds.append(replace(world, past=past))
+    return tuple(worlds)
+
+
+def _unverified(world: World) -> Iterator[Environment]:
+    """The environments whose release was not verified there yet."""
+    for environment in world.catalog.environments.values():
+        release = world.release(environment.name)
+        if release and release.identity not in world.facts_of(environment.name).verified:
+            yield environment
 
 
 def _completed_for_status(workspace: Workspace, world: World, *, with_registry: bool) -> World:
@@ -205,6 +249,7 @@ def _core(
         freezes=facts.freezes_of(catalog.environments),
         pulls=tuple(pulls),
         proposals=proposals,
+        landed=find_landed(workspace, pulls),
     )
 
 
@@ -220,7 +265,8 @@ def _completed(
         versions: Versions to compare with the current champion, if their records do not.
     """
     past = {name: workspace.past(name, world.model) for name in sorted(environments)}
-    world = replace(world, past=past, runs=_runs(workspace, world))
+    world = with_reviewed_past(workspace, replace(world, past=past))
+    world = replace(world, runs=_runs(workspace, world))
     return replace(world, comparisons=_comparisons(workspace, world, versions))
 
 

@@ -77,6 +77,8 @@ def _(action: PlaceHold) -> str:
 @describe_action.register
 def _(action: RollBack) -> str:
     target = action.target.release.version
+    if not action.version:
+        return f"restore {target} in {action.environment}: {action.reason}"
     return f"roll {action.environment} back from {action.version} to {target}: {action.reason}"
 
 

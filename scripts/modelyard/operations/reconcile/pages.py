@@ -74,14 +74,24 @@ def promotion_page(
     return "\n".join(lines) + "\n"
 
 
-def rollback_page(release: Release, target: PastRelease, reason: str) -> str:
-    """The page of a rollback's pull request, which is merged at once."""
-    return (
-        f"**{release.environment}** had {_pinned(release)}: {escape_markdown(reason)}.\n\n"
+def rollback_page(release: Release | None, target: PastRelease, reason: str) -> str:
+    """The page of a rollback's pull request, which is merged at once.
+
+    Args:
+        release: What is there now; None if it was deleted.
+        target: What is restored.
+        reason: Why.
+    """
+    had = _pinned(release) if release else "no release"
+    page = (
+        f"**{target.release.environment}** had {had}: {escape_markdown(reason)}.\n\n"
         f"This restores {_pinned(target.release)} and its manifests byte for byte as of "
-        f"{target.commit[:10]}. `modelyard unhold {release.model} {release.version}` allows the "
-        "version again.\n"
+        f"{target.commit[:10]}."
     )
+    if release is None or release.version == target.release.version:
+        return f"{page}\n"
+    unhold = f"`modelyard unhold {release.model} {release.version}` allows the version again."
+    return f"{page} {unhold}\n"
 
 
 def verdict_lines(record: Record) -> list[str]:

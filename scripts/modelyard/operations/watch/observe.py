@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.trees import GitTree
@@ -18,6 +19,7 @@ from modelyard.domain.canary.rollout import (
 )
 from modelyard.domain.canary.traffic import JUDGED_BAD, RolloutState
 from modelyard.domain.promotion.facts import ReleaseFacts, is_bad
+from modelyard.domain.promotion.rollback import find_unreviewed
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.server_fault import Blame
 from modelyard.domain.sites import Site
@@ -27,9 +29,12 @@ from modelyard.domain.specs.paths import release_file
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import YardError
+from modelyard.operations.reconcile.collect import collect_reviews
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each
 from modelyard.operations.sites import read_standing
 from modelyard.operations.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 @one_snapshot()
@@ -110,12 +115,19 @@ class _Observation:
         cluster = self.workspace.services.cluster
         state = cluster.observe(model=release.model, environment=environment)
         now = self.workspace.services.clock.now()
-        after = self._judged(before, observed_facts(before, release, state, now), state)
+        seen = observed_facts(before, release, state, now)
+        if before.release != release.identity and self._is_reviewed is False:
+            # A push must not make automation take the version for one that was tried here.
+            seen = replace(seen, tried=before.tried)
+        after = self._judged(before, seen, state)
         after, error = self._out_of_traffic(after)
         advances = may_advance(environment, release, after, state, now)
         if advances and cluster.advance(release, environment=environment):
             self.report(f"{environment.name}: {release.version} takes the next step")
-        after = with_verification(after, release, environment, state, now)
+        verified = with_verification(after, release, environment, state, now)
+        is_new = release.identity in verified.verified and release.identity not in after.verified
+        # Asked only when it matters: it takes the forge's pull requests.
+        after = verified if not is_new or self._is_reviewed else after
         if after != before:
             change = partial(_written, before, after)
             self.workspace.facts.observe_release(
@@ -125,6 +137,19 @@ class _Observation:
         _, failures = run_each((None, partial(self._publish, event)) for event in events)
         raise_first([*([error] if error else []), *(failure for _, failure in failures)])
         return after != before
+
+    @cached_property
+    def _is_reviewed(self) -> bool | None:
+        """Whether a merged pull request brought the release; None if the forge does not answer.
+
+        Without a review it is never verified.
+        """
+        try:
+            (world,) = collect_reviews(self.workspace, self.catalog, [self.release.model])
+        except YardError as error:
+            logger.warning("%s", error.message)
+            return None
+        return find_unreviewed(world, self.environment) is None
 
     def _judged(
         self, before: ReleaseFacts, facts: ReleaseFacts, state: RolloutState | None

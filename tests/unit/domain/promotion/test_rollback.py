@@ -65,6 +65,8 @@ def test_facts_about_another_attempt_take_nothing_back(sim):
 
 def test_a_held_version_goes_back_everywhere_nearest_to_users_first(sim):
     sim.watch("canary")
+    sim.wait(sim.environments["canary"].soak_seconds)
+    sim.watch("canary")
     sim.name(release("production", "v2"))
     sim.hold("v2", by="ada", reason="wrong units")
     reason = "v2 is on hold: wrong units"

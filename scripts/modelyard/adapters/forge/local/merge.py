@@ -13,6 +13,7 @@ from modelyard.adapters.forge.guard import (
 from modelyard.adapters.forge.local.room import Updates
 from modelyard.adapters.forge.local.snapshot import BRANCHES, ForgeSnapshot, StoredPull
 from modelyard.adapters.forge.local.writer import ForgeWriter, check_head
+from modelyard.adapters.git.comparison import landing_of
 from modelyard.adapters.git.names import message_of
 from modelyard.domain.promotion.approvals import find_approvers
 from modelyard.domain.promotion.change import APPROVED_BY, HEAD, PULL, REQUESTED_BY
@@ -39,8 +40,7 @@ def merge_reviewed_head(writer: ForgeWriter, number: int, *, sha: str, by: str) 
     This is the last line: what the statuses stand for is not believed, as anybody who may push may
     write them. The guard and the approvals are computed again, on the merge result.
 
-    A head that the main branch already contains, because a person merged it by hand, is only
-    recorded as merged.
+    A head whose changes a person pushed to the main branch is only recorded as merged, by hand.
     """
     snapshot = writer.read_snapshot()
     stored = snapshot.stored_pull(number)
@@ -49,6 +49,7 @@ def merge_reviewed_head(writer: ForgeWriter, number: int, *, sha: str, by: str) 
     main = snapshot.main_head()
     writer.remote.ensure_commits([sha])
     landed = _landed(writer, pull, main)
+    by_hand = landed is not None
     updates: Updates = {}
     if landed is None:
         (pull,) = snapshot.with_statuses([pull])
@@ -63,7 +64,14 @@ def merge_reviewed_head(writer: ForgeWriter, number: int, *, sha: str, by: str) 
     # After a merge by hand the document alone is missing.
     if pull.merged_as != landed:
         at = writer.clock.now()
-        done = replace(pull, state=PullState.MERGED, merged_as=landed, closed_at=at, closed_by=by)
+        done = replace(
+            pull,
+            state=PullState.MERGED,
+            merged_as=landed,
+            closed_at=at,
+            closed_by=by,
+            by_hand=by_hand,
+        )
         updates |= writer.pull_update(snapshot, replace(stored, pull=done), "Merge")
     writer.push_with_deletion(updates, _delete_branch(snapshot, pull), snapshot)
     return landed
@@ -73,15 +81,9 @@ def _landed(writer: ForgeWriter, pull: PullRequest, main: str) -> str | None:
     """The commit that brought the head into the main branch, if one did."""
     if pull.state is PullState.CLOSED and pull.closed_at is not None:
         raise Refused(f"pull request {pull.number} was closed by {pull.closed_by}")
-    # A person may have merged it with `git merge`.
-    if not writer.git.is_ancestor(pull.head, main):
-        return None
-    if pull.merged_as is not None:
+    if pull.merged_as is not None and writer.git.is_ancestor(pull.merged_as, main):
         return pull.merged_as
-    # The oldest commit on the way from the head to main is the one that merged it.
-    path = ("--reverse", "--topo-order", "--ancestry-path", f"{pull.head}..{main}")
-    later = writer.git.run("rev-list", *path).stdout.decode().split()
-    return later[0] if later else pull.head
+    return landing_of(writer.git, main, pull.head)
 
 
 def _check_mergeable(pull: PullRequest, snapshot: ForgeSnapshot) -> None:

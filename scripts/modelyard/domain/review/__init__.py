@@ -1,0 +1,1 @@
+"""What was reviewed before it reached the main branch: releases, and changes of the rules."""

@@ -1,0 +1,305 @@
+"""Finds out which releases of the main branch have a merged pull request behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from modelyard.adapters.git.comparison import landing_of, read_objects
+from modelyard.adapters.git.names import safe_line
+from modelyard.adapters.git.objects import LogEntry
+from modelyard.adapters.specs.documents import read_spec
+from modelyard.domain.promotion.approvals import missing_approvals
+from modelyard.domain.promotion.change import Purpose, parse_branch
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, PullState, StatusState
+from modelyard.domain.promotion.world import PastRelease, World
+from modelyard.domain.review.placements import Placement, Unreviewed, is_reviewed
+from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.paths import SETTINGS, manifests_folder, release_file
+from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.repository import OnUnreviewed, Repository
+from modelyard.errors import YardError
+from modelyard.operations.workspace import Workspace
+
+_RELEASING = frozenset({Purpose.PROMOTE, Purpose.ROLLBACK})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Review:
+    """What a pull request left in an environment.
+
+    Args:
+        pull: The pull request; an open one if a push brought its changes to the main branch.
+        names: The Git names of its pin and of its folder of manifests.
+    """
+
+    pull: PullRequest
+    names: tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """One model's place in one environment, with what pull requests left there, newest last."""
+
+    world: World
+    environment: Environment
+    reviews: tuple[_Review, ...]
+
+
+def goes_back(workspace: Workspace, commit: str) -> bool:
+    """Whether a release without a review is rolled back, by the settings of the main branch."""
+
+    def ask() -> tuple[OnUnreviewed]:
+        name = f"{commit}:{SETTINGS}"
+        content = workspace.git.read_many([name])[name]
+        try:
+            settings = read_spec(Repository, content or b"", name=SETTINGS)
+        except YardError:  # `modelyard validate` reports it
+            settings = Repository()
+        return (settings.unreviewed,)
+
+    return workspace.once("unreviewed", commit, ask) == (OnUnreviewed.ROLLBACK,)
+
+
+def find_landed(workspace: Workspace, pulls: Iterable[PullRequest]) -> frozenset[int]:
+    """Numbers of the pull requests that nobody closed, and whose changes a push brought to main."""
+    # Whoever merges by hand may delete the branch at once, which closes the pull request.
+    undecided = (
+        pull
+        for pull in pulls
+        if pull.state is PullState.OPEN
+        or (pull.state is PullState.CLOSED and pull.closed_at is None)
+    )
+    return frozenset(pull.number for pull in undecided if landing(workspace, pull) is not None)
+
+
+def landing(workspace: Workspace, pull: PullRequest) -> str | None:
+    """The commit of the main branch with all changes of the pull request, if there is one."""
+    main = workspace.main()
+    workspace.ensure([pull.head])
+    return workspace.once(
+        "landing", main, lambda: (landing_of(workspace.git, main, pull.head),), pull.head
+    )[0]
+
+
+def with_reviews(
+    workspace: Workspace, worlds: Sequence[World], pulls: Collection[PullRequest]
+) -> tuple[World, ...]:
+    """The worlds with what came to their environments without a merged pull request.
+
+    Args:
+        workspace: What to read with.
+        worlds: Worlds of one commit of the main branch.
+        pulls: All pull requests, people's included.
+    """
+    main = workspace.main()
+    back = goes_back(workspace, main)
+    places = _read_places(workspace, worlds)
+    newest = [place.reviews[-1] for place in places if place.reviews]
+    workspace.ensure(review.pull.head for review in newest)
+    # One process for all of them. Almost always the newest pull request left what is there.
+    named = {id(place): _names(main, place.environment, place.world.model) for place in places}
+    asked = [*named.values(), *(review.names for review in newest)]
+    objects = read_objects(workspace.git, (name for pair in asked for name in pair))
+    found: dict[str, dict[str, Unreviewed]] = {}
+    for place in places:
+        now = _placement(objects, named[id(place)])
+        last = _placement(objects, place.reviews[-1].names) if place.reviews else Placement()
+        if now != last and (why := _inquire(workspace, place, now, pulls, back=back)):
+            found.setdefault(place.world.model, {})[place.environment.name] = why
+    return tuple(
+        replace(world, unreviewed=found.get(world.model, {}), unreviewed_goes_back=back)
+        for world in worlds
+    )
+
+
+def with_reviewed_past(workspace: Workspace, world: World) -> World:
+    """The world with its past releases marked that no merged pull request brought."""
+    past = dict(world.past)
+    for place in _read_places(workspace, [world]):
+        if releases := world.past.get(place.environment.name):
+            past[place.environment.name] = _marked(workspace, place, releases)
+    return replace(world, past=past)
+
+
+def _marked(
+    workspace: Workspace, place: _Place, past: Sequence[PastRelease]
+) -> tuple[PastRelease, ...]:
+    merges = {review.pull.merged_as for review in place.reviews if not review.pull.by_hand}
+    if all(each.commit in merges for each in past):
+        return tuple(past)
+    reviewed = set(_placements(workspace, place.reviews))
+    names = {
+        each.commit: _names(each.commit, place.environment, place.world.model) for each in past
+    }
+    objects = read_objects(workspace.git, (name for pair in names.values() for name in pair))
+    return tuple(
+        replace(each, reviewed=_placement(objects, names[each.commit]) in reviewed) for each in past
+    )
+
+
+def _read_places(workspace: Workspace, worlds: Iterable[World]) -> list[_Place]:
+    """Every environment of every model, with the pull requests that left something there."""
+    every = [
+        (
+            world,
+            environment,
+            [each for each in world.pulls if _is_vouched_for(world, environment, each)],
+        )
+        for world in worlds
+        for environment in world.catalog.environments.values()
+    ]
+    # A record's pull request need not bring a release: then its head has what main had.
+    records = {
+        name
+        for world, environment, pulls in every
+        for pull in pulls
+        if _purpose(pull) is Purpose.RECORD
+        for commit in (pull.head, pull.base)
+        for name in _names(commit, environment, world.model)
+    }
+    objects = read_objects(workspace.git, records) if records else {}
+
+    def brings(world: World, environment: Environment, pull: PullRequest) -> bool:
+        if _purpose(pull) is not Purpose.RECORD:
+            return True
+        after, before = (
+            _placement(objects, _names(commit, environment, world.model))
+            for commit in (pull.head, pull.base)
+        )
+        return after != before
+
+    return [
+        _Place(
+            world=world,
+            environment=environment,
+            reviews=tuple(
+                _Review(pull=pull, names=_names(pull.head, environment, world.model))
+                for pull in sorted(pulls, key=lambda pull: pull.closed_at or world.now)
+                if brings(world, environment, pull)
+            ),
+        )
+        for world, environment, pulls in every
+    ]
+
+
+def _is_vouched_for(world: World, environment: Environment, pull: PullRequest) -> bool:
+    """Whether the pull request is about this environment, and was complete when it was merged."""
+    branch = parse_branch(pull.branch)
+    if branch is None:
+        return False
+    if branch.purpose is Purpose.RECORD:
+        is_about = environment.promotes_from is None
+    else:
+        is_about = branch.subject == environment.name and branch.purpose in _RELEASING
+    # A rollback opened in a person's name is one of version 0.1, or removes a first release.
+    is_ours = pull.author == world.bot or branch.purpose is Purpose.ROLLBACK
+    if not is_about or not is_ours:
+        return False
+    if pull.state is PullState.MERGED and not pull.by_hand:
+        return True  # the forge checked its required statuses then and there
+    is_on_main = pull.by_hand or pull.number in world.landed
+    return is_on_main and _is_complete(environment, pull)
+
+
+def _is_complete(environment: Environment, pull: PullRequest) -> bool:
+    """Whether it only lacked its merge when a person pushed its changes."""
+    checks, promote = pull.statuses.get(CHECKS), pull.statuses.get(PROMOTE)
+    if checks is None or checks.state is not StatusState.SUCCESS:
+        return False
+    if promote is not None and promote.state in {StatusState.FAILURE, StatusState.ERROR}:
+        return False
+    return missing_approvals(environment, pull) is None
+
+
+def _inquire(
+    workspace: Workspace,
+    place: _Place,
+    now: Placement,
+    pulls: Collection[PullRequest],
+    *,
+    back: bool,
+) -> Unreviewed | None:
+    """What is not reviewed where the newest pull request did not leave what is there now."""
+    world, environment = place.world, place.environment
+    release = world.release(environment.name)
+    verified = world.facts_of(environment.name).verified
+    is_verified = release is not None and release.identity in verified
+    reviewed = _placements(workspace, place.reviews)
+    if is_reviewed(now, reviewed, is_verified=is_verified):
+        return None
+    newest = _newest_change(workspace, place)
+    if newest is None:  # only possible where history is cut
+        return None
+    if _is_rendered_again(workspace, place, newest, pulls, reviewed):
+        return None
+    # Of a pull request that cannot be read nobody knows what it brought.
+    unread = next(iter(workspace.services.pulls.unreadable()), None)
+    what = f"commit {newest.sha[:10]} by {safe_line(newest.author)} "
+    what += "deleted it" if now.pin is None and reviewed else "changed it"
+    what += " without a merged pull request"
+    if unread is not None:
+        what += ", or with one that cannot be read (modelyard doctor)"
+    return Unreviewed(what=what, commit=newest.sha, goes_back=back and unread is None)
+
+
+def _newest_change(workspace: Workspace, place: _Place) -> LogEntry | None:
+    """The main branch's newest commit that changed what is there."""
+    pin, manifests = _paths(place.environment, place.world.model)
+    entries = workspace.git.log(workspace.main(), path=(pin, manifests), first_parent=True, limit=1)
+    return next(iter(entries), None)
+
+
+def _is_rendered_again(
+    workspace: Workspace,
+    place: _Place,
+    newest: LogEntry,
+    pulls: Collection[PullRequest],
+    reviewed: Collection[Placement],
+) -> bool:
+    """Whether a person's merged pull request rendered a reviewed release again.
+
+    Only the digest of the manifests may differ in its pin.
+    """
+    by_person = (each for each in pulls if each.merged_as == newest.sha and not each.by_hand)
+    if next(by_person, None) is None:
+        return False
+    model, environment = place.world.model, place.environment
+    before = _names(f"{newest.sha}^1", environment, model)
+    if _placement(read_objects(workspace.git, before), before) not in reviewed:
+        return False
+    pins = (before[0], _names(newest.sha, environment, model)[0])
+    contents = workspace.git.read_many(pins)
+    try:
+        one, other = (read_spec(Release, contents[name] or b"", name=name) for name in pins)
+    except YardError:
+        return False
+    return replace(one, manifests="") == replace(other, manifests="")
+
+
+def _placements(workspace: Workspace, reviews: Iterable[_Review]) -> tuple[Placement, ...]:
+    found = tuple(reviews)
+    workspace.ensure(review.pull.head for review in found)
+    objects = read_objects(workspace.git, (name for each in found for name in each.names))
+    return tuple(_placement(objects, review.names) for review in found)
+
+
+def _placement(objects: Mapping[str, str | None], names: tuple[str, str]) -> Placement:
+    pin, manifests = names
+    return Placement(pin=objects[pin], manifests=objects[manifests])
+
+
+def _names(commit: str, environment: Environment, model: str) -> tuple[str, str]:
+    """The Git names of the pin and the folder of manifests at a commit."""
+    pin, manifests = _paths(environment, model)
+    return f"{commit}:{pin}", f"{commit}:{manifests}"
+
+
+def _paths(environment: Environment, model: str) -> tuple[str, str]:
+    folder = manifests_folder(environment.name, model)
+    return release_file(environment.name, model), folder.rstrip("/")
+
+
+def _purpose(pull: PullRequest) -> Purpose | None:
+    branch = parse_branch(pull.branch)
+    return branch.purpose if branch else None

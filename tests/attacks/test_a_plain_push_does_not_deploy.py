@@ -1,0 +1,396 @@
+"""A plain push does not deploy: what no merged pull request brought goes back, and is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from modelyard.adapters.specs.documents import dump_spec
+from modelyard.domain.promotion.pulls import CHECKS, PullState, Status, StatusState
+from modelyard.domain.specs.release import RENDERER
+from modelyard.domain.specs.repository import OnUnreviewed, Repository
+from modelyard.operations.reconcile.changes import new_release, release_documents
+from operations.yard import (
+    CANARY,
+    MODEL,
+    PRODUCTION,
+    SHORT,
+    living_yard,
+    manifests,
+    release_file,
+)
+from operations.yard_with_history import answer, run, world_of
+
+PROMOTION = f"modelyard/promote/canary/{MODEL}"
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    yard = living_yard(tmp_path_factory.mktemp("start") / "yard", SHORT)
+    yard.record("v2", champion="v1")
+    return yard
+
+
+@pytest.fixture
+def yard(start, tmp_path):
+    """v1 is verified everywhere; v2 has a record and is nowhere."""
+    return start.copy(tmp_path / "yard")
+
+
+def pin_of(yard, version, environment, **changes):
+    """The documents that a release of this version would have there."""
+    world = world_of(yard)
+    record = world.catalog.records[MODEL, version]
+    release = new_release(world, environment, record, server_image="image:1")
+    return release_documents(world, replace(release, **changes))
+
+
+def set_policy(yard, policy):
+    settings = Repository(unreviewed=policy)
+    yard.commit({"modelyard.yaml": dump_spec("Repository", settings)}, "Settings")
+
+
+def incidents(yard):
+    return [incident.what for incident in yard.model_facts.incidents]
+
+
+def open_promotion(yard):
+    """v2 verified in staging, its promotion to canary open, checked, and approved by ada."""
+    yard.put("v2", "staging")
+    yard.rest()
+    yard.approve("canary")
+    return yard.pull(PROMOTION)
+
+
+@pytest.mark.parametrize("where", ["canary", "production"])
+def test_a_release_that_somebody_pushes_goes_back_before_it_serves(yard, where):
+    commit = yard.commit(pin_of(yard, "v2", where), "v2 now", author="Mallory")
+
+    yard.rest()
+
+    assert yard.names()[where] == "v1"
+    assert yard.running()[where][0] == "v1"
+    assert yard.aliases[where] == "v1"
+    assert not yard.model_facts.holds
+    (what,) = incidents(yard)
+    assert f"{where} has v2 of m, unreviewed: commit {commit[:10]} by Mallory" in what
+    assert "goes back to v1" in what
+
+
+def test_a_trailer_proves_no_pull_request(yard):
+    number = yard.pull(f"modelyard/promote/production/{MODEL}").number
+    message = f"Merge pull request\n\nModelyard-Pull: {number}\nModelyard-Approved-By: ada"
+    yard.commit(pin_of(yard, "v2", "production"), message)
+
+    yard.rest()
+
+    assert yard.names()["production"] == "v1"
+    assert incidents(yard)
+
+
+def test_a_pull_request_for_one_environment_brings_nothing_to_another(yard):
+    pull = open_promotion(yard)
+    both = {**pin_of(yard, "v2", "canary"), **pin_of(yard, "v2", "production")}
+    yard.commit(both, "Squashed, and a little more")
+
+    yard.rest()
+
+    assert yard.pull(PROMOTION).number == pull.number
+    assert yard.pull(PROMOTION).state is PullState.MERGED
+    assert (yard.names()["canary"], yard.names()["production"]) == ("v2", "v1")
+
+
+def test_with_tell_it_stays_and_is_neither_verified_nor_an_alias(yard):
+    set_policy(yard, OnUnreviewed.TELL)
+    yard.put("v2", "staging")
+    yard.commit(pin_of(yard, "v2", "canary"), "v2 now")
+
+    yard.rest()
+    yard.clock.wait(600)
+    yard.rest()
+
+    assert yard.names()["canary"] == "v2"
+    assert yard.facts("canary").verdict.passed
+    assert yard.facts("canary").verified == living_identities(yard, "canary")
+    assert yard.aliases["canary"] == "v1"
+    (what,) = incidents(yard)
+    assert "A person must decide: modelyard promote canary m v2" in what
+    assert "production" not in [pull.branch for pull in yard.pulls.list()]
+
+
+def living_identities(yard, where):
+    past = yard.workspace().past(where, MODEL)
+    return tuple(each.release.identity for each in past if each.release.version == "v1")
+
+
+def test_two_pushes_in_a_row_go_back_to_the_last_reviewed_release(yard):
+    yard.record("v3", champion="v1")
+    yard.commit(pin_of(yard, "v2", "production"), "v2 now")
+    yard.commit(pin_of(yard, "v3", "production"), "no, v3")
+
+    yard.rest()
+
+    assert yard.names()["production"] == "v1"
+    assert len(incidents(yard)) == 1  # of what was found there, whatever was there in between
+
+
+def test_a_push_that_comes_again_goes_back_again(yard):
+    for _ in range(3):
+        yard.commit(pin_of(yard, "v2", "production"), "v2 now")
+        yard.rest()
+        assert yard.names()["production"] == "v1"
+    assert len(incidents(yard)) == 3
+
+
+def test_a_pushed_version_is_still_promoted_by_its_pull_requests(yard):
+    yard.commit(pin_of(yard, "v2", "canary"), "v2 now")
+    yard.rest()
+    pull = open_promotion(yard)
+    assert pull.state is PullState.OPEN
+
+    yard.rest()
+
+    assert yard.names()["canary"] == "v2"
+    assert yard.pull(PROMOTION).state is PullState.MERGED
+
+
+def test_amended_manifests_alone_are_restored(yard):
+    folder = manifests("production")
+    name = next(path for path in yard.paths(folder))
+    before = yard.read(name)
+    yard.commit({name: before + b"# more\n", f"{folder}extra.yaml": b"kind: Job\n"}, "Amend")
+
+    yard.rest()
+
+    assert yard.read(name) == before
+    assert f"{folder}extra.yaml" not in yard.paths(folder)
+    assert "production has v1 of m, unreviewed" in incidents(yard)[0]
+
+
+def test_a_pin_with_another_image_is_restored(yard):
+    yard.commit(pin_of(yard, "v1", "production", server_image="evil:1"), "A newer image")
+
+    yard.rest()
+
+    assert b"evil" not in yard.read(release_file("production"))
+
+
+def test_a_release_that_somebody_deletes_comes_back(yard):
+    before = yard.read(release_file("production"))
+    yard.commit({release_file("production"): None, manifests("production"): None}, "Gone")
+
+    yard.rest()
+
+    assert yard.read(release_file("production")) == before
+    assert yard.running()["production"][0] == "v1"
+    assert "production has no release of m, unreviewed" in incidents(yard)[0]
+
+
+def test_the_revert_of_a_pushed_release_is_a_way_back(yard):
+    before = yard.main()
+    yard.commit(pin_of(yard, "v2", "production"), "v2 now")
+    restored = {path: yard.git.read_file(before, path) for path in placed(yard, before)}
+    yard.commit({manifests("production"): None, **restored}, 'Revert "v2 now"')
+
+    yard.rest()
+
+    assert yard.names()["production"] == "v1"
+    assert incidents(yard) == []
+
+
+def placed(yard, commit):
+    entries = yard.git.ls_tree(commit, manifests("production"))
+    return (release_file("production"), *(entry.path for entry in entries))
+
+
+def test_the_revert_of_a_reviewed_release_to_a_verified_one_stays(yard):
+    before = yard.main()
+    yard.put("v2", "staging", "canary", "production")
+    restored = {path: yard.git.read_file(before, path) for path in placed(yard, before)}
+    yard.commit({manifests("production"): None, **restored}, 'Revert "Release v2"')
+
+    yard.rest()
+
+    assert yard.names()["production"] == "v1"
+    assert incidents(yard) == []
+
+
+def test_a_revert_to_a_release_that_was_never_verified_goes_back(yard):
+    yard.put("v2", "staging", "canary")
+    yard.put("v2", "production", is_verified=False)
+    middle = yard.main()
+    yard.put("v1", "production")
+    again = {path: yard.git.read_file(middle, path) for path in placed(yard, middle)}
+    yard.commit({manifests("production"): None, **again}, "v2 once more")
+
+    yard.rest()
+
+    assert yard.names()["production"] == "v1"
+    assert incidents(yard)
+
+
+def test_a_rollback_is_reviewed(yard):
+    yard.put("v2", "staging", "canary", "production")
+    run(yard, "rollback", "production", MODEL, "--reason", "slow", "--as", "ada")
+
+    yard.rest()
+
+    assert yard.names()["production"] == "v1"
+    assert incidents(yard) == []
+
+
+def test_a_first_release_that_is_pushed_is_told_and_stays_unverified(tmp_path):
+    yard = living_yard(tmp_path / "yard", SHORT)
+    yard.commit({release_file("canary"): None, manifests("canary"): None}, "Start again")
+    yard.workspace().facts.update_release(
+        "canary", MODEL, lambda before: replace(before, verified=())
+    )
+    yard.commit(pin_of(yard, "v1", "canary", attempt=7), "v1 now")
+
+    yard.rest()
+
+    assert yard.names()["canary"] == "v1"
+    assert yard.facts("canary").verified == ()
+    assert "A person must decide" in incidents(yard)[0]
+
+
+def test_a_version_that_was_not_verified_one_environment_earlier_goes_back(yard):
+    yard.put("v2", "staging", "canary", is_verified=False)
+    yard.name("v2", "production")
+
+    yard.rest()
+
+    assert yard.names()["production"] == "v1"
+    assert any("v2 was never verified in canary" in what for what in incidents(yard))
+
+
+@pytest.mark.parametrize("how", ["fast-forwarded", "merged", "squashed", "branch deleted"])
+def test_an_approved_pull_request_that_is_merged_by_hand_is_recorded_as_merged(yard, how):
+    pull = open_promotion(yard)
+    main = yard.main()
+    if how in {"fast-forwarded", "branch deleted"}:
+        landed = pull.head
+        yard.git.push("origin", {"refs/heads/main": (main, landed)})
+    elif how == "merged":
+        tree = yard.git.tree_hash(pull.head)
+        landed = yard.git.commit_tree(
+            tree, parents=[main, pull.head], message="Merge", author="Ada", at=yard.clock.at
+        )
+        yard.git.push("origin", {"refs/heads/main": (main, landed)})
+    else:
+        landed = yard.commit(pin_of(yard, "v2", "canary"), "Squashed")
+    if how == "branch deleted":
+        yard.git.push("origin", {f"refs/heads/{PROMOTION}": (pull.head, None)})
+
+    yard.rest()
+
+    after = yard.pull(PROMOTION)
+    assert (after.number, after.state, after.by_hand) == (pull.number, PullState.MERGED, True)
+    assert after.merged_as == landed
+    assert yard.names()["canary"] == "v2"
+    assert incidents(yard) == []
+
+
+@pytest.mark.parametrize("lacks", ["approval", "checks"])
+def test_a_pull_request_that_is_pushed_before_it_was_complete_goes_back(yard, lacks):
+    yard.put("v2", "staging")
+    yard.rest()
+    if lacks == "checks":
+        yard.approve("canary")
+    pull = yard.pull(PROMOTION)
+    if lacks == "checks":
+        red = Status(context=CHECKS, state=StatusState.FAILURE, description="no")
+        yard.pulls.set_status(pull.head, red)
+    yard.git.push("origin", {"refs/heads/main": (yard.main(), pull.head)})
+    run(yard, "pr", "merge", str(pull.number), "--as", "mallory")
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
+    assert incidents(yard)
+
+
+def test_a_merge_by_hand_that_changes_what_was_reviewed_goes_back(yard):
+    pull = open_promotion(yard)
+    evil = pin_of(yard, "v2", "canary", server_image="evil:1")
+    tree = yard.git.write_tree(pull.head, evil)
+    parents = [yard.main(), pull.head]
+    merge = yard.git.commit_tree(
+        tree, parents=parents, message="Merge", author="Mallory", at=yard.clock.at
+    )
+    yard.git.push("origin", {"refs/heads/main": (parents[0], merge)})
+
+    yard.rest()
+
+    assert b"evil" not in yard.read(release_file("canary"))
+
+
+def test_a_release_rendered_again_by_a_persons_pull_request_is_reviewed(yard):
+    assert RENDERER  # the pin's own renderer, so that a person may render it again
+    more = {f"{manifests('production')}more.yaml": b"kind: ConfigMap\n"}
+    yard.land("ada/render", {**more, **manifested(yard, "production", "e" * 64)}, "Render again")
+
+    yard.reconcile()
+
+    assert f"{manifests('production')}more.yaml" in yard.paths(manifests("production"))
+    assert incidents(yard) == []
+
+
+def manifested(yard, where, digest):
+    """The pin that is there, with another digest of its manifests."""
+    release = world_of(yard).release(where)
+    return {release_file(where): dump_spec("Release", replace(release, manifests=digest))}
+
+
+def test_a_pull_request_that_cannot_be_read_rolls_nothing_back(yard):
+    number = yard.pull(f"modelyard/promote/production/{MODEL}").number
+    ref = f"refs/modelyard/pulls/{number}"
+    junk = yard.git.commit_tree(
+        yard.git.write_file_tree("x", b"junk"),
+        parents=[],
+        message="junk",
+        author="Mallory",
+        at=yard.clock.at,
+    )
+    yard.git.push("origin", {ref: (yard.refs()[ref], junk)})
+
+    yard.reconcile()
+
+    assert yard.names()["production"] == "v1"
+    assert yard.running()["production"][0] == "v1"
+    assert "cannot be read (modelyard doctor)" in incidents(yard)[0]
+
+
+@pytest.mark.parametrize("command", ["doctor", "status", "validate"])
+def test_commands_name_what_nobody_reviewed(yard, command):
+    yard.commit(pin_of(yard, "v2", "production"), "v2 now", author="Mallory")
+    yard.git.run("checkout", "-q", "--detach", yard.main())
+
+    said = run(yard, command, "--output", "json")
+
+    assert "Mallory" in said.out
+    assert (said.code == 0) == (command == "status")
+
+
+def test_nothing_is_unreviewed_on_the_way_of_a_version_through_its_pull_requests(tmp_path):
+    yard = living_yard(tmp_path / "yard", SHORT)
+    yard.add_version("v2")
+    yard.rest()
+    yard.finish("v2", champion="v1")
+    yard.rest()
+    for environment in ("canary", "production"):
+        yard.approve(environment)
+        for _ in range(4):
+            yard.clock.wait(120)
+            yard.rest()
+
+    assert set(yard.names().values()) == {"v2"}
+    assert yard.aliases == dict.fromkeys(yard.names(), "v2")
+    assert incidents(yard) == []
+    states = {each["state"] for each in answer(yard, "status")["releases"]}
+    assert states == {"verified"}
+
+
+def test_the_rules_of_the_environments_are_those_of_this_yard():
+    assert (CANARY.approvals.needed, PRODUCTION.approvals.needed) == (1, 1)
