@@ -301,7 +301,7 @@ def test_a_pull_request_that_is_pushed_before_it_was_complete_goes_back(yard, la
     pull = yard.pull(PROMOTION)
     if lacks == "checks":
         red = Status(context=CHECKS, state=StatusState.FAILURE, description="no")
-        yard.pulls.set_status(pull.head, red)
+        yard.pulls.set_status(pull, red)
     yard.git.push("origin", {"refs/heads/main": (yard.main(), pull.head)})
     run(yard, "pr", "merge", str(pull.number), "--as", "mallory")
 

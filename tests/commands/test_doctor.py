@@ -337,13 +337,20 @@ def test_evidence_that_was_changed_is_wrong(yard):
 
 def test_manifests_that_somebody_changed_are_wrong(yard):
     path = yard.paths(manifests("production"))[0]
-    yard.commit({path: b"kind: Nothing\n"})
+    commit = yard.commit({path: b"kind: Nothing\n"})
 
     assert wrong(yard) == {
         "manifests are what releases render to": (
             [f"{path} is not what its release renders to"],
             "git pull, then modelyard render, and propose what changed",
-        )
+        ),
+        "releases came with pull requests": (
+            [
+                f"production has v1 of m, unreviewed: commit {commit[:10]} by Ada changed it "
+                "without a merged pull request"
+            ],
+            "modelyard promote production m v1",
+        ),
     }
 
 
