@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from modelyard.adapters.forge.makers import find_version_makers
+from modelyard.adapters.forge.rules import missing_rule_approvals, read_rule_changes
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import read_spec
@@ -83,14 +84,17 @@ def find_touched(git: Git, *, before: str, after: str) -> list[str]:
 
 
 def find_missing_approvals(git: Git, pull: PullRequest, main: str) -> list[str]:
-    """What the environments still ask of one of the tool's pull requests, by the rules on main.
+    """What the environments still ask of a pull request, by the rules on main.
 
     A rollback needs nobody's approval.
     """
     branch = parse_branch(pull.branch)
-    if branch is None or branch.purpose is Purpose.ROLLBACK:
+    if branch is not None and branch.purpose is Purpose.ROLLBACK:
         return []
     merged = git.merge_tree(main, pull.head)
+    if branch is None:
+        changes = read_rule_changes(git, main=main, after=merged.tree)
+        return list(missing_rule_approvals(git, pull, changes, main=main))
     names = sorted(set(_released_in(git.diff_names(main, merged.tree))))
     asked = (_environment(git, main, name) for name in names)
     missing = (missing_approvals(each, pull) for each in asked if each is not None)

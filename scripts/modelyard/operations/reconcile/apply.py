@@ -159,13 +159,18 @@ def set_pull_status(
 
 @apply_action.register
 def _(action: Merge, workspace: Workspace, world: World, report: Report) -> bool:
+    return merge_pull(workspace, action.number, sha=action.sha, by=world.bot, report=report)
+
+
+def merge_pull(workspace: Workspace, number: int, *, sha: str, by: str, report: Report) -> bool:
+    """Merge a pull request, or record that a push brought its changes to the main branch."""
     try:
-        commit = workspace.services.pulls.merge(action.number, sha=action.sha, by=world.bot)
+        commit = workspace.services.pulls.merge(number, sha=sha, by=by)
     except (Refused, Conflict) as error:  # it moved, or the forge asks for more than we do
         hint = f" ({error.hint})" if error.hint else ""
-        report(f"#{action.number} not merged: {error.message}{hint}")
+        report(f"#{number} not merged: {error.message}{hint}")
         return False
-    report(f"#{action.number} merged as {commit[:10]}")
+    report(f"#{number} merged as {commit[:10]}")
     return True
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from modelyard.adapters.forge.guard import find_touched
+from modelyard.adapters.forge.rules import missing_rule_approvals, read_rule_changes
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.domain.promotion.change import parse_branch
-from modelyard.domain.promotion.plan import shorten_description
+from modelyard.domain.promotion.plan import LONGEST_DESCRIPTION, shorten_description
 from modelyard.domain.promotion.pulls import PROMOTE, PullRequest, Status, StatusState
+from modelyard.domain.review.rule_changes import RuleChange
 from modelyard.domain.specs.paths import is_written_by_tool
 from modelyard.errors import CannotAnswer
-from modelyard.operations.reconcile.apply import Report, set_pull_status
+from modelyard.operations.reconcile.apply import Report, merge_pull, set_pull_status
 from modelyard.operations.reconcile.loop import run_all
+from modelyard.operations.reconcile.pages import rules_page
+from modelyard.operations.reconcile.reviews import landing
 from modelyard.operations.workspace import Workspace
+
+RULES_COMMENT = "modelyard/rules"
+"""Marks the bot's comment about rules, which is edited in place."""
 
 
 @one_snapshot()
@@ -33,6 +40,9 @@ def _is_planned(pull: PullRequest, models: Collection[str]) -> bool:
 
 
 def _set_status(workspace: Workspace, pull: PullRequest, report: Report) -> bool:
+    if landing(workspace, pull) is not None:
+        number, bot = pull.number, workspace.services.repository.bot
+        return merge_pull(workspace, number, sha=pull.head, by=bot, report=report)
     try:
         status = _status(workspace, pull)
     except CannotAnswer as error:  # its status shows the error, and other pull requests go on
@@ -61,5 +71,55 @@ def _status(workspace: Workspace, pull: PullRequest) -> Status:
     if touched:
         why = f"only the tool writes {touched[0]}: use modelyard promote or modelyard rollback"
         return Status(context=PROMOTE, state=StatusState.FAILURE, description=why)
+    changes = _rule_changes(workspace, pull)
+    _keep_page(workspace, pull, changes)
+    if changes:
+        return _status_of_rules(workspace, pull, changes)
     what = "renders the same releases again" if owned else "changes no environment"
     return Status(context=PROMOTE, state=StatusState.SUCCESS, description=what)
+
+
+def _rule_changes(workspace: Workspace, pull: PullRequest) -> tuple[RuleChange, ...]:
+    """The rules that the merge would change; a change on both sides is none of the pull request."""
+    main = workspace.main()
+    merged = workspace.git.merge_tree(main, pull.head)
+    # With a conflict nothing is merged; its own branch shows what it is about.
+    after = pull.head if merged.conflicts else merged.tree
+    before = workspace.git.merge_base(main, pull.head) if merged.conflicts else main
+    return workspace.once(
+        "rules",
+        main,
+        lambda: read_rule_changes(workspace.git, main=before, after=after),
+        pull.head,
+    )
+
+
+def _status_of_rules(
+    workspace: Workspace, pull: PullRequest, changes: Sequence[RuleChange]
+) -> Status:
+    missing = missing_rule_approvals(workspace.git, pull, changes, main=workspace.main())
+    more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
+    state = StatusState.PENDING if missing else StatusState.SUCCESS
+    wait = missing[0] if missing else "approved"
+    if len(missing) > 1:
+        wait += f" and {len(missing) - 1} more"
+    # Cut in the middle: both what changes and what is missing must be seen.
+    room = LONGEST_DESCRIPTION - len(wait) - len(more) - 2
+    change = str(changes[0])
+    if len(change) > room:
+        change = f"{change[: max(room - 1, 0)]}\N{HORIZONTAL ELLIPSIS}"
+    return Status(
+        context=PROMOTE,
+        state=state,
+        description=shorten_description(f"{change}{more}: {wait}"),
+    )
+
+
+def _keep_page(workspace: Workspace, pull: PullRequest, changes: Sequence[RuleChange]) -> None:
+    """Keep the bot's comment that says in words which rules change."""
+    is_told = any(comment.marker == RULES_COMMENT for comment in pull.comments)
+    if not changes and not is_told:
+        return
+    bot = workspace.services.repository.bot
+    body = rules_page(changes)
+    workspace.services.pulls.comment(pull.number, by=bot, body=body, marker=RULES_COMMENT)

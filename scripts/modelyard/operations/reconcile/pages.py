@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from modelyard.domain.harmless_text import escape_markdown, markdown_code
 from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.review.rule_changes import RuleChange
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.record import HeldOutResult, Record
 from modelyard.domain.specs.release import Release
@@ -92,6 +93,22 @@ def rollback_page(release: Release | None, target: PastRelease, reason: str) -> 
         return f"{page}\n"
     unhold = f"`modelyard unhold {release.model} {release.version}` allows the version again."
     return f"{page} {unhold}\n"
+
+
+def rules_page(changes: Iterable[RuleChange]) -> str:
+    """The comment on a pull request that changes rules: each change, and whom it affects."""
+    rows = [
+        f"- {escape_markdown(str(change))}: needs the approvals of "
+        f"{', '.join(sorted(change.environments)) or 'nobody'}"
+        for change in changes
+    ]
+    if not rows:
+        return "This pull request changes no rule any more.\n"
+    intro = (
+        "This pull request changes rules. It is merged under the rules that are in force now, with "
+        "the approvals of every environment that it can affect."
+    )
+    return "\n".join([intro, "", *rows]) + "\n"
 
 
 def verdict_lines(record: Record) -> list[str]:
