@@ -472,7 +472,7 @@ class Yard:
         )
         stored = StoredPull(pull=replace(pull, **changes))
         document = writer.pull_update(snapshot, stored, "Merge")
-        writer.push({"refs/heads/main": (main, merge), **document})
+        writer.push({"refs/heads/main": (main, merge), **document}, snapshot)
         return merge
 
     def put(self, version: str, *environments: str, is_verified: bool = True) -> None:
