@@ -8,13 +8,10 @@ import pytest
 
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.pulls import CHECKS, PullState, Status, StatusState
-from modelyard.domain.specs.release import RENDERER
 from modelyard.domain.specs.repository import OnUnreviewed, Repository
 from modelyard.operations.reconcile.changes import new_release, release_documents
 from operations.yard import (
-    CANARY,
     MODEL,
-    PRODUCTION,
     SHORT,
     living_yard,
     manifests,
@@ -327,7 +324,6 @@ def test_a_merge_by_hand_that_changes_what_was_reviewed_goes_back(yard):
 
 
 def test_a_release_rendered_again_by_a_persons_pull_request_is_reviewed(yard):
-    assert RENDERER  # the pin's own renderer, so that a person may render it again
     more = {f"{manifests('production')}more.yaml": b"kind: ConfigMap\n"}
     yard.land("ada/render", {**more, **manifested(yard, "production", "e" * 64)}, "Render again")
 
@@ -390,7 +386,3 @@ def test_nothing_is_unreviewed_on_the_way_of_a_version_through_its_pull_requests
     assert incidents(yard) == []
     states = {each["state"] for each in answer(yard, "status")["releases"]}
     assert states == {"verified"}
-
-
-def test_the_rules_of_the_environments_are_those_of_this_yard():
-    assert (CANARY.approvals.needed, PRODUCTION.approvals.needed) == (1, 1)

@@ -85,42 +85,147 @@ def test_asking_twice_changes_nothing(yard):
 def test_a_version_that_failed_here_before_gets_a_new_attempt(yard):
     promoted(yard, "v2", "staging", 6)
     watched(yard, "staging", ready=False, verdict=FAIL)
+    assert run(yard, "promote", "staging", MODEL, "v2").code == 3  # it is rolled back first
+    yard.rest()
+    run(yard, "unhold", MODEL, "v2")
 
-    said = run(yard, "promote", "staging", MODEL, "v2")
+    said = run(yard, "promote", "dev", MODEL, "v2")
 
     assert said.code == 0
-    assert proposed(yard, "staging")[1]["attempt"] == "2"
+    assert proposed(yard, "dev")[1]["attempt"] == "2"
 
 
 def test_attempts_are_counted_by_artifact_over_everything_the_branch_named(yard):
     promoted(yard, "v2", "staging", 6)
     promoted(yard, "v2", "staging", 7, attempt=2)
     promoted(yard, "v1", "staging", 8)
+    watched(yard, "staging", verified=True)
 
     run(yard, "promote", "staging", MODEL, "v2")
     _, newest = proposed(yard, "staging")
+    promoted(yard, "v2", "staging", 9, attempt=3)
+    watched(yard, "staging", verified=True)
     run(yard, "promote", "canary", MODEL, "v2")
     _, first = proposed(yard, "canary")
 
     assert (newest["attempt"], first.get("attempt", "1")) == ("3", "1")
 
 
-def test_says_what_blocks_it_before_what_it_waits_for(yard):
+def frozen(yard):
     freeze = Freeze(reason="a holiday", by="bo", since=yard.clock.now())
-    yard.workspace().facts.update_freeze("canary", lambda _: freeze)
+    yard.workspace().facts.update_freeze("staging", lambda _: freeze)
+    return "staging", "staging is frozen by bo: a holiday", "modelyard unfreeze staging"
 
-    said = run(yard, "promote", "canary", MODEL, "v2")
+
+def not_there(_):
+    return "canary", "staging does not run v2", "modelyard promote staging m v2"
+
+
+def not_seen(yard):
+    promoted(yard, "v2", "staging", 6)
+    return "canary", "v2 in staging: not seen running yet", "modelyard watch --once"
+
+
+def not_ready(yard):
+    promoted(yard, "v2", "staging", 6)
+    watched(yard, "staging", ready=False)
+    return "canary", "v2 in staging: not ready", "modelyard watch --once"
+
+
+def aborted(yard):
+    promoted(yard, "v2", "staging", 6)
+    watched(yard, "staging", ready=False, verdict=FAIL)
+    return "canary", "v2 in staging: aborted: error rate 9 %", "modelyard reconcile m"
+
+
+def refused_by_the_gate(yard):
+    recorded(yard, "v3", 6, champion="v1", skill=0.0)
+    watched(yard, "dev", verified=True)
+    return "staging", "gate: fail", "modelyard gate m v3"
+
+
+@pytest.mark.parametrize(
+    "make", [frozen, not_there, not_seen, not_ready, aborted, refused_by_the_gate]
+)
+def test_refuses_what_can_never_be_merged_as_things_are(yard, make):
+    where, why, command = make(yard)
+    pulls = yard.titles()
+
+    said = run(yard, "promote", where, MODEL, command.split()[-1] if "gate" in command else "v2")
+    dry = run(yard, "promote", where, MODEL, "v3" if "gate" in command else "v2", "--dry-run")
+
+    assert (said.code, dry.code, said.out) == (3, 3, "")
+    error, hint = said.err.splitlines()
+    assert why in error
+    assert hint == f"hint: {command}"
+    assert yard.titles() == pulls
+
+
+def test_what_only_waits_for_its_soak_and_approvals_is_opened(yard):
+    environment = yard.workspace().catalog(yard.main()).environments["staging"]
+    slow = dump_spec("Environment", replace(environment, soak_seconds=3600))
+    yard.commit({"environments/staging/environment.yaml": slow})
+    promoted(yard, "v2", "staging", 6)
+    watched(yard, "staging")
+
+    said = run(yard, "promote", "canary", MODEL)
 
     head = proposed(yard, "canary")[0].head[:10]
-    assert said.lines[1:] == [
-        "blocked by canary is frozen by bo: a holiday",
-        "blocked by staging does not run v2",
+    assert said.code == 0
+    assert said.lines[1].startswith("waits for v2 in staging: soaking until ")
+    assert said.lines[2:] == [
         f"waits for modelyard/checks to pass for {head}",
         f"waits for 1 more approval of {head}, from a teammate",
     ]
 
 
+def with_two_versions(yard):
+    """The promotion of v2 to staging is open, and dev has v3 now."""
+    assert run(yard, "promote", "staging", MODEL).code == 0
+    recorded(yard, "v3", 7, champion="v1")
+    watched(yard, "dev", verified=True)
+    return proposed(yard, "staging")[0]
+
+
+def test_the_open_promotion_of_another_version_is_not_replaced_without_a_word(yard):
+    before = with_two_versions(yard)
+
+    said = run(yard, "promote", "staging", MODEL, "v3", "--as", "bo")
+
+    assert (said.code, said.out) == (3, "")
+    assert said.err == (
+        f"error: #{before.number} promotes v2 to staging already\n"
+        "hint: modelyard promote staging m v3 --replace\n"
+    )
+    assert proposed(yard, "staging")[0].head == before.head
+
+
+def test_replace_says_what_it_replaces(yard):
+    before = with_two_versions(yard)
+
+    dry = run(yard, "promote", "staging", MODEL, "v3", "--replace", "--dry-run", "--as", "bo")
+    assert proposed(yard, "staging")[0].head == before.head
+    said = run(yard, "promote", "staging", MODEL, "v3", "--replace", "--as", "bo")
+
+    assert "would replace v2" in dry.lines
+    assert "replaces v2" in said.lines
+    pull, release = proposed(yard, "staging")
+    assert (pull.number, release["version"]) == (before.number, "v3")
+
+
+def test_the_tools_own_promotion_is_not_replaced_without_a_word_either(yard):
+    yard.reconcile()
+    before = proposed(yard, "staging")[0]
+    assert before.requester is None
+    recorded(yard, "v3", 7, champion="v1")
+    watched(yard, "dev", verified=True)
+
+    assert run(yard, "promote", "staging", MODEL, "v3").code == 3
+
+
 def test_reconcile_leaves_what_a_person_asked_for_alone(yard):
+    promoted(yard, "v2", "staging", 6)
+    watched(yard, "staging", verified=True)
     run(yard, "promote", "canary", MODEL, "v2")
     pull = proposed(yard, "canary")[0]
 
@@ -172,9 +277,9 @@ def test_refuses_what_is_there_already(yard):
 
 def test_the_same_version_with_another_server_image_is_another_release(yard):
     release = release_in(yard, "dev")
-    yard.commit(
-        {release_file("dev"): dump_spec("Release", replace(release, server_image="other:2"))}
-    )
+    other = dump_spec("Release", replace(release, server_image="other:2"))
+    yard.land("modelyard/promote/dev/m", {release_file("dev"): other}, "Another image")
+    watched(yard, "dev", verified=True)
 
     said = run(yard, "promote", "staging", MODEL)
     again = run(yard, "promote", "dev", MODEL, "v2")

@@ -77,13 +77,14 @@ def test_shows_each_environment_in_the_order_a_version_passes_them(yard):
         "verified": True,
         "since": "2026-03-01T12:03:30Z",
         "verdict": None,
+        "next": None,
         "alias": None,
     }
     assert told["commit"] == yard.main()
 
 
 def test_an_environment_that_names_nothing_is_shown_too(yard):
-    yard.commit({"environments/production/releases/m.yaml": None})
+    commit = yard.commit({"environments/production/releases/m.yaml": None})
 
     told = answer(yard, "status", MODEL)
 
@@ -93,10 +94,12 @@ def test_an_environment_that_names_nothing_is_shown_too(yard):
         "version": None,
         "artifact": None,
         "attempt": None,
-        "state": "no release",
+        "state": f"no release, unreviewed: commit {commit[:10]} by Ada deleted it without a merged "
+        "pull request",
         "verified": False,
         "since": None,
         "verdict": None,
+        "next": "modelyard reconcile m",
         "alias": None,
     }
 
@@ -146,7 +149,14 @@ def test_shows_holds_freezes_and_incidents(yard):
 
     at = "2026-03-01T12:04:00Z"
     assert told["holds"] == [
-        {"model": MODEL, "version": "v0", "reason": "bad", "by": "ann", "since": at}
+        {
+            "model": MODEL,
+            "version": "v0",
+            "reason": "bad",
+            "by": "ann",
+            "since": at,
+            "next": "modelyard unhold m v0",
+        }
     ]
     assert told["freezes"] == [
         {
@@ -155,9 +165,12 @@ def test_shows_holds_freezes_and_incidents(yard):
             "by": "bo",
             "since": at,
             "until": None,
+            "next": "modelyard unfreeze production",
         }
     ]
-    assert told["incidents"] == [{"model": MODEL, "what": "look here", "at": at}]
+    assert told["incidents"] == [
+        {"model": MODEL, "what": "look here", "at": at, "next": "modelyard history m"}
+    ]
 
 
 def test_a_person_is_shown_the_newest_incidents_and_how_many_more_there_are(yard):
@@ -194,6 +207,7 @@ def test_follows_a_version_through_its_training(yard):
         "workflow": name,
         "state": "waiting",
         "message": "reconcile starts it",
+        "next": "modelyard reconcile m",
     }
     assert [(each["state"], each["message"]) for (each,) in (second, third, fourth)] == [
         ("running", ""),
@@ -261,6 +275,7 @@ def test_says_what_a_promotion_waits_for(yard):
             f"{CHECKS} to pass for {pull.head[:10]}",
             f"1 more approval of {pull.head[:10]}, from among ada, bob",
         ],
+        "next": f"modelyard pr approve {pull.number}",
     }
 
 
@@ -435,7 +450,9 @@ def test_text_from_outside_drives_no_terminal(yard):
     said = run(yard, "status")
 
     assert "\x1b" not in said.out
-    assert said.lines[-1] == "m v2 Mallory 2026-03-01 12:04:00 [31mred[/] [bold]"
+    assert (
+        said.lines[-1] == "m v2 Mallory 2026-03-01 12:04:00 [31mred[/] [bold] modelyard unhold m v2"
+    )
 
 
 def test_a_model_that_is_not_there_is_an_error_that_names_those_that_are(yard):

@@ -260,6 +260,11 @@ class FolderRegistry:
         known: dict[str, str] = self.ledger.read().get(model, {})
         return known
 
+    def remove_alias(self, model: str, *, alias: str) -> None:
+        self._reach()
+        aliases = self.ledger.read().get(model, {})
+        self.ledger.put(model, {name: each for name, each in aliases.items() if name != alias})
+
     def set_alias(self, model: str, *, alias: str, version: str) -> None:
         self._reach()
         self.ledger.put(model, {**self.read_aliases(model), alias: version})

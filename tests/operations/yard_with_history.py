@@ -93,17 +93,19 @@ def land(yard: Yard, change: Change, number: int) -> str:
     return yard.land(change.branch, dict(change.documents), message, number=number)
 
 
-def trained(yard: Yard, version: str, *, champion: str | None = None) -> Record:
+def trained(yard: Yard, version: str, *, champion: str | None = None, skill: float = 1.5) -> Record:
     """A spec on the main branch, and its workflow's record, which is not."""
     yard.add_version(version)
     name = yard.workflow(version)
     yard.orchestrator.submit(name, template="train-and-evaluate", parameters={})
-    return yard.finish(version, champion=champion)
+    return yard.finish(version, champion=champion, skill=skill)
 
 
-def recorded(yard: Yard, version: str, number: int, *, champion: str | None = None) -> None:
+def recorded(
+    yard: Yard, version: str, number: int, *, champion: str | None = None, skill: float = 1.5
+) -> None:
     """A trained version with its record and its release in dev on the main branch."""
-    record = trained(yard, version, champion=champion)
+    record = trained(yard, version, champion=champion, skill=skill)
     action = ProposeRecord(record=record, environment="dev")
     land(yard, record_change(world_of(yard), action, server_image=IMAGE), number)
 

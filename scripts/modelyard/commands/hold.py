@@ -49,19 +49,43 @@ def hold(
 @click.command()
 @click.argument("model")
 @click.argument("version")
+@click.option(
+    "--retry", is_flag=True, help="Also propose a new attempt where the version went wrong."
+)
 @as_option
 @dry_run_option
 @pass_services
 def unhold(
-    services: Services, /, *, model: str, version: str, name: str | None, dry_run: bool
+    services: Services,
+    /,
+    *,
+    model: str,
+    version: str,
+    retry: bool,
+    name: str | None,
+    dry_run: bool,
 ) -> None:
-    """Lift the hold of VERSION of MODEL: automation may release it again."""
-    from modelyard.operations.holds import find_hold, lift_hold
+    """Lift the hold of VERSION of MODEL: automation may release it again.
+
+    Where it was released before, it needs a new attempt, which this offers, and proposes with
+    --retry. Exit 3, with the hold in place, if that attempt can never be merged as things are.
+    """
+    from modelyard.operations.holds import decide_retry, find_hold, lift_hold
+    from modelyard.operations.promote import propose_promotion
 
     who = find_person(services, name)
     known = find_hold(services, model, version)
+    again = decide_retry(services, model, version, is_wanted=retry)
     if dry_run:
         print_line(f"would lift the hold of {known.by} on {model} {version} as {who}")
+    else:
+        lift_hold(services, model, version, by=who)
+        print_line(f"{model} {version} is no longer on hold")
+    if again is None:
         return
-    lift_hold(services, model, version, by=who)
-    print_line(f"{model} {version} is no longer on hold")
+    where = again.environment.name
+    if retry and not dry_run:
+        pull = propose_promotion(services, again, requester=who)
+        print_line(f"#{pull.number} is open: {pull.title}, requested by {pull.requester or who}")
+    else:
+        print_line(f"next: modelyard promote {where} {model} {version}, which makes a new attempt")

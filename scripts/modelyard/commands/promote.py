@@ -14,6 +14,9 @@ from modelyard.ports import Services
 @click.argument("environment")
 @click.argument("model")
 @click.argument("version", required=False)
+@click.option(
+    "--replace", is_flag=True, help="Replace the open promotion of another version there."
+)
 @as_option
 @dry_run_option
 @pass_services
@@ -24,6 +27,7 @@ def promote(
     environment: str,
     model: str,
     version: str | None,
+    replace: bool,
     name: str | None,
     dry_run: bool,
 ) -> None:
@@ -31,10 +35,15 @@ def promote(
 
     Without VERSION it is the one that the environment before it runs. A version that was released
     there before gets a new attempt. Prints what is still missing; `modelyard reconcile` merges the
-    pull request once nothing is.
+    pull request once nothing is. Exit 3 for what can never be merged as things are.
     """
     from modelyard.commands.output.formatting import print_change
-    from modelyard.operations.promote import decide_promotion, find_environment, propose_promotion
+    from modelyard.operations.promote import (
+        check_promotion,
+        decide_promotion,
+        find_environment,
+        propose_promotion,
+    )
     from modelyard.operations.reconcile.collect import collect_world, with_makers
 
     who = find_person(services, name)
@@ -48,11 +57,16 @@ def promote(
         raise click.UsageError(f"{where.name} is the first environment: give VERSION")
     image = services.repository.server_image
     promotion = decide_promotion(world, where, version, server_image=image)
+    replaced = check_promotion(promotion, replace=replace)
     if dry_run:
         pull = None
         print_change(promotion.change)
     else:
         pull = propose_promotion(services, promotion, requester=who)
         print_line(f"#{pull.number} is open: {pull.title}, requested by {pull.requester or who}")
+    if replaced is not None:
+        print_line(f"  {'would replace' if dry_run else 'replaces'} {replaced}")
     for each in promotion.missing(pull):
-        print_line(f"  {'blocked by' if each.blocks else 'waits for'} {each.what}")
+        # Whoever asks cannot approve, so what it waits for is no command for them.
+        command = f": {each.command}" if each.blocks and each.command else ""
+        print_line(f"  {'blocked by' if each.blocks else 'waits for'} {each.what}{command}")

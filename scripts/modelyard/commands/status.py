@@ -42,11 +42,11 @@ def _tables(report: dict[str, Any]) -> list[object]:
 
     parts: list[object] = [_releases(report)]
     for title, columns, rows in (
-        ("On hold", ("model", "version", "by", "since", "reason"), _holds(report)),
-        ("Frozen", ("environment", "by", "until", "reason"), _freezes(report)),
+        ("On hold", ("model", "version", "by", "since", "reason", "next"), _holds(report)),
+        ("Frozen", ("environment", "by", "until", "reason", "next"), _freezes(report)),
         ("Incidents, newest first", ("model", "at", "what"), _incidents(report)),
-        ("Training", ("model", "version", "attempt", "state"), _trainings(report)),
-        ("Open pull requests", ("", "title", "waits for"), _pulls(report)),
+        ("Training", ("model", "version", "attempt", "state", "next"), _trainings(report)),
+        ("Open pull requests", ("", "title", "waits for", "next"), _pulls(report)),
     ):
         if rows:
             parts.append(make_table(title, columns, rows))
@@ -62,13 +62,14 @@ def _releases(report: dict[str, Any]) -> object:
 
     columns = ["model", "environment", "version", "artifact", "state", "since"]
     asked = any(each["alias"] for each in report["releases"])
+    has_next = any(each["next"] for each in report["releases"])
     rows = []
     for each in report["releases"]:
         artifact = short_digest(each["artifact"]) if each["artifact"] else None
         row = [each["model"], each["environment"], each["version"], artifact, each["state"]]
-        rows.append([*row, _time(each["since"]), *([_alias(each)] if asked else [])])
-    if asked:
-        columns.append("alias")
+        alias, command = [_alias(each)] if asked else [], [each["next"]] if has_next else []
+        rows.append([*row, _time(each["since"]), *alias, *command])
+    columns += [*(["alias"] if asked else []), *(["next"] if has_next else [])]
     return make_table(f"Releases as of {report['commit'][:10]}", columns, rows)
 
 
@@ -80,14 +81,21 @@ def _alias(release: dict[str, Any]) -> str:
 
 def _holds(report: dict[str, Any]) -> list[list[object]]:
     return [
-        [each["model"], each["version"], each["by"], _time(each["since"]), each["reason"]]
+        [
+            each["model"],
+            each["version"],
+            each["by"],
+            _time(each["since"]),
+            each["reason"],
+            each["next"],
+        ]
         for each in report["holds"]
     ]
 
 
 def _freezes(report: dict[str, Any]) -> list[list[object]]:
     return [
-        [each["environment"], each["by"], _time(each["until"]), each["reason"]]
+        [each["environment"], each["by"], _time(each["until"]), each["reason"], each["next"]]
         for each in report["freezes"]
     ]
 
@@ -102,7 +110,7 @@ def _incidents(report: dict[str, Any]) -> list[list[object]]:
 
 def _trainings(report: dict[str, Any]) -> list[list[object]]:
     return [
-        [each["model"], each["version"], each["attempt"], _training(each)]
+        [each["model"], each["version"], each["attempt"], _training(each), each["next"]]
         for each in report["trainings"]
     ]
 
@@ -114,7 +122,7 @@ def _training(training: dict[str, Any]) -> str:
 
 def _pulls(report: dict[str, Any]) -> list[list[object]]:
     return [
-        [f"#{each['number']}", each["title"], "; ".join(each["waits_for"])]
+        [f"#{each['number']}", each["title"], "; ".join(each["waits_for"]), each["next"]]
         for each in report["pulls"]
     ]
 

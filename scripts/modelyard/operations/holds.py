@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.git.repository import Git
@@ -10,9 +11,12 @@ from modelyard.adapters.git.trees import GitTree
 from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import environment_file, version_file
-from modelyard.errors import Refused
+from modelyard.errors import Refused, YardError
 from modelyard.operations.workspace import facts_of, workspace_of
 from modelyard.ports import Services
+
+if TYPE_CHECKING:
+    from modelyard.operations.promote import Promotion
 
 
 def decide_hold(services: Services, model: str, version: str, *, reason: str, by: str) -> Hold:
@@ -40,6 +44,37 @@ def find_hold(services: Services, model: str, version: str) -> Hold:
         _require_version(services, model, version)
         raise Refused(f"{model} {version} is not on hold", hint=f"modelyard status {model}")
     return known
+
+
+def decide_retry(
+    services: Services, model: str, version: str, *, is_wanted: bool
+) -> Promotion | None:
+    """Return a new attempt of a version once its hold is lifted; None if it needs none.
+
+    Raises:
+        Refused: It is wanted, and can never be merged as things are.
+    """
+    from modelyard.operations.promote import check_promotion, decide_promotion, find_next_attempt
+    from modelyard.operations.reconcile.collect import collect_world
+
+    try:
+        world = collect_world(workspace_of(services), model, with_registry=False)
+        holds = {name: hold for name, hold in world.model_facts.holds.items() if name != version}
+        lifted = {**world.model_facts.lifted, version: world.now}
+        facts = replace(world.model_facts, holds=holds, lifted=lifted)
+        world = replace(world, model_facts=facts)
+        where = find_next_attempt(world, version)
+        if where is None:
+            return None
+        image = services.repository.server_image
+        found = decide_promotion(world, where, version, server_image=image)
+        check_promotion(found, replace=False)
+    except YardError:
+        # A hold is lifted whatever else is wrong.
+        if is_wanted:
+            raise
+        return None
+    return found
 
 
 def lift_hold(services: Services, model: str, version: str, *, by: str) -> None:

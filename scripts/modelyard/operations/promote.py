@@ -9,6 +9,7 @@ from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.facts import is_bad
 from modelyard.domain.promotion.promote import Missing, find_missing
 from modelyard.domain.promotion.pulls import PullRequest
+from modelyard.domain.promotion.rollback import find_unreviewed
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.record import Record
@@ -37,6 +38,55 @@ class Promotion:
     def missing(self, pull: PullRequest | None) -> tuple[Missing, ...]:
         """Return what is missing before the pull request, or a dry run without one, may merge."""
         return find_missing(self.world, self.environment, version=self.version, pull=pull)
+
+
+def check_promotion(promotion: Promotion, *, replace: bool) -> str | None:
+    """Return the version whose open promotion this one replaces; None if it replaces none.
+
+    What only takes time or people (a soak, checks, approvals) is no reason to refuse.
+
+    Raises:
+        Refused: It can never be merged as things are, or another version's promotion is open.
+    """
+    world, where, version = promotion.world, promotion.environment, promotion.version
+    lacking = [each for each in promotion.missing(None) if each.blocks]
+    if lacking:
+        what = "; ".join(each.what for each in lacking)
+        command = next((each.command for each in lacking if each.command), None)
+        raise Refused(
+            f"{world.model} {version} cannot be promoted to {where.name}: {what}",
+            hint=command or f"modelyard status {world.model}",
+        )
+    pull = world.open_pull(promotion.change.branch)
+    if pull is None:
+        return None
+    held = world.proposal_of(pull).release
+    other = held.version if held else "what cannot be read"
+    if other == version:
+        return None
+    if not replace:
+        raise Refused(
+            f"#{pull.number} promotes {other} to {where.name} already",
+            hint=f"modelyard promote {where.name} {world.model} {version} --replace",
+        )
+    return other
+
+
+def find_next_attempt(world: World, version: str) -> Environment | None:
+    """Return the first environment where the version was tried and does not run well now.
+
+    None if it was never released: reconcile proposes it by itself.
+    """
+    record = world.record(version)
+    if record is None or record.artifact is None:
+        return None
+    for environment in world.catalog.path_to_production():
+        current = world.release(environment.name)
+        is_there = current is not None and current.artifact == record.artifact.digest
+        is_well = is_there and current and not is_bad(world.facts_of(environment.name), current)
+        if not is_well and (is_there or world.was_tried(environment.name, record.artifact.digest)):
+            return environment
+    return None
 
 
 def find_environment(world: World, name: str) -> Environment:
@@ -113,7 +163,7 @@ def _runs_it(
     world: World, where: Environment, current: Release, record: Record, server_image: str
 ) -> bool:
     """Return whether the release there is this very one, and healthy."""
-    if is_bad(world.facts_of(where.name), current):
+    if is_bad(world.facts_of(where.name), current) or find_unreviewed(world, where):
         return False
     attempt = current.attempt
     # With the same attempt, so that only what really differs makes a difference.

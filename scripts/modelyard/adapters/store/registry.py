@@ -163,6 +163,11 @@ class Registry:
             newest = max(known, key=lambda each: int(each.version))
             client.set_registered_model_alias(model, alias, newest.version)
 
+    def remove_alias(self, model: str, *, alias: str) -> None:
+        """Remove an alias; one that is not there is fine."""
+        with self._client_errors() as client:
+            client.delete_registered_model_alias(model, alias)
+
     @contextmanager
     def _client_errors(self) -> Iterator[Any]:
         from mlflow.exceptions import MlflowException

@@ -109,6 +109,14 @@ class SetAlias:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RemoveAlias:
+    """Remove the registry's alias of an environment without a verified release."""
+
+    alias: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RaiseIncident:
     """Record what a person must decide, unless there is an incident with this key."""
 
@@ -128,5 +136,6 @@ Action = (
     | PlaceHold
     | RollBack
     | SetAlias
+    | RemoveAlias
     | RaiseIncident
 )

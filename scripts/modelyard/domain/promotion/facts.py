@@ -26,6 +26,7 @@ class ReleaseFacts:
         verdict: The judge's last verdict on it.
         judged_at: When the judge gave it.
         aborted: Why it was taken out of traffic, if it was.
+        aborted_at: When that was first observed.
         fault: What keeps its servers from being ready, or took it out of traffic, where a server
             or the cluster said so.
         fault_since: Since when, without a time in between at which it was ready.
@@ -42,6 +43,7 @@ class ReleaseFacts:
     verdict: Verdict | None = None
     judged_at: datetime | None = None
     aborted: str | None = None
+    aborted_at: datetime | None = None
     fault: ServerFault | None = None
     fault_since: datetime | None = None
     verified: tuple[str, ...] = ()

@@ -13,11 +13,13 @@ from modelyard.domain.promotion.actions import (
     ProposeRecord,
     ProposeRelease,
     RaiseIncident,
+    RemoveAlias,
     RollBack,
     SetAlias,
     SetStatus,
 )
 from modelyard.domain.promotion.change import Branch, Purpose, parse_branch, refusal_of_author
+from modelyard.domain.promotion.facts import is_bad
 from modelyard.domain.promotion.promote import (
     Missing,
     candidate_version,
@@ -210,12 +212,13 @@ def shorten_description(description: str) -> str:
     return description[: LONGEST_DESCRIPTION - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _aliases(world: World) -> Iterator[SetAlias]:
-    """Point each environment's alias at its last verified release."""
+def _aliases(world: World) -> Iterator[SetAlias | RemoveAlias]:
+    """Point each environment's alias at its last verified release; remove it without one."""
     for environment in world.catalog.environments:
         verified = world.facts_of(environment).verified
         # By what was verified, not by what Git has now: that may still soak, or be rolled back.
-        releases = (past.release for past in world.past.get(environment, ()))
+        past = world.past.get(environment, ())
+        releases = tuple(each.release for each in past if each.reviewed)
         good = (
             release.version
             for release in releases
@@ -224,3 +227,16 @@ def _aliases(world: World) -> Iterator[SetAlias]:
         version = next(good, None)
         if version is not None and world.aliases.get(environment) != version:
             yield SetAlias(alias=environment, version=version)
+        known = world.aliases.get(environment)
+        # Only what is known to be bad there: facts may be lost, and the past is cut.
+        if version is None and known is not None and _is_known_bad(world, environment, known):
+            yield RemoveAlias(alias=environment, version=known)
+
+
+def _is_known_bad(world: World, environment: str, version: str) -> bool:
+    """Whether a version was seen in an environment, and is on hold or out of traffic there."""
+    release, facts = world.release(environment), world.facts_of(environment)
+    if environment in world.unknown or facts.release is None:
+        return False
+    is_aborted = release is not None and release.version == version and is_bad(facts, release)
+    return world.is_held(version) or is_aborted

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from modelyard.domain.promotion.actions import ProposeRelease
 from modelyard.domain.promotion.approvals import missing_approvals
 from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
-from modelyard.domain.promotion.facts import Unverified, check_verified
+from modelyard.domain.promotion.facts import Unverified, check_verified, is_bad
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
 from modelyard.domain.promotion.rollback import find_fault, find_unreviewed, rollback_target
 from modelyard.domain.promotion.training_workflows import finished_records, newest_passing
@@ -25,10 +25,12 @@ class Missing:
     Args:
         what: What, and from whom, for a person.
         blocks: Whether it was lost or is forbidden (red), rather than still to come (pending).
+        command: The command that a person runs next; empty where there is only time to wait for.
     """
 
     what: str
     blocks: bool = False
+    command: str = ""
 
 
 def plan_promotions(world: World) -> Iterator[ProposeRelease]:
@@ -148,11 +150,16 @@ def gate_verdict(world: World, environment: Environment, version: str) -> Verdic
 
 def _holds(world: World, environment: Environment, version: str) -> Iterator[Missing]:
     if hold := world.model_facts.holds.get(version):
-        yield Missing(what=f"{version} is on hold by {hold.by}: {hold.reason}", blocks=True)
+        what = f"{version} is on hold by {hold.by}: {hold.reason}"
+        yield Missing(what=what, blocks=True, command=f"modelyard unhold {world.model} {version}")
     if environment.name in world.unknown:
-        yield Missing(what=f"the facts of {environment.name} cannot be read", blocks=True)
+        what = f"the facts of {environment.name} cannot be read"
+        yield Missing(what=what, blocks=True, command="modelyard doctor")
     if reason := world.freeze_reason(environment):
-        yield Missing(what=f"{environment.name} is {reason}", blocks=True)
+        # Nobody lifts a window of environment.yaml; it ends.
+        by_person = environment.name in world.freezes
+        command = f"modelyard unfreeze {environment.name}" if by_person else ""
+        yield Missing(what=f"{environment.name} is {reason}", blocks=True, command=command)
     current = world.release(environment.name)
     fault = find_fault(world, environment, current) if current else None
     # A promotion on top of a faulty release would hide it from its rollback.
@@ -160,23 +167,25 @@ def _holds(world: World, environment: Environment, version: str) -> Iterator[Mis
         what = (
             f"{environment.name} still has {current.version}, which is rolled back: {fault.reason}"
         )
-        yield Missing(what=what, blocks=True)
+        yield Missing(what=what, blocks=True, command=f"modelyard reconcile {world.model}")
 
 
 def _health(world: World, environment: Environment, version: str) -> Iterator[Missing]:
     if environment.promotes_from is None:
         return
     before = world.catalog.environments[environment.promotes_from]
-    source = world.release(before.name)
+    source, again = world.release(before.name), f"modelyard promote {before.name} {world.model}"
     if source is None or source.version != version:
-        yield Missing(what=f"{before.name} does not run {version}", blocks=True)
+        what = f"{before.name} does not run {version}"
+        yield Missing(what=what, blocks=True, command=f"{again} {version}")
     elif why := why_unverified(world, source):
         what = f"{version} in {before.name}: {why.reason}"
-        yield Missing(what=what, blocks=not why.is_soaking)
+        command = "" if why.is_soaking else release_command(world, before)
+        yield Missing(what=what, blocks=not why.is_soaking, command=command)
     # A pin written by hand may name the version with another artifact.
     elif source.artifact != _artifact(world, version):
         what = f"the artifact in {before.name} is not the one that the record of {version} names"
-        yield Missing(what=what, blocks=True)
+        yield Missing(what=what, blocks=True, command=f"{again} {version}")
 
 
 def _verdict(world: World, environment: Environment, version: str) -> Iterator[Missing]:
@@ -184,9 +193,11 @@ def _verdict(world: World, environment: Environment, version: str) -> Iterator[M
     if verdict is None:
         champion = champion_now(world)
         against = f" against {champion}, the version in production" if champion else ""
-        yield Missing(what=f"a gate verdict of {version or 'its version'}{against}")
+        what = f"a gate verdict of {version or 'its version'}{against}"
+        yield Missing(what=what, command=f"modelyard gate {world.model} {version}".rstrip())
     elif not verdict.passed:
-        yield Missing(what=f"gate: {verdict.outcome}: {verdict.reason}", blocks=True)
+        what = f"gate: {verdict.outcome}: {verdict.reason}"
+        yield Missing(what=what, blocks=True, command=f"modelyard gate {world.model} {version}")
 
 
 def _checks(pull: PullRequest) -> Iterator[Missing]:
@@ -194,12 +205,35 @@ def _checks(pull: PullRequest) -> Iterator[Missing]:
     if status is None or status.state is StatusState.PENDING:
         yield Missing(what=f"{CHECKS} to pass for {pull.head[:10]}")
     elif status.state is not StatusState.SUCCESS:
-        yield Missing(what=f"{CHECKS}: {status.description}", blocks=True)
+        what, command = f"{CHECKS}: {status.description}", f"modelyard pr show {pull.number}"
+        yield Missing(what=what, blocks=True, command=command)
 
 
 def _approvals(environment: Environment, pull: PullRequest) -> Iterator[Missing]:
     if what := missing_approvals(environment, pull):
-        yield Missing(what=what)
+        yield Missing(what=what, command=f"modelyard pr approve {pull.number}")
+
+
+def release_command(world: World, environment: Environment) -> str:
+    """The command that a person runs next for a release that is not verified; empty if none.
+
+    A release that soaks, and one that waits for its traffic to be judged, need time.
+    """
+    name, model = environment.name, world.model
+    release, facts = world.release(name), world.facts_of(name)
+    if name in world.unknown:
+        return "modelyard doctor"
+    fault = find_fault(world, environment, release) if release else None
+    if release is None or (fault and rollback_target(world, environment, release)):
+        return f"modelyard reconcile {model}"
+    if world.is_held(release.version):
+        return f"modelyard unhold {model} {release.version}"
+    if fault or find_unreviewed(world, environment) or is_bad(facts, release):
+        return f"modelyard promote {name} {model} {release.version}"
+    if facts.release != release.identity or facts.healthy_since is None:
+        return "modelyard watch --once"
+    why = why_unverified(world, release)
+    return "" if why is None or why.is_soaking else f"modelyard judge {name} {model}"
 
 
 def _artifact(world: World, version: str) -> str | None:

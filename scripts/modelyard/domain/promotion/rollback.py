@@ -35,11 +35,22 @@ def plan_holds(world: World) -> Iterator[PlaceHold]:
     for environment in world.catalog.environments.values():
         release = world.release(environment.name)
         fault = find_fault(world, environment, release) if release else None
-        if release and fault and fault.holds and not world.is_held(release.version):
+        if release is None or fault is None or not fault.holds or _is_lifted(world, release):
+            continue
+        if not world.is_held(release.version):
             # One hold a version, wherever it failed first: it counts in every environment.
             found.setdefault(release.version, f"{environment.name}: {fault.reason}")
     for version, reason in found.items():
         yield PlaceHold(version=version, reason=reason)
+
+
+def _is_lifted(world: World, release: Release) -> bool:
+    """Whether a person lifted the hold after what went wrong, which holds nothing again."""
+    facts = world.facts_of(release.environment)
+    lifted = world.model_facts.lifted.get(release.version)
+    # Facts of version 0.1 have no time of the abort.
+    since = facts.aborted_at or facts.judged_at or facts.seen_at
+    return lifted is not None and since is not None and lifted >= since
 
 
 def plan_rollbacks(world: World) -> Iterator[RollBack | RaiseIncident]:

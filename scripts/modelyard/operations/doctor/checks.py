@@ -247,7 +247,7 @@ def manifests_are_what_releases_render_to(checkout: Checkout) -> Iterator[Findin
 
 def aliases_follow_verified_releases(checkout: Checkout) -> Iterator[Finding]:
     """A client that loads a model by its alias gets what runs."""
-    from modelyard.domain.promotion.actions import SetAlias
+    from modelyard.domain.promotion.actions import RemoveAlias, SetAlias
     from modelyard.domain.promotion.plan import plan
     from modelyard.operations.reconcile.collect import collect_world
 
@@ -261,6 +261,11 @@ def aliases_follow_verified_releases(checkout: Checkout) -> Iterator[Finding]:
                 now = world.aliases.get(action.alias, "nothing")
                 what = f"{action.alias} of {model} points to {now}, not to {action.version}"
                 yield Finding(what=what, fix=f"modelyard reconcile {model}")
+            if isinstance(action, RemoveAlias):
+                what = (
+                    f"{action.alias} of {model} points to {action.version}, which is not verified"
+                )
+                yield Finding(what=f"{what} there", fix=f"modelyard reconcile {model}")
 
 
 def servers_belong_to_releases(checkout: Checkout) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from modelyard.domain.promotion.actions import (
     ProposeRecord,
     ProposeRelease,
     RaiseIncident,
+    RemoveAlias,
     RetryTraining,
     RollBack,
     SetAlias,
@@ -241,6 +242,13 @@ def merge_at_once(workspace: Workspace, pull: PullRequest, *, by: str, why: str)
 def _(action: SetAlias, workspace: Workspace, world: World, report: Report) -> bool:
     workspace.registry.set_alias(world.model, alias=action.alias, version=action.version)
     report(f"alias {action.alias} of {world.model} points at {action.version}")
+    return True
+
+
+@apply_action.register
+def _(action: RemoveAlias, workspace: Workspace, world: World, report: Report) -> bool:
+    workspace.registry.remove_alias(world.model, alias=action.alias)
+    report(f"alias {action.alias} of {world.model} no longer points at {action.version}")
     return True
 
 

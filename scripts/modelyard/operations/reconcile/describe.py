@@ -13,6 +13,7 @@ from modelyard.domain.promotion.actions import (
     ProposeRecord,
     ProposeRelease,
     RaiseIncident,
+    RemoveAlias,
     RetryTraining,
     RollBack,
     SetAlias,
@@ -85,6 +86,11 @@ def _(action: RollBack) -> str:
 @describe_action.register
 def _(action: SetAlias) -> str:
     return f"point alias {action.alias} at {action.version}"
+
+
+@describe_action.register
+def _(action: RemoveAlias) -> str:
+    return f"remove alias {action.alias}, which points at {action.version}"
 
 
 @describe_action.register

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from modelyard.domain.promotion.actions import SetAlias
+from modelyard.domain.promotion.actions import RemoveAlias, SetAlias
 from modelyard.domain.promotion.facts import ReleaseFacts, TrainingFacts, is_bad
 from modelyard.domain.promotion.plan import find_missing_for_pull, plan
-from modelyard.domain.promotion.promote import why_unverified
+from modelyard.domain.promotion.promote import Missing, release_command, why_unverified
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, StatusState
+from modelyard.domain.promotion.rollback import find_unreviewed
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.interval import iso_utc
 from modelyard.domain.specs.release import Release
@@ -32,13 +33,19 @@ def status_report(collected: CollectedWorlds) -> dict[str, Any]:
                 "reason": hold.reason,
                 "by": hold.by,
                 "since": iso_utc(hold.since),
+                "next": f"modelyard unhold {world.model} {version}",
             }
             for world in worlds
             for version, hold in sorted(world.model_facts.holds.items())
         ],
         "freezes": list(_freezes(worlds[0])) if worlds else [],
         "incidents": [
-            {"model": world.model, "what": incident.what, "at": iso_utc(incident.at)}
+            {
+                "model": world.model,
+                "what": incident.what,
+                "at": iso_utc(incident.at),
+                "next": f"modelyard history {world.model}",
+            }
             for world in worlds
             for incident in world.model_facts.incidents
         ],
@@ -52,7 +59,7 @@ def _releases(collected: CollectedWorlds, world: World) -> Iterator[dict[str, An
     others = [each for each in world.catalog.environments.values() if each not in path]
     # The world has what the plan of aliases needs only if the registry was asked.
     planned = plan(world) if collected.has_aliases else ()
-    moved = {each.alias for each in planned if isinstance(each, SetAlias)}
+    moved = {each.alias for each in planned if isinstance(each, SetAlias | RemoveAlias)}
     for environment in (*path, *others):
         name = environment.name
         alias = {"version": world.aliases.get(name), "agrees": name not in moved}
@@ -67,8 +74,7 @@ def _releases(collected: CollectedWorlds, world: World) -> Iterator[dict[str, An
 def _release(world: World, environment: str) -> dict[str, Any]:
     release, facts = world.release(environment), world.facts_of(environment)
     if release is None:
-        nothing = dict.fromkeys(("version", "artifact", "attempt"))
-        return {**nothing, "state": "no release", "verified": False, "since": None, "verdict": None}
+        return _no_release(world, environment)
     why = why_unverified(world, release)
     verdict = facts.verdict if facts.release == release.identity else None
     return {
@@ -79,6 +85,22 @@ def _release(world: World, environment: str) -> dict[str, Any]:
         "verified": why is None,
         "since": iso_utc(_since(facts, release)),
         "verdict": {"outcome": str(verdict.outcome), "reason": verdict.reason} if verdict else None,
+        "next": release_command(world, world.catalog.environments[environment]) or None
+        if why
+        else None,
+    }
+
+
+def _no_release(world: World, environment: str) -> dict[str, Any]:
+    found = find_unreviewed(world, world.catalog.environments[environment])
+    nothing = dict.fromkeys(("version", "artifact", "attempt"))
+    return {
+        **nothing,
+        "state": f"no release, unreviewed: {found.what}" if found else "no release",
+        "verified": False,
+        "since": None,
+        "verdict": None,
+        "next": f"modelyard reconcile {world.model}" if found else None,
     }
 
 
@@ -109,6 +131,7 @@ def _freezes(world: World) -> Iterator[dict[str, Any]]:
                 "by": freeze.by,
                 "since": iso_utc(freeze.since),
                 "until": None,
+                "next": f"modelyard unfreeze {environment.name}",
             }
         for window in environment.freeze_windows:
             if window.since <= world.now < window.until:
@@ -118,6 +141,7 @@ def _freezes(world: World) -> Iterator[dict[str, Any]]:
                     "by": None,
                     "since": iso_utc(window.since),
                     "until": iso_utc(window.until),
+                    "next": None,
                 }
 
 
@@ -133,7 +157,19 @@ def _trainings(collected: CollectedWorlds, world: World) -> Iterator[dict[str, A
                 "workflow": world.workflow_name(spec.version),
                 "state": state,
                 "message": message,
+                "next": _training_command(collected, world, spec.version, state),
             }
+
+
+def _training_command(
+    collected: CollectedWorlds, world: World, version: str, state: str
+) -> str | None:
+    """The command that goes on with a training that does not go on by itself."""
+    if world.model in collected.refused:
+        return "modelyard validate"
+    if state == "failed":
+        return f"modelyard retrain {world.model} {version}"
+    return None if state == "running" else f"modelyard reconcile {world.model}"
 
 
 def _training(
@@ -152,28 +188,34 @@ def _training(
 
 
 def _pull(collected: CollectedWorlds, pull: PullRequest) -> dict[str, Any]:
+    lacking = tuple(_lacking(collected, pull))
     return {
         "number": pull.number,
         "title": pull.title,
         "branch": pull.branch,
         "author": pull.author,
-        "waits_for": list(_waits_for(collected, pull)),
+        "waits_for": [each.what for each in lacking],
+        "next": next((each.command for each in lacking if each.command), None),
     }
 
 
-def _waits_for(collected: CollectedWorlds, pull: PullRequest) -> Iterator[str]:
+def _lacking(collected: CollectedWorlds, pull: PullRequest) -> Iterator[Missing]:
+    """What an open pull request waits for, with the commands for it."""
     world = next((world for world in collected.worlds if pull in world.pulls), None)
     if world is not None and (why := collected.refused.get(world.model)):
-        yield why
+        yield Missing(what=why, command="modelyard validate")
         return
     lacking = find_missing_for_pull(world, pull) if world else None
     if lacking is None:
-        yield from _unfinished(pull)
-        yield "a person to merge it"
+        show, merge = f"modelyard pr show {pull.number}", f"modelyard pr merge {pull.number}"
+        unfinished = list(_unfinished(pull))
+        yield from (Missing(what=what, command=show) for what in unfinished)
+        yield Missing(what="a person to merge it", command=merge)
     elif lacking:
-        yield from (each.what for each in lacking)
+        yield from lacking
     else:
-        yield "reconcile to merge it"
+        command = f"modelyard reconcile {world.model}" if world else ""
+        yield Missing(what="reconcile to merge it", command=command)
 
 
 def _unfinished(pull: PullRequest) -> Iterator[str]:

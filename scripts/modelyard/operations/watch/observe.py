@@ -121,6 +121,8 @@ class _Observation:
             seen = replace(seen, tried=before.tried)
         after = self._judged(before, seen, state)
         after, error = self._out_of_traffic(after)
+        if after.aborted and after.aborted_at is None:
+            after = replace(after, aborted_at=now)
         advances = may_advance(environment, release, after, state, now)
         if advances and cluster.advance(release, environment=environment):
             self.report(f"{environment.name}: {release.version} takes the next step")
