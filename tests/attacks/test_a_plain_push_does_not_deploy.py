@@ -386,3 +386,17 @@ def test_nothing_is_unreviewed_on_the_way_of_a_version_through_its_pull_requests
     assert incidents(yard) == []
     states = {each["state"] for each in answer(yard, "status")["releases"]}
     assert states == {"verified"}
+
+
+def test_deleted_pull_requests_roll_back_nothing_and_stop_no_rollback(yard):
+    gone = {ref: (sha, None) for ref, sha in yard.refs().items() if "/modelyard/pulls/" in ref}
+    yard.git.push("origin", gone)
+    yard.reconcile()
+    assert set(yard.names().values()) == {"v1"}
+    assert len(incidents(yard)) == len(yard.names())
+    yard.put("v2", "staging", "canary", is_verified=False)
+    run(yard, "hold", MODEL, "v2", "--reason", "slow", "--as", "ada")
+
+    yard.reconcile()
+
+    assert set(yard.names().values()) == {"v1"}

@@ -346,7 +346,7 @@ def test_manifests_that_somebody_changed_are_wrong(yard):
         ),
         "releases came with pull requests": (
             [
-                f"production has v1 of m, unreviewed: commit {commit[:10]} by Ada changed it "
+                f"production has v1 of m, unreviewed: commit {commit[:10]} by Cleo changed it "
                 "without a merged pull request"
             ],
             "modelyard promote production m v1",

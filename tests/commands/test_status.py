@@ -94,8 +94,8 @@ def test_an_environment_that_names_nothing_is_shown_too(yard):
         "version": None,
         "artifact": None,
         "attempt": None,
-        "state": f"no release, unreviewed: commit {commit[:10]} by Ada deleted it without a merged "
-        "pull request",
+        "state": f"no release, unreviewed: commit {commit[:10]} by Cleo deleted it without a "
+        "merged pull request",
         "verified": False,
         "since": None,
         "verdict": None,

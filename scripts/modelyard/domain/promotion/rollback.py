@@ -159,24 +159,28 @@ def rollback_target(world: World, environment: Environment, release: Release) ->
     """The release that a rollback would restore; None if a person must decide.
 
     It is the newest other release of the environment that was reviewed, verified here, and is not
-    on hold.
+    on hold. Where the forge has lost its pull requests, verified is enough: nothing becomes that
+    without a review.
     """
-    facts = world.facts_of(environment.name)
-    if find_unreviewed(world, environment):
-        # Also the release itself: a push may have changed its manifests alone.
-        return _newest_good(world, environment, without=None)
-    if facts.rolled_back_to == release.identity:
+    facts, mine = world.facts_of(environment.name), release.identity
+    # Also the release itself: a push may have changed its manifests alone.
+    if find_unreviewed(world, environment) and (found := _newest_good(world, environment)):
+        return found
+    if facts.rolled_back_to == mine:
         return None  # a rollback restored this release: another one could go round in circles
-    return _newest_good(world, environment, without=release.identity)
+    found = _newest_good(world, environment, without=mine)
+    return found or _newest_good(world, environment, without=mine, is_reviewed=False)
 
 
 def _newest_good(
-    world: World, environment: Environment, *, without: str | None
+    world: World, environment: Environment, *, without: str | None = None, is_reviewed: bool = True
 ) -> PastRelease | None:
     verified = world.facts_of(environment.name).verified
     for past in world.past.get(environment.name, ()):
         candidate = past.release
-        if candidate.identity == without or world.is_held(candidate.version) or not past.reviewed:
+        if candidate.identity == without or world.is_held(candidate.version):
+            continue
+        if is_reviewed and not past.reviewed:
             continue
         if candidate.identity in verified:
             return past
@@ -186,7 +190,7 @@ def _newest_good(
 def _restore_removed(world: World, environment: Environment) -> Iterator[RollBack]:
     """Restore a release that a push deleted."""
     found = find_unreviewed(world, environment)
-    target = _newest_good(world, environment, without=None)
+    target = _newest_good(world, environment)
     if found and found.goes_back and target:
         yield RollBack(environment=environment.name, version="", target=target, reason=found.what)
 
@@ -196,7 +200,7 @@ def _unreviewed_fault(world: World, environment: Environment) -> Fault | None:
     found = find_unreviewed(world, environment)
     if found is None or not found.goes_back:
         return None
-    if _newest_good(world, environment, without=None) is None:
+    if _newest_good(world, environment) is None:
         return None  # its incident says what a person can do
     return Fault(reason=found.what, holds=False, is_shared=False)
 
@@ -204,7 +208,7 @@ def _unreviewed_fault(world: World, environment: Environment) -> Fault | None:
 def _unreviewed_incident(world: World, environment: Environment) -> RaiseIncident:
     found, release = find_unreviewed(world, environment), world.release(environment.name)
     assert found is not None  # noqa: S101 - the caller asked
-    target = _newest_good(world, environment, without=None) if found.goes_back else None
+    target = _newest_good(world, environment) if found.goes_back else None
     has = f"{release.version} of {world.model}" if release else f"no release of {world.model}"
     if target is not None:
         follows = f"It goes back to {target.release.version}"
