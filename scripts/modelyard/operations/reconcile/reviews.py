@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,8 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import OnUnreviewed, Repository
 from modelyard.errors import YardError
 from modelyard.operations.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 _RELEASING = frozenset({Purpose.PROMOTE, Purpose.ROLLBACK})
 
@@ -76,10 +79,16 @@ def find_landed(workspace: Workspace, pulls: Iterable[PullRequest]) -> frozenset
 def landing(workspace: Workspace, pull: PullRequest) -> str | None:
     """The commit of the main branch with all changes of the pull request, if there is one."""
     main = workspace.main()
-    workspace.ensure([pull.head])
-    return workspace.once(
-        "landing", main, lambda: (landing_of(workspace.git, main, pull.head),), pull.head
-    )[0]
+
+    def ask() -> tuple[str | None]:
+        return (landing_of(workspace.git, main, pull.head),)
+
+    try:
+        workspace.ensure([pull.head])
+        return workspace.once("landing", main, ask, pull.head)[0]
+    except YardError as error:  # a head without a common past, or gone: nobody pushed it to main
+        logger.info("#%d: %s", pull.number, error.message)
+        return None
 
 
 def with_reviews(
