@@ -334,5 +334,5 @@ TestForge.settings = settings(
 )
 TestLongForge = pytest.mark.slow(LongForge.TestCase)
 TestLongForge.settings = settings(
-    max_examples=12, stateful_step_count=30, deadline=None, suppress_health_check=_QUIET
+    max_examples=8, stateful_step_count=30, deadline=None, suppress_health_check=_QUIET
 )

@@ -257,12 +257,13 @@ def merged(yard, branch, documents, *, author, by, message="By hand"):
     yard.pulls.merge(pull.number, sha=pull.head, by=by)
 
 
-@pytest.fixture
-def proposed(yard):
+@pytest.fixture(scope="module")
+def brought(start, tmp_path_factory):
     """v3, which Mallory wrote with Carl, Opener of v3 asked for, and Meg merged, is due in canary.
 
     Its held-out set is Hal's.
     """
+    yard = start.copy(tmp_path_factory.mktemp("brought") / "yard")
     newer = replace(HELD_OUT_SPEC, name="newer")
     held_out = {f"models/{MODEL}/heldout/newer.yaml": dump_spec("HeldOut", newer)}
     merged(yard, "newer", held_out, author="Hal", by="Merle")
@@ -276,6 +277,12 @@ def proposed(yard):
     yard.put("v3", "staging")
     yard.reconcile()
     return yard
+
+
+@pytest.fixture
+def proposed(brought, tmp_path):
+    """The same yard for one test."""
+    return brought.copy(tmp_path / "proposed")
 
 
 def due(yard):

@@ -94,11 +94,24 @@ def collect_world(workspace: Workspace, model: str, *, with_registry: bool = Tru
     read_pulls = (*world.open_pulls, *world.declined_pulls)
     proposals = read_proposals(workspace, catalog, read_pulls)
     named = {r.version for (_, name), r in catalog.releases.items() if name == model}
-    proposed = {held.release.version for held in proposals.values() if held.release}
-    world = with_makers(workspace, world, named | proposed)
+    world = with_makers(workspace, world, _to_be_approved(replace(world, proposals=proposals)))
     world = replace(world, proposals=with_currency(workspace, world, proposals))
     world = _completed(workspace, world, environments=catalog.environments, versions=named)
     return _with_aliases(workspace, world) if with_registry else world
+
+
+def _to_be_approved(world: World) -> set[str]:
+    """The versions of promotions that are open or due where approvals are asked for."""
+    # None at rest: who made a version takes several walks through the history.
+    held = (world.proposal_of(pull).release for pull in world.open_pulls)
+    found = {release.version for release in held if release is not None}
+    for environment in world.catalog.environments.values():
+        source = world.release(environment.promotes_from or "")
+        current = world.release(environment.name)
+        if source and environment.approvals.needed:
+            is_there = current is not None and current.version == source.version
+            found |= set() if is_there else {source.version}
+    return found
 
 
 def with_makers(workspace: Workspace, world: World, versions: Collection[str]) -> World:
