@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -317,3 +318,36 @@ def test_a_damaged_state_of_a_workflow_is_a_lost_workflow(tmp_path, content):
 
     assert status is not None
     assert (status.phase, status.message[:5]) == (Phase.ERROR, "lost:")
+
+
+# What people wait for
+
+
+def test_status_of_a_model_shows_the_pull_requests_of_people_that_concern_it(yard):
+    yard.branch("mine", {f"models/{MODEL}/README.md": b"x"})
+    yard.branch("rules", {"environments/README.md": b"x"})
+    yard.branch("others", {"models/other/README.md": b"x", "docs/x.md": b"x"})
+
+    document = json.loads(run(yard, "status", MODEL, "--output", "json").stdout)
+    every = json.loads(run(yard, "status", "--output", "json").stdout)
+
+    assert [pull["branch"] for pull in document["pulls"]] == ["mine", "rules"]
+    assert [pull["branch"] for pull in every["pulls"]] == ["mine", "rules", "others"]
+
+
+def test_a_dry_run_leaves_out_what_a_run_leaves_out_because_statuses_cannot_be_read(yard):
+    yard.record("v2", champion="v1")
+    yard.reconcile()
+    [pull] = yard.pulls.list()
+    git, ref = yard.git, f"refs/modelyard/statuses/{pull.head}"
+    known = git.ls_remote("origin", [ref]).get(ref)
+    assert known is not None
+    tree = git.write_tree(None, {"status.json": b"{"})
+    damaged = git.commit_tree(tree, parents=[], message="x", author="Eve", at=AT)
+    git.push("origin", {ref: (known, damaged)})
+
+    done = run(yard, "reconcile", MODEL, "--dry-run")
+
+    assert yard.reconcile() == 0
+    assert f"left out, {ref}" in done.stderr
+    assert "would set" not in done.stdout

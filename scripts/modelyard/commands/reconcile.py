@@ -15,6 +15,7 @@ from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
+    from modelyard.domain.promotion.actions import Action
     from modelyard.operations.workspace import Workspace
 
 
@@ -54,10 +55,26 @@ def _show(workspace: Workspace, model: str) -> bool:
     from modelyard.operations.reconcile.collect import collect_world
     from modelyard.operations.reconcile.describe import describe_action
 
-    actions = plan(collect_world(workspace, model))
+    actions = [
+        action
+        for action in plan(collect_world(workspace, model))
+        if not _is_blocked(workspace, action)
+    ]
     for action in actions:
         print_line(f"{model}: would {describe_action(action)}")
     return bool(actions)
+
+
+def _is_blocked(workspace: Workspace, action: Action) -> bool:
+    """Return whether a run would leave the action out, as the statuses cannot be read."""
+    from modelyard.domain.promotion.actions import SetStatus
+
+    if not isinstance(action, SetStatus):
+        return False
+    blocking = [each for each in workspace.services.pulls.unreadable() if action.sha in str(each)]
+    for each in blocking:
+        print_line(f"left out, {each.message} ({each.hint})", err=True)
+    return bool(blocking)
 
 
 def _settle(workspace: Workspace, model: str, *, wait: bool) -> None:

@@ -26,6 +26,7 @@ from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.record import Record
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer, YardError
+from modelyard.operations.reconcile.concerned_pulls import find_concerned
 from modelyard.operations.reconcile.proposals import read_proposals, with_currency
 from modelyard.operations.reconcile.reviews import (
     find_landed,
@@ -151,7 +152,9 @@ def collect_worlds(
     for pull in _pulls(workspace):
         branch = parse_branch(pull.branch)
         pulls[branch.model if branch else None].append(pull)
-    shown = pulls[model] if model else [pull for some in pulls.values() for pull in some]
+    shown = [pull for some in pulls.values() for pull in some]
+    if model:
+        shown = [*pulls[model], *find_concerned(workspace, model, pulls[None])]
     still_open = [pull for pull in shown if pull.state is PullState.OPEN]
     proposals = read_proposals(workspace, specs.catalog, still_open)
     cores = [_core(workspace, name, specs.catalog, facts, pulls[name], proposals) for name in names]
