@@ -265,6 +265,10 @@ class FolderRegistry:
         aliases = self.ledger.read().get(model, {})
         self.ledger.put(model, {name: each for name, each in aliases.items() if name != alias})
 
+    def has_version(self, model: str, version: str) -> bool:
+        self._reach()
+        return True
+
     def set_alias(self, model: str, *, alias: str, version: str) -> None:
         self._reach()
         self.ledger.put(model, {**self.read_aliases(model), alias: version})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelyard.domain.server_arguments import server_arguments
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.release import Release
 from modelyard.render.identity import Document, Identity, release_pins
@@ -59,23 +60,23 @@ def pod_template(release: Release, *, model: Model, identity: Identity) -> Docum
 
 
 def _server(release: Release, model: Model) -> Document:
-    options = {
-        "model": release.model,
-        "version": release.version,
-        "release": release.identity,
-        "artifact": release.artifact,
-        "folder": f"{_ARTIFACT}/model",
-        "host": "0.0.0.0",  # noqa: S104 - pods are reached by their address
-        "port": str(PORT),
-        "closing-file": _CLOSING,
-    }
-    accepted = [f"--format={each}" for each in model.artifact.formats]
-    accepted += [f"--trusted-type={each}" for each in model.artifact.trusted_types]
+    arguments = server_arguments(
+        model=release.model,
+        version=release.version,
+        release=release.identity,
+        artifact=release.artifact,
+        folder=f"{_ARTIFACT}/model",
+        formats=model.artifact.formats,
+        trusted_types=model.artifact.trusted_types,
+        host="0.0.0.0",  # noqa: S104 - pods are reached by their address
+        port=str(PORT),
+        closing_file=_CLOSING,
+    )
     return {
         "name": "server",
         "image": release.server_image,
         "command": ["modelyard"],
-        "args": ["serve", *(f"--{key}={value}" for key, value in options.items()), *accepted],
+        "args": arguments,
         "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 - an empty volume
         "ports": [{"name": "http", "containerPort": PORT}],
         # Longer than the Rollout's deadline, which takes a slow release back: a probe that killed

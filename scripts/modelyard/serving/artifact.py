@@ -14,6 +14,12 @@ from modelyard.errors import CannotAnswer, Refused
 
 MODEL = "model"
 
+CODE = "code"
+"""Among the accepted formats it allows Python modules in the artifact."""
+
+FORMATS = ("skops", "pickle", "cloudpickle", CODE)
+"""All that `artifact.formats` of model.yaml may list."""
+
 _DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
 _SKLEARN = "mlflow.sklearn"
 _PYTHON_MODEL = "mlflow.pyfunc.model"
@@ -146,13 +152,21 @@ def _refuse_format(folder: Path, description: Description, formats: Collection[s
         raise Refused(
             f"artifact {folder}: its format is {description.format};"
             f" accepted: {', '.join(sorted(formats))}",
-            hint="save the model as skops, or list the format under artifact.formats in model.yaml",
+            hint=_format_hint(description.format),
         )
-    if description.has_code and "code" not in formats:
+    if description.has_code and CODE not in formats:
         raise Refused(
             f"artifact {folder}: it contains Python modules",
-            hint="save the model without code_paths, or list `code` under artifact.formats",
+            hint="save the model without code_paths, or list `code` under artifact.formats in"
+            " model.yaml",
         )
+
+
+def _format_hint(name: str) -> str:
+    if name in FORMATS:
+        return f"save the model as skops, or list `{name}` under artifact.formats in model.yaml"
+    other = ", ".join(each for each in FORMATS if each not in {"skops", CODE})
+    return f"save the model as skops, or as {other} and list that under artifact.formats"
 
 
 def _refuse_types(folder: Path, description: Description, trusted: Collection[str]) -> None:

@@ -144,3 +144,27 @@ def test_a_broken_database_cannot_answer(tmp_path):
     ):
         with pytest.raises(CannotAnswer, match=f"^MLflow at {broken.uri}: "):
             ask()
+
+
+def test_a_version_that_was_deleted_is_registered_again_and_takes_its_alias(registry):
+    number = registered(registry, "deleted", "v1")
+    assert registry.has_version("deleted", "v1")
+    registry._client.delete_model_version("deleted", number)
+    assert not registry.has_version("deleted", "v1")
+    with pytest.raises(CannotAnswer, match="no registered version for deleted v1"):
+        registry.set_alias("deleted", alias="production", version="v1")
+
+    registry.register_again("deleted", version="v1", artifact="sha256:a", source="/store/model")
+
+    registry.set_alias("deleted", alias="production", version="v1")
+    assert registry.read_aliases("deleted") == {"production": "v1"}
+
+
+def test_a_model_that_was_deleted_whole_is_registered_again(registry):
+    registered(registry, "gone", "v1")
+    registry._client.delete_registered_model("gone")
+    assert not registry.has_version("gone", "v1")
+
+    registry.register_again("gone", version="v1", artifact="sha256:a", source="/store/model")
+
+    assert registry.has_version("gone", "v1")

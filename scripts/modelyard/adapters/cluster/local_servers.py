@@ -15,6 +15,7 @@ from modelyard.adapters.cluster.claim import claim_end, claim_holder
 from modelyard.adapters.cluster.local_state import Server
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
+from modelyard.domain.server_arguments import server_arguments
 from modelyard.domain.server_fault import (
     FAULT_HEADER,
     Blame,
@@ -121,19 +122,18 @@ class LocalServers:
         return Readiness(ready=False, fault=fault_of_exit(code, str(why)))
 
     def _arguments(self, server: Server, artifact: Path) -> Sequence[str]:
-        named = {
-            "--model": self._model,
-            "--version": server.version,
-            "--release": server.release,
-            "--artifact": server.artifact,
-            "--folder": str(artifact),
-            "--port": str(server.port),
-            "--claim": str(self._claim(server.release)),
-            "--payload-log": str(self._payloads),
-        }
-        repeated = [("--trusted-type", name) for name in server.trusted_types]
-        repeated += [("--format", name) for name in server.formats]
-        return ["serve", *(word for pair in (*named.items(), *repeated) for word in pair)]
+        return server_arguments(
+            model=self._model,
+            version=server.version,
+            release=server.release,
+            artifact=server.artifact,
+            folder=str(artifact),
+            formats=server.formats,
+            trusted_types=server.trusted_types,
+            port=str(server.port),
+            claim=str(self._claim(server.release)),
+            payload_log=str(self._payloads),
+        )
 
     def _fault(self, server: Server) -> ServerFault | None:
         """What keeps it from starting; None while its process runs, or before that was started.

@@ -146,6 +146,19 @@ class Registry:
                 if str(number) in versions
             }
 
+    def has_version(self, model: str, version: str) -> bool:
+        """Whether a version of this name is registered."""
+        with self._client_errors() as client:
+            known = client.search_model_versions(f"name = '{model}'")
+            return any(each.tags.get(VERSION_TAG) == version for each in known)
+
+    def register_again(self, model: str, *, version: str, artifact: str, source: str) -> str:
+        """Register a version that was deleted, without its run, which may be gone as well."""
+        with self._client_errors() as client:
+            _ensure_model(client, model)
+            tags = {VERSION_TAG: version, ARTIFACT_TAG: artifact}
+            return str(client.create_model_version(model, source, tags=tags).version)
+
     def set_alias(self, model: str, *, alias: str, version: str) -> None:
         """Point an alias at a version; `CannotAnswer` when the version was never registered."""
         with self._client_errors() as client:

@@ -240,6 +240,14 @@ def merge_at_once(workspace: Workspace, pull: PullRequest, *, by: str, why: str)
 
 @apply_action.register
 def _(action: SetAlias, workspace: Workspace, world: World, report: Report) -> bool:
+    record = world.record(action.version)
+    artifact = record.artifact.digest if record and record.artifact else None
+    if artifact and not workspace.registry.has_version(world.model, action.version):
+        where = workspace.store.uri_of("models", artifact.removeprefix("sha256:"))
+        workspace.registry.register_again(
+            world.model, version=action.version, artifact=artifact, source=f"{where}/model"
+        )
+        report(f"registered {world.model} {action.version} again: it was gone from the registry")
     workspace.registry.set_alias(world.model, alias=action.alias, version=action.version)
     report(f"alias {action.alias} of {world.model} points at {action.version}")
     return True

@@ -10,6 +10,7 @@ from typing import Any
 
 from modelyard.adapters.cluster.local_servers import free_port
 from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
+from modelyard.domain.server_arguments import server_arguments
 from modelyard.operations.training.job import Job
 from modelyard.serving.documents import read_golden, read_serving
 from modelyard.serving.probe import Probe
@@ -47,15 +48,17 @@ def verify_server(job: Job) -> None:
 
 
 def _arguments(job: Job, artifact: dict[str, Any], folder: Path, port: int) -> list[str]:
-    trusted = [
-        word for name in job.model.artifact.trusted_types for word in ("--trusted-type", name)
-    ]
-    return [
-        "serve",
-        *("--model", job.model_name, "--version", job.version, "--release", "verify"),
-        *("--artifact", artifact["digest"], "--folder", str(folder), "--port", str(port)),
-        *trusted,
-    ]
+    policy = job.model.artifact
+    return server_arguments(
+        model=job.model_name,
+        version=job.version,
+        release="verify",
+        artifact=artifact["digest"],
+        folder=str(folder),
+        formats=policy.formats,
+        trusted_types=policy.trusted_types,
+        port=str(port),
+    )
 
 
 def _wait_until_ready(job: Job, probe: Probe, started: Any, log: Path) -> None:

@@ -1,0 +1,159 @@
+"""Every format that model.yaml may list passes `verify`, with a real server process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mlflow.pyfunc
+import mlflow.sklearn
+import pytest
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
+
+from modelyard.artifact_digest import artifact_digest
+from modelyard.domain.server_arguments import server_arguments
+from modelyard.domain.specs.model import ArtifactPolicy
+from modelyard.errors import Refused
+from modelyard.operations.training.verify import verify_server
+from modelyard.serving.artifact import FORMATS, describe_artifact
+from modelyard.serving.documents import write_golden, write_serving
+from modelyard.serving.predictor import load_predictor
+from serving.artifacts import MODEL, TRUSTED, flights, shared_artifact
+from serving.running import preloaded_socket
+
+INPUTS = ("minute", "dep_delay")
+MODULE = """
+import mlflow.pyfunc
+
+class Late(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return (model_input["dep_delay"].fillna(0) > 5).to_numpy(dtype="float64")
+"""
+
+
+def artifact_of(folder: Path, formats: tuple[str, ...], tmp_path: Path) -> str:
+    """An artifact of the last of these formats."""
+    signature = ModelSignature(
+        Schema([ColSpec("double", name) for name in INPUTS]), Schema([ColSpec("double", "p")])
+    )
+    kind, model = formats[-1], folder / "model"
+    if kind == "skops":
+        shutil.copytree(shared_artifact()[0], folder)
+        return artifact_digest(folder)
+    if kind in {"pickle", "cloudpickle"} and len(formats) == 1:
+        from sklearn.linear_model import LogisticRegression
+
+        frame = flights()
+        fitted = LogisticRegression().fit(frame[list(INPUTS)], frame["arr_delay"] > 15)
+        mlflow.sklearn.save_model(
+            fitted, model, serialization_format=kind, signature=signature,
+            pip_requirements=["scikit-learn"], pyfunc_predict_fn="predict_proba",
+        )  # fmt: skip
+    else:
+        code = tmp_path / "late_model.py"
+        code.write_text(MODULE)
+        sys.path.insert(0, str(tmp_path))
+        import late_model  # type: ignore[import-not-found]
+
+        try:
+            if kind != "code":
+                import cloudpickle
+
+                cloudpickle.register_pickle_by_value(late_model)
+            mlflow.pyfunc.save_model(
+                model, python_model=late_model.Late(), signature=signature, pip_requirements=[],
+                code_paths=[str(code)] if kind == "code" else None,
+            )  # fmt: skip
+        finally:
+            sys.path.remove(str(tmp_path))
+            del sys.modules["late_model"]
+    write_serving(
+        folder,
+        model=MODEL,
+        inputs=tuple(describe_artifact(folder).inputs),
+        training=flights(),
+    )
+    loaded = load_predictor(folder, artifact_digest(folder), TRUSTED, formats=formats)
+    write_golden(folder, loaded.golden_of(flights().dropna().head(5)))
+    sys.modules.pop("late_model", None)
+    return artifact_digest(folder)
+
+
+def job(folder: Path, digest: str, formats: tuple[str, ...]) -> Any:
+    """As much of a job as the step asks for."""
+    written: dict[str, object] = {}
+    policy = ArtifactPolicy(trusted_types=TRUSTED, formats=formats, max_p95_ms=10_000)
+    return SimpleNamespace(
+        model=replace(MODEL, artifact=policy),
+        model_name=MODEL.name,
+        version="v1",
+        store=SimpleNamespace(fetch_model=lambda _, to: shutil.copytree(folder, to)),
+        read_document=lambda _: {"digest": digest},
+        put_document=written.__setitem__,
+        refuse=lambda why, **_: Refused(why),
+        written=written,
+    )
+
+
+CASES = [
+    ("skops",),
+    ("pickle",),
+    ("cloudpickle",),
+    ("skops", "cloudpickle"),
+    ("cloudpickle", "code"),
+]
+
+
+@pytest.mark.parametrize("formats", CASES, ids="+".join)
+def test_a_model_of_every_format_that_may_be_listed_passes(
+    formats: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MODELYARD_PRELOADED", str(preloaded_socket()))
+    folder = tmp_path / "artifact"
+    digest = artifact_of(folder, formats, tmp_path)
+    asked = job(folder, digest, formats)
+
+    verify_server(asked)
+
+    assert asked.written["server.json"]["golden"] >= 5
+
+
+def test_the_schema_lists_the_formats_that_the_server_knows():
+    schema = json.loads(Path("schemas/model.schema.json").read_text())
+
+    listed = schema["properties"]["artifact"]["properties"]["formats"]["items"]["enum"]
+    assert tuple(listed) == FORMATS
+
+
+@pytest.mark.parametrize("name", ["pickle", "cloudpickle", "xgboost"])
+def test_a_hint_names_only_formats_that_may_be_listed(name: str, tmp_path: Path):
+    folder = tmp_path / "artifact"
+    shutil.copytree(shared_artifact()[0], folder)
+    path = folder / "model" / "MLmodel"
+    new = f"serialization_format: {name}"
+    path.write_text(path.read_text().replace("serialization_format: skops", new))
+
+    with pytest.raises(Refused) as caught:
+        load_predictor(folder, artifact_digest(folder), TRUSTED)
+
+    named = {each for each in (*FORMATS, name) if f"`{each}`" in str(caught.value.hint)}
+    assert named == ({name} if name in FORMATS else set())
+
+
+def test_the_arguments_of_a_server_are_options_of_the_command():
+    from modelyard.commands.serve import serve
+
+    given = server_arguments(
+        model="m", version="v", release="r", artifact="a", folder="f",
+        formats=("skops", "code"), trusted_types=("x.Y",), port="8080", closing_file="/tmp/c",
+    )  # fmt: skip
+
+    found = serve.make_context("serve", given[1:]).params
+    assert (found["formats"], found["trusted_types"]) == (("skops", "code"), ("x.Y",))
+    assert found["closing"] == Path("/tmp/c")
