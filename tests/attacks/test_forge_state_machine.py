@@ -27,6 +27,8 @@ from modelyard.adapters.specs.reader import read_specs
 from modelyard.domain.promotion.actions import ProposeRelease
 from modelyard.domain.promotion.facts import Hold
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState, Status, StatusState
+from modelyard.domain.specs.environment import Approvals
+from modelyard.domain.specs.paths import environment_file
 from modelyard.errors import YardError
 from modelyard.operations.holds import lift_hold, place_hold
 from modelyard.operations.reconcile.changes import (
@@ -55,12 +57,13 @@ BRANCHES = (
     f"modelyard/rollback/production/{MODEL}",
 )
 MOST_PASSES = 12
+OPEN_CANARY = replace(CANARY, approvals=Approvals(needed=0))
 
 people = st.sampled_from(PEOPLE)
 makers_too = st.sampled_from((*PEOPLE, MAKER, "ADA ", BOT))
 branches = st.sampled_from(BRANCHES)
 index = st.integers(0, 20)
-contents = st.sampled_from(("canary", "production", "both", "words", "a version"))
+contents = st.sampled_from(("canary", "production", "both", "words", "a version", "a rule"))
 
 
 class KilledError(BaseException):
@@ -121,6 +124,7 @@ class Forge(RuleBasedStateMachine):
     def push(self, branch, what, version, who):
         documents = {
             "words": {"README.md": f"{len(self.pushed)}\n".encode()},
+            "a rule": {environment_file("canary"): dump_spec("Environment", OPEN_CANARY)},
             "a version": {spec_file("v9"): dump_spec("ModelVersion", spec("v9"))},
         }.get(what)
         if documents is None:
@@ -232,6 +236,7 @@ class Forge(RuleBasedStateMachine):
         for entry in self.yard.git.log(f"{self.seen}..{main}", first_parent=True)[::-1]:
             for where in WATCHED:
                 self.check_entry(where, entry.sha)
+            self.check_rules(entry.sha)
         self.seen = main
 
     def check_entry(self, where, commit):
@@ -248,7 +253,17 @@ class Forge(RuleBasedStateMachine):
         assert released.artifact in self.verified_artifacts(source, facts), f"{where}: unverified"
         head = self.yard.git.rev_parse(f"{commit}^2")
         approved = self.approvers(head, base=f"{commit}^1", where=where)
-        assert len(approved) >= WATCHED[where].approvals.needed, f"{where}: {approved}"
+        rules = read_specs(GitTree(self.yard.git, self.yard.git.rev_parse(f"{commit}^1"))).catalog
+        needed = rules.environments[where].approvals.needed
+        assert len(approved) >= needed, f"{where}: {approved}"
+
+    def check_rules(self, commit):
+        """A rule is changed by no one alone."""
+        sha = self.yard.git.rev_parse(commit)
+        before = self.yard.git.rev_parse(f"{commit}^1")
+        if environment_file("canary") in self.yard.git.diff_names(before, sha):
+            head = self.yard.git.rev_parse(f"{commit}^2")
+            assert self.approvers(head, base=before, where="canary"), "a rule without approvals"
 
     def state(self, commit, where):
         """Pin and manifests of an environment at a commit."""
