@@ -149,7 +149,7 @@ def move(yard: Yard, lock: str) -> None:
     [
         "refs/heads/main.lock",
         "refs/heads/modelyard/state.lock",
-        "refs/modelyard/pulls/1.lock",
+        "refs/modelyard/pulls/4.lock",  # the next one: three brought v1 to its environments
         f"refs/heads/modelyard/record/v2/{MODEL}.lock",
     ],
 )
