@@ -17,6 +17,7 @@ KINDS = {
     "model": (MODEL, "mm", f"; it has {MODEL}", f"did you mean {MODEL}?"),
     "version": ("v1", "v11", "; it has v1", "did you mean v1?"),
     "parent": ("v1", "v11", "; it has v1", "did you mean v1?"),
+    "as_version": ("v1", "v11", "; it has v1", "did you mean v1?"),
     "against": ("v1", "v11", "; it has v1", "did you mean v1?"),
     "held_out": (HELD_OUT, "recnt", f"; it has {HELD_OUT}", f"did you mean {HELD_OUT}?"),
     "environment": ("canary", "canry", "; it has ", "did you mean canary?"),
@@ -34,7 +35,7 @@ OTHERS = {
     "people": {"name", "author"},
     "files and folders": {"data", "feed", "page", "decision", "params", "folder"},
     "Git's own names": {"branch", "sha", "commit", "changed_since", "base", "head"},
-    "texts": {"reason", "title", "body", "param", "cluster", "blanks", "workflow"},
+    "texts": {"reason", "title", "body", "param", "cluster", "blanks", "workflow", "breaks"},
 }
 NOT_TEXT = (click.types.BoolParamType, click.types.IntParamType, click.types.FloatParamType,
             click.IntRange, click.FloatRange, click.DateTime, click.Choice)  # fmt: skip
