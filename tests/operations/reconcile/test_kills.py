@@ -299,5 +299,7 @@ def test_every_kind_of_write_of_a_rollback_is_stood_at(undisturbed):
     names, _ = undisturbed("rollback")
 
     assert {"cluster.json", "registry.json"} <= set(names)
-    for ref in ("heads/main", "modelyard/facts/canary/m", "modelyard/models/m"):
+    for ref in ("heads/main", "modelyard/pulls/", "heads/modelyard/state"):
         assert any(f"refs/{ref}" in name for name in names)
+    # The facts of the release and of the model are written one after the other.
+    assert sum("refs/heads/modelyard/state" in name for name in names) >= 2
