@@ -208,10 +208,12 @@ def test_a_rollback_restores_release_and_manifests_byte_for_byte(yard):
     ]
     merged = yard.git.log(yard.main(), first_parent=True, limit=1)[0]
     assert merged.trailers["Modelyard-Rollback-Of"] == "v2"
-    before = yard.refs()
+    before, facts = yard.refs(), yard.workspace().facts.read_snapshot()
     yard.clock.wait(7200)
     yard.rest()
-    assert yard.refs() == before
+    # Every hour the site that runs an environment says that it is still there.
+    assert {**yard.refs(), STATE: None} == {**before, STATE: None}
+    assert replace(yard.workspace().facts.read_snapshot(), owners={}) == replace(facts, owners={})
 
 
 @pytest.mark.slow
@@ -372,7 +374,7 @@ def test_what_nobody_can_read_stops_promotions_and_no_rollback(bad_canary):
     )
     staging = spoil_state(git, "freezes/staging.json")
     spoil_state(git, "freezes/canary.json")
-    git.push("origin", {"refs/modelyard/pulls/1": (None, nonsense)})
+    git.push("origin", {"refs/modelyard/pulls/99": (None, nonsense)})
 
     bad_canary.rest()
     assert bad_canary.names() == V1_AGAIN
@@ -382,7 +384,7 @@ def test_what_nobody_can_read_stops_promotions_and_no_rollback(bad_canary):
     assert bad_canary.names() == V1_AGAIN
     assert all("back from v2" in title for title, _ in bad_canary.titles())
 
-    git.push("origin", {"refs/modelyard/pulls/1": (nonsense, None)})
+    git.push("origin", {"refs/modelyard/pulls/99": (nonsense, None)})
     bad_canary.rest()
     assert bad_canary.names() == V1_AGAIN
     status = bad_canary.pull(f"modelyard/promote/staging/{MODEL}").statuses[PROMOTE]

@@ -121,6 +121,7 @@ def test_refuses_where_nothing_verified_is_there_to_go_back_to(yard):
 @pytest.mark.slow
 def test_a_person_may_undo_what_a_rollback_restored(yard):
     recorded(yard, "v3", 10, champion="v1")
+    watched(yard, "dev", verified=True)
     promoted(yard, "v3", "staging", 11)
     run(yard, "rollback", "staging", MODEL, "--reason", "v3 is bad")
     assert yard.names()["staging"] == "v2"

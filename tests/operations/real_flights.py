@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -40,8 +42,7 @@ def real_yard(folder: Path, flights: Path, contract: Model) -> Yard:
     """The real model's v2, trained on January to March, runs in production."""
     yard = delays_yard(folder, contract)
     yard.write("models/flight-delay/model.yaml", (REAL / "model.yaml").read_bytes())
-    (yard.root / "data").mkdir()
-    (yard.root / "data" / "flight-delay").symlink_to(flights)
+    shutil.copytree(flights, yard.root / "data" / "flight-delay", copy_function=os.link)
     files = pins(yard.root, [f"data/flight-delay/2013-{month:02}.parquet" for month in range(1, 5)])
     april = HeldOut(
         model="flight-delay",

@@ -587,7 +587,9 @@ class Yard:
         return [each for each in self.pulls.list(every=True) if each.branch == branch][-1]
 
     def titles(self) -> list[tuple[str, str]]:
-        return [(each.title, str(each.state)) for each in self.pulls.list(every=True)]
+        """The tool's pull requests, without those by which a test set up its past."""
+        found = [(each.title, str(each.state)) for each in self.pulls.list(every=True)]
+        return [(title, state) for title, state in found if not title.startswith("Release ")]
 
     def visible(self) -> tuple[object, ...]:
         """All that a process which has just started can go by."""

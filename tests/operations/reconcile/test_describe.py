@@ -14,6 +14,7 @@ from modelyard.domain.promotion.actions import (
     ProposeRecord,
     ProposeRelease,
     RaiseIncident,
+    RemoveAlias,
     RetryTraining,
     RollBack,
     SetAlias,
@@ -57,6 +58,10 @@ SAID = [
         "roll canary back from v2 to v1: bad",
     ),
     (SetAlias(alias="dev", version="v1"), "point alias dev at v1"),
+    (
+        RemoveAlias(alias="canary", version="v2"),
+        "remove alias canary, which points at v2",
+    ),
     (RaiseIncident(what="no way back", key="k"), "raise an incident: no way back"),
 ]
 

@@ -73,9 +73,9 @@ class Stale(Conflict):
     """The request is about a state that is over: repeating it cannot help."""
 
 
-def retry_on_conflict(attempt: Callable[[], T], *, seconds: float = PATIENCE_SECONDS) -> T:
-    """Run an attempt again after each `Conflict`, for that many seconds; then raise it."""
-    deadline = time.monotonic() + seconds
+def retry_on_conflict(attempt: Callable[[], T], *, seconds: float | None = None) -> T:
+    """Run an attempt again after each `Conflict`, for that many seconds or 15; then raise it."""
+    deadline = time.monotonic() + (PATIENCE_SECONDS if seconds is None else seconds)
     for tried in itertools.count(1):
         try:
             return attempt()

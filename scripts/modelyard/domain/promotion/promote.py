@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modelyard.domain.promotion.actions import ProposeRelease
 from modelyard.domain.promotion.approvals import missing_approvals
@@ -30,7 +30,7 @@ class Missing:
 
     what: str
     blocks: bool = False
-    command: str = ""
+    command: str = field(default="", compare=False)
 
 
 def plan_promotions(world: World) -> Iterator[ProposeRelease]:

@@ -168,6 +168,7 @@ def _read_places(workspace: Workspace, worlds: Iterable[World]) -> list[_Place]:
         for name in _names(commit, environment, world.model)
     }
     objects = read_objects(workspace.git, records) if records else {}
+    order = _merge_order(workspace)
 
     def brings(world: World, environment: Environment, pull: PullRequest) -> bool:
         if _purpose(pull) is not Purpose.RECORD:
@@ -184,12 +185,33 @@ def _read_places(workspace: Workspace, worlds: Iterable[World]) -> list[_Place]:
             environment=environment,
             reviews=tuple(
                 _Review(pull=pull, names=_names(pull.head, environment, world.model))
-                for pull in sorted(pulls, key=lambda pull: pull.closed_at or world.now)
+                for pull in sorted(pulls, key=lambda pull: _merged_at(order, pull))
                 if brings(world, environment, pull)
             ),
         )
         for world, environment, pulls in every
     ]
+
+
+def _merge_order(workspace: Workspace) -> Mapping[str, int]:
+    """The place of each commit in the main branch's own history, the oldest first."""
+    main = workspace.main()
+
+    def ask() -> Mapping[str, int]:
+        listed = workspace.git.run("rev-list", "--first-parent", "--reverse", main)
+        return {sha: place for place, sha in enumerate(listed.stdout.decode().split())}
+
+    return workspace.once("merge order", main, ask)
+
+
+def _merged_at(order: Mapping[str, int], pull: PullRequest) -> int:
+    """When the pull request came to the main branch, as its place in that history.
+
+    Its time would not do: two may be merged in one second, or by machines whose clocks differ.
+    """
+    if pull.merged_as is None:  # a push has just brought it
+        return len(order)
+    return order.get(pull.merged_as, -1)
 
 
 def _is_vouched_for(world: World, environment: Environment, pull: PullRequest) -> bool:

@@ -15,6 +15,7 @@ from modelyard.domain.promotion.actions import (
     ProposeRecord,
     ProposeRelease,
     RaiseIncident,
+    RemoveAlias,
     RetryTraining,
     RollBack,
     SetAlias,
@@ -139,6 +140,8 @@ class Simulated(SimulatedForge):
                 self.roll_back(action)
             case SetAlias():
                 self.aliases[action.alias] = action.version
+            case RemoveAlias():
+                self.aliases.pop(action.alias, None)
             case _:
                 self._write_down(action)
         return self.state() != before
