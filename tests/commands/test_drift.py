@@ -288,6 +288,22 @@ def test_csv_and_parquet_files_make_one_feed(yard):
     assert [w["rows"] for w in found["windows"]] == [700, 700, 700, 700]
 
 
+@pytest.mark.parametrize(
+    "feed", ["data/trial/*.parquet", "data/trial/2026-06.parquet", "./data/delays/*.parquet"]
+)
+def test_a_breach_of_a_feed_given_by_hand_leaves_no_incident_behind(yard, feed):
+    rewritten(yard, JUNE, airline=lambda _: None)
+    (yard.root / "data/trial").mkdir()
+    for file in (yard.root / "data/delays").iterdir():
+        (yard.root / "data/trial" / file.name).write_bytes(file.read_bytes())
+
+    done = yard.run("drift", "delays", "--feed", feed)
+
+    assert (done.exit_code, "no incident is recorded" in done.stdout) == (3, True), done.output
+    assert answer(yard, "--feed", feed)[1]["incidents"] != []
+    assert incidents(yard) == ()
+
+
 def test_levels_from_outside_cannot_drive_the_terminal(yard):
     rewritten(yard, JUNE, airline=lambda _: "\x1b[2J[red]")
     done = yard.run("drift", "delays")

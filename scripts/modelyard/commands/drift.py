@@ -65,6 +65,7 @@ def drift(
     """Compare MODEL's newest data with the training data of the version production runs.
 
     The data contract comes first: a breach is recorded as an incident, and drift is not tested.
+    Nothing is recorded of a feed that --feed names and model.yaml does not.
     Exit 0 if no drift is confirmed, 3 if drift is confirmed or the contract is broken, 1 if the
     data cannot be compared.
     """
@@ -159,12 +160,14 @@ def _print(
 
 def _print_breaches(result: ContractBreach) -> None:
     from modelyard.domain.specs.contract import describe_breach
+    from modelyard.operations.drift.compare import is_own_feed
 
+    recorded = "an incident is recorded" if is_own_feed(result) else "no incident is recorded"
     for breach in result.breaches:
         print_line(describe_breach(breach))
     print_line(
-        f"{result.model.name}: the contract of {result.feed.uri} is broken; an incident is "
-        f"recorded, drift is not tested, and nothing is retrained"
+        f"{result.model.name}: the contract of {result.feed.uri} is broken; {recorded}, "
+        f"drift is not tested, and nothing is retrained"
     )
 
 

@@ -255,14 +255,18 @@ def record_incidents(
 ) -> tuple[Incident, ...]:
     """Record each breach as an incident, once, and return the open incidents of this feed.
 
-    If the windows are the newest ones, incidents of breaches that are gone are removed.
+    If the windows are the newest ones, incidents of breaches that are gone are removed. Of another
+    feed than the model's own nothing is recorded: no nightly run would ever close the incident.
     """
     at = workspace.services.clock.now()
 
     def change(before: ModelFacts) -> ModelFacts:
         return replace(before, incidents=update_incidents(before.incidents, result, at=at))
 
-    after = workspace.facts.update_model(result.model.name, change)
+    if is_own_feed(result):
+        after = workspace.facts.update_model(result.model.name, change)
+    else:
+        after = change(workspace.facts.read_model(result.model.name))
     return tuple(i for i in after.incidents if is_breach_of_feed(i, result.feed))
 
 
@@ -290,6 +294,11 @@ def update_incidents(
 def incident_text(feed: Feed, breach: Breach) -> str:
     """The text of a breach's incident: the feed, the column, what was expected and found."""
     return f"contract of {feed.uri} broken: {describe_breach(breach)}"
+
+
+def is_own_feed(result: ContractBreach | FeedComparison) -> bool:
+    """Whether the feed is the one that model.yaml names, and not one that was given by hand."""
+    return result.feed.uri == result.model.data.feed
 
 
 def is_breach_of_feed(incident: Incident, feed: Feed) -> bool:
