@@ -56,7 +56,10 @@ def start(layout: Layout, program: Program) -> None:
     }
     path = _record_path(layout, program.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1))
+    # Programs start side by side, and each reads the records of all: never one half written.
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(record, indent=1))
+    beside.replace(path)
 
 
 def start_again(layout: Layout, name: str) -> None:
