@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from modelyard.adapters.git.comparison import landing_of, read_objects
 from modelyard.adapters.git.names import safe_line
-from modelyard.adapters.git.objects import LogEntry
+from modelyard.adapters.git.objects import AnswerCache, LogEntry
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.promotion.approvals import missing_approvals
 from modelyard.domain.promotion.change import Purpose, parse_branch
@@ -23,6 +23,9 @@ from modelyard.errors import YardError
 from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
+
+# Each holds a place for every commit of main, so a watcher of weeks keeps the newest few alone.
+_ORDERS = AnswerCache(2)
 
 _RELEASING = frozenset({Purpose.PROMOTE, Purpose.ROLLBACK})
 
@@ -201,7 +204,7 @@ def _merge_order(workspace: Workspace) -> Mapping[str, int]:
         listed = workspace.git.run("rev-list", "--first-parent", "--reverse", main)
         return {sha: place for place, sha in enumerate(listed.stdout.decode().split())}
 
-    return workspace.once("merge order", main, ask)
+    return _ORDERS.get_or_ask((workspace.git.root.absolute(), main), ask)
 
 
 def _merged_at(order: Mapping[str, int], pull: PullRequest) -> int:
