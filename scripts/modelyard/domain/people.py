@@ -1,14 +1,39 @@
-"""People by their names: when two names are one person's."""
+"""People: who is one and the same, by what a forge knows or by their names."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 _MAIL = re.compile(r"<[^<>]*>")
 # Control, format (zero-width, direction), private, surrogate: nobody sees them.
 _INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Cn"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """A person, or a program that acts as one.
+
+    Two are the same if their ids are: a login can be changed, and given to somebody else.
+
+    Args:
+        login: The name that is shown.
+        id: What stays the same; where a forge has only names, the key of the name.
+    """
+
+    login: str = field(compare=False)
+    id: str
+
+    @classmethod
+    def named(cls, name: str) -> Person:
+        """The person of this name, where names are all that is known."""
+        return cls(login=name, id=person_key(name))
+
+    def __str__(self) -> str:
+        """The login."""
+        return self.login
 
 
 def person_key(name: str) -> str:
@@ -23,11 +48,11 @@ def person_key(name: str) -> str:
     return " ".join(_MAIL.sub(" ", seen).split())
 
 
-def is_same_person(one: str, other: str) -> bool:
+def is_same_person(one: Person | str, other: Person | str) -> bool:
     """Whether two names are one person's."""
-    return person_key(one) == person_key(other)
+    return person_key(str(one)) == person_key(str(other))
 
 
-def is_among(name: str, people: Iterable[str]) -> bool:
-    """Whether the name is one of these people's."""
-    return person_key(name) in set(map(person_key, people))
+def is_among(person: Person | str, names: Iterable[str]) -> bool:
+    """Whether the person has one of these names."""
+    return person_key(str(person)) in set(map(person_key, names))

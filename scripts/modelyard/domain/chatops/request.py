@@ -1,0 +1,107 @@
+"""A command with all that its decision needs: who wrote it where, and what it is about."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from modelyard.domain.chatops.authority import Authority
+from modelyard.domain.chatops.commands import Approve, BreakGlass, Command
+from modelyard.domain.people import Person
+from modelyard.domain.promotion.pulls import PullState
+from modelyard.domain.verdict import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comment:
+    """A comment as an event or the forge has it.
+
+    Args:
+        id: Its id on the forge.
+        author: Who wrote it.
+        is_bot: Whether a program did.
+        body: Markdown.
+        created_at: When.
+        updated_at: When it was last edited; the same time if never.
+    """
+
+    id: str
+    author: Person
+    is_bot: bool
+    body: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The pull request that a comment stands below.
+
+    Args:
+        number: Its number.
+        state: open, merged or closed.
+        head: The head commit, read right before the decision.
+        is_to_main: Whether its base is the main branch.
+        is_stacked: Whether merging it merges others below it.
+        makers: What each person did who cannot approve it; None where the forge does not know.
+        has_passed_checks: Whether the checks of the head have passed.
+        model: The model; empty if it is about none.
+        version: The version that it adds or releases; empty if none.
+        environment: The environment that it releases to; empty if none.
+        approvers: Who may approve it: logins, and teams as `org/team`; everybody if empty.
+        gate: The gate's outcome for the version; None if it is not known.
+    """
+
+    number: int
+    state: PullState
+    head: str
+    is_to_main: bool = True
+    is_stacked: bool = False
+    makers: Mapping[Person, str] | None = field(default_factory=dict)
+    has_passed_checks: bool = False
+    model: str = ""
+    version: str = ""
+    environment: str = ""
+    approvers: tuple[str, ...] = ()
+    gate: Outcome | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One command to decide about.
+
+    Args:
+        command: The command.
+        index: Its place among the commands of the comment.
+        repository: The repository's id on the forge.
+        event: The comment as the event has it, whose body the command is from.
+        fetched: The same comment, fetched by its id for the decision; None if it is gone.
+        authority: What its author may do.
+        subject: The pull request.
+        environments: The environments of the main branch.
+        done: Keys of the commands that were done.
+        now: The time.
+    """
+
+    command: Command
+    index: int
+    repository: str
+    event: Comment
+    fetched: Comment | None
+    authority: Authority
+    subject: Subject
+    environments: frozenset[str]
+    done: frozenset[str] = frozenset()
+    now: datetime
+
+    @property
+    def key(self) -> str:
+        """The key under which the command is done once, however often its event arrives.
+
+        A comment that was edited is refused, so its id and the place name the command for good.
+        """
+        named = self.command.sha if isinstance(self.command, Approve | BreakGlass) else ""
+        parts = "\n".join((self.repository, self.event.id, str(self.index), named))
+        return hashlib.sha256(parts.encode()).hexdigest()
