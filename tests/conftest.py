@@ -2,9 +2,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from fakes.github import FakeGitHub
 
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci")
@@ -32,3 +37,14 @@ def clean_environment() -> Iterator[None]:
         for name, value in IDENTITY.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture
+def fake_github(tmp_path: Path) -> Iterator[FakeGitHub]:
+    """A GitHub with an empty repository; a request or answer that is none of GitHub's fails."""
+    from fakes.github import FakeGitHub
+
+    fake = FakeGitHub(tmp_path / "github")
+    yield fake
+    fake.close()
+    fake.verify()
