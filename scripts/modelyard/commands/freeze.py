@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import click
 
 from modelyard.commands.options import (
@@ -15,24 +17,50 @@ from modelyard.commands.output.terminal import print_line
 from modelyard.ports import Services
 
 
+def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    """Return the time, as an option's callback."""
+    from modelyard.domain.specs.times import parse_moment
+
+    try:
+        return parse_moment(value) if value is not None else None
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
 @click.command()
 @click.argument("environment")
 @reason_option
+@click.option(
+    "--until",
+    metavar="TIME",
+    callback=_moment,
+    help="When it ends by itself, such as 2027-01-04T08:00Z. [default: when somebody unfreezes]",
+)
 @as_option
 @dry_run_option
 @pass_services
 def freeze(
-    services: Services, /, *, environment: str, reason: str, name: str | None, dry_run: bool
+    services: Services,
+    /,
+    *,
+    environment: str,
+    reason: str,
+    until: datetime | None,
+    name: str | None,
+    dry_run: bool,
 ) -> None:
     """Stop promotions into ENVIRONMENT; rollbacks still happen."""
     from modelyard.operations.holds import decide_freeze, place_freeze
 
-    decided = decide_freeze(services, environment, reason=reason, by=find_person(services, name))
+    decided = decide_freeze(
+        services, environment, reason=reason, by=find_person(services, name), until=until
+    )
+    end = f" until {decided.until.isoformat()}" if decided.until else ""
     if dry_run:
-        print_line(f"would freeze {environment} as {decided.by}: {reason}")
+        print_line(f"would freeze {environment}{end} as {decided.by}: {reason}")
         return
     place_freeze(services, environment, decided)
-    print_line(f"{environment} is frozen: {reason}")
+    print_line(f"{environment} is frozen{end}: {reason}")
 
 
 @click.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from modelyard.adapters.git.remote_refs import RemoteRefs
@@ -89,18 +90,29 @@ def lift_hold(services: Services, model: str, version: str, *, by: str) -> None:
     facts_of(services).update_model(model, change, by=by)
 
 
-def decide_freeze(services: Services, environment: str, *, reason: str, by: str) -> Freeze:
-    """Return the freeze to place on an environment, which must be on the main branch."""
+def decide_freeze(
+    services: Services, environment: str, *, reason: str, by: str, until: datetime | None = None
+) -> Freeze:
+    """Return the freeze to place on an environment, which must be on the main branch.
+
+    Raises:
+        Refused: It would be over already.
+    """
     # As for a hold: a misspelt environment would freeze nothing.
     _require_environment(services, environment)
-    return Freeze(reason=reason, by=by, since=services.clock.now())
+    freeze = Freeze(reason=reason, by=by, since=services.clock.now(), until=until)
+    if until is not None and freeze.is_over(freeze.since):
+        raise Refused(f"{until.isoformat()} has passed; it is {freeze.since.isoformat()}")
+    return freeze
 
 
 def place_freeze(services: Services, environment: str, freeze: Freeze) -> None:
     """Record a freeze; an environment that is frozen already keeps its first date."""
 
     def change(before: Freeze | None) -> Freeze:
-        return replace(freeze, since=before.since) if before else freeze
+        if before is None or before.is_over(freeze.since):
+            return freeze
+        return replace(freeze, since=before.since)
 
     facts_of(services).update_freeze(environment, change, by=freeze.by)
 
@@ -108,7 +120,7 @@ def place_freeze(services: Services, environment: str, freeze: Freeze) -> None:
 def find_freeze(services: Services, environment: str) -> Freeze:
     """Return the freeze of an environment; `Refused` when it is not frozen."""
     known = facts_of(services).read_freeze(environment)
-    if known is None:
+    if known is None or known.is_over(services.clock.now()):
         _require_environment(services, environment)
         raise Refused(f"{environment} is not frozen", hint="modelyard status")
     return known

@@ -404,7 +404,7 @@ def test_a_folder_of_documents_that_is_none_closes_what_would_be_in_it(store, wh
     assert found.unknown_of("m", ["dev", "live"]) == unknown
     assert found.is_unknown_model("m") == (where == "models")
     frozen = {"dev", "live"} if where == "freezes" else {"live"}
-    assert set(found.freezes_of(["dev", "live"])) == frozen
+    assert set(found.freezes_of(["dev", "live"], now=AT)) == frozen
     assert [error.message.split(":")[1] for error in missed] == [where]
     with pytest.raises(CannotAnswer, match=f"{where} is"):
         {"models": store.read_model, "freezes": store.read_freeze}.get(

@@ -178,10 +178,10 @@ class FactsSnapshot:
         """Whether a model's holds and incidents are unreadable."""
         return model in self.unknown_models or "models" in self.closed
 
-    def freezes_of(self, environments: Iterable[str]) -> Mapping[str, Freeze]:
-        """The freezes; if none can be read, every environment counts as frozen."""
+    def freezes_of(self, environments: Iterable[str], *, now: datetime) -> Mapping[str, Freeze]:
+        """The freezes of now; if none can be read, every environment counts as frozen."""
         if "freezes" not in self.closed:
-            return self.freezes
+            return {name: each for name, each in self.freezes.items() if not each.is_over(now)}
         why = f"the freezes cannot be read, {STATE_BRANCH}:freezes is no folder"
         freeze = Freeze(reason=why, by=STATE_BRANCH, since=datetime.fromtimestamp(0, UTC))
         return dict.fromkeys(environments, freeze)

@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from difflib import get_close_matches
 
 from modelyard.domain.chatops.commands import (
@@ -29,6 +28,7 @@ from modelyard.domain.chatops.commands import (
 from modelyard.domain.chatops.reading import Misread
 from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.domain.specs.names import NAME
+from modelyard.domain.specs.times import MOMENT, parse_moment
 
 LONGEST_REASON = 300
 """Characters of a reason; it is shown in tables and commit messages."""
@@ -38,7 +38,7 @@ LONGEST_LINE = 500
 
 _SHA = r"(?P<sha>[0-9a-f]{40})"
 _ENVIRONMENT = f"(?P<environment>{NAME.pattern})"
-_UNTIL = r"until (?P<until>\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d))"
+_UNTIL = f"until (?P<until>{MOMENT})"
 # Free text, which is stored and shown, and never read again. Without `<` and `>`, as two readers
 # of Markdown that differ do so over HTML.
 _REASON = rf"(?P<reason>[^\s<>][^<>]{{2,{LONGEST_REASON - 1}}})"
@@ -132,8 +132,8 @@ def parse_line(line: str) -> Command | Misread | None:
     values: dict[str, object] = dict(matched.groupdict())
     if "until" in values:
         try:
-            values["until"] = datetime.fromisoformat(matched["until"]).astimezone(UTC)
-        except (ValueError, OverflowError):
+            values["until"] = parse_moment(matched["until"])
+        except ValueError:
             return _misread(line, f"{matched['until']} is no time", FORMS[word].usage)
     return form.make(**values)
 

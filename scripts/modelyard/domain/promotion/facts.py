@@ -94,11 +94,23 @@ class ModelFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Freeze:
-    """A person's stop of all promotions into an environment."""
+    """A person's stop of all promotions into an environment.
+
+    Args:
+        reason: Why.
+        by: Who.
+        since: Since when.
+        until: When it ends by itself; None if somebody has to end it.
+    """
 
     reason: str
     by: str
     since: datetime
+    until: datetime | None = None
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether it ended by itself."""
+        return self.until is not None and self.until <= now
 
 
 @dataclass(frozen=True, kw_only=True)

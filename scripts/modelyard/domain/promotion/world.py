@@ -81,7 +81,7 @@ class World:
         facts: By environment.
         unknown: Environments with facts that cannot be read; nothing is decided there.
         model_facts: Holds, training, incidents.
-        freezes: By environment.
+        freezes: By environment, those that are not over.
         pulls: The model's pull requests, open and closed, by number.
         proposals: What open and declined pull requests hold that add a record or a release, by
             number.
@@ -183,7 +183,8 @@ class World:
     def freeze_reason(self, environment: Environment) -> str | None:
         """Why nothing may be promoted into the environment now; None if it is not frozen."""
         if freeze := self.freezes.get(environment.name):
-            return f"frozen by {freeze.by}: {freeze.reason}"
+            until = f" until {freeze.until.isoformat()}" if freeze.until else ""
+            return f"frozen by {freeze.by}{until}: {freeze.reason}"
         for window in environment.freeze_windows:
             if window.since <= self.now < window.until:
                 return f"frozen until {window.until.isoformat()}: {window.reason}"

@@ -12,6 +12,9 @@ from modelyard.errors import CannotAnswer
 
 DEFAULT_ZONE = "UTC"
 
+MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d)"
+"""The pattern of a time that people give as an end: to the minute, with its offset."""
+
 _OF_THE_MACHINE = frozenset({"localtime", "posixrules"})  # another zone on another machine
 
 # A leap second: `:60` as seconds. No clock of Python or numpy has it, and as `:00` of the next
@@ -55,6 +58,22 @@ def parse_time(text: str, zone: tzinfo) -> datetime:
     if ":60" in plain or "60" in plain[13:]:
         plain = _LEAP.sub(_second_before, plain)
     return clock_time(datetime.fromisoformat(plain), zone)
+
+
+def parse_moment(text: str) -> datetime:
+    """The time in UTC of a text such as `2027-01-04T08:00Z` or `2027-01-04T08:00+01:00`.
+
+    Without an offset, one reader's 08:00 would be another's 09:00.
+
+    Raises:
+        ValueError: The text is no time, has no offset, or is not of the years 1 to 9999.
+    """
+    if re.fullmatch(MOMENT, text, re.ASCII) is None:
+        raise ValueError(f"{text!r} is no time with an offset, such as 2027-01-04T08:00Z")
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text} is not of the years 1 to 9999") from error
 
 
 def clock_time(moment: date | datetime, zone: tzinfo) -> datetime:

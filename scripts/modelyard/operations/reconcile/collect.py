@@ -254,15 +254,16 @@ def _core(
     proposals: Mapping[int, Proposal],
 ) -> World:
     """The part of a world that comes from what is read for all models at once."""
+    now = workspace.services.clock.now()
     return World(
         model=model,
         catalog=catalog,
-        now=workspace.services.clock.now(),
+        now=now,
         bot=workspace.services.repository.bot,
         facts={env: each for (env, name), each in facts.releases.items() if name == model},
         unknown=facts.unknown_of(model, catalog.environments),
         model_facts=facts.model_facts(model),
-        freezes=facts.freezes_of(catalog.environments),
+        freezes=facts.freezes_of(catalog.environments, now=now),
         pulls=tuple(pulls),
         proposals=proposals,
         landed=find_landed(workspace, pulls),

@@ -130,7 +130,7 @@ def _freezes(world: World) -> Iterator[dict[str, Any]]:
                 "reason": freeze.reason,
                 "by": freeze.by,
                 "since": iso_utc(freeze.since),
-                "until": None,
+                "until": iso_utc(freeze.until) if freeze.until else None,
                 "next": f"modelyard unfreeze {environment.name}",
             }
         for window in environment.freeze_windows:
