@@ -30,7 +30,7 @@ The fixture `fake_github` gives one with the repository `acme/yard`, empty and p
   with the payload that a workflow is given and whether it would start one.
 """
 
-from fakes.github.fake import FakeGitHub, LogEntry
+from fakes.github.fake import FakeGitHub
 from fakes.github.faults import (
     AsyncMerge,
     Fault,
@@ -44,6 +44,7 @@ from fakes.github.faults import (
     too_many,
     try_again,
 )
+from fakes.github.ledger import LogEntry
 
 __all__ = [
     "AsyncMerge",

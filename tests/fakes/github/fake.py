@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fakes.github.clock import Clock
 from fakes.github.directory import Directory
@@ -15,26 +12,12 @@ from fakes.github.events import Deliveries, Event
 from fakes.github.faults import AsyncMerge, Fault
 from fakes.github.git.objects import Signature
 from fakes.github.git.repository import Repository
+from fakes.github.ledger import Ledger, LogEntry
 from fakes.github.merging import merge_refusals
+from fakes.github.rules import careful_ruleset
 from fakes.github.server import Server
 from fakes.github.shapes import Shapes
 from fakes.github.state import App, Json, Pull, RepositoryState, Token, User
-
-if TYPE_CHECKING:
-    from fakes.github.rest import Request
-
-INSTALLATION_LASTS = 3600.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogEntry:
-    """One request that came; `status` is that of the answer, 0 if the connection was cut."""
-
-    method: str
-    path: str
-    query: str
-    login: str
-    status: int
 
 
 class FakeGitHub:
@@ -47,29 +30,28 @@ class FakeGitHub:
         repository: `acme/yard`.
         clock: Its time; `clock.advance(seconds)` puts it forward.
         events: Everything that a webhook or a workflow would have been started by.
-        log: Every request, in order; `calls` counts them.
         problems: What broke GitHub's document; `verify` raises them.
         largest_page: The most items of a page, so that a few make a second page.
         dismissal_delay: Seconds from a push until the approvals before it are dismissed.
-        hourly: Calls that each token has in an hour.
+        installation_lasts: Seconds that the token of an installation works.
+        ledger: Counts calls; `ledger.hourly` is how many each login has in an hour.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lock = threading.RLock()
         self.clock = Clock()
+        self.ledger = Ledger(self.clock)
         self.directory = Directory(self.clock)
         self.deliveries = Deliveries()
         self.events: list[Event] = []
-        self.log: list[LogEntry] = []
         self.problems: list[str] = []
         self.repositories: dict[str, RepositoryState] = {}
         self.merge_outcomes: list[AsyncMerge] = []
         self.largest_page = 100
         self.dismissal_delay = 0.0
-        self.hourly = 5000
+        self.installation_lasts = 3600.0
         self._faults: list[Fault] = []
-        self._used: Counter[str] = Counter()
         self._ids = 5000
         self.ghost = self.directory.add("ghost")
         self.organization = self.directory.add("acme", kind="Organization")
@@ -105,9 +87,11 @@ class FakeGitHub:
         """Add a GitHub App, installed in the repository, with permissions by name."""
         return self.directory.add_app(slug, permissions)
 
-    def installation_token(self, app: App, *, lasts: float = INSTALLATION_LASTS) -> str:
+    def installation_token(self, app: App) -> str:
         """Return a token of an App's installation, as the App itself would ask for one."""
-        return self.directory.installation_token(app, app.permissions, lasts=lasts)
+        return self.directory.installation_token(
+            app, app.permissions, lasts=self.installation_lasts
+        )
 
     def actions_token(self, **permissions: str) -> str:
         """Return a GITHUB_TOKEN, whose events start no workflow."""
@@ -160,42 +144,16 @@ class FakeGitHub:
             last_push: Whether somebody other than the last pusher must approve.
             bypass: The actors that may pass, as GitHub writes them.
         """
-        named = checks if isinstance(checks, Mapping) else dict.fromkeys(checks)
-        required = [
-            {"context": name, **({"integration_id": app} if app else {})}
-            for name, app in named.items()
-        ]
-        rules: list[Json] = [
-            {"type": "deletion"},
-            {"type": "non_fast_forward"},
-            {
-                "type": "pull_request",
-                "parameters": {
-                    "required_approving_review_count": approvals,
-                    "dismiss_stale_reviews_on_push": dismiss_stale,
-                    "require_code_owner_review": False,
-                    "require_last_push_approval": last_push,
-                    "required_review_thread_resolution": False,
-                },
-            },
-        ]
-        if required:
-            parameters = {
-                "strict_required_status_checks_policy": False,
-                "required_status_checks": required,
-            }
-            rules.append({"type": "required_status_checks", "parameters": parameters})
-        ruleset: Json = {
-            "id": self.new_id(),
-            "name": f"protect {pattern}",
-            "target": "branch",
-            "source_type": "Repository",
-            "source": self.repository.full_name,
-            "enforcement": "active",
-            "bypass_actors": list(bypass),
-            "conditions": {"ref_name": {"include": [pattern], "exclude": []}},
-            "rules": rules,
-        }
+        ruleset = careful_ruleset(
+            self.repository,
+            self.new_id(),
+            pattern=pattern,
+            approvals=approvals,
+            checks=checks,
+            dismiss_stale=dismiss_stale,
+            last_push=last_push,
+            bypass=bypass,
+        )
         self.repository.rulesets[ruleset["id"]] = ruleset
         return ruleset
 
@@ -246,52 +204,19 @@ class FakeGitHub:
 
     # What came.
 
+    @property
+    def log(self) -> list[LogEntry]:
+        """Every request, in order."""
+        return self.ledger.log
+
     def calls(self, method: str = "", path: str = "", *, status: int | None = None) -> int:
         """Return how many requests came whose path has `path` in it; 304s cost nothing."""
-        return sum(
-            method in {"", entry.method} and path in entry.path and status in {None, entry.status}
-            for entry in self.log
-        )
-
-    def note(self, method: str, path: str, query: str, login: str, status: int) -> None:
-        """Note a request."""
-        self.log.append(LogEntry(method=method, path=path, query=query, login=login, status=status))
-
-    def note_git(self, request: Request, status: int) -> None:
-        """Note a request of Git."""
-        self.note("GIT", request.path, request.query, "", status)
+        return self.ledger.count(method, path, status=status)
 
     def new_id(self) -> int:
         """Return an id that nothing has yet."""
         self._ids += 1
         return self._ids
-
-    # The limits of calls.
-
-    def is_used_up(self, login: str) -> bool:
-        """Whether a login has no calls left in this hour."""
-        return self._used[login] >= self.hourly
-
-    def rate(self, login: str) -> Json:
-        """Return the calls of a login in this hour."""
-        used = min(self._used[login], self.hourly)
-        reset = int(self.clock.now() // 3600 + 1) * 3600
-        return {"limit": self.hourly, "used": used, "remaining": self.hourly - used, "reset": reset}
-
-    def rate_headers(
-        self, login: str, path: str, *, free: bool, fault: Fault | None
-    ) -> dict[str, str]:
-        """Count a call, unless it is free, and return the headers that tell of it."""
-        if not free and path != "/rate_limit":
-            self._used[login] += 1
-        rate = self.rate(login)
-        if fault is not None and fault.reset_in is not None:
-            rate |= {"remaining": 0, "reset": int(self.clock.now() + fault.reset_in)}
-        return {
-            **{f"X-RateLimit-{name.title()}": str(value) for name, value in rate.items()},
-            "X-RateLimit-Resource": "core",
-            "X-GitHub-Request-Id": f"FAKE:{len(self.log)}",
-        }
 
     # What routes ask.
 
@@ -315,6 +240,12 @@ class FakeGitHub:
     ) -> list[str]:
         """Return why the rules do not let a pull request be merged."""
         return merge_refusals(self, repository, pull, token)
+
+    def finish_run(self, number: int, conclusion: str = "success") -> None:
+        """Let the run of a workflow end."""
+        run = self.repository.runs[number]
+        run |= {"status": "completed", "conclusion": conclusion}
+        run["updated_at"] = self.clock.text()
 
     # The end.
 

@@ -119,7 +119,7 @@ class AsyncMerge:
     """What becomes of the next merge that is asked for with `merge-async`.
 
     Args:
-        outcome: `merged`, `enqueued`, `failed`, or `expired` (its result is gone: 404).
+        outcome: `merged`, `enqueued`, `failed`, or `expired`: not merged, and its result is 404.
         reads: How often the result is read as `pending` first.
         message: Why it failed.
         other: The head of another request that is there already: the answer is 409 with its id.

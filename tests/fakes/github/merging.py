@@ -208,7 +208,7 @@ def settle_merges(fake: FakeGitHub) -> None:
 
 def _settle(fake: FakeGitHub, repository: RepositoryState, request: MergeRequest) -> None:
     pull = repository.pulls[request.number]
-    if request.plan.outcome == "failed":
+    if request.plan.outcome in {"failed", "expired"}:
         _finish(request, "failed", request.plan.message)
         return
     if request.plan.outcome == "enqueued" or request.action == "merge_queue":

@@ -56,7 +56,7 @@ def answer_rest(fake: FakeGitHub, request: Request) -> RawAnswer:
     path = request.path.removeprefix(ENTERPRISE) or "/"
     fault = fake.take_fault(request.method, path)
     if fault and fault.drop and not fault.after:
-        fake.note(request.method, path, request.query, "", 0)
+        fake.ledger.note(request.method, path, request.query, "", 0)
         return RawAnswer(status=0, drop=True)
     token: Token | None = None
     with fake.lock:
@@ -80,8 +80,8 @@ def answer_rest(fake: FakeGitHub, request: Request) -> RawAnswer:
             if _same(request.headers.get("if-none-match", ""), headers["ETag"]):
                 status, body = 304, b""
         login = token.user.login if token else ""
-        headers = {**fake.rate_headers(login, path, free=status == 304, fault=fault), **headers}
-        fake.note(request.method, path, request.query, login, status)
+        headers = {**fake.ledger.charge(login, path, free=status == 304, fault=fault), **headers}
+        fake.ledger.note(request.method, path, request.query, login, status)
     drop = fault is not None and fault.drop
     return RawAnswer(status=status, headers=list(headers.items()), body=body, drop=drop)
 
@@ -94,7 +94,7 @@ def _token(fake: FakeGitHub, request: Request, path: str) -> Token | None:
         return Token(user=app.bot, kind="app", permissions={}, app=app)
     token = fake.directory.token_of(authorization)
     login = token.user.login if token else ""
-    if fake.is_used_up(login) and path != "/rate_limit":
+    if fake.ledger.is_used_up(login) and path != "/rate_limit":
         raise Refused(403, f"API rate limit exceeded for {login or 'you'}.")
     return token
 

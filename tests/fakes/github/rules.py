@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from fakes.github.git.http import RefUpdate
@@ -80,3 +80,51 @@ def _reason(rule: Json, update: RefUpdate) -> str:
         ("non_fast_forward", "update"): f"{FAST_FORWARD}Cannot force-push to this branch",
     }
     return reasons.get((rule["type"], what), "")
+
+
+def careful_ruleset(
+    repository: RepositoryState,
+    number: int,
+    *,
+    pattern: str,
+    approvals: int,
+    checks: Mapping[str, int | None] | Iterable[str],
+    dismiss_stale: bool,
+    last_push: bool,
+    bypass: Iterable[Json],
+) -> Json:
+    """Return a ruleset as a careful admin makes it; `FakeGitHub.protect` has the arguments."""
+    named = checks if isinstance(checks, Mapping) else dict.fromkeys(checks)
+    reviews = {
+        "required_approving_review_count": approvals,
+        "dismiss_stale_reviews_on_push": dismiss_stale,
+        "require_code_owner_review": False,
+        "require_last_push_approval": last_push,
+        "required_review_thread_resolution": False,
+    }
+    rules: list[Json] = [
+        {"type": "deletion"},
+        {"type": "non_fast_forward"},
+        {"type": "pull_request", "parameters": reviews},
+    ]
+    if named:
+        required = [
+            {"context": name, **({"integration_id": app} if app else {})}
+            for name, app in named.items()
+        ]
+        parameters = {
+            "strict_required_status_checks_policy": False,
+            "required_status_checks": required,
+        }
+        rules.append({"type": "required_status_checks", "parameters": parameters})
+    return {
+        "id": number,
+        "name": f"protect {pattern}",
+        "target": "branch",
+        "source_type": "Repository",
+        "source": repository.full_name,
+        "enforcement": "active",
+        "bypass_actors": list(bypass),
+        "conditions": {"ref_name": {"include": [pattern], "exclude": []}},
+        "rules": rules,
+    }

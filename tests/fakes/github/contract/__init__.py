@@ -21,7 +21,7 @@ from fakes.github.contract.patches import patch
 SLICE = Path(__file__).parent / "slice.json"
 
 # A branch or a path may have slashes, which GitHub takes as they come.
-GREEDY = {"path", "ref", "branch", "basehead"}
+GREEDY = {"path": ".*", "ref": ".+", "branch": ".+", "basehead": ".+"}
 
 
 class BrokenContract(Exception):  # noqa: N818 - what happened, in the words of the tests
@@ -49,7 +49,7 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
     found = []
     for template in sorted(document()["paths"], key=lambda path: (path.count("{"), -len(path))):
         pattern = "".join(
-            f"(?P<{part[1:-1]}>{'.+' if part[1:-1] in GREEDY else '[^/]+'})"
+            f"(?P<{part[1:-1]}>{GREEDY.get(part[1:-1], '[^/]+')})"
             if part.startswith("{")
             else re.escape(part)
             for part in re.split(r"(\{[^}]*\})", template)
@@ -125,7 +125,9 @@ def _check_body(operation: Operation, body: bytes) -> None:
 def _check(validator: jsonschema_rs.Validator, value: Any, before: str) -> None:
     for error in validator.iter_errors(value):
         where = "/".join(str(part) for part in error.instance_path)
-        raise BrokenContract(f"{before}{where or 'it'}: {error.message[:300]}")
+        said = error.message  # begins with the value and ends with what is wrong with it
+        short = said if len(said) <= 300 else f"{said[:120]} ... {said[-120:]}"
+        raise BrokenContract(f"{before}{where or 'it'}: {short}")
 
 
 def check_answer(operation: Operation, status: int, body: Any) -> None:
@@ -142,16 +144,14 @@ def check_answer(operation: Operation, status: int, body: Any) -> None:
 @cache
 def _answer_validator(method: str, template: str, status: int) -> jsonschema_rs.Validator:
     answers = document()["paths"][template][method]["responses"]
-    if str(status) in answers:
-        answer = answers[str(status)]
-        if "$ref" in answer:
-            answer = document()["components"]["responses"][answer["$ref"].rsplit("/", 1)[1]]
-        content = answer.get("content", {})
-        schema = content.get("application/json", {}).get("schema", {"enum": [None]})
-    elif status >= 400:
+    answer = answers.get(str(status), {})
+    if "$ref" in answer:
+        answer = document()["components"]["responses"][answer["$ref"].rsplit("/", 1)[1]]
+    schema: Any = answer.get("content", {}).get("application/json", {}).get("schema")
+    if schema is None and status >= 400:  # many refusals are not described
         schema = {"$ref": "#/components/schemas/basic-error"}
-    else:
-        schema = False
+    elif schema is None:
+        schema = {"enum": [None]} if str(status) in answers else {"not": {}}
     return _schema_validator(json.dumps(schema))
 
 

@@ -31,8 +31,9 @@ def answer_git(fake: FakeGitHub, request: Request) -> RawAnswer:
             updates = pushed_refs(request.body) if request.method == "POST" and pushes else ()
             refused = _refused(repository, updates, token)
     except Refused as refusal:
-        fake.note_git(request, refusal.status)
+        fake.ledger.note("GIT", path, request.query, "", refusal.status)
         return _refusal(refusal.status, str(refusal))
+    login = token.user.login if token else ""
     status, headers, body = serve_git(
         fake.folder,
         method=request.method,
@@ -40,13 +41,13 @@ def answer_git(fake: FakeGitHub, request: Request) -> RawAnswer:
         query=request.query,
         headers=request.headers,
         body=request.body,
-        login=token.user.login if token else "",
+        login=login,
         refused=refused,
     )
     if updates:
         with fake.lock:
             observe_push(fake, repository, updates, token)
-    fake.note_git(request, status)
+    fake.ledger.note("GIT", path, request.query, login, status)
     if fault and fault.status:
         return _refusal(fault.status, str(fault.body.get("message", "")))
     return RawAnswer(status=status, headers=headers, body=body)

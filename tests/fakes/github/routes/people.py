@@ -1,4 +1,4 @@
-"""Users, their roles in the repository, and teams."""
+"""Users, their roles, teams, and the calls that they have left."""
 
 from __future__ import annotations
 
@@ -134,3 +134,21 @@ def membership(call: Call) -> Answer:
     if state is None:
         raise Refused(404, "Not Found")
     return Answer(body=fill("team-membership", {"role": "member", "state": state}))
+
+
+@route("GET", "/rate_limit")
+def rate_limit(call: Call) -> Answer:
+    """Return the calls left; asking costs none."""
+    rate = call.fake.ledger.rate(call.token.user.login if call.token else "")
+    return Answer(
+        body=fill(
+            "rate-limit-overview", {"resources": {"core": rate, "search": rate}, "rate": rate}
+        )
+    )
+
+
+@route("GET", "/meta")
+def meta(call: Call) -> Answer:
+    """Return what the server says of itself."""
+    known = {"verifiable_password_authentication": False, "domains": {}}
+    return Answer(body=fill("api-overview", known))

@@ -10,7 +10,6 @@ from fakes.github.routing import Answer, Call, Refused, not_valid, route
 from fakes.github.shapes import fill
 from fakes.github.state import Json
 
-MOST_ANNOTATIONS = 50
 LONGEST_TEXT = 65535
 
 
@@ -136,8 +135,6 @@ def _update_run(call: Call, run: Json, action: str) -> Json:
     for field in ("summary", "text"):
         if len(output.get(field, "")) > LONGEST_TEXT:
             raise not_valid("CheckRun", field=field, code="too_long")
-    if len(output.get("annotations", ())) > MOST_ANNOTATIONS:
-        raise not_valid("CheckRun", field="annotations", code="too_many")
     kept = (
         "name",
         "status",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 from fakes.github.clock import Clock
 from fakes.github.contract import document
@@ -33,7 +34,7 @@ def fill(schema: str, known: Mapping[str, Any]) -> Json:
 
 @cache
 def _filling_of(schema: str) -> Json:
-    filled = _filled(document()["components"]["schemas"][schema])
+    filled = _filled({**document()["components"]["schemas"][schema], "nullable": False})
     assert isinstance(filled, dict), f"{schema} is no object"
     return filled
 
@@ -82,13 +83,14 @@ class Shapes:
     def user(self, user: User, schema: str = "simple-user", **more: Any) -> Json:
         """Return a user."""
         letter = {"Bot": "BOT", "Organization": "O"}.get(user.type, "U")
+        page = f"apps/{user.login.removesuffix('[bot]')}" if user.type == "Bot" else user.login
         known = {
             "login": user.login,
             "id": user.id,
             "node_id": f"{letter}_{user.id}",
             "type": user.type,
-            "url": f"{self.api}/users/{user.login}",
-            "html_url": f"{self.html}/{user.login}",
+            "url": f"{self.api}/users/{quote(user.login)}",
+            "html_url": f"{self.html}/{page}",
             "avatar_url": f"{self.html}/avatars/{user.id}",
             "gravatar_id": "",
             "site_admin": False,
