@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from hashlib import sha256
 
 import jsonschema
@@ -12,6 +13,7 @@ import pytest
 from modelyard.adapters.specs.schemas import schema_folder
 from modelyard.adapters.store.tables import columns_of
 from modelyard.domain.promotion.incidents import Incident
+from modelyard.domain.promotion.notifications import find_notifications
 from modelyard.domain.specs.contract import find_breaches
 from operations.drift_yard import (
     JUNE,
@@ -141,7 +143,43 @@ def test_a_breach_that_lasts_is_one_incident_however_the_numbers_change(yard):
     for until in ("2026-06-10", "2026-06-20", "2026-06-25"):
         assert answer(yard, "--until", until)[0] == 3
     (incident,) = incidents(yard)
-    assert incident.key == "contract/data/delays/*.parquet#temp/range"
+    assert incident.key == "contract/data/delays/*.parquet#temp/range/-40 to 60 degC"
+
+
+@pytest.mark.parametrize("is_told_under", ["its key", "its sentence"])
+def test_an_incident_of_before_the_key_said_what_is_expected_stays_the_same(yard, is_told_under):
+    rewritten(yard, JUNE, temp=in_kelvin)
+    answer(yard)
+    (incident,) = incidents(yard)
+    old = replace(incident, key=incident.key.removesuffix("/-40 to 60 degC"))
+    sentence = sha256(old.what.encode()).hexdigest()[:16]
+    of_key = f"incident/{old.key}/{old.at.isoformat()}"
+    told = (of_key if is_told_under == "its key" else f"incident/{sentence}",)
+    change = partial(replace, incidents=(old,), told=told)
+    yard.workspace.facts.update_model("delays", change)
+
+    answer(yard, "--until", "2026-06-20")
+
+    assert incidents(yard) == (old,)
+    facts = yard.workspace.facts.read_model("delays")
+    assert find_notifications("delays", facts, (), NOW) == ()
+
+
+def test_a_breach_of_another_limit_is_another_incident_even_beside_one_of_before(yard):
+    rewritten(yard, JUNE, temp=in_kelvin)
+    answer(yard)
+    (incident,) = incidents(yard)
+    other = replace(
+        incident,
+        what=incident.what.replace("-40 to 60", "-40 to 50"),
+        key=incident.key.removesuffix("/-40 to 60 degC"),
+    )
+    yard.workspace.facts.update_model("delays", lambda before: replace(before, incidents=(other,)))
+
+    answer(yard)
+
+    (now,) = incidents(yard)
+    assert (now.key, "-40 to 60" in now.what) == (incident.key, True)
 
 
 def test_a_breach_that_is_worded_otherwise_is_the_same_incident(yard):

@@ -349,5 +349,6 @@ def test_a_dry_run_leaves_out_what_a_run_leaves_out_because_statuses_cannot_be_r
     done = run(yard, "reconcile", MODEL, "--dry-run")
 
     assert yard.reconcile() == 0
-    assert f"left out, {ref}" in done.stderr
+    assert f"m: left out: set modelyard/promote of #{pull.number} to" in done.stderr
+    assert ref in done.stderr
     assert "would set" not in done.stdout

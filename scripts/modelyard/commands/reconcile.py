@@ -54,27 +54,26 @@ def _show(workspace: Workspace, model: str) -> bool:
     from modelyard.domain.promotion.plan import plan
     from modelyard.operations.reconcile.collect import collect_world
     from modelyard.operations.reconcile.describe import describe_action
+    from modelyard.operations.reconcile.loop import raise_unreadable
 
-    actions = [
-        action
-        for action in plan(collect_world(workspace, model))
-        if not _is_blocked(workspace, action)
-    ]
+    world = collect_world(workspace, model, may_lack_specs=True)
+    actions = [action for action in plan(world) if not _is_left_out(workspace, model, action)]
     for action in actions:
         print_line(f"{model}: would {describe_action(action)}")
+    raise_unreadable(world)
     return bool(actions)
 
 
-def _is_blocked(workspace: Workspace, action: Action) -> bool:
-    """Return whether a run would leave the action out, as the statuses cannot be read."""
-    from modelyard.domain.promotion.actions import SetStatus
+def _is_left_out(workspace: Workspace, model: str, action: Action) -> bool:
+    """Return whether a run would leave the action out, and print what it could not read."""
+    from modelyard.operations.reconcile.describe import describe_action
+    from modelyard.operations.reconcile.proposals import find_unreadable
 
-    if not isinstance(action, SetStatus):
-        return False
-    blocking = [each for each in workspace.services.pulls.unreadable() if action.sha in str(each)]
-    for each in blocking:
-        print_line(f"left out, {each.message} ({each.hint})", err=True)
-    return bool(blocking)
+    blocking = find_unreadable(workspace, model, action)
+    if blocking is not None:
+        why = f"{blocking.message} ({blocking.hint})"
+        print_line(f"{model}: left out: {describe_action(action)}: {why}", err=True)
+    return blocking is not None
 
 
 def _settle(workspace: Workspace, model: str, *, wait: bool) -> None:

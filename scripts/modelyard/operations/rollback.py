@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,8 @@ from modelyard.operations.reconcile.collect import collect_world
 from modelyard.operations.reconcile.loop import reconcile_model
 from modelyard.operations.reconcile.pages import short_digest
 from modelyard.operations.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +55,14 @@ def decide_rollback(
         CannotAnswer: There is no such environment or release, or its facts cannot be read.
         Refused: There is no release to go back to; or with `remove`, there is one.
     """
-    world = collect_world(workspace, model, with_registry=False)
+    world = collect_world(workspace, model, with_registry=False, may_lack_specs=True)
     where = find_environment(world, environment)
     release = world.release(environment)
+    if release is None and environment in world.unreviewed and world.unreadable:
+        raise CannotAnswer(
+            f"the release of {model} in {environment} cannot be read: {world.unreadable}",
+            hint=f"modelyard reconcile {model} restores the one before it, if one was verified",
+        )
     if release is None:
         raise CannotAnswer(
             f"{environment} has no release of {model}", hint=f"modelyard status {model}"
@@ -98,7 +106,10 @@ def apply_rollback(workspace: Workspace, rollback: Rollback, report: Report) -> 
     else:
         _undo_earlier_rollback(workspace, rollback, rollback.action, report)
     # Reconcile rolls back what is on hold, here and in every other environment.
-    reconcile_model(workspace, release.model, wait=False, report=report)
+    try:
+        reconcile_model(workspace, release.model, wait=False, report=report)
+    except Refused as refusal:  # a spec that cannot be read stops no rollback
+        logger.warning("%s", refusal.message)
     left = workspace.catalog(workspace.main()).releases.get((release.environment, release.model))
     # Something else may be released there by now; only the same release is a failure.
     if left == release:

@@ -11,6 +11,7 @@ from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, StatusState
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.watch.pass_once import run_pass, undecided_releases
 from operations.yard import AT, MODEL, SHORT, living_yard
+from operations.yard_with_history import run
 
 CANARY = f"modelyard/promote/canary/{MODEL}"
 STAGING = f"modelyard/promote/staging/{MODEL}"
@@ -174,3 +175,31 @@ def test_what_is_judged_elsewhere_is_observed_as_often_as_before(yard):
     spoil_state(yard.git, f"facts/staging/{MODEL}.json")
 
     assert undecided_releases(yard.workspace()) == (f"canary {MODEL}",)
+
+
+OF_A_PULL = {
+    "no JSON": (b"{", True),
+    "its branch alone": (f'{{"pull": {{"branch": "{CANARY}"}}}}'.encode(), True),
+    "another branch alone": (b'{"pull": {"branch": "docs"}}', False),
+    "a list": (b"[]", True),
+    "no text": (b"\xff", True),
+}
+
+
+@pytest.mark.parametrize("what", OF_A_PULL)
+def test_a_dry_run_names_the_proposal_that_an_unreadable_pull_request_keeps_away(yard, what):
+    document, is_left_out = OF_A_PULL[what]
+    yard.record("v2", champion="v1")
+    yard.put("v2", "staging")
+    yard.rest()
+    number = yard.pull(CANARY).number
+    spoil(yard, f"refs/modelyard/pulls/{number}", document)
+
+    said = run(yard, "reconcile", MODEL, "--dry-run")
+    yard.said.clear()
+    yard.reconcile()
+
+    left_out = f"m: left out: propose the release of v2 to canary: refs/modelyard/pulls/{number}: "
+    assert (left_out in said.err) == is_left_out
+    assert ("would propose" in said.out) != is_left_out
+    assert any("opened" in line for line in yard.said) != is_left_out

@@ -54,6 +54,15 @@ class Specs:
         located = [*self.problems, *self.with_lines(found)]
         return tuple(sorted(located, key=lambda problem: problem.sort_key))
 
+    def refusal(self) -> Refused:
+        """The error that names the first problem of a file."""
+        first, more = self.problems[0], len(self.problems) - 1
+        rest = f" (and {more} more)" if more else ""
+        return Refused(
+            f"{first.file}:{first.line}: {first.message}{rest}",
+            hint="run `modelyard validate` for all problems",
+        )
+
     def with_lines(self, problems: Iterable[Problem]) -> Iterator[Problem]:
         """The same problems with their lines; line 1 where there is no file."""
         loaded: dict[str, Loaded] = {}
@@ -109,12 +118,7 @@ def read_valid_catalog(tree: Tree, *, models: Collection[str] | None = None) -> 
     """
     specs = read_specs(tree, models=models)
     if specs.problems:
-        first, more = specs.problems[0], len(specs.problems) - 1
-        rest = f" (and {more} more)" if more else ""
-        raise Refused(
-            f"{first.file}:{first.line}: {first.message}{rest}",
-            hint="run `modelyard validate` for all problems",
-        )
+        raise specs.refusal()
     return specs.catalog
 
 

@@ -16,6 +16,7 @@ _STUCK = re.compile(
 )
 _BREACH = re.compile(
     r"contract of (?P<uri>.+?) broken: column (?P<column>.+?) \((?P<rule>[a-z-]+)\): expected "
+    r"(?P<expected>.+?), found "
 )
 
 
@@ -62,7 +63,23 @@ def unreviewed_key(environment: str, commit: str) -> str:
 
 
 def breach_key(uri: str, breach: Breach) -> str:
-    """The key of a rule that a feed does not keep; the numbers found change every night."""
+    """The key of a rule that a feed does not keep.
+
+    A rule that asks for something else is another one. The numbers found change every night, so
+    they are left out.
+    """
+    return f"{_old_breach_key(uri, breach)}/{breach.expected}"
+
+
+def is_incident_of_breach(incident: Incident, uri: str, breach: Breach) -> bool:
+    """Whether the incident is about this breach of this feed, whatever numbers were found then."""
+    if incident.key == _old_breach_key(uri, breach):
+        return f": expected {breach.expected}, found " in incident.what
+    return incident.key == breach_key(uri, breach)
+
+
+def _old_breach_key(uri: str, breach: Breach) -> str:
+    # Without what is expected. Such incidents keep their key: people were notified under it.
     return f"{breach_prefix(uri)}{breach.column}/{breach.rule}"
 
 
@@ -76,5 +93,6 @@ def _key_of_sentence(what: str) -> str:
         why = "restored" if found["restored"] else "no-way-back"
         return f"stuck/{found['environment']}/{found['version']}/{found['attempt'] or 1}/{why}"
     if found := _BREACH.match(what):
-        return f"{breach_prefix(found['uri'])}{found['column']}/{found['rule']}"
+        where = f"{breach_prefix(found['uri'])}{found['column']}"
+        return f"{where}/{found['rule']}/{found['expected']}"
     return what

@@ -44,7 +44,10 @@ def plan(world: World) -> tuple[Action, ...]:
     """The actions reconcile would apply now, rollbacks first; empty at rest.
 
     The same world gives the same plan, and applying a plan twice is the same as applying it once.
+    While a spec cannot be read, the plan has holds, rollbacks and incidents alone.
     """
+    if world.unreadable is not None:
+        return _safe_plan(world)
     refused = (action for action in plan_records(world) if isinstance(action, PlaceHold))
     placed = {hold.version: hold for hold in (*refused, *plan_holds(world))}
     # The rest of the plan takes these holds as placed: none of these versions is released.
@@ -73,6 +76,12 @@ def plan(world: World) -> tuple[Action, ...]:
         *_pull_actions(world, new, closes),
         *_aliases(world),
     )
+
+
+def _safe_plan(world: World) -> tuple[Action, ...]:
+    holds = tuple(plan_holds(world))
+    world = world.with_holds({hold.version: hold.reason for hold in holds})
+    return (*holds, *(each for each in plan_rollbacks(world) if not _is_known(world, each)))
 
 
 def _is_known(world: World, action: Action) -> bool:

@@ -95,6 +95,8 @@ class World:
         unreviewed_goes_back: Whether such a release is rolled back; otherwise people are told.
         landed: Numbers of pull requests whose changes a push brought to the main branch, and
             that are not recorded as merged.
+        unreadable: Which spec cannot be read, and why; the catalog is without it. What it says
+            nobody knows, so nothing is planned but holds and rollbacks.
     """
 
     model: str
@@ -115,6 +117,7 @@ class World:
     unreviewed: Mapping[str, Unreviewed] = field(default_factory=dict)
     unreviewed_goes_back: bool = True
     landed: frozenset[int] = frozenset()
+    unreadable: str | None = None
 
     def release(self, environment: str) -> Release | None:
         """The model's release in an environment."""

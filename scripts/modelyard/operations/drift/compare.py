@@ -12,7 +12,12 @@ from modelyard.domain.drift.column_checks import ColumnCheck
 from modelyard.domain.drift.detection import LEAST_BLOCKS, check_window, confirm_drift
 from modelyard.domain.drift.profile import Profile
 from modelyard.domain.promotion.facts import ModelFacts
-from modelyard.domain.promotion.incidents import Incident, breach_key, breach_prefix
+from modelyard.domain.promotion.incidents import (
+    Incident,
+    breach_key,
+    breach_prefix,
+    is_incident_of_breach,
+)
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Breach, describe_breach
 from modelyard.domain.specs.model import Model
@@ -273,20 +278,20 @@ def record_incidents(
 def update_incidents(
     before: tuple[Incident, ...], result: ContractBreach | FeedComparison, *, at: datetime
 ) -> tuple[Incident, ...]:
-    """The incidents after a result: one for each column and rule, with its first text."""
-    broken = result.breaches if isinstance(result, ContractBreach) else ()
-    found = {breach_key(result.feed.uri, each): each for each in broken}
+    """The incidents after a result: one for each rule of a column, with its first text."""
+    broken, uri = result.breaches if isinstance(result, ContractBreach) else (), result.feed.uri
+    found = {breach_key(uri, each): each for each in broken}
     # Windows of the past show nothing about breaches of today, so they remove no incident.
     kept = [
         incident
         for incident in before
-        if incident.key in found or not (result.newest and is_breach_of_feed(incident, result.feed))
+        if any(is_incident_of_breach(incident, uri, each) for each in broken)
+        or not (result.newest and is_breach_of_feed(incident, result.feed))
     ]
-    known = {incident.key for incident in kept}
     new = [
         Incident(what=incident_text(result.feed, each), at=at, key=key)
         for key, each in found.items()
-        if key not in known
+        if not any(is_incident_of_breach(incident, uri, each) for incident in kept)
     ]
     return (*kept, *new)
 

@@ -15,7 +15,7 @@ from modelyard.adapters.git.remote_refs import one_snapshot, retry_on_conflict
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import build_spec
 from modelyard.adapters.specs.json_documents import warn_left_out
-from modelyard.adapters.specs.reader import Specs, is_read_for, read_specs, read_valid_catalog
+from modelyard.adapters.specs.reader import Specs, is_read_for, read_specs
 from modelyard.adapters.store.artifacts import Store
 from modelyard.domain.promotion.change import is_branch_of, parse_branch
 from modelyard.domain.promotion.promote import needs_comparison, promotion_target
@@ -65,7 +65,9 @@ class CollectedWorlds:
 
 
 @one_snapshot()
-def collect_world(workspace: Workspace, model: str, *, with_registry: bool = True) -> World:
+def collect_world(
+    workspace: Workspace, model: str, *, with_registry: bool = True, may_lack_specs: bool = False
+) -> World:
     """The world of one model now, with everything that `plan` depends on.
 
     What only promotions need is unknown if it is out of reach, and so are the facts of an
@@ -73,16 +75,16 @@ def collect_world(workspace: Workspace, model: str, *, with_registry: bool = Tru
 
     Raises:
         CannotAnswer: The main branch has no such model, or its holds cannot be read.
-        Refused: One of its specs, or an environment, is not valid. A plan without it could
-            promote past a gate.
+        Refused: One of its specs, or an environment, is not valid, and the world may not lack
+            it: a promotion without it could pass a gate. `plan` knows what it may do without.
     """
     commit = workspace.main()
-    catalog = workspace.once(
-        "sound",
-        commit,
-        lambda: read_valid_catalog(GitTree(workspace.git, commit), models={model}),
-        model,
+    specs = workspace.once(
+        "specs", commit, lambda: read_specs(GitTree(workspace.git, commit), models={model}), model
     )
+    catalog, refusal = specs.catalog, specs.refusal() if specs.problems else None
+    if refusal is not None and not (may_lack_specs and model in catalog.models):
+        raise refusal
     if model not in catalog.models:
         workspace.catalog(commit).require_model(model)  # it names the models that there are
     workspace.facts.read_model(model)  # raises if the holds cannot be read
@@ -90,6 +92,8 @@ def collect_world(workspace: Workspace, model: str, *, with_registry: bool = Tru
     every = _pulls(workspace)
     pulls = [pull for pull in every if is_branch_of(pull.branch, model)]
     world = _core(workspace, model, catalog, facts, pulls, {})
+    if refusal is not None:
+        world = replace(world, unreadable=refusal.message)
     (world,) = with_reviews(workspace, [world], every)
     # The forge keeps the heads of closed pull requests, which show what a person declined.
     read_pulls = (*world.open_pulls, *world.declined_pulls)

@@ -20,7 +20,7 @@ from modelyard.domain.promotion.actions import (
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.world import World
 from modelyard.domain.sites import Standing
-from modelyard.errors import CannotAnswer, YardError
+from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.operations.reconcile.apply import Report, apply_action
 from modelyard.operations.reconcile.collect import collect_world
 from modelyard.operations.sites import read_standing
@@ -92,12 +92,13 @@ def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Rep
 
     Raises:
         CannotAnswer: It still changes after `MOST_ROUNDS` rounds.
+        Refused: A spec cannot be read; holds and rollbacks were applied all the same.
         Exception: The first failure of the last round.
     """
     done = 0
     for _ in range(MOST_ROUNDS):
         with one_snapshot():  # until something changes, actions meet the refs they were planned by
-            world = collect_world(workspace, model)
+            world = collect_world(workspace, model, may_lack_specs=True)
             changed, errors = apply_plan(workspace, world, report)
         done += changed
         if changed:
@@ -105,6 +106,7 @@ def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Rep
                 log_error(error)
             continue
         raise_first(errors)
+        raise_unreadable(world)
         names = running_workflows(world)
         if not (wait and names):
             return done
@@ -114,6 +116,15 @@ def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Rep
         f"{model} still changes after {MOST_ROUNDS} rounds",
         hint=f"modelyard reconcile {model} --dry-run shows what it would do next",
     )
+
+
+def raise_unreadable(world: World) -> None:
+    """Raise `Refused` if the plan of the world lacks what a spec that cannot be read may ask."""
+    if world.unreadable is not None:
+        raise Refused(
+            f"{world.unreadable}; {world.model} is rolled back if it has to be, and no more",
+            hint="run `modelyard validate` for all problems",
+        )
 
 
 def apply_plan(workspace: Workspace, world: World, report: Report) -> tuple[int, list[Exception]]:

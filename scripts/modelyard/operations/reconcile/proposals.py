@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from modelyard.adapters.forge.local.snapshot import UnreadablePull
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.specs.documents import read_spec
-from modelyard.domain.promotion.actions import ProposeRecord, ProposeRelease
-from modelyard.domain.promotion.change import Change, Purpose, parse_branch
+from modelyard.domain.promotion.actions import Action, ProposeRecord, ProposeRelease, SetStatus
+from modelyard.domain.promotion.change import Branch, Change, Purpose, parse_branch
 from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.domain.promotion.world import Proposal, World
 from modelyard.domain.specs.catalog import Catalog
@@ -41,6 +42,22 @@ def read_proposals(
         if at_record or at_release:
             found[number] = Proposal(record=record, release=release)
     return found
+
+
+def find_unreadable(workspace: Workspace, model: str, action: Action) -> YardError | None:
+    """What the forge cannot read and `apply_action` leaves this action out for; None if it can."""
+    unreadable = workspace.services.pulls.unreadable()
+    match action:
+        case SetStatus():
+            return next((each for each in unreadable if action.sha in each.message), None)
+        case ProposeRecord():
+            branch = Branch(purpose=Purpose.RECORD, subject=action.record.version, model=model)
+        case ProposeRelease():
+            branch = Branch(purpose=Purpose.PROMOTE, subject=action.environment, model=model)
+        case _:
+            return None
+    pulls = (each for each in unreadable if isinstance(each, UnreadablePull))
+    return next((each for each in pulls if each.may_be_about(str(branch))), None)
 
 
 def with_currency(

@@ -10,7 +10,8 @@ FEED = "data/delays/*.parquet"
 
 
 def breach(column, rule):
-    return Breach(column=column, rule=rule, expected="-40 to 60 degC", found="290", rows=3)
+    expected = "-40 to 60 degC" if rule == "range" else "only temp"
+    return Breach(column=column, rule=rule, expected=expected, found="290", rows=3)
 
 
 @pytest.mark.parametrize(

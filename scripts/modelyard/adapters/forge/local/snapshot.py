@@ -43,6 +43,23 @@ class StoredPull:
     trailers: Mapping[str, str] = field(default_factory=dict)
 
 
+class UnreadablePull(Unreadable):
+    """A pull request that cannot be read.
+
+    Args:
+        error: Why.
+        branch: The branch that it is about, if that much of it can be read.
+    """
+
+    def __init__(self, error: Unreadable, branch: str | None) -> None:
+        super().__init__(error.message, hint=error.hint)
+        self.branch = branch
+
+    def may_be_about(self, branch: str) -> bool:
+        """Whether it may be the pull request of this branch."""
+        return self.branch in {None, branch}
+
+
 class ForgeSnapshot:
     """The forge's refs at one moment, and the documents behind those that are asked for.
 
@@ -122,8 +139,7 @@ class ForgeSnapshot:
     def unreadable_pull_of(self, branch: str) -> str | None:
         """The ref of an unreadable pull request that may be about this branch."""
         _, unreadable = self._all
-        named = {ref: _branch_in(document) for ref, (_, document) in unreadable.items()}
-        return next((ref for ref, about in named.items() if about in {None, branch}), None)
+        return next((ref for ref, each in unreadable.items() if each.may_be_about(branch)), None)
 
     def unreadable(self) -> tuple[Unreadable, ...]:
         """Why pull requests, and the statuses of open ones, cannot be read; empty if all can."""
@@ -132,24 +148,22 @@ class ForgeSnapshot:
         found = self._statuses_or_errors(
             {pull.head for pull in real if pull.state is PullState.OPEN}
         )
-        of_pulls = [error for error, _ in unreadable.values()]
-        return (*of_pulls, *(each for each in found.values() if isinstance(each, Unreadable)))
+        of_statuses = (each for each in found.values() if isinstance(each, Unreadable))
+        return (*unreadable.values(), *of_statuses)
 
     @cached_property
-    def _all(
-        self,
-    ) -> tuple[tuple[StoredPull, ...], Mapping[str, tuple[Unreadable, bytes | None]]]:
-        """The readable pull requests; and by ref the error and the document of the others."""
+    def _all(self) -> tuple[tuple[StoredPull, ...], Mapping[str, UnreadablePull]]:
+        """The readable pull requests, and the others by ref."""
         refs = [f"{PULLS}{number}" for number in self.pull_numbers()]
         documents = self._remote.read_documents([self.refs[ref] for ref in refs])
         readable: list[StoredPull] = []
-        unreadable: dict[str, tuple[Unreadable, bytes | None]] = {}
+        unreadable: dict[str, UnreadablePull] = {}
         for ref, document in zip(refs, documents, strict=True):
             try:
                 readable.append(_stored(document, ref, self.refs[ref]))
             except Unreadable as error:
                 warn_left_out(error)
-                unreadable[ref] = (error, document)
+                unreadable[ref] = UnreadablePull(error, _branch_in(document))
         return tuple(readable), unreadable
 
     def with_statuses(self, pulls: Iterable[PullRequest]) -> tuple[PullRequest, ...]:
