@@ -691,7 +691,7 @@ def clone(yard: Yard, name: str) -> None:
     Git(root).run("remote", "add", "origin", "../remote.git")
 
 
-def model_named(yard: Yard, name: str, **changes: object) -> dict[str, bytes | None]:
+def model_named(_: Yard | None, name: str, **changes: object) -> dict[str, bytes | None]:
     """The documents of another model, for a commit."""
     other = replace(MODEL_SPEC, name=name, **changes)
     return {f"models/{name}/model.yaml": dump_spec("Model", other)}

@@ -45,6 +45,7 @@ def _tables(report: dict[str, Any]) -> list[object]:
         ("On hold", ("model", "version", "by", "since", "reason", "next"), _holds(report)),
         ("Frozen", ("environment", "by", "until", "reason", "next"), _freezes(report)),
         ("Incidents, newest first", ("model", "at", "what"), _incidents(report)),
+        ("Rules changed by a push", ("file", "what", "next"), _pushed_rules(report)),
         ("Training", ("model", "version", "attempt", "state", "next"), _trainings(report)),
         ("Open pull requests", ("", "title", "waits for", "next"), _pulls(report)),
     ):
@@ -106,6 +107,10 @@ def _incidents(report: dict[str, Any]) -> list[list[object]]:
     if more := len(newest) - INCIDENTS:
         rows += [[None, None, f"and {more} more: modelyard history MODEL"]] if more > 0 else []
     return rows
+
+
+def _pushed_rules(report: dict[str, Any]) -> list[list[object]]:
+    return [[each["file"], each["what"], each["next"]] for each in report["pushed_rules"]]
 
 
 def _trainings(report: dict[str, Any]) -> list[list[object]]:

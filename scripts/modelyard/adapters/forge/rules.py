@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from modelyard.adapters.git.names import revision_of
+from modelyard.adapters.git.first_parents import read_changed
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import KINDS, read_spec
@@ -31,11 +30,12 @@ _KIND_OF_MODE = {"120000": FileKind.LINK, "160000": FileKind.MODULE}
 
 def read_rule_changes(git: Git, *, main: str, after: str) -> tuple[RuleChange, ...]:
     """The rules that differ between the main branch and another commit or tree."""
-    changed = _changed_files(git, main, after)
+    pairs = read_changed(git, main, after)
+    changed = {path: pair for path, pair in pairs.items() if may_hold_rules(path)}
     if not changed:
         return ()
-    before = _read_files(git, main, {path: pair[0] for path, pair in changed.items()})
-    merged = _read_files(git, after, {path: pair[1] for path, pair in changed.items()})
+    before = {path: read_rule_file(git, path, pair[0]) for path, pair in changed.items()}
+    merged = {path: read_rule_file(git, path, pair[1]) for path, pair in changed.items()}
     catalog = read_specs(GitTree(git, main)).catalog
     used = {model for _, model in catalog.releases} | {model for model, _ in catalog.records}
     environments = read_environments(git, main, catalog)
@@ -81,35 +81,19 @@ def missing_rule_approvals(
     return tuple(f"{what} ({', '.join(names)})" for what, names in asking.items())
 
 
-def _changed_files(git: Git, main: str, after: str) -> dict[str, tuple[str, str]]:
-    """The modes before and after of the changed paths that may hold rules."""
-    sides = (revision_of(main), revision_of(after))
-    out = git.run("diff-tree", "-r", "-z", "--raw", "--no-renames", *sides).stdout
-    cells = os.fsdecode(out).split("\0")[:-1]
-    rows = zip(cells[::2], cells[1::2], strict=True)
-    return {
-        path: (row[1:].split(" ")[0], row.split(" ")[1])
-        for row, path in rows
-        if may_hold_rules(path)
-    }
-
-
-def _read_files(git: Git, side: str, modes: Mapping[str, str]) -> dict[str, RuleFile | None]:
-    specs = {path for path in modes if path == SETTINGS or parse_spec_path(path)}
-    contents = git.read_many([f"{side}:{path}" for path in sorted(specs)]) if specs else {}
-    return {
-        path: None if set(mode) == {"0"} else _rule_file(path, mode, contents.get(f"{side}:{path}"))
-        for path, mode in modes.items()
-    }
-
-
-def _rule_file(path: str, mode: str, content: bytes | None) -> RuleFile:
+def read_rule_file(git: Git, path: str, content: str | None) -> RuleFile | None:
+    """A file that may hold rules, from its `mode object`; None where there is nothing."""
+    if content is None:
+        return None
+    mode, _, blob = content.partition(" ")
     kind = _KIND_OF_MODE.get(mode, FileKind.FILE)
-    if content is None or kind is not FileKind.FILE:
+    is_spec = path == SETTINGS or parse_spec_path(path) is not None
+    document = git.read_many([blob])[blob] if is_spec and kind is FileKind.FILE else None
+    if document is None:
         return RuleFile(kind=kind)
     name = "Repository" if path == SETTINGS else (parse_spec_path(path) or ("",))[0]
     try:
-        spec: Any = read_spec(KINDS[name], content, name=path)
+        spec: Any = read_spec(KINDS[name], document, name=path)
     except YardError:
         return RuleFile()
     return RuleFile(fields=asdict(spec))

@@ -1,4 +1,4 @@
-"""Compares commits by the objects they hold, and finds the one that brought a branch to main."""
+"""Compares commits by the objects they hold."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from modelyard.adapters.git.repository import Git
 # Four names for each release of a thousand models.
 _OBJECTS = AnswerCache(20_000)
 _NONE = ""
-
-# Commits after the branch began that touch what it changes; there are seldom any.
-_MOST_COMMITS = 50
 
 
 def read_objects(git: Git, names: Iterable[str]) -> dict[str, str | None]:
@@ -33,38 +30,3 @@ def read_objects(git: Git, names: Iterable[str]) -> dict[str, str | None]:
             if is_permanent(name):
                 _OBJECTS.remember((git.root.absolute(), name), known[name])
     return {name: found or None for name, found in known.items()}
-
-
-def landing_of(git: Git, main: str, head: str) -> str | None:
-    """The commit that brought all changes of `head` into the main branch, if one did.
-
-    A person may have merged the head, moved the main branch to it, or pushed its changes as other
-    commits, in one or in several.
-    """
-    if git.is_ancestor(head, main):
-        return _merge_of(git, main, head)
-    base = git.merge_base(main, head)
-    if not (changed := git.diff_names(base, head)):
-        return None
-    words = ("rev-list", "--reverse", "--first-parent", f"--max-count={_MOST_COMMITS}")
-    later = git.run(*words, f"{base}..{main}", "--", *changed).stdout.decode().split()
-    return next((commit for commit in later if _holds_all(git, commit, head)), None)
-
-
-def _holds_all(git: Git, commit: str, head: str) -> bool:
-    """Whether merging `head` into the commit would change nothing."""
-    merged = git.merge_tree(commit, head)
-    return not merged.conflicts and merged.tree == git.tree_hash(commit)
-
-
-def _merge_of(git: Git, main: str, head: str) -> str:
-    """The first commit of the main branch that contains `head`, which may be `head` itself."""
-    between = f"{head}..{main}"
-    holding = set(git.run("rev-list", "--ancestry-path", between).stdout.decode().split())
-    rows = git.run("rev-list", "--reverse", "--first-parent", "--parents", between).stdout.decode()
-    for commit, first, *_ in (row.split() for row in rows.splitlines()):
-        if first == head:
-            return head
-        if commit in holding:
-            return commit
-    return head

@@ -18,6 +18,9 @@ LOCAL_SECONDS = 300.0
 NETWORK_SECONDS = {"ls-remote": 20.0, "push": 60.0, "fetch": 120.0}
 """Limits of commands that wait for a remote: a rollback waits for them. A fetch may be large."""
 
+PACKING_SECONDS = 30.0
+"""Limit of `git maintenance`: a rollback may wait for it."""
+
 SILENT_SECONDS = 15
 """How long HTTP may be silent."""
 
@@ -105,7 +108,8 @@ def run_git(
     """
     inherited = {name: value for name, value in os.environ.items() if name not in _INHERITED}
     command, whole = ["git", *_OPTIONS, *args], {**inherited, **_FIXED, **(env or {})}
-    seconds = NETWORK_SECONDS.get(args[0], LOCAL_SECONDS)
+    local = PACKING_SECONDS if args[0] == "maintenance" else LOCAL_SECONDS
+    seconds = NETWORK_SECONDS.get(args[0], local)
     try:
         done = _run_to_end(command, root, whole, stdin, seconds)
     except OSError as error:

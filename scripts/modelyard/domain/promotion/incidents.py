@@ -62,6 +62,11 @@ def unreviewed_key(environment: str, commit: str) -> str:
     return f"unreviewed/{environment}/{commit[:16]}"
 
 
+def pushed_rule_key(file: str, commit: str) -> str:
+    """The key of a rule that a push changed."""
+    return f"pushed-rule/{file}/{commit[:16]}"
+
+
 def breach_key(uri: str, breach: Breach) -> str:
     """The key of a rule that a feed does not keep.
 

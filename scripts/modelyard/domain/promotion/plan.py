@@ -32,6 +32,7 @@ from modelyard.domain.promotion.rollback import (
     plan_holds,
     plan_infrastructure_incidents,
     plan_rollbacks,
+    plan_rule_incidents,
 )
 from modelyard.domain.promotion.training_workflows import plan_records, plan_trainings
 from modelyard.domain.promotion.world import World
@@ -52,7 +53,8 @@ def plan(world: World) -> tuple[Action, ...]:
     placed = {hold.version: hold for hold in (*refused, *plan_holds(world))}
     # The rest of the plan takes these holds as placed: none of these versions is released.
     world = world.with_holds({version: hold.reason for version, hold in placed.items()})
-    back, told = tuple(plan_rollbacks(world)), plan_infrastructure_incidents(world)
+    back = tuple(plan_rollbacks(world))
+    told = (*plan_infrastructure_incidents(world), *plan_rule_incidents(world))
     wanted = _by_branch(world, (*back, *plan_records(world), *plan_promotions(world)))
     # What a push brought to the main branch is over, whatever the plan would do with it.
     landed = tuple(
@@ -81,7 +83,8 @@ def plan(world: World) -> tuple[Action, ...]:
 def _safe_plan(world: World) -> tuple[Action, ...]:
     holds = tuple(plan_holds(world))
     world = world.with_holds({hold.version: hold.reason for hold in holds})
-    return (*holds, *(each for each in plan_rollbacks(world) if not _is_known(world, each)))
+    back = (*plan_rollbacks(world), *plan_rule_incidents(world))
+    return (*holds, *(each for each in back if not _is_known(world, each)))
 
 
 def _is_known(world: World, action: Action) -> bool:

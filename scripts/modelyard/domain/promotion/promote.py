@@ -160,6 +160,9 @@ def _holds(world: World, environment: Environment, version: str) -> Iterator[Mis
         by_person = environment.name in world.freezes
         command = f"modelyard unfreeze {environment.name}" if by_person else ""
         yield Missing(what=f"{environment.name} is {reason}", blocks=True, command=command)
+    for rule in world.pushed_rules:
+        if world.unreviewed_goes_back and environment.name in rule.environments:
+            yield Missing(what=str(rule), blocks=True, command=rule.command)
     current = world.release(environment.name)
     fault = find_fault(world, environment, current) if current else None
     # A promotion on top of a faulty release would hide it from its rollback.

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from modelyard.domain.promotion.actions import PlaceHold, RaiseIncident, RollBack
 from modelyard.domain.promotion.facts import ReleaseFacts, is_bad, is_own_fault
-from modelyard.domain.promotion.incidents import infrastructure_key, stuck_key, unreviewed_key
+from modelyard.domain.promotion.incidents import (
+    infrastructure_key,
+    pushed_rule_key,
+    stuck_key,
+    unreviewed_key,
+)
 from modelyard.domain.promotion.world import PastRelease, World
 from modelyard.domain.review.placements import Unreviewed
 from modelyard.domain.specs.environment import Environment
@@ -102,6 +107,18 @@ def find_unreviewed(world: World, environment: Environment) -> Unreviewed | None
         commit=newest.commit if newest else release.identity,
         goes_back=world.unreviewed_goes_back,
     )
+
+
+def plan_rule_incidents(world: World) -> Iterator[RaiseIncident]:
+    """Tell people of each rule that a push changed, with one model if it concerns all of them."""
+    for rule in world.pushed_rules:
+        if rule.model is not None or world.is_first_model:
+            names = ", ".join(sorted(rule.environments))
+            waits = f". Promotions to {names} wait" if world.unreviewed_goes_back and names else ""
+            yield RaiseIncident(
+                what=f"{rule}{waits}. A person must decide: {rule.command}",
+                key=pushed_rule_key(rule.file, rule.commit),
+            )
 
 
 def plan_infrastructure_incidents(world: World) -> Iterator[RaiseIncident]:

@@ -10,6 +10,7 @@ from modelyard.domain.promotion.change import Branch, Purpose
 from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.domain.review.placements import Unreviewed
+from modelyard.domain.review.pushed_rules import PushedRule
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.names import workflow_name
@@ -95,6 +96,9 @@ class World:
         unreviewed_goes_back: Whether such a release is rolled back; otherwise people are told.
         landed: Numbers of pull requests whose changes a push brought to the main branch, and
             that are not recorded as merged.
+        pushed_rules: Rules that concern the model, and that a push changed.
+        is_first_model: Whether it is the first of all models by name, which tells people of rules
+            that concern all of them.
         unreadable: Which spec cannot be read, and why; the catalog is without it. What it says
             nobody knows, so nothing is planned but holds and rollbacks.
     """
@@ -117,6 +121,8 @@ class World:
     unreviewed: Mapping[str, Unreviewed] = field(default_factory=dict)
     unreviewed_goes_back: bool = True
     landed: frozenset[int] = frozenset()
+    pushed_rules: tuple[PushedRule, ...] = ()
+    is_first_model: bool = False
     unreadable: str | None = None
 
     def release(self, environment: str) -> Release | None:

@@ -32,7 +32,7 @@ DATA_ROOTS = ("s3://", "gs://", "https://")
 
 
 class OnUnreviewed(StrEnum):
-    """What follows on a release that a push brought to the main branch without a review."""
+    """What follows on what a push brought to the main branch without a review."""
 
     ROLLBACK = "rollback"
     TELL = "tell"
@@ -57,6 +57,8 @@ class Repository:
         server_image: The model server's image, by digest; new releases pin it.
         bot: The author of the tool's commits and pull requests.
         unreviewed: Whether a release without a merged pull request goes back, or people are told.
+        reviewed_rules: The commit of the main branch up to which rules that were pushed are
+            accepted; counts only where a merged pull request sets it.
     """
 
     forge: ForgeKind = ForgeKind.LOCAL
@@ -73,3 +75,4 @@ class Repository:
     server_image: str = "localhost/modelyard:0.1.0"
     bot: str = "modelyard[bot]"
     unreviewed: OnUnreviewed = OnUnreviewed.ROLLBACK
+    reviewed_rules: str | None = None

@@ -233,6 +233,14 @@ def releases_came_with_pull_requests(checkout: Checkout) -> Iterator[Finding]:
         yield Finding(what=each.what, fix=each.command)
 
 
+def rules_came_with_pull_requests(checkout: Checkout) -> Iterator[Finding]:
+    """People approved each rule that is in force; a plain push changes none in silence."""
+    from modelyard.operations.reconcile.unreviewed import list_pushed_rules
+
+    for rule in list_pushed_rules(checkout.workspace):
+        yield Finding(what=str(rule), fix=rule.command)
+
+
 def manifests_are_what_releases_render_to(checkout: Checkout) -> Iterator[Finding]:
     """Argo CD applies the committed manifests, not the pins."""
     from modelyard.adapters.git.trees import GitTree
@@ -359,6 +367,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
         the_facts_are_readable,
         the_pull_requests_are_readable,
     ),
+    rules_came_with_pull_requests: (*_FORGE, the_pull_requests_are_readable),
     manifests_are_what_releases_render_to: _FORGE,
     aliases_follow_verified_releases: (
         *_FORGE,

@@ -27,12 +27,9 @@ from modelyard.domain.specs.record import Record
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.reconcile.concerned_pulls import find_concerned
+from modelyard.operations.reconcile.landings import find_landed
 from modelyard.operations.reconcile.proposals import read_proposals, with_currency
-from modelyard.operations.reconcile.reviews import (
-    find_landed,
-    with_reviewed_past,
-    with_reviews,
-)
+from modelyard.operations.reconcile.reviews import with_reviewed_past, with_reviews
 from modelyard.operations.training.job import CRASH, OUTCOME
 from modelyard.operations.workspace import Workspace
 from modelyard.ports import Phase

@@ -15,9 +15,9 @@ from modelyard.domain.review.rule_changes import RuleChange
 from modelyard.domain.specs.paths import is_written_by_tool
 from modelyard.errors import CannotAnswer
 from modelyard.operations.reconcile.apply import Report, merge_pull, set_pull_status
+from modelyard.operations.reconcile.landings import landing
 from modelyard.operations.reconcile.loop import run_all
 from modelyard.operations.reconcile.pages import rules_page
-from modelyard.operations.reconcile.reviews import landing
 from modelyard.operations.workspace import Workspace
 
 RULES_COMMENT = "modelyard/rules"

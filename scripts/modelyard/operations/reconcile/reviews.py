@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from modelyard.adapters.git.comparison import landing_of, read_objects
+from modelyard.adapters.git.comparison import read_objects
+from modelyard.adapters.git.first_parents import read_order
 from modelyard.adapters.git.names import safe_line
-from modelyard.adapters.git.objects import AnswerCache, LogEntry
+from modelyard.adapters.git.objects import LogEntry
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.promotion.approvals import missing_approvals
 from modelyard.domain.promotion.change import Purpose, parse_branch
@@ -20,12 +20,8 @@ from modelyard.domain.specs.paths import SETTINGS, manifests_folder, release_fil
 from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import OnUnreviewed, Repository
 from modelyard.errors import YardError
+from modelyard.operations.reconcile.rule_reviews import find_pushed_rules
 from modelyard.operations.workspace import Workspace
-
-logger = logging.getLogger(__name__)
-
-# Each holds a place for every commit of main, so a watcher of weeks keeps the newest few alone.
-_ORDERS = AnswerCache(2)
 
 _RELEASING = frozenset({Purpose.PROMOTE, Purpose.ROLLBACK})
 
@@ -67,33 +63,6 @@ def goes_back(workspace: Workspace, commit: str) -> bool:
     return workspace.once("unreviewed", commit, ask) == (OnUnreviewed.ROLLBACK,)
 
 
-def find_landed(workspace: Workspace, pulls: Iterable[PullRequest]) -> frozenset[int]:
-    """Numbers of the pull requests that nobody closed, and whose changes a push brought to main."""
-    # Whoever merges by hand may delete the branch at once, which closes the pull request.
-    undecided = (
-        pull
-        for pull in pulls
-        if pull.state is PullState.OPEN
-        or (pull.state is PullState.CLOSED and pull.closed_at is None)
-    )
-    return frozenset(pull.number for pull in undecided if landing(workspace, pull) is not None)
-
-
-def landing(workspace: Workspace, pull: PullRequest) -> str | None:
-    """The commit of the main branch with all changes of the pull request, if there is one."""
-    main = workspace.main()
-
-    def ask() -> tuple[str | None]:
-        return (landing_of(workspace.git, main, pull.head),)
-
-    try:
-        workspace.ensure([pull.head])
-        return workspace.once("landing", main, ask, pull.head)[0]
-    except YardError as error:  # a head without a common past, or gone: nobody pushed it to main
-        logger.info("#%d: %s", pull.number, error.message)
-        return None
-
-
 def with_reviews(
     workspace: Workspace, worlds: Sequence[World], pulls: Collection[PullRequest]
 ) -> tuple[World, ...]:
@@ -105,7 +74,10 @@ def with_reviews(
         pulls: All pull requests, people's included.
     """
     main = workspace.main()
-    back = goes_back(workspace, main)
+    rules = find_pushed_rules(workspace, pulls)
+    # A push that changes this setting must not decide about another push.
+    back = goes_back(workspace, main) or any(rule.file == SETTINGS for rule in rules)
+    first = min(workspace.models(), default="") if rules else ""
     places = _read_places(workspace, worlds)
     newest = [place.reviews[-1] for place in places if place.reviews]
     workspace.ensure(review.pull.head for review in newest)
@@ -120,7 +92,13 @@ def with_reviews(
         if now != last and (why := _inquire(workspace, place, now, pulls, back=back)):
             found.setdefault(place.world.model, {})[place.environment.name] = why
     return tuple(
-        replace(world, unreviewed=found.get(world.model, {}), unreviewed_goes_back=back)
+        replace(
+            world,
+            unreviewed=found.get(world.model, {}),
+            unreviewed_goes_back=back,
+            pushed_rules=tuple(rule for rule in rules if rule.concerns(world.model)),
+            is_first_model=world.model == first,
+        )
         for world in worlds
     )
 
@@ -171,7 +149,7 @@ def _read_places(workspace: Workspace, worlds: Iterable[World]) -> list[_Place]:
         for name in _names(commit, environment, world.model)
     }
     objects = read_objects(workspace.git, records) if records else {}
-    order = _merge_order(workspace)
+    order = read_order(workspace.git, workspace.main())
 
     def brings(world: World, environment: Environment, pull: PullRequest) -> bool:
         if _purpose(pull) is not Purpose.RECORD:
@@ -194,17 +172,6 @@ def _read_places(workspace: Workspace, worlds: Iterable[World]) -> list[_Place]:
         )
         for world, environment, pulls in every
     ]
-
-
-def _merge_order(workspace: Workspace) -> Mapping[str, int]:
-    """The place of each commit in the main branch's own history, the oldest first."""
-    main = workspace.main()
-
-    def ask() -> Mapping[str, int]:
-        listed = workspace.git.run("rev-list", "--first-parent", "--reverse", main)
-        return {sha: place for place, sha in enumerate(listed.stdout.decode().split())}
-
-    return _ORDERS.get_or_ask((workspace.git.root.absolute(), main), ask)
 
 
 def _merged_at(order: Mapping[str, int], pull: PullRequest) -> int:

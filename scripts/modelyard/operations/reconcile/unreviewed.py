@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.rollback import find_unreviewed, unreviewed_command
+from modelyard.domain.review.pushed_rules import PushedRule
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import release_file
 from modelyard.operations.reconcile.collect import collect_reviews
+from modelyard.operations.reconcile.rule_reviews import find_pushed_rules
 from modelyard.operations.workspace import Workspace
 
 
@@ -43,9 +45,27 @@ def list_unreviewed(workspace: Workspace, catalog: Catalog) -> Iterator[Unreview
                 )
 
 
+def list_pushed_rules(workspace: Workspace) -> tuple[PushedRule, ...]:
+    """The rules of the main branch that a push changed."""
+    return find_pushed_rules(workspace, workspace.services.pulls.list(every=True))
+
+
 def unreviewed_problems(workspace: Workspace) -> tuple[Problem, ...]:
-    """The same as problems of the main branch's pins."""
+    """Both as problems of the main branch's files."""
     catalog = workspace.catalog(workspace.main())
+    rules = (
+        Problem(
+            file=rule.file,
+            message=f"on the main branch {rule}: {rule.command}",
+            check="unreviewed",
+            line=1,
+        )
+        for rule in list_pushed_rules(workspace)
+    )
+    return (*rules, *_release_problems(workspace, catalog))
+
+
+def _release_problems(workspace: Workspace, catalog: Catalog) -> tuple[Problem, ...]:
     return tuple(
         Problem(
             file=each.file,

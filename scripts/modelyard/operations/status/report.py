@@ -49,6 +49,10 @@ def status_report(collected: CollectedWorlds) -> dict[str, Any]:
             for world in worlds
             for incident in world.model_facts.incidents
         ],
+        "pushed_rules": [
+            {"file": rule.file, "what": str(rule), "commit": rule.commit, "next": rule.command}
+            for rule in dict.fromkeys(rule for world in worlds for rule in world.pushed_rules)
+        ],
         "trainings": [row for world in worlds for row in _trainings(collected, world)],
         "pulls": [_pull(collected, pull) for pull in collected.pulls],
     }

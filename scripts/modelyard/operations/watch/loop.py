@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from modelyard.adapters.git.packing import pack_objects
 from modelyard.adapters.git.remote_refs import EVERYTHING
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.repository import ForgeKind
@@ -30,6 +31,9 @@ GIT_SECONDS = 2.0
 
 JUDGED_SECONDS = 5.0
 """Between two passes while a release is judged."""
+
+PACKING_PAUSE_SECONDS = 600.0
+"""Between two times at which the checkout's objects are packed; each write of facts adds some."""
 
 MOST_IN_A_ROW = 10
 """Passes without a pause, as long as each changes something."""
@@ -102,6 +106,7 @@ class Watcher:
         environments: As last read.
         seen: The forge's refs before the last pass.
         all_by: When the next pass over all models is due, however busy one of them is.
+    pack_by: When the checkout's objects are packed next.
     """
 
     workspace: Workspace
@@ -112,6 +117,7 @@ class Watcher:
     environments: tuple[Environment, ...] = ()
     seen: Refs = field(default_factory=dict)
     all_by: float = 0.0
+    pack_by: float = 0.0
 
     def run_passes_and_wait(self) -> None:
         """Run passes until one changes nothing, then wait until something is due."""
@@ -123,7 +129,10 @@ class Watcher:
                 self.all_by = 0.0  # the push may be about a model that is not due
             if not self._run_pass():
                 break
-        soon = time.monotonic() + self._pause_seconds()
+        pause = self._pause_seconds()
+        if pause == self.interval:
+            self._pack_objects()
+        soon = time.monotonic() + pause
         self.all_by = soon if self.due is None else min(self.all_by, soon)
         self.due = self._wait_for_due(self.all_by)
 
@@ -162,6 +171,16 @@ class Watcher:
             if refs is not None and refs != self.seen:
                 return None
         return None
+
+    def _pack_objects(self) -> None:
+        """Pack the checkout's objects now and then, while nothing changes and nothing is judged."""
+        if time.monotonic() < self.pack_by:
+            return
+        self.pack_by = time.monotonic() + PACKING_PAUSE_SECONDS
+        try:
+            pack_objects(self.workspace.git)
+        except YardError as error:  # only the disk fills; nothing waits for it
+            logger.warning("the objects of the checkout stay unpacked: %s", error.message)
 
     def _pause_seconds(self) -> float:
         # More traffic wakes nobody, so a release that is judged shortens the pause.

@@ -13,7 +13,7 @@ from modelyard.adapters.forge.guard import (
 from modelyard.adapters.forge.local.room import Updates
 from modelyard.adapters.forge.local.snapshot import BRANCHES, ForgeSnapshot, StoredPull
 from modelyard.adapters.forge.local.writer import ForgeWriter, check_head
-from modelyard.adapters.git.comparison import landing_of
+from modelyard.adapters.git.first_parents import landing_of
 from modelyard.adapters.git.names import message_of
 from modelyard.domain.promotion.approvals import find_approvers
 from modelyard.domain.promotion.change import APPROVED_BY, HEAD, PULL, REQUESTED_BY

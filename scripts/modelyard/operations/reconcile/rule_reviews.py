@@ -1,0 +1,236 @@
+"""Finds the rules of the main branch that a push changed, by the forge's merged pull requests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from modelyard.adapters.forge.rules import read_environments, read_rule_file
+from modelyard.adapters.git.first_parents import (
+    ChangedFiles,
+    first_with,
+    list_changes,
+    read_changed,
+    read_order,
+)
+from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.specs.documents import read_spec
+from modelyard.adapters.specs.reader import read_specs
+from modelyard.domain.harmless_text import harmless_line
+from modelyard.domain.promotion.change import parse_branch
+from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, PullState, StatusState
+from modelyard.domain.review.pushed_rules import (
+    Content,
+    Pair,
+    PushedFile,
+    PushedRule,
+    Step,
+    Way,
+    find_pushed_files,
+    shortened,
+)
+from modelyard.domain.review.rule_changes import find_rule_changes, may_hold_rules
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.paths import SETTINGS, parse_spec_path
+from modelyard.domain.specs.repository import Repository
+from modelyard.errors import YardError
+from modelyard.operations.reconcile.landings import landing
+from modelyard.operations.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Merges:
+    """The merges that pull requests stand behind, by commit."""
+
+    by_forge: Mapping[str, PullRequest]
+    by_hand: Mapping[str, PullRequest]
+
+
+def find_pushed_rules(
+    workspace: Workspace, pulls: Collection[PullRequest]
+) -> tuple[PushedRule, ...]:
+    """The rules in force that came by a push, one for each file.
+
+    Until the forge merged its first pull request, a yard is being set up and nobody reviews it.
+
+    Args:
+        workspace: What to read with.
+        pulls: All pull requests, people's included.
+    """
+    main = workspace.main()
+    merges = _merges(workspace, pulls)
+    if not merges.by_forge:
+        return ()
+    asked = hash((frozenset(merges.by_forge), frozenset(merges.by_hand)))
+    return workspace.once("pushed rules", main, lambda: _find(workspace, main, merges), str(asked))
+
+
+def _merges(workspace: Workspace, pulls: Collection[PullRequest]) -> _Merges:
+    by_forge: dict[str, PullRequest] = {}
+    by_hand: dict[str, PullRequest] = {}
+    for pull in pulls:
+        if pull.state is PullState.MERGED and pull.merged_as and not pull.by_hand:
+            by_forge[pull.merged_as] = pull
+        elif parse_branch(pull.branch) is None and _is_complete(pull):
+            is_merged = pull.state is PullState.MERGED
+            commit = pull.merged_as if is_merged else landing(workspace, pull)
+            if commit is not None:
+                by_hand[commit] = pull
+    return _Merges(by_forge=by_forge, by_hand=by_hand)
+
+
+def _is_complete(pull: PullRequest) -> bool:
+    """Whether a person's pull request only lacked its merge when they pushed its changes."""
+    is_undecided = pull.state is PullState.OPEN or pull.by_hand or pull.closed_at is None
+    both = (pull.statuses.get(context) for context in (CHECKS, PROMOTE))
+    return is_undecided and all(s is not None and s.state is StatusState.SUCCESS for s in both)
+
+
+def _find(workspace: Workspace, main: str, merges: _Merges) -> tuple[PushedRule, ...]:
+    git = workspace.git
+    steps = _steps(workspace, main, merges)
+    pushed = find_pushed_files(steps, partial(_changes_rules, workspace))
+    if not pushed:
+        return ()
+    catalog = read_specs(GitTree(git, main)).catalog
+    return shortened(_rules(workspace, main, pushed, catalog))
+
+
+def _rules(
+    workspace: Workspace, main: str, pushed: Mapping[str, PushedFile], catalog: Catalog
+) -> Iterator[PushedRule]:
+    git = workspace.git
+    changes = find_rule_changes(
+        {path: read_rule_file(git, path, each.before) for path, each in pushed.items()},
+        {path: read_rule_file(git, path, _content(workspace, main, path)) for path in pushed},
+        read_environments(git, main, catalog),
+        # Whether a new model brings its own rules was asked at the push.
+        used_models=[
+            key[0] for path in pushed for _, key in [parse_spec_path(path) or ("", ("",))]
+        ],
+    )
+    for change in changes:
+        push = pushed[change.file]
+        yield PushedRule(
+            file=change.file,
+            what=change.what,
+            commit=push.commit,
+            author=harmless_line(push.author),
+            environments=change.environments,
+        )
+
+
+def _changes_rules(
+    workspace: Workspace, path: str, before: Content, after: Content, commit: str
+) -> bool:
+    kind, key = parse_spec_path(path) or ("", ())
+    is_new = kind == "Model" and before is None
+    used = key[:1] if is_new and _is_used(workspace, f"{commit}^1", key[0]) else ()
+    git = workspace.git
+    one, other = (read_rule_file(git, path, content) for content in (before, after))
+    return bool(find_rule_changes({path: one}, {path: other}, {}, used_models=used))
+
+
+def _is_used(workspace: Workspace, commit: str, model: str) -> bool:
+    """Whether something of the model's name was released or recorded."""
+    tree = GitTree(workspace.git, workspace.git.rev_parse(commit))
+    found = (
+        parse_spec_path(path)
+        for folder in ("environments/", "models/")
+        for path in tree.paths(folder)
+    )
+    places = {"Release": 1, "Record": 0}
+    return any(each and each[0] in places and each[1][places[each[0]]] == model for each in found)
+
+
+def _steps(workspace: Workspace, main: str, merges: _Merges) -> Iterator[Step]:
+    order = read_order(workspace.git, main)
+    known = [order[commit] for commit in merges.by_forge if commit in order]
+    lost = _newest_lost(workspace, merges, order)
+    enters = None
+    if lost is not None:
+        is_inside = workspace.git.is_ancestor(lost, main)
+        enters = first_with(workspace.git, main, lost) if is_inside else main
+    if not known:
+        yield from [_push_since(workspace, str(lost), str(enters))] if lost else []
+        return
+    since = next(commit for commit, place in order.items() if place == min(known))
+    for each in list_changes(workspace.git, since, main):
+        if each.commit == enters and lost is not None:
+            yield _push_since(workspace, lost, each.commit)
+        else:
+            yield _step(workspace, each, merges)
+
+
+def _newest_lost(workspace: Workspace, merges: _Merges, order: Mapping[str, int]) -> str | None:
+    """The newest reviewed commit that a rewritten or exchanged history hides, if there is one."""
+    lost = [pull for commit, pull in merges.by_forge.items() if commit not in order]
+    if not lost:
+        return None
+    newest = max(lost, key=lambda pull: (pull.closed_at or _LONG_AGO, pull.number))
+    # The forge keeps the head of a pull request, whatever becomes of its merge.
+    commit = str(newest.merged_as)
+    return newest.head if workspace.git.missing_objects([commit]) else commit
+
+
+def _push_since(workspace: Workspace, before: str, commit: str) -> Step:
+    (entry,) = workspace.git.log(commit, first_parent=True, limit=1)
+    changed = read_changed(workspace.git, before, commit)
+    return Step(
+        commit=commit, author=entry.author, way=Way.PUSH, files=_of_rules(changed), reviewed={}
+    )
+
+
+def _step(workspace: Workspace, each: ChangedFiles, merges: _Merges) -> Step:
+    files = _of_rules(each.files)
+    reviewed: dict[str, Pair] = {}
+    way, accepts = Way.PUSH, None
+    if each.commit in merges.by_forge:
+        way = Way.MERGE
+        accepts = _accepted(workspace, files[SETTINGS]) if SETTINGS in files else None
+    elif each.commit in merges.by_hand:
+        way, pull = Way.BY_HAND, merges.by_hand[each.commit]
+        base = workspace.git.merge_base(pull.base, pull.head)
+        reviewed = _of_rules(read_changed(workspace.git, base, pull.head))
+        # Moving main to the head of a branch brings all of its commits, each with a part of it.
+        for path in reviewed.keys() - files.keys():
+            files[path] = (_content(workspace, each.commit, path),) * 2
+    return Step(
+        commit=each.commit,
+        author=each.author,
+        way=way,
+        files=files,
+        reviewed=reviewed,
+        accepts=accepts,
+    )
+
+
+def _of_rules(changed: Mapping[str, Pair]) -> dict[str, Pair]:
+    return {path: pair for path, pair in changed.items() if may_hold_rules(path)}
+
+
+def _content(workspace: Workspace, commit: str, path: str) -> Content:
+    (entry, *_) = workspace.git.ls_tree(commit, path) or (None,)
+    return None if entry is None or entry.path != path else f"{entry.mode} {entry.blob}"
+
+
+def _accepted(workspace: Workspace, pair: Pair) -> str | None:
+    """The commit that a change of the settings accepts, if it names another one than before."""
+    before, after = (_reviewed_rules(workspace, content) for content in pair)
+    return after if after != before else None
+
+
+def _reviewed_rules(workspace: Workspace, content: Content) -> str | None:
+    blob = content.partition(" ")[2] if content else None
+    document = workspace.git.read_many([blob])[blob] if blob else None
+    try:
+        return read_spec(Repository, document or b"", name=SETTINGS).reviewed_rules
+    except YardError:  # `modelyard validate` reports it
+        return None

@@ -1,0 +1,92 @@
+"""The checkout of a watcher stays small, whatever becomes of git while it packs."""
+
+from __future__ import annotations
+
+import logging
+import stat
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from modelyard.adapters.git import process
+from modelyard.adapters.git.commit_stream import NewCommit, write_commits
+from modelyard.adapters.git.packing import pack_objects
+from modelyard.adapters.git.repository import Git
+from modelyard.operations.watch.health import WatchHealth
+from modelyard.operations.watch.loop import Watcher
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def git(tmp_path):
+    made = Git(tmp_path)
+    made.run("init", "-q", "--template=", "-b", "main")
+    return made
+
+
+def write_state(git, numbers, tip=None):
+    """Writes of facts, each with objects of its own, as a watcher makes them."""
+    for number in numbers:
+        document = f'{{"seen": {number}}}'.encode()
+        new = NewCommit(
+            documents={f"facts/dev/m{number % 20}.json": document, "models/m.json": document},
+            message="facts",
+            author="bot",
+            at=AT,
+        )
+        tip = write_commits(git, tip, [new])
+    return tip
+
+
+def counts(git):
+    rows = git.run("count-objects", "-v").stdout.decode().splitlines()
+    return {name: int(value) for name, value in (row.split(": ") for row in rows)}
+
+
+def test_what_is_loose_is_packed_and_nothing_is_lost(git):
+    tip = write_state(git, range(220))
+    kept = git.run("rev-list", "--objects", tip).stdout
+    assert counts(git)["count"] > 1000
+
+    for _ in range(2):  # the next run deletes what the first one packed
+        pack_objects(git)
+        write_state(git, range(220, 222), tip)
+
+    assert counts(git)["count"] < 1100
+    assert counts(git)["in-pack"] > 1000
+    assert git.run("rev-list", "--objects", tip).stdout == kept
+
+
+def test_a_few_loose_objects_are_left_alone(git):
+    write_state(git, range(3))
+    before = counts(git)
+
+    pack_objects(git)
+
+    assert counts(git) == before
+
+
+def watcher_of(git):
+    workspace = SimpleNamespace(git=git)
+    return Watcher(workspace=workspace, health=WatchHealth(60), interval=60, report=print)
+
+
+@pytest.mark.parametrize("how", ["hangs", "fails", "cannot be started"])
+def test_a_packing_that_fails_stops_no_watcher(git, monkeypatch, tmp_path, caplog, how):
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin" / "git"
+    fake.write_text(f"#!/bin/sh\n{'exec sleep 60' if how == 'hangs' else 'exit 7'}\n")
+    fake.chmod(stat.S_IXUSR | stat.S_IRUSR if how != "cannot be started" else stat.S_IRUSR)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    if how == "hangs":
+        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setattr(process, "PACKING_SECONDS", 0.5)
+    watcher = watcher_of(git)
+
+    with caplog.at_level(logging.WARNING):
+        watcher._pack_objects()
+        watcher._pack_objects()  # not again at once
+
+    assert sum("stay unpacked" in each.message for each in caplog.records) == 1
