@@ -15,6 +15,7 @@ from modelyard.domain.promotion.pulls import PullState
 from modelyard.errors import CannotAnswer
 from modelyard.operations.doctor.checks import no_branch_occupies_a_name_of_the_tools
 from modelyard.operations.doctor.runner import Checkout
+from modelyard.operations.sites import take_standing
 from modelyard.operations.watch.observe import observe_model
 from operations.yard import AT, BOT, MODEL, SHORT, living_yard, new_yard
 
@@ -325,6 +326,49 @@ def test_doctor_names_what_stands_where_the_facts_will_be_and_its_fix_works(tmp_
     assert findings(yard) == []
     assert commit in yard.refs().values()
     yard.workspace().facts.update_model(MODEL, lambda facts: replace(facts, told=("x",)))
+
+
+@pytest.mark.parametrize("name", BEFORE_ANY_FACT)
+def test_what_stands_where_the_facts_will_be_is_moved_aside_by_a_run(tmp_path, name):
+    yard = new_yard(tmp_path / "yard", SHORT)
+    commit = occupied(yard, name)
+
+    take_standing(yard.workspace())
+
+    assert yard.refs()[f"refs/heads/aside/{name}-{commit[:12]}"] == commit
+    assert "refs/heads/modelyard/state" in yard.refs()
+
+
+def test_a_tag_of_the_same_name_is_in_nobodys_way(yard):
+    main = yard.main()
+    yard.git.push("origin", {"refs/tags/modelyard/state": (None, main)})
+    yard.git.run("update-ref", "refs/tags/modelyard/state", main)
+
+    yard.reconcile()
+
+    assert yard.names()["canary"] == "v1"
+
+
+@pytest.mark.parametrize("how", ["on top", "beside"])
+def test_code_in_place_of_the_facts_stays_and_the_command_that_restores_them_is_named(yard, how):
+    state = "refs/heads/modelyard/state"
+    before = yard.refs()[state]
+    documents = {"models/m/model.yaml": b"x"}
+    parents = [before] if how == "on top" else []
+    commit = write_commit(
+        yard.git, None, documents, parents=parents, message="Mine", author="Mallory", at=AT
+    )
+    yard.git.push("origin", {state: (before, commit)})
+
+    with pytest.raises(CannotAnswer, match="holds no facts") as caught:
+        yard.reconcile()
+
+    assert yard.refs()[state] == commit
+    command = caught.value.hint.partition(", where COMMIT")[0].replace("+COMMIT:", f"+{before}:")
+    yard.git.run(*shlex.split(command)[1:])
+    assert yard.refs()[f"refs/heads/aside/modelyard/state-{commit[:12]}"] == commit
+    yard.reconcile()
+    assert yard.names()["canary"] == "v1"
 
 
 @pytest.mark.parametrize(

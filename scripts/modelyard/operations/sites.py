@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from modelyard.adapters.facts.store import EVERY
-from modelyard.adapters.git.remote_refs import one_snapshot
+from modelyard.adapters.git.remote_refs import one_snapshot, retry_on_conflict
 from modelyard.domain.sites import (
     Owner,
     Site,
@@ -81,8 +81,13 @@ def _has_servers(workspace: Workspace, catalog: Catalog) -> bool:
     )
 
 
+@one_snapshot()
 def take_standing(workspace: Workspace) -> Standing:
     """What this site may do, after it took what nobody has and wrote down that it is there."""
+    try:
+        retry_on_conflict(workspace.facts.make_room)
+    except YardError as error:  # what reads the facts says what is in the way, and what to run
+        logger.warning("cannot make room for the facts: %s", error.message)
     standing = read_standing(workspace, create=True)
     site, now = standing.site, workspace.services.clock.now()
     if site is None or standing.is_foreign:

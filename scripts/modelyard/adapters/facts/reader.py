@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from modelyard.adapters.facts.documents import (
+    KINDS,
     Fact,
     FactsSnapshot,
     Index,
@@ -134,10 +135,30 @@ class FactReader:
             raise CannotAnswer(
                 f"the branch {STATE_BRANCH} of {self._refs.remote} holds no facts: somebody "
                 "pushed something else under its name",
-                hint=f"git fetch {self._refs.remote} {STATE_BRANCH}, look at FETCH_HEAD, and push "
-                "it under another name or restore its last commit with facts",
+                hint=self._way_back(str(listing.commit)),
             )
         return listing
+
+    def _way_back(self, commit: str) -> str:
+        """The command that keeps what is there under another name, and restores the facts."""
+        remote, ref = self._refs.remote, f"refs/heads/{STATE_BRANCH}"
+        keep = f"{commit}:refs/heads/aside/{STATE_BRANCH}-{commit[:12]}"
+        push = f"git push --atomic --force-with-lease={ref}:{commit} {remote} {keep}"
+        last = self._last_with_facts(commit)
+        if last is not None:
+            return f"{push} +{last}:{ref}"
+        return (
+            f"{push} +COMMIT:{ref}, where COMMIT is its last one with facts, as another clone has "
+            f"it: git log --all -1 -- {' '.join(KINDS)}"
+        )
+
+    def _last_with_facts(self, commit: str) -> str | None:
+        words = ("log", "--first-parent", "--format=%H %P", commit, "--", *KINDS)
+        for row in self._refs.git.run(*words).stdout.decode().splitlines():
+            for each in row.split()[:2]:
+                if any(parse_path(entry.path) for entry in self._refs.git.ls_tree(each)):
+                    return each
+        return None
 
     def index_of(self, listing: Listing) -> Index:
         """The documents of a listing by what they are about."""

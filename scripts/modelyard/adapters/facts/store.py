@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from functools import partial
@@ -19,7 +20,9 @@ from modelyard.adapters.facts.documents import (
 from modelyard.adapters.facts.history import Values, read_histories
 from modelyard.adapters.facts.old_refs import carry_over, left_over
 from modelyard.adapters.facts.reader import FactReader
+from modelyard.adapters.forge.local.room import make_room
 from modelyard.adapters.git.commit_stream import NewCommit
+from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import Unreadable, dump_json
@@ -31,6 +34,8 @@ from modelyard.ports import Clock
 
 EVERY = "*"
 """No environment's name."""
+
+logger = logging.getLogger(__name__)
 
 Token: TypeAlias = str | None
 """The object of a document that was read, or None when there was none."""
@@ -166,6 +171,21 @@ class FactStore:
                 self._refs, self._documents, author=self._author, at=self._clock.now()
             )
         )
+
+    def make_room(self) -> bool:
+        """Move aside the branches that keep the branch of the facts from existing; True if any.
+
+        Only where it does not exist: something else under its own name may have facts in its past.
+        """
+        if self._documents.read().commit is not None:
+            return False
+        branches = self._refs.read_refs("refs/heads/*")
+        if not (moves := make_room(branches, self._documents.ref)):
+            return False
+        self._refs.push_refs(moves)
+        names = (ref.removeprefix("refs/heads/") for ref, (_, new) in moves.items() if not new)
+        logger.warning("moved aside: %s", safe_line(", ".join(names)))
+        return True
 
     def left_over(self) -> tuple[str, ...]:
         """Refs where facts used to be and that nobody reads any more, in sentences."""

@@ -153,7 +153,7 @@ def check_no_branch_in_the_way(refs: RemoteRefs, branch: str) -> None:
         name = safe_line(ref.removeprefix("refs/heads/"))
         raise CannotAnswer(
             f"the branch {name} of {refs.remote} stands in the way of {branch}",
-            hint=f"move it: git fetch {refs.remote} && git push {refs.remote} "
-            f"refs/remotes/{refs.remote}/{name}:refs/heads/aside/{name.replace('/', '-')} "
+            hint=f"modelyard reconcile moves it aside, or: git fetch {refs.remote} && git push "
+            f"{refs.remote} {found[ref]}:refs/heads/aside/{name.replace('/', '-')} "
             f":refs/heads/{name}",
         )
