@@ -1,4 +1,4 @@
-"""A plain push does not deploy: what no merged pull request brought goes back, and is told."""
+"""A plain push does not deploy: what no pull request brought goes back, and is an incident."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def pin_of(yard, version, environment, **changes):
 
 def set_policy(yard, policy):
     settings = Repository(unreviewed=policy)
-    yard.commit({"modelyard.yaml": dump_spec("Repository", settings)}, "Settings")
+    yard.land("ada/settings", {"modelyard.yaml": dump_spec("Repository", settings)}, "Settings")
 
 
 def incidents(yard):

@@ -1,4 +1,4 @@
-"""Whoever occupies, protects or damages what a rollback needs on the forge, it gets out."""
+"""A rollback gets out, even if people occupy, protect or damage what it needs on the forge."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_a_pull_request_that_somebody_put_on_its_branch_does_not_stop_it(yard):
 
 @pytest.mark.parametrize("junk", ["pulls", "statuses", "pulls/1/x", "pulls/2/x/y"])
 def test_a_ref_that_occupies_the_names_of_pull_requests_and_statuses_does_not_stop_it(yard, junk):
-    # Whoever occupies a name first deletes what has it: then no release has a review behind it.
+    # Who occupies a name first deletes what has it: then no release has a review behind it.
     gone = {ref: (sha, None) for ref, sha in yard.refs().items() if "/modelyard/pulls/" in ref}
     yard.git.push("origin", gone)
     commit = occupied(yard, junk, "refs/modelyard/")

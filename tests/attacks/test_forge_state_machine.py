@@ -166,7 +166,7 @@ class Forge(RuleBasedStateMachine):
 
     @rule(number=index)
     def forge_statuses(self, number):
-        """Whoever may push may write them."""
+        """Everybody who may push may write them."""
         if pull := self.pick(number):
             for context in (CHECKS, PROMOTE):
                 green = Status(context=context, state=StatusState.SUCCESS, description="mine")

@@ -1,4 +1,4 @@
-"""No rule changes alone: whoever changes a rule needs the approvals that the rules in force ask."""
+"""No rule changes alone: a change of a rule needs the approvals that the rules in force ask."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def judged(yard):
 
 
 def forged(yard, pull):
-    """Statuses that whoever may push writes for themselves."""
+    """Statuses that people who may push write for themselves."""
     for context in (CHECKS, PROMOTE):
         yard.pulls.set_status(
             pull, Status(context=context, state=StatusState.SUCCESS, description=OLD_WORDS)
@@ -118,7 +118,7 @@ def test_a_word_said_of_one_branch_does_not_open_another_with_the_same_commit(ya
 
 
 def test_a_word_said_of_a_branch_of_the_tools_does_not_open_a_plain_one(yard):
-    """The other way round: what the bot's own promotion was told."""
+    """The other way round: what was said of the bot's own promotion."""
     yard.put("v2", "staging")
     yard.reconcile()
     pull = yard.pull(f"modelyard/promote/canary/{MODEL}")
@@ -369,7 +369,11 @@ def test_the_page_says_who_may_not_approve_and_why(proposed):
 
 def test_two_spellings_of_one_name_are_one_approval(yard):
     two = replace(CANARY, approvals=Approvals(needed=2))
-    yard.commit({"environments/canary/environment.yaml": dump_spec("Environment", two)})
+    yard.land(
+        "ada/rules",
+        {"environments/canary/environment.yaml": dump_spec("Environment", two)},
+        "Rules",
+    )
     yard.put("v2", "staging")
     yard.reconcile()
     pull = due(yard)
@@ -409,7 +413,11 @@ def test_nobody_approves_under_a_name_that_shows_nobody(yard, name):
 
 def test_a_list_of_approvers_without_anybody_left_says_so(proposed):
     only = replace(CANARY, approvals=Approvals(needed=1, approvers=("mallory", "Meg")))
-    proposed.commit({"environments/canary/environment.yaml": dump_spec("Environment", only)})
+    proposed.land(
+        "ada/rules",
+        {"environments/canary/environment.yaml": dump_spec("Environment", only)},
+        "Rules",
+    )
     judged(proposed)
 
     assert (
@@ -421,7 +429,11 @@ def test_a_list_of_approvers_without_anybody_left_says_so(proposed):
 
 def test_an_approver_is_on_the_list_however_the_list_spells_the_name(proposed):
     only = replace(CANARY, approvals=Approvals(needed=1, approvers=("GRACE",)))
-    proposed.commit({"environments/canary/environment.yaml": dump_spec("Environment", only)})
+    proposed.land(
+        "ada/rules",
+        {"environments/canary/environment.yaml": dump_spec("Environment", only)},
+        "Rules",
+    )
     pull = due(proposed)
     proposed.pulls.review(pull.number, sha=pull.head, by="grace", approved=True)
     judged(proposed)

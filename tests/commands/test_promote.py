@@ -164,7 +164,7 @@ def test_refuses_what_can_never_be_merged_as_things_are(yard, make):
 def test_what_only_waits_for_its_soak_and_approvals_is_opened(yard):
     environment = yard.workspace().catalog(yard.main()).environments["staging"]
     slow = dump_spec("Environment", replace(environment, soak_seconds=3600))
-    yard.commit({"environments/staging/environment.yaml": slow})
+    yard.land("ada/rules", {"environments/staging/environment.yaml": slow}, "Rules")
     promoted(yard, "v2", "staging", 6)
     watched(yard, "staging")
 

@@ -684,7 +684,11 @@ def test_a_proposal_is_made_again_once_it_renders_to_something_else(proposed, mo
     before = canary_pull(proposed)
     rollout = replace(CANARY.rollout, replicas=3)
     canary = replace(CANARY, rollout=rollout)
-    proposed.commit({"environments/canary/environment.yaml": dump_spec("Environment", canary)})
+    proposed.land(
+        "ada/rules",
+        {"environments/canary/environment.yaml": dump_spec("Environment", canary)},
+        "Rules",
+    )
     assert command(proposed, monkeypatch, MODEL, "--dry-run") == (
         3,
         "m: would propose the release of v2 to canary\n",
@@ -701,7 +705,11 @@ def test_a_proposal_is_made_again_once_it_renders_to_something_else(proposed, mo
 def test_a_proposal_is_worded_again_once_its_page_would_say_something_else(proposed, monkeypatch):
     head, others = canary_pull(proposed).head, Approvals(needed=1, approvers=("cy",))
     canary = replace(CANARY, approvals=others)
-    proposed.commit({"environments/canary/environment.yaml": dump_spec("Environment", canary)})
+    proposed.land(
+        "ada/rules",
+        {"environments/canary/environment.yaml": dump_spec("Environment", canary)},
+        "Rules",
+    )
     assert command(proposed, monkeypatch, MODEL, "--dry-run")[0] == 3
 
     assert proposed.reconcile() > 0

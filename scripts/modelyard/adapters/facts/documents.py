@@ -84,7 +84,7 @@ class Index:
 
     @cached_property
     def documents(self) -> frozenset[str]:
-        """The paths of all documents, with those that something else stands in the place of."""
+        """The paths of all documents, also where something else has the place of one."""
         found = filter(None, map(_document_at, (*self.listing.files, *self.listing.others)))
         return frozenset(found)
 

@@ -69,7 +69,7 @@ def _trainer_commits(git: Git, main: str, model: str, spec: ModelVersion) -> Ite
 
 
 def _add(found: dict[str, str], entry: LogEntry, version: str) -> None:
-    # The merge of a pull request is committed by whoever merged it.
+    # The merge of a pull request is committed by the person who merged it.
     did = "merged" if PULL in entry.trailers else "wrote"
     for name in sorted(names_of(entry)):
         found.setdefault(name, f"{did} {version}")

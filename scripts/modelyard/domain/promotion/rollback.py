@@ -61,8 +61,8 @@ def _is_lifted(world: World, release: Release) -> bool:
 def plan_rollbacks(world: World) -> Iterator[RollBack | RaiseIncident]:
     """Restore the last verified release in each environment with a faulty one.
 
-    A rollback is never rolled back, and a freeze stops no rollback. What nobody reviewed is told
-    before it goes back: afterwards nothing would show it.
+    A rollback is never rolled back, and a freeze stops no rollback. People are notified of
+    what nobody reviewed before it goes back: afterwards nothing would show it.
     """
     yield from (
         _unreviewed_incident(world, environment)

@@ -26,7 +26,7 @@ class Unreviewed:
     Args:
         what: Why it counts as that, as the end of a sentence about the environment.
         commit: The commit that brought it, for the key of its incident.
-        goes_back: Whether it is rolled back, or people are only told.
+        goes_back: Whether it is rolled back, or people are only notified.
     """
 
     what: str

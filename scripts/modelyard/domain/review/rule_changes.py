@@ -14,7 +14,7 @@ from modelyard.domain.specs.paths import ENVIRONMENTS, SETTINGS, is_written_by_t
 LONGEST_VALUE = 60
 """A longer value is cut: the page has the difference of the files."""
 
-# Whoever changes these changes what every environment lets in. Some hold the toolkit itself, which
+# A change of these changes what every environment lets in. Some hold the toolkit itself, which
 # lives in the repository, and decide what Git and the forge make of the others.
 _FOLDERS = (".github/", ".ci/", "schemas/", "scripts/", "workflows/")
 _FILES = frozenset({"Containerfile", "Makefile", "pyproject.toml", ".pre-commit-config.yaml"})

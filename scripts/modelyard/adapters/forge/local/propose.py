@@ -77,7 +77,7 @@ def _propose(
         )
     stored, tip = snapshot.open_of(change.branch), snapshot.branch_head(change.branch)
     # A pull request that somebody else put on the tool's branch is not taken over: its author, and
-    # whoever approved it, did not mean this change.
+    # the people who approved it, did not mean this change.
     others = stored if stored and stored.pull.author != safe_line(author) else None
     stored = None if others else stored
     if (
@@ -154,7 +154,7 @@ def propose_branch(
 ) -> PullRequest:
     """One attempt of `LocalForge.open_branch`."""
     writer.branch_ref(branch)
-    # Whoever opens it: a person may give the tool's name, and the tool proposes changes instead.
+    # In any name: a person may give the tool's, and the tool proposes changes instead.
     if parse_branch(branch) is not None:
         raise Refused(
             f"only the tool opens pull requests from {branch}", hint=hint_for_author(branch)
