@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The tests start thousands of processes, and without its cache each would compile the toolkit again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test quick lint e2e e2e-short e2e-all e2e-up e2e-down e2e-status bench lock golden clean
+.PHONY: help install demo test test-long quick lint e2e e2e-short e2e-all e2e-up e2e-down e2e-status bench lock golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/'
@@ -23,8 +23,11 @@ test: $(STAMP) ## run every check and every test, without Kubernetes and without
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
+test-long: $(STAMP) ## run the cases of which `make test` takes a sample: every kill, longer games
+	$(BIN)/python -m pytest -q -m long -n 3
+
 quick: $(STAMP) ## run the fast tests
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow and not long" -n 2 --dist loadfile
 
 lint: $(STAMP) ## check formatting, types, layers, specs and workflows
 	$(BIN)/ruff format --check -q .

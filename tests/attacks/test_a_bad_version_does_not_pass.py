@@ -20,14 +20,12 @@ from modelyard.domain.verdict import Outcome
 from modelyard.operations.gate import compare_versions, find_differences, recompute_verdicts
 from modelyard.operations.reconcile.pages import verdict_lines
 from modelyard.operations.watch.observe import observe_model
-from operations.yard import AT, BOT, MODEL, SHORT, living_yard
+from operations.yard import AT, BOT, MODEL, contested_yard
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    yard = living_yard(tmp_path_factory.mktemp("start") / "yard", SHORT)
-    yard.record("v2", champion="v1")
-    return yard
+    return contested_yard(tmp_path_factory.mktemp("start") / "yard")
 
 
 @pytest.fixture

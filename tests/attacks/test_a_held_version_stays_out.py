@@ -17,7 +17,7 @@ from operations.yard import (
     CANARY,
     MODEL,
     SHORT,
-    living_yard,
+    contested_yard,
     new_yard,
     release_file,
 )
@@ -28,8 +28,7 @@ FAIL = Verdict(outcome=Outcome.FAIL, reason="error rate 9 %")
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    yard = living_yard(tmp_path_factory.mktemp("start") / "yard", SHORT)
-    yard.record("v2", champion="v1")
+    yard = contested_yard(tmp_path_factory.mktemp("start") / "yard")
     yard.put("v2", "staging")
     return yard
 

@@ -17,7 +17,7 @@ from modelyard.operations.doctor.checks import no_branch_occupies_a_name_of_the_
 from modelyard.operations.doctor.runner import Checkout
 from modelyard.operations.sites import take_standing
 from modelyard.operations.watch.observe import observe_model
-from operations.yard import AT, BOT, MODEL, SHORT, living_yard, new_yard
+from operations.yard import AT, BOT, MODEL, SHORT, contested_yard, new_yard
 
 FACTS = '[ "$ref" != refs/heads/modelyard/state ] || exit 0;'
 OWN = f"modelyard/rollback/canary/{MODEL}"
@@ -25,8 +25,7 @@ OWN = f"modelyard/rollback/canary/{MODEL}"
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    yard = living_yard(tmp_path_factory.mktemp("start") / "yard", SHORT)
-    yard.record("v2", champion="v1")
+    yard = contested_yard(tmp_path_factory.mktemp("start") / "yard")
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
     observe_model(yard.workspace(), MODEL, yard.said.append)

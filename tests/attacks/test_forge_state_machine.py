@@ -1,7 +1,7 @@
 """Several people at once, in any order, with kills between any two writes: nobody gets in alone.
 
 What must hold is written here a second time, over what Git, the facts and the people themselves
-remember. `make test` also plays a longer game than the fast tests do.
+remember. `make test-long` plays longer games.
 """
 
 from __future__ import annotations
@@ -37,7 +37,15 @@ from modelyard.operations.reconcile.changes import (
     release_documents,
 )
 from modelyard.operations.watch.pass_once import run_pass
-from operations.yard import AT, BOT, CANARY, MODEL, PRODUCTION, SHORT, living_yard, manifests
+from operations.yard import (
+    AT,
+    BOT,
+    CANARY,
+    MODEL,
+    PRODUCTION,
+    contested_yard,
+    manifests,
+)
 
 from operations.yard import release_file, spec, spec_file  # isort: skip
 from operations.yard_with_history import world_of
@@ -95,8 +103,7 @@ def start():
     """v1 is verified everywhere, v2 in staging and due in the canary; made once."""
     if not _START:
         folder = Path(tempfile.mkdtemp(prefix="modelyard-machine-"))
-        yard = living_yard(folder / "yard", SHORT)
-        yard.record("v2", champion="v1")
+        yard = contested_yard(folder / "yard")
         yard.put("v2", "staging")
         _START.append(yard)
     return _START[0]
@@ -347,7 +354,7 @@ TestForge = Forge.TestCase
 TestForge.settings = settings(
     max_examples=4, stateful_step_count=14, deadline=None, suppress_health_check=_QUIET
 )
-TestLongForge = pytest.mark.slow(LongForge.TestCase)
+TestLongForge = pytest.mark.long(LongForge.TestCase)
 TestLongForge.settings = settings(
-    max_examples=8, stateful_step_count=30, deadline=None, suppress_health_check=_QUIET
+    max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=_QUIET
 )

@@ -3,80 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
+from attacks.pull_requests import OLD_WORDS, forged, judged, pin_of, refused_merge
 from git_commits import write_commit
 from modelyard.adapters.forge.local.snapshot import STATUSES
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState, Status, StatusState
-from modelyard.domain.specs.environment import Approvals
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import Refused
 from modelyard.operations.reconcile.changes import new_release, release_documents
-from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
-from modelyard.operations.watch.pass_once import run_checks
 from operations.yard import (
     AT,
     BOT,
-    CANARY,
-    HELD_OUT_SPEC,
     MODEL,
-    SHORT,
-    living_yard,
     release_file,
     spec,
     spec_file,
 )
-from operations.yard_with_history import run, world_of
-
-OLD_WORDS = "changes no environment"
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    yard = living_yard(tmp_path_factory.mktemp("start") / "yard", SHORT)
-    yard.record("v2", champion="v1")
-    return yard
-
-
-@pytest.fixture
-def yard(start, tmp_path):
-    """v1 is verified everywhere, v2 was never released anywhere."""
-    return start.copy(tmp_path / "yard")
-
-
-def pin_of(yard, version, environment="production"):
-    """The documents that release a version, as the tool itself would write them."""
-    world = world_of(yard)
-    release = new_release(world, environment, world.record(version), server_image="image:1")
-    return release_documents(world, release)
-
-
-def judged(yard):
-    """Everything that a pass says of pull requests."""
-    run_checks(yard.workspace(), yard.said.append)
-    set_human_pull_statuses(yard.workspace(), yard.said.append)
-    yard.reconcile()
-
-
-def forged(yard, pull):
-    """Statuses that people who may push write for themselves."""
-    for context in (CHECKS, PROMOTE):
-        yard.pulls.set_status(
-            pull, Status(context=context, state=StatusState.SUCCESS, description=OLD_WORDS)
-        )
-
-
-def refused_merge(yard, pull, by="Mallory"):
-    """Why the forge does not merge it."""
-    before = yard.main()
-    with pytest.raises(Refused) as caught:
-        yard.pulls.merge(pull.number, sha=pull.head, by=by)
-    assert yard.main() == before
-    return caught.value.message
-
+from operations.yard_with_history import world_of
 
 # A word said of one pull request
 
@@ -240,205 +186,6 @@ def test_no_branch_of_the_tools_carries_a_rule_or_code(yard, branch, path):
     forged(yard, pull)
 
     assert f"{branch} may not change {path}" in refused_merge(yard, pull)
-
-
-# One person alone
-
-
-def merged(yard, branch, documents, *, author, by, message="By hand"):
-    """What a person proposes on a branch of their own, merged by somebody."""
-    main = yard.main()
-    head = write_commit(
-        yard.git, main, documents, parents=[main], message=message, author=author, at=AT
-    )
-    yard.git.push("origin", {f"refs/heads/{branch}": (None, head)})
-    pull = yard.pulls.open_branch(branch, title="By hand", body="", author=f"Opener of {branch}")
-    forged(yard, pull)
-    yard.pulls.merge(pull.number, sha=pull.head, by=by)
-
-
-@pytest.fixture(scope="module")
-def brought(start, tmp_path_factory):
-    """v3, which Mallory wrote with Carl, Opener of v3 asked for, and Meg merged, is due in canary.
-
-    Its held-out set is Hal's.
-    """
-    yard = start.copy(tmp_path_factory.mktemp("brought") / "yard")
-    newer = replace(HELD_OUT_SPEC, name="newer")
-    held_out = {f"models/{MODEL}/heldout/newer.yaml": dump_spec("HeldOut", newer)}
-    merged(yard, "newer", held_out, author="Hal", by="Merle")
-    wanted = replace(spec("v3"), held_out=("recent", "newer"))
-    documents = {spec_file("v3"): dump_spec("ModelVersion", wanted)}
-    message = "Add v3\n\nCo-authored-by: Carl <carl@example.org>\n"
-    merged(yard, "v3", documents, author="Mallory <m@example.org>", by="Meg", message=message)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(yard), "add_version", lambda *_: None)
-        yard.record("v3", champion="v1")
-    yard.put("v3", "staging")
-    yard.reconcile()
-    return yard
-
-
-@pytest.fixture
-def proposed(brought, tmp_path):
-    """The same yard for one test."""
-    return brought.copy(tmp_path / "proposed")
-
-
-def due(yard):
-    return yard.pull(f"modelyard/promote/canary/{MODEL}")
-
-
-MAKERS = {
-    "Mallory": "wrote v3",
-    "Carl": "wrote v3",
-    "Meg": "merged v3",
-    "Opener of v3": "asked for v3",
-    "Hal": "wrote v3",
-    "Merle": "merged v3",
-}
-
-
-@pytest.mark.parametrize(("name", "did"), MAKERS.items())
-def test_who_made_a_version_does_not_approve_its_promotion(proposed, name, did):
-    pull = due(proposed)
-
-    said = run(proposed, "pr", "approve", str(pull.number), "--as", name)
-    assert (said.code, said.err.splitlines()[0]) == (
-        3,
-        f"error: {name} {did}, which pull request {pull.number} releases, and cannot approve it",
-    )
-    proposed.pulls.review(pull.number, sha=pull.head, by=name, approved=True)
-    judged(proposed)
-
-    assert due(proposed).statuses[PROMOTE].state is StatusState.PENDING
-    forged(proposed, pull)
-    assert "1 more approval of" in refused_merge(proposed, pull)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "mallory",
-        " MALLORY ",
-        "Mallory <other@example.org>",
-        "\uff2d\uff41\uff4c\uff4c\uff4f\uff52\uff59",
-        "Mal\u200blory",
-        "Mallory\u00a0",
-        "Mallory\x00",
-    ],
-)
-def test_another_spelling_is_nobody_else(proposed, name):
-    pull = due(proposed)
-    proposed.pulls.review(pull.number, sha=pull.head, by=name, approved=True)
-    forged(proposed, pull)
-
-    assert "1 more approval of" in refused_merge(proposed, pull)
-
-
-@pytest.mark.parametrize("second", ["Ann", "grace"])
-def test_who_asks_for_a_promotion_after_somebody_else_does_not_approve_it_either(proposed, second):
-    for name in ("Zoe", second):
-        said = run(proposed, "promote", "canary", MODEL, "v3", "--as", name)
-        assert said.code == 0, said.err
-    pull = due(proposed)
-
-    assert run(proposed, "pr", "approve", str(pull.number), "--as", second.upper()).code == 3
-    proposed.pulls.review(pull.number, sha=pull.head, by=second, approved=True)
-    forged(proposed, pull)
-    assert "1 more approval of" in refused_merge(proposed, pull)
-
-
-def test_a_teammate_who_took_no_part_approves(proposed):
-    pull = due(proposed)
-    assert run(proposed, "pr", "approve", str(pull.number), "--as", "Grace").code == 0
-    judged(proposed)
-
-    assert due(proposed).state is PullState.MERGED
-
-
-def test_the_page_says_who_may_not_approve_and_why(proposed):
-    pull = due(proposed)
-
-    shown = " ".join(run(proposed, "pr", "show", str(pull.number)).out.split())
-
-    for name, did in MAKERS.items():
-        assert f"{name} {did}" in pull.body
-        assert f"{name} {did}" in shown
-
-
-def test_two_spellings_of_one_name_are_one_approval(yard):
-    two = replace(CANARY, approvals=Approvals(needed=2))
-    yard.land(
-        "ada/rules",
-        {"environments/canary/environment.yaml": dump_spec("Environment", two)},
-        "Rules",
-    )
-    yard.put("v2", "staging")
-    yard.reconcile()
-    pull = due(yard)
-    for name in ("Ann", "ann ", "ANN", "A\u200bnn", "Ann <ann@example.org>"):
-        yard.pulls.review(pull.number, sha=pull.head, by=name, approved=True)
-    judged(yard)
-
-    assert due(yard).statuses[PROMOTE].description.startswith("1 more approval of")
-    yard.pulls.review(pull.number, sha=pull.head, by="Bob", approved=True)
-    judged(yard)
-    assert due(yard).state is PullState.MERGED
-
-
-def test_an_objection_withdraws_the_approval_of_every_spelling(yard):
-    yard.put("v2", "staging")
-    yard.reconcile()
-    pull = due(yard)
-    yard.pulls.review(pull.number, sha=pull.head, by="Ann", approved=True)
-    yard.pulls.review(pull.number, sha=pull.head, by="ann", approved=False)
-    judged(yard)
-
-    assert due(yard).statuses[PROMOTE].state is StatusState.PENDING
-
-
-@pytest.mark.parametrize(
-    "name", ["", " ", "\t", "\n", "\u200b", "\u00a0", "Ann\x1b[2J", "Ann\nBob", "\u202eennA"]
-)
-def test_nobody_approves_under_a_name_that_shows_nobody(yard, name):
-    yard.put("v2", "staging")
-    yard.reconcile()
-
-    said = run(yard, "pr", "approve", str(due(yard).number), "--as", name)
-
-    assert said.code == 2
-    assert due(yard).reviews == ()
-
-
-def test_a_list_of_approvers_without_anybody_left_says_so(proposed):
-    only = replace(CANARY, approvals=Approvals(needed=1, approvers=("mallory", "Meg")))
-    proposed.land(
-        "ada/rules",
-        {"environments/canary/environment.yaml": dump_spec("Environment", only)},
-        "Rules",
-    )
-    judged(proposed)
-
-    assert (
-        due(proposed)
-        .statuses[PROMOTE]
-        .description.endswith("from nobody left; but mallory wrote v3, Meg merged v3")
-    )
-
-
-def test_an_approver_is_on_the_list_however_the_list_spells_the_name(proposed):
-    only = replace(CANARY, approvals=Approvals(needed=1, approvers=("GRACE",)))
-    proposed.land(
-        "ada/rules",
-        {"environments/canary/environment.yaml": dump_spec("Environment", only)},
-        "Rules",
-    )
-    pull = due(proposed)
-    proposed.pulls.review(pull.number, sha=pull.head, by="grace", approved=True)
-    judged(proposed)
-
-    assert due(proposed).state is PullState.MERGED
 
 
 # Opening

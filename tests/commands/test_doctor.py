@@ -35,7 +35,7 @@ WORKFLOW = "environments/platform/manifests/workflows/train-and-evaluate.yaml"
 @pytest.fixture
 def yard(tmp_path, tmp_path_factory, monkeypatch):
     """A checkout in which nothing is wrong."""
-    yard = in_production(tmp_path_factory).copy(tmp_path / "yard")
+    yard = in_production(tmp_path / "yard")
     root = yard.folder / "clone"
     (root / WORKFLOW).parent.mkdir(parents=True)
     (root / WORKFLOW).write_bytes(b"kind: WorkflowTemplate\n")

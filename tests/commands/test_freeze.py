@@ -15,7 +15,7 @@ UNTIL = END.isoformat()
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """v1 everywhere; v2 verified in dev, and nowhere else yet."""
-    yard = in_production(tmp_path_factory).copy(tmp_path_factory.mktemp("freeze") / "yard")
+    yard = in_production(tmp_path_factory.mktemp("freeze") / "yard")
     recorded(yard, "v2", 5, champion="v1")
     watched(yard, "dev", verified=True)
     return yard

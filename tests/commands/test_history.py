@@ -24,7 +24,7 @@ FAIL = Verdict(outcome=Outcome.FAIL, reason="error rate 9 %: worse than stable")
 @pytest.fixture(scope="module")
 def past(tmp_path_factory):
     """v1 went all the way; v2 failed in canary and was rolled back there."""
-    yard = in_production(tmp_path_factory).copy(tmp_path_factory.mktemp("history") / "yard")
+    yard = in_production(tmp_path_factory.mktemp("history") / "yard")
     recorded(yard, "v2", 5, champion="v1")
     promoted(yard, "v2", "canary", 6)
     watched(yard, "canary")

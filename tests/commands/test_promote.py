@@ -27,7 +27,7 @@ FAIL = Verdict(outcome=Outcome.FAIL, reason="error rate 9 %")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """v1 everywhere; v2 verified in dev, and nowhere else yet."""
-    yard = in_production(tmp_path_factory).copy(tmp_path_factory.mktemp("promote") / "yard")
+    yard = in_production(tmp_path_factory.mktemp("promote") / "yard")
     recorded(yard, "v2", 5, champion="v1")
     watched(yard, "dev", verified=True)
     return yard

@@ -24,8 +24,8 @@ from operations.yard import (
     BOT,
     CANARY,
     MODEL,
-    SHORT,
     clone,
+    contested_yard,
     living_yard,
     manifests,
     model_named,
@@ -63,8 +63,7 @@ def yard(living, tmp_path):
 
 @pytest.fixture(scope="module")
 def ill(tmp_path_factory):
-    yard = living_yard(tmp_path_factory.mktemp("ill") / "yard", SHORT)
-    yard.record("v2", champion="v1")
+    yard = contested_yard(tmp_path_factory.mktemp("ill") / "yard")
     yard.put("v2", "staging")
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
@@ -495,6 +494,7 @@ done
 @pytest.mark.slow
 def test_a_rollback_that_loses_every_race_is_said_and_done_at_a_later_look(bad_canary, monkeypatch):
     monkeypatch.setattr("modelyard.adapters.git.remote_refs.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("modelyard.adapters.git.documents.PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr("modelyard.adapters.git.remote_refs.TRIES", 2)
     hook = refusing(bad_canary, "refs/heads/main", "")
     hook.write_text(FASTER)

@@ -24,7 +24,7 @@ ENVIRONMENTS = ("dev", "staging", "canary", "production")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """v1 was verified everywhere; v2 is in dev, staging and canary, verified."""
-    yard = in_production(tmp_path_factory).copy(tmp_path_factory.mktemp("rollback") / "yard")
+    yard = in_production(tmp_path_factory.mktemp("rollback") / "yard")
     recorded(yard, "v2", 5, champion="v1")
     for number, environment in enumerate(("staging", "canary"), start=6):
         promoted(yard, "v2", environment, number)

@@ -25,14 +25,12 @@ from modelyard.errors import CannotAnswer
 from modelyard.operations.judge import git_reader, verdict_cache
 from modelyard.operations.judge.http import JudgeService
 from modelyard.operations.watch.observe import observe_model
-from operations.yard import MODEL, SHORT, living_yard
+from operations.yard import MODEL, contested_yard
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    yard = living_yard(tmp_path_factory.mktemp("start") / "yard", SHORT)
-    yard.record("v2", champion="v1")
-    return yard
+    return contested_yard(tmp_path_factory.mktemp("start") / "yard")
 
 
 @pytest.fixture

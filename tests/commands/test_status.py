@@ -36,7 +36,7 @@ HEAVY = ("mlflow", "evidently", "kserve", "hera", "sklearn", "pandas", "scipy", 
 
 @pytest.fixture
 def yard(tmp_path, tmp_path_factory):
-    return in_production(tmp_path_factory).copy(tmp_path / "yard")
+    return in_production(tmp_path / "yard")
 
 
 def states(told):

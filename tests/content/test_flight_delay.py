@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from operations.real_flights import prepared_flights
+
 MODEL = Path(__file__).parents[2] / "models" / "flight-delay"
 TRAINER = MODEL / "trainer" / "train.py"
 SCHEDULE = ["carrier", "origin", "distance", "minute"]
@@ -54,10 +56,8 @@ def train() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def months(prepare: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("months")
-    assert prepare.main([str(folder)]) == 0
-    return folder
+def months() -> Path:
+    return prepared_flights()
 
 
 def labelled(months: Path, *names: str) -> pd.DataFrame:

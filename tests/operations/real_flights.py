@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 from datetime import date
 from pathlib import Path
 
 import pytest
 
+from built_once import built_once
 from modelyard.adapters.specs.documents import dump_spec, read_spec
 from modelyard.domain.specs.heldout import HeldOut, Role
 from modelyard.domain.specs.interval import Interval
@@ -21,16 +21,24 @@ REAL = Path(__file__).parents[2] / "models" / "flight-delay"
 
 
 @pytest.fixture(scope="module")
-def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real flights, a file a month."""
+def flights() -> Path:
+    return prepared_flights()
+
+
+def prepared_flights() -> Path:
+    """The real flights, a file a month; nobody changes them in place."""
+    return built_once("flights", _prepare_flights)
+
+
+def _prepare_flights(folder: Path) -> Path:
     spec = importlib.util.spec_from_file_location("prepare", REAL / "data" / "prepare.py")
     assert spec is not None
     assert spec.loader is not None
     prepare = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(prepare)
-    made = tmp_path_factory.mktemp("flights")
-    assert prepare.main([str(made)]) == 0
-    return made
+    folder.mkdir()
+    assert prepare.main([str(folder)]) == 0
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +50,7 @@ def real_yard(folder: Path, flights: Path, contract: Model) -> Yard:
     """The real model's v2, trained on January to March, runs in production."""
     yard = delays_yard(folder, contract)
     yard.write("models/flight-delay/model.yaml", (REAL / "model.yaml").read_bytes())
-    shutil.copytree(flights, yard.root / "data" / "flight-delay", copy_function=os.link)
+    shutil.copytree(flights, yard.root / "data" / "flight-delay")
     files = pins(yard.root, [f"data/flight-delay/2013-{month:02}.parquet" for month in range(1, 5)])
     april = HeldOut(
         model="flight-delay",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from built_once import built_once
 from git_commits import write_commit
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.local import propose
@@ -546,10 +547,14 @@ class Yard:
     # What everybody sees
 
     def main(self) -> str:
-        return self.git.ls_remote("origin", ["refs/heads/main"])["refs/heads/main"]
+        return self.refs("refs/heads/main")["refs/heads/main"]
 
-    def refs(self) -> dict[str, str]:
-        return self.git.ls_remote("origin", ["*"])
+    def refs(self, below: str = "refs") -> dict[str, str]:
+        """The remote's refs as files: Git is never asked to pack them, and tests ask often."""
+        remote = self.folder / "remote.git"
+        files = [remote / below, *(remote / below).rglob("*")]
+        found = [file for file in files if file.is_file() and file.suffix != ".lock"]
+        return {str(file.relative_to(remote)): file.read_text().strip() for file in sorted(found)}
 
     def paths(self, prefix: str = "") -> tuple[str, ...]:
         return GitTree(self.git, self.main()).paths(prefix)
@@ -631,7 +636,13 @@ def timeless(value: Any) -> Any:
 
 def _linked_or_copied(source: str, target: str) -> None:
     """Git's objects never change, so one file will do for all copies of a yard."""
-    (os.link if "/objects/" in source else shutil.copyfile)(source, target)
+    if "/objects/" in source:
+        try:
+            os.link(source, target)
+        except OSError:  # another file system
+            shutil.copyfile(source, target)
+    else:
+        shutil.copyfile(source, target)
 
 
 def _seen_facts(
@@ -678,9 +689,33 @@ def new_yard(folder: Path, environments: tuple[Environment, ...] = PATH) -> Yard
 
 def living_yard(folder: Path, environments: tuple[Environment, ...] = PATH) -> Yard:
     """A yard whose v1 is verified everywhere."""
+    return _built_once("living", _living_yard, environments).copy(folder)
+
+
+def contested_yard(folder: Path, environments: tuple[Environment, ...] = SHORT) -> Yard:
+    """A yard whose v1 is verified everywhere; v2 has a record, and was never released."""
+    return _built_once("contested", _contested_yard, environments).copy(folder)
+
+
+def _built_once(
+    name: str,
+    build: Callable[[Path, tuple[Environment, ...]], Yard],
+    environments: tuple[Environment, ...],
+) -> Yard:
+    digest = hashlib.sha256(repr(environments).encode()).hexdigest()[:16]
+    return built_once(f"{name}-{digest}", lambda folder: build(folder, environments))
+
+
+def _living_yard(folder: Path, environments: tuple[Environment, ...]) -> Yard:
     yard = new_yard(folder, environments)
     yard.record("v1")
     yard.put("v1", *(environment.name for environment in environments))
+    return yard
+
+
+def _contested_yard(folder: Path, environments: tuple[Environment, ...]) -> Yard:
+    yard = living_yard(folder, environments)
+    yard.record("v2", champion="v1")
     return yard
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator, FormatChecker
 
+from built_once import built_once
 from modelyard.adapters.git.names import message_of
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.reader import read_specs
@@ -33,9 +33,6 @@ from operations.yard import MODEL, Yard, new_yard
 
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "output"
 IMAGE = "localhost/modelyard:0.1.0"
-
-
-_built: dict[Path, Yard] = {}
 
 
 @dataclass(frozen=True)
@@ -158,11 +155,12 @@ def verified(yard: Yard, version: str, environments: Sequence[str], number: int)
         yard.clock.wait(30)
 
 
-def in_production(factory: pytest.TempPathFactory) -> Yard:
-    """A yard whose v1 is verified everywhere; built once, and not to be changed: copy it."""
-    folder = factory.getbasetemp() / "in-production"
-    if folder not in _built:
-        yard = new_yard(folder)
-        verified(yard, "v1", ("dev", "staging", "canary", "production"), 1)
-        _built[folder] = yard
-    return _built[folder]
+def in_production(folder: Path) -> Yard:
+    """A yard whose v1 came through dev, staging and canary, and is verified everywhere."""
+    return built_once("in-production", _in_production).copy(folder)
+
+
+def _in_production(folder: Path) -> Yard:
+    yard = new_yard(folder)
+    verified(yard, "v1", ("dev", "staging", "canary", "production"), 1)
+    return yard

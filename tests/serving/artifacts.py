@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
-import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from built_once import built_once
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import (
     ArtifactPolicy,
@@ -139,9 +136,11 @@ def make_artifact(
     return artifact_digest(folder)
 
 
-@functools.cache
 def shared_artifact(seed: int = 0) -> tuple[Path, str]:
     """One artifact a seed for the whole test run; nobody changes it in place."""
-    folder = Path(tempfile.mkdtemp(prefix="modelyard-artifact-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder, make_artifact(folder, seed=seed)
+
+    def build(folder: Path) -> tuple[Path, str]:
+        folder.mkdir()
+        return folder, make_artifact(folder, seed=seed)
+
+    return built_once(f"artifact-{seed}", build)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
-import shutil
+import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,38 +14,44 @@ from typing import Any
 
 import httpx
 
+from built_once import AT_START, built_once, run_process
 from modelyard.adapters.cluster.local_servers import free_port
+from modelyard.adapters.processes.preloaded import READ_ONCE
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
 from modelyard.serving.documents import json_rows
 from modelyard.serving.inputs import tensors_of_rows
-from serving.artifacts import MODEL, TRUSTED, flights, shared_artifact
+from serving.artifacts import MODEL, TRUSTED, flights
 
 START_SECONDS = 60.0
 
 
-@functools.cache
 def preloaded_socket() -> Path:
     """The socket of one preloaded process for the whole test run."""
-    # Importing scikit-learn sets variables that a preloaded process must have had from its start.
-    shared_artifact()
-    folder = Path(tempfile.mkdtemp(prefix="modelyard-preloaded-"))
+    return built_once("preloaded", _start_preloaded)
+
+
+def _start_preloaded(folder: Path) -> Path:
+    folder.mkdir()
     address = folder / "socket"
+    # Libraries set more of these when they are imported, and not every worker imports them.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name in AT_START or not name.startswith(READ_ONCE)
+    }
+    # Its stdin stays open until the run is over, whichever worker ends first.
     preloaded = subprocess.Popen(
-        [sys.executable, "-m", "modelyard", "preload", "--socket", str(address)],
-        stdin=subprocess.PIPE,
+        ["sh", "-c", '(while [ -e "$0" ] && kill -0 "$1"; do sleep 0.5; done) 2>&- | "$2" -m'
+         ' modelyard preload --socket "$0"/socket', folder, run_process(), sys.executable],
+        env=environment,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-    )
-
-    def end() -> None:
-        assert preloaded.stdin is not None
-        preloaded.stdin.close()
-        preloaded.wait(10)
-        shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(end)
+    )  # fmt: skip
     assert preloaded.stdout is not None
     assert preloaded.stdout.readline() == b"ready\n"
+    preloaded.stdout.close()
+    preloaded.returncode = 0  # it outlives this process, of which Popen would complain
     return address
 
 

@@ -11,13 +11,12 @@ from modelyard.operations.watch import loop as watch_loop
 from modelyard.operations.watch import notify as notifying
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.loop import Watcher
-from operations.yard import MODEL, living_yard, model_named
+from operations.yard import MODEL, PATH, contested_yard, model_named
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    yard = living_yard(tmp_path_factory.mktemp("start") / "yard")
-    yard.record("v2", champion="v1")
+    yard = contested_yard(tmp_path_factory.mktemp("start") / "yard", PATH)
     yard.rest()
     return yard
 

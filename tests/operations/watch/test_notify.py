@@ -13,7 +13,7 @@ from modelyard.adapters.messages import ADDRESSES, send_message
 from modelyard.domain.promotion.notifications import Kind
 from modelyard.operations.watch import notify as notifying
 from modelyard.operations.watch.notify import pending_notifications
-from operations.yard import MODEL, living_yard
+from operations.yard import MODEL, PATH, contested_yard
 
 
 class Inbox(ThreadingHTTPServer):
@@ -56,8 +56,7 @@ def inbox(monkeypatch) -> Iterator[Inbox]:
 @pytest.fixture(scope="module")
 def rolled_back(tmp_path_factory):
     """v2 was taken out of canary; nobody was told of it."""
-    yard = living_yard(tmp_path_factory.mktemp("start") / "yard")
-    yard.record("v2", champion="v1")
+    yard = contested_yard(tmp_path_factory.mktemp("start") / "yard", PATH)
     yard.put("v2", "dev", "staging")
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")

@@ -21,6 +21,7 @@ from operations.yard import (
     SHORT,
     STAGING,
     artifact_of,
+    contested_yard,
     living_yard,
     release_file,
 )
@@ -28,9 +29,7 @@ from operations.yard import (
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    yard = living_yard(tmp_path_factory.mktemp("start") / "yard", SHORT)
-    yard.record("v2", champion="v1")
-    return yard
+    return contested_yard(tmp_path_factory.mktemp("start") / "yard")
 
 
 @pytest.fixture

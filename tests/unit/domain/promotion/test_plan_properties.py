@@ -275,5 +275,11 @@ class Delivery(RuleBasedStateMachine):
             self.sim.watch(where, judged=judged)
 
 
+class LongDelivery(Delivery):
+    """The same rules, in more orders."""
+
+
 TestDelivery = pytest.mark.slow(Delivery.TestCase)
-TestDelivery.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestDelivery.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestLongDelivery = pytest.mark.long(LongDelivery.TestCase)
+TestLongDelivery.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)

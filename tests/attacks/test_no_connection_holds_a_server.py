@@ -1,0 +1,161 @@
+"""The promise: no bytes on a connection, and no lack of them, keep a server from answering."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from attacks.attacked_server import address, failures, post, talk, watched
+from modelyard.serving.http.connections import HEAD_SECONDS, MAX_HEAD_BYTES, LimitedProtocol
+from serving.running import Running, request
+
+
+def test_many_small_requests_in_a_row_are_all_answered(server: Running):
+    body = json.dumps(request(rows=1)).encode()
+    one = post(body, f"content-length: {len(body)}")
+    last = post(body, f"content-length: {len(body)}", "connection: close")
+
+    with watched(server) as took:
+        answer = talk(server, one * 199 + last, seconds=30)
+
+    assert answer.count(b"HTTP/1.1 200 OK") == 200
+    assert max(took) < 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        post(
+            b"5\r\n     \r\n0\r\nx-late: 1\r\n\r\n",
+            "transfer-encoding: chunked",
+            "connection: close",
+        ),
+        post(b"zz\r\n", "transfer-encoding: chunked"),
+        post(b"-1\r\n\r\n", "transfer-encoding: chunked"),
+        post(b"ffffffffffffffffff\r\n", "transfer-encoding: chunked"),
+        post(b"", "content-length: -1"),
+        post(b"", "content-length: 99999999999999999999999"),
+        post(b"{}", "content-length: 2", "content-length: 3"),
+        post(b"{}", "content-length: 2", "transfer-encoding: chunked"),
+        post(b"{}", "content-length: 2", "expect: 100-continue", "connection: close"),
+        post(b"", "connection: upgrade", "upgrade: websocket", "content-length: 0"),
+        post(b"", "connection: upgrade, close", "upgrade: h2c", "content-length: 0"),
+        b"GET /" + b"%ff" * 100 + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+    ],
+)
+def test_no_bytes_whatever_are_a_failure_of_the_server(server: Running, content: bytes):
+    before = failures(server)
+
+    answer = talk(server, content, seconds=1)
+
+    assert not answer.startswith(b"HTTP/1.1 5")
+    assert failures(server) == before
+    assert server.is_ready()
+
+
+def test_a_head_without_an_end_is_dropped(server: Running):
+    endless = b"GET / HTTP/1.1\r\nhost: x\r\n" + b"".join(
+        b"x-%d: %s\r\n" % (n, b"a" * 1000) for n in range(2 * MAX_HEAD_BYTES // 1000)
+    )
+    one_line = b"GET /" + b"a" * (2 * MAX_HEAD_BYTES)
+
+    for content in (endless, one_line):
+        before = time.monotonic()
+        talk(server, content)
+        assert time.monotonic() - before < 5
+
+
+def test_heads_that_are_sent_in_half_are_dropped_and_delay_nobody(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+):
+    with ExitStack() as stack, watched(server) as took:
+        half = [stack.enter_context(socket.create_connection(address(server))) for _ in range(500)]
+        for connection in half:
+            connection.sendall(b"POST /v2/models/late/infer HTTP/1.1\r\nhost")
+        time.sleep(1)
+        assert server.infer(request()).status_code == 200
+    assert max(took) < 1
+
+
+class Transport:
+    """As much of a transport as the protocol asks for; remembers that it was aborted."""
+
+    def __init__(self) -> None:
+        self.is_aborted = False
+        self.written = b""
+
+    def get_extra_info(self, name: str) -> object:
+        return None
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return False
+
+    close = pause_reading = resume_reading = lambda self: None
+
+
+class Timers:
+    """An event loop's timers, which ring when a test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Any] = []
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Any:
+        assert seconds == HEAD_SECONDS
+        timer = type("Timer", (), {"call": staticmethod(call)})()
+        timer.cancel = lambda: self.waiting.remove(timer)
+        self.waiting.append(timer)
+        return timer
+
+    def create_task(self, coroutine: Any, **_: object) -> Any:
+        coroutine.close()
+        return type("Task", (), {"add_done_callback": lambda *_: None})()
+
+
+HEAD = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_waiting"),
+    [
+        (b"", True),
+        (HEAD[:10], True),
+        (HEAD[:-1], True),
+        (HEAD, False),
+        (HEAD + HEAD[:5], True),
+        (HEAD + HEAD, False),
+        (post(b"", "content-length: 5"), False),
+    ],
+)
+def test_a_clock_runs_while_a_head_is_awaited_and_only_then(sent: bytes, *, is_waiting: bool):
+    from uvicorn import Config
+    from uvicorn.server import ServerState
+
+    timers, transport = Timers(), Transport()
+    config = Config(lambda *_: None, log_config=None)  # type: ignore[arg-type,return-value]
+    protocol = LimitedProtocol(config, ServerState(), {}, timers)  # type: ignore[arg-type]
+    protocol.connection_made(transport)  # type: ignore[arg-type]
+    if sent:
+        protocol.data_received(sent)
+
+    assert bool(timers.waiting) is is_waiting
+    for timer in timers.waiting:
+        timer.call()
+    assert transport.is_aborted is is_waiting
+    protocol.connection_lost(None)
+    assert timers.waiting == []
