@@ -165,7 +165,7 @@ def test_what_only_waits_for_its_soak_and_approvals_is_opened(yard):
     environment = yard.workspace().catalog(yard.main()).environments["staging"]
     slow = dump_spec("Environment", replace(environment, soak_seconds=3600))
     yard.land("ada/rules", {"environments/staging/environment.yaml": slow}, "Rules")
-    promoted(yard, "v2", "staging", 6)
+    promoted(yard, "v2", "staging", 7)
     watched(yard, "staging")
 
     said = run(yard, "promote", "canary", MODEL)
