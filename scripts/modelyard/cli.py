@@ -73,6 +73,7 @@ COMMANDS: Mapping[str, Entry] = {
     "servers": Entry(target="servers:servers", help="List or stop local model servers."),
     "adopt": Entry(target="servers:adopt", help="Run the servers of an environment from here."),
     "doctor": Entry(target="doctor:doctor", help="Check that everything needed is in place."),
+    "chatops": Entry(target="chatops:chatops", help="Answer commands in comments.", hidden=True),
     "step": Entry(target="step:step", help="Run one step of a workflow.", hidden=True),
     "workflow": Entry(target="workflow:workflow", help="Run a rendered workflow.", hidden=True),
     "fetch-model": Entry(

@@ -9,8 +9,9 @@ import pytest
 from modelyard.cli import COMMANDS
 
 PACKAGE = Path(__file__).parents[2] / "scripts" / "modelyard"
-# Each is a verb. `check-pull` is what every CI calls, and fits no other verb.
-MOST_MODULES, MOST_COMMANDS = 14, 29
+# Each is a verb. `check-pull` is what every CI calls, and `chatops` what a workflow calls for a
+# comment; they fit no other verb.
+MOST_MODULES, MOST_COMMANDS = 14, 30
 # A verb and its opposite share a module.
 # And who runs the servers is said where the servers are.
 WITH_ITS_OPPOSITE = {"unhold": "hold", "unfreeze": "freeze", "adopt": "servers"}

@@ -10,23 +10,25 @@ from functools import cached_property, lru_cache
 from typing import TypeAlias
 
 from modelyard.adapters.git.documents import Listing
+from modelyard.domain.chatops.log import CommandLog
 from modelyard.domain.promotion.change import STATE_BRANCH
 from modelyard.domain.promotion.facts import Freeze, ModelFacts, ReleaseFacts
 from modelyard.domain.sites import Owner
 from modelyard.domain.specs.names import NAME, is_name
 from modelyard.errors import Refused
 
-Fact: TypeAlias = ReleaseFacts | ModelFacts | Freeze | Owner | None
+Fact: TypeAlias = ReleaseFacts | ModelFacts | Freeze | Owner | CommandLog | None
 
 KINDS: Mapping[str, object] = {
     "facts": ReleaseFacts,
     "models": ModelFacts,
     "freezes": Freeze | None,
     "sites": Owner | None,
+    "commands": CommandLog,
 }
 """The type of the documents by their first folder."""
 
-_NAMES = {"facts": 2, "models": 1, "freezes": 1, "sites": 1}
+_NAMES = {"facts": 2, "models": 1, "freezes": 1, "sites": 1, "commands": 1}
 _SUFFIX = ".json"
 
 
@@ -48,6 +50,11 @@ def freeze_path(environment: str) -> str:
 def site_path(environment: str) -> str:
     """The path of an environment's owner; `Refused` for what cannot be a name."""
     return f"sites/{_checked(environment)}{_SUFFIX}"
+
+
+def commands_path(number: int) -> str:
+    """The path of the log of commands below a pull request."""
+    return f"commands/{_checked(f'pull-{number}')}{_SUFFIX}"
 
 
 def _checked(name: str) -> str:

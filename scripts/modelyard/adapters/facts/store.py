@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar, cast
 from modelyard.adapters.facts.documents import (
     Fact,
     FactsSnapshot,
+    commands_path,
     freeze_path,
     kind_of,
     model_path,
@@ -26,6 +27,7 @@ from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import Unreadable, dump_json
+from modelyard.domain.chatops.log import CommandLog
 from modelyard.domain.promotion.facts import Freeze, ModelFacts, ReleaseFacts
 from modelyard.domain.sites import Owner, Site, describe_owner
 from modelyard.domain.specs.repository import Repository
@@ -40,7 +42,7 @@ logger = logging.getLogger(__name__)
 Token: TypeAlias = str | None
 """The object of a document that was read, or None when there was none."""
 
-_F = TypeVar("_F", ReleaseFacts, ModelFacts, Freeze | None, Owner | None)
+_F = TypeVar("_F", ReleaseFacts, ModelFacts, Freeze | None, Owner | None, CommandLog)
 
 
 class FactStore:
@@ -121,6 +123,16 @@ class FactStore:
     ) -> Freeze | None:
         """Change an environment's freeze; returns what it is now."""
         return self._update(freeze_path(environment), cast("Freeze | None", None), change, by)
+
+    def read_commands(self, number: int) -> CommandLog:
+        """The log of commands below a pull request."""
+        return self._read(commands_path(number), CommandLog())
+
+    def update_commands(
+        self, number: int, change: Callable[[CommandLog], CommandLog]
+    ) -> CommandLog:
+        """Change the log of commands below a pull request; returns what it is now."""
+        return self._update(commands_path(number), CommandLog(), change, None)
 
     def read_owners(self) -> Mapping[str, Owner | None]:
         """The site that runs each environment; None for one that cannot be read.

@@ -21,7 +21,7 @@ from modelyard.domain.chatops.commands import (
     Unfreeze,
     Unhold,
 )
-from modelyard.domain.chatops.grammar import FORMS, fill_in
+from modelyard.domain.chatops.grammar import FORMS, fill_in, name_command
 from modelyard.domain.chatops.reading import Misread
 from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.domain.chatops.request import Request, Subject
@@ -142,7 +142,7 @@ def _of_role(request: Request) -> Iterator[_Objection]:
         sentence = f"the forge did not say which role {author} has"
         yield _Objection(reason=ReasonCode.ROLE_UNKNOWN, sentence=sentence)
     elif not role.includes(needed):
-        sentence = f"{author} has the role {role}; {_name(request.command)} needs {needed}"
+        sentence = f"{author} has the role {role}; {name_command(request.command)} needs {needed}"
         yield _Objection(reason=ReasonCode.ROLE_TOO_LOW, sentence=sentence)
 
 
@@ -175,7 +175,7 @@ def _of_commit(request: Request) -> Iterator[_Objection]:
         yield _Objection(
             reason=ReasonCode.HEAD_MOVED,
             sentence=f"{command.sha[:10]} is not the head; {subject.head[:10]} is",
-            paste=_line(_name(command)[1:], request),
+            paste=_line(name_command(command)[1:], request),
         )
     # An approval of what nobody could judge yet approves whatever comes.
     if not subject.has_passed_checks:
@@ -223,13 +223,13 @@ def _of_names(request: Request) -> Iterator[_Objection]:
         yield _Objection(
             reason=ReasonCode.NO_ENVIRONMENT,
             sentence=f"{number} releases to no environment, so name one of: {known}",
-            paste=_line(_name(command)[1:], request),
+            paste=_line(name_command(command)[1:], request),
         )
     elif where not in request.environments:
         yield _Objection(
             reason=ReasonCode.UNKNOWN_ENVIRONMENT,
             sentence=f"there is no environment {where}; there are: {known}",
-            paste=_line(_name(command)[1:], request),
+            paste=_line(name_command(command)[1:], request),
         )
 
 
@@ -256,11 +256,6 @@ def _outside(until: datetime, now: datetime, longest: timedelta) -> Iterator[_Ob
     elif until > now + longest:
         sentence = f"{until.isoformat()} is more than {longest.days} days away, which is the most"
         yield _Objection(reason=ReasonCode.TIME_TOO_FAR, sentence=sentence)
-
-
-def _name(command: Command) -> str:
-    """Return how a command is written: `/break-glass`."""
-    return next(f"/{name}" for name, form in FORMS.items() if form.make is type(command))
 
 
 def _line(name: str, request: Request) -> str:

@@ -138,6 +138,11 @@ def parse_line(line: str) -> Command | Misread | None:
     return form.make(**values)
 
 
+def name_command(command: Command) -> str:
+    """Return the name that a command is written with: `/break-glass`."""
+    return next(f"/{name}" for name, form in FORMS.items() if form.make is type(command))
+
+
 def fill_in(usage: str, **known: str | None) -> str:
     """Return a usage line with what is known in it; what is not stays a word in capitals.
 

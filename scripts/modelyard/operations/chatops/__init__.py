@@ -1,0 +1,1 @@
+"""Does what people command in comments of pull requests."""

@@ -1,0 +1,249 @@
+"""Answers a comment: decides about its commands, does them, and says what became of each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from modelyard.adapters.forge.comments import read_comment
+from modelyard.adapters.forge.events import CommentEvent
+from modelyard.domain.chatops.authority import Authority, Role, is_team
+from modelyard.domain.chatops.commands import Command
+from modelyard.domain.chatops.decide import (
+    Decision,
+    command_environment,
+    decide,
+    decide_misread,
+)
+from modelyard.domain.chatops.grammar import name_command
+from modelyard.domain.chatops.log import CommandLog, LogEntry
+from modelyard.domain.chatops.reading import CommentReading, Misread
+from modelyard.domain.chatops.reasons import ReasonCode
+from modelyard.domain.chatops.request import Request
+from modelyard.domain.harmless_text import escape_markdown
+from modelyard.errors import Refused, YardError
+from modelyard.operations.chatops.conversation import Conversation, Reaction
+from modelyard.operations.chatops.effects import do_command
+from modelyard.operations.chatops.subject import ReadSubject, read_subject
+from modelyard.operations.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+ANY_ENVIRONMENT = "any"
+"""What `ack` names for commands that are about no environment."""
+
+# Answers would let anybody who can read the repository make the tool write.
+_SILENT = frozenset({ReasonCode.BOT_AUTHOR, ReasonCode.ROLE_TOO_LOW, ReasonCode.COMMENT_GONE})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handled:
+    """One line of a comment with what became of it.
+
+    Args:
+        line: The line, or the name of the command.
+        decision: What was decided, or what became of it once it was done.
+        command: The command; None for a line that is none.
+        environment: The environment that it is about.
+    """
+
+    line: str
+    decision: Decision
+    command: Command | None = None
+    environment: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Comment:
+    """A comment with all that its commands are decided by."""
+
+    event: CommentEvent
+    reading: CommentReading
+    read: ReadSubject
+    authority: Authority
+
+    @property
+    def may_be_answered(self) -> bool:
+        """Whether its author may give commands at all."""
+        role = self.authority.role
+        return role is not None and role.includes(Role.WRITE)
+
+
+def acknowledge(
+    workspace: Workspace, conversation: Conversation, event: CommentEvent
+) -> tuple[Handled, ...]:
+    """Decide about the commands of a comment and react to it; does none of them.
+
+    Where nothing is accepted, this is the end of it, so it answers with the reasons.
+    """
+    comment = _open(workspace, conversation, event)
+    if comment is None:
+        return ()
+    handled = tuple(_decide_all(workspace, conversation, comment))
+    heard = _heard(handled)
+    if any(each.decision.is_accepted for each in heard):
+        _react(conversation, event, Reaction.SEEN)
+    elif heard:
+        _react(conversation, event, Reaction.REFUSED)
+        _answer(conversation, event, heard)
+    return handled
+
+
+def act(
+    workspace: Workspace, conversation: Conversation, event: CommentEvent
+) -> tuple[Handled, ...]:
+    """Decide again about the commands of a comment, and do those that are accepted, in order."""
+    comment = _open(workspace, conversation, event)
+    if comment is None:
+        return ()
+    handled = []
+    for each in _decide_all(workspace, conversation, comment):
+        done = each
+        if each.decision.is_accepted and each.command is not None:
+            done = _do(each, each.command, comment, workspace, conversation)
+            # What it did may change what the next is about.
+            comment = replace(comment, read=read_subject(workspace, event.number))
+        handled.append(done)
+    heard = _heard(handled)
+    if heard:
+        is_done = all(each.decision.reason is ReasonCode.DONE for each in heard)
+        _answer(conversation, event, heard)
+        _react(conversation, event, Reaction.DONE if is_done else Reaction.REFUSED)
+    return tuple(handled)
+
+
+def concurrency_group(handled: Sequence[Handled]) -> str:
+    """Return the environment whose commands wait for each other; empty if there is none to do."""
+    accepted = [each for each in handled if each.decision.is_accepted]
+    return next((each.environment or ANY_ENVIRONMENT for each in accepted), "")
+
+
+def _open(workspace: Workspace, conversation: Conversation, event: CommentEvent) -> _Comment | None:
+    """Return the comment with what else is known; None if it holds no command."""
+    reading = read_comment(event.comment.body)
+    if event.comment.is_bot or not (reading.found or reading.refused):
+        return None
+    read = read_subject(workspace, event.number)
+    teams = [each for each in read.subject.approvers if is_team(each)]
+    try:
+        authority = conversation.ask_authority(event.comment.author, teams=teams)
+    except YardError as error:  # no answer allows nothing
+        logger.warning("%s", error.message)
+        authority = Authority(role=None, teams=None)
+    return _Comment(event=event, reading=reading, read=read, authority=authority)
+
+
+def _decide_all(
+    workspace: Workspace, conversation: Conversation, comment: _Comment
+) -> Iterator[Handled]:
+    if comment.reading.refused is not None:
+        if comment.may_be_answered:
+            refused = comment.reading.refused
+            decision = Decision(is_accepted=False, reason=refused.reason, sentence=refused.why)
+            yield Handled(line="the comment", decision=decision)
+        return
+    log = workspace.facts.read_commands(comment.event.number)
+    for index, found in enumerate(comment.reading.found):
+        if isinstance(found, Misread):
+            if comment.may_be_answered:
+                decision = decide_misread(found, comment.read.subject)
+                yield Handled(line=found.line, decision=decision)
+            continue
+        yield _decide_one(found, index, comment, log, workspace, conversation)
+
+
+def _decide_one(
+    command: Command,
+    index: int,
+    comment: _Comment,
+    log: CommandLog,
+    workspace: Workspace,
+    conversation: Conversation,
+) -> Handled:
+    request = Request(
+        command=command,
+        index=index,
+        repository=comment.event.repository,
+        event=comment.event.comment,
+        # Fetched for each: the one before it may have taken minutes.
+        fetched=conversation.fetch_comment(comment.event.comment.id),
+        authority=comment.authority,
+        subject=comment.read.subject,
+        environments=frozenset(comment.read.catalog.environments),
+        done=log.done,
+        now=workspace.services.clock.now(),
+    )
+    return Handled(
+        line=name_command(command),
+        decision=decide(request),
+        command=command,
+        environment=command_environment(command, comment.read.subject),
+    )
+
+
+def _do(
+    each: Handled,
+    command: Command,
+    comment: _Comment,
+    workspace: Workspace,
+    conversation: Conversation,
+) -> Handled:
+    author = comment.event.comment.author
+    try:
+        sentence = do_command(
+            command, comment.read, by=author, workspace=workspace, conversation=conversation
+        )
+        decision = replace(each.decision, reason=ReasonCode.DONE, sentence=sentence)
+    except YardError as error:
+        is_no = isinstance(error, Refused)
+        reason = ReasonCode.REFUSED_BY_RULES if is_no else ReasonCode.COULD_NOT
+        more = f"; next: {error.hint}" if error.hint else ""
+        decision = replace(
+            each.decision, is_accepted=False, reason=reason, sentence=f"{error.message}{more}"
+        )
+    entry = LogEntry(
+        key=decision.key,
+        at=workspace.services.clock.now(),
+        login=author.login,
+        person=author.id,
+        line=each.line,
+        head=comment.read.subject.head,
+        reason=decision.reason,
+        sentence=decision.sentence,
+    )
+    workspace.facts.update_commands(comment.event.number, lambda log: log.with_entry(entry))
+    return replace(each, decision=decision)
+
+
+def _heard(handled: Sequence[Handled]) -> list[Handled]:
+    return [each for each in handled if each.decision.reason not in _SILENT]
+
+
+def _react(conversation: Conversation, event: CommentEvent, reaction: Reaction) -> None:
+    # For the eye alone: a forge that refuses it stops no command.
+    try:
+        conversation.react(event.comment.id, reaction)
+    except YardError as error:
+        logger.warning("no reaction: %s", error.message)
+
+
+def _answer(conversation: Conversation, event: CommentEvent, handled: Sequence[Handled]) -> None:
+    body = "\n\n".join("\n".join(_answer_lines(each)) for each in handled)
+    # One answer a comment, edited when the event arrives again.
+    marker = f"chatops-{event.comment.id}"
+    try:
+        conversation.answer(event.number, body=f"{body}\n", marker=marker)
+    except YardError as error:
+        logger.warning("no answer: %s", error.message)
+
+
+def _answer_lines(each: Handled) -> Iterator[str]:
+    decision = each.decision
+    is_done = decision.reason is ReasonCode.DONE
+    what = "done" if is_done else f"not done (`{decision.reason}`)"
+    yield f"{escape_markdown(each.line)}: {what}"
+    yield ""
+    yield from (f"- {escape_markdown(line)}" for line in decision.sentence.split("\n"))
+    if decision.paste:
+        yield from ("", "Paste this as a new comment:", "", "```", decision.paste, "```")

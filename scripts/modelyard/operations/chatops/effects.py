@@ -1,0 +1,213 @@
+"""Does one accepted command by the operation that the command line has for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from modelyard.domain.chatops.commands import (
+    Approve,
+    BreakGlass,
+    Command,
+    Freeze,
+    Help,
+    Hold,
+    Override,
+    Plan,
+    Promote,
+    Retrain,
+    Rollback,
+    Unapprove,
+    Unfreeze,
+    Unhold,
+    Why,
+)
+from modelyard.domain.chatops.decide import command_environment
+from modelyard.domain.chatops.grammar import FORMS, name_command
+from modelyard.domain.people import Person
+from modelyard.domain.promotion.plan import find_missing_for_pull, plan
+from modelyard.domain.promotion.promote import Missing
+from modelyard.errors import CannotAnswer
+from modelyard.operations.chatops.conversation import Conversation
+from modelyard.operations.chatops.subject import ReadSubject
+from modelyard.operations.workspace import Workspace
+
+
+def do_command(
+    command: Command,
+    read: ReadSubject,
+    *,
+    by: Person,
+    workspace: Workspace,
+    conversation: Conversation,
+) -> str:
+    """Do a command in a person's name, and return what was done, in lines.
+
+    Raises:
+        Refused: The rules forbid it.
+        CannotAnswer: Something is missing or broken; the command may be given again.
+    """
+    where = command_environment(command, read.subject)
+    # Who reads a hold a year later finds the conversation.
+    asked = f"asked for in #{read.subject.number}"
+    match command:
+        case Approve() | Unapprove():
+            said = _review(command, read, by=by, conversation=conversation)
+        case Hold() | Unhold():
+            said = _hold(command, read, by=by, workspace=workspace, asked=asked)
+        case Promote():
+            said = _promote(read, where, by=by, workspace=workspace)
+        case Rollback(reason=reason):
+            said = _roll_back(read, where, reason or asked, by=by, workspace=workspace)
+        case Freeze() | Unfreeze():
+            said = _freeze(command, where, by=by, workspace=workspace)
+        case Retrain():
+            said = _retrain(read, workspace=workspace)
+        case Override() | BreakGlass():
+            what = name_command(command)
+            raise CannotAnswer(
+                f"this version of modelyard cannot do {what} yet", hint="ask an admin"
+            )
+        case Why() | Plan() | Help():
+            said = "\n".join(_explain(command, read, workspace))
+        case _:
+            assert_never(command)
+    return said
+
+
+def _review(
+    command: Approve | Unapprove, read: ReadSubject, *, by: Person, conversation: Conversation
+) -> str:
+    number, head = read.subject.number, read.subject.head
+    if isinstance(command, Approve):
+        conversation.review(number, sha=command.sha, by=by, approved=True)
+        return f"{by} approves {command.sha[:10]}"
+    conversation.review(number, sha=head, by=by, approved=False)
+    return f"{by} does not approve {head[:10]} any more"
+
+
+def _retrain(read: ReadSubject, *, workspace: Workspace) -> str:
+    from modelyard.operations.training.forget_failure import forget_failure
+
+    model, version = read.subject.model, read.subject.version
+    attempt = forget_failure(workspace, model, version, dry_run=False)
+    return f"{model} {version}: attempt {attempt} is next"
+
+
+def _explain(command: Why | Plan | Help, read: ReadSubject, workspace: Workspace) -> Iterator[str]:
+    match command:
+        case Why():
+            yield from _why(read)
+        case Plan():
+            yield from _plan(workspace, read)
+        case Help():
+            yield from (f"{form.usage}: {form.does}" for form in FORMS.values())
+
+
+def _hold(
+    command: Hold | Unhold, read: ReadSubject, *, by: Person, workspace: Workspace, asked: str
+) -> str:
+    from modelyard.operations.holds import decide_hold, find_hold, lift_hold, place_hold
+
+    services, model, version = workspace.services, read.subject.model, read.subject.version
+    if isinstance(command, Hold):
+        reason = command.reason or asked
+        hold = decide_hold(services, model, version, reason=reason, by=by.login)
+        place_hold(services, model, version, hold)
+        return f"{model} {version} is on hold: {reason}"
+    find_hold(services, model, version)
+    lift_hold(services, model, version, by=by.login)
+    return f"{model} {version} is no longer on hold"
+
+
+def _freeze(command: Freeze | Unfreeze, where: str, *, by: Person, workspace: Workspace) -> str:
+    from modelyard.operations.holds import decide_freeze, find_freeze, lift_freeze, place_freeze
+
+    services = workspace.services
+    if isinstance(command, Freeze):
+        freeze = decide_freeze(
+            services, where, reason=command.reason, by=by.login, until=command.until
+        )
+        place_freeze(services, where, freeze)
+        return f"{where} is frozen until {command.until.isoformat()}: {command.reason}"
+    find_freeze(services, where)
+    lift_freeze(services, where, by=by.login)
+    return f"{where} is open again"
+
+
+def _promote(read: ReadSubject, where: str, *, by: Person, workspace: Workspace) -> str:
+    from modelyard.operations.promote import (
+        check_promotion,
+        decide_promotion,
+        find_environment,
+        propose_promotion,
+    )
+    from modelyard.operations.reconcile.collect import collect_world, with_makers
+
+    subject, services = read.subject, workspace.services
+    world = collect_world(workspace, subject.model, with_registry=False)
+    environment = find_environment(world, where)
+    world = with_makers(workspace, world, {subject.version})
+    image = services.repository.server_image
+    promotion = decide_promotion(world, environment, subject.version, server_image=image)
+    check_promotion(promotion, replace=False)
+    pull = propose_promotion(services, promotion, requester=by.login)
+    lines = [f"#{pull.number} is open: {pull.title}, requested by {by}"]
+    return "\n".join([*lines, *(_lacking(each, pull.head) for each in promotion.missing(pull))])
+
+
+def _roll_back(
+    read: ReadSubject, where: str, reason: str, *, by: Person, workspace: Workspace
+) -> str:
+    from modelyard.operations.rollback import apply_rollback, decide_rollback
+
+    lines: list[str] = []
+    decided = decide_rollback(
+        workspace, where, read.subject.model, reason=reason, by=by.login, remove=False
+    )
+    apply_rollback(workspace, decided, lines.append)
+    return "\n".join(lines)
+
+
+def _why(read: ReadSubject) -> Iterator[str]:
+    pull, world = read.pull, read.world
+    missing = find_missing_for_pull(world, pull) if world else None
+    if missing is None:
+        yield f"a person merges #{pull.number}, once its checks and reviews allow it"
+    elif not missing:
+        yield f"nothing is missing; the next round merges #{pull.number}"
+    else:
+        yield from (_lacking(each, pull.head) for each in missing)
+
+
+def _lacking(missing: Missing, head: str) -> str:
+    word = "blocked by" if missing.blocks else "waits for"
+    return f"{word} {missing.what}{_as_comment(missing.command, head)}"
+
+
+def _as_comment(command: str, head: str) -> str:
+    """Return how a person goes on: the line to paste where a comment can do it."""
+    match command.split():
+        case []:
+            return ""
+        case ["modelyard", "pr", "approve", *_]:
+            return f"; paste: /approve {head}"
+        case ["modelyard", "unhold", *_]:
+            return "; paste: /unhold"
+        case ["modelyard", "unfreeze", where]:
+            return f"; paste: /unfreeze {where}"
+        case _:
+            return f"; run: {command}"
+
+
+def _plan(workspace: Workspace, read: ReadSubject) -> Iterator[str]:
+    from modelyard.operations.reconcile.collect import collect_world
+    from modelyard.operations.reconcile.describe import describe_action
+
+    if not read.subject.model:
+        yield f"#{read.subject.number} is about no model"
+        return
+    actions = plan(collect_world(workspace, read.subject.model))
+    yield from (f"the next round would {describe_action(action)}" for action in actions)
+    if not actions:
+        yield "the next round would change nothing"
