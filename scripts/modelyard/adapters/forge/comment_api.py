@@ -1,0 +1,90 @@
+"""What a forge's API knows of a comment and of what its author may do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from modelyard.adapters.forge.events import parse_comment
+from modelyard.domain.chatops.authority import Authority, Role, parse_role
+from modelyard.domain.chatops.request import Comment
+from modelyard.domain.people import Person
+from modelyard.errors import CannotAnswer
+
+
+class Rest(Protocol):
+    """Requests to a forge's API; an error raises `CannotAnswer` with the HTTP `status`."""
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Return the JSON of a resource."""
+        ...
+
+    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Make a request that changes something, and return the JSON of its answer, if any."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommentApi:
+    """The comments of a repository on a forge, and what their authors may do.
+
+    Args:
+        rest: The API.
+        repository: Owner and name, such as `acme/yard`.
+    """
+
+    rest: Rest
+    repository: str
+
+    def fetch_comment(self, comment: str) -> Comment | None:
+        """Return a comment by its id; None if there is none now."""
+        path = f"/repos/{self.repository}/issues/comments/{quote(comment, safe='')}"
+        row = self._get_or_none(path)
+        try:
+            return parse_comment(row) if row is not None else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise CannotAnswer(f"GET {path}: the forge answered no comment ({error})") from error
+
+    def ask_authority(self, person: Person, *, teams: Collection[str]) -> Authority:
+        """Return a person's role, and those of these teams (`org/team`) that they are in.
+
+        Raises:
+            CannotAnswer: The forge does not answer for the role.
+        """
+        login = quote(person.login, safe="")
+        row = self._get_or_none(f"/repos/{self.repository}/collaborators/{login}/permission")
+        if row is None:
+            return Authority(role=Role.NONE)
+        # A login can be given to somebody else, also between the event and now.
+        if str((row.get("user") or {}).get("id")) != person.id:
+            return Authority(role=None, teams=None)
+        # `permission` makes `maintain` to `write` and `triage` to `read`.
+        role = parse_role(str(row.get("role_name") or row.get("permission") or ""))
+        try:
+            found = frozenset(team for team in teams if self._is_member(team, login))
+        except CannotAnswer:
+            return Authority(role=role, teams=None)
+        return Authority(role=role, teams=found)
+
+    def react(self, comment: str, reaction: str) -> None:
+        """Add the tool's reaction to a comment; the same again changes nothing."""
+        path = f"/repos/{self.repository}/issues/comments/{quote(comment, safe='')}/reactions"
+        self.rest.send("POST", path, {"content": str(reaction)})
+
+    def _is_member(self, team: str, login: str) -> bool:
+        organisation, _, name = team.partition("/")
+        path = f"/orgs/{quote(organisation, safe='')}/teams/{quote(name, safe='')}"
+        row = self._get_or_none(f"{path}/memberships/{login}")
+        # Who was invited and has not accepted yet is `pending`.
+        return row is not None and row.get("state") == "active"
+
+    def _get_or_none(self, path: str) -> Any:
+        try:
+            return self.rest.get(path)
+        except CannotAnswer as error:
+            if getattr(error, "status", None) == HTTPStatus.NOT_FOUND:
+                return None
+            raise
