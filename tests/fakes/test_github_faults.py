@@ -115,6 +115,31 @@ def test_a_head_moves_between_two_reads(fake_github, ada):
     assert ada("PUT", "~/pulls/1/merge", {"sha": heads[2]}).status_code == 200
 
 
+def test_it_takes_a_while_to_know_whether_a_merge_is_possible(fake_github, ada):
+    fake_github.unknown_mergeability = 2
+    assert [ada.get("~/pulls/1")["mergeable"] for _ in range(3)] == [None, None, True]
+
+
+def test_a_thousand_closed_pull_requests_are_ten_pages(fake_github, ada):
+    fake_github.add_past_pulls(999, "ada")
+    fake_github.add_past_pulls(1, "ada", merged=False)
+    before = fake_github.calls()
+    answer = ada("GET", "~/pulls?state=closed&per_page=100")
+    numbers = [one["number"] for one in answer.json()]
+    assert [one["merged_at"] is None for one in answer.json()[:2]] == [True, False]
+    while "next" in answer.links:
+        answer = ada("GET", answer.links["next"]["url"])
+        numbers += [one["number"] for one in answer.json()]
+    assert numbers == list(range(1001, 1, -1))
+    assert fake_github.calls() - before == 10
+
+
+def test_a_pull_request_in_a_stack_says_so(fake_github, ada):
+    stack = {"base": {"ref": "main", "sha": "1" * 40}, "size": 2, "position": 2}
+    fake_github.repository.pulls[1].stack = stack
+    assert ada.get("~/pulls/1")["stack"] == ada.get("~/pulls")[0]["stack"] == stack
+
+
 def test_a_merge_is_to_be_tried_again(fake_github, ada):
     fake_github.queue(try_again(times=2))
     tries = [ada("PUT", "~/pulls/1/merge") for _ in range(3)]

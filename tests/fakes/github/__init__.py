@@ -24,10 +24,14 @@ The fixture `fake_github` gives one with the repository `acme/yard`, empty and p
     fake_github.queue(AsyncMerge(outcome="failed", reads=2))
     fake_github.largest_page = 2          # three items make a second page
     fake_github.dismissal_delay = 2.0     # a push dismisses approvals late
+    fake_github.unknown_mergeability = 1  # `mergeable` is null once
     fake_github.clock.advance(3600)       # tokens expire, limits are filled again
+    fake_github.add_past_pulls(1000, "ada")   # a repository with a past
 
 - What came is in `log`; `calls("GET", "/pulls", status=304)` counts. What happened is in `events`,
   with the payload that a workflow is given and whether it would start one.
+- Not played: a merge queue beyond `enqueued`, code owners, reviewers by file, branches that must
+  be up to date, review comments on lines, GraphQL, and anything that a workflow does.
 """
 
 from fakes.github.fake import FakeGitHub

@@ -33,6 +33,7 @@ class FakeGitHub:
         problems: What broke GitHub's document; `verify` raises them.
         largest_page: The most items of a page, so that a few make a second page.
         dismissal_delay: Seconds from a push until the approvals before it are dismissed.
+        unknown_mergeability: Of so many reads of a pull request `mergeable` is null.
         installation_lasts: Seconds that the token of an installation works.
         ledger: Counts calls; `ledger.hourly` is how many each login has in an hour.
     """
@@ -50,6 +51,7 @@ class FakeGitHub:
         self.merge_outcomes: list[AsyncMerge] = []
         self.largest_page = 100
         self.dismissal_delay = 0.0
+        self.unknown_mergeability = 0
         self.installation_lasts = 3600.0
         self._faults: list[Fault] = []
         self._ids = 5000
@@ -166,6 +168,33 @@ class FakeGitHub:
         main = "+refs/heads/*:refs/heads/*"
         fork.git.text("fetch", "-q", str(self.repository.git.folder), main)
         return fork
+
+    def add_past_pulls(self, count: int, login: str, *, merged: bool = True) -> None:
+        """Add pull requests of former times, merged or closed, without a branch of their own."""
+        user, repository, now = self.user(login), self.repository, self.clock.now()
+        head = repository.git.branch("main")
+        assert user is not None, f"there is no {login}"
+        assert head is not None, "main has no commit yet"
+        for number in range(len(repository.issues) + 1, len(repository.issues) + count + 1):
+            repository.issues[number] = Pull(
+                id=self.new_id(),
+                number=number,
+                title=f"Past {number}",
+                body=None,
+                user=user,
+                created=now,
+                updated=now,
+                state="closed",
+                closed=now,
+                source=repository,
+                branch=f"past/{number}",
+                head=head,
+                base="main",
+                base_sha=head,
+                merged=now if merged else None,
+                merged_by=user if merged else None,
+                merge_commit=head if merged else None,
+            )
 
     def _add_repository(self, owner: User, name: str) -> RepositoryState:
         folder = self.folder / owner.login / f"{name}.git"

@@ -135,7 +135,7 @@ def _checked(fake: FakeGitHub, operation: Operation, call: Call, path: str) -> A
     except Refused as refusal:
         answer = Answer(status=refusal.status, body=refusal.body, headers=refusal.headers)
     try:
-        check_answer(operation, answer.status, json.loads(_bytes(answer.body) or b"null"))
+        check_answer(operation, answer.status, answer.body)
     except BrokenContract as error:
         fake.problem(f"{operation.method} {path}: {error}")
         raise Refused(500, f"The fake is wrong: {error}") from error

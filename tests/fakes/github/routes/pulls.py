@@ -116,8 +116,12 @@ def _refuse_a_second(
 
 @route("GET", PULL)
 def pull(call: Call) -> Answer:
-    """Return a pull request."""
-    return Answer(body=pull_document(call.fake, call.repository, call.pull))
+    """Return a pull request; GitHub finds out whether it can be merged when somebody asks."""
+    document = pull_document(call.fake, call.repository, call.pull)
+    if call.fake.unknown_mergeability and call.pull.state == "open":
+        call.fake.unknown_mergeability -= 1
+        document |= {"mergeable": None, "rebaseable": None, "mergeable_state": "unknown"}
+    return Answer(body=document)
 
 
 @route("PATCH", PULL)
