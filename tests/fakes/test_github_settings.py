@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
 from fakes.clients import Clone, PushRefused
@@ -130,3 +132,38 @@ def test_enterprise_server_has_its_api_below_another_path(fake_github, api):
     answer = ada("GET", "/api/v3/repos/acme/yard/pulls?per_page=1")
     assert answer.links["next"]["url"].startswith(f"{fake_github.url}/api/v3/repos/acme/yard/pulls")
     assert ada("GET", answer.links["next"]["url"]).json()[0]["title"] == "one"
+
+
+@pytest.mark.parametrize("name", ["ô]\x0e|ú", "a b", "50% #1?", "x/y", "\x80"])
+def test_names_of_any_kind_are_quoted_in_urls(fake_github, api, name):
+    admin = api(fake_github.add_person("ada", "admin"))
+    fake_github.seed({"a.txt": "one\n"})
+    assert admin("POST", "~/labels", {"name": name}).status_code == 201
+    assert admin("GET", admin.get("~/labels")[0]["url"]).json()["name"] == name
+    assert admin("POST", "~/issues", {"title": "Look", "labels": [name]}).status_code == 201
+    url = f"~/environments/{quote(name, safe='')}"
+    assert admin("PUT", url, {}).status_code == 200
+    assert admin("GET", admin.get("~/environments")["environments"][0]["url"]).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["a b.txt", "50% #1?.txt", ":(glob)*", "ô.txt"])
+def test_files_of_any_name_are_found(fake_github, api, path):
+    ada = api(fake_github.add_person("ada"))
+    fake_github.seed({"a.txt": "one\n"})
+    fake_github.seed({path: "one\n"}, branch="change")
+    ada("POST", "~/pulls", {"title": "Change", "head": "change", "base": "main"})
+    file = ada.get("~/pulls/1/files")[0]
+    assert file["filename"] == path
+    assert ada.get(f"{file['contents_url']}?ref=change")["path"] == path
+    assert len(ada.get(f"~/commits?sha=change&path={quote(path)}")) == 1
+    assert ada.get("~/commits?path=") == ada.get("~/commits")
+
+
+@pytest.mark.parametrize("name", ["a%00b", "..%2F..%2Fconfig", "x" * 300, "%ED%A0%80", "a%0Ab"])
+def test_a_branch_that_cannot_be_is_not_found(fake_github, api, name):
+    ada = api(fake_github.add_person("ada"))
+    fake_github.seed({"a.txt": "one\n"})
+    assert ada("GET", f"~/branches/{name}").status_code == 404
+    assert ada("GET", f"~/git/ref/heads/{name}").status_code == 404
+    assert ada("GET", f"~/commits/{name}").status_code in {404, 422}
+    assert ada("GET", f"~/contents/{name}").status_code == 404

@@ -106,6 +106,8 @@ def _carried_out(fake: FakeGitHub, request: Request, path: str, token: Token | N
         raise Refused(404, "Not Found")
     operation, names = found
     query = dict(parse_qsl(request.query, keep_blank_values=True))
+    if "\0" in "".join([*names.values(), *query.values()]):
+        raise Refused(404, "Not Found")
     try:
         body = json.loads(request.body) if request.body else None
         check_request(operation, names, query=query, body=request.body)

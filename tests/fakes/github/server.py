@@ -60,7 +60,11 @@ class _Handler(BaseHTTPRequestHandler):
             answer = (answer_git if is_git else answer_rest)(self.server.fake, request)
         except Exception:  # noqa: BLE001 - the test is told, whatever it was
             self.server.fake.problem(f"{self.command} {url.path}: {traceback.format_exc()}")
-            answer = RawAnswer(status=500, body=b'{"message": "The fake broke"}')
+            answer = RawAnswer(
+                status=500,
+                headers=[("Content-Type", "application/json")],
+                body=b'{"message": "The fake broke"}',
+            )
         self._write(answer)
 
     def _body(self) -> bytes:

@@ -137,7 +137,9 @@ def read_refs(folder: Path) -> dict[str, str]:
 
 def read_ref(folder: Path, name: str) -> str | None:
     """Return the object of one ref, or None if there is no such ref."""
+    if name != name.strip("/") or ".." in name:
+        return None
     try:
         return (folder / name).read_text(encoding="ascii").strip()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+    except (OSError, ValueError):  # none, a folder of refs, or no name for a file
         return read_refs(folder).get(name) if (folder / "packed-refs").exists() else None

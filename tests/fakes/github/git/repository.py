@@ -207,7 +207,9 @@ class Repository:
             "GIT_COMMITTER_DATE": f"@{committer.time or author.time} +0000",
         }
         named = [word for parent in parents for word in ("-p", parent)]
-        return self.text("commit-tree", tree, *named, env=env, feed=message.encode())
+        return self.text(
+            "commit-tree", tree, *named, env=env, feed=message.replace("\0", "").encode()
+        )
 
     def commit_files(
         self, branch: str, files: Mapping[str, str | None], message: str, *, author: Signature

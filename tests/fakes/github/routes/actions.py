@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from urllib.parse import quote
 
 from fakes.github.events import emit
 from fakes.github.routes.commits import find_commit, known_commit
@@ -39,7 +40,7 @@ def _workflow(call: Call, path: str) -> Json:
         "path": path,
         "state": "active",
         "url": url,
-        "html_url": f"{call.shapes.html}/{call.repository.full_name}/blob/main/{path}",
+        "html_url": f"{call.shapes.html}/{call.repository.full_name}/blob/main/{quote(path)}",
     }
     return fill("workflow", known)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from urllib.parse import quote
 
 from fakes.github.git.objects import Commit
 from fakes.github.routing import Answer, Call, Refused, route
@@ -93,7 +94,7 @@ def _ref(call: Call, name: str, sha: str) -> Json:
     known = {
         "ref": name,
         "node_id": f"REF_{name}",
-        "url": f"{url}/{name}",
+        "url": f"{url}/{quote(name)}",
         "object": {"type": "commit", "sha": sha, "url": f"{url}/commits/{sha}"},
     }
     return fill("git-ref", known)
@@ -107,8 +108,8 @@ def commits(call: Call) -> Answer:
         raise Refused(409, "Git Repository is empty.")
     start = known_commit(call, call.query.get("sha", "main"), status=404)
     dates = [f"--{key}={call.query[key]}" for key in ("since", "until") if key in call.query]
-    paths = [call.query["path"]] if "path" in call.query else []
-    listed = git.text("rev-list", *dates, start.sha, "--", *paths).split()
+    paths = [call.query["path"]] if call.query.get("path") else []
+    listed = git.text("--literal-pathspecs", "rev-list", *dates, start.sha, "--", *paths).split()
     return call.page((lambda sha=sha: _commit(call, sha)) for sha in listed)
 
 
@@ -166,7 +167,7 @@ def compare(call: Call) -> Answer:
     ahead = git.commits_between(base.sha, head.sha)
     behind = git.commits_between(head.sha, base.sha)
     words = {(True, True): "diverged", (True, False): "ahead", (False, True): "behind"}
-    url = f"{call.shapes.html}/{repository.full_name}/compare/{one}...{other}"
+    url = f"{call.shapes.html}/{repository.full_name}/compare/{quote(one)}...{quote(other)}"
     common = git.objects.commit(parted)
     assert common is not None
     known = {
@@ -219,7 +220,7 @@ def contents(call: Call) -> Answer:
 
 
 def _entry(call: Call, path: str, mode: str, sha: str) -> Json:
-    url = f"{call.shapes.api}/repos/{call.repository.full_name}/contents/{path}"
+    url = f"{call.shapes.api}/repos/{call.repository.full_name}/contents/{quote(path)}"
     return {
         "type": "dir" if mode in {"40000", "040000"} else "file",
         "name": path.rpartition("/")[2],

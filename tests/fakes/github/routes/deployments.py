@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from fakes.github.events import emit
 from fakes.github.merging import check_state
@@ -150,7 +151,7 @@ def _environment(call: Call, name: str, settings: Json) -> Json:
         )
     if settings.get("deployment_branch_policy"):
         rules.append({"type": "branch_policy"})
-    url = f"{call.shapes.api}/repos/{call.repository.full_name}/environments/{name}"
+    url = f"{call.shapes.api}/repos/{call.repository.full_name}/environments/{quote(name, safe='')}"
     now = call.shapes.time(call.fake.clock.now())
     known = {
         "id": number,

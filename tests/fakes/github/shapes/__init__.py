@@ -172,5 +172,5 @@ class Shapes:
 
     def label(self, label: Mapping[str, Any], repo: RepositoryState) -> Json:
         """Return a label."""
-        url = f"{self.api}/repos/{repo.full_name}/labels/{label['name']}"
+        url = f"{self.api}/repos/{repo.full_name}/labels/{quote(label['name'], safe='')}"
         return fill("label", {**label, "url": url, "default": False})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from fakes.github.git.repository import ChangedFile
 from fakes.github.shapes import fill
@@ -153,7 +154,7 @@ def review_document(
 
 def file_document(fake: FakeGitHub, repository: RepositoryState, file: ChangedFile) -> Json:
     """Return a file that a pull request changes."""
-    url = f"{fake.shapes.api}/repos/{repository.full_name}/contents/{file.path}"
+    url = f"{fake.shapes.api}/repos/{repository.full_name}/contents/{quote(file.path)}"
     known = {
         "sha": file.sha,
         "filename": file.path,
