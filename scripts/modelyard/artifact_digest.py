@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from modelyard.errors import CannotAnswer, Refused
@@ -19,9 +19,14 @@ def artifact_digest(folder: Path) -> str:
         Refused: The folder holds a symbolic link, a device, or a name that no manifest can hold.
     """
     try:
-        lines = sorted(f"{_file_digest(path)}  {name}\n" for name, path in artifact_files(folder))
+        return manifest_digest((name, _file_digest(path)) for name, path in artifact_files(folder))
     except OSError as error:
         raise CannotAnswer(f"artifact {folder}: cannot be read: {error}") from error
+
+
+def manifest_digest(files: Iterable[tuple[str, str]]) -> str:
+    """The digest of an artifact of these files, each with its name and its own SHA-256."""
+    lines = sorted(f"{content}  {name}\n" for name, content in files)
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import jsonschema
 import pytest
 from click.testing import CliRunner
 
@@ -188,14 +190,67 @@ def test_the_command_answers_by_its_exit_code(yard):
     assert gate(yard, "v1").exit_code == 1
 
 
-def test_the_command_shows_the_verdict_computed_again(yard):
+def shown(output):
+    """The comparisons that the text shows, with whether each is marked as one that decides."""
+    return [
+        (line[0] == "*", line[2:])
+        for line in output.splitlines()[1:]
+        if line[:2] in {"* ", "  "} and line[2:3] not in {"", " "}
+    ]
+
+
+def test_the_command_shows_every_comparison_computed_again(yard):
     result = gate(yard, "v2")
 
     assert result.exit_code == 0
     assert result.output.startswith("pass: recent: ")
-    assert f"  difference {record_of(yard, 'v2').verdict.numbers['difference']:.6g}" in (
-        result.output.splitlines()
+    assert shown(result.output) == [
+        (False, "served contract of v1: pass"),
+        (True, "recent, against the champion v1: pass"),
+        (False, "recent, against the baseline: pass"),
+    ]
+    lines = result.output.splitlines()
+    (found,) = record_of(yard, "v2").held_out
+    for against in (found.against_champion, found.against_baseline):
+        for name, value in against.numbers.items():
+            assert f"    {name} {value:.6g}" in lines
+
+
+def test_a_version_that_beats_the_constant_and_not_its_champion_shows_which_decides(yard):
+    yard.record("v4", champion="v1", skill=0.3)
+    record = record_of(yard, "v4")
+    (found,) = record.held_out
+    assert (found.against_champion.outcome, found.against_baseline.outcome) == (
+        Outcome.FAIL,
+        Outcome.PASS,
     )
+
+    text, document = gate(yard, "v4"), json.loads(gate(yard, "v4", "--output", "json").output)
+
+    assert text.exit_code == 3
+    assert shown(text.output)[1:] == [
+        (True, "recent, against the champion v1: fail"),
+        (False, "recent, against the baseline: pass"),
+    ]
+    schema = json.loads((schemas.schema_folder() / "output/gate.schema.json").read_bytes())
+    jsonschema.Draft202012Validator(schema).validate(document)
+    assert document["outcome"] == "fail"
+    assert [(each["decides"], each["name"]) for each in document["comparisons"]] == [
+        (line[0], line[1].rpartition(":")[0]) for line in shown(text.output)
+    ]
+    assert document["comparisons"][2]["numbers"] == found.against_baseline.numbers
+
+
+def test_any_two_versions_are_shown_with_every_comparison_too(yard):
+    assert shown(gate(yard, "v2", "--against", "v3").output) == [
+        (False, "served contract of v3: pass"),
+        (True, "recent, against the champion v3: pass"),
+        (False, "recent, against the baseline: pass"),
+    ]
+
+
+def test_a_first_version_is_compared_with_the_baseline_alone(yard):
+    assert shown(gate(yard, "v1").output) == [(True, "recent, against the baseline: pass")]
 
 
 def old_record(yard, version):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from modelyard.commands.options import output_option, pass_services
-from modelyard.commands.output.formatting import print_verdict
+from modelyard.commands.output.formatting import print_gate_answer
 from modelyard.commands.output.terminal import print_line
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
@@ -41,6 +41,8 @@ def gate(
 ) -> None:
     """Compute the verdict on VERSION of MODEL again, from the stored scores of each row.
 
+    Every comparison is printed under its name; a star marks those that decide.
+
     Exit 0 for a pass, 3 for any other verdict, 1 if evidence is out of reach. With --check, exit 0
     if the record has the verdict that its evidence gives, pass or not.
     """
@@ -55,8 +57,8 @@ def gate(
         return
     if model is None or version is None:
         raise click.UsageError("give MODEL and VERSION, or --check --changed-since REF")
-    verdict = find_verdict(workspace, model, version, against=against, check=check)
-    print_verdict(verdict, output)
-    if not verdict.passed and not check:
+    answer = find_verdict(workspace, model, version, against=against, check=check)
+    print_gate_answer(answer, output)
+    if not answer.verdict.passed and not check:
         # The verdict is printed already: no error message.
         raise click.exceptions.Exit(Refused.exit_code)

@@ -8,7 +8,7 @@ import click
 
 from modelyard.commands.options import dry_run_option, pass_services
 from modelyard.commands.output.terminal import print_line
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, YardError
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
@@ -30,11 +30,16 @@ def list_(services: Services, /) -> None:
 
     workspace = workspace_of(services)
     catalog = workspace.catalog(workspace.main())
-    running = False
+    running, errors = False, list[YardError]()
     for environment, model in sorted(catalog.releases):
         where = catalog.environments[environment]
-        state = services.cluster.observe(model=model, environment=where)
         version = catalog.releases[environment, model].version
+        try:
+            state = services.cluster.observe(model=model, environment=where)
+        except YardError as error:  # a damaged state file hides no other server
+            print_line(f"{environment} {model} {version}: unknown")
+            errors.append(error)
+            continue
         if state is None:
             continue
         cluster = services.cluster
@@ -48,6 +53,10 @@ def list_(services: Services, /) -> None:
         print_line(f"{environment} {model} {version}: {ready}, share {state.share:.0%}")
     if why := read_standing(workspace).explanation():
         print_line(why, err=True)
+    if errors:
+        for other in errors[1:]:
+            print_line(f"{other.message}; {other.hint}", err=True)
+        raise errors[0]
     if not running:
         print_line("no server runs here; `modelyard watch` starts what Git pins", err=True)
 
@@ -62,8 +71,11 @@ def stop(services: Services, /) -> None:
         raise CannotAnswer(
             "the model servers run in a cluster", hint="stop them with kubectl scale"
         )
-    services.cluster.stop_all()
+    errors = services.cluster.stop_all()
     print_line("all servers are stopped; `modelyard watch` starts them again", err=True)
+    for error in errors:
+        print_line(f"before that: {error.message}", err=True)
+        print_line(f"hint: {error.hint}", err=True)
 
 
 @click.command()

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet
+from modelyard.domain.gate.comparisons import GateAnswer, gate_answer
 from modelyard.domain.gate.gate import (
     Comparison,
     Scores,
     SetVerdicts,
     compare_on_set,
-    gate_verdict,
     overall_verdict,
     verdict_of_first_rules,
     with_contract,
@@ -39,8 +39,8 @@ TOLERANCE = 1e-9
 
 def find_verdict(
     workspace: Workspace, model: str, version: str, *, against: str | None, check: bool
-) -> Verdict:
-    """Return a version's verdict, computed again from its evidence.
+) -> GateAnswer:
+    """Return a version's verdict with every comparison, computed again from its evidence.
 
     Args:
         workspace: Holds the specs and the evidence.
@@ -59,10 +59,10 @@ def find_verdict(
     if against is None:
         return check_record(workspace.store, catalog, record, check=check)
     catalog.require_version(model, against)
-    verdict = compare_versions(workspace.store, catalog, model, version, against)
-    if verdict is None:
+    answer = _compared(workspace.store, catalog, model, version, against)
+    if answer is None:
         raise CannotAnswer(f"{version} and {against} were never scored on the same rows")
-    return verdict
+    return answer
 
 
 def check_changed_records(workspace: Workspace, ref: str) -> Iterator[tuple[Record, Verdict]]:
@@ -78,17 +78,23 @@ def check_changed_records(workspace: Workspace, ref: str) -> Iterator[tuple[Reco
     catalog = workspace.catalog(head)
     for (model, version), record in sorted(catalog.records.items()):
         if record_file(model, version) in changed:
-            yield record, check_record(workspace.store, catalog, record, check=True)
+            yield record, check_record(workspace.store, catalog, record, check=True).verdict
 
 
-def check_record(store: Store, catalog: Catalog, record: Record, *, check: bool) -> Verdict:
+def check_record(store: Store, catalog: Catalog, record: Record, *, check: bool) -> GateAnswer:
     """Return the record's verdict, computed again; with `check`, `Refused` if it differs."""
     if record.artifact is None:  # training was refused: there are no scores to compute from
-        return record.verdict
+        return GateAnswer(verdict=record.verdict)
     verdict, each = recompute_verdicts(store, catalog, record)
     if check and (found := find_differences(record, verdict, each)):
         raise Refused(f"{record.model} {record.version}: {'; '.join(found)}")
-    return verdict
+    return gate_answer(
+        verdict,
+        [result.name for result in record.held_out],
+        each,
+        champion=record.champion.version if record.champion else None,
+        contract=_recorded_contract(store, catalog, record),
+    )
 
 
 def recompute_verdicts(
@@ -114,11 +120,17 @@ def recompute_verdicts(
     )
     names = [result.name for result in record.held_out]
     overall = overall_verdict(names, [found.verdict for found in each])
-    # A record of version 0.1 has no verdict on the contract, and its own rules asked for none.
-    contract = None
-    if record.contract is not None and record.champion is not None:
-        contract = _contract(store, catalog, record, record.champion)
-    return with_contract(overall, contract), each
+    return with_contract(overall, _recorded_contract(store, catalog, record)), each
+
+
+def _recorded_contract(store: Store, catalog: Catalog, record: Record) -> Verdict | None:
+    """Return the verdict on the contract, computed again; None where the record has none.
+
+    A record of version 0.1 has none: its own rules asked for none.
+    """
+    if record.contract is None or record.champion is None:
+        return None
+    return _contract(store, catalog, record, record.champion)
 
 
 def _by_rules_of(result: HeldOutResult, found: SetVerdicts) -> SetVerdicts:
@@ -137,6 +149,13 @@ def compare_versions(
         CannotAnswer: Evidence is out of reach.
         Refused: A spec that the records refer to is missing.
     """
+    answer = _compared(store, catalog, model, version, champion)
+    return None if answer is None else answer.verdict
+
+
+def _compared(
+    store: Store, catalog: Catalog, model: str, version: str, champion: str
+) -> GateAnswer | None:
     pairs = scored_by_both(catalog, model, version, champion)
     other = _find_champion(catalog, model, version, champion)
     if not pairs or other is None:
@@ -145,8 +164,11 @@ def compare_versions(
     comparisons = [
         _comparison(store, catalog, record, result, champion, scores) for result, scores in pairs
     ]
-    overall = gate_verdict(_model(catalog, model), comparisons)[0]
-    return with_contract(overall, _contract(store, catalog, record, other))
+    each = [compare_on_set(_model(catalog, model), comparison) for comparison in comparisons]
+    names = [comparison.name for comparison in comparisons]
+    contract = _contract(store, catalog, record, other)
+    verdict = with_contract(overall_verdict(names, [found.verdict for found in each]), contract)
+    return gate_answer(verdict, names, each, champion=champion, contract=contract)
 
 
 def served_contract(serving: Serving) -> ServedContract:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from modelyard.adapters.facts.store import EVERY
 from modelyard.adapters.git.remote_refs import one_snapshot, retry_on_conflict
+from modelyard.adapters.specs.json_documents import Unreadable
 from modelyard.domain.sites import (
     Owner,
     Site,
@@ -75,10 +76,14 @@ def _site(workspace: Workspace, *, create: bool) -> Site | None:
 def _has_servers(workspace: Workspace, catalog: Catalog) -> bool:
     """Whether servers of any release are known here, running or not."""
     observe = workspace.services.cluster.observe
-    return any(
-        observe(model=model, environment=catalog.environments[environment]) is not None
-        for environment, model in catalog.releases
-    )
+    for environment, model in catalog.releases:
+        try:
+            state = observe(model=model, environment=catalog.environments[environment])
+        except Unreadable:  # they are known here, though not how they are
+            return True
+        if state is not None:
+            return True
+    return False
 
 
 @one_snapshot()

@@ -17,6 +17,8 @@ from modelyard.errors import Conflict, YardError
 
 # `claim_holder` takes the lock too, for an instant.
 _SECONDS_TO_TAKE = 1.0
+# The kernel releases a claim a moment after its process was killed.
+_SECONDS_TO_RELEASE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,23 @@ def claim_end(path: Path) -> Ended | None:
             return Ended(exit_code=int(found["exit_code"]), why=str(found["why"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def forget_end(path: Path) -> None:
+    """Forget how the last holder ended, before a process starts that may leave no word."""
+    with suppress(OSError), path.open("r+b") as file:
+        if _lock(file.fileno()):
+            file.truncate(0)
+
+
+def remove_claim(path: Path) -> None:
+    """Remove the file, unless a process holds it: without it nobody could find that process."""
+    deadline = time.monotonic() + _SECONDS_TO_RELEASE
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        while not (is_free := _lock(file.fileno())) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if is_free:
+            path.unlink()
 
 
 def _write_whole(file: BinaryIO, document: object) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
@@ -65,6 +65,28 @@ def write_endpoints(
         return
     ordered = tuple(sorted(endpoints, key=lambda endpoint: (-endpoint.share, endpoint.release)))
     write_whole(path, dump_json(ordered, tuple[Endpoint, ...]))
+
+
+def with_known(
+    mine: Sequence[Endpoint], known: Iterable[Endpoint], *, own_share: float | None
+) -> tuple[Endpoint, ...]:
+    """One environment's endpoints beside those of others, where the others' state is unreadable.
+
+    Args:
+        mine: This environment's endpoints; their shares add up to 1.
+        known: The others', as they were last written.
+        own_share: Its part of all requests; None for what the others leave.
+    """
+    others = [each for each in known if each.share > 0]
+    rest = sum(each.share for each in others)
+    if own_share is None:
+        own_share = 1.0 - rest
+    own = own_share if others else 1.0
+    left = 1.0 - own if mine else 1.0
+    return (
+        *(replace(each, share=each.share * own) for each in mine),
+        *(replace(each, share=each.share / rest * left) for each in others),
+    )
 
 
 def write_whole(path: Path, content: bytes) -> None:

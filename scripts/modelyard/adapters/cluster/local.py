@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from modelyard.adapters.cluster.endpoints import Endpoint, write_endpoints
+from modelyard.adapters.cluster.endpoints import (
+    Endpoint,
+    read_endpoints,
+    with_known,
+    write_endpoints,
+)
 from modelyard.adapters.cluster.local_servers import HOST, LocalServers, free_port
 from modelyard.adapters.cluster.local_site import found_site, read_site
 from modelyard.adapters.cluster.local_state import (
@@ -19,7 +25,10 @@ from modelyard.adapters.cluster.local_state import (
     add_release,
     advance_step,
     apply_policy,
+    has_hung,
+    mark_answer,
     mark_dead,
+    mark_hung,
     mark_ready,
     read_state,
     retry_seconds,
@@ -37,6 +46,7 @@ from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.ports import Clock
 
+_LOGGER = logging.getLogger(__name__)
 _POLL_SECONDS = 0.05
 
 
@@ -48,8 +58,9 @@ class LocalCluster:
     - Every call reads the state, decides, writes the new state, and only then acts; the next call
       completes what a killed one left undone. A lock per model and production serialises calls.
     - A release takes traffic only after it was ready. It is one process, whatever its replicas.
-    - A server that cannot start is started again, later each time; its release stays. It is aborted
-      only for a fault of its own, or if it runs and is not ready in time.
+    - A server that cannot start, or that runs and does not answer any more, is started again, later
+      each time; its release stays. It is aborted only for a fault of its own, or if it runs and was
+      never ready in time.
 
     Args:
         root: The checkout's root.
@@ -170,14 +181,24 @@ class LocalCluster:
         time.sleep(seconds)
         return frozenset()
 
-    def stop_all(self) -> None:
-        """Stop every server; the next `sync` of each starts it again."""
-        for state in self._states():
+    def stop_all(self) -> tuple[YardError, ...]:
+        """Stop every server; the next `sync` of each starts it again.
+
+        Returns:
+            Why a state cannot be read. Its servers are stopped, too: their claims name them.
+        """
+        states, errors = self._read_all("*/*.json")
+        for state in states:
             with self._locked(state.production, state.model):
                 write_endpoints(self._state, (), environment=state.production, model=state.model)
                 for server in state.servers:
                     self._servers(state).stop_server(server)
                 self._servers(state).stop_others(())
+        for folder in sorted((self._state / "cluster").glob("*/*/")):
+            left = State(model=folder.name, environment=folder.parent.name)
+            write_endpoints(self._state, (), environment=left.environment, model=left.model)
+            self._servers(left).stop_others(())
+        return tuple(errors)
 
     def has_process(self, *, model: str, environment: Environment) -> bool:
         """Whether a server of this model runs in this environment, ready or not."""
@@ -207,7 +228,9 @@ class LocalCluster:
             is_own = found.fault.blame is Blame.VERSION and not candidate.served
             why = found.fault.why
             return abort_newest(state, why, now, blame=Blame.VERSION) if is_own else state
-        late = (now - candidate.since).total_seconds() > state.ready_within_seconds
+        # Each start has the whole time: one that was killed must not shorten that of the next.
+        began = max(candidate.since, candidate.tried)
+        late = (now - began).total_seconds() > state.ready_within_seconds
         # One that was ready before has shown that it can be; a busy machine takes its time.
         if not late or candidate.served or candidate.process is None:
             return state
@@ -217,14 +240,9 @@ class LocalCluster:
     def _settle(self, state: State, before: State) -> State:
         """Write the state, split requests by it, and stop servers it no longer names."""
         write_state(self._path(state.environment, state.model), state)
-        sharing = [
-            s for s in self._states() if s.model == state.model and s.production == state.production
-        ]
-        production = next((s for s in sharing if s.joins is None), None)
-        parts = split_traffic(production, [s for s in sharing if s.joins is not None])
         write_endpoints(
             self._state,
-            [_endpoint(server, share) for server, share in parts],
+            self._endpoints(state, before),
             environment=state.production,
             model=state.model,
         )
@@ -235,8 +253,29 @@ class LocalCluster:
         self._servers(state).stop_others(state.servers)
         return state
 
+    def _endpoints(self, state: State, before: State) -> Sequence[Endpoint]:
+        """Who takes the model's requests, by the states of all that share them."""
+        found, errors = self._read_all(f"*/{state.model}.json")
+        sharing = [each for each in found if each.production == state.production]
+        production = next((s for s in sharing if s.joins is None), None)
+        joined = [s for s in sharing if s.joins is not None]
+        if not errors:
+            return [_endpoint(*part) for part in split_traffic(production, joined)]
+        # What cannot be read keeps its traffic, and keeps nothing else from being taken out.
+        own = {server.release for server in (*before.servers, *state.servers)}
+        known = read_endpoints(self._state, environment=state.production, model=state.model)
+        is_joined = state.joins is not None
+        parts = split_traffic(None, [state]) if is_joined else split_traffic(state, [])
+        return with_known(
+            [_endpoint(*part) for part in parts],
+            [each for each in known if each.release not in own],
+            own_share=state.share if is_joined else None,
+        )
+
     def _start_servers(self, state: State) -> tuple[State, YardError | None]:
         """The state after every server of it that does not run was started, and what failed."""
+        stable, candidate = (self._asked(state, s) for s in (state.stable, state.candidate))
+        state = replace(state, stable=stable, candidate=candidate)
         dead = [s.release for s in state.servers if not self._servers(state).is_server_alive(s)]
         state = mark_dead(state, dead, self._clock.now())
         stable, candidate = (self._to_run(state, s) for s in (state.stable, state.candidate))
@@ -251,15 +290,27 @@ class LocalCluster:
         )
         return replace(state, stable=stable, candidate=candidate), first or second
 
+    def _asked(self, state: State, server: Server | None) -> Server | None:
+        """The server after it was asked whether it is ready; one that hangs is ended."""
+        servers, now = self._servers(state), self._clock.now()
+        if server is None or not servers.is_server_alive(server):
+            return server
+        server = replace(server, port=servers.known_port(server))
+        server = mark_answer(server, is_ready=servers.ask_readiness(server).ready, now=now)
+        if not has_hung(server, now, state.ready_within_seconds):
+            return server
+        if not servers.end_if_hung(server):
+            return mark_answer(server, is_ready=True, now=now)
+        _LOGGER.warning(
+            "%s: the server of %s %s ran and was not ready for %s s: it is started again",
+            *(state.environment, state.model, server.version, state.ready_within_seconds),
+        )
+        return mark_hung(server, now)
+
     def _to_run(self, state: State, server: Server | None) -> Server | None:
-        """The server as it runs; without a process if it is to be started."""
+        """The server as it is; without a process if it is to be started."""
         if server is None:
             return None
-        servers = self._servers(state)
-        if servers.is_server_alive(server):
-            is_up = bool(server.failures) and servers.ask_readiness(server).ready
-            failures = 0 if is_up else server.failures
-            return replace(server, port=servers.known_port(server), failures=failures)
         if self._is_due(state, server):
             return replace(server, port=free_port(server.release), process=None)
         return server
@@ -275,7 +326,8 @@ class LocalCluster:
 
     def _start(self, state: State, server: Server) -> tuple[Server, YardError | None]:
         """The server with its process, or with the fault that kept it from being started."""
-        tried = replace(server, tried=self._clock.now(), failures=server.failures + 1)
+        now = self._clock.now()
+        tried = replace(server, tried=now, failures=server.failures + 1, silent_since=now)
         try:
             folder = self._fetch_artifact(server.artifact)
             process = self._servers(state).start_server(server, folder)
@@ -291,7 +343,10 @@ class LocalCluster:
     def _wait_for_word(self, state: State, server: Server) -> None:
         """Wait until the server is ready, says why not, or ends; at most for the patience."""
         servers, deadline = self._servers(state), time.monotonic() + self._patience
-        while not (found := servers.ask_readiness(server)).ready and found.fault is None:
+        while not (found := servers.ask_readiness(server)).ready:
+            # What hung before has its fault until it is ready.
+            if found.fault is not None and not server.hung:
+                return
             if not servers.is_server_alive(server) or time.monotonic() > deadline:
                 return
             time.sleep(_POLL_SECONDS)
@@ -316,9 +371,16 @@ class LocalCluster:
             payloads=self._state / "payloads" / state.environment / state.model,
         )
 
-    def _states(self) -> list[State]:
-        paths = sorted((self._state / "cluster").glob("*/*.json"))
-        return [state for path in paths if (state := read_state(path))]
+    def _read_all(self, pattern: str) -> tuple[list[State], list[YardError]]:
+        """The states in these files, and why others cannot be read."""
+        found: list[State] = []
+        errors: list[YardError] = []
+        for path in sorted((self._state / "cluster").glob(pattern)):
+            try:
+                found += filter(None, [read_state(path)])
+            except YardError as error:
+                errors.append(error)
+        return found, errors
 
     def _read(self, environment: str, model: str) -> State | None:
         return read_state(self._path(environment, model))

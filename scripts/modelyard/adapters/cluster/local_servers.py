@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.adapters.cluster.claim import claim_end, claim_holder
+from modelyard.adapters.cluster.claim import claim_end, claim_holder, forget_end, remove_claim
 from modelyard.adapters.cluster.local_state import Server
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
@@ -30,8 +30,13 @@ HOST = "127.0.0.1"
 _PORTS = range(18_000, 32_000)
 # Readiness is asked under the lock, so a hanging server must not hold it.
 _READY_SECONDS = 2.0
+# A busy machine may delay an answer for longer; so may nothing but a server that hangs.
+_LAST_SECONDS = 10.0
 # The server stops taking requests and answers the open ones.
 _GRACE_SECONDS = 10.0
+# One that hangs answers none.
+_HUNG_GRACE_SECONDS = 1.0
+_HUNG = "its process ran and was not ready for too long; it was ended and is started again"
 _TAIL_BYTES = 4096
 _SHOWN = 500
 
@@ -65,6 +70,7 @@ class LocalServers:
 
     def start_server(self, server: Server, artifact: Path) -> Started:
         """Start the release's server; a second one for the same release exits by itself."""
+        forget_end(self._claim(server.release))
         return start_modelyard(
             self._arguments(server, artifact), cwd=self._make_folder(), log=self._log(server)
         )
@@ -81,12 +87,19 @@ class LocalServers:
         known = (held.process if held else None, server.process)
         return any(process is not None and is_process_alive(process) for process in known)
 
-    def stop_server(self, server: Server) -> None:
+    def stop_server(self, server: Server, *, grace_seconds: float = _GRACE_SECONDS) -> None:
         """Stop the release's process after its open requests are answered."""
         held = claim_holder(self._claim(server.release))
         for process in (held.process if held else None, server.process):
             if process is not None and is_process_alive(process):
-                stop_process(process, grace_seconds=_GRACE_SECONDS)
+                stop_process(process, grace_seconds=grace_seconds)
+
+    def end_if_hung(self, server: Server) -> bool:
+        """Ask the server with much patience, and end its process if it is still not ready."""
+        if self.ask_readiness(server, seconds=_LAST_SECONDS).ready:
+            return False
+        self.stop_server(server, grace_seconds=_HUNG_GRACE_SECONDS)
+        return True
 
     def stop_others(self, wanted: Iterable[Server]) -> None:
         """Stop every process of this model here that belongs to none of these releases."""
@@ -96,11 +109,12 @@ class LocalServers:
                 continue
             if held := claim_holder(path):
                 stop_process(held.process, grace_seconds=_GRACE_SECONDS)
-            path.unlink(missing_ok=True)
+            remove_claim(path)
 
-    def ask_readiness(self, server: Server) -> Readiness:
+    def ask_readiness(self, server: Server, *, seconds: float | None = None) -> Readiness:
         """Ask the server once whether it is ready."""
-        connection = http.client.HTTPConnection(HOST, server.port, timeout=_READY_SECONDS)
+        limit = _READY_SECONDS if seconds is None else seconds
+        connection = http.client.HTTPConnection(HOST, server.port, timeout=limit)
         try:
             connection.request("GET", f"/v2/models/{self._model}/ready")
             answer = connection.getresponse()
@@ -138,12 +152,13 @@ class LocalServers:
     def _fault(self, server: Server) -> ServerFault | None:
         """What keeps it from starting; None while its process runs, or before that was started.
 
-        None also for one that was up and ended: it is started again at once.
+        One that hung has that fault until it is ready again. None also for one that was up and
+        ended: it is started again at once.
         """
         if server.fault is not None:
             return infrastructure_fault(server.fault)
         if server.process is None or not server.failures or self.is_server_alive(server):
-            return None
+            return infrastructure_fault(_HUNG) if server.hung else None
         ended = claim_end(self._claim(server.release))
         why = self._last_error(server) or (ended.why if ended else "")
         return fault_of_exit(ended.exit_code if ended else None, why or "its process was killed")

@@ -40,6 +40,8 @@ class Server:
         failures: Starts in a row after which it was not ready.
         served: Whether it was ever ready here.
         fault: What kept its process from being started at all, the last time.
+        silent_since: Since when its process runs without being ready; None while it is ready.
+        hung: How often in a row it was ended because it ran and was not ready.
     """
 
     release: str
@@ -56,6 +58,8 @@ class Server:
     failures: int = 0
     served: bool = False
     fault: str | None = None
+    silent_since: datetime | None = None
+    hung: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +163,8 @@ def mark_ready(state: State) -> State:
     """The state after the candidate became ready: at its first step, or stable at once."""
     if state.candidate is None or state.candidate.step is not None:
         return state
-    came = replace(state.candidate, step=0, served=True, failures=0, fault=None)
-    first = replace(state, candidate=came)
+    came = replace(mark_answer(state.candidate, is_ready=True, now=state.candidate.tried), step=0)
+    first = replace(state, candidate=replace(came, served=True, fault=None))
     at_once = state.candidate.at_once or not state.steps
     # With nothing beside it there is no traffic to share; a joined release shares production's.
     at_once = at_once or state.stable is None or state.joins is not None
@@ -179,6 +183,34 @@ def mark_dead(state: State, dead: Collection[str], now: datetime) -> State:
         return state
     restarted = replace(one, step=None, since=now, process=None)
     return replace(state, stable=None if is_joined else state.stable, candidate=restarted)
+
+
+def mark_answer(server: Server, *, is_ready: bool, now: datetime) -> Server:
+    """A server whose process runs, after it was asked whether it is ready."""
+    if is_ready:
+        return replace(server, silent_since=None, failures=0, hung=0)
+    # A clock that was set back starts the silence anew.
+    is_known = server.silent_since is not None and server.silent_since <= now
+    return server if is_known else replace(server, silent_since=now)
+
+
+def has_hung(server: Server, now: datetime, seconds: float) -> bool:
+    """Whether it ran for so long without being ready that it must be started again.
+
+    Not a release that was never ready here: that is aborted instead.
+    """
+    if server.silent_since is None or not (server.served or server.process is None):
+        return False
+    return (now - server.silent_since).total_seconds() > seconds
+
+
+def mark_hung(server: Server, now: datetime) -> Server:
+    """The server after its process was ended because it hung.
+
+    The first time it is started at once, after that later each time.
+    """
+    tried = now if server.failures else server.tried
+    return replace(server, process=None, silent_since=None, tried=tried, hung=server.hung + 1)
 
 
 def advance_step(state: State, release: str) -> State:

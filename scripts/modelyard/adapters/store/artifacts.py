@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.artifact_digest import artifact_digest
+from modelyard.artifact_digest import artifact_digest, manifest_digest
 from modelyard.errors import CannotAnswer, Refused, YardError
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _ASIDE = ".writing"
 
 _MODELS = "models"
+
+_PART_BYTES = 2**20
 
 _OWN_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
@@ -56,11 +58,14 @@ class Store:
         return "/".join([self._uri.rstrip("/"), *parts])
 
     def put_evidence(self, content: bytes) -> str:
-        """Keep bytes under their own digest, once; returns `sha256:<hex>`."""
-        digest = hashlib.sha256(content).hexdigest()
-        if not self._exists(f"evidence/{digest}"):
-            self._write(f"evidence/{digest}", content)
-        return f"sha256:{digest}"
+        """Keep bytes under their own digest, once; returns `sha256:<hex>`.
+
+        What is there already is read, and written again if a disk or a person changed it.
+        """
+        name = f"evidence/{hashlib.sha256(content).hexdigest()}"
+        if not self._exists(name) or self.read_content(name) != content:
+            self._write(name, content)
+        return f"sha256:{name.rpartition('/')[2]}"
 
     def read_evidence(self, digest: str) -> bytes:
         """The bytes of a digest, checked against it.
@@ -75,14 +80,61 @@ class Store:
         return content
 
     def put_model(self, folder: Path, digest: str) -> str:
-        """Keep an artifact folder under its digest, whole or not at all; returns its URI."""
+        """Keep an artifact folder under its digest, whole or not at all; returns its URI.
+
+        A copy that is there already is read, and replaced if its bytes are not those any more.
+
+        Raises:
+            CannotAnswer: The folder has another digest, or the store is out of reach.
+        """
         target = _model_folder(digest)
-        if not self._exists(f"{target}/{COMPLETE}"):
-            for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-                name = f"{target}/{file.relative_to(folder).as_posix()}"
-                self._write(name, file.read_bytes())
-            self._write(f"{target}/{COMPLETE}", b"")
+        if self._holds_model(digest):
+            return self.uri_of(target)
+        if not _has_digest(folder, digest):
+            raise CannotAnswer(
+                f"{folder}: its files do not have the digest {digest}, and {self.uri_of(target)} "
+                "does not have them either",
+                hint="run it again with an unchanged folder",
+            )
+        if self._exists(f"{target}/{COMPLETE}"):  # else another process may be writing it
+            self._remove(target)
+        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+            name = f"{target}/{file.relative_to(folder).as_posix()}"
+            self._write(name, file.read_bytes())
+        self._write(f"{target}/{COMPLETE}", b"")
         return self.uri_of(target)
+
+    def _holds_model(self, digest: str) -> bool:
+        """Whether the store has this artifact with the bytes of its digest."""
+        filesystem, base = self._place
+        if not self._exists(f"{_model_folder(digest)}/{COMPLETE}"):
+            return False
+        source = f"{base}/{_model_folder(digest)}"
+        try:
+            names = {name[len(source) :].lstrip("/"): name for name in filesystem.find(source)}
+            files = [(short, self._digest_of(name)) for short, name in names.items()]
+        except _unreachable() as error:
+            raise _out_of_reach(self.uri_of(_model_folder(digest)), error) from error
+        return manifest_digest(each for each in files if each[0] != COMPLETE) == digest
+
+    def _digest_of(self, name: str) -> str:
+        filesystem, _ = self._place
+        digest = hashlib.sha256()
+        with filesystem.open(name, "rb") as file:
+            while part := file.read(_PART_BYTES):
+                digest.update(part)
+        return digest.hexdigest()
+
+    def _remove(self, relative: str) -> None:
+        """Remove a folder, so that nothing in it can become part of what is written there."""
+        filesystem, base = self._place
+        try:
+            if filesystem.exists(f"{base}/{relative}"):
+                filesystem.rm(f"{base}/{relative}", recursive=True)
+        except FileNotFoundError:
+            return  # another process was first
+        except _unreachable() as error:
+            raise _out_of_reach(self.uri_of(relative), error) from error
 
     def fetch_model(self, digest: str, folder: Path) -> Path:
         """The folder on this machine that holds the artifact of this digest.
@@ -128,7 +180,8 @@ class Store:
         if not _has_digest(folder, digest):
             raise CannotAnswer(
                 f"{self.uri_of(kept)}: its files do not have the digest {digest}",
-                hint="restore it from a copy of the store",
+                hint="restore it from a copy of the store, or from a machine that served it: "
+                f".modelyard/cluster/artifacts/{_hex(digest)}",
             )
 
     def _copy_file(self, name: str, target: Path) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from modelyard.domain.gate.comparisons import GateAnswer
     from modelyard.domain.promotion.change import Change
     from modelyard.domain.verdict import Verdict
 
@@ -102,6 +103,30 @@ def print_verdict(verdict: Verdict, output: str) -> None:
     print_line(f"{verdict.outcome}: {verdict.reason}")
     for name, value in verdict.numbers.items():
         print_line(f"  {name} {value:.6g}")
+
+
+def print_gate_answer(answer: GateAnswer, output: str) -> None:
+    """Print a gate's verdict and every comparison behind it; a star marks those that decide."""
+    from modelyard.adapters.specs.documents import document_of
+
+    if output == "json":
+        comparisons = [
+            {"name": each.name, "decides": each.decides, **document_of(each.verdict)}
+            for each in answer.comparisons
+        ]
+        print_json({**document_of(answer.verdict), "comparisons": comparisons})
+        return
+    if not answer.comparisons:
+        print_verdict(answer.verdict, output)
+        return
+    print_line(f"{answer.verdict.outcome}: {answer.verdict.reason}")
+    for each in answer.comparisons:
+        verdict = each.verdict
+        print_line()
+        print_line(f"{'*' if each.decides else ' '} {each.name}: {verdict.outcome}")
+        print_line(f"    {verdict.reason}")
+        for name, value in verdict.numbers.items():
+            print_line(f"    {name} {value:.6g}")
 
 
 def render_markdown(text: str) -> Iterator[RenderableType]:
