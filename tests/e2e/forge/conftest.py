@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from e2e.forge.fixture import gitea_forge
+
+__all__ = ["gitea_forge"]
