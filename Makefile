@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The tests start thousands of processes, and without its cache each would compile the toolkit again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-long quick lint e2e e2e-short e2e-all e2e-up e2e-down e2e-status bench lock golden clean
+.PHONY: help install demo test test-long quick lint e2e e2e-short e2e-all e2e-forge e2e-up e2e-down e2e-status bench lock golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/'
@@ -38,6 +38,9 @@ lint: $(STAMP) ## check formatting, types, layers, specs and workflows
 	$(BIN)/modelyard render --check
 	$(BIN)/modelyard render --check --platform
 	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/actionlint .github/workflows/*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-actions .github/actions/*/action.yml
 
 FLIGHTS := tests/e2e/test_flights.py
 e2e: $(STAMP) ## play the whole path on a Kubernetes that is started for it and stopped afterwards
@@ -48,6 +51,10 @@ e2e-short: $(STAMP) ## only one version: train, promote, abort, revert
 
 e2e-all: $(STAMP) ## the whole path, twenty rollbacks and every fault; an hour or more
 	$(BIN)/python -m pytest -q -s $(addprefix tests/e2e/test_, journey.py rounds.py flights.py faults.py promotion.py)
+
+e2e-forge: $(STAMP) ## play what needs a real forge on a Gitea, and the workflows of .github on its runner and on act
+	$(BIN)/python tests/e2e/forge/programs.py build
+	$(BIN)/python -m pytest -q -x tests/e2e/forge
 
 e2e-up: $(STAMP) ## start the Kubernetes of the end-to-end tests and keep it running
 	$(BIN)/python tests/e2e/cluster/cluster.py up

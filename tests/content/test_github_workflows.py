@@ -1,0 +1,112 @@
+"""The workflows of .github: thin, with the rights they name, and no text of others in a shell."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from modelyard.adapters.git.trees import WorkingTree
+from modelyard.adapters.specs.reader import read_valid_catalog
+from modelyard.cli import load_command
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / ".github/workflows"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yml"))
+TOOL = ".venv/bin/modelyard"
+PINNED = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}|\$/\.github/actions/[a-z-]+")
+
+every_workflow = pytest.mark.parametrize("name", NAMES)
+
+
+def workflow(name: str) -> dict[Any, Any]:
+    return yaml.safe_load((FOLDER / f"{name}.yml").read_text())
+
+
+def triggers(name: str) -> dict[str, Any]:
+    # YAML 1.1 takes `on` for a truth value.
+    return workflow(name)[True]
+
+
+def steps(name: str) -> list[dict[str, Any]]:
+    return [step for job in workflow(name)["jobs"].values() for step in job["steps"]]
+
+
+def commands(name: str) -> list[list[str]]:
+    return [shlex.split(step["run"]) for step in steps(name) if "run" in step]
+
+
+@every_workflow
+def test_each_step_is_one_call_whose_text_no_event_can_change(name):
+    for step in steps(name):
+        if "run" in step:
+            assert "\n" not in step["run"].strip()
+            assert "${{" not in step["run"]
+    assert {words[0] for words in commands(name)} <= {TOOL, "make"}
+
+
+@every_workflow
+def test_the_toolkit_knows_each_command(name, monkeypatch):
+    monkeypatch.setenv("GITHUB_EVENT_PATH", "event.json")
+    for words in commands(name):
+        if words[0] != TOOL:
+            continue
+        _, verb, *rest = words
+        command = load_command(verb)
+        if isinstance(command, click.Group):
+            command, rest = command.commands[rest[0]], rest[1:]
+        command.make_context(verb, [word.replace("$MODEL", "wine") for word in rest])
+
+
+@every_workflow
+def test_a_job_has_the_rights_it_names_and_keeps_no_credentials(name):
+    assert workflow(name)["permissions"] == {}
+    for job in workflow(name)["jobs"].values():
+        assert job["permissions"]
+        assert job["timeout-minutes"]
+    for step in steps(name):
+        if "uses" in step:
+            assert PINNED.fullmatch(step["uses"])
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+@every_workflow
+def test_code_of_a_pull_request_runs_only_where_it_may_do_nothing(name):
+    assert (
+        not {"pull_request_target", "pull_request_review", "workflow_run"} & triggers(name).keys()
+    )
+    if {"pull_request", "merge_group"} & triggers(name).keys():
+        for job in workflow(name)["jobs"].values():
+            assert set(job["permissions"].values()) == {"read"}
+
+
+def test_a_command_is_acknowledged_at_once_and_never_lost_among_those_that_wait():
+    chatops = workflow("chatops")
+    ack, act = chatops["jobs"]["ack"], chatops["jobs"]["act"]
+    assert triggers("chatops") == {"issue_comment": {"types": ["created"]}}
+    assert "concurrency" not in chatops.keys() | ack.keys()
+    assert act["concurrency"] == {
+        "group": "act-${{ needs.ack.outputs.environment }}",
+        "cancel-in-progress": False,
+        "queue": "max",
+    }
+    assert ack["permissions"]["contents"] == "read"
+
+
+@pytest.mark.parametrize("name", ["reconcile", "drift"])
+def test_a_branch_that_somebody_dispatches_decides_nothing(name):
+    assert triggers(name).keys() >= {"schedule", "workflow_dispatch"}
+    for job in workflow(name)["jobs"].values():
+        assert job["if"] == "github.ref == 'refs/heads/main'"
+
+
+def test_drift_compares_every_model_with_a_feed():
+    models = read_valid_catalog(WorkingTree(ROOT)).models
+    fed = [name for name, model in models.items() if model.data.feed]
+    assert workflow("drift")["jobs"]["drift"]["strategy"]["matrix"] == {"model": sorted(fed)}
