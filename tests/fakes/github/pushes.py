@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fakes.github.events import emit_pull, emit_push
 from fakes.github.git.http import RefUpdate
 from fakes.github.rules import rules_of
-from fakes.github.state import Pull, RepositoryState, Token
+from fakes.github.state import Activity, Pull, RepositoryState, Token
 
 if TYPE_CHECKING:
     from fakes.github.fake import FakeGitHub
@@ -27,6 +27,16 @@ def observe_push(
             if token is not None:
                 branch = update.ref.removeprefix("refs/heads/")
                 repository.pushers.setdefault(branch, []).append(token.user)
+                repository.activity.append(
+                    Activity(
+                        id=fake.new_id(),
+                        user=token.user,
+                        branch=branch,
+                        before=update.old,
+                        after=update.new,
+                        at=fake.clock.now(),
+                    )
+                )
             emit_push(fake, repository, update, token)
     observe_heads(fake, token)
 

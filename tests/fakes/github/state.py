@@ -170,6 +170,19 @@ class Hook:
     created: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Activity:
+    """One push to a branch, as `activity` lists it; `before` is all zeros for a new branch."""
+
+    id: int
+    user: User
+    branch: str
+    before: str
+    after: str
+    at: float
+    forced: bool = False
+
+
 @dataclass(kw_only=True)
 class RepositoryState:
     """A repository: its Git, and what GitHub keeps beside it."""
@@ -182,6 +195,7 @@ class RepositoryState:
     parent: RepositoryState | None = None
     roles: dict[int, str] = field(default_factory=dict)
     pushers: dict[str, list[User]] = field(default_factory=dict)
+    activity: list[Activity] = field(default_factory=list)
     issues: dict[int, Issue] = field(default_factory=dict)
     comments: dict[int, Comment] = field(default_factory=dict)
     labels: dict[str, Json] = field(default_factory=dict)

@@ -14,4 +14,7 @@ def patch(slice_: dict[str, Any]) -> dict[str, Any]:
     # Their default is the empty text, which is no URI.
     for name in ("target_url", "log_url", "environment_url"):
         del schemas["deployment-status"]["properties"][name]["format"]
+    # A label without a description has null there, as the schema `label` says.
+    pull = schemas["pull-request-simple"]["properties"]["labels"]["items"]["properties"]
+    pull["description"]["nullable"] = True
     return slice_

@@ -41,6 +41,7 @@ OPERATIONS: dict[str, str] = {
     f"{REPOSITORY}/collaborators": "get",
     f"{REPOSITORY}/collaborators/{{username}}/permission": "get",
     REPOSITORY: "get",
+    f"{REPOSITORY}/activity": "get",
     f"{REPOSITORY}/branches": "get",
     f"{REPOSITORY}/branches/{{branch}}": "get",
     f"{REPOSITORY}/contents/{{path}}": "get",

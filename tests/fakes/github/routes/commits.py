@@ -10,7 +10,7 @@ from fakes.github.routing import Answer, Call, Refused, route
 from fakes.github.rules import rules_of
 from fakes.github.shapes import fill
 from fakes.github.shapes.pulls import file_document, pull_summary
-from fakes.github.state import Json, RepositoryState
+from fakes.github.state import Activity, Json, RepositoryState
 
 
 @route("GET", "~")
@@ -56,6 +56,30 @@ def _branch(call: Call, name: str, sha: str) -> Json:
     protected = any(rules_of(call.repository, f"refs/heads/{name}"))
     commit = {"sha": sha, "url": f"{call.shapes.api}/repos/{call.repository.full_name}/commits"}
     return fill("short-branch", {"name": name, "commit": commit, "protected": protected})
+
+
+@route("GET", "~/activity")
+def activity(call: Call) -> Answer:
+    """Return the pushes to a branch, or to all of them, the newest first."""
+    call.need("read", "contents", level="read")
+    wanted = call.query.get("ref", "").removeprefix("refs/heads/")
+    found = [each for each in call.repository.activity if wanted in {"", each.branch}]
+    return call.page(_activity(call, each) for each in reversed(found))
+
+
+def _activity(call: Call, each: Activity) -> Json:
+    zero = set(each.before) == {"0"}
+    kind = "branch_creation" if zero else "branch_deletion" if set(each.after) == {"0"} else "push"
+    return {
+        "id": each.id,
+        "node_id": f"PSH_{each.id}",
+        "before": each.before,
+        "after": each.after,
+        "ref": f"refs/heads/{each.branch}",
+        "timestamp": call.shapes.time(each.at),
+        "activity_type": kind,
+        "actor": call.shapes.user(each.user),
+    }
 
 
 @route("GET", "~/branches/{branch}")
