@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from modelyard.domain.canary.traffic import RolloutState, Sample
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import Change
-from modelyard.domain.promotion.pulls import PullRequest, Status
+from modelyard.domain.promotion.pulls import MergeAnswer, PullRequest, PullSummary, Status
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.sites import Site
 from modelyard.domain.specs.environment import Environment
@@ -22,18 +24,29 @@ from modelyard.errors import CannotAnswer
 
 
 class PullRequests(Protocol):
-    """The forge: pull requests to the main branch, with their statuses and reviews.
+    """The forge as the tool uses it: pull requests to the main branch, in the tool's own name.
 
     Every method that changes something raises `Conflict` if the pull request or its branch moved
     in the meantime. It may then be called again.
     """
 
-    def list(self, *, every: bool = False) -> tuple[PullRequest, ...]:
-        """Return the open pull requests by number; with `every` also merged and closed ones."""
+    def one_listing(self) -> AbstractContextManager[None]:
+        """Answer `open` and `closed` from one listing inside, kept current by what is done here.
+
+        A forge that costs a request for each listing is asked once a pass, not once a model.
+        """
+        ...
+
+    def open(self) -> tuple[PullRequest, ...]:
+        """Return the open pull requests by number, with reviews, comments and statuses."""
+        ...
+
+    def closed(self) -> tuple[PullSummary, ...]:
+        """Return the merged and closed pull requests by number, as the forge lists them."""
         ...
 
     def unreadable(self) -> tuple[CannotAnswer, ...]:
-        """Return an error for each pull request, or status of an open one, that `list` left out."""
+        """Return an error for each pull request, or status of an open one, that is left out."""
         ...
 
     def get(self, number: int) -> PullRequest:
@@ -44,28 +57,32 @@ class PullRequests(Protocol):
         """
         ...
 
-    def files(self, number: int) -> tuple[str, ...]:
-        """Return the paths that a pull request changes in the main branch, sorted."""
+    def version_makers(self, main: str, *, model: str, version: str) -> Mapping[Person, str]:
+        """Return what people did for a version, as the history of the commit `main` tells."""
         ...
 
-    def propose(self, change: Change, *, author: str, requester: str | None = None) -> PullRequest:
+    def propose(self, change: Change, *, requester: Person | None = None) -> PullRequest:
         """Open a pull request with the change, or update the open one of its branch.
 
         If the head has the same documents already, it is left as it is, so that approvals survive.
 
         Args:
             change: Branch, title, body and documents.
-            author: The author of the commit and the pull request.
             requester: The person who asked for it, if any; their approval does not count.
         """
         ...
 
-    def close(self, number: int, *, by: str, reason: str) -> None:
+    def close(self, number: int, *, reason: str) -> None:
         """Close a pull request without merging, comment the reason and delete the branch."""
         ...
 
-    def merge(self, number: int, *, sha: str, by: str) -> str:
-        """Merge a pull request with the head `sha`, and return the merge commit.
+    def merge(self, number: int, *, sha: str, bypass: str | None = None) -> MergeAnswer:
+        """Merge a pull request with the head `sha`, or ask for that.
+
+        Args:
+            number: The pull request.
+            sha: The head commit that was judged.
+            bypass: Why it is merged at once, without approvals; a rollback, and nothing else.
 
         Raises:
             Refused: A required status or approval is missing, or the merge conflicts.
@@ -73,15 +90,7 @@ class PullRequests(Protocol):
         """
         ...
 
-    def review(self, number: int, *, sha: str, by: str, approved: bool) -> None:
-        """Record a person's review of the head commit.
-
-        Raises:
-            Conflict: The head is not `sha` any more.
-        """
-        ...
-
-    def comment(self, number: int, *, by: str, body: str, marker: str | None = None) -> None:
+    def comment(self, number: int, *, body: str, marker: str | None = None) -> None:
         """Add a comment, or edit the one with the same `marker` if its body differs."""
         ...
 
@@ -94,6 +103,54 @@ class PullRequests(Protocol):
         Raises:
             CannotAnswer: The earlier statuses of the commit are unreadable.
         """
+        ...
+
+
+class Desk(Protocol):
+    """The forge as a person uses it at the command line, in their own name.
+
+    On a hosted forge people act on its pages, with its rights: there, everything that would act in
+    a person's name raises `Refused`, and the hint is the page's address.
+    """
+
+    def list(self, *, every: bool = False) -> tuple[PullRequest, ...]:
+        """Return the open pull requests by number; with `every` also merged and closed ones."""
+        ...
+
+    def get(self, number: int) -> PullRequest:
+        """Return one pull request; see `PullRequests.get`."""
+        ...
+
+    def files(self, number: int) -> tuple[str, ...]:
+        """Return the paths that a pull request changes in the main branch, sorted."""
+        ...
+
+    def open_branch(self, branch: str, *, title: str, body: str, author: str) -> PullRequest:
+        """Open a pull request for a pushed branch, or reword the open one.
+
+        Raises:
+            Refused: There is no such branch, or nothing in it that the main branch does not have.
+        """
+        ...
+
+    def review(self, number: int, *, sha: str, by: str, approved: bool) -> None:
+        """Record a person's review of the head commit.
+
+        Raises:
+            Conflict: The head is not `sha` any more.
+        """
+        ...
+
+    def merge(self, number: int, *, sha: str, by: str) -> str:
+        """Merge a pull request with the head `sha`, and return the merge commit."""
+        ...
+
+    def close(self, number: int, *, by: str, reason: str) -> None:
+        """Close a pull request without merging, comment the reason and delete the branch."""
+        ...
+
+    def comment(self, number: int, *, by: str, body: str, marker: str | None = None) -> None:
+        """Add a comment, or edit the one with the same `marker` if its body differs."""
         ...
 
 
@@ -240,7 +297,8 @@ class Services:
     Args:
         root: The checkout's root folder.
         repository: The settings of `modelyard.yaml`.
-        pulls: The forge.
+        pulls: The forge, as the tool uses it.
+        desk: The forge, as a person uses it at the command line.
         orchestrator: Runs workflows.
         cluster: Runs releases.
         metrics: The source of serving counts.
@@ -250,6 +308,7 @@ class Services:
     root: Path
     repository: Repository
     pulls: PullRequests
+    desk: Desk
     orchestrator: Orchestrator
     cluster: Cluster
     metrics: Metrics

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from git_commits import write_commit
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import occupies_tool_name, parse_branch
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.errors import CannotAnswer
@@ -189,7 +190,7 @@ def test_an_open_pull_request_of_the_moved_branch_follows_it_and_is_told(yard):
     after = yard.pulls.get(pull.number)
     assert (after.state, after.head) == (PullState.OPEN, pull.head)
     assert after.branch == f"aside/modelyard/rollback-{pull.head[:12]}"
-    assert after.comments[-1].author == BOT
+    assert after.comments[-1].author == Person.named(BOT)
     assert after.comments[-1].body == (
         "`modelyard/rollback` stands where the tool needs a name. "
         f"Its commits are at `{after.branch}` now."

@@ -24,6 +24,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.adapters.specs.reader import read_specs
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.actions import ProposeRelease
 from modelyard.domain.promotion.facts import Hold
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState, Status, StatusState
@@ -320,7 +321,7 @@ class Forge(RuleBasedStateMachine):
         workspace = self.yard.workspace()
         action = ProposeRelease(environment=where, version="v2", attempt=1)
         change = promotion_change(world_of(self.yard), action, server_image="image:1")
-        workspace.services.pulls.propose(change, author=BOT, requester=who)
+        workspace.services.pulls.propose(change, requester=Person.named(who))
         self.asked[where].add(who)
 
     def send(self, branch, before, commit):

@@ -139,7 +139,7 @@ def test_a_person_who_changes_a_rule_waits_for_the_approvals_of_all_it_affects(
 
     assert status.state is StatusState.PENDING
     page = next(each for each in pull.comments if each.marker == RULES_COMMENT)
-    assert page.author == Repository().bot
+    assert str(page.author) == Repository().bot
     assert said in page.body
     assert "among ada, bob (production)" in status.description
     with pytest.raises(Refused):

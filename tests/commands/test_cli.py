@@ -258,6 +258,7 @@ def test_a_test_can_hand_its_own_world_to_a_command(checkout: Path):
         root=checkout,
         repository=Repository(),
         pulls=object(),
+        desk=object(),
         orchestrator=object(),
         cluster=object(),
         metrics=object(),
@@ -274,9 +275,10 @@ def test_builds_the_local_world_from_the_settings(checkout: Path):
     assert services.repository == Repository()
     assert {
         role: type(getattr(services, role)).__name__
-        for role in ("pulls", "orchestrator", "cluster", "metrics", "clock")
+        for role in ("pulls", "desk", "orchestrator", "cluster", "metrics", "clock")
     } == {
-        "pulls": "LocalForge",
+        "pulls": "LocalPulls",
+        "desk": "LocalForge",
         "orchestrator": "LocalWorkflows",
         "cluster": "LocalCluster",
         "metrics": "ScrapeMetrics",
@@ -284,14 +286,14 @@ def test_builds_the_local_world_from_the_settings(checkout: Path):
     }
 
 
-def test_names_the_setting_that_this_version_does_not_support(checkout: Path):
+def test_names_the_setting_that_a_hosted_forge_lacks(checkout: Path):
     (checkout / "modelyard.yaml").write_text(f"{SETTINGS}forge: github\n", encoding="utf-8")
     with pytest.raises(CannotAnswer) as caught:
         services_module.services_for(checkout)
     assert caught.value.message == (
-        "modelyard.yaml: forge: github is not supported by this version"
+        "modelyard.yaml: forge: github needs the repository's owner and name"
     )
-    assert caught.value.hint == "set forge: local"
+    assert caught.value.hint == "set forge_repository: acme/yard"
 
 
 def test_with_argo_releases_run_in_a_cluster_and_workflows_too(checkout: Path):

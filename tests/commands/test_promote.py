@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from modelyard.adapters.specs.documents import dump_spec
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.facts import Freeze, Hold
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.pulls import PullState
@@ -62,14 +63,14 @@ def test_proposes_the_version_of_the_environment_before(yard):
         f"waits for modelyard/checks to pass for {pull.head[:10]}",
     ]
     assert (release["version"], release.get("attempt", "1")) == ("v2", "1")
-    assert (pull.author, pull.requester) == ("modelyard[bot]", "Ada Example")
+    assert (str(pull.author), str(pull.requester)) == ("modelyard[bot]", "Ada Example")
     assert pull.labels == ("v2", "staging")
 
 
 def test_as_names_who_asks(yard):
     run(yard, "promote", "staging", MODEL, "--as", "bo")
 
-    assert proposed(yard, "staging")[0].requester == "bo"
+    assert proposed(yard, "staging")[0].requester == Person.named("bo")
 
 
 def test_asking_twice_changes_nothing(yard):

@@ -67,6 +67,7 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         root=root,
         repository=Repository(),
         pulls=None,  # type: ignore[arg-type]
+        desk=None,  # type: ignore[arg-type]
         orchestrator=None,  # type: ignore[arg-type]
         cluster=LocalCluster(root, Repository(), fetch, SystemClock(), patience_seconds=60),
         metrics=ScrapeMetrics(root, Repository(), SystemClock()),

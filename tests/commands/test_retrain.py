@@ -57,12 +57,12 @@ def retrain(yard: Yard, *words: object, code: int = 0) -> str:
 
 
 def pulls(yard: Yard) -> tuple[PullRequest, ...]:
-    return yard.services.pulls.list(every=True)
+    return yard.services.desk.list(every=True)
 
 
 def proposed(yard: Yard) -> Catalog:
     """The specs as the open pull request would leave them, all of them valid."""
-    [pull] = yard.services.pulls.list()
+    [pull] = yard.services.desk.list()
     specs = read_specs(GitTree(yard.git, pull.head))
     assert specs.all_problems() == ()
     return specs.catalog
@@ -70,11 +70,11 @@ def proposed(yard: Yard) -> Catalog:
 
 def merged(yard: Yard) -> None:
     """Merge the open pull request, and follow."""
-    [pull] = yard.services.pulls.list()
+    [pull] = yard.services.desk.list()
     for context in (CHECKS, PROMOTE):
         status = Status(context=context, state=StatusState.SUCCESS, description="fine")
         yard.services.pulls.set_status(pull, status)
-    yard.services.pulls.merge(pull.number, sha=pull.head, by="ada")
+    yard.services.desk.merge(pull.number, sha=pull.head, by="ada")
     yard.git.run("pull", "-q", "--ff-only", "origin", "main")
 
 
@@ -99,8 +99,8 @@ def test_confirmed_drift_proposes_a_version_on_all_history_and_a_new_held_out_se
     said = retrain(yard)
     assert said == "#1 opened: Retrain delays as v3: temp (range), temp (shape) drifted\n"
     [pull] = pulls(yard)
-    assert (pull.branch, pull.author, pull.state) == (BRANCH, "modelyard[bot]", PullState.OPEN)
-    assert yard.services.pulls.files(1) == (
+    assert (pull.branch, str(pull.author), pull.state) == (BRANCH, "modelyard[bot]", PullState.OPEN)
+    assert yard.services.desk.files(1) == (
         "models/delays/heldout/april.yaml",
         "models/delays/heldout/recent-2026-06-17.yaml",
         V3,
@@ -226,14 +226,14 @@ def test_the_pull_request_is_closed_when_drift_is_not_confirmed_any_more(yard):
         f"nothing is proposed: {reason}\n"
     )
     [pull] = pulls(yard)
-    assert (pull.state, pull.closed_by) == (PullState.CLOSED, "modelyard[bot]")
+    assert (pull.state, str(pull.closed_by)) == (PullState.CLOSED, "modelyard[bot]")
     assert [comment.body for comment in pull.comments] == [reason]
     assert retrain(yard).startswith("#2 opened: ")
 
 
 def test_what_a_person_closed_is_not_proposed_again_for_the_same_evidence(yard):
     retrain(yard)
-    yard.services.pulls.close(1, by="ada", reason="not in summer")
+    yard.services.desk.close(1, by="ada", reason="not in summer")
     assert retrain(yard) == (
         "nothing is proposed: ada closed pull request 1 for the same evidence\n"
     )

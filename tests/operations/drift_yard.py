@@ -14,6 +14,7 @@ import pandas as pd
 from click.testing import CliRunner, Result
 
 from modelyard.adapters.forge.local.forge import LocalForge
+from modelyard.adapters.forge.local.pulls import LocalPulls
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.adapters.store.artifacts import Store, sha256_of
@@ -137,12 +138,14 @@ def make_yard(folder: Path, files: dict[str, bytes]) -> Yard:
     }
     git, clock = Git(root), StoppedClock()
     git.run("remote", "add", "origin", str(folder / "remote.git"))
+    forge = LocalForge(git, repository, clock)
     absent = cast("Any", None)  # these commands start no workflow and ask no server
     yard = Yard(
         services=Services(
             root=root,
             repository=repository,
-            pulls=LocalForge(git, repository, clock),
+            pulls=LocalPulls(git=git, forge=forge, bot=repository.bot),
+            desk=forge,
             orchestrator=absent,
             cluster=absent,
             metrics=absent,

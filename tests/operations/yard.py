@@ -22,6 +22,7 @@ from git_commits import write_commit
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.local import propose
 from modelyard.adapters.forge.local.forge import LocalForge
+from modelyard.adapters.forge.local.pulls import LocalPulls
 from modelyard.adapters.forge.local.snapshot import StoredPull
 from modelyard.adapters.forge.local.writer import ForgeWriter
 from modelyard.adapters.git.remote_refs import RemoteRefs
@@ -34,6 +35,7 @@ from modelyard.adapters.store.tables import scores_from_parquet, scores_to_parqu
 from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.gate.gate import Comparison, compare_on_set, overall_verdict, with_contract
 from modelyard.domain.gate.served_contract import ServedContract
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import PullRequest, PullState
@@ -254,10 +256,12 @@ class Yard:
         repository = Repository(artifacts=str(self.folder / "store"))
         git = Git(root)
         cluster = ScriptedCluster(self.ledger("cluster"), self.never_ready)
+        forge = LocalForge(git, repository, self.clock)
         services = Services(
             root=root,
             repository=repository,
-            pulls=LocalForge(git, repository, self.clock),
+            pulls=LocalPulls(git=git, forge=forge, bot=repository.bot),
+            desk=forge,
             orchestrator=self.orchestrator,
             cluster=cluster,
             metrics=ScriptedMetrics(
@@ -462,14 +466,14 @@ class Yard:
             branch=branch,
             title=message.partition("\n")[0],
             body="",
-            author=BOT,
+            author=Person.named(BOT),
             base=main,
             head=head,
             state=PullState.MERGED,
             opened_at=self.clock.at,
             merged_as=merge,
             closed_at=self.clock.at,
-            closed_by=BOT,
+            closed_by=Person.named(BOT),
         )
         stored = StoredPull(pull=replace(pull, **changes))
         document = writer.pull_update(snapshot, stored, "Merge")

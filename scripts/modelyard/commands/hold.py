@@ -12,6 +12,7 @@ from modelyard.commands.options import (
     reason_option,
 )
 from modelyard.commands.output.terminal import print_line
+from modelyard.domain.people import Person
 from modelyard.ports import Services
 
 
@@ -85,7 +86,7 @@ def unhold(
         return
     where = again.environment.name
     if retry and not dry_run:
-        pull = propose_promotion(services, again, requester=who)
+        pull = propose_promotion(services, again, requester=Person.named(who))
         print_line(f"#{pull.number} is open: {pull.title}, requested by {pull.requester or who}")
     else:
         print_line(f"next: modelyard promote {where} {model} {version}, which makes a new attempt")

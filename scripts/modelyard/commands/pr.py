@@ -14,9 +14,10 @@ from modelyard.commands.options import (
     pass_services,
 )
 from modelyard.commands.output.terminal import make_console, print_json, print_line
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.approvals import why_no_approver
 from modelyard.domain.promotion.pulls import PullRequest
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import Refused
 from modelyard.ports import Services
 
 number_argument = click.argument("number", type=click.IntRange(min=1))
@@ -38,7 +39,7 @@ def list_pulls(services: Services, /, *, every: bool, output: str) -> None:
     """List the open pull requests."""
     from modelyard.commands.output.pull_page import make_pulls_table, summarize_pull
 
-    pulls = services.pulls.list(every=every)
+    pulls = services.desk.list(every=every)
     if output == "json":
         print_json({"pulls": [summarize_pull(pull) for pull in pulls]})
     elif pulls:
@@ -55,8 +56,8 @@ def show_pull(services: Services, /, *, number: int, output: str) -> None:
     """Show a pull request with its statuses, reviews and files."""
     from modelyard.commands.output.pull_page import describe_pull, render_pull
 
-    pull = services.pulls.get(number)
-    files = services.pulls.files(number)
+    pull = services.desk.get(number)
+    files = services.desk.files(number)
     if output == "json":
         print_json(describe_pull(pull, files))
         return
@@ -79,16 +80,12 @@ def open_pull(
 
     If there is one, its title and body change.
     """
-    from modelyard.adapters.forge.local.forge import LocalForge
-
-    if not isinstance(services.pulls, LocalForge):
-        raise CannotAnswer("pull requests of this forge are opened on its own pages")
     who = find_person(services, name)
     text = sys.stdin.read() if body == "-" else body
     if dry_run:
         print_line(f"would open a pull request for {branch} as {who}: {title}")
         return
-    pull = services.pulls.open_branch(branch, title=title, body=text, author=who)
+    pull = services.desk.open_branch(branch, title=title, body=text, author=who)
     print_line(f"pull request {pull.number} is open: {pull.title}")
 
 
@@ -106,14 +103,14 @@ def approve_pull(
     A later push is not approved.
     """
     who = find_person(services, name)
-    pull = services.pulls.get(number)
+    pull = services.desk.get(number)
     # Reconcile would not count such an approval; tell the person now.
     _check_may_approve(pull, who)
     commit = sha or pull.head
     if dry_run:
         print_line(f"would approve pull request {number} at {commit} as {who}")
         return
-    services.pulls.review(number, sha=commit, by=who, approved=True)
+    services.desk.review(number, sha=commit, by=who, approved=True)
     print_line(f"{who} approves pull request {number} at {commit}")
 
 
@@ -129,11 +126,11 @@ def merge_pull(
     """Merge a pull request whose required statuses are success."""
     who = find_person(services, name)
     # The merge is refused if the head has moved from this commit.
-    commit = sha or services.pulls.get(number).head
+    commit = sha or services.desk.get(number).head
     if dry_run:
         print_line(f"would merge pull request {number} at {commit} as {who}")
         return
-    merged = services.pulls.merge(number, sha=commit, by=who)
+    merged = services.desk.merge(number, sha=commit, by=who)
     print_line(f"pull request {number} is merged as {merged}")
 
 
@@ -149,10 +146,10 @@ def close_pull(
     """Close a pull request without merging it, and delete its branch."""
     who = find_person(services, name)
     if dry_run:
-        pull = services.pulls.get(number)
+        pull = services.desk.get(number)
         print_line(f"would close pull request {number} as {who} and delete {pull.branch}: {reason}")
         return
-    services.pulls.close(number, by=who, reason=reason)
+    services.desk.close(number, by=who, reason=reason)
     print_line(f"pull request {number} is closed")
 
 
@@ -173,12 +170,12 @@ def add_comment(
     if dry_run:
         print_line(f"would comment on pull request {number} as {who}: {text}")
         return
-    services.pulls.comment(number, by=who, body=text)
+    services.desk.comment(number, by=who, body=text)
     print_line(f"commented on pull request {number}")
 
 
 def _check_may_approve(pull: PullRequest, who: str) -> None:
-    did = why_no_approver(pull, who)
+    did = why_no_approver(pull, Person.named(who))
     if did is None:
         return
     number = f"pull request {pull.number}"

@@ -6,6 +6,7 @@ import click
 
 from modelyard.commands.options import as_option, dry_run_option, find_person, pass_services
 from modelyard.commands.output.terminal import print_line
+from modelyard.domain.people import Person
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -62,7 +63,7 @@ def promote(
         pull = None
         print_change(promotion.change)
     else:
-        pull = propose_promotion(services, promotion, requester=who)
+        pull = propose_promotion(services, promotion, requester=Person.named(who))
         print_line(f"#{pull.number} is open: {pull.title}, requested by {pull.requester or who}")
     if replaced is not None:
         print_line(f"  {'would replace' if dry_run else 'replaces'} {replaced}")

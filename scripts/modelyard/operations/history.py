@@ -60,8 +60,8 @@ def _refuse_shallow(workspace: Workspace) -> None:
 
 def _began(workspace: Workspace) -> datetime | None:
     """When the forge got its first pull request: what landed before came from elsewhere."""
-    pulls = workspace.services.pulls.list(every=True)
-    return min((pull.opened_at for pull in pulls), default=None)
+    pulls = workspace.services.pulls
+    return min((pull.opened_at for pull in (*pulls.open(), *pulls.closed())), default=None)
 
 
 def _read_events(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.actions import ProposeRelease
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.facts import is_bad
@@ -119,11 +120,12 @@ def decide_promotion(
     return Promotion(world=world, environment=where, version=wanted, change=change)
 
 
-def propose_promotion(services: Services, promotion: Promotion, *, requester: str) -> PullRequest:
+def propose_promotion(
+    services: Services, promotion: Promotion, *, requester: Person
+) -> PullRequest:
     """Open or refresh the promotion's pull request in the name of the person who asked."""
     # The bot is the author; the requester counts as a maker, and cannot approve.
-    bot = services.repository.bot
-    return services.pulls.propose(promotion.change, author=bot, requester=requester)
+    return services.pulls.propose(promotion.change, requester=requester)
 
 
 def _version_before(world: World, where: Environment) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from modelyard.domain.harmless_text import escape_markdown
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.actions import RaiseIncident, RollBack
 from modelyard.domain.promotion.change import Branch, Change, Purpose, rollback_trailers
 from modelyard.domain.promotion.facts import Hold, ModelFacts
@@ -193,12 +194,11 @@ def _place_hold(workspace: Workspace, rollback: Rollback, report: Report) -> Non
 
 
 def _merge_removal(workspace: Workspace, rollback: Rollback, report: Report) -> None:
-    """Propose the removal and merge it at once, in the person's name."""
+    """Propose the removal for the person who asked, and merge it at once."""
     change, by = rollback.change, rollback.hold.by
-    bot = workspace.services.repository.bot
-    pull = workspace.services.pulls.propose(change, author=bot, requester=by)
+    pull = workspace.services.pulls.propose(change, requester=Person.named(by))
     why = f"{by} removes it: no release was ever verified there"
-    commit = merge_at_once(workspace, pull, by=by, why=why)
+    commit = merge_at_once(workspace, pull, why=why)
     report(f"#{pull.number} merged as {commit[:10]}: {change.title}")
 
 

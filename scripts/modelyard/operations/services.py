@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.domain.specs.paths import SETTINGS
-from modelyard.domain.specs.repository import Repository
+from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
     from modelyard.adapters.git.repository import Git
-    from modelyard.ports import Clock, Cluster, Metrics, Orchestrator, PullRequests
+    from modelyard.ports import Clock, Cluster, Desk, Metrics, Orchestrator, PullRequests
 
 
 def services_for(root: Path) -> Services:
@@ -26,10 +26,12 @@ def services_for(root: Path) -> Services:
 
     repository = repository_of(root)
     clock = SystemClock()
+    pulls, desk = _forge(Git(root), repository, clock)
     return Services(
         root=root,
         repository=repository,
-        pulls=_pulls(Git(root), repository, clock),
+        pulls=pulls,
+        desk=desk,
         orchestrator=_orchestrator(root, repository),
         cluster=_cluster(root, repository, clock),
         metrics=_metrics(root, repository, clock),
@@ -53,19 +55,16 @@ def repository_of(root: Path) -> Repository:
     return read_spec(Repository, text, name=SETTINGS)
 
 
-def _unsupported(setting: str, value: str, supported: str) -> CannotAnswer:
-    return CannotAnswer(
-        f"{SETTINGS}: {setting}: {value} is not supported by this version",
-        hint=f"set {setting}: {supported}",
-    )
+def _forge(git: Git, repository: Repository, clock: Clock) -> tuple[PullRequests, Desk]:
+    if repository.forge != ForgeKind.LOCAL:
+        from modelyard.operations.hosted_forges import build_forge
 
-
-def _pulls(git: Git, repository: Repository, clock: Clock) -> PullRequests:
-    if repository.forge != "local":
-        raise _unsupported("forge", repository.forge, "local")
+        return build_forge(git, repository, clock)
     from modelyard.adapters.forge.local.forge import LocalForge
+    from modelyard.adapters.forge.local.pulls import LocalPulls
 
-    return LocalForge(git, repository, clock)
+    forge = LocalForge(git, repository, clock)
+    return LocalPulls(git=git, forge=forge, bot=repository.bot), forge
 
 
 def _orchestrator(root: Path, repository: Repository) -> Orchestrator:

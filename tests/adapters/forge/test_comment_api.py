@@ -1,37 +1,14 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from fakes.clients import REPOSITORY, Api
+from fakes.clients import REPOSITORY
 from modelyard.adapters.forge.comment_api import CommentApi
+from modelyard.adapters.forge.github.dialect import GitHubDialect
+from modelyard.adapters.forge.hosted.api import ForgeApi
 from modelyard.domain.chatops.authority import Authority, Role
 from modelyard.domain.people import Person
-from modelyard.errors import CannotAnswer
 from modelyard.operations.chatops.conversation import Reaction
-
-
-class Failed(CannotAnswer):
-    def __init__(self, status: int) -> None:
-        super().__init__(f"the forge answered {status}")
-        self.status = status
-
-
-class Rest:
-    """`comment_api.Rest` over HTTP."""
-
-    def __init__(self, api: Api) -> None:
-        self.api = api
-
-    def get(self, path: str, **_query: Any) -> Any:
-        return self.send("GET", path)
-
-    def send(self, method: str, path: str, body: Any = None) -> Any:
-        answer = self.api(method, path, body)
-        if answer.is_error:
-            raise Failed(answer.status_code)
-        return answer.json()
 
 
 @pytest.fixture
@@ -42,15 +19,12 @@ def yard(fake_github):
 
 @pytest.fixture
 def client(yard):
-    made: list[Api] = []
-
     def give(token: str) -> CommentApi:
-        made.append(Api(yard, token))
-        return CommentApi(rest=Rest(made[-1]), repository=REPOSITORY.removeprefix("/repos/"))
+        rest, name = ForgeApi(url=yard.url, auth=token), REPOSITORY.removeprefix("/repos/")
+        dialect = GitHubDialect(api=rest, repository=name, web=yard.url)
+        return CommentApi(rest=rest, repository=name, is_member=dialect.is_in_team)
 
-    yield give
-    for each in made:
-        each.close()
+    return give
 
 
 @pytest.fixture

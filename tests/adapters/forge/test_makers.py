@@ -21,6 +21,10 @@ def git(tmp_path):
     return Git(tmp_path)
 
 
+def makers(*where):
+    return {str(person): did for person, did in find_version_makers(*where).items()}
+
+
 def committed(git, parent, documents, author, message="x", *, parents=None):
     return write_commit(
         git,
@@ -54,7 +58,7 @@ def test_the_trainer_s_makers_are_those_of_the_content_that_is_pinned(git):
     main = merged(git, pinned, version(git, pinned), author="Vera", by="Vic")
     later = merged(git, main, {TRAINER: b"3\n"}, author="Late", by="Later")
 
-    assert find_version_makers(git, later, MODEL, "v2") == {
+    assert makers(git, later, MODEL, "v2") == {
         "Vera": "wrote v2",
         "Vic": "merged v2",
         "Tess": "wrote v2",
@@ -68,20 +72,20 @@ def test_a_trainer_pushed_to_main_without_a_pull_request_has_its_author(git):
     pinned = committed(git, start, {TRAINER: b"2\n"}, "Tess")
     main = committed(git, pinned, version(git, pinned), "Vera")
 
-    makers = find_version_makers(git, main, MODEL, "v2")
+    made_by = makers(git, main, MODEL, "v2")
 
-    assert makers == {"Vera": "wrote v2", "Tess": "wrote v2"}
+    assert made_by == {"Vera": "wrote v2", "Tess": "wrote v2"}
 
 
 def test_a_trainer_of_the_first_commit_has_its_author(git):
     start = committed(git, None, {TRAINER: b"1\n"}, "Old")
     main = committed(git, start, version(git, start), "Vera")
 
-    assert find_version_makers(git, main, MODEL, "v2") == {"Vera": "wrote v2", "Old": "wrote v2"}
+    assert makers(git, main, MODEL, "v2") == {"Vera": "wrote v2", "Old": "wrote v2"}
 
 
 def test_a_version_that_is_not_there_or_not_valid_has_the_makers_of_its_file(git):
     start = committed(git, None, {spec_file("v3"): b"{\n"}, "Eve")
 
-    assert find_version_makers(git, start, MODEL, "v3") == {"Eve": "wrote v3"}
-    assert find_version_makers(git, start, MODEL, "v2") == {}
+    assert makers(git, start, MODEL, "v3") == {"Eve": "wrote v3"}
+    assert makers(git, start, MODEL, "v2") == {}

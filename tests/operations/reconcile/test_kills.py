@@ -44,8 +44,8 @@ def reconcile(yard, name="clone"):
     workspace = yard.workspace(name)
     for _ in range(20):
         changed = run_checks(workspace, yard.said.append)
-        for pull in workspace.services.pulls.list():
-            workspace.services.pulls.review(pull.number, sha=pull.head, by="ada", approved=True)
+        for pull in workspace.services.desk.list():
+            workspace.services.desk.review(pull.number, sha=pull.head, by="ada", approved=True)
         if (
             not reconcile_model(workspace, MODEL, wait=False, report=yard.said.append)
             and not changed

@@ -7,6 +7,7 @@ import pytest
 
 from git_commits import write_commit
 from modelyard.adapters.specs.documents import dump_spec
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.actions import ProposeRelease, RollBack
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
@@ -25,7 +26,6 @@ from modelyard.operations.watch.pass_once import run_checks
 from modelyard.render.tree import tree_digest
 from operations.yard import (
     AT,
-    BOT,
     HELD_OUT,
     HELD_OUT_SPEC,
     MODEL,
@@ -306,7 +306,7 @@ def test_a_promotion_is_for_the_version_it_pins_now_whatever_its_title_and_label
     world = collect_world(workspace, MODEL)
     action = ProposeRelease(environment="canary", version="v2", attempt=1)
     change = promotion_change(world, action, server_image="image:1")
-    workspace.services.pulls.propose(change, author=BOT, requester="ada")
+    workspace.services.pulls.propose(change, requester=Person.named("ada"))
     again = new_release(world, "canary", world.record("v1"), server_image="image:1", attempt=2)
     pushed(yard, change.branch, release_documents(world, again))
 
@@ -340,9 +340,7 @@ def test_a_rollback_that_a_kill_left_open_passes_the_checks(yard):
     observe_model(workspace, MODEL, yard.said.append)
     world = collect_world(workspace, MODEL)
     (back,) = [action for action in plan(world) if isinstance(action, RollBack)]
-    pull = workspace.services.pulls.propose(
-        rollback_change(world, back, git=workspace.git), author=BOT
-    )
+    pull = workspace.services.pulls.propose(rollback_change(world, back, git=workspace.git))
 
     assert checked(yard, pull.branch) == VALID
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -34,10 +34,12 @@ class CommentApi:
     Args:
         rest: The API.
         repository: Owner and name, such as `acme/yard`.
+        is_member: Whether a person is an active member of a team (`org/team`).
     """
 
     rest: Rest
     repository: str
+    is_member: Callable[[str, Person], bool]
 
     def fetch_comment(self, comment: str) -> Comment | None:
         """Return a comment by its id; None if there is none now."""
@@ -64,7 +66,7 @@ class CommentApi:
         # `permission` makes `maintain` to `write` and `triage` to `read`.
         role = parse_role(str(row.get("role_name") or row.get("permission") or ""))
         try:
-            found = frozenset(team for team in teams if self._is_member(team, login))
+            found = frozenset(team for team in teams if self.is_member(team, person))
         except CannotAnswer:
             return Authority(role=role, teams=None)
         return Authority(role=role, teams=found)
@@ -73,13 +75,6 @@ class CommentApi:
         """Add the tool's reaction to a comment; the same again changes nothing."""
         path = f"/repos/{self.repository}/issues/comments/{quote(comment, safe='')}/reactions"
         self.rest.send("POST", path, {"content": str(reaction)})
-
-    def _is_member(self, team: str, login: str) -> bool:
-        organisation, _, name = team.partition("/")
-        path = f"/orgs/{quote(organisation, safe='')}/teams/{quote(name, safe='')}"
-        row = self._get_or_none(f"{path}/memberships/{login}")
-        # Who was invited and has not accepted yet is `pending`.
-        return row is not None and row.get("state") == "active"
 
     def _get_or_none(self, path: str) -> Any:
         try:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from modelyard.adapters.forge.makers import find_version_makers
+from modelyard.adapters.forge.makers import Deeds, deeds_by_name, find_version_makers
 from modelyard.adapters.forge.rules import missing_rule_approvals, read_rule_changes
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.adapters.specs.reader import read_specs
 from modelyard.domain.checks.branches import find_strays
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.approvals import missing_approvals
 from modelyard.domain.promotion.change import Branch, Purpose, parse_branch, refusal_of_author
 from modelyard.domain.promotion.pulls import PullRequest
@@ -101,7 +102,9 @@ def find_missing_approvals(git: Git, pull: PullRequest, main: str) -> list[str]:
     return [what for what in missing if what is not None]
 
 
-def makers_of_release(git: Git, pull: PullRequest, main: str) -> Mapping[str, str]:
+def makers_of_release(
+    git: Git, pull: PullRequest, main: str, *, deeds: Deeds = deeds_by_name
+) -> Mapping[Person, str]:
     """What people did for the version that a pull request of the tool's releases.
 
     Empty where its environment asks for no approvals.
@@ -112,7 +115,7 @@ def makers_of_release(git: Git, pull: PullRequest, main: str) -> Mapping[str, st
     environment = _environment(git, main, where)
     if environment is None or not environment.approvals.needed:
         return {}
-    return find_version_makers(git, main, model, version)
+    return find_version_makers(git, main, model, version, deeds=deeds)
 
 
 def _release_of(git: Git, pull: PullRequest, main: str) -> tuple[str, str, str] | None:

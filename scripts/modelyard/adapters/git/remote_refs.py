@@ -30,6 +30,9 @@ PATIENCE_SECONDS = 15.0
 """How long it is repeated; on a busy machine a writer can lose many times in a row."""
 
 _DOCUMENT = "document.json"
+_SPACES = ("heads", "modelyard")
+# Where forges keep the heads of pull requests: of forks, and of branches that are gone.
+_MORE_SPACES = (*_SPACES, "pull")
 _LONGEST_PAUSE = 0.25
 
 
@@ -141,12 +144,12 @@ class RemoteRefs:
         """Fetch missing commits; `Conflict` when no ref of the remote reaches one any more."""
         wanted = set(commits) - self.here
         failed: CannotAnswer | None = None
-        for _ in range(3):
+        for tried in range(3):
             if not wanted or not self.git.missing_objects(wanted):
                 self.here |= wanted
                 return
             try:
-                self._fetch()
+                self._fetch(_SPACES if tried == 0 else _MORE_SPACES)
             except NoAnswer:
                 raise
             except CannotAnswer as error:
@@ -172,7 +175,6 @@ class RemoteRefs:
         tree = self.git.write_file_tree(_DOCUMENT, document)
         return self.git.commit_tree(tree, parents=parents, message=message, author=author, at=at)
 
-    def _fetch(self) -> None:
+    def _fetch(self, spaces: Sequence[str]) -> None:
         here = f"refs/modelyard-mirror/{re.sub(r'[^A-Za-z0-9]+', '-', self.remote)}"
-        spaces = ("heads", "modelyard")
         self.git.fetch(self.remote, [f"+refs/{space}/*:{here}/{space}/*" for space in spaces])

@@ -8,6 +8,7 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from modelyard.domain.people import Person
 from modelyard.errors import CannotAnswer, YardError
 
 if TYPE_CHECKING:
@@ -81,4 +82,14 @@ def _converter() -> JsonConverter:
     from cattrs.preconf.json import make_converter
 
     # An unknown field is refused: it would vanish at the next write.
-    return make_converter(forbid_extra_keys=True)
+    converter = make_converter(forbid_extra_keys=True)
+    # A name is all that is stored of a person.
+    converter.register_unstructure_hook(Person, str)
+    converter.register_structure_hook(Person, lambda name, _: Person.named(_text(name)))
+    return converter
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a name")
+    return value

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.commands.output.formatting import make_table, render_markdown
 from modelyard.domain.harmless_text import harmless_line, harmless_lines
-from modelyard.domain.people import is_same_person
 from modelyard.domain.promotion.approvals import find_approvers, why_no_approver
 from modelyard.domain.promotion.pulls import PullRequest, Review, Status, StatusState
 
@@ -31,11 +30,11 @@ def summarize_pull(pull: PullRequest) -> dict[str, Any]:
         "branch": pull.branch,
         "title": pull.title,
         "state": str(pull.state),
-        "author": pull.author,
-        "requester": pull.requester,
+        "author": str(pull.author),
+        "requester": str(pull.requester) if pull.requester else None,
         "head": pull.head,
         "opened_at": pull.opened_at.isoformat(),
-        "approved_by": sorted(find_approvers(pull)),
+        "approved_by": sorted(map(str, find_approvers(pull))),
         "statuses": [_status(status) for _, status in sorted(pull.statuses.items())],
     }
 
@@ -46,12 +45,12 @@ def describe_pull(pull: PullRequest, files: Sequence[str]) -> dict[str, Any]:
         **summarize_pull(pull),
         "base": pull.base,
         "body": pull.body,
-        "contributors": list(pull.contributors),
+        "contributors": list(map(str, pull.contributors)),
         "labels": list(pull.labels),
         "files": list(files),
         "reviews": [
             {
-                "author": review.author,
+                "author": str(review.author),
                 "approved": review.approved,
                 "sha": review.sha,
                 "at": review.at.isoformat(),
@@ -59,12 +58,12 @@ def describe_pull(pull: PullRequest, files: Sequence[str]) -> dict[str, Any]:
             for review in pull.reviews
         ],
         "comments": [
-            {"author": each.author, "body": each.body, "at": each.at.isoformat()}
+            {"author": str(each.author), "body": each.body, "at": each.at.isoformat()}
             for each in pull.comments
         ],
         "merged_as": pull.merged_as,
         "closed_at": pull.closed_at.isoformat() if pull.closed_at else None,
-        "closed_by": pull.closed_by,
+        "closed_by": str(pull.closed_by) if pull.closed_by else None,
     }
 
 
@@ -76,7 +75,7 @@ def make_pulls_table(pulls: Iterable[PullRequest]) -> Table:
     for pull in pulls:
         title = Text.assemble(harmless_line(pull.title), "\n", (harmless_line(pull.branch), "dim"))
         statuses = Text("\n").join(_coloured(status) for _, status in sorted(pull.statuses.items()))
-        approvers = ", ".join(sorted(find_approvers(pull)))
+        approvers = ", ".join(sorted(map(str, find_approvers(pull))))
         rows.append((f"#{pull.number}", title, pull.state, statuses, approvers))
     return make_table(None, ("", "pull request", "state", "statuses", "approved by"), rows)
 
@@ -98,27 +97,29 @@ def render_pull(pull: PullRequest, files: Sequence[str]) -> Iterator[RenderableT
     yield Text(f"\nFiles changed: {len(files)}", style="bold")
     yield Text("\n".join(f"  {harmless_line(path)}" for path in files))
     for comment in pull.comments:
-        when = f"\n{harmless_line(comment.author)}, {comment.at:%Y-%m-%d %H:%M}"
+        when = f"\n{harmless_line(str(comment.author))}, {comment.at:%Y-%m-%d %H:%M}"
         yield Text.assemble((when, "bold"), "\n", harmless_lines(comment.body))
 
 
 def _header(pull: PullRequest) -> RenderableType:
     from rich.text import Text
 
-    asked = f", requested by {harmless_line(pull.requester)}" if pull.requester else ""
+    asked = f", requested by {harmless_line(str(pull.requester))}" if pull.requester else ""
     lines = [
         f"{harmless_line(pull.branch)} at {pull.head}",
-        f"opened {pull.opened_at:%Y-%m-%d %H:%M} by {harmless_line(pull.author)}{asked}",
+        f"opened {pull.opened_at:%Y-%m-%d %H:%M} by {harmless_line(str(pull.author))}{asked}",
     ]
     if pull.contributors:
-        lines.append(f"with commits by {', '.join(map(harmless_line, pull.contributors))}")
+        lines.append(
+            f"with commits by {', '.join(harmless_line(str(who)) for who in pull.contributors)}"
+        )
     if pull.version_makers:
-        barred = (f"{harmless_line(who)} {did}" for who, did in pull.version_makers.items())
+        barred = (f"{harmless_line(str(who))} {did}" for who, did in pull.version_makers.items())
         lines.append(f"may not approve it: {', '.join(barred)}")
     if pull.merged_as:
-        lines.append(f"merged as {pull.merged_as} by {harmless_line(pull.closed_by or '')}")
+        lines.append(f"merged as {pull.merged_as} by {harmless_line(str(pull.closed_by or ''))}")
     elif pull.closed_by:
-        lines.append(f"closed by {harmless_line(pull.closed_by)}")
+        lines.append(f"closed by {harmless_line(str(pull.closed_by))}")
     return Text("\n".join(lines), style="dim")
 
 
@@ -140,7 +141,7 @@ def _reviews(pull: PullRequest) -> RenderableType:
     approves, objects = Text("approves", style="green"), Text("objects", style="red")
     rows = [
         (
-            review.author,
+            str(review.author),
             approves if review.approved else objects,
             review.sha[:_SHORT],
             _counts(pull, review),
@@ -156,9 +157,7 @@ def _counts(pull: PullRequest, review: Review) -> str:
         return "no: for an older head"
     if did := why_no_approver(pull, review.author):
         return "no: for their own work" if did.endswith(" it") else f"no: {did}"
-    theirs = [
-        r for r in pull.reviews if r.sha == pull.head and is_same_person(r.author, review.author)
-    ]
+    theirs = [r for r in pull.reviews if r.sha == pull.head and r.author == review.author]
     if review is not theirs[-1]:
         return "no: a later one replaces it"
     return "yes" if review.approved else "no"

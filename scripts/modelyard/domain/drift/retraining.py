@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
+from modelyard.domain.people import is_same_person
 from modelyard.domain.promotion.change import Branch, Purpose
 from modelyard.domain.promotion.facts import Hold
-from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.promotion.pulls import PullState, PullSummary
 from modelyard.domain.promotion.training_workflows import version_order
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut, Role
@@ -231,13 +232,14 @@ def existing_answer(
     return None
 
 
-def declined_by(pulls: Iterable[PullRequest], model: str, *, evidence: str, bot: str) -> str | None:
+def declined_by(pulls: Iterable[PullSummary], model: str, *, evidence: str, bot: str) -> str | None:
     """That a person closed the pull request for this evidence; None if nobody did."""
     branch = str(Branch(purpose=Purpose.RETRAIN, model=model))
     for pull in pulls:
         # The bot closes its own pull requests when drift is gone, which declines nothing.
         closed = pull.branch == branch and pull.state is PullState.CLOSED
-        if closed and evidence in pull.body and pull.closed_by != bot:
+        is_bot = pull.closed_by is not None and is_same_person(pull.closed_by, bot)
+        if closed and evidence in pull.body and not is_bot:
             who = pull.closed_by or "somebody"
             return f"{who} closed pull request {pull.number} for the same evidence"
     return None

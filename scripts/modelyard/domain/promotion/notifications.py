@@ -12,7 +12,7 @@ from modelyard.domain.harmless_text import unescape_markdown
 from modelyard.domain.promotion.change import Purpose, parse_branch
 from modelyard.domain.promotion.facts import ModelFacts
 from modelyard.domain.promotion.incidents import Incident
-from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.promotion.pulls import PullState, PullSummary
 
 LONGEST_AGE = timedelta(days=1)
 """Older events are history: `modelyard history` shows them, and nobody is woken for them."""
@@ -51,14 +51,14 @@ class Notification:
 
 
 def find_notifications(
-    model: str, facts: ModelFacts, pulls: Iterable[PullRequest], now: datetime
+    model: str, facts: ModelFacts, pulls: Iterable[PullSummary], now: datetime
 ) -> tuple[Notification, ...]:
     """The recent events of a model without a notification: rollbacks, holds, then incidents.
 
     Args:
         model: The model's name.
         facts: Its facts.
-        pulls: Its pull requests, open and closed.
+        pulls: Its merged and closed pull requests.
         now: The time, in UTC.
     """
     found = (
@@ -103,7 +103,7 @@ def add_notified_key(told: tuple[str, ...], key: str) -> tuple[str, ...]:
     return told if key in told else (*told, key)[-MOST_NOTIFIED_KEYS:]
 
 
-def _is_recent_rollback(pull: PullRequest, now: datetime) -> bool:
+def _is_recent_rollback(pull: PullSummary, now: datetime) -> bool:
     branch = parse_branch(pull.branch)
     if branch is None or branch.purpose is not Purpose.ROLLBACK:
         return False
@@ -111,7 +111,7 @@ def _is_recent_rollback(pull: PullRequest, now: datetime) -> bool:
     return merged is not None and now - merged < LONGEST_AGE
 
 
-def _rollback(model: str, pull: PullRequest) -> Notification:
+def _rollback(model: str, pull: PullSummary) -> Notification:
     branch = parse_branch(pull.branch)
     page = "\n".join(map(unescape_markdown, pull.body.split("\n")))
     return Notification(

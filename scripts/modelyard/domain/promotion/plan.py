@@ -118,7 +118,7 @@ def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
         if branch is None:
             continue
         # A wanted one too: closed, its branch is free for the tool's own.
-        if refusal := refusal_of_author(pull.branch, pull.author, bot=world.bot):
+        if refusal := refusal_of_author(pull.branch, str(pull.author), bot=world.bot):
             kept = f"its commits stay at {pull.head}: push them to a branch of your own"
             yield ClosePull(number=pull.number, reason=f"{refusal}; {kept}")
             continue

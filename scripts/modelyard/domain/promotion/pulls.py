@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeAlias
+
+from modelyard.domain.people import Person, is_same_person
 
 CHECKS = "modelyard/checks"
 """Required status: validate, render --check and gate --check on the head commit."""
@@ -48,7 +51,7 @@ class Status:
 class Review:
     """One person's review of one commit."""
 
-    author: str
+    author: Person
     approved: bool
     sha: str
     at: datetime
@@ -58,15 +61,15 @@ class Review:
 class Comment:
     """A comment. There is one of each `marker`, which is edited in place."""
 
-    author: str
+    author: Person
     body: str
     at: datetime
     marker: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class PullRequest:
-    """A pull request.
+class PullSummary:
+    """A pull request as a forge lists it, which is all that anybody needs of a closed one.
 
     Args:
         number: Counts up from 1.
@@ -74,17 +77,10 @@ class PullRequest:
         title: First line.
         body: Markdown.
         author: Who opened it.
-        requester: Who asked the tool to open it, if not the author; may not approve it either.
-        contributors: Others with commits on the branch, who may not approve it either.
-        version_makers: What people did for the version it releases (`{"Ann": "wrote v2"}`), where
-            its environment asks for approvals; they may not approve it either.
         base: Commit of the main branch it was opened on.
         head: The head commit.
         state: open, merged or closed.
         labels: Labels, for people; nothing is decided by them.
-        reviews: Reviews, oldest first.
-        comments: Comments, oldest first.
-        statuses: What was said of this head on this branch and for this base, by context.
         opened_at: When.
         merged_as: The merge commit, once merged.
         closed_at: When it was merged or closed.
@@ -96,19 +92,92 @@ class PullRequest:
     branch: str
     title: str
     body: str
-    author: str
+    author: Person
     base: str
     head: str
     state: PullState
     opened_at: datetime
-    requester: str | None = None
-    contributors: tuple[str, ...] = ()
-    version_makers: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    merged_as: str | None = None
+    closed_at: datetime | None = None
+    closed_by: Person | None = None
+    by_hand: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullRequest(PullSummary):
+    """A pull request with everything that was said of it.
+
+    Args:
+        requester: Who asked the tool to open it, if not the author; may not approve it either.
+        contributors: Others with commits on the branch, who may not approve it either.
+        version_makers: What people did for the version it releases (Ann "wrote v2"), where its
+            environment asks for approvals; they may not approve it either.
+        unmapped: Commits whose makers nobody can name; with one, no approval counts.
+        reviews: Reviews, oldest first.
+        comments: Comments, oldest first.
+        statuses: What was said of this head on this branch and for this base, by context.
+    """
+
+    requester: Person | None = None
+    contributors: tuple[Person, ...] = ()
+    version_makers: Mapping[Person, str] = field(default_factory=dict)
+    unmapped: tuple[str, ...] = ()
     reviews: tuple[Review, ...] = ()
     comments: tuple[Comment, ...] = ()
     statuses: Mapping[str, Status] = field(default_factory=dict)
-    merged_as: str | None = None
-    closed_at: datetime | None = None
-    closed_by: str | None = None
-    by_hand: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulls:
+    """The pull requests of a forge at one moment.
+
+    Args:
+        open: The open ones, by number.
+        closed: The merged and closed ones, by number.
+    """
+
+    open: tuple[PullRequest, ...] = ()
+    closed: tuple[PullSummary, ...] = ()
+
+    @property
+    def every(self) -> tuple[PullSummary, ...]:
+        """All of them, by number."""
+        return tuple(sorted((*self.open, *self.closed), key=lambda pull: pull.number))
+
+    def on(self, is_wanted: Callable[[str], bool]) -> Pulls:
+        """Those on branches of such a name."""
+        return Pulls(
+            open=tuple(pull for pull in self.open if is_wanted(pull.branch)),
+            closed=tuple(pull for pull in self.closed if is_wanted(pull.branch)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """A pull request is merged as this commit."""
+
+    commit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeAsked:
+    """A forge was asked to merge, and does so later or refuses; asking again gives its answer.
+
+    Args:
+        what: What it waits for, in a sentence.
+    """
+
+    what: str
+
+
+MergeAnswer: TypeAlias = Merged | MergeAsked
+
+
+def is_declined(pull: PullSummary, *, bot: str) -> bool:
+    """Whether a person closed it without merging it.
+
+    One whose branch was deleted is closed by nobody, which declines nothing.
+    """
+    is_by_person = pull.closed_by is not None and not is_same_person(pull.closed_by, bot)
+    return pull.state is PullState.CLOSED and is_by_person

@@ -14,7 +14,7 @@ from modelyard.domain.promotion.actions import (
 )
 from modelyard.domain.promotion.change import Branch, Purpose
 from modelyard.domain.promotion.facts import TrainingFacts
-from modelyard.domain.promotion.pulls import PullState
+from modelyard.domain.promotion.pulls import PullState, is_declined
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.record import Record
 
@@ -108,8 +108,10 @@ def _closed_by_person(world: World, version: str) -> str | None:
     """Who closed the record's last pull request, unless its hold was lifted since."""
     lifted = world.model_facts.lifted.get(version)
     branch = str(Branch(purpose=Purpose.RECORD, subject=version, model=world.model))
-    for pull in reversed(world.pulls):
+    for pull in reversed(world.closed_pulls):
         if pull.branch == branch and pull.state is PullState.CLOSED:
             is_forgiven = lifted and pull.closed_at and pull.closed_at <= lifted
-            return None if is_forgiven or pull.closed_by == world.bot else pull.closed_by
+            return (
+                None if is_forgiven or not is_declined(pull, bot=world.bot) else str(pull.closed_by)
+            )
     return None

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import Branch, Purpose
 from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts, TrainingFacts
-from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.promotion.pulls import PullRequest, Pulls, PullState, PullSummary, is_declined
 from modelyard.domain.review.placements import Unreviewed
 from modelyard.domain.review.pushed_rules import PushedRule
 from modelyard.domain.specs.catalog import Catalog
@@ -83,7 +84,8 @@ class World:
         unknown: Environments with facts that cannot be read; nothing is decided there.
         model_facts: Holds, training, incidents.
         freezes: By environment, those that are not over.
-        pulls: The model's pull requests, open and closed, by number.
+        open_pulls: The model's open pull requests, by number.
+        closed_pulls: The merged and closed ones, by number.
         proposals: What open and declined pull requests hold that add a record or a release, by
             number.
         runs: The current attempt's workflow, by version without a record.
@@ -111,13 +113,14 @@ class World:
     unknown: frozenset[str] = frozenset()
     model_facts: ModelFacts = field(default_factory=ModelFacts)
     freezes: Mapping[str, Freeze] = field(default_factory=dict)
-    pulls: tuple[PullRequest, ...] = ()
+    open_pulls: tuple[PullRequest, ...] = ()
+    closed_pulls: tuple[PullSummary, ...] = ()
     proposals: Mapping[int, Proposal] = field(default_factory=dict)
     runs: Mapping[str, Run] = field(default_factory=dict)
     past: Mapping[str, tuple[PastRelease, ...]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     comparisons: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
-    version_makers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    version_makers: Mapping[str, Mapping[Person, str]] = field(default_factory=dict)
     unreviewed: Mapping[str, Unreviewed] = field(default_factory=dict)
     unreviewed_goes_back: bool = True
     landed: frozenset[int] = frozenset()
@@ -159,7 +162,7 @@ class World:
         """The open pull request of a branch."""
         return next((p for p in self.open_pulls if p.branch == branch), None)
 
-    def proposal_of(self, pull: PullRequest) -> Proposal:
+    def proposal_of(self, pull: PullSummary) -> Proposal:
         """What a pull request holds; empty if nothing of it can be read."""
         return self.proposals.get(pull.number, Proposal())
 
@@ -171,17 +174,15 @@ class World:
         return pull if pull and pull.requester is not None else None
 
     @property
-    def open_pulls(self) -> tuple[PullRequest, ...]:
-        """The open pull requests."""
-        return tuple(p for p in self.pulls if p.state is PullState.OPEN)
+    def pulls(self) -> tuple[PullSummary, ...]:
+        """All pull requests of the model, by number."""
+        return Pulls(open=self.open_pulls, closed=self.closed_pulls).every
 
     @property
-    def declined_pulls(self) -> tuple[PullRequest, ...]:
+    def declined_pulls(self) -> tuple[PullSummary, ...]:
         """The pull requests that a person closed without merging them."""
-        # A pull request whose branch was deleted is closed by no one, which declines nothing.
-        others = {None, self.bot}
-        closed = (p for p in self.pulls if p.state is PullState.CLOSED)
-        return tuple(p for p in closed if p.closed_by not in others)
+        closed = (p for p in self.closed_pulls if p.state is PullState.CLOSED)
+        return tuple(p for p in closed if is_declined(p, bot=self.bot))
 
     def with_holds(self, holds: Mapping[str, str]) -> World:
         """The same world with these versions on hold by the tool, for the given reasons."""

@@ -9,6 +9,7 @@ from enum import StrEnum
 class ForgeKind(StrEnum):
     """The forge, which has the pull requests."""
 
+    GITEA = "gitea"
     GITHUB = "github"
     LOCAL = "local"
 
@@ -44,6 +45,8 @@ class Repository:
 
     Args:
         forge: The forge, which has the pull requests.
+        forge_uri: Address of the forge's API; GitHub's own if there is none.
+        forge_repository: Owner and name of the repository there, such as `acme/yard`.
         orchestrator: The orchestrator, which runs workflows and releases.
         metrics: The source of serving counts.
         metrics_uri: Address of Prometheus; only `metrics: prometheus` needs it.
@@ -62,6 +65,8 @@ class Repository:
     """
 
     forge: ForgeKind = ForgeKind.LOCAL
+    forge_uri: str | None = None
+    forge_repository: str | None = None
     orchestrator: OrchestratorKind = OrchestratorKind.LOCAL
     metrics: MetricsKind = MetricsKind.SCRAPE
     metrics_uri: str | None = None

@@ -20,6 +20,11 @@ def conversation_for(services: Services) -> Conversation:
     Raises:
         CannotAnswer: The forge has no comments of people.
     """
+    from modelyard.adapters.forge.hosted.conversation import HostedConversation
+    from modelyard.adapters.forge.hosted.pulls import HostedPulls
+
+    if isinstance(services.pulls, HostedPulls):
+        return HostedConversation(pulls=services.pulls)
     raise CannotAnswer(
         f"{SETTINGS}: forge: {services.repository.forge} has no comments that people command by",
         hint="use the command line: modelyard hold, promote, rollback, freeze",

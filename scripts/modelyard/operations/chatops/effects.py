@@ -151,7 +151,7 @@ def _promote(read: ReadSubject, where: str, *, by: Person, workspace: Workspace)
     image = services.repository.server_image
     promotion = decide_promotion(world, environment, subject.version, server_image=image)
     check_promotion(promotion, replace=False)
-    pull = propose_promotion(services, promotion, requester=by.login)
+    pull = propose_promotion(services, promotion, requester=by)
     lines = [f"#{pull.number} is open: {pull.title}, requested by {by}"]
     return "\n".join([*lines, *(_lacking(each, pull.head) for each in promotion.missing(pull))])
 

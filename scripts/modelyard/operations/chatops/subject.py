@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.chatops.request import Subject
-from modelyard.domain.people import Person
 from modelyard.domain.promotion.approvals import find_makers
 from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
 from modelyard.domain.promotion.promote import gate_verdict
@@ -55,7 +54,7 @@ def read_subject(workspace: Workspace, number: int) -> ReadSubject:
         number=pull.number,
         state=pull.state,
         head=pull.head,
-        makers={_person(maker): did for maker, did in find_makers(pull).items()},
+        makers=None if pull.unmapped else dict(find_makers(pull)),
         has_passed_checks=checks is not None and checks.state is StatusState.SUCCESS,
         model=branch.model if branch else "",
         version=version,
@@ -64,10 +63,6 @@ def read_subject(workspace: Workspace, number: int) -> ReadSubject:
         gate=verdict.outcome if verdict else None,
     )
     return ReadSubject(subject=subject, pull=pull, catalog=catalog, world=world)
-
-
-def _person(maker: Person | str) -> Person:
-    return maker if isinstance(maker, Person) else Person.named(maker)
 
 
 def _environment_of(branch: Branch | None, catalog: Catalog) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.domain.drift.retraining import declined_by, existing_answer
-from modelyard.domain.people import is_same_person
+from modelyard.domain.people import Person, is_same_person
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.incidents import Incident
-from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.promotion.pulls import PullRequest, PullSummary
 from modelyard.errors import Refused
 from modelyard.operations.drift.compare import (
     ContractBreach,
@@ -81,16 +81,18 @@ def decide_retraining(
             hint=f"repair the data; modelyard drift {result.model.name} then closes the incident",
         )
     # Closed ones too: closing one declines its evidence.
-    pulls = workspace.services.pulls.list(every=True)
-    open_one = _open_pull(pulls, retraining_branch(result.model.name))
+    pulls = workspace.services.pulls
+    open_one = _open_pull(pulls.open(), retraining_branch(result.model.name))
     evidence = drift_evidence(result)
     digest = f"sha256:{sha256_of(evidence)}"
-    reason = _reason_not_owed(workspace, result, digest, pulls)
+    reason = _reason_not_owed(workspace, result, digest, pulls.closed())
     if reason is None:
         change = retraining_change(workspace, result, evidence=digest)
         return Owed(change=change, evidence=evidence, pull=open_one)
     # A pull request of a person is not ours to close.
-    is_ours = open_one is not None and open_one.author == workspace.services.repository.bot
+    is_ours = open_one is not None and is_same_person(
+        open_one.author, workspace.services.repository.bot
+    )
     return NotOwed(reason=reason, pull=open_one if is_ours else None)
 
 
@@ -102,18 +104,17 @@ def propose_retraining(workspace: Workspace, owed: Owed) -> PullRequest:
     # First: the page of the pull request refers to it.
     workspace.store.put_evidence(owed.evidence)
     bot, who = workspace.services.repository.bot, workspace.git.user_name()
-    requester = None if who is None or is_same_person(who, bot) else who
-    return workspace.services.pulls.propose(owed.change, author=bot, requester=requester)
+    requester = None if who is None or is_same_person(who, bot) else Person.named(who)
+    return workspace.services.pulls.propose(owed.change, requester=requester)
 
 
 def withdraw_retraining(workspace: Workspace, pull: PullRequest, *, reason: str) -> None:
     """Close the pull request of a version that is no longer owed."""
-    bot = workspace.services.repository.bot
-    workspace.services.pulls.close(pull.number, by=bot, reason=reason)
+    workspace.services.pulls.close(pull.number, reason=reason)
 
 
 def _reason_not_owed(
-    workspace: Workspace, result: FeedComparison, evidence: str, pulls: tuple[PullRequest, ...]
+    workspace: Workspace, result: FeedComparison, evidence: str, closed: tuple[PullSummary, ...]
 ) -> str | None:
     """Return why no version is owed now, or None when one is."""
     if not result.confirmed:
@@ -122,9 +123,8 @@ def _reason_not_owed(
     holds = workspace.facts.read_model(model).holds
     made = existing_answer(result.catalog, result.parent, evidence=evidence, holds=holds)
     bot = workspace.services.repository.bot
-    return made or declined_by(pulls, model, evidence=evidence, bot=bot)
+    return made or declined_by(closed, model, evidence=evidence, bot=bot)
 
 
 def _open_pull(pulls: Iterable[PullRequest], branch: str) -> PullRequest | None:
-    found = (p for p in pulls if p.branch == branch and p.state is PullState.OPEN)
-    return next(found, None)
+    return next((pull for pull in pulls if pull.branch == branch), None)

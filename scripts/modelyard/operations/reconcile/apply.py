@@ -28,7 +28,14 @@ from modelyard.domain.promotion.actions import (
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.facts import Hold, ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.incidents import Incident
-from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, Status, StatusState
+from modelyard.domain.promotion.pulls import (
+    CHECKS,
+    PROMOTE,
+    MergeAsked,
+    PullRequest,
+    Status,
+    StatusState,
+)
 from modelyard.domain.promotion.world import World
 from modelyard.errors import CannotAnswer, Conflict, Refused
 from modelyard.operations.reconcile.changes import (
@@ -108,7 +115,7 @@ def _(action: ProposeRelease, workspace: Workspace, world: World, report: Report
 def _propose(workspace: Workspace, world: World, change: Change, report: Report) -> bool:
     before = world.open_pull(change.branch)
     try:
-        pull = workspace.services.pulls.propose(change, author=world.bot)
+        pull = workspace.services.pulls.propose(change)
     except Refused as refusal:  # it was merged, or a pull request that cannot be read may hold it
         logger.warning("%s: %s", change.title, refusal.message)
         return False
@@ -125,9 +132,9 @@ def _shown(pull: PullRequest) -> tuple[str, str, str]:
 
 
 @apply_action.register
-def _(action: ClosePull, workspace: Workspace, world: World, report: Report) -> bool:
+def _(action: ClosePull, workspace: Workspace, world: World, report: Report) -> bool:  # noqa: ARG001
     try:
-        workspace.services.pulls.close(action.number, by=world.bot, reason=action.reason)
+        workspace.services.pulls.close(action.number, reason=action.reason)
     except (Refused, Conflict) as error:  # somebody merged it first
         report(f"#{action.number} not closed: {error.message}")
         return False
@@ -159,19 +166,22 @@ def set_pull_status(
 
 
 @apply_action.register
-def _(action: Merge, workspace: Workspace, world: World, report: Report) -> bool:
-    return merge_pull(workspace, action.number, sha=action.sha, by=world.bot, report=report)
+def _(action: Merge, workspace: Workspace, world: World, report: Report) -> bool:  # noqa: ARG001
+    return merge_pull(workspace, action.number, sha=action.sha, report=report)
 
 
-def merge_pull(workspace: Workspace, number: int, *, sha: str, by: str, report: Report) -> bool:
+def merge_pull(workspace: Workspace, number: int, *, sha: str, report: Report) -> bool:
     """Merge a pull request, or record that a push brought its changes to the main branch."""
     try:
-        commit = workspace.services.pulls.merge(number, sha=sha, by=by)
+        answer = workspace.services.pulls.merge(number, sha=sha)
     except (Refused, Conflict) as error:  # it moved, or the forge asks for more than we do
         hint = f" ({error.hint})" if error.hint else ""
         report(f"#{number} not merged: {error.message}{hint}")
         return False
-    report(f"#{number} merged as {commit[:10]}")
+    if isinstance(answer, MergeAsked):
+        logger.info("#%d: %s", number, answer.what)
+        return False  # the next pass asks again
+    report(f"#{number} merged as {answer.commit[:10]}")
     return True
 
 
@@ -202,13 +212,13 @@ def _(action: RollBack, workspace: Workspace, world: World, report: Report) -> b
     workspace.facts.update_release(action.environment, world.model, change_facts)
     change = rollback_change(world, action, git=workspace.git)
     try:
-        pull = workspace.services.pulls.propose(change, author=world.bot)
+        pull = workspace.services.pulls.propose(change)
     except Refused as refusal:  # another run has restored it
         logger.info("%s: %s", change.title, refusal.message)
         return True
     why = "restores what was verified before, byte for byte"
     try:
-        commit = merge_at_once(workspace, pull, by=world.bot, why=why)
+        commit = merge_at_once(workspace, pull, why=why)
     except Stale as stale:
         logger.info("%s: %s", change.title, stale.message)
         return True
@@ -230,12 +240,19 @@ def _sync_soon(workspace: Workspace, world: World, environment: str) -> None:
         logger.warning("%s", error.message)
 
 
-def merge_at_once(workspace: Workspace, pull: PullRequest, *, by: str, why: str) -> str:
-    """Set both required statuses and merge a rollback, without approvals; returns the commit."""
+def merge_at_once(workspace: Workspace, pull: PullRequest, *, why: str) -> str:
+    """Set both required statuses and merge a rollback, without approvals; returns the commit.
+
+    Raises:
+        Conflict: The forge has not merged it yet.
+    """
     for context in (CHECKS, PROMOTE):
         status = Status(context=context, state=StatusState.SUCCESS, description=why)
         workspace.services.pulls.set_status(pull, status)
-    return workspace.services.pulls.merge(pull.number, sha=pull.head, by=by)
+    answer = workspace.services.pulls.merge(pull.number, sha=pull.head, bypass=why)
+    if isinstance(answer, MergeAsked):
+        raise Conflict(f"#{pull.number} is not merged yet: {answer.what}")
+    return answer.commit
 
 
 @apply_action.register

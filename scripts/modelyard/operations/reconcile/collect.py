@@ -10,7 +10,6 @@ from functools import partial
 from typing import TypeVar
 
 from modelyard.adapters.facts.documents import FactsSnapshot
-from modelyard.adapters.forge.makers import find_version_makers
 from modelyard.adapters.git.remote_refs import one_snapshot, retry_on_conflict
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import build_spec
@@ -19,7 +18,7 @@ from modelyard.adapters.specs.reader import Specs, is_read_for, read_specs
 from modelyard.adapters.store.artifacts import Store
 from modelyard.domain.promotion.change import is_branch_of, parse_branch
 from modelyard.domain.promotion.promote import needs_comparison, promotion_target
-from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.promotion.pulls import PullRequest, Pulls, PullSummary
 from modelyard.domain.promotion.world import Proposal, Run, World
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
@@ -87,7 +86,7 @@ def collect_world(
     workspace.facts.read_model(model)  # raises if the holds cannot be read
     facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
     every = _pulls(workspace)
-    pulls = [pull for pull in every if is_branch_of(pull.branch, model)]
+    pulls = every.on(lambda branch: is_branch_of(branch, model))
     world = _core(workspace, model, catalog, facts, pulls, {})
     if refusal is not None:
         world = replace(world, unreadable=refusal.message)
@@ -125,7 +124,7 @@ def with_makers(workspace: Workspace, world: World, versions: Collection[str]) -
         version: workspace.once(
             "makers",
             commit,
-            partial(find_version_makers, workspace.git, commit, model, version),
+            partial(workspace.services.pulls.version_makers, commit, model=model, version=version),
             model,
             version,
         )
@@ -149,23 +148,21 @@ def collect_worlds(
     specs = read_specs(GitTree(workspace.git, commit))
     names = [specs.catalog.require_model(model).name] if model else sorted(specs.catalog.models)
     facts = workspace.facts.read_snapshot(missed=warn_left_out)
-    pulls: dict[str | None, list[PullRequest]] = defaultdict(list)
-    for pull in _pulls(workspace):
-        branch = parse_branch(pull.branch)
-        pulls[branch.model if branch else None].append(pull)
-    shown = [pull for some in pulls.values() for pull in some]
+    every = _pulls(workspace)
+    pulls = _by_model(every)
+    shown = every.open
     if model:
-        shown = [*pulls[model], *find_concerned(workspace, model, pulls[None])]
-    still_open = [pull for pull in shown if pull.state is PullState.OPEN]
-    proposals = read_proposals(workspace, specs.catalog, still_open)
+        theirs = [pull for pull in every.open if parse_branch(pull.branch) is None]
+        shown = (*pulls[model].open, *find_concerned(workspace, model, theirs))
+    proposals = read_proposals(workspace, specs.catalog, shown)
     cores = [_core(workspace, name, specs.catalog, facts, pulls[name], proposals) for name in names]
-    cores = list(with_reviews(workspace, cores, [each for some in pulls.values() for each in some]))
+    cores = list(with_reviews(workspace, cores, every))
     worlds = [_completed_for_status(workspace, core, with_registry=with_registry) for core in cores]
     return CollectedWorlds(
         commit=commit,
         problems=len({problem.file for problem in specs.problems}),
         worlds=tuple(worlds),
-        pulls=tuple(sorted(still_open, key=lambda pull: pull.number)),
+        pulls=tuple(sorted(shown, key=lambda pull: pull.number)),
         refused={name: why for name in names if (why := _why_refused(specs, facts, name))},
         has_aliases=with_registry,
     )
@@ -177,6 +174,7 @@ def collect_reviews(
 ) -> tuple[World, ...]:
     """The part of each model's world that shows which of its releases are reviewed."""
     every = _pulls(workspace)
+    pulls = _by_model(every)
     facts = workspace.facts.read_snapshot(missed=warn_left_out)
     cores = [
         _core(
@@ -184,7 +182,7 @@ def collect_reviews(
             model,
             catalog,
             facts,
-            [pull for pull in every if is_branch_of(pull.branch, model)],
+            pulls[model],
             {},
         )
         for model in models
@@ -224,17 +222,38 @@ def outcome_of(store: Store, workflow: str) -> Record | None:
     return None if document is None else build_spec(Record, document)
 
 
-def _pulls(workspace: Workspace) -> tuple[PullRequest, ...]:
+def _pulls(workspace: Workspace) -> Pulls:
     """Every pull request, after fetching the heads of the tool's open ones."""
 
-    def attempt() -> tuple[PullRequest, ...]:
-        # Closed ones too: what a person closed is not proposed again.
-        found = workspace.services.pulls.list(every=True)
-        still_open = (pull for pull in found if pull.state is PullState.OPEN)
-        workspace.ensure(pull.head for pull in still_open if parse_branch(pull.branch))
+    def attempt() -> Pulls:
+        # In this order: what is merged in between is in both lists rather than in neither.
+        still_open = workspace.services.pulls.open()
+        # What a person closed is not proposed again.
+        closed = workspace.services.pulls.closed()
+        over = {pull.number for pull in closed}
+        found = Pulls(
+            open=tuple(pull for pull in still_open if pull.number not in over), closed=closed
+        )
+        workspace.ensure(pull.head for pull in found.open if parse_branch(pull.branch))
         return found
 
     return retry_on_conflict(attempt)
+
+
+def _by_model(pulls: Pulls) -> Mapping[str, Pulls]:
+    """The pull requests of the tool's branches; every other model has none."""
+    of_models: dict[str, list[PullRequest]] = defaultdict(list)
+    closed: dict[str, list[PullSummary]] = defaultdict(list)
+    for pull in pulls.open:
+        if branch := parse_branch(pull.branch):
+            of_models[branch.model].append(pull)
+    for each in pulls.closed:
+        if branch := parse_branch(each.branch):
+            closed[branch.model].append(each)
+    found: dict[str, Pulls] = defaultdict(Pulls)
+    for model in {*of_models, *closed}:
+        found[model] = Pulls(open=tuple(of_models[model]), closed=tuple(closed[model]))
+    return found
 
 
 def _why_refused(specs: Specs, facts: FactsSnapshot, model: str) -> str | None:
@@ -251,7 +270,7 @@ def _core(
     model: str,
     catalog: Catalog,
     facts: FactsSnapshot,
-    pulls: Collection[PullRequest],
+    pulls: Pulls,
     proposals: Mapping[int, Proposal],
 ) -> World:
     """The part of a world that comes from what is read for all models at once."""
@@ -265,9 +284,10 @@ def _core(
         unknown=facts.unknown_of(model, catalog.environments),
         model_facts=facts.model_facts(model),
         freezes=facts.freezes_of(catalog.environments, now=now),
-        pulls=tuple(pulls),
+        open_pulls=pulls.open,
+        closed_pulls=pulls.closed,
         proposals=proposals,
-        landed=find_landed(workspace, pulls),
+        landed=find_landed(workspace, pulls.every),
     )
 
 

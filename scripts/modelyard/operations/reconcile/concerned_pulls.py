@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.domain.specs.paths import SETTINGS, model_folder
 from modelyard.errors import YardError
 from modelyard.operations.workspace import Workspace
@@ -13,14 +13,12 @@ from modelyard.operations.workspace import Workspace
 def find_concerned(
     workspace: Workspace, model: str, pulls: Iterable[PullRequest]
 ) -> Iterator[PullRequest]:
-    """Yield the open ones that change the model, an environment or the settings.
+    """Yield those that change the model, an environment or the settings.
 
     One that cannot be compared with the main branch is shown rather than hidden.
     """
     places = (model_folder(model), "environments/", SETTINGS)
     for pull in pulls:
-        if pull.state is not PullState.OPEN:
-            continue
         try:
             changed = _changed_paths(workspace, pull)
         except YardError:

@@ -29,7 +29,7 @@ def set_human_pull_statuses(workspace: Workspace, report: Report) -> bool:
     """Set `modelyard/promote` on people's pull requests; True if a status changed."""
     # On the tool's branches the plan sets it, model by model.
     models = workspace.models()
-    others = [pull for pull in workspace.services.pulls.list() if not _is_planned(pull, models)]
+    others = [pull for pull in workspace.services.pulls.open() if not _is_planned(pull, models)]
     return run_all(partial(_set_status, workspace, pull, report) for pull in others)
 
 
@@ -41,8 +41,7 @@ def _is_planned(pull: PullRequest, models: Collection[str]) -> bool:
 
 def _set_status(workspace: Workspace, pull: PullRequest, report: Report) -> bool:
     if landing(workspace, pull) is not None:
-        number, bot = pull.number, workspace.services.repository.bot
-        return merge_pull(workspace, number, sha=pull.head, by=bot, report=report)
+        return merge_pull(workspace, pull.number, sha=pull.head, report=report)
     try:
         status = _status(workspace, pull)
     except CannotAnswer as error:  # its status shows the error, and other pull requests go on
@@ -120,6 +119,4 @@ def _keep_page(workspace: Workspace, pull: PullRequest, changes: Sequence[RuleCh
     is_told = any(comment.marker == RULES_COMMENT for comment in pull.comments)
     if not changes and not is_told:
         return
-    bot = workspace.services.repository.bot
-    body = rules_page(changes)
-    workspace.services.pulls.comment(pull.number, by=bot, body=body, marker=RULES_COMMENT)
+    workspace.services.pulls.comment(pull.number, body=rules_page(changes), marker=RULES_COMMENT)

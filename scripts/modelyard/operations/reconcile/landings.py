@@ -6,14 +6,14 @@ import logging
 from collections.abc import Iterable
 
 from modelyard.adapters.git.first_parents import landing_of
-from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.promotion.pulls import PullState, PullSummary
 from modelyard.errors import YardError
 from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 
-def find_landed(workspace: Workspace, pulls: Iterable[PullRequest]) -> frozenset[int]:
+def find_landed(workspace: Workspace, pulls: Iterable[PullSummary]) -> frozenset[int]:
     """Numbers of the pull requests that nobody closed, and whose changes a push brought to main."""
     # A person who merges by hand may delete the branch at once, which closes the pull request.
     undecided = (
@@ -25,7 +25,7 @@ def find_landed(workspace: Workspace, pulls: Iterable[PullRequest]) -> frozenset
     return frozenset(pull.number for pull in undecided if landing(workspace, pull) is not None)
 
 
-def landing(workspace: Workspace, pull: PullRequest) -> str | None:
+def landing(workspace: Workspace, pull: PullSummary) -> str | None:
     """The commit of the main branch with all changes of the pull request, if there is one."""
     main = workspace.main()
 

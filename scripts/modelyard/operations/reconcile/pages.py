@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from modelyard.domain.harmless_text import escape_markdown, markdown_code
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.review.rule_changes import RuleChange
 from modelyard.domain.specs.environment import Environment
@@ -47,7 +48,7 @@ def promotion_page(
     *,
     before: Release | None,
     release: Release,
-    makers: Mapping[str, str],
+    makers: Mapping[Person, str],
 ) -> str:
     """The page of a promotion's pull request.
 
@@ -235,7 +236,7 @@ def _rollout_lines(environment: Environment, before: Release | None) -> list[str
     ]
 
 
-def _approval_lines(environment: Environment, makers: Mapping[str, str]) -> list[str]:
+def _approval_lines(environment: Environment, makers: Mapping[Person, str]) -> list[str]:
     needed = environment.approvals.needed
     if not needed:
         return ["none needed: it is merged once its checks pass"]
@@ -243,6 +244,6 @@ def _approval_lines(environment: Environment, makers: Mapping[str, str]) -> list
     people = approvers or "anyone but the person who asked for it"
     lines = [f"{needed} approval(s) of the head commit, from {people}"]
     if makers:
-        barred = ", ".join(f"{escape_markdown(who)} {did}" for who, did in makers.items())
+        barred = ", ".join(f"{escape_markdown(str(who))} {did}" for who, did in makers.items())
         lines.append(f"not from who made the version: {barred}")
     return lines

@@ -11,7 +11,7 @@ from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.promotion.actions import Action, ProposeRecord, ProposeRelease, SetStatus
 from modelyard.domain.promotion.change import Branch, Change, Purpose, parse_branch
-from modelyard.domain.promotion.pulls import PullRequest
+from modelyard.domain.promotion.pulls import PullSummary
 from modelyard.domain.promotion.world import Proposal, World
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import record_file, release_file
@@ -24,7 +24,7 @@ T = TypeVar("T", Record, Release)
 
 
 def read_proposals(
-    workspace: Workspace, catalog: Catalog, pulls: Iterable[PullRequest]
+    workspace: Workspace, catalog: Catalog, pulls: Iterable[PullSummary]
 ) -> dict[int, Proposal]:
     """The documents at the heads of pull requests that add a record or a release, by number.
 
@@ -72,7 +72,7 @@ def with_currency(
     return {**proposals, **current}
 
 
-def _places(catalog: Catalog, pull: PullRequest) -> tuple[str | None, str | None]:
+def _places(catalog: Catalog, pull: PullSummary) -> tuple[str | None, str | None]:
     """The Git names of the record and the release at a pull request's head."""
     branch, path = parse_branch(pull.branch), catalog.path_to_production()
     if branch is not None and branch.purpose is Purpose.RECORD:
@@ -101,7 +101,7 @@ def _path_of(document: Record | Release) -> str:
     return release_file(document.environment, document.model)
 
 
-def _is_current(workspace: Workspace, world: World, pull: PullRequest, held: Proposal) -> bool:
+def _is_current(workspace: Workspace, world: World, pull: PullSummary, held: Proposal) -> bool:
     """Whether the tool would propose this head, title and page for the documents now."""
     try:
         change = _change(workspace, world, held)

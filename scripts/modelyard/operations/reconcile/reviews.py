@@ -10,9 +10,18 @@ from modelyard.adapters.git.first_parents import read_order
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.objects import LogEntry
 from modelyard.adapters.specs.documents import read_spec
+from modelyard.domain.people import is_same_person
 from modelyard.domain.promotion.approvals import missing_approvals
 from modelyard.domain.promotion.change import Purpose, parse_branch
-from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, PullState, StatusState
+from modelyard.domain.promotion.pulls import (
+    CHECKS,
+    PROMOTE,
+    PullRequest,
+    Pulls,
+    PullState,
+    PullSummary,
+    StatusState,
+)
 from modelyard.domain.promotion.world import PastRelease, World
 from modelyard.domain.review.placements import Placement, Unreviewed, is_reviewed
 from modelyard.domain.specs.environment import Environment
@@ -35,7 +44,7 @@ class _Review:
         names: The Git names of its pin and of its folder of manifests.
     """
 
-    pull: PullRequest
+    pull: PullSummary
     names: tuple[str, str]
 
 
@@ -63,9 +72,7 @@ def goes_back(workspace: Workspace, commit: str) -> bool:
     return workspace.once("unreviewed", commit, ask) == (OnUnreviewed.ROLLBACK,)
 
 
-def with_reviews(
-    workspace: Workspace, worlds: Sequence[World], pulls: Collection[PullRequest]
-) -> tuple[World, ...]:
+def with_reviews(workspace: Workspace, worlds: Sequence[World], pulls: Pulls) -> tuple[World, ...]:
     """The worlds with what came to their environments without a merged pull request.
 
     Args:
@@ -89,7 +96,7 @@ def with_reviews(
     for place in places:
         now = _placement(objects, named[id(place)])
         last = _placement(objects, place.reviews[-1].names) if place.reviews else Placement()
-        if now != last and (why := _inquire(workspace, place, now, pulls, back=back)):
+        if now != last and (why := _inquire(workspace, place, now, pulls.closed, back=back)):
             found.setdefault(place.world.model, {})[place.environment.name] = why
     return tuple(
         replace(
@@ -134,7 +141,7 @@ def _read_places(workspace: Workspace, worlds: Iterable[World]) -> list[_Place]:
         (
             world,
             environment,
-            [each for each in world.pulls if _is_vouched_for(world, environment, each)],
+            [each for each in world.pulls if _is_vouched_for(workspace, world, environment, each)],
         )
         for world in worlds
         for environment in world.catalog.environments.values()
@@ -151,7 +158,7 @@ def _read_places(workspace: Workspace, worlds: Iterable[World]) -> list[_Place]:
     objects = read_objects(workspace.git, records) if records else {}
     order = read_order(workspace.git, workspace.main())
 
-    def brings(world: World, environment: Environment, pull: PullRequest) -> bool:
+    def brings(world: World, environment: Environment, pull: PullSummary) -> bool:
         if _purpose(pull) is not Purpose.RECORD:
             return True
         after, before = (
@@ -174,7 +181,7 @@ def _read_places(workspace: Workspace, worlds: Iterable[World]) -> list[_Place]:
     ]
 
 
-def _merged_at(order: Mapping[str, int], pull: PullRequest) -> int:
+def _merged_at(order: Mapping[str, int], pull: PullSummary) -> int:
     """When the pull request came to the main branch, as its place in that history.
 
     Its time would not do: two may be merged in one second, or by machines whose clocks differ.
@@ -184,7 +191,9 @@ def _merged_at(order: Mapping[str, int], pull: PullRequest) -> int:
     return order.get(pull.merged_as, -1)
 
 
-def _is_vouched_for(world: World, environment: Environment, pull: PullRequest) -> bool:
+def _is_vouched_for(
+    workspace: Workspace, world: World, environment: Environment, pull: PullSummary
+) -> bool:
     """Whether the pull request is about this environment, and was complete when it was merged."""
     branch = parse_branch(pull.branch)
     if branch is None:
@@ -194,13 +203,18 @@ def _is_vouched_for(world: World, environment: Environment, pull: PullRequest) -
     else:
         is_about = branch.subject == environment.name and branch.purpose in _RELEASING
     # A rollback opened in a person's name is one of version 0.1, or removes a first release.
-    is_ours = pull.author == world.bot or branch.purpose is Purpose.ROLLBACK
+    is_ours = is_same_person(pull.author, world.bot) or branch.purpose is Purpose.ROLLBACK
     if not is_about or not is_ours:
         return False
     if pull.state is PullState.MERGED and not pull.by_hand:
         return True  # the forge checked its required statuses then and there
     is_on_main = pull.by_hand or pull.number in world.landed
-    return is_on_main and _is_complete(environment, pull)
+    return is_on_main and _is_complete(environment, _in_full(workspace, world, pull))
+
+
+def _in_full(workspace: Workspace, world: World, pull: PullSummary) -> PullRequest:
+    still_open = (each for each in world.open_pulls if each.number == pull.number)
+    return next(still_open, None) or workspace.services.pulls.get(pull.number)
 
 
 def _is_complete(environment: Environment, pull: PullRequest) -> bool:
@@ -217,7 +231,7 @@ def _inquire(
     workspace: Workspace,
     place: _Place,
     now: Placement,
-    pulls: Collection[PullRequest],
+    closed: Collection[PullSummary],
     *,
     back: bool,
 ) -> Unreviewed | None:
@@ -232,7 +246,7 @@ def _inquire(
     newest = _newest_change(workspace, place)
     if newest is None:  # only possible where history is cut
         return None
-    if _is_rendered_again(workspace, place, newest, pulls, reviewed):
+    if _is_rendered_again(workspace, place, newest, closed, reviewed):
         return None
     # Of a pull request that cannot be read nobody knows what it brought.
     unread = next(iter(workspace.services.pulls.unreadable()), None)
@@ -255,14 +269,14 @@ def _is_rendered_again(
     workspace: Workspace,
     place: _Place,
     newest: LogEntry,
-    pulls: Collection[PullRequest],
+    closed: Collection[PullSummary],
     reviewed: Collection[Placement],
 ) -> bool:
     """Whether a person's merged pull request rendered a reviewed release again.
 
     Only the digest of the manifests may differ in its pin.
     """
-    by_person = (each for each in pulls if each.merged_as == newest.sha and not each.by_hand)
+    by_person = (each for each in closed if each.merged_as == newest.sha and not each.by_hand)
     if next(by_person, None) is None:
         return False
     model, environment = place.world.model, place.environment
@@ -301,6 +315,6 @@ def _paths(environment: Environment, model: str) -> tuple[str, str]:
     return release_file(environment.name, model), folder.rstrip("/")
 
 
-def _purpose(pull: PullRequest) -> Purpose | None:
+def _purpose(pull: PullSummary) -> Purpose | None:
     branch = parse_branch(pull.branch)
     return branch.purpose if branch else None

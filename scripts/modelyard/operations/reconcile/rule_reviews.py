@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,15 @@ from modelyard.adapters.specs.documents import read_spec
 from modelyard.adapters.specs.reader import read_specs
 from modelyard.domain.harmless_text import harmless_line
 from modelyard.domain.promotion.change import parse_branch
-from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, PullState, StatusState
+from modelyard.domain.promotion.pulls import (
+    CHECKS,
+    PROMOTE,
+    PullRequest,
+    Pulls,
+    PullState,
+    PullSummary,
+    StatusState,
+)
 from modelyard.domain.review.pushed_rules import (
     Content,
     Pair,
@@ -49,13 +57,11 @@ _LONG_AGO = datetime.fromtimestamp(0, UTC)
 class _Merges:
     """The merges that pull requests stand behind, by commit."""
 
-    by_forge: Mapping[str, PullRequest]
-    by_hand: Mapping[str, PullRequest]
+    by_forge: Mapping[str, PullSummary]
+    by_hand: Mapping[str, PullSummary]
 
 
-def find_pushed_rules(
-    workspace: Workspace, pulls: Collection[PullRequest]
-) -> tuple[PushedRule, ...]:
+def find_pushed_rules(workspace: Workspace, pulls: Pulls) -> tuple[PushedRule, ...]:
     """The rules in force that came by a push, one for each file.
 
     Until the forge merged its first pull request, a yard is being set up and nobody reviews it.
@@ -72,13 +78,13 @@ def find_pushed_rules(
     return workspace.once("pushed rules", main, lambda: _find(workspace, main, merges), str(asked))
 
 
-def _merges(workspace: Workspace, pulls: Collection[PullRequest]) -> _Merges:
-    by_forge: dict[str, PullRequest] = {}
-    by_hand: dict[str, PullRequest] = {}
-    for pull in pulls:
+def _merges(workspace: Workspace, pulls: Pulls) -> _Merges:
+    by_forge: dict[str, PullSummary] = {}
+    by_hand: dict[str, PullSummary] = {}
+    for pull in pulls.every:
         if pull.state is PullState.MERGED and pull.merged_as and not pull.by_hand:
             by_forge[pull.merged_as] = pull
-        elif parse_branch(pull.branch) is None and _is_complete(pull):
+        elif parse_branch(pull.branch) is None and _is_complete(workspace, pull):
             is_merged = pull.state is PullState.MERGED
             commit = pull.merged_as if is_merged else landing(workspace, pull)
             if commit is not None:
@@ -86,11 +92,13 @@ def _merges(workspace: Workspace, pulls: Collection[PullRequest]) -> _Merges:
     return _Merges(by_forge=by_forge, by_hand=by_hand)
 
 
-def _is_complete(pull: PullRequest) -> bool:
+def _is_complete(workspace: Workspace, pull: PullSummary) -> bool:
     """Whether a person's pull request only lacked its merge when they pushed its changes."""
-    is_undecided = pull.state is PullState.OPEN or pull.by_hand or pull.closed_at is None
-    both = (pull.statuses.get(context) for context in (CHECKS, PROMOTE))
-    return is_undecided and all(s is not None and s.state is StatusState.SUCCESS for s in both)
+    if pull.state is not PullState.OPEN and not pull.by_hand and pull.closed_at is not None:
+        return False
+    full = pull if isinstance(pull, PullRequest) else workspace.services.pulls.get(pull.number)
+    both = (full.statuses.get(context) for context in (CHECKS, PROMOTE))
+    return all(s is not None and s.state is StatusState.SUCCESS for s in both)
 
 
 def _find(workspace: Workspace, main: str, merges: _Merges) -> tuple[PushedRule, ...]:

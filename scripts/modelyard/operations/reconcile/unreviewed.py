@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from modelyard.domain.problem import Problem
+from modelyard.domain.promotion.pulls import Pulls
 from modelyard.domain.promotion.rollback import find_unreviewed, unreviewed_command
 from modelyard.domain.review.pushed_rules import PushedRule
 from modelyard.domain.specs.catalog import Catalog
@@ -47,7 +48,9 @@ def list_unreviewed(workspace: Workspace, catalog: Catalog) -> Iterator[Unreview
 
 def list_pushed_rules(workspace: Workspace) -> tuple[PushedRule, ...]:
     """The rules of the main branch that a push changed."""
-    return find_pushed_rules(workspace, workspace.services.pulls.list(every=True))
+    pulls = workspace.services.pulls
+    every = Pulls(open=pulls.open(), closed=pulls.closed())
+    return find_pushed_rules(workspace, every)
 
 
 def unreviewed_problems(workspace: Workspace) -> tuple[Problem, ...]:

@@ -197,7 +197,7 @@ def _pull(collected: CollectedWorlds, pull: PullRequest) -> dict[str, Any]:
         "number": pull.number,
         "title": pull.title,
         "branch": pull.branch,
-        "author": pull.author,
+        "author": str(pull.author),
         "waits_for": [each.what for each in lacking],
         "next": next((each.command for each in lacking if each.command), None),
     }
@@ -205,7 +205,7 @@ def _pull(collected: CollectedWorlds, pull: PullRequest) -> dict[str, Any]:
 
 def _lacking(collected: CollectedWorlds, pull: PullRequest) -> Iterator[Missing]:
     """What an open pull request waits for, with the commands for it."""
-    world = next((world for world in collected.worlds if pull in world.pulls), None)
+    world = next((world for world in collected.worlds if pull in world.open_pulls), None)
     if world is not None and (why := collected.refused.get(world.model)):
         yield Missing(what=why, command="modelyard validate")
         return

@@ -21,7 +21,7 @@ from modelyard.operations.workspace import Workspace
 def pending_notifications(workspace: Workspace, model: str) -> tuple[Notification, ...]:
     """Recent events of a model of which nobody has been notified."""
     facts = workspace.facts.read_model(model)
-    pulls = [p for p in workspace.services.pulls.list(every=True) if is_branch_of(p.branch, model)]
+    pulls = [p for p in workspace.services.pulls.closed() if is_branch_of(p.branch, model)]
     return find_notifications(model, facts, pulls, workspace.services.clock.now())
 
 

@@ -82,6 +82,24 @@ def run_pass(
     Raises:
         YardError: The names of the models cannot be read.
     """
+    with workspace.services.pulls.one_listing():
+        return _run_pass(
+            workspace,
+            report=report,
+            with_checks=with_checks,
+            on_notified=on_notified,
+            models=models,
+        )
+
+
+def _run_pass(
+    workspace: Workspace,
+    *,
+    report: Report,
+    with_checks: bool,
+    on_notified: Callable[[Notification], None],
+    models: frozenset[str] | None,
+) -> PassResult:
     standing = take_standing(workspace)
     tell_standing(workspace, standing, report)
     if standing.is_foreign:
@@ -196,7 +214,7 @@ def run_checks(workspace: Workspace, report: Report) -> bool:
     """
     main = workspace.main()
     return run_all(
-        partial(_check, workspace, main, pull, report) for pull in workspace.services.pulls.list()
+        partial(_check, workspace, main, pull, report) for pull in workspace.services.pulls.open()
     )
 
 

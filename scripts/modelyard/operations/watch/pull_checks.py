@@ -76,7 +76,7 @@ def find_branch_problems(workspace: Workspace, pull: PullRequest) -> list[str]:
     """What the branch guard of `modelyard check-pull` says, one sentence each."""
     proposed = Proposed(
         branch=pull.branch,
-        author=pull.author,
+        author=str(pull.author),
         head=pull.head,
         main=workspace.main(),
         bot=workspace.services.repository.bot,

@@ -16,6 +16,7 @@ from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs import json_documents
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.approvals import find_approvers
 from modelyard.domain.promotion.change import Change, Purpose
 from modelyard.domain.promotion.pulls import (
@@ -34,6 +35,10 @@ from modelyard.errors import CannotAnswer, Conflict, Refused
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 RELEASE = "environments/dev/releases/m.yaml"
 BOT = "modelyard[bot]"
+
+
+def people(*names):
+    return {Person.named(name) for name in names}
 
 
 @dataclass
@@ -134,12 +139,12 @@ def test_a_change_becomes_one_commit_on_main_and_an_open_pull_request(git, forge
         branch="modelyard/promote/dev/m",
         title="Promote m v2 to dev",
         body="| a | table |",
-        author=BOT,
+        author=Person.named(BOT),
         base=main,
         head=git.ls_remote("origin", ["refs/heads/modelyard/*"])[f"refs/heads/{pull.branch}"],
         state=PullState.OPEN,
         opened_at=AT + timedelta(seconds=2),
-        requester="ann",
+        requester=Person.named("ann"),
     )
     assert elsewhere.get(1) == pull
     assert elsewhere.list() == (pull,)
@@ -161,7 +166,7 @@ def test_the_same_documents_again_keep_the_head_and_the_approvals(git, forge):
     again = forge.propose(change(), author=BOT)
 
     assert git.ls_remote("origin", ["refs/*"]) == before
-    assert (again.head, find_approvers(again)) == (first.head, {"ann"})
+    assert (again.head, find_approvers(again)) == (first.head, people("ann"))
 
 
 def test_another_title_and_body_are_written_without_touching_the_head(forge):
@@ -172,7 +177,7 @@ def test_another_title_and_body_are_written_without_touching_the_head(forge):
 
     after = forge.get(1)
     assert (after.title, after.body, after.head, find_approvers(after)) == (
-        "New title", "new", first.head, {"ann"},
+        "New title", "new", first.head, people("ann"),
     )  # fmt: skip
 
 
@@ -247,10 +252,14 @@ def test_a_commit_pushed_by_hand_is_the_head_and_makes_its_author_a_contributor(
     head = by_hand(git, first, {RELEASE: b"version: v9\n"})
 
     seen = elsewhere.get(1)
-    assert (seen.head, seen.contributors, find_approvers(seen)) == (head, ("Mallory",), frozenset())
+    assert (seen.head, seen.contributors, find_approvers(seen)) == (
+        head,
+        (Person.named("Mallory"),),
+        frozenset(),
+    )
     for name in ("Mallory", "ann", BOT, "cy"):
         elsewhere.review(1, sha=head, by=name, approved=True)
-    assert find_approvers(forge.get(1)) == {"cy"}
+    assert find_approvers(forge.get(1)) == people("cy")
     with pytest.raises(Conflict, match="is not its head any more"):
         forge.review(1, sha=first.head, by="cy", approved=True)
 
@@ -269,7 +278,7 @@ def test_the_last_review_counts_and_the_same_one_twice_is_one(forge):
 
     reviews = forge.get(1).reviews
     assert [review.approved for review in reviews] == [True, False, True]
-    assert find_approvers(forge.get(1)) == {"ann"}
+    assert find_approvers(forge.get(1)) == people("ann")
 
 
 def test_a_comment_with_a_marker_is_edited_in_place(forge):
@@ -282,7 +291,7 @@ def test_a_comment_with_a_marker_is_edited_in_place(forge):
     forge.comment(1, by=BOT, body="none missing", marker="promote")
 
     assert forge.get(1) == before
-    assert [(c.author, c.body, c.marker) for c in before.comments] == [
+    assert [(str(c.author), c.body, c.marker) for c in before.comments] == [
         ("ann", "hello", None),
         (BOT, "none missing", "promote"),
         ("ann", "hello", None),
@@ -346,7 +355,11 @@ def test_a_merge_joins_main_and_the_reviewed_head_with_its_reasons(git, forge, e
         },
     )
     merged = forge.get(1)
-    assert (merged.state, merged.merged_as, merged.closed_by) == (PullState.MERGED, commit, "ann")
+    assert (merged.state, merged.merged_as, str(merged.closed_by)) == (
+        PullState.MERGED,
+        commit,
+        "ann",
+    )
     assert (forge.list(), forge.list(every=True)) == ((), (merged,))
     assert branches(git) == ["refs/heads/main"]
     assert forge.files(1) == (RELEASE,)
@@ -433,7 +446,7 @@ def test_a_review_that_arrives_under_a_rewording_is_kept(git, forge, elsewhere, 
 
     after = forge.propose(change(body="new"), author=BOT)
 
-    assert (after.body, find_approvers(after)) == ("new", {"ann"})
+    assert (after.body, find_approvers(after)) == ("new", people("ann"))
 
 
 def test_a_closed_pull_request_says_who_and_why_and_its_branch_is_free_again(git, forge):
@@ -443,8 +456,14 @@ def test_a_closed_pull_request_says_who_and_why_and_its_branch_is_free_again(git
     forge.close(1, by="bo", reason="again")
 
     closed = forge.get(1)
-    assert (closed.state, closed.closed_by, closed.head) == (PullState.CLOSED, "ann", first.head)
-    assert closed.comments == (Comment(author="ann", body="not now", at=closed.closed_at),)
+    assert (closed.state, str(closed.closed_by), closed.head) == (
+        PullState.CLOSED,
+        "ann",
+        first.head,
+    )
+    assert closed.comments == (
+        Comment(author=Person.named("ann"), body="not now", at=closed.closed_at),
+    )
     assert branches(git) == ["refs/heads/main"]
     second = forge.propose(change(), author=BOT)
     forge.close(1, by="ann", reason="again")
@@ -491,7 +510,11 @@ def test_a_branch_a_person_pushed_is_opened_and_its_committers_cannot_approve(
 
     pull = elsewhere.open_branch("cy/v3", title="Add v3", body="", author="ann")
 
-    assert (pull.head, pull.author, pull.contributors) == (head, "ann", ("Cy", "Di", "Ed"))
+    assert (pull.head, str(pull.author), tuple(map(str, pull.contributors))) == (
+        head,
+        "ann",
+        ("Cy", "Di", "Ed"),
+    )
     assert forge.get(1) == pull
     assert forge.files(1) == ("models/m/versions/v3.yaml",)
     assert elsewhere.open_branch("cy/v3", title="Add v3", body="why", author="ann").number == 1
@@ -728,9 +751,9 @@ def test_two_processes_that_review_and_open_at_once_lose_nothing(forge, elsewher
 
     assert [racer.wait(timeout=60) for racer in racers] == [0, 0]
     names = {f"{who}{n}" for who in "ab" for n in range(4)}
-    assert find_approvers(forge.get(1)) == names
+    assert find_approvers(forge.get(1)) == people(*names)
     opened = forge.list()[1:]
-    assert {pull.author for pull in opened} == names
+    assert {str(pull.author) for pull in opened} == names
     assert [pull.number for pull in opened] == list(range(2, 10))
 
 
@@ -771,7 +794,7 @@ def test_killed_around_any_of_its_writes_and_run_again_it_ends_the_same(git, for
             f"modelyard/{who}",
             PullState.MERGED,
         )
-        assert (pull.merged_as, find_approvers(pull)) == (main_of(git), {"ann"})
+        assert (pull.merged_as, find_approvers(pull)) == (main_of(git), people("ann"))
     assert branches(git) == ["refs/heads/main"]
     git.fetch("origin", ["+refs/heads/main:refs/x/main"])
     assert [e.author for e in git.log("refs/x/main", first_parent=True, limit=6)] == [
@@ -820,7 +843,7 @@ def test_a_review_is_written_with_its_commit_and_time(forge):
     forge.review(1, sha=head, by="ann", approved=False)
 
     (review,) = forge.get(1).reviews
-    assert review == Review(author="ann", approved=False, sha=head, at=review.at)
+    assert review == Review(author=Person.named("ann"), approved=False, sha=head, at=review.at)
     assert review.at > AT
 
 

@@ -22,6 +22,7 @@ from modelyard.domain.drift.retraining import (
     plan_days,
     plan_retraining,
 )
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.facts import Hold
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.domain.specs.catalog import Catalog
@@ -338,12 +339,12 @@ def pull(**fields: object) -> PullRequest:
         branch="modelyard/retrain/m",
         title="Retrain",
         body=f"Evidence `{EVIDENCE}`.",
-        author=BOT,
+        author=Person.named(BOT),
         base="0" * 40,
         head="1" * 40,
         state=PullState.CLOSED,
         opened_at=NOW,
-        closed_by="ada",
+        closed_by=Person.named("ada"),
     )
     return replace(base, **fields)
 
@@ -353,7 +354,7 @@ def test_what_a_person_closed_is_declined_for_its_evidence_alone():
     assert declined_by([pull()], "m", evidence=EVIDENCE, bot=BOT) == words
     for other in (
         pull(body="Evidence `sha256:0`."),
-        pull(closed_by=BOT),
+        pull(closed_by=Person.named(BOT)),
         pull(state=PullState.OPEN),
         pull(state=PullState.MERGED),
         pull(branch="modelyard/retrain/other"),

@@ -93,8 +93,12 @@ class Audited(Simulated):
 
     def _audit_approvals(self, pull: PullRequest, environment: str) -> None:
         asked = self.environments[environment].approvals
-        last = {each.author: each.approved for each in pull.reviews if each.sha == pull.head}
-        people = {who for who, yes in last.items() if yes} - {pull.author, pull.requester, BOT}
+        last = {str(each.author): each.approved for each in pull.reviews if each.sha == pull.head}
+        people = {who for who, yes in last.items() if yes} - {
+            str(pull.author),
+            str(pull.requester),
+            BOT,
+        }
         if asked.approvers:
             people &= set(asked.approvers)
         assert len(people) >= asked.needed, f"{people} is not enough for {environment}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.pulls import (
     CHECKS,
@@ -43,6 +44,10 @@ class SimulatedForge:
     def open_pulls(self) -> list[PullRequest]:
         return [each for each in self.pulls.values() if each.state is PullState.OPEN]
 
+    @property
+    def closed_pulls(self) -> list[PullRequest]:
+        return [each for each in self.pulls.values() if each.state is not PullState.OPEN]
+
     def pull_of(self, purpose: Purpose, subject: str) -> PullRequest:
         """The newest pull request of a branch."""
         wanted = branch(purpose, subject)
@@ -61,7 +66,7 @@ class SimulatedForge:
                 branch=on,
                 title=on,
                 body="",
-                author=BOT,
+                author=Person.named(BOT),
                 base="",
                 head="",
                 state=PullState.OPEN,
@@ -71,7 +76,7 @@ class SimulatedForge:
             head = f"{len(self.documents):010d}".ljust(40, "a")
             self.documents[head] = documents
             pull = replace(pull, head=head, statuses={})
-        asked = requester or pull.requester
+        asked = Person.named(requester) if requester else pull.requester
         self.pulls[pull.number] = replace(pull, labels=labels, requester=asked)
         return pull.number
 
@@ -121,7 +126,9 @@ class SimulatedForge:
 
     def _end(self, number: int, state: PullState, by: str) -> None:
         pull = self.pulls[number]
-        self.pulls[number] = replace(pull, state=state, closed_at=self.now, closed_by=by)
+        self.pulls[number] = replace(
+            pull, state=state, closed_at=self.now, closed_by=Person.named(by) if by else None
+        )
 
     def say(self, number: int, sha: str, status: Status) -> None:
         pull = self.pulls[number]
@@ -138,5 +145,5 @@ class SimulatedForge:
 
     def review(self, number: int, by: str, *, approved: bool = True) -> None:
         pull = self.pulls[number]
-        said = Review(author=by, approved=approved, sha=pull.head, at=self.now)
+        said = Review(author=Person.named(by), approved=approved, sha=pull.head, at=self.now)
         self.pulls[number] = replace(pull, reviews=(*pull.reviews, said))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.promote import find_missing, promotion_target
 from modelyard.domain.promotion.pulls import StatusState
@@ -83,7 +84,10 @@ def test_approvals_of_an_older_head_do_not_count(sim):
 def test_author_requester_and_whoever_committed_never_approve(sim):
     number = asked_for_production(sim)
     sim.pulls[number] = replace(
-        sim.pulls[number], author="ada", requester="bob", contributors=("cy",)
+        sim.pulls[number],
+        author=Person.named("ada"),
+        requester=Person.named("bob"),
+        contributors=(Person.named("cy"),),
     )
     for who in ("ada", "bob", "cy"):
         sim.review(number, who)

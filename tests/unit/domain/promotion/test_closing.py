@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.actions import ClosePull, Merge, SetStatus
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import Freeze
@@ -99,7 +100,7 @@ def test_a_promotion_into_an_environment_that_is_gone_is_closed(sim):
 def test_a_pull_request_a_person_opened_from_a_branch_of_the_tools_is_closed_with_a_reason(sim):
     sim.propose(branch(Purpose.PROMOTE, "moon"), MOON, ("v2", "moon"))
     pull = sim.pull_of(Purpose.PROMOTE, "moon")
-    sim.pulls[pull.number] = replace(pull, author="ada")
+    sim.pulls[pull.number] = replace(pull, author=Person.named("ada"))
     (close,) = (each for each in sim.plan() if isinstance(each, ClosePull))
     assert close.reason == (
         f"only the tool opens pull requests from {pull.branch}, not ada; "

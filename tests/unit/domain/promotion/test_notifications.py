@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime, timedelta
 
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.facts import Hold, ModelFacts
 from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.notifications import (
@@ -22,7 +23,7 @@ def pull(number: int, branch: str, *, merged: datetime | None = NOW) -> PullRequ
         branch=branch,
         title=f"Roll m in canary back from v{number} to v1",
         body="judged bad",
-        author="bot",
+        author=Person.named("bot"),
         base="a" * 40,
         head="b" * 40,
         state=PullState.MERGED if merged else PullState.OPEN,

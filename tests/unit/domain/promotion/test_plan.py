@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.actions import Merge, PlaceHold, SetAlias, SetStatus
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import Freeze
@@ -74,11 +75,11 @@ def test_when_nothing_is_missing_it_says_so_and_merges_that_very_head(sim):
 
 def test_a_promotion_a_person_opened_is_closed_and_the_tool_opens_its_own(sim):
     theirs = staging(sim)
-    sim.pulls[theirs.number] = replace(theirs, author="ada")
+    sim.pulls[theirs.number] = replace(theirs, author=Person.named("ada"))
     sim.check()
     sim.reconcile()
     assert sim.pulls[theirs.number].state is PullState.CLOSED
-    assert (staging(sim).number > theirs.number, staging(sim).author) == (True, BOT)
+    assert (staging(sim).number > theirs.number, str(staging(sim).author)) == (True, BOT)
 
 
 def test_a_freeze_turns_a_green_promotion_red_and_its_end_merges_it(sim):
@@ -233,7 +234,7 @@ def test_a_newer_record_closes_the_promotion_of_an_older_version_into_the_first_
     sim.reconcile()
     assert sim.pull_of(Purpose.PROMOTE, "dev").state is PullState.OPEN
     finished(sim, "v4", Outcome.PASS)
-    assert sim.pull_of(Purpose.PROMOTE, "dev").closed_by == BOT
+    assert sim.pull_of(Purpose.PROMOTE, "dev").closed_by == Person.named(BOT)
     assert "release" in sim.pull_of(Purpose.RECORD, "v4").labels
 
 

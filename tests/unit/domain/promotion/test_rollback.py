@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.actions import PlaceHold, RaiseIncident, RollBack
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import Freeze, ReleaseFacts
@@ -262,5 +263,5 @@ def test_a_rollback_that_nothing_asks_for_any_more_is_closed(sim):
     sim.roll_back(action, killed=True)
     sim.name(release("canary", "v1"), commit="by hand")
     sim.reconcile()
-    assert sim.pull_of(Purpose.ROLLBACK, "canary").closed_by == "modelyard-bot"
+    assert sim.pull_of(Purpose.ROLLBACK, "canary").closed_by == Person.named("modelyard-bot")
     assert sim.releases["canary"] == release("canary", "v1")

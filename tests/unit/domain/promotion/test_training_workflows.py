@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.actions import (
     GiveUpTraining,
     PlaceHold,
@@ -177,7 +178,7 @@ def test_the_record_of_an_attempt_that_does_not_count_any_more_is_withdrawn(sim)
     sim.reconcile()
     sim.write_training("v1", TrainingFacts(attempt=2))
     sim.reconcile()
-    assert sim.pull_of(Purpose.RECORD, "v1").closed_by == BOT
+    assert sim.pull_of(Purpose.RECORD, "v1").closed_by == Person.named(BOT)
     sim.finish("v1", Outcome.PASS)
     assert list(plan_records(sim.world())) == [
         ProposeRecord(record=record("v1"), environment="dev")

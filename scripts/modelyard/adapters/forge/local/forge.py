@@ -19,15 +19,23 @@ from modelyard.adapters.forge.local.writer import (
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import Change
-from modelyard.domain.promotion.pulls import Comment, PullRequest, PullState, Review, Status
+from modelyard.domain.promotion.pulls import (
+    Comment,
+    PullRequest,
+    PullState,
+    PullSummary,
+    Review,
+    Status,
+)
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Clock
 
 
 class LocalForge:
-    """`ports.PullRequests` on a bare repository.
+    """`ports.Desk` on a bare repository.
 
     A branch is a branch. Everything else is a JSON document in a commit: a pull request at
     `refs/modelyard/pulls/<number>`, the statuses of a commit at `refs/modelyard/statuses/<sha>`,
@@ -52,7 +60,7 @@ class LocalForge:
         )
 
     def list(self, *, every: bool = False) -> tuple[PullRequest, ...]:
-        """See `ports.PullRequests`."""
+        """See `ports.Desk`."""
 
         def attempt() -> tuple[PullRequest, ...]:
             found = self._writer.read_snapshot().read_pulls()
@@ -60,20 +68,30 @@ class LocalForge:
 
         return retry_on_conflict(attempt)
 
+    def closed(self) -> tuple[PullSummary, ...]:
+        """The merged and closed pull requests by number, without what was said of them."""
+
+        def attempt() -> tuple[PullSummary, ...]:
+            snapshot = self._writer.read_snapshot()
+            found = (snapshot.actual_pull(stored) for stored in snapshot.readable())
+            return tuple(pull for pull in found if pull.state is not PullState.OPEN)
+
+        return retry_on_conflict(attempt)
+
     def unreadable(self) -> tuple[CannotAnswer, ...]:
-        """See `ports.PullRequests`."""
+        """An error for each pull request, or status of an open one, that cannot be read."""
         return retry_on_conflict(lambda: self._writer.read_snapshot().unreadable())
 
     def get(self, number: int) -> PullRequest:
-        """See `ports.PullRequests`."""
+        """See `ports.Desk`."""
         return retry_on_conflict(lambda: self._writer.read_snapshot().read_pull(number))
 
     def files(self, number: int) -> tuple[str, ...]:
-        """See `ports.PullRequests`."""
+        """See `ports.Desk`."""
         return retry_on_conflict(lambda: self._files(number))
 
     def propose(self, change: Change, *, author: str, requester: str | None = None) -> PullRequest:
-        """See `ports.PullRequests`.
+        """Open a pull request with the change; see `ports.PullRequests`.
 
         Raises:
             Refused: The main branch already holds all that the change would write.
@@ -83,17 +101,13 @@ class LocalForge:
         )
 
     def open_branch(self, branch: str, *, title: str, body: str, author: str) -> PullRequest:
-        """Open a pull request for a pushed branch, or reword the open one.
-
-        Raises:
-            Refused: There is no such branch, or nothing in it that the main branch does not have.
-        """
+        """See `ports.Desk`."""
         return retry_on_conflict(
             lambda: propose_branch(self._writer, branch, title=title, body=body, author=author)
         )
 
     def close(self, number: int, *, by: str, reason: str) -> None:
-        """See `ports.PullRequests`."""
+        """See `ports.Desk`."""
 
         def closed(pull: PullRequest) -> PullRequest:
             if pull.state is PullState.MERGED:
@@ -101,7 +115,7 @@ class LocalForge:
             # Closed before: the first reason stays.
             if pull.closed_at is not None:
                 return pull
-            comment = Comment(author=safe_line(by), body=reason, at=self._writer.clock.now())
+            comment = Comment(author=_person(by), body=reason, at=self._writer.clock.now())
             return replace(
                 pull,
                 state=PullState.CLOSED,
@@ -113,19 +127,19 @@ class LocalForge:
         self._edit(number, closed, "Close")
 
     def merge(self, number: int, *, sha: str, by: str) -> str:
-        """See `ports.PullRequests`."""
+        """See `ports.Desk`."""
         return retry_on_conflict(
             lambda: merge_reviewed_head(self._writer, number, sha=sha, by=safe_line(by))
         )
 
     def review(self, number: int, *, sha: str, by: str, approved: bool) -> None:
-        """See `ports.PullRequests`; the same review again changes nothing."""
+        """See `ports.Desk`; the same review again changes nothing."""
 
         def reviewed(pull: PullRequest) -> PullRequest:
             check_open(pull)
             check_head(pull, sha)
             new = Review(
-                author=safe_line(by), approved=approved, sha=sha, at=self._writer.clock.now()
+                author=_person(by), approved=approved, sha=sha, at=self._writer.clock.now()
             )
             before = [r.approved for r in pull.reviews if (r.author, r.sha) == (new.author, sha)]
             if before[-1:] == [approved]:
@@ -135,12 +149,10 @@ class LocalForge:
         self._edit(number, reviewed, "Review")
 
     def comment(self, number: int, *, by: str, body: str, marker: str | None = None) -> None:
-        """See `ports.PullRequests`."""
+        """See `ports.Desk`."""
 
         def commented(pull: PullRequest) -> PullRequest:
-            new = Comment(
-                author=safe_line(by), body=body, at=self._writer.clock.now(), marker=marker
-            )
+            new = Comment(author=_person(by), body=body, at=self._writer.clock.now(), marker=marker)
             for index, old in enumerate(pull.comments):
                 if marker is not None and old.marker == marker:
                     edited = old if old.body == body else new
@@ -151,7 +163,7 @@ class LocalForge:
         self._edit(number, commented, "Comment on")
 
     def set_status(self, pull: PullRequest, status: Status) -> None:
-        """See `ports.PullRequests`."""
+        """Set a check's status; see `ports.PullRequests`."""
         full_sha(pull.head)
 
         def attempt() -> None:
@@ -192,3 +204,7 @@ class LocalForge:
         # After the merge the files are those it brought, whatever came to main later.
         before = git.rev_parse(f"{pull.merged_as}^1") if pull.merged_as else main
         return git.diff_names(git.merge_base(before, pull.head), pull.head)
+
+
+def _person(name: str) -> Person:
+    return Person.named(safe_line(name))

@@ -15,6 +15,7 @@ from modelyard.adapters.forge.local.snapshot import BRANCHES, ForgeSnapshot, Sto
 from modelyard.adapters.forge.local.writer import ForgeWriter, check_head
 from modelyard.adapters.git.first_parents import landing_of
 from modelyard.adapters.git.names import message_of
+from modelyard.domain.people import Person, is_same_person
 from modelyard.domain.promotion.approvals import find_approvers
 from modelyard.domain.promotion.change import APPROVED_BY, HEAD, PULL, REQUESTED_BY
 from modelyard.domain.promotion.pulls import (
@@ -69,7 +70,7 @@ def merge_reviewed_head(writer: ForgeWriter, number: int, *, sha: str, by: str) 
             state=PullState.MERGED,
             merged_as=landed,
             closed_at=at,
-            closed_by=by,
+            closed_by=Person.named(by),
             by_hand=by_hand,
         )
         updates |= writer.pull_update(snapshot, replace(stored, pull=done), "Merge")
@@ -106,7 +107,7 @@ def _next_command(pull: PullRequest) -> str:
 def _check_guard(writer: ForgeWriter, pull: PullRequest, main: str) -> None:
     """Raise `Refused` for what no status may allow."""
     proposed = Proposed(
-        branch=pull.branch, author=pull.author, head=pull.head, main=main, bot=writer.bot
+        branch=pull.branch, author=str(pull.author), head=pull.head, main=main, bot=writer.bot
     )
     found = find_guard_problems(writer.git, proposed)
     if not found:
@@ -152,14 +153,14 @@ def _merge_commit(
 
 
 def _trailers(stored: StoredPull, pull: PullRequest, *, bot: str) -> Mapping[str, str]:
-    approvers = ", ".join(sorted(find_approvers(pull)))
+    approvers = ", ".join(sorted(map(str, find_approvers(pull))))
     ours = {PULL: str(pull.number), HEAD: pull.head}
     if approvers:
         ours[APPROVED_BY] = approvers
     # Who opens a pull request asks for it, unless it is the tool.
-    asked = pull.requester or (None if pull.author == bot else pull.author)
+    asked = pull.requester or (None if is_same_person(pull.author, bot) else pull.author)
     if asked:
-        ours[REQUESTED_BY] = asked
+        ours[REQUESTED_BY] = str(asked)
     return {**stored.trailers, **ours}
 
 

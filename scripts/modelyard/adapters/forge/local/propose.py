@@ -14,7 +14,7 @@ from modelyard.adapters.forge.local.writer import ForgeWriter
 from modelyard.adapters.git.names import message_of, safe_line
 from modelyard.adapters.git.process import Rejected
 from modelyard.adapters.specs.json_documents import HINT, Unreadable
-from modelyard.domain.people import is_among
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import Change, Purpose, hint_for_author, parse_branch
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.errors import Refused
@@ -78,7 +78,7 @@ def _propose(
     stored, tip = snapshot.open_of(change.branch), snapshot.branch_head(change.branch)
     # A pull request that somebody else put on the tool's branch is not taken over: its author, and
     # the people who approved it, did not mean this change.
-    others = stored if stored and stored.pull.author != safe_line(author) else None
+    others = stored if stored and stored.pull.author != Person.named(safe_line(author)) else None
     stored = None if others else stored
     if (
         stored
@@ -121,7 +121,8 @@ def _propose(
         author=author,
         head=head,
     )
-    pull = replace(pull, requester=requester, labels=change.labels)
+    asked = None if requester is None else Person.named(requester)
+    pull = replace(pull, requester=asked, labels=change.labels)
     after = StoredPull(pull=pull, trailers=dict(change.trailers))
     closed = _close_deleted(writer, snapshot, stored or others)
     return _publish(writer, snapshot, after, "Open", {**updates, **closed})
@@ -206,11 +207,12 @@ def _reword(
     A person who asks for the same change again may not approve it either.
     """
     before = replace(stored, pull=snapshot.actual_pull(stored))
-    asked = before.pull.requester or requester
+    also = None if requester is None else Person.named(requester)
+    asked = before.pull.requester or also
     contributors = before.pull.contributors
     # The second who asks for it wants it as much as the first.
-    if requester and not is_among(requester, (asked or "", *contributors)):
-        contributors = tuple(sorted((*contributors, requester)))
+    if also and also not in (asked, *contributors):
+        contributors = tuple(sorted((*contributors, also), key=str))
     pull = replace(
         before.pull,
         title=safe_line(title),
@@ -231,7 +233,8 @@ def _rebuild(
     """The open pull request on a new head; reviews stay listed with the commits they are about."""
     before = stored.pull
     # What others committed is not in the new head. An earlier requester asked for a part of it.
-    asked = {before.requester, requester} - {None, requester or before.requester}
+    again = before.requester if requester is None else Person.named(requester)
+    earlier = before.requester if before.requester != again else None
     pull = replace(
         before,
         title=safe_line(change.title),
@@ -239,8 +242,8 @@ def _rebuild(
         base=base,
         head=head,
         labels=change.labels,
-        requester=requester or before.requester,
-        contributors=tuple(sorted(name for name in asked if name)),
+        requester=again,
+        contributors=(earlier,) if earlier else (),
     )
     return StoredPull(pull=pull, trailers=dict(change.trailers))
 
@@ -261,7 +264,7 @@ def _new_pull(
         branch=branch,
         title=safe_line(title),
         body=body,
-        author=safe_line(author),
+        author=Person.named(safe_line(author)),
         base=snapshot.main_head(),
         head=head,
         state=PullState.OPEN,

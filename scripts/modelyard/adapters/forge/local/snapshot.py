@@ -14,10 +14,11 @@ from modelyard.adapters.forge.local.statuses import (
     parse_statuses,
     statuses_about,
 )
-from modelyard.adapters.forge.makers import names_of
+from modelyard.adapters.forge.makers import makers_of
 from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.specs.json_documents import HINT, Unreadable, parse_json, warn_left_out
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.errors import CannotAnswer
@@ -133,8 +134,12 @@ class ForgeSnapshot:
 
         Unreadable ones are left out.
         """
+        return self.with_statuses([self.actual_pull(stored) for stored in self.readable()])
+
+    def readable(self) -> tuple[StoredPull, ...]:
+        """What the refs of all pull requests hold that can be read."""
         readable, _ = self._all
-        return self.with_statuses([self.actual_pull(stored) for stored in readable])
+        return readable
 
     def unreadable_pull_of(self, branch: str) -> str | None:
         """The ref of an unreadable pull request that may be about this branch."""
@@ -184,7 +189,7 @@ class ForgeSnapshot:
             for pull in real
         )
 
-    def _version_makers(self, pull: PullRequest) -> Mapping[str, str]:
+    def _version_makers(self, pull: PullRequest) -> Mapping[Person, str]:
         # One that is over keeps those who counted when it ended.
         if pull.state is not PullState.OPEN or parse_branch(pull.branch) is None:
             return pull.version_makers
@@ -213,14 +218,15 @@ class ForgeSnapshot:
             return pull
         return replace(pull, head=head, contributors=self.contributors_of(pull, head))
 
-    def contributors_of(self, pull: PullRequest, head: str) -> tuple[str, ...]:
+    def contributors_of(self, pull: PullRequest, head: str) -> tuple[Person, ...]:
         """Everybody whom a commit between the main branch and `head` names."""
         # Only commits that main does not have: others were reviewed with their own pull request.
         main = self.main_head()
         self._remote.ensure_commits([head])
         commits = self._remote.git.log(f"{main}..{head}")
-        names = {name for commit in commits for name in names_of(commit)}
-        return tuple(sorted({*names, *pull.contributors} - {pull.author, pull.requester}))
+        people = {person for commit in commits for person in makers_of(commit)}
+        others = {*people, *pull.contributors} - {pull.author, pull.requester}
+        return tuple(sorted(others, key=str))
 
     def stored_statuses(self, commit: str) -> StoredStatuses:
         """The statuses of a commit, whatever they are about, to add one to them.

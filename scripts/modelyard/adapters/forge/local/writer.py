@@ -21,6 +21,7 @@ from modelyard.adapters.git.process import Rejected
 from modelyard.adapters.git.remote_refs import RemoteRefs, Stale
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import dump_json
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import STATE_BRANCH
 from modelyard.domain.promotion.pulls import Comment, PullRequest, PullState
 from modelyard.errors import Refused
@@ -99,7 +100,7 @@ class ForgeWriter:
             return {}
         new = moved.removeprefix(BRANCHES)
         body = f"`{branch}` stands where the tool needs a name. Its commits are at `{new}` now."
-        comment = Comment(author=self.bot, body=body, at=self.clock.now())
+        comment = Comment(author=Person.named(self.bot), body=body, at=self.clock.now())
         pull = snapshot.actual_pull(stored)
         after = replace(pull, branch=new, comments=(*pull.comments, comment))
         return self.pull_update(snapshot, replace(stored, pull=after), "Rename the branch of")

@@ -1,0 +1,194 @@
+"""Gitea's own words: reviews, statuses, pushes and merges."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from http import HTTPStatus
+from urllib.parse import quote
+
+from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
+from modelyard.adapters.forge.hosted.dialect import Json, person_of
+from modelyard.adapters.forge.hosted.mapping import NOBODY, time_of
+from modelyard.adapters.git.remote_refs import Stale
+from modelyard.domain.people import Person
+from modelyard.domain.promotion.pulls import MergeAnswer, MergeAsked, Merged, Review
+from modelyard.errors import CannotAnswer, Refused
+
+SECONDS_TO_MERGE = 6.0
+"""How long a pull request that Gitea still looks at is waited for; the next pass asks again."""
+
+_SECONDS_BETWEEN = 0.5
+_VERDICTS = {"APPROVED": True, "REQUEST_CHANGES": False}
+_BUSY = "try again later"
+_PUSHED = "commit_repo"
+
+
+@dataclass(kw_only=True)
+class GiteaDialect:
+    """`Dialect` of Gitea.
+
+    Args:
+        api: The API.
+        repository: Owner and name.
+        web: Address of its pages.
+    """
+
+    api: ForgeApi
+    repository: str
+    web: str
+    sort_by_update: str = "recentupdate"
+    _people: dict[str, frozenset[Person] | None] = field(default_factory=dict)
+    _merges: dict[str, frozenset[Person]] = field(default_factory=dict)
+
+    def me(self) -> Person:
+        """See `Dialect`."""
+        return self._me
+
+    @cached_property
+    def _me(self) -> Person:
+        found = person_of(self.api.get("/user"))
+        if found is None:
+            raise CannotAnswer("GET /user: names no account", hint="modelyard doctor")
+        return found
+
+    def page(self, number: int | None) -> str:
+        """See `Dialect`."""
+        return f"{self.web}/{self.repository}/pulls" + ("" if number is None else f"/{number}")
+
+    def person(self, login: str) -> Person | None:
+        """See `Dialect`."""
+        try:
+            return person_of(self.api.get(f"/users/{quote(login, safe='')}"))
+        except Answered as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def is_in_team(self, team: str, person: Person) -> bool:
+        """See `Dialect`; Gitea asks for a team by number."""
+        organisation, _, slug = team.partition("/")
+        rows = self.api.get(f"/orgs/{organisation}/teams/search", q=slug)["data"]
+        number = next((row["id"] for row in rows if row["name"].lower() == slug.lower()), None)
+        if number is None:
+            return False
+        try:
+            return (
+                person_of(self.api.get(f"/teams/{number}/members/{quote(person.login)}")) == person
+            )
+        except Answered as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return False
+            raise
+
+    def review_of(self, row: Json) -> Review | None:
+        """See `Dialect`."""
+        approved = _VERDICTS.get(row["state"])
+        if approved is None or not row.get("commit_id"):
+            return None
+        # Only `official` ones are of people who may write.
+        counts = row.get("official") and not row.get("dismissed") and not row.get("stale")
+        return Review(
+            author=person_of(row.get("user")) or NOBODY,
+            approved=bool(approved and counts),
+            sha=row["commit_id"],
+            at=time_of(row.get("submitted_at")) or datetime.now(tz=UTC),
+        )
+
+    def status_word(self, row: Json) -> str:
+        """See `Dialect`."""
+        word = str(row["status"])
+        return "error" if word == "warning" else word
+
+    def pushers(self, branch: str, head: str) -> frozenset[Person] | None:
+        """See `Dialect`; the feed keeps what was pushed, newest first."""
+        found: set[Person] = set()
+        is_seen = False
+        for row in self.api.pages(f"{self._place}/activities/feeds"):
+            if row["op_type"] == _PUSHED and row["ref_name"] == f"refs/heads/{branch}":
+                is_seen = is_seen or head in (row.get("content") or "")
+                found.add(person_of(row.get("act_user")) or NOBODY)
+        return frozenset(found) if is_seen else None
+
+    def people_of_commit(self, sha: str) -> frozenset[Person] | None:
+        """See `Dialect`."""
+        if sha not in self._people:
+            row = self.api.get(f"{self._place}/git/commits/{sha}", stat="false", files="false")
+            author, committer = person_of(row.get("author")), person_of(row.get("committer"))
+            people = frozenset(person for person in (author, committer) if person is not None)
+            self._people[sha] = None if author is None else people
+        return self._people[sha]
+
+    def people_of_merge(self, sha: str) -> frozenset[Person]:
+        """See `Dialect`."""
+        if sha not in self._merges:
+            try:
+                row = self.api.get(f"{self._place}/commits/{sha}/pull")
+            except Answered as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+                row = {}
+            people = {person_of(row.get(role)) for role in ("user", "merged_by")}
+            self._merges[sha] = frozenset(person for person in people if person is not None)
+        return self._merges[sha]
+
+    def closer(self, number: int) -> Person | None:
+        """See `Dialect`."""
+        rows = self.api.pages(f"{self._place}/issues/{number}/timeline")
+        closed = [row for row in rows if row["type"] == "close"]
+        return person_of(closed[-1].get("user")) if closed else None
+
+    def set_labels(self, number: int, labels: Iterable[str]) -> None:
+        """See `Dialect`; Gitea leaves unknown labels out, so they are created first."""
+        known = {row["name"]: row["id"] for row in self.api.pages(f"{self._place}/labels")}
+        for name in sorted(set(labels) - set(known)):
+            row = self.api.send("POST", f"{self._place}/labels", {"name": name, "color": "#ededed"})
+            known[name] = row["id"]
+        body = {"labels": [known[name] for name in sorted(labels)]}
+        self.api.send("PUT", f"{self._place}/issues/{number}/labels", body)
+
+    def merge(
+        self,
+        number: int,
+        *,
+        sha: str,
+        title: str,
+        message: str,
+        at_once: bool,  # noqa: ARG002 - Gitea has no queue
+    ) -> MergeAnswer:
+        """See `Dialect`."""
+        body = {
+            "Do": "merge",
+            "head_commit_id": sha,
+            "MergeTitleField": title,
+            "MergeMessageField": message,
+        }
+        deadline = time.monotonic() + SECONDS_TO_MERGE
+        while True:
+            try:
+                self.api.send("POST", f"{self._place}/pulls/{number}/merge", body)
+            except Answered as error:
+                if _BUSY not in error.message or time.monotonic() > deadline:
+                    return self._not_merged(error, number)
+                time.sleep(_SECONDS_BETWEEN)
+            else:
+                break
+        commit = self.api.get(f"{self._place}/pulls/{number}").get("merge_commit_sha")
+        return Merged(commit=commit) if commit else MergeAsked(what=f"#{number} is being merged")
+
+    @property
+    def _place(self) -> str:
+        return f"/repos/{self.repository}"
+
+    def _not_merged(self, error: Answered, number: int) -> MergeAnswer:
+        if _BUSY in error.message:
+            return MergeAsked(what=f"Gitea still looks at #{number}")
+        if error.status == HTTPStatus.CONFLICT:
+            raise Stale(f"#{number}: {error.message}", hint=self.page(number)) from error
+        if error.status in {403, 405, 422}:
+            why = f"#{number} is not merged: {error.message}"
+            raise Refused(why, hint=self.page(number)) from error
+        raise error

@@ -1,0 +1,207 @@
+"""GitHub's own words: reviews, statuses, pushes and merges."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from http import HTTPStatus
+from urllib.parse import quote
+
+from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
+from modelyard.adapters.forge.hosted.dialect import Json, person_of
+from modelyard.adapters.forge.hosted.mapping import NOBODY, time_of
+from modelyard.adapters.git.remote_refs import Stale
+from modelyard.domain.people import Person
+from modelyard.domain.promotion.pulls import MergeAnswer, MergeAsked, Merged, Review
+from modelyard.errors import CannotAnswer, Refused
+
+SECONDS_TO_MERGE = 6.0
+"""How long a merge that was asked for is waited for; the next pass asks again."""
+
+_SECONDS_BETWEEN = 0.5
+_VERDICTS = {"APPROVED": True, "CHANGES_REQUESTED": False, "DISMISSED": False}
+_PUSHES = frozenset({"push", "force_push", "branch_creation"})
+
+
+@dataclass(kw_only=True)
+class GitHubDialect:
+    """`Dialect` of GitHub and GitHub Enterprise Server.
+
+    Args:
+        api: The API.
+        repository: Owner and name.
+        web: Address of its pages, such as `https://github.com`.
+        app: Slug of the GitHub App that the token belongs to, if it does.
+    """
+
+    api: ForgeApi
+    repository: str
+    web: str
+    app: str | None = None
+    sort_by_update: str = "updated"
+    _people: dict[str, frozenset[Person] | None] = field(default_factory=dict)
+    _merges: dict[str, frozenset[Person]] = field(default_factory=dict)
+
+    def me(self) -> Person:
+        """See `Dialect`."""
+        return self._me
+
+    @cached_property
+    def _me(self) -> Person:
+        path = "/user" if self.app is None else f"/users/{quote(f'{self.app}[bot]')}"
+        found = person_of(self.api.get(path))
+        if found is None:
+            raise CannotAnswer(f"GET {path}: names no account", hint="modelyard doctor")
+        return found
+
+    def page(self, number: int | None) -> str:
+        """See `Dialect`."""
+        return f"{self.web}/{self.repository}/" + ("pulls" if number is None else f"pull/{number}")
+
+    def person(self, login: str) -> Person | None:
+        """See `Dialect`."""
+        try:
+            return person_of(self.api.get(f"/users/{quote(login, safe='')}"))
+        except Answered as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def is_in_team(self, team: str, person: Person) -> bool:
+        """See `Dialect`."""
+        organisation, _, slug = team.partition("/")
+        path = f"/orgs/{organisation}/teams/{slug}/memberships/{quote(person.login)}"
+        try:
+            return bool(self.api.get(path)["state"] == "active")
+        except Answered as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return False
+            raise
+
+    def review_of(self, row: Json) -> Review | None:
+        """See `Dialect`."""
+        approved = _VERDICTS.get(row["state"])
+        if approved is None or not row.get("commit_id"):
+            return None
+        return Review(
+            author=person_of(row.get("user")) or NOBODY,
+            approved=approved,
+            sha=row["commit_id"],
+            at=time_of(row.get("submitted_at")) or datetime.now(tz=UTC),
+        )
+
+    def status_word(self, row: Json) -> str:
+        """See `Dialect`."""
+        return str(row["state"])
+
+    def pushers(self, branch: str, head: str) -> frozenset[Person] | None:
+        """See `Dialect`."""
+        found: set[Person] = set()
+        is_seen = False
+        for row in self.api.pages(f"{self._place}/activity", ref=f"refs/heads/{branch}"):
+            if row["activity_type"] in _PUSHES:
+                is_seen = is_seen or row["after"] == head
+                found.add(person_of(row.get("actor")) or NOBODY)
+        return frozenset(found) if is_seen else None
+
+    def people_of_commit(self, sha: str) -> frozenset[Person] | None:
+        """See `Dialect`."""
+        if sha not in self._people:
+            row = self.api.get(f"{self._place}/commits/{sha}")
+            author, committer = person_of(row.get("author")), person_of(row.get("committer"))
+            people = frozenset(person for person in (author, committer) if person is not None)
+            self._people[sha] = None if author is None else people
+        return self._people[sha]
+
+    def people_of_merge(self, sha: str) -> frozenset[Person]:
+        """See `Dialect`."""
+        if sha not in self._merges:
+            rows = list(self.api.pages(f"{self._place}/commits/{sha}/pulls"))
+            people = {person_of(row.get("user")) for row in rows if row.get("merged_at")}
+            for row in rows:
+                if row.get("merged_at"):  # a listing does not say who merged it
+                    full = self.api.get(f"{self._place}/pulls/{row['number']}")
+                    people.add(person_of(full.get("merged_by")))
+            self._merges[sha] = frozenset(person for person in people if person is not None)
+        return self._merges[sha]
+
+    def closer(self, number: int) -> Person | None:
+        """See `Dialect`."""
+        return person_of(self.api.get(f"{self._place}/issues/{number}").get("closed_by"))
+
+    def set_labels(self, number: int, labels: Iterable[str]) -> None:
+        """See `Dialect`; GitHub creates the labels that are new."""
+        body = {"labels": sorted(labels)}
+        self.api.send("PUT", f"{self._place}/issues/{number}/labels", body)
+
+    def merge(
+        self, number: int, *, sha: str, title: str, message: str, at_once: bool
+    ) -> MergeAnswer:
+        """See `Dialect`."""
+        body = {
+            "sha": sha,
+            "merge_method": "merge",
+            "commit_title": title,
+            "commit_message": message,
+        }
+        if at_once:
+            return self._merge_now(number, body)
+        try:
+            first = self._ask(number, body)
+        except Answered as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise self._refusal(error, number) from error
+            return self._merge_now(number, body)  # GitHub Enterprise Server has no such request
+        return self._wait(number, first, sha)
+
+    @property
+    def _place(self) -> str:
+        return f"/repos/{self.repository}"
+
+    def _ask(self, number: int, body: Json) -> Json:
+        """Ask for a merge; returns the state of ours, or of the one that is under way."""
+        path = f"{self._place}/pulls/{number}/merge-async"
+        try:
+            found: Json = self.api.send("PUT", path, {**body, "merge_action": "default"})
+        except Answered as error:
+            if error.status not in {400, 409} or "details" not in error.body:
+                raise
+            found = dict(error.body)
+        return found
+
+    def _wait(self, number: int, first: Json, sha: str) -> MergeAnswer:
+        """Wait a little for a merge that was asked for."""
+        uuid = first["details"].get("uuid")
+        # Another request is under way. Only one for this very head is ours.
+        if first["details"].get("expected_head_sha", sha) != sha:
+            what = f"#{number}: a merge of another head is under way: {first['details']['message']}"
+            return MergeAsked(what=what)
+        state, deadline = first, time.monotonic() + SECONDS_TO_MERGE
+        while state["status"] == "pending":
+            if time.monotonic() > deadline:
+                return MergeAsked(what=f"GitHub has not merged #{number} at {sha[:10]} yet")
+            time.sleep(_SECONDS_BETWEEN)
+            state = self.api.get(f"{self._place}/pulls/{number}/merge-async/{uuid}")
+        details = state["details"]
+        if state["status"] == "merged":
+            return Merged(commit=str(details["sha"]))
+        if state["status"] == "enqueued":
+            return MergeAsked(what=f"#{number} waits in the merge queue")
+        raise Refused(f"#{number} is not merged: {details['message']}", hint=self.page(number))
+
+    def _merge_now(self, number: int, body: Json) -> MergeAnswer:
+        try:
+            answer = self.api.send("PUT", f"{self._place}/pulls/{number}/merge", body)
+        except Answered as error:
+            raise self._refusal(error, number) from error
+        return Merged(commit=str(answer["sha"]))
+
+    def _refusal(self, error: Answered, number: int) -> CannotAnswer | Refused | Stale:
+        if error.status == HTTPStatus.CONFLICT:
+            return Stale(f"#{number}: {error.message}", hint=self.page(number))
+        if error.status in {403, 405, 422}:
+            return Refused(f"#{number} is not merged: {error.message}", hint=self.page(number))
+        return error

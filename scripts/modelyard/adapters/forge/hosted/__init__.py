@@ -1,0 +1,1 @@
+"""What a forge with an API has in common, whichever it is."""

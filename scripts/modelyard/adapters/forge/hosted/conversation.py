@@ -1,0 +1,58 @@
+"""The comments of a forge with an API, and what it knows of their authors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from modelyard.adapters.forge.comment_api import CommentApi
+from modelyard.adapters.forge.hosted.pulls import HostedPulls
+from modelyard.adapters.git.remote_refs import Stale
+from modelyard.domain.chatops.authority import Authority
+from modelyard.domain.chatops.request import Comment
+from modelyard.domain.people import Person
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostedConversation:
+    """`operations.chatops.conversation.Conversation` on a forge with an API.
+
+    Args:
+        pulls: The forge as the tool uses it.
+    """
+
+    pulls: HostedPulls
+
+    def fetch_comment(self, comment: str) -> Comment | None:
+        """See `Conversation`."""
+        return self._comments.fetch_comment(comment)
+
+    def ask_authority(self, person: Person, *, teams: Collection[str]) -> Authority:
+        """See `Conversation`."""
+        return self._comments.ask_authority(person, teams=teams)
+
+    def react(self, comment: str, reaction: str) -> None:
+        """See `Conversation`."""
+        self._comments.react(comment, reaction)
+
+    def answer(self, number: int, *, body: str, marker: str) -> None:
+        """See `Conversation`."""
+        self.pulls.comment(number, body=body, marker=marker)
+
+    def review(self, number: int, *, sha: str, by: Person, approved: bool) -> None:  # noqa: ARG002
+        """See `Conversation`.
+
+        A forge lets nobody review in another's name. The log of commands, which is written next,
+        is the record: `HostedPulls` reads approvals from both.
+        """
+        head = self.pulls.get(number).head
+        if head != sha:
+            raise Stale(f"pull request {number} moved to {head}, {sha} is not its head any more")
+
+    @property
+    def _comments(self) -> CommentApi:
+        return CommentApi(
+            rest=self.pulls.api,
+            repository=self.pulls.reader.repository,
+            is_member=self.pulls.dialect.is_in_team,
+        )

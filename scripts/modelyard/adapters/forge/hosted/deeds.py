@@ -1,0 +1,41 @@
+"""What people did with commits of the main branch, as a forge knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from modelyard.adapters.forge.hosted.dialect import Dialect
+from modelyard.adapters.forge.hosted.mapping import person_in_trailer
+from modelyard.adapters.git.objects import LogEntry
+from modelyard.domain.people import Person
+from modelyard.domain.promotion.change import PULL, REQUESTED_BY
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostedDeeds:
+    """`makers.Deeds` of a forge with accounts.
+
+    Args:
+        dialect: The forge's own words.
+    """
+
+    dialect: Dialect
+
+    def __call__(self, commit: LogEntry) -> Mapping[Person, str]:
+        """Return what people did with a commit; `wrote`, `merged` or `asked for`."""
+        did = "merged" if PULL in commit.trailers else "wrote"
+        people = self.dialect.people_of_commit(commit.sha) or frozenset()
+        found = dict.fromkeys(sorted(people, key=str), did)
+        for line in commit.trailers.get(REQUESTED_BY, "").splitlines():
+            found.setdefault(self._account(line), "asked for")
+        for person in self.dialect.people_of_merge(commit.sha):
+            found.setdefault(person, "proposed or merged")
+        return found
+
+    def _account(self, line: str) -> Person:
+        person = person_in_trailer(line)
+        if person.id.isdecimal():
+            return person
+        # A trailer of the time before this forge, or a login without its id.
+        return self.dialect.person(person.login) or person

@@ -1,0 +1,90 @@
+"""What differs between forges with an API: the `Dialect` of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+from modelyard.domain.people import Person
+from modelyard.domain.promotion.pulls import MergeAnswer, Review
+
+Json: TypeAlias = dict[str, Any]
+
+
+class Dialect(Protocol):
+    """One forge's words for what every forge can do.
+
+    Attributes:
+        sort_by_update: How a listing is asked for with what changed last first.
+    """
+
+    sort_by_update: str
+
+    def me(self) -> Person:
+        """Return who the token acts as."""
+        ...
+
+    def page(self, number: int | None) -> str:
+        """Return the address of a pull request's page; of the list of them without a number."""
+        ...
+
+    def person(self, login: str) -> Person | None:
+        """Return the account of this login; None if there is none."""
+        ...
+
+    def is_in_team(self, team: str, person: Person) -> bool:
+        """Whether a person is an active member of a team (`organisation/team`)."""
+        ...
+
+    def review_of(self, row: Json) -> Review | None:
+        """Return a review as the forge lists it; None if it neither approves nor objects."""
+        ...
+
+    def status_word(self, row: Json) -> str:
+        """Return the state of a status as the forge lists it."""
+        ...
+
+    def pushers(self, branch: str, head: str) -> frozenset[Person] | None:
+        """Return everybody who pushed to a branch; None if the push of `head` is not on record."""
+        ...
+
+    def people_of_commit(self, sha: str) -> frozenset[Person] | None:
+        """Return who made a commit, as the forge maps it; None if it maps it to nobody."""
+        ...
+
+    def people_of_merge(self, sha: str) -> frozenset[Person]:
+        """Return who opened and who merged the pull requests that brought a commit."""
+        ...
+
+    def closer(self, number: int) -> Person | None:
+        """Return who closed a pull request without merging it."""
+        ...
+
+    def set_labels(self, number: int, labels: Iterable[str]) -> None:
+        """Give a pull request these labels and no others, creating those that are new."""
+        ...
+
+    def merge(
+        self, number: int, *, sha: str, title: str, message: str, at_once: bool
+    ) -> MergeAnswer:
+        """Merge a pull request with a merge commit.
+
+        Args:
+            number: The pull request.
+            sha: The head it must have.
+            title: First line of the commit.
+            message: The rest.
+            at_once: Do not put it into a queue.
+
+        Raises:
+            Conflict: The head is another commit.
+            Refused: The forge does not allow it.
+        """
+        ...
+
+
+def person_of(row: Mapping[str, Any] | None) -> Person | None:
+    """Return the user in an answer; None for a deleted one."""
+    if not row or not isinstance(row.get("id"), int):
+        return None
+    return Person(login=str(row.get("login", "")), id=str(row["id"]))

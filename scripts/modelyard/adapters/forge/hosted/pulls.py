@@ -1,0 +1,328 @@
+"""Pull requests of a forge with an API, as the tool uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from modelyard.adapters.forge.guard import (
+    Proposed,
+    find_guard_problems,
+    find_missing_approvals,
+)
+from modelyard.adapters.forge.hosted.api import ForgeApi, urgent
+from modelyard.adapters.forge.hosted.dialect import Dialect
+from modelyard.adapters.forge.hosted.heads import Heads
+from modelyard.adapters.forge.hosted.mapping import (
+    comment_of,
+    marked,
+    named_with_id,
+    page_with_request,
+)
+from modelyard.adapters.forge.hosted.reading import PullReader
+from modelyard.adapters.forge.makers import find_version_makers
+from modelyard.adapters.git.names import message_of, safe_line
+from modelyard.adapters.git.remote_refs import Stale, retry_on_conflict
+from modelyard.domain.people import Person
+from modelyard.domain.promotion.approvals import find_approvers
+from modelyard.domain.promotion.change import (
+    APPROVED_BY,
+    HEAD,
+    PULL,
+    REQUESTED_BY,
+    Change,
+    Purpose,
+    parse_branch,
+)
+from modelyard.domain.promotion.pulls import (
+    CHECKS,
+    PROMOTE,
+    MergeAnswer,
+    Merged,
+    PullRequest,
+    PullState,
+    PullSummary,
+    Status,
+    StatusState,
+)
+from modelyard.errors import CannotAnswer, Refused
+
+LONGEST_DESCRIPTION = 140
+"""Forges cut a longer description of a status off."""
+
+_NAMED = 10
+
+
+@dataclass(kw_only=True)
+class HostedPulls:
+    """`ports.PullRequests` on a forge with an API.
+
+    Args:
+        api: The forge's API.
+        dialect: The forge's own words.
+        heads: Git.
+        reader: Reads pull requests.
+        bot: The tool's own name.
+    """
+
+    api: ForgeApi
+    dialect: Dialect
+    heads: Heads
+    reader: PullReader
+    bot: str
+    _listed: dict[str, Any] | None = field(default=None)
+
+    @contextmanager
+    def one_listing(self) -> Iterator[None]:
+        """See `ports.PullRequests`."""
+        if self._listed is not None:
+            yield
+            return
+        self._listed = {}
+        try:
+            yield
+        finally:
+            self._listed = None
+
+    def open(self) -> tuple[PullRequest, ...]:
+        """See `ports.PullRequests`."""
+        if self._listed is None:
+            return self.reader.open()
+        if "open" not in self._listed:
+            self._listed["open"] = self.reader.open()
+        found: tuple[PullRequest, ...] = self._listed["open"]
+        return found
+
+    def closed(self) -> tuple[PullSummary, ...]:
+        """See `ports.PullRequests`."""
+        if self._listed is None:
+            return self.reader.closed()
+        if "closed" not in self._listed:
+            self._listed["closed"] = self.reader.closed()
+        found: tuple[PullSummary, ...] = self._listed["closed"]
+        return found
+
+    def unreadable(self) -> tuple[CannotAnswer, ...]:
+        """See `ports.PullRequests`; a forge hands out what it can read."""
+        return ()
+
+    def get(self, number: int) -> PullRequest:
+        """See `ports.PullRequests`."""
+        return self.reader.get(number)
+
+    def version_makers(self, main: str, *, model: str, version: str) -> Mapping[Person, str]:
+        """See `ports.PullRequests`."""
+        return find_version_makers(self.heads.git, main, model, version, deeds=self.reader.deeds)
+
+    def propose(self, change: Change, *, requester: Person | None = None) -> PullRequest:
+        """See `ports.PullRequests`.
+
+        Raises:
+            Refused: The main branch already holds all that the change would write.
+        """
+        who = None if requester is None else self._account(requester)
+        if change.purpose is not Purpose.ROLLBACK:
+            return retry_on_conflict(lambda: self._propose(change, who))
+        with urgent():
+            return retry_on_conflict(lambda: self._propose(change, who))
+
+    def close(self, number: int, *, reason: str) -> None:
+        """See `ports.PullRequests`."""
+        pull = self.get(number)
+        if pull.state is PullState.MERGED:
+            raise Refused(f"pull request {number} is merged already")
+        if pull.state is PullState.CLOSED:
+            return
+        # First the reason: killed in between, the next call closes it.
+        self.comment(number, body=reason, marker="modelyard/closed")
+        self.api.send("PATCH", self._pull(number), {"state": "closed"})
+        self._forget()
+        if parse_branch(pull.branch) is not None:
+            self.heads.delete(pull.branch, pull.head)
+
+    def merge(self, number: int, *, sha: str, bypass: str | None = None) -> MergeAnswer:
+        """See `ports.PullRequests`.
+
+        Statuses are not believed, as others may set them: the guard and the approvals are computed
+        again here, on the merge result.
+        """
+        if bypass is None:
+            return self._merge(number, sha, at_once=False)
+        with urgent():
+            return self._merge(number, sha, at_once=True)
+
+    def comment(self, number: int, *, body: str, marker: str | None = None) -> None:
+        """See `ports.PullRequests`."""
+        text = marked(body, marker)
+        mine = self._marked(number, marker) if marker is not None else []
+        if not mine:
+            self.api.send("POST", f"{self._issue(number)}/comments", {"body": text})
+            # No forge creates a comment only once: of two that raced, the older one stays.
+            mine = self._marked(number, marker) if marker is not None else []
+        elif mine[0]["body"].replace("\r\n", "\n") != text:
+            where = f"{self.reader.place}/issues/comments/{mine[0]['id']}"
+            self.api.send("PATCH", where, {"body": text})
+        for twin in mine[1:]:
+            self.api.send("DELETE", f"{self.reader.place}/issues/comments/{twin['id']}")
+        self._forget()
+
+    def set_status(self, pull: PullRequest, status: Status) -> None:
+        """See `ports.PullRequests`."""
+        if pull.statuses.get(status.context) == status:
+            return
+        body = {
+            "state": str(status.state),
+            "context": status.context,
+            "description": status.description[:LONGEST_DESCRIPTION],
+            # The commit alone does not name what was judged: other branches may have it as head.
+            "target_url": self._page(pull.number),
+        }
+        self.api.send("POST", f"{self.reader.place}/statuses/{pull.head}", body)
+        self._forget()
+
+    def _propose(self, change: Change, requester: Person | None) -> PullRequest:
+        tree = self.heads.tree_of(change)
+        before = self.reader.open_of(change.branch)
+        if before is not None and before.author != self.dialect.me():
+            # Its author, and whoever approved it, did not mean this change.
+            self.close(
+                before.number, reason=f"only {self.bot} opens pull requests from {change.branch}"
+            )
+            before = None
+        if before is not None and self.heads.holds(before.head, change, requester):
+            return self._reword(before, change)
+        branch, head = self.heads.push(change, tree, requester)
+        self._forget()
+        if branch != change.branch:
+            before = self.reader.open_of(branch)
+        if before is not None:
+            return self._reword(replace(before, head=head), change, requester)
+        return self._open(change, branch, requester)
+
+    def _open(self, change: Change, branch: str, requester: Person | None) -> PullRequest:
+        body = {
+            "title": safe_line(change.title),
+            "head": branch,
+            "base": self.reader.main,
+            "body": page_with_request(change.body, requester=requester),
+        }
+        try:
+            row = self.api.send("POST", f"{self.reader.place}/pulls", body)
+        except CannotAnswer:
+            # It may have been opened all the same, or by another process.
+            there = self.reader.open_of(branch)
+            if there is None:
+                raise
+            return there
+        if change.labels:
+            self.dialect.set_labels(row["number"], change.labels)
+        return self.get(row["number"])
+
+    def _reword(
+        self, before: PullRequest, change: Change, requester: Person | None = None
+    ) -> PullRequest:
+        asked = requester or before.requester
+        title = safe_line(change.title)
+        if (before.title, before.body) != (title, change.body) or asked != before.requester:
+            page = page_with_request(change.body, requester=asked)
+            self.api.send("PATCH", self._pull(before.number), {"title": title, "body": page})
+        if set(before.labels) != set(change.labels):
+            self.dialect.set_labels(before.number, change.labels)
+        self._forget()
+        return self.get(before.number)
+
+    def _merge(self, number: int, sha: str, *, at_once: bool) -> MergeAnswer:
+        pull = self.get(number)
+        if pull.state is PullState.MERGED and pull.merged_as:
+            return Merged(commit=pull.merged_as)
+        if pull.state is not PullState.OPEN:
+            raise Refused(f"pull request {number} is {pull.state}")
+        if pull.head != sha:
+            raise Stale(
+                f"pull request {number} moved to {pull.head}, {sha} is not its head any more",
+                hint=f"modelyard pr show {number}",
+            )
+        self._check_statuses(pull)
+        self._check_guard(pull)
+        answer = self.dialect.merge(
+            number,
+            sha=sha,
+            title=f"Merge pull request #{number} from {pull.branch}",
+            message=self._message(pull),
+            at_once=at_once,
+        )
+        self._forget()
+        if isinstance(answer, Merged) and parse_branch(pull.branch) is not None:
+            self.heads.delete(pull.branch, sha)
+        return answer
+
+    def _check_statuses(self, pull: PullRequest) -> None:
+        states = {name: pull.statuses.get(name) for name in (CHECKS, PROMOTE)}
+        missing = [
+            f"{name} has not reported"
+            if found is None
+            else f"{name} is {found.state} ({found.description})"
+            for name, found in states.items()
+            if found is None or found.state is not StatusState.SUCCESS
+        ]
+        if missing:
+            why = f"pull request {pull.number} may not be merged: {'; '.join(missing)}"
+            raise Refused(why, hint=self._page(pull.number))
+
+    def _check_guard(self, pull: PullRequest) -> None:
+        main = self.heads.main_head()
+        self.heads.remote.ensure_commits([pull.head])
+        proposed = Proposed(
+            branch=pull.branch, author=str(pull.author), head=pull.head, main=main, bot=self.bot
+        )
+        found = find_guard_problems(self.heads.git, proposed)
+        found = found or find_missing_approvals(self.heads.git, pull, main)
+        if found:
+            why = f"pull request {pull.number} may not be merged: {'; '.join(found[:_NAMED])}"
+            raise Refused(why, hint=self._page(pull.number))
+
+    def _message(self, pull: PullRequest) -> str:
+        """Return the merge commit's text below its title, with what history needs in trailers."""
+        approvers = ", ".join(sorted(map(str, find_approvers(pull))))
+        asked = pull.requester or (None if pull.author == self.dialect.me() else pull.author)
+        own = self.heads.log(pull.head)
+        # Those of the tool's own commit say what the change is about.
+        trailers = dict(own[0].trailers) if own and parse_branch(pull.branch) is not None else {}
+        trailers |= {PULL: str(pull.number), HEAD: pull.head}
+        trailers |= {APPROVED_BY: approvers} if approvers else {}
+        trailers |= {REQUESTED_BY: named_with_id(asked)} if asked else {}
+        _, _, rest = message_of("x", trailers, pull.title).partition("\n")
+        return rest.strip()
+
+    def _account(self, person: Person) -> Person:
+        """Return the account of a person who is known by name only."""
+        if person.id.isdecimal():
+            return person
+        found = self.dialect.person(person.login)
+        if found is None:
+            raise Refused(
+                f"the forge knows nobody called {safe_line(person.login)}",
+                hint="give your login there: --as LOGIN",
+            )
+        return found
+
+    def _marked(self, number: int, marker: str) -> list[dict[str, Any]]:
+        me = self.dialect.me()
+        rows = list(self.api.pages(f"{self._issue(number)}/comments"))
+        mine = [row for row in rows if comment_of(row, me).marker == marker]
+        return sorted(mine, key=lambda row: int(row["id"]))
+
+    def _forget(self) -> None:
+        if self._listed is not None:
+            self._listed.clear()
+
+    def _pull(self, number: int) -> str:
+        return f"{self.reader.place}/pulls/{number}"
+
+    def _issue(self, number: int) -> str:
+        return f"{self.reader.place}/issues/{number}"
+
+    def _page(self, number: int) -> str:
+        return self.dialect.page(number)

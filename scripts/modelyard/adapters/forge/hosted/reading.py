@@ -1,0 +1,252 @@
+"""Reads pull requests of a forge with as few requests as what changed needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+
+from modelyard.adapters.forge.guard import makers_of_release
+from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
+from modelyard.adapters.forge.hosted.dialect import Dialect, Json, person_of
+from modelyard.adapters.forge.hosted.heads import Heads
+from modelyard.adapters.forge.hosted.mapping import (
+    comment_of,
+    requester_in_page,
+    summary_of,
+)
+from modelyard.adapters.forge.makers import Deeds
+from modelyard.domain.people import Person
+from modelyard.domain.promotion.change import parse_branch
+from modelyard.domain.promotion.pulls import (
+    Comment,
+    PullRequest,
+    PullState,
+    PullSummary,
+    Review,
+    Status,
+    StatusState,
+)
+from modelyard.errors import CannotAnswer
+
+SETTLED = timedelta(seconds=5)
+"""A forge dates changes to the second: what changed later may change again at that time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Said:
+    """What was said of a pull request and who made its commits, as of `updated` and `head`."""
+
+    updated: str
+    head: str
+    reviews: tuple[Review, ...]
+    comments: tuple[Comment, ...]
+    contributors: tuple[Person, ...]
+    requesters: tuple[Person, ...]
+    unmapped: tuple[str, ...]
+
+
+@dataclass(kw_only=True)
+class PullReader:
+    """Reads the pull requests to the main branch.
+
+    Args:
+        api: The forge's API.
+        repository: Owner and name, such as `acme/yard`.
+        main: The main branch's name.
+        dialect: The forge's own words.
+        heads: Git.
+        deeds: What people did with a commit of the main branch.
+        commanded: The reviews that people gave by a command in a comment, by pull request.
+    """
+
+    api: ForgeApi
+    repository: str
+    main: str
+    dialect: Dialect
+    heads: Heads
+    deeds: Deeds
+    commanded: Callable[[int], Iterable[Review]]
+    _said: dict[int, _Said] = field(default_factory=dict)
+    _closed: dict[int, tuple[str, PullSummary]] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """The path of the repository in the API."""
+        return f"/repos/{self.repository}"
+
+    def open(self) -> tuple[PullRequest, ...]:
+        """Return the open pull requests in full, by number."""
+        rows = self.api.pages(f"{self.place}/pulls", state="open", base=self.main)
+        # One forge knows no filter by base.
+        found = [self._in_full(row) for row in rows if self._is_ours(row)]
+        return tuple(sorted(found, key=lambda pull: pull.number))
+
+    def closed(self) -> tuple[PullSummary, ...]:
+        """Return the merged and closed ones by number; asks only for what changed since."""
+        rows = self.api.pages(
+            f"{self.place}/pulls",
+            state="closed",
+            base=self.main,
+            sort=self.dialect.sort_by_update,
+            direction="desc",
+        )
+        for row in rows:
+            known = self._closed.get(row["number"])
+            if known is not None and known[0] == row["updated_at"]:
+                break  # the newest come first: the rest is known
+            if self._is_ours(row):
+                self._closed[row["number"]] = (row["updated_at"], self._summary(row))
+        return tuple(self._closed[number][1] for number in sorted(self._closed))
+
+    def get(self, number: int) -> PullRequest:
+        """Return one pull request as it is now.
+
+        Raises:
+            CannotAnswer: There is none to the main branch with this number.
+        """
+        try:
+            row = self.api.get(f"{self.place}/pulls/{number}")
+        except Answered as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                why = f"there is no pull request {number} in {self.repository}"
+                raise CannotAnswer(why, hint="modelyard pr list --all") from error
+            raise
+        if not self._is_ours(row):
+            raise CannotAnswer(
+                f"pull request {number} is for {row['base']['ref']}, not {self.main}"
+            )
+        self._said.pop(number, None)
+        return self._in_full(row)
+
+    def open_of(self, branch: str) -> PullRequest | None:
+        """Return the open pull request of a branch of the repository itself."""
+        owner = self.repository.partition("/")[0]
+        rows = self.api.pages(f"{self.place}/pulls", state="open", head=f"{owner}:{branch}")
+        of_branch = (row for row in rows if row["head"]["ref"] == branch and self._is_ours(row))
+        row = next(of_branch, None)
+        return None if row is None else self._in_full(row)
+
+    def _is_ours(self, row: Json) -> bool:
+        return bool(row["base"]["ref"] == self.main)
+
+    def _summary(self, row: Json) -> PullSummary:
+        is_declined = not row.get("merged_at") and parse_branch(row["head"]["ref"]) is not None
+        # Who closed it matters for the tool's own alone, and costs a request.
+        by = self.dialect.closer(row["number"]) if is_declined else None
+        return summary_of(row, closed_by=by)
+
+    def _in_full(self, row: Json) -> PullRequest:
+        summary = summary_of(row)
+        if self._is_of_fork(row):
+            # A fork's branch may have any name, the tool's too.
+            summary = replace(summary, branch=f"{row['head']['label']}")
+        said = self._read_said(row, summary)
+        asked = said.requesters[0] if said.requesters else None
+        others = {*said.contributors, *said.requesters} - {summary.author, asked}
+        pull = PullRequest(
+            **{name: getattr(summary, name) for name in PullSummary.__dataclass_fields__},
+            requester=asked,
+            contributors=tuple(sorted(others, key=str)),
+            unmapped=said.unmapped,
+            reviews=self._reviews(summary.number, said),
+            comments=said.comments,
+            statuses=self._statuses(row),
+        )
+        if pull.state is not PullState.OPEN or parse_branch(pull.branch) is None:
+            return pull
+        main = self.heads.main_head()
+        makers = makers_of_release(self.heads.git, pull, main, deeds=self.deeds)
+        return replace(pull, version_makers=makers)
+
+    def _reviews(self, number: int, said: _Said) -> tuple[Review, ...]:
+        found = [*said.reviews, *self.commanded(number)]
+        return tuple(sorted(found, key=lambda review: review.at))
+
+    def _is_of_fork(self, row: Json) -> bool:
+        source = (row["head"].get("repo") or {}).get("full_name")
+        return source is None or source.lower() != self.repository.lower()
+
+    def _read_said(self, row: Json, summary: PullSummary) -> _Said:
+        known, updated = self._said.get(summary.number), row["updated_at"]
+        if known is not None and (known.updated, known.head) == (updated, summary.head):
+            return known
+        me, place = self.dialect.me(), f"{self.place}/pulls/{summary.number}"
+        reviews = map(self.dialect.review_of, self.api.pages(f"{place}/reviews"))
+        comments = self.api.pages(f"{self.place}/issues/{summary.number}/comments")
+        contributors, unmapped = self._contributors(row, summary)
+        said = _Said(
+            updated=updated,
+            head=summary.head,
+            reviews=tuple(each for each in reviews if each is not None),
+            comments=tuple(comment_of(each, me) for each in comments),
+            contributors=contributors,
+            requesters=self._requesters(row, summary),
+            unmapped=unmapped,
+        )
+        if datetime.now(tz=UTC) - datetime.fromisoformat(updated) > SETTLED:
+            self._said[summary.number] = said
+        return said
+
+    def _requesters(self, row: Json, summary: PullSummary) -> tuple[Person, ...]:
+        if parse_branch(summary.branch) is None or summary.author != self.dialect.me():
+            return ()
+        # The commit is the tool's; the text can be edited, so it only adds a person.
+        found = list(self.heads.requesters(summary.head))
+        in_page = requester_in_page(row.get("body") or "")
+        return tuple(dict.fromkeys([*found, *([in_page] if in_page else [])]))
+
+    def _contributors(
+        self, row: Json, summary: PullSummary
+    ) -> tuple[tuple[Person, ...], tuple[str, ...]]:
+        """Who committed or pushed to it, and the commits that nobody can be named for.
+
+        A mail address in a commit proves nothing, as anybody may write it. So whoever pushed
+        counts too; where that is not on record, the commits of unknown authors are returned.
+        """
+        found: set[Person] = set()
+        unmapped: list[str] = []
+        for commit in self.api.pages(f"{self.place}/pulls/{summary.number}/commits"):
+            people = [person_of(commit.get(role)) for role in ("author", "committer")]
+            found |= {person for person in people if person is not None}
+            if people[0] is None:
+                unmapped.append(commit["sha"])
+        pushers = None if self._is_of_fork(row) else self._pushers(summary)
+        if pushers is None:
+            return _sorted(found), tuple(unmapped)
+        return _sorted(found | pushers), ()
+
+    def _pushers(self, summary: PullSummary) -> frozenset[Person] | None:
+        try:
+            return self.dialect.pushers(summary.branch, summary.head)
+        except Answered:  # a token that may not see it
+            return None
+
+    def _statuses(self, row: Json) -> Mapping[str, Status]:
+        """What the tool itself said of this head in this pull request.
+
+        Everybody who may write can set a status, and one of a commit is seen in every pull
+        request that has it as head. So only those count that this account set for this one.
+        """
+        if row["state"] != "open":
+            return {}
+        me = self.dialect.me()
+        rows = self.api.pages(f"{self.place}/commits/{row['head']['sha']}/statuses")
+        ours = [
+            each
+            for each in rows
+            if person_of(each.get("creator")) == me and each.get("target_url") == row["html_url"]
+        ]
+        found: dict[str, Status] = {}
+        for each in sorted(ours, key=lambda each: each["id"]):
+            found[each["context"]] = Status(
+                context=each["context"],
+                state=StatusState(self.dialect.status_word(each)),
+                description=each.get("description") or "",
+            )
+        return found
+
+
+def _sorted(people: set[Person] | frozenset[Person]) -> tuple[Person, ...]:
+    return tuple(sorted(people, key=str))

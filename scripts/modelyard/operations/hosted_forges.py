@@ -1,0 +1,115 @@
+"""Builds the adapters of a hosted forge from the settings."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from modelyard.adapters.facts.store import FactStore
+from modelyard.adapters.forge.github.credentials import TOKENS, read_app, read_token
+from modelyard.adapters.forge.hosted.api import ForgeApi
+from modelyard.adapters.forge.hosted.deeds import HostedDeeds
+from modelyard.adapters.forge.hosted.desk import HostedDesk
+from modelyard.adapters.forge.hosted.dialect import Dialect
+from modelyard.adapters.forge.hosted.heads import Heads
+from modelyard.adapters.forge.hosted.pulls import HostedPulls
+from modelyard.adapters.forge.hosted.reading import PullReader
+from modelyard.adapters.git.remote_refs import RemoteRefs
+from modelyard.adapters.git.repository import Git
+from modelyard.domain.chatops.reasons import ReasonCode
+from modelyard.domain.people import Person
+from modelyard.domain.promotion.pulls import Review
+from modelyard.domain.specs.paths import SETTINGS
+from modelyard.domain.specs.repository import ForgeKind, Repository
+from modelyard.errors import CannotAnswer
+from modelyard.ports import Clock
+
+GITHUB = "https://api.github.com"
+APPROVE, UNAPPROVE = "/approve", "/unapprove"
+
+
+def build_forge(git: Git, repository: Repository, clock: Clock) -> tuple[HostedPulls, HostedDesk]:
+    """Return the forge of the settings, as the tool and as people use it.
+
+    Raises:
+        CannotAnswer: The settings do not say which repository, or there is nothing to sign in with.
+    """
+    name = repository.forge_repository
+    if name is None:
+        raise CannotAnswer(
+            f"{SETTINGS}: forge: {repository.forge} needs the repository's owner and name",
+            hint="set forge_repository: acme/yard",
+        )
+    api, dialect = _dialect(repository, name)
+    heads = Heads(
+        git=git,
+        remote=RemoteRefs(git, repository.remote),
+        main=repository.main,
+        bot=repository.bot,
+        clock=clock,
+    )
+    reader = PullReader(
+        api=api,
+        repository=name,
+        main=repository.main,
+        dialect=dialect,
+        heads=heads,
+        deeds=HostedDeeds(dialect=dialect),
+        commanded=partial(_commanded_reviews, FactStore(git, repository, clock)),
+    )
+    pulls = HostedPulls(api=api, dialect=dialect, heads=heads, reader=reader, bot=repository.bot)
+    return pulls, HostedDesk(pulls=pulls)
+
+
+def _commanded_reviews(facts: FactStore, number: int) -> tuple[Review, ...]:
+    """The approvals that people gave, or took back, by a command in a comment."""
+    return tuple(
+        Review(
+            author=Person(login=entry.login, id=entry.person),
+            approved=entry.line == APPROVE,
+            sha=entry.head,
+            at=entry.at,
+        )
+        for entry in facts.read_commands(number).entries
+        if entry.reason is ReasonCode.DONE and entry.line in {APPROVE, UNAPPROVE}
+    )
+
+
+def _dialect(repository: Repository, name: str) -> tuple[ForgeApi, Dialect]:
+    url = repository.forge_uri
+    if repository.forge == ForgeKind.GITEA:
+        if url is None:
+            raise CannotAnswer(
+                f"{SETTINGS}: forge: gitea needs the address of Gitea",
+                hint="set forge_uri: https://git.example.org/api/v1",
+            )
+        from modelyard.adapters.forge.gitea.dialect import GiteaDialect
+
+        api = ForgeApi(url=url, auth=_token(), page_word="limit")
+        web = url.rstrip("/").removesuffix("/api/v1")
+        return api, GiteaDialect(api=api, repository=name, web=web)
+    from modelyard.adapters.forge.github.dialect import GitHubDialect
+
+    app = read_app()
+    api = ForgeApi(url=url or GITHUB, auth=app or _token())
+    slug = repository.bot.removesuffix("[bot]") if app is not None else None
+    return api, GitHubDialect(api=api, repository=name, web=_web(url), app=slug)
+
+
+def _token() -> Any:
+    token = read_token()
+    if token is None:
+        raise CannotAnswer(
+            "there is no token to sign in to the forge with",
+            hint=f"set {TOKENS[0]}, or those of a GitHub App (README, On GitHub)",
+        )
+    return token
+
+
+def _web(url: str | None) -> str:
+    """The address of GitHub's pages; an Enterprise Server has its API at `/api/v3` of them."""
+    if url is None or url.rstrip("/") == GITHUB:
+        return "https://github.com"
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

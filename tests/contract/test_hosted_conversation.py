@@ -1,0 +1,132 @@
+"""Comments of a hosted forge: who wrote them, what they may do, and what their commands leave."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from contract.stages import BOT, START, github_stage
+from contract.test_pull_requests import change, ready
+from modelyard.adapters.clock import SystemClock
+from modelyard.adapters.facts.store import FactStore
+from modelyard.adapters.forge.events import read_comment_event
+from modelyard.adapters.forge.hosted.conversation import HostedConversation
+from modelyard.domain.chatops.authority import Role
+from modelyard.domain.people import Person
+from modelyard.domain.promotion.approvals import find_approvers
+from modelyard.operations.chatops.answer import acknowledge, act
+from modelyard.operations.services import services_for
+from modelyard.operations.workspace import workspace_of
+
+
+@pytest.fixture
+def stage(fake_github, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "set by the stage")
+    return github_stage(fake_github, tmp_path)
+
+
+@pytest.fixture
+def talk(stage):
+    return HostedConversation(pulls=stage.pulls)
+
+
+def account(stage, login):
+    return stage.pulls.dialect.person(login)
+
+
+@pytest.mark.parametrize(
+    ("login", "role"), [("ann", Role.WRITE), ("rex", Role.READ), (BOT, Role.ADMIN)]
+)
+def test_the_forge_says_what_a_person_may_do(stage, talk, login, role):
+    assert talk.ask_authority(account(stage, login), teams=()).role is role
+
+
+def test_a_login_that_is_somebody_elses_by_now_may_do_nothing(talk):
+    renamed = Person(login="ann", id="999999")
+
+    assert talk.ask_authority(renamed, teams=()).role is None
+
+
+def test_only_active_members_are_in_a_team(stage, talk, fake_github):
+    fake_github.add_team("leads", "ann", pending=("bob",))
+    teams = ("acme/leads", "acme/nobody")
+
+    found = [talk.ask_authority(account(stage, who), teams=teams).teams for who in ("ann", "bob")]
+
+    assert found == [frozenset({"acme/leads"}), frozenset()]
+
+
+def test_a_comment_that_was_deleted_is_gone(talk):
+    assert talk.fetch_comment("424242") is None
+
+
+def comment_of(stage, number, body, by):
+    """A comment and the event that it starts a workflow with."""
+    row = stage.ask("POST", f"/issues/{number}/comments", {"body": body}, by)
+    event = {
+        "action": "created",
+        "repository": {"id": 1},
+        "issue": {"number": number, "pull_request": {}},
+        "comment": row,
+    }
+    file = stage.folder / f"event-{row['id']}.json"
+    file.write_text(json.dumps(event))
+    return file
+
+
+@pytest.fixture
+def yard(stage):
+    """The tool in its checkout, with settings that name this forge."""
+    settings = START["modelyard.yaml"] + (
+        f"forge: github\nforge_uri: {stage.api}\nforge_repository: acme/yard\n"
+    )
+    (stage.git.root / "modelyard.yaml").write_text(settings)
+    return workspace_of(services_for(stage.git.root))
+
+
+def answered(yard, file, step=act):
+    event = read_comment_event(file)
+    talk = HostedConversation(pulls=yard.services.pulls)
+    return [(each.line, str(each.decision.reason)) for each in step(yard, talk, event)]
+
+
+def test_an_approval_by_comment_counts_once_and_is_kept_where_nobody_can_edit_it(stage, yard):
+    pull = stage.pulls.propose(change())
+    ready(stage, pull)
+    file = comment_of(stage, pull.number, f"/approve {pull.head}", "ann")
+
+    assert answered(yard, file, acknowledge) == [("/approve", "accepted")]
+    assert answered(yard, file) == [("/approve", "done")]
+    assert answered(yard, file) != [("/approve", "done")]
+
+    assert {str(who) for who in find_approvers(stage.again().get(pull.number))} == {"ann"}
+    log = FactStore(stage.git, stage.repository, SystemClock()).read_commands(pull.number)
+    assert [(entry.login, entry.head) for entry in log.entries if str(entry.reason) == "done"] == [
+        ("ann", pull.head)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by", "body"),
+    [("rex", "/approve {head}"), ("ann", "/approve {short}"), ("ann", "> /approve {head}")],
+)
+def test_what_is_no_approval_leaves_none(stage, yard, by, body):
+    pull = stage.pulls.propose(change())
+    ready(stage, pull)
+    text = body.format(head=pull.head, short=pull.head[:10])
+
+    answered(yard, comment_of(stage, pull.number, text, by))
+
+    assert find_approvers(stage.again().get(pull.number)) == frozenset()
+
+
+def test_a_comment_that_was_edited_within_its_second_does_nothing(stage, yard):
+    pull = stage.pulls.propose(change())
+    ready(stage, pull)
+    file = comment_of(stage, pull.number, f"/approve {pull.head}", "ann")
+    number = json.loads(file.read_text())["comment"]["id"]
+    stage.ask("PATCH", f"/issues/comments/{number}", {"body": "never mind"}, "ann")
+
+    assert answered(yard, file) == [("/approve", "comment_edited")]
+    assert find_approvers(stage.again().get(pull.number)) == frozenset()

@@ -1,0 +1,206 @@
+"""What the adapter of a hosted forge does when the forge, or the way to it, is at fault."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from contract.stages import START, github_stage
+from contract.test_pull_requests import change, ready, rollback
+from fakes.github import (
+    AsyncMerge,
+    bad_gateway,
+    cut_off,
+    forbidden,
+    primary_limit,
+    secondary_limit,
+)
+from modelyard.adapters.forge.github import dialect as github_dialect
+from modelyard.adapters.forge.hosted import api as hosted_api
+from modelyard.adapters.forge.hosted.api import ForgeApi, urgent
+from modelyard.domain.promotion.pulls import MergeAsked, Merged
+from modelyard.errors import CannotAnswer, Conflict, Refused
+
+
+@pytest.fixture
+def stage(fake_github, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "set by the stage")
+    monkeypatch.setattr(github_dialect, "SECONDS_TO_MERGE", 0.3)
+    monkeypatch.setattr(github_dialect, "_SECONDS_BETWEEN", 0.05)
+    return github_stage(fake_github, tmp_path)
+
+
+@pytest.fixture
+def api(stage):
+    return stage.pulls.api
+
+
+def posts(fake, path):
+    return [each for each in fake.log if each.method == "POST" and each.path.endswith(path)]
+
+
+def test_a_question_is_repeated_while_the_forge_is_down(stage, api, fake_github):
+    fake_github.queue(bad_gateway("GET", "/pulls$", times=2))
+
+    assert stage.pulls.open() == ()
+    assert (api.calls["GET 502"], api.calls["GET 200"]) == (2, 1)
+
+
+@pytest.mark.parametrize("fault", [bad_gateway, cut_off])
+@pytest.mark.parametrize("after", [True, False])
+def test_a_pull_request_is_opened_once_whatever_becomes_of_the_answer(
+    stage, fake_github, fault, after
+):
+    fake_github.queue(fault("POST", "/pulls$", after=after))
+
+    if after:
+        stage.pulls.propose(change())
+    else:
+        with pytest.raises(CannotAnswer):
+            stage.pulls.propose(change())
+        stage.again().propose(change())
+
+    (pull,) = stage.again().open()
+    assert pull.branch == change().branch
+    assert len(fake_github.repository.pulls) == 1
+
+
+def test_a_comment_whose_answer_was_lost_is_there_once(stage, fake_github):
+    pull = stage.pulls.propose(change())
+    fake_github.queue(bad_gateway("POST", "/comments$", after=True))
+
+    with pytest.raises(CannotAnswer):
+        stage.pulls.comment(pull.number, body="said", marker="modelyard/rules")
+    stage.again().comment(pull.number, body="said", marker="modelyard/rules")
+
+    found = stage.pulls.get(pull.number).comments
+    assert [each.body for each in found] == ["said"]
+
+
+def test_a_short_limit_is_waited_for_and_a_long_one_is_said(stage, fake_github):
+    fake_github.queue(secondary_limit("GET", "/pulls$", retry_after=1))
+    assert stage.pulls.open() == ()
+
+    fake_github.queue(primary_limit("GET", "/pulls$", reset_in=1800))
+    with pytest.raises(CannotAnswer, match="limit is reached until"):
+        stage.pulls.open()
+
+
+def test_the_last_calls_of_an_hour_are_for_rollbacks(stage, api):
+    api.remaining, api.resets = hosted_api.RESERVE, datetime.now(tz=UTC) + timedelta(minutes=20)
+
+    with pytest.raises(CannotAnswer, match="kept for rollbacks"):
+        stage.pulls.open()
+    with urgent():
+        assert stage.pulls.open() == ()
+    pull = stage.pulls.propose(rollback())
+    assert pull.branch == rollback().branch
+
+
+def test_a_token_without_the_permission_is_told_what_helps(stage, fake_github):
+    fake_github.queue(forbidden("GET", "/pulls$"))
+
+    with pytest.raises(CannotAnswer) as refused:
+        stage.pulls.open()
+
+    assert refused.value.hint == "modelyard doctor"
+
+
+def test_a_token_is_never_shown(api, stage):
+    assert stage.tokens["modelyard-bot"] not in repr(api)
+    wrong = ForgeApi(url=api.url, auth="a-secret")
+    with pytest.raises(CannotAnswer) as refused:
+        wrong.get("/user")
+    assert "a-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answer"),
+    [
+        (AsyncMerge(), Merged),
+        (AsyncMerge(reads=2), Merged),
+        (AsyncMerge(reads=1000), MergeAsked),
+        (AsyncMerge(outcome="enqueued"), MergeAsked),
+        (AsyncMerge(other="1" * 40), MergeAsked),
+    ],
+)
+def test_a_merge_that_is_asked_for_is_done_or_comes_later(stage, fake_github, outcome, answer):
+    head = stage.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
+    pull = stage.pulls.get(stage.open("docs", "ann"))
+    ready(stage, pull)
+    fake_github.merge_outcomes.append(outcome)
+
+    found = stage.pulls.merge(pull.number, sha=head)
+
+    assert isinstance(found, answer), found
+
+
+def test_a_merge_that_github_refuses_says_why(stage, fake_github):
+    head = stage.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
+    pull = stage.pulls.get(stage.open("docs", "ann"))
+    ready(stage, pull)
+    fake_github.merge_outcomes.append(AsyncMerge(outcome="failed", message="A rule says no."))
+
+    with pytest.raises(Refused, match=r"A rule says no\."):
+        stage.pulls.merge(pull.number, sha=head)
+
+
+def test_a_merge_that_another_process_asked_for_is_waited_for(stage, fake_github):
+    head = stage.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
+    pull = stage.pulls.get(stage.open("docs", "ann"))
+    ready(stage, pull)
+    fake_github.merge_outcomes.append(AsyncMerge(reads=8))
+
+    first = stage.pulls.merge(pull.number, sha=head)
+    second = stage.again().merge(pull.number, sha=head)
+
+    assert isinstance(first, MergeAsked)
+    assert isinstance(second, Merged)
+
+
+def test_a_look_costs_few_calls_with_a_thousand_closed_ones(stage, api, fake_github):
+    fake_github.add_past_pulls(1000, login="ann")
+    stage.pulls.propose(change())
+    stage.pulls.open()
+    stage.pulls.closed()
+    api.calls.clear()
+
+    with stage.pulls.one_listing():
+        for _ in range(50):  # as many models
+            stage.pulls.open()
+            stage.pulls.closed()
+
+    paid = sum(count for what, count in api.calls.items() if not what.endswith(" 304"))
+    assert paid <= 10 + 3
+    assert sum(api.calls.values()) <= 10 + 3
+
+
+def test_what_was_closed_since_the_last_look_is_seen(stage):
+    first = stage.pulls.propose(change())
+    assert stage.pulls.closed() == ()
+
+    stage.again().close(first.number, reason="no longer due")
+
+    assert [each.number for each in stage.pulls.closed()] == [first.number]
+
+
+def test_a_head_that_moves_while_it_is_judged_is_not_merged(stage, fake_github):
+    head = stage.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
+    pull = stage.pulls.get(stage.open("docs", "ann"))
+    ready(stage, pull)
+    merge = github_dialect.GitHubDialect.merge
+
+    def pushed_before(self, *args, **kwargs):
+        stage.push("docs", {"README.md": b"Theirs.\n"}, "bob")
+        return merge(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(github_dialect.GitHubDialect, "merge", pushed_before)
+        with pytest.raises((Conflict, Refused)):
+            stage.pulls.merge(pull.number, sha=head)
+
+    main = fake_github.repository.git.branch("main")
+    assert (
+        fake_github.repository.git.text("show", f"{main}:README.md") == START["README.md"].strip()
+    )
