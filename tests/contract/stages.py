@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from e2e.forge.site import Site
 from fakes.github import FakeGitHub
 from git_commits import write_commit
 from modelyard.adapters.clock import SystemClock
@@ -20,9 +21,9 @@ from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.operations.hosted_forges import build_forge
 from modelyard.ports import Desk, PullRequests
 
-BOT = "modelyard-bot"
+BOT = "yard-bot"
 START = {
-    "modelyard.yaml": "apiVersion: modelyard/v1\nkind: Repository\nbot: modelyard-bot\n",
+    "modelyard.yaml": "apiVersion: modelyard/v1\nkind: Repository\nbot: yard-bot\n",
     "README.md": "A yard.\n",
     "environments/dev/releases/m.yaml": "version: v1\n",
 }
@@ -93,11 +94,7 @@ class LocalStage:
         subprocess.run(["git", "init", "-q", "-b", "main", str(folder / "clone")], check=True)
         git = Git(folder / "clone")
         git.run("remote", "add", "origin", str(folder / "remote.git"))
-        documents = {path: text.encode() for path, text in START.items()}
-        start = write_commit(
-            git, None, documents, parents=[], message="Start", author="ann", at=SystemClock().now()
-        )
-        git.push("origin", {"refs/heads/main": (None, start)})
+        push_start(git)
         desk = LocalForge(git, Repository(bot=BOT), SystemClock())
         return cls(git=git, desk=desk, pulls=LocalPulls(git=git, forge=desk, bot=BOT))
 
@@ -186,6 +183,15 @@ class HostedStage:
         return answer.json() if answer.content else None
 
 
+def push_start(git: Git) -> None:
+    """Give a repository its first commit."""
+    documents = {path: text.encode() for path, text in START.items()}
+    start = write_commit(
+        git, None, documents, parents=[], message="Start", author="ann", at=SystemClock().now()
+    )
+    git.push("origin", {"refs/heads/main": (None, start)})
+
+
 def checkout(folder: Path, url: str) -> Git:
     """A checkout with the remote `origin`, made if it is not there."""
     if not folder.exists():
@@ -215,4 +221,34 @@ def github_stage(fake: FakeGitHub, folder: Path) -> HostedStage:
         api=fake.url,
         folder=folder,
         words={True: "APPROVE", False: "REQUEST_CHANGES"},
+    )
+
+
+def gitea_stage(site: Site, folder: Path) -> HostedStage:
+    """A real Gitea."""
+    seed = folder / "seed.git"
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(seed)], check=True)
+    push_start(checkout(folder / "first", str(seed)))
+    repository = site.new_repository(seed)
+    repository.protect_main(statuses=[])
+    people = (BOT, "ann", "bob", "rex")
+    settings = Repository(
+        forge=ForgeKind.GITEA,
+        forge_uri=f"{site.url}/api/v1",
+        forge_repository=f"acme/{repository.name}",
+        bot=BOT,
+    )
+    os.environ["MODELYARD_FORGE_TOKEN"] = site.token(BOT)
+    git = checkout(folder / "clone", repository.clone_url(BOT))
+    pulls, desk = build_forge(git, settings, SystemClock())
+    return HostedStage(
+        git=git,
+        pulls=pulls,
+        desk=desk,
+        repository=settings,
+        tokens={name: site.token(name) for name in people},
+        urls={name: repository.clone_url(name) for name in people},
+        api=f"{site.url}/api/v1",
+        folder=folder,
+        words={True: "APPROVED", False: "REQUEST_CHANGES"},
     )

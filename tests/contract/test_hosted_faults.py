@@ -108,7 +108,7 @@ def test_a_token_without_the_permission_is_told_what_helps(stage, fake_github):
 
 
 def test_a_token_is_never_shown(api, stage):
-    assert stage.tokens["modelyard-bot"] not in repr(api)
+    assert stage.tokens["yard-bot"] not in repr(api)
     wrong = ForgeApi(url=api.url, auth="a-secret")
     with pytest.raises(CannotAnswer) as refused:
         wrong.get("/user")

@@ -49,8 +49,8 @@ def missing_approvals(environment: Environment, pull: PullRequest) -> str | None
         return None
     if pull.unmapped:
         return (
-            f"an author of {pull.unmapped[0][:10]} whom the forge knows, so that nobody approves "
-            "their own work"
+            f"a push of {pull.unmapped[0][:10]} to a branch of this repository: who made it cannot "
+            "approve it, and is not known"
         )
     plural = "s" if more > 1 else ""
     return f"{more} more approval{plural} of {pull.head[:10]}, from {_who(environment, pull)}"

@@ -113,7 +113,7 @@ class PullRequest(PullSummary):
         contributors: Others with commits on the branch, who may not approve it either.
         version_makers: What people did for the version it releases (Ann "wrote v2"), where its
             environment asks for approvals; they may not approve it either.
-        unmapped: Commits whose makers nobody can name; with one, no approval counts.
+        unmapped: The head, if the forge does not know who pushed it; then no approval counts.
         reviews: Reviews, oldest first.
         comments: Comments, oldest first.
         statuses: What was said of this head on this branch and for this base, by context.

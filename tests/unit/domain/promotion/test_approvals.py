@@ -92,3 +92,17 @@ def test_author_requester_and_whoever_committed_never_approve(sim):
     for who in ("ada", "bob", "cy"):
         sim.review(number, who)
     assert [what[:16] for what, _ in waits_for(sim, "production")] == ["2 more approvals"]
+
+
+def test_while_nobody_knows_who_pushed_the_head_no_approval_counts(sim):
+    number = asked_for_production(sim)
+    for who in ("ada", "bob", "cy"):
+        sim.review(number, who)
+    assert waits_for(sim, "production") == []
+
+    head = sim.pulls[number].head
+    sim.pulls[number] = replace(sim.pulls[number], unmapped=(head,))
+
+    ((what, blocks),) = waits_for(sim, "production")
+    assert not blocks
+    assert what.startswith(f"a push of {head[:10]} to a branch of this repository")

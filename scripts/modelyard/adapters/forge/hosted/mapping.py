@@ -29,7 +29,7 @@ def summary_of(row: Json, *, closed_by: Person | None = None) -> PullSummary:
     state = PullState.MERGED if merged else PullState(row["state"])
     return PullSummary(
         number=row["number"],
-        branch=row["head"]["ref"],
+        branch=branch_of(row),
         title=row["title"],
         body=page_of(row.get("body") or ""),
         author=person_of(row.get("user")) or NOBODY,
@@ -42,6 +42,13 @@ def summary_of(row: Json, *, closed_by: Person | None = None) -> PullSummary:
         closed_at=time_of(row.get("closed_at")),
         closed_by=person_of(row.get("merged_by")) if merged else closed_by,
     )
+
+
+def branch_of(row: Json) -> str:
+    """Return the head branch, also of one that is deleted."""
+    ref = str(row["head"]["ref"])
+    # Where the branch is gone, Gitea has its name in the label alone.
+    return str(row["head"]["label"]) if ref.startswith("refs/pull/") else ref
 
 
 def comment_of(row: Json, me: Person) -> Comment:

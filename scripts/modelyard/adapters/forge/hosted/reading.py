@@ -12,6 +12,7 @@ from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import Dialect, Json, person_of
 from modelyard.adapters.forge.hosted.heads import Heads
 from modelyard.adapters.forge.hosted.mapping import (
+    branch_of,
     comment_of,
     requester_in_page,
     summary_of,
@@ -124,7 +125,7 @@ class PullReader:
         """Return the open pull request of a branch of the repository itself."""
         owner = self.repository.partition("/")[0]
         rows = self.api.pages(f"{self.place}/pulls", state="open", head=f"{owner}:{branch}")
-        of_branch = (row for row in rows if row["head"]["ref"] == branch and self._is_ours(row))
+        of_branch = (row for row in rows if branch_of(row) == branch and self._is_ours(row))
         row = next(of_branch, None)
         return None if row is None else self._in_full(row)
 
@@ -132,7 +133,7 @@ class PullReader:
         return bool(row["base"]["ref"] == self.main)
 
     def _summary(self, row: Json) -> PullSummary:
-        is_declined = not row.get("merged_at") and parse_branch(row["head"]["ref"]) is not None
+        is_declined = not row.get("merged_at") and parse_branch(branch_of(row)) is not None
         # Who closed it matters for the tool's own alone, and costs a request.
         by = self.dialect.closer(row["number"]) if is_declined else None
         return summary_of(row, closed_by=by)
@@ -185,7 +186,8 @@ class PullReader:
             requesters=self._requesters(row, summary),
             unmapped=unmapped,
         )
-        if datetime.now(tz=UTC) - datetime.fromisoformat(updated) > SETTLED:
+        is_settled = datetime.now(tz=UTC) - datetime.fromisoformat(updated) > SETTLED
+        if is_settled and not unmapped:
             self._said[summary.number] = said
         return said
 
@@ -200,21 +202,18 @@ class PullReader:
     def _contributors(
         self, row: Json, summary: PullSummary
     ) -> tuple[tuple[Person, ...], tuple[str, ...]]:
-        """Who committed or pushed to it, and the commits that nobody can be named for.
+        """Who committed or pushed to it, and the head if nobody knows who pushed that.
 
-        A mail address in a commit proves nothing, as anybody may write it. So whoever pushed
-        counts too; where that is not on record, the commits of unknown authors are returned.
+        A mail address in a commit proves nothing, as anybody may write it: only a push does. That
+        of a fork is on no record here, and any push is for a moment.
         """
         found: set[Person] = set()
-        unmapped: list[str] = []
         for commit in self.api.pages(f"{self.place}/pulls/{summary.number}/commits"):
-            people = [person_of(commit.get(role)) for role in ("author", "committer")]
+            people = (person_of(commit.get(role)) for role in ("author", "committer"))
             found |= {person for person in people if person is not None}
-            if people[0] is None:
-                unmapped.append(commit["sha"])
         pushers = None if self._is_of_fork(row) else self._pushers(summary)
         if pushers is None:
-            return _sorted(found), tuple(unmapped)
+            return _sorted(found), (summary.head,)
         return _sorted(found | pushers), ()
 
     def _pushers(self, summary: PullSummary) -> frozenset[Person] | None:
