@@ -115,7 +115,7 @@ def test_the_hold_of_an_aborted_release_is_lifted_with_a_new_attempt(yard):
 
     assert (said.code, said.lines[0]) == (0, f"{MODEL} v2 is no longer on hold")
     pull = yard.pull(f"modelyard/promote/staging/{MODEL}")
-    assert (pull.state, pull.requester) == (PullState.OPEN, "ada")
+    assert (pull.state, str(pull.requester)) == (PullState.OPEN, "ada")
     yard.rest()
     assert yard.names()["staging"] == "v2"
     assert not is_held(yard, "v2")

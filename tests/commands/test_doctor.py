@@ -167,7 +167,7 @@ def test_what_needs_the_settings_is_skipped_and_says_so(yard):
     assert {each["found"][0] for each in skipped} == {"needs that the settings are valid"}
 
 
-def test_a_forge_this_version_does_not_have_is_found_before_anything_is_asked(tmp_path):
+def test_a_forge_without_its_repository_is_found_before_anything_is_asked(tmp_path):
     (tmp_path / "modelyard.yaml").write_bytes(
         b"apiVersion: modelyard/v1\nkind: Repository\nforge: github\n"
     )
@@ -175,8 +175,8 @@ def test_a_forge_this_version_does_not_have_is_found_before_anything_is_asked(tm
     done = CliRunner().invoke(cli, ["--root", str(tmp_path), "doctor"], env={"COLUMNS": "200"})
 
     assert done.exit_code == 3
-    assert "forge: github is not supported by this version" in done.stdout
-    assert "fix: set forge: local" in done.stdout
+    assert "forge: github needs the repository's owner and name" in done.stdout
+    assert "fix: set forge_repository: acme/yard" in done.stdout
 
 
 def test_a_remote_out_of_reach_is_wrong(yard):

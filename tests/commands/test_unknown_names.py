@@ -33,9 +33,19 @@ WITHOUT_A_CHECKOUT = {"serve", "fetch-model", "preload"}
 OTHERS = {
     "addresses": {"listen", "lease", "url", "remote", "address", "store", "artifact"},
     "people": {"name", "author"},
-    "files and folders": {"data", "feed", "page", "decision", "params", "folder"},
+    "files and folders": {"data", "feed", "page", "decision", "params", "folder", "event"},
     "Git's own names": {"branch", "sha", "commit", "changed_since", "base", "head"},
-    "texts": {"reason", "title", "body", "param", "cluster", "blanks", "workflow", "breaks"},
+    "texts": {
+        "reason",
+        "title",
+        "body",
+        "param",
+        "cluster",
+        "blanks",
+        "workflow",
+        "breaks",
+        "until",
+    },
 }
 NOT_TEXT = (click.types.BoolParamType, click.types.IntParamType, click.types.FloatParamType,
             click.IntRange, click.FloatRange, click.DateTime, click.Choice)  # fmt: skip

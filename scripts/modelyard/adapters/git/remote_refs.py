@@ -67,7 +67,8 @@ def _matches(ref: str, patterns: Sequence[str]) -> bool:
     )
 
 
-def _forget_snapshot() -> None:
+def forget_snapshot() -> None:
+    """Read the refs again, as something else than a push from here has moved one."""
     if seen := _SNAPSHOT.get():
         seen.clear()
 
@@ -87,7 +88,7 @@ def retry_on_conflict(attempt: Callable[[], T], *, seconds: float | None = None)
         except Conflict:
             if tried >= TRIES and time.monotonic() > deadline:
                 raise
-            _forget_snapshot()
+            forget_snapshot()
             # Without a random pause, writers that collided once would collide again.
             longest = min(_LONGEST_PAUSE, 0.01 * 2 ** min(tried, 10))
             time.sleep(longest * secrets.randbelow(1000) / 1000)
@@ -129,7 +130,7 @@ class RemoteRefs:
         try:
             self.git.push(self.remote, updates)
         finally:
-            _forget_snapshot()
+            forget_snapshot()
 
     def branch_tip(self, branch: str) -> str:
         """The commit of a branch of the remote, its objects fetched; raises `CannotAnswer`."""

@@ -33,7 +33,8 @@ def summary_of(row: Json, *, closed_by: Person | None = None) -> PullSummary:
         title=row["title"],
         body=page_of(row.get("body") or ""),
         author=person_of(row.get("user")) or NOBODY,
-        base=row["base"]["sha"],
+        # Gitea moves the base of a merged one to where its branch is now.
+        base=row.get("merge_base") or row["base"]["sha"],
         head=row["head"]["sha"],
         state=state,
         opened_at=_required_time(row["created_at"]),

@@ -24,7 +24,7 @@ from modelyard.adapters.forge.hosted.mapping import (
 from modelyard.adapters.forge.hosted.reading import PullReader
 from modelyard.adapters.forge.makers import find_version_makers
 from modelyard.adapters.git.names import message_of, safe_line
-from modelyard.adapters.git.remote_refs import Stale, retry_on_conflict
+from modelyard.adapters.git.remote_refs import Stale, forget_snapshot, retry_on_conflict
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.approvals import find_approvers
 from modelyard.domain.promotion.change import (
@@ -315,6 +315,7 @@ class HostedPulls:
         return sorted(mine, key=lambda row: int(row["id"]))
 
     def _forget(self) -> None:
+        forget_snapshot()  # a merge of the forge moves the main branch
         if self._listed is not None:
             self._listed.clear()
 

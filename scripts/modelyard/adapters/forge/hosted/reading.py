@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -29,7 +30,9 @@ from modelyard.domain.promotion.pulls import (
     Status,
     StatusState,
 )
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, YardError
+
+logger = logging.getLogger(__name__)
 
 SETTLED = timedelta(seconds=5)
 """A forge dates changes to the second: what changed later may change again at that time."""
@@ -79,9 +82,11 @@ class PullReader:
 
     def open(self) -> tuple[PullRequest, ...]:
         """Return the open pull requests in full, by number."""
-        rows = self.api.pages(f"{self.place}/pulls", state="open", base=self.main)
+        every = self.api.pages(f"{self.place}/pulls", state="open", base=self.main)
         # One forge knows no filter by base.
-        found = [self._in_full(row) for row in rows if self._is_ours(row)]
+        rows = [row for row in every if self._is_ours(row)]
+        self._fetch(rows)
+        found = [self._in_full(row) for row in rows]
         return tuple(sorted(found, key=lambda pull: pull.number))
 
     def closed(self) -> tuple[PullSummary, ...]:
@@ -119,6 +124,7 @@ class PullReader:
                 f"pull request {number} is for {row['base']['ref']}, not {self.main}"
             )
         self._said.pop(number, None)
+        self._fetch([row])
         return self._in_full(row)
 
     def open_of(self, branch: str) -> PullRequest | None:
@@ -128,6 +134,13 @@ class PullReader:
         of_branch = (row for row in rows if branch_of(row) == branch and self._is_ours(row))
         row = next(of_branch, None)
         return None if row is None else self._in_full(row)
+
+    def _fetch(self, rows: Iterable[Json]) -> None:
+        """Fetch the heads; one that is gone by now is in nobody's way, as its checks fail."""
+        try:
+            self.heads.remote.ensure_commits([row["head"]["sha"] for row in rows])
+        except YardError as error:
+            logger.warning("%s", error.message)
 
     def _is_ours(self, row: Json) -> bool:
         return bool(row["base"]["ref"] == self.main)

@@ -74,7 +74,7 @@ class LocalForge:
         def attempt() -> tuple[PullSummary, ...]:
             snapshot = self._writer.read_snapshot()
             found = (snapshot.actual_pull(stored) for stored in snapshot.readable())
-            return tuple(pull for pull in found if pull.state is not PullState.OPEN)
+            return tuple(pull.summary() for pull in found if pull.state is not PullState.OPEN)
 
         return retry_on_conflict(attempt)
 
