@@ -12,6 +12,9 @@ HEAD_SECONDS = 30.0
 
 MAX_HEAD_BYTES = 2**16
 
+LINGER_SECONDS = 0.5
+"""Before an idle connection is closed: its client may have sent a request in this very moment."""
+
 
 class LimitedProtocol(HttpToolsProtocol):
     """HTTP whose connections are dropped when a head does not arrive in time, or has no end."""
@@ -19,6 +22,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
     _head_bytes = 0
+    _is_stopping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
@@ -48,6 +52,16 @@ class LimitedProtocol(HttpToolsProtocol):
         """Stop it at the last."""
         self._end_head()
         super().on_headers_complete()
+        if self._is_stopping and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Answer what is on its way, and close the connection."""
+        self._is_stopping = True
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(LINGER_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def _begin_head(self) -> None:
         self._in_head, self._head_bytes = True, 0

@@ -1,0 +1,75 @@
+"""A server that is told to stop while clients send as fast as they can."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from modelyard.adapters.processes.start import is_process_alive
+from serving.artifacts import MODEL, shared_artifact
+from serving.running import Running, request, serving, until
+
+BODY = json.dumps(request(rows=5)).encode()
+
+
+def send(link: http.client.HTTPConnection) -> str:
+    """How one request ended."""
+    try:
+        link.request("POST", f"/v2/models/{MODEL.name}/infer", BODY)
+    except ConnectionRefusedError:
+        return "refused"
+    except OSError as error:
+        return f"not sent: {type(error).__name__}"
+    try:
+        with link.getresponse() as answer:
+            answer.read()
+            return str(answer.status)
+    except (OSError, http.client.HTTPException) as error:
+        return f"lost: {type(error).__name__}"
+
+
+def load(running: Running, ended: Counter[str], *, keeps: bool) -> None:
+    """Send until nobody listens any more; one that keeps its connection pauses in between."""
+    port = running.client.base_url.port
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    with closing(link):
+        while True:
+            how = send(link)
+            ended[how] += 1
+            if how == "refused":
+                return
+            if not keeps or not how.isdigit():
+                link.close()
+            if keeps:
+                time.sleep(0.002)
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["kept connections", "new connections"])
+def test_no_request_is_lost_when_a_server_is_stopped_under_load(tmp_path: Path, *, keeps: bool):
+    ended = [Counter[str]() for _ in range(6)]
+    with serving(shared_artifact(), tmp_path) as running:
+        clients = [
+            threading.Thread(target=load, args=(running, each), kwargs={"keeps": keeps})
+            for each in ended
+        ]
+        for client in clients:
+            client.start()
+        until(lambda: all(each["200"] >= 5 for each in ended))
+        before = time.monotonic()
+        os.kill(running.process.pid, signal.SIGTERM)
+        until(lambda: not is_process_alive(running.process))
+        took = time.monotonic() - before
+        for client in clients:
+            client.join()
+
+    assert set().union(*ended) == {"200", "refused"}, ended
+    assert took < 30.0
