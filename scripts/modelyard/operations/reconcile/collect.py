@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -12,26 +12,21 @@ from typing import TypeVar
 from modelyard.adapters.facts.documents import FactsSnapshot
 from modelyard.adapters.git.remote_refs import one_snapshot, retry_on_conflict
 from modelyard.adapters.git.trees import GitTree
-from modelyard.adapters.specs.documents import build_spec
 from modelyard.adapters.specs.json_documents import warn_left_out
 from modelyard.adapters.specs.reader import Specs, is_read_for, read_specs
-from modelyard.adapters.store.artifacts import Store
 from modelyard.domain.promotion.change import is_branch_of, parse_branch
 from modelyard.domain.promotion.promote import needs_comparison, promotion_target
 from modelyard.domain.promotion.pulls import PullRequest, Pulls, PullSummary
-from modelyard.domain.promotion.world import Proposal, Run, World
+from modelyard.domain.promotion.world import Proposal, World
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
-from modelyard.domain.specs.record import Record
 from modelyard.domain.verdict import Verdict
-from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.reconcile.concerned_pulls import find_concerned
 from modelyard.operations.reconcile.landings import find_landed
 from modelyard.operations.reconcile.proposals import read_proposals, with_currency
 from modelyard.operations.reconcile.reviews import with_reviewed_past, with_reviews
-from modelyard.operations.training.job import CRASH, OUTCOME
+from modelyard.operations.reconcile.runs import or_unknown, read_runs
 from modelyard.operations.workspace import Workspace
-from modelyard.ports import Phase
 
 logger = logging.getLogger(__name__)
 
@@ -216,12 +211,6 @@ def _completed_for_status(workspace: Workspace, world: World, *, with_registry: 
     return _with_aliases(workspace, world) if with_registry else world
 
 
-def outcome_of(store: Store, workflow: str) -> Record | None:
-    """The record a workflow made, if it made one."""
-    document = store.read_run_document(workflow, OUTCOME)
-    return None if document is None else build_spec(Record, document)
-
-
 def _pulls(workspace: Workspace) -> Pulls:
     """Every pull request, after fetching the heads of the tool's open ones."""
 
@@ -304,68 +293,14 @@ def _completed(
     """
     past = {name: workspace.past(name, world.model) for name in sorted(environments)}
     world = with_reviewed_past(workspace, replace(world, past=past))
-    world = replace(world, runs=_runs(workspace, world))
+    world = replace(world, runs=read_runs(workspace, world))
     return replace(world, comparisons=_comparisons(workspace, world, versions))
 
 
 def _with_aliases(workspace: Workspace, world: World) -> World:
     return replace(
-        world, aliases=_or_unknown(lambda: workspace.registry.read_aliases(world.model), {})
+        world, aliases=or_unknown(lambda: workspace.registry.read_aliases(world.model), {})
     )
-
-
-def _runs(workspace: Workspace, world: World) -> Mapping[str, Run]:
-    runs: dict[str, Run] = {}
-    for spec in world.catalog.versions_of(world.model):
-        if world.record(spec.version) is None:
-            run = _run(workspace, world.workflow_name(spec.version))
-            if run is not None:
-                runs[spec.version] = run
-    return runs
-
-
-def _run(workspace: Workspace, workflow: str) -> Run | None:
-    """The state of a workflow; None if it was never started.
-
-    If its state or its outcome is out of reach it counts as running, which starts and retries
-    nothing.
-    """
-    try:
-        status = workspace.services.orchestrator.status(workflow)
-    except CannotAnswer as error:
-        logger.warning("%s", error.message)
-        # The store may still have the outcome, which is all that a record needs.
-        unknown = Run(is_over=False, message=f"unknown: {error.message}")
-        return _or_unknown(lambda: _forgotten(workspace, workflow), None) or unknown
-    if status is None:  # never started, or removed after it ended: only the store can tell
-        forgotten: Run | None = Run(is_over=False)
-        return _or_unknown(lambda: _forgotten(workspace, workflow), forgotten)
-    if not status.phase.is_over:
-        steps = tuple(name for name, phase in status.steps.items() if phase is Phase.RUNNING)
-        return Run(is_over=False, message=status.message, steps=steps)
-    return _or_unknown(
-        lambda: _ended(workspace.store, workflow, status.message), Run(is_over=False)
-    )
-
-
-def _ended(store: Store, workflow: str, message: str) -> Run:
-    outcome = outcome_of(store, workflow)
-    crash = None if outcome else store.read_run_document(workflow, CRASH)
-    reason = str(crash["reason"]) if crash else None
-    return Run(is_over=True, outcome=outcome, message=message, crash=reason)
-
-
-def _forgotten(workspace: Workspace, workflow: str) -> Run | None:
-    outcome = outcome_of(workspace.store, workflow)
-    return None if outcome is None else Run(is_over=True, outcome=outcome)
-
-
-def _or_unknown(answer: Callable[[], T], unknown: T) -> T:
-    try:
-        return answer()
-    except YardError as error:
-        logger.warning("%s", error.message)
-        return unknown
 
 
 def _comparisons(
@@ -380,7 +315,7 @@ def _comparisons(
 
     answers: dict[tuple[str, str], Verdict] = {}
     for version, champion in sorted(wanted):
-        answer = _or_unknown(
+        answer = or_unknown(
             partial(
                 compare_versions, workspace.store, world.catalog, world.model, version, champion
             ),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_SECONDS = 30.0
 """For the head of a request to arrive, however slowly its bytes come."""
@@ -58,7 +59,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Answer what is on its way, and close the connection."""
         self._is_stopping = True
-        if self.cycle is None or self.cycle.response_complete:
+        # There is none before the first request, whatever uvicorn's annotation says.
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is None or cycle.response_complete:
             self.loop.call_later(LINGER_SECONDS, super().shutdown)
         else:
             super().shutdown()

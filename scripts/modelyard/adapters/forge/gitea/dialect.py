@@ -11,12 +11,12 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
-from modelyard.adapters.forge.hosted.dialect import Json, person_of
+from modelyard.adapters.forge.hosted.dialect import Json, account_at, find_account, person_of
 from modelyard.adapters.forge.hosted.mapping import NOBODY, time_of
 from modelyard.adapters.git.remote_refs import Stale
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.pulls import MergeAnswer, MergeAsked, Merged, Review
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import Refused
 
 SECONDS_TO_MERGE = 6.0
 """How long a pull request that Gitea still looks at is waited for; the next pass asks again."""
@@ -50,10 +50,7 @@ class GiteaDialect:
 
     @cached_property
     def _me(self) -> Person:
-        found = person_of(self.api.get("/user"))
-        if found is None:
-            raise CannotAnswer("GET /user: names no account", hint="modelyard doctor")
-        return found
+        return account_at(self.api, "/user")
 
     def page(self, number: int | None) -> str:
         """See `Dialect`."""
@@ -61,12 +58,7 @@ class GiteaDialect:
 
     def person(self, login: str) -> Person | None:
         """See `Dialect`."""
-        try:
-            return person_of(self.api.get(f"/users/{quote(login, safe='')}"))
-        except Answered as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
+        return find_account(self.api, login)
 
     def is_in_team(self, team: str, person: Person) -> bool:
         """See `Dialect`; Gitea asks for a team by number."""

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
-from modelyard.adapters.forge.hosted.dialect import Json, person_of
+from modelyard.adapters.forge.hosted.dialect import Json, account_at, find_account, person_of
 from modelyard.adapters.forge.hosted.mapping import NOBODY, time_of
 from modelyard.adapters.git.remote_refs import Stale
 from modelyard.domain.people import Person
@@ -52,10 +52,7 @@ class GitHubDialect:
     @cached_property
     def _me(self) -> Person:
         path = "/user" if self.app is None else f"/users/{quote(f'{self.app}[bot]')}"
-        found = person_of(self.api.get(path))
-        if found is None:
-            raise CannotAnswer(f"GET {path}: names no account", hint="modelyard doctor")
-        return found
+        return account_at(self.api, path)
 
     def page(self, number: int | None) -> str:
         """See `Dialect`."""
@@ -63,12 +60,7 @@ class GitHubDialect:
 
     def person(self, login: str) -> Person | None:
         """See `Dialect`."""
-        try:
-            return person_of(self.api.get(f"/users/{quote(login, safe='')}"))
-        except Answered as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
+        return find_account(self.api, login)
 
     def is_in_team(self, team: str, person: Person) -> bool:
         """See `Dialect`."""

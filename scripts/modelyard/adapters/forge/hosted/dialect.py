@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any, Protocol, TypeAlias
+from urllib.parse import quote
 
+from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.pulls import MergeAnswer, Review
+from modelyard.errors import CannotAnswer
 
 Json: TypeAlias = dict[str, Any]
 
@@ -88,3 +92,25 @@ def person_of(row: Mapping[str, Any] | None) -> Person | None:
     if not row or not isinstance(row.get("id"), int):
         return None
     return Person(login=str(row.get("login", "")), id=str(row["id"]))
+
+
+def account_at(api: ForgeApi, path: str) -> Person:
+    """Return the account at a path of the API.
+
+    Raises:
+        CannotAnswer: There is none.
+    """
+    found = person_of(api.get(path))
+    if found is None:
+        raise CannotAnswer(f"GET {path}: names no account", hint="modelyard doctor")
+    return found
+
+
+def find_account(api: ForgeApi, login: str) -> Person | None:
+    """Return the account of a login; None if there is none."""
+    try:
+        return person_of(api.get(f"/users/{quote(login, safe='')}"))
+    except Answered as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            return None
+        raise
