@@ -171,6 +171,14 @@ class HostedStage:
         body = {"state": "success", "context": context, "description": "trust me"}
         self.ask("POST", f"/statuses/{sha}", body, by)
 
+    def merge(self, number: int, sha: str, by: str) -> None:
+        """Merge on the page of the pull request, as a person."""
+        if self.repository.forge == ForgeKind.GITEA:
+            body = {"Do": "merge", "head_commit_id": sha}
+            self.ask("POST", f"/pulls/{number}/merge", body, by)
+        else:
+            self.ask("PUT", f"/pulls/{number}/merge", {"sha": sha}, by)
+
     def ask(self, method: str, path: str, body: Any, by: str) -> Any:
         answer = httpx.request(
             method,

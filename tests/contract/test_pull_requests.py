@@ -10,7 +10,7 @@ import pytest
 from contract.stages import BOT, HostedStage, LocalStage, github_stage
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.approvals import find_approvers, find_makers
-from modelyard.domain.promotion.change import Change, Purpose
+from modelyard.domain.promotion.change import Change, Purpose, parse_branch
 from modelyard.domain.promotion.pulls import (
     CHECKS,
     PROMOTE,
@@ -141,6 +141,15 @@ def test_a_commit_pushed_by_hand_makes_its_author_a_maker(stage):
     assert {str(who) for who in find_approvers(seen)} == {"bob"}
 
 
+def test_a_review_of_somebody_who_may_only_read_does_not_count(stage):
+    if not isinstance(stage, HostedStage):
+        pytest.skip("the local forge knows no roles")
+    pull = stage.pulls.propose(change())
+    stage.review(pull.number, pull.head, "rex")
+
+    assert find_approvers(stage.again().get(pull.number)) == frozenset()
+
+
 def test_a_later_objection_takes_an_approval_back(stage):
     pull = stage.pulls.propose(change())
     stage.review(pull.number, pull.head, "ann")
@@ -192,6 +201,34 @@ def test_a_merge_brings_the_documents_and_says_who_is_behind_it(stage):
     )
     assert stage.pulls.open() == ()
     assert stage.git.ls_remote("origin", [f"refs/heads/{pull.branch}"]) == {}
+
+
+def test_a_merge_on_the_page_is_told_from_one_that_the_tool_checked(stage):
+    if not isinstance(stage, HostedStage):
+        pytest.skip("the local forge has no pages")
+    theirs = stage.pulls.propose(change())
+    stage.merge(theirs.number, theirs.head, "ann")
+    ours = stage.pulls.propose(rollback())
+    ready(stage, ours)
+    stage.pulls.merge(ours.number, sha=ours.head, bypass="restores what was there")
+
+    found = {each.number: each.by_hand for each in stage.again().closed()}
+
+    assert found == {theirs.number: True, ours.number: False}
+
+
+def test_a_branch_of_a_fork_is_none_of_the_tools(stage):
+    if not isinstance(stage, HostedStage):
+        pytest.skip("the local forge has no forks")
+    reader = stage.pulls.reader
+    row = {
+        "head": {"ref": change().branch, "repo": {"full_name": "mallory/yard"}},
+        "user": {"login": "mallory", "id": 99},
+    }
+
+    assert parse_branch(reader._branch(row)) is None
+    row["head"]["repo"] = None
+    assert parse_branch(reader._branch(row)) is None
 
 
 def test_a_second_merge_gives_the_same_commit(stage):

@@ -102,7 +102,7 @@ def _token() -> Any:
     if token is None:
         raise CannotAnswer(
             "there is no token to sign in to the forge with",
-            hint=f"set {TOKENS[0]}, or those of a GitHub App (README, On GitHub)",
+            hint=f'set {TOKENS[0]}, or those of a GitHub App (README, "On GitHub or Gitea")',
         )
     return token
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class GiteaDialect:
     repository: str
     web: str
     sort_by_update: str = "recentupdate"
-    _people: dict[str, frozenset[Person] | None] = field(default_factory=dict)
+    _people: dict[str, frozenset[Person]] = field(default_factory=dict)
     _merges: dict[str, frozenset[Person]] = field(default_factory=dict)
 
     def me(self) -> Person:
@@ -82,9 +83,11 @@ class GiteaDialect:
         if approved is None or not row.get("commit_id"):
             return None
         # Only `official` ones are of people who may write.
+        author = person_of(row.get("user")) or NOBODY
         counts = row.get("official") and not row.get("dismissed") and not row.get("stale")
+        counts = counts and int(author.id) > 0
         return Review(
-            author=person_of(row.get("user")) or NOBODY,
+            author=author,
             approved=bool(approved and counts),
             sha=row["commit_id"],
             at=time_of(row.get("submitted_at")) or datetime.now(tz=UTC),
@@ -101,17 +104,21 @@ class GiteaDialect:
         is_seen = False
         for row in self.api.pages(f"{self._place}/activities/feeds"):
             if row["op_type"] == _PUSHED and row["ref_name"] == f"refs/heads/{branch}":
-                is_seen = is_seen or head in (row.get("content") or "")
-                found.add(person_of(row.get("act_user")) or NOBODY)
+                is_seen = is_seen or head == _pushed_head(row)
+                actor = person_of(row.get("act_user"))
+                # Those below 1 are programs, which push for anybody.
+                if actor is None or int(actor.id) < 1:
+                    return None
+                found.add(actor)
         return frozenset(found) if is_seen else None
 
-    def people_of_commit(self, sha: str) -> frozenset[Person] | None:
+    def people_of_commit(self, sha: str) -> frozenset[Person]:
         """See `Dialect`."""
         if sha not in self._people:
             row = self.api.get(f"{self._place}/git/commits/{sha}", stat="false", files="false")
             author, committer = person_of(row.get("author")), person_of(row.get("committer"))
-            people = frozenset(person for person in (author, committer) if person is not None)
-            self._people[sha] = None if author is None else people
+            people = (person for person in (author, committer) if person is not None)
+            self._people[sha] = frozenset(people)
         return self._people[sha]
 
     def people_of_merge(self, sha: str) -> frozenset[Person]:
@@ -184,3 +191,12 @@ class GiteaDialect:
             why = f"#{number} is not merged: {error.message}"
             raise Refused(why, hint=self.page(number)) from error
         raise error
+
+
+def _pushed_head(row: Json) -> str | None:
+    """The head that a push in the feed left; its text holds messages of commits as well."""
+    try:
+        head = json.loads(row.get("content") or "{}")["HeadCommit"]["Sha1"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return head if isinstance(head, str) else None

@@ -14,6 +14,7 @@ from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import Json, account_at, find_account, person_of
 from modelyard.adapters.forge.hosted.mapping import NOBODY, time_of
 from modelyard.adapters.git.remote_refs import Stale
+from modelyard.domain.chatops.authority import Role, parse_role
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.pulls import MergeAnswer, MergeAsked, Merged, Review
 from modelyard.errors import CannotAnswer, Refused
@@ -23,7 +24,7 @@ SECONDS_TO_MERGE = 6.0
 
 _SECONDS_BETWEEN = 0.5
 _VERDICTS = {"APPROVED": True, "CHANGES_REQUESTED": False, "DISMISSED": False}
-_PUSHES = frozenset({"push", "force_push", "branch_creation"})
+_DELETION = "branch_deletion"
 
 
 @dataclass(kw_only=True)
@@ -42,7 +43,7 @@ class GitHubDialect:
     web: str
     app: str | None = None
     sort_by_update: str = "updated"
-    _people: dict[str, frozenset[Person] | None] = field(default_factory=dict)
+    _people: dict[str, frozenset[Person]] = field(default_factory=dict)
     _merges: dict[str, frozenset[Person]] = field(default_factory=dict)
 
     def me(self) -> Person:
@@ -78,12 +79,26 @@ class GitHubDialect:
         approved = _VERDICTS.get(row["state"])
         if approved is None or not row.get("commit_id"):
             return None
+        author = person_of(row.get("user")) or NOBODY
         return Review(
-            author=person_of(row.get("user")) or NOBODY,
-            approved=approved,
+            author=author,
+            # Who can read a repository can review it.
+            approved=approved and self._may_write(author),
             sha=row["commit_id"],
             at=time_of(row.get("submitted_at")) or datetime.now(tz=UTC),
         )
+
+    def _may_write(self, person: Person) -> bool:
+        path = f"{self._place}/collaborators/{quote(person.login, safe='')}/permission"
+        try:
+            row = self.api.get(path)
+        except Answered as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return False
+            raise
+        role = parse_role(str(row.get("role_name") or row.get("permission") or ""))
+        is_theirs = person_of(row.get("user")) == person
+        return is_theirs and role is not None and role.includes(Role.WRITE)
 
     def status_word(self, row: Json) -> str:
         """See `Dialect`."""
@@ -94,18 +109,24 @@ class GitHubDialect:
         found: set[Person] = set()
         is_seen = False
         for row in self.api.pages(f"{self._place}/activity", ref=f"refs/heads/{branch}"):
-            if row["activity_type"] in _PUSHES:
-                is_seen = is_seen or row["after"] == head
-                found.add(person_of(row.get("actor")) or NOBODY)
+            if row["activity_type"] == _DELETION:
+                continue
+            is_seen = is_seen or row["after"] == head
+            actor = person_of(row.get("actor"))
+            # Anybody's workflow pushes as a bot, so its push says nothing of who is behind it.
+            is_bot = (row.get("actor") or {}).get("type") == "Bot"
+            if actor is None or (is_bot and actor != self.me()):
+                return None
+            found.add(actor)
         return frozenset(found) if is_seen else None
 
-    def people_of_commit(self, sha: str) -> frozenset[Person] | None:
+    def people_of_commit(self, sha: str) -> frozenset[Person]:
         """See `Dialect`."""
         if sha not in self._people:
             row = self.api.get(f"{self._place}/commits/{sha}")
             author, committer = person_of(row.get("author")), person_of(row.get("committer"))
-            people = frozenset(person for person in (author, committer) if person is not None)
-            self._people[sha] = None if author is None else people
+            people = (person for person in (author, committer) if person is not None)
+            self._people[sha] = frozenset(people)
         return self._people[sha]
 
     def people_of_merge(self, sha: str) -> frozenset[Person]:

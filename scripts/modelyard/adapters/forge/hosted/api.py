@@ -145,18 +145,23 @@ class ForgeApi:
 
     def pages(self, path: str, **query: Any) -> Iterator[Any]:
         """Yield the entries of all pages of a listing."""
-        where = path
-        asked: dict[str, Any] = {**query, self.page_word: PAGE}
+        where, asked = path, {**query, self.page_word: PAGE}
+        first: Any = None
         for page in range(2, _MOST_PAGES):
             response = self._request("GET", where, query=asked)
-            found = response.json()
+            found, link = response.json(), response.headers.get("link", "")
+            # Some listings have one page only, whatever page is asked for.
+            if found and found[0] == first:
+                return
+            first = found[0] if found else None
             yield from found
-            if following := _next_page(response.headers.get("link", ""), self.url):
+            if following := _next_page(link, self.url):
                 where, asked = following, {}
-            elif "link" not in response.headers and len(found) >= PAGE:
+            elif 'rel="next"' in link or (not link and len(found) >= PAGE):
                 where, asked = path, {**query, self.page_word: PAGE, "page": page}
             else:
                 return
+        raise CannotAnswer(f"GET {path}: more than {_MOST_PAGES} pages")
 
     def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Make a request that changes something, and return the JSON of its answer, if any."""

@@ -25,7 +25,7 @@ class HostedDeeds:
     def __call__(self, commit: LogEntry) -> Mapping[Person, str]:
         """Return what people did with a commit; `wrote`, `merged` or `asked for`."""
         did = "merged" if PULL in commit.trailers else "wrote"
-        people = self.dialect.people_of_commit(commit.sha) or frozenset()
+        people = self.dialect.people_of_commit(commit.sha)
         found = dict.fromkeys(sorted(people, key=str), did)
         for line in commit.trailers.get(REQUESTED_BY, "").splitlines():
             found.setdefault(self._account(line), "asked for")

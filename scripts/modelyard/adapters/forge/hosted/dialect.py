@@ -52,8 +52,8 @@ class Dialect(Protocol):
         """Return everybody who pushed to a branch; None if the push of `head` is not on record."""
         ...
 
-    def people_of_commit(self, sha: str) -> frozenset[Person] | None:
-        """Return who made a commit, as the forge maps it; None if it maps it to nobody."""
+    def people_of_commit(self, sha: str) -> frozenset[Person]:
+        """Return who made a commit, as far as the forge knows them."""
         ...
 
     def people_of_merge(self, sha: str) -> frozenset[Person]:

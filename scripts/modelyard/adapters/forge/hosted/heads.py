@@ -13,7 +13,7 @@ from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import REQUESTED_BY, Change, Purpose, parse_branch
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import CannotAnswer, Conflict, Refused
 from modelyard.ports import Clock
 
 _BRANCHES = "refs/heads/"
@@ -101,7 +101,7 @@ class Heads:
         """Delete a branch that is over; one that is left over is in nobody's way."""
         try:
             self.remote.push_refs({f"{_BRANCHES}{branch}": (head, None)})
-        except (CannotAnswer, Rejected):
+        except (CannotAnswer, Conflict):  # the forge may have deleted it at the merge
             return
 
     def log(self, head: str) -> tuple[LogEntry, ...]:

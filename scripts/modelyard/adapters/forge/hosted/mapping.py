@@ -23,7 +23,7 @@ def time_of(text: str | None) -> datetime | None:
     return None if not text else datetime.fromisoformat(text).astimezone(UTC)
 
 
-def summary_of(row: Json, *, closed_by: Person | None = None) -> PullSummary:
+def summary_of(row: Json) -> PullSummary:
     """Return a pull request as a listing has it."""
     merged = row.get("merged_at")
     state = PullState.MERGED if merged else PullState(row["state"])
@@ -41,7 +41,7 @@ def summary_of(row: Json, *, closed_by: Person | None = None) -> PullSummary:
         labels=tuple(label["name"] for label in row.get("labels") or ()),
         merged_as=(row.get("merge_commit_sha") or None) if merged else None,
         closed_at=time_of(row.get("closed_at")),
-        closed_by=person_of(row.get("merged_by")) if merged else closed_by,
+        closed_by=person_of(row.get("merged_by")) if merged else None,
     )
 
 

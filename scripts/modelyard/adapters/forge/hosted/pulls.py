@@ -311,8 +311,8 @@ class HostedPulls:
     def _marked(self, number: int, marker: str) -> list[dict[str, Any]]:
         me = self.dialect.me()
         rows = list(self.api.pages(f"{self._issue(number)}/comments"))
-        mine = [row for row in rows if comment_of(row, me).marker == marker]
-        return sorted(mine, key=lambda row: int(row["id"]))
+        mine = {int(row["id"]): row for row in rows if comment_of(row, me).marker == marker}
+        return [mine[number] for number in sorted(mine)]
 
     def _forget(self) -> None:
         forget_snapshot()  # a merge of the forge moves the main branch

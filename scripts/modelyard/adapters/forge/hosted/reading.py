@@ -131,7 +131,7 @@ class PullReader:
         """Return the open pull request of a branch of the repository itself."""
         owner = self.repository.partition("/")[0]
         rows = self.api.pages(f"{self.place}/pulls", state="open", head=f"{owner}:{branch}")
-        of_branch = (row for row in rows if branch_of(row) == branch and self._is_ours(row))
+        of_branch = (row for row in rows if self._branch(row) == branch and self._is_ours(row))
         row = next(of_branch, None)
         return None if row is None else self._in_full(row)
 
@@ -146,16 +146,28 @@ class PullReader:
         return bool(row["base"]["ref"] == self.main)
 
     def _summary(self, row: Json) -> PullSummary:
-        is_declined = not row.get("merged_at") and parse_branch(branch_of(row)) is not None
-        # Who closed it matters for the tool's own alone, and costs a request.
-        by = self.dialect.closer(row["number"]) if is_declined else None
-        return summary_of(row, closed_by=by)
+        """What a closed one is; who closed one of the tool's costs a request, once."""
+        summary = replace(summary_of(row), branch=self._branch(row))
+        if parse_branch(summary.branch) is None:
+            return summary
+        if summary.state is not PullState.MERGED:
+            return replace(summary, closed_by=self.dialect.closer(summary.number))
+        by = person_of(row.get("merged_by"))
+        if by is None:
+            full = self.api.get(f"{self.place}/pulls/{summary.number}")
+            by = person_of(full.get("merged_by"))
+        # Only this account's merges were checked: on the page, others may set the statuses.
+        return replace(summary, closed_by=by, by_hand=by != self.dialect.me())
+
+    def _branch(self, row: Json) -> str:
+        """The head branch; of a fork, whose branches have any name, with its owner before it."""
+        name = branch_of(row)
+        if not self._is_of_fork(row):
+            return name
+        return f"{(row.get('user') or {}).get('login', 'fork')}:{name}"
 
     def _in_full(self, row: Json) -> PullRequest:
-        summary = summary_of(row)
-        if self._is_of_fork(row):
-            # A fork's branch may have any name, the tool's too.
-            summary = replace(summary, branch=f"{row['head']['label']}")
+        summary = replace(summary_of(row), branch=self._branch(row))
         said = self._read_said(row, summary)
         asked = said.requesters[0] if said.requesters else None
         others = {*said.contributors, *said.requesters} - {summary.author, asked}
@@ -180,7 +192,9 @@ class PullReader:
 
     def _is_of_fork(self, row: Json) -> bool:
         source = (row["head"].get("repo") or {}).get("full_name")
-        return source is None or source.lower() != self.repository.lower()
+        if source is None:  # the fork is gone, or on some forges the branch
+            return person_of(row.get("user")) != self.dialect.me()
+        return bool(source.lower() != self.repository.lower())
 
     def _read_said(self, row: Json, summary: PullSummary) -> _Said:
         known, updated = self._said.get(summary.number), row["updated_at"]
@@ -241,14 +255,13 @@ class PullReader:
         Everybody who may write can set a status, and one of a commit is seen in every pull
         request that has it as head. So only those count that this account set for this one.
         """
-        if row["state"] != "open":
-            return {}
         me = self.dialect.me()
         rows = self.api.pages(f"{self.place}/commits/{row['head']['sha']}/statuses")
         ours = [
             each
             for each in rows
-            if person_of(each.get("creator")) == me and each.get("target_url") == row["html_url"]
+            if person_of(each.get("creator")) == me
+            and each.get("target_url") == self.dialect.page(row["number"])
         ]
         found: dict[str, Status] = {}
         for each in sorted(ours, key=lambda each: each["id"]):
