@@ -13,6 +13,7 @@ from fakes.github import (
     bad_gateway,
     cut_off,
     forbidden,
+    not_found,
     primary_limit,
     secondary_limit,
 )
@@ -204,3 +205,18 @@ def test_a_head_that_moves_while_it_is_judged_is_not_merged(stage, fake_github):
     assert (
         fake_github.repository.git.text("show", f"{main}:README.md") == START["README.md"].strip()
     )
+
+
+def test_one_pull_request_that_the_forge_does_not_answer_for_hides_no_other(stage, fake_github):
+    first = stage.pulls.propose(change())
+    stage.push("docs", {"README.md": b"Theirs.\n"}, "ann")
+    second = stage.open("docs", "ann")
+    fake_github.queue(not_found("GET", f"/pulls/{first.number}/reviews$"))
+
+    reader = stage.again()
+
+    assert [each.number for each in reader.open()] == [second]
+    (error,) = reader.unreadable()
+    assert f"pull request {first.number} is left out" in error.message
+    assert len(reader.open()) == 2
+    assert reader.unreadable() == ()

@@ -32,6 +32,9 @@ from modelyard.operations.chatops.conversation import Conversation
 from modelyard.operations.chatops.subject import ReadSubject
 from modelyard.operations.workspace import Workspace
 
+_NOT_YET = frozenset({Override, BreakGlass})
+"""Commands that are read and decided about, and that nothing does yet."""
+
 
 def do_command(
     command: Command,
@@ -101,7 +104,8 @@ def _explain(command: Why | Plan | Help, read: ReadSubject, workspace: Workspace
         case Plan():
             yield from _plan(workspace, read)
         case Help():
-            yield from (f"{form.usage}: {form.does}" for form in FORMS.values())
+            known = (form for form in FORMS.values() if form.make not in _NOT_YET)
+            yield from (f"{form.usage}: {form.does}" for form in known)
 
 
 def _hold(

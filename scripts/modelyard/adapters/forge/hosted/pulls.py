@@ -105,8 +105,8 @@ class HostedPulls:
         return found
 
     def unreadable(self) -> tuple[CannotAnswer, ...]:
-        """See `ports.PullRequests`; a forge hands out what it can read."""
-        return ()
+        """See `ports.PullRequests`."""
+        return tuple(self.reader.broken)
 
     def get(self, number: int) -> PullRequest:
         """See `ports.PullRequests`."""

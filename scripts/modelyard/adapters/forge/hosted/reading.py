@@ -19,6 +19,7 @@ from modelyard.adapters.forge.hosted.mapping import (
     summary_of,
 )
 from modelyard.adapters.forge.makers import Deeds
+from modelyard.adapters.specs.json_documents import warn_left_out
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.pulls import (
@@ -63,6 +64,7 @@ class PullReader:
         heads: Git.
         deeds: What people did with a commit of the main branch.
         commanded: The reviews that people gave by a command in a comment, by pull request.
+        broken: An error for each open pull request that the last listing left out.
     """
 
     api: ForgeApi
@@ -72,6 +74,7 @@ class PullReader:
     heads: Heads
     deeds: Deeds
     commanded: Callable[[int], Iterable[Review]]
+    broken: list[CannotAnswer] = field(default_factory=list)
     _said: dict[int, _Said] = field(default_factory=dict)
     _closed: dict[int, tuple[str, PullSummary]] = field(default_factory=dict)
 
@@ -86,8 +89,27 @@ class PullReader:
         # One forge knows no filter by base.
         rows = [row for row in every if self._is_ours(row)]
         self._fetch(rows)
-        found = [self._in_full(row) for row in rows]
+        self.broken = []
+        found = [pull for row in rows if (pull := self._in_full_or_none(row)) is not None]
         return tuple(sorted(found, key=lambda pull: pull.number))
+
+    def _in_full_or_none(self, row: Json) -> PullRequest | None:
+        """One pull request; None for one that the forge does not answer for, kept in `broken`."""
+        try:
+            return self._in_full(row)
+        except Answered as error:
+            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise  # it is down, for all of them
+            why = error.message
+        except (LookupError, TypeError, ValueError) as error:
+            why = f"the answer lacks what it should have: {type(error).__name__}: {error}"
+        left_out = CannotAnswer(
+            f"pull request {row['number']} is left out: {why}",
+            hint=self.dialect.page(row["number"]),
+        )
+        self.broken.append(left_out)
+        warn_left_out(left_out)
+        return None
 
     def closed(self) -> tuple[PullSummary, ...]:
         """Return the merged and closed ones by number; asks only for what changed since."""
