@@ -140,7 +140,7 @@ COUNTS_FOR_NOTHING = {
     "in a comment that ends with our own mark": f"{LINE}\n\n<!-- modelyard:status -->",
     "empty": "",
     "blank": " \n\t\n",
-    "a path": "/usr/bin/python3 fails\n/etc/hosts\n/work/approve",
+    "a path": "/usr/bin/python3 fails\n/etc/hosts\n/srv/approve",
     "another bot's command": "/lgtm\n/assign @ann\n/cherry-pick main",
 }
 
