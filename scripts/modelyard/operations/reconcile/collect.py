@@ -80,15 +80,15 @@ def collect_world(
         workspace.catalog(commit).require_model(model)  # it names the models that there are
     workspace.facts.read_model(model)  # raises if the holds cannot be read
     facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
-    every = _pulls(workspace)
+    every = read_pulls(workspace)
     pulls = every.on(lambda branch: is_branch_of(branch, model))
     world = _core(workspace, model, catalog, facts, pulls, {})
     if refusal is not None:
         world = replace(world, unreadable=refusal.message)
     (world,) = with_reviews(workspace, [world], every)
     # The forge keeps the heads of closed pull requests, which show what a person declined.
-    read_pulls = (*world.open_pulls, *world.declined_pulls)
-    proposals = read_proposals(workspace, catalog, read_pulls)
+    read_from = (*world.open_pulls, *world.declined_pulls)
+    proposals = read_proposals(workspace, catalog, read_from)
     named = {r.version for (_, name), r in catalog.releases.items() if name == model}
     world = with_makers(workspace, world, _to_be_approved(replace(world, proposals=proposals)))
     world = replace(world, proposals=with_currency(workspace, world, proposals))
@@ -143,7 +143,7 @@ def collect_worlds(
     specs = read_specs(GitTree(workspace.git, commit))
     names = [specs.catalog.require_model(model).name] if model else sorted(specs.catalog.models)
     facts = workspace.facts.read_snapshot(missed=warn_left_out)
-    every = _pulls(workspace)
+    every = read_pulls(workspace)
     pulls = _by_model(every)
     shown = every.open
     if model:
@@ -168,7 +168,7 @@ def collect_reviews(
     workspace: Workspace, catalog: Catalog, models: Collection[str]
 ) -> tuple[World, ...]:
     """The part of each model's world that shows which of its releases are reviewed."""
-    every = _pulls(workspace)
+    every = read_pulls(workspace)
     pulls = _by_model(every)
     facts = workspace.facts.read_snapshot(missed=warn_left_out)
     cores = [
@@ -211,7 +211,7 @@ def _completed_for_status(workspace: Workspace, world: World, *, with_registry: 
     return _with_aliases(workspace, world) if with_registry else world
 
 
-def _pulls(workspace: Workspace) -> Pulls:
+def read_pulls(workspace: Workspace) -> Pulls:
     """Every pull request, after fetching the heads of the tool's open ones."""
 
     def attempt() -> Pulls:

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from modelyard.domain.problem import Problem
-from modelyard.domain.promotion.pulls import Pulls
 from modelyard.domain.promotion.rollback import find_unreviewed, unreviewed_command
 from modelyard.domain.review.pushed_rules import PushedRule
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import release_file
-from modelyard.operations.reconcile.collect import collect_reviews
+from modelyard.operations.reconcile.collect import collect_reviews, read_pulls
 from modelyard.operations.reconcile.rule_reviews import find_pushed_rules
 from modelyard.operations.workspace import Workspace
 
@@ -48,9 +47,7 @@ def list_unreviewed(workspace: Workspace, catalog: Catalog) -> Iterator[Unreview
 
 def list_pushed_rules(workspace: Workspace) -> tuple[PushedRule, ...]:
     """The rules of the main branch that a push changed."""
-    pulls = workspace.services.pulls
-    every = Pulls(open=pulls.open(), closed=pulls.closed())
-    return find_pushed_rules(workspace, every)
+    return find_pushed_rules(workspace, read_pulls(workspace))
 
 
 def unreviewed_problems(workspace: Workspace) -> tuple[Problem, ...]:

@@ -10,11 +10,12 @@ from functools import cached_property
 from http import HTTPStatus
 from urllib.parse import quote
 
+from modelyard.adapters.forge.comment_api import CommentApi
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import Json, account_at, find_account, person_of
 from modelyard.adapters.forge.hosted.mapping import NOBODY, time_of
 from modelyard.adapters.git.remote_refs import Stale
-from modelyard.domain.chatops.authority import Role, parse_role
+from modelyard.domain.chatops.authority import Role
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.pulls import MergeAnswer, MergeAsked, Merged, Review
 from modelyard.errors import CannotAnswer, Refused
@@ -89,16 +90,9 @@ class GitHubDialect:
         )
 
     def _may_write(self, person: Person) -> bool:
-        path = f"{self._place}/collaborators/{quote(person.login, safe='')}/permission"
-        try:
-            row = self.api.get(path)
-        except Answered as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return False
-            raise
-        role = parse_role(str(row.get("role_name") or row.get("permission") or ""))
-        is_theirs = person_of(row.get("user")) == person
-        return is_theirs and role is not None and role.includes(Role.WRITE)
+        known = CommentApi(rest=self.api, repository=self.repository, is_member=self.is_in_team)
+        role = known.ask_authority(person, teams=()).role
+        return role is not None and role.includes(Role.WRITE)
 
     def status_word(self, row: Json) -> str:
         """See `Dialect`."""

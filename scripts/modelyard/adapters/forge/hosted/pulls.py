@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -123,9 +123,7 @@ class HostedPulls:
             Refused: The main branch already holds all that the change would write.
         """
         who = None if requester is None else self._account(requester)
-        if change.purpose is not Purpose.ROLLBACK:
-            return retry_on_conflict(lambda: self._propose(change, who))
-        with urgent():
+        with urgent() if change.purpose is Purpose.ROLLBACK else nullcontext():
             return retry_on_conflict(lambda: self._propose(change, who))
 
     def close(self, number: int, *, reason: str) -> None:
@@ -148,10 +146,8 @@ class HostedPulls:
         Statuses are not believed, as others may set them: the guard and the approvals are computed
         again here, on the merge result.
         """
-        if bypass is None:
-            return self._merge(number, sha, at_once=False)
-        with urgent():
-            return self._merge(number, sha, at_once=True)
+        with urgent() if bypass is not None else nullcontext():
+            return self._merge(number, sha, at_once=bypass is not None)
 
     def comment(self, number: int, *, body: str, marker: str | None = None) -> None:
         """See `ports.PullRequests`."""
