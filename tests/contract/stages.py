@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.adapters.forge.local.pulls import LocalPulls
 from modelyard.adapters.git.repository import Git
+from modelyard.domain.promotion.approvals import find_approvers
+from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.operations.hosted_forges import build_forge
 from modelyard.ports import Desk, PullRequests
@@ -189,6 +192,19 @@ class HostedStage:
         )
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
+
+
+def settled(stage: Stage, pull: PullRequest) -> PullRequest:
+    """Read a pull request once its forge has recorded who pushed this head.
+
+    A forge may take a moment for that; until then nobody's approval counts.
+    """
+    deadline = time.monotonic() + 20
+    while (seen := stage.again().get(pull.number)).unmapped or seen.head != pull.head:
+        assert find_approvers(seen) == frozenset()
+        assert time.monotonic() < deadline, f"#{pull.number} has {seen.head}, pushed by unknown"
+        time.sleep(0.1)
+    return seen
 
 
 def push_start(git: Git) -> None:

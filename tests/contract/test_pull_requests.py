@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
 
-from contract.stages import BOT, HostedStage, LocalStage, github_stage
+from contract.stages import BOT, HostedStage, LocalStage, github_stage, settled
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.approvals import find_approvers, find_makers
 from modelyard.domain.promotion.change import Change, Purpose, parse_branch
@@ -87,6 +86,8 @@ def test_the_same_proposal_again_keeps_the_head_and_its_approvals(stage):
     pull = stage.pulls.propose(change())
     stage.review(pull.number, pull.head, "ann")
 
+    settled(stage, pull)
+
     again = stage.again().propose(change(title="New words", body="New.\n"))
 
     assert (again.number, again.head, again.title, again.body) == (
@@ -119,7 +120,7 @@ def test_whoever_asked_cannot_approve_and_is_known_to_another_process(stage):
     stage.review(pull.number, pull.head, "ann")
     stage.review(pull.number, pull.head, "bob")
 
-    seen = stage.again().get(pull.number)
+    seen = settled(stage, pull)
 
     assert str(seen.requester) == "ann"
     assert {str(who) for who in find_approvers(seen)} == {"bob"}
@@ -128,10 +129,7 @@ def test_whoever_asked_cannot_approve_and_is_known_to_another_process(stage):
 def test_a_commit_pushed_by_hand_makes_its_author_a_maker(stage):
     pull = stage.pulls.propose(change())
     head = stage.push(pull.branch, {PIN: b"version: v9\n"}, "ann")
-    # A forge may take a moment to record a push; until then nobody's approval counts.
-    while (seen := stage.again().get(pull.number)).unmapped or seen.head != head:
-        assert find_approvers(seen) == frozenset()
-        time.sleep(0.2)
+    settled(stage, replace(pull, head=head))
     stage.review(pull.number, head, "ann")
     stage.review(pull.number, head, "bob")
 
@@ -147,7 +145,7 @@ def test_a_review_of_somebody_who_may_only_read_does_not_count(stage):
     pull = stage.pulls.propose(change())
     stage.review(pull.number, pull.head, "rex")
 
-    assert find_approvers(stage.again().get(pull.number)) == frozenset()
+    assert find_approvers(settled(stage, pull)) == frozenset()
 
 
 def test_a_later_objection_takes_an_approval_back(stage):
@@ -155,7 +153,7 @@ def test_a_later_objection_takes_an_approval_back(stage):
     stage.review(pull.number, pull.head, "ann")
     stage.review(pull.number, pull.head, "ann", approved=False)
 
-    assert find_approvers(stage.pulls.get(pull.number)) == frozenset()
+    assert find_approvers(settled(stage, pull)) == frozenset()
 
 
 def test_statuses_are_of_this_head_in_this_pull_request_alone(stage):

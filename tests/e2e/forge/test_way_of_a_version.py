@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from contract.stages import BOT, HostedStage, checkout
+from contract.stages import BOT, HostedStage, checkout, settled
 from e2e.forge.site import Site
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.change import parse_branch
@@ -58,7 +58,7 @@ class Stage:
 
     def approve(self, environment: str, by: str) -> float:
         """Approve a promotion on the forge; returns the seconds until it is merged."""
-        pull = self.pull(f"modelyard/promote/{environment}/{MODEL}")
+        pull = settled(self.people, self.pull(f"modelyard/promote/{environment}/{MODEL}"))
         self.people.review(pull.number, pull.head, by)
         began = time.monotonic()
         self.yard.rest()
