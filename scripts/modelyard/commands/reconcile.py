@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 from modelyard.commands.options import dry_run_option, pass_services
 from modelyard.commands.output.terminal import print_line
 from modelyard.domain.promotion.change import STATE_BRANCH
+from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -45,9 +47,24 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
         print_line(f"the facts are on the branch {STATE_BRANCH} now", err=True)
     names = (model,) if model else workspace.models()
     one = _show if dry_run else partial(_settle, wait=wait)
-    would_change = run_all(partial(one, workspace, name) for name in names)
+    shared = () if dry_run or model else _shared_steps(workspace)
+    with services.pulls.one_listing():
+        would_change = run_all((*shared, *(partial(one, workspace, name) for name in names)))
     if dry_run and would_change:
         raise click.exceptions.Exit(Refused.exit_code)
+
+
+def _shared_steps(workspace: Workspace) -> tuple[Callable[[], bool], ...]:
+    """What belongs to no model; on this machine's own forge the watcher does it."""
+    from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
+    from modelyard.operations.watch.pass_once import run_checks
+
+    if workspace.services.repository.forge is ForgeKind.LOCAL:
+        return ()
+    return (
+        partial(run_checks, workspace, print_line),
+        partial(set_human_pull_statuses, workspace, print_line),
+    )
 
 
 def _show(workspace: Workspace, model: str) -> bool:

@@ -13,7 +13,6 @@ import click
 from modelyard.commands.options import parse_address, pass_services
 from modelyard.commands.output.logs import log_with_dates
 from modelyard.commands.output.terminal import print_line
-from modelyard.domain.specs.repository import ForgeKind
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -75,8 +74,8 @@ def watch(
 
     It does so for the environments that this site runs: the first one takes them, any other only
     reads until `modelyard adopt`. It may be restarted at any time, and two watchers do no harm.
-    With a local forge it also runs the checks of open pull requests. The addresses in
-    MODELYARD_NOTIFY are notified of rollbacks, holds and incidents.
+    It also runs the checks of open pull requests. The addresses in MODELYARD_NOTIFY are notified
+    of rollbacks, holds and incidents.
     """
     if not once:
         from modelyard.operations.watch.loop import watch_forever
@@ -86,10 +85,10 @@ def watch(
         return
     from modelyard.operations.watch.pass_once import run_pass
 
-    workspace, checks = workspace_of(services), services.repository.forge is ForgeKind.LOCAL
+    workspace = workspace_of(services)
 
     def run_one_pass() -> bool:
-        result = run_pass(workspace, report=print_line, with_checks=checks)
+        result = run_pass(workspace, report=print_line, with_checks=True)
         return result.changed_or_raise()
 
     _run_until_at_rest(workspace, run_one_pass, settle_seconds)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import pytest
 
@@ -19,29 +19,8 @@ from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.operations.history import read_history
 from modelyard.operations.hosted_forges import build_forge
-from modelyard.operations.workspace import Workspace
-from operations.yard import MODEL, SHORT, Yard, new_yard, spec, spec_file
-
-
-@dataclass
-class HostedYard(Yard):
-    """The tests' yard, with its pull requests on Gitea."""
-
-    settings: Repository = field(default_factory=Repository)
-
-    def workspace(self, clone: str = "clone") -> Workspace:
-        made = super().workspace(clone)
-        pulls, desk = build_forge(self.git, self.settings, self.clock)
-        settings = replace(self.settings, artifacts=made.services.repository.artifacts)
-        services = replace(made.services, repository=settings, pulls=pulls, desk=desk)
-        other = replace(made, services=services)
-        other.__dict__["registry"] = made.registry
-        return other
-
-    def main(self) -> str:
-        found = self.git.ls_remote("origin", ["refs/heads/main"])["refs/heads/main"]
-        self.git.fetch("origin", ["+refs/heads/*:refs/seen/*"])
-        return found
+from operations.hosted_yard import HostedYard
+from operations.yard import MODEL, SHORT, new_yard, spec, spec_file
 
 
 @dataclass

@@ -24,6 +24,7 @@ from modelyard.domain.chatops.commands import (
 )
 from modelyard.domain.chatops.decide import command_environment
 from modelyard.domain.chatops.grammar import FORMS, name_command
+from modelyard.domain.chatops.paste import comment_line
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.plan import find_missing_for_pull, plan
 from modelyard.domain.promotion.promote import Missing
@@ -191,17 +192,9 @@ def _lacking(missing: Missing, head: str) -> str:
 
 def _as_comment(command: str, head: str) -> str:
     """Return how a person goes on: the line to paste where a comment can do it."""
-    match command.split():
-        case []:
-            return ""
-        case ["modelyard", "pr", "approve", *_]:
-            return f"; paste: /approve {head}"
-        case ["modelyard", "unhold", *_]:
-            return "; paste: /unhold"
-        case ["modelyard", "unfreeze", where]:
-            return f"; paste: /unfreeze {where}"
-        case _:
-            return f"; run: {command}"
+    if line := comment_line(command, head=head):
+        return f"; paste: {line}"
+    return f"; run: {command}" if command else ""
 
 
 def _plan(workspace: Workspace, read: ReadSubject) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 
 from modelyard.adapters.forge.guard import find_touched
@@ -14,6 +15,7 @@ from modelyard.domain.promotion.pulls import PROMOTE, PullRequest, Status, Statu
 from modelyard.domain.review.rule_changes import RuleChange
 from modelyard.domain.specs.paths import is_written_by_tool
 from modelyard.errors import CannotAnswer
+from modelyard.operations.forge.status_comment import keep_status_comment
 from modelyard.operations.reconcile.apply import Report, merge_pull, set_pull_status
 from modelyard.operations.reconcile.landings import landing
 from modelyard.operations.reconcile.loop import run_all
@@ -48,9 +50,15 @@ def _set_status(workspace: Workspace, pull: PullRequest, report: Report) -> bool
         why = shorten_description(f"cannot be compared with the main branch: {error.message}")
         status = Status(context=PROMOTE, state=StatusState.ERROR, description=why)
     known = pull.statuses.get(PROMOTE)
-    if known is not None and (known.state, known.description) == (status.state, status.description):
-        return False
-    return set_pull_status(workspace, pull, status, report)
+    is_news = known is None or (known.state, known.description) != (
+        status.state,
+        status.description,
+    )
+    is_set = is_news and set_pull_status(workspace, pull, status, report)
+    if is_set or not is_news:
+        said = replace(pull, statuses={**pull.statuses, PROMOTE: status})
+        keep_status_comment(workspace, said)
+    return is_set
 
 
 def changed_paths(workspace: Workspace, pull: PullRequest) -> tuple[str, ...]:

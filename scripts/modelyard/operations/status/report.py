@@ -8,14 +8,15 @@ from typing import Any
 
 from modelyard.domain.promotion.actions import RemoveAlias, SetAlias
 from modelyard.domain.promotion.facts import ReleaseFacts, TrainingFacts, is_bad
-from modelyard.domain.promotion.plan import find_missing_for_pull, plan
+from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.promote import Missing, release_command, why_unverified
-from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, StatusState
+from modelyard.domain.promotion.pulls import PullRequest
 from modelyard.domain.promotion.rollback import find_unreviewed
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.interval import iso_utc
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.operations.forge.waiting import find_waiting
 from modelyard.operations.reconcile.collect import CollectedWorlds
 
 
@@ -209,23 +210,4 @@ def _lacking(collected: CollectedWorlds, pull: PullRequest) -> Iterator[Missing]
     if world is not None and (why := collected.refused.get(world.model)):
         yield Missing(what=why, command="modelyard validate")
         return
-    lacking = find_missing_for_pull(world, pull) if world else None
-    if lacking is None:
-        show, merge = f"modelyard pr show {pull.number}", f"modelyard pr merge {pull.number}"
-        unfinished = list(_unfinished(pull))
-        yield from (Missing(what=what, command=show) for what in unfinished)
-        yield Missing(what="a person to merge it", command=merge)
-    elif lacking:
-        yield from lacking
-    else:
-        command = f"modelyard reconcile {world.model}" if world else ""
-        yield Missing(what="reconcile to merge it", command=command)
-
-
-def _unfinished(pull: PullRequest) -> Iterator[str]:
-    for context in (CHECKS, PROMOTE):
-        status = pull.statuses.get(context)
-        if status is None:
-            yield f"{context} to pass for {pull.head[:10]}"
-        elif status.state is not StatusState.SUCCESS:
-            yield f"{context}: {status.description}"
+    yield from find_waiting(world, pull)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from modelyard.adapters.git.packing import pack_objects
 from modelyard.adapters.git.remote_refs import EVERYTHING
 from modelyard.domain.specs.environment import Environment
-from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import YardError
 from modelyard.operations.judge.evidence import IMPORTED_LATE
 from modelyard.operations.reconcile.apply import Report
@@ -143,7 +142,7 @@ class Watcher:
             result = run_pass(
                 self.workspace,
                 report=self.report,
-                with_checks=self.workspace.services.repository.forge is ForgeKind.LOCAL,
+                with_checks=True,
                 on_notified=self.health.count_notification,
                 models=self.due,
             )

@@ -75,7 +75,7 @@ def run_pass(
     Args:
         workspace: What to work with.
         report: Called with one line for every change.
-        with_checks: Whether to check open pull requests, as a hosted forge's CI would.
+        with_checks: Whether to check open pull requests; nobody else sets that status.
         on_notified: Called with every notification that was sent.
         models: The models to cover; None for all, and for pull requests that belong to none.
 
@@ -206,7 +206,7 @@ def _is_undecided(facts: ReleaseFacts, release: Release) -> bool:
 
 @one_snapshot()
 def run_checks(workspace: Workspace, report: Report) -> bool:
-    """Check open pull requests as a hosted forge's CI would; True if a status changed.
+    """Check open pull requests; True if a status changed.
 
     - What got no answer is checked in every pass.
     - What was refused is checked again once the main branch moved or the watcher restarted: the

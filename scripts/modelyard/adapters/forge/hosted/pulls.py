@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from modelyard.adapters.forge.guard import (
@@ -39,6 +40,7 @@ from modelyard.domain.promotion.change import (
 from modelyard.domain.promotion.pulls import (
     CHECKS,
     PROMOTE,
+    Comment,
     MergeAnswer,
     Merged,
     PullRequest,
@@ -162,7 +164,7 @@ class HostedPulls:
             self.api.send("PATCH", where, {"body": text})
         for twin in mine[1:]:
             self.api.send("DELETE", f"{self.reader.place}/issues/comments/{twin['id']}")
-        self._forget()
+        self._note_comment(number, body, marker)
 
     def set_status(self, pull: PullRequest, status: Status) -> None:
         """See `ports.PullRequests`."""
@@ -310,6 +312,18 @@ class HostedPulls:
         mine = {int(row["id"]): row for row in rows if comment_of(row, me).marker == marker}
         return [mine[number] for number in sorted(mine)]
 
+    def _note_comment(self, number: int, body: str, marker: str | None) -> None:
+        """Put a comment into the listing of a pass: nothing else depends on it."""
+        if self._listed is None or "open" not in self._listed:
+            return
+        said = Comment(author=self.dialect.me(), body=body, at=datetime.now(tz=UTC), marker=marker)
+        self._listed["open"] = tuple(
+            pull
+            if pull.number != number
+            else replace(pull, comments=(*_others(pull.comments, marker), said))
+            for pull in self._listed["open"]
+        )
+
     def _forget(self) -> None:
         forget_snapshot()  # a merge of the forge moves the main branch
         if self._listed is not None:
@@ -323,3 +337,8 @@ class HostedPulls:
 
     def _page(self, number: int) -> str:
         return self.dialect.page(number)
+
+
+def _others(comments: Iterable[Comment], marker: str | None) -> Iterator[Comment]:
+    """The comments that another with this marker does not replace."""
+    return (each for each in comments if marker is None or each.marker != marker)

@@ -1,0 +1,1 @@
+"""What the tool keeps on a hosted forge for people to see."""

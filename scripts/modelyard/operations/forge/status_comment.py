@@ -1,0 +1,115 @@
+"""The one comment that says why a pull request does not move, and who can move it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+
+from modelyard.domain.chatops.paste import comment_line
+from modelyard.domain.harmless_text import escape_markdown, markdown_code
+from modelyard.domain.promotion.change import Purpose, parse_branch
+from modelyard.domain.promotion.promote import Missing
+from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
+from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.repository import ForgeKind
+from modelyard.errors import YardError
+from modelyard.operations.forge.waiting import find_waiting
+from modelyard.operations.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+STATUS_COMMENT = "modelyard/status"
+"""Marks the comment, which is edited in place."""
+
+_ON_THE_PAGE = {
+    "approve": "an approver: a review, or the line below",
+    "merge": "anybody who may write: the button of this page",
+    "show": "nobody: modelyard goes on by itself",
+    "mend": "its author: the statuses of this page say what is wrong",
+}
+"""What `modelyard pr` is on a forge with pages, by command."""
+
+_FOOT = "`/why` asks again and `/help` lists the commands. modelyard edits this comment in place."
+
+
+def keep_status_comments(workspace: Workspace, world: World) -> None:
+    """Keep the comment on each open pull request of a model."""
+    for pull in world.open_pulls:
+        keep_status_comment(workspace, pull, world)
+
+
+def keep_status_comment(
+    workspace: Workspace, pull: PullRequest, world: World | None = None
+) -> None:
+    """Keep the comment on one pull request; does nothing on a forge without pages of its own.
+
+    It is for the eye: a forge that refuses it stops nothing.
+
+    Args:
+        workspace: What to work with.
+        pull: The pull request, as the forge has it.
+        world: The world of its model; None if it is about no model.
+    """
+    branch = parse_branch(pull.branch)
+    is_rollback = branch is not None and branch.purpose is Purpose.ROLLBACK
+    if workspace.services.repository.forge is ForgeKind.LOCAL or is_rollback:
+        return  # a rollback is merged at once
+    page = status_page(pull, _waiting(world, pull))
+    said = [each.body.strip() for each in pull.comments if each.marker == STATUS_COMMENT]
+    if said == [page.strip()]:
+        return
+    try:
+        workspace.services.pulls.comment(pull.number, body=page, marker=STATUS_COMMENT)
+    except YardError as error:
+        logger.warning("#%d has no new status comment: %s", pull.number, error.message)
+
+
+def status_page(pull: PullRequest, waiting: Sequence[Missing]) -> str:
+    """Return the comment: what is missing, who can do something about it, and the line to paste."""
+    head = "blocked" if any(each.blocks for each in waiting) else "waiting"
+    rows = (
+        f"| {escape_markdown(each.what)} | {_who(each, pull)} |" for each in dict.fromkeys(waiting)
+    )
+    lines = [
+        f"**This pull request is {head}.**",
+        "",
+        "| why it does not move | who can move it |",
+        "|---|---|",
+        *rows,
+        *_lines_to_paste(pull, waiting),
+        "",
+        _FOOT,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _waiting(world: World | None, pull: PullRequest) -> tuple[Missing, ...]:
+    if world is not None and world.unreadable is not None:
+        what = f"valid specs on the main branch: {world.unreadable}"
+        return (Missing(what=what, blocks=True, command="modelyard validate"),)
+    return tuple(find_waiting(world, pull))
+
+
+def _who(missing: Missing, pull: PullRequest) -> str:
+    """Who can do something about it, and how."""
+    match missing.command.split():
+        case [] | ["modelyard", "reconcile", *_]:
+            return "nobody: modelyard goes on by itself"
+        case ["modelyard", "pr", what, *_]:
+            is_wrong = what == "show" and missing.blocks
+            return _ON_THE_PAGE["mend" if is_wrong else what]
+    if comment_line(missing.command, head=pull.head) is not None:
+        return "anybody who may write: the line below"
+    return f"who runs modelyard: {markdown_code(missing.command)}"
+
+
+def _lines_to_paste(pull: PullRequest, waiting: Iterable[Missing]) -> Iterator[str]:
+    checks = pull.statuses.get(CHECKS)
+    has_passed = checks is not None and checks.state is StatusState.SUCCESS
+    found = dict.fromkeys(comment_line(each.command, head=pull.head) for each in waiting)
+    for line in filter(None, found):
+        if line.startswith("/approve ") and not has_passed:
+            yield from ("", f"The line to approve it follows once `{CHECKS}` has passed.")
+        else:
+            # In a block of its own, forges offer to copy it.
+            yield from ("", "Paste this as a new comment:", "", "```", line, "```")

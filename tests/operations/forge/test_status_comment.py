@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from click.testing import CliRunner
+
+from fakes.github import forbidden
+from modelyard.adapters.forge.comments import read_comment
+from modelyard.cli import cli
+from modelyard.domain.chatops.commands import Approve, Unfreeze, Unhold
+from modelyard.domain.people import Person
+from modelyard.domain.promotion.facts import Hold
+from modelyard.domain.promotion.promote import Missing
+from modelyard.domain.promotion.pulls import CHECKS, PullRequest, PullState, Status, StatusState
+from modelyard.operations.forge.status_comment import STATUS_COMMENT, status_page
+from operations.hosted_yard import yard_on_github
+from operations.yard import MODEL, SHORT, new_yard
+
+CANARY = f"modelyard/promote/canary/{MODEL}"
+HEAD = "1" * 40
+PASSED = Status(context=CHECKS, state=StatusState.SUCCESS, description="")
+
+
+def pull(*, statuses: tuple[Status, ...] = (PASSED,)) -> PullRequest:
+    return PullRequest(
+        number=3,
+        branch=CANARY,
+        title="Promote",
+        body="",
+        author=Person.named("yard-bot"),
+        base="0" * 40,
+        head=HEAD,
+        state=PullState.OPEN,
+        opened_at=datetime(2026, 3, 1, tzinfo=UTC),
+        statuses={each.context: each for each in statuses},
+    )
+
+
+def pasted(page: str) -> list[str]:
+    """What the page has in blocks of code, line by line."""
+    return [line for at, part in enumerate(page.split("```")) if at % 2 for line in part.split()]
+
+
+@pytest.mark.parametrize(
+    ("command", "meant"),
+    [
+        ("modelyard pr approve 3", Approve(sha=HEAD)),
+        ("modelyard unhold m v2", Unhold()),
+        ("modelyard unfreeze canary", Unfreeze(environment="canary")),
+    ],
+)
+def test_the_line_to_paste_is_a_command_as_it_stands(command, meant):
+    page = status_page(pull(), [Missing(what="something", command=command)])
+
+    (line,) = [part.strip() for at, part in enumerate(page.split("```")) if at % 2]
+    assert read_comment(line).found == (meant,)
+
+
+def test_the_comment_itself_holds_no_command():
+    waiting = [
+        Missing(what="x", command=f"modelyard {each}") for each in ("pr approve 3", "unhold m v1")
+    ]
+
+    assert read_comment(status_page(pull(), waiting)).found == ()
+
+
+def test_no_line_to_approve_is_shown_before_the_checks_have_passed():
+    waiting = [Missing(what="an approval", command="modelyard pr approve 3")]
+
+    page = status_page(pull(statuses=()), waiting)
+
+    assert HEAD not in page
+    assert f"once `{CHECKS}` has passed" in page
+
+
+def test_what_people_wrote_is_text_and_no_markdown():
+    what = "v2 is on hold by @ann: <!-- | [x](http://y) `a`"
+
+    page = status_page(pull(), [Missing(what=what, blocks=True, command="modelyard doctor")])
+
+    row = next(line for line in page.splitlines() if "on hold" in line)
+    assert "@\u200bann" in row
+    assert "&lt;!--" in row
+    assert row.count(" | ") == 1
+
+
+@pytest.fixture
+def stage(fake_github, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "set by the yard")
+    local = new_yard(tmp_path / "yard", SHORT)
+    local.add_version("v1")
+    return yard_on_github(local, fake_github, tmp_path)
+
+
+def comments_of(stage, number):
+    return [
+        each.body
+        for each in stage.people.again().get(number).comments
+        if each.marker == STATUS_COMMENT
+    ]
+
+
+def writes(fake):
+    return [each for each in fake.log if each.method in {"POST", "PATCH", "PUT", "DELETE"}]
+
+
+def test_one_comment_says_who_can_move_a_promotion_and_costs_nothing_while_nothing_changes(stage):
+    yard, fake = stage.yard, stage.fake
+    yard.rest()
+    yard.finish("v1")
+    yard.rest()
+    promotion = stage.pull(CANARY)
+
+    (page,) = comments_of(stage, promotion.number)
+    assert f"/approve {promotion.head}" in page
+    assert "1 more approval of" in page
+    assert "an approver: a review, or the line below" in page
+
+    before, asked = len(writes(fake)), fake.calls("GET", "/comments")
+    workspace = yard.workspace()
+    yard.reconcile()
+    assert writes(fake)[before:] == []
+    assert fake.calls("GET", "/comments") - asked <= 2  # those of reading the pull request itself
+
+    workspace.facts.update_model(
+        MODEL,
+        lambda facts: replace(
+            facts, holds={"v1": Hold(reason="a bad smell", by="ann", since=yard.clock.now())}
+        ),
+    )
+    before = len(writes(fake))
+    yard.reconcile()
+    (page,) = comments_of(stage, promotion.number)
+    assert "**This pull request is blocked.**" in page
+    assert "a bad smell" in page
+    assert "```\n/unhold\n```" in page
+    edits = [each for each in writes(fake)[before:] if "/comments" in each.path]
+    assert [each.method for each in edits] == ["PATCH"]
+
+    # One that somebody deleted, or edited, comes back; one that the forge refuses stops nothing.
+    workspace.facts.update_model(MODEL, lambda facts: replace(facts, holds={}))
+    fake.queue(forbidden("PATCH", "/issues/comments/"))
+    yard.reconcile()
+    assert "/unhold" in comments_of(stage, promotion.number)[0]
+    stage.people.review(promotion.number, promotion.head, "ann")
+    yard.rest()
+
+    merged = stage.people.again().get(promotion.number)
+    assert merged.state is PullState.MERGED
+    (page,) = comments_of(stage, promotion.number)
+    assert "reconcile to merge it" in page
+    assert "/approve" not in page
+
+
+def test_a_persons_pull_request_has_one_comment_too(stage):
+    stage.yard.rest()
+    stage.people.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
+    number = stage.people.open("docs", "ann")
+    stage.yard.rest()
+
+    (page,) = comments_of(stage, number)
+
+    assert "a person to merge it | anybody who may write: the button of this page" in page
+    assert pasted(page) == []
+
+
+def test_reconcile_alone_sets_both_required_statuses_on_a_hosted_forge(stage):
+    """For teams that run no watcher: nobody else sets them in the tool's name."""
+    stage.people.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
+    number = stage.people.open("docs", "ann")
+
+    found = CliRunner().invoke(cli, ["reconcile"], obj=stage.yard.workspace().services)
+
+    assert found.exit_code == 0, found.output
+    statuses = stage.people.again().get(number).statuses
+    assert {name: str(each.state) for name, each in statuses.items()} == {
+        "modelyard/checks": "success",
+        "modelyard/promote": "success",
+    }
