@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from modelyard.domain.canary.traffic import RolloutState, Sample
+from modelyard.domain.deployments import Deployment
 from modelyard.domain.people import Person
+from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.pulls import MergeAnswer, PullRequest, PullSummary, Status
 from modelyard.domain.promotion.world import PastRelease
@@ -102,6 +104,20 @@ class PullRequests(Protocol):
 
         Raises:
             CannotAnswer: The earlier statuses of the commit are unreadable.
+        """
+        ...
+
+    def show_problems(self, pull: PullRequest, problems: Sequence[Problem]) -> None:
+        """Show the problems of a head at their lines, where the forge can; for people alone.
+
+        The same again changes nothing.
+        """
+        ...
+
+    def show_deployment(self, wanted: Deployment) -> None:
+        """Show what an environment has, where the forge has a page for that; for people alone.
+
+        The same again changes nothing.
         """
         ...
 

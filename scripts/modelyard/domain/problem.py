@@ -13,7 +13,7 @@ class Problem:
     """One problem that a check found.
 
     Args:
-        file: The file at fault, as a repository path.
+        file: The file at fault, as a repository path; empty for a problem of no one file.
         message: One sentence with the value and the limit.
         check: The check that found it.
         path: The place in the file; the empty path is the whole document.
@@ -27,6 +27,11 @@ class Problem:
     path: Path = ()
     line: int = 0
     involves: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """One line for people, without the file where there is none."""
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.message}" if place else self.message
 
     @property
     def sort_key(self) -> tuple[str, int, str, str]:

@@ -6,6 +6,7 @@ import base64
 import secrets
 from collections.abc import Mapping
 from functools import cache
+from itertools import count
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -16,6 +17,9 @@ from fakes.github.routing import Refused
 from fakes.github.state import App, Token, User
 
 ACTIONS_BOT = 41898282  # the id of github-actions[bot], on GitHub too
+
+# Clients keep tokens by this number, for as long as a process lives.
+_INSTALLATIONS = count(70_001)
 
 
 class Directory:
@@ -46,12 +50,12 @@ class Directory:
 
     def add_app(self, slug: str, permissions: Mapping[str, str]) -> App:
         """Add a GitHub App that is installed, and return it."""
-        self._ids += 2
+        self._ids += 1
         app = App(
-            id=self._ids - 1,
+            id=self._ids,
             slug=slug,
             bot=self.add(f"{slug}[bot]", kind="Bot"),
-            installation=self._ids,
+            installation=next(_INSTALLATIONS),
             permissions={"metadata": "read", **permissions},
             key=_private_key(),
         )

@@ -21,6 +21,7 @@ from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.world import World
 from modelyard.domain.sites import Standing
 from modelyard.errors import CannotAnswer, Refused, YardError
+from modelyard.operations.forge.deployments import keep_deployments
 from modelyard.operations.forge.status_comment import keep_status_comments
 from modelyard.operations.reconcile.apply import Report, apply_action
 from modelyard.operations.reconcile.collect import collect_world
@@ -106,8 +107,10 @@ def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Rep
             for error in errors:
                 log_error(error)
             continue
-        if not read_standing(workspace).is_foreign:
+        standing = read_standing(workspace)
+        if not standing.is_foreign:
             keep_status_comments(workspace, world)
+            keep_deployments(workspace, world, standing.mine)
         raise_first(errors)
         raise_unreadable(world)
         names = running_workflows(world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from typing import TypeAlias
 
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.specs.json_documents import warn_left_out
+from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.promotion.notifications import Notification
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
@@ -22,6 +24,8 @@ from modelyard.operations.sites import read_standing, take_standing, tell_standi
 from modelyard.operations.watch.notify import notify, pending_notifications
 from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 Step: TypeAlias = tuple[str | None, Callable[[], object]]
 """Something to do, with the model it is about; None if it is about all of them."""
@@ -226,9 +230,19 @@ def _check(workspace: Workspace, main: str, pull: PullRequest, report: Report) -
     if known is not None and known.state is StatusState.SUCCESS:
         return False
     is_refused = known is not None and known.state is StatusState.FAILURE
-    status = (
+    checked = (
         workspace.once("checks", main, check, pull.head, pull.branch) if is_refused else check()
     )
-    if status == known:
+    if checked.status == known:
         return False
-    return set_pull_status(workspace, pull, status, report)
+    # Before the status: once that is there, nothing is shown again.
+    _show_problems(workspace, pull, checked.problems)
+    return set_pull_status(workspace, pull, checked.status, report)
+
+
+def _show_problems(workspace: Workspace, pull: PullRequest, problems: tuple[Problem, ...]) -> None:
+    # For the eye alone: the status decides.
+    try:
+        workspace.services.pulls.show_problems(pull, problems)
+    except YardError as error:
+        logger.warning("#%d: its problems are not shown: %s", pull.number, error.message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, replace
 
 from modelyard.adapters.forge.guard import Proposed, find_guard_problems
 from modelyard.adapters.git.trees import GitTree
@@ -22,8 +23,21 @@ SHOWN = 3
 """Problems that a status names: forges cut its description off."""
 
 
-def check_pull(workspace: Workspace, pull: PullRequest) -> Status:
-    """The status of a pull request's head: validate, render --check and gate --check on its merge.
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What the checks say of a pull request's head.
+
+    Args:
+        status: Its status.
+        problems: What is wrong.
+    """
+
+    status: Status
+    problems: tuple[Problem, ...] = ()
+
+
+def check_pull(workspace: Workspace, pull: PullRequest) -> Checked:
+    """Check a pull request's head: validate, render --check and gate --check on its merge.
 
     Whatever cannot be checked is an `error`: never a success, and no reason to leave other pull
     requests unchecked.
@@ -31,18 +45,19 @@ def check_pull(workspace: Workspace, pull: PullRequest) -> Status:
     try:
         found = problems_of(workspace, pull)
     except CannotAnswer as error:
-        return _status(StatusState.ERROR, error.message)
+        return _checked(StatusState.ERROR, error.message)
     except Exception as error:  # a defect of a check must not look like a valid pull request
         logger.exception("pull request %d", pull.number)
-        return _status(StatusState.ERROR, f"the checks crashed: {type(error).__name__}: {error}")
+        return _checked(StatusState.ERROR, f"the checks crashed: {type(error).__name__}: {error}")
     if not found:
-        return _status(StatusState.SUCCESS, "valid, rendered, and verdicts match their evidence")
+        return _checked(StatusState.SUCCESS, "valid, rendered, and verdicts match their evidence")
     more = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
-    return _status(StatusState.FAILURE, "; ".join(found[:SHOWN]) + more)
+    said = "; ".join(map(str, found[:SHOWN])) + more
+    return replace(_checked(StatusState.FAILURE, said), problems=tuple(found))
 
 
-def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
-    """The problems of the merge result, one sentence each."""
+def problems_of(workspace: Workspace, pull: PullRequest) -> list[Problem]:
+    """The problems of the merge result, those of its specs by file."""
     from modelyard.operations.training.kept_pins import kept_problems
     from modelyard.operations.validation import problems_in
     from modelyard.render.tree import stale_manifests
@@ -50,26 +65,24 @@ def problems_of(workspace: Workspace, pull: PullRequest) -> list[str]:
     main = workspace.main()
     merged = workspace.git.merge_tree(main, pull.head)
     if merged.conflicts:
-        return [f"conflicts with the main branch in {', '.join(merged.conflicts)}"]
+        return [_general(f"conflicts with the main branch in {', '.join(merged.conflicts)}")]
     tree = GitTree(workspace.git, merged.tree)
     changed = set(changed_paths(workspace, pull))
     specs = read_specs(tree)
-    found = find_branch_problems(workspace, pull)
-    found += [
-        f"{_place(problem)}: {problem.message}"
-        for problem in problems_in(
-            specs,
-            changed=changed,
-            base=GitTree(workspace.git, main),
-            kept=kept_problems(workspace.services.root, specs, commit=merged.tree),
-        )
-    ]
-    found += stale_manifests(tree, specs.catalog, changed)
+    found = [_general(each) for each in find_branch_problems(workspace, pull)]
+    found += problems_in(
+        specs,
+        changed=changed,
+        base=GitTree(workspace.git, main),
+        kept=kept_problems(workspace.services.root, specs, commit=merged.tree),
+    )
+    found += [_general(each) for each in stale_manifests(tree, specs.catalog, changed)]
     return found + _wrong_verdicts(workspace, specs.catalog, changed)
 
 
-def _place(problem: Problem) -> str:
-    return f"{problem.file}:{problem.line}" if problem.line else problem.file
+def _general(sentence: str) -> Problem:
+    """A problem of no one file, or whose sentence names it."""
+    return Problem(file="", message=sentence)
 
 
 def find_branch_problems(workspace: Workspace, pull: PullRequest) -> list[str]:
@@ -84,7 +97,7 @@ def find_branch_problems(workspace: Workspace, pull: PullRequest) -> list[str]:
     return find_guard_problems(workspace.git, proposed)
 
 
-def _wrong_verdicts(workspace: Workspace, catalog: Catalog, changed: set[str]) -> list[str]:
+def _wrong_verdicts(workspace: Workspace, catalog: Catalog, changed: set[str]) -> list[Problem]:
     found = []
     for (model, version), record in catalog.records.items():
         if record_file(model, version) not in changed or record.artifact is None:
@@ -93,9 +106,9 @@ def _wrong_verdicts(workspace: Workspace, catalog: Catalog, changed: set[str]) -
             wrong = find_differences(record, *recompute_verdicts(workspace.store, catalog, record))
         except Refused as refusal:
             wrong = (refusal.message,)
-        found += [f"{model} {version}: {each}" for each in wrong]
+        found += [_general(f"{model} {version}: {each}") for each in wrong]
     return found
 
 
-def _status(state: StatusState, description: str) -> Status:
-    return Status(context=CHECKS, state=state, description=description)
+def _checked(state: StatusState, description: str) -> Checked:
+    return Checked(status=Status(context=CHECKS, state=state, description=description))

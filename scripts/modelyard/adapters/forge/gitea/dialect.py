@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,7 +15,9 @@ from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import Json, account_at, find_account, person_of
 from modelyard.adapters.forge.hosted.mapping import NOBODY, time_of
 from modelyard.adapters.git.remote_refs import Stale
+from modelyard.domain.deployments import Deployment
 from modelyard.domain.people import Person
+from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.pulls import MergeAnswer, MergeAsked, Merged, Review
 from modelyard.errors import Refused
 
@@ -148,6 +150,12 @@ class GiteaDialect:
             known[name] = row["id"]
         body = {"labels": [known[name] for name in sorted(labels)]}
         self.api.send("PUT", f"{self._place}/issues/{number}/labels", body)
+
+    def show_problems(self, head: str, problems: Sequence[Problem]) -> None:
+        """See `Dialect`; Gitea has no check runs, the status says it all."""
+
+    def show_deployment(self, wanted: Deployment) -> None:
+        """See `Dialect`; Gitea has no deployments."""
 
     def merge(
         self,

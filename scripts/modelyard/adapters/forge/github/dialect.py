@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,12 +11,16 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from modelyard.adapters.forge.comment_api import CommentApi
+from modelyard.adapters.forge.github.check_runs import show_problems
+from modelyard.adapters.forge.github.deployments import Deployments
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import Json, account_at, find_account, person_of
 from modelyard.adapters.forge.hosted.mapping import NOBODY, time_of
 from modelyard.adapters.git.remote_refs import Stale
 from modelyard.domain.chatops.authority import Role
+from modelyard.domain.deployments import Deployment
 from modelyard.domain.people import Person
+from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.pulls import MergeAnswer, MergeAsked, Merged, Review
 from modelyard.errors import CannotAnswer, Refused
 
@@ -143,6 +147,16 @@ class GitHubDialect:
         """See `Dialect`; GitHub creates the labels that are new."""
         body = {"labels": sorted(labels)}
         self.api.send("PUT", f"{self._place}/issues/{number}/labels", body)
+
+    def show_problems(self, head: str, problems: Sequence[Problem]) -> None:
+        """See `Dialect`."""
+        if self.app is not None:  # GitHub lets only Apps do so
+            show_problems(self.api, self._place, head, problems, app=self.app)
+
+    def show_deployment(self, wanted: Deployment) -> None:
+        """See `Dialect`."""
+        place = f"{self._place}/deployments"
+        Deployments(api=self.api, place=place, me=self.me(), page=self.page).show(wanted)
 
     def merge(
         self, number: int, *, sha: str, title: str, message: str, at_once: bool

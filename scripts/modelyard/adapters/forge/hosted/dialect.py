@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote
 
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
+from modelyard.domain.deployments import Deployment
 from modelyard.domain.people import Person
+from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.pulls import MergeAnswer, Review
 from modelyard.errors import CannotAnswer
 
@@ -66,6 +68,14 @@ class Dialect(Protocol):
 
     def set_labels(self, number: int, labels: Iterable[str]) -> None:
         """Give a pull request these labels and no others, creating those that are new."""
+        ...
+
+    def show_problems(self, head: str, problems: Sequence[Problem]) -> None:
+        """Show the problems of a commit at their lines, where the forge can."""
+        ...
+
+    def show_deployment(self, wanted: Deployment) -> None:
+        """Show what an environment has, where the forge has a page for that."""
         ...
 
     def merge(

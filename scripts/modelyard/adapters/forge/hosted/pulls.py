@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -26,7 +26,9 @@ from modelyard.adapters.forge.hosted.reading import PullReader
 from modelyard.adapters.forge.makers import find_version_makers
 from modelyard.adapters.git.names import message_of, safe_line
 from modelyard.adapters.git.remote_refs import Stale, forget_snapshot, retry_on_conflict
+from modelyard.domain.deployments import Deployment
 from modelyard.domain.people import Person
+from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.approvals import find_approvers
 from modelyard.domain.promotion.change import (
     APPROVED_BY,
@@ -179,6 +181,14 @@ class HostedPulls:
         }
         self.api.send("POST", f"{self.reader.place}/statuses/{pull.head}", body)
         self._forget()
+
+    def show_problems(self, pull: PullRequest, problems: Sequence[Problem]) -> None:
+        """See `ports.PullRequests`."""
+        self.dialect.show_problems(pull.head, problems)
+
+    def show_deployment(self, wanted: Deployment) -> None:
+        """See `ports.PullRequests`."""
+        self.dialect.show_deployment(wanted)
 
     def _propose(self, change: Change, requester: Person | None) -> PullRequest:
         tree = self.heads.tree_of(change)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.adapters.forge.makers import find_version_makers
 from modelyard.adapters.git.repository import Git
+from modelyard.domain.deployments import Deployment
 from modelyard.domain.people import Person
+from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.pulls import (
     MergeAnswer,
@@ -79,3 +81,9 @@ class LocalPulls:
     def set_status(self, pull: PullRequest, status: Status) -> None:
         """See `ports.PullRequests`."""
         self.forge.set_status(pull, status)
+
+    def show_problems(self, pull: PullRequest, problems: Sequence[Problem]) -> None:
+        """See `ports.PullRequests`; this forge has no pages."""
+
+    def show_deployment(self, wanted: Deployment) -> None:
+        """See `ports.PullRequests`; this forge has no pages."""
