@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The tests start thousands of processes, and without its cache each would compile the toolkit again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-long quick lint e2e e2e-short e2e-all e2e-forge e2e-up e2e-down e2e-status bench lock golden clean
+.PHONY: help install demo test test-long quick lint e2e e2e-short e2e-all e2e-forge e2e-up e2e-down e2e-status bench error-rates lock golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/'
@@ -67,6 +67,9 @@ e2e-status: $(STAMP) ## list what of it runs
 
 bench: $(STAMP) ## run the benchmarks and print JSON
 	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+error-rates: $(STAMP) ## simulate how often the gate, the judge and drift are wrong, and write docs/statistics.md; ONLY=gate for one
+	PYTHONPATH=tests $(BIN)/python -m error_rates.run $(ONLY)
 
 lock: $(STAMP) ## write the lock files again from pyproject.toml
 	$(BIN)/uv pip compile -q pyproject.toml --group dev --group demo --universal \

@@ -115,7 +115,7 @@ def recompute_verdicts(
     ]
     model = _model(catalog, record.model)
     each = tuple(
-        _by_rules_of(result, compare_on_set(model, comparison))
+        _by_rules_of(result, model, comparison)
         for result, comparison in zip(record.held_out, comparisons, strict=True)
     )
     names = [result.name for result in record.held_out]
@@ -133,11 +133,14 @@ def _recorded_contract(store: Store, catalog: Catalog, record: Record) -> Verdic
     return _contract(store, catalog, record, record.champion)
 
 
-def _by_rules_of(result: HeldOutResult, found: SetVerdicts) -> SetVerdicts:
+def _by_rules_of(result: HeldOutResult, model: Model, comparison: Comparison) -> SetVerdicts:
     """Return the verdicts as the result's own version of modelyard records them."""
-    if result.against_baseline is not None or found.baseline is None:
-        return found
-    return SetVerdicts(verdict=verdict_of_first_rules(found))
+    baseline = result.against_baseline
+    counts = baseline is not None and "degrees" in baseline.numbers
+    found = compare_on_set(model, comparison, counts_information=counts)
+    if baseline is None and found.baseline is not None:
+        found = SetVerdicts(verdict=verdict_of_first_rules(found))
+    return found
 
 
 def compare_versions(

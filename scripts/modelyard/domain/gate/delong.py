@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from modelyard.domain.gate.information import Side, side_of
 from modelyard.domain.gate.inputs import Codes, binary_labels, cluster_codes, parse_scores
 from modelyard.domain.specs.column_values import Floats
 from modelyard.errors import CannotAnswer
+
+ROUNDING = 1e-12
+"""Part of a metric up to which a difference is rounding, such as between equal constants."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,9 @@ class PairedDifference:
             clusters to estimate it.
         clusters: Number of clusters.
         rows: Number of rows.
+        sides: What the rows say; empty if that is not to be counted.
+        error_of_equal_clusters: The standard error of records before 0.3, which took all clusters
+            to be equally large.
     """
 
     metric: str
@@ -35,6 +42,27 @@ class PairedDifference:
     standard_error: float
     clusters: int
     rows: int
+    sides: tuple[Side, ...] = field(default=(), compare=False, repr=False)
+    error_of_equal_clusters: float = field(default=math.nan, compare=False, repr=False)
+
+    @property
+    def degrees(self) -> float:
+        """Degrees of freedom of the standard error; clusters - 1 without sides.
+
+        Satterthwaite's (1946) for the sum of two sides.
+        """
+        if not self.sides:
+            return self.clusters - 1
+        total = sum(side.variance for side in self.sides)
+        if not math.isfinite(total):
+            return 0.0
+        if total == 0:
+            return min(side.degrees for side in self.sides)
+        return total**2 / sum(side.variance**2 / side.degrees for side in self.sides)
+
+    def with_equal_clusters(self) -> PairedDifference:
+        """The difference as records before 0.3 have it: clusters count, whatever they carry."""
+        return replace(self, sides=(), standard_error=self.error_of_equal_clusters)
 
 
 def clustered_auc_difference(
@@ -49,7 +77,9 @@ def clustered_auc_difference(
 
         I10/(I10-1) sum(a^2)/m^2 + I01/(I01-1) sum(b^2)/n^2 + 2 I/(I-1) sum(ab)/(mn)
 
-    If every row is its own cluster, this is exactly DeLong, DeLong and Clarke-Pearson (1988).
+    Where clusters have unequal numbers of positives or negatives, the first two factors are those
+    of `information.side_of`. If every row is its own cluster, this is exactly DeLong, DeLong and
+    Clarke-Pearson (1988).
 
     Args:
         labels: Shape (n,), 0 or 1; both must occur.
@@ -71,14 +101,21 @@ def clustered_auc_difference(
     before = _placements(positive, parse_scores("champion", champion, positive.size))
     after = _placements(positive, parse_scores("challenger", challenger, positive.size))
     first, second = float(before[positive].mean()), float(after[positive].mean())
+    gains = after - before
+    sides = (
+        side_of("positives", gains[positive], codes[positive]),
+        side_of("negatives", gains[~positive], codes[~positive]),
+    )
     return PairedDifference(
         metric="auc",
         champion=first,
         challenger=second,
-        difference=second - first,
-        standard_error=_standard_error(positive, after - before, codes),
+        difference=without_rounding(second - first, first, second),
+        standard_error=_standard_error(positive, gains, codes, sides),
         clusters=int(codes.max()) + 1,
         rows=positive.size,
+        sides=sides,
+        error_of_equal_clusters=_standard_error(positive, gains, codes),
     )
 
 
@@ -101,7 +138,9 @@ def _share_below(scores: Floats, others: Floats) -> Floats:
     return share
 
 
-def _standard_error(positive: NDArray[np.bool_], placements: Floats, codes: Codes) -> float:
+def _standard_error(
+    positive: NDArray[np.bool_], placements: Floats, codes: Codes, sides: tuple[Side, ...] = ()
+) -> float:
     # Both labels have the same mean placement, which is the AUC, so one mean centres both.
     centred = placements - placements[positive].mean()
     sums = [
@@ -112,13 +151,18 @@ def _standard_error(positive: NDArray[np.bool_], placements: Floats, codes: Code
     clusters = int(codes.max()) + 1
     if min(present) <= 1:
         return math.inf
-    variance = (
-        cluster_correction(present[0]) * (sums[0] @ sums[0])
-        + cluster_correction(present[1]) * (sums[1] @ sums[1])
-        + 2 * cluster_correction(clusters) * (sums[0] @ sums[1])
-    )
-    # Only rounding can make it negative, because the third correction is the smallest of the three.
+    of_sides = [side.variance for side in sides] or [
+        cluster_correction(count) * float(each @ each)
+        for count, each in zip(present, sums, strict=True)
+    ]
+    variance = sum(of_sides) + 2 * cluster_correction(clusters) * (sums[0] @ sums[1])
+    # Rounding, or corrections of unequal clusters, could make it negative.
     return float(np.sqrt(np.maximum(variance, 0.0)))
+
+
+def without_rounding(difference: float, *of: float) -> float:
+    """The difference; 0 if it is no more than two sums of the same rows may differ by rounding."""
+    return 0.0 if abs(difference) <= ROUNDING * max(map(abs, of)) else difference
 
 
 def cluster_correction(clusters: int) -> float:

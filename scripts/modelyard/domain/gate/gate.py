@@ -115,25 +115,46 @@ def held_out_verdict(model: Model, comparison: Comparison) -> Verdict:
     return compare_on_set(model, comparison).verdict
 
 
-def compare_on_set(model: Model, comparison: Comparison) -> SetVerdicts:
+def compare_on_set(
+    model: Model, comparison: Comparison, *, counts_information: bool = True
+) -> SetVerdicts:
     """Both comparisons on one held-out set, after refusals, and the verdict they give.
 
     Both are always made: a challenger that is worse than its champion fails, whatever the baseline
     says, and the champion's own figure is in the verdict against it.
+
+    Args:
+        model: The model.
+        comparison: The scores.
+        counts_information: Whether clusters and rows count by what they say. Records without the
+            number `degrees` counted all clusters alike.
     """
     if refusal := _refusal(comparison):
         return SetVerdicts(verdict=refusal)
     policy, champion, challenger = model.gate, comparison.champion, comparison.challenger
     labels, scores, clusters = challenger.labels, challenger.scores, challenger.clusters
-    classes, least = model.primary.classes, policy.least_clusters
+    classes = model.primary.classes
     found = baseline_difference(policy.metric, labels, scores, clusters, classes=classes)
-    baseline = superiority(found, alpha=policy.alpha, least_clusters=least)
+    found = found if counts_information else found.with_equal_clusters()
+    baseline = superiority(
+        found,
+        alpha=policy.alpha,
+        least_clusters=policy.least_clusters,
+        least_informative=policy.least_informative,
+    )
     if champion is None:
         return SetVerdicts(verdict=baseline, baseline=baseline)
     found = paired_difference(
         policy.metric, labels, champion.scores, scores, clusters, classes=classes
     )
-    against = non_inferiority(found, margin=policy.margin, alpha=policy.alpha, least_clusters=least)
+    found = found if counts_information else found.with_equal_clusters()
+    against = non_inferiority(
+        found,
+        margin=policy.margin,
+        alpha=policy.alpha,
+        least_clusters=policy.least_clusters,
+        least_informative=policy.least_informative,
+    )
     return SetVerdicts(verdict=_worse_of(against, baseline), baseline=baseline, champion=against)
 
 

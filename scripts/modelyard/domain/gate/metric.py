@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -35,21 +36,29 @@ class Metric:
         greater_is_better: Whether a larger value is better.
         kind: The predictions it takes.
         is_root: Whether it is the square root of a mean over rows; otherwise it is the mean.
+        worst: The most that one row can lose between two models; infinite if nothing limits it.
     """
 
     name: str
     greater_is_better: bool
     kind: Kind
     is_root: bool = False
+    worst: float = math.inf
 
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric(name="auc", greater_is_better=True, kind=Kind.RANKS),
-        Metric(name="log_loss", greater_is_better=False, kind=Kind.PROBABILITIES),
-        Metric(name="brier", greater_is_better=False, kind=Kind.PROBABILITIES),
-        Metric(name="accuracy", greater_is_better=True, kind=Kind.PROBABILITIES),
+        Metric(name="auc", greater_is_better=True, kind=Kind.RANKS, worst=1),
+        Metric(
+            name="log_loss",
+            greater_is_better=False,
+            kind=Kind.PROBABILITIES,
+            worst=-math.log(LEAST_PROBABILITY),
+        ),
+        # 2 with several classes; a binary one counts half of it.
+        Metric(name="brier", greater_is_better=False, kind=Kind.PROBABILITIES, worst=2),
+        Metric(name="accuracy", greater_is_better=True, kind=Kind.PROBABILITIES, worst=1),
         Metric(name="mae", greater_is_better=False, kind=Kind.VALUES),
         Metric(name="mse", greater_is_better=False, kind=Kind.VALUES),
         Metric(name="rmse", greater_is_better=False, kind=Kind.VALUES, is_root=True),

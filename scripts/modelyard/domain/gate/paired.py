@@ -14,7 +14,9 @@ from modelyard.domain.gate.delong import (
     PairedDifference,
     cluster_correction,
     clustered_auc_difference,
+    without_rounding,
 )
+from modelyard.domain.gate.information import LEAST_ROWS, RAREST_HARM, Side, side_of
 from modelyard.domain.gate.inputs import Codes, cluster_codes
 from modelyard.domain.gate.metric import (
     Kind,
@@ -48,6 +50,7 @@ def paired_difference(
 
         var = G/(G-1) * sum over clusters of (sum over its rows of (d - mean d))^2 / n^2
 
+    and for clusters of unequal size the factor of `information.side_of` instead of G/(G-1).
     `rmse` is linearised first (delta method): a row value is e^2 / (2 rmse).
 
     Args:
@@ -75,14 +78,18 @@ def paired_difference(
     codes = cluster_codes(clusters, before.size)
     sign = 1.0 if chosen.greater_is_better else -1.0
     first, second = _total(chosen, before), _total(chosen, after)
+    gains = _influence(chosen, after) - _influence(chosen, before)
+    side = side_of("rows", gains, codes)
     return PairedDifference(
         metric=metric,
         champion=first,
         challenger=second,
-        difference=sign * (second - first),
-        standard_error=_sandwich(_influence(chosen, after) - _influence(chosen, before), codes),
+        difference=without_rounding(sign * (second - first), first, second),
+        standard_error=math.sqrt(side.variance),
         clusters=int(codes.max()) + 1,
         rows=before.size,
+        sides=(side,),
+        error_of_equal_clusters=_sandwich(gains, codes),
     )
 
 
@@ -106,41 +113,73 @@ def baseline_difference(
 
 
 def non_inferiority(
-    difference: PairedDifference, *, margin: float, alpha: float, least_clusters: int = 20
+    difference: PairedDifference,
+    *,
+    margin: float,
+    alpha: float,
+    least_clusters: int = 20,
+    least_informative: int = LEAST_ROWS,
 ) -> Verdict:
     """The verdict on "the challenger is not worse than the champion by more than the margin".
 
     The null hypothesis is a difference of -margin or less. `pass` if the lower one-sided confidence
     bound is above -margin, `fail` if the upper one is below -margin, otherwise `inconclusive`. The
-    bounds use Student's t distribution with clusters - 1 degrees of freedom. If the challenger has
-    predictions that cannot be scored, it fails. If the champion has, or there are too few clusters,
-    the verdict is inconclusive.
+    bounds use Student's t distribution with the degrees of freedom that the clusters carry, which
+    is clusters - 1 if they are equal. If the challenger has predictions that cannot be scored, it
+    fails. If the champion has, the verdict is inconclusive. So it is with too few clusters, fewer
+    than half as many effective ones, and fewer informative rows than `least_informative`, unless
+    they decide all the same (`Side.is_shown_without`).
 
     Args:
         difference: From `paired_difference`.
         margin: In the metric's unit, not negative.
         alpha: One-sided level, between 0 and .5.
         least_clusters: Fewer clusters than this, or than 2, decide nothing.
+        least_informative: Fewer informative rows than this decide nothing, see above.
 
     Returns:
         The verdict with its numbers: champion, challenger, difference, standard_error, lower, upper
         (one-sided at alpha), interval_low, interval_high (two-sided 95 %), detectable (the
-        difference detected with 80 % power), margin, alpha, clusters, rows; only finite ones.
+        difference detected with 80 % power), enough_clusters (how many clusters like these would
+        detect the margin, or with margin 0 the difference), margin, alpha, clusters, rows, degrees,
+        effective_clusters, informative_rows; only finite ones.
 
     Raises:
         ValueError: margin or alpha out of range.
     """
     if not (math.isfinite(margin) and margin >= 0):
         raise ValueError(f"margin must be a number of at least 0, not {margin}")
-    return _verdict(difference, _Claim(margin=margin, rival="champion"), alpha, least_clusters)
+    return _verdict(
+        difference,
+        _Claim(margin=margin, rival="champion"),
+        alpha,
+        _Least(least_clusters, least_informative),
+    )
 
 
-def superiority(difference: PairedDifference, *, alpha: float, least_clusters: int = 20) -> Verdict:
+def superiority(
+    difference: PairedDifference,
+    *,
+    alpha: float,
+    least_clusters: int = 20,
+    least_informative: int = LEAST_ROWS,
+) -> Verdict:
     """The verdict on "the challenger is better than the baseline": `non_inferiority`, margin 0.
 
     The number `baseline` takes the place of `champion`.
     """
-    return _verdict(difference, _Claim(margin=0, rival=BASELINE), alpha, least_clusters)
+    return _verdict(
+        difference,
+        _Claim(margin=0, rival=BASELINE),
+        alpha,
+        _Least(least_clusters, least_informative),
+    )
+
+
+@dataclass(frozen=True)
+class _Least:
+    clusters: int
+    informative: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +202,11 @@ class _Claim:
         return worse if self.margin else f"worse than {self.against}"
 
 
-def _verdict(
-    difference: PairedDifference, claim: _Claim, alpha: float, least_clusters: int
-) -> Verdict:
+def _verdict(difference: PairedDifference, claim: _Claim, alpha: float, least: _Least) -> Verdict:
     if not 0 < alpha < 0.5:  # noqa: PLR2004 - beyond one half the two bounds change places
         raise ValueError(f"alpha must be between 0 and .5, not {alpha}")
     numbers = _numbers(difference, claim, alpha)
-    outcome, why = _decide(difference, numbers, claim, max(least_clusters, 2))
+    outcome, why = _decide(difference, numbers, claim, least)
     return Verdict(
         outcome=outcome,
         reason=f"{_summary(difference, claim)}: {why}",
@@ -178,7 +215,7 @@ def _verdict(
 
 
 def _decide(
-    difference: PairedDifference, numbers: dict[str, float], claim: _Claim, least: int
+    difference: PairedDifference, numbers: dict[str, float], claim: _Claim, least: _Least
 ) -> tuple[Outcome, str]:
     metric, clusters = difference.metric, difference.clusters
     # First what the challenger itself did wrong: more rows or clusters would not change it.
@@ -186,14 +223,73 @@ def _decide(
         return Outcome.FAIL, f"some of the challenger's predictions cannot be scored by {metric}"
     if not math.isfinite(difference.difference):
         return Outcome.INCONCLUSIVE, f"some predictions of {claim.against} cannot be scored"
-    if clusters < least:
-        return Outcome.INCONCLUSIVE, f"{clusters} clusters of rows, but at least {least} are needed"
+    if clusters < (needed := max(least.clusters, 2)):
+        return (
+            Outcome.INCONCLUSIVE,
+            f"{clusters} clusters of rows, but at least {needed} are needed",
+        )
+    if missing := _missing_information(difference, claim, least, numbers["alpha"]):
+        return Outcome.INCONCLUSIVE, missing
+    return _decide_by_bounds(difference, numbers, claim)
+
+
+def _decide_by_bounds(
+    difference: PairedDifference, numbers: dict[str, float], claim: _Claim
+) -> tuple[Outcome, str]:
+    clusters = difference.clusters
     if numbers["lower"] > -claim.margin:
         return Outcome.PASS, claim.holds
     if numbers["upper"] < -claim.margin:
         return Outcome.FAIL, claim.is_refuted
-    detectable = f"they detect differences from {numbers['detectable']:.2g} on"
-    return Outcome.INCONCLUSIVE, f"{clusters} clusters are too few to decide: {detectable}"
+    if not claim.margin and not difference.difference:
+        return Outcome.INCONCLUSIVE, f"equal to {claim.against}, and a tie is no evidence"
+    few = f"they detect differences from {numbers['detectable']:.2g} on"
+    if difference.sides:
+        enough = _rounded_up(_enough_clusters(difference, claim, numbers["detectable"]))
+        few = f"{few}; about {enough} would be enough"
+    return Outcome.INCONCLUSIVE, f"{clusters} clusters are too few to decide: {few}"
+
+
+def _missing_information(
+    difference: PairedDifference, claim: _Claim, least: _Least, alpha: float
+) -> str | None:
+    for side in difference.sides:
+        if side.effective_clusters < least.clusters / 2:
+            return _few_clusters(side, difference.clusters, least.clusters / 2)
+        few = side.informative_rows(claim.margin) < least.informative
+        worst = find_metric(difference.metric).worst
+        if few and not side.is_shown_without(claim.margin, alpha, worst):
+            return _few_rows(side, claim, least.informative)
+    return None
+
+
+def _few_clusters(side: Side, clusters: int, least: float) -> str:
+    found = side.effective_clusters
+    more = f"; about {_rounded_up(clusters * least / found)} clusters like these would be enough"
+    return (
+        f"the {side.name} of {clusters} clusters, of unequal size, say as much as {found:.2g} "
+        f"equal ones, but at least {least:g} are needed{more if found else ''}"
+    )
+
+
+def _few_rows(side: Side, claim: _Claim, least: int) -> str:
+    found, rows = side.informative_rows(claim.margin), side.gains.size
+    apart = f"by {claim.margin:g} or more" if claim.margin else "at all"
+    # Without a single such row nothing says how many there would be among more rows.
+    enough = max(rows * least / found if found else 0, math.log(20) / RAREST_HARM)
+    return (
+        f"the models differ {apart} on few of {rows} {side.name}: they say as much as {found:.2g} "
+        f"equal ones, but at least {least} are needed; about {_rounded_up(enough)} "
+        f"{side.name} would be enough"
+    )
+
+
+def _rounded_up(number: float) -> str:
+    """The number with two digits, rounded up: it is an estimate."""
+    if not math.isfinite(number):
+        return "infinitely many"
+    unit = int(10 ** max(0, math.floor(math.log10(max(number, 1))) - 1))
+    return str(math.ceil(number / unit) * unit)
 
 
 def _summary(difference: PairedDifference, claim: _Claim) -> str:
@@ -213,10 +309,11 @@ def _numbers(difference: PairedDifference, claim: _Claim, alpha: float) -> dict[
     # The bounds at alpha decide. The two-sided 95 % interval is for people, as is the detectable
     # difference, which needs the quantile of the level and that of the power.
     one_sided, two_sided, power = (
-        _t_quantile(level, difference.clusters) * difference.standard_error
+        _t_quantile(level, difference.degrees) * difference.standard_error
         for level in (1 - alpha, 0.975, POWER)
     )
     middle = difference.difference
+    detectable = one_sided + power
     return {
         claim.rival: difference.champion,
         "challenger": difference.challenger,
@@ -226,18 +323,39 @@ def _numbers(difference: PairedDifference, claim: _Claim, alpha: float) -> dict[
         "upper": middle + one_sided,
         "interval_low": middle - two_sided,
         "interval_high": middle + two_sided,
-        "detectable": one_sided + power,
+        "detectable": detectable,
         "margin": claim.margin,
         "alpha": alpha,
         "clusters": difference.clusters,
         "rows": difference.rows,
+        **_information(difference, claim, detectable),
     }
 
 
-def _t_quantile(level: float, clusters: int) -> float:
+def _information(
+    difference: PairedDifference, claim: _Claim, detectable: float
+) -> dict[str, float]:
+    if not difference.sides or not math.isfinite(difference.difference):
+        return {}
+    sides = difference.sides
+    return {
+        "enough_clusters": _enough_clusters(difference, claim, detectable),
+        "degrees": difference.degrees,
+        "effective_clusters": min(side.effective_clusters for side in sides),
+        "informative_rows": min(side.informative_rows(claim.margin) for side in sides),
+    }
+
+
+def _enough_clusters(difference: PairedDifference, claim: _Claim, detectable: float) -> float:
+    # The width of the bounds shrinks with the root of the number of clusters.
+    size = claim.margin or abs(difference.difference)
+    return difference.clusters * (detectable / size) ** 2 if size else math.inf
+
+
+def _t_quantile(level: float, degrees: float) -> float:
     from scipy.special import stdtrit  # noqa: PLC0415 - a second to load, and METRICS needs none
 
-    return float(stdtrit(clusters - 1, level)) if clusters > 1 else math.inf
+    return float(stdtrit(degrees, level)) if degrees > 0 else math.inf
 
 
 def _total(metric: Metric, values: Floats) -> float:

@@ -132,13 +132,17 @@ class GatePolicy:
         metric: The metric that is compared; see `modelyard.domain.gate.paired`.
         margin: A difference, in the metric's unit, up to which a challenger counts as not worse.
         alpha: One-sided level of the test on each held-out set; all sets must pass.
-        least_clusters: With fewer clusters the verdict is `inconclusive`.
+        least_clusters: With fewer clusters, or half as many effective ones, the verdict is
+            `inconclusive`.
+        least_informative: With fewer informative rows the verdict is `inconclusive`, unless the
+            models hardly differ; see `modelyard.domain.gate.information`.
     """
 
     metric: str
     margin: float
     alpha: float = 0.05
     least_clusters: int = 20
+    least_informative: int = 20
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,138 @@
+"""How much information the rows of a comparison carry: degrees of freedom, and rows that differ."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from modelyard.domain.gate.inputs import Codes
+from modelyard.domain.specs.column_values import Floats
+
+LEAST_ROWS = 20
+"""Fewer informative rows decide nothing: their mean is too skewed for Student's t."""
+
+RAREST_HARM = 0.001
+"""Where a metric has no worst value, harm in a smaller share of the rows is not looked for."""
+
+NEGLIGIBLE = 0.1
+"""Part of the margin up to which all informative rows together count as no difference."""
+
+STAKES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
+"""Of bets on a mean, as parts of the greatest possible one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """The rows that a difference is a mean over; an AUC has two sides, positives and negatives.
+
+    Args:
+        name: `rows`, `positives` or `negatives`.
+        gains: By how much the challenger is better on each row, to first order.
+        variance: Of their mean, robust to clusters; infinite if they are all of one cluster.
+        degrees: Degrees of freedom of the variance.
+    """
+
+    name: str
+    gains: Floats = field(compare=False, repr=False)
+    variance: float
+    degrees: float
+
+    @property
+    def effective_clusters(self) -> float:
+        """How many equal clusters carry as much information about the variance."""
+        return self.degrees + 1
+
+    def informative_rows(self, margin: float) -> float:
+        """How many equal differences carry as much as the gains of a margin or more.
+
+        Smaller gains cannot add up to a margin, however many they are: harm of a margin would sit
+        in rows that these rows do not show. The number is (sum of |gain|)^2 / (sum of gain^2): k
+        for k equal ones, .64 n for n normal ones, and little where few rows have most of it.
+        """
+        gains = self._material(margin)
+        squares = float(gains @ gains)
+        return float(np.abs(gains).sum()) ** 2 / squares if squares else 0.0
+
+    def is_shown_without(self, margin: float, alpha: float, worst: float) -> bool:
+        """Whether the rows decide even if few of them are informative.
+
+        Either bets show it, which need no more than the greatest possible loss of a row. Or the
+        models agree on so many rows that only a rarer harm than `RAREST_HARM` could be unseen.
+
+        Args:
+            margin: Of the test.
+            alpha: Its level.
+            worst: The most that a row can lose or win; infinite if nothing limits it.
+        """
+        if worst > margin and math.isfinite(worst):
+            moved, needed = self.gains + margin, math.log(1 / alpha)
+            if max(_bet(moved, worst - margin), _bet(-moved, worst + margin)) >= needed:
+                return True
+        enough = self.gains.size * RAREST_HARM >= math.log(1 / alpha)
+        total = abs(float(self._material(margin).sum()))
+        return enough and total <= NEGLIGIBLE * margin * self.gains.size
+
+    def _material(self, margin: float) -> Floats:
+        gains: Floats = self.gains[np.abs(self.gains) >= max(margin, math.ulp(0.0))]
+        return gains
+
+
+def _bet(values: Floats, worst: float) -> float:
+    """The log capital of bets that the mean of values is above 0, which none is below by more.
+
+    If it is not, the capital's mean is at most 1, so it reaches 1/alpha with probability alpha at
+    most, whatever the distribution (Waudby-Smith and Ramdas 2024). All stakes share one capital.
+    """
+    capitals = [float(np.log1p(stake / worst * values).sum()) for stake in STAKES]
+    return float(np.logaddexp.reduce(capitals)) - math.log(len(capitals))
+
+
+def side_of(name: str, gains: Floats, codes: Codes) -> Side:
+    """A side from the gain of each row and its cluster.
+
+    The working model is one variance within clusters and one between them, both estimated from the
+    gains. Cluster g of n_g rows then has the variance v_g = n_g s^2 + n_g^2 t^2, and the sum of
+    squared centred cluster sums has the moments of a quadratic form. Its mean corrects the
+    variance, and twice its squared mean over its variance are the degrees of freedom (Satterthwaite
+    1946; Bell and McCaffrey 2002; for clusters of unequal size Carter, Schnepel and Steigerwald
+    2017). G equal clusters give G - 1 degrees and the usual factor G/(G-1).
+    """
+    sizes = np.bincount(codes).astype(np.float64)
+    sizes = sizes[sizes > 0]
+    weights, variances = sizes / sizes.sum(), _cluster_variances(gains, codes)
+    sums = np.bincount(codes, (gains - gains.mean()) / gains.size)
+    if sizes.size == 1:
+        return Side(name=name, gains=gains, variance=math.inf, degrees=0.0)
+    total, crossed = variances.sum(), weights @ variances
+    squared = float(weights @ weights)
+    expected = total - 2 * crossed + squared * total
+    # The trace of the squared matrix D B D B, D = diag(v), B_gh = [g = h] - w_g - w_h + w.w
+    off = squared - 2 * weights
+    everywhere = (squared * total) ** 2 - 4 * squared * total * crossed
+    everywhere += 2 * total * (weights**2 @ variances) + 2 * crossed**2
+    traced = everywhere + variances**2 @ ((1 + off) ** 2 - off**2)
+    return Side(
+        name=name,
+        gains=gains,
+        variance=float((sums @ sums) * total / expected),
+        degrees=float(expected**2 / traced),
+    )
+
+
+def _cluster_variances(gains: Floats, codes: Codes) -> Floats:
+    """The variance of each cluster's sum of gains, by the analysis of variance (Searle 1971)."""
+    sizes = np.bincount(codes).astype(np.float64)
+    present = sizes > 0
+    sums = np.bincount(codes, gains - gains.mean())[present]
+    sizes, rows, clusters = sizes[present], gains.size, int(present.sum())
+    squares = float(((gains - gains.mean()) ** 2).sum())
+    if clusters == rows or not squares > 0:
+        return sizes
+    between = float((sums**2 / sizes).sum())
+    within = max(squares - between, 0.0) / (rows - clusters)
+    size = (rows - float(sizes @ sizes) / rows) / max(clusters - 1, 1)
+    shared = max(between / max(clusters - 1, 1) - within, 0.0) / size if size else 0.0
+    found: Floats = sizes * within + sizes**2 * shared
+    return found if found.sum() > 0 else sizes

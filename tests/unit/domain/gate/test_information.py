@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelyard.domain.gate.delong import clustered_auc_difference
+from modelyard.domain.gate.information import LEAST_ROWS, side_of
+from modelyard.domain.gate.metric import find_metric
+from modelyard.domain.gate.paired import non_inferiority, paired_difference, superiority
+from modelyard.domain.verdict import Outcome
+
+
+def quadratic_form(gains, codes):
+    """Variance and degrees by matrices: the oracle of the sums in `side_of`."""
+    members = np.equal.outer(np.arange(codes.max() + 1), codes).astype(float)
+    sizes = members.sum(axis=1)
+    centred = gains - gains.mean()
+    groups = [centred[codes == code] for code in range(len(sizes))]
+    within = sum(((g - g.mean()) ** 2).sum() for g in groups) / (len(gains) - len(sizes))
+    between = sum(len(g) * g.mean() ** 2 for g in groups) / (len(sizes) - 1)
+    size = (len(gains) - (sizes**2).sum() / len(gains)) / (len(sizes) - 1)
+    shared = max(between - within, 0) / size
+    rows = within * np.eye(len(gains)) + shared * members.T @ members
+    # Sums of centred gains by cluster, as a matrix applied to the gains.
+    centring = members @ (np.eye(len(gains)) - 1 / len(gains))
+    sums = centring @ rows @ centring.T
+    expected = np.trace(sums)
+    variance = ((members @ centred) ** 2).sum() * rows.sum() / expected / len(gains) ** 2
+    return variance, expected**2 / np.trace(sums @ sums)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_unequal_clusters_agree_with_the_matrices_of_the_quadratic_form(seed):
+    random = np.random.default_rng(seed)
+    codes = np.repeat(np.arange(9), random.integers(1, 12, size=9))
+    gains = random.normal(size=codes.size) + random.normal(size=9)[codes] * seed / 2
+    side = side_of("rows", gains, codes)
+    assert (side.variance, side.degrees) == pytest.approx(quadratic_form(gains, codes))
+
+
+@given(clusters=st.integers(2, 12), each=st.integers(1, 5), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_equal_clusters_have_one_degree_less_than_their_number(clusters, each, seed):
+    gains = np.random.default_rng(seed).normal(size=clusters * each)
+    codes = np.repeat(np.arange(clusters), each)
+    side = side_of("rows", gains, codes)
+    assert side.degrees == pytest.approx(clusters - 1)
+    sums = np.bincount(codes, gains - gains.mean())
+    usual = clusters / (clusters - 1) * (sums @ sums) / gains.size**2
+    assert side.variance == pytest.approx(usual)
+
+
+def test_one_huge_cluster_leaves_few_effective_ones():
+    # With a variance between clusters alone, a cluster's sum has the variance n_g^2: one of 40 % in
+    # thirty has nearly all of it.
+    sizes = np.append(np.full(29, 60), 1160)
+    codes = np.repeat(np.arange(30), sizes)
+    gains = np.random.default_rng(1).normal(size=30)[codes]
+    assert side_of("rows", gains, codes).effective_clusters < 3
+    verdict = non_inferiority(
+        paired_difference("mae", np.zeros(codes.size), 3 + gains, 3 + np.zeros(codes.size), codes),
+        margin=5,
+        alpha=0.05,
+    )
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "the rows of 30 clusters, of unequal size, say as much as" in verdict.reason
+    assert "at least 10 are needed; about" in verdict.reason
+
+
+def test_positives_in_few_clusters_count_as_few():
+    random = np.random.default_rng(2)
+    codes = np.repeat(np.arange(200), 20)
+    labels = np.isin(codes, (3, 4, 5)).astype(int)
+    before, after = labels + random.normal(size=(2, codes.size))
+    found = clustered_auc_difference(labels, before, after, codes)
+    verdict = non_inferiority(found, margin=0.5, alpha=0.05)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "the positives of 200 clusters" in verdict.reason
+    assert verdict.numbers["effective_clusters"] == pytest.approx(3, abs=0.01)
+
+
+@pytest.mark.parametrize(("count", "known"), [(1, 1.0), (7, 7.0), (500, 500.0)])
+def test_equal_differences_count_one_each(count, known):
+    gains = np.zeros(1000)
+    gains[:count] = -3.0
+    side = side_of("rows", gains, np.arange(1000))
+    assert side.informative_rows(0.1) == pytest.approx(known)
+
+
+def test_normal_differences_count_nearly_two_thirds_each_and_small_ones_nothing():
+    gains = np.random.default_rng(0).normal(size=100_000)
+    side = side_of("rows", gains, np.arange(100_000))
+    assert side.informative_rows(0) == pytest.approx(100_000 * 2 / math.pi, rel=0.02)
+    assert side.informative_rows(9) == 0
+
+
+def rare_harm(rows, harmed, metric="rmse"):
+    """A challenger with the champion's errors, but for a few rows."""
+    champion = np.random.default_rng(3).normal(size=rows)
+    challenger = champion.copy()
+    challenger[:harmed] = 10.0
+    return paired_difference(metric, np.zeros(rows), champion, challenger, np.arange(rows))
+
+
+@pytest.mark.parametrize("harmed", [0, 1, 5])
+def test_harm_in_few_rows_or_in_none_is_no_pass_and_no_fail(harmed):
+    # A challenger with harm in .2 % of the rows looks like each of these in 500 rows.
+    verdict = non_inferiority(rare_harm(500, harmed), margin=0.1, alpha=0.05)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert f"but at least {LEAST_ROWS} are needed; about" in verdict.reason
+
+
+def test_without_a_differing_row_three_thousand_are_enough():
+    # ln(20) / .001: in so many rows harm in one of a thousand would have shown.
+    assert not non_inferiority(rare_harm(2995, 0), margin=0.1, alpha=0.05).passed
+    verdict = non_inferiority(rare_harm(2996, 0), margin=0.1, alpha=0.05)
+    assert verdict.passed
+    few = non_inferiority(rare_harm(2900, 0), margin=0.1, alpha=0.05)
+    assert few.reason.endswith("about 3000 rows would be enough")
+
+
+def test_a_metric_with_a_worst_value_passes_an_equal_model_on_fewer_rows():
+    labels = np.arange(400) % 2
+    same = np.where(labels == 1, 0.8, 0.3)
+    found = paired_difference("accuracy", labels, same, same, np.arange(400))
+    assert non_inferiority(found, margin=0.03, alpha=0.05).passed
+    assert not non_inferiority(found, margin=0.005, alpha=0.05).passed
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss", "brier", "auc"])
+def test_no_row_loses_more_than_the_worst_of_its_metric(metric):
+    labels, wrong, right = np.array([1, 0] * 20), [0.0, 1.0] * 20, [1.0, 0.0] * 20
+    found = paired_difference(metric, labels, right, wrong, np.arange(40))
+    worst = find_metric(metric).worst
+    assert all(np.abs(side.gains).max() <= worst for side in found.sides)
+    assert math.isfinite(worst)
+
+
+def test_bets_that_decide_for_few_rows_seldom_pass_a_challenger_at_the_margin():
+    # Loses 1 in a share of the rows that equals the margin: the worst case of a bounded metric.
+    random, passed = np.random.default_rng(5), 0
+    labels = np.zeros(150, dtype=int)
+    for _ in range(2000):
+        challenger = np.where(random.random(150) < 0.04, 1.0, 0.0)
+        found = paired_difference("accuracy", labels, np.zeros(150), challenger, np.arange(150))
+        passed += non_inferiority(found, margin=0.04, alpha=0.05).passed
+    assert passed / 2000 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 2000)
+
+
+@pytest.mark.parametrize("factor", [1, 1 + 2e-16, 1 - 2e-16])
+def test_a_constant_is_not_better_than_the_best_constant(factor):
+    for rows in (100, 500, 1466):
+        labels = np.random.default_rng(rows).random(rows) < 0.3
+        best = np.full(rows, labels.mean())
+        found = paired_difference("log_loss", labels, best, best * factor, np.arange(rows))
+        verdict = superiority(found, alpha=0.05)
+        assert (found.difference, verdict.outcome) == (0.0, Outcome.INCONCLUSIVE)
+
+
+def test_an_equal_model_with_margin_zero_is_a_tie():
+    random = np.random.default_rng(0)
+    labels = random.random(5000) < 0.4
+    chances = random.random(5000)
+    found = paired_difference("log_loss", labels, chances, chances, np.arange(5000))
+    verdict = non_inferiority(found, margin=0, alpha=0.05)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+
+
+def test_an_inconclusive_comparison_names_the_clusters_that_would_be_enough():
+    # By the definition of detectable: at so many clusters it equals the margin.
+    random = np.random.default_rng(1)
+    errors = np.abs(random.normal(size=(2, 300)))
+    found = paired_difference("mae", np.zeros(300), *errors, np.arange(300))
+    numbers = non_inferiority(found, margin=0.05, alpha=0.05).numbers
+    scale = math.sqrt(numbers["enough_clusters"] / 300)
+    assert numbers["detectable"] / scale == pytest.approx(0.05)
