@@ -131,10 +131,10 @@ def summer(stage: Stage, scene: Scene) -> None:
     """No drift until the end of April; then drift, a retraining pull request, and v5."""
     stage.modelyard("drift", MODEL, "--until", "2013-04-30")
     page = "drift.html"
-    output = stage.modelyard("drift", MODEL, "--until", "2013-07-01", "--page", page, expected=3)
+    output = stage.modelyard("drift", MODEL, "--until", "2013-08-01", "--page", page, expected=3)
     stage.check("temp" in output, "temp is one of the drifted columns")
     for _ in range(2):  # the second time changes nothing
-        stage.modelyard("retrain", MODEL, "--until", "2013-07-01")
+        stage.modelyard("retrain", MODEL, "--until", "2013-08-01")
     opened = [pull for pull in _open(stage) if "/retrain/" in pull["branch"]]
     stage.check(len(opened) == 1, "there is one retraining pull request")
     number = str(opened[0]["number"])

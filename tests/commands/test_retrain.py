@@ -21,7 +21,7 @@ from modelyard.domain.promotion.pulls import (
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut, Role
 from modelyard.domain.specs.interval import Interval
-from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.record import HeldOutResult, Record
 from modelyard.domain.specs.version import Code, ModelVersion, Runtime, TrainingData
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.drift.retraining import aged_text
@@ -86,12 +86,12 @@ def remote(yard: Yard) -> dict[str, str]:
 def june(yard: Yard) -> HeldOut:
     return HeldOut(
         model="delays",
-        name="recent-2026-06-17",
+        name="recent-2026-06-11",
         files=pins(yard.root, [JUNE]),
         cluster="date",
         role=Role.RECENT,
         max_looks=20,
-        window=Interval(since=date(2026, 6, 17), until=date(2026, 7, 1)),
+        window=Interval(since=date(2026, 6, 11), until=date(2026, 7, 1)),
     )
 
 
@@ -102,7 +102,7 @@ def test_confirmed_drift_proposes_a_version_on_all_history_and_a_new_held_out_se
     assert (pull.branch, str(pull.author), pull.state) == (BRANCH, "modelyard[bot]", PullState.OPEN)
     assert yard.services.desk.files(1) == (
         "models/delays/heldout/april.yaml",
-        "models/delays/heldout/recent-2026-06-17.yaml",
+        "models/delays/heldout/recent-2026-06-11.yaml",
         V3,
     )
     catalog = proposed(yard)
@@ -116,17 +116,18 @@ def test_confirmed_drift_proposes_a_version_on_all_history_and_a_new_held_out_se
         parent="v2",
         data=TrainingData(
             files=pins(yard.root, months),
-            window=Interval(since=date(2026, 1, 1), until=date(2026, 6, 17)),
+            window=Interval(since=date(2026, 1, 1), until=date(2026, 6, 11)),
             excludes=(Interval(since=date(2026, 4, 1), until=date(2026, 5, 1)),),
         ),
-        held_out=("recent-2026-06-17", "april"),
+        held_out=("recent-2026-06-11", "april"),
+        better_on=("recent-2026-06-11",),
         code=Code(tree=yard.git.rev_parse("main:models/delays/trainer")),
         runtime=Runtime(lock=sha256(b"numpy==2.4.1\n").hexdigest()),
         parameters={"depth": 3},
         seed=7,
         evidence=spec.evidence,
     )
-    assert catalog.held_out["delays", "recent-2026-06-17"] == june(yard)
+    assert catalog.held_out["delays", "recent-2026-06-11"] == june(yard)
     april = catalog.held_out["delays", "april"]
     assert (april.role, april.window) == (Role.OLD, spec.data.excludes[0])
 
@@ -172,13 +173,15 @@ def test_the_page_shows_the_drift_and_what_would_be_trained(yard):
     ]
     assert sum(line.startswith("| 2026-06-") for line in lines) == 8
     for line in (
-        "- trained on 2026-01-01 until 2026-04-01 and 2026-05-01 until 2026-06-17; v2 on "
+        "- trained on 2026-01-01 until 2026-04-01 and 2026-05-01 until 2026-06-11; v2 on "
         "2026-01-01 until 2026-04-01",
         "- 2 files in addition to those of v2: `data/delays/2026-05.parquet`, "
         "`data/delays/2026-06.parquet`",
-        "- judged on `recent-2026-06-17`, `april`",
-        "- new held-out set `recent-2026-06-17`: 2026-06-17 until 2026-07-01",
-        "- held-out set `april` now stands for an earlier regime: its role becomes old",
+        "- judged on `recent-2026-06-11`, `april`",
+        "- new held-out set `recent-2026-06-11`: 2026-06-11 until 2026-07-01",
+        "- held-out set `april` now stands for an earlier regime: its role becomes old; if that "
+        "regime is over for good, retire the set",
+        "- 41 days of the new regime train",
         "- parameters and seed (7) of v2",
         f"- trainer `{spec.code.tree[:12]}`, not the one of v2",
         f"- locked requirements `{spec.runtime.lock[:12]}`, not those of v2",
@@ -212,7 +215,7 @@ def test_newer_evidence_updates_the_pull_request_in_place(yard):
     [second] = pulls(yard)
     assert (second.number, second.head == first.head) == (1, False)
     catalog = proposed(yard)
-    assert {name for _, name in catalog.held_out} == {"april", "recent-2026-06-17"}
+    assert {name for _, name in catalog.held_out} == {"april", "recent-2026-06-11"}
 
 
 def test_the_pull_request_is_closed_when_drift_is_not_confirmed_any_more(yard):
@@ -231,14 +234,21 @@ def test_the_pull_request_is_closed_when_drift_is_not_confirmed_any_more(yard):
     assert retrain(yard).startswith("#2 opened: ")
 
 
-def test_what_a_person_closed_is_not_proposed_again_for_the_same_evidence(yard):
+@pytest.mark.parametrize("until", ["2026-07-01", "2026-06-30"])
+def test_what_a_person_closed_is_not_proposed_again_for_the_same_drift(yard, until):
     retrain(yard)
     yard.services.desk.close(1, by="ada", reason="not in summer")
-    assert retrain(yard) == (
-        "nothing is proposed: ada closed pull request 1 for the same evidence\n"
+    assert retrain(yard, "--until", until) == (
+        "nothing is proposed: ada closed pull request 1 for the same drift\n"
     )
     assert len(pulls(yard)) == 1
-    assert retrain(yard, "--until", "2026-06-30").startswith("#2 opened: ")
+
+
+def test_what_a_person_closed_is_proposed_again_when_another_column_drifts(yard):
+    retrain(yard)
+    yard.services.desk.close(1, by="ada", reason="not in summer")
+    rewritten(yard, JUNE, airline=lambda _: "DD")
+    assert retrain(yard).startswith("#2 opened: ")
 
 
 def test_no_drift_proposes_nothing(yard):
@@ -301,20 +311,23 @@ def test_nothing_is_proposed_while_a_version_for_drift_is_trained_or_on_its_way(
     )
     hold = Hold(reason="worse in traffic", by="ada", since=NOW)
     yard.workspace.facts.update_model("delays", lambda facts: replace(facts, holds={"v3": hold}))
-    assert retrain(yard).startswith("#2 opened: Retrain delays as v4: ")
-    assert proposed(yard).versions["delays", "v4"].parent == "v2"
+    assert retrain(yard) == (
+        "nothing is proposed: v3 was made for the same drift and is on hold: it had 40 new days, "
+        "and 80 are worth another version\n"
+    )
 
 
-def test_a_refused_version_is_not_proposed_again_for_its_own_evidence(yard):
-    retrain(yard)
+def test_a_refused_version_is_not_proposed_again_for_the_same_drift(yard):
+    retrain(yard, "--until", "2026-06-30")
     merged(yard)
     record_of(yard, "v3", Outcome.FAIL)
-    assert retrain(yard) == "nothing is proposed: v3 was made for the same evidence\n"
-    assert retrain(yard, "--until", "2026-06-30").startswith("#2 opened: Retrain delays as v4: ")
+    same = "nothing is proposed: v3 was made for the same drift and failed\n"
+    assert retrain(yard, "--until", "2026-06-30") == same
+    assert retrain(yard) == same
 
 
 def test_once_production_runs_the_new_version_its_own_profile_counts(yard):
-    retrain(yard, "--until", "2026-06-01")
+    retrain(yard, "--until", "2026-06-30")
     spec = proposed(yard).versions["delays", "v3"]
     merged(yard)
     release_version(yard, spec)
@@ -324,18 +337,68 @@ def test_once_production_runs_the_new_version_its_own_profile_counts(yard):
     )
 
 
-def test_refuses_when_production_has_trained_on_the_days_to_be_held_out(yard):
+def test_waits_until_the_new_regime_has_enough_days_and_says_when(yard):
+    said = (
+        "nothing is proposed: of the new regime, since 2026-04-27, 11 days could train beside 20 "
+        "held-out ones, which the 20 clusters of the gate need, but 40 must: 29 are missing, which "
+        "will be there on 2026-06-30\n"
+    )
+    assert retrain(yard, "--until", "2026-06-01") == said
+    assert pulls(yard) == ()
+    assert retrain(yard, "--until", "2026-06-29").startswith("nothing is proposed: of the new ")
+    assert retrain(yard, "--until", "2026-06-30").startswith("#1 opened: ")
+
+
+def test_waits_when_production_has_trained_on_the_days_to_be_held_out(yard):
     text = (yard.root / "models/delays/versions/v2.yaml").read_bytes()
     v2 = read_spec(ModelVersion, text, name="v2")
     window = Interval(since=date(2026, 1, 1), until=date(2026, 6, 20))
     v3 = replace(v2, version="v3", parent="v2", data=replace(v2.data, window=window))
     release_version(yard, v3)
-    done = yard.run("retrain", "delays")
-    assert (done.exit_code, done.stderr) == (
-        3,
-        "error: v3 trained on days before 2026-06-20, so there are 14 held-out days that it "
-        "has not seen only from 2026-07-04 on\nhint: wait for newer data, or lower "
-        "drift.held_out_days in model.yaml\n",
+    assert "which will be there on 2026-08-19" in retrain(yard)
+
+
+@pytest.mark.parametrize("retired", [False, True])
+def test_rows_of_retired_sets_train_again(yard, retired):
+    path = "models/delays/heldout/april.yaml"
+    april = read_spec(HeldOut, (yard.root / path).read_bytes(), name="april")
+    yard.write(path, dump_spec("HeldOut", replace(april, retired=retired)))
+    yard.publish()
+    retrain(yard)
+    spec = proposed(yard).versions["delays", "v3"]
+    names = [file.uri[-10:-8] for file in spec.data.files]
+    assert ("04" in names, spec.data.excludes == ()) == (retired, retired)
+    assert spec.held_out == ("recent-2026-06-11", *([] if retired else ["april"]))
+
+
+def test_a_set_without_looks_left_is_retired_and_its_rows_train_again(yard):
+    path = "models/delays/heldout/april.yaml"
+    text = (yard.root / path).read_bytes()
+    yard.write(path, text.replace(b"max_looks: 20", b"max_looks: 1"))
+    record = yard.workspace.catalog("main").records["delays", "v2"]
+    result = HeldOutResult(
+        name="april",
+        digest="sha256:" + "d" * 64,
+        rows=1,
+        unlabelled=0,
+        clusters=1,
+        look=1,
+        metrics={},
+        scores="sha256:" + "c" * 64,
+        verdict=record.verdict,
+    )
+    judged = dump_spec("Record", replace(record, held_out=(result,)))
+    yard.write("models/delays/records/v2.yaml", judged)
+    yard.publish()
+    retrain(yard)
+    catalog = proposed(yard)
+    assert catalog.held_out["delays", "april"].retired
+    spec = catalog.versions["delays", "v3"]
+    assert (spec.held_out, spec.data.excludes) == (("recent-2026-06-11",), ())
+    [pull] = pulls(yard)
+    assert yard.git.read_file(pull.head, path).startswith(b"# Spring.\n")
+    assert "- held-out set `april` has no looks left: it is retired, and its rows may train" in (
+        pull.body.splitlines()
     )
 
 
@@ -358,7 +421,7 @@ def test_a_dry_run_prints_the_change_and_changes_nothing(yard):
     assert said[1] == "title  Retrain delays as v3: temp (range), temp (shape) drifted"
     assert [line.split()[-1] for line in said[-3:]] == [
         "models/delays/heldout/april.yaml",
-        "models/delays/heldout/recent-2026-06-17.yaml",
+        "models/delays/heldout/recent-2026-06-11.yaml",
         V3,
     ]
     assert remote(yard) == before
@@ -448,10 +511,10 @@ def test_the_real_summer_asks_for_v5_on_all_history_but_april(tmp_path, flights,
     spec = catalog.versions["flight-delay", "v5"]
     assert spec.data.spans == (
         Interval(since=date(2013, 1, 1), until=date(2013, 4, 1)),
-        Interval(since=date(2013, 5, 1), until=date(2013, 6, 10)),
+        Interval(since=date(2013, 5, 1), until=date(2013, 6, 11)),
     )
     assert [file.uri[-10:-8] for file in spec.data.files] == ["01", "02", "03", "05", "06"]
-    assert spec.held_out == ("recent-2013-06-10", "april")
-    assert catalog.held_out["flight-delay", "recent-2013-06-10"].window == Interval(
-        since=date(2013, 6, 10), until=date(2013, 7, 1)
+    assert spec.held_out == ("recent-2013-06-11", "april")
+    assert catalog.held_out["flight-delay", "recent-2013-06-11"].window == Interval(
+        since=date(2013, 6, 11), until=date(2013, 7, 1)
     )

@@ -287,6 +287,7 @@ def _comparison(
         look=result.look,
         max_looks=held_out.max_looks,
         seen_by=tuple(each.version for each in versions if seen_by(each, held_out)),
+        must_be_better=result.name in versions[0].better_on,
     )
 
 

@@ -36,6 +36,7 @@ CHECKS: tuple[Check, ...] = (
     pins.uris_are_allowed,
     pins.a_file_has_one_content,
     training.held_out_sets_exist,
+    training.better_on_is_held_out,
     training.held_out_sets_have_looks_left,
     training.clusters_are_columns,
     training.windows_are_in_order,

@@ -31,6 +31,15 @@ def held_out_sets_exist(catalog: Catalog) -> Iterator[Problem]:
                 yield _problem(key, ("held_out", index), message, held_out_file(key[0], name))
 
 
+def better_on_is_held_out(catalog: Catalog) -> Iterator[Problem]:
+    """The sets on which a version must be better are among those that it is judged on."""
+    for key, version in catalog.versions.items():
+        for index, name in enumerate(version.better_on):
+            if name not in version.held_out:
+                message = f"{name} is not in held_out, so the version is not judged on it: add it"
+                yield _problem(key, ("better_on", index), message)
+
+
 def held_out_sets_have_looks_left(catalog: Catalog) -> Iterator[Problem]:
     """A held-out set is used for at most `max_looks` versions."""
     # Each version judged on a set makes choices that fit its rows, so later verdicts flatter.
@@ -108,7 +117,7 @@ def held_out_files_do_not_train(catalog: Catalog) -> Iterator[Problem]:
     """Without days, no version trains on a file with the content of a held-out one."""
     held: dict[Key, str] = {}
     for (model, name), held_out in catalog.held_out.items():
-        if held_out.window is None:
+        if held_out.window is None and not held_out.retired:
             held.update({(model, pin.sha256): name for pin in held_out.files})
     for key, version in _pending(catalog):
         for index, pin in enumerate(version.data.files):
@@ -215,7 +224,9 @@ def _kept_out(
 def _held_out_days(catalog: Catalog) -> dict[str, _HeldOutDays]:
     sets: dict[str, list[HeldOut]] = {}
     for (model, _), held_out in sorted(catalog.held_out.items()):
-        if held_out.window is not None and held_out.window.since < held_out.window.until:
+        if held_out.retired or held_out.window is None:
+            continue  # the rows of a retired set train again
+        if held_out.window.since < held_out.window.until:
             sets.setdefault(model, []).append(held_out)
     return {
         model: _HeldOutDays(held_out=tuple(found), merged=_merged(found))

@@ -47,6 +47,7 @@ class Comparison:
         look: How many versions have been judged on this set, this one included.
         max_looks: How many may be judged on it.
         seen_by: Versions that trained on some of its rows.
+        must_be_better: Whether the challenger must be better than the champion: a margin of 0.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Comparison:
     look: int
     max_looks: int
     seen_by: tuple[str, ...] = ()
+    must_be_better: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,9 +150,10 @@ def compare_on_set(
         policy.metric, labels, champion.scores, scores, clusters, classes=classes
     )
     found = found if counts_information else found.with_equal_clusters()
+    margin = 0.0 if comparison.must_be_better else policy.margin
     against = non_inferiority(
         found,
-        margin=policy.margin,
+        margin=margin,
         alpha=policy.alpha,
         least_clusters=policy.least_clusters,
         least_informative=policy.least_informative,

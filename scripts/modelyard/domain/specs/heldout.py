@@ -1,4 +1,4 @@
-"""A held-out set: rows that no version of the model may ever train on."""
+"""A held-out set: rows that no version of the model may train on until the set is retired."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class HeldOut:
         role: `recent` or `old`.
         max_looks: How many versions may be judged on it before a new set is needed.
         window: Its days, or None for models whose rows have no time.
-        retired: Whether it no longer takes part in gates; its rows still never train.
+        retired: Whether it no longer takes part in gates; later versions may train on its rows.
     """
 
     model: str

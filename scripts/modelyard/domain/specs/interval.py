@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -31,6 +32,11 @@ def subtract_intervals(span: Interval, holes: tuple[Interval, ...]) -> tuple[Int
     if start < span.until:
         parts.append(Interval(since=start, until=span.until))
     return tuple(parts)
+
+
+def count_days(spans: Iterable[Interval]) -> int:
+    """The number of days of intervals that do not overlap."""
+    return sum((span.until - span.since).days for span in spans)
 
 
 def iso_utc(at: datetime | None) -> str | None:

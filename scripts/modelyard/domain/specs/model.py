@@ -189,7 +189,8 @@ class DriftPolicy:
         window_days: Length of one window.
         needed: Windows that must drift, the latest among them.
         of: The number of last windows that are compared.
-        held_out_days: Days at the end of the data that a retraining holds out.
+        held_out_days: Most days of the new regime that a retraining holds out, at its end; see
+            `domain.drift.regime.plan_days`.
         least_rows: A window with fewer rows is not compared.
     """
 

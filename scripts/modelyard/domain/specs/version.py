@@ -80,6 +80,7 @@ class ModelVersion:
         parameters: Passed to the trainer as a JSON object.
         seed: Passed to the trainer.
         evidence: Digest of the drift evidence it was made for.
+        better_on: Held-out sets on which it must be better than the champion, not just not worse.
         breaks: Inputs and outputs whose callers it may break; see `gate.served_contract`.
     """
 
@@ -94,4 +95,5 @@ class ModelVersion:
     parameters: Mapping[str, object] = field(default_factory=dict)
     seed: int = 0
     evidence: str | None = None
+    better_on: tuple[str, ...] = ()
     breaks: tuple[IntendedBreak, ...] = ()

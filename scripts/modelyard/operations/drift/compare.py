@@ -173,6 +173,18 @@ def compare_feed(
     return _compare_windows(workspace, result, pins)
 
 
+def check_windows(
+    profile: Profile, windows: tuple[WindowComparison, ...], least_rows: int
+) -> tuple[WindowComparison, ...]:
+    """The windows with their checks, where they have enough rows."""
+    return tuple(
+        replace(window, checks=check_window(profile, window.data.table, least_rows=least_rows))
+        if window.data.rows >= least_rows
+        else window
+        for window in windows
+    )
+
+
 def production_version(catalog: Catalog, model: str) -> tuple[ModelVersion, Record]:
     """The version that production runs, and its record.
 
@@ -319,12 +331,7 @@ def _compare_windows(
     digest = record.profile or ""
     profile = Profile.from_document(json.loads(workspace.store.read_evidence(digest)))
     least = policy.least_rows
-    windows = tuple(
-        replace(window, checks=check_window(profile, window.data.table, least_rows=least))
-        if window.data.rows >= least
-        else window
-        for window in result.windows
-    )
+    windows = check_windows(profile, result.windows, least)
     if windows[-1].checks is None:
         days, rows = windows[-1].data.days, windows[-1].data.rows
         raise CannotAnswer(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.store.artifacts import sha256_of
-from modelyard.domain.drift.retraining import declined_by, existing_answer
+from modelyard.domain.drift.answers import declined_by, drift_shown, existing_answer
+from modelyard.domain.drift.regime import TooFewDays
 from modelyard.domain.people import Person, is_same_person
 from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.pulls import PullRequest, PullSummary
-from modelyard.errors import Refused
+from modelyard.domain.specs.interval import count_days
+from modelyard.errors import Refused, YardError
 from modelyard.operations.drift.compare import (
     ContractBreach,
     FeedComparison,
@@ -21,7 +24,11 @@ from modelyard.operations.drift.compare import (
     summarize_comparison,
     update_incidents,
 )
-from modelyard.operations.drift.retraining import retraining_branch, retraining_change
+from modelyard.operations.drift.retraining import (
+    plan_feed_days,
+    retraining_branch,
+    retraining_change,
+)
 from modelyard.operations.workspace import Workspace
 
 
@@ -85,15 +92,21 @@ def decide_retraining(
     open_one = _open_pull(pulls.open(), retraining_branch(result.model.name))
     evidence = drift_evidence(result)
     digest = f"sha256:{sha256_of(evidence)}"
-    reason = _reason_not_owed(workspace, result, digest, pulls.closed())
-    if reason is None:
-        change = retraining_change(workspace, result, evidence=digest)
-        return Owed(change=change, evidence=evidence, pull=open_one)
+    reason = _reason_not_owed(workspace, result, evidence, pulls.closed())
+    planned = None if reason else plan_feed_days(workspace, result)
+    if isinstance(planned, TooFewDays):
+        reason = planned.reason
+    elif planned is not None:
+        new = count_days(planned.new)
+        reason = _answer(workspace, result, _Repeats(workspace, evidence), new_days=new)
+        if reason is None:
+            change = retraining_change(workspace, result, planned, evidence=digest)
+            return Owed(change=change, evidence=evidence, pull=open_one)
     # A pull request of a person is not ours to close.
     is_ours = open_one is not None and is_same_person(
         open_one.author, workspace.services.repository.bot
     )
-    return NotOwed(reason=reason, pull=open_one if is_ours else None)
+    return NotOwed(reason=reason or "", pull=open_one if is_ours else None)
 
 
 def propose_retraining(workspace: Workspace, owed: Owed) -> PullRequest:
@@ -114,16 +127,42 @@ def withdraw_retraining(workspace: Workspace, pull: PullRequest, *, reason: str)
 
 
 def _reason_not_owed(
-    workspace: Workspace, result: FeedComparison, evidence: str, closed: tuple[PullSummary, ...]
+    workspace: Workspace, result: FeedComparison, evidence: bytes, closed: tuple[PullSummary, ...]
 ) -> str | None:
-    """Return why no version is owed now, or None when one is."""
+    """Return why no version is owed now, or None when its days decide."""
     if not result.confirmed:
         return summarize_comparison(result)
-    model = result.model.name
-    holds = workspace.facts.read_model(model).holds
-    made = existing_answer(result.catalog, result.parent, evidence=evidence, holds=holds)
-    bot = workspace.services.repository.bot
-    return made or declined_by(closed, model, evidence=evidence, bot=bot)
+    repeats, bot = _Repeats(workspace, evidence), workspace.services.repository.bot
+    return _answer(workspace, result, repeats, new_days=None) or declined_by(
+        closed, result.model.name, bot=bot, repeats=repeats
+    )
+
+
+def _answer(
+    workspace: Workspace, result: FeedComparison, repeats: _Repeats, *, new_days: int | None
+) -> str | None:
+    holds = workspace.facts.read_model(result.model.name).holds
+    return existing_answer(
+        result.catalog, result.parent, holds=holds, repeats=repeats, new_days=new_days
+    )
+
+
+class _Repeats:
+    """Whether drift is the one that an earlier evidence shows."""
+
+    def __init__(self, workspace: Workspace, evidence: bytes) -> None:
+        self._workspace = workspace
+        self._digest = f"sha256:{sha256_of(evidence)}"
+        self._shown = drift_shown(json.loads(evidence))
+
+    def __call__(self, digest: str) -> bool:
+        if digest == self._digest:
+            return True
+        try:
+            before = drift_shown(json.loads(self._workspace.store.read_evidence(digest)))
+        except (YardError, ValueError, KeyError, IndexError, TypeError):
+            return False  # gone, or of another format: it cannot speak against new evidence
+        return self._shown.repeats(before)
 
 
 def _open_pull(pulls: Iterable[PullRequest], branch: str) -> PullRequest | None:

@@ -8,20 +8,22 @@ from collections.abc import Iterable, Iterator
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.documents import dump_spec, read_spec
 from modelyard.adapters.store.artifacts import sha256_of
+from modelyard.domain.drift.regime import RetrainingDays, TooFewDays, plan_days
 from modelyard.domain.drift.retraining import (
     Retraining,
     RetrainingInputs,
-    plan_days,
+    current_sets,
     plan_retraining,
 )
 from modelyard.domain.harmless_text import escape_markdown, markdown_code
 from modelyard.domain.promotion.change import EVIDENCE, Branch, Change, Purpose, version_trailers
 from modelyard.domain.specs.heldout import HeldOut
-from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.interval import Interval, count_days
 from modelyard.domain.specs.paths import held_out_file, version_file
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import Refused
 from modelyard.operations.drift.compare import FeedComparison, format_drift, window_rows
+from modelyard.operations.drift.regime import find_regime
 from modelyard.operations.reconcile.pages import short_digest
 from modelyard.operations.training.data_root import data_root
 from modelyard.operations.training.pins import code_at, refuse_changed, runtime_at
@@ -35,21 +37,29 @@ def retraining_branch(model: str) -> str:
     return str(Branch(purpose=Purpose.RETRAIN, model=model))
 
 
-def retraining_change(workspace: Workspace, result: FeedComparison, *, evidence: str) -> Change:
+def plan_feed_days(workspace: Workspace, result: FeedComparison) -> RetrainingDays | TooFewDays:
+    """The days of the next version for confirmed drift, or why the feed has too few of them."""
+    model, sets = result.model, current_sets(result.catalog, result.model.name)
+    return plan_days(model, result.parent, sets, find_regime(workspace, result))
+
+
+def retraining_change(
+    workspace: Workspace, result: FeedComparison, days: RetrainingDays, *, evidence: str
+) -> Change:
     """The change that adds the next version, pinned from the main branch, and its held-out set.
 
     Raises:
-        Refused: There is too little new data, or a pinned file changed.
+        Refused: A day has no rows, or a pinned file changed.
         CannotAnswer: Something to be pinned is out of reach.
     """
     model = result.model.name
-    made = plan_retraining(_inputs(workspace, result, evidence))
+    made = plan_retraining(_inputs(workspace, result, days, evidence))
     version = made.version
     return Change(
         purpose=Purpose.RETRAIN,
         branch=retraining_branch(model),
         title=f"Retrain {model} as {version.version}: {format_drift(result.confirmed)} drifted",
-        body=_page(result, made),
+        body=_page(result, made, days),
         documents=dict(_documents(workspace.git, result, made)),
         trailers={**version_trailers(model, version.version), EVIDENCE: evidence},
         labels=(version.version, "retrain"),
@@ -57,10 +67,12 @@ def retraining_change(workspace: Workspace, result: FeedComparison, *, evidence:
 
 
 def aged_text(text: bytes, held_out: HeldOut) -> bytes:
-    """A held-out set's file with its role changed to `old`, if possible with its comments."""
+    """A held-out set's file with its new role, or retired, if possible with its comments."""
     # Edited as text, because a YAML dump would lose the comments. The edit is kept only if it reads
     # as the set that was meant.
-    edited = _ROLE.sub(b"role: old", text, count=1)
+    edited = _ROLE.sub(b"role: " + held_out.role.encode(), text, count=1)
+    if held_out.retired:
+        edited = edited.rstrip(b"\n") + b"\nretired: true\n"
     path = held_out_file(held_out.model, held_out.name)
     return (
         edited
@@ -69,11 +81,11 @@ def aged_text(text: bytes, held_out: HeldOut) -> bytes:
     )
 
 
-def _inputs(workspace: Workspace, result: FeedComparison, evidence: str) -> RetrainingInputs:
+def _inputs(
+    workspace: Workspace, result: FeedComparison, days: RetrainingDays, evidence: str
+) -> RetrainingInputs:
     parent, git, policy = result.parent, workspace.git, result.model.drift
-    sets = result.catalog.held_out_of(result.model.name)
     until = result.windows[-1].data.days.until
-    days = plan_days(result.model, parent, sets, until=until)
     training, judging = (_pins(workspace, result, spans) for spans in (days.new, (days.held_out,)))
     refuse_changed((*training, *judging), result.catalog)
     return RetrainingInputs(
@@ -112,12 +124,16 @@ def _documents(git: Git, result: FeedComparison, made: Retraining) -> Iterator[t
     yield version_file(model, version.version), dump_spec("ModelVersion", version)
     if (model, made.held_out.name) not in result.catalog.held_out:
         yield held_out_file(model, made.held_out.name), dump_spec("HeldOut", made.held_out)
-    for each in made.aged:
+    for each in _changed_sets(made):
         path = held_out_file(model, each.name)
         yield path, aged_text(git.read_file(result.commit, path), each)
 
 
-def _page(result: FeedComparison, made: Retraining) -> str:
+def _changed_sets(made: Retraining) -> tuple[HeldOut, ...]:
+    return (*made.aged, *made.retired)
+
+
+def _page(result: FeedComparison, made: Retraining, days: RetrainingDays) -> str:
     policy, parent, version = result.model.drift, result.parent, made.version
     lines = [
         f"Drift from what **{parent.version}** was trained on is confirmed by {policy.needed} of "
@@ -134,10 +150,12 @@ def _page(result: FeedComparison, made: Retraining) -> str:
         "",
         f"### What {version.version} would be",
         "",
-        *(f"- {line}" for line in _plan_lines(result, made)),
+        *(f"- {line}" for line in _plan_lines(result, made, days)),
         "",
-        f"Merging trains {version.version}, which must pass the same gates as any version. If you "
-        f"close the pull request, it is not proposed again for this evidence.",
+        f"Merging trains {version.version}, which must be better than the champion on "
+        f"`{made.held_out.name}`, and pass the same gates as any version. If you close the pull "
+        f"request, it is not proposed again until another column drifts, or one drifts twice as "
+        f"far.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -146,16 +164,22 @@ def _table_row(cells: Iterable[str | None]) -> str:
     return f"| {' | '.join('-' if cell is None else escape_markdown(cell) for cell in cells)} |"
 
 
-def _plan_lines(result: FeedComparison, made: Retraining) -> Iterator[str]:
+def _plan_lines(result: FeedComparison, made: Retraining, days: RetrainingDays) -> Iterator[str]:
     parent, version = result.parent, made.version
     new = [file for file in version.data.files if file not in parent.data.files]
     yield f"trained on {_days(version.data.spans)}; {parent.version} on {_days(parent.data.spans)}"
     yield f"{len(new)} files in addition to those of {parent.version}: {_uris(new)}"
+    yield f"{count_days(days.regime)} days of the new regime train"
     yield f"judged on {', '.join(f'`{name}`' for name in version.held_out)}"
     if made.held_out.window is not None:
         yield f"new held-out set `{made.held_out.name}`: {_days((made.held_out.window,))}"
     for each in made.aged:
-        yield f"held-out set `{each.name}` now stands for an earlier regime: its role becomes old"
+        yield (
+            f"held-out set `{each.name}` now stands for an earlier regime: its role becomes old; "
+            f"if that regime is over for good, retire the set"
+        )
+    for each in made.retired:
+        yield f"held-out set `{each.name}` has no looks left: it is retired, and its rows may train"
     yield f"parameters and seed ({version.seed}) of {parent.version}"
     yield from _pin_lines(parent, version)
 

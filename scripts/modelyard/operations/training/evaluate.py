@@ -128,6 +128,7 @@ def _score(
         look=len({*job.catalog.judged_versions.get((job.model_name, name), ()), job.version}),
         max_looks=spec.max_looks,
         seen_by=tuple(each.version for each in versions if seen_by(each, spec)),
+        must_be_better=name in job.spec.better_on,
     )
     return _Scored(
         name=name,

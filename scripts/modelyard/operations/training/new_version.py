@@ -10,7 +10,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs import schemas
 from modelyard.adapters.specs.documents import dump_spec, load_yaml
 from modelyard.domain import checks
-from modelyard.domain.drift.retraining import excluded_days, held_out_in_use
+from modelyard.domain.drift.regime import excluded_days, held_out_in_use
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut, Role
 from modelyard.domain.specs.interval import Interval

@@ -108,8 +108,8 @@ def test_refuses_to_train_on_nothing():
     ]
 
 
-def test_refuses_to_train_on_held_out_days_even_of_a_retired_set_it_does_not_name():
-    old = replace(HELD_OUT, name="march", window=days("2013-03-10", "2013-03-20"), retired=True)
+def test_refuses_to_train_on_held_out_days_even_of_a_set_it_does_not_name():
+    old = replace(HELD_OUT, name="march", window=days("2013-03-10", "2013-03-20"))
     catalog = replace(GOOD, held_out={**GOOD.held_out, ("m", "march"): old})
     assert list(find_problems(catalog)) == [
         Problem(
@@ -121,6 +121,22 @@ def test_refuses_to_train_on_held_out_days_even_of_a_retired_set_it_does_not_nam
             ),
             check="held-out-days-do-not-train",
             involves=("models/m/heldout/march.yaml",),
+        )
+    ]
+
+
+def test_the_rows_of_a_retired_set_may_train():
+    old = replace(HELD_OUT, name="march", window=days("2013-03-10", "2013-03-20"), retired=True)
+    assert said(replace(GOOD, held_out={**GOOD.held_out, ("m", "march"): old})) == []
+
+
+def test_a_version_can_only_be_better_on_a_set_that_it_is_judged_on():
+    assert said(with_pending(better_on=("april",))) == []
+    assert said(with_pending(better_on=("march",))) == [
+        (
+            "better-on-is-held-out",
+            "versions/v2.yaml",
+            "march is not in held_out, so the version is not judged on it: add it",
         )
     ]
 

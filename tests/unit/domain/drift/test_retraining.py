@@ -1,34 +1,34 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.domain import checks
+from modelyard.domain.drift.regime import (
+    Regime,
+    RetrainingDays,
+    TooFewDays,
+    excluded_days,
+    held_out_in_use,
+    plan_days,
+)
 from modelyard.domain.drift.retraining import (
     MAX_LOOKS,
     FeedFile,
     Retraining,
-    RetrainingDays,
     RetrainingInputs,
-    declined_by,
-    excluded_days,
-    existing_answer,
-    held_out_in_use,
     next_version_name,
-    plan_days,
     plan_retraining,
 )
-from modelyard.domain.people import Person
-from modelyard.domain.promotion.facts import Hold
-from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.heldout import HeldOut, Role
-from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.interval import Interval, count_days
 from modelyard.domain.specs.model import (
     DataContract,
     DriftPolicy,
@@ -47,8 +47,6 @@ from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.errors import Refused
 
 EVIDENCE = "sha256:" + "e" * 64
-BOT = "modelyard[bot]"
-NOW = datetime(2026, 7, 1, tzinfo=UTC)
 MODEL = Model(
     name="m",
     description="m",
@@ -118,18 +116,34 @@ CATALOG = Catalog(
 )
 
 
+def planned(
+    model: Model,
+    parent: ModelVersion,
+    sets: Iterable[HeldOut],
+    *,
+    since: date = date(2026, 4, 25),
+    until: date = date(2026, 7, 1),
+    clusters: float = 1.0,
+) -> RetrainingDays | TooFewDays:
+    regime = Regime(since=since, until=until, clusters_a_day=clusters)
+    return plan_days(model, parent, tuple(sets), regime)
+
+
 def inputs(
     *,
     model: Model = MODEL,
     catalog: Catalog = CATALOG,
     parent: ModelVersion = V2,
     until: date = date(2026, 7, 1),
+    since: date = date(2026, 4, 25),
 ) -> RetrainingInputs:
+    days = planned(model, parent, catalog.held_out_of("m"), since=since, until=until)
+    assert isinstance(days, RetrainingDays)
     return RetrainingInputs(
         model=model,
         parent=parent,
         catalog=catalog,
-        days=plan_days(model, parent, catalog.held_out_of("m"), until=until),
+        days=days,
         training=(pin("2026-05"), pin("2026-06")),
         judging=(pin("2026-06"),),
         reason="It moved",
@@ -142,12 +156,12 @@ def inputs(
 def test_a_version_made_from_drift_trains_on_all_history_but_the_held_out_days():
     recent = HeldOut(
         model="m",
-        name="recent-2026-06-10",
+        name="recent-2026-06-11",
         files=(pin("2026-06"),),
         cluster="day",
         role=Role.RECENT,
         max_looks=7,
-        window=span("2026-06-10", "2026-07-01"),
+        window=span("2026-06-11", "2026-07-01"),
     )
     assert plan_retraining(inputs()) == Retraining(
         version=replace(
@@ -157,10 +171,11 @@ def test_a_version_made_from_drift_trains_on_all_history_but_the_held_out_days()
             parent="v2",
             data=TrainingData(
                 files=tuple(pin(f"2026-0{month}") for month in (1, 2, 3, 5, 6)),
-                window=span("2026-01-01", "2026-06-10"),
+                window=span("2026-01-01", "2026-06-11"),
                 excludes=(span("2026-04-01", "2026-05-01"),),
             ),
-            held_out=("recent-2026-06-10", "april"),
+            held_out=("recent-2026-06-11", "april"),
+            better_on=("recent-2026-06-11",),
             code=Code(tree="1" * 40),
             runtime=Runtime(lock="1" * 64, image=V2.runtime.image),
             evidence=EVIDENCE,
@@ -170,28 +185,60 @@ def test_a_version_made_from_drift_trains_on_all_history_but_the_held_out_days()
     )
 
 
-def test_only_days_the_parent_did_not_train_on_are_new():
-    assert plan_days(MODEL, V2, [APRIL], until=date(2026, 7, 1)) == RetrainingDays(
-        window=span("2026-01-01", "2026-06-10"),
+def test_the_last_third_of_the_new_regime_is_held_out_and_the_rest_trains():
+    assert planned(MODEL, V2, [APRIL]) == RetrainingDays(
+        window=span("2026-01-01", "2026-06-11"),
         excludes=(span("2026-04-01", "2026-05-01"),),
-        held_out=span("2026-06-10", "2026-07-01"),
-        new=(span("2026-05-01", "2026-06-10"),),
+        held_out=span("2026-06-11", "2026-07-01"),
+        new=(span("2026-05-01", "2026-06-11"),),
+        regime=(span("2026-05-01", "2026-06-11"),),
     )
+
+
+@pytest.mark.parametrize(
+    ("since", "held_out_days", "clusters", "held_out"),
+    [
+        ("2026-04-01", 21, 1.0, 21),  # held_out_days, of 91 days
+        ("2026-04-01", 7, 1.0, 20),  # the clusters of the gate
+        ("2026-05-01", 21, 1.0, 20),  # a third of 61 days
+        ("2026-06-15", 21, 100.0, 5),  # a third of 16 days, of which each has clusters enough
+        ("2026-06-28", 21, 100.0, 1),
+        ("2026-04-01", 3, 100.0, 3),
+    ],
+)
+def test_at_most_a_third_of_the_new_regime_is_held_out(since, held_out_days, clusters, held_out):
+    model = replace(MODEL, drift=DriftPolicy(held_out_days=held_out_days))
+    found = planned(model, V2, [], since=date.fromisoformat(since), clusters=clusters)
+    assert isinstance(found, RetrainingDays)
+    assert count_days([found.held_out]) == held_out
+    assert count_days(found.regime) >= 2 * held_out
+    assert found.held_out.until == date(2026, 7, 1)
 
 
 def test_with_late_labels_only_labelled_days_are_held_out_and_training_stops_before_them():
     model = replace(MODEL, target=replace(MODEL.target, delay_days=10))
-    found = plan_days(model, V2, [APRIL], until=date(2026, 7, 11))
-    assert found.held_out == span("2026-06-10", "2026-07-01")
-    assert found.window == span("2026-01-01", "2026-05-31")
+    found = planned(model, V2, [APRIL], until=date(2026, 7, 21))
+    assert isinstance(found, RetrainingDays)
+    assert found.held_out == span("2026-06-21", "2026-07-11")
+    assert found.window == span("2026-01-01", "2026-06-11")
 
 
-def test_retired_sets_stay_out_of_training_but_judge_no_more():
+def test_the_rows_of_retired_sets_train_again():
     retired = replace(APRIL, retired=True)
     made = plan_retraining(inputs(catalog=replace(CATALOG, held_out={("m", "april"): retired})))
     assert made.version.held_out == ("recent-2026-06-10",)
-    assert made.version.data.excludes == (span("2026-04-01", "2026-05-01"),)
+    assert made.version.data.excludes == ()
     assert (made.held_out.cluster, made.held_out.max_looks, made.aged) == ("day", 7, ())
+
+
+def test_days_that_are_given_back_are_new_but_not_of_the_new_regime():
+    parent = replace(V2, data=replace(V2.data, window=span("2026-01-01", "2026-05-10"),
+                                      excludes=(span("2026-04-01", "2026-05-01"),)))  # fmt: skip
+    given = [replace(APRIL, retired=True)]
+    found = planned(MODEL, parent, given, since=date(2026, 4, 1), until=date(2026, 7, 15))
+    assert isinstance(found, RetrainingDays)
+    assert found.new == (span("2026-04-01", "2026-05-01"), span("2026-05-10", "2026-06-24"))
+    assert found.regime == (span("2026-05-10", "2026-06-24"),)
 
 
 def test_without_any_set_to_follow_the_day_is_the_cluster():
@@ -213,39 +260,54 @@ def test_a_retired_set_of_these_very_days_is_not_used_again():
 
 
 def test_a_new_set_takes_a_free_name():
-    taken = replace(APRIL, name="recent-2026-06-10")
+    taken = replace(APRIL, name="recent-2026-06-11")
     sets = {("m", each.name): each for each in (APRIL, taken)}
     made = plan_retraining(inputs(catalog=replace(CATALOG, held_out=sets)))
-    assert made.held_out.name == "recent-2026-06-10-2"
+    assert made.held_out.name == "recent-2026-06-11-2"
 
 
 def test_a_set_at_the_end_of_the_training_days_moves_their_end_until_its_labels_would_be_known():
     model = replace(MODEL, target=replace(MODEL.target, delay_days=5))
     may = replace(APRIL, name="may", window=span("2026-05-20", "2026-06-20"))
     parent = replace(V2, held_out=("may",))
-    found = plan_days(model, parent, [may], until=date(2026, 7, 11))
+    found = planned(model, parent, [may], until=date(2026, 7, 16), since=date(2026, 3, 1))
+    assert isinstance(found, RetrainingDays)
     assert found.window == span("2026-01-01", "2026-05-15")
 
 
-def test_waits_until_there_are_days_the_parent_never_saw():
+def test_waits_for_enough_days_of_the_new_regime_and_says_how_many_and_when():
+    assert planned(MODEL, V2, [], since=date(2026, 6, 15)) == TooFewDays(
+        reason="of the new regime, since 2026-06-15, 0 days could train beside 20 held-out ones, "
+        "which the 20 clusters of the gate need, but 40 must: 40 are missing, which will be there "
+        "on 2026-08-14"
+    )
+    until = date(2026, 8, 14)
+    last = planned(MODEL, V2, [], since=date(2026, 6, 15), until=until - timedelta(days=1))
+    assert isinstance(last, TooFewDays)
+    assert "39 days could train" in last.reason
+    assert "1 are missing, which will be there on 2026-08-14" in last.reason
+    found = planned(MODEL, V2, [], since=date(2026, 6, 15), until=until)
+    assert isinstance(found, RetrainingDays)
+
+
+def test_waits_until_there_are_held_out_days_the_parent_never_saw():
     later = replace(V2, data=replace(V2.data, window=span("2026-01-01", "2026-06-20")))
-    with pytest.raises(Refused) as refused:
-        plan_days(MODEL, later, [], until=date(2026, 7, 1))
-    assert refused.value.message == (
-        "v2 trained on days before 2026-06-20, so there are 21 held-out days that it has not seen "
-        "only from 2026-07-11 on"
-    )
-    with pytest.raises(Refused, match="all are held out, or not labelled yet"):
-        plan_days(MODEL, later, [], until=date(2026, 7, 11))
-    assert plan_days(MODEL, later, [], until=date(2026, 7, 12)).new == (
-        span("2026-06-20", "2026-06-21"),
-    )
+    found = planned(MODEL, later, [])
+    assert isinstance(found, TooFewDays)
+    assert found.reason.endswith("40 are missing, which will be there on 2026-08-19")
+
+
+def test_says_that_held_out_sets_keep_the_new_regime_out_of_training():
+    for_good = replace(APRIL, window=span("2026-04-01", "2090-01-01"))
+    found = planned(MODEL, replace(V2, held_out=("april",)), [for_good])
+    assert isinstance(found, TooFewDays)
+    assert found.reason.endswith("40 are missing, because held-out sets keep them out of training")
 
 
 def test_refuses_a_parent_without_days():
     timeless = replace(V2, data=replace(V2.data, window=None))
     with pytest.raises(Refused, match="no training window to continue"):
-        plan_days(MODEL, timeless, [], until=date(2026, 7, 1))
+        planned(MODEL, timeless, [])
 
 
 @pytest.mark.parametrize(
@@ -275,6 +337,7 @@ def test_excluded_days_are_those_that_overlap_in_order_and_once():
     sets = [APRIL, replace(APRIL, name="again"), march, july, timeless]
     assert excluded_days(span("2026-01-01", "2026-07-01"), sets) == (march.window, APRIL.window)
     assert excluded_days(None, sets) == ()
+    assert excluded_days(span("2026-01-01", "2026-07-01"), [replace(APRIL, retired=True)]) == ()
 
 
 def test_a_file_reaches_a_span_by_its_rows_and_not_by_its_first_and_last_day():
@@ -288,80 +351,6 @@ def test_held_out_sets_in_use_are_kept_and_in_the_parents_order():
     parent = replace(V2, held_out=("may", "gone", "april", "old"))
     sets = [APRIL, may, replace(APRIL, name="old", retired=True)]
     assert held_out_in_use(parent, sets) == (may, APRIL)
-
-
-def later(evidence: str | None = "sha256:" + "f" * 64) -> Catalog:
-    """The catalog with a v3 made for other drift."""
-    v3 = replace(V2, version="v3", parent="v2", evidence=evidence)
-    return replace(CATALOG, versions={**CATALOG.versions, ("m", "v3"): v3})
-
-
-def judged(catalog: Catalog, outcome: Outcome) -> Catalog:
-    verdict = Verdict(outcome=outcome, reason="so")
-    return replace(catalog, records={("m", "v3"): replace(RECORD, version="v3", verdict=verdict)})
-
-
-def said(catalog: Catalog, holds: dict[str, Hold] | None = None) -> str | None:
-    return existing_answer(catalog, V2, evidence=EVIDENCE, holds=holds or {})
-
-
-def test_a_version_is_owed_when_none_was_made_for_drift():
-    assert said(CATALOG) is None
-    assert said(later(None)) is None
-
-
-def test_nothing_is_owed_while_a_version_made_for_drift_has_no_verdict():
-    assert said(later()) == "v3 was made for drift and has no verdict yet"
-
-
-def test_nothing_is_owed_while_a_version_that_passed_is_on_its_way():
-    catalog = judged(later(), Outcome.PASS)
-    assert said(catalog) == "v3 was made for drift, passed, and is on its way to production"
-    hold = Hold(reason="worse", by="ada", since=NOW)
-    assert said(catalog, {"v3": hold}) is None
-
-
-def test_after_a_refused_version_new_evidence_may_ask_again_but_the_same_never():
-    assert said(judged(later(), Outcome.FAIL)) is None
-    same = judged(later(EVIDENCE), Outcome.FAIL)
-    assert said(same) == "v3 was made for the same evidence"
-
-
-def test_a_version_older_than_what_production_runs_is_not_on_its_way():
-    v3 = replace(V2, version="v3", parent="v2")
-    old = {("m", "v1"): replace(V2, version="v1", evidence="sha256:" + "f" * 64), ("m", "v3"): v3}
-    assert existing_answer(replace(CATALOG, versions=old), v3, evidence=EVIDENCE, holds={}) is None
-
-
-def pull(**fields: object) -> PullRequest:
-    base = PullRequest(
-        number=4,
-        branch="modelyard/retrain/m",
-        title="Retrain",
-        body=f"Evidence `{EVIDENCE}`.",
-        author=Person.named(BOT),
-        base="0" * 40,
-        head="1" * 40,
-        state=PullState.CLOSED,
-        opened_at=NOW,
-        closed_by=Person.named("ada"),
-    )
-    return replace(base, **fields)
-
-
-def test_what_a_person_closed_is_declined_for_its_evidence_alone():
-    words = "ada closed pull request 4 for the same evidence"
-    assert declined_by([pull()], "m", evidence=EVIDENCE, bot=BOT) == words
-    for other in (
-        pull(body="Evidence `sha256:0`."),
-        pull(closed_by=Person.named(BOT)),
-        pull(state=PullState.OPEN),
-        pull(state=PullState.MERGED),
-        pull(branch="modelyard/retrain/other"),
-    ):
-        assert declined_by([other], "m", evidence=EVIDENCE, bot=BOT) is None
-    somebody = declined_by([pull(closed_by=None)], "m", evidence=EVIDENCE, bot=BOT)
-    assert somebody == "somebody closed pull request 4 for the same evidence"
 
 
 days = st.integers(0, 200).map(lambda number: date(2026, 1, 1) + timedelta(days=number))
@@ -395,13 +384,17 @@ def held_out_sets(draw: st.DrawFn) -> tuple[HeldOut, ...]:
     until=days,
     delay=st.integers(0, 15),
     length=st.integers(1, 30),
+    since=days,
+    clusters=st.sampled_from([0.5, 1.0, 3.0, 100.0]),
     chosen=st.sets(st.integers(0, 3)),
 )
 def test_whatever_the_calendar_the_next_version_keeps_every_rule(
-    window, sets, until, delay, length, chosen
+    window, sets, until, delay, length, since, clusters, chosen
 ):
+    base = inputs()
     model = replace(
         MODEL,
+        gate=replace(MODEL.gate, least_clusters=5),
         target=replace(MODEL.target, delay_days=delay),
         drift=DriftPolicy(held_out_days=length),
     )
@@ -418,10 +411,12 @@ def test_whatever_the_calendar_the_next_version_keeps_every_rule(
     )
     if not parent.data.spans:
         return
-    try:
-        made = plan_retraining(inputs(model=model, catalog=catalog, parent=parent, until=until))
-    except Refused:
+    found = planned(model, parent, sets, since=since, until=until, clusters=clusters)
+    if isinstance(found, TooFewDays):
         return
+    made = plan_retraining(replace(base, model=model, catalog=catalog, parent=parent, days=found))
+    assert 2 * count_days([found.held_out]) <= count_days(found.regime)
+    assert clusters * count_days([found.held_out]) >= model.gate.least_clusters
     after = Catalog(
         models=catalog.models,
         versions={**catalog.versions, ("m", made.version.version): made.version},

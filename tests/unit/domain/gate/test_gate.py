@@ -62,6 +62,18 @@ def comparison(challenger, champion=GOOD, rows=slice(None), **changes):
     return replace(made, **changes)
 
 
+def test_where_it_must_be_better_a_challenger_that_is_only_not_worse_does_not_pass():
+    found = compare_on_set(MODEL, comparison(CLOSE))
+    assert found.verdict.outcome is Outcome.PASS
+    found = compare_on_set(MODEL, comparison(CLOSE, must_be_better=True))
+    assert found.champion is not None
+    assert found.champion.numbers["margin"] == 0
+    assert found.verdict.outcome is not Outcome.PASS
+    better = compare_on_set(MODEL, comparison(GOOD, champion=WORSE, must_be_better=True))
+    assert better.verdict.outcome is Outcome.PASS
+    assert better.verdict.reason.endswith(": better than the champion")
+
+
 @pytest.mark.parametrize("who", [("v2",), ("v1",), ("v1", "v2")])
 def test_refuses_a_comparison_on_days_that_either_model_trained_on(who):
     said = f"{' and '.join(who)} trained on rows of recent"

@@ -1,0 +1,129 @@
+"""Whether drift is answered already: by a version made for it, or by a person's refusal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelyard.domain.people import is_same_person
+from modelyard.domain.promotion.change import Branch, Purpose
+from modelyard.domain.promotion.facts import Hold
+from modelyard.domain.promotion.pulls import PullState, PullSummary
+from modelyard.domain.promotion.training_workflows import version_order
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.interval import count_days, subtract_intervals
+from modelyard.domain.specs.version import ModelVersion
+from modelyard.domain.verdict import Outcome
+
+GROWTH = 2.0
+"""Drift is another one if it is so many times as large; days are worth another trial likewise."""
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftShown:
+    """What one evidence of drift shows.
+
+    Args:
+        version: The version whose training data it was compared with.
+        sizes: The largest effect of each confirmed column, in units of its floor.
+    """
+
+    version: str
+    sizes: Mapping[str, float]
+
+    def repeats(self, earlier: DriftShown) -> bool:
+        """Whether it shows no other column, and no column that moved much further."""
+        return self.version == earlier.version and all(
+            size < GROWTH * max(1.0, earlier.sizes.get(column, 0.0)) and column in earlier.sizes
+            for column, size in self.sizes.items()
+        )
+
+
+def drift_shown(evidence: Mapping[str, Any]) -> DriftShown:
+    """What an evidence document shows; documents of earlier versions are read as well."""
+    names = {each["column"] for each in evidence["confirmed"]}
+    sizes: dict[str, float] = {}
+    for check in evidence["windows"][-1]["columns"]:
+        # The share of rows outside the range goes from its floor to 1 while little moves.
+        if check["column"] in names and check["reason"] != "range":
+            size = check["effect"] / check["floor"]
+            sizes[check["column"]] = max(size, sizes.get(check["column"], 0.0))
+    return DriftShown(version=evidence["version"], sizes=dict.fromkeys(names, 0.0) | sizes)
+
+
+def existing_answer(
+    catalog: Catalog,
+    parent: ModelVersion,
+    *,
+    holds: Mapping[str, Hold],
+    repeats: Callable[[str], bool],
+    new_days: int | None,
+) -> str | None:
+    """Why this drift needs no new version: an earlier one answers it. None if it needs one.
+
+    Args:
+        catalog: The specs.
+        parent: The version that production runs.
+        holds: The model's holds.
+        repeats: Whether the drift is the one that an earlier evidence, by its digest, shows.
+        new_days: The days that a new version would train on and its parent did not; None before
+            they are known.
+    """
+    made = [v for v in catalog.versions_of(parent.model) if v.evidence and v != parent]
+    newest = max(made, key=lambda v: version_order(v.version), default=None)
+    if newest is None or version_order(newest.version) < version_order(parent.version):
+        return None
+    record = catalog.records.get((parent.model, newest.version))
+    if newest.version in holds:
+        return _after_trial(newest, parent, "is on hold", repeats, new_days)
+    if record is None:
+        return f"{newest.version} was made for drift and has no verdict yet"
+    if record.verdict.passed:
+        return f"{newest.version} was made for drift, passed, and is on its way to production"
+    if record.verdict.outcome is Outcome.FAIL:
+        failed = f"{newest.version} was made for the same drift and failed"
+        return failed if repeats(newest.evidence or "") else None
+    return _after_trial(newest, parent, "was inconclusive", repeats, new_days)
+
+
+def _after_trial(
+    tried: ModelVersion,
+    parent: ModelVersion,
+    what: str,
+    repeats: Callable[[str], bool],
+    new_days: int | None,
+) -> str | None:
+    """That the trial of a version counts, until there are many more days than it had."""
+    days = _days_beyond(tried, parent)
+    needed = int(GROWTH * days)
+    if new_days is None or new_days >= needed or not repeats(tried.evidence or ""):
+        return None
+    return (
+        f"{tried.version} was made for the same drift and {what}: it had {days} new days, and "
+        f"{needed} are worth another version"
+    )
+
+
+def declined_by(
+    pulls: Iterable[PullSummary], model: str, *, bot: str, repeats: Callable[[str], bool]
+) -> str | None:
+    """That a person closed the pull request for this drift; None if nobody did."""
+    branch = str(Branch(purpose=Purpose.RETRAIN, model=model))
+    for pull in pulls:
+        # The bot closes its own pull requests when drift is gone, which declines nothing.
+        closed = pull.branch == branch and pull.state is PullState.CLOSED
+        is_bot = pull.closed_by is not None and is_same_person(pull.closed_by, bot)
+        if closed and not is_bot and any(map(repeats, _DIGEST.findall(pull.body))):
+            who = pull.closed_by or "somebody"
+            return f"{who} closed pull request {pull.number} for the same drift"
+    return None
+
+
+def _days_beyond(version: ModelVersion, parent: ModelVersion) -> int:
+    return sum(
+        count_days(subtract_intervals(span, parent.data.spans)) for span in version.data.spans
+    )
