@@ -340,7 +340,7 @@ def test_once_production_runs_the_new_version_its_own_profile_counts(yard):
 def test_waits_until_the_new_regime_has_enough_days_and_says_when(yard):
     said = (
         "nothing is proposed: of the new regime, since 2026-04-27, 11 days could train beside 20 "
-        "held-out ones, which the 20 clusters of the gate need, but 40 must: 29 are missing, which "
+        "held-out ones, of which the gate needs 20 clusters, but 40 must: 29 are missing, which "
         "will be there on 2026-06-30\n"
     )
     assert retrain(yard, "--until", "2026-06-01") == said

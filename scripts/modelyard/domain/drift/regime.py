@@ -17,6 +17,8 @@ from modelyard.errors import Refused
 TRAINING_SHARE = 2
 """Days of the new regime that train for each day of it that is held out, at least."""
 
+_LEAST_WINDOWS = 2
+
 _LONGEST_WAIT = 4000
 """Days ahead at which a proposal is still expected; nobody waits longer."""
 
@@ -118,7 +120,7 @@ def plan_days(
     """The days that the next version trains on and is judged on.
 
     - Held out are the last days of the new regime whose labels are known: at most a third of the
-      regime, as many as `drift.held_out_days` and the gate's `least_clusters` ask for.
+      regime and `drift.held_out_days`, at least two windows and the gate's `least_clusters`.
     - Training starts where the parent's training started. It ends early enough that its own labels
       are known before the first held-out day.
 
@@ -144,8 +146,10 @@ def plan_days(
 
 
 def _least_held_out(model: Model, regime: Regime) -> int:
-    """The days that hold the clusters without which the gate decides nothing."""
-    return max(1, math.ceil(model.gate.least_clusters / max(regime.clusters_a_day, 1e-3)))
+    """The days with the clusters without which the gate decides nothing; two windows at least."""
+    # Many rows of few days show those days alone: the next ones would drift from them again.
+    days = math.ceil(model.gate.least_clusters / max(regime.clusters_a_day, 1e-3))
+    return max(_LEAST_WINDOWS * model.drift.window_days, days)
 
 
 def _days_of(
@@ -188,7 +192,7 @@ def _say_missing(
     has = count_days(now.regime) if now else 0
     said = (
         f"of the new regime, since {regime.since}, {has} days could train beside {least} held-out "
-        f"ones, which the {model.gate.least_clusters} clusters of the gate need, but {needed} must"
+        f"ones, of which the gate needs {model.gate.least_clusters} clusters, but {needed} must"
     )
     for wait in range(1, _LONGEST_WAIT):
         until = regime.until + timedelta(days=wait)

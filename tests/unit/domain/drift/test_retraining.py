@@ -201,9 +201,9 @@ def test_the_last_third_of_the_new_regime_is_held_out_and_the_rest_trains():
         ("2026-04-01", 21, 1.0, 21),  # held_out_days, of 91 days
         ("2026-04-01", 7, 1.0, 20),  # the clusters of the gate
         ("2026-05-01", 21, 1.0, 20),  # a third of 61 days
-        ("2026-06-15", 21, 100.0, 5),  # a third of 16 days, of which each has clusters enough
-        ("2026-06-28", 21, 100.0, 1),
-        ("2026-04-01", 3, 100.0, 3),
+        ("2026-05-10", 21, 100.0, 17),  # a third of 52 days, of which each has clusters enough
+        ("2026-05-20", 21, 100.0, 14),  # two windows
+        ("2026-04-01", 3, 100.0, 14),
     ],
 )
 def test_at_most_a_third_of_the_new_regime_is_held_out(since, held_out_days, clusters, held_out):
@@ -278,7 +278,7 @@ def test_a_set_at_the_end_of_the_training_days_moves_their_end_until_its_labels_
 def test_waits_for_enough_days_of_the_new_regime_and_says_how_many_and_when():
     assert planned(MODEL, V2, [], since=date(2026, 6, 15)) == TooFewDays(
         reason="of the new regime, since 2026-06-15, 0 days could train beside 20 held-out ones, "
-        "which the 20 clusters of the gate need, but 40 must: 40 are missing, which will be there "
+        "of which the gate needs 20 clusters, but 40 must: 40 are missing, which will be there "
         "on 2026-08-14"
     )
     until = date(2026, 8, 14)
@@ -417,6 +417,7 @@ def test_whatever_the_calendar_the_next_version_keeps_every_rule(
     made = plan_retraining(replace(base, model=model, catalog=catalog, parent=parent, days=found))
     assert 2 * count_days([found.held_out]) <= count_days(found.regime)
     assert clusters * count_days([found.held_out]) >= model.gate.least_clusters
+    assert count_days([found.held_out]) >= 2 * model.drift.window_days
     after = Catalog(
         models=catalog.models,
         versions={**catalog.versions, ("m", made.version.version): made.version},
