@@ -174,6 +174,10 @@ class HostedStage:
         body = {"state": "success", "context": context, "description": "trust me"}
         self.ask("POST", f"/statuses/{sha}", body, by)
 
+    def retarget(self, number: int, base: str, by: str) -> None:
+        """Give a pull request another base branch, as a person."""
+        self.ask("PATCH", f"/pulls/{number}", {"base": base}, by)
+
     def merge(self, number: int, sha: str, by: str) -> None:
         """Merge on the page of the pull request, as a person."""
         if self.repository.forge == ForgeKind.GITEA:

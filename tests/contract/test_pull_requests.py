@@ -148,6 +148,29 @@ def test_a_review_of_somebody_who_may_only_read_does_not_count(stage):
     assert find_approvers(settled(stage, pull)) == frozenset()
 
 
+def test_what_was_approved_for_another_base_branch_is_not_approved(stage):
+    if not isinstance(stage, HostedStage):
+        pytest.skip("all pull requests of the local forge are to main")
+    stage.push("release", {"docs/release.md": b"x\n"}, "ann")
+    pull = stage.pulls.propose(change())
+    stage.review(pull.number, pull.head, "ann")
+    assert find_approvers(stage.pulls.get(pull.number))
+    stage.retarget(pull.number, "release", "bob")
+    with pytest.raises(CannotAnswer, match="is for release, not main"):
+        stage.again().get(pull.number)
+    stage.retarget(pull.number, "main", "bob")
+
+    assert find_approvers(stage.pulls.get(pull.number)) == frozenset()
+    # Forges date to the second, so a review in the second of the change may have been before it.
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        stage.review(pull.number, pull.head, "ann")
+        if {str(who) for who in find_approvers(stage.again().get(pull.number))} == {"ann"}:
+            return
+        time.sleep(0.3)
+    pytest.fail("a review after the change does not count either")
+
+
 def test_a_later_objection_takes_an_approval_back(stage):
     pull = stage.pulls.propose(change())
     stage.review(pull.number, pull.head, "ann")

@@ -69,7 +69,8 @@ def _commanded_reviews(facts: FactStore, number: int) -> tuple[Review, ...]:
             author=Person(login=entry.login, id=entry.person),
             approved=entry.line == APPROVE,
             sha=entry.head,
-            at=entry.at,
+            # By the forge's clock, as its other times.
+            at=entry.written_at or entry.at,
         )
         for entry in facts.read_commands(number).entries
         if entry.reason is ReasonCode.DONE and entry.line in {APPROVE, UNAPPROVE}

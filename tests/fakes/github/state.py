@@ -112,6 +112,15 @@ class Issue:
     labels: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BaseChange:
+    """Somebody gave a pull request another base."""
+
+    id: int
+    user: User
+    at: float
+
+
 @dataclass(kw_only=True)
 class Pull(Issue):
     """A pull request.
@@ -137,6 +146,7 @@ class Pull(Issue):
     reviews: list[Review] = field(default_factory=list)
     pushers: list[User] = field(default_factory=list)
     last_pusher: User | None = None
+    base_changes: list[BaseChange] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)

@@ -177,6 +177,11 @@ def _of_commit(request: Request) -> Iterator[_Objection]:
             sentence=f"{command.sha[:10]} is not the head; {subject.head[:10]} is",
             paste=_line(name_command(command)[1:], request),
         )
+    changed = subject.retargeted_at
+    if changed is not None and request.event.created_at <= changed:
+        sentence = f"the base branch was changed at {changed:%H:%M:%S} UTC, after the comment"
+        paste = _line(name_command(command)[1:], request)
+        yield _Objection(reason=ReasonCode.BASE_CHANGED, sentence=sentence, paste=paste)
     # An approval of what nobody could judge yet approves whatever comes.
     if not subject.has_passed_checks:
         yield _Objection(

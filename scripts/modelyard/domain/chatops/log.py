@@ -21,6 +21,7 @@ class LogEntry:
         head: The head commit at that time.
         reason: What became of it.
         sentence: The same for a person.
+        written_at: When the comment was written, by the forge's clock.
     """
 
     key: str
@@ -31,6 +32,7 @@ class LogEntry:
     head: str
     reason: ReasonCode
     sentence: str
+    written_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

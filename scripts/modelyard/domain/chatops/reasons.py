@@ -34,6 +34,7 @@ class ReasonCode(StrEnum):
     PULL_CLOSED = "pull_closed"
     OTHER_BASE = "other_base"
     STACKED = "stacked"
+    BASE_CHANGED = "base_changed"
     HEAD_MOVED = "head_moved"
     CHECKS_MISSING = "checks_missing"
     NO_MODEL = "no_model"

@@ -44,6 +44,7 @@ class Subject:
         state: open, merged or closed.
         head: The head commit, read right before the decision.
         is_to_main: Whether its base is the main branch.
+        retargeted_at: When its base branch was last changed, if ever.
         is_stacked: Whether merging it merges others below it.
         makers: What each person did who cannot approve it; None where the forge does not know.
         has_passed_checks: Whether the checks of the head have passed.
@@ -58,6 +59,7 @@ class Subject:
     state: PullState
     head: str
     is_to_main: bool = True
+    retargeted_at: datetime | None = None
     is_stacked: bool = False
     makers: Mapping[Person, str] | None = field(default_factory=dict)
     has_passed_checks: bool = False

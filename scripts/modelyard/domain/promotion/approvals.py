@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from modelyard.domain.people import Person, is_among
-from modelyard.domain.promotion.pulls import PullRequest
+from modelyard.domain.promotion.pulls import PullRequest, Review
 from modelyard.domain.specs.environment import Environment
 
 
@@ -33,10 +33,18 @@ def find_approvers(pull: PullRequest) -> frozenset[Person]:
     """
     if pull.unmapped:
         return frozenset()
-    # A review of an earlier head approved other documents.
-    last = {each.author: each for each in pull.reviews if each.sha == pull.head}
+    last = {each.author: each for each in pull.reviews if _is_of_this(pull, each)}
     makers = find_makers(pull)
     return frozenset(who for who, said in last.items() if said.approved and who not in makers)
+
+
+def _is_of_this(pull: PullRequest, review: Review) -> bool:
+    """Whether a review saw what would be merged: this head, and the difference from this base.
+
+    Forges date to the second; what is of the same second may have been before.
+    """
+    is_before = pull.retargeted_at is not None and review.at <= pull.retargeted_at
+    return review.sha == pull.head and not is_before
 
 
 def missing_approvals(environment: Environment, pull: PullRequest) -> str | None:
@@ -53,7 +61,10 @@ def missing_approvals(environment: Environment, pull: PullRequest) -> str | None
             "approve it, and is not known"
         )
     plural = "s" if more > 1 else ""
-    return f"{more} more approval{plural} of {pull.head[:10]}, from {_who(environment, pull)}"
+    since = f"; given after {pull.retargeted_at:%H:%M:%S} UTC" if pull.retargeted_at else ""
+    since += ", when its base branch was changed" if since else ""
+    who = _who(environment, pull)
+    return f"{more} more approval{plural} of {pull.head[:10]}, from {who}{since}"
 
 
 def _who(environment: Environment, pull: PullRequest) -> str:

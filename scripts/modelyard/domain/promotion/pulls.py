@@ -119,6 +119,7 @@ class PullRequest(PullSummary):
         version_makers: What people did for the version it releases (Ann "wrote v2"), where its
             environment asks for approvals; they may not approve it either.
         unmapped: The head, if the forge does not know who pushed it; then no approval counts.
+        retargeted_at: When its base branch was last changed; reviews before that do not count.
         reviews: Reviews, oldest first.
         comments: Comments, oldest first.
         statuses: What was said of this head on this branch and for this base, by context.
@@ -128,6 +129,7 @@ class PullRequest(PullSummary):
     contributors: tuple[Person, ...] = ()
     version_makers: Mapping[Person, str] = field(default_factory=dict)
     unmapped: tuple[str, ...] = ()
+    retargeted_at: datetime | None = None
     reviews: tuple[Review, ...] = ()
     comments: tuple[Comment, ...] = ()
     statuses: Mapping[str, Status] = field(default_factory=dict)

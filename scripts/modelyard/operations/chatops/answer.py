@@ -211,6 +211,7 @@ def _do(
         head=comment.read.subject.head,
         reason=decision.reason,
         sentence=decision.sentence,
+        written_at=comment.event.comment.created_at,
     )
     workspace.facts.update_commands(comment.event.number, lambda log: log.with_entry(entry))
     return replace(each, decision=decision)

@@ -72,6 +72,7 @@ OPERATIONS: dict[str, str] = {
     f"{REPOSITORY}/issues": "get post",
     ISSUE: "get patch",
     f"{ISSUE}/comments": "get post",
+    f"{ISSUE}/events": "get",
     f"{REPOSITORY}/issues/comments": "get",
     COMMENT: "get patch delete",
     f"{COMMENT}/reactions": "get post",

@@ -103,6 +103,26 @@ def issue(call: Call) -> Answer:
     return Answer(body=issue_document(call, call.issue))
 
 
+@route("GET", f"{ISSUE}/events")
+def events(call: Call) -> Answer:
+    """Return what happened to an issue, the oldest first; the fake keeps changed bases alone."""
+    issue = call.issue
+    changes = issue.base_changes if isinstance(issue, Pull) else []
+    # A change of the base is in this list, and not in the timeline; no schema bears its name.
+    return call.page(
+        fill(
+            "added-to-project-issue-event",
+            {
+                "id": each.id,
+                "event": "base_ref_changed",
+                "actor": call.shapes.user(each.user),
+                "created_at": call.shapes.time(each.at),
+            },
+        )
+        for each in changes
+    )
+
+
 @route("PATCH", ISSUE)
 def editissue_document(call: Call) -> Answer:
     """Change title, body, labels, or open and close an issue."""

@@ -9,7 +9,7 @@ from fakes.github.merging import merge_base_into
 from fakes.github.pushes import close_pull, keep_head
 from fakes.github.routing import Answer, Call, Refused, not_valid, route
 from fakes.github.shapes.pulls import base_of, file_document, pull_document, pull_summary
-from fakes.github.state import Pull, RepositoryState
+from fakes.github.state import BaseChange, Pull, RepositoryState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,6 +144,11 @@ def edit_pull(call: Call) -> Answer:
     }
     for key, value in edited.items():
         setattr(pull, key, value)
+    if "base" in changes:
+        now = call.fake.clock.now()
+        pull.base_changes.append(
+            BaseChange(id=call.fake.new_id(), user=call.who.user, at=now)
+        )
     if changes:
         pull.updated = call.fake.clock.now()
         emit_pull(call.fake, repository, pull, "edited", call.who, changes=changes)

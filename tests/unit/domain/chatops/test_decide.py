@@ -220,6 +220,21 @@ def test_an_approval_is_of_the_head_and_of_nothing_else(make):
 
 
 @pytest.mark.parametrize("command", [APPROVE, BREAK_GLASS])
+@pytest.mark.parametrize(
+    ("after_the_comment", "reason"),
+    [
+        (-timedelta(seconds=1), ReasonCode.ACCEPTED),
+        (timedelta(), ReasonCode.BASE_CHANGED),
+        (timedelta(minutes=5), ReasonCode.BASE_CHANGED),
+    ],
+)
+def test_an_approval_for_another_base_branch_does_not_count(command, after_the_comment, reason):
+    changed = COMMENT.created_at + after_the_comment
+
+    assert reason_of(request(command, subject={"retargeted_at": changed})) is reason
+
+
+@pytest.mark.parametrize("command", [APPROVE, BREAK_GLASS])
 def test_nothing_is_approved_before_its_checks_have_passed(command: Command):
     asked = request(command, subject={"has_passed_checks": False})
 
@@ -371,7 +386,7 @@ def test_the_reason_codes_are_what_scripts_rely_on():
         "unknown_command wrong_usage short_sha "
         "comment_gone comment_edited bot_author role_unknown role_too_low teams_unknown "
         "not_an_approver makers_unknown own_pull_request "
-        "pull_merged pull_closed other_base stacked head_moved checks_missing no_model "
+        "pull_merged pull_closed other_base stacked base_changed head_moved checks_missing no_model "
         "no_version no_environment unknown_environment gate_not_inconclusive time_passed "
         "time_too_far "
         "already_done accepted done refused_by_rules could_not"

@@ -106,3 +106,18 @@ def test_while_nobody_knows_who_pushed_the_head_no_approval_counts(sim):
     ((what, blocks),) = waits_for(sim, "production")
     assert not blocks
     assert what.startswith(f"a push of {head[:10]} to a branch of this repository")
+
+
+def test_approvals_for_another_base_branch_do_not_count_and_it_says_why(sim):
+    number = asked_for_production(sim)
+    for who in ("ada", "bob"):
+        sim.review(number, who)
+    assert waits_for(sim, "production") == []
+
+    last = max(review.at for review in sim.pulls[number].reviews)
+    sim.pulls[number] = replace(sim.pulls[number], retargeted_at=last)
+
+    ((what, blocks),) = waits_for(sim, "production")
+    assert not blocks
+    assert what.startswith("2 more approvals of ")
+    assert what.endswith(f"; given after {last:%H:%M:%S} UTC, when its base branch was changed")

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import Json, account_at, find_account, person_of
-from modelyard.adapters.forge.hosted.mapping import NOBODY, time_of
+from modelyard.adapters.forge.hosted.mapping import NOBODY, last_time, time_of
 from modelyard.adapters.git.remote_refs import Stale
 from modelyard.domain.deployments import Deployment
 from modelyard.domain.people import Person
@@ -28,6 +28,7 @@ _SECONDS_BETWEEN = 0.5
 _VERDICTS = {"APPROVED": True, "REQUEST_CHANGES": False}
 _BUSY = "try again later"
 _PUSHED = "commit_repo"
+_RETARGETED = "change_target_branch"
 
 
 @dataclass(kw_only=True)
@@ -113,6 +114,11 @@ class GiteaDialect:
                     return None
                 found.add(actor)
         return frozenset(found) if is_seen else None
+
+    def retargeted_at(self, number: int) -> datetime | None:
+        """See `Dialect`."""
+        rows = self.api.pages(f"{self._place}/issues/{number}/timeline")
+        return last_time(row["created_at"] for row in rows if row["type"] == _RETARGETED)
 
     def people_of_commit(self, sha: str) -> frozenset[Person]:
         """See `Dialect`."""

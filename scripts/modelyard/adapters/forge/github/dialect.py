@@ -15,7 +15,7 @@ from modelyard.adapters.forge.github.check_runs import show_problems
 from modelyard.adapters.forge.github.deployments import Deployments
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import Json, account_at, find_account, person_of
-from modelyard.adapters.forge.hosted.mapping import NOBODY, time_of
+from modelyard.adapters.forge.hosted.mapping import NOBODY, last_time, time_of
 from modelyard.adapters.git.remote_refs import Stale
 from modelyard.domain.chatops.authority import Role
 from modelyard.domain.deployments import Deployment
@@ -30,6 +30,8 @@ SECONDS_TO_MERGE = 6.0
 _SECONDS_BETWEEN = 0.5
 _VERDICTS = {"APPROVED": True, "CHANGES_REQUESTED": False, "DISMISSED": False}
 _DELETION = "branch_deletion"
+# The second one: the base branch was deleted, and GitHub chose another.
+_RETARGETED = frozenset({"base_ref_changed", "automatic_base_change_succeeded"})
 
 
 @dataclass(kw_only=True)
@@ -117,6 +119,11 @@ class GitHubDialect:
                 return None
             found.add(actor)
         return frozenset(found) if is_seen else None
+
+    def retargeted_at(self, number: int) -> datetime | None:
+        """See `Dialect`; GitHub leaves these events out of the timeline."""
+        rows = self.api.pages(f"{self._place}/issues/{number}/events")
+        return last_time(row["created_at"] for row in rows if row["event"] in _RETARGETED)
 
     def people_of_commit(self, sha: str) -> frozenset[Person]:
         """See `Dialect`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote
@@ -52,6 +53,10 @@ class Dialect(Protocol):
 
     def pushers(self, branch: str, head: str) -> frozenset[Person] | None:
         """Return everybody who pushed to a branch; None if the push of `head` is not on record."""
+        ...
+
+    def retargeted_at(self, number: int) -> datetime | None:
+        """Return when the base branch of a pull request was last changed; None if never."""
         ...
 
     def people_of_commit(self, sha: str) -> frozenset[Person]:

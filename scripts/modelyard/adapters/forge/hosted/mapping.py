@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from modelyard.adapters.forge.hosted.dialect import Json, person_of
@@ -21,6 +22,11 @@ _REQUESTED_BY = re.compile(r"\A(?P<login>\S+) \(id (?P<id>[0-9]+)\)\Z")
 def time_of(text: str | None) -> datetime | None:
     """Return a time of the API in UTC."""
     return None if not text else datetime.fromisoformat(text).astimezone(UTC)
+
+
+def last_time(texts: Iterable[str]) -> datetime | None:
+    """Return the latest of some times of the API; None if there is none."""
+    return max(map(_required_time, texts), default=None)
 
 
 def summary_of(row: Json) -> PullSummary:

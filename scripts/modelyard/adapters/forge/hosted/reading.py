@@ -50,6 +50,7 @@ class _Said:
     contributors: tuple[Person, ...]
     requesters: tuple[Person, ...]
     unmapped: tuple[str, ...]
+    retargeted_at: datetime | None
 
 
 @dataclass(kw_only=True)
@@ -198,6 +199,7 @@ class PullReader:
             requester=asked,
             contributors=tuple(sorted(others, key=str)),
             unmapped=said.unmapped,
+            retargeted_at=said.retargeted_at,
             reviews=self._reviews(summary.number, said),
             comments=said.comments,
             statuses=self._statuses(row),
@@ -234,6 +236,7 @@ class PullReader:
             contributors=contributors,
             requesters=self._requesters(row, summary),
             unmapped=unmapped,
+            retargeted_at=self.dialect.retargeted_at(summary.number),
         )
         is_settled = datetime.now(tz=UTC) - datetime.fromisoformat(updated) > SETTLED
         if is_settled and not unmapped:
