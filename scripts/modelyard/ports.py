@@ -59,6 +59,10 @@ class PullRequests(Protocol):
         """
         ...
 
+    def was_allowed(self, pull: PullSummary) -> bool:
+        """Whether the tool had allowed the merge of a merged one, by its status of the head."""
+        ...
+
     def version_makers(self, main: str, *, model: str, version: str) -> Mapping[Person, str]:
         """Return what people did for a version, as the history of the commit `main` tells."""
         ...

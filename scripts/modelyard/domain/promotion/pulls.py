@@ -86,6 +86,8 @@ class PullSummary:
         closed_at: When it was merged or closed.
         closed_by: Who merged or closed it.
         by_hand: Whether a push brought it to the main branch, past the checks of a merge.
+        on_page: Whether a person merged it on the page of a forge, which asked for statuses alone;
+            there, others than the tool may set them.
     """
 
     number: int
@@ -102,6 +104,7 @@ class PullSummary:
     closed_at: datetime | None = None
     closed_by: Person | None = None
     by_hand: bool = False
+    on_page: bool = False
 
     def summary(self) -> PullSummary:
         """The same without what was said of it: nobody takes a closed one for one in full."""

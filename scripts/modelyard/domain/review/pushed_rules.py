@@ -19,7 +19,7 @@ Pair: TypeAlias = tuple[Content, Content]
 class Way(StrEnum):
     """How a commit came to the main branch."""
 
-    MERGE = "the forge merged a pull request, after it asked for all approvals"
+    MERGE = "the forge merged a pull request that had all approvals"
     BY_HAND = "a person pushed a pull request that lacked nothing but its merge"
     PUSH = "a push"
 
@@ -35,6 +35,7 @@ class Step:
         files: What it changed of the files that may hold rules.
         reviewed: What its pull request changed of them, if it was merged by hand.
         accepts: The commit up to which its pull request accepts what was pushed.
+        pull: The pull request that it is the merge of, if it had not the approvals for that.
     """
 
     commit: str
@@ -43,6 +44,7 @@ class Step:
     files: Mapping[str, Pair]
     reviewed: Mapping[str, Pair]
     accepts: str | None = None
+    pull: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +55,13 @@ class PushedFile:
         before: What was there when it was last reviewed.
         commit: The newest push that changed it.
         author: Its author.
+        pull: See `Step.pull`.
     """
 
     before: Content
     commit: str
     author: str
+    pull: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,7 @@ class PushedRule:
         commit: The newest push that changed the file.
         author: Its author.
         environments: Those that the rule can affect.
+        pull: See `Step.pull`.
     """
 
     file: str
@@ -77,12 +82,17 @@ class PushedRule:
     commit: str
     author: str
     environments: frozenset[str]
+    pull: int | None = None
 
     def __str__(self) -> str:
         """What happened, as a sentence without its end."""
+        lacked = (
+            "without a merged pull request"
+            if self.pull is None
+            else f"by #{self.pull}, which lacked approvals when it was merged"
+        )
         return (
-            f"commit {self.commit[:10]} by {self.author} changed {self.file} without a merged "
-            f"pull request: {self.what}"
+            f"commit {self.commit[:10]} by {self.author} changed {self.file} {lacked}: {self.what}"
         )
 
     @property
@@ -131,8 +141,9 @@ def find_pushed_files(
                 found.pop(path, None)
             elif step.way is Way.PUSH or (step.way is Way.BY_HAND and known is None):
                 if changes_rules(path, reviewed, after, step.commit):
-                    pushed = PushedFile(before=reviewed, commit=step.commit, author=step.author)
-                    found[path] = pushed
+                    found[path] = PushedFile(
+                        before=reviewed, commit=step.commit, author=step.author, pull=step.pull
+                    )
                 else:
                     found.pop(path, None)
         if step.accepts in place:

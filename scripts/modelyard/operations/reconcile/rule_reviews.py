@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from modelyard.adapters.forge.rules import read_environments, read_rule_file
+from modelyard.adapters.forge.rules import (
+    missing_rule_approvals,
+    read_environments,
+    read_rule_changes,
+    read_rule_file,
+)
 from modelyard.adapters.git.first_parents import (
     ChangedFiles,
     first_with,
@@ -132,6 +137,7 @@ def _rules(
             commit=push.commit,
             author=harmless_line(push.author),
             environments=change.environments,
+            pull=push.pull,
         )
 
 
@@ -200,9 +206,13 @@ def _step(workspace: Workspace, each: ChangedFiles, merges: _Merges) -> Step:
     files = _of_rules(each.files)
     reviewed: dict[str, Pair] = {}
     way, accepts = Way.PUSH, None
-    if each.commit in merges.by_forge:
-        way = Way.MERGE
-        accepts = _accepted(workspace, files[SETTINGS]) if SETTINGS in files else None
+    lacking: int | None = None
+    if merged := merges.by_forge.get(each.commit):
+        if files and not _was_approved(workspace, merged, each.commit):
+            lacking = merged.number
+        else:
+            way = Way.MERGE
+            accepts = _accepted(workspace, files[SETTINGS]) if SETTINGS in files else None
     elif each.commit in merges.by_hand:
         way, pull = Way.BY_HAND, merges.by_hand[each.commit]
         base = workspace.git.merge_base(pull.base, pull.head)
@@ -217,7 +227,35 @@ def _step(workspace: Workspace, each: ChangedFiles, merges: _Merges) -> Step:
         files=files,
         reviewed=reviewed,
         accepts=accepts,
+        pull=lacking,
     )
+
+
+def _was_approved(workspace: Workspace, pull: PullSummary, commit: str) -> bool:
+    """Whether what the merge changed of the rules had the approvals that it needed."""
+    return not pull.on_page or workspace.once(
+        "approved merge", commit, lambda: _had_approvals(workspace, pull, commit)
+    )
+
+
+def _had_approvals(workspace: Workspace, pull: PullSummary, commit: str) -> bool:
+    git, pulls = workspace.git, workspace.services.pulls
+    before = git.rev_parse(f"{commit}^1")
+    changes = read_rule_changes(git, main=before, after=commit)
+    if not missing_rule_approvals(git, _without_reviews(pull), changes, main=before):
+        return True
+    # One request instead of seven; and who has left since may have approved it then.
+    if pulls.was_allowed(pull):
+        return True
+    full = pulls.get(pull.number)
+    until = full.closed_at
+    in_time = (each for each in full.reviews if until is not None and each.at <= until)
+    then = replace(full, reviews=tuple(in_time))
+    return not missing_rule_approvals(git, then, changes, main=before)
+
+
+def _without_reviews(pull: PullSummary) -> PullRequest:
+    return PullRequest(**{each.name: getattr(pull, each.name) for each in fields(PullSummary)})
 
 
 def _of_rules(changed: Mapping[str, Pair]) -> dict[str, Pair]:

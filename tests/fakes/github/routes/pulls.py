@@ -146,9 +146,7 @@ def edit_pull(call: Call) -> Answer:
         setattr(pull, key, value)
     if "base" in changes:
         now = call.fake.clock.now()
-        pull.base_changes.append(
-            BaseChange(id=call.fake.new_id(), user=call.who.user, at=now)
-        )
+        pull.base_changes.append(BaseChange(id=call.fake.new_id(), user=call.who.user, at=now))
     if changes:
         pull.updated = call.fake.clock.now()
         emit_pull(call.fake, repository, pull, "edited", call.who, changes=changes)

@@ -386,8 +386,8 @@ def test_the_reason_codes_are_what_scripts_rely_on():
         "unknown_command wrong_usage short_sha "
         "comment_gone comment_edited bot_author role_unknown role_too_low teams_unknown "
         "not_an_approver makers_unknown own_pull_request "
-        "pull_merged pull_closed other_base stacked base_changed head_moved checks_missing no_model "
-        "no_version no_environment unknown_environment gate_not_inconclusive time_passed "
+        "pull_merged pull_closed other_base stacked base_changed head_moved checks_missing "
+        "no_model no_version no_environment unknown_environment gate_not_inconclusive time_passed "
         "time_too_far "
         "already_done accepted done refused_by_rules could_not"
     )

@@ -116,6 +116,11 @@ class HostedPulls:
         """See `ports.PullRequests`."""
         return self.reader.get(number)
 
+    def was_allowed(self, pull: PullSummary) -> bool:
+        """See `ports.PullRequests`."""
+        said = self.reader.statuses(pull.number, pull.head).get(PROMOTE)
+        return said is not None and said.state is StatusState.SUCCESS
+
     def version_makers(self, main: str, *, model: str, version: str) -> Mapping[Person, str]:
         """See `ports.PullRequests`."""
         return find_version_makers(self.heads.git, main, model, version, deeds=self.reader.deeds)

@@ -172,7 +172,7 @@ class PullReader:
         """What a closed one is; who closed one of the tool's costs a request, once."""
         summary = replace(summary_of(row), branch=self._branch(row))
         if parse_branch(summary.branch) is None:
-            return summary
+            return replace(summary, on_page=summary.state is PullState.MERGED)
         if summary.state is not PullState.MERGED:
             return replace(summary, closed_by=self.dialect.closer(summary.number))
         by = person_of(row.get("merged_by"))
@@ -202,7 +202,7 @@ class PullReader:
             retargeted_at=said.retargeted_at,
             reviews=self._reviews(summary.number, said),
             comments=said.comments,
-            statuses=self._statuses(row),
+            statuses=self.statuses(row["number"], row["head"]["sha"]),
         )
         if pull.state is not PullState.OPEN or parse_branch(pull.branch) is None:
             return pull
@@ -274,19 +274,19 @@ class PullReader:
         except Answered:  # a token that may not see it
             return None
 
-    def _statuses(self, row: Json) -> Mapping[str, Status]:
-        """What the tool itself said of this head in this pull request.
+    def statuses(self, number: int, head: str) -> Mapping[str, Status]:
+        """Return what the tool itself said of this head in this pull request.
 
         Everybody who may write can set a status, and one of a commit is seen in every pull
         request that has it as head. So only those count that this account set for this one.
         """
         me = self.dialect.me()
-        rows = self.api.pages(f"{self.place}/commits/{row['head']['sha']}/statuses")
+        rows = self.api.pages(f"{self.place}/commits/{head}/statuses")
         ours = [
             each
             for each in rows
             if person_of(each.get("creator")) == me
-            and each.get("target_url") == self.dialect.page(row["number"])
+            and each.get("target_url") == self.dialect.page(number)
         ]
         found: dict[str, Status] = {}
         for each in sorted(ours, key=lambda each: each["id"]):
