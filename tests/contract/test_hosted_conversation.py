@@ -52,9 +52,10 @@ def test_only_active_members_are_in_a_team(stage, talk, fake_github):
     fake_github.add_team("leads", "ann", pending=("bob",))
     teams = ("acme/leads", "acme/nobody")
 
-    found = [talk.ask_authority(account(stage, who), teams=teams).teams for who in ("ann", "bob")]
+    found = [talk.ask_authority(account(stage, who), teams=teams) for who in ("ann", "bob")]
 
-    assert found == [frozenset({"acme/leads"}), frozenset()]
+    assert [each.teams for each in found] == [frozenset({"acme/leads"}), frozenset()]
+    assert {each.unknown_teams for each in found} == {frozenset({"acme/nobody"})}
 
 
 def test_a_comment_that_was_deleted_is_gone(talk):

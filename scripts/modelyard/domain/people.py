@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 _MAIL = re.compile(r"<[^<>]*>")
@@ -56,3 +56,21 @@ def is_same_person(one: Person | str, other: Person | str) -> bool:
 def is_among(person: Person | str, names: Iterable[str]) -> bool:
     """Whether the person has one of these names."""
     return person_key(str(person)) in set(map(person_key, names))
+
+
+def is_team(approver: str) -> bool:
+    """Whether an entry of `approvals.approvers` is a team, such as `acme/ml-leads`."""
+    return "/" in approver
+
+
+def may_approve(person: Person, approvers: Collection[str], teams: Collection[str]) -> bool:
+    """Whether a list of approvers names the person, or a team of theirs; an empty one all people.
+
+    Args:
+        person: The person.
+        approvers: Logins, and teams as `org/team`.
+        teams: The teams that the person is known to be in.
+    """
+    if not approvers or is_among(person, (name for name in approvers if not is_team(name))):
+        return True
+    return any(name in teams for name in approvers if is_team(name))

@@ -15,6 +15,7 @@ from modelyard.adapters.forge.hosted.dialect import Dialect
 from modelyard.adapters.forge.hosted.heads import Heads
 from modelyard.adapters.forge.hosted.pulls import HostedPulls
 from modelyard.adapters.forge.hosted.reading import PullReader
+from modelyard.adapters.forge.hosted.teams import Teams
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.chatops.reasons import ReasonCode
@@ -56,6 +57,7 @@ def build_forge(git: Git, repository: Repository, clock: Clock) -> tuple[HostedP
         dialect=dialect,
         heads=heads,
         deeds=HostedDeeds(dialect=dialect),
+        teams=Teams(git=git, dialect=dialect),
         commanded=partial(_commanded_reviews, FactStore(git, repository, clock)),
     )
     pulls = HostedPulls(api=api, dialect=dialect, heads=heads, reader=reader, bot=repository.bot)

@@ -65,11 +65,14 @@ class CommentApi:
             return Authority(role=None, teams=None)
         # `permission` makes `maintain` to `write` and `triage` to `read`.
         role = parse_role(str(row.get("role_name") or row.get("permission") or ""))
-        try:
-            found = frozenset(team for team in teams if self.is_member(team, person))
-        except CannotAnswer:
-            return Authority(role=role, teams=None)
-        return Authority(role=role, teams=found)
+        found, unknown = set(), set()
+        for team in teams:
+            try:
+                if self.is_member(team, person):
+                    found.add(team)
+            except CannotAnswer:
+                unknown.add(team)
+        return Authority(role=role, teams=frozenset(found), unknown_teams=frozenset(unknown))
 
     def react(self, comment: str, reaction: str) -> None:
         """Add the tool's reaction to a comment; the same again changes nothing."""

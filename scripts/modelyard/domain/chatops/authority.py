@@ -45,10 +45,12 @@ class Authority:
     Args:
         role: The role; None where the forge did not answer, or answered what is not known.
         teams: The teams with an active membership, as `org/team`; None where it did not answer.
+        unknown_teams: Those that it did not answer for.
     """
 
     role: Role | None
     teams: frozenset[str] | None = frozenset()
+    unknown_teams: frozenset[str] = frozenset()
 
 
 _LEAST: Mapping[type[Command], Role] = {BreakGlass: Role.ADMIN}
@@ -57,8 +59,3 @@ _LEAST: Mapping[type[Command], Role] = {BreakGlass: Role.ADMIN}
 def least_role(command: Command) -> Role:
     """Return the least role that may give the command."""
     return _LEAST.get(type(command), Role.WRITE)
-
-
-def is_team(approver: str) -> bool:
-    """Whether an entry of `approvals.approvers` is a team, such as `acme/ml-leads`."""
-    return "/" in approver

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from modelyard.domain.chatops.authority import is_team, least_role
+from modelyard.domain.chatops.authority import least_role
 from modelyard.domain.chatops.commands import (
     Approve,
     BreakGlass,
@@ -25,7 +25,7 @@ from modelyard.domain.chatops.grammar import FORMS, fill_in, name_command
 from modelyard.domain.chatops.reading import Misread
 from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.domain.chatops.request import Request, Subject
-from modelyard.domain.people import is_among
+from modelyard.domain.people import is_team, may_approve
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.verdict import Outcome
 
@@ -202,13 +202,14 @@ def _of_approver(request: Request) -> Iterator[_Objection]:
         sentence = f"{author} {did}, so another person has to approve it"
         yield _Objection(reason=ReasonCode.OWN_PULL_REQUEST, sentence=sentence)
     named, teams = subject.approvers, request.authority.teams
-    if not named or is_among(author, [each for each in named if not is_team(each)]):
+    if may_approve(author, named, teams or ()):
         return
-    asked = frozenset(each for each in named if is_team(each))
-    if teams is None and asked:
-        sentence = f"the forge did not say in which teams {author} is"
+    asked = [each for each in named if is_team(each)]
+    unknown = asked if teams is None else [t for t in asked if t in request.authority.unknown_teams]
+    if unknown:
+        sentence = f"the forge did not say whether {author} is in {', '.join(unknown)}"
         yield _Objection(reason=ReasonCode.TEAMS_UNKNOWN, sentence=sentence)
-    elif asked.isdisjoint(teams or ()):
+    else:
         sentence = f"{author} is not among those who may approve it: {', '.join(named)}"
         yield _Objection(reason=ReasonCode.NOT_AN_APPROVER, sentence=sentence)
 

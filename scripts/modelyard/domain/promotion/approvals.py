@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from modelyard.domain.people import Person, is_among
+from modelyard.domain.people import Person, is_among, is_team, may_approve
 from modelyard.domain.promotion.pulls import PullRequest, Review
 from modelyard.domain.specs.environment import Environment
 
@@ -50,8 +50,9 @@ def _is_of_this(pull: PullRequest, review: Review) -> bool:
 def missing_approvals(environment: Environment, pull: PullRequest) -> str | None:
     """How many approvals the environment still needs, and from whom; None if it has enough."""
     asked, counted = environment.approvals, find_approvers(pull)
-    if asked.approvers:
-        counted = frozenset(who for who in counted if is_among(who, asked.approvers))
+    counted = frozenset(
+        who for who in counted if may_approve(who, asked.approvers, _teams_of(pull, who))
+    )
     more = asked.needed - len(counted)
     if more <= 0:
         return None
@@ -63,8 +64,24 @@ def missing_approvals(environment: Environment, pull: PullRequest) -> str | None
     plural = "s" if more > 1 else ""
     since = f"; given after {pull.retargeted_at:%H:%M:%S} UTC" if pull.retargeted_at else ""
     since += ", when its base branch was changed" if since else ""
-    who = _who(environment, pull)
+    who = _who(environment, pull) + _unknown_teams(environment, pull)
     return f"{more} more approval{plural} of {pull.head[:10]}, from {who}{since}"
+
+
+def _teams_of(pull: PullRequest, person: Person) -> frozenset[str]:
+    return frozenset(team for team, members in pull.teams.items() if person in (members or ()))
+
+
+def _unknown_teams(environment: Environment, pull: PullRequest) -> str:
+    """The teams that the forge does not say the members of; nobody counts as one of them."""
+    asked = [name for name in environment.approvals.approvers if is_team(name)]
+    unknown = [name for name in asked if pull.teams.get(name, frozenset()) is None]
+    if not unknown:
+        return ""
+    return (
+        f"; who is in {', '.join(unknown)} is not known: there is no such team, or the tool's "
+        "account may not see it"
+    )
 
 
 def _who(environment: Environment, pull: PullRequest) -> str:

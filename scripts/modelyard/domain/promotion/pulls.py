@@ -122,6 +122,8 @@ class PullRequest(PullSummary):
         version_makers: What people did for the version it releases (Ann "wrote v2"), where its
             environment asks for approvals; they may not approve it either.
         unmapped: The head, if the forge does not know who pushed it; then no approval counts.
+        teams: For each team that may approve, who of its approvers is in it; None if the forge does
+            not say.
         retargeted_at: When its base branch was last changed; reviews before that do not count.
         reviews: Reviews, oldest first.
         comments: Comments, oldest first.
@@ -132,6 +134,7 @@ class PullRequest(PullSummary):
     contributors: tuple[Person, ...] = ()
     version_makers: Mapping[Person, str] = field(default_factory=dict)
     unmapped: tuple[str, ...] = ()
+    teams: Mapping[str, frozenset[Person] | None] = field(default_factory=dict)
     retargeted_at: datetime | None = None
     reviews: tuple[Review, ...] = ()
     comments: tuple[Comment, ...] = ()

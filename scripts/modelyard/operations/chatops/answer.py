@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from modelyard.adapters.forge.comments import read_comment
 from modelyard.adapters.forge.events import CommentEvent
-from modelyard.domain.chatops.authority import Authority, Role, is_team
+from modelyard.domain.chatops.authority import Authority, Role
 from modelyard.domain.chatops.commands import Command
 from modelyard.domain.chatops.decide import (
     Decision,
@@ -22,6 +22,7 @@ from modelyard.domain.chatops.reading import CommentReading, Misread
 from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.domain.chatops.request import Request
 from modelyard.domain.harmless_text import escape_markdown
+from modelyard.domain.people import is_team
 from modelyard.errors import Refused, YardError
 from modelyard.operations.chatops.conversation import Conversation, Reaction
 from modelyard.operations.chatops.effects import do_command

@@ -287,6 +287,21 @@ def test_only_named_people_and_members_of_named_teams_approve(
     assert found is reason
 
 
+@pytest.mark.parametrize("command", [APPROVE, OVERRIDE])
+def test_a_team_that_is_not_known_is_named_and_stands_in_nobodys_way(command: Command):
+    approvers = ("acme/leads", "acme/gone", "acme/judges")
+    unknown = frozenset({"acme/gone"})
+    outside = Authority(role=Role.WRITE, teams=frozenset(), unknown_teams=unknown)
+    inside = replace(outside, teams=frozenset({"acme/judges"}))
+
+    found = decide(request(command, authority=outside, subject={"approvers": approvers}))
+
+    assert found.reason is ReasonCode.TEAMS_UNKNOWN
+    assert found.sentence == "the forge did not say whether bob is in acme/gone"
+    accepted = request(command, authority=inside, subject={"approvers": approvers})
+    assert reason_of(accepted) is ReasonCode.ACCEPTED
+
+
 def test_a_person_whose_login_looks_like_a_team_is_none():
     author = Person(login="acme/leads", id="9")
     authority = Authority(role=Role.WRITE, teams=frozenset())

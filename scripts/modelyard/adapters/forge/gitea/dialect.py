@@ -19,7 +19,7 @@ from modelyard.domain.deployments import Deployment
 from modelyard.domain.people import Person
 from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.pulls import MergeAnswer, MergeAsked, Merged, Review
-from modelyard.errors import Refused
+from modelyard.errors import CannotAnswer, Refused
 
 SECONDS_TO_MERGE = 6.0
 """How long a pull request that Gitea still looks at is waited for; the next pass asks again."""
@@ -70,7 +70,7 @@ class GiteaDialect:
         rows = self.api.get(f"/orgs/{organisation}/teams/search", q=slug)["data"]
         number = next((row["id"] for row in rows if row["name"].lower() == slug.lower()), None)
         if number is None:
-            return False
+            raise CannotAnswer(f"{organisation} has no team {slug}, or this token may not see it")
         try:
             return (
                 person_of(self.api.get(f"/teams/{number}/members/{quote(person.login)}")) == person

@@ -77,9 +77,12 @@ class GitHubDialect:
         try:
             return bool(self.api.get(path)["state"] == "active")
         except Answered as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return False
-            raise
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+        self.api.get(
+            f"/orgs/{organisation}/teams/{slug}"
+        )  # a team that is not there has no members
+        return False
 
     def review_of(self, row: Json) -> Review | None:
         """See `Dialect`."""

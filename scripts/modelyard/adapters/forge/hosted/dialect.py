@@ -40,7 +40,11 @@ class Dialect(Protocol):
         ...
 
     def is_in_team(self, team: str, person: Person) -> bool:
-        """Whether a person is an active member of a team (`organisation/team`)."""
+        """Whether a person is an active member of a team (`organisation/team`).
+
+        Raises:
+            CannotAnswer: There is no such team, or the token may not see it.
+        """
         ...
 
     def review_of(self, row: Json) -> Review | None:

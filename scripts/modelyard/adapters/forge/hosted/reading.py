@@ -18,6 +18,7 @@ from modelyard.adapters.forge.hosted.mapping import (
     requester_in_page,
     summary_of,
 )
+from modelyard.adapters.forge.hosted.teams import Teams
 from modelyard.adapters.forge.makers import Deeds
 from modelyard.adapters.specs.json_documents import warn_left_out
 from modelyard.domain.people import Person
@@ -65,6 +66,7 @@ class PullReader:
         heads: Git.
         deeds: What people did with a commit of the main branch.
         commanded: The reviews that people gave by a command in a comment, by pull request.
+        teams: The teams that may approve.
         broken: An error for each open pull request that the last listing left out.
     """
 
@@ -75,6 +77,7 @@ class PullReader:
     heads: Heads
     deeds: Deeds
     commanded: Callable[[int], Iterable[Review]]
+    teams: Teams
     broken: list[CannotAnswer] = field(default_factory=list)
     _said: dict[int, _Said] = field(default_factory=dict)
     _closed: dict[int, tuple[str, PullSummary]] = field(default_factory=dict)
@@ -91,6 +94,7 @@ class PullReader:
         rows = [row for row in every if self._is_ours(row)]
         self._fetch(rows)
         self.broken = []
+        self.teams.forget()
         found = [pull for row in rows if (pull := self._in_full_or_none(row)) is not None]
         return tuple(sorted(found, key=lambda pull: pull.number))
 
@@ -147,6 +151,7 @@ class PullReader:
                 f"pull request {number} is for {row['base']['ref']}, not {self.main}"
             )
         self._said.pop(number, None)
+        self.teams.forget()
         self._fetch([row])
         return self._in_full(row)
 
@@ -194,19 +199,22 @@ class PullReader:
         said = self._read_said(row, summary)
         asked = said.requesters[0] if said.requesters else None
         others = {*said.contributors, *said.requesters} - {summary.author, asked}
+        reviews, main = self._reviews(summary.number, said), self.heads.main_head()
+        of_head = (each for each in reviews if each.sha == summary.head and each.approved)
+        approvers = [each.author for each in of_head]
         pull = PullRequest(
             **{name: getattr(summary, name) for name in PullSummary.__dataclass_fields__},
             requester=asked,
             contributors=tuple(sorted(others, key=str)),
             unmapped=said.unmapped,
             retargeted_at=said.retargeted_at,
-            reviews=self._reviews(summary.number, said),
+            reviews=reviews,
+            teams=self.teams.members(main, approvers),
             comments=said.comments,
             statuses=self.statuses(row["number"], row["head"]["sha"]),
         )
         if pull.state is not PullState.OPEN or parse_branch(pull.branch) is None:
             return pull
-        main = self.heads.main_head()
         makers = makers_of_release(self.heads.git, pull, main, deeds=self.deeds)
         return replace(pull, version_makers=makers)
 
