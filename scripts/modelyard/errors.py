@@ -2,6 +2,7 @@
 
 - YardError
   - CannotAnswer   exit 1: something needed is missing or broken; fix it and run again
+    - OtherBase    the pull request goes to another branch than main
     - VersionFault exit 4: a model that has the pinned bytes fails by itself; only servers say so
     - StepCrash    exit 5: a step of training has a defect, so a retry is no use; only steps say so
   - Refused        exit 3: the question was answered, and the answer is no
@@ -35,6 +36,10 @@ class YardError(Exception):
 
 class CannotAnswer(YardError):  # noqa: N818 - reads as the outcome it is
     """The question could not be answered: evidence, a service or a file is missing or broken."""
+
+
+class OtherBase(CannotAnswer):
+    """The pull request does not go to the main branch, so it is none of the tool's."""
 
 
 class VersionFault(CannotAnswer):

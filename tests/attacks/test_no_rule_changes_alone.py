@@ -319,3 +319,42 @@ def test_a_rule_change_that_is_approved_is_merged(yard):
     yard.pulls.merge(pull.number, sha=pull.head, by="Mallory")
 
     assert yard.pulls.get(pull.number).state is PullState.MERGED
+
+
+def on_top_of_another(yard, documents, lower):
+    """Mallory's pull request with the commit of another one below its own."""
+    yard.branch("eve/lower", lower)
+    (below,) = yard.pulls.list()
+    tree = yard.git.write_tree(below.head, documents)
+    head = yard.git.commit_tree(
+        tree, parents=[below.head], message="On top", author="Mallory", at=yard.clock.at
+    )
+    yard.git.push("origin", {"refs/heads/mallory/upper": (None, head)})
+    upper = yard.pulls.open_branch("mallory/upper", title="Upper", body="", author="Mallory")
+    set_human_pull_statuses(yard.workspace(), yard.said.append)
+    return below, yard.pulls.get(upper.number)
+
+
+@pytest.mark.parametrize("lower", [environment(STAGING, soak_seconds=5), {"docs/a.md": b"a\n"}])
+def test_commits_of_another_open_pull_request_change_no_rule_with_it(yard, lower):
+    below, upper = on_top_of_another(yard, environment(CANARY, approvals=NO_ONE), lower)
+
+    status = upper.statuses[PROMOTE]
+    assert status.state is StatusState.FAILURE
+    assert status.description.startswith(f"stacked on #{below.number}")
+
+    yard.pulls.close(below.number, by="eve", reason="not now")
+    set_human_pull_statuses(yard.workspace(), yard.said.append)
+    assert yard.pulls.get(upper.number).statuses[PROMOTE].state is StatusState.PENDING
+
+
+def test_pages_may_be_stacked_and_the_same_commit_twice_is_no_stack(yard):
+    _, upper = on_top_of_another(yard, {"docs/b.md": b"b\n"}, {"docs/a.md": b"a\n"})
+    assert upper.statuses[PROMOTE].state is StatusState.SUCCESS
+
+    yard.branch("mallory/rules", environment(CANARY, approvals=NO_ONE))
+    rules = next(p for p in yard.pulls.list() if p.branch == "mallory/rules")
+    yard.git.push("origin", {"refs/heads/eve/twin": (None, rules.head)})
+    yard.pulls.open_branch("eve/twin", title="Twin", body="", author="eve")
+    set_human_pull_statuses(yard.workspace(), yard.said.append)
+    assert yard.pulls.get(rules.number).statuses[PROMOTE].state is StatusState.PENDING

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from contract.stages import BOT, START, github_stage
-from contract.test_pull_requests import change, ready
+from contract.test_pull_requests import change, ready, rollback
 from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.events import read_comment_event
@@ -15,6 +15,8 @@ from modelyard.adapters.forge.hosted.conversation import HostedConversation
 from modelyard.domain.chatops.authority import Role
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.approvals import find_approvers
+from modelyard.domain.promotion.pulls import Merged
+from modelyard.errors import Conflict, Refused
 from modelyard.operations.chatops.answer import acknowledge, act
 from modelyard.operations.services import services_for
 from modelyard.operations.workspace import workspace_of
@@ -131,3 +133,68 @@ def test_a_comment_that_was_edited_within_its_second_does_nothing(stage, yard):
 
     assert answered(yard, file) == [("/approve", "comment_edited")]
     assert find_approvers(stage.again().get(pull.number)) == frozenset()
+
+
+def test_a_command_below_a_pull_request_to_another_branch_is_answered_and_does_nothing(stage, yard):
+    pull = stage.pulls.propose(change())
+    ready(stage, pull)
+    stage.push("release", {"docs/release.md": b"x\n"}, "ann")
+    stage.retarget(pull.number, "release", "bob")
+
+    file = comment_of(stage, pull.number, f"/approve {pull.head}", "ann")
+
+    assert answered(yard, file) == [("the comment", "other_base")]
+    stage.retarget(pull.number, "main", "bob")
+    assert find_approvers(stage.pulls.get(pull.number)) == frozenset()
+    assert "other_base" in stage.pulls.get(pull.number).comments[-1].body
+    assert answered(yard, comment_of(stage, pull.number, "/why", "rex")) == [
+        ("/why", "role_too_low")
+    ]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_approval_of_before_the_base_branch_was_changed_approves_nothing(
+    stage, yard, fake_github, late
+):
+    pull = stage.pulls.propose(change())
+    ready(stage, pull)
+    file = comment_of(stage, pull.number, f"/approve {pull.head}", "ann")
+    if not late:
+        assert answered(yard, file) == [("/approve", "done")]
+    stage.push("release", {"docs/release.md": b"x\n"}, "ann")
+    fake_github.clock.advance(5)
+    stage.retarget(pull.number, "release", "bob")
+    stage.retarget(pull.number, "main", "bob")
+
+    # Also where the job that does it waits until after the change.
+    if late:
+        assert answered(yard, file) == [("/approve", "base_changed")]
+    assert find_approvers(stage.again().get(pull.number)) == frozenset()
+
+
+def test_what_is_in_a_stack_is_not_approved_and_not_merged(stage, yard, fake_github):
+    pull = stage.pulls.propose(change())
+    ready(stage, pull)
+    main = {"ref": "main", "sha": pull.base}
+    fake_github.repository.pulls[pull.number].stack = {"base": main, "size": 2, "position": 2}
+
+    file = comment_of(stage, pull.number, f"/approve {pull.head}", "ann")
+
+    assert answered(yard, file) == [("/approve", "stacked")]
+    with pytest.raises(Refused, match="its merge would merge others too"):
+        stage.pulls.merge(pull.number, sha=pull.head)
+
+
+def test_a_rollback_in_a_stack_gets_out_by_another_pull_request(stage, fake_github):
+    pull = stage.pulls.propose(rollback())
+    ready(stage, pull)
+    main = {"ref": "main", "sha": pull.base}
+    fake_github.repository.pulls[pull.number].stack = {"base": main, "size": 2, "position": 2}
+
+    with pytest.raises(Conflict, match="is closed: it is in a stack"):
+        stage.pulls.merge(pull.number, sha=pull.head, bypass="it is bad")
+
+    again = stage.again().propose(rollback())
+    assert again.number != pull.number
+    ready(stage, again)
+    assert isinstance(stage.pulls.merge(again.number, sha=again.head, bypass="it is bad"), Merged)

@@ -9,7 +9,7 @@ from modelyard.domain.promotion.actions import ProposeRelease
 from modelyard.domain.promotion.approvals import missing_approvals
 from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
 from modelyard.domain.promotion.facts import Unverified, check_verified, is_bad
-from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
+from modelyard.domain.promotion.pulls import CHECKS, STACKED, PullRequest, StatusState
 from modelyard.domain.promotion.rollback import find_fault, find_unreviewed, rollback_target
 from modelyard.domain.promotion.training_workflows import finished_records, newest_passing
 from modelyard.domain.promotion.world import World
@@ -108,6 +108,7 @@ def find_missing(
     ]
     if pull is not None:
         found += [*_checks(pull), *_approvals(environment, pull)]
+        found += [Missing(what=STACKED, blocks=True)] if pull.is_stacked else []
     # A status is cut to 140 characters, so what a person has to act on comes first.
     return tuple(sorted(found, key=lambda each: not each.blocks))
 

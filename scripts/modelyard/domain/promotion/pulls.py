@@ -17,6 +17,10 @@ PROMOTE = "modelyard/promote"
 """Required status, set by reconcile alone; a success once nothing is missing."""
 
 
+STACKED = "it is in a stack: its merge would merge others too; take it out of the stack"
+"""Why nothing of a stack is merged."""
+
+
 class PullState(StrEnum):
     """Whether a pull request is open, and how it ended."""
 
@@ -124,6 +128,7 @@ class PullRequest(PullSummary):
         unmapped: The head, if the forge does not know who pushed it; then no approval counts.
         teams: For each team that may approve, who of its approvers is in it; None if the forge does
             not say.
+        is_stacked: Whether the forge would merge others with it, which nobody approved with it.
         retargeted_at: When its base branch was last changed; reviews before that do not count.
         reviews: Reviews, oldest first.
         comments: Comments, oldest first.
@@ -135,6 +140,7 @@ class PullRequest(PullSummary):
     version_makers: Mapping[Person, str] = field(default_factory=dict)
     unmapped: tuple[str, ...] = ()
     teams: Mapping[str, frozenset[Person] | None] = field(default_factory=dict)
+    is_stacked: bool = False
     retargeted_at: datetime | None = None
     reviews: tuple[Review, ...] = ()
     comments: tuple[Comment, ...] = ()

@@ -23,7 +23,7 @@ from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.domain.chatops.request import Request
 from modelyard.domain.harmless_text import escape_markdown
 from modelyard.domain.people import is_team
-from modelyard.errors import Refused, YardError
+from modelyard.errors import OtherBase, Refused, YardError
 from modelyard.operations.chatops.conversation import Conversation, Reaction
 from modelyard.operations.chatops.effects import do_command
 from modelyard.operations.chatops.subject import ReadSubject, read_subject
@@ -67,8 +67,7 @@ class _Comment:
     @property
     def may_be_answered(self) -> bool:
         """Whether its author may give commands at all."""
-        role = self.authority.role
-        return role is not None and role.includes(Role.WRITE)
+        return _may_command(self.authority)
 
 
 def acknowledge(
@@ -79,8 +78,8 @@ def acknowledge(
     Where nothing is accepted, this is the end of it, so it answers with the reasons.
     """
     comment = _open(workspace, conversation, event)
-    if comment is None:
-        return ()
+    if not isinstance(comment, _Comment):
+        return comment
     handled = tuple(_decide_all(workspace, conversation, comment))
     heard = _heard(handled)
     if any(each.decision.is_accepted for each in heard):
@@ -96,8 +95,8 @@ def act(
 ) -> tuple[Handled, ...]:
     """Decide again about the commands of a comment, and do those that are accepted, in order."""
     comment = _open(workspace, conversation, event)
-    if comment is None:
-        return ()
+    if not isinstance(comment, _Comment):
+        return comment
     handled = []
     for each in _decide_all(workspace, conversation, comment):
         done = each
@@ -120,19 +119,47 @@ def concurrency_group(handled: Sequence[Handled]) -> str:
     return next((each.environment or ANY_ENVIRONMENT for each in accepted), "")
 
 
-def _open(workspace: Workspace, conversation: Conversation, event: CommentEvent) -> _Comment | None:
-    """Return the comment with what else is known; None if it holds no command."""
+def _open(
+    workspace: Workspace, conversation: Conversation, event: CommentEvent
+) -> _Comment | tuple[Handled, ...]:
+    """Return the comment with what else is known; what was said of it if it cannot command."""
     reading = read_comment(event.comment.body)
     if event.comment.is_bot or not (reading.found or reading.refused):
-        return None
-    read = read_subject(workspace, event.number)
-    teams = [each for each in read.subject.approvers if is_team(each)]
+        return ()
     try:
-        authority = conversation.ask_authority(event.comment.author, teams=teams)
+        read = read_subject(workspace, event.number)
+    except OtherBase as error:
+        return _refuse_whole(conversation, event, ReasonCode.OTHER_BASE, error.message)
+    teams = [each for each in read.subject.approvers if is_team(each)]
+    authority = _ask_authority(conversation, event, teams)
+    return _Comment(event=event, reading=reading, read=read, authority=authority)
+
+
+def _ask_authority(
+    conversation: Conversation, event: CommentEvent, teams: Sequence[str]
+) -> Authority:
+    try:
+        return conversation.ask_authority(event.comment.author, teams=teams)
     except YardError as error:  # no answer allows nothing
         logger.warning("%s", error.message)
-        authority = Authority(role=None, teams=None)
-    return _Comment(event=event, reading=reading, read=read, authority=authority)
+        return Authority(role=None, teams=None)
+
+
+def _refuse_whole(
+    conversation: Conversation, event: CommentEvent, reason: ReasonCode, why: str
+) -> tuple[Handled, ...]:
+    """Answer a comment whose commands cannot be about anything, if its author may command."""
+    if not _may_command(_ask_authority(conversation, event, ())):
+        return ()
+    decision = Decision(is_accepted=False, reason=reason, sentence=why)
+    handled = (Handled(line="the comment", decision=decision),)
+    _react(conversation, event, Reaction.REFUSED)
+    _answer(conversation, event, handled)
+    return handled
+
+
+def _may_command(authority: Authority) -> bool:
+    return authority.role is not None and authority.role.includes(Role.WRITE)
 
 
 def _decide_all(

@@ -54,6 +54,7 @@ def read_subject(workspace: Workspace, number: int) -> ReadSubject:
         number=pull.number,
         state=pull.state,
         head=pull.head,
+        is_stacked=pull.is_stacked,
         retargeted_at=pull.retargeted_at,
         makers=None if pull.unmapped else dict(find_makers(pull)),
         has_passed_checks=checks is not None and checks.state is StatusState.SUCCESS,

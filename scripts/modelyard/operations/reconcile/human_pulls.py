@@ -11,7 +11,13 @@ from modelyard.adapters.forge.rules import missing_rule_approvals, read_rule_cha
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.plan import LONGEST_DESCRIPTION, shorten_description
-from modelyard.domain.promotion.pulls import PROMOTE, PullRequest, Status, StatusState
+from modelyard.domain.promotion.pulls import (
+    PROMOTE,
+    STACKED,
+    PullRequest,
+    Status,
+    StatusState,
+)
 from modelyard.domain.review.rule_changes import RuleChange
 from modelyard.domain.specs.paths import is_written_by_tool
 from modelyard.errors import CannotAnswer
@@ -71,6 +77,8 @@ def _status(workspace: Workspace, pull: PullRequest) -> Status:
     if branch := parse_branch(pull.branch):
         why = f"the main branch has no model {branch.model}, which {pull.branch} is for"
         return Status(context=PROMOTE, state=StatusState.FAILURE, description=why)
+    if pull.is_stacked:
+        return Status(context=PROMOTE, state=StatusState.FAILURE, description=STACKED)
     # From where the branch left main: what main changed since is not this pull request's doing.
     base = workspace.git.merge_base(workspace.main(), pull.head)
     owned = any(map(is_written_by_tool, workspace.git.diff_names(base, pull.head)))
@@ -80,10 +88,29 @@ def _status(workspace: Workspace, pull: PullRequest) -> Status:
         return Status(context=PROMOTE, state=StatusState.FAILURE, description=why)
     changes = _rule_changes(workspace, pull)
     _keep_page(workspace, pull, changes)
+    if changes and (lower := _find_lower(workspace, pull)):
+        why = f"stacked on #{lower}, whose commits it would merge too: merge or close that first"
+        return Status(context=PROMOTE, state=StatusState.FAILURE, description=why)
     if changes:
         return _status_of_rules(workspace, pull, changes)
     what = "renders the same releases again" if owned else "changes no environment"
     return Status(context=PROMOTE, state=StatusState.SUCCESS, description=what)
+
+
+def _find_lower(workspace: Workspace, pull: PullRequest) -> int | None:
+    """The open pull request whose commits this one has, besides its own; the lowest number.
+
+    Whoever pushed those is no maker of this one, and could approve their own commits here.
+    """
+    git, main = workspace.git, workspace.main()
+    others = [each for each in workspace.services.pulls.open() if each.head != pull.head]
+    # What is not here is no part of a head that is here.
+    gone = git.missing_objects(each.head for each in others)
+    for other in others:
+        is_below = other.head not in gone and git.is_ancestor(other.head, pull.head)
+        if is_below and not git.is_ancestor(other.head, main):
+            return other.number
+    return None
 
 
 def _rule_changes(workspace: Workspace, pull: PullRequest) -> tuple[RuleChange, ...]:

@@ -42,6 +42,7 @@ from modelyard.domain.promotion.change import (
 from modelyard.domain.promotion.pulls import (
     CHECKS,
     PROMOTE,
+    STACKED,
     Comment,
     MergeAnswer,
     Merged,
@@ -257,6 +258,7 @@ class HostedPulls:
                 f"pull request {number} moved to {pull.head}, {sha} is not its head any more",
                 hint=f"modelyard pr show {number}",
             )
+        self._check_stack(pull)
         self._check_statuses(pull)
         self._check_guard(pull)
         answer = self.dialect.merge(
@@ -270,6 +272,18 @@ class HostedPulls:
         if isinstance(answer, Merged) and parse_branch(pull.branch) is not None:
             self.heads.delete(pull.branch, sha)
         return answer
+
+    def _check_stack(self, pull: PullRequest) -> None:
+        if not pull.is_stacked:
+            return
+        branch = parse_branch(pull.branch)
+        if branch is not None and branch.purpose is Purpose.ROLLBACK:
+            # Whoever stacks something on it must not keep it from getting out.
+            self.close(pull.number, reason=f"{STACKED}. Another one is opened instead.")
+            raise Stale(f"pull request {pull.number} is closed: {STACKED}")
+        raise Refused(
+            f"pull request {pull.number} may not be merged: {STACKED}", hint=self._page(pull.number)
+        )
 
     def _check_statuses(self, pull: PullRequest) -> None:
         states = {name: pull.statuses.get(name) for name in (CHECKS, PROMOTE)}

@@ -32,7 +32,7 @@ from modelyard.domain.promotion.pulls import (
     Status,
     StatusState,
 )
-from modelyard.errors import CannotAnswer, YardError
+from modelyard.errors import CannotAnswer, OtherBase, YardError
 
 logger = logging.getLogger(__name__)
 
@@ -147,9 +147,7 @@ class PullReader:
                 raise CannotAnswer(why, hint="modelyard pr list --all") from error
             raise
         if not self._is_ours(row):
-            raise CannotAnswer(
-                f"pull request {number} is for {row['base']['ref']}, not {self.main}"
-            )
+            raise OtherBase(f"pull request {number} is for {row['base']['ref']}, not {self.main}")
         self._said.pop(number, None)
         self.teams.forget()
         self._fetch([row])
@@ -207,6 +205,7 @@ class PullReader:
             requester=asked,
             contributors=tuple(sorted(others, key=str)),
             unmapped=said.unmapped,
+            is_stacked=bool(row.get("stack")),
             retargeted_at=said.retargeted_at,
             reviews=reviews,
             teams=self.teams.members(main, approvers),
