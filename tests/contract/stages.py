@@ -180,22 +180,30 @@ class HostedStage:
 
     def merge(self, number: int, sha: str, by: str) -> None:
         """Merge on the page of the pull request, as a person."""
-        if self.repository.forge == ForgeKind.GITEA:
-            body = {"Do": "merge", "head_commit_id": sha}
-            self.ask("POST", f"/pulls/{number}/merge", body, by)
-        else:
-            self.ask("PUT", f"/pulls/{number}/merge", {"sha": sha}, by)
+        path = f"/pulls/{number}/merge"
+        if self.repository.forge != ForgeKind.GITEA:
+            self.ask("PUT", path, {"sha": sha}, by)
+            return
+        body, deadline = {"Do": "merge", "head_commit_id": sha}, time.monotonic() + 30
+        # Gitea looks at a pull request for a moment before it merges it.
+        while "try again later" in (answer := self._send("POST", path, body, by)).text:
+            assert time.monotonic() < deadline, answer.text
+            time.sleep(0.1)
+        assert answer.is_success, answer.text
 
     def ask(self, method: str, path: str, body: Any, by: str) -> Any:
-        answer = httpx.request(
+        answer = self._send(method, path, body, by)
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+    def _send(self, method: str, path: str, body: Any, by: str) -> httpx.Response:
+        return httpx.request(
             method,
             f"{self.api}/repos/{self.repository.forge_repository}{path}",
             json=body,
             headers={"Authorization": f"token {self.tokens[by]}"},
             timeout=30,
         )
-        assert answer.is_success, answer.text
-        return answer.json() if answer.content else None
 
 
 def settled(stage: Stage, pull: PullRequest) -> PullRequest:

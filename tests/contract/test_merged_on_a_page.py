@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
-from contract.stages import HostedStage, github_stage
+from contract.stages import HostedStage, github_stage, settled
 from contract.test_pull_requests import ready
 from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.specs.documents import dump_spec
@@ -50,8 +50,7 @@ def proposed(stage: HostedStage, documents: dict[str, bytes], branch: str = "rul
     """A pull request of ann, once the forge knows who pushed it, with statuses that she set."""
     head = stage.push(branch, documents, "ann")
     number = stage.open(branch, "ann")
-    while (pull := stage.again().get(number)).unmapped or pull.head != head:
-        time.sleep(0.2)
+    settled(stage, replace(stage.pulls.get(number), head=head))
     for context in (CHECKS, PROMOTE):
         stage.set_status(head, context, "ann")
     return number, head
@@ -96,6 +95,7 @@ def test_an_approval_of_another_head_or_of_a_reader_is_none(yard):
     yard.review(number, first, "bob")
     yard.review(number, first, "rex")
     head = yard.push("rules", rules(needed=0), "ann")
+    settled(yard, replace(yard.pulls.get(number), head=head))
     yard.review(number, head, "rex")
     yard.merge(number, head, "ann")
 

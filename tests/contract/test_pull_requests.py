@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -153,6 +154,7 @@ def test_what_was_approved_for_another_base_branch_is_not_approved(stage):
         pytest.skip("all pull requests of the local forge are to main")
     stage.push("release", {"docs/release.md": b"x\n"}, "ann")
     pull = stage.pulls.propose(change())
+    settled(stage, pull)
     stage.review(pull.number, pull.head, "ann")
     assert find_approvers(stage.pulls.get(pull.number))
     stage.retarget(pull.number, "release", "bob")
