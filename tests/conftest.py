@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
-from built_once import share_what_is_built
+from built_once import built_once, share_what_is_built
+from modelyard.adapters.store.registry import Registry
 
 if TYPE_CHECKING:
     from fakes.github import FakeGitHub
@@ -41,6 +45,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(share_what_is_built())
 
 
+@pytest.hookimpl(tryfirst=True)  # before those that are `long` are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave all but the first cases of each test with a `sample` to `make test-long`."""
+    counts: Counter[str] = Counter()
+    for item in items:
+        if (sample := item.get_closest_marker("sample")) is not None:
+            test = item.nodeid.partition("[")[0]
+            counts[test] += 1
+            if counts[test] > sample.args[0]:
+                item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No setting of the developer's shell reaches a test, and Git needs no setup.
@@ -56,6 +72,29 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         for name, value in IDENTITY.items():
             patch.setenv(name, value)
         patch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def complete_registries() -> Iterator[None]:
+    """A new database of MLflow is a copy of one: to create it takes 1.6 s of CPU time."""
+    connect = Registry._client.func
+
+    def connect_to_complete(registry: Registry) -> object:
+        file = Path(registry.uri.removeprefix("sqlite:///"))
+        if str(file) != registry.uri and not file.exists():
+            shutil.copyfile(built_once("registry", create), file)
+        return connect(registry)
+
+    def create(folder: Path) -> Path:
+        registry = Registry("sqlite:///mlflow.db", folder)
+        connect(registry)
+        return folder / "mlflow.db"
+
+    client = cached_property(connect_to_complete)
+    client.__set_name__(Registry, "_client")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Registry, "_client", client)
         yield
 
 

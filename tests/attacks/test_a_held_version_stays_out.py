@@ -285,6 +285,7 @@ RED = (
 )
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("make", RED)
 def test_every_red_line_of_status_names_a_command_that_the_command_line_takes(yard, make):
     make(yard)

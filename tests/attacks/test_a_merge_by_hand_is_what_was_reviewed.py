@@ -16,6 +16,7 @@ from operations.yard import (
 from operations.yard_with_history import run, world_of
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("how", ["fast-forwarded", "merged", "squashed", "branch deleted"])
 def test_an_approved_pull_request_that_is_merged_by_hand_is_recorded_as_merged(yard, how):
     pull = open_promotion(yard)

@@ -211,6 +211,7 @@ def test_a_pull_request_that_somebody_put_on_its_branch_does_not_stop_it(yard):
     assert yard.pulls.get(theirs.number).state is PullState.CLOSED
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("junk", ["pulls", "statuses", "pulls/1/x", "pulls/2/x/y"])
 def test_a_ref_that_occupies_the_names_of_pull_requests_and_statuses_does_not_stop_it(yard, junk):
     # Who occupies a name first deletes what has it: then no release has a review behind it.

@@ -77,6 +77,7 @@ def restart_hung(yard: Yard, environment: Environment) -> None:
 HANGS = ["never answers", "listens no more", "says 503", "answers nonsense", "hangs up"]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("how", HANGS)
 def test_a_server_that_hangs_is_ended_and_started_again(
     yard: Yard, hang: Callable[[str], None], how: str, caplog: pytest.LogCaptureFixture
@@ -267,6 +268,7 @@ def test_a_starter_that_is_killed_leaves_one_server_after_the_next_pass(
 SERVER = ["never takes its claim", "never listens", "says 503"]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("where", [DEV, CANARY], ids=["dev", "canary"])
 @pytest.mark.parametrize("point", SERVER)
 def test_a_server_that_is_killed_while_it_starts_is_started_again_and_blames_nobody(
@@ -326,6 +328,7 @@ def test_a_server_that_is_killed_before_it_took_its_claim_is_not_blamed_for_the_
     assert state.fault.blame is Blame.INFRASTRUCTURE
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.2, 0.6, 1.2, 2.0])
 def test_a_model_server_that_is_killed_at_any_moment_of_its_start_serves_after_the_next_pass(

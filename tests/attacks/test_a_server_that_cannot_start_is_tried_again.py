@@ -69,6 +69,7 @@ def full(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device", "server.log")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("served", [False, True], ids=["at its first start", "after it served"])
 @pytest.mark.parametrize("what", ["the store", "the disk", "the port"])
 def test_a_server_that_cannot_start_is_tried_again_for_ever_and_starts_once_it_can(

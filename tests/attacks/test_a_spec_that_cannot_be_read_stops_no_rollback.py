@@ -55,6 +55,7 @@ def incidents(yard):
     return [incident.what for incident in yard.model_facts.incidents]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_pushed_pin_that_cannot_be_read_is_restored(yard, how):
     where = "canary" if how == "empty" else "production"
@@ -132,6 +133,7 @@ UNREADABLE = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("what", UNREADABLE)
 def test_a_version_that_the_judge_failed_is_rolled_back_whatever_cannot_be_read(
     failing, tmp_path, what
@@ -146,6 +148,7 @@ def test_a_version_that_the_judge_failed_is_rolled_back_whatever_cannot_be_read(
     assert "v2" in yard.model_facts.holds
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("what", UNREADABLE)
 def test_a_person_rolls_back_whatever_cannot_be_read(failing, tmp_path, what):
     yard = failing.copy(tmp_path / "yard")

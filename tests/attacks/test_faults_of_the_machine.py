@@ -91,6 +91,7 @@ def small_disk(living: Yard, folder: Path, *, size: str = "24m") -> Iterator[Yar
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kilobytes", [0, 24, 60, 80, 140])
 def test_a_disk_that_fills_in_the_middle_of_reconcile(living, undisturbed, tmp_path, kilobytes):
     with small_disk(living, tmp_path / "disk") as yard:
@@ -144,6 +145,7 @@ def move(yard: Yard, lock: str) -> None:
         yard.reconcile()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "lock",
     [
@@ -172,6 +174,7 @@ def test_a_stale_lock_in_the_forge_is_named_with_the_way_out(yard, undisturbed, 
     assert outcome(yard) == undisturbed
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("lock", ["index.lock", "HEAD.lock", "packed-refs.lock"])
 @pytest.mark.parametrize("place", ["remote.git", "clone/.git"])
 def test_other_locks_are_in_nobodys_way(yard, undisturbed, place, lock):

@@ -86,6 +86,7 @@ def fail(yard, environment: str, blame: Blame | None, why: str, **options: str) 
     return release
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("environment", ["staging", "canary", "production"])
 def test_servers_that_cannot_start_are_told_to_people_and_nothing_goes_back(
     delivery, environment: str

@@ -74,6 +74,7 @@ def incidents(yard):
     return [each.what for each in yard.model_facts.incidents if "changed" in each.what]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("what", RULES)
 def test_a_rule_that_a_push_changed_is_named_with_its_commit_and_author(yard, what):
     documents, words = RULES[what]
@@ -223,6 +224,7 @@ def test_a_rule_of_another_model_keeps_no_promotion_waiting(yard):
     assert plan(world_of(yard)) is not None
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("how", ["fast-forwarded", "squashed"])
 @pytest.mark.parametrize("is_approved", [True, False])
 def test_an_approved_pull_request_that_is_pushed_by_hand_is_reviewed(yard, how, is_approved):

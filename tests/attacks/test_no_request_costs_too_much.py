@@ -46,6 +46,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("what", COSTLY)
 def test_readiness_answers_within_a_second_whatever_is_sent(server: Running, what: str):
     memory = psutil.Process(server.process.pid).memory_info().rss

@@ -53,7 +53,7 @@ def bodies(draw: st.DrawFn) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=bodies())
 def test_whatever_a_request_contains_it_is_answered_or_refused(server: Running, body: bytes):
     answer = server.infer(content=body)

@@ -80,6 +80,7 @@ def pushed(yard, documents):
 NO_ONE = Approvals(needed=0)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("documents", "said"),
     [
@@ -218,6 +219,7 @@ def test_the_merge_does_not_believe_a_status(yard):
         yard.pulls.merge(pull.number, sha=pull.head, by="mallory")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "path", ["environments/production", ENVIRONMENT.format("production"), "models/m", MODEL_FILE]
 )
@@ -261,6 +263,7 @@ def test_a_moved_environment_asks_for_the_approvals_of_all(yard):
     assert "is deleted in environments/production" in body
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "documents",
     [

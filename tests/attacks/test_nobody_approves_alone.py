@@ -73,6 +73,7 @@ MAKERS = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("name", "did"), MAKERS.items())
 def test_who_made_a_version_does_not_approve_its_promotion(proposed, name, did):
     pull = due(proposed)
@@ -90,6 +91,7 @@ def test_who_made_a_version_does_not_approve_its_promotion(proposed, name, did):
     assert "1 more approval of" in refused_merge(proposed, pull)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "name",
     [
@@ -172,6 +174,7 @@ def test_an_objection_withdraws_the_approval_of_every_spelling(yard):
     assert due(yard).statuses[PROMOTE].state is StatusState.PENDING
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "name", ["", " ", "\t", "\n", "\u200b", "\u00a0", "Ann\x1b[2J", "Ann\nBob", "\u202eennA"]
 )

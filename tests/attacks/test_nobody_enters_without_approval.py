@@ -34,6 +34,7 @@ def pushed_again(yard, commit, branch):
     return yard.open(branch, "Mallory")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "second",
     [
@@ -167,6 +168,7 @@ def test_a_rollback_with_other_manifests_than_the_release_had_is_no_way_in(yard)
     assert "restores no release that production had" in refused_merge(yard, pull)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("branch", "path"),
     [

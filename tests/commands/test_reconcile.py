@@ -253,6 +253,7 @@ def test_a_release_without_a_verdict_until_the_deadline_goes_back_without_a_hold
     assert bad_canary.model_facts.holds == {}
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("gone", ["orchestrator", "registry", "evidence"])
 def test_a_rollback_needs_no_more_than_git_and_the_cluster(bad_canary, gone):
@@ -341,6 +342,7 @@ def test_a_release_that_could_not_be_read_once_does_not_stop_a_rollback(bad_cana
     assert bad_canary.names() == V1_AGAIN
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -616,6 +618,7 @@ def persons_pull_request_is_open(yard):
     yard.branch("docs", {"README.md": b"hello\n"})
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "reach",

@@ -47,6 +47,7 @@ def ask(yard, place, *arguments):
     return done.exit_code, done.stdout, done.stderr
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("question", QUESTIONS, ids=" ".join)
 def test_a_second_clone_gives_the_same_answer(yard, question):
     number = str(yard.pull(PROMOTION).number)

@@ -188,6 +188,7 @@ def test_what_the_rules_refuse_is_answered_and_may_be_tried_again(yard, pull, ta
     assert reasons(act(workspace, talk, event)) == [ReasonCode.DONE]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("role", "body"),
     [

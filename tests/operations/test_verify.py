@@ -110,6 +110,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("formats", CASES, ids="+".join)
 def test_a_model_of_every_format_that_may_be_listed_passes(
     formats: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

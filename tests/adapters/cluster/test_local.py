@@ -310,6 +310,7 @@ class KilledError(BaseException):
     """The process that called was killed here."""
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("step", ["start_server", "write_state", "write_endpoints", "stop_server"])
 @pytest.mark.parametrize("time", [1, 2])
 @pytest.mark.slow

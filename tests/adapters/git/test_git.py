@@ -359,6 +359,7 @@ CALLS = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("scheme", ["git", "http"])
 def test_a_remote_that_accepts_a_connection_and_never_answers_is_given_up(

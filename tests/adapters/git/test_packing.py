@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
+import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -13,6 +16,7 @@ from modelyard.adapters.git import process
 from modelyard.adapters.git.commit_stream import NewCommit, write_commits
 from modelyard.adapters.git.packing import pack_objects
 from modelyard.adapters.git.repository import Git
+from modelyard.errors import CannotAnswer
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.loop import Watcher
 
@@ -66,6 +70,23 @@ def test_a_few_loose_objects_are_left_alone(git):
     pack_objects(git)
 
     assert counts(git) == before
+
+
+@pytest.mark.parametrize(("hours", "is_left"), [(1, False), (7, True)])
+def test_a_lock_that_a_killed_git_left_is_named_with_the_command_that_removes_it(
+    git, hours, is_left
+):
+    write_state(git, range(3))
+    lock = git.root / ".git" / "objects" / "maintenance.lock"
+    lock.touch()
+    then = time.time() - hours * 3600
+    os.utime(lock, (then, then))
+
+    expected = pytest.raises(CannotAnswer, match=f"rm {lock}$") if is_left else nullcontext()
+    with expected:
+        pack_objects(git)
+
+    assert lock.exists()
 
 
 def watcher_of(git):

@@ -124,6 +124,7 @@ def test_a_pull_request_that_may_be_about_anything_is_told_when_it_stops_a_propo
     assert yard.names()["staging"] == "v2"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("where", ["staging", "production", "nowhere"])
 def test_facts_that_cannot_be_read_keep_no_other_environment_from_its_rollback(yard, where):
     yard.record("v2", champion="v1")
@@ -186,6 +187,7 @@ OF_A_PULL = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("what", OF_A_PULL)
 def test_a_dry_run_names_the_proposal_that_an_unreadable_pull_request_keeps_away(yard, what):
     document, is_left_out = OF_A_PULL[what]

@@ -596,6 +596,7 @@ def test_an_unchanged_document_is_parsed_once(forge, monkeypatch):
 FEATURE = "modelyard/promote/staging/m"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("how", ["damaged", "too deep", "newer", "no document", "another number"])
 def test_a_pull_request_that_cannot_be_read_is_left_out_and_named_once(
     git, forge, how, caplog, monkeypatch
@@ -781,6 +782,7 @@ forge.merge(pull.number, sha=pull.head, by=who)
 
 
 @pytest.mark.slow
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_around_any_of_its_writes_and_run_again_it_ends_the_same(git, forge, when):
     for push in range(1, 6):
@@ -802,6 +804,7 @@ def test_killed_around_any_of_its_writes_and_run_again_it_ends_the_same(git, for
     ]  # fmt: skip
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kept", [{"main"}, {"pulls"}, {"pulls", "main"}, {"statuses"}])
 def test_a_server_killed_half_way_through_a_merge_is_finished_by_the_next(git, forge, kept):
     pull = forge.propose(change(), author=BOT)
