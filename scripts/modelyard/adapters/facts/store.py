@@ -24,7 +24,7 @@ from modelyard.adapters.facts.reader import FactReader
 from modelyard.adapters.forge.local.room import make_room
 from modelyard.adapters.git.commit_stream import NewCommit
 from modelyard.adapters.git.names import safe_line
-from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
+from modelyard.adapters.git.remote_refs import RemoteRefs, one_snapshot, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import Unreadable, dump_json
 from modelyard.domain.chatops.log import CommandLog
@@ -270,6 +270,7 @@ class FactStore:
         by: str | None,
         owner: Callable[[], Mapping[str, Token]] = dict,
     ) -> _F:
+        @one_snapshot()
         def attempt() -> _F:
             guard = owner()
             before, token = self._read_once(path, empty)

@@ -46,8 +46,8 @@ _SNAPSHOT: ContextVar[Seen | None] = ContextVar("_SNAPSHOT", default=None)
 def one_snapshot() -> Iterator[None]:
     """Read the refs of each remote once: all reads inside are answered from that snapshot.
 
-    A push from here or a lost race drops it. So decisions inside are based on one moment, and each
-    write is still a compare-and-swap.
+    A push from here moves its refs in it, and a lost race drops it. So decisions inside are based
+    on one moment and what was done since, and each write is still a compare-and-swap.
     """
     if _SNAPSHOT.get() is not None:
         yield
@@ -127,10 +127,16 @@ class RemoteRefs:
 
     def push_refs(self, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
         """Move refs of the remote, all or none; see `Git.push`."""
-        try:
-            self.git.push(self.remote, updates)
-        finally:
-            forget_snapshot()
+        place = (self.git.root, self.remote)
+        seen = _SNAPSHOT.get()
+        known = None if seen is None else seen.get(place)
+        # Dropped first: whatever ends the push, and other checkouts may share the remote.
+        forget_snapshot()
+        self.git.push(self.remote, updates)
+        if seen is not None and known is not None:
+            moved = {ref: new for ref, (_, new) in updates.items()}
+            after = {**known, **moved}
+            seen[place] = {ref: sha for ref, sha in after.items() if sha is not None}
 
     def branch_tip(self, branch: str) -> str:
         """The commit of a branch of the remote, its objects fetched; raises `CannotAnswer`."""

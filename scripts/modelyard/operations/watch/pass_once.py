@@ -104,39 +104,49 @@ def _run_pass(
     on_notified: Callable[[Notification], None],
     models: frozenset[str] | None,
 ) -> PassResult:
-    standing = take_standing(workspace)
-    tell_standing(workspace, standing, report)
-    if standing.is_foreign:
-        return PassResult(changed=False, models=())
-    names = workspace.models()
-    shared: list[Step] = []
-    if models is None:
-        shared.append((None, workspace.facts.carry_over))
-    if with_checks:
-        shared.append((None, partial(run_checks, workspace, report)))
-    if models is None:
-        shared.append((None, partial(set_human_pull_statuses, workspace, report)))
-    else:
-        names = tuple(name for name in names if name in models)
+    with one_snapshot():
+        standing = take_standing(workspace)
+        tell_standing(workspace, standing, report)
+        if standing.is_foreign:
+            return PassResult(changed=False, models=())
+        names = workspace.models()
+        shared = _shared_steps(workspace, report, with_checks=with_checks, is_whole=models is None)
+        # In a pass over some models those go first: their servers moved, and may need a rollback.
+        first, later = (shared, []) if models is None else ([], shared)
+        result = run_each(first)
+    names = tuple(name for name in names if models is None or name in models)
     passes: list[Step] = [
         (name, partial(_reconcile_and_observe, workspace, name, report)) for name in names
     ]
-    # In a pass over some models those go first: their servers moved, and may need a rollback.
-    changed, failures = run_each([*shared, *passes] if models is None else [*passes, *shared])
+    results = [result, run_each(passes)]
     pending: list[Notification] = []
     unreadable: list[int] = []
     last: list[Step] = [(name, partial(_add_pending, workspace, name, pending)) for name in names]
     last.append((None, partial(notify, workspace, pending, on_notified)))
     if models is None:
         last.append((None, partial(_count_unreadable, workspace, unreadable)))
-    with one_snapshot():  # the forge is read once for all models
-        has_notified, more_failures = run_each(last)
+    with one_snapshot():
+        results.append(run_each([*later, *last]))
     return PassResult(
-        changed=changed or has_notified,
+        changed=any(changed for changed, _ in results),
         models=names,
-        failures=(*failures, *more_failures),
+        failures=tuple(failure for _, failures in results for failure in failures),
         unreadable=next(iter(unreadable), None),
     )
+
+
+def _shared_steps(
+    workspace: Workspace, report: Report, *, with_checks: bool, is_whole: bool
+) -> list[Step]:
+    """What a pass does for no model in particular; in one over some models only the checks."""
+    steps: list[Step] = []
+    if is_whole:
+        steps.append((None, workspace.facts.carry_over))
+    if with_checks:
+        steps.append((None, partial(run_checks, workspace, report)))
+    if is_whole:
+        steps.append((None, partial(set_human_pull_statuses, workspace, report)))
+    return steps
 
 
 def _add_pending(workspace: Workspace, model: str, pending: list[Notification]) -> None:
@@ -150,8 +160,12 @@ def _count_unreadable(workspace: Workspace, counts: list[int]) -> None:
     counts.append(len(found))
 
 
+@one_snapshot()
 def _reconcile_and_observe(workspace: Workspace, model: str, report: Report) -> bool:
-    """Do what Git asks for, observe the servers, and react to what was observed at once."""
+    """Do what Git asks for, observe the servers, and react to what was observed at once.
+
+    The refs are read once: what others push meanwhile is met by the next pass, or loses the race.
+    """
     reconcile = partial(reconcile_model, workspace, model, wait=False, report=report)
 
     def observe() -> bool:
