@@ -72,10 +72,11 @@ COMMANDS: Mapping[str, Entry] = {
     "replay": Entry(target="replay:replay", help="Send recorded rows to a model's servers."),
     "servers": Entry(target="servers:servers", help="List or stop local model servers."),
     "adopt": Entry(target="servers:adopt", help="Run the servers of an environment from here."),
+    "init": Entry(target="init:init", help="Set up the forge of a checkout."),
     "doctor": Entry(target="doctor:doctor", help="Check that everything needed is in place."),
     "chatops": Entry(target="chatops:chatops", help="Answer commands in comments.", hidden=True),
     "step": Entry(target="step:step", help="Run one step of a workflow.", hidden=True),
-    "workflow": Entry(target="workflow:workflow", help="Run a rendered workflow.", hidden=True),
+    "workflow": Entry(target="step:workflow", help="Run a rendered workflow.", hidden=True),
     "fetch-model": Entry(
         target="fetch_model:fetch_model", help="Fetch an artifact into a folder.", hidden=True
     ),

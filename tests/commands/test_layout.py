@@ -13,8 +13,13 @@ PACKAGE = Path(__file__).parents[2] / "scripts" / "modelyard"
 # comment; they fit no other verb.
 MOST_MODULES, MOST_COMMANDS = 14, 30
 # A verb and its opposite share a module.
-# And who runs the servers is said where the servers are.
-WITH_ITS_OPPOSITE = {"unhold": "hold", "unfreeze": "freeze", "adopt": "servers"}
+# And who runs the servers is said where the servers are, and a workflow runs where its steps are.
+WITH_ITS_OPPOSITE = {
+    "unhold": "hold",
+    "unfreeze": "freeze",
+    "adopt": "servers",
+    "workflow": "step",
+}
 
 
 def modules(folder: Path) -> set[str]:

@@ -11,7 +11,7 @@ from fakes.github import FakeGitHub
 from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.operations.hosted_forges import build_forge
 from modelyard.operations.workspace import Workspace
-from operations.yard import Yard
+from operations.yard import SHORT, Yard, new_yard
 
 
 @dataclass
@@ -46,6 +46,19 @@ class GitHubYard:
     def pull(self, branch: str):
         """The open pull request of a branch."""
         return next(each for each in self.people.again().open() if each.branch == branch)
+
+
+def checkout_on_github(fake: FakeGitHub, folder: Path, settings: str) -> Path:
+    """A checkout whose main branch is on the fake GitHub, with these settings in it alone."""
+    local = new_yard(folder / "yard", SHORT)
+    git, main = local.git, "refs/remotes/origin/main"
+    git.run("fetch", "-q", "origin")
+    git.run("push", "-q", str(fake.repository.git.folder), f"{main}:refs/heads/main")
+    git.run("remote", "set-url", "origin", fake.git_url())
+    git.run("checkout", "-q", "-B", "main", main)
+    root = local.folder / "clone"
+    (root / "modelyard.yaml").write_text(settings)
+    return root
 
 
 def yard_on_github(local: Yard, fake: FakeGitHub, folder: Path, *, app: bool = False) -> GitHubYard:

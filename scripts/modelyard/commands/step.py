@@ -1,13 +1,16 @@
-"""`modelyard step`: one step of a training workflow, called by workflows."""
+"""`modelyard step` and `workflow`: a training workflow's steps, and all of it on this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
-from modelyard.commands.options import pass_services
+from modelyard.commands.options import pass_root, pass_services
+from modelyard.commands.output.terminal import print_line
+from modelyard.errors import CannotAnswer
 from modelyard.operations.workspace import store_of
 from modelyard.ports import Services
 
@@ -96,3 +99,22 @@ def record(services: Services, /, **options: Any) -> None:
     from modelyard.operations.training.record import record_training as run
 
     run(_job(services, options))
+
+
+@click.group(hidden=True)
+def workflow() -> None:
+    """Run a submitted workflow on this machine."""
+
+
+@workflow.command()
+@click.argument("name")
+@pass_root
+def run(root: Path, /, name: str) -> None:
+    """Run the submitted workflow NAME to its end."""
+    from modelyard.adapters.workflows.local import LocalWorkflows
+    from modelyard.operations.services import repository_of
+
+    status = LocalWorkflows(root, repository_of(root)).run(name)
+    if status is None:
+        raise CannotAnswer(f"there is no workflow {name}")
+    print_line(f"{name}: {status.phase}{': ' if status.message else ''}{status.message}")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from modelyard.adapters.facts.store import FactStore
-from modelyard.adapters.forge.github.credentials import TOKENS, read_app, read_token
-from modelyard.adapters.forge.hosted.api import ForgeApi
+from modelyard.adapters.forge.github.credentials import (
+    APP_ID,
+    APP_KEY_FILE,
+    TOKENS,
+    read_app,
+    read_app_identity,
+    read_token,
+)
+from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.deeds import HostedDeeds
 from modelyard.adapters.forge.hosted.desk import HostedDesk
 from modelyard.adapters.forge.hosted.dialect import Dialect
@@ -25,6 +33,11 @@ from modelyard.domain.specs.paths import SETTINGS
 from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Clock
+
+if TYPE_CHECKING:
+    from modelyard.adapters.forge.gitea.settings import GiteaSettings
+    from modelyard.adapters.forge.github.settings import GitHubSettings
+    from modelyard.adapters.forge.hosted.settings import WantedForge
 
 GITHUB = "https://api.github.com"
 APPROVE, UNAPPROVE = "/approve", "/unapprove"
@@ -98,6 +111,56 @@ def _dialect(repository: Repository, name: str) -> tuple[ForgeApi, Dialect]:
     api = ForgeApi(url=url or GITHUB, auth=app or _token())
     slug = repository.bot.removesuffix("[bot]") if app is not None else None
     return api, GitHubDialect(api=api, repository=name, web=_web(url), app=slug)
+
+
+def setup_api(repository: Repository, *, as_person: bool) -> ForgeApi:
+    """Return the API to read and change the settings of a forge with.
+
+    Args:
+        repository: The settings.
+        as_person: Prefer a token to the App's credentials: the App may not change settings.
+    """
+    if repository.forge == ForgeKind.GITEA:
+        return _dialect(repository, repository.forge_repository or "")[0]
+    app = None if as_person and read_token() else read_app()
+    return ForgeApi(url=repository.forge_uri or GITHUB, auth=app or _token())
+
+
+def settings_reader(
+    repository: Repository, wanted: WantedForge, *, as_person: bool
+) -> GitHubSettings | GiteaSettings:
+    """Return what reads the settings of the forge and compares them with the wanted ones."""
+    api, name = setup_api(repository, as_person=as_person), repository.forge_repository or ""
+    if repository.forge == ForgeKind.GITEA:
+        from modelyard.adapters.forge.gitea.settings import GiteaSettings
+
+        return GiteaSettings(api=api, repository=name, wanted=wanted)
+    from modelyard.adapters.forge.github.settings import GitHubSettings
+
+    # Who sets a forge up may know the App's number alone.
+    identity = read_app_identity() if os.environ.get(APP_KEY_FILE) else None
+    return GitHubSettings(
+        api=api,
+        repository=name,
+        web=_web(repository.forge_uri),
+        wanted=wanted,
+        app=_app_number(api, repository.bot),
+        app_api=identity and ForgeApi(url=api.url, auth=identity[0]),
+        installation=identity[1] if identity else "",
+    )
+
+
+def _app_number(api: ForgeApi, bot: str) -> int | None:
+    """The number of the tool's App; None if it is none, or GitHub does not show it."""
+    slug = bot.removesuffix("[bot]")
+    if slug == bot:
+        return None
+    if (known := os.environ.get(APP_ID, "").strip()).isdecimal():
+        return int(known)
+    try:
+        return int(api.get(f"/apps/{slug}")["id"])
+    except Answered:  # a private one
+        return None
 
 
 def _token() -> Any:

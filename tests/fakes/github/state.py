@@ -217,6 +217,8 @@ class RepositoryState:
     environments: dict[str, Json] = field(default_factory=dict)
     rulesets: dict[int, Json] = field(default_factory=dict)
     hooks: dict[int, Hook] = field(default_factory=dict)
+    actions: Json = field(default_factory=lambda: {"enabled": True, "allowed_actions": "all"})
+    disabled_workflows: set[str] = field(default_factory=set)
     runs: dict[int, Json] = field(default_factory=dict)
     merge_requests: dict[str, MergeRequest] = field(default_factory=dict)
 

@@ -24,7 +24,7 @@ from modelyard.adapters.git.objects import (
     log_entries,
     tree_entries,
 )
-from modelyard.errors import Conflict
+from modelyard.errors import CannotAnswer, Conflict
 
 # What is known about objects that never change: a process for each question is too slow.
 _HERE = AnswerCache(4000)
@@ -67,6 +67,17 @@ class Git:
         """The name this person commits under, if it is configured."""
         configured = self._line("config", "--get", "user.name", accept=(0, 1))
         return os.environ.get("GIT_AUTHOR_NAME") or configured or None
+
+    def remote_url(self, remote: str) -> str:
+        """The URL that a remote is fetched from.
+
+        Raises:
+            CannotAnswer: There is no such remote.
+        """
+        url = self._line("remote", "get-url", remote, accept=(0, 2, 128))
+        if not url:
+            raise CannotAnswer(f"there is no remote {remote}", hint=f"git remote add {remote} URL")
+        return url
 
     def current_branch(self) -> str | None:
         """The branch that is checked out; None for a commit without one, or no repository."""

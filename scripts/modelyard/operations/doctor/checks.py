@@ -21,6 +21,14 @@ from modelyard.operations.doctor.fact_checks import (
     the_facts_are_readable,
     this_site_runs_the_environments,
 )
+from modelyard.operations.doctor.forge_checks import (
+    the_account_has_its_permissions,
+    the_credentials_are_the_tools_own,
+    the_forge_accepts_the_credentials,
+    the_forge_has_labels_and_environments,
+    the_forge_protects_the_branches,
+    the_forge_runs_workflows,
+)
 from modelyard.operations.doctor.runner import Check, Checkout, Finding
 
 if TYPE_CHECKING:
@@ -341,7 +349,11 @@ def the_preloaded_process_listens(checkout: Checkout) -> Iterator[Finding]:
         yield Finding(what=f"{PRELOADED}={address}: {error.strerror or error}", fix=fix)
 
 
-_FORGE = (the_settings_are_valid, the_remote_has_the_main_branch)
+_FORGE = (
+    the_settings_are_valid,
+    the_remote_has_the_main_branch,
+    the_forge_accepts_the_credentials,
+)
 _STORE = (*_FORGE, the_artifact_store_is_writable)
 
 CHECKS: Mapping[Check, tuple[Check, ...]] = {
@@ -350,6 +362,12 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     the_settings_are_valid: (),
     the_preloaded_process_listens: (),
     the_remote_has_the_main_branch: (the_settings_are_valid,),
+    the_forge_accepts_the_credentials: (the_settings_are_valid,),
+    the_credentials_are_the_tools_own: _FORGE,
+    the_forge_protects_the_branches: _FORGE,
+    the_forge_has_labels_and_environments: _FORGE,
+    the_forge_runs_workflows: _FORGE,
+    the_account_has_its_permissions: _FORGE,
     the_specs_are_valid: _FORGE,
     git_keeps_every_byte: _FORGE,
     the_workflows_are_rendered: (the_settings_are_valid,),

@@ -9,9 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import YardError
 
 if TYPE_CHECKING:
+    from modelyard.adapters.forge.hosted.settings import Setting
     from modelyard.adapters.git.repository import Git
     from modelyard.adapters.specs.reader import Specs
     from modelyard.operations.workspace import Workspace
@@ -94,6 +96,17 @@ class Checkout:
         from modelyard.adapters.specs.reader import read_specs
 
         return read_specs(GitTree(self.git, self.main))
+
+    @cached_property
+    def forge_settings(self) -> tuple[Setting, ...]:
+        """What is wanted of a hosted forge, each with what it lacks; nothing on a local one."""
+        from modelyard.operations.forge.setup import read_settings
+
+        repository = self.workspace.services.repository
+        if repository.forge is ForgeKind.LOCAL:
+            return ()
+        environments = self.specs.catalog.environments.values()
+        return read_settings(repository, environments, as_person=False)
 
 
 Check = Callable[[Checkout], Iterable[Finding]]

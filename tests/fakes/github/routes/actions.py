@@ -38,7 +38,7 @@ def _workflow(call: Call, path: str) -> Json:
         "node_id": f"W_{number}",
         "name": path.rpartition("/")[2],
         "path": path,
-        "state": "active",
+        "state": "disabled_manually" if path in call.repository.disabled_workflows else "active",
         "url": url,
         "html_url": f"{call.shapes.html}/{call.repository.full_name}/blob/main/{quote(path)}",
     }
@@ -69,6 +69,29 @@ def workflow(call: Call) -> Answer:
     """Return a workflow by id or by the name of its file."""
     call.need("read", "actions", level="read")
     return Answer(body=_workflow(call, _known_path(call)))
+
+
+@route("PUT", f"{WORKFLOW}/enable")
+def enable_workflow(call: Call) -> Answer:
+    """Let a workflow run again that somebody stopped."""
+    repository = call.need("write", "actions")
+    repository.disabled_workflows.discard(_known_path(call))
+    return Answer(status=204)
+
+
+@route("GET", "~/actions/permissions")
+def permissions(call: Call) -> Answer:
+    """Return whether workflows run, and which actions they may use."""
+    repository = call.need("admin", "administration", level="read")
+    return Answer(body=repository.actions)
+
+
+@route("PUT", "~/actions/permissions")
+def set_permissions(call: Call) -> Answer:
+    """Set whether workflows run, and which actions they may use."""
+    repository = call.need("admin", "administration")
+    repository.actions |= call.body
+    return Answer(status=204)
 
 
 @route("POST", f"{WORKFLOW}/dispatches")

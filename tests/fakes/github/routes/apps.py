@@ -23,6 +23,15 @@ def app(call: Call) -> Answer:
     return Answer(body=call.fake.app_document(_app(call)))
 
 
+@route("GET", "/apps/{app_slug}")
+def public_app(call: Call) -> Answer:
+    """Return an App by its slug, to whoever asks."""
+    for known in call.fake.directory.apps.values():
+        if known.slug == call.names["app_slug"]:
+            return Answer(body=call.fake.app_document(known))
+    raise Refused(404, "Not Found")
+
+
 def _installation(call: Call, app: App) -> Json:
     owner = call.fake.organization
     url = f"{call.shapes.api}/app/installations/{app.installation}"

@@ -26,6 +26,30 @@ def read_app(environ: Mapping[str, str] = os.environ) -> Any | None:
     Raises:
         CannotAnswer: Only a part of it is set, or the key cannot be read.
     """
+    if (parts := _read_parts(environ)) is None:
+        return None
+    from githubkit import AppInstallationAuthStrategy
+
+    app, key, installation = parts
+    return AppInstallationAuthStrategy(app, key, int(installation))
+
+
+def read_app_identity(environ: Mapping[str, str] = os.environ) -> tuple[Any, str] | None:
+    """Return a strategy that signs in as the App itself, and the number of its installation.
+
+    Raises:
+        CannotAnswer: Only a part of it is set, or the key cannot be read.
+    """
+    if (parts := _read_parts(environ)) is None:
+        return None
+    from githubkit import AppAuthStrategy
+
+    app, key, installation = parts
+    return AppAuthStrategy(app, key), installation
+
+
+def _read_parts(environ: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """The number of the App, its key and the number of its installation."""
     names = (APP_ID, APP_KEY_FILE, APP_INSTALLATION)
     values = [environ.get(name, "").strip() for name in names]
     if not any(values):
@@ -39,6 +63,4 @@ def read_app(environ: Mapping[str, str] = os.environ) -> Any | None:
         key = Path(key_file).read_text()
     except OSError as error:
         raise CannotAnswer(f"cannot read {APP_KEY_FILE} {key_file}: {error.strerror}") from error
-    from githubkit import AppInstallationAuthStrategy
-
-    return AppInstallationAuthStrategy(app, key, int(installation))
+    return app, key, installation

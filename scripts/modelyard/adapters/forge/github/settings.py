@@ -1,0 +1,323 @@
+"""The settings that modelyard wants of a repository on GitHub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelyard.adapters.forge.hosted.api import ForgeApi
+from modelyard.adapters.forge.hosted.dialect import Json
+from modelyard.adapters.forge.hosted.settings import (
+    LABEL_COLOUR,
+    Request,
+    Setting,
+    Subject,
+    WantedForge,
+    differences,
+    lacking_labels,
+    read_each,
+)
+from modelyard.domain.people import is_team
+from modelyard.domain.specs.environment import Environment
+from modelyard.errors import CannotAnswer
+
+MAIN, STATE = "modelyard: main", "modelyard: state"
+"""The names of the two rulesets."""
+
+CHATOPS = ".github/workflows/chatops.yml"
+
+_ENVIRONMENTS = "the environments exist"
+_BYPASSED = "nobody passes the rules of the main branch"
+_RUN = "workflows run"
+_PERMITTED = "the App has the permissions that it needs and no more"
+
+_WIDE = frozenset({"always", "exempt"})
+_BYPASSES = {"pull_request": "pull_requests_only", "always": "always"}
+_STOPPED = frozenset({"startup_failure", "action_required"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitHubSettings:
+    """Reads the settings of a repository and compares them with the wanted ones.
+
+    Args:
+        api: The API, with a token that may see them.
+        repository: Owner and name.
+        web: Address of GitHub's pages.
+        wanted: What they are made of.
+        app: The number of the tool's GitHub App; None if the tool is a machine account.
+        app_api: The API as the App itself, which alone may ask for its permissions.
+        installation: The number of the App's installation.
+    """
+
+    api: ForgeApi
+    repository: str
+    web: str
+    wanted: WantedForge
+    app: int | None = None
+    app_api: ForgeApi | None = None
+    installation: str = ""
+
+    def read(self) -> Iterator[Setting]:
+        """Yield every setting, with what it lacks."""
+        yield from read_each(
+            (
+                (Subject.PAGES, "the labels of pull requests exist", self._labels),
+                (Subject.PAGES, _ENVIRONMENTS, self._environments),
+                (Subject.BRANCHES, self._what_of_main, self._main),
+                (Subject.BRANCHES, self._what_of_state, self._state),
+                (Subject.BRANCHES, _BYPASSED, self._bypasses),
+                (Subject.WORKFLOWS, _RUN, self._actions),
+                (Subject.ACCOUNT, _PERMITTED, self._permissions),
+            )
+        )
+
+    @property
+    def _what_of_main(self) -> str:
+        return f"{self.wanted.main} changes by checked pull requests"
+
+    @property
+    def _what_of_state(self) -> str:
+        return f"only {self.wanted.bot} writes {self.wanted.state}"
+
+    @property
+    def _place(self) -> str:
+        return f"/repos/{self.repository}"
+
+    def _labels(self) -> Iterator[Setting]:
+        yield lacking_labels(self.api, self._place, self.wanted.labels, color=LABEL_COLOUR)
+
+    def _environments(self) -> Iterator[Setting]:
+        rows = self.api.get(f"{self._place}/environments", per_page=100)["environments"]
+        known = {row["name"] for row in rows}
+        new = [each.name for each in self.wanted.environments if each.name not in known]
+        yield Setting(
+            subject=Subject.PAGES,
+            what=_ENVIRONMENTS,
+            lacks=tuple(f"no environment {name}" for name in new),
+            requests=tuple(
+                Request(method="PUT", path=f"{self._place}/environments/{name}", body={})
+                for name in new
+            ),
+        )
+
+    def _main(self) -> Iterator[Setting]:
+        rules: list[Json] = [
+            {"type": "deletion"},
+            {"type": "non_fast_forward"},
+            {"type": "pull_request", "parameters": self._reviews()},
+            {"type": "required_status_checks", "parameters": self._checks()},
+        ]
+        # Rollbacks are merged without a person, and approvals by comment are no reviews.
+        yield self._ruleset(
+            MAIN, self.wanted.main, rules, self._what_of_main, bypass="pull_request"
+        )
+
+    def _state(self) -> Iterator[Setting]:
+        kinds = ("creation", "update", "deletion", "non_fast_forward")
+        rules: list[Json] = [{"type": kind} for kind in kinds]
+        yield self._ruleset(STATE, self.wanted.state, rules, self._what_of_state, bypass="always")
+
+    def _reviews(self) -> Json:
+        return {
+            "required_approving_review_count": 0,
+            "dismiss_stale_reviews_on_push": True,
+            "require_code_owner_review": False,
+            "require_last_push_approval": True,
+            "required_review_thread_resolution": False,
+            # modelyard reads the history of merge commits.
+            "allowed_merge_methods": ["merge"],
+            "required_reviewers": [
+                reviewer
+                for each in self.wanted.environments
+                if (reviewer := self._reviewer(each)) is not None
+            ],
+        }
+
+    def _reviewer(self, environment: Environment) -> Json | None:
+        """The team that must approve on the page too, where the approvers are one team.
+
+        GitHub knows no people here, and several teams would all have to approve.
+        """
+        asked = environment.approvals
+        if not asked.needed or len(asked.approvers) != 1 or not is_team(asked.approvers[0]):
+            return None
+        organisation, _, slug = asked.approvers[0].partition("/")
+        team = self.api.get(f"/orgs/{organisation}/teams/{slug}")
+        return {
+            "file_patterns": [f"environments/{environment.name}/**"],
+            "minimum_approvals": asked.needed,
+            "reviewer": {"id": team["id"], "type": "Team"},
+        }
+
+    def _checks(self) -> Json:
+        pinned = {} if self.app is None else {"integration_id": self.app}
+        return {
+            "strict_required_status_checks_policy": False,
+            "required_status_checks": [
+                {"context": context, **pinned} for context in self.wanted.statuses
+            ],
+        }
+
+    def _ruleset(
+        self, name: str, branch: str, rules: list[Json], what: str, *, bypass: str
+    ) -> Setting:
+        body = {
+            "name": name,
+            "target": "branch",
+            "enforcement": "active",
+            "conditions": {"ref_name": {"include": [f"refs/heads/{branch}"], "exclude": []}},
+            "rules": rules,
+            "bypass_actors": [{**self._actor(), "bypass_mode": bypass}],
+        }
+        rows = self.api.pages(f"{self._place}/rulesets")
+        number = next((row["id"] for row in rows if row["name"] == name), None)
+        if number is None:
+            request = Request(method="POST", path=f"{self._place}/rulesets", body=body)
+            lacking = (f"no ruleset {name!r}",)
+            return Setting(subject=Subject.BRANCHES, what=what, lacks=lacking, requests=(request,))
+        path = f"{self._place}/rulesets/{number}"
+        found = self.api.get(path)
+        lacks = tuple(_ruleset_differences(body, found, bypass))
+        return Setting(
+            subject=Subject.BRANCHES,
+            what=what,
+            lacks=tuple(f"ruleset {name!r}: {each}" for each in lacks),
+            requests=(Request(method="PUT", path=path, body=body),) if lacks else (),
+        )
+
+    def _actor(self) -> Json:
+        """The tool, as a ruleset names who may pass it."""
+        if self.app is not None:
+            return {"actor_id": self.app, "actor_type": "Integration"}
+        login = self.wanted.bot
+        if login.endswith("[bot]"):
+            raise CannotAnswer(
+                f"the number of the GitHub App {login.removesuffix('[bot]')} is not known",
+                hint="set MODELYARD_APP_ID to the App ID on its page",
+            )
+        return {"actor_id": int(self.api.get(f"/users/{login}")["id"]), "actor_type": "User"}
+
+    def _bypasses(self) -> Iterator[Setting]:
+        """Others' rulesets for the main branch: who passes them without a trace or in any way."""
+        lacks, page = [], f"{self.web}/{self.repository}/settings/rules"
+        rows = self.api.pages(f"{self._place}/rules/branches/{self.wanted.main}")
+        numbers = {row["ruleset_id"] for row in rows if row["ruleset_source_type"] == "Repository"}
+        for number in sorted(numbers):
+            found = self.api.get(f"{self._place}/rulesets/{number}")
+            if found["name"] == MAIN:
+                continue  # compared as a whole
+            for actor in found.get("bypass_actors") or ():
+                if (mode := actor.get("bypass_mode", "always")) in _WIDE:
+                    who = f"{actor['actor_type']} {actor.get('actor_id') or ''}".strip()
+                    lacks.append(f"ruleset {found['name']!r}: {who} passes it ({mode})")
+        yield Setting(
+            subject=Subject.BRANCHES,
+            what=_BYPASSED,
+            lacks=tuple(lacks),
+            by_hand=f"take them out on {page}",
+        )
+
+    def _actions(self) -> Iterator[Setting]:
+        path = f"{self._place}/actions"
+        allowed = self.api.get(f"{path}/permissions")
+        if not allowed["enabled"]:
+            kept = {key: allowed[key] for key in ("allowed_actions",) if key in allowed}
+            on = Request(method="PUT", path=f"{path}/permissions", body={"enabled": True, **kept})
+            yield Setting(
+                subject=Subject.WORKFLOWS, what=_RUN, lacks=("Actions are off",), requests=(on,)
+            )
+            return
+        found = self.api.get(f"{path}/workflows", per_page=100)["workflows"]
+        stopped = [row for row in found if row["state"].startswith("disabled")]
+        yield Setting(
+            subject=Subject.WORKFLOWS,
+            what=_RUN,
+            lacks=tuple(f"{row['path']} is {row['state']}" for row in stopped),
+            requests=tuple(
+                Request(method="PUT", path=f"{path}/workflows/{row['id']}/enable")
+                for row in stopped
+            ),
+        )
+        if any(row["path"] == CHATOPS for row in found):
+            yield self._comment_runs()
+
+    def _comment_runs(self) -> Setting:
+        """Whether runs for comments begin: no request tells what execution protections allow."""
+        path = f"{self._place}/actions/runs"
+        rows = self.api.get(path, event="issue_comment", per_page=1)["workflow_runs"]
+        how = rows[0]["conclusion"] if rows else None
+        return Setting(
+            subject=Subject.WORKFLOWS,
+            what="comments start the workflow that answers them",
+            lacks=(f"its last run ended with {how} before it began",) if how in _STOPPED else (),
+            by_hand=f"allow the event issue_comment on {self.web}/{self.repository}"
+            "/settings/actions",
+        )
+
+    def _permissions(self) -> Iterator[Setting]:
+        if self.app_api is None:
+            return
+        held = self.app_api.get(f"/app/installations/{self.installation}")["permissions"]
+        asked = (name for each in self.wanted.environments for name in each.approvals.approvers)
+        needed = NEEDED | ({"members": "read"} if any(map(is_team, asked)) else {})
+        yield Setting(
+            subject=Subject.ACCOUNT,
+            what=_PERMITTED,
+            lacks=tuple(_permission_differences(held, needed)),
+            by_hand=f"change them on the page of the App, and accept them for {self.repository}",
+        )
+
+
+NEEDED = {
+    "contents": "write",
+    "pull_requests": "write",
+    "issues": "write",
+    "statuses": "write",
+    "checks": "write",
+    "deployments": "write",
+    "actions": "read",
+    "administration": "read",
+}
+"""The permissions of the App."""
+
+_DANGEROUS = {
+    "workflows": "with it a pull request could change what runs with the tool's credentials",
+    "administration": "with it the tool could lift its own rules",
+}
+
+
+def _permission_differences(held: Mapping[str, str], needed: Mapping[str, str]) -> Iterator[str]:
+    order = (None, "read", "write", "admin")
+    for name, level in needed.items():
+        if order.index(held.get(name)) < order.index(level):
+            yield f"{name}: {held.get(name, 'none')}, {level} is needed"
+    for name, why in _DANGEROUS.items():
+        if held.get(name) in {"write", "admin"}:
+            yield f"{name}: {held[name]}: {why}"
+
+
+def _ruleset_differences(wanted: Json, found: Json, bypass: str) -> Iterator[str]:
+    """Yield what a ruleset lacks; what it has besides may only make it stricter."""
+    plain = {key: wanted[key] for key in ("target", "enforcement", "conditions")}
+    yield from differences(plain, found)
+    there = {rule["type"]: rule for rule in found.get("rules") or ()}
+    for rule in wanted["rules"]:
+        if rule["type"] not in there:
+            yield f"the rule {rule['type']} is missing"
+            continue
+        yield from differences(_comparable(rule), _comparable(there[rule["type"]]), rule["type"])
+    if "bypass_actors" in found:
+        yield from differences({"bypass_actors": wanted["bypass_actors"]}, found)
+    # Who may pass is shown to administrators alone; what the asker may, to anybody.
+    elif (mine := found.get("current_user_can_bypass")) != _BYPASSES[bypass]:
+        yield f"modelyard may pass it: {mine or 'not known'}, not {_BYPASSES[bypass]}"
+
+
+def _comparable(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """A rule without its type, and with the list that GitHub leaves out while it is empty."""
+    parameters = dict(rule.get("parameters") or {})
+    if rule["type"] == "pull_request":
+        parameters.setdefault("required_reviewers", [])
+    return parameters

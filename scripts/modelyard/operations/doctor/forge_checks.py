@@ -1,0 +1,71 @@
+"""The checks of `modelyard doctor` about a hosted forge; see `checks.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modelyard.adapters.forge.github.credentials import APP_ID, TOKENS
+from modelyard.adapters.forge.hosted.pulls import HostedPulls
+from modelyard.adapters.forge.hosted.settings import Subject
+from modelyard.errors import CannotAnswer
+from modelyard.operations.doctor.runner import Checkout, Finding
+
+
+def the_forge_accepts_the_credentials(checkout: Checkout) -> Iterator[Finding]:
+    """Every request is made with them."""
+    pulls, repository = checkout.workspace.services.pulls, checkout.workspace.services.repository
+    if not isinstance(pulls, HostedPulls):
+        return
+    name, bot = repository.forge_repository, repository.bot
+    try:
+        pulls.dialect.me()
+        pulls.api.get(pulls.reader.place)
+    except CannotAnswer as error:
+        fix = f"set {TOKENS[0]} to a token of {bot} for {name}, or {APP_ID} and what goes with it"
+        yield Finding(what=error.message, fix=fix)
+
+
+def the_credentials_are_the_tools_own(checkout: Checkout) -> Iterator[Finding]:
+    """What others do in the tool's place does not count."""
+    pulls, repository = checkout.workspace.services.pulls, checkout.workspace.services.repository
+    if not isinstance(pulls, HostedPulls):
+        return
+    me, bot = pulls.dialect.me(), repository.bot
+    if me.login.casefold() != bot.casefold():
+        fix = f"use credentials of {bot}, or say `bot: {me.login}` in modelyard.yaml"
+        yield Finding(what=f"the credentials are those of {me}, not of {bot}", fix=fix)
+    row = pulls.api.get(pulls.reader.place)
+    if not (row.get("permissions") or {}).get("push", True):
+        what = f"{me} may not write {repository.forge_repository}"
+        yield Finding(what=what, fix=f"give {me} the role write there")
+
+
+def the_forge_protects_the_branches(checkout: Checkout) -> Iterator[Finding]:
+    """Nobody passes the checks of the main branch, and only the tool writes facts."""
+    yield from _lacking(checkout, Subject.BRANCHES)
+
+
+def the_forge_has_labels_and_environments(checkout: Checkout) -> Iterator[Finding]:
+    """Pull requests and deployments name them."""
+    yield from _lacking(checkout, Subject.PAGES)
+
+
+def the_forge_runs_workflows(checkout: Checkout) -> Iterator[Finding]:
+    """Commands in comments are answered by one."""
+    yield from _lacking(checkout, Subject.WORKFLOWS)
+
+
+def the_account_has_its_permissions(checkout: Checkout) -> Iterator[Finding]:
+    """With too few a merge fails, and with too many the tool could lift its own rules."""
+    yield from _lacking(checkout, Subject.ACCOUNT)
+
+
+def _lacking(checkout: Checkout, subject: Subject) -> Iterator[Finding]:
+    forge = checkout.workspace.services.repository.forge
+    for each in checkout.forge_settings:
+        if each.subject is subject:
+            init = f"modelyard init --forge {forge}, with the token of an administrator"
+            for lack in each.lacks:
+                yield Finding(
+                    what=f"{each.what}: {lack}", fix=init if each.requests else each.by_hand
+                )

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from click.testing import CliRunner
+
+from fakes.github import FakeGitHub, forbidden
+from modelyard.cli import cli
+from modelyard.domain.specs.repository import ForgeKind, Repository
+from modelyard.errors import CannotAnswer
+from modelyard.operations.forge.setup import (
+    Address,
+    edit_settings,
+    environments_of,
+    read_address,
+    read_settings,
+)
+from operations.hosted_yard import checkout_on_github
+
+SETTINGS = """\
+# Ours.
+apiVersion: modelyard/v1
+kind: Repository
+forge: local # for now
+bot: modelyard[bot]
+"""
+TEAMS = """\
+apiVersion: modelyard/v1
+kind: Environment
+name: production
+description: Last.
+namespace: production
+promotes_from: canary
+approvals:
+  needed: 2
+  approvers:
+    - acme/leads
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "forge", "address"),
+    [
+        ("https://github.com/acme/yard.git", "github", Address(repository="acme/yard", uri=None)),
+        ("https://x:y@github.com/acme/yard", "github", Address(repository="acme/yard", uri=None)),
+        ("git@github.com:acme/yard.git", "github", Address(repository="acme/yard", uri=None)),
+        (
+            "ssh://git@ghe.example.org:2222/acme/yard.git",
+            "github",
+            Address(repository="acme/yard", uri="https://ghe.example.org/api/v3"),
+        ),
+        (
+            "http://bot:t@127.0.0.1:3000/acme/yard.git",
+            "gitea",
+            Address(repository="acme/yard", uri="http://127.0.0.1:3000/api/v1"),
+        ),
+        (
+            "https://example.org/git/acme/yard.git",
+            "gitea",
+            Address(repository="acme/yard", uri="https://example.org/git/api/v1"),
+        ),
+    ],
+)
+def test_the_address_of_the_forge_is_read_from_the_remote(url, forge, address):
+    assert read_address(url, ForgeKind(forge)) == address
+
+
+@pytest.mark.parametrize("url", ["/srv/forge.git", "../forge.git", "https://u:secret@github.com/x"])
+def test_a_remote_that_is_on_no_forge_is_named_without_its_password(url):
+    with pytest.raises(CannotAnswer, match="is on no forge") as refused:
+        read_address(url, ForgeKind.GITHUB)
+
+    assert "secret" not in str(refused.value)
+
+
+def test_only_what_differs_is_changed_in_the_settings():
+    before = Repository()
+    after = Repository(forge=ForgeKind.GITHUB, forge_repository="acme/yard")
+
+    assert edit_settings(SETTINGS, before, after) == (
+        "# Ours.\napiVersion: modelyard/v1\nkind: Repository\nforge: github\nbot: modelyard[bot]\n"
+        "forge_repository: acme/yard\n"
+    )
+    assert edit_settings(SETTINGS, before, before) == SETTINGS
+
+
+@pytest.fixture
+def yard(fake_github: FakeGitHub, tmp_path, monkeypatch):
+    """A checkout of a repository on the fake GitHub, and an administrator's token."""
+    fake_github.add_person("ada", "write")
+    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", fake_github.add_person("olga", "admin"))
+    fake_github.add_app("modelyard", contents="write")
+    return checkout_on_github(fake_github, tmp_path, SETTINGS)
+
+
+def init(root, *more):
+    return CliRunner().invoke(cli, ["--root", str(root), "init", "--forge", "github", *more])
+
+
+def writes(fake):
+    return [each for each in fake.log if each.method != "GET"]
+
+
+def test_a_dry_run_prints_what_it_would_do_and_does_none_of_it(yard, fake_github):
+    found = init(yard, "--dry-run")
+
+    assert found.exit_code == 3, found.output
+    assert "+forge: github" in found.output
+    assert "+forge_repository: acme/yard" in found.output
+    assert (
+        "would set: main changes by checked pull requests (no ruleset 'modelyard: main')"
+        in found.output
+    )
+    assert writes(fake_github) == []
+    assert (yard / "modelyard.yaml").read_text() == SETTINGS
+
+
+def test_it_sets_the_forge_up_and_changes_nothing_when_run_again(yard, fake_github):
+    first = init(yard)
+    assert first.exit_code == 0, first.output
+    before, text = len(writes(fake_github)), (yard / "modelyard.yaml").read_text()
+
+    second = init(yard)
+    third = init(yard, "--dry-run")
+
+    assert (second.exit_code, third.exit_code) == (0, 0), third.output
+    assert len(writes(fake_github)) == before
+    assert (yard / "modelyard.yaml").read_text() == text
+    assert "forge: github" in text
+    kept = fake_github.repository
+    app = fake_github.directory.apps
+    rulesets = {each["name"]: each for each in kept.rulesets.values()}
+    (number,) = app
+    by_type = {
+        rule["type"]: rule.get("parameters") for rule in rulesets["modelyard: main"]["rules"]
+    }
+    assert by_type["required_status_checks"]["required_status_checks"] == [
+        {"context": "modelyard/checks", "integration_id": number},
+        {"context": "modelyard/promote", "integration_id": number},
+    ]
+    assert by_type["pull_request"]["require_last_push_approval"] is True
+    assert {name: each["bypass_actors"][0]["bypass_mode"] for name, each in rulesets.items()} == {
+        "modelyard: main": "pull_request",
+        "modelyard: state": "always",
+    }
+    assert set(kept.environments) == {"staging", "canary", "production"}
+    assert {"rollback", "production"} <= set(kept.labels)
+
+
+def test_only_the_app_writes_the_branch_of_the_facts_afterwards(yard, fake_github):
+    assert init(yard).exit_code == 0
+    app = next(iter(fake_github.directory.apps.values()))
+
+    def push(token):
+        url = fake_github.git_url(token)
+        return subprocess.run(
+            ["git", "push", "-q", url, "HEAD:refs/heads/modelyard/state"],
+            cwd=yard,
+            check=False,
+            capture_output=True,
+        ).returncode
+
+    assert push("token-of-ada") != 0
+    assert push(fake_github.installation_token(app)) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kept: kept.update(enforcement="disabled"),
+        lambda kept: kept["rules"].pop(),
+        lambda kept: kept["bypass_actors"].append(
+            {"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"}
+        ),
+        lambda kept: kept["bypass_actors"][0].update(bypass_mode="exempt"),
+        lambda kept: kept["conditions"]["ref_name"]["exclude"].append("refs/heads/main"),
+        lambda kept: kept["rules"][2]["parameters"].update(dismiss_stale_reviews_on_push=False),
+        lambda kept: kept["rules"][3]["parameters"]["required_status_checks"][0].pop(
+            "integration_id"
+        ),
+    ],
+)
+def test_a_protection_that_somebody_loosened_is_found_and_repaired(yard, fake_github, change):
+    init(yard)
+    kept = next(
+        each
+        for each in fake_github.repository.rulesets.values()
+        if each["name"] == "modelyard: main"
+    )
+    change(kept)
+
+    assert init(yard, "--dry-run").exit_code == 3
+    assert "set: main changes" in init(yard).output
+    assert init(yard, "--dry-run").exit_code == 0
+
+
+def test_a_stricter_rule_of_somebody_else_stays(yard, fake_github):
+    init(yard)
+    kept = next(iter(fake_github.repository.rulesets.values()))
+    kept["rules"].append({"type": "required_linear_history"})
+    mine = fake_github.protect(approvals=2)
+
+    assert init(yard, "--dry-run").exit_code == 0
+    assert fake_github.repository.rulesets[mine["id"]] == mine
+
+
+def test_a_team_that_approves_an_environment_must_approve_on_the_page_too(yard, fake_github):
+    fake_github.add_team("leads", "ada")
+    (yard / "environments/production/environment.yaml").write_text(TEAMS)
+
+    assert init(yard).exit_code == 0
+    kept = next(
+        each
+        for each in fake_github.repository.rulesets.values()
+        if each["name"] == "modelyard: main"
+    )
+    (reviewer,) = kept["rules"][2]["parameters"]["required_reviewers"]
+    assert reviewer["file_patterns"] == ["environments/production/**"]
+    assert (reviewer["minimum_approvals"], reviewer["reviewer"]["type"]) == (2, "Team")
+    assert init(yard, "--dry-run").exit_code == 0
+
+
+def test_a_run_that_is_refused_in_the_middle_is_finished_by_the_next(yard, fake_github):
+    fake_github.queue(forbidden("POST", "/rulesets$", skip=1))
+
+    first = init(yard)
+    assert first.exit_code == 1, first.output
+    assert "forge: local" in (yard / "modelyard.yaml").read_text()
+
+    assert init(yard).exit_code == 0
+    assert len(fake_github.repository.rulesets) == 2
+
+
+def test_a_token_that_is_no_administrators_is_told_what_it_lacks(yard, monkeypatch):
+    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "token-of-ada")
+
+    found = init(yard)
+
+    assert found.exit_code == 1
+    assert "Must have admin rights" in found.output
+
+
+def test_gitea_has_no_account_of_an_app(yard):
+    found = CliRunner().invoke(cli, ["--root", str(yard), "init", "--forge", "gitea"])
+
+    assert found.exit_code == 1
+    assert "--bot LOGIN" in found.output
+
+
+def test_what_is_wanted_is_one_list_for_a_machine_account_too(yard, fake_github):
+    """Without an App a status cannot be pinned, and the account passes rules as a user."""
+    fake_github.add_person("yard-bot", "admin")
+
+    assert init(yard, "--bot", "yard-bot").exit_code == 0
+    after = Repository(
+        forge=ForgeKind.GITHUB,
+        forge_uri=f"{fake_github.url}/api/v3",
+        forge_repository="acme/yard",
+        bot="yard-bot",
+    )
+    assert all(
+        not each.lacks for each in read_settings(after, environments_of(yard), as_person=True)
+    )
+    actors = {
+        each["bypass_actors"][0]["actor_type"] for each in fake_github.repository.rulesets.values()
+    }
+    assert actors == {"User"}
