@@ -33,6 +33,7 @@ def states(fake):
     }
 
 
+@pytest.mark.slow
 def test_an_app_shows_what_runs_where_and_a_bad_canary_as_failed(stage, caplog):
     yard, fake = stage.yard, stage.fake
     yard.rest()

@@ -106,6 +106,7 @@ def writes(fake):
     return [each for each in fake.log if each.method in {"POST", "PATCH", "PUT", "DELETE"}]
 
 
+@pytest.mark.slow
 def test_one_comment_says_who_can_move_a_promotion_and_costs_nothing_while_nothing_changes(stage):
     yard, fake = stage.yard, stage.fake
     yard.rest()
