@@ -17,6 +17,7 @@ from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.specs.repository import ForgeKind, Repository
+from modelyard.operations.forge.status_comment import STATUS_COMMENT
 from modelyard.operations.history import read_history
 from modelyard.operations.hosted_forges import build_forge
 from operations.hosted_yard import HostedYard
@@ -97,6 +98,9 @@ def test_a_version_reaches_production_by_approvals_and_a_bad_one_goes_back_by_it
     yard.rest()
     assert (stage.release("staging"), stage.release("canary")) == ("v1", None)
 
+    promotion = stage.pull(f"modelyard/promote/canary/{MODEL}")
+    (page,) = (each.body for each in promotion.comments if each.marker == STATUS_COMMENT)
+    assert f"/approve {promotion.head}" in page
     seconds = stage.approve("canary", "ann")
     assert stage.release("canary") == "v1"
     # ann is none of production's approvers.

@@ -102,4 +102,6 @@ def test_what_is_wrong_with_a_spec_is_shown_at_its_line(stage):
     assert lines[note["start_line"] - 1].startswith("kind:")
     pull = stage.people.again().get(number)
     assert str(pull.statuses["modelyard/checks"].state) == "failure"
-    assert "its author: the statuses of this page" in pull.comments[-1].body
+    (comment,) = pull.comments
+    assert "its author: the statuses of this page" in comment.body
+    assert "This pull request changes rules." in comment.body

@@ -39,7 +39,7 @@ def keep_status_comments(workspace: Workspace, world: World) -> None:
 
 
 def keep_status_comment(
-    workspace: Workspace, pull: PullRequest, world: World | None = None
+    workspace: Workspace, pull: PullRequest, world: World | None = None, *, more: str = ""
 ) -> None:
     """Keep the comment on one pull request; does nothing on a forge without pages of its own.
 
@@ -49,12 +49,13 @@ def keep_status_comment(
         workspace: What to work with.
         pull: The pull request, as the forge has it.
         world: The world of its model; None if it is about no model.
+        more: What else there is to say.
     """
     branch = parse_branch(pull.branch)
     is_rollback = branch is not None and branch.purpose is Purpose.ROLLBACK
     if workspace.services.repository.forge is ForgeKind.LOCAL or is_rollback:
         return  # a rollback is merged at once
-    page = status_page(pull, _waiting(world, pull))
+    page = status_page(pull, _waiting(world, pull), more=more)
     said = [each.body.strip() for each in pull.comments if each.marker == STATUS_COMMENT]
     if said == [page.strip()]:
         return
@@ -64,7 +65,7 @@ def keep_status_comment(
         logger.warning("#%d has no new status comment: %s", pull.number, error.message)
 
 
-def status_page(pull: PullRequest, waiting: Sequence[Missing]) -> str:
+def status_page(pull: PullRequest, waiting: Sequence[Missing], *, more: str = "") -> str:
     """Return the comment: what is missing, who can do something about it, and the line to paste."""
     head = "blocked" if any(each.blocks for each in waiting) else "waiting"
     rows = (
@@ -77,6 +78,7 @@ def status_page(pull: PullRequest, waiting: Sequence[Missing]) -> str:
         "|---|---|",
         *rows,
         *_lines_to_paste(pull, waiting),
+        *(("", more.strip()) if more else ()),
         "",
         _FOOT,
     ]

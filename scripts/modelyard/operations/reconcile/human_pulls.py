@@ -20,6 +20,7 @@ from modelyard.domain.promotion.pulls import (
 )
 from modelyard.domain.review.rule_changes import RuleChange
 from modelyard.domain.specs.paths import is_written_by_tool
+from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import CannotAnswer
 from modelyard.operations.forge.status_comment import keep_status_comment
 from modelyard.operations.reconcile.apply import Report, merge_pull, set_pull_status
@@ -29,7 +30,7 @@ from modelyard.operations.reconcile.pages import rules_page
 from modelyard.operations.workspace import Workspace
 
 RULES_COMMENT = "modelyard/rules"
-"""Marks the bot's comment about rules, which is edited in place."""
+"""Marks the comment about rules on a local forge; elsewhere the status comment has it."""
 
 
 @one_snapshot()
@@ -50,8 +51,9 @@ def _is_planned(pull: PullRequest, models: Collection[str]) -> bool:
 def _set_status(workspace: Workspace, pull: PullRequest, report: Report) -> bool:
     if landing(workspace, pull) is not None:
         return merge_pull(workspace, pull.number, sha=pull.head, report=report)
+    changes: tuple[RuleChange, ...] = ()
     try:
-        status = _status(workspace, pull)
+        status, changes = _status(workspace, pull)
     except CannotAnswer as error:  # its status shows the error, and other pull requests go on
         why = shorten_description(f"cannot be compared with the main branch: {error.message}")
         status = Status(context=PROMOTE, state=StatusState.ERROR, description=why)
@@ -63,7 +65,7 @@ def _set_status(workspace: Workspace, pull: PullRequest, report: Report) -> bool
     is_set = is_news and set_pull_status(workspace, pull, status, report)
     if is_set or not is_news:
         said = replace(pull, statuses={**pull.statuses, PROMOTE: status})
-        keep_status_comment(workspace, said)
+        _keep_page(workspace, said, changes)
     return is_set
 
 
@@ -73,28 +75,31 @@ def changed_paths(workspace: Workspace, pull: PullRequest) -> tuple[str, ...]:
     return workspace.git.diff_names(base, pull.head)
 
 
-def _status(workspace: Workspace, pull: PullRequest) -> Status:
+def _status(workspace: Workspace, pull: PullRequest) -> tuple[Status, tuple[RuleChange, ...]]:
     if branch := parse_branch(pull.branch):
         why = f"the main branch has no model {branch.model}, which {pull.branch} is for"
-        return Status(context=PROMOTE, state=StatusState.FAILURE, description=why)
+        return _failure(why), ()
     if pull.is_stacked:
-        return Status(context=PROMOTE, state=StatusState.FAILURE, description=STACKED)
+        return _failure(STACKED), ()
     # From where the branch left main: what main changed since is not this pull request's doing.
     base = workspace.git.merge_base(workspace.main(), pull.head)
     owned = any(map(is_written_by_tool, workspace.git.diff_names(base, pull.head)))
     touched = find_touched(workspace.git, before=base, after=pull.head)
     if touched:
         why = f"only the tool writes {touched[0]}: use modelyard promote or modelyard rollback"
-        return Status(context=PROMOTE, state=StatusState.FAILURE, description=why)
+        return _failure(why), ()
     changes = _rule_changes(workspace, pull)
-    _keep_page(workspace, pull, changes)
     if changes and (lower := _find_lower(workspace, pull)):
         why = f"stacked on #{lower}, whose commits it would merge too: merge or close that first"
-        return Status(context=PROMOTE, state=StatusState.FAILURE, description=why)
+        return _failure(why), changes
     if changes:
-        return _status_of_rules(workspace, pull, changes)
+        return _status_of_rules(workspace, pull, changes), changes
     what = "renders the same releases again" if owned else "changes no environment"
-    return Status(context=PROMOTE, state=StatusState.SUCCESS, description=what)
+    return Status(context=PROMOTE, state=StatusState.SUCCESS, description=what), ()
+
+
+def _failure(why: str) -> Status:
+    return Status(context=PROMOTE, state=StatusState.FAILURE, description=why)
 
 
 def _find_lower(workspace: Workspace, pull: PullRequest) -> int | None:
@@ -150,8 +155,11 @@ def _status_of_rules(
 
 
 def _keep_page(workspace: Workspace, pull: PullRequest, changes: Sequence[RuleChange]) -> None:
-    """Keep the bot's comment that says in words which rules change."""
-    is_told = any(comment.marker == RULES_COMMENT for comment in pull.comments)
-    if not changes and not is_told:
+    """Keep the bot's comment that says in words which rules change, and why it waits."""
+    if workspace.services.repository.forge is not ForgeKind.LOCAL:
+        keep_status_comment(workspace, pull, more=rules_page(changes) if changes else "")
         return
-    workspace.services.pulls.comment(pull.number, body=rules_page(changes), marker=RULES_COMMENT)
+    is_told = any(comment.marker == RULES_COMMENT for comment in pull.comments)
+    if changes or is_told:
+        page = rules_page(changes)
+        workspace.services.pulls.comment(pull.number, body=page, marker=RULES_COMMENT)
