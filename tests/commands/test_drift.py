@@ -321,6 +321,7 @@ def test_csv_and_parquet_files_make_one_feed(yard):
     rows(date(2026, 7, 1), date(2026, 7, 8)).to_csv(
         yard.root / "data/delays/2026-07.csv", index=False
     )
+    yard.clock.at = NOW + timedelta(days=7)
     code, found = answer(yard, "--feed", "data/delays/2026-0[67]*")
     assert (code, found["until"]) == (3, "2026-07-08")
     assert [w["rows"] for w in found["windows"]] == [700, 700, 700, 700]

@@ -102,6 +102,10 @@ class Yard:
         return Git(self.root)
 
     @property
+    def clock(self) -> StoppedClock:
+        return cast("StoppedClock", self.services.clock)
+
+    @property
     def workspace(self) -> Workspace:
         return workspace_of(self.services)
 
@@ -276,7 +280,7 @@ def put_profile(yard: Yard, spec: ModelVersion, model: Model, inputs: tuple[str,
     days = pd.to_datetime(frame["date"])
     blocks = ((days - days.min()).dt.days // model.drift.window_days).to_numpy()
     columns = [column for column in model.inputs if column.name in inputs]
-    profile = build_profile(columns_of(frame), columns, blocks)
+    profile = build_profile(columns_of(frame), columns, blocks, times=days.to_numpy())
     content = json.dumps(profile.to_document(), sort_keys=True).encode()
     return Store(yard.services.repository.artifacts, yard.root).put_evidence(content)
 

@@ -110,12 +110,13 @@ def _document(
     """Return the result as schemas/output/drift.schema.json describes it."""
     from modelyard.operations.drift.compare import (
         FeedComparison,
+        broken_rules,
         confirmed_document,
         window_document,
     )
 
     compared = result if isinstance(result, FeedComparison) else None
-    broken = [] if isinstance(result, FeedComparison) else result.breaches
+    broken = broken_rules(result)
     return {
         "model": result.model.name,
         "outcome": result.outcome,
@@ -137,6 +138,7 @@ def _print(
     result: ContractBreach | FeedComparison, evidence: str | None, summary: PageSummary | None
 ) -> None:
     from modelyard.commands.output.formatting import make_table
+    from modelyard.domain.specs.contract import describe_breach
     from modelyard.operations.drift.compare import (
         FeedComparison,
         summarize_comparison,
@@ -155,20 +157,29 @@ def _print(
         for column, why in summary.left_out.items():
             print_line(f"{summary.path} omits {column}: {why}", err=True)
     print_line(f"evidence {evidence}")
+    for fault in result.faults:
+        print_line(describe_breach(fault))
     print_line(summarize_comparison(result))
+    if result.faults:
+        print_line(f"{result.model.name}: {_say_recorded(result)}, and nothing is retrained")
 
 
 def _print_breaches(result: ContractBreach) -> None:
     from modelyard.domain.specs.contract import describe_breach
-    from modelyard.operations.drift.compare import is_own_feed
 
-    recorded = "an incident is recorded" if is_own_feed(result) else "no incident is recorded"
     for breach in result.breaches:
         print_line(describe_breach(breach))
     print_line(
-        f"{result.model.name}: the contract of {result.feed.uri} is broken; {recorded}, "
+        f"{result.model.name}: the contract of {result.feed.uri} is broken; "
+        f"{_say_recorded(result)}, "
         f"drift is not tested, and nothing is retrained"
     )
+
+
+def _say_recorded(result: ContractBreach | FeedComparison) -> str:
+    from modelyard.operations.drift.compare import is_own_feed
+
+    return "an incident is recorded" if is_own_feed(result) else "no incident is recorded"
 
 
 def _page_document(summary: PageSummary) -> dict[str, Any]:

@@ -87,12 +87,13 @@ def rows_within(frame: pd.DataFrame, *, timestamp: str, spans: Iterable[Interval
     return frame.loc[keep].reset_index(drop=True)
 
 
-def days_of(frame: pd.DataFrame, timestamp: str) -> frozenset[date]:
-    """The days that rows have, on the clock of the model's zone."""
+def rows_by_day(frame: pd.DataFrame, timestamp: str) -> dict[date, int]:
+    """The number of rows of each day, on the clock of the model's zone."""
     import numpy as np
 
-    days = np.unique(frame[timestamp].to_numpy().astype("datetime64[D]"))
-    return frozenset(days[~np.isnat(days)].tolist())
+    days = frame[timestamp].to_numpy().astype("datetime64[D]")
+    found, rows = np.unique(days[~np.isnat(days)], return_counts=True)
+    return dict(zip(found.tolist(), rows.tolist(), strict=True))
 
 
 def with_labels(frame: pd.DataFrame, model: Model) -> tuple[pd.DataFrame, int]:

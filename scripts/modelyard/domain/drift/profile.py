@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.domain.drift.block_effects import BlockEffects, level_effects, number_effects
+from modelyard.domain.drift.row_keys import repeated_share, row_keys
 from modelyard.domain.specs.column_values import (
     Array,
     Floats,
@@ -103,18 +104,30 @@ class Profile:
         rows: Rows of the training data.
         blocks: Calendar blocks as long as a monitoring window.
         columns: In the order of the contract, without timestamps, which always move.
+        block_rows: Rows of each block; empty in profiles of earlier versions.
+        repeated: Share of rows that are there twice; None in profiles of earlier versions, and
+            without times.
     """
 
     rows: int
     blocks: int
     columns: tuple[ColumnProfile, ...]
+    block_rows: tuple[int, ...] = ()
+    repeated: float | None = None
 
     def to_document(self) -> dict[str, Any]:
         """The profile as data for JSON; `from_document` returns an equal profile."""
         columns = [asdict(column) for column in self.columns]
         for column in columns:
             column.update({name: list(v) for name, v in column.items() if isinstance(v, tuple)})
-        return {"format": FORMAT, "rows": self.rows, "blocks": self.blocks, "columns": columns}
+        return {
+            "format": FORMAT,
+            "rows": self.rows,
+            "blocks": self.blocks,
+            "columns": columns,
+            "block_rows": list(self.block_rows),
+            "repeated": self.repeated,
+        }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Profile:
@@ -130,7 +143,13 @@ class Profile:
             )
         try:
             columns = tuple(_column_profile(column) for column in document["columns"])
-            return cls(rows=document["rows"], blocks=document["blocks"], columns=columns)
+            return cls(
+                rows=document["rows"],
+                blocks=document["blocks"],
+                columns=columns,
+                block_rows=tuple(document.get("block_rows", ())),
+                repeated=document.get("repeated"),
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise CannotAnswer(
                 f"drift profile: a part is missing or of another shape: {error}",
@@ -139,7 +158,11 @@ class Profile:
 
 
 def build_profile(
-    table: Table, columns: Sequence[Column], blocks: npt.NDArray[np.integer[Any]]
+    table: Table,
+    columns: Sequence[Column],
+    blocks: npt.NDArray[np.integer[Any]],
+    *,
+    times: Array | None = None,
 ) -> Profile:
     """The profile of training data, which must keep its contract.
 
@@ -149,6 +172,7 @@ def build_profile(
         blocks: Shape (rows,): each row's calendar block, as long as a monitoring window. A block
             with less than half the rows of the median block counts as cut off: its rows belong to
             the reference, but it is not compared with the other blocks.
+        times: Shape (rows,): each row's time; None without times.
 
     Raises:
         CannotAnswer: A column is missing, or `blocks` has another length than the table.
@@ -164,7 +188,16 @@ def build_profile(
         )
     numbered = _number_blocks(blocks)
     profiles = tuple(_profile(column, table[column.name], numbered) for column in watched)
-    return Profile(rows=len(blocks), blocks=int(numbered.max(initial=-1)) + 1, columns=profiles)
+    repeated = None
+    if times is not None:
+        repeated = round(repeated_share(row_keys(table, watched, times=times)), 6)
+    return Profile(
+        rows=len(blocks),
+        blocks=int(numbered.max(initial=-1)) + 1,
+        columns=profiles,
+        block_rows=tuple(np.bincount(numbered[numbered >= 0]).tolist()),
+        repeated=repeated,
+    )
 
 
 def count_levels(kind: ColumnType, values: Array) -> LevelCounts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -24,14 +24,19 @@ _NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d+)")
 
 @dataclass(frozen=True, kw_only=True)
 class FeedFile:
-    """One file of a feed, and the days of its rows."""
+    """One file of a feed, and the rows of its days."""
 
     uri: str
-    days: frozenset[date]
+    rows: Mapping[date, int]
+
+    @property
+    def days(self) -> frozenset[date]:
+        """The days of its rows."""
+        return frozenset(self.rows)
 
     def reaches(self, spans: Iterable[Interval]) -> bool:
         """Whether it has rows in one of the spans."""
-        return any(span.since <= day < span.until for span in spans for day in self.days)
+        return any(span.since <= day < span.until for span in spans for day in self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)

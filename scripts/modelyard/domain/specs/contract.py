@@ -11,7 +11,24 @@ if TYPE_CHECKING:
     from modelyard.domain.specs.column_values import Array, Floats, Table
 
 ColumnType = Literal["number", "integer", "category", "boolean", "timestamp"]
-Rule = Literal["missing", "type", "null", "range", "level", "unexpected-name"]
+Rule = Literal[
+    "missing",
+    "type",
+    "null",
+    "range",
+    "level",
+    "unexpected-name",
+    "late",
+    "volume",
+    "duplicate",
+    "future",
+    "gap",
+    "repeated",
+]
+"""Rules of a column, and rules of a whole feed; see `domain.drift.feed_faults`."""
+
+ALL_ROWS = "*"
+"""The column of a breach that concerns whole rows."""
 
 TOLERANCE = 0.001
 """Share of rows that may be outside a range or a list of levels without a breach."""
@@ -104,11 +121,9 @@ def find_breaches(
 
 def describe_breach(breach: Breach) -> str:
     """One sentence with the column, what was expected and what was found."""
-    rows = f"{breach.rows:,} row{'' if breach.rows == 1 else 's'}"
-    return (
-        f"column {breach.column} ({breach.rule}): expected {breach.expected}, "
-        f"found {breach.found} ({rows})"
-    )
+    rows = f" ({breach.rows:,} row{'' if breach.rows == 1 else 's'})" if breach.rows else ""
+    where = "rows" if breach.column == ALL_ROWS else f"column {breach.column}"
+    return f"{where} ({breach.rule}): expected {breach.expected}, found {breach.found}{rows}"
 
 
 def _column_breaches(column: Column, values: Array, tolerance: float) -> Iterator[Breach]:

@@ -192,6 +192,8 @@ class DriftPolicy:
         held_out_days: Most days of the new regime that a retraining holds out, at its end; see
             `domain.drift.regime.plan_days`.
         least_rows: A window with fewer rows is not compared.
+        late_days: Days without new rows in the feed that are an incident; 0 for never, None for a
+            window and the usual time between two files.
     """
 
     window_days: int = 7
@@ -199,6 +201,7 @@ class DriftPolicy:
     of: int = 4
     held_out_days: int = 21
     least_rows: int = 500
+    late_days: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

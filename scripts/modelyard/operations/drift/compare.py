@@ -10,7 +10,16 @@ from typing import Any
 
 from modelyard.domain.drift.column_checks import ColumnCheck
 from modelyard.domain.drift.detection import LEAST_BLOCKS, check_window, confirm_drift
+from modelyard.domain.drift.feed_faults import (
+    describe_small_blocks,
+    find_delivery_faults,
+    find_duplicates,
+    find_gaps,
+    find_repeats,
+    find_volume_faults,
+)
 from modelyard.domain.drift.profile import Profile
+from modelyard.domain.drift.row_keys import row_keys
 from modelyard.domain.promotion.facts import ModelFacts
 from modelyard.domain.promotion.incidents import (
     Incident,
@@ -22,6 +31,7 @@ from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Breach, describe_breach
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.times import find_zone
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer
 from modelyard.operations.drift.feed import (
@@ -108,6 +118,7 @@ class FeedComparison(FeedResult):
         profile: Its profile.
         pins: The files that were read.
         confirmed: Drift of the latest window that enough windows share.
+        faults: Faults of the feed that leave its rows comparable, such as late ones.
     """
 
     parent: ModelVersion
@@ -115,16 +126,26 @@ class FeedComparison(FeedResult):
     profile: Profile
     pins: tuple[DataFile, ...]
     confirmed: tuple[ColumnCheck, ...]
+    faults: tuple[Breach, ...] = ()
 
     @property
     def outcome(self) -> str:
-        """The outcome as one word: `confirmed` or `none`."""
+        """The outcome as one word: `breached`, `confirmed` or `none`."""
+        if self.faults:
+            return "breached"
         return "confirmed" if self.confirmed else "none"
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What limits the result, each in a sentence."""
         policy, warnings = self.model.drift, []
+        if small := describe_small_blocks(self.profile, policy):
+            warnings.append(small)
+        if not self.profile.block_rows:
+            warnings.append(
+                f"the rows of a window and rows that are there twice are not watched: the profile "
+                f"of {self.parent.version} is of an earlier version of modelyard"
+            )
         for window in self.windows:
             if window.checks is None:
                 days, rows = window.data.days, window.data.rows
@@ -164,13 +185,20 @@ def compare_feed(
     # Drift of data that breaks its contract means nothing: a change of unit looks like drift.
     if found.breaches:
         return ContractBreach(**vars(result), breaches=found.breaches)
-    day = until or found.end
+    today = workspace.services.clock.now().astimezone(find_zone(model.data.timezone)).date()
+    day = until or found.end(today)
     rows, pins = read_windows(model, found, data, until=day)
     windows = tuple(WindowComparison(data=each) for each in rows)
     result = replace(result, until=day, windows=windows)
     if broken := latest_breaches(breach for each in rows for breach in each.breaches):
         return ContractBreach(**vars(result), breaches=broken)
-    return _compare_windows(workspace, result, pins)
+    delivery = found.delivery(model, today)
+    faults = (
+        # Of the past nobody asks whether rows are late or too early.
+        *(find_delivery_faults(delivery) if until is None else ()),
+        *find_gaps(delivery, [each.days for each in rows]),
+    )
+    return _compare_windows(workspace, result, pins, faults)
 
 
 def check_windows(
@@ -291,7 +319,7 @@ def update_incidents(
     before: tuple[Incident, ...], result: ContractBreach | FeedComparison, *, at: datetime
 ) -> tuple[Incident, ...]:
     """The incidents after a result: one for each rule of a column, with its first text."""
-    broken, uri = result.breaches if isinstance(result, ContractBreach) else (), result.feed.uri
+    broken, uri = broken_rules(result), result.feed.uri
     found = {breach_key(uri, each): each for each in broken}
     # Windows of the past show nothing about breaches of today, so they remove no incident.
     kept = [
@@ -306,6 +334,11 @@ def update_incidents(
         if not any(is_incident_of_breach(incident, uri, each) for incident in kept)
     ]
     return (*kept, *new)
+
+
+def broken_rules(result: ContractBreach | FeedComparison) -> tuple[Breach, ...]:
+    """The rules that the feed breaks, of columns or of the feed as a whole."""
+    return result.breaches if isinstance(result, ContractBreach) else result.faults
 
 
 def incident_text(feed: Feed, breach: Breach) -> str:
@@ -324,14 +357,25 @@ def is_breach_of_feed(incident: Incident, feed: Feed) -> bool:
 
 
 def _compare_windows(
-    workspace: Workspace, result: FeedResult, pins: tuple[DataFile, ...]
-) -> FeedComparison:
+    workspace: Workspace,
+    result: FeedResult,
+    pins: tuple[DataFile, ...],
+    faults: tuple[Breach, ...],
+) -> ContractBreach | FeedComparison:
     model, policy = result.model, result.model.drift
     spec, record = production_version(result.catalog, model.name)
     digest = record.profile or ""
     profile = Profile.from_document(json.loads(workspace.store.read_evidence(digest)))
     least = policy.least_rows
     windows = check_windows(profile, result.windows, least)
+    result = replace(result, windows=windows)
+    # An empty window is a gap or late; the window in which a feed begins is not whole.
+    begins = min((day for file in result.feed.files for day in file.rows), default=date.max)
+    whole = [each.data for each in windows if each.data.rows and each.data.days.since >= begins]
+    sizes = [(each.days, each.rows) for each in whole]
+    faults = (*faults, *find_volume_faults(profile, sizes))
+    if windows[-1].checks is None and faults:
+        return ContractBreach(**vars(result), breaches=faults)
     if windows[-1].checks is None:
         days, rows = windows[-1].data.days, windows[-1].data.rows
         raise CannotAnswer(
@@ -340,10 +384,22 @@ def _compare_windows(
             hint=f"modelyard drift {model.name} --until DATE compares earlier windows",
         )
     return FeedComparison(
-        **vars(replace(result, windows=windows)),
+        **vars(result),
         parent=spec,
         digest=digest,
         profile=profile,
         pins=pins,
+        faults=(*faults, *_row_faults(profile, result, pins)),
         confirmed=confirm_drift([w.drifted for w in windows], needed=policy.needed, of=policy.of),
     )
+
+
+def _row_faults(
+    profile: Profile, result: FeedResult, pins: tuple[DataFile, ...]
+) -> Iterator[Breach]:
+    windows, timestamp = [each.data for each in result.windows], result.model.data.timestamp or ""
+    names = {column.name for column in profile.columns}
+    columns = [column for column in result.model.data.columns if column.name in names]
+    last = windows[-1].table
+    yield from find_duplicates(profile, row_keys(last, columns, times=last[timestamp]))
+    yield from find_repeats(pins, [row_keys(each.table, columns) for each in windows])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.store.table_files import frame_of_table, read_table
-from modelyard.adapters.store.tables import WHOLE_COLUMN, columns_of, days_of, rows_within
+from modelyard.adapters.store.tables import WHOLE_COLUMN, columns_of, rows_by_day, rows_within
+from modelyard.domain.drift.feed_faults import Delivery, last_day
 from modelyard.domain.drift.retraining import FeedFile
 from modelyard.domain.specs.column_values import Table
 from modelyard.domain.specs.contract import Breach, Column, find_breaches
@@ -40,13 +42,30 @@ class Feed:
     files: tuple[FeedFile, ...]
     breaches: tuple[Breach, ...] = ()
 
-    @property
-    def end(self) -> date:
-        """The day after the newest row; raises `CannotAnswer` if there is no row."""
-        newest = max((day for file in self.files for day in file.days), default=None)
+    def end(self, today: date) -> date:
+        """The day after the newest row that is not of the future.
+
+        Raises:
+            CannotAnswer: There is no such row.
+        """
+        newest = last_day([day for file in self.files for day in file.rows], today)
         if newest is None:
-            raise CannotAnswer(f"{self.uri}: no row in {len(self.files)} files")
+            raise CannotAnswer(f"{self.uri}: no row in {len(self.files)} files until {today}")
         return newest + timedelta(days=1) if newest < date.max else date.max
+
+    def delivery(self, model: Model, today: date) -> Delivery:
+        """Its files as they were delivered."""
+        rows: Counter[date] = Counter()
+        for file in self.files:
+            rows.update(file.rows)
+        return Delivery(
+            timestamp=model.data.timestamp or "",
+            rows=rows,
+            ends=[max(file.rows) for file in self.files if file.rows],
+            today=today,
+            late_days=model.drift.late_days,
+            window_days=model.drift.window_days,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +114,8 @@ def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
     files: list[FeedFile] = []
     found: list[Breach] = []
     for file in expand_uri(where, data):
-        days, wrong = _days_in(file, column, model.data, data)
-        files.append(FeedFile(uri=file, days=days))
+        rows, wrong = _rows_in(file, column, model.data, data)
+        files.append(FeedFile(uri=file, rows=rows))
         found += wrong
     return Feed(uri=where, files=tuple(files), breaches=latest_breaches(found))
 
@@ -160,14 +179,14 @@ def _broken_names(columns: Sequence[Column], parts: Iterable[pd.DataFrame]) -> I
             )
 
 
-def _days_in(
+def _rows_in(
     uri: str, column: Column, contract: DataContract, data: DataRoot
-) -> tuple[frozenset[date], tuple[Breach, ...]]:
-    """The days of a file's rows, or the breaches that leave them without."""
+) -> tuple[Mapping[date, int], tuple[Breach, ...]]:
+    """The rows of a file by day, or the breaches that leave them without."""
     frame = _days_column(uri, column.name, contract, data)
     found = find_breaches((column,), columns_of(frame))
     breaches = tuple(breach for breach in found if breach.column == column.name)
-    return (frozenset(), breaches) if breaches else (days_of(frame, column.name), ())
+    return ({}, breaches) if breaches else (rows_by_day(frame, column.name), ())
 
 
 def _days_column(uri: str, name: str, contract: DataContract, data: DataRoot) -> pd.DataFrame:

@@ -181,6 +181,7 @@ def _trainer_environment(folder: Path) -> dict[str, str]:
 def _profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> bytes:
     import numpy as np
 
+    from modelyard.domain.drift.feed_faults import describe_small_blocks
     from modelyard.domain.drift.profile import build_profile
 
     # Rows without days are one block: their floors are the fixed ones.
@@ -193,5 +194,8 @@ def _profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> bytes:
     names = set(inputs)
     columns = tuple(column for column in job.model.inputs if column.name in names)
     table = columns_of(rows[[column.name for column in columns]])
-    profile = build_profile(table, columns, blocks)
+    times = None if timestamp is None else rows[timestamp].to_numpy()
+    profile = build_profile(table, columns, blocks, times=times)
+    if warning := describe_small_blocks(profile, job.model.drift):
+        logger.warning("%s: %s", job.version, warning)
     return json.dumps(profile.to_document(), sort_keys=True).encode()

@@ -341,7 +341,7 @@ def test_excluded_days_are_those_that_overlap_in_order_and_once():
 
 
 def test_a_file_reaches_a_span_by_its_rows_and_not_by_its_first_and_last_day():
-    file = FeedFile(uri="x", days=frozenset({date(2026, 3, 31), date(2026, 5, 1)}))
+    file = FeedFile(uri="x", rows={date(2026, 3, 31): 1, date(2026, 5, 1): 1})
     assert not file.reaches((span("2026-04-01", "2026-05-01"),))
     assert file.reaches((span("2026-04-01", "2026-05-02"),))
 

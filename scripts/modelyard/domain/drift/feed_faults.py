@@ -1,0 +1,176 @@
+"""Faults of a whole feed: rows that are late, missing, too many, of the future, or there before."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import pairwise
+
+from modelyard.domain.drift.detection import LEAST_BLOCKS
+from modelyard.domain.drift.profile import Profile
+from modelyard.domain.drift.row_keys import Keys, known_share, repeated_share
+from modelyard.domain.specs.contract import ALL_ROWS, Breach, Rule
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.model import DriftPolicy
+from modelyard.domain.specs.version import DataFile
+
+_LEAST_CHANGE = 0.35
+"""Least change of the rows of a window that counts, as a logarithm: 30 % fewer or 42 % more."""
+
+_BLOCK_FACTOR = 1.25  # as for the floors of drift
+
+_DUPLICATES = 0.05
+"""Least share of rows that come twice, beyond what the training data has."""
+
+_REPEATED = 0.5
+"""Least share of rows of a window that an earlier window has too, beyond what is usual."""
+
+_HISTORY = 28
+"""Days before the windows that must be known to say which gaps are usual."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """The files of a feed as they were delivered.
+
+    Args:
+        timestamp: The column with the time of a row.
+        rows: The rows of each day, all files together.
+        ends: The newest day of each file.
+        today: The day on the model's clock.
+        late_days: Days without new rows that are late; 0 for never, None to derive it.
+        window_days: Length of one window.
+    """
+
+    timestamp: str
+    rows: Mapping[date, int]
+    ends: Collection[date]
+    today: date
+    late_days: int | None
+    window_days: int
+
+
+def last_day(rows: Collection[date], today: date) -> date | None:
+    """The newest day that is not of the future; None if there is none."""
+    # A day ahead is a clock of another zone.
+    return max((day for day in rows if day <= today + timedelta(days=1)), default=None)
+
+
+def find_delivery_faults(feed: Delivery) -> Iterator[Breach]:
+    """Rows of the future, and rows that are late; each only where the feed's newest days count."""
+    ahead = {day: n for day, n in feed.rows.items() if day > feed.today + timedelta(days=1)}
+    if ahead:
+        found = f"days up to {max(ahead)}"
+        yield _fault(feed.timestamp, "future", "no row after today", found, sum(ahead.values()))
+    newest, allowed = last_day(feed.rows, feed.today), _days_until_late(feed)
+    if newest is not None and allowed and (feed.today - newest).days > allowed:
+        expected = f"rows of the last {allowed} days (drift.late_days)"
+        yield _fault(feed.timestamp, "late", expected, f"nothing after {newest}", 0)
+
+
+def find_gaps(feed: Delivery, spans: Sequence[Interval]) -> Iterator[Breach]:
+    """Days without rows inside the windows, if more come together than ever before them."""
+    since, until = spans[0].since, spans[-1].until
+    before = sorted(day for day in feed.rows if day < since)
+    inside = sorted(day for day in feed.rows if since <= day < until)
+    if not inside or not before or (before[-1] - before[0]).days < _HISTORY:
+        return
+    usual, _ = _longest_gap(before)
+    # From the last day before the windows, so that a missing first day counts as well.
+    longest, after = _longest_gap([before[-1], *inside])
+    if longest > usual:
+        expected = f"at most {usual} days in a row without rows"
+        yield _fault(feed.timestamp, "gap", expected, f"{longest} days without after {after}", 0)
+
+
+def find_volume_faults(
+    profile: Profile, windows: Sequence[tuple[Interval, int]]
+) -> Iterator[Breach]:
+    """Windows with far fewer or more rows than a block of the training data."""
+    limit = volume_limit(profile)
+    if limit is None:
+        return
+    usual = statistics.median(profile.block_rows)
+    low, high = math.floor(usual * math.exp(-limit)), math.ceil(usual * math.exp(limit))
+    off = [(days, rows) for days, rows in windows if not low <= rows <= high]
+    if off:
+        days, rows = off[-1]
+        found = f"{rows:,} rows from {days.since} to {days.until}"
+        yield _fault(ALL_ROWS, "volume", f"{low:,} to {high:,} rows in a window", found, rows)
+
+
+def volume_limit(profile: Profile) -> float | None:
+    """The largest usual change of a window's rows, as a logarithm; None if it is not known."""
+    rows = [each for each in profile.block_rows if each]
+    if len(rows) < LEAST_BLOCKS:
+        return None
+    usual = statistics.median(rows)
+    changes = [abs(math.log(each / usual)) for each in rows]
+    return max(_LEAST_CHANGE, _BLOCK_FACTOR * max(changes))
+
+
+def find_duplicates(profile: Profile, keys: Keys) -> Iterator[Breach]:
+    """Rows of a window that are there twice, if the training data has fewer such rows."""
+    if profile.repeated is None:
+        return
+    share, limit = repeated_share(keys), profile.repeated + _DUPLICATES
+    if share > limit:
+        found, rows = f"{share:.0%} of the rows twice or more", round(share * len(keys))
+        expected = f"at most {limit:.0%} of the rows twice"
+        yield _fault(ALL_ROWS, "duplicate", expected, found, rows)
+
+
+def find_repeats(pins: Sequence[DataFile], windows: Sequence[Keys]) -> Iterator[Breach]:
+    """Files that were delivered before, and rows of the last window that an earlier window has.
+
+    Args:
+        pins: The files of the windows.
+        windows: The keys of each window's rows without their times, oldest first.
+    """
+    first: dict[str, str] = {}
+    for pin in pins:
+        if (before := first.setdefault(pin.sha256, pin.uri)) != pin.uri:
+            expected = "files with different content"
+            yield _fault(ALL_ROWS, "repeated", expected, f"{pin.uri} with that of {before}", 0)
+            return
+    *earlier, last = windows
+    usual = max((known_share(b, a) for a, b in pairwise(earlier)), default=0.0)
+    share = max((known_share(last, each) for each in earlier), default=0.0)
+    if share > usual + _REPEATED:
+        found = f"{share:.0%} of the rows of the last window with new times"
+        rows = round(share * len(last))
+        yield _fault(ALL_ROWS, "repeated", "rows that were not there before", found, rows)
+
+
+def describe_small_blocks(profile: Profile, policy: DriftPolicy) -> str | None:
+    """That a feed like the training data can never be judged for drift; None if it can."""
+    usual = statistics.median(profile.block_rows) if profile.block_rows else policy.least_rows
+    if usual >= policy.least_rows:
+        return None
+    return (
+        f"{policy.window_days} days of the training data have about {usual:,.0f} rows, but a "
+        f"window needs {policy.least_rows:,} (drift.least_rows), so a feed like it is never "
+        f"judged: lower drift.least_rows, or raise drift.window_days"
+    )
+
+
+def _days_until_late(feed: Delivery) -> int:
+    if feed.late_days is not None:
+        return feed.late_days
+    # A feed of a file a month is not late after a week.
+    ends = sorted({*feed.ends})
+    steps = [(after - before).days for before, after in pairwise(ends)]
+    return feed.window_days + round(statistics.median(steps) if steps else 0)
+
+
+def _longest_gap(days: Sequence[date]) -> tuple[int, date]:
+    """The most days without rows between two of the days, and the day before them."""
+    gaps = [((after - before).days - 1, before) for before, after in pairwise(days)]
+    return max(gaps, key=lambda gap: gap[0], default=(0, days[0]))
+
+
+def _fault(column: str, rule: Rule, expected: str, found: str, rows: int) -> Breach:
+    return Breach(column=column, rule=rule, expected=expected, found=found, rows=rows)

@@ -1,0 +1,61 @@
+"""Keys of rows: equal rows have equal keys, so that rows which come again can be counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from modelyard.domain.specs.column_values import Array, Table, read_column
+from modelyard.domain.specs.contract import Column
+
+Keys = npt.NDArray[np.uint64]
+
+_NUMBERS, _ENOUGH = 6, 4  # columns that are read: numbers first, which seldom agree by chance
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_HALF = np.uint64(29)
+
+
+def row_keys(table: Table, columns: Iterable[Column], *, times: Array | None = None) -> Keys:
+    """A key of each row's first few columns, and of its time if given; valid in this process.
+
+    Args:
+        table: The rows.
+        columns: The columns that may be read; the first few numbers are, and levels if those are
+            few.
+        times: Shape (rows,): each row's time.
+    """
+    known = [column for column in columns if column.name in table and column.type != "timestamp"]
+    chosen = [c for c in known if c.type in {"number", "integer"}][:_NUMBERS]
+    if len(chosen) < _ENOUGH:
+        chosen += [c for c in known if c not in chosen][: _ENOUGH - len(chosen)]
+    parts = [_codes(column, table[column.name]) for column in chosen]
+    if times is not None:
+        parts.append(times.astype("datetime64[us]").astype(np.int64).view(np.uint64))
+    keys = np.zeros(len(parts[0]) if parts else 0, dtype=np.uint64)
+    for part in parts:
+        keys = (keys ^ part) * _GOLDEN
+        keys ^= keys >> _HALF
+    return keys
+
+
+def repeated_share(keys: Keys) -> float:
+    """The share of rows whose key another row has too."""
+    if not len(keys):
+        return 0.0
+    _, counts = np.unique(keys, return_counts=True)
+    return float(counts[counts > 1].sum() / len(keys))
+
+
+def known_share(keys: Keys, earlier: Keys) -> float:
+    """The share of rows whose key is among the earlier ones."""
+    return float(np.isin(keys, earlier).mean()) if len(keys) and len(earlier) else 0.0
+
+
+def _codes(column: Column, values: Array) -> Keys:
+    if column.type in {"number", "integer"}:
+        numbers = read_column(column.type, values).values + 0.0  # -0.0 equals 0.0
+        return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)
+    hashes = np.fromiter(map(hash, map(str, values.tolist())), dtype=np.int64, count=len(values))
+    return hashes.view(np.uint64)

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+
+from modelyard.domain.drift.feed_faults import (
+    Delivery,
+    describe_small_blocks,
+    find_delivery_faults,
+    find_duplicates,
+    find_gaps,
+    find_repeats,
+    find_volume_faults,
+    last_day,
+)
+from modelyard.domain.drift.profile import Profile, build_profile
+from modelyard.domain.drift.row_keys import repeated_share, row_keys
+from modelyard.domain.specs.contract import Column, describe_breach
+from modelyard.domain.specs.interval import Interval
+from modelyard.domain.specs.model import DriftPolicy
+from modelyard.domain.specs.version import DataFile
+
+TODAY = date(2026, 7, 1)
+COLUMNS = (
+    Column(name="x", type="number"),
+    Column(name="y", type="number"),
+    Column(name="place", type="category"),
+)
+
+
+def delivery(days, *, ends=(), late_days=None) -> Delivery:
+    return Delivery(
+        timestamp="day",
+        rows={TODAY - timedelta(days=ago): 10 for ago in days},
+        ends=ends,
+        today=TODAY,
+        late_days=late_days,
+        window_days=7,
+    )
+
+
+def profile(block_rows=(), repeated=None) -> Profile:
+    return Profile(rows=1, blocks=1, columns=(), block_rows=tuple(block_rows), repeated=repeated)
+
+
+def rules(found) -> list[str]:
+    return [each.rule for each in found]
+
+
+@pytest.mark.parametrize(
+    ("newest", "late_days", "found"),
+    [(7, None, []), (8, None, ["late"]), (8, 8, []), (9, 8, ["late"]), (900, 0, [])],
+)
+def test_a_feed_is_late_after_a_window_or_the_days_of_the_policy(newest, late_days, found):
+    assert rules(find_delivery_faults(delivery([newest], late_days=late_days))) == found
+
+
+def test_the_usual_time_between_two_files_is_added_to_a_window():
+    ends = [TODAY - timedelta(days=ago) for ago in (70, 40, 10)]
+    assert rules(find_delivery_faults(delivery([37], ends=ends))) == []
+    assert rules(find_delivery_faults(delivery([38], ends=ends))) == ["late"]
+
+
+def test_tomorrow_is_another_clock_and_the_day_after_it_is_of_the_future():
+    assert rules(find_delivery_faults(delivery([-1]))) == []
+    found = delivery([-2, 0])
+    assert [describe_breach(each) for each in find_delivery_faults(found)] == [
+        "column day (future): expected no row after today, found days up to 2026-07-03 (10 rows)"
+    ]
+    assert last_day(found.rows, TODAY) == TODAY
+    assert last_day([], TODAY) is None
+
+
+def spans() -> list[Interval]:
+    return [
+        Interval(since=TODAY - timedelta(days=ago + 7), until=TODAY - timedelta(days=ago))
+        for ago in (21, 14, 7, 0)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("days", "gaps"),
+    [
+        (range(1, 200), []),
+        ([ago for ago in range(1, 200) if ago != 9], ["gap"]),
+        ([ago for ago in range(1, 200) if ago not in (27, 28)], ["gap"]),  # first days of a window
+        ([ago for ago in range(1, 200) if ago % 7 > 1], []),  # five days a week
+        ([ago for ago in range(1, 200) if ago % 7 > 1 and ago != 9], ["gap"]),
+        ([ago for ago in range(1, 200) if ago % 7 > 1 and ago != 4], []),  # one day midweek
+        ([ago for ago in range(1, 40) if ago != 9], []),  # too little is known before
+        (range(1, 8), []),
+    ],
+)
+def test_more_days_without_rows_than_ever_before_are_a_gap(days, gaps):
+    assert rules(find_gaps(delivery(days), spans())) == gaps
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [(700, []), (500, []), (490, ["volume"]), (350, ["volume"]), (990, []), (1400, ["volume"])],
+)
+def test_far_fewer_or_more_rows_than_in_training_are_a_fault(rows, found):
+    known = profile([700, 690, 710, 700, 705, 695, 700, 700])
+    assert rules(find_volume_faults(known, [(spans()[-1], rows)])) == found
+
+
+def test_what_the_training_weeks_vary_by_is_no_fault():
+    known = profile([400, 700, 1100, 600, 900, 700, 650, 800])
+    assert rules(find_volume_faults(known, [(spans()[-1], 360)])) == []
+    assert rules(find_volume_faults(known, [(spans()[-1], 250)])) == ["volume"]
+
+
+def test_without_enough_blocks_volume_is_not_tested():
+    assert rules(find_volume_faults(profile([700] * 7), [(spans()[-1], 1)])) == []
+    assert rules(find_volume_faults(profile(), [(spans()[-1], 1)])) == []
+
+
+def test_rows_that_come_twice_are_a_fault_beyond_what_training_has():
+    keys = np.arange(100, dtype=np.uint64)
+    both = np.concatenate([keys, keys[:10]])
+    assert repeated_share(both) == pytest.approx(20 / 110)
+    assert rules(find_duplicates(profile(repeated=0.0), both)) == ["duplicate"]
+    assert rules(find_duplicates(profile(repeated=0.15), both)) == []
+    assert rules(find_duplicates(profile(), both)) == []
+
+
+def table(seed: int, rows: int = 500, *, coarse: bool = False):
+    random = np.random.default_rng(seed)
+    return {
+        "x": random.normal(size=rows) if not coarse else random.integers(0, 2, rows) * 1.0,
+        "y": np.where(random.random(rows) < 0.1, np.nan, random.integers(0, 3, rows)),
+        "place": random.choice(np.array(["a", "b", None], dtype=object), rows),
+    }
+
+
+def test_rows_of_an_earlier_window_with_new_times_are_a_fault():
+    windows = [row_keys(table(seed), COLUMNS) for seed in (1, 2, 3)]
+    assert rules(find_repeats([], [*windows, row_keys(table(4), COLUMNS)])) == []
+    assert rules(find_repeats([], [*windows, row_keys(table(2), COLUMNS)])) == ["repeated"]
+
+
+def test_rows_that_are_equal_by_chance_are_no_fault():
+    windows = [row_keys(table(seed, coarse=True), COLUMNS) for seed in (1, 2, 3, 4)]
+    assert rules(find_repeats([], windows)) == []
+    assert build_profile(table(1, coarse=True), COLUMNS, np.zeros(500, dtype=np.int64),
+                         times=np.full(500, "2026-01-01", dtype="datetime64[us]")
+                         ).repeated == pytest.approx(1.0)  # fmt: skip
+
+
+def test_a_file_with_the_content_of_another_is_a_fault():
+    pins = [DataFile(uri=uri, sha256=digit * 64) for uri, digit in (("a", "1"), ("b", "1"))]
+    keys = row_keys(table(1), COLUMNS)
+    [fault] = find_repeats(pins, [keys])
+    assert describe_breach(fault) == (
+        "rows (repeated): expected files with different content, found b with that of a"
+    )
+
+
+def test_a_key_tells_rows_apart_by_value_and_time_and_takes_nulls_for_equal():
+    first, times = table(1), np.arange(500).astype("datetime64[h]")
+    assert np.array_equal(row_keys(first, COLUMNS), row_keys(dict(first), COLUMNS))
+    assert repeated_share(row_keys(first, COLUMNS)) == 0.0
+    moved = row_keys(first, COLUMNS, times=times + np.timedelta64(1, "h"))
+    assert not np.isin(moved, row_keys(first, COLUMNS, times=times)).any()
+    same = {"x": np.array([0.0, -0.0, np.nan, np.nan])}
+    keys = row_keys(same, COLUMNS[:1])
+    assert keys[0] == keys[1]
+    assert keys[2] == keys[3]
+    assert keys[0] != keys[2]
+
+
+def test_a_feed_that_can_never_be_judged_is_named_when_the_profile_is_built():
+    policy = DriftPolicy(least_rows=500)
+    assert describe_small_blocks(profile([600] * 9), policy) is None
+    assert describe_small_blocks(profile(), policy) is None
+    assert describe_small_blocks(profile([336] * 9), policy) == (
+        "7 days of the training data have about 336 rows, but a window needs 500 "
+        "(drift.least_rows), so a feed like it is never judged: lower drift.least_rows, or raise "
+        "drift.window_days"
+    )
+
+
+def test_a_profile_of_an_earlier_version_is_read_and_watches_no_rows():
+    document = build_profile(table(1), COLUMNS, np.arange(500) // 50).to_document()
+    assert Profile.from_document(document).block_rows == (50,) * 10
+    for name in ("block_rows", "repeated"):
+        del document[name]
+    old = Profile.from_document(document)
+    assert (old.block_rows, old.repeated) == ((), None)
