@@ -124,6 +124,9 @@ def test_a_reviewed_pin_of_a_newer_tool_is_left_alone(yard):
 
 
 UNREADABLE = {
+    "the model itself": {MODEL_FILE: b"kind: Model\nname: [\n"},
+    "the model, which is gone": {MODEL_FILE: None},
+    "the model, of a newer tool": {MODEL_FILE: b"apiVersion: modelyard/v9\nkind: Model\n"},
     "the pin of another environment": {release_file("production"): b"version: ["},
     "a record": {record_file("v1"): b"- no record\n"},
     "a version": {f"models/{MODEL}/versions/v3.yaml": b"{"},

@@ -19,7 +19,13 @@ from modelyard.adapters.store.registry import Registry
 from modelyard.domain.promotion.change import pull_number
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.paths import MODELS, manifests_folder, release_file
+from modelyard.domain.specs.paths import (
+    ENVIRONMENTS,
+    MODELS,
+    manifests_folder,
+    parse_spec_path,
+    release_file,
+)
 from modelyard.domain.specs.release import Release
 from modelyard.errors import YardError
 from modelyard.ports import Services
@@ -86,10 +92,9 @@ class Workspace:
         self._remote.ensure_commits(commits)
 
     def models(self) -> tuple[str, ...]:
-        """The names of all models of the main branch, valid or not, sorted."""
-        paths = GitTree(self.git, self.main()).paths(MODELS)
-        parts = [path.split("/") for path in paths if path.endswith("/model.yaml")]
-        return tuple(sorted(name for _, name, *rest in parts if len(rest) == 1))
+        """The names of all models and of all with a release on the main branch, sorted."""
+        main = self.main()
+        return self.once("models", main, lambda: _model_names(GitTree(self.git, main)))
 
     def past(self, environment: str, model: str) -> tuple[PastRelease, ...]:
         """The main branch's releases of a model there, newest first, with the current one."""
@@ -127,6 +132,13 @@ def facts_of(services: Services) -> FactStore:
 def store_of(services: Services) -> Store:
     """The artifact store."""
     return Store(services.repository.artifacts, services.root)
+
+
+def _model_names(tree: GitTree) -> tuple[str, ...]:
+    paths = [*tree.paths(MODELS), *tree.paths(ENVIRONMENTS)]
+    parsed = [found for path in paths if (found := parse_spec_path(path)) is not None]
+    names = {key[-1] for kind, key in parsed if kind in {"Model", "Release"}}
+    return tuple(sorted(names))
 
 
 def _past(git: Git, commit: str, environment: str, model: str) -> tuple[PastRelease, ...]:

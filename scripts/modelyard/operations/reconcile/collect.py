@@ -20,7 +20,9 @@ from modelyard.domain.promotion.pulls import PullRequest, Pulls, PullSummary
 from modelyard.domain.promotion.world import Proposal, World
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.paths import model_file
 from modelyard.domain.verdict import Verdict
+from modelyard.errors import Refused
 from modelyard.operations.reconcile.concerned_pulls import find_concerned
 from modelyard.operations.reconcile.landings import find_landed
 from modelyard.operations.reconcile.proposals import read_proposals, with_currency
@@ -31,6 +33,9 @@ from modelyard.operations.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_LAST_READABLE = 20
+"""Commits of a file among which one that can be read is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +75,15 @@ def collect_world(
             it: a promotion without it could pass a gate. `plan` knows what it may do without.
     """
     commit = workspace.main()
-    specs = workspace.once(
-        "specs", commit, lambda: read_specs(GitTree(workspace.git, commit), models={model}), model
-    )
+    specs = _read_specs(workspace, commit, model)
     catalog, refusal = specs.catalog, specs.refusal() if specs.problems else None
-    if refusal is not None and not (may_lack_specs and model in catalog.models):
-        raise refusal
+    if refusal is None and model not in catalog.models and _has_releases(catalog, model):
+        refusal = Refused(f"{model_file(model)} is gone, but there are releases of {model}")
+    if refusal is not None:
+        if may_lack_specs and model not in catalog.models:
+            catalog = _with_last_readable(workspace, commit, model, catalog)
+        if model not in catalog.models or not may_lack_specs:
+            raise refusal
     if model not in catalog.models:
         workspace.catalog(commit).require_model(model)  # it names the models that there are
     workspace.facts.read_model(model)  # raises if the holds cannot be read
@@ -94,6 +102,29 @@ def collect_world(
     world = replace(world, proposals=with_currency(workspace, world, proposals))
     world = _completed(workspace, world, environments=catalog.environments, versions=named)
     return _with_aliases(workspace, world) if with_registry else world
+
+
+def _read_specs(workspace: Workspace, commit: str, model: str) -> Specs:
+    return workspace.once(
+        "specs", commit, lambda: read_specs(GitTree(workspace.git, commit), models={model}), model
+    )
+
+
+def _has_releases(catalog: Catalog, model: str) -> bool:
+    return any(name == model for _, name in catalog.releases)
+
+
+def _with_last_readable(workspace: Workspace, commit: str, model: str, catalog: Catalog) -> Catalog:
+    """The catalog with the model as its file was when it could be read last; the same without one.
+
+    Only for what `plan` does while a spec cannot be read: a rollback asks it for no rule.
+    """
+    file = model_file(model)
+    for entry in workspace.git.log(commit, path=file, first_parent=True, limit=_LAST_READABLE):
+        past = _read_specs(workspace, entry.sha, model)
+        if model in past.catalog.models:
+            return replace(catalog, models={**catalog.models, model: past.catalog.models[model]})
+    return catalog
 
 
 def _to_be_approved(world: World) -> set[str]:
