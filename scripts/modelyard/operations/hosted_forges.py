@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.github.credentials import (
     APP_ID,
-    APP_KEY_FILE,
-    TOKENS,
+    GITHUB,
+    TOKEN,
+    WHAT_TO_SET,
+    WORKFLOW_TOKEN,
+    has_app_key,
     read_app,
-    read_app_identity,
     read_token,
 )
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
@@ -26,6 +28,7 @@ from modelyard.adapters.forge.hosted.reading import PullReader
 from modelyard.adapters.forge.hosted.teams import Teams
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.sign_in import sign_in
 from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.pulls import Review
@@ -39,7 +42,9 @@ if TYPE_CHECKING:
     from modelyard.adapters.forge.github.settings import GitHubSettings
     from modelyard.adapters.forge.hosted.settings import WantedForge
 
-GITHUB = "https://api.github.com"
+WORKFLOWS = "github-actions[bot]"
+"""Who all workflows of a repository act as, also those of a branch."""
+
 APPROVE, UNAPPROVE = "/approve", "/unapprove"
 
 
@@ -55,7 +60,7 @@ def build_forge(git: Git, repository: Repository, clock: Clock) -> tuple[HostedP
             f"{SETTINGS}: forge: {repository.forge} needs the repository's owner and name",
             hint="set forge_repository: acme/yard",
         )
-    api, dialect = _dialect(repository, name)
+    api, dialect = _dialect(git, repository, name)
     heads = Heads(
         git=git,
         remote=RemoteRefs(git, repository.remote),
@@ -92,25 +97,24 @@ def _commanded_reviews(facts: FactStore, number: int) -> tuple[Review, ...]:
     )
 
 
-def _dialect(repository: Repository, name: str) -> tuple[ForgeApi, Dialect]:
-    url = repository.forge_uri
+def _dialect(git: Git, repository: Repository, name: str) -> tuple[ForgeApi, Dialect]:
     if repository.forge == ForgeKind.GITEA:
-        if url is None:
-            raise CannotAnswer(
-                f"{SETTINGS}: forge: gitea needs the address of Gitea",
-                hint="set forge_uri: https://git.example.org/api/v1",
-            )
-        from modelyard.adapters.forge.gitea.dialect import GiteaDialect
-
-        api = ForgeApi(url=url, auth=_token(), page_word="limit")
-        web = url.rstrip("/").removesuffix("/api/v1")
-        return api, GiteaDialect(api=api, repository=name, web=web)
+        return _gitea(git, repository, name)
     from modelyard.adapters.forge.github.dialect import GitHubDialect
 
-    app = read_app()
-    api = ForgeApi(url=url or GITHUB, auth=app or _token())
-    slug = repository.bot.removesuffix("[bot]") if app is not None else None
-    return api, GitHubDialect(api=api, repository=name, web=_web(url), app=slug)
+    url = repository.forge_uri or GITHUB
+    web, bot = _web(url), repository.bot
+    if (app := read_app(url, name)) is not None:
+        sign_in(git.root, web, app.token)
+        api, slug = ForgeApi(url=url, auth=app.strategy), bot.removesuffix("[bot]")
+        return api, GitHubDialect(api=api, repository=name, web=web, app=slug)
+    token = _token(url)
+    sign_in(git.root, web, lambda: token)
+    api = ForgeApi(url=url, auth=token)
+    # With the token of a workflow the tool is what every workflow is, if the settings say so.
+    is_given = bool(os.environ.get(TOKEN, "").strip())
+    is_bot = bot.endswith("[bot]") if is_given else bot == WORKFLOWS
+    return api, GitHubDialect(api=api, repository=name, web=web, bot=bot if is_bot else None)
 
 
 def setup_api(repository: Repository, *, as_person: bool) -> ForgeApi:
@@ -120,10 +124,13 @@ def setup_api(repository: Repository, *, as_person: bool) -> ForgeApi:
         repository: The settings.
         as_person: Prefer a token to the App's credentials: the App may not change settings.
     """
+    name = repository.forge_repository or ""
     if repository.forge == ForgeKind.GITEA:
-        return _dialect(repository, repository.forge_repository or "")[0]
-    app = None if as_person and read_token() else read_app()
-    return ForgeApi(url=repository.forge_uri or GITHUB, auth=app or _token())
+        url = _gitea_url(repository)
+        return ForgeApi(url=url, auth=_token(url), page_word="limit")
+    url = repository.forge_uri or GITHUB
+    app = None if as_person and read_token(url) else read_app(url, name)
+    return ForgeApi(url=url, auth=app.strategy if app else _token(url))
 
 
 def settings_reader(
@@ -138,15 +145,15 @@ def settings_reader(
     from modelyard.adapters.forge.github.settings import GitHubSettings
 
     # Who sets a forge up may know the App's number alone.
-    identity = read_app_identity() if os.environ.get(APP_KEY_FILE) else None
+    app = read_app(api.url, name) if has_app_key() else None
     return GitHubSettings(
         api=api,
         repository=name,
-        web=_web(repository.forge_uri),
+        web=_web(api.url),
         wanted=wanted,
         app=_app_number(api, repository.bot),
-        app_api=identity and ForgeApi(url=api.url, auth=identity[0]),
-        installation=identity[1] if identity else "",
+        app_api=app.as_itself() if app else None,
+        installation=str(app.find_installation()) if app else "",
     )
 
 
@@ -163,19 +170,43 @@ def _app_number(api: ForgeApi, bot: str) -> int | None:
         return None
 
 
-def _token() -> Any:
-    token = read_token()
-    if token is None:
+def _gitea(git: Git, repository: Repository, name: str) -> tuple[ForgeApi, Dialect]:
+    from modelyard.adapters.forge.gitea.dialect import GiteaDialect
+
+    url = _gitea_url(repository)
+    token = _token(url)
+    web = url.rstrip("/").removesuffix("/api/v1")
+    sign_in(git.root, _origin(web), lambda: token)
+    api = ForgeApi(url=url, auth=token, page_word="limit")
+    return api, GiteaDialect(api=api, repository=name, web=web)
+
+
+def _gitea_url(repository: Repository) -> str:
+    if repository.forge_uri is None:
         raise CannotAnswer(
-            "there is no token to sign in to the forge with",
-            hint=f'set {TOKENS[0]}, or those of a GitHub App (README, "On GitHub or Gitea")',
+            f"{SETTINGS}: forge: gitea needs the address of Gitea",
+            hint="set forge_uri: https://git.example.org/api/v1",
+        )
+    return repository.forge_uri
+
+
+def _token(url: str) -> str:
+    token = read_token(url)
+    if token is None:
+        more = ""
+        if os.environ.get(WORKFLOW_TOKEN):
+            more = f"; {WORKFLOW_TOKEN} is for another forge than {url}"
+        raise CannotAnswer(
+            f"there is no token to sign in to the forge with{more}", hint=WHAT_TO_SET
         )
     return token
 
 
-def _web(url: str | None) -> str:
+def _web(url: str) -> str:
     """The address of GitHub's pages; an Enterprise Server has its API at `/api/v3` of them."""
-    if url is None or url.rstrip("/") == GITHUB:
-        return "https://github.com"
+    return "https://github.com" if url.rstrip("/") == GITHUB else _origin(url)
+
+
+def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"

@@ -19,6 +19,7 @@ LABEL = "ubuntu-24.04"
 STOP_SECONDS = 20
 _STAND_INS = Path(__file__).parent / "stand_ins"
 _ACTIONS = ("checkout", "setup-python")
+_published: dict[str, dict[str, str]] = {}
 
 
 @contextmanager
@@ -56,7 +57,9 @@ def running_runner(site: Site, folder: Path, *, environment: Mapping[str, str]) 
 
 
 def publish_actions(site: Site, folder: Path) -> dict[str, str]:
-    """Put the stand-ins of GitHub's actions on the forge; returns the commit of each."""
+    """Put the stand-ins of GitHub's actions on the forge, once; returns the commit of each."""
+    if site.url in _published:
+        return _published[site.url]
     site.owner.post("orgs", username="actions", visibility="public")
     pins = {}
     for name in _ACTIONS:
@@ -69,6 +72,7 @@ def publish_actions(site: Site, folder: Path) -> dict[str, str]:
         # What is adopted is private, and the runner clones actions without a token.
         site.owner.patch(f"repos/actions/{name}", private=False)
         pins[f"actions/{name}"] = git(work, "rev-parse", "HEAD").strip()
+    _published[site.url] = pins
     return pins
 
 

@@ -83,6 +83,10 @@ class ForgeRepository:
             push_whitelist_usernames=[BOT],
         )
 
+    def keep_secret(self, name: str, value: str) -> None:
+        """Give the repository's workflows a secret."""
+        self.site.owner.put(f"{self.path}/actions/secrets/{name}", data=value)
+
     def add_webhook(self, url: str, *, secret: str, events: Iterable[str]) -> int:
         """Have events sent there, signed with the secret; returns the webhook's number."""
         settings = {"url": url, "content_type": "json", "secret": secret}

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 
 CALLS = "MODELYARD_E2E_CALLS"
-TOKEN = "MODELYARD_E2E_TOKEN"
-"""Of an administrator: a job's token may not ask what others may do."""
+TOKEN = "MODELYARD_FORGE_TOKEN"
+"""The tool's own, from a secret: a job's token may not ask what others may do."""
 
 
 def main(arguments: list[str]) -> None:
@@ -21,16 +21,14 @@ def main(arguments: list[str]) -> None:
     event = json.loads(Path(environment["GITHUB_EVENT_PATH"]).read_bytes())
     with httpx.Client(
         base_url=f"{environment['GITHUB_API_URL']}/repos/{environment['GITHUB_REPOSITORY']}/",
-        headers={"Authorization": f"token {environment['GITHUB_TOKEN']}"},
+        headers={"Authorization": f"token {environment[TOKEN]}"},
     ) as forge:
         call = {
             "arguments": arguments,
             "comment": event["comment"]["body"],
             "ref": environment["GITHUB_REF"],
             "checked_out": said("git", "rev-parse", "HEAD"),
-            "may_write_contents": may_write_contents(
-                forge, f"{arguments[-1]}-{event['comment']['id']}"
-            ),
+            "secrets": sorted(name for name in environment if name.startswith("MODELYARD_FORGE")),
             "credentials_left": "extraheader" in said("git", "config", "--list"),
         }
         if arguments == ["chatops", "ack"] and may_write(forge, event["sender"]["login"]):
@@ -43,13 +41,8 @@ def main(arguments: list[str]) -> None:
 
 
 def may_write(forge: httpx.Client, login: str) -> bool:
-    headers = {"Authorization": f"token {os.environ[TOKEN]}"}
-    answer = forge.get(f"collaborators/{login}/permission", headers=headers)
+    answer = forge.get(f"collaborators/{login}/permission")
     return answer.is_success and answer.json()["permission"] in {"write", "admin", "owner"}
-
-
-def may_write_contents(forge: httpx.Client, branch: str) -> bool:
-    return forge.post("branches", json={"new_branch_name": branch}).is_success
 
 
 def said(*command: str) -> str:

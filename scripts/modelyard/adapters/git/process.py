@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from modelyard.adapters.git.names import safe_line
+from modelyard.adapters.git.sign_in import credentials_of
 from modelyard.errors import CannotAnswer
 
 # Only a file system that hangs makes a local command take minutes.
@@ -110,6 +111,8 @@ def run_git(
     command, whole = ["git", *_OPTIONS, *args], {**inherited, **_FIXED, **(env or {})}
     local = PACKING_SECONDS if args[0] == "maintenance" else LOCAL_SECONDS
     seconds = NETWORK_SECONDS.get(args[0], local)
+    if args[0] in NETWORK_SECONDS:
+        whole |= credentials_of(root, whole)
     try:
         done = _run_to_end(command, root, whole, stdin, seconds)
     except OSError as error:

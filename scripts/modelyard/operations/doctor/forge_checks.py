@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modelyard.adapters.forge.github.credentials import APP_ID, TOKENS
+from modelyard.adapters.forge.github.credentials import APP_ID, TOKEN
 from modelyard.adapters.forge.hosted.pulls import HostedPulls
 from modelyard.adapters.forge.hosted.settings import Subject
 from modelyard.errors import CannotAnswer
@@ -21,7 +21,7 @@ def the_forge_accepts_the_credentials(checkout: Checkout) -> Iterator[Finding]:
         pulls.dialect.me()
         pulls.api.get(pulls.reader.place)
     except CannotAnswer as error:
-        fix = f"set {TOKENS[0]} to a token of {bot} for {name}, or {APP_ID} and what goes with it"
+        fix = f"set {TOKEN} to a token of {bot} for {name}, or {APP_ID} and what goes with it"
         yield Finding(what=error.message, fix=fix)
 
 

@@ -1,66 +1,135 @@
-"""What the tool signs in to GitHub with; never shown, and never an argument of a command."""
+"""What the tool signs in to a forge with; never shown, and never an argument of a command."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from modelyard.adapters.forge.hosted.api import ForgeApi
 from modelyard.errors import CannotAnswer
 
 APP_ID = "MODELYARD_APP_ID"
+APP_KEY = "MODELYARD_APP_KEY"
 APP_KEY_FILE = "MODELYARD_APP_KEY_FILE"
 APP_INSTALLATION = "MODELYARD_APP_INSTALLATION"
-TOKENS = ("MODELYARD_FORGE_TOKEN", "GITHUB_TOKEN")
+TOKEN = "MODELYARD_FORGE_TOKEN"
+WORKFLOW_TOKEN = "GITHUB_TOKEN"
+WORKFLOW_API = "GITHUB_API_URL"
+GITHUB = "https://api.github.com"
+
+WHAT_TO_SET = (
+    f'set {APP_ID} and {APP_KEY} of a GitHub App, or {TOKEN} (README, "On GitHub or Gitea")'
+)
+
+_LONG_AGO = datetime.fromtimestamp(0, tz=UTC)
+
+_SPARE = timedelta(minutes=5)
+"""A token that ends sooner is renewed: a push may take a while."""
+
+_made: dict[tuple[str, str, str], tuple[str, datetime]] = {}
+"""The tokens of this process with their ends, by API, App and repository."""
 
 
-def read_token(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the token of the environment, if there is one."""
-    return next((value for name in TOKENS if (value := environ.get(name, "").strip())), None)
+def read_token(url: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the token of the environment for the API at `url`, if there is one.
+
+    The token of a workflow is for the forge that runs it, and is sent to no other.
+    """
+    if given := environ.get(TOKEN, "").strip():
+        return given
+    return environ.get(WORKFLOW_TOKEN, "").strip() or None if _runs_at(url, environ) else None
 
 
-def read_app(environ: Mapping[str, str] = os.environ) -> Any | None:
-    """Return a strategy that renews the installation token of a GitHub App, if one is set.
+def _runs_at(url: str, environ: Mapping[str, str]) -> bool:
+    where = environ.get(WORKFLOW_API, "").strip() or GITHUB
+    return where.rstrip("/") == url.rstrip("/")
+
+
+@dataclass(kw_only=True)
+class App:
+    """A GitHub App as it acts in one repository.
+
+    Args:
+        url: The API.
+        repository: Owner and name.
+        id: The App's number.
+        key: Its private key as PEM.
+        installation: The number of its installation; None to ask for it.
+    """
+
+    url: str
+    repository: str
+    id: str
+    key: str = field(repr=False)
+    installation: int | None = None
+
+    def strategy(self) -> Any:
+        """Return what renews the token of its requests."""
+        from githubkit import AppInstallationAuthStrategy
+
+        return AppInstallationAuthStrategy(self.id, self.key, self.find_installation())
+
+    def token(self) -> str:
+        """Return a token for git, for this repository alone; the same one until it ends."""
+        place = (self.url, self.id, self.repository)
+        token, ends = _made.get(place, ("", _LONG_AGO))
+        if datetime.now(tz=UTC) > ends - _SPARE:
+            path = f"/app/installations/{self.find_installation()}/access_tokens"
+            body = {"repositories": [self.repository.partition("/")[2]]}
+            made = self.as_itself().send("POST", path, body)
+            token, ends = made["token"], datetime.fromisoformat(made["expires_at"])
+            _made[place] = (token, ends)
+        return token
+
+    def find_installation(self) -> int:
+        """Return the number of its installation in the repository."""
+        if self.installation is None:
+            row = self.as_itself().get(f"/repos/{self.repository}/installation")
+            self.installation = int(row["id"])
+        return self.installation
+
+    def as_itself(self) -> ForgeApi:
+        """Return the API signed in to as the App, which may ask about its installations alone."""
+        from githubkit import AppAuthStrategy
+
+        return ForgeApi(url=self.url, auth=AppAuthStrategy(self.id, self.key))
+
+
+def has_app_key(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the key of an App is set."""
+    return any(environ.get(name, "").strip() for name in (APP_KEY, APP_KEY_FILE))
+
+
+def read_app(url: str, repository: str, environ: Mapping[str, str] = os.environ) -> App | None:
+    """Return the GitHub App of the environment, if one is set.
 
     Raises:
         CannotAnswer: Only a part of it is set, or the key cannot be read.
     """
-    if (parts := _read_parts(environ)) is None:
+    names = (APP_ID, APP_KEY, APP_KEY_FILE, APP_INSTALLATION)
+    number, key, file, installation = (environ.get(name, "").strip() for name in names)
+    if not (number or key or file or installation):
         return None
-    from githubkit import AppInstallationAuthStrategy
-
-    app, key, installation = parts
-    return AppInstallationAuthStrategy(app, key, int(installation))
-
-
-def read_app_identity(environ: Mapping[str, str] = os.environ) -> tuple[Any, str] | None:
-    """Return a strategy that signs in as the App itself, and the number of its installation.
-
-    Raises:
-        CannotAnswer: Only a part of it is set, or the key cannot be read.
-    """
-    if (parts := _read_parts(environ)) is None:
-        return None
-    from githubkit import AppAuthStrategy
-
-    app, key, installation = parts
-    return AppAuthStrategy(app, key), installation
-
-
-def _read_parts(environ: Mapping[str, str]) -> tuple[str, str, str] | None:
-    """The number of the App, its key and the number of its installation."""
-    names = (APP_ID, APP_KEY_FILE, APP_INSTALLATION)
-    values = [environ.get(name, "").strip() for name in names]
-    if not any(values):
-        return None
-    if missing := [name for name, value in zip(names, values, strict=True) if not value]:
-        raise CannotAnswer(f"a GitHub App needs {', '.join(missing)} too", hint="set it")
-    app, key_file, installation = values
-    if not installation.isdecimal():
+    if not number or not (key or file):
+        lacks = APP_ID if not number else f"{APP_KEY} or {APP_KEY_FILE}"
+        raise CannotAnswer(f"a GitHub App needs {lacks} too", hint="set it")
+    if installation and not installation.isdecimal():
         raise CannotAnswer(f"{APP_INSTALLATION} is {installation!r}, not the number of one")
+    return App(
+        url=url,
+        repository=repository,
+        id=number,
+        key=key or _read_key(file),
+        installation=int(installation) if installation else None,
+    )
+
+
+def _read_key(file: str) -> str:
     try:
-        key = Path(key_file).read_text()
+        return Path(file).read_text()
     except OSError as error:
-        raise CannotAnswer(f"cannot read {APP_KEY_FILE} {key_file}: {error.strerror}") from error
-    return app, key, installation
+        raise CannotAnswer(f"cannot read {APP_KEY_FILE} {file}: {error.strerror}") from error

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from modelyard.adapters.forge.comment_api import CommentApi
 from modelyard.adapters.forge.github.check_runs import show_problems
+from modelyard.adapters.forge.github.credentials import WHAT_TO_SET
 from modelyard.adapters.forge.github.deployments import Deployments
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import Json, account_at, find_account, person_of
@@ -43,12 +44,14 @@ class GitHubDialect:
         repository: Owner and name.
         web: Address of its pages, such as `https://github.com`.
         app: Slug of the GitHub App that the token belongs to, if it does.
+        bot: Who the token acts as where GitHub does not say: it tells no App who it is.
     """
 
     api: ForgeApi
     repository: str
     web: str
     app: str | None = None
+    bot: str | None = None
     sort_by_update: str = "updated"
     _people: dict[str, frozenset[Person]] = field(default_factory=dict)
     _merges: dict[str, frozenset[Person]] = field(default_factory=dict)
@@ -59,8 +62,19 @@ class GitHubDialect:
 
     @cached_property
     def _me(self) -> Person:
-        path = "/user" if self.app is None else f"/users/{quote(f'{self.app}[bot]')}"
-        return account_at(self.api, path)
+        if self.app is not None:
+            return account_at(self.api, f"/users/{quote(f'{self.app}[bot]')}")
+        try:
+            return account_at(self.api, "/user")
+        except Answered as error:
+            if error.status != HTTPStatus.FORBIDDEN:
+                raise
+            if self.bot is None:
+                raise CannotAnswer(
+                    "GitHub does not say who this token acts as: it is a workflow's or an App's",
+                    hint=WHAT_TO_SET,
+                ) from error
+        return account_at(self.api, f"/users/{quote(self.bot)}")
 
     def page(self, number: int | None) -> str:
         """See `Dialect`."""

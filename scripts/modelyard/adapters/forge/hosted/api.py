@@ -79,7 +79,7 @@ class ForgeApi:
 
     Args:
         url: Its base address, such as `https://api.github.com`.
-        auth: A token, or a strategy of githubkit that renews one; never shown.
+        auth: A token, a strategy of githubkit that renews one, or what returns that; never shown.
         timeout: Seconds until a request without an answer is given up.
         page_word: What the forge calls the size of a page.
 
@@ -113,7 +113,8 @@ class ForgeApi:
                 return response
 
         client = GitHub(
-            self.auth,
+            # One that has to be asked for is asked for with the first request.
+            self.auth() if callable(self.auth) else self.auth,
             base_url=self.url,
             timeout=self.timeout,
             auto_retry=_repeat,

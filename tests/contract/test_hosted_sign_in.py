@@ -1,0 +1,144 @@
+"""As whom the tool signs in to a forge, and to which."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from contract.stages import START, checkout
+from contract.test_pull_requests import change, ready, rollback
+from modelyard.adapters.clock import SystemClock
+from modelyard.adapters.forge.github.credentials import App, read_app, read_token
+from modelyard.domain.promotion.pulls import Merged
+from modelyard.domain.specs.repository import ForgeKind, Repository
+from modelyard.errors import CannotAnswer
+from modelyard.operations.hosted_forges import build_forge
+
+NAMES = (
+    *("MODELYARD_APP_ID", "MODELYARD_APP_KEY", "MODELYARD_APP_KEY_FILE"),
+    *("MODELYARD_APP_INSTALLATION", "MODELYARD_FORGE_TOKEN", "GITHUB_TOKEN", "GITHUB_API_URL"),
+)
+RIGHTS = dict.fromkeys(("contents", "pull_requests", "issues", "statuses"), "write")
+
+
+@pytest.fixture
+def fake(fake_github, monkeypatch):
+    """A yard without credentials in the address of its remote; none are set."""
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    fake_github.add_person("ann")
+    fake_github.seed(dict(START), author="ann")
+    return fake_github
+
+
+def pulls_of(fake, folder, bot="modelyard[bot]"):
+    settings = Repository(
+        forge=ForgeKind.GITHUB, forge_uri=fake.url, forge_repository="acme/yard", bot=bot
+    )
+    return build_forge(checkout(folder / "clone", fake.git_url()), settings, SystemClock())[0]
+
+
+def test_an_app_needs_its_number_and_its_key_and_git_signs_in_with_it(fake, tmp_path, monkeypatch):
+    app = fake.add_app("modelyard", **RIGHTS)
+    monkeypatch.setenv("MODELYARD_APP_ID", str(app.id))
+    monkeypatch.setenv("MODELYARD_APP_KEY", app.key)
+    pulls = pulls_of(fake, tmp_path)
+
+    pull = pulls.propose(rollback())
+    for context in ("modelyard/checks", "modelyard/promote"):
+        ready(SimpleNamespace(pulls=pulls), pull, context)
+
+    assert str(pulls.dialect.me()) == "modelyard[bot]"
+    assert isinstance(pulls.merge(pull.number, sha=pull.head, bypass="it is bad"), Merged)
+    # One token for git and one for the API, however many requests and commands there are.
+    assert fake.calls("POST", "/access_tokens", status=201) == 2
+    held = [path.read_text("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any("installation-" in text for text in held)
+
+
+def test_a_token_for_git_is_of_this_repository_and_renewed_before_it_ends(fake):
+    made = fake.add_app("modelyard", **RIGHTS)
+    app = App(url=fake.url, repository="acme/yard", id=str(made.id), key=made.key)
+    again = replace(app)
+    fake.installation_lasts = 60.0
+    assert app.token() != again.token()
+    fake.installation_lasts = 600.0
+    assert app.token() == again.token()
+    assert made.key not in repr(app)
+
+
+def test_a_workflow_s_token_says_what_to_set(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_TOKEN", fake.actions_token(**RIGHTS))
+    monkeypatch.setenv("GITHUB_API_URL", fake.url)
+
+    with pytest.raises(CannotAnswer) as error:
+        pulls_of(fake, tmp_path).propose(change())
+
+    assert "does not say who this token acts as" in error.value.message
+    assert "MODELYARD_APP_ID and MODELYARD_APP_KEY" in (error.value.hint or "")
+
+
+def test_it_is_the_bot_of_all_workflows_only_where_the_settings_say_so(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_TOKEN", fake.actions_token(**RIGHTS))
+    monkeypatch.setenv("GITHUB_API_URL", fake.url)
+
+    pulls = pulls_of(fake, tmp_path, bot="github-actions[bot]")
+
+    assert str(pulls.propose(change()).author) == "github-actions[bot]"
+
+
+def test_a_workflow_s_token_is_sent_to_the_forge_that_runs_it_and_to_no_other(
+    fake, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("GITHUB_TOKEN", "of github.com")
+    for runs_at in ("", "https://api.github.com", f"{fake.url}/api/v3", "http://127.0.0.1:1"):
+        monkeypatch.setenv("GITHUB_API_URL", runs_at)
+        with pytest.raises(CannotAnswer, match="GITHUB_TOKEN is for another forge than"):
+            pulls_of(fake, tmp_path)
+    assert fake.log == []
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "token"),
+    [
+        ("https://api.github.com", {"GITHUB_TOKEN": "t"}, "t"),
+        ("https://api.github.com/", {"GITHUB_TOKEN": "t"}, "t"),
+        ("https://api.github.com.evil.org", {"GITHUB_TOKEN": "t"}, None),
+        ("https://git.example.org/api/v1", {"GITHUB_TOKEN": "t"}, None),
+        (
+            "https://git.example.org/api/v1",
+            {"GITHUB_TOKEN": "t", "GITHUB_API_URL": "https://git.example.org/api/v1"},
+            "t",
+        ),
+        ("https://git.example.org/api/v1", {"MODELYARD_FORGE_TOKEN": "m"}, "m"),
+        ("https://api.github.com", {"MODELYARD_FORGE_TOKEN": "m", "GITHUB_TOKEN": "t"}, "m"),
+        ("https://api.github.com", {"MODELYARD_FORGE_TOKEN": " ", "GITHUB_TOKEN": ""}, None),
+    ],
+)
+def test_which_token_is_for_which_forge(url, environ, token):
+    assert read_token(url, environ) == token
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"MODELYARD_APP_ID": "1"}, "MODELYARD_APP_KEY or MODELYARD_APP_KEY_FILE too"),
+        ({"MODELYARD_APP_KEY": "k"}, "MODELYARD_APP_ID too"),
+        ({"MODELYARD_APP_ID": "1", "MODELYARD_APP_KEY_FILE": "/nowhere"}, "cannot read"),
+        (
+            {"MODELYARD_APP_ID": "1", "MODELYARD_APP_KEY": "k", "MODELYARD_APP_INSTALLATION": "x"},
+            "not the number of one",
+        ),
+    ],
+)
+def test_half_of_an_app_is_an_error_that_names_what_lacks(environ, said):
+    with pytest.raises(CannotAnswer, match=said):
+        read_app("https://api.github.com", "acme/yard", environ)
+
+
+def test_no_setting_of_an_app_is_none():
+    empty = {"MODELYARD_APP_ID": "", "MODELYARD_APP_KEY": " "}
+
+    assert read_app("https://api.github.com", "acme/yard", empty) is None
