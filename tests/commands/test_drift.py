@@ -302,7 +302,8 @@ def test_an_older_window_with_too_few_rows_is_a_warning(yard):
     assert [w["usable"] for w in found["windows"]] == [True, False, True, True]
     assert found["warnings"] == [
         "0 rows from 2026-06-10 to 2026-06-17 are too few to compare: 200 are needed "
-        "(drift.least_rows)"
+        "(drift.least_rows)",
+        "quality is not watched: the record of v2 has no held-out scores to compare",
     ]
 
 
@@ -313,7 +314,8 @@ def test_too_few_calendar_blocks_confirm_nothing_and_say_so(tmp_path):
     assert any(c["drifted"] for c in found["windows"][0]["columns"])
     assert found["warnings"] == [
         "the profile of v2 has 6 calendar blocks of 14 days, but 8 are needed: the effect of "
-        "the calendar alone is unknown, so nothing is confirmed"
+        "the calendar alone is unknown, so nothing is confirmed",
+        "quality is not watched: the record of v2 has no held-out scores to compare",
     ]
 
 

@@ -73,8 +73,8 @@ def drift(
         FeedComparison,
         compare_feed,
         drift_evidence,
-        record_incidents,
     )
+    from modelyard.operations.drift.feed_incidents import record_incidents
 
     workspace = workspace_of(services)
     result = compare_feed(workspace, model, feed=feed, until=until.date() if until else None)
@@ -110,10 +110,11 @@ def _document(
     """Return the result as schemas/output/drift.schema.json describes it."""
     from modelyard.operations.drift.compare import (
         FeedComparison,
-        broken_rules,
         confirmed_document,
+        quality_document,
         window_document,
     )
+    from modelyard.operations.drift.feed_incidents import broken_rules
 
     compared = result if isinstance(result, FeedComparison) else None
     broken = broken_rules(result)
@@ -129,6 +130,7 @@ def _document(
         "incidents": [incident.what for incident in incidents],
         "windows": [window_document(window) for window in result.windows],
         "confirmed": confirmed_document(compared.confirmed if compared else ()),
+        "quality": quality_document(compared.quality) if compared else None,
         "warnings": list(compared.warnings) if compared else [],
         "page": _page_document(summary) if summary else None,
     }
@@ -138,6 +140,7 @@ def _print(
     result: ContractBreach | FeedComparison, evidence: str | None, summary: PageSummary | None
 ) -> None:
     from modelyard.commands.output.formatting import make_table
+    from modelyard.domain.drift.quality import Quality
     from modelyard.domain.specs.contract import describe_breach
     from modelyard.operations.drift.compare import (
         FeedComparison,
@@ -156,6 +159,8 @@ def _print(
     if summary is not None:
         for column, why in summary.left_out.items():
             print_line(f"{summary.path} omits {column}: {why}", err=True)
+    if isinstance(result.quality, Quality):
+        print_line(f"quality: {result.quality.detail}")
     print_line(f"evidence {evidence}")
     for fault in result.faults:
         print_line(describe_breach(fault))
@@ -177,7 +182,7 @@ def _print_breaches(result: ContractBreach) -> None:
 
 
 def _say_recorded(result: ContractBreach | FeedComparison) -> str:
-    from modelyard.operations.drift.compare import is_own_feed
+    from modelyard.operations.drift.feed_incidents import is_own_feed
 
     return "an incident is recorded" if is_own_feed(result) else "no incident is recorded"
 

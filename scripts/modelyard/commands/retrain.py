@@ -60,7 +60,8 @@ def retrain(
 def _propose(
     workspace: Workspace, model: str, *, feed: str | None, until: date | None, dry_run: bool
 ) -> None:
-    from modelyard.operations.drift.compare import compare_feed, record_incidents
+    from modelyard.operations.drift.compare import compare_feed
+    from modelyard.operations.drift.feed_incidents import record_incidents
     from modelyard.operations.drift.propose import NotOwed, decide_retraining, open_incidents
 
     result = compare_feed(workspace, model, feed=feed, until=until)

@@ -18,7 +18,7 @@ from modelyard.domain.drift.profile import (
 )
 from modelyard.domain.specs.column_values import Array, Floats, read_column
 
-Reason = Literal["null", "range", "shape", "new"]
+Reason = Literal["null", "range", "shape", "new", "quality"]
 
 _SHOWN = 3
 
@@ -29,7 +29,8 @@ class ColumnCheck:
 
     Args:
         column: The column.
-        reason: `null`, `range` (numbers outside the reference), `shape` or `new` (levels).
+        reason: `null`, `range` (numbers outside the reference), `shape` or `new` (levels); of the
+            target `quality`, see `domain.drift.quality`.
         measure: The measure of the effect, a name in `FLOORS`.
         effect: The effect size: how far the window is from the reference, in the measure's unit.
         floor: The least effect that counts; see `drift_floor`.

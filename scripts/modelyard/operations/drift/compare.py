@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from modelyard.domain.drift.column_checks import ColumnCheck
@@ -19,16 +19,10 @@ from modelyard.domain.drift.feed_faults import (
     find_volume_faults,
 )
 from modelyard.domain.drift.profile import Profile
+from modelyard.domain.drift.quality import ALARM, Quality
 from modelyard.domain.drift.row_keys import row_keys
-from modelyard.domain.promotion.facts import ModelFacts
-from modelyard.domain.promotion.incidents import (
-    Incident,
-    breach_key,
-    breach_prefix,
-    is_incident_of_breach,
-)
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.contract import Breach, describe_breach
+from modelyard.domain.specs.contract import Breach
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.times import find_zone
@@ -41,6 +35,7 @@ from modelyard.operations.drift.feed import (
     read_feed,
     read_windows,
 )
+from modelyard.operations.drift.quality import NotWatched, watch_quality
 from modelyard.operations.training.data_root import data_root
 from modelyard.operations.workspace import Workspace
 
@@ -119,6 +114,7 @@ class FeedComparison(FeedResult):
         pins: The files that were read.
         confirmed: Drift of the latest window that enough windows share.
         faults: Faults of the feed that leave its rows comparable, such as late ones.
+        quality: The quality of the version on new labelled rows, or why it is not watched.
     """
 
     parent: ModelVersion
@@ -127,6 +123,7 @@ class FeedComparison(FeedResult):
     pins: tuple[DataFile, ...]
     confirmed: tuple[ColumnCheck, ...]
     faults: tuple[Breach, ...] = ()
+    quality: Quality | NotWatched
 
     @property
     def outcome(self) -> str:
@@ -157,6 +154,8 @@ class FeedComparison(FeedResult):
                 f"of {policy.window_days} days, but {LEAST_BLOCKS} are needed: the effect of the "
                 f"calendar alone is unknown, so nothing is confirmed"
             )
+        if isinstance(self.quality, NotWatched):
+            warnings.append(f"quality is not watched: {self.quality.why}")
         return tuple(warnings)
 
 
@@ -249,6 +248,7 @@ def drift_evidence(result: FeedComparison) -> bytes:
         "policy": asdict(result.model.drift),
         "windows": [window_document(window) for window in result.windows],
         "confirmed": confirmed_document(result.confirmed),
+        "quality": quality_document(result.quality),
     }
     return json.dumps(document, sort_keys=True, allow_nan=False).encode()
 
@@ -267,6 +267,14 @@ def window_document(window: WindowComparison) -> dict[str, Any]:
 def confirmed_document(confirmed: Iterable[ColumnCheck]) -> list[dict[str, str]]:
     """The columns with confirmed drift for JSON."""
     return [{"column": one.column, "reason": one.reason} for one in confirmed]
+
+
+def quality_document(quality: Quality | NotWatched) -> dict[str, Any]:
+    """The quality for JSON."""
+    if isinstance(quality, NotWatched):
+        return {"watched": False, "why": quality.why}
+    known = {**asdict(quality), "since": quality.since.isoformat(), "alarm": ALARM}
+    return {"watched": True, "drifted": quality.drifted, **known}
 
 
 def format_drift(confirmed: Iterable[ColumnCheck]) -> str:
@@ -289,71 +297,15 @@ def summarize_comparison(result: FeedComparison) -> str:
     """The result in one sentence."""
     policy = result.model.drift
     where = f"{policy.needed} of {policy.of} windows before {result.until}"
+    if result.confirmed and result.confirmed[0].reason == "quality":
+        also = result.confirmed[1:]
+        more = f"; {format_drift(also)} drifted too" if also else ""
+        worse = f"{result.parent.version} predicts worse: {result.confirmed[0].detail}"
+        return f"{result.model.name}: {worse}{more}"
     subject = f"{result.model.name}: drift from what {result.parent.version} was trained on"
     if not result.confirmed:
         return f"{subject} is not confirmed by {where}"
     return f"{subject} is confirmed by {where}: {format_drift(result.confirmed)}"
-
-
-def record_incidents(
-    workspace: Workspace, result: ContractBreach | FeedComparison
-) -> tuple[Incident, ...]:
-    """Record each breach as an incident, once, and return the open incidents of this feed.
-
-    If the windows are the newest ones, incidents of breaches that are gone are removed. Of another
-    feed than the model's own nothing is recorded: no nightly run would ever close the incident.
-    """
-    at = workspace.services.clock.now()
-
-    def change(before: ModelFacts) -> ModelFacts:
-        return replace(before, incidents=update_incidents(before.incidents, result, at=at))
-
-    if is_own_feed(result):
-        after = workspace.facts.update_model(result.model.name, change)
-    else:
-        after = change(workspace.facts.read_model(result.model.name))
-    return tuple(i for i in after.incidents if is_breach_of_feed(i, result.feed))
-
-
-def update_incidents(
-    before: tuple[Incident, ...], result: ContractBreach | FeedComparison, *, at: datetime
-) -> tuple[Incident, ...]:
-    """The incidents after a result: one for each rule of a column, with its first text."""
-    broken, uri = broken_rules(result), result.feed.uri
-    found = {breach_key(uri, each): each for each in broken}
-    # Windows of the past show nothing about breaches of today, so they remove no incident.
-    kept = [
-        incident
-        for incident in before
-        if any(is_incident_of_breach(incident, uri, each) for each in broken)
-        or not (result.newest and is_breach_of_feed(incident, result.feed))
-    ]
-    new = [
-        Incident(what=incident_text(result.feed, each), at=at, key=key)
-        for key, each in found.items()
-        if not any(is_incident_of_breach(incident, uri, each) for incident in kept)
-    ]
-    return (*kept, *new)
-
-
-def broken_rules(result: ContractBreach | FeedComparison) -> tuple[Breach, ...]:
-    """The rules that the feed breaks, of columns or of the feed as a whole."""
-    return result.breaches if isinstance(result, ContractBreach) else result.faults
-
-
-def incident_text(feed: Feed, breach: Breach) -> str:
-    """The text of a breach's incident: the feed, the column, what was expected and found."""
-    return f"contract of {feed.uri} broken: {describe_breach(breach)}"
-
-
-def is_own_feed(result: ContractBreach | FeedComparison) -> bool:
-    """Whether the feed is the one that model.yaml names, and not one that was given by hand."""
-    return result.feed.uri == result.model.data.feed
-
-
-def is_breach_of_feed(incident: Incident, feed: Feed) -> bool:
-    """Whether the incident is a breach of this feed."""
-    return incident.key.startswith(breach_prefix(feed.uri))
 
 
 def _compare_windows(
@@ -383,14 +335,25 @@ def _compare_windows(
             f"are needed to compare the latest window (drift.least_rows)",
             hint=f"modelyard drift {model.name} --until DATE compares earlier windows",
         )
+    until = windows[-1].data.days.until
+    served = (model, spec, record)
+    quality = watch_quality(workspace, result.catalog, result.commit, result.feed, served, until)
+    # First: a model that predicts worse matters more than a column that moved.
+    worse = (
+        (quality.as_check(model.target.column),)
+        if isinstance(quality, Quality) and quality.drifted
+        else ()
+    )
+    moved = confirm_drift([w.drifted for w in windows], needed=policy.needed, of=policy.of)
     return FeedComparison(
         **vars(result),
         parent=spec,
         digest=digest,
         profile=profile,
         pins=pins,
-        faults=(*faults, *_row_faults(profile, result, pins)),
-        confirmed=confirm_drift([w.drifted for w in windows], needed=policy.needed, of=policy.of),
+        faults=(*faults, *_row_faults(profile, result, pins), *_label_faults(model, quality)),
+        confirmed=(*worse, *moved),
+        quality=quality,
     )
 
 
@@ -403,3 +366,14 @@ def _row_faults(
     last = windows[-1].table
     yield from find_duplicates(profile, row_keys(last, columns, times=last[timestamp]))
     yield from find_repeats(pins, [row_keys(each.table, columns) for each in windows])
+
+
+def _label_faults(model: Model, quality: Quality | NotWatched) -> Iterator[Breach]:
+    if isinstance(quality, NotWatched) and quality.is_unlabelled:
+        yield Breach(
+            column=model.target.column,
+            rule="null",
+            expected=f"labels {model.target.delay_days} days after the rows",
+            found=quality.why,
+            rows=0,
+        )

@@ -20,10 +20,9 @@ from modelyard.operations.drift.compare import (
     ContractBreach,
     FeedComparison,
     drift_evidence,
-    is_breach_of_feed,
     summarize_comparison,
-    update_incidents,
 )
+from modelyard.operations.drift.feed_incidents import is_breach_of_feed, update_incidents
 from modelyard.operations.drift.retraining import (
     plan_feed_days,
     retraining_branch,

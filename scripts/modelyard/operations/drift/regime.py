@@ -7,6 +7,7 @@ from datetime import timedelta
 import numpy as np
 
 from modelyard.domain.drift.column_checks import ColumnCheck
+from modelyard.domain.drift.quality import Quality
 from modelyard.domain.drift.regime import Regime, drifted_windows, longest_regime
 from modelyard.domain.drift.retraining import cluster_of, current_sets
 from modelyard.domain.specs.column_values import Table
@@ -43,6 +44,8 @@ def find_regime(workspace: Workspace, result: FeedComparison) -> Regime:
             break
         windows = [*check_windows(result.profile, sound, model.drift.least_rows), *windows]
     since = windows[-known].data.days.since if known else regime.since
+    if isinstance(result.quality, Quality) and result.quality.drifted:
+        since = min(since, result.quality.since)
     return Regime(since=since, until=regime.until, clusters_a_day=regime.clusters_a_day)
 
 

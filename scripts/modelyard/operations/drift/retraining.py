@@ -135,10 +135,21 @@ def _changed_sets(made: Retraining) -> tuple[HeldOut, ...]:
 
 def _page(result: FeedComparison, made: Retraining, days: RetrainingDays) -> str:
     policy, parent, version = result.model.drift, result.parent, made.version
+    moved = [one for one in result.confirmed if one.reason != "quality"]
+    first = [
+        f"**{parent.version}** predicts worse than on its held-out rows: "
+        f"{escape_markdown(one.detail)}."
+        for one in result.confirmed
+        if one.reason == "quality"
+    ]
+    if moved:
+        first.append(
+            f"Drift from what **{parent.version}** was trained on is confirmed by {policy.needed} "
+            f"of {policy.of} windows of {policy.window_days} days: "
+            f"{escape_markdown(format_drift(moved))}."
+        )
     lines = [
-        f"Drift from what **{parent.version}** was trained on is confirmed by {policy.needed} of "
-        f"{policy.of} windows of {policy.window_days} days: "
-        f"{escape_markdown(format_drift(result.confirmed))}.",
+        " ".join(first),
         "",
         f"Evidence `{version.evidence}`.",
         "",

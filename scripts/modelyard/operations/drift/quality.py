@@ -1,0 +1,165 @@
+"""Scores the served version on the newly labelled rows of a feed."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelyard.adapters.store.table_files import read_table
+from modelyard.adapters.store.tables import (
+    LABEL,
+    rows_by_day,
+    rows_within,
+    scores_from_parquet,
+    with_labels,
+)
+from modelyard.domain.drift.quality import (
+    LOOKBACK,
+    DayLoss,
+    HeldOutLoss,
+    Quality,
+    day_loss,
+    held_out_loss,
+    judge_quality,
+    loss_metric,
+    row_losses,
+)
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.interval import Interval, count_days
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.version import ModelVersion
+from modelyard.errors import YardError
+from modelyard.operations.drift.feed import Feed
+from modelyard.operations.training.data_root import data_root
+from modelyard.operations.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+ROWS_A_DAY = 2000
+"""Rows of a day that are scored; more would add little to a day's mean."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotWatched:
+    """The quality cannot be judged.
+
+    Args:
+        why: The reason, in a few words.
+        is_unlabelled: Whether a window or more of rows should have labels, and none has.
+    """
+
+    why: str
+    is_unlabelled: bool = False
+
+
+def watch_quality(
+    workspace: Workspace,
+    catalog: Catalog,
+    commit: str,
+    feed: Feed,
+    served: tuple[Model, ModelVersion, Record],
+    until: date,
+) -> Quality | NotWatched:
+    """The served version's quality on the feed's labelled days before `until`."""
+    model, spec, record = served
+    try:
+        reference = _reference(workspace, catalog, model, record)
+        if reference is None:
+            return NotWatched(why=f"the record of {spec.version} has no held-out scores to compare")
+        span = _new_days(catalog, model, spec, until)
+        if not any(file.reaches((span,)) for file in feed.files):
+            return NotWatched(why=f"no day after those of {spec.version} has labels yet")
+        frame = _labelled_rows(workspace, commit, model, feed, span)
+        if frame.empty:
+            why = f"no row from {span.since} to {span.until} has a label"
+            long = count_days([span]) >= model.drift.window_days
+            return NotWatched(why=why, is_unlabelled=long)
+        days = list(_day_losses(workspace, model, record, frame, reference))
+    except YardError as error:
+        return NotWatched(why=error.message)
+    except Exception as error:  # noqa: BLE001 - the model's own code may raise anything
+        logger.warning("the quality of %s: %r", spec.version, error)
+        return NotWatched(why=f"{spec.version} cannot be scored: {error}")
+    return judge_quality(days, reference) or NotWatched(why="no labelled day")
+
+
+def _reference(
+    workspace: Workspace, catalog: Catalog, model: Model, record: Record
+) -> HeldOutLoss | None:
+    """The loss on the newest held-out set that the version was judged on."""
+
+    def newest(name: str) -> date:
+        spec = catalog.held_out.get((model.name, name))
+        return spec.window.until if spec is not None and spec.window is not None else date.min
+
+    result = max(record.held_out, key=lambda one: newest(one.name), default=None)
+    if result is None:
+        return None
+    scores = scores_from_parquet(workspace.store.read_evidence(result.scores), digest=result.digest)
+    metric = loss_metric(model.gate.metric)
+    losses = row_losses(metric, scores.labels, scores.scores, model.primary.classes)
+    return held_out_loss(metric, losses, scores.clusters)
+
+
+def _new_days(catalog: Catalog, model: Model, spec: ModelVersion, until: date) -> Interval:
+    """The last days with labels that the version was neither trained nor judged on."""
+    end = until - timedelta(days=model.target.delay_days)
+    sets = (catalog.held_out.get((model.name, name)) for name in spec.held_out)
+    known = [each.window.until for each in sets if each is not None and each.window is not None]
+    since = max([end - timedelta(days=LOOKBACK), *known, *(s.until for s in spec.data.spans)])
+    return Interval(since=min(since, end), until=end)
+
+
+def _labelled_rows(
+    workspace: Workspace, commit: str, model: Model, feed: Feed, span: Interval
+) -> pd.DataFrame:
+    import pandas as pd
+
+    data = data_root(workspace.services.root, workspace.services.repository, commit=commit)
+    timestamp, parts = model.data.timestamp or "", []
+    for file in feed.files:
+        if file.reaches((span,)):
+            frame = read_table(data.read(file.uri), uri=file.uri, data=model.data)
+            rows = rows_within(frame, timestamp=timestamp, spans=(span,))
+            parts.append(_few_a_day(with_labels(rows, model)[0], timestamp))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _few_a_day(frame: pd.DataFrame, timestamp: str) -> pd.DataFrame:
+    """At most `ROWS_A_DAY` rows of each day, spread evenly over it."""
+    days = frame[timestamp].to_numpy().astype("datetime64[D]")
+    place = frame.groupby(days).cumcount().to_numpy()
+    rows = rows_by_day(frame, timestamp)
+    step = [-(-rows[day] // ROWS_A_DAY) for day in days.tolist()]
+    return frame[place % step == 0] if len(frame) else frame
+
+
+def _day_losses(
+    workspace: Workspace,
+    model: Model,
+    record: Record,
+    frame: pd.DataFrame,
+    reference: HeldOutLoss,
+) -> Iterator[DayLoss]:
+    from modelyard.serving.predictor import load_predictor
+
+    digest = record.artifact.digest if record.artifact else ""
+    policy = model.artifact
+    with tempfile.TemporaryDirectory(prefix="modelyard-quality-") as name:
+        folder = workspace.store.fetch_model(digest, Path(name) / "model")
+        predictor = load_predictor(folder, digest, policy.trusted_types, formats=policy.formats)
+        scores = predictor.scores(frame)
+    labels = frame[LABEL].to_numpy()
+    losses = row_losses(reference.metric, labels, scores, model.primary.classes)
+    days = frame[model.data.timestamp or ""].to_numpy().astype("datetime64[D]")
+    for day in sorted(set(days.tolist())):
+        yield day_loss(day, losses[days == day], reference)

@@ -1,0 +1,149 @@
+"""Quality drift: the served version is scored on new labelled rows; a worse one comes first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+
+from commands.test_drift import SCHEMA
+from modelyard.adapters.specs.documents import dump_spec
+from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.store.tables import scores_to_parquet
+from modelyard.domain.specs.record import HeldOutResult
+from operations.drift_yard import MODEL, Yard, drifting_yard, rewritten, rows
+
+MAE = replace(
+    MODEL,
+    task="regression",
+    target=replace(MODEL.target, above=None),
+    outputs=(replace(MODEL.outputs[0], name="delay", kind="value", minimum=-200.0, maximum=400.0),),
+    gate=replace(MODEL.gate, metric="mae", margin=1.0),
+)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A model that always predicts no delay."""
+
+    def scores(self, frame: pd.DataFrame) -> Any:
+        return np.zeros(len(frame))
+
+
+@pytest.fixture
+def yard(tmp_path, monkeypatch) -> Yard:
+    """Rows that do not drift, and a record with the scores of April."""
+    yard = drifting_yard(tmp_path, MAE)
+    for month in (5, 6):
+        frame = rows(date(2026, month, 1), date(2026, month + 1, 1), warm_from=date.max)
+        frame.to_parquet(yard.root / f"data/delays/2026-{month:02}.parquet", index=False)
+    april = pd.read_parquet(yard.root / "data/delays/2026-04.parquet")
+    store = Store(yard.services.repository.artifacts, yard.root)
+    scores = store.put_evidence(
+        scores_to_parquet(april["delay"], april["date"], np.zeros(len(april)))
+    )
+    record = yard.workspace.catalog("main").records["delays", "v2"]
+    result = HeldOutResult(
+        name="april",
+        digest="sha256:" + "d" * 64,
+        rows=len(april),
+        unlabelled=0,
+        clusters=30,
+        look=1,
+        metrics={},
+        scores=scores,
+        verdict=record.verdict,
+    )
+    text = dump_spec("Record", replace(record, held_out=(result,)))
+    yard.write("models/delays/records/v2.yaml", text)
+    yard.publish()
+    # The model itself is no part of these tests, and loading one takes seconds.
+    monkeypatch.setattr(Store, "fetch_model", lambda _self, _digest, folder: Path(folder))
+    monkeypatch.setattr("modelyard.serving.predictor.load_predictor", lambda *_, **__: Mean())
+    return yard
+
+
+def answer(yard: Yard, *words: object) -> tuple[int, dict[str, Any]]:
+    code, found = yard.answer("drift", "delays", *words)
+    jsonschema.validate(found, SCHEMA)
+    return code, found
+
+
+def tripled(frame: pd.DataFrame) -> Any:
+    return frame["delay"] * 3
+
+
+def test_a_model_that_predicts_as_on_held_out_rows_is_watched_and_has_not_drifted(yard):
+    code, found = answer(yard)
+    quality = found["quality"]
+    assert (code, quality["watched"], quality["drifted"]) == (0, True, False)
+    assert (quality["days"], quality["rows"]) == (61, 6100)
+    assert quality["held_out"] == pytest.approx(24, rel=0.05)
+
+
+def test_labels_that_triple_are_quality_drift_although_no_input_moved(yard):
+    rewritten(yard, "data/delays/2026-06.parquet", delay=tripled)
+    code, found = answer(yard)
+    assert (code, found["outcome"]) == (3, "confirmed")
+    assert found["confirmed"] == [{"column": "delay", "reason": "quality"}]
+    assert found["quality"]["since"] == "2026-06-01"
+    said = yard.run("drift", "delays").stdout.splitlines()[-1]
+    assert said.startswith("delays: v2 predicts worse: mae 23.65 on held-out rows, ")
+
+
+def test_quality_comes_first_in_the_pull_request(yard):
+    for month in (5, 6):
+        rewritten(yard, f"data/delays/2026-{month:02}.parquet", delay=tripled,
+                  temp=lambda frame: frame["temp"] + 20)  # fmt: skip
+    done = yard.run("retrain", "delays")
+    assert done.stdout.startswith(
+        "#1 opened: Retrain delays as v3: delay (quality), temp (range), temp (shape) drifted"
+    ), done.output
+    [pull] = yard.services.desk.list(every=True)
+    first = pull.body.splitlines()[0]
+    assert first.startswith(
+        "**v2** predicts worse than on its held-out rows: mae 23.65 on held-out "
+    )
+    assert "temp (range), temp (shape)" in first
+
+
+def test_the_new_regime_of_worse_predictions_trains_and_is_judged(yard):
+    rewritten(yard, "data/delays/2026-05.parquet", delay=tripled)
+    rewritten(yard, "data/delays/2026-06.parquet", delay=tripled)
+    done = yard.run("retrain", "delays")
+    assert done.stdout.startswith("#1 opened: Retrain delays as v3: delay (quality) drifted")
+
+
+@pytest.mark.parametrize(("delay_days", "until"), [(0, "2026-07-01"), (10, "2026-06-21")])
+def test_only_days_with_known_labels_are_scored(yard, delay_days, until):
+    model = replace(MAE, target=replace(MAE.target, delay_days=delay_days))
+    yard.write("models/delays/model.yaml", dump_spec("Model", model))
+    yard.publish()
+    days = (date.fromisoformat(until) - date(2026, 5, 1)).days
+    assert answer(yard)[1]["quality"]["days"] == days
+
+
+def test_labels_that_never_come_are_an_incident(yard):
+    for month in (5, 6):
+        rewritten(yard, f"data/delays/2026-{month:02}.parquet", delay=lambda _: np.nan)
+    code, found = answer(yard)
+    said = "no row from 2026-05-01 to 2026-07-01 has a label"
+    assert (code, found["quality"]) == (3, {"watched": False, "why": said})
+    assert f"quality is not watched: {said}" in found["warnings"]
+    [breach] = found["breaches"]
+    assert (breach["column"], breach["rule"], breach["found"]) == ("delay", "null", said)
+
+
+def test_a_version_without_held_out_scores_is_not_watched(tmp_path):
+    yard = drifting_yard(tmp_path)
+    quality = answer(yard)[1]["quality"]
+    assert quality == {
+        "watched": False,
+        "why": "the record of v2 has no held-out scores to compare",
+    }
