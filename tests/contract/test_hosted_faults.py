@@ -20,7 +20,7 @@ from fakes.github import (
 from modelyard.adapters.forge.github import dialect as github_dialect
 from modelyard.adapters.forge.hosted import api as hosted_api
 from modelyard.adapters.forge.hosted.api import ForgeApi, urgent
-from modelyard.domain.promotion.pulls import MergeAsked, Merged
+from modelyard.domain.promotion.pulls import STATUS_COMMENT, MergeAsked, Merged
 from modelyard.errors import CannotAnswer, Conflict, Refused
 
 
@@ -77,6 +77,16 @@ def test_a_comment_whose_answer_was_lost_is_there_once(stage, fake_github):
 
     found = stage.pulls.get(pull.number).comments
     assert [each.body for each in found] == ["said"]
+
+
+def test_a_closed_pull_request_no_longer_says_what_it_waited_for(stage):
+    pull = stage.pulls.propose(change())
+    stage.pulls.comment(pull.number, body="waiting for ann", marker=STATUS_COMMENT)
+
+    stage.pulls.close(pull.number, reason="another version is on its way")
+
+    found = stage.again().get(pull.number).comments
+    assert [each.body for each in found] == ["another version is on its way"]
 
 
 def test_a_short_limit_is_waited_for_and_a_long_one_is_said(stage, fake_github):

@@ -10,8 +10,9 @@ import click
 
 from modelyard.commands.options import output_option, pass_root
 from modelyard.commands.output.terminal import make_console, print_json
-from modelyard.errors import Refused
-from modelyard.operations.services import services_for
+from modelyard.domain.specs.repository import ForgeKind
+from modelyard.errors import Refused, YardError
+from modelyard.operations.services import repository_of, services_for
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -32,10 +33,12 @@ def doctor(root: Path, *, output: str) -> None:
 
     Exit 3 if a check fails. The command or edit that fixes it is printed below it.
     """
-    from modelyard.operations.doctor.checks import CHECKS
+    from modelyard.operations.doctor.checks import CHECKS, HOSTED_ONLY
     from modelyard.operations.doctor.runner import Checkout, State, run_doctor
 
-    results = run_doctor(Checkout(root, _opener(root)), CHECKS)
+    left_out = frozenset() if _is_hosted(root) else HOSTED_ONLY
+    checks = {check: needs for check, needs in CHECKS.items() if check not in left_out}
+    results = run_doctor(Checkout(root, _opener(root)), checks)
     failed = sum(each.state is State.FAILED for each in results)
     if output == "json":
         print_json(_document(results, is_well=not failed))
@@ -43,6 +46,13 @@ def doctor(root: Path, *, output: str) -> None:
         _print_text(results)
     if failed:
         raise Refused(f"{failed} of {len(results)} checks failed")
+
+
+def _is_hosted(root: Path) -> bool:
+    try:
+        return repository_of(root).forge is not ForgeKind.LOCAL
+    except YardError:  # a check of its own says so
+        return False
 
 
 def _opener(root: Path) -> Callable[[], Workspace]:

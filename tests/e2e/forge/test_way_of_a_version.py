@@ -15,9 +15,8 @@ from contract.stages import BOT, HostedStage, checkout, settled
 from e2e.forge.site import Site
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.change import parse_branch
-from modelyard.domain.promotion.pulls import PullState
+from modelyard.domain.promotion.pulls import STATUS_COMMENT, PullState
 from modelyard.domain.specs.repository import ForgeKind, Repository
-from modelyard.operations.forge.status_comment import STATUS_COMMENT
 from modelyard.operations.history import read_history
 from modelyard.operations.hosted_forges import build_forge
 from operations.hosted_yard import HostedYard

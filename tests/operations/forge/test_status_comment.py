@@ -13,8 +13,15 @@ from modelyard.domain.chatops.commands import Approve, Unfreeze, Unhold
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.facts import Hold
 from modelyard.domain.promotion.promote import Missing
-from modelyard.domain.promotion.pulls import CHECKS, PullRequest, PullState, Status, StatusState
-from modelyard.operations.forge.status_comment import STATUS_COMMENT, status_page
+from modelyard.domain.promotion.pulls import (
+    CHECKS,
+    STATUS_COMMENT,
+    PullRequest,
+    PullState,
+    Status,
+    StatusState,
+)
+from modelyard.operations.forge.status_comment import status_page
 from operations.hosted_yard import yard_on_github
 from operations.yard import MODEL, SHORT, new_yard
 

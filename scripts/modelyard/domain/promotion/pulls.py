@@ -20,6 +20,9 @@ PROMOTE = "modelyard/promote"
 STACKED = "it is in a stack: its merge would merge others too; take it out of the stack"
 """Why nothing of a stack is merged."""
 
+STATUS_COMMENT = "modelyard/status"
+"""Marks the comment that says why a pull request waits, or why it was closed."""
+
 
 class PullState(StrEnum):
     """Whether a pull request is open, and how it ended."""

@@ -398,3 +398,14 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     workflows_belong_to_versions: (*_FORGE, the_facts_are_readable),
 }
 """Every check in order, with the checks that must pass before it."""
+
+HOSTED_ONLY = frozenset(
+    {
+        the_credentials_are_the_tools_own,
+        the_forge_protects_the_branches,
+        the_forge_has_labels_and_environments,
+        the_forge_runs_workflows,
+        the_account_has_its_permissions,
+    }
+)
+"""Checks that say nothing of a local forge, which has no settings of its own."""

@@ -9,7 +9,7 @@ from modelyard.domain.chatops.paste import comment_line
 from modelyard.domain.harmless_text import escape_markdown, markdown_code
 from modelyard.domain.promotion.change import Purpose, parse_branch
 from modelyard.domain.promotion.promote import Missing
-from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
+from modelyard.domain.promotion.pulls import CHECKS, STATUS_COMMENT, PullRequest, StatusState
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import YardError
@@ -17,9 +17,6 @@ from modelyard.operations.forge.waiting import find_waiting
 from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
-
-STATUS_COMMENT = "modelyard/status"
-"""Marks the comment, which is edited in place."""
 
 _ON_THE_PAGE = {
     "approve": "an approver: a review, or the line below",

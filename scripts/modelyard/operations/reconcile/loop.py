@@ -20,6 +20,7 @@ from modelyard.domain.promotion.actions import (
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.world import World
 from modelyard.domain.sites import Standing
+from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.operations.forge.deployments import keep_deployments
 from modelyard.operations.forge.status_comment import keep_status_comments
@@ -107,10 +108,8 @@ def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Rep
             for error in errors:
                 log_error(error)
             continue
-        standing = read_standing(workspace)
-        if not standing.is_foreign:
-            keep_status_comments(workspace, world)
-            keep_deployments(workspace, world, standing.mine)
+        if workspace.services.repository.forge is not ForgeKind.LOCAL:
+            _show_on_forge(workspace, world)
         raise_first(errors)
         raise_unreadable(world)
         names = running_workflows(world)
@@ -122,6 +121,14 @@ def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Rep
         f"{model} still changes after {MOST_ROUNDS} rounds",
         hint=f"modelyard reconcile {model} --dry-run shows what it would do next",
     )
+
+
+def _show_on_forge(workspace: Workspace, world: World) -> None:
+    """Keep what people see on the pages of a hosted forge; nothing is decided by it."""
+    standing = read_standing(workspace)
+    if not standing.is_foreign:
+        keep_status_comments(workspace, world)
+        keep_deployments(workspace, world, standing.mine)
 
 
 def raise_unreadable(world: World) -> None:

@@ -43,6 +43,7 @@ from modelyard.domain.promotion.pulls import (
     CHECKS,
     PROMOTE,
     STACKED,
+    STATUS_COMMENT,
     Comment,
     MergeAnswer,
     Merged,
@@ -144,7 +145,7 @@ class HostedPulls:
         if pull.state is PullState.CLOSED:
             return
         # First the reason: killed in between, the next call closes it.
-        self.comment(number, body=reason, marker="modelyard/closed")
+        self.comment(number, body=reason, marker=STATUS_COMMENT)
         self.api.send("PATCH", self._pull(number), {"state": "closed"})
         self._forget()
         if parse_branch(pull.branch) is not None:
