@@ -83,6 +83,11 @@ def test_only_what_differs_is_changed_in_the_settings():
         "forge_repository: acme/yard\n"
     )
     assert edit_settings(SETTINGS, before, before) == SETTINGS
+    without_end = SETTINGS.removesuffix("\n")
+    assert edit_settings(without_end, before, after) == edit_settings(SETTINGS, before, after)
+    assert edit_settings(edit_settings(SETTINGS, before, after), after, before) == SETTINGS.replace(
+        "forge: local # for now", "forge: local"
+    )
 
 
 @pytest.fixture

@@ -92,14 +92,15 @@ def settings_for(
 
 def edit_settings(text: str, before: Repository, after: Repository) -> str:
     """Return modelyard.yaml with what differs; comments and everything else stay."""
-    lines = text.splitlines(keepends=True)
+    lines = [f"{line}\n" for line in text.splitlines()]
     for key in ("forge", "forge_uri", "forge_repository", "bot"):
         value = getattr(after, key)
         if getattr(before, key) == value:
             continue
         new = [] if value is None else [f"{key}: {_scalar(str(value))}\n"]
-        at = next((at for at, line in enumerate(lines) if line.startswith(f"{key}:")), None)
-        lines[len(lines) if at is None else at : len(lines) if at is None else at + 1] = new
+        held = [at for at, line in enumerate(lines) if line.startswith(f"{key}:")]
+        at = held[0] if held else len(lines)
+        lines[at : at + len(held)] = new
     return "".join(lines)
 
 
