@@ -149,7 +149,8 @@ def test_it_sets_the_forge_up_and_changes_nothing_when_run_again(yard, fake_gith
         "modelyard: main": "pull_request",
         "modelyard: state": "always",
     }
-    assert set(kept.environments) == {"staging", "canary", "production"}
+    assert set(kept.environments) == {"staging", "canary", "production", "modelyard"}
+    assert [each["name"] for each in kept.environments["modelyard"]["policies"]] == ["main"]
     assert {"rollback", "production"} <= set(kept.labels)
 
 
@@ -198,6 +199,25 @@ def test_a_protection_that_somebody_loosened_is_found_and_repaired(yard, fake_gi
     assert init(yard, "--dry-run").exit_code == 3
     assert "set: main changes" in init(yard).output
     assert init(yard, "--dry-run").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kept: kept["policies"].clear(),
+        lambda kept: kept["policies"].append({**kept["policies"][0], "id": 7, "name": "try/*"}),
+        lambda kept: kept.update(deployment_branch_policy=None),
+    ],
+)
+def test_the_credentials_of_the_workflows_are_for_main_alone(yard, fake_github, change):
+    init(yard)
+    kept = fake_github.repository.environments
+    change(kept["modelyard"])
+
+    assert init(yard, "--dry-run").exit_code == 3
+    assert "set: only workflows of main read the secrets of modelyard" in init(yard).output
+    assert init(yard, "--dry-run").exit_code == 0
+    assert [each["name"] for each in kept["modelyard"]["policies"]] == ["main"]
 
 
 def test_a_stricter_rule_of_somebody_else_stays(yard, fake_github):

@@ -20,6 +20,7 @@ REPOSITORY = "/repos/{owner}/{repo}"
 PULL = f"{REPOSITORY}/pulls/{{pull_number}}"
 ISSUE = f"{REPOSITORY}/issues/{{issue_number}}"
 COMMENT = f"{REPOSITORY}/issues/comments/{{comment_id}}"
+POLICIES = f"{REPOSITORY}/environments/{{environment_name}}/deployment-branch-policies"
 TEAM = "/orgs/{org}/teams/{team_slug}"
 
 # Methods by path, a subject a block.
@@ -87,6 +88,8 @@ OPERATIONS: dict[str, str] = {
     f"{REPOSITORY}/deployments/{{deployment_id}}/statuses": "get post",
     f"{REPOSITORY}/environments": "get",
     f"{REPOSITORY}/environments/{{environment_name}}": "get put",
+    POLICIES: "get post",
+    f"{POLICIES}/{{branch_policy_id}}": "delete",
     f"{REPOSITORY}/rules/branches/{{branch}}": "get",
     f"{REPOSITORY}/rulesets": "get post",
     f"{REPOSITORY}/rulesets/{{ruleset_id}}": "get put delete",

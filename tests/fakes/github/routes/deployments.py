@@ -201,5 +201,51 @@ def set_environment(call: Call) -> Answer:
         raise Refused(422, "At most six reviewers can be named.")
     name = call.names["environment_name"]
     created = call.shapes.time(call.fake.clock.now())
-    repository.environments[name] = {"created_at": created, **call.body}
+    kept = repository.environments.get(name, {}).get("policies", [])
+    repository.environments[name] = {"created_at": created, "policies": kept, **call.body}
     return Answer(body=_environment(call, name, repository.environments[name]))
+
+
+POLICIES = "~/environments/{environment_name}/deployment-branch-policies"
+
+
+def _policies(call: Call) -> list[Json]:
+    settings = call.repository.environments.get(call.names["environment_name"])
+    if settings is None:
+        raise Refused(404, "Not Found")
+    found: list[Json] = settings.setdefault("policies", [])
+    return found
+
+
+@route("GET", POLICIES)
+def branch_policies(call: Call) -> Answer:
+    """Return the branches that may use an environment."""
+    listed = _policies(call)
+    return call.page(
+        listed, wrap=lambda shown: {"total_count": len(listed), "branch_policies": shown}
+    )
+
+
+@route("POST", POLICIES)
+def add_branch_policy(call: Call) -> Answer:
+    """Let a branch use an environment whose branches are named one by one."""
+    repository = call.need("admin", "administration")
+    policy = repository.environments.get(call.names["environment_name"], {})
+    kind = policy.get("deployment_branch_policy") or {}
+    if not kind.get("custom_branch_policies"):
+        raise Refused(404, "Not Found")
+    number = call.fake.new_id()
+    made = {"id": number, "node_id": f"BP_{number}", "name": call.body["name"], "type": "branch"}
+    _policies(call).append(fill("deployment-branch-policy", made))
+    return Answer(body=_policies(call)[-1])
+
+
+@route("DELETE", f"{POLICIES}/{{branch_policy_id}}")
+def delete_branch_policy(call: Call) -> Answer:
+    """Let a branch use an environment no more."""
+    call.need("admin", "administration")
+    listed, number = _policies(call), call.number("branch_policy_id")
+    if not any(each["id"] == number for each in listed):
+        raise Refused(404, "Not Found")
+    listed[:] = [each for each in listed if each["id"] != number]
+    return Answer(status=204)

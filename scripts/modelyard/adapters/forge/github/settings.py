@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
-from modelyard.adapters.forge.hosted.api import ForgeApi
+from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import Json
 from modelyard.adapters.forge.hosted.settings import (
     LABEL_COLOUR,
@@ -24,6 +25,9 @@ from modelyard.errors import CannotAnswer
 
 MAIN, STATE = "modelyard: main", "modelyard: state"
 """The names of the two rulesets."""
+
+SECRETS = "modelyard"
+"""The environment whose secrets are the credentials of the workflows."""
 
 CHATOPS = ".github/workflows/chatops.yml"
 
@@ -69,6 +73,7 @@ class GitHubSettings:
                 (Subject.BRANCHES, self._what_of_state, self._state),
                 (Subject.BRANCHES, _BYPASSED, self._bypasses),
                 (Subject.WORKFLOWS, _RUN, self._actions),
+                (Subject.WORKFLOWS, self._what_of_secrets, self._secrets),
                 (Subject.ACCOUNT, _PERMITTED, self._permissions),
             )
         )
@@ -80,6 +85,10 @@ class GitHubSettings:
     @property
     def _what_of_state(self) -> str:
         return f"only {self.wanted.bot} writes {self.wanted.state}"
+
+    @property
+    def _what_of_secrets(self) -> str:
+        return f"only workflows of {self.wanted.main} read the secrets of {SECRETS}"
 
     @property
     def _place(self) -> str:
@@ -242,6 +251,42 @@ class GitHubSettings:
         )
         if any(row["path"] == CHATOPS for row in found):
             yield self._comment_runs()
+
+    def _secrets(self) -> Iterator[Setting]:
+        """The environment that holds the tool's credentials, for the main branch alone."""
+        path, main = f"{self._place}/environments/{SECRETS}", self.wanted.main
+        policies = f"{path}/deployment-branch-policies"
+        kind = {"protected_branches": False, "custom_branch_policies": True}
+        found = self._found(path) or {}
+        rows = self.api.get(policies, per_page=100)["branch_policies"] if found else []
+        lacks, requests = [], []
+        if found.get("deployment_branch_policy") != kind:
+            how = "may be used by other branches" if found else "is not there"
+            lacks.append(f"the environment {SECRETS} {how}")
+            body = {"deployment_branch_policy": kind}
+            requests.append(Request(method="PUT", path=path, body=body))
+        for row in rows:
+            if row["name"] != main:
+                lacks.append(f"{row['name']} may use the environment {SECRETS}")
+                requests.append(Request(method="DELETE", path=f"{policies}/{row['id']}"))
+        if main not in {row["name"] for row in rows}:
+            lacks.append(f"{main} may not use the environment {SECRETS}")
+            requests.append(Request(method="POST", path=policies, body={"name": main}))
+        yield Setting(
+            subject=Subject.WORKFLOWS,
+            what=self._what_of_secrets,
+            lacks=tuple(lacks),
+            requests=tuple(requests),
+        )
+
+    def _found(self, path: str) -> Json | None:
+        try:
+            found: Json = self.api.get(path)
+        except Answered as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        return found
 
     def _comment_runs(self) -> Setting:
         """Whether runs for comments begin: no request tells what execution protections allow."""
