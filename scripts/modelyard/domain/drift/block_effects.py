@@ -19,6 +19,10 @@ from modelyard.domain.drift.effect_sizes import (
 )
 from modelyard.domain.specs.column_values import Floats
 
+_OUTAGE_SHARE = 0.05
+_OUTAGE_FACTOR = 2.0
+_OUTAGE_LEAST = 0.2  # a share, a distance of shares, or standard deviations
+
 Integers = npt.NDArray[np.int64]
 
 
@@ -30,6 +34,9 @@ class BlockEffects:
         largest: The largest effect.
         mean: The mean effect.
         deviation: The sample standard deviation of the effects; 0 with one block.
+
+    Left out are at most 5 % of the blocks whose effects are more than twice all others: an outage
+    in the training data must not hide the next one.
     """
 
     largest: float
@@ -87,7 +94,7 @@ def level_effects(codes: Integers, blocks: Integers, *, listed: int) -> dict[str
 def _summaries(effects: Mapping[str, Iterable[float]]) -> dict[str, BlockEffects]:
     summaries = {}
     for measure, listed in effects.items():
-        values = np.array(list(listed))
+        values = _without_outages(np.array(list(listed)))
         if len(values):
             summaries[measure] = BlockEffects(
                 largest=_short(values.max()),
@@ -95,6 +102,20 @@ def _summaries(effects: Mapping[str, Iterable[float]]) -> dict[str, BlockEffects
                 deviation=_short(values.std(ddof=1)) if len(values) > 1 else 0.0,
             )
     return summaries
+
+
+def _without_outages(values: Floats) -> Floats:
+    """The effects but for those of a few blocks that stand far apart, such as a week's outage."""
+    # Of more blocks than these it is a regime, which the floors must know.
+    few = int(len(values) * _OUTAGE_SHARE)
+    if not few:
+        return values
+    ordered = np.sort(values)
+    for number in range(1, few + 1):
+        rest, apart = ordered[:-number], ordered[-number:]
+        if apart.min() >= _OUTAGE_LEAST and apart.min() > _OUTAGE_FACTOR * rest.max():
+            return rest
+    return values
 
 
 def _short(value: float) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.domain.drift.block_effects import BlockEffects, level_effects, number_effects
+from modelyard.domain.drift.floors import CAPS, is_capped
 from modelyard.domain.drift.row_keys import repeated_share, row_keys
 from modelyard.domain.specs.column_values import (
     Array,
@@ -197,6 +198,16 @@ def build_profile(
         columns=profiles,
         block_rows=tuple(np.bincount(numbered[numbered >= 0]).tolist()),
         repeated=repeated,
+    )
+
+
+def hardly_watched(profile: Profile) -> tuple[tuple[str, str], ...]:
+    """The columns and measures for which the calendar alone comes near what a measure can reach."""
+    return tuple(
+        (column.name, measure)
+        for column in profile.columns
+        for measure in CAPS
+        if is_capped(measure, column.effects)
     )
 
 

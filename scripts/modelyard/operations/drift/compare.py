@@ -18,7 +18,7 @@ from modelyard.domain.drift.feed_faults import (
     find_repeats,
     find_volume_faults,
 )
-from modelyard.domain.drift.profile import Profile
+from modelyard.domain.drift.profile import Profile, hardly_watched
 from modelyard.domain.drift.quality import ALARM, Quality
 from modelyard.domain.drift.row_keys import row_keys
 from modelyard.domain.specs.catalog import Catalog
@@ -154,6 +154,11 @@ class FeedComparison(FeedResult):
                 f"of {policy.window_days} days, but {LEAST_BLOCKS} are needed: the effect of the "
                 f"calendar alone is unknown, so nothing is confirmed"
             )
+        if hidden := ", ".join(f"{name} ({what})" for name, what in hardly_watched(self.profile)):
+            warnings.append(
+                f"hardly watched: {hidden}; in training blocks of {policy.window_days} days differ "
+                f"nearly as much as a measure can show"
+            )
         if isinstance(self.quality, NotWatched):
             warnings.append(f"quality is not watched: {self.quality.why}")
         return tuple(warnings)
@@ -249,6 +254,7 @@ def drift_evidence(result: FeedComparison) -> bytes:
         "windows": [window_document(window) for window in result.windows],
         "confirmed": confirmed_document(result.confirmed),
         "quality": quality_document(result.quality),
+        "warnings": list(result.warnings),
     }
     return json.dumps(document, sort_keys=True, allow_nan=False).encode()
 
