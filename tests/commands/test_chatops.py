@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from modelyard.adapters.forge.events import CommentEvent
 from modelyard.cli import cli
 from modelyard.domain.chatops.commands import Promote
 from modelyard.domain.chatops.decide import Decision
 from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.operations.chatops import answer
 from modelyard.operations.chatops import conversation as built
+from modelyard.operations.chatops import sweep as sweeper
 from modelyard.operations.chatops.answer import Handled
 
 EVENT = {
@@ -100,3 +102,17 @@ def test_act_fails_only_where_something_was_broken(yard, monkeypatch, reason, co
     found = run(yard, "act", GITHUB_EVENT_PATH=str(yard / "event.json"))
 
     assert found[:2] == (code, f"/promote: {reason}: so it is\n")
+
+
+@pytest.mark.parametrize("found", [(), handled(ReasonCode.DONE)])
+def test_the_sweeper_says_what_it_did(yard, monkeypatch, found):
+    event = CommentEvent(repository="42", number=12, comment=None)
+    monkeypatch.setattr(built, "conversation_for", lambda services: None)
+    monkeypatch.setattr(sweeper, "sweep", lambda *_: [(event, found)] if found else [])
+
+    code, out, _ = run(yard, "sweep")
+
+    said = (
+        "#12: /promote: done: so it is" if found else "every command of the last day has its answer"
+    )
+    assert (code, out) == (0, f"{said}\n")

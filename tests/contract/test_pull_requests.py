@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from contract.stages import BOT, HostedStage, LocalStage, github_stage, settled
+from modelyard.adapters.forge.hosted.conversation import HostedConversation
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.approvals import find_approvers, find_makers
 from modelyard.domain.promotion.change import Change, Purpose, parse_branch
@@ -318,3 +320,21 @@ def test_people_act_on_the_pages_of_a_hosted_forge(stage):
         stage.desk.review(pull.number, sha=pull.head, by="ann", approved=True)
 
     assert stage.repository.forge_repository in (refused.value.hint or "")
+
+
+def test_comments_of_the_last_day_are_found_with_their_pull_request(stage):
+    if not isinstance(stage, HostedStage):
+        pytest.skip("nobody commands by comments on the local forge")
+    stage.pulls.propose(change())
+    second = stage.pulls.propose(rollback())
+    stage.say(second.number, "/why", "ann")
+    talk = HostedConversation(pulls=stage.again())
+
+    found = list(talk.recent_comments(datetime.now(tz=UTC) - timedelta(days=1)))
+
+    assert [(number, each.body, str(each.author)) for number, each in found] == [
+        (second.number, "/why", "ann")
+    ]
+    assert found[0][1] == talk.fetch_comment(found[0][1].id)
+    assert int(talk.repository_id()) > 0
+    assert not list(talk.recent_comments(datetime.now(tz=UTC) + timedelta(days=1)))

@@ -14,6 +14,7 @@ from modelyard.domain.promotion.pulls import CHECKS, Status, StatusState
 from modelyard.errors import CannotAnswer
 from modelyard.operations.chatops.answer import acknowledge, act, concurrency_group
 from modelyard.operations.chatops.conversation import Reaction
+from modelyard.operations.chatops.sweep import sweep
 from operations.yard import AT, MODEL
 from operations.yard_with_history import in_production, recorded, run, watched
 
@@ -30,9 +31,16 @@ class Talk:
     answers: dict[str, str] = field(default_factory=dict)
     reviews: list[tuple[int, str, str, bool]] = field(default_factory=list)
     is_broken: bool = False
+    number: int = 0
 
     def fetch_comment(self, comment):
         return self.comments.get(comment)
+
+    def repository_id(self):
+        return "42"
+
+    def recent_comments(self, since):
+        return [(self.number, each) for each in self.comments.values()]
 
     def ask_authority(self, person, *, teams):
         if self.is_broken:
@@ -235,3 +243,89 @@ def test_a_reason_cannot_act_on_the_page_of_the_answer(yard, pull, talk):
     # A single ` opens no code, so the line is plain text, and a command.
     answer = talk.answers["chatops-77"]
     assert "on hold: @\u200ball see # \\| \\`z ::error" in answer
+
+
+def test_a_refusal_is_logged_once_and_what_was_silent_is_not(yard, pull, talk):
+    old = "f" * 40
+    workspace = yard.workspace()
+    event = said(talk, pull.number, f"/approve {old}\n\n/aprove")
+
+    for step in (acknowledge, act, act):
+        step(workspace, talk, event)
+
+    (entry,) = workspace.facts.read_commands(pull.number).entries
+    assert (entry.login, entry.line, entry.reason) == ("bob", "/approve", ReasonCode.HEAD_MOVED)
+    assert (entry.written_at, entry.head) == (AT, pull.head)
+
+    talk.role = Role.READ
+    act(workspace, talk, said(talk, pull.number, "/hold now"))
+    assert workspace.facts.read_commands(pull.number).entries == (entry,)
+
+
+def swept(yard, talk, number) -> list[ReasonCode]:
+    talk.number = number
+    return [reason for _, handled in sweep(yard.workspace(), talk) for reason in reasons(handled)]
+
+
+def test_a_command_whose_job_was_killed_is_done_by_the_sweeper_once(yard, pull, talk):
+    event = said(talk, pull.number, "/hold it answers nonsense")
+    acknowledge(yard.workspace(), talk, event)
+    yard.clock.at = AT + timedelta(minutes=16)
+
+    assert swept(yard, talk, pull.number) == [ReasonCode.DONE]
+    assert "v2" in yard.workspace().facts.read_model(MODEL).holds
+    assert talk.answers["chatops-77"].startswith("/hold: done")
+
+    assert run(yard, "unhold", MODEL, "v2").code == 0
+    assert swept(yard, talk, pull.number) == []
+    assert yard.workspace().facts.read_model(MODEL).holds == {}
+    # Its own job starts after all.
+    assert reasons(act(yard.workspace(), talk, event)) == [ReasonCode.ALREADY_DONE]
+
+
+@pytest.mark.parametrize("minutes", [0, 14, 24 * 60 + 1, -5])
+def test_the_sweeper_leaves_young_and_old_commands_alone(yard, pull, talk, minutes):
+    said(talk, pull.number, "/hold it answers nonsense")
+    yard.clock.at = AT + timedelta(minutes=minutes)
+
+    assert swept(yard, talk, pull.number) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "changes", "found"),
+    [
+        ("looks good", {}, []),
+        ("/aprove", {}, []),
+        ("> /hold quoted", {}, []),
+        ("/hold edited", {"updated_at": AT + timedelta(minutes=1)}, [ReasonCode.COMMENT_EDITED]),
+        ("/hold by a program", {"is_bot": True}, []),
+    ],
+)
+def test_the_sweeper_does_no_more_than_the_job_would(yard, pull, talk, body, changes, found):
+    said(talk, pull.number, body)
+    talk.comments["77"] = replace(talk.comments["77"], **changes)
+    yard.clock.at = AT + timedelta(hours=1)
+
+    assert swept(yard, talk, pull.number) == found
+    assert yard.workspace().facts.read_model(MODEL).holds == {}
+    assert swept(yard, talk, pull.number) == []
+
+
+@pytest.mark.parametrize("role", [Role.READ, None])
+def test_the_sweeper_does_nothing_for_who_may_not_command(yard, pull, talk, role):
+    talk.role = role
+    said(talk, pull.number, "/hold it answers nonsense")
+    yard.clock.at = AT + timedelta(hours=1)
+
+    assert swept(yard, talk, pull.number) == []
+    assert (talk.answers, talk.reactions) == ({}, [])
+
+
+def test_one_comment_that_cannot_be_acted_on_stops_no_other(yard, pull, talk):
+    said(talk, pull.number, "/hold it answers nonsense")
+    other = replace(talk.comments["77"], id="78")
+    yard.clock.at = AT + timedelta(hours=1)
+    talk.recent_comments = lambda since: [(999, talk.comments["77"]), (pull.number, other)]
+    talk.comments["78"] = other
+
+    assert swept(yard, talk, pull.number) == [ReasonCode.DONE]

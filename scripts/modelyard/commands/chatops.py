@@ -72,6 +72,27 @@ def act(services: Services, /, *, event: Path) -> None:
         raise CannotAnswer(f"{failed[0].line}: {failed[0].decision.sentence}")
 
 
+@chatops.command()
+@pass_services
+def sweep(services: Services, /) -> None:
+    """Act on commands of the last day that got no answer, once for each.
+
+    A job can be killed, or never start. A command of the last 15 minutes is left to its own job.
+    """
+    from modelyard.operations.chatops.conversation import conversation_for
+    from modelyard.operations.chatops.sweep import sweep as sweep_comments
+    from modelyard.operations.workspace import workspace_of
+
+    is_quiet = True
+    for event, handled in sweep_comments(workspace_of(services), conversation_for(services)):
+        is_quiet = False
+        for each in handled:
+            decision = each.decision
+            print_line(f"#{event.number}: {each.line}: {decision.reason}: {decision.sentence}")
+    if is_quiet:
+        print_line("every command of the last day has its answer")
+
+
 def _handle(services: Services, file: Path, answering: Answering) -> tuple[Handled, ...]:
     from modelyard.adapters.forge.events import read_comment_event
     from modelyard.operations.chatops.conversation import conversation_for

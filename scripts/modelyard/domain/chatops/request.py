@@ -100,10 +100,15 @@ class Request:
 
     @property
     def key(self) -> str:
-        """The key under which the command is done once, however often its event arrives.
+        """The key under which the command is done once, however often its event arrives."""
+        return command_key(self.command, self.index, self.event.id, repository=self.repository)
 
-        A comment that was edited is refused, so its id and the place name the command for good.
-        """
-        named = self.command.sha if isinstance(self.command, Approve | BreakGlass) else ""
-        parts = "\n".join((self.repository, self.event.id, str(self.index), named))
-        return hashlib.sha256(parts.encode()).hexdigest()
+
+def command_key(command: Command, index: int, comment: str, *, repository: str) -> str:
+    """Return the key of a command: a comment's id and the place in it name it for good.
+
+    A comment that was edited is refused.
+    """
+    named = command.sha if isinstance(command, Approve | BreakGlass) else ""
+    parts = "\n".join((repository, comment, str(index), named))
+    return hashlib.sha256(parts.encode()).hexdigest()

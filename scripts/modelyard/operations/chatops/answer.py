@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from modelyard.adapters.forge.comments import read_comment
 from modelyard.adapters.forge.events import CommentEvent
@@ -22,7 +23,7 @@ from modelyard.domain.chatops.reading import CommentReading, Misread
 from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.domain.chatops.request import Request
 from modelyard.domain.harmless_text import escape_markdown
-from modelyard.domain.people import is_team
+from modelyard.domain.people import Person, is_team
 from modelyard.errors import OtherBase, Refused, YardError
 from modelyard.operations.chatops.conversation import Conversation, Reaction
 from modelyard.operations.chatops.effects import do_command
@@ -87,6 +88,7 @@ def acknowledge(
     elif heard:
         _react(conversation, event, Reaction.REFUSED)
         _answer(conversation, event, heard)
+        _log(workspace, comment, heard)
     return handled
 
 
@@ -107,6 +109,8 @@ def act(
         handled.append(done)
     heard = _heard(handled)
     if heard:
+        # What was done is in the log already; each right after its deed.
+        _log(workspace, comment, [each for each in heard if not _was_tried(each)])
         is_done = all(each.decision.reason is ReasonCode.DONE for each in heard)
         _answer(conversation, event, heard)
         _react(conversation, event, Reaction.DONE if is_done else Reaction.REFUSED)
@@ -131,15 +135,18 @@ def _open(
     except OtherBase as error:
         return _refuse_whole(conversation, event, ReasonCode.OTHER_BASE, error.message)
     teams = [each for each in read.subject.approvers if is_team(each)]
-    authority = _ask_authority(conversation, event, teams)
+    authority = _ask_authority(conversation, event.comment.author, teams)
     return _Comment(event=event, reading=reading, read=read, authority=authority)
 
 
-def _ask_authority(
-    conversation: Conversation, event: CommentEvent, teams: Sequence[str]
-) -> Authority:
+def may_command(conversation: Conversation, person: Person) -> bool:
+    """Whether a person may give commands at all; others get no answer."""
+    return _may_command(_ask_authority(conversation, person, ()))
+
+
+def _ask_authority(conversation: Conversation, person: Person, teams: Sequence[str]) -> Authority:
     try:
-        return conversation.ask_authority(event.comment.author, teams=teams)
+        return conversation.ask_authority(person, teams=teams)
     except YardError as error:  # no answer allows nothing
         logger.warning("%s", error.message)
         return Authority(role=None, teams=None)
@@ -149,7 +156,7 @@ def _refuse_whole(
     conversation: Conversation, event: CommentEvent, reason: ReasonCode, why: str
 ) -> tuple[Handled, ...]:
     """Answer a comment whose commands cannot be about anything, if its author may command."""
-    if not _may_command(_ask_authority(conversation, event, ())):
+    if not may_command(conversation, event.comment.author):
         return ()
     decision = Decision(is_accepted=False, reason=reason, sentence=why)
     handled = (Handled(line="the comment", decision=decision),)
@@ -230,19 +237,40 @@ def _do(
         decision = replace(
             each.decision, is_accepted=False, reason=reason, sentence=f"{error.message}{more}"
         )
-    entry = LogEntry(
-        key=decision.key,
-        at=workspace.services.clock.now(),
-        login=author.login,
-        person=author.id,
-        line=each.line,
-        head=comment.read.subject.head,
-        reason=decision.reason,
-        sentence=decision.sentence,
-        written_at=comment.event.comment.created_at,
-    )
-    workspace.facts.update_commands(comment.event.number, lambda log: log.with_entry(entry))
-    return replace(each, decision=decision)
+    done = replace(each, decision=decision)
+    _log(workspace, comment, [done])
+    return done
+
+
+def _was_tried(each: Handled) -> bool:
+    tried = {ReasonCode.DONE, ReasonCode.REFUSED_BY_RULES, ReasonCode.COULD_NOT}
+    return each.decision.reason in tried
+
+
+def _log(workspace: Workspace, comment: _Comment, handled: Sequence[Handled]) -> None:
+    """Write down what became of commands; a line that is none, and a repetition, leave no trace."""
+    author, now = comment.event.comment.author, workspace.services.clock.now()
+    entries = [
+        LogEntry(
+            key=each.decision.key,
+            at=now,
+            login=author.login,
+            person=author.id,
+            line=each.line,
+            head=comment.read.subject.head,
+            reason=each.decision.reason,
+            sentence=each.decision.sentence,
+            written_at=comment.event.comment.created_at,
+        )
+        for each in handled
+        if each.decision.key and each.decision.reason is not ReasonCode.ALREADY_DONE
+    ]
+
+    def add(log: CommandLog) -> CommandLog:
+        return reduce(CommandLog.with_entry, entries, log)
+
+    if entries:
+        workspace.facts.update_commands(comment.event.number, add)
 
 
 def _heard(handled: Sequence[Handled]) -> list[Handled]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -44,6 +45,14 @@ class Conversation(Protocol):
 
     def fetch_comment(self, comment: str) -> Comment | None:
         """Return a comment by its id; None if there is none now."""
+        ...
+
+    def repository_id(self) -> str:
+        """Return the repository's id on the forge, as events have it."""
+        ...
+
+    def recent_comments(self, since: datetime) -> Iterable[tuple[int, Comment]]:
+        """Yield the comments on pull requests since then, with the pull request's number."""
         ...
 
     def ask_authority(self, person: Person, *, teams: Collection[str]) -> Authority:

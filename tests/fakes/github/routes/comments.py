@@ -17,7 +17,8 @@ LONGEST_BODY = 65536
 
 def _comment(call: Call, comment: Comment) -> Json:
     url = f"{call.shapes.api}/repos/{call.repository.full_name}/issues"
-    html = f"{call.shapes.html}/{call.repository.full_name}/issues/{comment.issue}"
+    kind = "pull" if comment.issue in call.repository.pulls else "issues"
+    html = f"{call.shapes.html}/{call.repository.full_name}/{kind}/{comment.issue}"
     known = {
         "id": comment.id,
         "node_id": f"IC_{comment.id}",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from modelyard.adapters.forge.comment_api import CommentApi
+from modelyard.adapters.forge.events import parse_comment
 from modelyard.adapters.forge.hosted.pulls import HostedPulls
 from modelyard.adapters.git.remote_refs import Stale
 from modelyard.domain.chatops.authority import Authority
 from modelyard.domain.chatops.request import Comment
 from modelyard.domain.people import Person
+
+_OF_A_PULL = re.compile(r"/pulls?/([0-9]+)#")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +31,18 @@ class HostedConversation:
     def fetch_comment(self, comment: str) -> Comment | None:
         """See `Conversation`."""
         return self._comments.fetch_comment(comment)
+
+    def repository_id(self) -> str:
+        """See `Conversation`."""
+        return str(int(self.pulls.api.get(self.pulls.reader.place)["id"]))
+
+    def recent_comments(self, since: datetime) -> Iterator[tuple[int, Comment]]:
+        """See `Conversation`."""
+        path = f"{self.pulls.reader.place}/issues/comments"
+        for row in self.pulls.api.pages(path, since=since.strftime("%Y-%m-%dT%H:%M:%SZ")):
+            # Forges name the number in different fields. The address of the page is in all of them.
+            if found := _OF_A_PULL.search(row.get("html_url") or ""):
+                yield int(found[1]), parse_comment(row)
 
     def ask_authority(self, person: Person, *, teams: Collection[str]) -> Authority:
         """See `Conversation`."""
