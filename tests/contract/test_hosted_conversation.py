@@ -143,7 +143,10 @@ def test_a_command_below_a_pull_request_to_another_branch_is_answered_and_does_n
 
     file = comment_of(stage, pull.number, f"/approve {pull.head}", "ann")
 
-    assert answered(yard, file) == [("the comment", "other_base")]
+    assert answered(yard, file) == [("/approve", "other_base")]
+    log = FactStore(stage.git, stage.repository, SystemClock()).read_commands(pull.number)
+    (entry,) = log.entries
+    assert str(entry.reason) == "other_base"
     stage.retarget(pull.number, "main", "bob")
     assert find_approvers(stage.pulls.get(pull.number)) == frozenset()
     assert "other_base" in stage.pulls.get(pull.number).comments[-1].body

@@ -21,7 +21,7 @@ from modelyard.domain.chatops.grammar import name_command
 from modelyard.domain.chatops.log import CommandLog, LogEntry
 from modelyard.domain.chatops.reading import CommentReading, Misread
 from modelyard.domain.chatops.reasons import ReasonCode
-from modelyard.domain.chatops.request import Request
+from modelyard.domain.chatops.request import Request, command_key
 from modelyard.domain.harmless_text import escape_markdown
 from modelyard.domain.people import Person, is_team
 from modelyard.errors import OtherBase, Refused, YardError
@@ -66,6 +66,11 @@ class _Comment:
     authority: Authority
 
     @property
+    def head(self) -> str:
+        """The head that its commands are decided about."""
+        return self.read.subject.head
+
+    @property
     def may_be_answered(self) -> bool:
         """Whether its author may give commands at all."""
         return _may_command(self.authority)
@@ -88,7 +93,7 @@ def acknowledge(
     elif heard:
         _react(conversation, event, Reaction.REFUSED)
         _answer(conversation, event, heard)
-        _log(workspace, comment, heard)
+        _log(workspace, event, comment.head, heard)
     return handled
 
 
@@ -110,7 +115,7 @@ def act(
     heard = _heard(handled)
     if heard:
         # What was done is in the log already; each right after its deed.
-        _log(workspace, comment, [each for each in heard if not _was_tried(each)])
+        _log(workspace, event, comment.head, [each for each in heard if not _was_tried(each)])
         is_done = all(each.decision.reason is ReasonCode.DONE for each in heard)
         _answer(conversation, event, heard)
         _react(conversation, event, Reaction.DONE if is_done else Reaction.REFUSED)
@@ -133,7 +138,7 @@ def _open(
     try:
         read = read_subject(workspace, event.number)
     except OtherBase as error:
-        return _refuse_whole(conversation, event, ReasonCode.OTHER_BASE, error.message)
+        return _refuse_all(workspace, conversation, event, error.message)
     teams = [each for each in read.subject.approvers if is_team(each)]
     authority = _ask_authority(conversation, event.comment.author, teams)
     return _Comment(event=event, reading=reading, read=read, authority=authority)
@@ -152,17 +157,35 @@ def _ask_authority(conversation: Conversation, person: Person, teams: Sequence[s
         return Authority(role=None, teams=None)
 
 
-def _refuse_whole(
-    conversation: Conversation, event: CommentEvent, reason: ReasonCode, why: str
+def _refuse_all(
+    workspace: Workspace, conversation: Conversation, event: CommentEvent, why: str
 ) -> tuple[Handled, ...]:
-    """Answer a comment whose commands cannot be about anything, if its author may command."""
+    """Answer commands below a pull request to another branch, if their author may command."""
     if not may_command(conversation, event.comment.author):
         return ()
-    decision = Decision(is_accepted=False, reason=reason, sentence=why)
-    handled = (Handled(line="the comment", decision=decision),)
-    _react(conversation, event, Reaction.REFUSED)
-    _answer(conversation, event, handled)
+    handled = tuple(
+        Handled(
+            line=name_command(command),
+            decision=Decision(
+                is_accepted=False, reason=ReasonCode.OTHER_BASE, sentence=why, key=key
+            ),
+            command=command,
+        )
+        for key, command in find_commands(event)
+    )
+    if handled:
+        _react(conversation, event, Reaction.REFUSED)
+        _answer(conversation, event, handled)
+        _log(workspace, event, "", handled)
     return handled
+
+
+def find_commands(event: CommentEvent) -> Iterator[tuple[str, Command]]:
+    """Yield the commands of a comment with the keys under which they are logged."""
+    for index, found in enumerate(read_comment(event.comment.body).found):
+        if not isinstance(found, Misread):
+            key = command_key(found, index, event.comment.id, repository=event.repository)
+            yield key, found
 
 
 def _may_command(authority: Authority) -> bool:
@@ -238,7 +261,7 @@ def _do(
             each.decision, is_accepted=False, reason=reason, sentence=f"{error.message}{more}"
         )
     done = replace(each, decision=decision)
-    _log(workspace, comment, [done])
+    _log(workspace, comment.event, comment.head, [done])
     return done
 
 
@@ -247,9 +270,9 @@ def _was_tried(each: Handled) -> bool:
     return each.decision.reason in tried
 
 
-def _log(workspace: Workspace, comment: _Comment, handled: Sequence[Handled]) -> None:
+def _log(workspace: Workspace, event: CommentEvent, head: str, handled: Sequence[Handled]) -> None:
     """Write down what became of commands; a line that is none, and a repetition, leave no trace."""
-    author, now = comment.event.comment.author, workspace.services.clock.now()
+    author, now = event.comment.author, workspace.services.clock.now()
     entries = [
         LogEntry(
             key=each.decision.key,
@@ -257,10 +280,10 @@ def _log(workspace: Workspace, comment: _Comment, handled: Sequence[Handled]) ->
             login=author.login,
             person=author.id,
             line=each.line,
-            head=comment.read.subject.head,
+            head=head,
             reason=each.decision.reason,
             sentence=each.decision.sentence,
-            written_at=comment.event.comment.created_at,
+            written_at=event.comment.created_at,
         )
         for each in handled
         if each.decision.key and each.decision.reason is not ReasonCode.ALREADY_DONE
@@ -270,7 +293,7 @@ def _log(workspace: Workspace, comment: _Comment, handled: Sequence[Handled]) ->
         return reduce(CommandLog.with_entry, entries, log)
 
     if entries:
-        workspace.facts.update_commands(comment.event.number, add)
+        workspace.facts.update_commands(event.number, add)
 
 
 def _heard(handled: Sequence[Handled]) -> list[Handled]:

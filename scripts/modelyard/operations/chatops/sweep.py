@@ -6,12 +6,9 @@ import logging
 from collections.abc import Iterator
 from datetime import timedelta
 
-from modelyard.adapters.forge.comments import read_comment
 from modelyard.adapters.forge.events import CommentEvent
-from modelyard.domain.chatops.reading import Misread
-from modelyard.domain.chatops.request import Comment, command_key
 from modelyard.errors import YardError
-from modelyard.operations.chatops.answer import Handled, act, may_command
+from modelyard.operations.chatops.answer import Handled, act, find_commands, may_command
 from modelyard.operations.chatops.conversation import Conversation
 from modelyard.operations.workspace import Workspace
 
@@ -45,16 +42,8 @@ def sweep(
 
 
 def _has_unanswered(workspace: Workspace, event: CommentEvent) -> bool:
-    keys = set(_keys(event.comment, event.repository))
+    keys = set() if event.comment.is_bot else {key for key, _ in find_commands(event)}
     if not keys:
         return False
     log = workspace.facts.read_commands(event.number)
     return not keys <= {entry.key for entry in log.entries}
-
-
-def _keys(comment: Comment, repository: str) -> Iterator[str]:
-    if comment.is_bot:
-        return
-    for index, found in enumerate(read_comment(comment.body).found):
-        if not isinstance(found, Misread):
-            yield command_key(found, index, comment.id, repository=repository)

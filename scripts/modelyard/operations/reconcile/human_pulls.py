@@ -37,9 +37,9 @@ RULES_COMMENT = "modelyard/rules"
 def set_human_pull_statuses(workspace: Workspace, report: Report) -> bool:
     """Set `modelyard/promote` on people's pull requests; True if a status changed."""
     # On the tool's branches the plan sets it, model by model.
-    models = workspace.models()
-    others = [pull for pull in workspace.services.pulls.open() if not _is_planned(pull, models)]
-    return run_all(partial(_set_status, workspace, pull, report) for pull in others)
+    models, every = workspace.models(), workspace.services.pulls.open()
+    others = [pull for pull in every if not _is_planned(pull, models)]
+    return run_all(partial(_set_status, workspace, pull, every, report) for pull in others)
 
 
 def _is_planned(pull: PullRequest, models: Collection[str]) -> bool:
@@ -48,12 +48,14 @@ def _is_planned(pull: PullRequest, models: Collection[str]) -> bool:
     return branch is not None and branch.model in models
 
 
-def _set_status(workspace: Workspace, pull: PullRequest, report: Report) -> bool:
+def _set_status(
+    workspace: Workspace, pull: PullRequest, every: Sequence[PullRequest], report: Report
+) -> bool:
     if landing(workspace, pull) is not None:
         return merge_pull(workspace, pull.number, sha=pull.head, report=report)
     changes: tuple[RuleChange, ...] = ()
     try:
-        status, changes = _status(workspace, pull)
+        status, changes = _status(workspace, pull, every)
     except CannotAnswer as error:  # its status shows the error, and other pull requests go on
         why = shorten_description(f"cannot be compared with the main branch: {error.message}")
         status = Status(context=PROMOTE, state=StatusState.ERROR, description=why)
@@ -75,7 +77,9 @@ def changed_paths(workspace: Workspace, pull: PullRequest) -> tuple[str, ...]:
     return workspace.git.diff_names(base, pull.head)
 
 
-def _status(workspace: Workspace, pull: PullRequest) -> tuple[Status, tuple[RuleChange, ...]]:
+def _status(
+    workspace: Workspace, pull: PullRequest, every: Sequence[PullRequest]
+) -> tuple[Status, tuple[RuleChange, ...]]:
     if branch := parse_branch(pull.branch):
         why = f"the main branch has no model {branch.model}, which {pull.branch} is for"
         return _failure(why), ()
@@ -89,7 +93,7 @@ def _status(workspace: Workspace, pull: PullRequest) -> tuple[Status, tuple[Rule
         why = f"only the tool writes {touched[0]}: use modelyard promote or modelyard rollback"
         return _failure(why), ()
     changes = _rule_changes(workspace, pull)
-    if changes and (lower := _find_lower(workspace, pull)):
+    if changes and (lower := _find_lower(workspace, pull, every)):
         why = f"stacked on #{lower}, whose commits it would merge too: merge or close that first"
         return _failure(why), changes
     if changes:
@@ -102,13 +106,15 @@ def _failure(why: str) -> Status:
     return Status(context=PROMOTE, state=StatusState.FAILURE, description=why)
 
 
-def _find_lower(workspace: Workspace, pull: PullRequest) -> int | None:
+def _find_lower(
+    workspace: Workspace, pull: PullRequest, every: Sequence[PullRequest]
+) -> int | None:
     """The open pull request whose commits this one has, besides its own; the lowest number.
 
     Whoever pushed those is no maker of this one, and could approve their own commits here.
     """
     git, main = workspace.git, workspace.main()
-    others = [each for each in workspace.services.pulls.open() if each.head != pull.head]
+    others = [each for each in every if each.head != pull.head]
     # What is not here is no part of a head that is here.
     gone = git.missing_objects(each.head for each in others)
     for other in others:

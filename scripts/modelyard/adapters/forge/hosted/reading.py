@@ -197,7 +197,7 @@ class PullReader:
         said = self._read_said(row, summary)
         asked = said.requesters[0] if said.requesters else None
         others = {*said.contributors, *said.requesters} - {summary.author, asked}
-        reviews, main = self._reviews(summary.number, said), self.heads.main_head()
+        reviews = self._reviews(summary.number, said)
         of_head = (each for each in reviews if each.sha == summary.head and each.approved)
         approvers = [each.author for each in of_head]
         pull = PullRequest(
@@ -208,12 +208,13 @@ class PullReader:
             is_stacked=bool(row.get("stack")),
             retargeted_at=said.retargeted_at,
             reviews=reviews,
-            teams=self.teams.members(main, approvers),
+            teams=self.teams.members(self.heads.main_head(), approvers) if approvers else {},
             comments=said.comments,
             statuses=self.statuses(row["number"], row["head"]["sha"]),
         )
         if pull.state is not PullState.OPEN or parse_branch(pull.branch) is None:
             return pull
+        main = self.heads.main_head()
         makers = makers_of_release(self.heads.git, pull, main, deeds=self.deeds)
         return replace(pull, version_makers=makers)
 
