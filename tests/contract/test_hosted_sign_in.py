@@ -69,6 +69,24 @@ def test_a_token_for_git_is_of_this_repository_and_renewed_before_it_ends(fake):
     assert made.key not in repr(app)
 
 
+@pytest.mark.parametrize("key", ["abc", "/home/ada/key.pem", "damaged"])
+def test_a_key_that_is_none_is_named_before_anything_is_asked(fake, monkeypatch, key):
+    whole = fake.add_app("modelyard", **RIGHTS).key
+    monkeypatch.setenv("MODELYARD_APP_ID", "12")
+    monkeypatch.setenv("MODELYARD_APP_KEY", whole[:200] if key == "damaged" else key)
+
+    with pytest.raises(CannotAnswer, match="MODELYARD_APP_KEY is no private key in PEM format"):
+        read_app(fake.url, "acme/yard")
+
+
+def test_an_app_that_is_not_installed_says_so(fake):
+    made = fake.add_app("modelyard", **RIGHTS)
+    app = App(url=fake.url, repository="acme/other", id=str(made.id), key=made.key)
+
+    with pytest.raises(CannotAnswer, match=f"App {made.id} is not installed in acme/other"):
+        app.find_installation()
+
+
 def test_a_workflow_s_token_says_what_to_set(fake, tmp_path, monkeypatch):
     monkeypatch.setenv("GITHUB_TOKEN", fake.actions_token(**RIGHTS))
     monkeypatch.setenv("GITHUB_API_URL", fake.url)

@@ -63,13 +63,13 @@ def test_no_argument_of_a_process_holds_the_token_and_other_settings_stay(tmp_pa
 
     found = credentials_of(tmp_path, before)
 
-    assert found["GIT_CONFIG_COUNT"] == "2"
-    assert found["GIT_CONFIG_KEY_1"] == "credential.https://git.example.org.helper"
-    assert "s3cret" not in found["GIT_CONFIG_VALUE_1"]
+    assert found["GIT_CONFIG_COUNT"] == "3"
+    assert found["GIT_CONFIG_KEY_2"] == "credential.https://git.example.org.helper"
+    assert "s3cret" not in found["GIT_CONFIG_VALUE_2"]
     asked = subprocess.run(
         ["git", "credential", "fill"],
         input="protocol=https\nhost=git.example.org\n\n",
-        env={**os.environ, **found, "GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": "a.b"}
+        env={**os.environ, **found, "GIT_CONFIG_KEY_0": "a.b"}
         | {"GIT_CONFIG_VALUE_0": "c", "GIT_TERMINAL_PROMPT": "0"},
         capture_output=True,
         text=True,
@@ -77,3 +77,21 @@ def test_no_argument_of_a_process_holds_the_token_and_other_settings_stay(tmp_pa
     )
     assert "password=s3cret" in asked.stdout.splitlines()
     assert credentials_of(tmp_path / "other", {}) == {}
+
+
+@pytest.mark.parametrize("key", ["credential.helper", "credential.https://git.example.org.helper"])
+def test_a_persons_own_helper_does_not_sign_the_tool_in_as_the_person(tmp_path, key):
+    theirs = "!f() { echo username=ann; echo password=anns; }; f"
+    before = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": key, "GIT_CONFIG_VALUE_0": theirs}
+    sign_in(tmp_path, "https://git.example.org", lambda: "s3cret")
+
+    asked = subprocess.run(
+        ["git", "credential", "fill"],
+        input="protocol=https\nhost=git.example.org\n\n",
+        env={**os.environ, **before, **credentials_of(tmp_path, before)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "password=s3cret" in asked.stdout.splitlines()

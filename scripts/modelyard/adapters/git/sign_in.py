@@ -23,7 +23,8 @@ def sign_in(root: Path, origin: str, token: Callable[[], str]) -> None:
     """Answer git in a checkout with a token where a server of this origin asks who it is.
 
     Git asks a helper only for the scheme, host and port that the helper is for, and only where the
-    remote's address and the person's own helpers have no answer.
+    remote's address has no answer. The person's own helpers for this origin are left out: what the
+    tool pushes would be theirs.
 
     Args:
         root: The checkout.
@@ -40,8 +41,11 @@ def credentials_of(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
     origin, token = _signed_in[root]
     number = int(environ.get("GIT_CONFIG_COUNT") or 0)
     return {
-        "GIT_CONFIG_COUNT": str(number + 1),
+        "GIT_CONFIG_COUNT": str(number + 2),
+        # An empty helper drops those that were configured before it.
         f"GIT_CONFIG_KEY_{number}": f"credential.{origin}.helper",
-        f"GIT_CONFIG_VALUE_{number}": _HELPER,
+        f"GIT_CONFIG_VALUE_{number}": "",
+        f"GIT_CONFIG_KEY_{number + 1}": f"credential.{origin}.helper",
+        f"GIT_CONFIG_VALUE_{number + 1}": _HELPER,
         _PASSWORD: token(),
     }

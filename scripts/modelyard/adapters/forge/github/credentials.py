@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from modelyard.adapters.forge.hosted.api import ForgeApi
+from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.errors import CannotAnswer
 
 APP_ID = "MODELYARD_APP_ID"
@@ -88,7 +89,15 @@ class App:
     def find_installation(self) -> int:
         """Return the number of its installation in the repository."""
         if self.installation is None:
-            row = self.as_itself().get(f"/repos/{self.repository}/installation")
+            try:
+                row = self.as_itself().get(f"/repos/{self.repository}/installation")
+            except Answered as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+                raise CannotAnswer(
+                    f"the GitHub App {self.id} is not installed in {self.repository}",
+                    hint='install it there (on its page: "Install App")',
+                ) from error
             self.installation = int(row["id"])
         return self.installation
 
@@ -116,14 +125,14 @@ def read_app(url: str, repository: str, environ: Mapping[str, str] = os.environ)
         return None
     if not number or not (key or file):
         lacks = APP_ID if not number else f"{APP_KEY} or {APP_KEY_FILE}"
-        raise CannotAnswer(f"a GitHub App needs {lacks} too", hint="set it")
+        raise CannotAnswer(f"a GitHub App needs {lacks} too", hint=f"export {lacks.split()[0]}=...")
     if installation and not installation.isdecimal():
         raise CannotAnswer(f"{APP_INSTALLATION} is {installation!r}, not the number of one")
     return App(
         url=url,
         repository=repository,
         id=number,
-        key=key or _read_key(file),
+        key=_checked(key or _read_key(file), APP_KEY if key else f"{APP_KEY_FILE} {file}"),
         installation=int(installation) if installation else None,
     )
 
@@ -132,4 +141,21 @@ def _read_key(file: str) -> str:
     try:
         return Path(file).read_text()
     except OSError as error:
-        raise CannotAnswer(f"cannot read {APP_KEY_FILE} {file}: {error.strerror}") from error
+        raise CannotAnswer(
+            f"cannot read {APP_KEY_FILE} {file}: {error.strerror}",
+            hint="check the path and its permissions",
+        ) from error
+
+
+def _checked(key: str, what: str) -> str:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        load_pem_private_key(key.encode(), password=None)
+    except (TypeError, ValueError) as error:
+        raise CannotAnswer(
+            f"{what} is no private key in PEM format",
+            hint=f"set {APP_KEY_FILE} to the .pem file that GitHub gave you, or {APP_KEY} to its "
+            "whole text, line breaks included",
+        ) from error
+    return key

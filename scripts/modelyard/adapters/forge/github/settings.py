@@ -239,7 +239,7 @@ class GitHubSettings:
             )
             return
         found = self.api.get(f"{path}/workflows", per_page=100)["workflows"]
-        stopped = [row for row in found if row["state"].startswith("disabled")]
+        stopped = [row for row in found if _is_stopped(row)]
         yield Setting(
             subject=Subject.WORKFLOWS,
             what=_RUN,
@@ -366,3 +366,9 @@ def _comparable(rule: Mapping[str, Any]) -> dict[str, Any]:
     if rule["type"] == "pull_request":
         parameters.setdefault("required_reviewers", [])
     return parameters
+
+
+def _is_stopped(workflow: Json) -> bool:
+    """Whether it should run; a team with a watcher may stop those that do a watcher's work."""
+    by_hand = workflow["state"] == "disabled_manually" and workflow["path"] != CHATOPS
+    return bool(workflow["state"].startswith("disabled") and not by_hand)

@@ -218,8 +218,10 @@ def _repeat(error: GitHubException, tried: int) -> RetryOption:
         or error.response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
     )
     # One without an answer carries the request in what httpx raised.
-    request = error.request if isinstance(error, RequestFailed) else error.exc.request
-    may_repeat = is_down and request.method in _REPEATED
+    failed = error if isinstance(error, RequestFailed) else error.exc
+    # A key that signs nothing fails before there is a request.
+    request = getattr(failed, "request", None)
+    may_repeat = is_down and request is not None and request.method in _REPEATED
     return RetryOption(may_repeat, timedelta(seconds=0.3 * 2**tried))
 
 
