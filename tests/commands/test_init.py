@@ -182,6 +182,7 @@ def test_only_the_app_writes_the_branch_of_the_facts_afterwards(yard, fake_githu
         lambda kept: kept["bypass_actors"][0].update(bypass_mode="exempt"),
         lambda kept: kept["conditions"]["ref_name"]["exclude"].append("refs/heads/main"),
         lambda kept: kept["rules"][2]["parameters"].update(dismiss_stale_reviews_on_push=False),
+        lambda kept: kept["rules"][2]["parameters"]["allowed_merge_methods"].append("squash"),
         lambda kept: kept["rules"][3]["parameters"]["required_status_checks"][0].pop(
             "integration_id"
         ),
@@ -196,8 +197,39 @@ def test_a_protection_that_somebody_loosened_is_found_and_repaired(yard, fake_gi
     )
     change(kept)
 
-    assert init(yard, "--dry-run").exit_code == 3
+    dry = init(yard, "--dry-run")
+    assert dry.exit_code == 3, dry.output
     assert "set: main changes" in init(yard).output
+    assert init(yard, "--dry-run").exit_code == 0
+
+
+def test_checks_rules_and_reviews_that_people_added_survive_a_repair(yard, fake_github):
+    init(yard)
+    kept = next(
+        each
+        for each in fake_github.repository.rulesets.values()
+        if each["name"] == "modelyard: main"
+    )
+    by_type = {rule["type"]: rule for rule in kept["rules"]}
+    checks = by_type["required_status_checks"]["parameters"]["required_status_checks"]
+    checks.append({"context": "tests"})
+    by_type["pull_request"]["parameters"]["require_code_owner_review"] = True
+    kept["rules"].append({"type": "required_linear_history"})
+    assert init(yard, "--dry-run").exit_code == 0
+
+    checks[0].pop("integration_id")
+    kept["rules"].remove(by_type["deletion"])
+    assert init(yard).exit_code == 0
+
+    by_type = {rule["type"]: rule for rule in kept["rules"]}
+    assert {"deletion", "required_linear_history"} <= set(by_type)
+    assert by_type["pull_request"]["parameters"]["require_code_owner_review"] is True
+    checks = by_type["required_status_checks"]["parameters"]["required_status_checks"]
+    assert sorted((each["context"], "integration_id" in each) for each in checks) == [
+        ("modelyard/checks", True),
+        ("modelyard/promote", True),
+        ("tests", False),
+    ]
     assert init(yard, "--dry-run").exit_code == 0
 
 

@@ -47,13 +47,17 @@ def test_gitea_is_set_up_once_and_repaired_when_somebody_loosens_it(place, gitea
     main = gitea_forge.owner.get(f"{repository.path}/branch_protections/main")
     assert main["status_check_contexts"] == ["modelyard/checks", "modelyard/promote"]
 
+    mine = ["modelyard/checks", "modelyard/promote", "tests"]
     change = {"block_admin_merge_override": False, "enable_push": True}
+    change |= {"status_check_contexts": mine}
     gitea_forge.owner.patch(f"{repository.path}/branch_protections/main", **change)
     dry = init(root, "--dry-run")
     assert dry.exit_code == 3
     assert "main: enable_push is on, not off" in dry.output
     assert init(root).exit_code == 0
     assert init(root, "--dry-run").exit_code == 0
+    main = gitea_forge.owner.get(f"{repository.path}/branch_protections/main")
+    assert main["status_check_contexts"] == mine
 
 
 def test_afterwards_nobody_pushes_to_main_and_only_the_tool_writes_facts(place, gitea_forge):

@@ -101,6 +101,12 @@ class GiteaSettings:
             request = Request(method="POST", path=path, body={"rule_name": branch, **rules})
             lacking = (f"{branch} is not protected",)
             return Setting(subject=Subject.BRANCHES, what=what, lacks=lacking, requests=(request,))
+        contexts = rules.get("status_check_contexts")
+        if contexts is not None:  # checks of others stay required
+            held = [
+                each for each in found.get("status_check_contexts") or () if each not in contexts
+            ]
+            rules = {**rules, "status_check_contexts": [*contexts, *held]}
         lacks = tuple(f"{branch}: {each}" for each in differences(rules, found))
         return Setting(
             subject=Subject.BRANCHES,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
+from modelyard.adapters.forge.github.rulesets import find_lacking, repaired
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import Json
 from modelyard.adapters.forge.hosted.settings import (
@@ -15,7 +15,6 @@ from modelyard.adapters.forge.hosted.settings import (
     Setting,
     Subject,
     WantedForge,
-    differences,
     lacking_labels,
     read_each,
 )
@@ -37,7 +36,6 @@ _RUN = "workflows run"
 _PERMITTED = "the App has the permissions that it needs and no more"
 
 _WIDE = frozenset({"always", "exempt"})
-_BYPASSES = {"pull_request": "pull_requests_only", "always": "always"}
 _STOPPED = frozenset({"startup_failure", "action_required"})
 
 
@@ -188,12 +186,14 @@ class GitHubSettings:
             return Setting(subject=Subject.BRANCHES, what=what, lacks=lacking, requests=(request,))
         path = f"{self._place}/rulesets/{number}"
         found = self.api.get(path)
-        lacks = tuple(_ruleset_differences(body, found, bypass))
+        lacks = tuple(find_lacking(body, found, bypass))
         return Setting(
             subject=Subject.BRANCHES,
             what=what,
             lacks=tuple(f"ruleset {name!r}: {each}" for each in lacks),
-            requests=(Request(method="PUT", path=path, body=body),) if lacks else (),
+            requests=(Request(method="PUT", path=path, body=repaired(body, found)),)
+            if lacks
+            else (),
         )
 
     def _actor(self) -> Json:
@@ -341,31 +341,6 @@ def _permission_differences(held: Mapping[str, str], needed: Mapping[str, str]) 
     for name, why in _DANGEROUS.items():
         if held.get(name) in {"write", "admin"}:
             yield f"{name}: {held[name]}: {why}"
-
-
-def _ruleset_differences(wanted: Json, found: Json, bypass: str) -> Iterator[str]:
-    """Yield what a ruleset lacks; what it has besides may only make it stricter."""
-    plain = {key: wanted[key] for key in ("target", "enforcement", "conditions")}
-    yield from differences(plain, found)
-    there = {rule["type"]: rule for rule in found.get("rules") or ()}
-    for rule in wanted["rules"]:
-        if rule["type"] not in there:
-            yield f"the rule {rule['type']} is missing"
-            continue
-        yield from differences(_comparable(rule), _comparable(there[rule["type"]]), rule["type"])
-    if "bypass_actors" in found:
-        yield from differences({"bypass_actors": wanted["bypass_actors"]}, found)
-    # Who may pass is shown to administrators alone; what the asker may, to anybody.
-    elif (mine := found.get("current_user_can_bypass")) != _BYPASSES[bypass]:
-        yield f"modelyard may pass it: {mine or 'not known'}, not {_BYPASSES[bypass]}"
-
-
-def _comparable(rule: Mapping[str, Any]) -> dict[str, Any]:
-    """A rule without its type, and with the list that GitHub leaves out while it is empty."""
-    parameters = dict(rule.get("parameters") or {})
-    if rule["type"] == "pull_request":
-        parameters.setdefault("required_reviewers", [])
-    return parameters
 
 
 def _is_stopped(workflow: Json) -> bool:
