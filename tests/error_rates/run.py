@@ -10,11 +10,12 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from error_rates import drift, gate
+from error_rates import drift, gate, judge
 from error_rates.rates import Rate, table_of, write_table
 
 SUBJECTS: dict[str, Callable[..., Iterator[Rate]]] = {
     "gate": gate.rates,
+    "judge": judge.rates,
     "drift": drift.rates,
 }
 """By name, the rates of a subject; `quick=True` gives a few quick ones."""

@@ -13,7 +13,7 @@ from modelyard.adapters.specs import schemas
 from modelyard.adapters.specs.documents import dump_spec, load_yaml, read_spec
 from modelyard.cli import cli
 from modelyard.domain.specs.interval import Interval
-from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.record import GuardResult, Record
 from modelyard.domain.specs.version import TrainingData
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import CannotAnswer, Refused
@@ -239,6 +239,18 @@ def test_a_version_that_beats_the_constant_and_not_its_champion_shows_which_deci
         (line[0], line[1].rpartition(":")[0]) for line in shown(text.output)
     ]
     assert document["comparisons"][2]["numbers"] == found.against_baseline.numbers
+
+
+def test_a_guard_of_a_record_that_its_evidence_does_not_give_is_named(yard):
+    record = record_of(yard, "v2")
+    (result,) = record.held_out
+    guarded = replace(result, guards=(GuardResult(metric="brier", verdict=result.verdict),))
+
+    verdict, each = recompute_verdicts(yard.workspace().store, catalog_of(yard), record)
+
+    assert find_differences(replace(record, held_out=(guarded,)), verdict, each) == (
+        "held-out set recent, guard brier: the record has pass, the evidence gives none",
+    )
 
 
 def test_any_two_versions_are_shown_with_every_comparison_too(yard):

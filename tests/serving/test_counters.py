@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from modelyard.domain.canary.prediction_grid import prediction_grid
+from modelyard.domain.canary.prediction_shift import fold_predictions
 from modelyard.domain.specs.model import Output, OutputKind
 from modelyard.serving.counters import bin_counts
 
@@ -14,14 +15,30 @@ MINUTES = Output(name="minutes", kind=OutputKind.VALUE, minimum=-50, maximum=50)
 KIND = Output(name="kind", kind=OutputKind.CLASS, classes=("apple", "pear", "plum"))
 
 
+def in_hundredths(values, output):
+    """Rows by hundredth, from the counts on the grid with small parts."""
+    grid = prediction_grid(output)
+    (counts,) = fold_predictions([bin_counts(np.array(values), grid)], grid.older_bins)
+    assert len(counts) == 100
+    return {at: count for at, count in enumerate(counts) if count}
+
+
 def test_a_value_on_an_edge_belongs_to_the_bin_above_it():
-    counts = bin_counts(np.array([0.0, 0.01, 0.0099, 0.5, 1.0]), prediction_grid(PROBABILITY))
-    assert {at: count for at, count in enumerate(counts) if count} == {0: 2, 1: 1, 50: 1, 99: 1}
+    found = in_hundredths([0.0, 0.01, 0.0099, 0.5, 1.0], PROBABILITY)
+    assert found == {0: 2, 1: 1, 50: 1, 99: 1}
+
+
+def test_small_chances_and_values_near_zero_have_bins_of_their_own():
+    def bins(values, output):
+        counts = bin_counts(np.array(values), prediction_grid(output))
+        return sum(count > 0 for count in counts)
+
+    assert bins([0.00001, 0.0001, 0.001, 0.999, 0.9999], PROBABILITY) == 5
+    assert bins([-49.99, -0.01, 0.01, 0.1, 49.99], MINUTES) == 5
 
 
 def test_values_outside_of_the_grid_fall_into_its_ends():
-    counts = bin_counts(np.array([-1000.0, -50.0, 0.5, 1000.0]), prediction_grid(MINUTES))
-    assert {at: count for at, count in enumerate(counts) if count} == {0: 2, 50: 1, 99: 1}
+    assert in_hundredths([-1000.0, -50.0, 0.5, 1000.0], MINUTES) == {0: 2, 50: 1, 99: 1}
 
 
 def test_a_row_of_classes_counts_for_the_likeliest():
@@ -35,5 +52,5 @@ def test_a_row_of_classes_counts_for_the_likeliest():
 )
 def test_every_row_is_counted_once(scores: np.ndarray, output: Output):
     counts = bin_counts(scores, prediction_grid(output))
-    assert len(counts) == 100
+    assert len(counts) == prediction_grid(output).bins
     assert sum(counts) == len(scores)

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import bisect
 import itertools
 import json
-import math
 import os
 import re
 import shutil
@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from modelyard.adapters.processes.start import is_process_alive
 from modelyard.domain.canary.prediction_grid import prediction_grid
-from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.model import Model, Output, OutputKind
 from modelyard.serving.artifact import artifact_digest
 from modelyard.serving.counters import bin_counts
 from modelyard.serving.inputs import read_request
@@ -138,18 +138,26 @@ def test_counts_requests_rows_bins_nulls_and_unseen_levels(server: Running):
         ("modelyard_input_nulls_total", "temp"): 1.0,
         ("modelyard_input_unseen_total", "carrier"): 6.0,
     }
-    for score in scores:
-        key = ("modelyard_predictions_total", str(math.floor(score * 100)))
+    edges = prediction_grid(Output(name="late", kind=OutputKind.PROBABILITY)).edges
+    places = [bisect.bisect_right(edges, score) for score in scores]
+    for place in places:
+        key = ("modelyard_predictions_total", str(place))
         expected[key] = expected.get(key, 0) + 1
-    places = [math.floor(score * 100) for score in scores]
     pairs = [*itertools.permutations(places, 2)]
     expected["modelyard_request_row_pairs_total", "pairs"] = len(pairs)
     expected["modelyard_request_row_pairs_total", "unlike"] = sum(a != b for a, b in pairs)
-    tenths = sum(a // 10 != b // 10 for a, b in pairs)
+    bins = len(edges) + 1
+    tenths = sum(a * 10 // bins != b * 10 // bins for a, b in pairs)
     expected["modelyard_request_row_pairs_total", "tenths"] = tenths
     expected["modelyard_request_row_pairs_total", "distance"] = sum((a - b) ** 2 for a, b in pairs)
     after = counts(server)
-    assert gained(before, after) == {name: count for name, count in expected.items() if count}
+    found = gained(before, after)
+    cells = {name: found.pop((metric, name)) for metric, name in [*found] if "cells" in metric}
+    # Each value is in one cell of its column, and a null is in none.
+    rows_of = [f"{name.rpartition(':')[0]} {rows:g}" for name, rows in sorted(cells.items())]
+    assert sum(cells.values()) == 6 + 6 + 5
+    assert rows_of[0] == "carrier 6"
+    assert found == {name: count for name, count in expected.items() if count}
     assert after["modelyard_requests_in_flight", ""] == 0
     assert after["modelyard_model_info", ""] == 1
 

@@ -237,6 +237,10 @@ def find_differences(
         found += _difference(
             f"{name} against the champion", result.against_champion, again.champion
         )
+        guards = {each.metric: each.verdict for each in result.guards}
+        for metric in sorted(guards.keys() | again.guards.keys()):
+            pair = guards.get(metric), again.guards.get(metric)
+            found += _difference(f"{name}, guard {metric}", *pair)
     return tuple(found)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from modelyard.domain.canary.design_effect import MEASURES, pair_measures
+from modelyard.domain.canary.input_mix import (
+    cell_name,
+    level_cell,
+    number_cell,
+    range_edges,
+)
 from modelyard.domain.canary.latency import LATENCY_BOUNDS_MS
 from modelyard.domain.canary.prediction_grid import Grid, prediction_grid
 from modelyard.serving.documents import Serving
@@ -77,6 +84,18 @@ class Counters:
         self._unseen = self._counters(
             "input_unseen", "Rows with a level not seen in training.", "column", [*self._levels]
         )
+        self._cells = Counter(
+            "modelyard_input_cells",
+            "Rows by cell of an input.",
+            (*LABELS, "cell"),
+            registry=registry,
+        )
+        self._cell: dict[str, Counter] = {}
+        self._edges = {
+            column.name: range_edges(*column.limits)
+            for column in serving.inputs
+            if column.type in {"number", "integer"}
+        }
         # Labelled now: series exist before their first event, and no request looks one up.
         self._rows = self._labelled(Counter, "rows", "Rows answered.")
         self._refused = self._labelled(Counter, "requests_refused", "Refused for their content.")
@@ -116,12 +135,30 @@ class Counters:
             strange = [v for v in frame[column].tolist() if v is not None and v not in seen]
             if count := sum(value == value for value in strange):  # noqa: PLR0124 - as above
                 self._unseen[column].inc(count)
+        self._count_cells(frame)
         histogram = bin_counts(scores, self._grid)
         for bin_number, count in enumerate(histogram):
             if count:
                 self._predictions[str(bin_number)].inc(count)
         for measure, amount in pair_measures(histogram).items():
             self._pairs[measure].inc(int(amount))
+
+    def _count_cells(self, frame: pd.DataFrame) -> None:
+        """Count the rows by cell of each number and each category; a null is in no cell."""
+        for column, edges in self._edges.items():
+            values = [value for value in frame[column].tolist() if value == value]  # noqa: PLR0124 - NaN
+            self._add_cells(column, (number_cell(value, edges) for value in values))
+        for column in self._levels:
+            values = [v for v in frame[column].tolist() if v is not None and v == v]  # noqa: PLR0124
+            self._add_cells(column, map(level_cell, values))
+
+    def _add_cells(self, column: str, cells: Iterable[int]) -> None:
+        for cell, rows in collections.Counter(cells).items():
+            name = cell_name(column, cell)
+            # A few cells of the possible ones occur, so a series begins with its first row.
+            if name not in self._cell:
+                self._cell[name] = self._cells.labels(**self._labels, cell=name)
+            self._cell[name].inc(rows)
 
     def count_dropped(self, rows: int) -> None:
         """Count rows that the payload log dropped."""

@@ -116,7 +116,7 @@ def test_a_server_answer_becomes_samples():
     with answering(Scripted(ok([at - 1, "10"], [at + 4, "25"]))) as scripted:
         found = asked_of(scripted.uri, Clock(NOW + timedelta(seconds=5)))
 
-    counts = [Counts(requests={"2xx": n, "5xx": 0}, rows=n) for n in (0, 15)]
+    counts = [Counts(requests={"2xx": n, "5xx": 0}, rows=n, servers=0) for n in (0, 15)]
     assert found == (
         Sample(at=NOW, counts={"r": counts[0]}),
         Sample(at=NOW + timedelta(seconds=5), counts={"r": counts[1]}),
@@ -125,7 +125,7 @@ def test_a_server_answer_becomes_samples():
         '{__name__=~"modelyard_requests_total|modelyard_rows_total|modelyard_predictions_total'
         "|modelyard_input_nulls_total|modelyard_input_unseen_total"
         "|modelyard_request_row_pairs_total|modelyard_requests_refused_total"
-        '|modelyard_request_seconds_bucket",model="late"}[305000ms]'
+        '|modelyard_request_seconds_bucket|modelyard_input_cells_total",model="late"}[305000ms]'
     ]
     assert scripted.asked("time") == [f"{at + 5:.3f}"]
 
@@ -214,6 +214,7 @@ def test_refusals_and_response_times_of_prometheus_reach_the_judge():
         found = asked_of(scripted.uri, Clock(NOW + timedelta(seconds=5)))
 
     assert found[-1].counts["r"] == Counts(
+        servers=0,
         requests={"2xx": 2, "4xx": 13, "5xx": 0},
         rows=2,
         refused=13,

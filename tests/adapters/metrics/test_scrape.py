@@ -8,17 +8,20 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 import modelyard.adapters.metrics.scrape as under_test
 from modelyard.adapters.cluster.endpoints import Endpoint, write_endpoints
 from modelyard.adapters.metrics.scrape import ScrapeMetrics
+from modelyard.domain.canary.input_mix import SIZE_EDGES, cell_name, level_cell, number_cell
+from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.domain.specs.repository import Repository
-from modelyard.serving.counters import Counters
+from modelyard.serving.counters import Counters, bin_counts
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import frame_of_rows
 
@@ -53,8 +56,6 @@ class Server:
         self.url = ""
 
     def answer(self, carrier: str, temp: float | None, minutes: float) -> None:
-        import numpy as np
-
         frame = frame_of_rows(COLUMNS, [{"carrier": carrier, "temp": temp}])
         nulls = {"carrier": 0, "temp": int(temp is None)}
         with self.counters.count_request() as outcome:
@@ -106,8 +107,8 @@ def test_counts_are_read_by_release_and_summed_over_its_servers(tmp_path: Path):
         two.answer("ZZ", 3.0, 1000.0)
         other.fail(500)
         found = metrics.samples("late", since=NOW)
-    bins = [0] * 100
-    bins[41] = bins[99] = 1
+    grid = prediction_grid(SERVING.output)
+    bins = bin_counts(np.array([41.5, 1000.0]), grid)
     expected = {
         "a": Counts(
             requests={"2xx": 2, "4xx": 1, "5xx": 0},
@@ -117,11 +118,17 @@ def test_counts_are_read_by_release_and_summed_over_its_servers(tmp_path: Path):
             unseen={"carrier": 1},
             pairs={"pairs": 0, "unlike": 0, "tenths": 0, "distance": 0},
             refused=1,
+            inputs={
+                cell_name("carrier", level_cell("AA")): 1,
+                cell_name("carrier", level_cell("ZZ")): 1,
+                cell_name("temp", number_cell(3.0, SIZE_EDGES)): 1,
+            },
+            servers=2,
         ),
         "b": Counts(
             requests={"2xx": 0, "4xx": 0, "5xx": 1},
             rows=0,
-            predictions=(0,) * 100,
+            predictions=(0,) * grid.bins,
             nulls={"carrier": 0, "temp": 0},
             unseen={"carrier": 0},
             pairs={"pairs": 0, "unlike": 0, "tenths": 0, "distance": 0},

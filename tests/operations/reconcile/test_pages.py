@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.adapters.specs.documents import read_spec
-from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.record import GuardResult, Record
 from modelyard.operations.reconcile.pages import verdict_lines
 from operations.yard import MODEL, new_yard
 
@@ -38,6 +38,18 @@ def record_of(yard, version):
 def test_both_comparisons_are_shown_under_their_own_names(yard):
     assert rows(record_of(yard, "v2")) == [
         ("v1", "0.9914", "0.4625", "fail"),
+        ("the baseline", "0.5000", "0.4625", "inconclusive"),
+    ]
+
+
+def test_a_guard_is_shown_under_the_name_of_its_metric(yard):
+    record = record_of(yard, "v2")
+    (result,) = record.held_out
+    guard = GuardResult(metric="brier", verdict=result.against_champion)
+    guarded = replace(result, guards=(guard,))
+    assert rows(replace(record, held_out=(guarded,))) == [
+        ("v1", "0.9914", "0.4625", "fail"),
+        ("v1 (brier)", "0.9914", "0.4625", "fail"),
         ("the baseline", "0.5000", "0.4625", "inconclusive"),
     ]
 

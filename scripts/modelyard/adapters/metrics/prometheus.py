@@ -50,6 +50,7 @@ _KINDS = {
     "modelyard_request_row_pairs_total": ("pairs", "measure"),
     "modelyard_requests_refused_total": ("refused", ""),
     "modelyard_request_seconds_bucket": ("within", "le"),
+    "modelyard_input_cells_total": ("inputs", "cell"),
 }
 
 

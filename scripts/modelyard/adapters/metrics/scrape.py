@@ -86,6 +86,8 @@ class _Tally:
     pairs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     refused: int | None = None
     within: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    inputs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    servers: int = 0
 
     def add(self, name: str, labels: Mapping[str, str], value: int) -> None:
         """Add one sample of the exposition; other metrics are left out."""
@@ -104,6 +106,8 @@ class _Tally:
                 self.pairs[labels["measure"]] += value
             case "modelyard_requests_refused_total":
                 self.refused = (self.refused or 0) + value
+            case "modelyard_input_cells_total":
+                self.inputs[labels["cell"]] += value
             case "modelyard_request_seconds_bucket":
                 self.within[bound_name(float(labels["le"]))] += value
 
@@ -119,18 +123,24 @@ class _Tally:
             pairs=dict(self.pairs),
             refused=self.refused,
             within=dict(self.within),
+            inputs=dict(self.inputs),
+            servers=self.servers,
         )
 
 
 def _add(text: str, model: str, tallies: dict[str, _Tally]) -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
+    releases = set()
     for family in text_string_to_metric_families(text):
         if not family.name.startswith("modelyard_"):
             continue
         for name, labels, value, *_ in family.samples:
             if labels.get("model") == model:
                 tallies[labels["release"]].add(name, labels, int(value))
+                releases.add(labels["release"])
+    for release in releases:
+        tallies[release].servers += 1
 
 
 def _fetch(url: str) -> str | None:
@@ -176,4 +186,6 @@ def _sample(line: bytes) -> Sample | None:
 
 
 def _counts(document: Mapping[str, Any]) -> Counts:
-    return Counts(**{**document, "predictions": tuple(document["predictions"])})
+    # Lines of version 0.1 do not have the number of servers.
+    known = {"servers": 0, **document}
+    return Counts(**{**known, "predictions": tuple(document["predictions"])})

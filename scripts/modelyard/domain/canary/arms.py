@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from modelyard.domain.canary.traffic import Counts, Sample
 
@@ -34,6 +34,8 @@ class Arm:
         refusals: Requests asked, answered or refused, and how many of them were refused; shape
             (2, samples). None if its servers do not count refusals.
         within: Requests answered within a time, by bound, shape (samples,); see `Counts.within`.
+        client_errors: Requests answered 4xx; shape (samples,).
+        inputs: Rows until the last sample by cell of each input; see `Counts.inputs`.
     """
 
     answered: tuple[float, ...]
@@ -47,6 +49,8 @@ class Arm:
     is_fresh: bool
     refusals: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     within: tuple[Mapping[str, float], ...] = ()
+    client_errors: tuple[float, ...] = ()
+    inputs: Mapping[str, float] = field(default_factory=dict)
 
 
 def drop_out_of_order(samples: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -71,16 +75,19 @@ def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
     readings = [_counters(sample.counts.get(release)) for sample in samples]
     # A release that is in the first sample may have counted before it; that part is not known.
     from_zero = is_new and bool(samples) and release not in samples[0].counts
-    totals = _accumulate(readings, from_zero=from_zero)
+    alone = [s.counts[release].servers == 1 if release in s.counts else True for s in samples]
+    totals = _accumulate(readings, alone, from_zero=from_zero)
     seen = [s.at for s, reading in zip(samples, readings, strict=True) if reading is not None]
     last = totals[-1] if totals else {}
     return Arm(
         answered=tuple(_answered(total) for total in totals),
         errors=tuple(total.get(("requests", "5xx"), 0.0) for total in totals),
+        client_errors=tuple(total.get(("requests", "4xx"), 0.0) for total in totals),
         predictions=_histograms(totals),
         rows=last.get(("rows", ""), 0.0),
         nulls=_by_name(last, "nulls"),
         unseen=_by_name(last, "unseen"),
+        inputs=_by_name(last, "inputs"),
         pairs=tuple(_by_name(total, "pairs") for total in totals),
         refusals=_refusals(readings, totals),
         within=tuple(_by_name(total, "within") for total in totals)
@@ -119,6 +126,7 @@ def _counters(counts: Counts | None) -> Counters | None:
     counters |= {("unseen", column): count for column, count in counts.unseen.items()}
     counters |= {("pairs", measure): count for measure, count in counts.pairs.items()}
     counters |= {("within", bound): count for bound, count in counts.within.items()}
+    counters |= {("inputs", cell): count for cell, count in counts.inputs.items()}
     if counts.refused is not None:
         # Together, so that no request counts as asked while refusals were not counted.
         counters[_REFUSED] = counts.refused
@@ -128,21 +136,31 @@ def _counters(counts: Counts | None) -> Counters | None:
     return None
 
 
-def _accumulate(readings: Sequence[Counters | None], *, from_zero: bool) -> list[dict[Key, float]]:
-    """The sum of increments at each sample; an unreadable sample or a fall adds nothing.
+def _accumulate(
+    readings: Sequence[Counters | None], alone: Sequence[bool], *, from_zero: bool
+) -> list[dict[Key, float]]:
+    """The sum of increments at each sample; an unreadable sample adds nothing.
 
-    A counter is a sum over servers, so it falls when a server stops or restarts. How much of the
-    lower sum is new is then unknown, and counting all of it would count other servers twice.
+    A counter falls when a server stops or restarts. Of one server alone, all that it counts then is
+    new. Of a sum over servers it is not known how much of it is new, and counting all would count
+    other servers twice: such a fall adds nothing.
+
+    Args:
+        readings: The counters at each sample.
+        alone: Whether they are of one server.
+        from_zero: Whether all of the first reading is new.
     """
     before: Counters | None = {} if from_zero else None
-    total: dict[Key, float] = {}
+    was_alone, total = True, dict[Key, float]()
     totals = []
-    for reading in readings:
+    for reading, is_alone in zip(readings, alone, strict=True):
         if reading is not None:
-            if before is not None and all(reading.get(key, 0) >= before[key] for key in before):
+            if before is not None and any(reading.get(key, 0) < before[key] for key in before):
+                before = {} if is_alone and was_alone else None
+            if before is not None:
                 added = {key: count - before.get(key, 0) for key, count in reading.items()}
                 total = total | {key: total.get(key, 0.0) + count for key, count in added.items()}
-            before = reading
+            before, was_alone = reading, is_alone
         totals.append(total)
     return totals
 

@@ -56,6 +56,8 @@ def against_not_worse(
     canary_errors: ArrayLike,
     stable_totals: ArrayLike,
     stable_errors: ArrayLike,
+    *,
+    most: float = math.inf,
 ) -> Evidence:
     """Evidence against the null "in no interval is the canary's error rate above stable's".
 
@@ -72,6 +74,8 @@ def against_not_worse(
         canary_errors: Shape (t,), how many of these were errors.
         stable_totals: Shape (t,), requests of stable.
         stable_errors: Shape (t,), how many of these were errors.
+        most: The most that one interval may add, so that one bad moment decides nothing; a capped
+            factor has a mean of at most 1 too.
 
     Raises:
         ValueError: Counts fall, are negative or not finite, or errors exceed requests.
@@ -82,7 +86,7 @@ def against_not_worse(
     # Each ratio r is a likelihood ratio: k log r - e log(1 + p (r - 1)) for k of e errors, share p.
     gains = canary_hits[:, None] * np.log(RATE_RATIOS)
     gains -= (canary_hits + stable_hits)[:, None] * np.log1p(share[:, None] * (RATE_RATIOS - 1))
-    return _mixture(gains)
+    return _mixture(np.minimum(gains, most))
 
 
 def against_worse_by(
@@ -153,7 +157,9 @@ def against_within(
     return _mixture(gains)
 
 
-def against_at_most(totals: ArrayLike, hits: ArrayLike, limit: float) -> Evidence:
+def against_at_most(
+    totals: ArrayLike, hits: ArrayLike, limit: float, *, most: float = math.inf
+) -> Evidence:
     """Evidence against the null "the share of hits is never above the limit", for one arm.
 
     Bernoulli likelihood ratios of larger shares to the limit, averaged (Robbins 1970, as in
@@ -163,23 +169,26 @@ def against_at_most(totals: ArrayLike, hits: ArrayLike, limit: float) -> Evidenc
         totals: Shape (t,), counts from the start until each sample.
         hits: Shape (t,), how many of these are errors, nulls or unseen levels.
         limit: At least 0. From 1 on there is never any evidence.
+        most: As in `against_not_worse`.
 
     Raises:
         ValueError: limit out of range, or counts as in `against_not_worse`.
     """
     if limit >= 1:
         return NO_EVIDENCE
-    return _against_limit(totals, hits, max(limit, LEAST_LIMIT), LIMIT_SHIFTS)
+    return _against_limit(totals, hits, max(limit, LEAST_LIMIT), LIMIT_SHIFTS, most)
 
 
-def against_at_least(totals: ArrayLike, hits: ArrayLike, limit: float) -> Evidence:
+def against_at_least(
+    totals: ArrayLike, hits: ArrayLike, limit: float, *, most: float = math.inf
+) -> Evidence:
     """Evidence against the null "the share of hits is never below the limit".
 
     Otherwise as `against_at_most`. At a limit of 0 there is never any evidence.
     """
     if limit <= 0:
         return NO_EVIDENCE
-    return _against_limit(totals, hits, min(limit, 1 - LEAST_LIMIT), -LIMIT_SHIFTS)
+    return _against_limit(totals, hits, min(limit, 1 - LEAST_LIMIT), -LIMIT_SHIFTS, most)
 
 
 def counted_increments(totals: ArrayLike) -> Floats:
@@ -194,13 +203,20 @@ def counted_increments(totals: ArrayLike) -> Floats:
     return added
 
 
-def _against_limit(totals: ArrayLike, hits: ArrayLike, limit: float, shifts: Floats) -> Evidence:
+def _against_limit(
+    totals: ArrayLike,
+    hits: ArrayLike,
+    limit: float,
+    shifts: Floats,
+    most: float,
+) -> Evidence:
     if not 0 < limit < 1:
         raise ValueError(f"limit must be from 0 to 1, not {limit}")
     total, hit = (column[:, None] for column in _increments(totals, hits))
     # Shifted in log odds, alternatives stay between 0 and 1 at any limit.
     alternatives = 1 / (1 + (1 - limit) / limit * np.exp(-shifts))
-    return _mixture(_log_ratio(total, hit, alternatives, limit))
+    gains = _log_ratio(total, hit, alternatives, limit)
+    return _mixture(np.minimum(gains, most))
 
 
 def _gains_over_margin(

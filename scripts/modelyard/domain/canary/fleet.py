@@ -253,4 +253,6 @@ def _counts(total: Counters, before: Counters) -> Counts:
         pairs=by_kind["pairs"],
         refused=by_kind["refused"].get(""),
         within=by_kind["within"],
+        inputs=by_kind["inputs"],
+        servers=0,
     )

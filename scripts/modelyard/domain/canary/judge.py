@@ -12,9 +12,9 @@ from modelyard.domain.canary.arms import (
     drop_out_of_order,
     with_every_4xx_refused,
 )
-from modelyard.domain.canary.design_effect import design_effects
 from modelyard.domain.canary.error_rate import against_at_most
-from modelyard.domain.canary.prediction_shift import ExpectedPredictions, shift_evidence
+from modelyard.domain.canary.prediction_shift import ExpectedPredictions
+from modelyard.domain.canary.predictions import prediction_findings
 from modelyard.domain.canary.request_metrics import (
     Finding,
     RequestMetric,
@@ -22,12 +22,11 @@ from modelyard.domain.canary.request_metrics import (
     format_share,
     refusals,
     slow_answers,
+    unanswered,
 )
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome, Verdict
-
-NOTABLE_DESIGN_EFFECT = 2.0  # from this design effect on the reason mentions it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +44,8 @@ class CanaryEvidence:
         slow_ms: Above this a request is slow, see `latency.slow_threshold`; None judges no latency.
         is_first: Without stable: whether the release is the first one, to which the limits of
             refusals and slow requests apply. Another one without stable has all of the traffic.
+        share: The share of requests that a router sends to the canary, 0 to 1, the least one it had
+            during the samples; None if nothing splits requests exactly.
     """
 
     samples: tuple[Sample, ...]
@@ -54,6 +55,7 @@ class CanaryEvidence:
     training_nulls: Mapping[str, float] = field(default_factory=dict)
     slow_ms: float | None = None
     is_first: bool = True
+    share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +77,10 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
 
     - `fail`: at some sample an e-process reached (number of metrics)/alpha against the null that
       the error rate is not worse than stable's (first release: not above `error_limit`), the same
-      for refusals, that the share of slow requests is not worse by more than its margin, or that
-      the predictions are within `distribution_radius` of the expected ones.
+      for refusals, that the share of slow requests is not worse by more than its margin, that no
+      more requests than `margin_unanswered` stay without an answer, or that the predictions are
+      within the radius of the expected ones. At least `LEAST_BAD_LOOKS` intervals between samples
+      must show it.
     - `pass`: no fail, and for each share of requests the samples together reject the null that it
       is worse by its margin (first release: at or above the limit). The observed distance is within
       the radius, the least predictions and seconds are reached, and the last sample is readable.
@@ -99,10 +103,12 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     if not _is_asked(canary):
         return Verdict(outcome=Outcome.INCONCLUSIVE, reason="no request answered yet")
     metrics = [*_request_metrics(samples, canary, stable, evidence, policy)]
+    share = evidence.share if stable is not None else None
     # Bonferroni: each metric gets its part of alpha, so that all together fail with alpha at most.
-    alpha = policy.alpha / (len(metrics) + (evidence.expected is not None))
+    alpha = policy.alpha / (len(metrics) + (evidence.expected is not None) + (share is not None))
     findings = [
         *(metric.finding(alpha) for metric in metrics),
+        *_unanswered(canary, stable, policy, share, alpha),
         *_uncounted(canary, stable),
         *_predictions(canary, stable, evidence.expected, policy, alpha),
         *_minimum_traffic(canary, policy),
@@ -131,7 +137,14 @@ def _verdict(findings: list[Finding], causes: list[_Cause]) -> Verdict:
         outcome=Outcome.FAIL if bad else Outcome.INCONCLUSIVE if missing else Outcome.PASS,
         reason="; ".join(parts),
         numbers={name: float(n) for name, n in numbers.items() if math.isfinite(n)},
-        columns=tuple(dict.fromkeys(cause.column for cause in causes)),
+        columns=tuple(
+            dict.fromkeys(
+                (
+                    *(column for finding in findings for column in finding.columns),
+                    *(cause.column for cause in causes),
+                )
+            )
+        ),
     )
 
 
@@ -175,6 +188,16 @@ def _uncounted(canary: Arm, stable: Arm | None) -> Iterator[Finding]:
         yield Finding(text=f"refusals not judged: the server of {name} does not count them")
 
 
+def _unanswered(
+    canary: Arm, stable: Arm | None, policy: CanaryPolicy, share: float | None, alpha: float
+) -> Iterator[Finding]:
+    if share is None:
+        return
+    found = unanswered(canary, stable, policy, share=share, alpha=alpha)
+    if found is not None:
+        yield found
+
+
 def _predictions(
     canary: Arm,
     stable: Arm | None,
@@ -182,46 +205,10 @@ def _predictions(
     policy: CanaryPolicy,
     alpha: float,
 ) -> Iterator[Finding]:
-    if expected is None:
-        return
-    radius, others = policy.distribution_radius, stable.predictions if stable else None
-    missing = _missing_predictions(canary, stable, expected)
-    effects = design_effects(canary, stable)
-    if missing or effects is None:
-        yield Finding(missing=missing or "the number of rows in a request")
-        return
-    found = shift_evidence(expected, canary.predictions, others, radius, effects)
-    effect = found.predictions / found.effective
-    bad = found.evidence.ever_rejects(alpha)
-    distance = f"differ by {found.distance:.2f} from the expected ones, {radius:g} is allowed"
-    is_notable = effect >= NOTABLE_DESIGN_EFFECT
-    discount = f" ({effect:.2g} correlated rows count as one)" if is_notable else ""
-    yield Finding(
-        text=f"predictions {distance}{discount}",
-        bad=bad,
-        missing=f"predictions within {radius:g}" if found.distance > radius else None,
-        numbers={
-            "distance": found.distance,
-            "radius": radius,
-            "evidence_distance": found.evidence.peak,
-            "design_effect": effect,
-        },
-    )
-
-
-def _missing_predictions(
-    canary: Arm, stable: Arm | None, expected: ExpectedPredictions
-) -> str | None:
-    for name, side in (("canary", canary), ("stable", stable)):
-        if side is None:
-            continue
-        # After a change of the model's output, older servers count on another grid.
-        bins = len(side.predictions[-1])
-        if not sum(side.predictions[-1]):
-            return f"predictions of {name}, by bin"
-        if bins != len(expected.bins):
-            return f"predictions of {name} in {len(expected.bins)} bins as expected, not {bins}"
-    return None
+    if expected is not None:
+        yield from prediction_findings(
+            canary, stable, expected, radius=policy.distribution_radius, alpha=alpha
+        )
 
 
 def _minimum_traffic(canary: Arm, policy: CanaryPolicy) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +27,7 @@ Histograms = Sequence[Sequence[float]]
 MOST_BINS = 10  # bets are on every set of bins, of which there are 2 ** 10 - 2
 STAKES = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])  # as parts of the greatest possible bet
 LEAST_SHARE = 1e-9  # left outside a set that is expected to hold everything
+LEAST_RADIUS = 0.02  # kernels of a few thousand held-out rows are not known better
 PRIOR_ROWS = 50  # rows distributed as held out, which stable's live rows soon outweigh
 
 
@@ -41,6 +42,9 @@ class ExpectedPredictions:
             rows sum to 1. Empty if there was no champion.
         shares: The canary's own shares by bin on held-out rows, shape (k,).
         rows: The number of held-out rows.
+        stable_shares: The champion's shares by bin on the same rows; empty if there was none.
+        older: The same on the grid of older servers; None if there is only one grid.
+        older_bins: The bin of that grid that each bin of the grid is a part of.
     """
 
     edges: tuple[float, ...]
@@ -48,6 +52,22 @@ class ExpectedPredictions:
     kernel: tuple[tuple[float, ...], ...]
     shares: tuple[float, ...]
     rows: int
+    stable_shares: tuple[float, ...] = ()
+    older: ExpectedPredictions | None = None
+    older_bins: tuple[int, ...] = ()
+
+    @property
+    def constant_distance(self) -> float:
+        """How far the best constant answer would be from what is expected of the canary."""
+        return 1 - max(self.shares)
+
+    def allowed_radius(self, radius: float) -> float:
+        """The radius, or half of a constant's distance if that is less: a constant is no model."""
+        return min(radius, max(self.constant_distance / 2, LEAST_RADIUS))
+
+    def is_blind(self, radius: float) -> bool:
+        """Whether a constant answer would be within the radius."""
+        return self.constant_distance <= self.allowed_radius(radius)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +103,10 @@ def expect_predictions(
     Raises:
         CannotAnswer: No rows, shapes that differ, a number that is not finite or an unknown class.
     """
+    if grid.older is not None:
+        finer = expect_predictions(champion, challenger, replace(grid, older=None))
+        older = expect_predictions(champion, challenger, grid.older)
+        return replace(finer, older=older, older_bins=grid.older_bins)
     after = _grid_bins("challenger", challenger, grid)
     before = after if champion is None else _grid_bins("champion", champion, grid)
     if not after.size or before.size != after.size:
@@ -96,6 +120,17 @@ def expect_predictions(
         kernel=() if champion is None else _kernel(bins[before], bins[after], shares),
         shares=tuple(shares.tolist()),
         rows=after.size,
+        stable_shares=()
+        if champion is None
+        else tuple((np.bincount(bins[before], minlength=shares.size) / before.size).tolist()),
+    )
+
+
+def fold_predictions(histograms: Histograms, bins: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+    """Histograms on an older grid, by the bin that each bin is a part of."""
+    return tuple(
+        tuple(np.bincount(bins, weights=histogram, minlength=max(bins) + 1).tolist())
+        for histogram in histograms
     )
 
 
@@ -105,6 +140,8 @@ def shift_evidence(
     stable: Histograms | None,
     radius: float,
     design_effects: ArrayLike = 1.0,
+    *,
+    most: float = math.inf,
 ) -> ShiftEvidence:
     """Evidence that the canary's predictions are further from the expected ones than the radius.
 
@@ -130,6 +167,7 @@ def shift_evidence(
         stable: Predictions of stable at the same samples; None without a stable arm.
         radius: From 0 to 1. At 1 there is never any evidence.
         design_effects: Rows that count as one, at least 1; shape (samples,), or one for all.
+        most: The most evidence that the bets on one set may add between two samples.
 
     Raises:
         ValueError: radius or a design effect out of range, a number of design effects that is not
@@ -146,7 +184,9 @@ def shift_evidence(
         other = _increments(expected, stable)
     discounted = mine / each
     return ShiftEvidence(
-        evidence=_evidence(expected, discounted, None if other is None else other / each, radius),
+        evidence=_evidence(
+            expected, discounted, None if other is None else other / each, radius, most
+        ),
         distance=_distance(expected, mine, other),
         predictions=float(mine.sum()),
         effective=float(discounted.sum()),
@@ -213,7 +253,11 @@ def _distance(expected: ExpectedPredictions, canary: Floats, stable: Floats | No
 
 
 def _evidence(
-    expected: ExpectedPredictions, canary: Floats, stable: Floats | None, radius: float
+    expected: ExpectedPredictions,
+    canary: Floats,
+    stable: Floats | None,
+    radius: float,
+    most: float,
 ) -> Evidence:
     # Every set of bins but the empty and the whole one: the total variation distance is the largest
     # difference of any set's share.
@@ -229,7 +273,8 @@ def _evidence(
     else:
         gains = _gains_of_both(expected, sets, canary, sum_ranges(stable, ranges), radius)
     # Capitals of all sets and stakes are averaged only here: each must grow by itself.
-    capitals = itertools.accumulate(gains, np.add)
+    # A capped factor has a mean of at most 1 too.
+    capitals = itertools.accumulate((np.minimum(gain, most) for gain in gains), np.add)
     logs = [float(np.logaddexp.reduce(c, axis=None)) - math.log(c.size) for c in capitals]
     return Evidence(now=logs[-1], peak=max(0.0, *logs))
 

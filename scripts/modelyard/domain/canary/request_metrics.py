@@ -24,6 +24,10 @@ from modelyard.domain.specs.model import CanaryPolicy
 LEAST_SLOW_SECONDS = 15.0
 """A canary fails by its latency only after so long: slow requests come in bursts."""
 
+LEAST_BAD_LOOKS = 4
+"""A canary fails only by what at least so many intervals between samples show. A server that warms
+up, or one of many that has a bad minute, is not a bad release."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -33,6 +37,7 @@ class Finding:
     bad: bool = False
     missing: str | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +97,15 @@ class RequestMetric:
 
     def _evidence(self, alpha: float) -> tuple[Evidence, Evidence]:
         """Against "not worse" and against "worse by the margin", or above and below the limit."""
-        one = (self.canary.totals, self.canary.hits)
+        one, needed = (self.canary.totals, self.canary.hits), math.log(1 / alpha)
+        most = most_of_a_look(needed)
         if self.stable is None:
-            return against_at_most(*one, self.limit), against_at_least(*one, self.limit)
+            worse = against_at_most(*one, self.limit, most=most)
+            return worse, against_at_least(*one, self.limit)
         both = (*one, self.stable.totals, self.stable.hits)
         kept = against_worse_by(*both, self.margin, rates=WIDE_RATES if self.key else BASE_RATES)
         if self.seconds is None:
-            return against_not_worse(*both), kept
-        needed = math.log(1 / alpha)
+            return against_not_worse(*both, most=most), kept
         allowed = [needed * seconds / LEAST_SLOW_SECONDS for seconds in self.seconds]
         return against_within(*both, self.margin, allowed=allowed), kept
 
@@ -137,6 +143,49 @@ class RequestMetric:
             if not self.key:
                 yield "stable_requests", self.stable.totals[-1]
             yield f"stable_{share}", self.stable.share
+
+
+def most_of_a_look(needed: float) -> float:
+    """The most that one interval may add, so that `LEAST_BAD_LOOKS` of them must show harm."""
+    # A little more than a part each: four equal parts may be less than the whole by rounding.
+    return 1.001 * needed / LEAST_BAD_LOOKS
+
+
+def unanswered(
+    canary: Arm, stable: Arm | None, policy: CanaryPolicy, *, share: float, alpha: float
+) -> Finding | None:
+    """Whether the canary answers as many requests as its share brings it; None without stable.
+
+    A router that sends the share p to the canary leaves the canary p of all answers. A request that
+    is never answered lowers that. The null hypothesis is that of the canary's requests at most
+    `margin_unanswered` stay without an answer.
+    """
+    if stable is None or not 0 < share < 1:
+        return None
+    mine, others = ([*map(sum, zip(*_answers(arm), strict=True))] for arm in (canary, stable))
+    kept = share * (1 - policy.margin_unanswered)
+    least = kept / (kept + 1 - share)
+    needed = math.log(1 / alpha)
+    both = [one + other for one, other in zip(mine, others, strict=True)]
+    if not both[-1]:
+        return None
+    found = against_at_least(both, mine, least, most=most_of_a_look(needed))
+    bad, part = found.ever_rejects(alpha), mine[-1] / both[-1]
+    expected = others[-1] * share / (1 - share)
+    lost = max(0.0, 1 - mine[-1] / expected) if expected else 0.0
+    return Finding(
+        text=f"it answered {format_share(part)} of all requests and its share is "
+        f"{format_share(share)}: about {format_share(lost)} of its requests are never answered"
+        if bad
+        else "",
+        bad=bad,
+        numbers={"unanswered": lost, "evidence_unanswered": found.peak},
+    )
+
+
+def _answers(arm: Arm) -> tuple[Sequence[float], Sequence[float]]:
+    """Answers of all kinds, at each sample."""
+    return arm.answered, arm.client_errors
 
 
 def error_rate(canary: Arm, stable: Arm | None, policy: CanaryPolicy) -> RequestMetric:

@@ -14,7 +14,7 @@ JUDGED_BAD = "the judge failed it"
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Cumulative counts of one server process since it started.
+    """Cumulative counts of server processes since they started.
 
     Args:
         requests: Requests by class of status code: `2xx`, `4xx`, `5xx`.
@@ -29,6 +29,9 @@ class Counts:
             a server does not count them, as in version 0.1: that is no data, not zero.
         within: Requests answered within a time, by the time as `latency.bound_name` writes it;
             `inf` has all requests. Empty if a server does not measure them.
+        inputs: Rows by cell of each input, by `input_mix.cell_name`. Empty if a server does not
+            count them.
+        servers: How many servers these are the sum of; 0 if that is not known.
     """
 
     requests: Mapping[str, int] = field(default_factory=dict)
@@ -39,6 +42,8 @@ class Counts:
     pairs: Mapping[str, int] = field(default_factory=dict)
     refused: int | None = None
     within: Mapping[str, int] = field(default_factory=dict)
+    inputs: Mapping[str, int] = field(default_factory=dict)
+    servers: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

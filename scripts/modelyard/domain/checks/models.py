@@ -65,13 +65,19 @@ def primary_output_fits_the_task(catalog: Catalog) -> Iterator[Problem]:
 
 
 def gate_metric_fits_the_task(catalog: Catalog) -> Iterator[Problem]:
-    """The gate's metric can be computed for the task."""
+    """The metrics of the gate and of its guards can be computed for the task."""
     for name, model in catalog.models.items():
         fitting = METRICS[model.task]
-        if model.gate.metric not in fitting:
-            choices = ", ".join(sorted(fitting))
-            message = f"{model.gate.metric} is no metric of a {model.task} task; choose {choices}"
-            yield _problem(name, ("gate", "metric"), message)
+        choices = ", ".join(sorted(fitting))
+        chosen = [(("gate", "metric"), model.gate.metric)]
+        chosen += [(("gate", "guards"), guard.metric) for guard in model.gate.guards]
+        for field, metric in chosen:
+            if metric not in fitting:
+                message = f"{metric} is no metric of a {model.task} task; choose {choices}"
+                yield _problem(name, field, message)
+        guards = [guard.metric for guard in model.gate.guards]
+        for metric in sorted({metric for metric in guards if guards.count(metric) > 1}):
+            yield _problem(name, ("gate", "guards"), f"{metric} is there twice; leave one")
 
 
 def target_is_a_column(catalog: Catalog) -> Iterator[Problem]:

@@ -74,6 +74,8 @@ def _parts(on_set: SetVerdicts, champion: str | None) -> Iterator[tuple[str, Ver
     """The comparisons on one held-out set; its own verdict where none is known."""
     if on_set.champion is not None:
         yield f", against the champion {champion}", on_set.champion
+    for metric, guard in on_set.guards.items():
+        yield f", guard {metric}, against the champion {champion}", guard
     if on_set.baseline is not None:
         yield ", against the baseline", on_set.baseline
     if on_set.champion is None and on_set.baseline is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from modelyard.domain.gate.paired import (
@@ -67,11 +67,13 @@ class SetVerdicts:
         verdict: The worse one of the two, or why the set cannot be used.
         baseline: Against the best constant; None if the set cannot be used.
         champion: Against the champion; None without one.
+        guards: Against the champion in each guard's metric, by metric.
     """
 
     verdict: Verdict
     baseline: Verdict | None = None
     champion: Verdict | None = None
+    guards: Mapping[str, Verdict] = field(default_factory=dict)
 
 
 def gate_verdict(
@@ -158,7 +160,38 @@ def compare_on_set(
         least_clusters=policy.least_clusters,
         least_informative=policy.least_informative,
     )
-    return SetVerdicts(verdict=_worse_of(against, baseline), baseline=baseline, champion=against)
+    # A record that counted all clusters alike is older than guards.
+    guards = dict(_guards(model, champion, challenger)) if counts_information else {}
+    return SetVerdicts(
+        verdict=_worse_of(against, *guards.values(), baseline),
+        baseline=baseline,
+        champion=against,
+        guards=guards,
+    )
+
+
+def _guards(model: Model, champion: Scores, challenger: Scores) -> Iterator[tuple[str, Verdict]]:
+    """The comparison in each guard's metric; with the others it is an intersection-union test."""
+    policy = model.gate
+    for guard in policy.guards:
+        found = paired_difference(
+            guard.metric,
+            challenger.labels,
+            champion.scores,
+            challenger.scores,
+            challenger.clusters,
+            classes=model.primary.classes,
+        )
+        yield (
+            guard.metric,
+            non_inferiority(
+                found,
+                margin=guard.margin,
+                alpha=policy.alpha,
+                least_clusters=policy.least_clusters,
+                least_informative=policy.least_informative,
+            ),
+        )
 
 
 def verdict_of_first_rules(verdicts: SetVerdicts) -> Verdict:
@@ -176,9 +209,10 @@ def verdict_of_first_rules(verdicts: SetVerdicts) -> Verdict:
     return replace(baseline, numbers=numbers)
 
 
-def _worse_of(champion: Verdict, baseline: Verdict) -> Verdict:
-    outcome = worst_outcome((champion, baseline))
-    decisive = [each for each in (champion, baseline) if each.outcome is outcome]
+def _worse_of(*verdicts: Verdict) -> Verdict:
+    """The worst of the comparisons; the first one is with the champion in the gate's metric."""
+    outcome = worst_outcome(verdicts)
+    decisive = [each for each in verdicts if each.outcome is outcome]
     # After a pass the comparison with the champion says more than the one with a constant.
     said = decisive[:1] if outcome is Outcome.PASS else decisive
     return replace(decisive[0], reason="; ".join(each.reason for each in said))

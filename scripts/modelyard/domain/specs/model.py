@@ -125,6 +125,19 @@ class ArtifactPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guard:
+    """A further metric in which a challenger must not be worse than the champion.
+
+    Args:
+        metric: The metric.
+        margin: A difference, in the metric's unit, up to which a challenger counts as not worse.
+    """
+
+    metric: str
+    margin: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class GatePolicy:
     """When a challenger passes against the champion on held-out rows.
 
@@ -136,6 +149,7 @@ class GatePolicy:
             `inconclusive`.
         least_informative: With fewer informative rows the verdict is `inconclusive`, unless the
             models hardly differ; see `modelyard.domain.gate.information`.
+        guards: Further metrics; all must pass with the same alpha.
     """
 
     metric: str
@@ -143,6 +157,7 @@ class GatePolicy:
     alpha: float = 0.05
     least_clusters: int = 20
     least_informative: int = 20
+    guards: tuple[Guard, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +180,8 @@ class CanaryPolicy:
             worse; only beyond it the canary fails.
         slow_limit: Limit of that share if there is no stable release to compare with.
         input_floor: How far an input's share of nulls or unseen levels may exceed the training's.
+        margin_unanswered: Part of its requests that a canary may leave without an answer, by its
+            share of the traffic.
     """
 
     alpha: float = 0.05
@@ -179,6 +196,7 @@ class CanaryPolicy:
     slow_ms: float | None = None
     margin_slow: float = 0.1
     slow_limit: float = 0.1
+    margin_unanswered: float = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,14 @@ class Champion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuardResult:
+    """The comparison with the champion in the metric of one guard."""
+
+    metric: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeldOutResult:
     """The result on one held-out set.
 
@@ -51,6 +59,7 @@ class HeldOutResult:
         against_baseline: The comparison with the best constant; None in records of version 0.1,
             which have the one comparison that decided, and where the set could not be used.
         against_champion: The comparison with the champion; None without one.
+        guards: The comparison with the champion in each guard's metric.
     """
 
     name: str
@@ -65,6 +74,7 @@ class HeldOutResult:
     champion_scores: str | None = None
     against_baseline: Verdict | None = None
     against_champion: Verdict | None = None
+    guards: tuple[GuardResult, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

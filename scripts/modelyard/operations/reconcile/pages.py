@@ -158,6 +158,8 @@ def _rows(record: Record, result: HeldOutResult) -> Iterator[str]:
         return
     if result.against_champion is not None:
         yield _row(result, champion or "-", result.against_champion)
+    for guard in result.guards:
+        yield _row(result, f"{champion or '-'} ({guard.metric})", guard.verdict)
     yield _row(result, BASELINE_NAME, result.against_baseline)
 
 

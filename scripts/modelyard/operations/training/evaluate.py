@@ -24,7 +24,7 @@ from modelyard.domain.gate.gate import (
     with_contract,
 )
 from modelyard.domain.specs.heldout import seen_by
-from modelyard.domain.specs.record import Champion, HeldOutResult
+from modelyard.domain.specs.record import Champion, GuardResult, HeldOutResult
 from modelyard.errors import Refused
 from modelyard.operations.gate import served_contract, served_contract_verdict
 from modelyard.operations.training.job import Job, blame_model
@@ -157,6 +157,9 @@ def _result(job: Job, scored: _Scored, found: SetVerdicts) -> HeldOutResult:
         verdict=found.verdict,
         against_baseline=found.baseline,
         against_champion=found.champion,
+        guards=tuple(
+            GuardResult(metric=metric, verdict=verdict) for metric, verdict in found.guards.items()
+        ),
     )
 
 

@@ -49,6 +49,7 @@ def test_an_arm_is_counted_from_its_first_sample():
         pairs=({}, {"pairs": 6}),
         seconds=9,
         is_fresh=True,
+        client_errors=(0, 2),
     )
 
 
@@ -60,18 +61,31 @@ def test_a_new_arm_that_was_seen_to_start_is_counted_from_nothing():
 
 def test_a_fall_of_any_counter_starts_a_new_baseline_for_all_of_them():
     seen = (
-        at(0, v2=served(0)),
-        at(1, v2=served(100, 4)),
-        at(2, v2=served(120, 1)),
-        at(3, v2=served(150, 2)),
+        at(0, v2=served(0, servers=2)),
+        at(1, v2=served(100, 4, servers=2)),
+        at(2, v2=served(120, 1, servers=2)),
+        at(3, v2=served(150, 2, servers=2)),
     )
     found = count_arm(seen, "v2", is_new=True)
     assert (found.answered, found.errors) == ((0, 104, 104, 135), (0, 4, 4, 5))
 
 
 def test_a_counter_that_disappears_has_fallen():
-    seen = (at(0, v2=served(9, nulls={"dest": 3})), at(1, v2=served(20)), at(2, v2=served(25)))
+    first = served(9, nulls={"dest": 3}, servers=3)
+    seen = (at(0, v2=first), at(1, v2=served(20, servers=3)), at(2, v2=served(25, servers=3)))
     assert count_arm(seen, "v2", is_new=True).answered == (0, 0, 5)
+
+
+def test_all_that_one_server_counts_after_a_restart_is_new():
+    seen = (at(0), *(at(each, v2=served(10, 2)) for each in (1, 2)), at(3, v2=served(4, 1)))
+    # Equal counts are no restart. Fewer are one, and the counter began at zero again.
+    found = count_arm(seen, "v2", is_new=True)
+    assert (found.answered, found.errors) == ((0, 12, 12, 17), (0, 2, 2, 3))
+
+
+def test_a_restart_is_not_counted_while_the_number_of_servers_changes():
+    seen = (at(0, v2=served(0)), at(1, v2=served(90, servers=2)), at(2, v2=served(50)))
+    assert count_arm(seen, "v2", is_new=True).answered == (0, 90, 90)
 
 
 def test_absent_and_unreadable_samples_are_bridged():
@@ -98,6 +112,7 @@ def test_an_arm_never_seen_did_nothing():
         pairs=({}, {}),
         seconds=0,
         is_fresh=False,
+        client_errors=(0, 0),
     )
     assert count_arm((at(0), at(1)), "v2", is_new=True) == nothing
 

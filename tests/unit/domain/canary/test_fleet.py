@@ -56,7 +56,7 @@ def test_a_server_that_was_there_before_is_counted_from_the_opening():
 
 
 def _counts(ok, errors):
-    return Counts(requests={"2xx": ok, "5xx": errors}, rows=ok)
+    return Counts(requests={"2xx": ok, "5xx": errors}, rows=ok, servers=0)
 
 
 def test_every_counter_of_a_reading_is_found_by_its_name():
@@ -71,6 +71,7 @@ def test_every_counter_of_a_reading_is_found_by_its_name():
     )
 
     assert found[-1].counts["v1"] == Counts(
+        servers=0,
         requests={"2xx": 6, "5xx": 0},
         rows=6,
         predictions=(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5),

@@ -87,21 +87,41 @@ def test_a_canary_as_good_as_stable_passes():
 
 
 def test_a_canary_with_more_errors_fails():
-    verdict = judge_canary(canary(steady((200, 12), (800, 16))), POLICY)
+    verdict = judge_canary(canary(steady((200, 12), (800, 16), steps=6)), POLICY)
     assert verdict.outcome is Outcome.FAIL
-    assert verdict.reason == "error rate 6 % of 800 requests, stable 2 % of 3200: worse than stable"
+    assert (
+        verdict.reason == "error rate 6 % of 1000 requests, stable 2 % of 4000: worse than stable"
+    )
 
 
 def test_fails_before_the_least_sample_is_there():
-    verdict = judge_canary(canary(steady((20, 20), (80, 0), steps=2)), POLICY)
+    verdict = judge_canary(canary(steady((20, 20), (80, 0))), POLICY)
     assert verdict.outcome is Outcome.FAIL
+
+
+def test_fewer_than_four_bad_intervals_are_no_fail_however_bad_they_are():
+    # A server that warms up, or one of many with a bad minute, is not a bad release.
+    for steps in (2, 3, 4):
+        verdict = judge_canary(canary(steady((200, 200), (800, 0), steps=steps)), POLICY)
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert judge_canary(canary(steady((200, 200), (800, 0))), POLICY).outcome is Outcome.FAIL
 
 
 def test_a_failure_stands_although_later_requests_went_well():
-    bad = [(counts(n, n // 2), counts(4 * n)) for n in (0, 50, 100)]
+    bad = [(counts(n, n // 2), counts(4 * n)) for n in (0, 25, 50, 75, 100)]
     good = [(counts(100 + n, 50), counts(400 + 4 * n)) for n in (50_000, 100_000)]
     verdict = judge_canary(canary(samples(*bad, *good)), POLICY)
     assert verdict.outcome is Outcome.FAIL
+
+
+def test_a_failure_stands_although_the_evidence_for_it_is_gone():
+    # Stable errs much more later, so all samples together show nothing against the canary.
+    bad = [(counts(n, n // 2), counts(4 * n)) for n in (0, 25, 50, 75, 100)]
+    turned = [(counts(100 + 200 * n, 50), counts(400 + 800 * n, 200 * n)) for n in range(1, 20)]
+    verdict = judge_canary(canary(samples(*bad, *turned)), POLICY)
+    assert verdict.outcome is Outcome.FAIL
+    alone = judge_canary(canary(samples(*bad[:1], *turned)), POLICY)
+    assert alone.outcome is not Outcome.FAIL
 
 
 def test_a_pass_does_not_stand_when_later_requests_go_badly():
@@ -187,8 +207,19 @@ def test_an_unreadable_sample_on_the_way_is_left_out():
 def test_a_restart_counts_nothing_twice():
     # The sum over three servers falls when one starts again; what is new in it cannot be known.
     totals = [0, 600, 1200, 900, 1500]
-    found = samples(*((counts(n), counts(4000 * place)) for place, n in enumerate(totals)))
+    three = [replace(counts(n), servers=3) for n in totals]
+    found = samples(*((each, counts(4000 * place)) for place, each in enumerate(three)))
     assert judge_canary(canary(found), POLICY).numbers["canary_requests"] == 1800
+
+
+def test_a_canary_that_restarts_between_all_samples_fails_by_its_errors():
+    pairs = [
+        (counts(n, n // 5), counts(800 * place))
+        for place, n in enumerate([0, *range(200, 80, -10)])
+    ]
+    verdict = judge_canary(canary(samples(*pairs)), POLICY)
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reason.startswith("error rate 20 % of 1740 requests")
 
 
 def test_a_canary_seen_to_start_is_counted_from_its_start_and_stable_never_is():
@@ -414,16 +445,16 @@ def test_predictions_that_cannot_be_compared_are_no_pass(canary_bins, stable_bin
     ("errors", "outcome", "said"),
     [
         (0, Outcome.PASS, "error rate 0 % of 2000 requests: below 2 %"),
-        (40, Outcome.FAIL, "error rate 8 % of 2000 requests: above the limit of 2 %"),
+        (40, Outcome.FAIL, "error rate 10 % of 2000 requests: above the limit of 2 %"),
         (
-            10,
+            8,
             Outcome.INCONCLUSIVE,
             "error rate 2 % of 2000 requests; missing: evidence that the error rate is",
         ),
     ],
 )
 def test_a_first_release_is_held_to_an_absolute_limit(errors, outcome, said):
-    found = samples(*((counts(500 * step, errors * step), None) for step in range(5)))
+    found = samples(*((counts(400 * step, errors * step), None) for step in range(6)))
     verdict = judge_canary(canary(found, stable=None), POLICY)
     assert verdict.outcome is outcome
     assert verdict.reason.startswith(said)

@@ -82,6 +82,7 @@ def test_expected_predictions_of_classes_by_hand():
         kernel=((2.5 / 4, 1.5 / 4), (0.5 / 2, 1.5 / 2)),
         shares=(0.5, 0.5),
         rows=4,
+        stable_shares=(0.75, 0.25),
     )
 
 

@@ -77,19 +77,19 @@ def judged(found, policy=POLICY, **changed):
 
 
 def test_a_canary_that_refuses_two_thirds_of_the_requests_fails():
-    verdict = judged(refusing((10, 20), (120, 0), steps=3))
+    verdict = judged(refusing((10, 20), (120, 0), steps=6))
 
     assert verdict.outcome is Outcome.FAIL
-    assert verdict.reason == "refused 66.7 % of 60 requests, stable 0 % of 240: worse than stable"
+    assert verdict.reason == "refused 66.7 % of 150 requests, stable 0 % of 600: worse than stable"
     assert verdict.numbers["canary_refused"] == pytest.approx(2 / 3)
     assert verdict.numbers["stable_refused"] == 0
 
 
 def test_a_canary_that_refuses_every_request_fails_without_a_single_answer():
-    verdict = judged(refusing((0, 30), (120, 0), steps=3))
+    verdict = judged(refusing((0, 30), (120, 0), steps=6))
 
     assert verdict.outcome is Outcome.FAIL
-    assert verdict.reason == "refused 100 % of 60 requests, stable 0 % of 240: worse than stable"
+    assert verdict.reason == "refused 100 % of 150 requests, stable 0 % of 600: worse than stable"
 
 
 @pytest.mark.parametrize("part", [0.02, 0.05, 0.3])

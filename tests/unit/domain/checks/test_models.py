@@ -11,6 +11,7 @@ from modelyard.domain.specs.model import (
     ArtifactPolicy,
     DriftPolicy,
     GatePolicy,
+    Guard,
     Output,
     OutputKind,
     Target,
@@ -87,6 +88,15 @@ def test_refuses_a_metric_of_another_task():
             "model.yaml",
             "rmse is no metric of a binary task; choose accuracy, auc, brier, log_loss",
         )
+    ]
+
+
+def test_refuses_a_guard_of_another_task_or_twice():
+    guards = tuple(Guard(metric=metric, margin=0.1) for metric in ("mae", "brier", "brier"))
+    found = said(with_model(gate=GatePolicy(metric="auc", margin=0.1, guards=guards)))
+    assert [message for _, _, message in found] == [
+        "mae is no metric of a binary task; choose accuracy, auc, brier, log_loss",
+        "brier is there twice; leave one",
     ]
 
 

@@ -227,6 +227,16 @@ def test_what_joins_production_goes_back_with_it_and_before_it(sim):
     assert sim.model_facts.holds == {}
 
 
+def test_what_joins_production_stays_where_production_cannot_go_back(sim):
+    bring_undecided_to_production(sim)
+    known = sim.world()
+    first = replace(known.facts["production"], verified=())
+    found = list(plan_rollbacks(replace(known, facts={**known.facts, "production": first})))
+    # People decide about production. Without it, the canary would only be taken from its version.
+    assert [type(each) for each in found] == [RaiseIncident]
+    assert found[0].what.startswith("production has v2 of m: still inconclusive")
+
+
 def test_an_undecided_version_stays_in_production_while_its_canary_is_unknown(sim):
     bring_undecided_to_production(sim)
     known = sim.world()

@@ -1,0 +1,227 @@
+"""What the judge finds in predictions: the canary's, and what else may explain how far they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from modelyard.domain.canary.arms import Arm
+from modelyard.domain.canary.design_effect import design_effects
+from modelyard.domain.canary.input_mix import input_differences
+from modelyard.domain.canary.prediction_shift import (
+    STAKES,
+    ExpectedPredictions,
+    Histograms,
+    ShiftEvidence,
+    fold_predictions,
+    shift_evidence,
+)
+from modelyard.domain.canary.request_metrics import LEAST_BAD_LOOKS, Finding
+
+NOTABLE_DESIGN_EFFECT = 2.0  # from this design effect on the reason mentions it
+
+
+def prediction_findings(
+    canary: Arm,
+    stable: Arm | None,
+    expected: ExpectedPredictions,
+    *,
+    radius: float,
+    alpha: float,
+) -> Iterator[Finding]:
+    """The finding on the canary's predictions, and what else may explain them.
+
+    Args:
+        canary: The canary.
+        stable: Stable, or None for a first release.
+        expected: The predictions to expect.
+        radius: As in `distribution_radius` of the policy.
+        alpha: The level.
+    """
+    # Before the grids are made equal: servers count pairs of rows on their own grid.
+    effects = design_effects(canary, stable)
+    expected, canary, stable = _on_common_grid(expected, canary, stable)
+    missing = _missing_predictions(canary, stable, expected)
+    if missing or effects is None:
+        yield Finding(missing=missing or "the number of rows in a request")
+        return
+    test = _Test(expected=expected, radius=radius, effects=effects, alpha=alpha)
+    found = test.shift(canary, stable)
+    finding = _own_finding(test, found)
+    if stable is not None and (finding.bad or finding.missing):
+        for other in (_other_inputs(test, canary, stable), _stable_off(test, canary, stable)):
+            if other is not None:
+                yield replace(finding, bad=False, missing=None)
+                yield other
+                return
+    yield finding
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Test:
+    """The test of predictions, with what does not depend on the arms."""
+
+    expected: ExpectedPredictions
+    radius: float
+    effects: tuple[float, ...]
+    alpha: float
+
+    @property
+    def allowed(self) -> float:
+        """The radius that counts."""
+        return self.expected.allowed_radius(self.radius)
+
+    def alone(self, shares: tuple[float, ...]) -> _Test:
+        """The test of one arm against shares, without another arm."""
+        return replace(self, expected=replace(self.expected, kernel=(), shares=shares))
+
+    def shift(
+        self, canary: Arm, stable: Arm | None = None, *, allowed: float | None = None
+    ) -> ShiftEvidence:
+        """The evidence that an arm is further from what is expected than allowed."""
+        return self.shift_of(
+            canary.predictions, stable.predictions if stable else None, allowed=allowed
+        )
+
+    def shift_of(
+        self,
+        predictions: Histograms,
+        others: Histograms | None = None,
+        *,
+        allowed: float | None = None,
+        start: int = 0,
+    ) -> ShiftEvidence:
+        """As `shift`, of counts from one sample on."""
+        # The capital of a set that is right is shared by all sets and stakes.
+        bets = len(STAKES) * (2 ** len(self.expected.shares) - 2)
+        needed = math.log(1 / self.alpha) + math.log(max(bets, 1))
+        return shift_evidence(
+            self.expected,
+            predictions,
+            others,
+            self.allowed if allowed is None else allowed,
+            self.effects[start:],
+            most=needed / LEAST_BAD_LOOKS,
+        )
+
+
+def _own_finding(test: _Test, found: ShiftEvidence) -> Finding:
+    radius, effect = test.allowed, found.predictions / found.effective
+    is_notable = effect >= NOTABLE_DESIGN_EFFECT
+    discount = f" ({effect:.2g} correlated rows count as one)" if is_notable else ""
+    blind = ""
+    if test.expected.is_blind(test.radius):
+        constant = test.expected.constant_distance
+        blind = f"; a constant answer would differ by {constant:.2g}: not seen"
+    return Finding(
+        text=f"predictions differ by {found.distance:.2f} from the expected ones, {radius:.2g} is "
+        f"allowed{discount}{blind}",
+        bad=found.evidence.ever_rejects(test.alpha),
+        missing=f"predictions within {radius:.2g}" if found.distance > radius else None,
+        numbers={
+            "distance": found.distance,
+            "radius": radius,
+            "evidence_distance": found.evidence.peak,
+            "design_effect": effect,
+        },
+    )
+
+
+def _other_inputs(test: _Test, canary: Arm, stable: Arm) -> Finding | None:
+    """What is said instead of a fail if canary and stable get rows of another kind.
+
+    Predictions cannot be further apart than their inputs are. So a canary that is further away than
+    the radius and all the distances of its inputs fails all the same.
+    """
+    found = input_differences(canary.inputs, stable.inputs, max(test.effects, default=1.0))
+    if not found:
+        return None
+    wider = min(1.0, test.allowed + sum(each.distance for each in found))
+    if test.shift(canary, stable, allowed=wider).evidence.ever_rejects(test.alpha):
+        return None
+    named = ", ".join(f"{each.column} by {each.distance:.2f}" for each in found)
+    return Finding(
+        text=f"inputs of canary and stable differ: {named}",
+        missing="the same kind of inputs for canary and stable",
+        numbers={"input_distance": found[0].distance},
+        columns=tuple(each.column for each in found),
+    )
+
+
+def _stable_off(test: _Test, canary: Arm, stable: Arm) -> Finding | None:
+    """What is said instead of a fail if it is stable that predicts what it should not.
+
+    Stable is held against its own predictions on held-out rows. If it keeps them, the answer is
+    None. If it does not, the canary is held against its own; where it does not keep them either,
+    the traffic may have changed or both may be broken, and nothing is decided.
+    """
+    if not test.expected.stable_shares:
+        return None
+    theirs, own = test.alone(test.expected.stable_shares), test.alone(test.expected.shares)
+    found = _latest_shift(theirs, stable.predictions)
+    if found is None:
+        return None
+    text = (
+        f"an incident of stable: its predictions differ by {found.distance:.2f} from those on "
+        f"held-out rows, {theirs.allowed:.2g} is allowed"
+    )
+    numbers = {"stable_distance": found.distance, "evidence_stable_distance": found.evidence.peak}
+    mine = own.shift(canary)
+    if mine.evidence.ever_rejects(test.alpha) or mine.distance > own.allowed:
+        missing = "predictions of canary or stable as on held-out rows"
+        return Finding(text=text, missing=missing, numbers=numbers)
+    return Finding(text=f"{text}; the canary's are as expected", numbers=numbers)
+
+
+def _latest_shift(test: _Test, predictions: Histograms) -> ShiftEvidence | None:
+    """The evidence of the last looks that rejects, of all, the last half, quarter and so on.
+
+    A release that breaks late has many good looks before, in which bets were lost.
+    """
+    counts, starts = np.asarray(predictions, dtype=np.float64), [0]
+    while len(counts) - starts[-1] > LEAST_BAD_LOOKS:
+        starts.append(starts[-1] + (len(counts) - starts[-1] + 1) // 2)
+    test = replace(test, alpha=test.alpha / len(starts))
+    for start in starts:
+        late = counts[start:] - (counts[start - 1] if start else 0)
+        found = test.shift_of(late.tolist(), start=start)
+        if found.evidence.ever_rejects(test.alpha):
+            return found
+    return None
+
+
+def _on_common_grid(
+    expected: ExpectedPredictions, canary: Arm, stable: Arm | None
+) -> tuple[ExpectedPredictions, Arm, Arm | None]:
+    """All three on the grid of older servers if one of the arms counts on it."""
+    older = expected.older
+    if older is None:
+        return expected, canary, stable
+    arms = [arm for arm in (canary, stable) if arm is not None]
+    if all(len(arm.predictions[-1]) != len(older.bins) for arm in arms):
+        return expected, canary, stable
+
+    def folded(arm: Arm) -> Arm:
+        if len(arm.predictions[-1]) != len(expected.bins):
+            return arm
+        return replace(arm, predictions=fold_predictions(arm.predictions, expected.older_bins))
+
+    return older, folded(canary), None if stable is None else folded(stable)
+
+
+def _missing_predictions(
+    canary: Arm, stable: Arm | None, expected: ExpectedPredictions
+) -> str | None:
+    for name, side in (("canary", canary), ("stable", stable)):
+        if side is None:
+            continue
+        # After a change of the model's output, older servers count on another grid.
+        bins = len(side.predictions[-1])
+        if not sum(side.predictions[-1]):
+            return f"predictions of {name}, by bin"
+        if bins != len(expected.bins):
+            return f"predictions of {name} in {len(expected.bins)} bins as expected, not {bins}"
+    return None

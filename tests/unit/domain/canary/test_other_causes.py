@@ -1,0 +1,177 @@
+"""What may explain a canary's counts besides its answers: stable, its clients, or silence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from modelyard.domain.canary.input_mix import cell_name
+from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
+from modelyard.domain.canary.prediction_grid import Grid, prediction_grid
+from modelyard.domain.canary.prediction_shift import (
+    ExpectedPredictions,
+    expect_predictions,
+    fold_predictions,
+)
+from modelyard.domain.canary.traffic import Counts, Sample
+from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
+from modelyard.domain.verdict import Outcome
+
+START = datetime(2013, 5, 1, tzinfo=UTC)
+POLICY = CanaryPolicy()
+QUARTERS = Grid(edges=(0.25, 0.5, 0.75))
+EVEN = expect_predictions([0.1, 0.3, 0.6, 0.8] * 50, [0.1, 0.3, 0.6, 0.8] * 50, QUARTERS)
+LEVEL = (0.25, 0.25, 0.25, 0.25)
+LAST = (0.0, 0.0, 0.0, 1.0)
+
+
+def counted(per_look, shares, looks, inputs=None):
+    """Counters after each look; the shares and the inputs may change with the look."""
+    histogram, cells, found = np.zeros(len(shares(1))), {}, []
+    for look in range(looks + 1):
+        if look:
+            histogram = histogram + per_look * np.array(shares(look))
+            for name, share in (inputs or {}).items():
+                cells[name] = cells.get(name, 0) + round(per_look * share)
+        found.append(
+            Counts(
+                requests={"2xx": per_look * look},
+                rows=per_look * look,
+                predictions=tuple(histogram.round().astype(int).tolist()),
+                inputs=dict(cells),
+            )
+        )
+    return found
+
+
+def judged(canary, stable, **changed):
+    samples = tuple(
+        Sample(at=START + look * timedelta(seconds=30), counts={"v2": mine, "v1": others})
+        for look, (mine, others) in enumerate(zip(canary, stable, strict=True))
+    )
+    evidence = CanaryEvidence(
+        **{"samples": samples, "canary": "v2", "stable": "v1", "expected": EVEN, **changed}
+    )
+    return judge_canary(evidence, POLICY)
+
+
+def always(shares):
+    return lambda _look: shares
+
+
+def test_a_canary_that_answers_half_of_its_requests_fails_by_its_share():
+    arms = counted(100, always(LEVEL), 20), counted(800, always(LEVEL), 20)
+    verdict = judged(*arms, share=0.2)
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reason == (
+        "it answered 11.1 % of all requests and its share is 20 %: "
+        "about 50 % of its requests are never answered"
+    )
+    assert verdict.numbers["unanswered"] == 0.5
+    # Without a router nothing says how many requests it should have had.
+    assert judged(*arms).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("answered", [200, 400, 165])
+def test_a_canary_with_nearly_its_share_or_more_is_not_missed(answered):
+    arms = counted(answered, always(LEVEL), 30), counted(800, always(LEVEL), 30)
+    assert judged(*arms, share=0.2).outcome is Outcome.PASS
+
+
+def test_the_unanswered_evidence_is_a_product_of_likelihood_ratios():
+    # One interval, capped at a quarter of ln(60): three metrics have data.
+    arms = counted(0, always(LEVEL), 1), counted(800, always(LEVEL), 1)
+    arms[0][1] = replace(arms[0][1], requests={"2xx": 1})
+    found = judged(*arms, share=0.2).numbers
+    assert found["evidence_unanswered"] <= 1.001 * found["evidence_needed"] / 4
+
+
+def test_a_stable_that_breaks_is_named_and_the_canary_passes():
+    broken = counted(800, lambda look: LEVEL if look < 20 else LAST, 40)
+    verdict = judged(counted(200, always(LEVEL), 40), broken)
+    assert verdict.outcome is Outcome.PASS
+    assert "an incident of stable: its predictions differ by" in verdict.reason
+    assert verdict.reason.endswith("the canary's are as expected")
+    assert verdict.numbers["stable_distance"] > 0.15
+
+
+def test_where_both_are_off_nothing_is_decided():
+    first = (1.0, 0.0, 0.0, 0.0)
+    verdict = judged(counted(200, always(first), 40), counted(800, always(LAST), 40))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "an incident of stable" in verdict.reason
+    assert "predictions of canary or stable as on held-out rows" in verdict.reason
+
+
+def test_a_canary_off_beside_a_sound_stable_fails():
+    verdict = judged(counted(200, always(LAST), 20), counted(800, always(LEVEL), 20))
+    assert verdict.outcome is Outcome.FAIL
+    assert "stable_distance" not in verdict.numbers
+
+
+def test_other_inputs_are_named_instead_of_a_fail():
+    mine = {cell_name("dest", 1): 0.7, cell_name("dest", 2): 0.3}
+    others = {cell_name("dest", 1): 0.4, cell_name("dest", 2): 0.6}
+    moved = (0.45, 0.25, 0.25, 0.05)
+    arms = counted(200, always(moved), 30, mine), counted(800, always(LEVEL), 30, others)
+    verdict = judged(*arms)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "inputs of canary and stable differ: dest by 0.29" in verdict.reason
+    assert verdict.columns == ("dest",)
+
+
+def test_predictions_further_apart_than_the_inputs_fail_all_the_same():
+    mine = {cell_name("dest", 1): 0.5, cell_name("dest", 2): 0.5}
+    others = {cell_name("dest", 1): 0.4, cell_name("dest", 2): 0.6}
+    arms = counted(200, always(LAST), 30, mine), counted(800, always(LEVEL), 30, others)
+    assert judged(*arms).outcome is Outcome.FAIL
+
+
+def test_older_servers_are_compared_in_hundredths():
+    output = Output(name="late", kind=OutputKind.PROBABILITY, primary=True)
+    grid = prediction_grid(output)
+    scores = np.random.default_rng(0).beta(1, 30, size=4000)
+    expected = expect_predictions(scores, scores, grid)
+    shares = np.bincount(np.searchsorted(grid.edges, scores, side="right"), minlength=grid.bins)
+    fine = tuple((shares / 4000).tolist())
+    (coarse,) = fold_predictions([fine], grid.older_bins)
+    assert len(coarse) == 100
+    for mine, others in ((fine, coarse), (coarse, fine), (fine, fine), (coarse, coarse)):
+        arms = counted(2000, always(mine), 20), counted(8000, always(others), 20)
+        assert judged(*arms, expected=expected).outcome is Outcome.PASS
+    ones = tuple(np.eye(100)[50].tolist())
+    arms = counted(200, always(ones), 20), counted(800, always(fine), 20)
+    assert judged(*arms, expected=expected).outcome is Outcome.FAIL
+
+
+def known(*shares):
+    return ExpectedPredictions(
+        edges=(), bins=tuple(range(len(shares))), kernel=(), shares=shares, rows=1000
+    )
+
+
+@pytest.mark.parametrize(
+    ("shares", "radius", "is_blind"),
+    [
+        ((0.25, 0.25, 0.25, 0.25), 0.15, False),
+        ((0.9, 0.06, 0.04), 0.05, False),
+        ((0.97, 0.03), 0.02, False),
+        ((0.99, 0.01), 0.02, True),
+        ((1.0, 0.0), 0.02, True),
+    ],
+)
+def test_the_radius_is_at_most_half_of_what_a_constant_shows(shares, radius, is_blind):
+    expected = known(*shares)
+    assert expected.allowed_radius(0.15) == pytest.approx(radius)
+    assert expected.is_blind(0.15) is is_blind
+
+
+def test_a_promise_that_a_constant_keeps_is_said_to_be_blind():
+    one = expect_predictions([0.1] * 200, [0.1] * 200, QUARTERS)
+    arms = counted(200, always((1.0, 0, 0, 0)), 20), counted(800, always((1.0, 0, 0, 0)), 20)
+    verdict = judged(*arms, expected=one)
+    assert verdict.outcome is Outcome.PASS
+    assert "a constant answer would differ by 0: not seen" in verdict.reason
