@@ -88,11 +88,9 @@ def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
         nulls=_by_name(last, "nulls"),
         unseen=_by_name(last, "unseen"),
         inputs=_by_name(last, "inputs"),
-        pairs=tuple(_by_name(total, "pairs") for total in totals),
+        pairs=_series(totals, "pairs"),
         refusals=_refusals(readings, totals),
-        within=tuple(_by_name(total, "within") for total in totals)
-        if _by_name(last, "within")
-        else (),
+        within=_series(totals, "within") if _by_name(last, "within") else (),
         seconds=(seen[-1] - seen[0]).total_seconds() if seen else 0.0,
         is_fresh=bool(readings) and readings[-1] is not None,
     )
@@ -176,7 +174,16 @@ def _refusals(
 
 def _answered(total: Counters) -> float:
     # A 4xx is the client's error: as an answer it would hide errors, as an error blame the model.
-    return sum(count for code, count in _by_name(total, "requests").items() if code != "4xx")
+    return sum(
+        count for (kind, code), count in total.items() if kind == "requests" and code != "4xx"
+    )
+
+
+def _series(totals: Sequence[Counters], kind: str) -> tuple[dict[str, float], ...]:
+    """The counts of one kind by name, at each sample; no name ever goes away."""
+    # Found once: there are hundreds of counters, and a day has hundreds of samples.
+    keys = [key for key in totals[-1] if key[0] == kind] if totals else []
+    return tuple({key[1]: total[key] for key in keys if key in total} for total in totals)
 
 
 def _by_name(total: Counters, kind: str) -> dict[str, float]:

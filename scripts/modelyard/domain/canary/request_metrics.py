@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import numpy as np
+
 from modelyard.domain.canary.arms import Arm
 from modelyard.domain.canary.error_rate import (
     BASE_RATES,
@@ -17,6 +19,7 @@ from modelyard.domain.canary.error_rate import (
     against_not_worse,
     against_within,
     against_worse_by,
+    counted_increments,
 )
 from modelyard.domain.canary.latency import ALL_REQUESTS, bound_name
 from modelyard.domain.specs.model import CanaryPolicy
@@ -159,20 +162,23 @@ def unanswered(
     A router that sends the share p to the canary leaves the canary p of all answers. A request that
     is never answered lowers that. The null hypothesis is that of the canary's requests at most
     `margin_unanswered` stay without an answer.
+
+    Intervals in which the canary answered nothing are left out, and so is the first one with
+    answers: a server that starts, or starts again, has no share yet. A canary that answers nothing
+    at all never passes.
     """
     if stable is None or not 0 < share < 1:
         return None
-    mine, others = ([*map(sum, zip(*_answers(arm), strict=True))] for arm in (canary, stable))
-    kept = share * (1 - policy.margin_unanswered)
-    least = kept / (kept + 1 - share)
-    needed = math.log(1 / alpha)
-    both = [one + other for one, other in zip(mine, others, strict=True)]
-    if not both[-1]:
+    mine, others = (counted_increments(_answers(arm)) for arm in (canary, stable))
+    counted = np.flatnonzero(mine)[1:]
+    mine, both = mine[counted].cumsum(), (mine + others)[counted].cumsum()
+    if not counted.size:
         return None
-    found = against_at_least(both, mine, least, most=most_of_a_look(needed))
-    bad, part = found.ever_rejects(alpha), mine[-1] / both[-1]
-    expected = others[-1] * share / (1 - share)
-    lost = max(0.0, 1 - mine[-1] / expected) if expected else 0.0
+    kept = share * (1 - policy.margin_unanswered)
+    most = most_of_a_look(math.log(1 / alpha))
+    found = against_at_least(both, mine, kept / (kept + 1 - share), most=most)
+    bad, part = found.ever_rejects(alpha), float(mine[-1] / both[-1])
+    lost = max(0.0, 1 - part * (1 - share) / ((1 - part) * share)) if part < 1 else 0.0
     return Finding(
         text=f"it answered {format_share(part)} of all requests and its share is "
         f"{format_share(share)}: about {format_share(lost)} of its requests are never answered"
@@ -183,9 +189,9 @@ def unanswered(
     )
 
 
-def _answers(arm: Arm) -> tuple[Sequence[float], Sequence[float]]:
-    """Answers of all kinds, at each sample."""
-    return arm.answered, arm.client_errors
+def _answers(arm: Arm) -> list[float]:
+    """Answers of all kinds, until each sample."""
+    return [sum(counts) for counts in zip(arm.answered, arm.client_errors, strict=True)]
 
 
 def error_rate(canary: Arm, stable: Arm | None, policy: CanaryPolicy) -> RequestMetric:

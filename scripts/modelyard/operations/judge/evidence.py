@@ -158,10 +158,11 @@ def _counts(
 def _split_share(environment: Environment) -> float | None:
     """The least share of requests that a router sends to a new release; None without one.
 
-    Without a router the share follows from the number of pods and from the connections of clients.
+    Without a router, and for pods that join another environment, the share follows from the number
+    of pods and from the connections of clients.
     """
     rollout = environment.rollout
-    if rollout.router is None or not rollout.steps:
+    if rollout.router is None or environment.joins is not None or not rollout.steps:
         return None
     return min(step.share for step in rollout.steps)
 
