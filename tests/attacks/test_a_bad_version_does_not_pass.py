@@ -85,7 +85,7 @@ def test_whatever_way_a_real_server_refuses_is_counted_and_judged(tmp_path, stat
     found = scraped(tmp_path, lambda server: server.fail(status))
 
     assert found.outcome is Outcome.FAIL
-    assert found.reason.startswith("refused 100 % of 60 requests, stable 0 % of 240")
+    assert found.reason.startswith("refused 100 % of 120 requests, stable 0 % of 480")
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 499])
@@ -102,7 +102,7 @@ def scraped(folder, answer):
     with ExitStack() as stack:
         stable, canary = (stack.enter_context(exposed(Server(each))) for each in ("v1", "v2"))
         name(folder, stable, canary)
-        for _ in range(4):
+        for _ in range(7):
             metrics.samples("late", since=NOW)
             clock.moment += timedelta(seconds=5)
             for _ in range(20):

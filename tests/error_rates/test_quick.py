@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from error_rates import gate
+from error_rates import gate, judge
 from error_rates.rates import Rate, markers, read_table, table_of, write_table
 from error_rates.run import SUBJECTS
 
@@ -22,9 +22,11 @@ def test_the_page_has_a_table_of_each_subject_that_keeps_every_promise(subject):
     assert "**no**" not in table
 
 
-def test_the_page_has_every_case_of_the_gate():
-    table = read_table("gate")
-    assert [case.title for case in gate.CASES if f"| {case.title} |" not in table] == []
+def test_the_page_has_every_case_of_the_gate_and_of_the_judge():
+    tables = {subject: read_table(subject) for subject in ("gate", "judge")}
+    names = [("gate", case.title) for case in gate.CASES]
+    names += [("judge", case.name) for case in judge.CASES]
+    assert [name for subject, name in names if f"| {name} |" not in tables[subject]] == []
 
 
 def test_a_rate_is_kept_within_two_monte_carlo_errors_of_its_promise():

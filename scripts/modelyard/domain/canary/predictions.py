@@ -155,8 +155,9 @@ def _stable_off(test: _Test, canary: Arm, stable: Arm) -> Finding | None:
     """What is said instead of a fail if it is stable that predicts what it should not.
 
     Stable is held against its own predictions on held-out rows. If it keeps them, the answer is
-    None. If it does not, the canary is held against its own; where it does not keep them either,
-    the traffic may have changed or both may be broken, and nothing is decided.
+    None. If it does not, the canary is held against its own. Where it does not keep them either,
+    the traffic may have changed or both may be broken, and nothing is decided, unless the canary is
+    further away than the radius and stable's distance together.
     """
     if not test.expected.stable_shares:
         return None
@@ -171,6 +172,9 @@ def _stable_off(test: _Test, canary: Arm, stable: Arm) -> Finding | None:
     numbers = {"stable_distance": found.distance, "evidence_stable_distance": found.evidence.peak}
     mine = own.shift(canary)
     if mine.evidence.ever_rejects(test.alpha) or mine.distance > own.allowed:
+        wider = min(1.0, test.allowed + found.distance)
+        if test.shift(canary, stable, allowed=wider).evidence.ever_rejects(test.alpha):
+            return None
         missing = "predictions of canary or stable as on held-out rows"
         return Finding(text=text, missing=missing, numbers=numbers)
     return Finding(text=f"{text}; the canary's are as expected", numbers=numbers)

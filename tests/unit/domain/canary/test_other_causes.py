@@ -105,11 +105,19 @@ def test_a_stable_that_breaks_is_named_and_the_canary_passes():
 
 
 def test_where_both_are_off_nothing_is_decided():
-    first = (1.0, 0.0, 0.0, 0.0)
-    verdict = judged(counted(200, always(first), 40), counted(800, always(LAST), 40))
+    upper = (0.0, 0.0, 0.5, 0.5)
+    verdict = judged(counted(200, always(upper), 40), counted(800, always(LAST), 40))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "an incident of stable" in verdict.reason
     assert "predictions of canary or stable as on held-out rows" in verdict.reason
+
+
+def test_a_stable_that_is_a_little_off_excuses_no_broken_canary():
+    # Other traffic than on held-out rows: stable is off by .25, and the canary by .75.
+    moved = (0.5, 0.25, 0.25, 0.0)
+    verdict = judged(counted(200, always(LAST), 40), counted(800, always(moved), 40))
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reason.startswith("predictions differ by 1.00 from the expected ones")
 
 
 def test_a_canary_off_beside_a_sound_stable_fails():
