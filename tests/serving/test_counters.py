@@ -1,14 +1,26 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from prometheus_client import CollectorRegistry
 
+from modelyard.domain.canary.input_mix import (
+    SIZE_EDGES,
+    cell_name,
+    level_cell,
+    number_cell,
+    range_edges,
+)
 from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.canary.prediction_shift import fold_predictions
-from modelyard.domain.specs.model import Output, OutputKind
-from modelyard.serving.counters import bin_counts
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.model import Output, OutputKind, Task
+from modelyard.serving.counters import LABELS, Counters, bin_counts
+from modelyard.serving.documents import Serving, Training
+from modelyard.serving.inputs import frame_of_rows
 
 PROBABILITY = Output(name="p", kind=OutputKind.PROBABILITY)
 MINUTES = Output(name="minutes", kind=OutputKind.VALUE, minimum=-50, maximum=50)
@@ -54,3 +66,50 @@ def test_every_row_is_counted_once(scores: np.ndarray, output: Output):
     counts = bin_counts(scores, prediction_grid(output))
     assert len(counts) == prediction_grid(output).bins
     assert sum(counts) == len(scores)
+
+
+@pytest.mark.parametrize(
+    ("rows", "cells"),
+    [
+        (
+            [{"n": 3.0, "k": 7, "c": "AA"}, {"n": None, "k": None, "c": None}],
+            {("n", 1), ("k", 1), ("c", 1)},
+        ),
+        ([{"n": None, "k": None, "c": None}], set()),
+        ([{"n": 3.0, "k": 7, "c": "AA"}] * 3, {("n", 3), ("k", 3), ("c", 3)}),
+    ],
+)
+def test_each_value_is_counted_in_a_cell_of_its_input_and_a_null_in_none(rows, cells):
+    columns = (
+        Column(name="n", type="number", nullable=True),
+        Column(name="k", type="integer", nullable=True, minimum=0, maximum=10),
+        Column(name="c", type="category", nullable=True),
+    )
+    serving = Serving(
+        model="m",
+        task=Task.BINARY,
+        inputs=columns,
+        output=PROBABILITY,
+        training=Training(null={}, levels={"c": ("AA",)}),
+    )
+    registry = CollectorRegistry()
+    counters = Counters(dict.fromkeys(LABELS, "x"), serving, registry)
+    counters.count_answer(frame_of_rows(columns, rows), {}, np.full(len(rows), 0.5))
+    found = {
+        (sample.labels["cell"].rpartition(":")[0], sample.value)
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "modelyard_input_cells_total"
+    }
+    assert found == cells
+    names = {
+        sample.labels["cell"]
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "modelyard_input_cells_total"
+    }
+    assert names <= {
+        cell_name("n", number_cell(3.0, SIZE_EDGES)),
+        cell_name("k", number_cell(7, range_edges(0, 10))),
+        cell_name("c", level_cell("AA")),
+    }

@@ -15,7 +15,6 @@ from modelyard.domain.canary.design_effect import MEASURES, pair_measures
 from modelyard.domain.canary.input_mix import (
     cell_name,
     level_cell,
-    number_cell,
     range_edges,
 )
 from modelyard.domain.canary.latency import LATENCY_BOUNDS_MS
@@ -145,15 +144,24 @@ class Counters:
 
     def _count_cells(self, frame: pd.DataFrame) -> None:
         """Count the rows by cell of each number and each category; a null is in no cell."""
-        for column, edges in self._edges.items():
-            values = [value for value in frame[column].tolist() if value == value]  # noqa: PLR0124 - NaN
-            self._add_cells(column, (number_cell(value, edges) for value in values))
-        for column in self._levels:
-            values = [v for v in frame[column].tolist() if v is not None and v == v]  # noqa: PLR0124
-            self._add_cells(column, map(level_cell, values))
+        import numpy as np  # noqa: PLC0415 - the local scraper reads only the names above
 
-    def _add_cells(self, column: str, cells: Iterable[int]) -> None:
-        for cell, rows in collections.Counter(cells).items():
+        for column, edges in self._edges.items():
+            # A nullable integer is masked, not NaN.
+            values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+            cells = np.searchsorted(edges, values[~np.isnan(values)], side="right")
+            self._add_cells(column, enumerate(np.bincount(cells).tolist()))
+        for column in self._levels:
+            counts: dict[int, int] = collections.defaultdict(int)
+            for level, rows in collections.Counter(frame[column].tolist()).items():
+                if level is not None and level == level:  # noqa: PLR0124 - only NaN differs
+                    counts[level_cell(level)] += rows
+            self._add_cells(column, counts.items())
+
+    def _add_cells(self, column: str, counts: Iterable[tuple[int, int]]) -> None:
+        for cell, rows in counts:
+            if not rows:
+                continue
             name = cell_name(column, cell)
             # A few cells of the possible ones occur, so a series begins with its first row.
             if name not in self._cell:
