@@ -112,3 +112,14 @@ class Environment:
     soak_seconds: int = 0
     freeze_windows: tuple[FreezeWindow, ...] = ()
     rollout: Rollout = field(default_factory=Rollout)
+
+    @property
+    def exact_share(self) -> float | None:
+        """The least share of requests that a router sends to a new release; None without one.
+
+        Without a router, and for pods that join another environment, the share follows from the
+        number of pods and from the connections of clients.
+        """
+        if self.rollout.router is None or self.joins is not None or not self.rollout.steps:
+            return None
+        return min(step.share for step in self.rollout.steps)

@@ -151,20 +151,8 @@ def _counts(
         stable=stable[0] if stable else None,
         slow_ms=_slow_ms(catalog, release.model, stable[1] if stable else None),
         is_first=stable is None and not _has_predecessor(workspace, environment, release),
-        share=_split_share(environment),
+        share=environment.exact_share,
     )
-
-
-def _split_share(environment: Environment) -> float | None:
-    """The least share of requests that a router sends to a new release; None without one.
-
-    Without a router, and for pods that join another environment, the share follows from the number
-    of pods and from the connections of clients.
-    """
-    rollout = environment.rollout
-    if rollout.router is None or environment.joins is not None or not rollout.steps:
-        return None
-    return min(step.share for step in rollout.steps)
 
 
 def _slow_ms(catalog: Catalog, model: str, stable: str | None) -> float | None:
