@@ -144,3 +144,17 @@ def test_the_text_names_the_fault_and_the_result_of_the_comparison(yard):
         "2026-07-01",
         "delays: an incident is recorded, and nothing is retrained",
     ]
+
+
+def test_drift_that_looks_like_a_turned_sign_is_an_incident_and_no_proposal(yard):
+    frame = june(yard)
+    write(yard, frame.assign(temp=-frame["temp"]))
+    code, found = yard.answer("drift", "delays")
+    assert (code, found["outcome"]) == (3, "breached")
+    assert {one["column"] for one in found["confirmed"]} == {"temp"}
+    [breach] = found["breaches"]
+    assert (breach["column"], breach["rule"]) == ("temp", "cause")
+    assert breach["found"].startswith("looks as if the sign was turned")
+    done = yard.run("retrain", "delays")
+    assert (done.exit_code, "column temp (cause)" in done.stderr) == (3, True)
+    assert yard.services.desk.list(every=True) == ()

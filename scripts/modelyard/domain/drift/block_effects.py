@@ -35,8 +35,8 @@ class BlockEffects:
         mean: The mean effect.
         deviation: The sample standard deviation of the effects; 0 with one block.
 
-    Left out are at most 5 % of the blocks whose effects are more than twice all others: an outage
-    in the training data must not hide the next one.
+    Left out are at most 5 % of the blocks whose effects are more than twice all others, unless the
+    last block is among them: an outage in the training data must not hide the next one.
     """
 
     largest: float
@@ -106,15 +106,13 @@ def _summaries(effects: Mapping[str, Iterable[float]]) -> dict[str, BlockEffects
 
 def _without_outages(values: Floats) -> Floats:
     """The effects but for those of a few blocks that stand far apart, such as a week's outage."""
-    # Of more blocks than these it is a regime, which the floors must know.
-    few = int(len(values) * _OUTAGE_SHARE)
-    if not few:
-        return values
-    ordered = np.sort(values)
-    for number in range(1, few + 1):
-        rest, apart = ordered[:-number], ordered[-number:]
-        if apart.min() >= _OUTAGE_LEAST and apart.min() > _OUTAGE_FACTOR * rest.max():
-            return rest
+    # More blocks than these, or the last ones, are a regime, which the floors must know.
+    order = np.argsort(values)
+    for number in range(1, int(len(values) * _OUTAGE_SHARE) + 1):
+        rest, apart = order[:-number], order[-number:]
+        least = float(values[apart].min())
+        if least >= _OUTAGE_LEAST and least > _OUTAGE_FACTOR * values[rest].max():
+            return values if len(values) - 1 in apart else values[rest]
     return values
 
 

@@ -24,8 +24,9 @@ Rule = Literal[
     "future",
     "gap",
     "repeated",
+    "cause",
 ]
-"""Rules of a column, and rules of a whole feed; see `domain.drift.feed_faults`."""
+"""Rules of a column, and rules of a feed; see `domain.drift.feed_faults` and `causes`."""
 
 ALL_ROWS = "*"
 """The column of a breach that concerns whole rows."""

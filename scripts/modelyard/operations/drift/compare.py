@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
+from modelyard.domain.drift.causes import find_causes
 from modelyard.domain.drift.column_checks import ColumnCheck
 from modelyard.domain.drift.detection import LEAST_BLOCKS, check_window, confirm_drift
 from modelyard.domain.drift.feed_faults import (
@@ -357,7 +358,12 @@ def _compare_windows(
         digest=digest,
         profile=profile,
         pins=pins,
-        faults=(*faults, *_row_faults(profile, result, pins), *_label_faults(model, quality)),
+        faults=(
+            *faults,
+            *_row_faults(profile, result, pins),
+            *_label_faults(model, quality),
+            *find_causes(profile, windows[-1].data.table, windows[-1].drifted or ()),
+        ),
         confirmed=(*worse, *moved),
         quality=quality,
     )

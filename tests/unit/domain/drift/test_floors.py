@@ -65,3 +65,12 @@ def test_a_column_that_the_year_moves_as_far_as_can_be_is_named():
     assert [measure for _, measure in hardly_watched(seasonal)] == ["KS D"]
     assert hardly_watched(profile_of(normal())) == ()
     assert drifted(seasonal, np.full(ROWS, 40.0)) >= {"range"}
+
+
+def test_a_new_regime_at_the_end_of_training_is_no_outage():
+    x = normal()
+    x[50 * ROWS :] += 3
+    assert drifted(profile_of(x), normal(2, 1) + 3) == set()
+    x = normal()
+    x[30 * ROWS : 32 * ROWS] += 3
+    assert drifted(profile_of(x), normal(2, 1) + 3) == {"shape"}

@@ -1,0 +1,217 @@
+"""Suspected causes of drift that are faults of the data, such as another unit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from modelyard.domain.drift.column_checks import ColumnCheck
+from modelyard.domain.drift.effect_sizes import ks_distance, total_variation_distance
+from modelyard.domain.drift.profile import LevelProfile, NumberProfile, Profile, count_levels
+from modelyard.domain.specs.column_values import Floats, Table, read_column
+from modelyard.domain.specs.contract import Breach
+
+_NEAR = 0.06
+"""Greatest distance from the reference of a window whose fault is undone."""
+
+_LARGEST_NEAR = 0.2
+_BLOCK_FACTOR = 1.25  # as for the floors of drift
+
+_TIMES_NEARER = 3.0
+"""How many times nearer a window must come by undoing the fault."""
+
+_TIE = 0.03
+_LARGEST_GROWTH = 1.9
+_APART = 0.8
+
+_SENTINELS = (-9999.0, -999.0, -99.0, -9.0, -1.0, 0.0, 99.0, 999.0, 9999.0, 65535.0)
+_LEAST_SENTINELS = 0.003  # of the rows of a window, beyond the reference's share
+_STUCK = 0.9
+_LEAST_LEVEL = 0.02  # share of a level whose rows can be missing as a shard
+_SAME_MIX = 0.03  # total variation of the other levels
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Conversion:
+    """A known change of a unit: value x factor + offset."""
+
+    name: str
+    factor: float
+    offset: float = 0.0
+
+
+_SCALES = (
+    (1e6, "M", "1"),
+    (1000.0, "k or m", "1 or mm"),
+    (100.0, "a share or hPa", "percent or Pa"),
+    (10.0, "cm", "mm"),
+    (60.0, "hours", "minutes"),
+    (3600.0, "hours", "seconds"),
+    (24.0, "days", "hours"),
+    (3.6, "m/s", "km/h"),
+    (1.94384, "m/s", "knots"),
+    (1.60934, "miles", "km"),
+    (3.28084, "m", "feet"),
+    (2.54, "inches", "cm"),
+    (2.20462, "kg", "pounds"),
+    (2.23694, "m/s", "miles per hour"),
+    (1.33322, "mmHg", "hPa"),
+    (33.8639, "inHg", "hPa"),
+    (1.852, "knots", "km/h"),
+)
+
+_CONVERSIONS = (
+    _Conversion(name="the sign was turned", factor=-1.0),
+    _Conversion(name="degC became degF", factor=1.8, offset=32.0),
+    _Conversion(name="degF became degC", factor=1 / 1.8, offset=-32 / 1.8),
+    _Conversion(name="degC became K", factor=1.0, offset=273.15),
+    _Conversion(name="K became degC", factor=1.0, offset=-273.15),
+    *(_Conversion(name=f"{a} became {b} (x {size:g})", factor=size) for size, a, b in _SCALES),
+    *(_Conversion(name=f"{b} became {a} (/ {size:g})", factor=1 / size) for size, a, b in _SCALES),
+)
+
+
+def find_causes(
+    profile: Profile, table: Table, drifted: Collection[ColumnCheck]
+) -> tuple[Breach, ...]:
+    """What the drift of a window looks like, by column; nothing where it looks like new data.
+
+    Args:
+        profile: The reference.
+        table: The window.
+        drifted: The checks of the window that drifted.
+    """
+    names = {check.column for check in drifted}
+    columns = [column for column in profile.columns if column.name in names and column.known]
+    numbers = {each.name: each for each in columns if isinstance(each, NumberProfile)}
+    windows = {name: _known(column, table) for name, column in numbers.items()}
+    windows = {name: values for name, values in windows.items() if len(values)}
+    numbers = {name: numbers[name] for name in windows}
+    found = dict(_swaps(numbers, windows))
+    for name, number in numbers.items():
+        if name not in found and (cause := _number_cause(number, windows[name])):
+            found[name] = cause
+    for column in columns:
+        if isinstance(column, LevelProfile) and (cause := _missing_shard(column, table)):
+            found[column.name] = cause
+    return tuple(
+        Breach(column=name, rule="cause", expected="values as in training", found=what, rows=0)
+        for name, what in found.items()
+    )
+
+
+def _known(column: NumberProfile, table: Table) -> Floats:
+    values = read_column(column.type, table[column.name]).values
+    return values[~np.isnan(values)]
+
+
+def _distance(column: NumberProfile, values: Floats) -> float:
+    edges, reference = np.array(column.edges), np.array(column.counts)
+    # A hair to the left: undoing a conversion moves values off the edges that they were on.
+    shifted = values - 1e-9 * np.maximum(np.abs(values), column.scale)
+    bins = np.searchsorted(edges, shifted, side="left")
+    return ks_distance(reference, np.bincount(bins, minlength=len(reference)))
+
+
+def _is_explained(column: NumberProfile, before: float, after: float) -> bool:
+    # Undoing the fault leaves what the calendar does to a column.
+    calendar = column.effects.get("KS D")
+    usual = min(_LARGEST_NEAR, _BLOCK_FACTOR * calendar.largest) if calendar else 0.0
+    return after <= max(_NEAR, usual) and before >= _TIMES_NEARER * after
+
+
+def _number_cause(column: NumberProfile, values: Floats) -> str | None:
+    if sentinel := _sentinel(column, values):
+        return sentinel
+    before = _distance(column, values)
+    undone = [
+        (_distance(column, (values - each.offset) / each.factor), each)
+        for each in _CONVERSIONS
+        if _is_possible(column, each, before)
+    ]
+    undone.sort(key=lambda one: one[0])
+    least = undone[0][0]
+    if not _is_explained(column, before, least):
+        return None
+    # Factors such as 3.28 and 3.6 are near each other where a column varies much.
+    likely = [each.name for after, each in undone[:2] if after <= least + _TIE]
+    return f"looks as if {' or '.join(likely)}"
+
+
+def _is_possible(column: NumberProfile, change: _Conversion, before: float) -> bool:
+    if column.type == "integer":
+        return change.factor.is_integer()
+    # Demand grows by a third or a half; only where hardly a value overlaps it must be a unit.
+    small = 1 / _LARGEST_GROWTH < change.factor < _LARGEST_GROWTH and not change.offset
+    return not small or before >= _APART
+
+
+def _sentinel(column: NumberProfile, values: Floats) -> str | None:
+    """That one value is far more frequent than in training, and is one that stands for another."""
+    levels, counts = np.unique(values, return_counts=True)
+    top = int(np.argmax(counts))
+    level, share = float(levels[top]), counts[top] / len(values)
+    if share >= _STUCK and column.scale > 0:
+        return f"{share:.0%} of the values are {level:g}: looks stuck"
+    low, high = column.minimum or 0.0, column.maximum or 0.0
+    for level, count in zip(levels.tolist(), counts.tolist(), strict=True):
+        inside = low <= level <= high
+        usual = _share_at(column, level) if inside else 0.0
+        if level in _SENTINELS and count / len(values) - usual >= max(_LEAST_SENTINELS, usual):
+            rest = values[values != level]
+            before, after = _distance(column, values), _distance(column, rest)
+            beyond = np.count_nonzero((rest < low) | (rest > high))
+            alone = not inside and beyond < count
+            if alone or (inside and len(rest) and _is_explained(column, before, after)):
+                share = count / len(values)
+                return f"{share:.1%} of the values are {level:g}: looks like a sentinel"
+    return None
+
+
+def _share_at(column: NumberProfile, level: float) -> float:
+    """At most the share of the reference at this very value: that of its bin."""
+    place = int(np.searchsorted(np.array(column.edges), level, side="left"))
+    return column.counts[place] / column.known
+
+
+def _swaps(
+    columns: Mapping[str, NumberProfile], windows: Mapping[str, Floats]
+) -> Iterator[tuple[str, str]]:
+    """Pairs of columns of which each looks like the other's reference."""
+    names: Sequence[str] = list(columns)
+    for number, one in enumerate(names):
+        for other in names[number + 1 :]:
+            pairs = [
+                (
+                    _distance(columns[here], windows[here]),
+                    _distance(columns[here], windows[there]),
+                )
+                for here, there in ((one, other), (other, one))
+            ]
+            if all(
+                _is_explained(columns[here], *pair)
+                for here, pair in zip((one, other), pairs, strict=True)
+            ):
+                yield one, f"looks as if it was swapped with {other}"
+                yield other, f"looks as if it was swapped with {one}"
+
+
+def _missing_shard(column: LevelProfile, table: Table) -> str | None:
+    """That one level has no rows, and the others have the shares that they had."""
+    seen = count_levels(column.type, table[column.name])
+    gone = [
+        level
+        for level, rows in column.counts.items()
+        if rows >= _LEAST_LEVEL * column.known and not seen.counts.get(level)
+    ]
+    kept = [level for level in column.counts if level not in gone]
+    if not gone or not kept or any(level not in column.counts for level in seen.counts):
+        return None
+    reference = np.array([column.counts[level] for level in kept])
+    window = np.array([seen.counts.get(level, 0) for level in kept])
+    if total_variation_distance(reference, window) > _SAME_MIX:
+        return None
+    named = ", ".join(repr(level) for level in gone[:3])
+    return f"no row of {named}, the others as before: looks like missing shards"

@@ -1,0 +1,161 @@
+"""Injected faults are named as what they are, and real changes are not named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from modelyard.domain.drift.causes import find_causes
+from modelyard.domain.drift.detection import check_window
+from modelyard.domain.drift.profile import build_profile
+from modelyard.domain.specs.contract import Column
+
+COLUMNS = (
+    Column(name="temp", type="number"),
+    Column(name="wind", type="number"),
+    Column(name="pressure", type="number"),
+    Column(name="rain", type="number"),
+    Column(name="share", type="number"),
+    Column(name="trips", type="integer"),
+    Column(name="station", type="category"),
+)
+STATIONS = np.array(["a", "b", "c", "d", "e", "f", "g", "h"], dtype=object)
+
+SHARES = [0.3, 0.2, 0.15, 0.1, 0.1, 0.05, 0.05, 0.05]
+
+
+def rows(seed, days, a_day=240):
+    random = np.random.default_rng(seed)
+    count = days * a_day
+
+    def daily(deviation):
+        return np.repeat(random.normal(0, deviation, days), a_day)
+
+    return {
+        "temp": np.round(random.normal(14, 6, count) + daily(1.5), 1),
+        "wind": np.round(random.gamma(2.0, 1.6, count) * np.exp(daily(0.08)), 2),
+        "pressure": np.round(random.normal(1013, 7, count) + daily(1.5), 1),
+        "rain": np.where(random.random(count) < 0.85, 0.0, random.gamma(1, 2.0, count)).round(1),
+        "share": random.beta(4, 3, count).round(4),
+        "trips": random.poisson(40 * np.exp(daily(0.08))).astype(float),
+        "station": STATIONS[random.choice(8, count, p=SHARES)],
+    }
+
+
+@pytest.fixture(scope="module")
+def profile():
+    return build_profile(rows(1, 364), COLUMNS, np.repeat(np.arange(364) // 7, 240))
+
+
+def causes(profile, table):
+    checks = check_window(profile, table, least_rows=500)
+    found = find_causes(profile, table, [check for check in checks if check.drifted])
+    return {breach.column: breach.found for breach in found}
+
+
+def some(table, name, value, share, seed=5):
+    hit = np.random.default_rng(seed).random(len(table[name])) < share
+    return {**table, name: np.where(hit, value, table[name])}
+
+
+SCALES = [
+    ("temp", 1.8, 32, "degC became degF"),
+    ("temp", 1, 273.15, "degC became K"),
+    ("temp", -1, 0, "sign"),
+    ("wind", 3.6, 0, "m/s became km/h"),
+    ("wind", 1.94384, 0, "m/s became knots"),
+    ("wind", 2.23694, 0, "m/s became miles per hour"),
+    ("wind", 1 / 3.6, 0, "km/h became m/s"),
+    ("wind", 10, 0, "cm became mm"),
+    ("wind", -1, 0, "sign"),
+    ("pressure", 100, 0, "hPa became"),
+    ("pressure", 0.1, 0, "mm became cm"),
+    ("pressure", 1 / 1.33322, 0, "hPa became mmHg"),
+    ("pressure", 1 / 33.8639, 0, "hPa became inHg"),
+    ("share", 100, 0, "a share or hPa became percent"),
+    ("share", -1, 0, "sign"),
+    ("trips", 1000, 0, "(x 1000)"),
+    ("wind", 0.01, 0, "percent or Pa became a share"),
+    ("trips", 60, 0, "hours became minutes"),
+    ("trips", 24, 0, "days became hours"),
+    ("trips", 10, 0, "(x 10)"),
+]
+
+
+@pytest.mark.parametrize(("name", "factor", "offset", "said"), SCALES)
+def test_another_unit_is_named(profile, name, factor, offset, said):
+    table = rows(2, 7)
+    found = causes(profile, {**table, name: table[name] * factor + offset})
+    assert list(found) == [name]
+    assert said in found[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "share"),
+    [
+        ("temp", -999.0, 0.05), ("temp", -999.0, 0.006), ("temp", 0.0, 0.3), ("temp", 9999.0, 0.01),
+        ("wind", -1.0, 0.01), ("wind", 999.0, 0.02), ("wind", 0.0, 0.25), ("pressure", 0.0, 0.05),
+        ("pressure", -1.0, 0.01), ("pressure", 9999.0, 0.1), ("share", -1.0, 0.02),
+        ("share", 0.0, 0.3), ("trips", -1.0, 0.02), ("trips", 0.0, 0.3), ("trips", 65535.0, 0.01),
+    ],
+)  # fmt: skip
+def test_a_sentinel_is_named(profile, name, value, share):
+    found = causes(profile, some(rows(3, 7), name, value, share))
+    assert list(found) == [name]
+    assert f"are {value:g}: looks like a sentinel" in found[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("temp", 8.0), ("wind", 3.0), ("pressure", 1013.0), ("trips", 40.0)]
+)
+def test_a_stuck_column_is_named(profile, name, value):
+    table = rows(4, 7)
+    found = causes(profile, {**table, name: np.full(len(table[name]), value)})
+    assert list(found) == [name]
+    assert found[name].endswith("looks stuck")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("temp", "wind"),
+        ("temp", "pressure"),
+        ("wind", "share"),
+        ("pressure", "wind"),
+        ("temp", "share"),
+    ],
+)
+def test_swapped_columns_are_named(profile, one, other):
+    table = rows(5, 7)
+    found = causes(profile, {**table, one: table[other], other: table[one]})
+    assert set(found) == {one, other}
+    assert f"swapped with {other}" in found[one]
+
+
+@pytest.mark.parametrize("gone", [("a",), ("b",), ("c",), ("d",), ("b", "c"), ("a", "h")])
+def test_missing_shards_are_named(profile, gone):
+    table = rows(6, 7)
+    kept = ~np.isin(table["station"], gone)
+    found = causes(profile, {name: values[kept] for name, values in table.items()})
+    assert set(found) == {"station"}
+    assert "missing shards" in found["station"]
+
+
+@pytest.mark.parametrize("seed", range(10, 16))
+def test_what_is_new_but_real_is_not_named(profile, seed):
+    table, random = rows(seed, 7), np.random.default_rng(seed)
+    mixed = random.choice(8, len(table["temp"]), p=[0.05, 0.05, 0.05, 0.1, 0.1, 0.2, 0.2, 0.25])
+    for change in (
+        {},
+        {"temp": table["temp"] + 6},
+        {"temp": table["temp"] * 1.3},
+        {"wind": table["wind"] * 1.4},
+        {"wind": table["wind"] * 1.6},
+        {"trips": np.round(table["trips"] * 1.65)},
+        {"trips": np.round(table["trips"] * 2.1)},
+        {"pressure": table["pressure"] - 12},
+        {"share": table["share"] ** 2},
+        {"station": STATIONS[mixed]},
+        {"station": np.where(table["station"] == "a", "z", table["station"]).astype(object)},
+    ):
+        assert causes(profile, {**table, **change}) == {}
