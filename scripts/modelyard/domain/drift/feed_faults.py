@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from itertools import pairwise
 
 from modelyard.domain.drift.detection import LEAST_BLOCKS
@@ -55,13 +55,12 @@ class Delivery:
 
 def last_day(rows: Collection[date], today: date) -> date | None:
     """The newest day that is not of the future; None if there is none."""
-    # A day ahead is a clock of another zone.
-    return max((day for day in rows if day <= today + timedelta(days=1)), default=None)
+    return max((day for day in rows if not _is_ahead(day, today)), default=None)
 
 
 def find_delivery_faults(feed: Delivery) -> Iterator[Breach]:
     """Rows of the future, and rows that are late; each only where the feed's newest days count."""
-    ahead = {day: n for day, n in feed.rows.items() if day > feed.today + timedelta(days=1)}
+    ahead = {day: n for day, n in feed.rows.items() if _is_ahead(day, feed.today)}
     if ahead:
         found = f"days up to {max(ahead)}"
         yield _fault(feed.timestamp, "future", "no row after today", found, sum(ahead.values()))
@@ -155,6 +154,11 @@ def describe_small_blocks(profile: Profile, policy: DriftPolicy) -> str | None:
         f"window needs {policy.least_rows:,} (drift.least_rows), so a feed like it is never "
         f"judged: lower drift.least_rows, or raise drift.window_days"
     )
+
+
+def _is_ahead(day: date, today: date) -> bool:
+    # A day ahead is a clock of another zone.
+    return (day - today).days > 1
 
 
 def _days_until_late(feed: Delivery) -> int:

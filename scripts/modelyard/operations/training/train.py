@@ -12,7 +12,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -196,6 +196,9 @@ def _profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> bytes:
     table = columns_of(rows[[column.name for column in columns]])
     times = None if timestamp is None else rows[timestamp].to_numpy()
     profile = build_profile(table, columns, blocks, times=times)
+    # A feed has rows that no label comes for too; training left them out.
+    seen = 1 + job.read_document("data.json")["unlabelled"] / len(rows)
+    profile = replace(profile, block_rows=tuple(round(n * seen) for n in profile.block_rows))
     if warning := describe_small_blocks(profile, job.model.drift):
         logger.warning("%s: %s", job.version, warning)
     return json.dumps(profile.to_document(), sort_keys=True).encode()
