@@ -5,14 +5,18 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from threading import Thread
 
 import pytest
 
+from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.facts import Freeze, TrainingFacts
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.specs.environment import FreezeWindow
 from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.operations.reconcile.loop import reconcile_model
 from operations.yard import (
     CANARY,
     MODEL,
@@ -129,6 +133,27 @@ def test_a_dry_run_lifts_nothing_and_proposes_nothing(yard):
 
     assert said.code == 0
     assert yard.refs() == before
+
+
+@pytest.mark.parametrize("what", ["a freeze", "a hold"])
+def test_what_another_machine_places_in_the_middle_of_a_pass_is_seen(yard, what):
+    yard.rest()
+    (pull,) = yard.pulls.list()
+    yard.pulls.review(pull.number, sha=pull.head, by="bo", approved=True)
+    freeze = Freeze(reason="a holiday", by="bo", since=yard.clock.now())
+    with one_snapshot():  # a pass over a model that began before
+        yard.workspace().main()
+        if what == "a freeze":
+            # A thread knows nothing of the snapshot, as another machine does.
+            by_another = partial(yard.workspace().facts.update_freeze, "canary", lambda _: freeze)
+        else:
+            by_another = partial(run, yard, "hold", MODEL, "v2", "--reason", "w", "--as", "bo")
+        thread = Thread(target=by_another)
+        thread.start()
+        thread.join()
+        reconcile_model(yard.workspace(), MODEL, wait=False, report=yard.said.append)
+
+    assert yard.names()["canary"] == "v1"
 
 
 def test_a_retry_that_can_never_be_merged_leaves_the_hold(yard):

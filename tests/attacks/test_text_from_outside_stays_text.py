@@ -350,3 +350,12 @@ def test_a_table_made_by_hand_is_harmless_too():
 
     assert not UNSAFE.search(console.file.getvalue())
     assert "[red]" in console.file.getvalue()
+
+
+@pytest.mark.parametrize("text", ["@ada", "é@ada", "(@ada", "ö.@ada", "-@ada"])
+def test_no_text_mentions_a_person(text):
+    assert "@ada" not in escape_markdown(text)
+
+
+def test_an_address_keeps_its_sign():
+    assert "a_1@example.org" in escape_markdown("a_1@example.org").replace("\\", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,8 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
     names = (model,) if model else workspace.models()
     one = _show if dry_run else partial(_settle, wait=wait)
     shared = () if dry_run or model else _shared_steps(workspace)
-    with services.pulls.one_listing():
+    # Not while it waits for hours: people close pull requests meanwhile.
+    with nullcontext() if wait else services.pulls.one_listing():
         would_change = run_all((*shared, *(partial(one, workspace, name) for name in names)))
     if dry_run and would_change:
         raise click.exceptions.Exit(Refused.exit_code)

@@ -9,7 +9,7 @@ LONGEST_LINE = 2_000
 """Characters of a line that are shown; a page of one line would hide what was printed before it."""
 
 # Only where it could begin a mention: an address keeps its @.
-_MENTION = re.compile(r"(?<!\w)@(?=\w)")
+_MENTION = re.compile(r"(?<![A-Za-z0-9_])@(?=\w)")
 # What a Markdown renderer acts on: no more, since a page is read as plain text too.
 _MARKDOWN = re.compile(
     r"^#(?=#{0,5}(?:\s|$))|^[-+](?=\s|$)|^>|(?<=^\d)[.)](?=\s|$)"

@@ -264,6 +264,16 @@ def test_what_an_old_modelyard_writes_afterwards_is_named_and_kept(store, git, o
     assert said.startswith("refs/modelyard/models/wine: ")
 
 
+def test_a_ref_that_appears_once_there_is_a_branch_is_no_fact(store, git, old):
+    store.carry_over()
+    write_old(git, "models/rye", *values(ModelFacts, ModelFacts(holds={"v1": HOLD})))
+
+    assert not store.carry_over()
+
+    assert store.read_model("rye").holds == {}
+    assert [said.partition(": ")[0] for said in store.left_over()] == ["refs/modelyard/models/rye"]
+
+
 def test_a_ref_that_points_to_no_commit_keeps_only_itself_closed(store, git, old):
     blob = git.run("hash-object", "-w", "--stdin", stdin=b"{}").stdout.decode().strip()
     git.run("push", "-q", "origin", f"{blob}:refs/modelyard/models/rye")

@@ -95,11 +95,13 @@ class ForgeRepository:
         )
         return answer["id"]
 
-    def open_pull(self, login: str, branch: str, *, title: str = "", body: str = "") -> Any:
-        """A pull request to main, as the API shows it."""
+    def open_pull(
+        self, login: str, branch: str, *, title: str = "", body: str = "", base: str = "main"
+    ) -> Any:
+        """A pull request, as the API shows it."""
         title = title or branch
         return self.api(login).post(
-            f"{self.path}/pulls", head=branch, base="main", title=title, body=body
+            f"{self.path}/pulls", head=branch, base=base, title=title, body=body
         )
 
     def _protect(self, **rules: Any) -> None:

@@ -79,3 +79,28 @@ def test_afterwards_nobody_pushes_to_main_and_only_the_tool_writes_facts(place, 
     opened = repository.open_pull(BOT, "modelyard/state")
     with pytest.raises(ApiError, match="status checks"):
         gitea_forge.api(BOT).post(f"{repository.path}/pulls/{opened['number']}/merge", Do="merge")
+
+    git.run("remote", "set-url", "origin", repository.clone_url("ann"))
+    forgery = write_commit(
+        git, head, {"README.md": b"y"}, parents=[head], message="y", author="ann", at=AT
+    )
+    git.push("origin", {"refs/heads/forged": (None, forgery)})
+    forged = repository.open_pull("ann", "forged", base="modelyard/state")
+    with pytest.raises(ApiError):
+        gitea_forge.api("ann").post(f"{repository.path}/pulls/{forged['number']}/merge", Do="merge")
+
+
+def test_rules_that_somebody_loosened_another_way_are_named_and_repaired(place, gitea_forge):
+    local, repository = place
+    root = local.folder / "clone"
+    assert init(root).exit_code == 0
+    rules = f"{repository.path}/branch_protections"
+    gitea_forge.owner.patch(f"{rules}/main", unprotected_file_patterns="**")
+    gitea_forge.owner.patch(f"{rules}/modelyard%2Fstate", enable_merge_whitelist=False)
+
+    dry = init(root, "--dry-run")
+
+    assert "main: unprotected_file_patterns is" in dry.output
+    assert "modelyard/state: enable_merge_whitelist is off, not on" in dry.output
+    assert init(root).exit_code == 0
+    assert init(root, "--dry-run").exit_code == 0

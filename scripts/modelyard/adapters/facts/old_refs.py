@@ -120,13 +120,13 @@ def _commits(
     author: str,
     at: datetime,
 ) -> list[NewCommit]:
-    """The earlier values with their times if the branch is new, and then all values as they are."""
-    missing = {path: value for path, value in values.items() if path not in before.files}
-    if not missing:
+    """The earlier values with their times, and then all values as they are; none for a branch.
+
+    No forge protects the old refs: once there is a branch, everybody could write facts by them.
+    """
+    if before.commit is not None or not values:
         return []
-    last = NewCommit(documents=missing, message=_SUBJECT, author=author, at=at)
-    if before.commit is not None:
-        return [last]
+    last = NewCommit(documents=dict(values), message=_SUBJECT, author=author, at=at)
     try:
         return [*_past(refs, old), last]
     except CannotAnswer as error:

@@ -114,7 +114,8 @@ def _find_lower(
     Whoever pushed those is no maker of this one, and could approve their own commits here.
     """
     git, main = workspace.git, workspace.main()
-    others = [each for each in every if each.head != pull.head]
+    # One from a fork could be opened by anybody to keep this one waiting.
+    others = [each for each in every if each.head != pull.head and ":" not in each.branch]
     # What is not here is no part of a head that is here.
     gone = git.missing_objects(each.head for each in others)
     for other in others:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from modelyard.adapters.git.remote_refs import one_snapshot
+from modelyard.adapters.git.remote_refs import forget_snapshot, one_snapshot
 from modelyard.domain.promotion.actions import (
     Action,
     GiveUpTraining,
@@ -101,6 +101,8 @@ def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Rep
     done = 0
     for _ in range(MOST_ROUNDS):
         with one_snapshot():  # until something changes, actions meet the refs they were planned by
+            # In a longer snapshot, a hold or freeze that somebody placed meanwhile must be seen.
+            forget_snapshot()
             world = collect_world(workspace, model, may_lack_specs=True)
             changed, errors = apply_plan(workspace, world, report)
         done += changed

@@ -88,13 +88,21 @@ def _merges(workspace: Workspace, pulls: Pulls) -> _Merges:
     by_hand: dict[str, PullSummary] = {}
     for pull in pulls.every:
         if pull.state is PullState.MERGED and pull.merged_as and not pull.by_hand:
-            by_forge[pull.merged_as] = pull
+            # A forge also calls those merged whose commits came with another pull request.
+            if pull.merged_as not in by_forge or _is_head_of(workspace, pull):
+                by_forge[pull.merged_as] = pull
         elif parse_branch(pull.branch) is None and _is_complete(workspace, pull):
             is_merged = pull.state is PullState.MERGED
             commit = pull.merged_as if is_merged else landing(workspace, pull)
             if commit is not None:
                 by_hand[commit] = pull
     return _Merges(by_forge=by_forge, by_hand=by_hand)
+
+
+def _is_head_of(workspace: Workspace, pull: PullSummary) -> bool:
+    """Whether the commit that a pull request was merged as is its head, or a merge of that."""
+    done = workspace.git.run("rev-parse", f"{pull.merged_as}^@", f"{pull.merged_as}")
+    return pull.head in done.stdout.decode().split()
 
 
 def _is_complete(workspace: Workspace, pull: PullSummary) -> bool:

@@ -70,6 +70,7 @@ class GiteaSettings:
         rules = {
             "enable_push": False,
             "enable_force_push": False,
+            "unprotected_file_patterns": "",
             "enable_status_check": True,
             "status_check_contexts": list(self.wanted.statuses),
             # modelyard counts approvals itself, also those that are given in a comment.
@@ -85,8 +86,14 @@ class GiteaSettings:
             "enable_push": True,
             "enable_push_whitelist": True,
             "push_whitelist_usernames": [self.wanted.bot],
+            "push_whitelist_teams": [],
             "push_whitelist_deploy_keys": False,
             "enable_force_push": False,
+            "unprotected_file_patterns": "",
+            # Without it, anybody who may write could merge a pull request into the branch.
+            "enable_merge_whitelist": True,
+            "merge_whitelist_usernames": [self.wanted.bot],
+            "merge_whitelist_teams": [],
         }
         yield self._protection(self.wanted.state, rules, self._what_of_state)
 

@@ -265,11 +265,12 @@ class GitHubSettings:
             lacks.append(f"the environment {SECRETS} {how}")
             body = {"deployment_branch_policy": kind}
             requests.append(Request(method="PUT", path=path, body=body))
+        ours = [row for row in rows if (row["name"], row.get("type", "branch")) == (main, "branch")]
         for row in rows:
-            if row["name"] != main:
+            if row not in ours:
                 lacks.append(f"{row['name']} may use the environment {SECRETS}")
                 requests.append(Request(method="DELETE", path=f"{policies}/{row['id']}"))
-        if main not in {row["name"] for row in rows}:
+        if not ours:
             lacks.append(f"{main} may not use the environment {SECRETS}")
             requests.append(Request(method="POST", path=policies, body={"name": main}))
         yield Setting(
