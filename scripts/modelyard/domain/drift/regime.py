@@ -30,12 +30,31 @@ class Regime:
     Args:
         since: The first day of the first window that drifted.
         until: The day after the last row.
-        clusters_a_day: How many clusters of the held-out set one day adds.
+        clusters_a_day: How many clusters of the held-out set one day with rows adds.
+        days: The feed's days with rows; None if every day has rows.
     """
 
     since: date
     until: date
     clusters_a_day: float = 1.0
+    days: frozenset[date] | None = None
+
+    def least_days(self, clusters: int, *, until: date) -> int:
+        """The fewest calendar days before `until` that have so many clusters."""
+        needed = math.ceil(clusters / max(self.clusters_a_day, 1e-3))
+        if self.days is None:
+            return needed
+        since, first, found = until, min(self.days, default=until), 0
+        while found < needed and since > first:
+            since -= timedelta(days=1)
+            found += self._has_rows(since)
+        # A feed has no rows before its first day, so a length that reaches there is never planned.
+        return (until - since).days + needed - found
+
+    def _has_rows(self, day: date) -> bool:
+        """Whether a day has rows; days to come are like those of the feed's last week."""
+        weeks = max(0, (day - self.until).days // 7 + 1)
+        return self.days is None or day - timedelta(weeks=weeks) in self.days
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +129,8 @@ def held_out_in_use(parent: ModelVersion, sets: Iterable[HeldOut]) -> tuple[Held
 
 def longest_regime(model: Model, regime: Regime) -> int:
     """Days of a regime beyond which its start no longer matters to the next version."""
-    held_out = max(model.drift.held_out_days, _least_held_out(model, regime))
+    least = _least_held_out(model, regime, until=regime.until)
+    held_out = max(model.drift.held_out_days, least)
     return (1 + TRAINING_SHARE) * held_out + 2 * model.target.delay_days
 
 
@@ -135,7 +155,7 @@ def plan_days(
     """
     if parent.data.window is None or not parent.data.spans:
         raise Refused(f"{parent.model} {parent.version} has no training window to continue")
-    least = _least_held_out(model, regime)
+    least = _least_held_out(model, regime, until=regime.until)
     # The last third, and not every third day: between two training days a prediction is easier
     # than after them, and the labels of later days would be known too early.
     for length in range(max(least, model.drift.held_out_days), least - 1, -1):
@@ -145,10 +165,11 @@ def plan_days(
     return TooFewDays(reason=_say_missing(model, parent, sets, regime, least))
 
 
-def _least_held_out(model: Model, regime: Regime) -> int:
+def _least_held_out(model: Model, regime: Regime, *, until: date) -> int:
     """The days with the clusters without which the gate decides nothing; two windows at least."""
     # Many rows of few days show those days alone: the next ones would drift from them again.
-    days = math.ceil(model.gate.least_clusters / max(regime.clusters_a_day, 1e-3))
+    labelled = until - timedelta(days=model.target.delay_days)
+    days = regime.least_days(model.gate.least_clusters, until=labelled)
     return max(_LEAST_WINDOWS * model.drift.window_days, days)
 
 
@@ -196,8 +217,9 @@ def _say_missing(
     )
     for wait in range(1, _LONGEST_WAIT):
         until = regime.until + timedelta(days=wait)
-        then = _days_of(model, parent, sets, regime, until=until, length=least)
-        if then is not None and count_days(then.regime) >= needed:
+        length = _least_held_out(model, regime, until=until)
+        then = _days_of(model, parent, sets, regime, until=until, length=length)
+        if then is not None and count_days(then.regime) >= TRAINING_SHARE * length:
             return f"{said}: {needed - has} are missing, which will be there on {until}"
     return f"{said}: {needed - has} are missing, because held-out sets keep them out of training"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -26,6 +27,7 @@ def find_regime(workspace: Workspace, result: FeedComparison) -> Regime:
         since=latest.days.since,
         until=latest.days.until,
         clusters_a_day=clusters_a_day(latest.table, latest.rows, cluster, model.data.timestamp),
+        days=frozenset(day for file in result.feed.files for day in file.rows),
     )
     longest = regime.until - timedelta(days=longest_regime(model, regime))
     # The parent knows its own days, so no regime that is new to it began before they ended.
@@ -46,11 +48,11 @@ def find_regime(workspace: Workspace, result: FeedComparison) -> Regime:
     since = windows[-known].data.days.since if known else regime.since
     if isinstance(result.quality, Quality) and result.quality.drifted:
         since = min(since, result.quality.since)
-    return Regime(since=since, until=regime.until, clusters_a_day=regime.clusters_a_day)
+    return replace(regime, since=since)
 
 
 def clusters_a_day(table: Table, rows: int, cluster: str, timestamp: str | None) -> float:
-    """The clusters that a day of the window adds to a held-out set, on average."""
+    """The clusters that a day with rows adds to a held-out set, on average over the window."""
     if timestamp is None or timestamp not in table or not rows:
         return 1.0
     days = np.unique(table[timestamp].astype("datetime64[D]"), return_inverse=True)
