@@ -29,7 +29,8 @@ class DriftShown:
 
     Args:
         version: The version whose training data it was compared with.
-        sizes: The largest effect of each confirmed column, in units of its floor.
+        sizes: The largest effect of each confirmed column, in units of its floor; of the target,
+            the recent loss in units of the held-out loss.
     """
 
     version: str
@@ -52,6 +53,11 @@ def drift_shown(evidence: Mapping[str, Any]) -> DriftShown:
         if check["column"] in names and check["reason"] != "range":
             size = check["effect"] / check["floor"]
             sizes[check["column"]] = max(size, sizes.get(check["column"], 0.0))
+    # Labels have no profile, and so no check in a window: their size is how much worse the loss is.
+    worse = [each["column"] for each in evidence["confirmed"] if each.get("reason") == "quality"]
+    quality = evidence.get("quality", {})
+    if quality.get("watched"):
+        sizes |= dict.fromkeys(worse, quality["recent"] / quality["held_out"])
     return DriftShown(version=evidence["version"], sizes=dict.fromkeys(names, 0.0) | sizes)
 
 

@@ -149,6 +149,51 @@ def test_drift_is_the_same_until_another_column_moves_or_one_moves_twice_as_far(
     assert now.repeats(evidence(("temp", "shape", 1.5), ("temp", "range", 2.0))) is same
 
 
+def worse_by(recent: float, *also: str, held_out: float = 10.0) -> DriftShown:
+    """What an evidence document shows in which the loss rose, and other columns were confirmed."""
+    columns = [{"column": each, "reason": "shape", "effect": 0.3, "floor": 0.2} for each in also]
+    confirmed = [{"column": "y", "reason": "quality"}]
+    confirmed += [{"column": each, "reason": "shape"} for each in also]
+    quality = {"watched": True, "drifted": True, "recent": recent, "held_out": held_out}
+    return drift_shown(
+        {
+            "version": "v2",
+            "windows": [{"columns": columns}],
+            "confirmed": confirmed,
+            "quality": quality,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "same"),
+    [
+        (worse_by(13.0), worse_by(13.0), True),
+        (worse_by(25.0), worse_by(13.0), True),
+        (worse_by(27.0), worse_by(13.0), False),  # more than twice 1.3 times the held-out loss
+        (worse_by(0.27, held_out=0.1), worse_by(0.13, held_out=0.1), False),
+        (worse_by(13.0), worse_by(27.0), True),
+        (worse_by(13.0), worse_by(13.0, "temp"), True),
+        (worse_by(13.0, "temp"), worse_by(13.0), False),
+        (worse_by(13.0), evidence(("temp", "shape", 1.5)), False),
+    ],
+)
+def test_a_loss_that_is_twice_as_large_as_when_it_was_answered_is_other_drift(now, before, same):
+    assert now.repeats(before) is same
+
+
+def test_quality_of_an_evidence_without_losses_has_no_size():
+    document = {
+        "version": "v2",
+        "windows": [{"columns": []}],
+        "confirmed": [{"column": "y", "reason": "quality"}],
+        "quality": {"watched": False, "why": "no labels"},
+    }
+    assert drift_shown(document) == DriftShown(version="v2", sizes={"y": 0.0})
+    del document["quality"]
+    assert drift_shown(document) == DriftShown(version="v2", sizes={"y": 0.0})
+
+
 def pull(**fields: object) -> PullRequest:
     base = PullRequest(
         number=4,
