@@ -28,6 +28,11 @@ _DUPLICATES = 0.05
 _REPEATED = 0.5
 """Least share of rows of a window that an earlier window has too, beyond what is usual."""
 
+LEVEL = 9
+"""Windows whose median is the feed's own level: what more than half of them have is no fault."""
+
+_LEAST_LEVEL = 6  # of them, so that a short feed is compared with its training data alone
+
 _HISTORY = 28
 """Days before the windows that must be known to say which gaps are usual."""
 
@@ -51,6 +56,32 @@ class Delivery:
     today: date
     late_days: int | None
     window_days: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowRows:
+    """The rows of a window.
+
+    Args:
+        days: Its days.
+        rows: Its rows.
+        share: The days that have rows, as a share of those of a usual window, at most 1: a holiday
+            makes a week smaller, and `find_gaps` says whether its missing days are a fault.
+    """
+
+    days: Interval
+    rows: int
+    share: float = 1.0
+
+    def bounds(self, usual: float, limit: float) -> tuple[int, int]:
+        """The fewest and most rows that are usual."""
+        whole = usual * self.share
+        return math.floor(whole * math.exp(-limit)), math.ceil(whole * math.exp(limit))
+
+    def is_off(self, usual: float, limit: float) -> bool:
+        """Whether it has fewer or more rows than is usual."""
+        low, high = self.bounds(usual, limit)
+        return not low <= self.rows <= high
 
 
 def last_day(rows: Collection[date], today: date) -> date | None:
@@ -85,20 +116,63 @@ def find_gaps(feed: Delivery, spans: Sequence[Interval]) -> Iterator[Breach]:
         yield _fault(feed.timestamp, "gap", expected, f"{longest} days without after {after}", 0)
 
 
+def count_windows(feed: Delivery, spans: Sequence[Interval]) -> tuple[WindowRows, ...]:
+    """The rows of each window that has some and in which the feed does not begin."""
+    begins = min(feed.rows, default=date.max)
+    counts = [
+        (days, [n for day, n in feed.rows.items() if days.since <= day < days.until])
+        for days in spans
+        if days.since >= begins
+    ]
+    counts = [(days, rows) for days, rows in counts if rows]
+    # The median, so that one row on a Sunday does not make every other week a small one.
+    usual = statistics.median_high(len(rows) for _, rows in counts) if counts else 0
+    return tuple(
+        WindowRows(days=days, rows=sum(rows), share=min(1.0, len(rows) / usual))
+        for days, rows in counts
+    )
+
+
 def find_volume_faults(
-    profile: Profile, windows: Sequence[tuple[Interval, int]]
+    profile: Profile, windows: Sequence[WindowRows], earlier: Sequence[WindowRows] = ()
 ) -> Iterator[Breach]:
-    """Windows with far fewer or more rows than a block of the training data."""
+    """Windows with far fewer or more rows than a block of the training data.
+
+    If the feed's own last windows are like that too, it is no fault but a new level.
+
+    Args:
+        profile: The profile of the training data.
+        windows: The windows, oldest first.
+        earlier: Windows before these.
+    """
     limit = volume_limit(profile)
     if limit is None:
         return
-    usual = statistics.median(profile.block_rows)
-    low, high = math.floor(usual * math.exp(-limit)), math.ceil(usual * math.exp(limit))
-    off = [(days, rows) for days, rows in windows if not low <= rows <= high]
+    usual, level = statistics.median(profile.block_rows), _own_level([*earlier, *windows])
+    off = [
+        each
+        for each in windows
+        if each.is_off(usual, limit) and (level is None or each.is_off(level, limit))
+    ]
     if off:
-        days, rows = off[-1]
+        days, rows = off[-1].days, off[-1].rows
+        low, high = off[-1].bounds(usual, limit)
         found = f"{rows:,} rows from {days.since} to {days.until}"
         yield _fault(ALL_ROWS, "volume", f"{low:,} to {high:,} rows in a window", found, rows)
+
+
+def describe_new_level(profile: Profile, windows: Sequence[WindowRows]) -> str | None:
+    """That the feed has far fewer or more rows than in training for long; None if it has not."""
+    limit, level = volume_limit(profile), _own_level(windows)
+    if limit is None or level is None:
+        return None
+    usual = statistics.median(profile.block_rows)
+    if abs(math.log(level / usual)) <= limit:
+        return None
+    return (
+        f"a window has about {level:,.0f} rows since {windows[0].days.since}, but {usual:,.0f} in "
+        f"the training data: the feed has a new level, of which only other changes are faults"
+    )
 
 
 def volume_limit(profile: Profile) -> float | None:
@@ -159,6 +233,13 @@ def describe_small_blocks(profile: Profile, policy: DriftPolicy) -> str | None:
 def _is_ahead(day: date, today: date) -> bool:
     # A day ahead is a clock of another zone.
     return (day - today).days > 1
+
+
+def _own_level(windows: Sequence[WindowRows]) -> float | None:
+    """The usual rows of the feed's own last windows; None with too few of them."""
+    if len(windows) < _LEAST_LEVEL:
+        return None
+    return statistics.median(each.rows / each.share for each in windows)
 
 
 def _days_until_late(feed: Delivery) -> int:

@@ -12,6 +12,10 @@ from modelyard.domain.drift.causes import find_causes
 from modelyard.domain.drift.column_checks import ColumnCheck
 from modelyard.domain.drift.detection import LEAST_BLOCKS, check_window, confirm_drift
 from modelyard.domain.drift.feed_faults import (
+    LEVEL,
+    WindowRows,
+    count_windows,
+    describe_new_level,
     describe_small_blocks,
     find_delivery_faults,
     find_duplicates,
@@ -35,6 +39,7 @@ from modelyard.operations.drift.feed import (
     latest_breaches,
     read_feed,
     read_windows,
+    windows_before,
 )
 from modelyard.operations.drift.quality import NotWatched, watch_quality
 from modelyard.operations.training.data_root import data_root
@@ -116,6 +121,7 @@ class FeedComparison(FeedResult):
         confirmed: Drift of the latest window that enough windows share.
         faults: Faults of the feed that leave its rows comparable, such as late ones.
         quality: The quality of the version on new labelled rows, or why it is not watched.
+        volumes: The rows of the last windows, also of some before those that were compared.
     """
 
     parent: ModelVersion
@@ -125,6 +131,7 @@ class FeedComparison(FeedResult):
     confirmed: tuple[ColumnCheck, ...]
     faults: tuple[Breach, ...] = ()
     quality: Quality | NotWatched
+    volumes: tuple[WindowRows, ...] = ()
 
     @property
     def outcome(self) -> str:
@@ -144,6 +151,8 @@ class FeedComparison(FeedResult):
                 f"the rows of a window and rows that are there twice are not watched: the profile "
                 f"of {self.parent.version} is of an earlier version of modelyard"
             )
+        if level := describe_new_level(self.profile, self.volumes):
+            warnings.append(level)
         for window in self.windows:
             if window.checks is None:
                 days, rows = window.data.days, window.data.rows
@@ -203,7 +212,8 @@ def compare_feed(
         *(find_delivery_faults(delivery) if until is None else ()),
         *find_gaps(delivery, [each.days for each in rows]),
     )
-    return _compare_windows(workspace, result, pins, faults)
+    spans = windows_before(day, days=model.drift.window_days, of=max(LEVEL, model.drift.of))
+    return _compare_windows(workspace, result, pins, faults, count_windows(delivery, spans))
 
 
 def check_windows(
@@ -320,6 +330,7 @@ def _compare_windows(
     result: FeedResult,
     pins: tuple[DataFile, ...],
     faults: tuple[Breach, ...],
+    volumes: tuple[WindowRows, ...],
 ) -> ContractBreach | FeedComparison:
     model, policy = result.model, result.model.drift
     spec, record = production_version(result.catalog, model.name)
@@ -328,11 +339,10 @@ def _compare_windows(
     least = policy.least_rows
     windows = check_windows(profile, result.windows, least)
     result = replace(result, windows=windows)
-    # An empty window is a gap or late; the window in which a feed begins is not whole.
-    begins = min((day for file in result.feed.files for day in file.rows), default=date.max)
-    whole = [each.data for each in windows if each.data.rows and each.data.days.since >= begins]
-    sizes = [(each.days, each.rows) for each in whole]
-    faults = (*faults, *find_volume_faults(profile, sizes))
+    since = windows[0].data.days.since
+    earlier = [each for each in volumes if each.days.since < since]
+    latest = [each for each in volumes if each.days.since >= since]
+    faults = (*faults, *find_volume_faults(profile, latest, earlier))
     if windows[-1].checks is None and faults:
         return ContractBreach(**vars(result), breaches=faults)
     if windows[-1].checks is None:
@@ -364,6 +374,7 @@ def _compare_windows(
             *_label_faults(model, quality),
             *find_causes(profile, windows[-1].data.table, windows[-1].drifted or ()),
         ),
+        volumes=volumes,
         confirmed=(*worse, *moved),
         quality=quality,
     )

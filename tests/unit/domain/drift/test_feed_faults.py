@@ -7,6 +7,7 @@ import pytest
 
 from modelyard.domain.drift.feed_faults import (
     Delivery,
+    WindowRows,
     describe_small_blocks,
     find_delivery_faults,
     find_duplicates,
@@ -97,24 +98,28 @@ def test_more_days_without_rows_than_ever_before_are_a_gap(days, gaps):
     assert rules(find_gaps(delivery(days), spans())) == gaps
 
 
+def of_week(rows: int) -> WindowRows:
+    return WindowRows(days=spans()[-1], rows=rows)
+
+
 @pytest.mark.parametrize(
     ("rows", "found"),
     [(700, []), (500, []), (490, ["volume"]), (350, ["volume"]), (990, []), (1400, ["volume"])],
 )
 def test_far_fewer_or_more_rows_than_in_training_are_a_fault(rows, found):
     known = profile([700, 690, 710, 700, 705, 695, 700, 700])
-    assert rules(find_volume_faults(known, [(spans()[-1], rows)])) == found
+    assert rules(find_volume_faults(known, [of_week(rows)])) == found
 
 
 def test_what_the_training_weeks_vary_by_is_no_fault():
     known = profile([400, 700, 1100, 600, 900, 700, 650, 800])
-    assert rules(find_volume_faults(known, [(spans()[-1], 360)])) == []
-    assert rules(find_volume_faults(known, [(spans()[-1], 250)])) == ["volume"]
+    assert rules(find_volume_faults(known, [of_week(360)])) == []
+    assert rules(find_volume_faults(known, [of_week(250)])) == ["volume"]
 
 
 def test_without_enough_blocks_volume_is_not_tested():
-    assert rules(find_volume_faults(profile([700] * 7), [(spans()[-1], 1)])) == []
-    assert rules(find_volume_faults(profile(), [(spans()[-1], 1)])) == []
+    assert rules(find_volume_faults(profile([700] * 7), [of_week(1)])) == []
+    assert rules(find_volume_faults(profile(), [of_week(1)])) == []
 
 
 def test_rows_that_come_twice_are_a_fault_beyond_what_training_has():

@@ -1,0 +1,92 @@
+"""Too few or too many rows are a fault only if neither training nor the feed itself explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+import pytest
+
+from modelyard.domain.drift.feed_faults import (
+    LEVEL,
+    Delivery,
+    WindowRows,
+    count_windows,
+    describe_new_level,
+    find_volume_faults,
+)
+from modelyard.domain.drift.profile import Profile
+from modelyard.domain.specs.interval import Interval
+
+MONDAY = date(2026, 6, 1)
+PROFILE = Profile(rows=1, blocks=10, columns=(), block_rows=(700,) * 10)
+
+
+def found(weeks: Iterable[Iterable[int]], profile: Profile = PROFILE) -> tuple[list[str], bool]:
+    """The faults of the last 4 of some weeks with these rows a day, and whether a level is said."""
+    known = counted(weeks)
+    faults = [each.found for each in find_volume_faults(profile, known[-4:], known[:-4])]
+    return faults, describe_new_level(profile, known) is not None
+
+
+def counted(weeks: Iterable[Iterable[int]]) -> tuple[WindowRows, ...]:
+    counts = [[*week] for week in weeks]
+    starts = [MONDAY + timedelta(weeks=n) for n in range(len(counts))]
+    spans = [Interval(since=day, until=day + timedelta(weeks=1)) for day in starts]
+    rows = {
+        start + timedelta(days=number): rows
+        for start, week in zip(starts, counts, strict=True)
+        for number, rows in enumerate(week)
+        if rows
+    }
+    feed = Delivery(
+        timestamp="day", rows=rows, ends=(), today=max(rows), late_days=None, window_days=7
+    )
+    return count_windows(feed, spans[-LEVEL:])
+
+
+def daily(rows: float) -> list[int]:
+    return [round(rows)] * 7
+
+
+@pytest.mark.parametrize(
+    ("weeks", "faults", "level"),
+    [
+        ([daily(100)] * 9, 0, False),
+        ([daily(100)] * 8 + [daily(50)], 1, False),
+        ([daily(100)] * 5 + [daily(50)] * 4, 1, False),
+        ([daily(100)] * 4 + [daily(50)] * 5, 0, True),
+        ([daily(100)] * 8 + [daily(200)], 1, False),
+        ([daily(100)] * 4 + [daily(145)] * 5, 0, True),
+        ([daily(100)] * 4 + [daily(145)] * 4 + [daily(100)], 1, False),  # four weeks are no level
+        ([daily(145)] * 8 + [daily(60)], 1, True),
+        ([daily(100 * 1.03 ** (12 + n / 4)) for n in range(12)], 0, True),
+        ([daily(50)] * 5, 1, False),  # too short to have a level of its own
+    ],
+)
+def test_a_new_level_is_told_and_is_no_fault_and_a_fall_from_it_is_one(weeks, faults, level):
+    count, is_level = found(weeks)
+    assert (len(count), is_level) == (faults, level)
+
+
+@pytest.mark.parametrize(
+    ("last", "faults"),
+    [
+        ([140, 140, 140, 0, 0, 0, 0], []),  # Christmas
+        ([140, 0, 0, 140, 140, 0, 0], []),
+        ([140, 140, 140, 140, 140, 1, 0], []),  # one row on a Saturday
+        ([70, 70, 70, 0, 0, 0, 0], ["210 rows from 2026-07-27 to 2026-08-03"]),
+        ([70, 70, 70, 70, 70, 0, 0], ["350 rows from 2026-07-27 to 2026-08-03"]),
+    ],
+)
+def test_a_week_with_fewer_business_days_is_compared_by_the_days_it_has(last, faults):
+    usual = [140] * 5 + [0, 0]
+    assert found([usual] * 8 + [last]) == (faults, False)
+    stray = [*usual[:5], 1, 0]
+    assert found([usual] * 4 + [stray] + [usual] * 3 + [last]) == (faults, False)
+
+
+def test_the_limits_that_are_named_are_those_of_the_days_with_rows():
+    usual = [140] * 5 + [0, 0]
+    [fault] = find_volume_faults(PROFILE, counted([usual] * 8 + [[70, 70, 70, 0, 0, 0, 0]]))
+    assert fault.expected == "295 to 597 rows in a window"
