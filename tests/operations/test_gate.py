@@ -99,11 +99,11 @@ def test_a_number_that_was_left_out_is_named(yard):
 
 
 def test_two_versions_are_compared_on_the_rows_both_were_scored_on(yard):
-    verdict = compare_versions(yard.workspace().store, catalog_of(yard), MODEL, "v3", "v1")
+    verdict = compare_versions(yard.workspace().store, catalog_of(yard), MODEL, "v2", "v3")
 
     assert verdict is not None
     assert verdict.outcome is Outcome.PASS
-    assert verdict.numbers["champion"] == record_of(yard, "v1").held_out[0].metrics["auc"]
+    assert verdict.numbers["champion"] == record_of(yard, "v3").held_out[0].metrics["auc"]
 
 
 def test_scores_of_a_champion_are_found_in_the_challengers_own_record(yard):

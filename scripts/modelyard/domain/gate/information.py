@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,9 @@ RAREST_HARM = 0.001
 NEGLIGIBLE = 0.1
 """Part of the margin up to which all informative rows together count as no difference."""
 
+MOST_SKEWED = 0.15
+"""From this skewness towards harm on, Student's t promises too much to pass."""
+
 STAKES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
 """Of bets on a mean, as parts of the greatest possible one."""
 
@@ -32,12 +35,16 @@ class Side:
         gains: By how much the challenger is better on each row, to first order.
         variance: Of their mean, robust to clusters; infinite if they are all of one cluster.
         degrees: Degrees of freedom of the variance.
+        sums: The sum of the gains of each cluster.
+        sizes: The number of rows of each cluster.
     """
 
     name: str
     gains: Floats = field(compare=False, repr=False)
     variance: float
     degrees: float
+    sums: Floats = field(compare=False, repr=False)
+    sizes: Floats = field(compare=False, repr=False)
 
     @property
     def effective_clusters(self) -> float:
@@ -58,25 +65,71 @@ class Side:
     def is_shown_without(self, margin: float, alpha: float, worst: float) -> bool:
         """Whether the rows decide even if few of them are informative.
 
-        Either bets show it, which need no more than the greatest possible loss of a row. Or the
-        models agree on so many rows that only a rarer harm than `RAREST_HARM` could be unseen.
+        Either bets show it, for or against the challenger. Or the models agree on so many clusters
+        that only harm in fewer of them than `RAREST_HARM` could be unseen.
 
         Args:
             margin: Of the test.
             alpha: Its level.
             worst: The most that a row can lose or win; infinite if nothing limits it.
         """
-        if worst > margin and math.isfinite(worst):
-            moved, needed = self.gains + margin, math.log(1 / alpha)
-            if max(_bet(moved, worst - margin), _bet(-moved, worst + margin)) >= needed:
-                return True
-        enough = self.gains.size * RAREST_HARM >= math.log(1 / alpha)
-        total = abs(float(self._material(margin).sum()))
-        return enough and total <= NEGLIGIBLE * margin * self.gains.size
+        if self.is_won(margin, alpha, worst) or self._is_lost(margin, alpha, worst):
+            return True
+        enough = self.sums.size * RAREST_HARM >= math.log(1 / alpha)
+        gains = self._material(margin)
+        # With margin 0 unseen harm could outweigh the gains of few rows: only a tie is shown.
+        harm = gains[gains < 0] if margin else gains
+        return enough and abs(float(harm.sum())) <= NEGLIGIBLE * margin * self.gains.size
+
+    def is_won(self, margin: float, alpha: float, worst: float) -> bool:
+        """Whether bets show a mean above -margin; they need only the worst loss of a row.
+
+        They bet on the sums of clusters, which are independent; rows need not be.
+        """
+        if not (worst > margin and math.isfinite(worst)):
+            return False
+        moved = self.sums + margin * self.sizes
+        return _bet(moved, (worst - margin) * self.sizes.max()) >= math.log(1 / alpha)
+
+    def _is_lost(self, margin: float, alpha: float, worst: float) -> bool:
+        if not math.isfinite(worst):
+            return False
+        moved = self.sums + margin * self.sizes
+        return _bet(-moved, (worst + margin) * self.sizes.max()) >= math.log(1 / alpha)
+
+    def clusters_without_difference(self, margin: float, alpha: float, worst: float) -> float:
+        """How many clusters like these are enough if the models are equal on all of them."""
+        many = math.log(1 / alpha) / RAREST_HARM
+        if not (margin and worst > margin and math.isfinite(worst)):
+            return many
+        step = margin * self.sizes.mean() / ((worst - margin) * self.sizes.max())
+        bets = math.log(len(STAKES) / alpha) / math.log1p(max(STAKES) * step)
+        return min(bets, many)
 
     def _material(self, margin: float) -> Floats:
         gains: Floats = self.gains[np.abs(self.gains) >= max(margin, math.ulp(0.0))]
         return gains
+
+
+def harm_skewness(parts: Floats, codes: Codes) -> float:
+    """The skewness of a mean towards harm, from the centred part of each row in it.
+
+    For G clusters it is -g1 / sqrt(G), with g1 the skewness of their sums. The first term by which
+    the level of Student's t errs is proportional to it (Hall 1992): heavy losses lower the mean and
+    widen its error, so a sample that happens to lack them looks safe. Few clusters hide the tails
+    of their rows, so rows count as clusters too, and the larger skewness is returned.
+    """
+    sums = np.bincount(codes, parts).astype(np.float64)
+    return max(_skewness_of_mean(-parts), _skewness_of_mean(-sums))
+
+
+def _skewness_of_mean(parts: Floats) -> float:
+    # In units of the largest part, so that cubes cannot overflow.
+    largest = float(np.abs(parts).max())
+    if not largest > 0:
+        return 0.0
+    scaled = parts / largest
+    return float((scaled**3).sum() / (scaled @ scaled) ** 1.5)
 
 
 def _bet(values: Floats, worst: float) -> float:
@@ -99,12 +152,14 @@ def side_of(name: str, gains: Floats, codes: Codes) -> Side:
     1946; Bell and McCaffrey 2002; for clusters of unequal size Carter, Schnepel and Steigerwald
     2017). G equal clusters give G - 1 degrees and the usual factor G/(G-1).
     """
-    sizes = np.bincount(codes).astype(np.float64)
-    sizes = sizes[sizes > 0]
+    counts = np.bincount(codes)
+    sizes: Floats = counts[counts > 0].astype(np.float64)
+    clustered: Floats = np.bincount(codes, gains)[counts > 0].astype(np.float64)
     weights, variances = sizes / sizes.sum(), _cluster_variances(gains, codes)
     sums = np.bincount(codes, (gains - gains.mean()) / gains.size)
+    side = Side(name=name, gains=gains, variance=math.inf, degrees=0.0, sums=clustered, sizes=sizes)
     if sizes.size == 1:
-        return Side(name=name, gains=gains, variance=math.inf, degrees=0.0)
+        return side
     total, crossed = variances.sum(), weights @ variances
     squared = float(weights @ weights)
     expected = total - 2 * crossed + squared * total
@@ -113,9 +168,8 @@ def side_of(name: str, gains: Floats, codes: Codes) -> Side:
     everywhere = (squared * total) ** 2 - 4 * squared * total * crossed
     everywhere += 2 * total * (weights**2 @ variances) + 2 * crossed**2
     traced = everywhere + variances**2 @ ((1 + off) ** 2 - off**2)
-    return Side(
-        name=name,
-        gains=gains,
+    return replace(
+        side,
         variance=float((sums @ sums) * total / expected),
         degrees=float(expected**2 / traced),
     )

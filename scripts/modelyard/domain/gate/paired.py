@@ -16,7 +16,13 @@ from modelyard.domain.gate.delong import (
     clustered_auc_difference,
     without_rounding,
 )
-from modelyard.domain.gate.information import LEAST_ROWS, RAREST_HARM, Side, side_of
+from modelyard.domain.gate.information import (
+    LEAST_ROWS,
+    MOST_SKEWED,
+    Side,
+    harm_skewness,
+    side_of,
+)
 from modelyard.domain.gate.inputs import Codes, cluster_codes
 from modelyard.domain.gate.metric import (
     Kind,
@@ -90,6 +96,7 @@ def paired_difference(
         rows=before.size,
         sides=(side,),
         error_of_equal_clusters=_sandwich(gains, codes),
+        skewness=harm_skewness(gains - gains.mean(), codes),
     )
 
 
@@ -128,7 +135,8 @@ def non_inferiority(
     is clusters - 1 if they are equal. If the challenger has predictions that cannot be scored, it
     fails. If the champion has, the verdict is inconclusive. So it is with too few clusters, fewer
     than half as many effective ones, and fewer informative rows than `least_informative`, unless
-    they decide all the same (`Side.is_shown_without`).
+    they decide all the same (`Side.is_shown_without`). A pass is inconclusive if the difference is
+    too skewed towards harm, unless bets show it too.
 
     Args:
         difference: From `paired_difference`.
@@ -238,6 +246,8 @@ def _decide_by_bounds(
 ) -> tuple[Outcome, str]:
     clusters = difference.clusters
     if numbers["lower"] > -claim.margin:
+        if skewed := _skewed_to_harm(difference, claim, numbers["alpha"]):
+            return Outcome.INCONCLUSIVE, skewed
         return Outcome.PASS, claim.holds
     if numbers["upper"] < -claim.margin:
         return Outcome.FAIL, claim.is_refuted
@@ -259,8 +269,25 @@ def _missing_information(
         few = side.informative_rows(claim.margin) < least.informative
         worst = find_metric(difference.metric).worst
         if few and not side.is_shown_without(claim.margin, alpha, worst):
-            return _few_rows(side, claim, least.informative)
+            without = side.clusters_without_difference(claim.margin, alpha, worst)
+            return _few_rows(side, claim, least.informative, without)
     return None
+
+
+def _skewed_to_harm(difference: PairedDifference, claim: _Claim, alpha: float) -> str | None:
+    spread = without_rounding(difference.standard_error, difference.champion, difference.challenger)
+    if not difference.sides or not spread or difference.skewness < MOST_SKEWED:
+        return None
+    worst = find_metric(difference.metric).worst
+    if all(side.is_won(claim.margin, alpha, worst) for side in difference.sides):
+        return None
+    # Of a mean over G clusters the skewness shrinks with the root of G.
+    enough = difference.clusters * (difference.skewness / MOST_SKEWED) ** 2
+    units = "rows" if difference.clusters == difference.rows else "clusters"
+    return (
+        f"a few of {difference.clusters} {units} lose far more than the others, so harm may be "
+        f"greater than they show; about {_rounded_up(enough)} {units} like these would be enough"
+    )
 
 
 def _few_clusters(side: Side, clusters: int, least: float) -> str:
@@ -272,15 +299,15 @@ def _few_clusters(side: Side, clusters: int, least: float) -> str:
     )
 
 
-def _few_rows(side: Side, claim: _Claim, least: int) -> str:
-    found, rows = side.informative_rows(claim.margin), side.gains.size
+def _few_rows(side: Side, claim: _Claim, least: int, without: float) -> str:
+    found, rows, clusters = side.informative_rows(claim.margin), side.gains.size, side.sums.size
     apart = f"by {claim.margin:g} or more" if claim.margin else "at all"
     # Without a single such row nothing says how many there would be among more rows.
-    enough = max(rows * least / found if found else 0, math.log(20) / RAREST_HARM)
+    enough = _rounded_up(max(clusters * least / found if found else 0, without))
     return (
         f"the models differ {apart} on few of {rows} {side.name}: they say as much as {found:.2g} "
-        f"equal ones, but at least {least} are needed; about {_rounded_up(enough)} "
-        f"{side.name} would be enough"
+        f"equal ones, but at least {least} are needed; about {enough} "
+        f"{side.name if clusters == rows else 'clusters like these'} would be enough"
     )
 
 

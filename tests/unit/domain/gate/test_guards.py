@@ -39,8 +39,9 @@ def compared(model, challenger, champion=CHANCES):
     )
 
 
-# The same order of rows, so the same AUC; but nearly certain of everything.
-OVERCONFIDENT = 1 / (1 + np.exp(-6 * ODDS))
+# Nearly the same order of rows, so the same AUC; but nearly certain of everything.
+NOISY = ODDS + 0.02 * RANDOM.normal(size=ROWS)
+OVERCONFIDENT = 1 / (1 + np.exp(-6 * NOISY))
 
 
 def test_a_guard_fails_what_the_gates_metric_passes():
@@ -58,7 +59,7 @@ def test_a_guard_fails_what_the_gates_metric_passes():
 
 
 def test_all_guards_must_pass_and_one_in_doubt_leaves_all_in_doubt():
-    close = 1 / (1 + np.exp(-1.05 * ODDS))
+    close = 1 / (1 + np.exp(-1.05 * NOISY))
     assert compared(GUARDED, close).verdict.passed
     strict = replace(GUARDED, gate=replace(GUARDED.gate, guards=(Guard(metric="brier", margin=0),)))
     found = compared(strict, close)

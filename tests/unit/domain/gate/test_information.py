@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.domain.gate.delong import clustered_auc_difference
-from modelyard.domain.gate.information import LEAST_ROWS, side_of
+from modelyard.domain.gate.information import LEAST_ROWS, MOST_SKEWED, side_of
 from modelyard.domain.gate.metric import find_metric
 from modelyard.domain.gate.paired import non_inferiority, paired_difference, superiority
 from modelyard.domain.verdict import Outcome
@@ -114,6 +115,85 @@ def test_harm_in_few_rows_or_in_none_is_no_pass_and_no_fail(harmed):
     assert f"but at least {LEAST_ROWS} are needed; about" in verdict.reason
 
 
+def scaled_errors(errors, factor, clusters=None):
+    """A challenger whose errors are so many times the champion's, judged by squared errors."""
+    rows = np.arange(errors.size) if clusters is None else clusters
+    return paired_difference("mse", np.zeros(errors.size), errors, factor * errors, rows)
+
+
+@pytest.mark.parametrize(
+    ("draw", "margin"),
+    [
+        (lambda random: random.standard_t(3, 2000), 0.21 * 3),
+        (lambda random: random.lognormal(size=2000), 0.21 * math.exp(2)),
+        (lambda random: random.pareto(2.5, 2000) + 1, 0.21 * 5),
+    ],
+)
+def test_squared_errors_of_heavy_tails_seldom_pass_at_the_margin(draw, margin):
+    # The margin is the true difference, .21 times the mean square of the errors.
+    random, passed, as_before = np.random.default_rng(6), 0, 0
+    for _ in range(200):
+        found = scaled_errors(draw(random), 1.1)
+        passed += non_inferiority(found, margin=margin, alpha=0.05).passed
+        as_before += non_inferiority(replace(found, skewness=0.0), margin=margin, alpha=0.05).passed
+    assert passed / 200 <= 0.05
+    assert as_before / 200 > 0.1
+
+
+def test_a_pass_that_rests_on_a_few_heavy_losses_is_inconclusive_and_says_what_is_enough():
+    # One of 100 loses .5, and the others gain or lose .1: by hand, the sum of cubes over the sum
+    # of squares to the power of 1.5 is .12375 / .24^1.5, nearly, and 100 (.83 / .15)^2 is 3,000.
+    gains = np.append(np.tile([0.01, -0.01], 50)[:99], -0.5)
+    found = paired_difference("mae", np.zeros(100), 2 + np.zeros(100), 2 - gains, np.arange(100))
+    verdict = non_inferiority(found, margin=0.02, alpha=0.05, least_informative=1)
+    assert found.skewness == pytest.approx(0.94, abs=0.02)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "a few of 100 rows lose far more than the others" in verdict.reason
+    assert verdict.reason.endswith("rows like these would be enough")
+
+
+def test_heavy_gains_do_not_hinder_a_pass_and_the_more_skewed_of_rows_and_days_counts():
+    random = np.random.default_rng(2)
+    errors, days = random.standard_t(3, 2000), np.repeat(np.arange(40), 50)
+    better, worse = scaled_errors(errors, 0.9, days), scaled_errors(errors, 1.02, days)
+    assert better.skewness < -MOST_SKEWED
+    assert non_inferiority(better, margin=0.1, alpha=0.05).passed
+    assert worse.skewness == pytest.approx(
+        max(by_hand(-errors * errors), by_hand(np.bincount(days, -errors * errors)))
+    )
+
+
+def by_hand(gains):
+    return float(-((gains - gains.mean()) ** 3).mean() / gains.std() ** 3 / math.sqrt(gains.size))
+
+
+def test_skewness_is_that_of_clusters_where_rows_of_a_cluster_are_alike():
+    days = np.repeat(np.arange(30), 10)
+    by_day = -np.random.default_rng(2).lognormal(size=30)
+    found = paired_difference("mae", np.zeros(300), np.zeros(300), -by_day[days], days)
+    assert found.skewness == pytest.approx(by_hand(by_day))
+    assert found.skewness > MOST_SKEWED
+
+
+@pytest.mark.parametrize("better", [0.1, 0.3, 0.7])
+@pytest.mark.parametrize("size", [1e-6, 1, 1e6])
+def test_rounding_of_equal_gains_is_no_skewness(better, size):
+    champion = (2 + np.random.default_rng(1).random(25)) * size
+    challenger = champion - better * size
+    found = paired_difference("mae", np.zeros(25), champion, challenger, np.arange(25))
+    assert non_inferiority(found, margin=0.01 * size, alpha=0.05).passed
+
+
+def test_an_auc_has_the_skewness_of_positives_and_negatives_together():
+    random = np.random.default_rng(3)
+    labels, days = random.integers(0, 2, 600), np.repeat(np.arange(30), 20)
+    before, after = labels + random.normal(size=(2, 600))
+    # Mirrored labels and scores leave the AUC, and what each day adds to it, as they are.
+    found = clustered_auc_difference(labels, before, after, days)
+    mirrored = clustered_auc_difference(1 - labels, -before, -after, days)
+    assert found.skewness == pytest.approx(mirrored.skewness)
+
+
 def test_without_a_differing_row_three_thousand_are_enough():
     # ln(20) / .001: in so many rows harm in one of a thousand would have shown.
     assert not non_inferiority(rare_harm(2995, 0), margin=0.1, alpha=0.05).passed
@@ -178,3 +258,51 @@ def test_an_inconclusive_comparison_names_the_clusters_that_would_be_enough():
     numbers = non_inferiority(found, margin=0.05, alpha=0.05).numbers
     scale = math.sqrt(numbers["enough_clusters"] / 300)
     assert numbers["detectable"] / scale == pytest.approx(0.05)
+
+
+def bad_days(days, share, loss, random):
+    """Equal models, but on each of a share of the days so many of 200 rows go wrong."""
+    clusters = np.repeat(np.arange(days), 200)
+    harmed = (random.random(days) < share)[clusters] & (random.random(days * 200) < loss)
+    wrong = np.where(harmed, 1.0, 0.0)
+    labels = np.zeros(days * 200, dtype=int)
+    return paired_difference("accuracy", labels, np.zeros(days * 200), wrong, clusters)
+
+
+@pytest.mark.parametrize(
+    ("days", "share", "loss"), [(25, 1 / 25, 0.5), (60, 1 / 60, 0.6), (30, 0.1, 0.2)]
+)
+def test_harm_on_a_day_of_many_is_not_shown_absent_by_the_rows_of_other_days(days, share, loss):
+    random, passed = np.random.default_rng(1), 0
+    for _ in range(200):
+        found = bad_days(days, share, loss, random)
+        passed += non_inferiority(found, margin=share * loss, alpha=0.05).passed
+    assert passed / 200 <= 0.05
+
+
+def test_days_without_a_differing_row_are_enough_where_bets_on_days_say_so():
+    # 4.94 is ln(7 stakes / .05), and .9 the largest stake: 4.94 / ln(1 + .9 * .05 / .95) = 107.
+    random = np.random.default_rng(1)
+    few = non_inferiority(bad_days(60, 0, 0, random), margin=0.05, alpha=0.05)
+    assert few.outcome is Outcome.INCONCLUSIVE
+    assert few.reason.endswith("about 110 clusters like these would be enough")
+    assert non_inferiority(bad_days(110, 0, 0, random), margin=0.05, alpha=0.05).passed
+
+
+def test_without_a_worst_value_three_thousand_clusters_are_needed_and_not_rows():
+    errors = np.random.default_rng(1).normal(size=6000)
+    days, pairs = np.repeat(np.arange(60), 100), np.repeat(np.arange(3000), 2)
+    assert not non_inferiority(scaled_errors(errors, 1, days), margin=0.1, alpha=0.05).passed
+    assert non_inferiority(scaled_errors(errors, 1, pairs), margin=0.1, alpha=0.05).passed
+
+
+@pytest.mark.parametrize(("rows", "size"), [(1, 300), (3, 500), (12, 100)])
+def test_a_challenger_that_mends_outliers_passes_and_one_that_makes_them_does_not(rows, size):
+    errors = np.random.default_rng(1).normal(size=4000)
+    outliers = errors.copy()
+    outliers[:rows] += size
+    cells = np.zeros(4000), np.arange(4000)
+    mended = paired_difference("mae", cells[0], outliers, errors, cells[1])
+    made = paired_difference("mae", cells[0], errors, outliers, cells[1])
+    assert non_inferiority(mended, margin=0.1, alpha=0.05).passed
+    assert not non_inferiority(made, margin=0.1, alpha=0.05).passed
