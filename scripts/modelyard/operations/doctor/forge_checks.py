@@ -22,7 +22,9 @@ def the_forge_accepts_the_credentials(checkout: Checkout) -> Iterator[Finding]:
         pulls.api.get(pulls.reader.place)
     except CannotAnswer as error:
         fix = f"set {TOKEN} to a token of {bot} for {name}, or {APP_ID} and what goes with it"
-        yield Finding(what=error.message, fix=fix)
+        # The hint of a request that was refused is to run this very check.
+        own = error.hint if error.hint and "doctor" not in error.hint else fix
+        yield Finding(what=error.message, fix=own)
 
 
 def the_credentials_are_the_tools_own(checkout: Checkout) -> Iterator[Finding]:

@@ -84,7 +84,10 @@ def read_each(readers: Iterable[tuple[Subject, str, Reader]]) -> Iterator[Settin
             if error.status not in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
                 raise
             why = f"this token may not see it: {error.message}"
-            who = "use the token of an administrator, or give the App `administration: read`"
+            who = (
+                "use the token of an administrator, with `members: read` if a team approves, or "
+                "give the App `administration: read` and `members: read`"
+            )
             yield Setting(subject=subject, what=what, lacks=(why,), by_hand=who)
 
 
