@@ -182,6 +182,34 @@ def heavy_errors(
     return np.zeros(clusters.size), champion, np.abs(other) + 0.1 * worse
 
 
+def scaled_errors(
+    clusters: np.ndarray, random: Generator, *, draw: Callable[..., Any], worse: bool = True
+) -> World:
+    """Errors 1.1 times the champion's, which every row then adds to, and noise of both models."""
+    errors = draw(random, clusters.size)
+    first, second = 0.1 * random.normal(size=(2, clusters.size))
+    return np.zeros(clusters.size), errors + first, (1.1 if worse else 1) * errors + second
+
+
+def bad_days(
+    clusters: np.ndarray, random: Generator, *, share: float, loss: float, worse: bool = True
+) -> World:
+    """Equal classes, but in a share of the clusters a part of the rows is wrong."""
+    bad = (random.random(clusters[-1] + 1) < share)[clusters] & worse
+    wrong = bad & (random.random(clusters.size) < loss)
+    return np.zeros(clusters.size, dtype=int), np.zeros(clusters.size), wrong.astype(float)
+
+
+def harm_by_days(
+    clusters: np.ndarray, random: Generator, *, spread: float, worse: bool = True
+) -> World:
+    """Absolute errors greater by .1 in the mean, by a lognormal factor of each cluster."""
+    champion = 10 + np.abs(random.normal(size=clusters.size))
+    size = np.exp(spread * random.normal(size=clusters[-1] + 1) - spread**2 / 2)[clusters]
+    noise = 0.1 * random.normal(size=clusters.size)
+    return np.zeros(clusters.size), champion, champion + 0.1 * worse * size + noise
+
+
 def noisy_chances(clusters: np.ndarray, random: Generator, *, worse: bool = True) -> World:
     """Probabilities with noise in their log odds, more of it in the challenger's."""
     odds = -1.2 + 1.2 * _noise(clusters, random, 0.1)
@@ -244,6 +272,23 @@ _SHARPER = partial(two_class_scores, before=0.98, after=0.96, positives=0.001)
 _OUTLIERS = partial(rare_outliers, share=0.002)
 _CERTAIN = partial(rare_certainty, share=0.001)
 
+_T3 = partial(scaled_errors, draw=lambda random, rows: random.standard_t(3, rows))
+_T30 = partial(scaled_errors, draw=lambda random, rows: random.standard_t(30, rows))
+_LOGNORMAL = partial(scaled_errors, draw=lambda random, rows: random.lognormal(size=rows))
+
+
+def _bad_days(name: str, days: int, *, share: float, loss: float) -> Case:
+    return Case(
+        name=f"accuracy, {name}",
+        metric="accuracy",
+        world=partial(bad_days, share=share, loss=loss),
+        margin=share * loss,
+        sizes="even",
+        clusters=days,
+        rows=200 * days,
+    )
+
+
 CASES = (
     *_everywhere("AUC .80, 22 % positives", "auc", _AUC, margin=0.03),
     *_rows("AUC .80, 1 % positives", "auc", _RARE, margin=0.03),
@@ -274,6 +319,26 @@ CASES = (
     *_rows("Brier score", "brier", noisy_chances),
     *_rows("RMSE, harm in .2 % of the rows", "rmse", _OUTLIERS),
     *_rows("log loss, certain and wrong in .1 %", "log_loss", _CERTAIN),
+    # 1.1^2 - 1 times the mean square of the errors.
+    *_rows("squared error, tails of t3", "mse", _T3, margin=0.21 * 3),
+    *_rows("squared error, tails of t30", "mse", _T30, margin=0.21 * 30 / 28),
+    *_rows("squared error, lognormal", "mse", _LOGNORMAL, margin=0.21 * math.exp(2)),
+    _bad_days("1 day in 25 loses .5", 25, share=1 / 25, loss=0.5),
+    _bad_days("1 day in 60 loses .6", 60, share=1 / 60, loss=0.6),
+    _bad_days("1 day in 10 loses .2", 30, share=1 / 10, loss=0.2),
+    _bad_days("1 day in 10 loses .2", 300, share=1 / 10, loss=0.2),
+    *(
+        Case(
+            name=f"mean absolute error, harm of days of spread {spread:g}",
+            metric="mae",
+            world=partial(harm_by_days, spread=spread),
+            margin=0.1,
+            sizes="even",
+            clusters=days,
+            rows=100 * days,
+        )
+        for spread, days in ((1, 25), (1, 60), (1.5, 25), (1.5, 60))
+    ),
 )
 """The published list."""
 
@@ -290,5 +355,7 @@ QUICK_CASES = (
         clusters=30,
     ),
     Case(name="RMSE, harm in .2 % of the rows", metric="rmse", world=_OUTLIERS, margin=0.0984),
+    Case(name="squared error, tails of t3", metric="mse", world=_T3, margin=0.21 * 3),
+    _bad_days("1 day in 60 loses .6", 60, share=1 / 60, loss=0.6),
 )
 """Cases that a few runs tell something about."""
