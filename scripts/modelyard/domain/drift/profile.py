@@ -105,7 +105,8 @@ class Profile:
         rows: Rows of the training data.
         blocks: Calendar blocks as long as a monitoring window.
         columns: In the order of the contract, without timestamps, which always move.
-        block_rows: Rows of each block; empty in profiles of earlier versions.
+        block_rows: Rows of each block, as if it had rows on as many days as a usual one; empty in
+            profiles of earlier versions.
         repeated: Share of rows that are there twice; None in profiles of earlier versions, and
             without times.
     """
@@ -196,7 +197,7 @@ def build_profile(
         rows=len(blocks),
         blocks=int(numbered.max(initial=-1)) + 1,
         columns=profiles,
-        block_rows=tuple(np.bincount(numbered[numbered >= 0]).tolist()),
+        block_rows=_rows_of_whole_blocks(numbered, times),
         repeated=repeated,
     )
 
@@ -233,6 +234,23 @@ def _number_blocks(blocks: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64
     whole = rows * 2 >= np.median(rows)
     numbers = np.where(whole, np.cumsum(whole) - 1, -1)
     return np.asarray(numbers[inverse], dtype=np.int64)
+
+
+def _rows_of_whole_blocks(blocks: npt.NDArray[np.int64], times: Array | None) -> tuple[int, ...]:
+    """The rows of each block; those of a block with few days are raised to the usual days."""
+    # Else the first and last weeks of a training, which are cut off, make half a week look usual.
+    rows = np.bincount(blocks[blocks >= 0])
+    if times is None or not len(rows):
+        return tuple(rows.tolist())
+    moments = times.astype("datetime64[us]")
+    known = (blocks >= 0) & ~np.isnat(moments)
+    # From the first moment on, as blocks are: a week that begins at noon has seven days, not eight.
+    since = moments[known] - np.min(moments[known], initial=np.datetime64("9999", "us"))
+    days = since.astype("timedelta64[D]").astype(np.int64)
+    pairs = np.unique(np.stack([blocks[known], days]), axis=1)
+    counts = np.maximum(1, np.bincount(pairs[0], minlength=len(rows)))
+    usual = np.quantile(counts, 0.5, method="higher")
+    return tuple(np.rint(rows * np.maximum(1, usual / counts)).astype(int).tolist())
 
 
 def _profile(column: Column, values: Array, blocks: npt.NDArray[np.int64]) -> ColumnProfile:

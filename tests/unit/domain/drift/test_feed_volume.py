@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date, timedelta
 
+import numpy as np
 import pytest
 
 from modelyard.domain.drift.feed_faults import (
@@ -15,7 +16,8 @@ from modelyard.domain.drift.feed_faults import (
     describe_new_level,
     find_volume_faults,
 )
-from modelyard.domain.drift.profile import Profile
+from modelyard.domain.drift.profile import Profile, build_profile
+from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.interval import Interval
 
 MONDAY = date(2026, 6, 1)
@@ -90,3 +92,43 @@ def test_the_limits_that_are_named_are_those_of_the_days_with_rows():
     usual = [140] * 5 + [0, 0]
     [fault] = find_volume_faults(PROFILE, counted([usual] * 8 + [[70, 70, 70, 0, 0, 0, 0]]))
     assert fault.expected == "295 to 597 rows in a window"
+
+
+def trained(week: list[int], days: int, *, hour: int = 0, skip: range = range(0)) -> Profile:
+    """The profile of some days of training from a Monday on, with these rows each weekday."""
+    counts = [0 if day in skip else week[day % 7] for day in range(days)]
+    first = np.datetime64(f"2025-06-02T{hour:02}", "h")
+    starts = first + np.arange(days) * np.timedelta64(24, "h")
+    times = np.repeat(starts, counts)
+    blocks = (times - times.min()).astype("timedelta64[D]").astype(np.int64) // 7
+    x = np.random.default_rng(1).normal(size=len(times))
+    return build_profile({"x": x}, [Column(name="x", type="number")], blocks, times=times)
+
+
+BUSINESS = [140] * 5 + [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("profile", "week", "rows"),
+    [
+        (trained(daily(100), 10 * 7 + 4), daily(100), 700),
+        (trained(daily(100), 10 * 7 + 6, hour=12), daily(100), 700),
+        (trained(daily(100), 10 * 7 + 3), daily(100), 700),  # less than half a week is no block
+        (trained(BUSINESS, 10 * 7 + 3), BUSINESS, 700),
+        (trained(BUSINESS, 10 * 7, skip=range(30, 33)), BUSINESS, 700),
+        (trained(daily(100), 10 * 7, skip=range(30, 33)), daily(100), 700),
+    ],
+)
+def test_a_week_that_training_cuts_off_hides_no_loss_of_half_the_rows(profile, week, rows):
+    assert set(profile.block_rows) == {rows}
+    assert found([week] * 9, profile) == ([], False)
+    half = [rows // 2 for rows in week]
+    assert len(found([week] * 8 + [half], profile)[0]) == 1
+
+
+def test_rows_without_times_make_blocks_of_the_rows_they_have():
+    blocks, column = np.repeat([0, 1, 2], [70, 70, 40]), Column(name="x", type="number")
+    table = {"x": np.arange(180.0)}
+    assert build_profile(table, [column], blocks).block_rows == (70, 70, 40)
+    unknown = np.full(180, np.datetime64("NaT"), dtype="datetime64[us]")
+    assert build_profile(table, [column], blocks, times=unknown).block_rows == (70, 70, 40)
