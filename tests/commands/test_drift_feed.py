@@ -62,7 +62,7 @@ def half(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def without_a_week(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[(frame["date"] < "2026-06-10") | (frame["date"] >= "2026-06-17")]
+    return frame[(frame["date"] < "2026-06-20") | (frame["date"] >= "2026-06-27")]
 
 
 def last_week_mostly_lost(frame: pd.DataFrame) -> pd.DataFrame:
@@ -103,10 +103,10 @@ def test_a_file_that_comes_again_under_another_name_is_named(yard):
 
 
 def test_a_feed_is_late_a_window_and_the_time_between_two_files_after_its_newest_day(yard):
-    # Files of a month each: 7 and 30 days after 30 June.
-    yard.clock.at = NOW + timedelta(days=36)
+    # Files of a month each: 7 and one and a half times 30 days after 30 June.
+    yard.clock.at = NOW + timedelta(days=51)
     assert found_rules(yard) == (0, "none", [])
-    yard.clock.at = NOW + timedelta(days=37)
+    yard.clock.at = NOW + timedelta(days=52)
     assert found_rules(yard) == (3, "breached", ["late"])
     # Whoever asks about a day of the past knows that it is not the newest one.
     assert yard.answer("drift", "delays", "--until", "2026-06-20")[1]["breaches"] == []

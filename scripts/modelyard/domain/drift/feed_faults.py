@@ -36,6 +36,10 @@ _LEAST_LEVEL = 6  # of them, so that a short feed is compared with its training 
 _HISTORY = 28
 """Days before the windows that must be known to say which gaps are usual."""
 
+_YEAR = 365  # days with all holidays
+
+_WAITS = 1.5  # a file of a month comes some days after the month, and not always on the same day
+
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
@@ -102,8 +106,14 @@ def find_delivery_faults(feed: Delivery) -> Iterator[Breach]:
 
 
 def find_gaps(feed: Delivery, spans: Sequence[Interval]) -> Iterator[Breach]:
-    """Days without rows inside the windows, if more come together than ever before them."""
-    since, until = spans[0].since, spans[-1].until
+    """Days without rows, if more come together than ever before.
+
+    Before a year is known, only the last window counts: a holiday that comes for the first time is
+    an incident of a week, not of a month.
+    """
+    until = spans[-1].until
+    is_year = (spans[0].since - min(feed.rows, default=until)).days >= _YEAR
+    since = spans[0 if is_year else -1].since
     before = sorted(day for day in feed.rows if day < since)
     inside = sorted(day for day in feed.rows if since <= day < until)
     if not inside or not before or (before[-1] - before[0]).days < _HISTORY:
@@ -248,7 +258,8 @@ def _days_until_late(feed: Delivery) -> int:
     # A feed of a file a month is not late after a week.
     ends = sorted({*feed.ends})
     steps = [(after - before).days for before, after in pairwise(ends)]
-    return feed.window_days + round(statistics.median(steps) if steps else 0)
+    step = statistics.median(steps) if steps else 0
+    return feed.window_days + round(step * (_WAITS if step > feed.window_days else 1))
 
 
 def _longest_gap(days: Sequence[date]) -> tuple[int, date]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -58,10 +59,59 @@ def test_a_feed_is_late_after_a_window_or_the_days_of_the_policy(newest, late_da
     assert rules(find_delivery_faults(delivery([newest], late_days=late_days))) == found
 
 
-def test_the_usual_time_between_two_files_is_added_to_a_window():
-    ends = [TODAY - timedelta(days=ago) for ago in (70, 40, 10)]
-    assert rules(find_delivery_faults(delivery([37], ends=ends))) == []
-    assert rules(find_delivery_faults(delivery([38], ends=ends))) == ["late"]
+@pytest.mark.parametrize(
+    ("step", "allowed"),
+    [(1, 8), (7, 14), (14, 28), (30, 52)],  # more than a week apart they may be half as late again
+)
+def test_the_usual_time_between_two_files_is_added_to_a_window(step, allowed):
+    ends = [TODAY - timedelta(days=10 + n * step) for n in range(3)]
+    assert rules(find_delivery_faults(delivery([allowed], ends=ends))) == []
+    assert rules(find_delivery_faults(delivery([allowed + 1], ends=ends))) == ["late"]
+
+
+def test_files_of_a_month_that_come_on_the_tenth_are_never_late_and_a_missing_one_is():
+    late = [day for day in days_of_2026() if monthly_faults(day, published=10)]
+    assert late == []
+    lost = [day for day in days_of_2026() if monthly_faults(day, published=10, until=7)]
+    assert lost[0] == date(2026, 8, 23)  # the file of July was due on 10 August
+
+
+def days_of_2026() -> list[date]:
+    return [date(2026, 1, 1) + timedelta(days=n) for n in range(365)]
+
+
+def monthly_faults(today: date, *, published: int, until: int = 99) -> list[str]:
+    """The faults on a day of 2026, if each month's file comes in the next; `until` is the last."""
+    firsts = [date(2025 + n // 12, n % 12 + 1, 1) for n in range(24)]
+    known = [
+        first - timedelta(days=1)
+        for number, first in enumerate(firsts)
+        if first + timedelta(days=published - 1) <= today and number - 12 < until
+    ]
+    feed = replace(delivery([]), rows=dict.fromkeys(known, 10), ends=known, today=today)
+    return rules(find_delivery_faults(feed))
+
+
+EASTER = {date(2026, 4, 3), date(2026, 4, 6), date(2025, 4, 18), date(2025, 4, 21)}
+
+
+@pytest.mark.parametrize(("history", "nights"), [(100, 7), (500, 0)])
+def test_easter_is_a_gap_of_a_week_until_it_is_known_from_the_year_before(history, nights):
+    found = 0
+    for night in range(40):
+        end = date(2026, 4, 4) + timedelta(days=night)
+        begin = date(2026, 4, 4) - timedelta(days=history)
+        known = (begin + timedelta(days=n) for n in range((end - begin).days))
+        days = [day for day in known if day.weekday() < 5 and day not in EASTER]
+        feed = replace(delivery([]), rows=dict.fromkeys(days, 10))
+        until = days[-1] + timedelta(days=1)
+        windows = [
+            Interval(since=until - timedelta(days=n + 7), until=until - timedelta(days=n))
+            for n in (21, 14, 7, 0)
+        ]
+        found += bool(rules(find_gaps(feed, windows)))
+    assert found <= nights
+    assert bool(found) == bool(nights)
 
 
 def test_tomorrow_is_another_clock_and_the_day_after_it_is_of_the_future():
@@ -85,12 +135,16 @@ def spans() -> list[Interval]:
     ("days", "gaps"),
     [
         (range(1, 200), []),
-        ([ago for ago in range(1, 200) if ago != 9], ["gap"]),
-        ([ago for ago in range(1, 200) if ago not in (27, 28)], ["gap"]),  # first days of a window
+        ([ago for ago in range(1, 200) if ago != 4], ["gap"]),
+        ([ago for ago in range(1, 200) if ago not in (6, 7, 8)], ["gap"]),  # first days of a window
+        ([ago for ago in range(1, 200) if ago != 9], []),  # no year is known
+        ([ago for ago in range(1, 500) if ago != 9], ["gap"]),
+        ([ago for ago in range(1, 500) if ago not in (27, 28)], ["gap"]),
+        ([ago for ago in range(1, 500) if ago not in (9, 390)], []),  # as a year ago
         ([ago for ago in range(1, 200) if ago % 7 > 1], []),  # five days a week
-        ([ago for ago in range(1, 200) if ago % 7 > 1 and ago != 9], ["gap"]),
+        ([ago for ago in range(1, 500) if ago % 7 > 1 and ago != 9], ["gap"]),
         ([ago for ago in range(1, 200) if ago % 7 > 1 and ago != 4], []),  # one day midweek
-        ([ago for ago in range(1, 40) if ago != 9], []),  # too little is known before
+        ([ago for ago in range(1, 20) if ago != 4], []),  # too little is known before
         (range(1, 8), []),
     ],
 )
