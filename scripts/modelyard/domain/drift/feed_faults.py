@@ -199,7 +199,10 @@ def find_duplicates(profile: Profile, keys: Keys) -> Iterator[Breach]:
     """Rows of a window that are there twice, if the training data has fewer such rows."""
     if profile.repeated is None:
         return
-    share, limit = repeated_share(keys), profile.repeated + _DUPLICATES
+    # Rows that agree by chance become more with the rows of a day.
+    usual = statistics.median(profile.block_rows) if profile.block_rows else len(keys)
+    growth = max(1.0, len(keys) / max(1, usual))
+    share, limit = repeated_share(keys), min(1.0, profile.repeated * growth) + _DUPLICATES
     if share > limit:
         found, rows = f"{share:.0%} of the rows twice or more", round(share * len(keys))
         expected = f"at most {limit:.0%} of the rows twice"

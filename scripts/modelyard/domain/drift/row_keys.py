@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +18,19 @@ _HALF = np.uint64(29)
 
 
 def row_keys(table: Table, columns: Iterable[Column], *, times: Array | None = None) -> Keys:
-    """A key of each row's first few columns, and of its time if given; valid in this process.
+    """A key of each row, valid in this process.
+
+    With times it is of all columns: few of them agree by chance in many rows of one time. Without
+    times it is of a few: others may be made of the time, and differ when a row comes again.
 
     Args:
         table: The rows.
-        columns: The columns that may be read; the first few numbers are, and levels if those are
-            few.
+        columns: The columns that may be read; without times the first few numbers are, and levels
+            if those are few.
         times: Shape (rows,): each row's time.
     """
     known = [column for column in columns if column.name in table and column.type != "timestamp"]
-    chosen = [c for c in known if c.type in {"number", "integer"}][:_NUMBERS]
-    if len(chosen) < _ENOUGH:
-        chosen += [c for c in known if c not in chosen][: _ENOUGH - len(chosen)]
+    chosen = known if times is not None else _few(known)
     parts = [_codes(column, table[column.name]) for column in chosen]
     if times is not None:
         parts.append(times.astype("datetime64[us]").astype(np.int64).view(np.uint64))
@@ -51,6 +52,13 @@ def repeated_share(keys: Keys) -> float:
 def known_share(keys: Keys, earlier: Keys) -> float:
     """The share of rows whose key is among the earlier ones."""
     return float(np.isin(keys, earlier).mean()) if len(keys) and len(earlier) else 0.0
+
+
+def _few(columns: Sequence[Column]) -> list[Column]:
+    chosen = [each for each in columns if each.type in {"number", "integer"}][:_NUMBERS]
+    if len(chosen) < _ENOUGH:
+        chosen += [each for each in columns if each not in chosen][: _ENOUGH - len(chosen)]
+    return chosen
 
 
 def _codes(column: Column, values: Array) -> Keys:

@@ -185,6 +185,49 @@ def test_rows_that_come_twice_are_a_fault_beyond_what_training_has():
     assert rules(find_duplicates(profile(), both)) == []
 
 
+def shop(rows: int, seed: int = 1):
+    """Rows of a week by the hour, with six coarse numbers and two finer columns after them."""
+    random = np.random.default_rng(seed)
+    columns = {f"n{n}": random.integers(0, 2, rows).astype(float) for n in range(6)}
+    columns["price"] = random.integers(0, 1000, rows).astype(float)
+    columns["place"] = random.choice([f"p{n}" for n in range(50)], rows).astype(object)
+    hours = random.integers(0, 168, rows)
+    return columns, np.datetime64("2026-06-01T00", "h") + hours * np.timedelta64(1, "h")
+
+
+SHOP = (
+    *(Column(name=f"n{n}", type="integer") for n in range(6)),
+    Column(name="price", type="number"),
+    Column(name="place", type="category"),
+)
+
+
+@pytest.mark.parametrize("columns", [SHOP, SHOP[:7], (*SHOP[:6], SHOP[7])])
+def test_rows_that_agree_in_their_first_numbers_are_not_the_same_row(columns):
+    known, times = shop(1000)
+    built = build_profile(known, columns, np.zeros(1000, dtype=np.int64), times=times)
+    assert built.repeated is not None
+    assert built.repeated < 0.05
+    more, later = shop(3000, seed=2)
+    keys = row_keys(more, columns, times=later)
+    assert rules(find_duplicates(built, keys)) == []
+    assert rules(find_duplicates(built, np.concatenate([keys, keys[:300]]))) == ["duplicate"]
+
+
+@pytest.mark.parametrize("growth", [1, 2, 4])
+def test_rows_that_agree_by_chance_may_grow_with_the_volume(growth):
+    coarse = SHOP[:6]
+    known, times = shop(2000)
+    built = build_profile(known, coarse, np.zeros(2000, dtype=np.int64), times=times)
+    assert built.repeated is not None
+    assert 0.1 < built.repeated < 0.25
+    more, later = shop(2000 * growth, seed=2)
+    keys = row_keys(more, coarse, times=later)
+    assert rules(find_duplicates(built, keys)) == []
+    if growth == 1:
+        assert rules(find_duplicates(built, np.concatenate([keys, keys]))) == ["duplicate"]
+
+
 def table(seed: int, rows: int = 500, *, coarse: bool = False):
     random = np.random.default_rng(seed)
     return {
