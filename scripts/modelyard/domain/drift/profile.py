@@ -32,6 +32,7 @@ LISTED = 200
 
 _TAIL = 0.001  # of the values at each end is winsorised
 _DIGITS = 5  # of the interquartile range: more digits than a quantile has, fewer than a float's 17
+_MICROS_A_DAY = 24 * 60 * 60 * 10**6
 _NORMAL_IQR = 1.349  # interquartile range of a normal distribution with standard deviation 1
 
 
@@ -245,8 +246,8 @@ def _rows_of_whole_blocks(blocks: npt.NDArray[np.int64], times: Array | None) ->
     moments = times.astype("datetime64[us]")
     known = (blocks >= 0) & ~np.isnat(moments)
     # From the first moment on, as blocks are: a week that begins at noon has seven days, not eight.
-    since = moments[known] - np.min(moments[known], initial=np.datetime64("9999", "us"))
-    days = since.astype("timedelta64[D]").astype(np.int64)
+    micros = moments[known].astype(np.int64)
+    days = (micros - micros.min(initial=np.iinfo(np.int64).max)) // _MICROS_A_DAY
     pairs = np.unique(np.stack([blocks[known], days]), axis=1)
     counts = np.maximum(1, np.bincount(pairs[0], minlength=len(rows)))
     usual = np.quantile(counts, 0.5, method="higher")
