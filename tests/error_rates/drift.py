@@ -215,7 +215,9 @@ class Follower:
             self.catalog,
             self.production,
             holds={},
-            repeats=lambda earlier: shown.repeats(drift_shown(self.evidence[earlier])),
+            repeats=lambda *all_: shown.repeats(
+                *(drift_shown(self.evidence[each]) for each in all_)
+            ),
             new_days=new_days,
         )
 

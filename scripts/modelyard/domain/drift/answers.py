@@ -36,10 +36,14 @@ class DriftShown:
     version: str
     sizes: Mapping[str, float]
 
-    def repeats(self, earlier: DriftShown) -> bool:
-        """Whether it shows no other column, and no column that moved much further."""
-        return self.version == earlier.version and all(
-            size < GROWTH * max(1.0, earlier.sizes.get(column, 0.0)) and column in earlier.sizes
+    def repeats(self, *earlier: DriftShown) -> bool:
+        """Whether it shows no column beyond those of the earlier ones, and none much further."""
+        same = [each.sizes for each in earlier if each.version == self.version]
+        known = {
+            column: max(sizes.get(column, 0.0) for sizes in same) for column in set().union(*same)
+        }
+        return bool(same) and all(
+            column in known and size < GROWTH * max(1.0, known[column])
             for column, size in self.sizes.items()
         )
 
@@ -66,7 +70,7 @@ def existing_answer(
     parent: ModelVersion,
     *,
     holds: Mapping[str, Hold],
-    repeats: Callable[[str], bool],
+    repeats: Callable[..., bool],
     new_days: int | None,
 ) -> str | None:
     """Why this drift needs no new version: an earlier one answers it. None if it needs one.
@@ -75,32 +79,62 @@ def existing_answer(
         catalog: The specs.
         parent: The version that production runs.
         holds: The model's holds.
-        repeats: Whether the drift is the one that an earlier evidence, by its digest, shows.
+        repeats: Whether the drift is what some earlier evidences, by their digests, show together.
         new_days: The days that a new version would train on and its parent did not; None before
             they are known.
     """
     made = [v for v in catalog.versions_of(parent.model) if v.evidence and v != parent]
-    newest = max(made, key=lambda v: version_order(v.version), default=None)
-    if newest is None or version_order(newest.version) < version_order(parent.version):
+    made = [v for v in made if version_order(v.version) >= version_order(parent.version)]
+    made.sort(key=lambda v: version_order(v.version), reverse=True)
+    if made and (waiting := _on_its_way(catalog, made[0], holds)):
+        return waiting
+    # Not the newest alone: drift that goes back and forth would be proposed without end.
+    failed = [each for each in made if _outcome(catalog, each, holds) is Outcome.FAIL]
+    if failed and repeats(*(each.evidence or "" for each in failed)):
+        same = [each for each in failed if repeats(each.evidence or "")][:1] or failed
+        names = " and ".join(each.version for each in same)
+        return f"{names} {'was' if len(same) == 1 else 'were'} made for the same drift and failed"
+    trials = (_trial(catalog, each, parent, holds, repeats, new_days) for each in made)
+    return next((answer for answer in trials if answer), None)
+
+
+def _outcome(catalog: Catalog, version: ModelVersion, holds: Mapping[str, Hold]) -> Outcome | None:
+    """The verdict of a version; None without one, and of a version on hold."""
+    record = catalog.records.get((version.model, version.version))
+    return None if record is None or version.version in holds else record.verdict.outcome
+
+
+def _on_its_way(catalog: Catalog, version: ModelVersion, holds: Mapping[str, Hold]) -> str | None:
+    if version.version in holds:
         return None
-    record = catalog.records.get((parent.model, newest.version))
-    if newest.version in holds:
-        return _after_trial(newest, parent, "is on hold", repeats, new_days)
-    if record is None:
-        return f"{newest.version} was made for drift and has no verdict yet"
-    if record.verdict.passed:
-        return f"{newest.version} was made for drift, passed, and is on its way to production"
-    if record.verdict.outcome is Outcome.FAIL:
-        failed = f"{newest.version} was made for the same drift and failed"
-        return failed if repeats(newest.evidence or "") else None
-    return _after_trial(newest, parent, "was inconclusive", repeats, new_days)
+    outcome = _outcome(catalog, version, holds)
+    if outcome is None:
+        return f"{version.version} was made for drift and has no verdict yet"
+    if outcome is Outcome.PASS:
+        return f"{version.version} was made for drift, passed, and is on its way to production"
+    return None
+
+
+def _trial(
+    catalog: Catalog,
+    version: ModelVersion,
+    parent: ModelVersion,
+    holds: Mapping[str, Hold],
+    repeats: Callable[..., bool],
+    new_days: int | None,
+) -> str | None:
+    if version.version in holds:
+        return _after_trial(version, parent, "is on hold", repeats, new_days)
+    if _outcome(catalog, version, holds) is Outcome.INCONCLUSIVE:
+        return _after_trial(version, parent, "was inconclusive", repeats, new_days)
+    return None
 
 
 def _after_trial(
     tried: ModelVersion,
     parent: ModelVersion,
     what: str,
-    repeats: Callable[[str], bool],
+    repeats: Callable[..., bool],
     new_days: int | None,
 ) -> str | None:
     """That the trial of a version counts, until there are many more days than it had."""

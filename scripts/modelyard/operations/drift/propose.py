@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.store.artifacts import sha256_of
-from modelyard.domain.drift.answers import declined_by, drift_shown, existing_answer
+from modelyard.domain.drift.answers import DriftShown, declined_by, drift_shown, existing_answer
 from modelyard.domain.drift.regime import TooFewDays
 from modelyard.domain.people import Person, is_same_person
 from modelyard.domain.promotion.change import Change
@@ -147,21 +148,21 @@ def _answer(
 
 
 class _Repeats:
-    """Whether drift is the one that an earlier evidence shows."""
+    """Whether drift is what some earlier evidences show together."""
 
     def __init__(self, workspace: Workspace, evidence: bytes) -> None:
         self._workspace = workspace
         self._digest = f"sha256:{sha256_of(evidence)}"
         self._shown = drift_shown(json.loads(evidence))
 
-    def __call__(self, digest: str) -> bool:
-        if digest == self._digest:
-            return True
-        try:
-            before = drift_shown(json.loads(self._workspace.store.read_evidence(digest)))
-        except (YardError, ValueError, KeyError, IndexError, TypeError):
-            return False  # gone, or of another format: it cannot speak against new evidence
-        return self._shown.repeats(before)
+    def __call__(self, *digests: str) -> bool:
+        return self._digest in digests or self._shown.repeats(*self._read(digests))
+
+    def _read(self, digests: Iterable[str]) -> Iterator[DriftShown]:
+        for digest in digests:
+            # Gone, or of another format: it cannot speak against new evidence.
+            with suppress(YardError, ValueError, KeyError, IndexError, TypeError):
+                yield drift_shown(json.loads(self._workspace.store.read_evidence(digest)))
 
 
 def _open_pull(pulls: Iterable[PullRequest], branch: str) -> PullRequest | None:

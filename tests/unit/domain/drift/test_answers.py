@@ -67,7 +67,7 @@ def said(
     new_days: int | None = None,
 ) -> str | None:
     return existing_answer(
-        catalog, parent, holds=holds or {}, repeats=lambda _: repeats, new_days=new_days
+        catalog, parent, holds=holds or {}, repeats=lambda *_: repeats, new_days=new_days
     )
 
 
@@ -147,6 +147,71 @@ def evidence(*checks: tuple[str, str, float], version: str = "v2") -> DriftShown
 )
 def test_drift_is_the_same_until_another_column_moves_or_one_moves_twice_as_far(now, same):
     assert now.repeats(evidence(("temp", "shape", 1.5), ("temp", "range", 2.0))) is same
+
+
+OF = {
+    name: evidence(*((column, "shape", size) for column, size in sizes.items()))
+    for name, sizes in {
+        "sha256:a": {"a": 1.5},
+        "sha256:b": {"b": 1.5},
+        "sha256:ab": {"a": 1.5, "b": 1.5},
+        "sha256:far": {"a": 4.0},
+        "sha256:c": {"c": 1.5},
+    }.items()
+}
+
+
+@pytest.mark.parametrize(
+    ("made", "now", "answer"),
+    [
+        ("a b", "sha256:a", "v3 was made for the same drift and failed"),
+        ("a b", "sha256:b", "v4 was made for the same drift and failed"),
+        ("a b", "sha256:ab", "v4 and v3 were made for the same drift and failed"),
+        ("a b", "sha256:c", None),
+        ("a b", "sha256:far", None),
+        ("far b", "sha256:ab", "v4 and v3 were made for the same drift and failed"),
+        ("a b c", "sha256:a", "v3 was made for the same drift and failed"),
+        ("ab c", "sha256:b", "v3 was made for the same drift and failed"),
+    ],
+)
+def test_drift_that_goes_back_and_forth_is_answered_by_every_version_that_failed(made, now, answer):
+    names = made.split()
+    versions = [
+        replace(V3, version=f"v{number}", evidence=f"sha256:{name}")
+        for number, name in enumerate(names, start=3)
+    ]
+    failed = replace(RECORD, verdict=Verdict(outcome=Outcome.FAIL, reason="so"))
+    catalog = replace(
+        catalog_of(V2, *versions),
+        records={("m", each.version): replace(failed, version=each.version) for each in versions},
+    )
+
+    def repeats(*digests: str) -> bool:
+        return OF[now].repeats(*(OF[digest] for digest in digests))
+
+    assert existing_answer(catalog, V2, holds={}, repeats=repeats, new_days=500) == answer
+
+
+def test_an_inconclusive_version_answers_its_drift_after_another_version_failed_for_other_drift():
+    v4 = replace(V3, version="v4", evidence="sha256:b")
+    tried = replace(RECORD, verdict=Verdict(outcome=Outcome.INCONCLUSIVE, reason="so"))
+    failed = replace(RECORD, version="v4", verdict=Verdict(outcome=Outcome.FAIL, reason="so"))
+    catalog = replace(
+        catalog_of(V2, replace(V3, evidence="sha256:a"), v4),
+        records={("m", "v3"): tried, ("m", "v4"): failed},
+    )
+
+    def repeats(*digests: str) -> bool:
+        return OF["sha256:a"].repeats(*(OF[digest] for digest in digests))
+
+    def answered(new_days: int) -> str | None:
+        return existing_answer(catalog, V2, holds={}, repeats=repeats, new_days=new_days)
+
+    assert answered(80) is None
+    assert answered(79) == (
+        "v3 was made for the same drift and was inconclusive: it had 40 new days, and 80 are worth "
+        "another version"
+    )
 
 
 def worse_by(recent: float, *also: str, held_out: float = 10.0) -> DriftShown:
