@@ -64,10 +64,12 @@ def drift(
 ) -> None:
     """Compare MODEL's newest data with the training data of the version production runs.
 
-    The data contract comes first: a breach is recorded as an incident, and drift is not tested.
+    Broken data comes first: a broken contract ends the comparison. A feed that is late, incomplete
+    or delivered twice is compared all the same. Both are incidents, and nothing is retrained.
+    Production's version is also scored on newly labelled rows.
     Nothing is recorded of a feed that --feed names and model.yaml does not.
-    Exit 0 if no drift is confirmed, 3 if drift is confirmed or the contract is broken, 1 if the
-    data cannot be compared.
+    Exit 0 if no drift is confirmed, 3 if drift is confirmed or the data is broken, 1 if the data
+    cannot be compared.
     """
     from modelyard.operations.drift.compare import (
         FeedComparison,

@@ -38,7 +38,7 @@ def retrain(
     """Propose a version of MODEL trained on newer data, if drift is confirmed.
 
     One pull request adds the version and a new held-out set. It is updated when the evidence
-    changes, and closed when drift is no longer confirmed. While the data contract is broken,
+    changes, and closed when drift is no longer confirmed. While the data has an open incident,
     nothing is proposed (exit 3).
 
     With VERSION: forget that its training failed, so that reconcile tries again.
