@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -43,11 +44,21 @@ def yard(tmp_path, monkeypatch) -> Yard:
     for month in (5, 6):
         frame = rows(date(2026, month, 1), date(2026, month + 1, 1), warm_from=date.max)
         frame.to_parquet(yard.root / f"data/delays/2026-{month:02}.parquet", index=False)
+    put_scores(yard, lambda april: april["date"])
+    # The model itself is no part of these tests, and loading one takes seconds.
+    monkeypatch.setattr(Store, "fetch_model", lambda _self, _digest, folder: Path(folder))
+    monkeypatch.setattr("modelyard.serving.predictor.load_predictor", lambda *_, **__: Mean())
+    return yard
+
+
+def put_scores(
+    yard: Yard, clusters: Callable[[pd.DataFrame], Any], *, odd_days: float = 0.0
+) -> None:
+    """Record the scores of April's rows, with these clusters; on odd days they are off by this."""
     april = pd.read_parquet(yard.root / "data/delays/2026-04.parquet")
+    odd = (pd.to_datetime(april["date"]).dt.day % 2).to_numpy(dtype=float)
     store = Store(yard.services.repository.artifacts, yard.root)
-    scores = store.put_evidence(
-        scores_to_parquet(april["delay"], april["date"], np.zeros(len(april)))
-    )
+    scores = store.put_evidence(scores_to_parquet(april["delay"], clusters(april), odd_days * odd))
     record = yard.workspace.catalog("main").records["delays", "v2"]
     result = HeldOutResult(
         name="april",
@@ -63,10 +74,6 @@ def yard(tmp_path, monkeypatch) -> Yard:
     text = dump_spec("Record", replace(record, held_out=(result,)))
     yard.write("models/delays/records/v2.yaml", text)
     yard.publish()
-    # The model itself is no part of these tests, and loading one takes seconds.
-    monkeypatch.setattr(Store, "fetch_model", lambda _self, _digest, folder: Path(folder))
-    monkeypatch.setattr("modelyard.serving.predictor.load_predictor", lambda *_, **__: Mean())
-    return yard
 
 
 def answer(yard: Yard, *words: object) -> tuple[int, dict[str, Any]]:
@@ -85,6 +92,26 @@ def test_a_model_that_predicts_as_on_held_out_rows_is_watched_and_has_not_drifte
     assert (code, quality["watched"], quality["drifted"]) == (0, True, False)
     assert (quality["days"], quality["rows"]) == (61, 6100)
     assert quality["held_out"] == pytest.approx(24, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "clusters",
+    [
+        lambda april: np.arange(len(april)).astype(str),
+        lambda april: (np.arange(len(april)) // 2).astype(str),  # minutes that tie a little
+        lambda april: april["airline"],
+    ],
+)
+def test_losses_are_compared_with_those_of_held_out_days_whatever_the_clusters_are(yard, clusters):
+    put_scores(yard, lambda april: april["date"], odd_days=40.0)
+    as_days = answer(yard)[1]["quality"]
+    put_scores(yard, clusters, odd_days=40.0)
+    assert answer(yard)[1]["quality"] == as_days
+    # Rows that changed since are not those that were scored: their clusters are all there is.
+    rewritten(yard, "data/delays/2026-04.parquet", delay=tripled)
+    changed = answer(yard)[1]["quality"]
+    assert changed["watched"]
+    assert changed["evidence"] != as_days["evidence"]
 
 
 def test_labels_that_triple_are_quality_drift_although_no_input_moved(yard):

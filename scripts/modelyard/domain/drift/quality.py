@@ -133,7 +133,7 @@ def held_out_loss(metric: str, losses: Floats, clusters: Array) -> HeldOutLoss |
     Args:
         metric: The metric.
         losses: Shape (rows,), from `row_losses`.
-        clusters: Shape (rows,): the cluster of each row, such as its day.
+        clusters: Shape (rows,): the day of each row, or its cluster if days are not known.
     """
     known = np.isfinite(losses)
     cut = float(np.quantile(losses[known], _CUT)) if known.any() else 0.0

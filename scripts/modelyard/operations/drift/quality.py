@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import (
@@ -30,6 +32,8 @@ from modelyard.domain.drift.quality import (
     row_losses,
 )
 from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.column_values import Array
+from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.interval import Interval, count_days
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import Record
@@ -72,7 +76,7 @@ def watch_quality(
     """The served version's quality on the feed's labelled days before `until`."""
     model, spec, record = served
     try:
-        reference = _reference(workspace, catalog, model, record)
+        reference = _reference(workspace, catalog, commit, model, record)
         if reference is None:
             return NotWatched(why=f"the record of {spec.version} has no held-out scores to compare")
         span = _new_days(catalog, model, spec, until)
@@ -93,7 +97,7 @@ def watch_quality(
 
 
 def _reference(
-    workspace: Workspace, catalog: Catalog, model: Model, record: Record
+    workspace: Workspace, catalog: Catalog, commit: str, model: Model, record: Record
 ) -> HeldOutLoss | None:
     """The loss on the newest held-out set that the version was judged on."""
 
@@ -107,7 +111,43 @@ def _reference(
     scores = scores_from_parquet(workspace.store.read_evidence(result.scores), digest=result.digest)
     metric = loss_metric(model.gate.metric)
     losses = row_losses(metric, scores.labels, scores.scores, model.primary.classes)
-    return held_out_loss(metric, losses, scores.clusters)
+    spec = catalog.held_out.get((model.name, result.name))
+    days = None if spec is None else _held_out_days(workspace, commit, model, spec, scores.labels)
+    return held_out_loss(metric, losses, scores.clusters if days is None else days)
+
+
+def _held_out_days(
+    workspace: Workspace, commit: str, model: Model, spec: HeldOut, labels: Array
+) -> Array | None:
+    """The day of each held-out row; None if the rows cannot be read as they were scored."""
+    # Clusters may be rows or hours, but what is compared with the losses later are days.
+    timestamp = model.data.timestamp
+    if timestamp is None or spec.window is None:
+        return None
+    try:
+        data = data_root(workspace.services.root, workspace.services.repository, commit=commit)
+        parts = [
+            rows_within(
+                read_table(data.read_pinned(pin), uri=pin.uri, data=model.data),
+                timestamp=timestamp,
+                spans=(spec.window,),
+            )
+            for pin in spec.files
+        ]
+        rows = with_labels(_joined(parts), model)[0]
+    except YardError as error:
+        logger.info("the days of held-out set %s: %s", spec.name, error.message)
+        return None
+    if not np.array_equal(rows[LABEL].to_numpy(), labels):
+        return None
+    days: Array = rows[timestamp].to_numpy().astype("datetime64[D]")
+    return days
+
+
+def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _new_days(catalog: Catalog, model: Model, spec: ModelVersion, until: date) -> Interval:
@@ -122,8 +162,6 @@ def _new_days(catalog: Catalog, model: Model, spec: ModelVersion, until: date) -
 def _labelled_rows(
     workspace: Workspace, commit: str, model: Model, feed: Feed, span: Interval
 ) -> pd.DataFrame:
-    import pandas as pd
-
     data = data_root(workspace.services.root, workspace.services.repository, commit=commit)
     timestamp, parts = model.data.timestamp or "", []
     for file in feed.files:
@@ -131,7 +169,7 @@ def _labelled_rows(
             frame = read_table(data.read(file.uri), uri=file.uri, data=model.data)
             rows = rows_within(frame, timestamp=timestamp, spans=(span,))
             parts.append(_few_a_day(with_labels(rows, model)[0], timestamp))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return _joined(parts)
 
 
 def _few_a_day(frame: pd.DataFrame, timestamp: str) -> pd.DataFrame:
