@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modelyard.domain.gate.information import Side, harm_skewness, side_of
+from modelyard.domain.gate.information import Parts, Side, side_of
 from modelyard.domain.gate.inputs import Codes, binary_labels, cluster_codes, parse_scores
 from modelyard.domain.specs.column_values import Floats
 from modelyard.errors import CannotAnswer
@@ -33,7 +33,7 @@ class PairedDifference:
         sides: What the rows say; empty if that is not to be counted.
         error_of_equal_clusters: The standard error of records before 0.3, which took all clusters
             to be equally large.
-        skewness: Of the difference towards harm, see `information.harm_skewness`.
+        parts: What each row adds to the difference; None if its skewness is not to be limited.
     """
 
     metric: str
@@ -45,7 +45,7 @@ class PairedDifference:
     rows: int
     sides: tuple[Side, ...] = field(default=(), compare=False, repr=False)
     error_of_equal_clusters: float = field(default=math.nan, compare=False, repr=False)
-    skewness: float = field(default=0.0, compare=False, repr=False)
+    parts: Parts | None = field(default=None, compare=False, repr=False)
 
     @property
     def degrees(self) -> float:
@@ -64,7 +64,7 @@ class PairedDifference:
 
     def with_equal_clusters(self) -> PairedDifference:
         """The difference as records before 0.3 have it: clusters count, whatever they carry."""
-        return replace(self, sides=(), standard_error=self.error_of_equal_clusters)
+        return replace(self, sides=(), parts=None, standard_error=self.error_of_equal_clusters)
 
 
 def clustered_auc_difference(
@@ -105,7 +105,10 @@ def clustered_auc_difference(
     first, second = float(before[positive].mean()), float(after[positive].mean())
     gains = after - before
     # What each row adds to the AUC: it is a mean over positives, and over negatives too.
-    parts = (gains - gains[positive].mean()) / np.where(positive, positive.sum(), (~positive).sum())
+    shares = 1 / np.where(positive, positive.sum(), (~positive).sum())
+    parts = Parts(
+        centred=(gains - gains[positive].mean()) * shares, weights=shares / 2, codes=codes
+    )
     sides = (
         side_of("positives", gains[positive], codes[positive]),
         side_of("negatives", gains[~positive], codes[~positive]),
@@ -120,7 +123,7 @@ def clustered_auc_difference(
         rows=positive.size,
         sides=sides,
         error_of_equal_clusters=_standard_error(positive, gains, codes),
-        skewness=harm_skewness(parts, codes),
+        parts=parts,
     )
 
 

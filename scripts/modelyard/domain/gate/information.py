@@ -111,16 +111,38 @@ class Side:
         return gains
 
 
-def harm_skewness(parts: Floats, codes: Codes) -> float:
-    """The skewness of a mean towards harm, from the centred part of each row in it.
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What each row adds to a difference.
 
-    For G clusters it is -g1 / sqrt(G), with g1 the skewness of their sums. The first term by which
-    the level of Student's t errs is proportional to it (Hall 1992): heavy losses lower the mean and
-    widen its error, so a sample that happens to lack them looks safe. Few clusters hide the tails
-    of their rows, so rows count as clusters too, and the larger skewness is returned.
+    Args:
+        centred: The centred part of each row.
+        weights: The part of the difference that each row would have if all were equal.
+        codes: The cluster of each row.
     """
-    sums = np.bincount(codes, parts).astype(np.float64)
-    return max(_skewness_of_mean(-parts), _skewness_of_mean(-sums))
+
+    centred: Floats
+    weights: Floats
+    codes: Codes
+
+    def harm_skewness(self, lead: float) -> float:
+        """The skewness of the difference towards harm, or 0 if nothing lost more than the margin.
+
+        For G clusters it is -g1 / sqrt(G), with g1 the skewness of their sums. The first term by
+        which the level of Student's t errs is proportional to it (Hall 1992): heavy losses lower
+        the mean and widen its error, so a sample that happens to lack them looks safe. Few clusters
+        hide the tails of their rows, so rows count as clusters too, and the larger skewness is
+        returned.
+
+        Args:
+            lead: The difference and the margin together: how far it is from the null hypothesis.
+        """
+        found = [0.0]
+        for codes in (np.arange(self.codes.size), self.codes):
+            sums = np.bincount(codes, self.centred).astype(np.float64)
+            if (sums + lead * np.bincount(codes, self.weights) < 0).any():
+                found.append(_skewness_of_mean(-sums))
+        return max(found)
 
 
 def _skewness_of_mean(parts: Floats) -> float:

@@ -19,8 +19,8 @@ from modelyard.domain.gate.delong import (
 from modelyard.domain.gate.information import (
     LEAST_ROWS,
     MOST_SKEWED,
+    Parts,
     Side,
-    harm_skewness,
     side_of,
 )
 from modelyard.domain.gate.inputs import Codes, cluster_codes
@@ -96,7 +96,11 @@ def paired_difference(
         rows=before.size,
         sides=(side,),
         error_of_equal_clusters=_sandwich(gains, codes),
-        skewness=harm_skewness(gains - gains.mean(), codes),
+        parts=Parts(
+            centred=(gains - gains.mean()) / gains.size,
+            weights=np.full(gains.size, 1 / gains.size),
+            codes=codes,
+        ),
     )
 
 
@@ -275,14 +279,16 @@ def _missing_information(
 
 
 def _skewed_to_harm(difference: PairedDifference, claim: _Claim, alpha: float) -> str | None:
-    spread = without_rounding(difference.standard_error, difference.champion, difference.challenger)
-    if not difference.sides or not spread or difference.skewness < MOST_SKEWED:
+    if difference.parts is None:
+        return None
+    skewness = difference.parts.harm_skewness(difference.difference + claim.margin)
+    if skewness < MOST_SKEWED:
         return None
     worst = find_metric(difference.metric).worst
     if all(side.is_won(claim.margin, alpha, worst) for side in difference.sides):
         return None
     # Of a mean over G clusters the skewness shrinks with the root of G.
-    enough = difference.clusters * (difference.skewness / MOST_SKEWED) ** 2
+    enough = difference.clusters * (skewness / MOST_SKEWED) ** 2
     units = "rows" if difference.clusters == difference.rows else "clusters"
     return (
         f"a few of {difference.clusters} {units} lose far more than the others, so harm may be "
