@@ -32,7 +32,7 @@ NEW = {("version new", "version"), ("version held-out", "name")}
 WITHOUT_A_CHECKOUT = {"serve", "fetch-model", "preload"}
 OTHERS = {
     "addresses": {"listen", "lease", "url", "remote", "address", "store", "artifact"},
-    "people": {"name", "author"},
+    "people": {"name", "author", "bot"},
     "files and folders": {"data", "feed", "page", "decision", "params", "folder", "event"},
     "Git's own names": {"branch", "sha", "commit", "changed_since", "base", "head"},
     "texts": {
