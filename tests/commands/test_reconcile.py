@@ -199,7 +199,7 @@ def test_a_rollback_restores_release_and_manifests_byte_for_byte(yard):
     assert {where: version for where, (version, _) in yard.running().items()} == V1_EVERYWHERE
     (hold,) = yard.model_facts.holds.items()
     assert (hold[0], hold[1].by) == ("v2", BOT)
-    assert hold[1].reason.startswith("canary: error rate 33.3 % of 8000")
+    assert hold[1].reason.startswith("canary: error rate 33.3 % of 20000")
     assert sorted(yard.titles()) == [
         ("Roll m in canary back from v2 to v1", "merged"),
         ("Roll m in dev back from v2 to v1", "merged"),

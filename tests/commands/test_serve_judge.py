@@ -114,8 +114,8 @@ def test_a_release_that_does_worse_has_failed_before_anybody_wrote_it_down(yard)
         "model": MODEL,
         "release": release,
     }
-    assert told["reason"].startswith("error rate 33.3 % of 8000 requests, stable 0 % of 8000")
-    assert told["numbers"]["canary_requests"] == 8000
+    assert told["reason"].startswith("error rate 33.3 % of 20000 requests, stable 0 % of 20000")
+    assert told["numbers"]["canary_requests"] == 20000
     assert yard.facts("canary").verdict is None
 
 

@@ -275,8 +275,10 @@ def old_record(yard, version):
     # Another release of the table's library writes other bytes for the same scores.
     kept = replace(
         result,
-        scores=store.put_evidence(evidence(version, 0.02 if version == "v3" else 1.5)),
-        champion_scores=store.put_evidence(evidence("v1")) if result.champion_scores else None,
+        scores=store.put_evidence(evidence(version, 0.02 if version == "v3" else 1.5, 40)),
+        champion_scores=(
+            store.put_evidence(evidence("v1", clusters=40)) if result.champion_scores else None
+        ),
     )
     return replace(record, held_out=(kept,))
 

@@ -89,7 +89,7 @@ AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MODEL = "m"
 BOT = Repository().bot
 HELD_OUT = "recent"
-CLUSTERS, ROWS_OF_ONE = 40, 10
+CLUSTERS, ROWS_OF_ONE = 100, 10
 
 MODEL_SPEC = Model(
     name=MODEL,
@@ -172,9 +172,9 @@ def manifests(environment: str) -> str:
 
 
 @cache
-def evidence(version: str, skill: float = 1.5) -> bytes:
+def evidence(version: str, skill: float = 1.5, clusters: int = CLUSTERS) -> bytes:
     """Per-row scores of a version on the held-out rows; without skill it knows nothing."""
-    rows = CLUSTERS * ROWS_OF_ONE
+    rows = clusters * ROWS_OF_ONE
     labels = np.arange(rows) % 2
     noise = np.random.default_rng(int(version[1:])).normal(size=rows)
     scores = 1 / (1 + np.exp(-(skill * (2 * labels - 1) + noise)))
