@@ -119,7 +119,9 @@ def test_what_is_judged_bad_is_out_of_traffic_in_the_same_pass(yard):
     facts = yard.facts("canary")
     assert facts.verdict is not None
     assert facts.verdict.outcome is Outcome.FAIL
-    assert facts.verdict.reason.startswith("error rate 33.3 % of 20000 requests, stable 0 % of 20000")
+    assert facts.verdict.reason.startswith(
+        "error rate 33.3 % of 20000 requests, stable 0 % of 20000"
+    )
     assert facts.aborted == facts.verdict.reason == in_cluster(yard, "canary")["aborted"]
     assert facts.release not in facts.verified
     run(yard)
