@@ -43,20 +43,12 @@ class GiteaSettings:
         yield from read_each(
             (
                 (Subject.PAGES, "the labels of pull requests exist", self._labels),
-                (Subject.BRANCHES, self._what_of_main, self._main),
-                (Subject.BRANCHES, self._what_of_state, self._state),
+                (Subject.BRANCHES, self.wanted.what_of_main, self._main),
+                (Subject.BRANCHES, self.wanted.what_of_state, self._state),
                 (Subject.WORKFLOWS, _RUN, self._actions),
                 (Subject.ACCOUNT, _ADMINISTERS, self._account),
             )
         )
-
-    @property
-    def _what_of_main(self) -> str:
-        return f"{self.wanted.main} changes by checked pull requests"
-
-    @property
-    def _what_of_state(self) -> str:
-        return f"only {self.wanted.bot} writes {self.wanted.state}"
 
     @property
     def _place(self) -> str:
@@ -79,7 +71,7 @@ class GiteaSettings:
             "block_on_rejected_reviews": True,
             "block_admin_merge_override": True,
         }
-        yield self._protection(self.wanted.main, rules, self._what_of_main)
+        yield self._protection(self.wanted.main, rules, self.wanted.what_of_main)
 
     def _state(self) -> Iterator[Setting]:
         rules = {
@@ -95,7 +87,7 @@ class GiteaSettings:
             "merge_whitelist_usernames": [self.wanted.bot],
             "merge_whitelist_teams": [],
         }
-        yield self._protection(self.wanted.state, rules, self._what_of_state)
+        yield self._protection(self.wanted.state, rules, self.wanted.what_of_state)
 
     def _protection(self, branch: str, rules: Json, what: str) -> Setting:
         path = f"{self._place}/branch_protections"

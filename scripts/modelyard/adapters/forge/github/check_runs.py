@@ -15,7 +15,7 @@ NAME = "modelyard/findings"
 """Not a required one: `modelyard/checks` is, and it is a status."""
 
 MOST_ANNOTATIONS = 10
-"""GitHub shows no more of them well; the others are in the summary."""
+"""More of them hide the code on the page; the others are in the summary."""
 
 LONGEST_SUMMARY = 60_000
 """GitHub takes 65,535 characters."""

@@ -67,22 +67,14 @@ class GitHubSettings:
             (
                 (Subject.PAGES, "the labels of pull requests exist", self._labels),
                 (Subject.PAGES, _ENVIRONMENTS, self._environments),
-                (Subject.BRANCHES, self._what_of_main, self._main),
-                (Subject.BRANCHES, self._what_of_state, self._state),
+                (Subject.BRANCHES, self.wanted.what_of_main, self._main),
+                (Subject.BRANCHES, self.wanted.what_of_state, self._state),
                 (Subject.BRANCHES, _BYPASSED, self._bypasses),
                 (Subject.WORKFLOWS, _RUN, self._actions),
                 (Subject.WORKFLOWS, self._what_of_secrets, self._secrets),
                 (Subject.ACCOUNT, _PERMITTED, self._permissions),
             )
         )
-
-    @property
-    def _what_of_main(self) -> str:
-        return f"{self.wanted.main} changes by checked pull requests"
-
-    @property
-    def _what_of_state(self) -> str:
-        return f"only {self.wanted.bot} writes {self.wanted.state}"
 
     @property
     def _what_of_secrets(self) -> str:
@@ -118,13 +110,15 @@ class GitHubSettings:
         ]
         # Rollbacks are merged without a person, and approvals by comment are no reviews.
         yield self._ruleset(
-            MAIN, self.wanted.main, rules, self._what_of_main, bypass="pull_request"
+            MAIN, self.wanted.main, rules, self.wanted.what_of_main, bypass="pull_request"
         )
 
     def _state(self) -> Iterator[Setting]:
         kinds = ("creation", "update", "deletion", "non_fast_forward")
         rules: list[Json] = [{"type": kind} for kind in kinds]
-        yield self._ruleset(STATE, self.wanted.state, rules, self._what_of_state, bypass="always")
+        yield self._ruleset(
+            STATE, self.wanted.state, rules, self.wanted.what_of_state, bypass="always"
+        )
 
     def _reviews(self) -> Json:
         return {

@@ -71,6 +71,16 @@ class WantedForge:
     labels: tuple[str, ...]
     environments: tuple[Environment, ...] = field(default=())
 
+    @property
+    def what_of_main(self) -> str:
+        """What should hold of the main branch."""
+        return f"{self.main} changes by checked pull requests"
+
+    @property
+    def what_of_state(self) -> str:
+        """What should hold of the branch of the facts."""
+        return f"only {self.bot} writes {self.state}"
+
 
 Reader = Callable[[], Iterable[Setting]]
 
