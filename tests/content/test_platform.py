@@ -14,6 +14,7 @@ from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.render.analysis import JUDGE
+from modelyard.render.pod import SERVICE_ACCOUNT
 
 ROOT = Path(__file__).parents[2]
 ARGO_CD = ROOT / "environments/argocd.yaml"
@@ -235,8 +236,10 @@ def test_every_environment_namespace_has_what_its_pods_and_the_watcher_need():
             ("Role", "modelyard-watch"),
             ("RoleBinding", "modelyard-judge"),
             ("RoleBinding", "modelyard-watch"),
+            ("ServiceAccount", SERVICE_ACCOUNT),
         ]
         assert {namespace_of(d) for d in files[name] if d["kind"] != "Namespace"} == {name}
+        assert rules(SERVICE_ACCOUNT) == {}
 
 
 def test_analysis_runs_find_the_judge_at_its_service():

@@ -16,6 +16,9 @@ SETTINGS = "modelyard"
 CREDENTIALS = "modelyard-artifacts"
 """The Secret with the store's credentials, if it needs any; only the init container gets them."""
 
+SERVICE_ACCOUNT = "modelyard-server"
+"""The ServiceAccount of each namespace, to which a cloud can give the right to read artifacts."""
+
 USER = 10001
 _ARTIFACT = "/artifact"
 _CLOSING = "/tmp/closing"  # noqa: S108 - in an empty volume
@@ -43,6 +46,7 @@ def pod_template(release: Release, *, model: Model, identity: Identity) -> Docum
             # Else each Service of the namespace would add its variables.
             "enableServiceLinks": False,
             "initContainers": [_fetch(release)],
+            "serviceAccountName": SERVICE_ACCOUNT,
             "securityContext": {
                 "fsGroup": USER,
                 "runAsNonRoot": True,

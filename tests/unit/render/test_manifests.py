@@ -242,6 +242,7 @@ def test_the_commands_of_the_pods_are_commands_of_modelyard():
 def test_pods_may_do_nothing_but_serve():
     pod = rollout()["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
+    assert pod["serviceAccountName"] == "modelyard-server"
     assert pod["securityContext"]["runAsNonRoot"] is True
     for container in (*pod["containers"], *pod["initContainers"]):
         assert container["securityContext"] == {

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
-RENDERER = 2
+RENDERER = 3
 """Version of the renderer; a release pins the one that rendered it."""
 
 
