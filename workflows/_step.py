@@ -52,12 +52,19 @@ _MOUNTS = [
 ]
 
 
-def workflow(name: str, *, parameters: tuple[str, ...], deadline_seconds: int) -> WorkflowTemplate:
+def workflow(
+    name: str,
+    *,
+    parameters: tuple[str, ...],
+    pods: tuple[str, ...] = (),
+    deadline_seconds: int,
+) -> WorkflowTemplate:
     """A workflow with unprivileged pods; its entrypoint is the DAG of the same name.
 
     Args:
         name: The workflow's name.
         parameters: Names of its required parameters.
+        pods: Names of parameters that are merged into pods; by default nothing is.
         deadline_seconds: The whole workflow is stopped after this time. A step's own deadline does
             not run while its pod waits for a node.
     """
@@ -65,7 +72,10 @@ def workflow(name: str, *, parameters: tuple[str, ...], deadline_seconds: int) -
         name=name,
         active_deadline_seconds=deadline_seconds,
         entrypoint=name,
-        arguments=[Parameter(name=each) for each in parameters],
+        arguments=[
+            *(Parameter(name=each) for each in parameters),
+            *(Parameter(name=each, value="{}") for each in pods),
+        ],
         service_account_name=SERVICE_ACCOUNT,
         security_context=PodSecurityContext(
             run_as_non_root=True,
@@ -90,6 +100,7 @@ def step(
     cpu: str = "200m",
     memory: str = "1Gi",
     outputs: tuple[Parameter, ...] = (),
+    pod: str | None = None,
 ) -> Container:
     """A step that runs `modelyard ARGUMENTS` in a clone of the repository.
 
@@ -102,6 +113,7 @@ def step(
         cpu: Its CPU request; it has no limit.
         memory: Its memory request and limit.
         outputs: Parameters that it writes as files in its work folder.
+        pod: Name of the workflow's parameter that is merged into the spec of its pod.
     """
     return Container(
         name=name,
@@ -114,6 +126,7 @@ def step(
         outputs=list(outputs),
         init_containers=[_clone(image)],
         resources=Resources(cpu_request=cpu, memory_request=memory, memory_limit=memory),
+        pod_spec_patch=None if pod is None else f"{{{{workflow.parameters.{pod}}}}}",
         security_context=_UNPRIVILEGED,
         volume_mounts=_MOUNTS,
         active_deadline_seconds=deadline_seconds,

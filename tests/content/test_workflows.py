@@ -13,6 +13,7 @@ from modelyard.adapters.workflows.local_runner import Walk
 from modelyard.adapters.workflows.plan import Plan, Retry
 from modelyard.adapters.workflows.template import read_plan
 from modelyard.cli import load_command, main
+from modelyard.render.resources import SCORING_POD, TRAINER_POD
 from unit.render.pairs import real_share
 
 ROOT = Path(__file__).parents[2]
@@ -184,3 +185,17 @@ def test_an_environment_that_joins_another_gets_the_share_its_pods_give_it():
         joined = environments[each.joins]
         assert each.rollout.steps[0].share == pytest.approx(real_share(each, joined))
         assert (each.cluster, each.namespace) == (joined.cluster, joined.namespace)
+
+
+def test_the_pods_that_a_model_may_change_are_parameters_of_the_workflow():
+    spec = document("train-and-evaluate")["spec"]
+    patched = {
+        each["name"]: each["podSpecPatch"] for each in spec["templates"] if "podSpecPatch" in each
+    }
+    assert patched == {
+        "train": f"{{{{workflow.parameters.{TRAINER_POD}}}}}",
+        "evaluate": f"{{{{workflow.parameters.{SCORING_POD}}}}}",
+        "verify": f"{{{{workflow.parameters.{SCORING_POD}}}}}",
+    }
+    defaults = {each["name"]: each.get("value") for each in spec["arguments"]["parameters"]}
+    assert {defaults[TRAINER_POD], defaults[SCORING_POD]} == {"{}"}

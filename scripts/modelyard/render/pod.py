@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from modelyard.domain.server_arguments import server_arguments
 from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.paths import environment_file
+from modelyard.domain.specs.placement import GPU, Placement, find_placement
 from modelyard.domain.specs.release import Release
 from modelyard.render.identity import Document, Identity, release_pins
+from modelyard.render.resources import container_resources, pod_placement
 
 PORT = 8080
 """The port that the server listens on."""
@@ -34,15 +37,23 @@ def pod_template(release: Release, *, model: Model, identity: Identity) -> Docum
     """The template of the release's pods.
 
     Any change to it starts new pods, and starts an aborted release again. So it contains only the
-    pins, the artifact policy of the model and constants; never a commit, a pull request or a
-    setting of the environment.
+    pins, the model's policies for artifact and server, the nodes they name and constants; never a
+    commit or a pull request.
+
+    Raises:
+        CannotAnswer: The model names a class of nodes that the environment does not list.
     """
     labels, annotations = release_pins(release)
+    placement = find_placement(
+        identity.environment.placements,
+        model.server.placement,
+        where=environment_file(identity.environment.name),
+    )
     return {
         "metadata": {"labels": {**identity.labels, **labels}, "annotations": annotations},
         "spec": {
             "automountServiceAccountToken": False,  # no server calls the Kubernetes API
-            "containers": [_server(release, model)],
+            "containers": [_server(release, model, placement)],
             # Else each Service of the namespace would add its variables.
             "enableServiceLinks": False,
             "initContainers": [_fetch(release)],
@@ -59,11 +70,12 @@ def pod_template(release: Release, *, model: Model, identity: Identity) -> Docum
                 {"name": "artifact", "emptyDir": {}},
                 {"name": "tmp", "emptyDir": {}},
             ],
+            **pod_placement(placement),
         },
     }
 
 
-def _server(release: Release, model: Model) -> Document:
+def _server(release: Release, model: Model, placement: Placement | None) -> Document:
     arguments = server_arguments(
         model=release.model,
         version=release.version,
@@ -93,10 +105,14 @@ def _server(release: Release, model: Model) -> Document:
         "lifecycle": {
             "preStop": {"exec": {"command": ["sh", "-c", f"touch {_CLOSING} && sleep 5"]}}
         },
-        "resources": {
-            "requests": {"cpu": "100m", "memory": "768Mi"},
-            "limits": {"memory": "1536Mi"},
-        },
+        "resources": container_resources(
+            model.server.resources,
+            gpu=GPU if placement is None else placement.gpu,
+            default={
+                "requests": {"cpu": "100m", "memory": "768Mi"},
+                "limits": {"memory": "1536Mi"},
+            },
+        ),
         "securityContext": _UNPRIVILEGED,
         "volumeMounts": [
             {"name": "artifact", "mountPath": _ARTIFACT, "readOnly": True},

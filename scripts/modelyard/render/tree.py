@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from modelyard.domain.specs.catalog import Catalog
@@ -53,6 +54,7 @@ def render_manifests(
         model: Its model.
         environment: Where it runs.
     """
+    environment = _with_replicas(environment, model)
     identity = Identity(model=release.model, environment=environment)
     files: dict[str, Sequence[Document]] = {
         "availability.yaml": [render_disruption_budget(identity), render_network_policy(identity)],
@@ -65,6 +67,12 @@ def render_manifests(
     if environment.rollout.judged:
         files["analysis.yaml"] = [analysis_template(identity)]
     return dict(sorted(files.items()))
+
+
+def _with_replicas(environment: Environment, model: Model) -> Environment:
+    """The environment with as many servers as the model asks for there."""
+    replicas = model.server.replicas.get(environment.name, environment.rollout.replicas)
+    return replace(environment, rollout=replace(environment.rollout, replicas=replicas))
 
 
 def rendered_tree(

@@ -99,6 +99,7 @@ SPEC = _mapping(
             initContainers=_IGNORED,  # clones the repository; here the checkout is there already
             name=_TEXT,
             outputs=_mapping(parameters=_list_of(_OUTPUT)),
+            podSpecPatch=_IGNORED,
             retryStrategy=_RETRY,
         )
     ),

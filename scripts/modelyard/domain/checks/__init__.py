@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from modelyard.domain.checks import champion, environments, models, names, pins, records, training
+from modelyard.domain.checks import (
+    champion,
+    environments,
+    models,
+    names,
+    pins,
+    records,
+    resources,
+    training,
+)
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.catalog import Catalog
 
@@ -33,6 +42,9 @@ CHECKS: tuple[Check, ...] = (
     models.column_defaults_fit,
     models.trusted_types_are_dotted_names,
     models.drift_windows_suffice,
+    resources.quantities_can_be_read,
+    resources.replicas_are_of_environments,
+    resources.placements_are_listed,
     pins.uris_are_allowed,
     pins.a_file_has_one_content,
     training.held_out_sets_exist,

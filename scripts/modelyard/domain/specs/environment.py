@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from modelyard.domain.specs.placement import Placement
+
 
 @dataclass(frozen=True, kw_only=True)
 class Approvals:
@@ -100,6 +102,7 @@ class Environment:
         soak_seconds: How long a release must be healthy here before it may be promoted further.
         freeze_windows: Times without promotions into it.
         rollout: How a release takes over.
+        placements: The classes of nodes that servers may ask for here.
     """
 
     name: str
@@ -112,6 +115,7 @@ class Environment:
     soak_seconds: int = 0
     freeze_windows: tuple[FreezeWindow, ...] = ()
     rollout: Rollout = field(default_factory=Rollout)
+    placements: tuple[Placement, ...] = ()
 
     @property
     def exact_share(self) -> float | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.resources import Resources
 from modelyard.domain.specs.times import DEFAULT_ZONE
 
 
@@ -82,10 +84,34 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """The command that trains: `--data DIR --params FILE --seed N --out DIR` is appended."""
+    """The command that trains: `--data DIR --params FILE --seed N --out DIR` is appended.
+
+    Args:
+        command: The program and its arguments.
+        timeout_seconds: The trainer is stopped after this time.
+        resources: What it may use.
+        placement: Class of nodes that it trains on, of `placements` in modelyard.yaml.
+    """
 
     command: tuple[str, ...]
     timeout_seconds: int = 3600
+    resources: Resources = field(default_factory=Resources)
+    placement: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """How the model is served.
+
+    Args:
+        resources: What each server may use.
+        replicas: Servers at full share, by environment; elsewhere the environment decides.
+        placement: Class of nodes that it runs on, of `placements` in each environment.yaml.
+    """
+
+    resources: Resources = field(default_factory=Resources)
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    placement: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +261,7 @@ class Model:
     trainer: Trainer
     data: DataContract
     gate: GatePolicy
+    server: Server = field(default_factory=Server)
     artifact: ArtifactPolicy = field(default_factory=ArtifactPolicy)
     canary: CanaryPolicy = field(default_factory=CanaryPolicy)
     drift: DriftPolicy = field(default_factory=DriftPolicy)

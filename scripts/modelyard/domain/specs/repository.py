@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from modelyard.domain.specs.placement import Placement
+
 
 class ForgeKind(StrEnum):
     """The forge, which has the pull requests."""
@@ -62,6 +64,7 @@ class Repository:
         unreviewed: Whether a release without a merged pull request goes back, or people are told.
         reviewed_rules: The commit of the main branch up to which rules that were pushed are
             accepted; counts only where a merged pull request sets it.
+        placements: The classes of nodes that trainers may ask for.
     """
 
     forge: ForgeKind = ForgeKind.LOCAL
@@ -81,3 +84,4 @@ class Repository:
     bot: str = "modelyard[bot]"
     unreviewed: OnUnreviewed = OnUnreviewed.ROLLBACK
     reviewed_rules: str | None = None
+    placements: tuple[Placement, ...] = ()

@@ -45,6 +45,7 @@ from modelyard.operations.reconcile.changes import (
     rollback_change,
 )
 from modelyard.operations.workspace import Workspace
+from modelyard.render.resources import step_pods
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def _(action: StartTraining, workspace: Workspace, world: World, report: Report)
         "version": action.version,
         "attempt": str(action.attempt),
         "commit": workspace.main(),  # its steps read this commit, whatever is merged after it
+        **step_pods(world.catalog.models[world.model], workspace.services.repository),
     }
     workspace.services.orchestrator.submit(name, template=TEMPLATE, parameters=parameters)
     report(f"started workflow {name}")

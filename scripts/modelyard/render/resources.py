@@ -1,0 +1,105 @@
+"""Requests, limits and places of pods, from what model.yaml says its processes may use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.placement import GPU, Placement, find_placement
+from modelyard.domain.specs.repository import Repository
+from modelyard.domain.specs.resources import Resources, parse_bytes
+from modelyard.render.identity import Document
+
+TRAINER_POD = "trainer-pod"
+"""The parameter of the workflow that is merged into the pod that trains."""
+
+SCORING_POD = "scoring-pod"
+"""The same of the pods that score and verify, where the model is opened."""
+
+_CONTAINER = "main"
+_OWN_MEMORY = 1024**3
+_SCORING_MEMORY = 2 * 1024**3
+
+
+def container_resources(
+    resources: Resources,
+    *,
+    gpu: str = GPU,
+    default: Mapping[str, Mapping[str, str]] | None = None,
+) -> Document:
+    """The `resources` of a container: memory and files are limits too, and CPUs are not.
+
+    Args:
+        resources: What the process may use.
+        gpu: What Kubernetes calls a GPU there.
+        default: `resources` of a container whose process says nothing.
+    """
+    # A limit of CPUs would slow the process down while others leave them idle.
+    both = {"memory": resources.memory, "ephemeral-storage": resources.ephemeral_storage}
+    own = {
+        "requests": {"cpu": resources.cpu, **both},
+        "limits": {**both, gpu: str(resources.gpu) if resources.gpu else None},
+    }
+    return {
+        part: {
+            **(default or {}).get(part, {}),
+            **{name: amount for name, amount in amounts.items() if amount is not None},
+        }
+        for part, amounts in own.items()
+    }
+
+
+def pod_placement(placement: Placement | None) -> Document:
+    """The fields of a pod's spec that bring it to the nodes of a class."""
+    if placement is None:
+        return {}
+    tolerations: list[Document] = []
+    for each in placement.tolerations:
+        value = {"operator": "Exists"} if each.value is None else {"value": each.value}
+        effect = {} if each.effect is None else {"effect": str(each.effect)}
+        tolerations.append({"key": each.key, **value, **effect})
+    selector = dict(placement.node_selector)
+    return {
+        key: value
+        for key, value in (("nodeSelector", selector), ("tolerations", tolerations))
+        if value
+    }
+
+
+def step_pods(model: Model, repository: Repository) -> dict[str, str]:
+    """What a training workflow of the model is submitted with, by parameter; empty for defaults.
+
+    Raises:
+        CannotAnswer: `trainer.placement` names a class that modelyard.yaml does not list.
+    """
+    where = "modelyard.yaml"
+    placement = find_placement(repository.placements, model.trainer.placement, where=where)
+    patches = {
+        TRAINER_POD: _patch(model.trainer.resources, placement),
+        SCORING_POD: _patch(_scoring_resources(model.server.resources), placement),
+    }
+    return {name: json.dumps(patch, sort_keys=True) for name, patch in patches.items() if patch}
+
+
+def _scoring_resources(server: Resources) -> Resources:
+    """A server's resources, and the memory of the step beside it."""
+    memory = None
+    if server.memory is not None and parse_bytes(server.memory) + _OWN_MEMORY > _SCORING_MEMORY:
+        memory = str(-(-(parse_bytes(server.memory) + _OWN_MEMORY) // 1024**2)) + "Mi"
+    return Resources(
+        cpu=server.cpu,
+        memory=memory,
+        gpu=server.gpu,
+        ephemeral_storage=server.ephemeral_storage,
+    )
+
+
+def _patch(resources: Resources, placement: Placement | None) -> Document:
+    """A part of a pod's spec, to be merged with it."""
+    found = pod_placement(placement)
+    if resources != Resources():
+        gpu = GPU if placement is None else placement.gpu
+        asked = container_resources(resources, gpu=gpu)
+        found["containers"] = [{"name": _CONTAINER, "resources": asked}]
+    return found

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from modelyard.domain.specs.model import Server
+from modelyard.domain.specs.placement import Effect, Placement, Toleration
+from modelyard.domain.specs.repository import Repository
+from modelyard.domain.specs.resources import Resources
+from modelyard.errors import CannotAnswer
+from modelyard.render.resources import step_pods
+from modelyard.render.tree import render_manifests, rendered_tree
+from unit.render.pairs import CANARY, MODEL, PRODUCTION, RELEASE
+
+GPUS = Placement(
+    name="gpu",
+    node_selector={"pool": "a100"},
+    tolerations=(
+        Toleration(key="gpu", effect=Effect.NO_SCHEDULE),
+        Toleration(key="team", value="x"),
+    ),
+    gpu="amd.com/gpu",
+)
+WHERE = {
+    "nodeSelector": {"pool": "a100"},
+    "tolerations": [
+        {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "team", "value": "x"},
+    ],
+}
+BIG = Resources(cpu="2", memory="6Gi", gpu=1, ephemeral_storage="20Gi")
+
+
+def pod(server: Server, placements: tuple[Placement, ...] = (GPUS,)) -> dict[str, Any]:
+    files: Any = render_manifests(
+        RELEASE,
+        model=replace(MODEL, server=server),
+        environment=replace(PRODUCTION, placements=placements),
+    )
+    return files["rollout.yaml"][0]["spec"]["template"]["spec"]
+
+
+def test_a_model_that_says_nothing_renders_as_it_always_did():
+    environment = replace(PRODUCTION, placements=(GPUS,))
+    files = rendered_tree(RELEASE, model=MODEL, environment=environment)
+    assert files == rendered_tree(RELEASE, model=MODEL, environment=PRODUCTION)
+    assert pod(Server())["containers"][0]["resources"] == {
+        "requests": {"cpu": "100m", "memory": "768Mi"},
+        "limits": {"memory": "1536Mi"},
+    }
+
+
+def test_a_server_gets_what_its_model_asks_for_on_the_nodes_it_names():
+    found = pod(Server(resources=BIG, placement="gpu"))
+    assert found["containers"][0]["resources"] == {
+        "requests": {"cpu": "2", "memory": "6Gi", "ephemeral-storage": "20Gi"},
+        "limits": {"memory": "6Gi", "ephemeral-storage": "20Gi", "amd.com/gpu": "1"},
+    }
+    assert {key: found[key] for key in WHERE} == WHERE
+    only_cpu = pod(Server(resources=Resources(cpu="2")))["containers"][0]["resources"]
+    assert only_cpu == {
+        "requests": {"cpu": "2", "memory": "768Mi"},
+        "limits": {"memory": "1536Mi"},
+    }
+
+
+def test_a_class_that_the_environment_does_not_list_is_not_rendered():
+    with pytest.raises(CannotAnswer, match=r"production/environment.yaml: placements lists no"):
+        pod(Server(placement="gpu"), placements=())
+
+
+@pytest.mark.parametrize("environment", [PRODUCTION, CANARY], ids=lambda each: each.name)
+def test_replicas_of_a_model_are_the_replicas_and_the_share_of_its_release(environment):
+    asked = replace(MODEL, server=Server(replicas={environment.name: 9}))
+    own = replace(environment, rollout=replace(environment.rollout, replicas=9))
+    release = replace(RELEASE, environment=environment.name)
+    found = rendered_tree(release, model=asked, environment=environment)
+    assert found == rendered_tree(release, model=MODEL, environment=own)
+    assert found != rendered_tree(release, model=MODEL, environment=environment)
+
+
+def test_a_workflow_is_submitted_with_nothing_unless_the_model_asks():
+    assert step_pods(MODEL, Repository(placements=(GPUS,))) == {}
+
+
+def test_the_pod_that_trains_gets_what_the_trainer_asks_for():
+    trainer = replace(MODEL.trainer, resources=BIG, placement="gpu")
+    found = step_pods(replace(MODEL, trainer=trainer), Repository(placements=(GPUS,)))
+    assert json.loads(found["trainer-pod"]) == {
+        **WHERE,
+        "containers": [
+            {
+                "name": "main",
+                "resources": {
+                    "requests": {"cpu": "2", "memory": "6Gi", "ephemeral-storage": "20Gi"},
+                    "limits": {"memory": "6Gi", "ephemeral-storage": "20Gi", "amd.com/gpu": "1"},
+                },
+            }
+        ],
+    }
+    assert json.loads(found["scoring-pod"]) == WHERE
+
+
+@pytest.mark.parametrize(("memory", "expected"), [("6Gi", "7168Mi"), ("1Gi", None)])
+def test_steps_that_open_the_model_have_a_servers_memory_and_their_own(memory, expected):
+    asked = replace(MODEL, server=Server(resources=Resources(memory=memory)))
+    found = step_pods(asked, Repository())
+    assert ("scoring-pod" in found) == (expected is not None)
+    if expected:
+        resources = json.loads(found["scoring-pod"])["containers"][0]["resources"]
+        assert resources == {"requests": {"memory": expected}, "limits": {"memory": expected}}
+
+
+def test_a_trainer_on_nodes_that_nobody_listed_is_not_submitted():
+    trainer = replace(MODEL.trainer, placement="gpu")
+    with pytest.raises(CannotAnswer, match=r"modelyard\.yaml: placements lists no class gpu"):
+        step_pods(replace(MODEL, trainer=trainer), Repository())
