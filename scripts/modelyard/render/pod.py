@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from modelyard.domain.machines.placement import GPU, Placement, find_placement
 from modelyard.domain.server_arguments import server_arguments
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.paths import environment_file
-from modelyard.domain.specs.placement import GPU, Placement, find_placement
 from modelyard.domain.specs.release import Release
 from modelyard.render.identity import Document, Identity, release_pins
 from modelyard.render.resources import container_resources, pod_placement

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from modelyard.domain.machines.placement import GPU, Placement, find_placement
+from modelyard.domain.machines.resources import Resources, parse_bytes
 from modelyard.domain.specs.model import Model
-from modelyard.domain.specs.placement import GPU, Placement, find_placement
 from modelyard.domain.specs.repository import Repository
-from modelyard.domain.specs.resources import Resources, parse_bytes
 from modelyard.render.identity import Document
 
 TRAINER_POD = "trainer-pod"

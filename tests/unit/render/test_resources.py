@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from modelyard.domain.machines.placement import Effect, Placement, Toleration
+from modelyard.domain.machines.resources import Resources
 from modelyard.domain.specs.model import Server
-from modelyard.domain.specs.placement import Effect, Placement, Toleration
 from modelyard.domain.specs.repository import Repository
-from modelyard.domain.specs.resources import Resources
 from modelyard.errors import CannotAnswer
 from modelyard.render.resources import step_pods
 from modelyard.render.tree import render_manifests, rendered_tree

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from modelyard.domain.machines.resources import quantity_faults
 from modelyard.domain.problem import Path, Problem
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import environment_file, model_file
-from modelyard.domain.specs.resources import quantity_faults
 
 
 def quantities_can_be_read(catalog: Catalog) -> Iterator[Problem]:

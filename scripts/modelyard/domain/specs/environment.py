@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from modelyard.domain.specs.placement import Placement
+from modelyard.domain.machines.placement import Placement
 
 
 @dataclass(frozen=True, kw_only=True)

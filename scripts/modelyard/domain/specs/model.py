@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from modelyard.domain.machines.resources import Resources
 from modelyard.domain.specs.contract import Column
-from modelyard.domain.specs.resources import Resources
 from modelyard.domain.specs.times import DEFAULT_ZONE
 
 

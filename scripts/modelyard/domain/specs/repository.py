@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from modelyard.domain.specs.placement import Placement
+from modelyard.domain.machines.placement import Placement
 
 
 class ForgeKind(StrEnum):

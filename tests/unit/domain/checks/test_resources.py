@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from modelyard.domain.machines.placement import Placement
+from modelyard.domain.machines.resources import Resources
 from modelyard.domain.specs.model import Server
-from modelyard.domain.specs.placement import Placement
-from modelyard.domain.specs.resources import Resources
 from unit.domain.checks.small_catalog import GOOD, MODEL, said, with_environment, with_model
 
 GPU = (Placement(name="gpu"),)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.specs.resources import Resources, parse_bytes, parse_cpus, quantity_faults
+from modelyard.domain.machines.resources import Resources, parse_bytes, parse_cpus, quantity_faults
 
 
 @pytest.mark.parametrize(
