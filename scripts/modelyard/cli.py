@@ -50,6 +50,8 @@ COMMANDS: Mapping[str, Entry] = {
         target="check_pull:check_pull", help="Check what a pull request may change."
     ),
     "schemas": Entry(target="schemas:schemas", help="Write the format reference."),
+    "model": Entry(target="model:model", help="Propose a new model from its data."),
+    "contract": Entry(target="model:contract", help="Compare a contract with a file of data."),
     "version": Entry(target="version:version", help="Add a version of a model, with its pins."),
     "render": Entry(target="render:render", help="Write the manifests of the releases."),
     "pr": Entry(target="pr:pr", help="List, show, approve and merge pull requests."),
@@ -78,10 +80,10 @@ COMMANDS: Mapping[str, Entry] = {
     "step": Entry(target="step:step", help="Run one step of a workflow.", hidden=True),
     "workflow": Entry(target="step:workflow", help="Run a rendered workflow.", hidden=True),
     "fetch-model": Entry(
-        target="fetch_model:fetch_model", help="Fetch an artifact into a folder.", hidden=True
+        target="step:fetch_model", help="Fetch an artifact into a folder.", hidden=True
     ),
     "serve-judge": Entry(
-        target="serve_judge:serve_judge", help="Serve the judge over HTTP.", hidden=True
+        target="judge:serve_judge", help="Serve the judge over HTTP.", hidden=True
     ),
     "preload": Entry(
         target="preload:preload", help="Import libraries once, for many commands.", hidden=True

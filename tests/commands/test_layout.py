@@ -13,12 +13,17 @@ PACKAGE = Path(__file__).parents[2] / "scripts" / "modelyard"
 # comment; they fit no other verb.
 MOST_MODULES, MOST_COMMANDS = 14, 30
 # A verb and its opposite share a module.
-# And who runs the servers is said where the servers are, and a workflow runs where its steps are.
+# And who runs the servers is said where the servers are, what pods run is where the steps are, and
+# what is asked before a version exists is where models are made.
 WITH_ITS_OPPOSITE = {
     "unhold": "hold",
     "unfreeze": "freeze",
     "adopt": "servers",
     "workflow": "step",
+    "fetch-model": "step",
+    "serve-judge": "judge",
+    "contract": "model",
+    "try": "model",
 }
 
 

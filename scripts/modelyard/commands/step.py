@@ -1,4 +1,4 @@
-"""`modelyard step` and `workflow`: a training workflow's steps, and all of it on this machine."""
+"""`modelyard step`, `workflow` and `fetch-model`: what pods run, and a workflow on this machine."""
 
 from __future__ import annotations
 
@@ -118,3 +118,28 @@ def run(root: Path, /, name: str) -> None:
     if status is None:
         raise CannotAnswer(f"there is no workflow {name}")
     print_line(f"{name}: {status.phase}{': ' if status.message else ''}{status.message}")
+
+
+@click.command(name="fetch-model", hidden=True)
+@click.option("--artifact", required=True, help="The pin: sha256:<64 hex digits>.")
+@click.option(
+    "--folder",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to put it; must not exist.",
+)
+@click.option(
+    "--store",
+    required=True,
+    envvar="MODELYARD_ARTIFACTS",
+    help="The artifact store's URI. [env: MODELYARD_ARTIFACTS]",
+)
+def fetch_model(artifact: str, folder: Path, store: str) -> None:
+    """Fetch an artifact from the store into a folder; needs no checkout.
+
+    The server verifies the digest before it opens the artifact.
+    """
+    from modelyard.adapters.store.artifacts import Store
+
+    Store(store, Path.cwd()).fetch_model(artifact, folder)
+    print_line(f"{artifact} is in {folder}", err=True)

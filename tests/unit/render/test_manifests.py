@@ -221,8 +221,8 @@ def test_the_time_to_decide_changes_neither_pods_nor_steps():
 
 
 def test_the_commands_of_the_pods_are_commands_of_modelyard():
-    from modelyard.commands.fetch_model import fetch_model
     from modelyard.commands.serve import serve
+    from modelyard.commands.step import fetch_model
 
     pod = rollout()["spec"]["template"]["spec"]
     server, fetch = pod["containers"][0], pod["initContainers"][0]

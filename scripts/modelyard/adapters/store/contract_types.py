@@ -21,7 +21,8 @@ _EXACT = 2**53  # from here on float64 skips whole numbers, so a float may have 
 _INT64 = 2**63
 _SHOWN = 40
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
-_OFTEN_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "nat", "-", "?", "."})
+OFTEN_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "nat", "-", "?", "."})
+"""Texts, in lower case, that mean a missing value in many files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,7 +312,7 @@ def _description(value: object, reason: str, place: str = "") -> str:
         kind = "time" if isinstance(value, datetime) else "number"
         return f"the {kind} {value}{why}{at}"
     hint = ""
-    if value.strip().lower() in _OFTEN_MISSING:
+    if value.strip().lower() in OFTEN_MISSING:
         hint = "; if it means a missing value, list it in data.missing of model.yaml"
     return f"text such as {value[:_SHOWN]!r}{why}{at}{hint}"
 

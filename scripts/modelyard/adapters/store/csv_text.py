@@ -194,3 +194,14 @@ def _refuse_second_header(table: pa.Table, content: bytes, names: list[str], uri
             f"{uri}, line {line_of_row(content, row)}: repeats the header",
             hint="join files without their headers",
         )
+
+
+def split_rows(content: bytes) -> tuple[bytes, list[bytes]]:
+    """The header and the rows of a well-formed CSV file, each with its line's end, as written."""
+    content = content.removeprefix(_BOM)
+    starts = [line for line, _ in _rows(content)]
+    lines = content.splitlines(keepends=True)  # of bytes, so at `\n`, `\r` and `\r\n` alone
+    ends = [*starts[1:], len(lines) + 1]
+    parts = [b"".join(lines[start - 1 : end - 1]) for start, end in zip(starts, ends, strict=True)]
+    whole = [part if part.endswith((b"\n", b"\r")) else part + b"\n" for part in parts]
+    return whole[0], whole[1:]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_CSV = (".csv", ".csv.gz")
+CSV = (".csv", ".csv.gz")
+"""The ends of the addresses of CSV files."""
 
 
 def read_table(
@@ -39,7 +40,7 @@ def read_table(
     Raises:
         CannotAnswer: Another kind of file, or a damaged one.
     """
-    if uri.endswith(_CSV):
+    if uri.endswith(CSV):
         content = unpacked(content, uri=uri)
         table = read_csv_text(content, uri=uri, missing=data.missing)
         source = Source(

@@ -1,0 +1,217 @@
+"""`modelyard model`, `contract` and `try`: all that is asked before a version exists."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelyard.commands.options import dry_run_option, output_option, pass_root
+from modelyard.commands.output.terminal import make_console, print_json, print_line, print_lines
+from modelyard.errors import Refused
+
+if TYPE_CHECKING:
+    from modelyard.adapters.specs.reader import Specs
+    from modelyard.domain.specs.model import Model
+    from modelyard.operations.models.new_data import Given
+    from modelyard.operations.models.new_model import NewModel
+
+FRAMEWORKS = ("sklearn",)
+TASKS = ("binary", "multiclass", "regression")
+
+
+@click.group()
+def model() -> None:
+    """Propose a new model from its data."""
+
+
+@model.command("new")
+@click.argument("name")
+@click.option("--data", required=True, metavar="FILE", help="Table of its data: a path or a URI.")
+@click.option("--target", required=True, metavar="COLUMN", help="Column to predict.")
+@click.option(
+    "--framework",
+    type=click.Choice(FRAMEWORKS),
+    default="sklearn",
+    show_default=True,
+    help="Library of the trainer.",
+)
+@click.option("--task", type=click.Choice(TASKS), help="Kind of question, instead of a guess.")
+@click.option(
+    "--timestamp", metavar="COLUMN|none", help="Column with a row's day, instead of a guess."
+)
+@click.option(
+    "--cluster", metavar="COLUMN|row", help="Column that dependent rows share, instead of a guess."
+)
+@dry_run_option
+@pass_root
+def new_model(root: Path, /, *, name: str, dry_run: bool, **given: Any) -> None:
+    """Propose the model NAME from a CSV or Parquet file.
+
+    Writes models/NAME: model.yaml with types, ranges and levels of the data, a trainer that works,
+    and a held-out set, of the last days or of every k-th row. Guesses and questions are comments.
+    Nothing is overwritten.
+    """
+    from modelyard.operations.models.new_model import compose_model, write_model
+    from modelyard.operations.models.skeleton import FRAMEWORKS as SKELETONS
+
+    specs = _read_specs(root)
+    framework = SKELETONS[given.pop("framework")]
+    new = compose_model(
+        root,
+        specs.catalog,
+        _wishes(root, name, framework, given),
+        framework,
+        file=given["data"],
+        timestamp=given["timestamp"],
+        here=Path.cwd(),
+    )
+    if dry_run:
+        print_lines(new.documents[f"models/{name}/model.yaml"].decode())
+    else:
+        write_model(root, specs.repository, new)
+    for path, content in sorted(new.documents.items()):
+        print_line(f"{path} ({len(content):,} bytes)", err=dry_run)
+    _tell(root, specs, new)
+
+
+def _wishes(root: Path, name: str, framework: Any, given: dict[str, Any]) -> Any:
+    from modelyard.adapters.git.repository import Git
+    from modelyard.domain.proposal.model import Wishes
+    from modelyard.domain.specs.model import Owner, Task
+    from modelyard.operations.models.skeleton import COMMAND
+
+    person = Git(root).user_name() or "unknown"
+    return Wishes(
+        name=name,
+        target=given["target"],
+        owner=Owner(team=person, contact=person),
+        command=COMMAND,
+        artifact=framework.artifact,
+        task=Task(given["task"]) if given["task"] else None,
+        cluster=given["cluster"],
+    )
+
+
+def _tell(root: Path, specs: Specs, new: NewModel) -> None:
+    """Print what was guessed, what will stop a version, and the next commands, for people."""
+    made, held = new.proposal.model, new.held_out
+    asked = new.documents[f"models/{made.name}/model.yaml"].count(b"QUESTION:")
+    days = f", the days from {held.window.since} to {held.window.until}" if held.window else ""
+    for line in (
+        f"{made.task}: {made.target.column} has {new.proposal.target.why}",
+        f"{new.rows[0]:,} rows train, {new.rows[1]:,} are held out as {held.name}{days}",
+        f"{len(new.proposal.features)} of {len(made.data.columns)} columns are inputs; "
+        f"{len(new.proposal.left_out)} are not in the contract",
+        *(f"warning: {text}" for text in new.warnings),
+        f"models/{made.name}/model.yaml asks {asked} questions: answer them first",
+        "next:",
+        *(f"  {line}" for line in _next_commands(root, specs, new)),
+    ):
+        print_line(line, err=True)
+
+
+def _next_commands(root: Path, specs: Specs, new: NewModel) -> list[str]:
+    from modelyard.adapters.git.repository import Git
+
+    name, days = new.proposal.model.name, new.days
+    inputs = ["--data", new.training]
+    if days is not None:
+        inputs += ["--since", str(days.training.since), "--until", str(days.training.until)]
+    inputs += ["--held-out", new.held_out.name]
+    current = Git(root).current_branch()
+    is_on_main = current in {None, specs.repository.main}
+    branch = name if is_on_main else str(current)
+    version = ["modelyard", "version", "new", name, "v1", "--reason", "A first model", *inputs]
+    return [
+        *([f"git switch -c {branch}"] if is_on_main else []),
+        f"git add models/{name}",
+        f'git commit -m "Add the model {name}"',
+        shlex.join(version),
+        f"git add models/{name}",
+        f'git commit -m "Add {name} v1"',
+        f"git push -u {specs.repository.remote} {branch}",
+        f'modelyard pr open {branch} --title "Add {name}"',
+    ]
+
+
+def _read_specs(root: Path) -> Specs:
+    from modelyard.adapters.git.trees import WorkingTree
+    from modelyard.adapters.specs.reader import read_specs
+
+    return read_specs(WorkingTree(root))
+
+
+@click.group()
+def contract() -> None:
+    """Compare a contract with a file of data, or propose it again."""
+
+
+def _data_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--data", "file", required=True, metavar="FILE", help="Table: a path or a URI."
+    )(function)
+
+
+@contract.command("infer")
+@click.argument("model")
+@_data_option
+@pass_root
+def infer(root: Path, /, *, model: str, file: str) -> None:
+    """Print the columns that FILE suggests for MODEL, to be pasted into its model.yaml.
+
+    Descriptions, units, defaults and what is known only later stay as they are. Changes nothing.
+    """
+    from modelyard.operations.models.compare_contract import infer_columns
+    from modelyard.operations.models.page import columns_page
+
+    spec, given = _find_table(root, model, file)
+    found = infer_columns(spec, given.content, uri=given.name)
+    print_lines(columns_page(found).decode())
+
+
+@contract.command("diff")
+@click.argument("model")
+@_data_option
+@output_option
+@pass_root
+def diff(root: Path, /, *, model: str, file: str, output: str) -> None:
+    """Show what FILE has against the contract of MODEL, column by column.
+
+    Columns outside of the contract are listed and are no difference. Exit 0 if the contract admits
+    the file, 3 if it does not.
+    """
+    from modelyard.adapters.specs.documents import document_of
+    from modelyard.commands.output.formatting import make_table
+    from modelyard.domain.specs.contract import describe_breach
+    from modelyard.operations.models.compare_contract import Standing, compare_contract
+
+    spec, given = _find_table(root, model, file)
+    found = compare_contract(spec, given.content, uri=given.name)
+    differs = any(each.standing is Standing.DIFFERS for each in found)
+    if output == "json":
+        columns = [
+            {**document_of(each), "breaches": [document_of(one) for one in each.breaches]}
+            for each in found
+        ]
+        print_json({"model": model, "file": file, "differs": differs, "columns": columns})
+    else:
+        rows = [(each.name, each.contract, each.file, each.standing) for each in found]
+        titles = ("column", "contract", "file", "")
+        make_console().print(make_table(f"{model} and {given.name}", titles, rows))
+        for breach in (breach for each in found for breach in each.breaches):
+            print_line(describe_breach(breach))
+    if differs:
+        raise click.exceptions.Exit(Refused.exit_code)
+
+
+def _find_table(root: Path, model: str, file: str) -> tuple[Model, Given]:
+    from modelyard.operations.models.new_data import read_given
+    from modelyard.operations.training.data_root import data_root
+
+    specs = _read_specs(root)
+    spec = specs.catalog.require_model(model, where=str(root))
+    return spec, read_given(file, data_root(root, specs.repository), here=Path.cwd())

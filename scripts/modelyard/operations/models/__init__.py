@@ -1,0 +1,1 @@
+"""New models: proposed from a table, and compared with one."""

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from click.testing import CliRunner
+
+from modelyard.cli import cli
+from modelyard.commands.model import FRAMEWORKS
+from modelyard.operations.models import skeleton
+from operations.models.test_new_model import csv_bytes, shop
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(root: Path, *words: object):
+    return CliRunner().invoke(cli, ["--root", str(root), *map(str, words)])
+
+
+@pytest.fixture
+def yard(tmp_path) -> Path:
+    root = tmp_path / "yard"
+    root.mkdir()
+    (root / "modelyard.yaml").write_text("apiVersion: modelyard/v1\nkind: Repository\n")
+    return root
+
+
+@pytest.fixture
+def table(tmp_path) -> Path:
+    file = tmp_path / "shop.csv"
+    kinds = [("food", "toys")[number % 2] for number in range(100)]
+    file.write_bytes(csv_bytes(shop(kind=kinds)))
+    return file
+
+
+@pytest.fixture
+def known(yard, table) -> Path:
+    done = run(yard, "model", "new", "shop", "--data", table, "--target", "bought")
+    assert done.exit_code == 0, done.output
+    return yard
+
+
+def test_a_new_model_is_valid_at_once_and_its_next_commands_are_said(yard, table):
+    done = run(yard, "model", "new", "shop", "--data", table, "--target", "bought")
+    assert done.exit_code == 0, done.output
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "models/shop/data/heldout.csv",
+        "models/shop/data/train.csv",
+        "models/shop/heldout/every-third.yaml",
+        "models/shop/model.yaml",
+        "models/shop/trainer/train.py",
+    ]
+    assert "binary: bought has two different values of type category" in done.stderr
+    assert "67 rows train, 33 are held out as every-third" in done.stderr
+    new = (
+        "  modelyard version new shop v1 --reason 'A first model' "
+        "--data models/shop/data/train.csv --held-out every-third"
+    )
+    assert new in done.stderr.splitlines()
+    found = run(yard, "validate")
+    assert found.exit_code == 0, found.output
+
+
+def test_a_dry_run_prints_the_model_and_writes_nothing(yard, table):
+    done = run(yard, "model", "new", "shop", "--data", table, "--target", "bought", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "kind: Model\nname: shop\n" in done.stdout
+    assert [path.name for path in yard.iterdir()] == ["modelyard.yaml"]
+
+
+def test_a_model_that_is_there_is_not_overwritten(known, table):
+    before = (known / "models/shop/model.yaml").read_bytes()
+    done = run(known, "model", "new", "shop", "--data", table, "--target", "bought")
+    assert done.exit_code == 3
+    assert "error: models/shop/ exists already" in done.stderr
+    assert (known / "models/shop/model.yaml").read_bytes() == before
+
+
+def test_every_framework_of_the_command_has_a_skeleton():
+    assert list(FRAMEWORKS) == list(skeleton.FRAMEWORKS)
+
+
+def test_a_file_that_keeps_the_contract_is_the_same(known, table):
+    done = run(known, "contract", "diff", "shop", "--data", table)
+    assert done.exit_code == 0, done.output
+    assert "differs" not in done.stdout
+
+
+def test_a_file_that_breaks_the_contract_differs_column_by_column(known, tmp_path):
+    other = tmp_path / "other.csv"
+    columns = shop() | {"visits": [900.5] * 50 + [1.5] * 50, "extra": ["1"] * 100}
+    other.write_bytes(csv_bytes(columns))
+    done = run(known, "contract", "diff", "shop", "--data", other, "--output", "json")
+    assert done.exit_code == 3
+    told = json.loads(done.stdout)
+    schema = json.loads((ROOT / "schemas/output/contract-diff.schema.json").read_bytes())
+    jsonschema.Draft202012Validator(schema).validate(told)
+    assert told["differs"]
+    assert {each["name"]: each["standing"] for each in told["columns"]} == {
+        "bought": "same",
+        "visits": "differs",
+        "kind": "differs",
+        "extra": "not in contract",
+    }
+    found = {one["column"]: one for each in told["columns"] for one in each["breaches"]}
+    assert (found["visits"]["rule"], found["visits"]["rows"]) == ("range", 50)
+    assert found["visits"]["found"] == "values from 900.5 to 900.5"
+    assert found["kind"]["rule"] == "missing"
+    text = run(known, "contract", "diff", "shop", "--data", other)
+    assert text.exit_code == 3
+    assert "column visits (range): expected 0 to 9.5, found values from 900.5" in text.stdout
+
+
+def test_what_people_said_of_a_column_stays_when_a_contract_is_inferred_again(known, tmp_path):
+    file = known / "models/shop/model.yaml"
+    text = file.read_text().replace("- name: visits\n", "- name: visits\n    unit: 1/week\n")
+    file.write_text(text)
+    other = tmp_path / "other.csv"
+    kinds = [("food", "toys", "books", "")[number % 4] for number in range(100)]
+    other.write_bytes(csv_bytes(shop(kind=kinds)))
+    done = run(known, "contract", "infer", "shop", "--data", other)
+    assert done.exit_code == 0, done.output
+    assert "  - name: visits\n    type: number\n    unit: 1/week\n" in done.stdout
+    levels = "    levels:\n    - food\n    - toys\n    - books\n    max_null_share: 0.55\n"
+    assert levels in done.stdout
+    file.write_text(text[: text.index("  columns:")] + done.stdout + text[text.index("gate:") :])
+    assert run(known, "contract", "diff", "shop", "--data", other).exit_code == 0
+    assert run(known, "validate").exit_code == 0
+
+
+def test_contract_names_a_model_that_there_is(known, table):
+    done = run(known, "contract", "diff", "shoop", "--data", table)
+    assert done.exit_code == 1
+    assert "did you mean shop?" in done.stderr
