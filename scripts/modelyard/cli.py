@@ -58,6 +58,9 @@ COMMANDS: Mapping[str, Entry] = {
     "status": Entry(target="status:status", help="Show which version runs where."),
     "history": Entry(target="history:history", help="Show what happened to a model."),
     "gate": Entry(target="gate:gate", help="Compare a version with its champion."),
+    "override": Entry(
+        target="gate:override", help="Let a version pass an inconclusive gate, for a time."
+    ),
     "record": Entry(target="record:record", help="Show the record of a version, or propose it."),
     "promote": Entry(target="promote:promote", help="Propose a version for an environment."),
     "rollback": Entry(target="rollback:rollback", help="Go back to the last verified release."),

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import cmarkgfm
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -359,3 +360,14 @@ def test_no_text_mentions_a_person(text):
 
 def test_an_address_keeps_its_sign():
     assert "a_1@example.org" in escape_markdown("a_1@example.org").replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["see https://evil.example/x", "HTTP://evil.example", "(www.evil.example)", "WWW.evil.example",
+     "ftp://evil.example/y", "[click](https://evil.example)", "<https://evil.example>"],
+)  # fmt: skip
+def test_no_text_becomes_a_link(text):
+    page = cmarkgfm.github_flavored_markdown_to_html(escape_markdown(text))
+    assert "<a" not in page
+    assert unescape_markdown(escape_markdown(text)) == text

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "scripts" / "modelyard"
 # comment; they fit no other verb.
 MOST_MODULES, MOST_COMMANDS = 14, 30
 # A verb and its opposite share a module.
+# A person's word on a gate stands beside the gate.
 # And who runs the servers is said where the servers are, what pods run is where the steps are, and
 # what is asked before a version exists is where models are made.
 WITH_ITS_OPPOSITE = {
@@ -24,6 +25,7 @@ WITH_ITS_OPPOSITE = {
     "serve-judge": "judge",
     "contract": "model",
     "try": "model",
+    "override": "gate",
 }
 
 

@@ -50,7 +50,8 @@ OTHERS = {
 NOT_TEXT = (click.types.BoolParamType, click.types.IntParamType, click.types.FloatParamType,
             click.IntRange, click.FloatRange, click.DateTime, click.Choice)  # fmt: skip
 VALUES = {"reason": "x", "title": "x", "body": "x", "branch": "x", "data": "train.csv",
-          "cluster": "row", "commit": "0" * 40, "workflow": "x", "artifact": "x"}  # fmt: skip
+          "cluster": "row", "commit": "0" * 40, "workflow": "x", "artifact": "x",
+          "until": "2099-01-01T00:00Z"}  # fmt: skip
 
 
 @dataclass(frozen=True)

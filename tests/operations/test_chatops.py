@@ -10,7 +10,7 @@ from modelyard.domain.chatops.authority import Authority, Role
 from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.domain.chatops.request import Comment
 from modelyard.domain.people import Person
-from modelyard.domain.promotion.pulls import CHECKS, Status, StatusState
+from modelyard.domain.promotion.pulls import CHECKS, PullState, Status, StatusState
 from modelyard.errors import CannotAnswer
 from modelyard.operations.chatops.answer import acknowledge, act, concurrency_group
 from modelyard.operations.chatops.conversation import Reaction
@@ -329,3 +329,39 @@ def test_one_comment_that_cannot_be_acted_on_stops_no_other(yard, pull, talk):
     talk.comments["78"] = other
 
     assert swept(yard, talk, pull.number) == [ReasonCode.DONE]
+
+
+def override_of_v3(yard, talk, person=BOB):
+    """What is said below the merged record of a version whose gate cannot tell."""
+    yard.add_version("v3")
+    yard.reconcile()
+    yard.finish("v3", champion="v1", skill=1.05)
+    yard.rest()
+    record = next(p for p in yard.workspace().services.pulls.closed() if "record/v3" in p.branch)
+    assert record.state is PullState.MERGED
+    until = yard.clock.now() + timedelta(days=3)
+    body = f"/override until {until:%Y-%m-%dT%H:%MZ} the old one is switched off"
+    event = said(talk, record.number, body)
+    comment = replace(event.comment, author=person)
+    talk.comments["77"] = comment
+    return replace(event, comment=comment), until
+
+
+def test_an_override_below_a_merged_record_is_a_fact(yard, talk):
+    event, until = override_of_v3(yard, talk)
+
+    handled = act(yard.workspace(), talk, event)
+
+    assert reasons(handled) == [ReasonCode.DONE], handled
+    override = yard.workspace().facts.read_model(MODEL).overrides["v3"]
+    assert (override.by, override.champion) == ("bob", "v1")
+    assert abs(override.until - until) < timedelta(minutes=1)
+
+
+def test_an_override_needs_an_approver_of_every_environment_ahead(yard, talk):
+    event, _ = override_of_v3(yard, talk, Person(login="eve", id="9"))
+
+    handled = act(yard.workspace(), talk, event)
+
+    assert reasons(handled) == [ReasonCode.NOT_AN_APPROVER]
+    assert yard.workspace().facts.read_model(MODEL).overrides == {}

@@ -10,21 +10,12 @@ from modelyard.commands.options import (
     as_option,
     dry_run_option,
     find_person,
+    moment,
     pass_services,
     reason_option,
 )
 from modelyard.commands.output.terminal import print_line
 from modelyard.ports import Services
-
-
-def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
-    """Return the time, as an option's callback."""
-    from modelyard.domain.specs.times import parse_moment
-
-    try:
-        return parse_moment(value) if value is not None else None
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
 
 
 @click.command()
@@ -33,7 +24,7 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> da
 @click.option(
     "--until",
     metavar="TIME",
-    callback=_moment,
+    callback=moment,
     help="When it ends by itself, such as 2027-01-04T08:00Z. [default: when somebody unfreezes]",
 )
 @as_option

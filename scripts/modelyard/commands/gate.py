@@ -1,12 +1,23 @@
-"""`modelyard gate`: compute the gate's verdict again from stored evidence."""
+"""`modelyard gate` and `override`: the gate's verdict again, and a person's word on it."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import click
 
-from modelyard.commands.options import output_option, pass_services
+from modelyard.commands.options import (
+    as_option,
+    dry_run_option,
+    find_person,
+    moment,
+    output_option,
+    pass_services,
+    reason_option,
+)
 from modelyard.commands.output.formatting import print_gate_answer
 from modelyard.commands.output.terminal import print_line
+from modelyard.domain.people import Person
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -62,3 +73,47 @@ def gate(
     if not answer.verdict.passed and not check:
         # The verdict is printed already: no error message.
         raise click.exceptions.Exit(Refused.exit_code)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("version")
+@reason_option
+@click.option(
+    "--until",
+    metavar="TIME",
+    required=True,
+    callback=moment,
+    help="When it ends, such as 2027-01-04T08:00Z; at most 30 days ahead.",
+)
+@as_option
+@dry_run_option
+@pass_services
+def override(
+    services: Services,
+    /,
+    *,
+    model: str,
+    version: str,
+    reason: str,
+    until: datetime,
+    name: str | None,
+    dry_run: bool,
+) -> None:
+    """Let VERSION of MODEL go on although its gate is inconclusive, until a time.
+
+    Whoever made the version cannot, where an environment ahead of it asks for approvals. A gate
+    that fails is never overridden. What is released by then stays; the rest waits again.
+    """
+    from modelyard.operations.gate_override import decide_override, place_override
+
+    workspace = workspace_of(services)
+    who = Person.named(find_person(services, name))
+    decided = decide_override(workspace, model, version, reason=reason, by=who, until=until)
+    end = decided.until.isoformat(timespec="minutes")
+    if dry_run:
+        print_line(f"would override the gate of {model} {version} until {end} as {who}: {reason}")
+        return
+    place_override(workspace, model, version, decided)
+    print_line(f"{model} {version} may pass its inconclusive gate until {end}: {reason}")
+    print_line(f"next: modelyard reconcile {model}")

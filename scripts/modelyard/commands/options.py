@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -99,6 +100,16 @@ def _one_line(ctx: click.Context, param: click.Parameter, value: str) -> str:
 reason_option = click.option(
     "--reason", required=True, callback=_one_line, help="Why, for everyone who reads it later."
 )
+
+
+def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    """Return the time, as an option's callback."""
+    from modelyard.domain.specs.times import parse_moment
+
+    try:
+        return parse_moment(value) if value is not None else None
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
 
 
 def pass_services(function: Callable[..., R]) -> Callable[..., R]:

@@ -43,6 +43,7 @@ def _tables(report: dict[str, Any]) -> list[object]:
     parts: list[object] = [_releases(report)]
     for title, columns, rows in (
         ("On hold", ("model", "version", "by", "since", "reason", "next"), _holds(report)),
+        ("Gate overridden", ("model", "version", "by", "until", "reason"), _overrides(report)),
         ("Frozen", ("environment", "by", "until", "reason", "next"), _freezes(report)),
         ("Incidents, newest first", ("model", "at", "what"), _incidents(report)),
         ("Rules changed by a push", ("file", "what", "next"), _pushed_rules(report)),
@@ -91,6 +92,13 @@ def _holds(report: dict[str, Any]) -> list[list[object]]:
             each["next"],
         ]
         for each in report["holds"]
+    ]
+
+
+def _overrides(report: dict[str, Any]) -> list[list[object]]:
+    return [
+        [each["model"], each["version"], each["by"], _time(each["until"]), each["reason"]]
+        for each in report["overrides"]
     ]
 
 

@@ -13,6 +13,7 @@ import click
 from modelyard.commands.options import dry_run_option, output_option, pass_root, reason_option
 from modelyard.commands.output.terminal import make_console, print_json, print_line, print_lines
 from modelyard.domain.specs.paths import model_folder, version_file
+from modelyard.domain.specs.repository import ForgeKind
 from modelyard.operations.services import repository_of
 
 if TYPE_CHECKING:
@@ -320,6 +321,9 @@ def _print_next(root: Path, path: str) -> None:
         f"  git add {model_folder(model).removesuffix('/')}",
         f'  git commit -m "{title}"',
         f"  git push -u {remote} {branch}",
-        f'  modelyard pr open {branch} --title "{title}"',
+        # On a forge with pages, the push answers with the address to open it at.
+        f'  modelyard pr open {branch} --title "{title}"'
+        if repository.forge is ForgeKind.LOCAL
+        else f"  open a pull request of {branch} on {repository.forge_repository or 'the forge'}",
     ):
         print_line(line, err=True)

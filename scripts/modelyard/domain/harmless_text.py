@@ -14,6 +14,8 @@ _MENTION = re.compile(r"(?<![A-Za-z0-9_])@(?=\w)")
 _MARKDOWN = re.compile(
     r"^#(?=#{0,5}(?:\s|$))|^[-+](?=\s|$)|^>|(?<=^\d)[.)](?=\s|$)"
     r"|[\\`*|]|(?<!\w)_|_(?!\w)|~(?=~)|&(?=#?\w+;)|(?<=\])[(\[]"
+    # An address that forges make a link of by themselves.
+    r"|:(?=//)|(?i:(?<=\bwww)\.)"
 )
 _CODE_OR_ESCAPE = re.compile(
     r"(?P<code>(?P<fence>`+)(?!`).*?(?<!`)(?P=fence)(?!`))"

@@ -26,16 +26,16 @@ from modelyard.domain.chatops.reading import Misread
 from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.domain.chatops.request import Request, Subject
 from modelyard.domain.people import is_team, may_approve
+from modelyard.domain.promotion.facts import LONGEST_OVERRIDE
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.verdict import Outcome
 
 LONGEST_FREEZE = timedelta(days=92)
 """A longer freeze is a rule, and belongs in environment.yaml."""
 
-LONGEST_OVERRIDE = timedelta(days=30)
-"""A longer override would outlive the evidence that it was given for."""
-
-_OPEN_ONLY = (Approve, Unapprove, Override, BreakGlass)
+# Not an override: the record of an inconclusive version is merged by itself, and its page is where
+# people read the verdict.
+_OPEN_ONLY = (Approve, Unapprove, BreakGlass)
 _OF_A_VERSION = (Hold, Unhold, Promote, Retrain, Override)
 _OF_AN_ENVIRONMENT = (Promote, Rollback, Freeze, Unfreeze)
 _AS_AN_APPROVER = (Approve, Override)
@@ -201,7 +201,16 @@ def _of_approver(request: Request) -> Iterator[_Objection]:
     elif (did := subject.makers.get(author)) is not None:
         sentence = f"{author} {did}, so another person has to approve it"
         yield _Objection(reason=ReasonCode.OWN_PULL_REQUEST, sentence=sentence)
-    named, teams = subject.approvers, request.authority.teams
+    lists: tuple[tuple[str, ...], ...] = (subject.approvers,)
+    if isinstance(request.command, Override):
+        lists = subject.approvers_ahead or lists
+    for named in lists:
+        yield from _of_list(request, named)
+
+
+def _of_list(request: Request, named: tuple[str, ...]) -> Iterator[_Objection]:
+    """Yield what stands against an author who has to be on this list of approvers."""
+    author, teams = request.event.author, request.authority.teams
     if may_approve(author, named, teams or ()):
         return
     asked = [each for each in named if is_team(each)]

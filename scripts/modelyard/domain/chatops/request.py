@@ -52,6 +52,7 @@ class Subject:
         version: The version that it adds or releases; empty if none.
         environment: The environment that it releases to; empty if none.
         approvers: Who may approve it: logins, and teams as `org/team`; everybody if empty.
+        approvers_ahead: The same for each environment that the version still has to go through.
         gate: The gate's outcome for the version; None if it is not known.
     """
 
@@ -67,6 +68,7 @@ class Subject:
     version: str = ""
     environment: str = ""
     approvers: tuple[str, ...] = ()
+    approvers_ahead: tuple[tuple[str, ...], ...] = ()
     gate: Outcome | None = None
 
 

@@ -60,6 +60,35 @@ class Hold:
     since: datetime
 
 
+LONGEST_OVERRIDE = timedelta(days=30)
+"""A longer override would outlive the evidence that it was given for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOverride:
+    """A person's word that a version may be released although its gate is inconclusive.
+
+    Args:
+        reason: Why.
+        by: Who.
+        since: Since when.
+        until: When it ends. What was released stays; what is still to come waits again.
+        champion: The version that the verdict compares with; None where there was none.
+        verdict: The reason of the verdict that was overridden.
+    """
+
+    reason: str
+    by: str
+    since: datetime
+    until: datetime
+    champion: str | None = None
+    verdict: str = ""
+
+    def covers(self, champion: str | None, now: datetime) -> bool:
+        """Whether it counts now for a comparison with this champion."""
+        return now < self.until and self.champion == champion
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
     """The state of training one version.
@@ -79,6 +108,7 @@ class ModelFacts:
 
     Args:
         holds: By version.
+        overrides: By version, the last override of its gate.
         lifted: When a person last lifted a version's hold, which forgives what they closed before.
         training: By version.
         incidents: Oldest first.
@@ -86,6 +116,7 @@ class ModelFacts:
     """
 
     holds: Mapping[str, Hold] = field(default_factory=dict)
+    overrides: Mapping[str, GateOverride] = field(default_factory=dict)
     lifted: Mapping[str, datetime] = field(default_factory=dict)
     training: Mapping[str, TrainingFacts] = field(default_factory=dict)
     incidents: tuple[Incident, ...] = ()

@@ -8,14 +8,19 @@ from dataclasses import dataclass, field
 from modelyard.domain.promotion.actions import ProposeRelease
 from modelyard.domain.promotion.approvals import missing_approvals
 from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
-from modelyard.domain.promotion.facts import Unverified, check_verified, is_bad
+from modelyard.domain.promotion.facts import GateOverride, Unverified, check_verified, is_bad
 from modelyard.domain.promotion.pulls import CHECKS, STACKED, PullRequest, StatusState
 from modelyard.domain.promotion.rollback import find_fault, find_unreviewed, rollback_target
-from modelyard.domain.promotion.training_workflows import finished_records, newest_passing
+from modelyard.domain.promotion.training_workflows import (
+    finished_records,
+    is_inconclusive,
+    newest_passing,
+)
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import Release
-from modelyard.domain.verdict import Verdict
+from modelyard.domain.verdict import Outcome, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,16 +142,57 @@ def gate_verdict(world: World, environment: Environment, version: str) -> Verdic
 
     A version that did not pass against the champion of its time is not compared with another.
     """
-    record = world.record(version)
+    record = _record(world, version)
     if record is None:
-        run = world.runs.get(version)
-        record = run.outcome if run else None
-    if record is None or not record.verdict.passed:
-        return record.verdict if record else None
+        return None
+    # Its override was about the same rows, so another champion is worth a comparison.
+    is_overridden = is_inconclusive(record) and version in world.model_facts.overrides
+    if not (record.verdict.passed or is_overridden):
+        return record.verdict
+    pair = _newer_comparison(world, environment, version)
+    return world.comparisons.get(pair) if pair else record.verdict
+
+
+def compared_champion(world: World, environment: Environment, version: str) -> str | None:
+    """The version that the verdict for this environment compares with; None if with none."""
+    record = _record(world, version)
+    if pair := _newer_comparison(world, environment, version):
+        return pair[1]
+    return record.champion.version if record and record.champion else None
+
+
+def find_override(world: World, environment: Environment, version: str) -> GateOverride | None:
+    """The override that opens this environment to a version whose gate is inconclusive, if any."""
+    verdict = gate_verdict(world, environment, version)
+    if verdict is None or verdict.outcome is not Outcome.INCONCLUSIVE:
+        return None
+    return world.current_override(version, compared_champion(world, environment, version))
+
+
+def environments_ahead(world: World, version: str) -> tuple[Environment, ...]:
+    """The environments that the version still has to go through, in the order of the path."""
+    path = tuple(world.catalog.path_to_production())
+    has = [
+        index
+        for index, where in enumerate(path)
+        if (release := world.release(where.name)) and release.version == version
+    ]
+    return path[has[-1] + 1 :] if has else path
+
+
+def _record(world: World, version: str) -> Record | None:
+    """The version's record, of the main branch or of a workflow that has just ended."""
+    run = world.runs.get(version)
+    return world.record(version) or (run.outcome if run else None)
+
+
+def _newer_comparison(
+    world: World, environment: Environment, version: str
+) -> tuple[str, str] | None:
+    """The (version, champion) that counts here and that the record does not have, if any."""
     # Earlier environments have no users, so the champion of the training is enough for them.
     faces_production = environment.joins is not None or environment == world.catalog.production
-    pair = needs_comparison(world, version) if faces_production else None
-    return world.comparisons.get(pair) if pair else record.verdict
+    return needs_comparison(world, version) if faces_production else None
 
 
 def _holds(world: World, environment: Environment, version: str) -> Iterator[Missing]:
@@ -199,7 +245,7 @@ def _verdict(world: World, environment: Environment, version: str) -> Iterator[M
         against = f" against {champion}, the version in production" if champion else ""
         what = f"a gate verdict of {version or 'its version'}{against}"
         yield Missing(what=what, command=f"modelyard gate {world.model} {version}".rstrip())
-    elif not verdict.passed:
+    elif not verdict.passed and find_override(world, environment, version) is None:
         what = f"gate: {verdict.outcome}: {verdict.reason}"
         yield Missing(what=what, blocks=True, command=f"modelyard gate {world.model} {version}")
 

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     VERIFIED = "verified"
     HELD = "held"
     HOLD_LIFTED = "hold-lifted"
+    OVERRIDDEN = "overridden"
     RETRIED = "retried"
     TRAINING_FAILED = "training-failed"
     INCIDENT = "incident"
@@ -247,7 +248,7 @@ def _judged(at: datetime, was: ReleaseFacts, after: ReleaseFacts) -> Iterator[Ev
 
 
 def decision_events(history: Iterable[tuple[datetime, ModelFacts]]) -> Iterator[Event]:
-    """The holds, trainings and incidents of a model, from every value that its own facts had.
+    """What was decided about a model, and its incidents, from every value of its own facts.
 
     Args:
         history: The values, oldest first, with the time each was written.
@@ -255,6 +256,7 @@ def decision_events(history: Iterable[tuple[datetime, ModelFacts]]) -> Iterator[
     before = ModelFacts()
     for at, after in history:
         yield from _holds(at, before, after)
+        yield from _overrides(before, after)
         for version, training in after.training.items():
             yield from _training(at, version, before.training.get(version), training)
         for incident in after.incidents:
@@ -272,6 +274,14 @@ def _holds(at: datetime, before: ModelFacts, after: ModelFacts) -> Iterator[Even
         lifted = after.lifted.get(version, at)
         what = "the hold was lifted"
         yield Event(at=lifted, kind=Kind.HOLD_LIFTED, what=what, version=version)
+
+
+def _overrides(before: ModelFacts, after: ModelFacts) -> Iterator[Event]:
+    for version, override in after.overrides.items():
+        if before.overrides.get(version) != override:
+            end = override.until.isoformat(timespec="minutes")
+            what = f"its inconclusive gate, by {override.by} until {end}: {override.reason}"
+            yield Event(at=override.since, kind=Kind.OVERRIDDEN, what=what, version=version)
 
 
 def _training(

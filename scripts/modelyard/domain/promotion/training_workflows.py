@@ -17,6 +17,7 @@ from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.domain.promotion.pulls import PullState, is_declined
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.record import Record
+from modelyard.domain.verdict import Outcome
 
 MOST_ATTEMPTS = 3
 """Attempts lost to infrastructure before training fails; `retrain` allows as many again."""
@@ -89,7 +90,7 @@ def newest_passing(world: World, finished: tuple[Record, ...]) -> Record | None:
     passing = [
         record
         for record in known.values()
-        if record.verdict.passed and record.artifact and not world.is_held(record.version)
+        if _may_be_released(world, record) and not world.is_held(record.version)
     ]
     current = world.release(path[0].name)
     newest = max(passing, key=lambda r: version_order(r.version), default=None)
@@ -102,6 +103,18 @@ def newest_passing(world: World, finished: tuple[Record, ...]) -> Record | None:
     if current and version_order(newest.version) <= version_order(current.version):
         return None
     return newest
+
+
+def _may_be_released(world: World, record: Record) -> bool:
+    """Whether its gate passed, or a person overrides that it is inconclusive."""
+    champion = record.champion.version if record.champion else None
+    is_overridden = is_inconclusive(record) and world.current_override(record.version, champion)
+    return record.artifact is not None and (record.verdict.passed or bool(is_overridden))
+
+
+def is_inconclusive(record: Record) -> bool:
+    """Whether its gate could not tell; a person may then override it."""
+    return record.verdict.outcome is Outcome.INCONCLUSIVE and record.artifact is not None
 
 
 def _closed_by_person(world: World, version: str) -> str | None:

@@ -8,7 +8,14 @@ from datetime import datetime
 
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import Branch, Purpose
-from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.facts import (
+    Freeze,
+    GateOverride,
+    Hold,
+    ModelFacts,
+    ReleaseFacts,
+    TrainingFacts,
+)
 from modelyard.domain.promotion.pulls import PullRequest, Pulls, PullState, PullSummary, is_declined
 from modelyard.domain.review.placements import Unreviewed
 from modelyard.domain.review.pushed_rules import PushedRule
@@ -135,6 +142,11 @@ class World:
     def record(self, version: str) -> Record | None:
         """The version's record on the main branch."""
         return self.catalog.records.get((self.model, version))
+
+    def current_override(self, version: str, champion: str | None) -> GateOverride | None:
+        """The override of the version's gate that counts now, for a comparison with a champion."""
+        known = self.model_facts.overrides.get(version)
+        return known if known is not None and known.covers(champion, self.now) else None
 
     def workflow_name(self, version: str) -> str:
         """Name of the workflow of the version's current attempt."""

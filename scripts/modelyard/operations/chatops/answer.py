@@ -139,7 +139,9 @@ def _open(
         read = read_subject(workspace, event.number)
     except OtherBase as error:
         return _refuse_all(workspace, conversation, event, error.message)
-    teams = [each for each in read.subject.approvers if is_team(each)]
+    subject = read.subject
+    lists = (subject.approvers, *subject.approvers_ahead)
+    teams = sorted({each for named in lists for each in named if is_team(each)})
     authority = _ask_authority(conversation, event.comment.author, teams)
     return _Comment(event=event, reading=reading, read=read, authority=authority)
 
@@ -250,7 +252,12 @@ def _do(
     author = comment.event.comment.author
     try:
         sentence = do_command(
-            command, comment.read, by=author, workspace=workspace, conversation=conversation
+            command,
+            comment.read,
+            by=author,
+            teams=comment.authority.teams or frozenset(),
+            workspace=workspace,
+            conversation=conversation,
         )
         decision = replace(each.decision, reason=ReasonCode.DONE, sentence=sentence)
     except YardError as error:

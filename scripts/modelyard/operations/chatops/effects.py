@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import assert_never
 
 from modelyard.domain.chatops.commands import (
@@ -33,8 +33,8 @@ from modelyard.operations.chatops.conversation import Conversation
 from modelyard.operations.chatops.subject import ReadSubject
 from modelyard.operations.workspace import Workspace
 
-_NOT_YET = frozenset({Override, BreakGlass})
-"""Commands that are read and decided about, and that nothing does yet."""
+_NOT_YET = frozenset({BreakGlass})
+"""What is read and decided about, and that nothing does yet."""
 
 
 def do_command(
@@ -42,10 +42,19 @@ def do_command(
     read: ReadSubject,
     *,
     by: Person,
+    teams: Collection[str],
     workspace: Workspace,
     conversation: Conversation,
 ) -> str:
     """Do a command in a person's name, and return what was done, in lines.
+
+    Args:
+        command: The command, which was accepted.
+        read: The pull request.
+        by: The person.
+        teams: The teams that the forge says the person is in.
+        workspace: What to read and write with.
+        conversation: The forge's reviews.
 
     Raises:
         Refused: The rules forbid it.
@@ -67,7 +76,9 @@ def do_command(
             said = _freeze(command, where, by=by, workspace=workspace)
         case Retrain():
             said = _retrain(read, workspace=workspace)
-        case Override() | BreakGlass():
+        case Override():
+            said = _override(command, read, by=by, teams=teams, workspace=workspace)
+        case BreakGlass():
             what = name_command(command)
             raise CannotAnswer(
                 f"this version of modelyard cannot do {what} yet", hint="ask an admin"
@@ -123,6 +134,31 @@ def _hold(
     find_hold(services, model, version)
     lift_hold(services, model, version, by=by.login)
     return f"{model} {version} is no longer on hold"
+
+
+def _override(
+    command: Override,
+    read: ReadSubject,
+    *,
+    by: Person,
+    teams: Collection[str],
+    workspace: Workspace,
+) -> str:
+    from modelyard.operations.gate_override import decide_override, place_override
+
+    model, version = read.subject.model, read.subject.version
+    decided = decide_override(
+        workspace,
+        model,
+        version,
+        reason=command.reason,
+        by=by,
+        until=command.until,
+        teams=teams,
+    )
+    place_override(workspace, model, version, decided)
+    end = decided.until.isoformat(timespec="minutes")
+    return f"{model} {version} may pass its inconclusive gate until {end}: {decided.reason}"
 
 
 def _freeze(command: Freeze | Unfreeze, where: str, *, by: Person, workspace: Workspace) -> str:

@@ -10,7 +10,7 @@ from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.chatops.request import Subject
 from modelyard.domain.promotion.approvals import find_makers
 from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
-from modelyard.domain.promotion.promote import gate_verdict
+from modelyard.domain.promotion.promote import environments_ahead, gate_verdict
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.catalog import Catalog
@@ -49,6 +49,7 @@ def read_subject(workspace: Workspace, number: int) -> ReadSubject:
     world = _world(workspace, branch)
     where = catalog.environments.get(environment)
     verdict = gate_verdict(world, where, version) if world and where and version else None
+    ahead = environments_ahead(world, version) if world else ()
     checks = pull.statuses.get(CHECKS)
     subject = Subject(
         number=pull.number,
@@ -62,6 +63,7 @@ def read_subject(workspace: Workspace, number: int) -> ReadSubject:
         version=version,
         environment=environment,
         approvers=where.approvals.approvers if where else (),
+        approvers_ahead=tuple(each.approvals.approvers for each in ahead if each.approvals.needed),
         gate=verdict.outcome if verdict else None,
     )
     return ReadSubject(subject=subject, pull=pull, catalog=catalog, world=world)

@@ -15,6 +15,7 @@ from modelyard.domain.promotion.change import (
     rollback_trailers,
     version_trailers,
 )
+from modelyard.domain.promotion.promote import find_override
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.paths import manifests_folder, record_file, release_file
 from modelyard.domain.specs.record import Record
@@ -36,12 +37,16 @@ def record_change(world: World, action: ProposeRecord, *, server_image: str) -> 
         release = new_release(world, action.environment, record, server_image=server_image)
         documents |= release_documents(world, release)
         labels.append("release")
+    champion = record.champion.version if record.champion else None
+    override = None
+    if action.environment is not None and not record.verdict.passed:
+        override = world.current_override(record.version, champion)
     into = f", release it to {action.environment}" if action.environment else ""
     return Change(
         purpose=Purpose.RECORD,
         branch=_branch(Purpose.RECORD, record.version, world.model),
         title=f"Record {world.model} {record.version}: {record.verdict.outcome}{into}",
-        body=record_page(record, action.environment),
+        body=record_page(record, action.environment, override),
         documents=documents,
         trailers=version_trailers(world.model, record.version, action.environment),
         labels=tuple(labels),
@@ -68,6 +73,7 @@ def promotion_change(world: World, action: ProposeRelease, *, server_image: str)
             before=before,
             release=release,
             makers=world.version_makers.get(action.version, {}),
+            override=find_override(world, environment, action.version),
         ),
         documents=release_documents(world, release),
         trailers=version_trailers(world.model, action.version, action.environment),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from modelyard.domain.harmless_text import escape_markdown, markdown_code
 from modelyard.domain.people import Person
+from modelyard.domain.promotion.facts import GateOverride
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.review.rule_changes import RuleChange
 from modelyard.domain.specs.environment import Environment
@@ -16,14 +17,23 @@ from modelyard.domain.verdict import BASELINE, Verdict
 BASELINE_NAME = "the baseline"
 
 
-def record_page(record: Record, environment: str | None) -> str:
-    """The page of a record's pull request."""
+def record_page(
+    record: Record, environment: str | None, override: GateOverride | None = None
+) -> str:
+    """The page of a record's pull request.
+
+    Args:
+        record: The record.
+        environment: Where its merge releases the version; None where it does not.
+        override: The override of its gate that counts now.
+    """
     into = (
         f"Merging this releases {record.model} {record.version} to **{environment}**."
         if environment
         else _why_not(record)
     )
-    return f"{into}\n\n{evidence_page(record)}"
+    overridden = f"\n\n{_overridden(override)}" if override else ""
+    return f"{into}{overridden}\n\n{evidence_page(record)}"
 
 
 def evidence_page(record: Record) -> str:
@@ -49,6 +59,7 @@ def promotion_page(
     before: Release | None,
     release: Release,
     makers: Mapping[Person, str],
+    override: GateOverride | None = None,
 ) -> str:
     """The page of a promotion's pull request.
 
@@ -58,11 +69,13 @@ def promotion_page(
         before: What runs there.
         release: What would run there.
         makers: What people did for the version, who may not approve it.
+        override: The override of its gate that counts now.
     """
     now = _pinned(before) if before else "nothing"
     lines = [
         f"**{environment.name}** runs {now} and would run {_pinned(release)}.",
         "",
+        *([_overridden(override), ""] if override else []),
         *verdict_lines(record),
         "",
         "### What changes in the cluster",
@@ -144,6 +157,15 @@ def numbers_of(verdict: Verdict, *names: str) -> list[str]:
 def short_digest(digest: str) -> str:
     """The first twelve characters of a digest."""
     return digest.removeprefix("sha256:")[:12]
+
+
+def _overridden(override: GateOverride) -> str:
+    """The sentence that stands above everything else: a person, not the gate, lets it pass."""
+    end = override.until.isoformat(timespec="minutes")
+    return (
+        f"**The gate is overridden** by {escape_markdown(override.by)} until {end}: "
+        f"{escape_markdown(override.reason)}."
+    )
 
 
 def _pinned(release: Release) -> str:

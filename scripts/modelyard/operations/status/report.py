@@ -39,6 +39,18 @@ def status_report(collected: CollectedWorlds) -> dict[str, Any]:
             for world in worlds
             for version, hold in sorted(world.model_facts.holds.items())
         ],
+        "overrides": [
+            {
+                "model": world.model,
+                "version": version,
+                "reason": override.reason,
+                "by": override.by,
+                "until": iso_utc(override.until),
+            }
+            for world in worlds
+            for version, override in sorted(world.model_facts.overrides.items())
+            if override.until > world.now
+        ],
         "freezes": list(_freezes(worlds[0])) if worlds else [],
         "incidents": [
             {

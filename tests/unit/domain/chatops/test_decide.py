@@ -72,7 +72,7 @@ ALL: tuple[Command, ...] = (
     *(APPROVE, Unapprove(), Hold(), Unhold(), Promote(), Rollback(), FREEZE, Unfreeze()),
     *(Retrain(), OVERRIDE, BREAK_GLASS, Why(), Plan(), Help()),
 )
-OF_THE_OPEN = (APPROVE, Unapprove(), OVERRIDE, BREAK_GLASS)
+OF_THE_OPEN = (APPROVE, Unapprove(), BREAK_GLASS)
 
 
 def request(command: Command = APPROVE, **changes: object) -> Request:
