@@ -13,7 +13,7 @@ import pytest
 
 from modelyard.domain.specs.contract import Column
 from modelyard.serving.documents import Golden, Training, read_serving
-from modelyard.serving.inputs import frame_of_rows
+from modelyard.serving.inputs import InferenceRequest, frame_of_rows, request_of_rows
 from modelyard.serving.outliers import OutlierError, find_outliers
 from modelyard.serving.predictor import Predictor, load_predictor
 from modelyard.serving.served_model import ServedModel
@@ -47,8 +47,8 @@ def frame_rows(frame: pd.DataFrame, **changes: object) -> tuple[dict[str, object
     return tuple({str(k): v for k, v in {**row, **changes}.items()} for row in records)
 
 
-def frame(**changes: object) -> pd.DataFrame:
-    return frame_of_rows(
+def asked(**changes: object) -> InferenceRequest:
+    return request_of_rows(
         read_serving(shared_artifact()[0]).inputs, frame_rows(flights(3), **changes)
     )
 
@@ -71,20 +71,20 @@ def test_a_score_that_is_none_is_the_models_fault_on_usual_rows_alone(answer: fl
         return np.where(frame["temp"].abs() > 1e100, answer, 0.5)
 
     with pytest.raises(Exception, match=r"not finite|not probabilities") as caught:
-        served(score)._scores(frame())
+        served(score)._scores_of_one(asked())
     assert not isinstance(caught.value, OutlierError)
     with pytest.raises(OutlierError, match=r"input temp: expected .* found 1e\+200 in row 0"):
-        served(score_overflow)._scores(frame(temp=1e200))
+        served(score_overflow)._scores_of_one(asked(temp=1e200))
 
 
 def test_a_model_that_fails_on_usual_rows_too_has_no_outlier_to_blame():
     rows = [*frame_rows(flights(3)), *frame_rows(flights(1), temp=1e200)]
-    mixed = frame_of_rows(read_serving(shared_artifact()[0]).inputs, rows)
+    mixed = request_of_rows(read_serving(shared_artifact()[0]).inputs, rows)
 
     with pytest.raises(ValueError, match="always"):
-        served(lambda _: (_ for _ in ()).throw(ValueError("always")))._scores(mixed)
+        served(lambda _: (_ for _ in ()).throw(ValueError("always")))._scores_of_one(mixed)
     with pytest.raises(OutlierError, match="in row 3"):
-        served(fails_above(1e39))._scores(mixed)
+        served(fails_above(1e39))._scores_of_one(mixed)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_number_that_the_models_type_cannot_hold_is_the_clients_fault(
         return np.full(len(frame), 0.5)
 
     with pytest.raises(OutlierError):
-        served(score, **types)._scores(frame(**changes))
+        served(score, **types)._scores_of_one(asked(**changes))
 
 
 def test_an_unseen_level_that_the_model_refuses_is_not_the_models_fault():
@@ -115,20 +115,20 @@ def test_an_unseen_level_that_the_model_refuses_is_not_the_models_fault():
         return np.full(len(frame), 0.5)
 
     with pytest.raises(OutlierError, match="carrier: expected a level of training, found 'ZZ'"):
-        served(score)._scores(frame(carrier="ZZ"))
+        served(score)._scores_of_one(asked(carrier="ZZ"))
 
 
 def test_numbers_near_those_of_training_are_no_outliers():
     contract = read_serving(shared_artifact()[0])
     low, high = contract.training.ranges["temp"]
 
-    assert find_outliers(frame(temp=high + 5 * (high - low)), contract) is None
-    assert find_outliers(frame(temp=1e9), contract) is not None
+    assert find_outliers(asked(temp=high + 5 * (high - low)).frame, contract) is None
+    assert find_outliers(asked(temp=1e9).frame, contract) is not None
     old = replace(
         contract, training=Training(null=contract.training.null, levels=contract.training.levels)
     )
-    assert find_outliers(frame(temp=1e9), old) is None
-    assert find_outliers(frame(temp=1e31), old) is not None
+    assert find_outliers(asked(temp=1e9).frame, old) is None
+    assert find_outliers(asked(temp=1e31).frame, old) is not None
 
 
 def test_a_time_in_another_century_and_a_null_unlike_training_are_outliers():

@@ -50,7 +50,7 @@ from modelyard.operations.training.pins import DataRoot
 from modelyard.operations.training.train import _profile
 from modelyard.serving.documents import Serving, Training, json_rows
 from modelyard.serving.inputs import read_request, tensors_of_rows
-from modelyard.serving.predictor import _TYPES, _WITHOUT_NULL, _conform
+from modelyard.serving.predictor import _TYPES, _WITHOUT_NULL, _conform, columns_of
 from operations.training_job import job_of, make_checkout, model_of
 
 ZONES = ("UTC", "Europe/Rome", "America/New_York", "Asia/Kathmandu", "Pacific/Apia")
@@ -104,7 +104,7 @@ def serve(model: Model, rows: pd.DataFrame) -> None:
         return
     sent = json_rows(rows.head(5), [column.name for column in columns])
     body = orjson.loads(orjson.dumps({"inputs": tensors_of_rows(columns, sent)}))
-    parsed = read_request(body, columns).frame
+    parsed = read_request(body, columns).columns
     for kinds in zip(*(sorted(_TYPES[c.type]) * 4 for c in columns), strict=False):
         types = {
             c.name: "double" if c.nullable and kind in _WITHOUT_NULL else kind
@@ -117,8 +117,8 @@ def serve(model: Model, rows: pd.DataFrame) -> None:
             training=Training(null={}, levels={}), timezone=model.data.timezone,
         )  # fmt: skip
         live = _conform(parsed, serving, types)
-        offline = _conform(rows.head(5).reset_index(drop=True), serving, types)
-        pd.testing.assert_frame_equal(live, offline)
+        offline = _conform(columns_of(rows.head(5)), serving, types)
+        pd.testing.assert_frame_equal(pd.DataFrame(live), pd.DataFrame(offline))
 
 
 # --- tables -------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.serving.counters import LABELS, Counters, bin_counts
 from modelyard.serving.documents import Serving, Training
-from modelyard.serving.inputs import frame_of_rows
+from modelyard.serving.inputs import request_of_rows
 
 PROBABILITY = Output(name="p", kind=OutputKind.PROBABILITY)
 MINUTES = Output(name="minutes", kind=OutputKind.VALUE, minimum=-50, maximum=50)
@@ -94,7 +94,7 @@ def test_each_value_is_counted_in_a_cell_of_its_input_and_a_null_in_none(rows, c
     )
     registry = CollectorRegistry()
     counters = Counters(dict.fromkeys(LABELS, "x"), serving, registry)
-    counters.count_answer(frame_of_rows(columns, rows), {}, np.full(len(rows), 0.5))
+    counters.count_answer(request_of_rows(columns, rows), np.full(len(rows), 0.5))
     found = {
         (sample.labels["cell"].rpartition(":")[0], sample.value)
         for family in registry.collect()
@@ -112,4 +112,32 @@ def test_each_value_is_counted_in_a_cell_of_its_input_and_a_null_in_none(rows, c
         cell_name("n", number_cell(3.0, SIZE_EDGES)),
         cell_name("k", number_cell(7, range_edges(0, 10))),
         cell_name("c", level_cell("AA")),
+    }
+
+
+def test_an_overloaded_request_is_slow_and_neither_an_error_nor_a_refusal():
+    serving = Serving(
+        model="m",
+        task=Task.BINARY,
+        inputs=(),
+        output=PROBABILITY,
+        training=Training(null={}, levels={}),
+    )
+    registry = CollectorRegistry()
+    counters = Counters(dict.fromkeys(LABELS, "x"), serving, registry)
+    with counters.count_request() as outcome:
+        outcome.status, outcome.is_overloaded = 503, True
+    found = {
+        (s.name.removeprefix("modelyard_"), s.labels.get("code_class") or s.labels.get("le"))
+        for family in registry.collect()
+        for s in family.samples
+        if s.value and not s.name.endswith("_created")
+    }
+    assert found == {
+        ("requests_total", "4xx"),
+        ("requests_overloaded_total", None),
+        ("request_seconds_bucket", "+Inf"),
+        ("request_seconds_count", None),
+        ("request_seconds_sum", None),
+        ("model_info", None),
     }

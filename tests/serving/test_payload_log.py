@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.serving.documents import Serving, Training
-from modelyard.serving.inputs import frame_of_rows
-from modelyard.serving.payload_log import Limits, Part, Payload, PayloadLog, surplus_parts
+from modelyard.serving.inputs import request_of_rows
+from modelyard.serving.payload_log import Limits, Part, PayloadLog, surplus_parts
+from modelyard.serving.payload_parts import Payload
 
 COLUMNS = (
     Column(name="sort", type="category", nullable=True),
@@ -33,9 +35,9 @@ ROW = {"sort": "a", "size": 3, "at": "2026-01-01", "fresh": True}
 
 
 def payload(rows: int, **changes: object) -> Payload:
-    frame = frame_of_rows(COLUMNS, [{**ROW, **changes}] * rows)
+    inputs = replace(request_of_rows(COLUMNS, [{**ROW, **changes}] * rows), identifier="q")
     scores = np.array([[0.25, 0.75]] * rows)
-    return Payload(at=NOW, request="q", status=200, frame=frame, scores=scores)
+    return Payload(at=NOW, status=200, inputs=inputs, scores=scores)
 
 
 class Drops:
@@ -61,17 +63,24 @@ def test_every_type_and_every_failure_is_written(tmp_path: Path):
     written.put(payload(1, sort=None, size=None))
     written.put(payload(1))
     failed = payload(1)
-    written.put(Payload(at=NOW, request=None, status=500, frame=failed.frame, error="it broke"))
-    written.put(Payload(at=NOW, request=None, status=400, error="no JSON"))
+    written.put(Payload(at=NOW, status=500, inputs=failed.inputs, error="it broke"))
+    written.put(Payload(at=NOW, status=400, error="no JSON"))
     written.close()
     common = {**LABELS, "at": NOW, "error": None}
     whole = {**common, "request": "q", "row": 0, "status": 200, "prediction": [0.25, 0.75]}
-    broken = {**common, "request": None, "prediction": None}
+    broken = {**common, "request": "q", "prediction": None}
     assert rows(tmp_path) == [
         {**whole, "inputs": {**ROW, "sort": None, "size": None}},
         {**whole, "inputs": ROW},
         {**broken, "row": 0, "status": 500, "error": "it broke", "inputs": ROW},
-        {**broken, "row": None, "status": 400, "error": "no JSON", "inputs": None},
+        {
+            **broken,
+            "request": None,
+            "row": None,
+            "status": 400,
+            "error": "no JSON",
+            "inputs": None,
+        },
     ]
 
 

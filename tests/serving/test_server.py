@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -306,6 +307,34 @@ def test_a_server_that_is_about_to_stop_ends_each_connection_with_its_answer(
         answer = running.infer(request())
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
         assert running.infer(request()).status_code == 200
+
+
+def test_requests_that_come_at_once_get_their_own_scores_or_are_told_to_come_later(
+    artifact: Artifact, tmp_path: Path
+):
+    documents = [request(rows=1 + 300 * (seed % 2), seed=seed) for seed in range(40)]
+    predictor = load_predictor(*artifact, TRUSTED)
+    expected = [
+        predictor.scores(read_request(document, predictor.serving.inputs).frame)
+        for document in documents
+    ]
+    with serving(artifact, tmp_path, "--queue", "3") as running:
+        with ThreadPoolExecutor(20) as clients:
+            answers = [*clients.map(running.infer, documents * 3)]
+        counted = gained({}, counts(running))
+    good = [(a.json(), e) for a, e in zip(answers, expected * 3, strict=True) if a.is_success]
+    full = [answer for answer in answers if answer.status_code == 503]
+    for document, scores in good:
+        np.testing.assert_allclose(document["outputs"][0]["data"], scores, atol=1e-12)
+    assert len(good) + len(full) == len(answers)
+    assert full
+    assert {answer.headers["retry-after"] for answer in full} == {"1"}
+    assert full[0].json()["error"].startswith("model late is busy")
+    assert counted["modelyard_requests_total", "2xx"] == len(good)
+    assert counted["modelyard_requests_total", "4xx"] == len(full)
+    assert counted["modelyard_requests_overloaded_total", ""] == len(full)
+    assert ("modelyard_requests_total", "5xx") not in counted
+    assert ("modelyard_requests_refused_total", "") not in counted
 
 
 def parts(running: Running) -> Iterator[list[dict[str, object]]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from modelyard.commands.output.logs import log_with_dates
+from modelyard.domain.specs.model import DEFAULT_QUEUE
 
 
 @click.command()
@@ -56,6 +57,13 @@ from modelyard.commands.output.logs import log_with_dates
     "closing",
     type=click.Path(path_type=Path, dir_okay=False),
     help="While this file exists, every answer ends its connection.",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(1),
+    default=DEFAULT_QUEUE,
+    show_default=True,
+    help="Requests that may wait while the model is busy; further ones are answered 503.",
 )
 @click.option(
     "--claim",

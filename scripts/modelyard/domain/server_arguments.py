@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from modelyard.domain.specs.model import DEFAULT_QUEUE
+
 
 def server_arguments(
     *,
@@ -14,6 +16,7 @@ def server_arguments(
     folder: str,
     formats: Iterable[str],
     trusted_types: Iterable[str],
+    queue: int = DEFAULT_QUEUE,
     **where: str,
 ) -> list[str]:
     """The arguments of `modelyard` that serve an artifact.
@@ -26,6 +29,8 @@ def server_arguments(
         folder: Where the artifact is.
         formats: The formats that the model's policy accepts.
         trusted_types: The types that it trusts.
+        queue: Requests that may wait; the default is no argument, so that manifests without one
+            stay as they are.
         where: Further options of `modelyard serve`, such as `port`.
     """
     options = {
@@ -36,6 +41,8 @@ def server_arguments(
         "folder": folder,
         **{name.replace("_", "-"): value for name, value in where.items()},
     }
+    if queue != DEFAULT_QUEUE:
+        options["queue"] = str(queue)
     return [
         "serve",
         *(f"--{name}={value}" for name, value in options.items()),

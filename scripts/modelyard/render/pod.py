@@ -84,6 +84,7 @@ def _server(release: Release, model: Model, placement: Placement | None) -> Docu
         folder=f"{_ARTIFACT}/model",
         formats=model.artifact.formats,
         trusted_types=model.artifact.trusted_types,
+        queue=model.server.queue,
         host="0.0.0.0",  # noqa: S104 - pods are reached by their address
         port=str(PORT),
         closing_file=_CLOSING,

@@ -22,15 +22,18 @@ from modelyard.domain.canary.prediction_grid import Grid, prediction_grid
 from modelyard.serving.documents import Serving
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from modelyard.serving.inputs import InferenceRequest
     from modelyard.serving.predictor import Scores
+    from modelyard.serving.tensor import Values
 
 LABELS = ("model", "version", "release", "digest")
 _M = TypeVar("_M", Counter, Gauge, Histogram)
 
 CODE_CLASSES = ("2xx", "4xx", "5xx")
 SECONDS = tuple(bound / 1000 for bound in LATENCY_BOUNDS_MS)
+
+OVERLOADED_SECONDS = 2 * SECONDS[-1]
+"""The latency of a request that was not let in: slow by every threshold of the judge."""
 
 _CLIENT_ERRORS = range(400, 500)
 NO_REFUSALS = frozenset({401, 403, 404, 408, 429, 499})
@@ -42,9 +45,19 @@ NO_REFUSALS = frozenset({401, 403, 404, 408, 429, 499})
 
 @dataclass
 class Outcome:
-    """The status of one request: 500 until it is set, so that a crash counts as one."""
+    """The status of one request: 500 until it is set, so that a crash counts as one.
+
+    One that is overloaded found too many others waiting. That is no error of the model and no
+    refusal: it counts as a slow answer, for it would have waited.
+    """
 
     status: int = 500
+    is_overloaded: bool = False
+
+    @property
+    def code_class(self) -> str:
+        """The class that it is counted in; overload is with 429, too many requests."""
+        return "4xx" if self.is_overloaded else f"{self.status // 100}xx"
 
     @property
     def is_refusal(self) -> bool:
@@ -98,6 +111,7 @@ class Counters:
         # Labelled now: series exist before their first event, and no request looks one up.
         self._rows = self._labelled(Counter, "rows", "Rows answered.")
         self._refused = self._labelled(Counter, "requests_refused", "Refused for their content.")
+        self._overloaded = self._labelled(Counter, "requests_overloaded", "Answered 503: full.")
         self._dropped = self._labelled(Counter, "payload_dropped_rows", "Rows not logged.")
         self._seconds = self._labelled(Histogram, "request_seconds", "Latency.", buckets=SECONDS)
         self._in_flight = self._labelled(Gauge, "requests_in_flight", "Requests being answered.")
@@ -112,56 +126,57 @@ class Counters:
             yield outcome
         finally:
             self._in_flight.dec()
-            self._seconds.observe(time.perf_counter() - before)
-            self._requests[f"{outcome.status // 100}xx"].inc()
+            seconds = time.perf_counter() - before
+            self._seconds.observe(OVERLOADED_SECONDS if outcome.is_overloaded else seconds)
+            self._requests[outcome.code_class].inc()
+            if outcome.is_overloaded:
+                self._overloaded.inc()
             if outcome.is_refusal:
                 self._refused.inc()
 
-    def count_answer(self, frame: pd.DataFrame, nulls: Mapping[str, int], scores: Scores) -> None:
-        """Count the rows of one answer.
-
-        Args:
-            frame: The inputs, as `inputs.read_request` read them.
-            nulls: Rows with a missing value, by input.
-            scores: Shape (rows,), or (rows, classes).
-        """
-        self._rows.inc(len(frame))
-        for column, count in nulls.items():
+    def count_answer(self, request: InferenceRequest, scores: Scores) -> None:
+        """Count the rows of one answer, whose scores have the shape (rows,) or (rows, classes)."""
+        self._rows.inc(request.rows)
+        for column, count in request.nulls.items():
             if count:
                 self._nulls[column].inc(count)
-        for column, seen in self._levels.items():
-            # A null is a missing value, not a level; only NaN differs from itself.
-            strange = [v for v in frame[column].tolist() if v is not None and v not in seen]
-            if count := sum(value == value for value in strange):  # noqa: PLR0124 - as above
-                self._unseen[column].inc(count)
-        self._count_cells(frame)
+        self._count_numbers(request.columns)
+        self._count_levels(request.columns)
         histogram = bin_counts(scores, self._grid)
         for bin_number, count in enumerate(histogram):
             if count:
                 self._predictions[str(bin_number)].inc(count)
+        if request.rows == 1:
+            return  # one row is no pair
         for measure, amount in pair_measures(histogram).items():
-            self._pairs[measure].inc(int(amount))
+            if amount:
+                self._pairs[measure].inc(int(amount))
 
-    def _count_cells(self, frame: pd.DataFrame) -> None:
-        """Count the rows by cell of each number and each category; a null is in no cell."""
+    def _count_numbers(self, columns: Mapping[str, Values]) -> None:
+        """Count the rows by cell of each number; a null is in no cell."""
         import numpy as np  # noqa: PLC0415 - the local scraper reads only the names above
 
         for column, edges in self._edges.items():
-            # A nullable integer is masked, not NaN.
-            values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+            values = columns[column]
+            if not isinstance(values, np.ndarray):  # a nullable integer is masked, not NaN
+                values = values.to_numpy(dtype=np.float64, na_value=np.nan)
             cells = np.searchsorted(edges, values[~np.isnan(values)], side="right")
-            self._add_cells(column, enumerate(np.bincount(cells).tolist()))
-        for column in self._levels:
+            self._add_cells(column, collections.Counter(cells.tolist()).items())
+
+    def _count_levels(self, columns: Mapping[str, Values]) -> None:
+        """Count the rows by cell of each category, and those of levels not seen in training."""
+        for column, seen in self._levels.items():
+            levels = collections.Counter(columns[column].tolist())
+            levels.pop(None, None)  # a null is a missing value, not a level
+            if unseen := sum(rows for level, rows in levels.items() if level not in seen):
+                self._unseen[column].inc(unseen)
             counts: dict[int, int] = collections.defaultdict(int)
-            for level, rows in collections.Counter(frame[column].tolist()).items():
-                if level is not None and level == level:  # noqa: PLR0124 - only NaN differs
-                    counts[level_cell(level)] += rows
+            for level, rows in levels.items():
+                counts[level_cell(level)] += rows
             self._add_cells(column, counts.items())
 
     def _add_cells(self, column: str, counts: Iterable[tuple[int, int]]) -> None:
         for cell, rows in counts:
-            if not rows:
-                continue
             name = cell_name(column, cell)
             # A few cells of the possible ones occur, so a series begins with its first row.
             if name not in self._cell:

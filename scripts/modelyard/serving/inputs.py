@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from modelyard.domain.specs.contract import Column
 from modelyard.errors import Refused
 from modelyard.serving.tensor import (
     DATATYPES,
+    ReadTensor,
     TensorError,
+    Values,
     describe_column,
     describe_value,
     read_tensor,
+    values_of_nulls,
 )
 
 if TYPE_CHECKING:
@@ -30,24 +34,28 @@ class InferenceRequest:
 
     Args:
         identifier: The id that the client gave it, or None.
-        frame: The model's inputs as columns, in order; nulls are NaN or None.
+        rows: The number of rows to predict.
+        columns: The values of each of the model's inputs, in order; see `tensor.read_tensor`.
         nulls: Rows with a missing value, by input column; a column that was left out counts.
     """
 
     identifier: str | None
-    frame: pd.DataFrame
+    rows: int
+    columns: Mapping[str, Values]
     nulls: Mapping[str, int]
 
-    @property
-    def rows(self) -> int:
-        """The number of rows to predict."""
-        return len(self.frame)
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The columns as a frame."""
+        import pandas as pd  # noqa: PLC0415 - only where a frame is asked for
+
+        return pd.DataFrame(self.columns, copy=False)
 
 
 def read_request(
     document: object, columns: Sequence[Column], *, output: str | None = None
 ) -> InferenceRequest:
-    """The request with its rows in a frame that has exactly the model's inputs.
+    """The request with the values of exactly the model's inputs.
 
     - JSON null stands for a missing value of any datatype, where the column is nullable.
     - An input that is nullable or has a default may be left out as a whole.
@@ -72,10 +80,11 @@ def read_request(
     if problems := [*_twins(tensors, columns), *problems]:
         raise Refused(_summary(problems))
     rows = _rows(read)
-    nulls = {c.name: sum(v is None for v in read.get(c.name, [None] * rows)) for c in columns}
-    return InferenceRequest(
-        identifier=_identifier(request), frame=_frame(columns, read, rows), nulls=nulls
-    )
+    nulls = {c.name: read[c.name].nulls if c.name in read else rows for c in columns}
+    arrays = {
+        c.name: read[c.name].array if c.name in read else values_of_nulls(c, rows) for c in columns
+    }
+    return InferenceRequest(identifier=_identifier(request), rows=rows, columns=arrays, nulls=nulls)
 
 
 def tensors_of_rows(
@@ -93,13 +102,24 @@ def tensors_of_rows(
     ]
 
 
+def request_of_rows(
+    columns: Sequence[Column], rows: Sequence[Mapping[str, object]]
+) -> InferenceRequest:
+    """The request for these rows.
+
+    Raises:
+        Refused: A row breaks the contract.
+    """
+    return read_request({"inputs": tensors_of_rows(columns, rows)}, columns)
+
+
 def frame_of_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """The frame of a request for these rows.
 
     Raises:
         Refused: A row breaks the contract.
     """
-    return read_request({"inputs": tensors_of_rows(columns, rows)}, columns).frame
+    return request_of_rows(columns, rows).frame
 
 
 def _object(document: object) -> Mapping[str, object]:
@@ -162,8 +182,8 @@ def _normalized(name: str) -> str:
 
 def _read_all(
     columns: Sequence[Column], tensors: Mapping[str, Mapping[str, object]]
-) -> tuple[dict[str, list[object]], list[str]]:
-    read: dict[str, list[object]] = {}
+) -> tuple[dict[str, ReadTensor], list[str]]:
+    read: dict[str, ReadTensor] = {}
     problems: list[str] = []
     for column in columns:
         if column.name in tensors:
@@ -178,8 +198,8 @@ def _read_all(
     return read, problems
 
 
-def _rows(read: Mapping[str, list[object]]) -> int:
-    lengths = {name: len(values) for name, values in read.items()}
+def _rows(read: Mapping[str, ReadTensor]) -> int:
+    lengths = {name: len(tensor.array) for name, tensor in read.items()}
     if not lengths:
         raise Refused("inputs: expected at least one of the model's inputs, found none")
     rows = next(iter(lengths.values()))
@@ -189,34 +209,6 @@ def _rows(read: Mapping[str, list[object]]) -> int:
     if strays:
         raise Refused(_summary(strays))
     return rows
-
-
-def _frame(columns: Sequence[Column], read: Mapping[str, list[object]], rows: int) -> pd.DataFrame:
-    import numpy as np  # noqa: PLC0415 - pandas only where rows are read
-    import pandas as pd  # noqa: PLC0415 - as above
-
-    arrays: dict[str, Any] = {}
-    for column in columns:
-        values = read.get(column.name) or [None] * rows
-        if column.type == "number":
-            arrays[column.name] = np.array(values, dtype=np.float64)
-        elif column.type in {"integer", "boolean"} and None not in values:
-            arrays[column.name] = np.array(values)
-        elif column.type == "integer":
-            arrays[column.name] = _integers(values)
-        else:
-            arrays[column.name] = np.array(values, dtype=object)
-    return pd.DataFrame(arrays, copy=False)  # passing `columns` takes four times as long
-
-
-def _integers(values: Sequence[object]) -> Any:
-    """Whole numbers and nulls: as floats they would lose digits."""
-    import numpy as np  # noqa: PLC0415 - as above
-    import pandas as pd  # noqa: PLC0415 - as above
-
-    missing = np.array([value is None for value in values])
-    known = [0 if value is None else value for value in values]
-    return pd.arrays.IntegerArray(np.array(known, dtype=np.int64), missing)
 
 
 def _summary(problems: Sequence[str]) -> str:

@@ -12,53 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from modelyard.domain.specs.contract import Column, ColumnType
-from modelyard.domain.specs.model import Task
 from modelyard.serving.documents import Serving
+from modelyard.serving.payload_parts import Payload, part_schema, part_table
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
-    from modelyard.serving.predictor import Scores
-
 _LOGGER = logging.getLogger(__name__)
-_TYPES: dict[ColumnType, str] = {
-    "number": "double",
-    "integer": "int64",
-    "category": "string",
-    "boolean": "bool",
-    "timestamp": "string",
-}
 _CLOSE_SECONDS = 20.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Payload:
-    """A request and its answer.
-
-    Args:
-        at: When it was answered, UTC.
-        request: The id that the client gave it, or None.
-        status: The HTTP status.
-        frame: The inputs, or None if they could not be read.
-        scores: Shape (rows,) or (rows, classes), or None if there are none.
-        error: What went wrong, or None.
-    """
-
-    at: datetime
-    request: str | None
-    status: int
-    frame: pd.DataFrame | None = None
-    scores: Scores | None = None
-    error: str | None = None
-
-    @property
-    def rows(self) -> int:
-        """Its number of rows in the log: one for a request that could not be read."""
-        return 1 if self.frame is None else len(self.frame)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +55,8 @@ class PayloadLog:
     """Takes payloads from requests and writes them in a thread of its own.
 
     Each part is written under another name and then renamed, so a reader sees only whole parts. The
-    oldest parts are deleted when the folder exceeds its limit. Columns: `at`, `model`, `version`,
-    `release`, `digest`, `request`, `row`, `status`, `error`, `inputs` (a struct of the contract's
-    columns, null if the request could not be read) and `prediction` (a number, or one list of
-    probabilities).
+    oldest parts are deleted when the folder exceeds its limit. What waits are the arrays that the
+    request was read into: the garbage collector does not follow them, whatever their number.
 
     Args:
         folder: Where to write parts; created if it is missing.
@@ -188,34 +149,15 @@ class PayloadLog:
             _LOGGER.exception("payload log %s: cannot delete old parts", self._folder)
 
     def _write(self, part: Sequence[Payload]) -> None:
-        import pyarrow as pa  # noqa: PLC0415 - only a server with a log needs it
-        import pyarrow.parquet as pq  # noqa: PLC0415 - as above
+        import pyarrow.parquet as pq  # noqa: PLC0415 - only a server with a log needs it
 
-        records = [record for payload in part for record in self._records(payload)]
-        table = pa.Table.from_pylist(records, schema=self._schema)
+        table = part_table(part, self._schema, self._labels)
         self._parts += 1
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         name = f"{self._labels['release']}-{stamp}-{os.getpid()}-{self._parts:06d}.parquet"
         partial = self._folder / f".{name}.part"
         pq.write_table(table, partial)
         partial.replace(self._folder / name)
-
-    def _records(self, payload: Payload) -> list[dict[str, Any]]:
-        common = {
-            **self._labels,
-            "at": payload.at,
-            "request": payload.request,
-            "status": payload.status,
-            "error": payload.error,
-        }
-        if payload.frame is None:
-            return [{**common, "row": None, "inputs": None, "prediction": None}]
-        inputs = _values(payload.frame, self._serving.inputs)
-        scores = [None] * len(inputs) if payload.scores is None else payload.scores.tolist()
-        return [
-            {**common, "row": row, "inputs": values, "prediction": score}
-            for row, (values, score) in enumerate(zip(inputs, scores, strict=True))
-        ]
 
 
 def surplus_parts(parts: Iterable[Part], limit: int) -> list[str]:
@@ -236,39 +178,3 @@ def _parts(folder: Path) -> Iterator[Part]:
                 with suppress(FileNotFoundError):
                     status = entry.stat()
                     yield Part(name=entry.name, size=status.st_size, written=status.st_mtime_ns)
-
-
-def part_schema(serving: Serving) -> pa.Schema:
-    """The Arrow schema of a part."""
-    import pyarrow as pa  # noqa: PLC0415 - as above
-
-    inputs = [pa.field(c.name, pa.type_for_alias(_TYPES[c.type])) for c in serving.inputs]
-    number = pa.float64()
-    return pa.schema(
-        [
-            pa.field("at", pa.timestamp("us", tz="UTC"), nullable=False),
-            *(
-                pa.field(name, pa.string(), nullable=False)
-                for name in ("model", "version", "release", "digest")
-            ),
-            pa.field("request", pa.string()),
-            pa.field("row", pa.int32()),
-            pa.field("status", pa.int16(), nullable=False),
-            pa.field("error", pa.string()),
-            pa.field("inputs", pa.struct(inputs)),
-            pa.field("prediction", pa.list_(number) if serving.task is Task.MULTICLASS else number),
-        ]
-    )
-
-
-def _values(frame: pd.DataFrame, columns: Sequence[Column]) -> list[dict[str, Any]]:
-    lists = []
-    for column in columns:
-        found = frame[column.name]
-        pairs = zip(found.tolist(), found.isna().tolist(), strict=True)
-        values = [None if is_null else value for value, is_null in pairs]
-        if column.type == "integer":
-            values = [None if value is None else int(value) for value in values]
-        lists.append(values)
-    names = [column.name for column in columns]
-    return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -14,6 +14,7 @@ from modelyard.errors import CannotAnswer, Refused, VersionFault
 from modelyard.serving.artifact import MODEL, check_artifact
 from modelyard.serving.documents import TOLERANCE, Golden, Serving, json_rows, read_serving
 from modelyard.serving.inputs import frame_of_rows
+from modelyard.serving.tensor import Values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,8 +77,22 @@ class Predictor:
             UnfitColumn: A column of the frame cannot be read as its type in the signature.
             Refused: The scores have another shape, are not finite or are no probabilities.
         """
-        answer = self.model.predict(_conform(frame, self.serving, self.types))
-        scores = _shaped(answer, rows=len(frame), serving=self.serving)
+        return self.scores_of(self.conform(columns_of(frame)), len(frame))
+
+    def conform(self, columns: Mapping[str, Values]) -> dict[str, Values]:
+        """The columns in the signature's order and types, with the contract's defaults for nulls.
+
+        Raises:
+            UnfitColumn: A column cannot be read as its type in the signature.
+        """
+        return _conform(columns, self.serving, self.types)
+
+    def scores_of(self, columns: Mapping[str, Values], rows: int) -> Scores:
+        """The model's scores for columns that `conform` has made; see `scores`."""
+        import pandas as pd  # noqa: PLC0415 - the model has imported it
+
+        answer = self.model.predict(pd.DataFrame(columns, copy=False))
+        scores = _shaped(answer, rows=rows, serving=self.serving)
         _refuse_values(scores, self.serving)
         return scores
 
@@ -152,14 +167,25 @@ def _refuse_signature(folder: Path, serving: Serving, types: dict[str, str]) -> 
             )
 
 
-def _conform(frame: pd.DataFrame, serving: Serving, types: dict[str, str]) -> pd.DataFrame:
+def columns_of(frame: pd.DataFrame) -> dict[str, Values]:
+    """The columns of a frame as arrays."""
     import pandas as pd  # noqa: PLC0415 - the frame's maker has imported it
 
-    columns: dict[str, Any] = {}
+    arrays = {str(name): frame[name].array for name in frame.columns}
+    return {
+        name: values.to_numpy() if isinstance(values, pd.arrays.NumpyExtensionArray) else values
+        for name, values in arrays.items()
+    }
+
+
+def _conform(
+    given: Mapping[str, Values], serving: Serving, types: dict[str, str]
+) -> dict[str, Values]:
+    columns: dict[str, Values] = {}
     for column in serving.inputs:
-        if column.name not in frame:
+        if column.name not in given:
             continue  # MLflow's own error names all missing columns
-        values: Any = frame[column.name].array
+        values = given[column.name]
         try:
             if column.default is not None:
                 values = _filled(values, column.default)
@@ -171,7 +197,7 @@ def _conform(frame: pd.DataFrame, serving: Serving, types: dict[str, str]) -> pd
                 f"model {serving.model}: column {column.name} cannot be read as"
                 f" {types[column.name]}: {error}"
             ) from error
-    return pd.DataFrame(columns, index=frame.index, copy=False)
+    return columns
 
 
 def _filled(values: Any, default: object) -> Any:
@@ -194,7 +220,7 @@ def _cast(values: Any, kind: str) -> Any:
     if kind in _WITHOUT_NULL:
         return _whole(values, _DTYPES[kind])
     if kind in _DTYPES:
-        if getattr(values.dtype, "numpy_dtype", None) == _DTYPES[kind]:
+        if values.dtype == _DTYPES[kind]:
             return values  # the usual case: numbers of a request
         return pd.array(values, copy=False).astype(_DTYPES[kind])
     if kind == "datetime":

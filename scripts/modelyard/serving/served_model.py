@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 import kserve
 import threadpoolctl
 
-from modelyard.domain.specs.model import OutputKind
+from modelyard.domain.specs.model import DEFAULT_QUEUE, OutputKind
+from modelyard.serving.batches import Batches, score_together
 from modelyard.serving.documents import Golden
-from modelyard.serving.inputs import InferenceRequest, frame_of_rows
+from modelyard.serving.inputs import InferenceRequest, request_of_rows
 from modelyard.serving.outliers import OutlierError, find_outliers
 from modelyard.serving.predictor import Predictor, UnfitColumn, model_fault
 from modelyard.serving.tensor import DATATYPES
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from modelyard.serving.predictor import Scores
 
 
@@ -44,17 +42,31 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
         version: The version's name, for the answers.
         predictor: The loaded model.
         golden: Rows whose scores are known; the model is ready only if its scores match.
+        queue: Requests that may wait while the model is busy.
+
+    `alone_because` says why each request is scored in a call of its own; None if those that wait
+    are scored together, which the golden rows decide: one by one they must get the same scores.
 
     Raises:
         VersionFault: The model fails on its golden rows.
         CannotAnswer: This machine lacks something that it needs for them.
     """
 
-    def __init__(self, name: str, version: str, predictor: Predictor, golden: Golden) -> None:
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        predictor: Predictor,
+        golden: Golden,
+        *,
+        queue: int = DEFAULT_QUEUE,
+    ) -> None:
         super().__init__(name)
         self.predictor = predictor
         self._version = version
         self._executor = ThreadPoolExecutor(1, "predict", initializer=_one_openmp_thread)
+        self._batches = Batches(self._score, self._executor, queue=queue)
+        self.alone_because: str | None = None
         self.golden_problem = self._compare_golden(golden)
         self.ready = self.golden_problem is None
 
@@ -78,9 +90,7 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
     ) -> Answer:
         """The model's scores for one request."""
         del headers
-        loop = asyncio.get_running_loop()
-        scores = await loop.run_in_executor(self._executor, self._scores, payload.frame)
-        return Answer(request=payload, scores=scores)
+        return Answer(request=payload, scores=await self._batches.scores(payload))
 
     async def postprocess(
         self, result: Answer, headers: Mapping[str, str] | None = None
@@ -122,17 +132,35 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
             for kind, values in zip(self.get_output_types(), data, strict=True)
         ]
 
-    def _scores(self, frame: pd.DataFrame) -> Scores:
+    def _score(self, requests: Sequence[InferenceRequest]) -> list[Scores | Exception]:
+        """The outcome of each request that waits; called on the prediction thread."""
+        if self.alone_because is None:
+            return score_together(self._scores, requests)
+        return [outcome for each in requests for outcome in score_together(self._scores, [each])]
+
+    def _scores(self, requests: Sequence[InferenceRequest]) -> list[Scores]:
+        """The scores of each, by one call; if one alone fails on outliers, `OutlierError`."""
+        if len(requests) == 1:
+            return [self._scores_of_one(requests[0])]
+        import numpy as np  # noqa: PLC0415 - the model has imported it
+
+        read = [self.predictor.conform(each.columns) for each in requests]
+        columns = {name: np.concatenate([each[name] for each in read]) for name in read[0]}
+        rows = [each.rows for each in requests]
+        scores = self.predictor.scores_of(columns, sum(rows))
+        return np.split(scores, np.cumsum(rows[:-1]))
+
+    def _scores_of_one(self, request: InferenceRequest) -> Scores:
         """The scores; `OutlierError` if the model fails only on rows unlike those of training."""
         try:
-            return self.predictor.scores(frame)
+            return self.predictor.scores_of(self.predictor.conform(request.columns), request.rows)
         except UnfitColumn as error:
             raise OutlierError(error.message) from error
         except Exception as error:
-            outliers = find_outliers(frame, self.predictor.serving)
+            outliers = find_outliers(request.frame, self.predictor.serving)
             if outliers is None:
                 raise
-            usual = frame[~outliers.rows]
+            usual = request.frame[~outliers.rows]
             if len(usual):
                 self.predictor.scores(usual)  # if it fails on these too, the outliers do not matter
             raise OutlierError(
@@ -142,19 +170,49 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
     def _compare_golden(self, golden: Golden) -> str | None:
         import numpy as np  # noqa: PLC0415 - the model has imported it
 
-        frame = frame_of_rows(self.predictor.serving.inputs, golden.rows)
         # On the prediction thread, under the same OpenMP limit.
         try:
-            found = self._executor.submit(self.predictor.scores, frame).result()
+            found, alone = self._executor.submit(self._golden_scores, golden).result()
         except Exception as error:  # whatever the model raises
             raise model_fault(f"model {self.name}: its golden rows fail", error) from error
         expected = np.asarray(golden.scores, dtype=np.float64)
         if found.shape != expected.shape:
             return f"golden scores have the shape {expected.shape}, the model's {found.shape}"
         worst = float(np.abs(found - expected).max())
-        if worst <= golden.tolerance:
-            return None
-        return f"golden scores differ by up to {worst:.3g}, allowed {golden.tolerance:.3g}"
+        if worst > golden.tolerance:
+            return f"golden scores differ by up to {worst:.3g}, allowed {golden.tolerance:.3g}"
+        self.alone_because = _why_alone(found, alone, golden.tolerance)
+        return None
+
+    def _golden_scores(self, golden: Golden) -> tuple[Scores, list[Scores | Exception]]:
+        """The scores of all golden rows at once, and of each alone."""
+        inputs = self.predictor.serving.inputs
+        (together,) = self._scores([request_of_rows(inputs, golden.rows)])
+        each = [request_of_rows(inputs, [row]) for row in golden.rows]
+        return together, [
+            outcome for one in each for outcome in score_together(self._scores, [one])
+        ]
+
+
+def _why_alone(
+    together: Scores, alone: Sequence[Scores | Exception], tolerance: float
+) -> str | None:
+    """Why rows may not be scored together with those of other requests; None if they may."""
+    import numpy as np  # noqa: PLC0415 - as above
+
+    if len(alone) == 1:
+        return "one golden row does not show whether the scores of rows depend on each other"
+    worst = 0.0
+    for row, outcome in enumerate(alone):
+        if isinstance(outcome, Exception):
+            return f"golden row {row} alone fails: {type(outcome).__name__}"
+        worst = max(worst, float(np.abs(outcome[0] - together[row]).max()))
+    if worst <= tolerance:
+        return None
+    return (
+        f"its rows are not independent: a golden row alone gets a score that differs by {worst:.3g}"
+        f" from its score among the others, allowed {tolerance:.3g}"
+    )
 
 
 def _one_openmp_thread() -> None:

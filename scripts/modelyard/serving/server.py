@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ import kserve
 import prometheus_client
 from kserve.model_server import app
 
+from modelyard.domain.specs.model import DEFAULT_QUEUE
 from modelyard.errors import VersionFault
 from modelyard.serving.counters import Counters
 from modelyard.serving.documents import read_golden
@@ -45,6 +47,7 @@ class Settings:
         formats: Accepted model formats.
         closing: A file that appears when the server is about to be stopped, or None. From then on
             every answer ends its connection, so that clients reconnect to another server.
+        queue: Requests that may wait while the model is busy.
     """
 
     model: str
@@ -59,6 +62,7 @@ class Settings:
     trusted_types: tuple[str, ...] = ()
     formats: tuple[str, ...] = ("skops",)
     closing: Path | None = None
+    queue: int = DEFAULT_QUEUE
 
     @property
     def labels(self) -> dict[str, str]:
@@ -106,7 +110,10 @@ def serve_model(settings: Settings) -> None:
     predictor = load_predictor(
         settings.folder, settings.artifact, settings.trusted_types, formats=settings.formats
     )
-    model = ServedModel(settings.model, settings.version, predictor, read_golden(settings.folder))
+    golden = read_golden(settings.folder)
+    model = ServedModel(settings.model, settings.version, predictor, golden, queue=settings.queue)
+    if model.alone_because:
+        _LOGGER.warning("model %s is served unbatched: %s", settings.model, model.alone_because)
     if model.golden_problem:
         _LOGGER.error("model %s is not ready: %s", settings.model, model.golden_problem)
     # They are a third of each scrape, and no query reads them.
@@ -131,6 +138,9 @@ def serve_model(settings: Settings) -> None:
         end.daemon = True
         end.start()
     allow_many_connections()
+    # What is loaded now stays: else each full collection walks all of it, and stops the server.
+    gc.collect()
+    gc.freeze()
     try:
         server.start([])
     finally:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC
+from typing import Any, TypeAlias
 
 from modelyard.domain.specs.contract import Column, ColumnType
 from modelyard.domain.specs.times import parse_time
+
+Values: TypeAlias = Any
+"""The values of one column, a numpy array or one of pandas' nullable integers."""
 
 MAX_ROWS = 10_000
 """Predictions run on one thread: a longer request would delay all others."""
@@ -30,6 +35,16 @@ _ACCEPTED: dict[ColumnType, frozenset[str]] = {
     "boolean": frozenset({"BOOL"}),
     "timestamp": _TEXT,
 }
+_NONE = type(None)
+_AS_THEY_ARE: dict[ColumnType, frozenset[type]] = {
+    "number": frozenset({int, float, _NONE}),
+    "integer": frozenset({int, _NONE}),
+    "category": frozenset({str, _NONE}),
+    "boolean": frozenset({bool, _NONE}),
+    "timestamp": frozenset(),
+}
+"""Types of which each value is good, or is found to be none when an array is made of them."""
+
 _INT64 = 2**63
 _SHOWN = 40
 _LISTED = 4
@@ -40,8 +55,24 @@ class TensorError(ValueError):
     """A tensor does not fit its column; the message names what was expected and found."""
 
 
-def read_tensor(column: Column, tensor: Mapping[str, object]) -> list[object]:
-    """The column's values, None where they are null.
+@dataclass(frozen=True, kw_only=True)
+class ReadTensor:
+    """The values of a tensor.
+
+    Args:
+        array: Its values; see `read_tensor`.
+        nulls: How many of them are missing.
+    """
+
+    array: Values
+    nulls: int
+
+
+def read_tensor(column: Column, tensor: Mapping[str, object]) -> ReadTensor:
+    """The column's values as an array of its type.
+
+    A number is float64 with NaN for nulls. Other types are int64, bool or object; with nulls they
+    are pandas' nullable integers, or objects with None.
 
     Args:
         column: The column of the contract.
@@ -50,12 +81,61 @@ def read_tensor(column: Column, tensor: Mapping[str, object]) -> list[object]:
     Raises:
         TensorError: The datatype, the shape or a value does not fit the column.
     """
-    values = _data(tensor)
+    data = _data(tensor)
     datatype = tensor.get("datatype")
-    is_null = all(value is None for value in values)  # a client cannot know the datatype then
-    if not isinstance(datatype, str) or not (is_null or datatype in _ACCEPTED[column.type]):
+    if not isinstance(datatype, str) or not (
+        # A client cannot know the datatype of nulls alone.
+        datatype in _ACCEPTED[column.type] or all(value is None for value in data)
+    ):
         raise TensorError(f"expected {describe_column(column)}, found {describe_value(datatype)}")
-    return [_value(column, value, row) for row, value in enumerate(values)]
+    kinds = set(map(type, data))
+    if not kinds <= _AS_THEY_ARE[column.type] or (_NONE in kinds and not column.nullable):
+        data = [_value(column, value, row) for row, value in enumerate(data)]
+    return _array(column, data)
+
+
+def values_of_nulls(column: Column, rows: int) -> Values:
+    """The values of a column that was left out."""
+    return _array_of(column.type, [None] * rows, has_nulls=True)
+
+
+def _array(column: Column, data: list[object]) -> ReadTensor:
+    nulls = data.count(None)
+    try:
+        values = _array_of(column.type, data, has_nulls=bool(nulls))
+        if column.type != "number" or _is_finite(values, nulls):
+            return ReadTensor(array=values, nulls=nulls)
+    except OverflowError:  # a whole number that is too large
+        pass
+    for row, value in enumerate(data):  # finds the value at fault
+        _value(column, value, row)
+    raise TensorError(f"expected {_EXPECTED[column.type]} in every row")
+
+
+def _is_finite(values: Values, nulls: int) -> bool:
+    import numpy as np  # noqa: PLC0415 - only where rows are read
+
+    return int(np.count_nonzero(np.isfinite(values))) == len(values) - nulls
+
+
+def _array_of(kind: ColumnType, data: list[object], *, has_nulls: bool) -> Values:
+    import numpy as np  # noqa: PLC0415 - only where rows are read
+
+    if kind == "number":
+        return np.array(data, dtype=np.float64)
+    if kind == "integer":
+        return _nullable_integers(data) if has_nulls else np.array(data, dtype=np.int64)
+    return np.array(data, dtype=np.bool_ if kind == "boolean" and not has_nulls else object)
+
+
+def _nullable_integers(data: list[object]) -> Values:
+    """Whole numbers and nulls: as floats they would lose digits."""
+    import numpy as np  # noqa: PLC0415 - as above
+    import pandas as pd  # noqa: PLC0415 - as above
+
+    missing = np.array([value is None for value in data])
+    known = [0 if value is None else value for value in data]
+    return pd.arrays.IntegerArray(np.array(known, dtype=np.int64), missing)
 
 
 def describe_column(column: Column) -> str:

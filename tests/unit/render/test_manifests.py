@@ -22,7 +22,14 @@ from modelyard.domain.specs.environment import (
     RouterKind,
     Step,
 )
-from modelyard.domain.specs.model import ArtifactPolicy, CanaryPolicy, GatePolicy, Model, Owner
+from modelyard.domain.specs.model import (
+    ArtifactPolicy,
+    CanaryPolicy,
+    GatePolicy,
+    Model,
+    Owner,
+    Server,
+)
 from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.render.tree import render_manifests, rendered_tree, tree_digest
 from unit.render.pairs import CANARY, MODEL, PRODUCTION, RELEASE
@@ -212,6 +219,14 @@ def test_the_server_is_told_what_it_must_know_to_open_the_artifact():
     )
     server = rollout(model=model)["spec"]["template"]["spec"]["containers"][0]
     assert server["args"][-3:] == ["--format=skops", "--format=onnx", "--trusted-type=a.B"]
+
+
+def test_a_queue_of_its_own_is_an_argument_of_the_server_and_the_default_is_none():
+    def arguments(model):
+        return rollout(model=model)["spec"]["template"]["spec"]["containers"][0]["args"]
+
+    assert "--queue=20" in arguments(replace(MODEL, server=Server(queue=20)))
+    assert arguments(replace(MODEL, server=Server())) == arguments(MODEL)
 
 
 def test_the_time_to_decide_changes_neither_pods_nor_steps():

@@ -359,6 +359,7 @@ class LocalCluster:
             artifact=release.artifact,
             trusted_types=model.artifact.trusted_types,
             formats=model.artifact.formats,
+            queue=model.server.queue,
             port=free_port(release.identity),
             since=now,
             tried=now,

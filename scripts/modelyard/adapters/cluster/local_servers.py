@@ -144,6 +144,7 @@ class LocalServers:
             folder=str(artifact),
             formats=server.formats,
             trusted_types=server.trusted_types,
+            queue=server.queue,
             port=str(server.port),
             claim=str(self._claim(server.release)),
             payload_log=str(self._payloads),

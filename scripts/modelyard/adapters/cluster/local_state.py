@@ -12,6 +12,7 @@ from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
 from modelyard.domain.server_fault import Blame
 from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.model import DEFAULT_QUEUE
 from modelyard.domain.specs.paths import environment_file
 from modelyard.errors import CannotAnswer
 
@@ -32,6 +33,7 @@ class Server:
         trusted_types: Types its model file may name.
         formats: Accepted model formats.
         port: Where it listens.
+        queue: Requests that may wait while its model is busy.
         since: When this release was first started here.
         tried: When it was started last.
         step: The rollout step it is at; None until it was ready for the first time.
@@ -54,6 +56,7 @@ class Server:
     tried: datetime
     step: int | None = None
     process: Started | None = None
+    queue: int = DEFAULT_QUEUE
     at_once: bool = False
     failures: int = 0
     served: bool = False

@@ -99,6 +99,9 @@ class Trainer:
     placement: str | None = None
 
 
+DEFAULT_QUEUE = 256
+
+
 @dataclass(frozen=True, kw_only=True)
 class Server:
     """How the model is served.
@@ -107,11 +110,13 @@ class Server:
         resources: What each server may use.
         replicas: Servers at full share, by environment; elsewhere the environment decides.
         placement: Class of nodes that it runs on, of `placements` in each environment.yaml.
+        queue: Requests that may wait while the model is busy; further ones are answered 503.
     """
 
     resources: Resources = field(default_factory=Resources)
     replicas: Mapping[str, int] = field(default_factory=dict)
     placement: str | None = None
+    queue: int = DEFAULT_QUEUE
 
 
 @dataclass(frozen=True, kw_only=True)

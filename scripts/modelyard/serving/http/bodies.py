@@ -43,9 +43,9 @@ _IDENTITY = frozenset({"", "identity"})
 class RequestError(Exception):
     """The request gets this status and message, and no scores."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, is_overloaded: bool = False) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.is_overloaded = status, is_overloaded
 
 
 class BodyReader:

@@ -14,11 +14,13 @@ from mlflow.exceptions import MlflowException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelyard.domain.server_fault import FAULT_HEADER, Blame
-from modelyard.serving.counters import Counters
+from modelyard.serving.batches import OverloadedError
+from modelyard.serving.counters import Counters, Outcome
 from modelyard.serving.http.bodies import BodyReader, RequestError
 from modelyard.serving.inputs import InferenceRequest
 from modelyard.serving.outliers import OutlierError
-from modelyard.serving.payload_log import Payload, PayloadLog
+from modelyard.serving.payload_log import PayloadLog
+from modelyard.serving.payload_parts import Payload
 
 if TYPE_CHECKING:
     from kserve.protocol.dataplane import DataPlane
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from modelyard.serving.served_model import Answer, ServedModel
 
 RELEASE_HEADER = "x-modelyard-release"
+
+RETRY_SECONDS = "1"
+"""When a client that found the queue full may come again."""
 
 _LOGGER = logging.getLogger(__name__)
 _SCHEMA_ERROR = "INVALID_PARAMETER_VALUE"  # the signature was compared with the contract at load
@@ -75,6 +80,8 @@ class Routes:
         del request
         document = await self._dataplane.model_metadata(self._model.name)
         labels = {name: self._labels[name] for name in ("release", "digest")}
+        if self._model.alone_because:
+            labels["unbatched"] = self._model.alone_because
         versions = [self._labels["version"]]
         return _json({**document, "platform": "mlflow", "versions": versions, "parameters": labels})
 
@@ -93,18 +100,22 @@ class Routes:
     async def infer(self, request: Request) -> Response:
         """Answer one request: 4xx if its client can correct it, 5xx if the model fails."""
         with self._counters.count_request() as outcome:
-            outcome.status, document = await self._answer(request)
-            return _json(document, outcome.status)
+            outcome.status, document = await self._answer(request, outcome)
+            answer = _json(document, outcome.status)
+            if outcome.is_overloaded:
+                answer.headers["retry-after"] = RETRY_SECONDS
+            return answer
 
-    async def _answer(self, request: Request) -> tuple[int, Mapping[str, Any]]:
+    async def _answer(self, request: Request, outcome: Outcome) -> tuple[int, Mapping[str, Any]]:
         parsed: InferenceRequest | None = None
         try:
             parsed = await self._read(request)
             document, answer = await self._predict(parsed)
         except RequestError as failure:
+            outcome.is_overloaded = failure.is_overloaded
             self._log_payload(parsed, failure.status, error=str(failure))
             return failure.status, {"error": str(failure)}
-        self._counters.count_answer(parsed.frame, parsed.nulls, answer.scores)
+        self._counters.count_answer(parsed, answer.scores)
         self._log_payload(parsed, 200, scores=answer.scores)
         return 200, document
 
@@ -123,6 +134,9 @@ class Routes:
             raise RequestError(400, error.message) from error
         except OutlierError as refusal:
             raise RequestError(422, refusal.message) from refusal
+        except OverloadedError as error:
+            busy = f"model {self._model.name} is busy: too many requests wait; send it again later"
+            raise RequestError(503, busy, is_overloaded=True) from error
         except Exception as error:
             raise self._crash(error) from error
         return document, answer
@@ -146,9 +160,8 @@ class Routes:
             self._log.put(
                 Payload(
                     at=datetime.now(UTC),
-                    request=parsed.identifier if parsed else None,
                     status=status,
-                    frame=parsed.frame if parsed else None,
+                    inputs=parsed,
                     scores=scores,
                     error=error,
                 )

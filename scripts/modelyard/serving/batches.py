@@ -1,0 +1,131 @@
+"""Scores the requests that wait while the model is busy in one call, without delaying any."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from modelyard.serving.tensor import MAX_ROWS
+
+if TYPE_CHECKING:
+    from modelyard.serving.inputs import InferenceRequest
+    from modelyard.serving.predictor import Scores
+
+MOST_WAITING_ROWS = 10 * MAX_ROWS
+"""Of all requests that wait: their memory, and the time that the last one waits, have a limit."""
+
+BATCH_ROWS = 1000
+"""Requests are joined up to so many rows; beyond that a call is no cheaper by row."""
+
+
+class OverloadedError(Exception):
+    """More requests wait than may."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Waiting:
+    request: InferenceRequest
+    scores: asyncio.Future[Scores]
+
+
+class Batches:
+    """The queue in front of one model.
+
+    A request that finds the model idle is scored at once and alone. Those that come while it is
+    busy wait, and are scored together as soon as it is not.
+
+    Args:
+        score: Scores one request, or several in one call; called on the executor's only thread.
+        executor: Has one thread.
+        queue: Requests that may wait.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[Sequence[InferenceRequest]], Sequence[Scores | Exception]],
+        executor: Executor,
+        *,
+        queue: int,
+    ) -> None:
+        self._score, self._executor, self._queue = score, executor, queue
+        self._waiting: deque[_Waiting] = deque()
+        self._rows = 0
+        self._is_busy = False
+
+    async def scores(self, request: InferenceRequest) -> Scores:
+        """The scores of one request; whatever the model raises for it is raised here.
+
+        Raises:
+            OverloadedError: Too many requests or rows wait already.
+        """
+        rows = self._rows + request.rows
+        if self._waiting and (len(self._waiting) >= self._queue or rows > MOST_WAITING_ROWS):
+            raise OverloadedError
+        scores: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(request=request, scores=scores))
+        self._rows = rows
+        if not self._is_busy:
+            self._start()
+        return await scores
+
+    def _start(self) -> None:
+        batch = self._take()
+        self._is_busy = bool(batch)
+        if not batch:
+            return
+        loop = asyncio.get_running_loop()
+        requests = [each.request for each in batch]
+        done = loop.run_in_executor(self._executor, self._score, requests)
+        done.add_done_callback(partial(self._finish, batch))
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        rows = 0
+        while self._waiting:
+            following = self._waiting[0].request.rows
+            if batch and rows + following > BATCH_ROWS:
+                break
+            each = self._waiting.popleft()
+            self._rows -= following
+            if not each.scores.done():  # else its client has left
+                batch.append(each)
+                rows += following
+        return batch
+
+    def _finish(self, batch: Sequence[_Waiting], done: asyncio.Future[Any]) -> None:
+        # The answers come first: their clients' next requests then join the next batch.
+        error = None if done.cancelled() else done.exception()
+        results = [error] * len(batch) if error or done.cancelled() else done.result()
+        for each, result in zip(batch, results, strict=True):
+            if each.scores.done():
+                continue
+            if result is None:
+                each.scores.cancel()
+            elif isinstance(result, BaseException):
+                each.scores.set_exception(result)
+            else:
+                each.scores.set_result(result)
+        asyncio.get_running_loop().call_soon(self._start)
+
+
+def score_together(
+    score: Callable[[Sequence[InferenceRequest]], Sequence[Scores]],
+    requests: Sequence[InferenceRequest],
+) -> list[Scores | Exception]:
+    """The outcome of each request, by as few calls as find the ones that fail.
+
+    A batch that fails is halved until the requests that make it fail are alone, so that one of them
+    costs its neighbours some calls more, and no answer.
+    """
+    try:
+        return [*score(requests)]
+    except Exception as error:  # noqa: BLE001 - whatever the model raises
+        if len(requests) == 1:
+            return [error]
+    half = len(requests) // 2
+    return [*score_together(score, requests[:half]), *score_together(score, requests[half:])]

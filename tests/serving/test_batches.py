@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.model import Output, OutputKind, Task
+from modelyard.serving.batches import (
+    BATCH_ROWS,
+    MOST_WAITING_ROWS,
+    Batches,
+    OverloadedError,
+    score_together,
+)
+from modelyard.serving.documents import Golden, Serving, Training
+from modelyard.serving.inputs import InferenceRequest
+from modelyard.serving.outliers import OutlierError
+from modelyard.serving.predictor import Predictor
+from modelyard.serving.served_model import ServedModel
+
+
+def request(*values: float) -> InferenceRequest:
+    columns = {"x": np.array(values, dtype=np.float64)}
+    return InferenceRequest(identifier=None, rows=len(values), columns=columns, nulls={"x": 0})
+
+
+class Recorded:
+    """Doubles each value, fails on negative ones, and can be made to wait."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def __call__(self, requests: Sequence[InferenceRequest]) -> list[Any]:
+        return score_together(self.score, requests)
+
+    def score(self, requests: Sequence[InferenceRequest]) -> list[Any]:
+        self.calls.append(len(requests))
+        assert self.may_go_on.wait(30)
+        values = [each.columns["x"] for each in requests]
+        if (np.concatenate(values) < 0).any():
+            raise ValueError("negative")
+        return [2 * each for each in values]
+
+
+def run(body: Callable[[Batches, Recorded], Awaitable[None]], queue: int = 100) -> Recorded:
+    model = Recorded()
+    with ThreadPoolExecutor(1) as executor:
+
+        async def play() -> None:
+            async with asyncio.timeout(30):
+                await body(Batches(model, executor, queue=queue), model)
+
+        asyncio.run(play())
+    return model
+
+
+async def begin(batches: Batches, *requests: InferenceRequest) -> list[asyncio.Task[Any]]:
+    """Tasks that have joined the queue, or were refused."""
+    tasks = [asyncio.create_task(batches.scores(each)) for each in requests]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def test_a_request_that_finds_the_model_idle_is_scored_alone_and_at_once():
+    async def body(batches: Batches, model: Recorded) -> None:
+        for value in range(3):
+            assert (await batches.scores(request(value))).tolist() == [2.0 * value]
+
+    assert run(body).calls == [1, 1, 1]
+
+
+def test_requests_that_come_while_it_is_busy_share_one_call_and_get_their_own_scores():
+    async def body(batches: Batches, model: Recorded) -> None:
+        model.may_go_on.clear()
+        tasks = await begin(batches, request(0), request(1, 2), request(3), request(4, 5, 6))
+        model.may_go_on.set()
+        found = [scores.tolist() for scores in await asyncio.gather(*tasks)]
+        assert found == [[0], [2, 4], [6], [8, 10, 12]]
+
+    assert run(body).calls == [1, 3]
+
+
+@settings(max_examples=50)
+@given(values=st.lists(st.integers(-2, 9), min_size=1, max_size=20))
+def test_a_request_on_which_the_model_fails_fails_alone(values: list[int]):
+    model = Recorded()
+
+    outcomes = model([request(value) for value in values])
+
+    found = [None if isinstance(each, ValueError) else each.tolist() for each in outcomes]
+    assert found == [None if value < 0 else [2.0 * value] for value in values]
+    if sum(value < 0 for value in values) == 1:
+        assert len(model.calls) <= 1 + 2 * np.ceil(np.log2(len(values)))
+
+
+def test_beyond_its_limit_the_queue_refuses_and_lets_others_in_once_there_is_room():
+    async def body(batches: Batches, model: Recorded) -> None:
+        model.may_go_on.clear()
+        tasks = await begin(batches, *[request(value) for value in range(5)])
+        assert [task.done() for task in tasks] == [False, False, False, True, True]
+        model.may_go_on.set()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(each) for each in outcomes[3:]] == [OverloadedError] * 2
+        assert [scores.tolist() for scores in outcomes[:3]] == [[0], [2], [4]]
+        assert (await batches.scores(request(7))).tolist() == [14]
+
+    run(body, queue=2)
+
+
+def test_the_rows_that_wait_have_a_limit_too_and_a_call_has_one_of_its_own():
+    async def body(batches: Batches, model: Recorded) -> None:
+        model.may_go_on.clear()
+        half = request(*[1.0] * (BATCH_ROWS // 2))
+        most = request(*[1.0] * MOST_WAITING_ROWS)
+        tasks = await begin(batches, half, half, half, half, most)
+        assert [task.done() for task in tasks] == [False, False, False, False, True]
+        model.may_go_on.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert run(body).calls == [1, 2, 1]
+
+
+def test_nobody_waits_for_a_request_whose_client_has_left():
+    async def body(batches: Batches, model: Recorded) -> None:
+        model.may_go_on.clear()
+        first, gone, last = await begin(batches, request(0), request(1), request(2))
+        gone.cancel()
+        await asyncio.sleep(0)
+        model.may_go_on.set()
+        assert (await last).tolist() == [4]
+        assert (await first).tolist() == [0]
+        assert (await batches.scores(request(3))).tolist() == [6]
+
+    assert run(body).calls == [1, 1, 1]
+
+
+def test_a_fault_of_the_call_itself_reaches_every_request_and_the_next_one_is_answered():
+    class Broken(Recorded):
+        def __call__(self, requests: Sequence[InferenceRequest]) -> list[Any]:
+            if len(self.calls) == 0:
+                self.calls.append(0)
+                raise MemoryError
+            return super().__call__(requests)
+
+    async def play() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            batches = Batches(Broken(), executor, queue=9)
+            with pytest.raises(MemoryError):
+                await batches.scores(request(1))
+            assert (await batches.scores(request(1))).tolist() == [2]
+
+    asyncio.run(play())
+
+
+# Whether a model may be batched
+
+
+class OfRows:
+    """A model that gives each row a probability by a function of all of them."""
+
+    def __init__(self, score: Callable[[Any], Any]) -> None:
+        self.score = score
+
+    def predict(self, frame: Any) -> Any:
+        return self.score(frame["x"].to_numpy())
+
+
+def fail_on_one(values: Any) -> Any:
+    if len(values) == 1:
+        raise ValueError("one row")
+    return values / 100
+
+
+MODELS: dict[str, tuple[Callable[[Any], Any], str | None]] = {
+    "each row alone": (lambda values: values / 100, None),
+    "the mean of all": (lambda values: values * 0 + values.mean() / 100, "not independent"),
+    "their order": (lambda values: values.argsort().argsort() / 100, "not independent"),
+    "no single row": (fail_on_one, "golden row 0 alone fails: ValueError"),
+}
+
+
+def served(score: Callable[[Any], Any], values: Sequence[float]) -> ServedModel:
+    serving = Serving(
+        model="m",
+        task=Task.BINARY,
+        inputs=(Column(name="x", type="number"),),
+        output=Output(name="p", kind=OutputKind.PROBABILITY, primary=True),
+        training=Training(null={"x": 0.0}, levels={}, ranges={"x": (0.0, 50.0)}),
+    )
+    model: Any = OfRows(score)
+    predictor = Predictor(digest="", serving=serving, types={"x": "double"}, model=model)
+    rows = tuple({"x": value} for value in values)
+    golden = Golden(rows=rows, scores=tuple(score(np.array(values)).tolist()))
+    return ServedModel("m", "v1", predictor, golden)
+
+
+@pytest.mark.parametrize(("score", "why"), MODELS.values(), ids=MODELS)
+def test_the_golden_rows_say_whether_rows_may_be_scored_together(score: Any, why: str | None):
+    model = served(score, [3.0, 1.0, 2.0])
+
+    assert model.golden_problem is None
+    assert (why is None) == (model.alone_because is None)
+    assert (why or "") in (model.alone_because or "")
+
+
+def test_one_golden_row_proves_nothing():
+    assert "one golden row" in (served(lambda values: values / 100, [3.0]).alone_because or "")
+
+
+def test_a_model_whose_rows_depend_on_each_other_answers_as_if_each_request_were_alone():
+    model = served(lambda values: values * 0 + values.mean() / 100, [3.0, 1.0])
+
+    outcomes = model._score([request(1, 3), request(50)])
+
+    assert [each.tolist() for each in outcomes] == [[0.02, 0.02], [0.5]]
+
+
+def test_a_row_unlike_training_fails_its_own_request_among_those_it_was_scored_with():
+    def score(values: Any) -> Any:
+        return np.where(values > 1e6, np.inf, values / 100)
+
+    outcomes = served(score, [3.0, 1.0])._score([request(1), request(2, 1e9), request(3)])
+
+    assert [outcomes[0].tolist(), outcomes[2].tolist()] == [[0.01], [0.03]]
+    assert isinstance(outcomes[1], OutlierError)
+    assert "found 1000000000.0 in row 1" in outcomes[1].message
