@@ -14,7 +14,7 @@ from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import occupies_tool_name, parse_branch
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.errors import CannotAnswer
-from modelyard.operations.doctor.checks import no_branch_occupies_a_name_of_the_tools
+from modelyard.operations.doctor.checks import no_branch_occupies_a_name_that_the_tool_needs
 from modelyard.operations.doctor.runner import Checkout
 from modelyard.operations.sites import take_standing
 from modelyard.operations.watch.observe import observe_model
@@ -67,7 +67,7 @@ def findings(yard):
     """What `modelyard doctor` says of occupied names."""
     workspace = yard.workspace()
     checkout = Checkout(workspace.services.root, lambda: workspace)
-    return list(no_branch_occupies_a_name_of_the_tools(checkout))
+    return list(no_branch_occupies_a_name_that_the_tool_needs(checkout))
 
 
 OCCUPIED = [

@@ -177,7 +177,19 @@ def test_credentials_of_somebody_else_than_the_bot_are_named(yard, monkeypatch):
         monkeypatch.delenv(f"MODELYARD_{name}")
     monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "token-of-olga")
 
-    ((said,), mend) = wrong(yard)["the credentials are the tools own"]
+    ((said,), mend) = wrong(yard)["the credentials are those of the tool"]
 
     assert said == "the credentials are those of olga, not of modelyard[bot]"
     assert "bot: olga" in mend
+
+
+@pytest.mark.parametrize(
+    "url", ["git@github.example:acme/yard.git", "ssh://git@h:22/acme/yard", "git+ssh://h/acme/yard"]
+)
+def test_a_remote_that_git_pushes_to_as_a_person_is_named(yard, url):
+    Git(yard).run("remote", "set-url", "--push", "origin", url)
+
+    (found, mend) = wrong(yard)["the credentials are those of the tool"]
+
+    assert "by SSH" in found[0]
+    assert re.fullmatch(r"git remote set-url --push origin http.*/acme/yard\.git", mend)

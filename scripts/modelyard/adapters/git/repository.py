@@ -68,13 +68,14 @@ class Git:
         configured = self._line("config", "--get", "user.name", accept=(0, 1))
         return os.environ.get("GIT_AUTHOR_NAME") or configured or None
 
-    def remote_url(self, remote: str) -> str:
-        """The URL that a remote is fetched from.
+    def remote_url(self, remote: str, *, push: bool = False) -> str:
+        """The URL that a remote is fetched from, or with `push` the one it is pushed to.
 
         Raises:
             CannotAnswer: There is no such remote.
         """
-        url = self._line("remote", "get-url", remote, accept=(0, 2, 128))
+        way = ("--push",) if push else ()
+        url = self._line("remote", "get-url", *way, remote, accept=(0, 2, 128))
         if not url:
             raise CannotAnswer(f"there is no remote {remote}", hint=f"git remote add {remote} URL")
         return url

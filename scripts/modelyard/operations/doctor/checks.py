@@ -23,7 +23,7 @@ from modelyard.operations.doctor.fact_checks import (
 )
 from modelyard.operations.doctor.forge_checks import (
     the_account_has_its_permissions,
-    the_credentials_are_the_tools_own,
+    the_credentials_are_those_of_the_tool,
     the_forge_accepts_the_credentials,
     the_forge_has_labels_and_environments,
     the_forge_protects_the_branches,
@@ -119,7 +119,7 @@ def the_pull_requests_are_readable(checkout: Checkout) -> Iterator[Finding]:
         yield Finding(what=error.message, fix=error.hint or "modelyard pr list --all")
 
 
-def no_branch_occupies_a_name_of_the_tools(checkout: Checkout) -> Iterator[Finding]:
+def no_branch_occupies_a_name_that_the_tool_needs(checkout: Checkout) -> Iterator[Finding]:
     """A branch such as `modelyard/rollback` keeps every rollback's branch from being created."""
     from modelyard.adapters.forge.local.room import make_aside
     from modelyard.domain.promotion.change import occupies_tool_name
@@ -363,7 +363,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     the_preloaded_process_listens: (),
     the_remote_has_the_main_branch: (the_settings_are_valid,),
     the_forge_accepts_the_credentials: (the_settings_are_valid,),
-    the_credentials_are_the_tools_own: _FORGE,
+    the_credentials_are_those_of_the_tool: _FORGE,
     the_forge_protects_the_branches: _FORGE,
     the_forge_has_labels_and_environments: _FORGE,
     the_forge_runs_workflows: _FORGE,
@@ -375,7 +375,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     facts_are_in_one_place: (*_FORGE, the_facts_are_readable),
     this_site_runs_the_environments: (*_FORGE, the_facts_are_readable),
     the_pull_requests_are_readable: _FORGE,
-    no_branch_occupies_a_name_of_the_tools: _FORGE,
+    no_branch_occupies_a_name_that_the_tool_needs: _FORGE,
     the_artifact_store_is_writable: (the_settings_are_valid,),
     the_tracking_database_answers: (the_settings_are_valid,),
     released_artifacts_are_in_the_store: _STORE,
@@ -401,7 +401,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
 
 HOSTED_ONLY = frozenset(
     {
-        the_credentials_are_the_tools_own,
+        the_credentials_are_those_of_the_tool,
         the_forge_protects_the_branches,
         the_forge_has_labels_and_environments,
         the_forge_runs_workflows,

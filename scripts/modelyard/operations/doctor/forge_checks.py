@@ -9,6 +9,7 @@ from modelyard.adapters.forge.hosted.pulls import HostedPulls
 from modelyard.adapters.forge.hosted.settings import Subject
 from modelyard.errors import CannotAnswer
 from modelyard.operations.doctor.runner import Checkout, Finding
+from modelyard.operations.forge.setup import https_of_ssh
 
 
 def the_forge_accepts_the_credentials(checkout: Checkout) -> Iterator[Finding]:
@@ -27,7 +28,7 @@ def the_forge_accepts_the_credentials(checkout: Checkout) -> Iterator[Finding]:
         yield Finding(what=error.message, fix=own)
 
 
-def the_credentials_are_the_tools_own(checkout: Checkout) -> Iterator[Finding]:
+def the_credentials_are_those_of_the_tool(checkout: Checkout) -> Iterator[Finding]:
     """What others do in the tool's place does not count."""
     pulls, repository = checkout.workspace.services.pulls, checkout.workspace.services.repository
     if not isinstance(pulls, HostedPulls):
@@ -36,6 +37,13 @@ def the_credentials_are_the_tools_own(checkout: Checkout) -> Iterator[Finding]:
     if me.login.casefold() != bot.casefold():
         fix = f"use credentials of {bot}, or say `bot: {me.login}` in modelyard.yaml"
         yield Finding(what=f"the credentials are those of {me}, not of {bot}", fix=fix)
+    pushed_to = checkout.workspace.git.remote_url(repository.remote, push=True)
+    if web := https_of_ssh(pushed_to, repository):
+        yield Finding(
+            what=f"git pushes to the remote {repository.remote} by SSH: it would push what the "
+            f"tool writes as the person whose key that is, not as {bot}",
+            fix=f"git remote set-url --push {repository.remote} {web}",
+        )
     row = pulls.api.get(pulls.reader.place)
     if not (row.get("permissions") or {}).get("push", True):
         what = f"{me} may not write {repository.forge_repository}"

@@ -68,6 +68,18 @@ def read_address(url: str, forge: ForgeKind) -> Address:
     return Address(repository=f"{owner}/{name}", uri=uri)
 
 
+def https_of_ssh(url: str, repository: Repository) -> str | None:
+    """Return the address to use in place of one that is for SSH; None where the URL is for none.
+
+    By SSH git signs in with a person's key; only by HTTP it asks for the tool's own token.
+    """
+    is_short = _SCP_LIKE.fullmatch(url) is not None and "://" not in url
+    if not is_short and not urlsplit(url).scheme.endswith("ssh"):
+        return None
+    parts = urlsplit(repository.forge_uri or f"https://{GITHUB_HOST}")
+    return f"{parts.scheme}://{parts.netloc}/{repository.forge_repository}.git"
+
+
 def settings_for(
     repository: Repository, forge: ForgeKind, address: Address, *, bot: str
 ) -> Repository:
