@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The tests start thousands of processes, and without its cache each would compile the toolkit again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-long quick lint e2e e2e-short e2e-all e2e-forge e2e-up e2e-down e2e-status bench error-rates lock golden clean
+.PHONY: help install demo test test-frameworks test-long quick lint e2e e2e-short e2e-all e2e-forge e2e-up e2e-down e2e-status bench error-rates lock golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/'
@@ -23,11 +23,14 @@ test: $(STAMP) ## run every check and every test, without Kubernetes and without
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
+test-frameworks: $(STAMP) ## run the tests that install other libraries, and so need a package index
+	$(BIN)/python -m pytest -q -m frameworks -n 2 --dist loadfile
+
 test-long: $(STAMP) ## run the cases of which `make test` takes a sample: every kill, longer games
 	$(BIN)/python -m pytest -q -m long -n 3
 
 quick: $(STAMP) ## run the fast tests
-	$(BIN)/python -m pytest -q -m "not slow and not long" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow and not long and not frameworks" -n 2 --dist loadfile
 
 lint: $(STAMP) ## check formatting, types, layers, specs and workflows
 	$(BIN)/ruff format --check -q .
@@ -71,11 +74,15 @@ bench: $(STAMP) ## run the benchmarks and print JSON
 error-rates: $(STAMP) ## simulate how often the gate, the judge and drift are wrong, and write docs/statistics.md; ONLY=gate for one
 	PYTHONPATH=tests $(BIN)/python -m error_rates.run $(ONLY)
 
+# First what models run in: a new version of what only developers use must not change it.
 lock: $(STAMP) ## write the lock files again from pyproject.toml
-	$(BIN)/uv pip compile -q pyproject.toml --group dev --group demo --universal \
+	$(BIN)/modelyard runtime lock --platform
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --group demo --universal \
+	  --constraint requirements-runtime.lock \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header -o requirements.lock
-	echo hatchling | $(BIN)/uv pip compile -q pyproject.toml - --constraint requirements.lock \
+	echo hatchling | $(BIN)/uv pip compile -q pyproject.toml - --all-extras \
+	  --constraint requirements.lock \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-annotate --no-header -o requirements-image.lock
 

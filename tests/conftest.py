@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from built_once import built_once, share_what_is_built
+from built_once import PLACE, built_once, share_what_is_built
 from modelyard.adapters.store.registry import Registry
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         for name, value in IDENTITY.items():
             patch.setenv(name, value)
         patch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+        patch.setenv("MODELYARD_RUNTIMES", str(Path(os.environ[PLACE]) / "runtimes"))
         yield
 
 

@@ -53,6 +53,7 @@ COMMANDS: Mapping[str, Entry] = {
     "model": Entry(target="model:model", help="Propose a new model from its data."),
     "contract": Entry(target="model:contract", help="Compare a contract with a file of data."),
     "version": Entry(target="version:version", help="Add a version of a model, with its pins."),
+    "runtime": Entry(target="runtime:runtime", help="Lock and list the runtimes of models."),
     "render": Entry(target="render:render", help="Write the manifests of the releases."),
     "pr": Entry(target="pr:pr", help="List, show, approve and merge pull requests."),
     "status": Entry(target="status:status", help="Show which version runs where."),

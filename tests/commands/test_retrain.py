@@ -37,6 +37,7 @@ from operations.drift_yard import (
     rows,
 )
 from operations.real_flights import contract, flights, real_yard
+from runtimes import OWN
 
 __all__ = ["contract", "flights"]
 
@@ -122,7 +123,7 @@ def test_confirmed_drift_proposes_a_version_on_all_history_and_a_new_held_out_se
         held_out=("recent-2026-06-11", "april"),
         better_on=("recent-2026-06-11",),
         code=Code(tree=yard.git.rev_parse("main:models/delays/trainer")),
-        runtime=Runtime(lock=sha256(b"numpy==2.4.1\n").hexdigest()),
+        runtime=Runtime(lock=OWN),
         parameters={"depth": 3},
         seed=7,
         evidence=spec.evidence,

@@ -45,6 +45,7 @@ from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.services import repository_of
 from modelyard.operations.workspace import Workspace, workspace_of
 from modelyard.ports import Services
+from runtimes import OWN_LOCK
 
 NOW = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)
 ROWS_A_DAY = 100
@@ -138,7 +139,7 @@ def make_yard(folder: Path, files: dict[str, bytes]) -> Yard:
     base = {
         "modelyard.yaml": dump_spec("Repository", repository),
         ".gitignore": b".modelyard/\ndata/\n",
-        "requirements.lock": b"numpy==2.4.1\n",
+        "requirements-runtime.lock": OWN_LOCK,
     }
     git, clock = Git(root), StoppedClock()
     git.run("remote", "add", "origin", str(folder / "remote.git"))

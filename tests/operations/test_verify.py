@@ -24,6 +24,7 @@ from modelyard.operations.training.verify import verify_server
 from modelyard.serving.artifact import FORMATS, describe_artifact
 from modelyard.serving.documents import write_golden, write_serving
 from modelyard.serving.predictor import load_predictor
+from runtimes import own_runtime
 from serving.artifacts import MODEL, TRUSTED, flights, shared_artifact
 from serving.running import preloaded_socket
 
@@ -95,6 +96,7 @@ def job(folder: Path, digest: str, formats: tuple[str, ...]) -> Any:
         version="v1",
         store=SimpleNamespace(fetch_model=lambda _, to: shutil.copytree(folder, to)),
         read_document=lambda _: {"digest": digest},
+        find_runtime=own_runtime,
         put_document=written.__setitem__,
         refuse=lambda why, **_: Refused(why),
         written=written,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -58,6 +59,13 @@ from modelyard.domain.specs.model import DEFAULT_QUEUE
     type=click.Path(path_type=Path, dir_okay=False),
     help="While this file exists, every answer ends its connection.",
 )
+@click.option("--lock", help="The pinned runtime: SHA-256 of its lock.")
+@click.option(
+    "--lock-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    hidden=True,
+    help="The lock that this interpreter was built from, if it is not in its folder.",
+)
 @click.option(
     "--queue",
     type=click.IntRange(1),
@@ -71,20 +79,47 @@ from modelyard.domain.specs.model import DEFAULT_QUEUE
     hidden=True,
     help="A file to lock; a second process with the same file ends at once.",
 )
-def serve(*, claim: Path | None, port: int, formats: tuple[str, ...], **options: object) -> None:
+def serve(
+    *,
+    claim: Path | None,
+    port: int,
+    formats: tuple[str, ...],
+    lock: str | None,
+    lock_file: Path | None,
+    **options: object,
+) -> None:
     """Serve a trained model over HTTP.
 
-    An artifact whose files do not have the pinned digest is refused (exit 3) before it is opened. A
-    model whose golden rows differ is never ready. Exit 4 says that the model itself fails, on the
-    pinned bytes. SIGTERM lets open requests finish first.
+    An artifact whose files do not have the pinned digest is refused (exit 3) before it is opened,
+    and every artifact where another runtime than the pinned one runs. A model whose golden rows
+    differ is never ready. Exit 4 says that the model itself fails, on the pinned bytes. SIGTERM
+    lets open requests finish first.
     """
     log_with_dates()
+    if lock is not None:
+        _enter_image_runtime(lock)
     with _hold(claim, port):
+        if lock is not None:
+            from modelyard.runtime_measure import measure_runtime
+
+            measure_runtime(lock, lock_file)
         with _empty_command_line():
             if "skops" in formats:
                 import skops.io  # noqa: F401 - first: it searches all modules imported before it
             from modelyard.serving.server import Settings, serve_model
         serve_model(Settings(port=port, formats=formats, **options))  # type: ignore[arg-type]  # the options are its fields
+
+
+def _enter_image_runtime(lock: str) -> None:
+    """In an image, become the same command in the runtime that the image has for its model."""
+    from modelyard.adapters.runtimes.find import IN_IMAGE, runtime_of_image
+
+    if folder := os.environ.get(IN_IMAGE):
+        runtime = runtime_of_image(Path(folder), lock)
+        if not runtime.is_own:
+            from modelyard.adapters.processes.start import IN_RUNTIME
+
+            os.execv(runtime.python, [str(runtime.python), "-P", str(IN_RUNTIME), *sys.argv[1:]])  # noqa: S606 - no shell is wanted
 
 
 def _hold(claim: Path | None, port: int) -> AbstractContextManager[None]:

@@ -88,6 +88,7 @@ def _server(release: Release, model: Model, placement: Placement | None) -> Docu
         host="0.0.0.0",  # noqa: S104 - pods are reached by their address
         port=str(PORT),
         closing_file=_CLOSING,
+        **({"lock": release.lock} if release.lock else {}),
     )
     return {
         "name": "server",

@@ -35,6 +35,8 @@ from modelyard.adapters.cluster.local_state import (
     split_traffic,
     write_state,
 )
+from modelyard.adapters.runtimes.environments import Runtime
+from modelyard.adapters.runtimes.find import find_runtime
 from modelyard.domain.canary.traffic import RolloutState
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.server_fault import Blame, ServerFault
@@ -79,6 +81,7 @@ class LocalCluster:
         *,
         patience_seconds: float = 2.0,
     ) -> None:
+        self._root = root
         self._state = root.absolute() / repository.state
         self._fetch = store_fetch
         self._clock = clock
@@ -330,11 +333,17 @@ class LocalCluster:
         tried = replace(server, tried=now, failures=server.failures + 1, silent_since=now)
         try:
             folder = self._fetch_artifact(server.artifact)
-            process = self._servers(state).start_server(server, folder)
+            runtime = self._runtime(state.model, server)
+            process = self._servers(state).start_server(server, folder, runtime)
         except (YardError, OSError) as error:
             known = error if isinstance(error, YardError) else CannotAnswer(str(error))
             return replace(tried, fault=known.message), known
         return replace(tried, process=process, fault=None), None
+
+    def _runtime(self, model: str, server: Server) -> Runtime | None:
+        if server.lock is None:
+            return None
+        return find_runtime(self._root, server.lock, commit="HEAD", model=model)
 
     def _fetch_artifact(self, digest: str) -> Path:
         folder = self._state / "cluster" / "artifacts" / digest.removeprefix("sha256:")
@@ -360,6 +369,7 @@ class LocalCluster:
             trusted_types=model.artifact.trusted_types,
             formats=model.artifact.formats,
             queue=model.server.queue,
+            lock=release.lock,
             port=free_port(release.identity),
             since=now,
             tried=now,

@@ -15,6 +15,7 @@ from modelyard.adapters.cluster.claim import claim_end, claim_holder, forget_end
 from modelyard.adapters.cluster.local_state import Server
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
+from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.domain.server_arguments import server_arguments
 from modelyard.domain.server_fault import (
     FAULT_HEADER,
@@ -68,11 +69,20 @@ class LocalServers:
         self._model = model
         self._payloads = payloads
 
-    def start_server(self, server: Server, artifact: Path) -> Started:
-        """Start the release's server; a second one for the same release exits by itself."""
+    def start_server(self, server: Server, artifact: Path, runtime: Runtime | None) -> Started:
+        """Start the release's server; a second one for the same release exits by itself.
+
+        Args:
+            server: The server.
+            artifact: The folder of its artifact.
+            runtime: The runtime that it pins; None for this interpreter, which nobody compares.
+        """
         forget_end(self._claim(server.release))
         return start_modelyard(
-            self._arguments(server, artifact), cwd=self._make_folder(), log=self._log(server)
+            self._arguments(server, artifact, runtime),
+            cwd=self._make_folder(),
+            log=self._log(server),
+            python=runtime.other_python if runtime else None,
         )
 
     def known_port(self, server: Server) -> int:
@@ -135,7 +145,8 @@ class LocalServers:
         code = VersionFault.exit_code if is_own else None
         return Readiness(ready=False, fault=fault_of_exit(code, str(why)))
 
-    def _arguments(self, server: Server, artifact: Path) -> Sequence[str]:
+    def _arguments(self, server: Server, artifact: Path, runtime: Runtime | None) -> Sequence[str]:
+        pinned = runtime and {"lock": runtime.lock, "lock_file": str(runtime.lock_file)}
         return server_arguments(
             model=self._model,
             version=server.version,
@@ -148,6 +159,7 @@ class LocalServers:
             port=str(server.port),
             claim=str(self._claim(server.release)),
             payload_log=str(self._payloads),
+            **(pinned or {}),
         )
 
     def _fault(self, server: Server) -> ServerFault | None:

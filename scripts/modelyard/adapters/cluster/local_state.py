@@ -44,6 +44,7 @@ class Server:
         fault: What kept its process from being started at all, the last time.
         silent_since: Since when its process runs without being ready; None while it is ready.
         hung: How often in a row it was ended because it ran and was not ready.
+        lock: SHA-256 of the lock of its runtime; None for this interpreter, unmeasured.
     """
 
     release: str
@@ -63,6 +64,7 @@ class Server:
     fault: str | None = None
     silent_since: datetime | None = None
     hung: int = 0
+    lock: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,9 @@ from modelyard.adapters.processes.process_table import (
     open_handle,
 )
 
+IN_RUNTIME = Path(__file__).with_name("in_runtime.py")
+"""The file that runs modelyard in a runtime without it."""
+
 # Children of this process; asking about them reaps them, so that none stays a zombie.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -139,7 +142,12 @@ class Running:
 
 
 def start_modelyard(
-    args: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[str, str] | None = None
+    args: Sequence[str],
+    *,
+    cwd: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    python: Path | None = None,
 ) -> Started:
     """Start `modelyard ARGS` in a session of its own; it outlives this process.
 
@@ -148,10 +156,16 @@ def start_modelyard(
         cwd: Its working folder.
         log: The file its output is appended to; made with its folder where missing.
         environment: Variables laid over this process's own.
+        python: The interpreter of another runtime; None for this one.
     """
-    whole = {**os.environ, **(environment or {})}
-    command = ["modelyard", *args]
-    running = start_command(command, cwd=cwd, environment=whole, output=log, followed=False)
+    running = start_command(
+        ["modelyard", *args],
+        cwd=cwd,
+        environment={**os.environ, **(environment or {})},
+        output=log,
+        followed=False,
+        python=python,
+    )
     running.release()
     return running.started
 
@@ -164,6 +178,7 @@ def run_command(
     output: Path,
     timeout: float | None = None,
     grace_seconds: float = 5.0,
+    python: Path | None = None,
 ) -> int:
     """Run a command to its end and return its exit code; see `start_command`.
 
@@ -176,12 +191,15 @@ def run_command(
         output: The file its output is appended to.
         timeout: Seconds.
         grace_seconds: How long it may take to end when it is interrupted.
+        python: The interpreter of another runtime; None for this one.
 
     Raises:
         TimeoutError: It did not end in time, and was stopped.
     """
     with unwinding_on_signals():
-        running = start_command(command, cwd=cwd, environment=environment, output=output)
+        running = start_command(
+            command, cwd=cwd, environment=environment, output=output, python=python
+        )
         try:
             return running.wait(timeout)
         finally:
@@ -196,6 +214,7 @@ def start_command(
     environment: Mapping[str, str],
     output: Path | None,
     followed: bool = True,
+    python: Path | None = None,
 ) -> Running:
     """Start a command in a session of its own.
 
@@ -203,11 +222,13 @@ def start_command(
     `MODELYARD_PRELOADED` names one. When that is gone, it warns once and starts a plain process.
 
     Args:
-        command: Program and arguments; `modelyard` and `python` are this interpreter's own.
+        command: Program and arguments; `modelyard` and `python` are the runtime's.
         cwd: Its working folder.
         environment: Its whole environment.
         output: The file stdout and stderr are appended to; None inherits this process's.
         followed: Whether a forked process is killed when this one dies or releases it.
+        python: The interpreter of another runtime; None for this one. What is preloaded is this
+            one's, so a process of another runtime is a plain one.
     """
     with holding_signals(), ExitStack() as stack:
         files: tuple[IO[bytes] | None, IO[bytes] | None] = (None, None)
@@ -216,7 +237,7 @@ def start_command(
             file = stack.enter_context(output.open("ab"))
             files = (file, file)
         address = os.environ.get(PRELOADED)
-        if address and _may_be_forked(command):
+        if address and python is None and _may_be_forked(command):
             order = Order(
                 command=list(command),
                 cwd=str(cwd),
@@ -227,7 +248,7 @@ def start_command(
             if forked := ask_for_fork(address, order, outputs):
                 started = find_process(forked.pid) or Started(pid=forked.pid, start_time=-1)
                 return Running(started, forked.exit_code, forked.held)
-        return _start_plain(command, cwd, environment, files)
+        return _start_plain(_resolved(command, python), cwd, environment, files)
 
 
 def is_process_alive(started: Started) -> bool:
@@ -267,7 +288,7 @@ def _start_plain(
     files: tuple[IO[bytes] | None, IO[bytes] | None],
 ) -> Running:
     child = subprocess.Popen(
-        _resolved(command),
+        command,
         cwd=cwd,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
@@ -282,10 +303,12 @@ def _start_plain(
     return Running(started, child.wait, ExitStack())
 
 
-def _resolved(command: Sequence[str]) -> list[str]:
-    """The command with this interpreter; -P keeps the working folder out of its imports."""
+def _resolved(command: Sequence[str], python: Path | None) -> list[str]:
+    """The command with its interpreter; -P keeps the working folder out of its imports."""
+    interpreter = sys.executable if python is None else str(python)
     if command[0] == "modelyard":
-        return [sys.executable, "-P", "-m", "modelyard", *command[1:]]
+        where = ["-m", "modelyard"] if python is None else [str(IN_RUNTIME)]
+        return [interpreter, "-P", *where, *command[1:]]
     if command[0] == "python":
-        return [sys.executable, *command[1:]]
+        return [interpreter, *command[1:]]
     return list(command)

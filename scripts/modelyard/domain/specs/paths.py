@@ -10,6 +10,12 @@ SETTINGS = "modelyard.yaml"
 MODELS = "models/"
 ENVIRONMENTS = "environments/"
 
+PLATFORM_LOCK = "requirements-runtime.lock"
+"""The runtime of every model without a lock of its own."""
+
+FIRST_LOCK = "requirements.lock"
+"""The lock of developers, which versions pinned before there were runtimes."""
+
 PLATFORM = f"{ENVIRONMENTS}platform/"
 """The platform in a cluster; people and `modelyard render --platform` write it."""
 
@@ -30,6 +36,16 @@ def model_file(model: str) -> str:
 def trainer_folder(model: str) -> str:
     """Folder of a model's trainer; without a slash at the end, as Git has trees."""
     return f"{model_folder(model)}trainer"
+
+
+def trainer_wishes(model: str) -> str:
+    """Path of what a model's trainer asks for, in the form of requirements."""
+    return f"{trainer_folder(model)}/requirements.in"
+
+
+def trainer_lock(model: str) -> str:
+    """Path of the lock of a model's own runtime."""
+    return f"{trainer_folder(model)}/requirements.lock"
 
 
 def versions_folder(model: str) -> str:

@@ -91,6 +91,23 @@ class ServerCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasuredRuntime:
+    """The runtime that a version was trained in, as the step that ran in it found it.
+
+    Args:
+        lock: SHA-256 of the lock whose every pin was installed.
+        distributions: Digest of the list of what was installed.
+        python: The interpreter's version.
+        image: The image with its digest, in a cluster.
+    """
+
+    lock: str
+    distributions: str
+    python: str
+    image: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """The result of training one version.
 
@@ -101,7 +118,7 @@ class Record:
         workflow: Name of the workflow that trained it.
         attempt: The number of the attempt at the same spec, from 1.
         seed: The seed.
-        lock: SHA-256 of the locked requirements.
+        lock: SHA-256 of the lock that the version pins.
         threads: Number of threads that the trainer had.
         verdict: The gate's verdict over all held-out sets, or why training was refused.
         training_rows: Number of training rows.
@@ -115,6 +132,8 @@ class Record:
         server: The result of starting the real server.
         contract: Whether it accepts the requests that the champion accepts; None without a champion
             and in records of version 0.1.
+        runtime: The runtime as it was measured; None if training was refused before, and in records
+            of version 0.1.
     """
 
     model: str
@@ -136,3 +155,4 @@ class Record:
     golden: str | None = None
     server: ServerCheck | None = None
     contract: Verdict | None = None
+    runtime: MeasuredRuntime | None = None

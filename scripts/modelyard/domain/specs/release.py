@@ -23,6 +23,8 @@ class Release:
         renderer: Version of the renderer that made its manifests.
         manifests: SHA-256 of its rendered tree.
         attempt: The number of the attempt at the same version here; each is a new release.
+        lock: SHA-256 of the lock whose runtime its server runs in. None for a version that was
+            recorded before runtimes were measured: it is served in the platform's, as it was.
     """
 
     model: str
@@ -33,6 +35,7 @@ class Release:
     renderer: int
     manifests: str
     attempt: int = 1
+    lock: str | None = None
 
     @cached_property
     def identity(self) -> str:
@@ -46,5 +49,6 @@ class Release:
             self.server_image,
             str(self.renderer),
             str(self.attempt),
+            *([self.lock] if self.lock else []),
         )
         return hashlib.sha256("\n".join(pins).encode()).hexdigest()[:16]

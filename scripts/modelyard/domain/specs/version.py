@@ -50,7 +50,7 @@ class Code:
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """The trainer's runtime: SHA-256 of the locked requirements, and the image with its digest."""
+    """A runtime: SHA-256 of its lock, and the image of that lock with its digest."""
 
     lock: str
     image: str | None = None
@@ -76,7 +76,7 @@ class ModelVersion:
         data: The training rows.
         held_out: Names of the held-out sets that it is judged on.
         code: The trainer's code.
-        runtime: The trainer's runtime.
+        runtime: The runtime that it is trained, scored and served in.
         parameters: Passed to the trainer as a JSON object.
         seed: Passed to the trainer.
         evidence: Digest of the drift evidence it was made for.

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from modelyard.adapters.runtimes.find import find_runtime
 from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import (
     LABEL,
     rows_by_day,
     rows_within,
     scores_from_parquet,
+    to_parquet,
     with_labels,
 )
 from modelyard.domain.drift.quality import (
@@ -38,13 +40,17 @@ from modelyard.domain.specs.interval import Interval, count_days
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import ModelVersion
-from modelyard.errors import YardError
+from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.drift.feed import Feed
+from modelyard.operations.runtimes.scoring import Artifact, score_tables
 from modelyard.operations.training.data_root import data_root
+from modelyard.operations.training.pins import platform_runtime
 from modelyard.operations.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from modelyard.serving.predictor import Scores
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +93,7 @@ def watch_quality(
             why = f"no row from {span.since} to {span.until} has a label"
             long = count_days([span]) >= model.drift.window_days
             return NotWatched(why=why, is_unlabelled=long)
-        days = list(_day_losses(workspace, model, record, frame, reference))
+        days = list(_day_losses(workspace, commit, model, record, frame, reference))
     except YardError as error:
         return NotWatched(why=error.message)
     except Exception as error:  # noqa: BLE001 - the model's own code may raise anything
@@ -183,21 +189,34 @@ def _few_a_day(frame: pd.DataFrame, timestamp: str) -> pd.DataFrame:
 
 def _day_losses(
     workspace: Workspace,
+    commit: str,
     model: Model,
     record: Record,
     frame: pd.DataFrame,
     reference: HeldOutLoss,
 ) -> Iterator[DayLoss]:
-    from modelyard.serving.predictor import load_predictor
-
-    digest = record.artifact.digest if record.artifact else ""
-    policy = model.artifact
-    with tempfile.TemporaryDirectory(prefix="modelyard-quality-") as name:
-        folder = workspace.store.fetch_model(digest, Path(name) / "model")
-        predictor = load_predictor(folder, digest, policy.trusted_types, formats=policy.formats)
-        scores = predictor.scores(frame)
+    scores = _scores(workspace, commit, model, record, frame)
     labels = frame[LABEL].to_numpy()
     losses = row_losses(reference.metric, labels, scores, model.primary.classes)
     days = frame[model.data.timestamp or ""].to_numpy().astype("datetime64[D]")
     for day in sorted(set(days.tolist())):
         yield day_loss(day, losses[days == day], reference)
+
+
+def _scores(
+    workspace: Workspace, commit: str, model: Model, record: Record, frame: pd.DataFrame
+) -> Scores:
+    """The scores of a recorded version for these rows, from its own runtime."""
+    root = workspace.services.root
+    pin = record.runtime.lock if record.runtime else platform_runtime(root, commit)
+    runtime = find_runtime(root, pin, commit=commit, model=model.name)
+    digest = record.artifact.digest if record.artifact else ""
+    try:
+        table = to_parquet(frame)
+    except (TypeError, ValueError) as error:  # of pyarrow, about values that the contract refuses
+        raise CannotAnswer(f"the new rows cannot be scored: {error}") from error
+    with tempfile.TemporaryDirectory(prefix="modelyard-quality-") as name:
+        folder = workspace.store.fetch_model(digest, Path(name) / "model")
+        artifact = Artifact(folder=folder, digest=digest)
+        scored = score_tables(runtime, [artifact], [table], model.artifact)
+        return scored.scores(0, 0, what=f"{record.version} cannot predict the new rows")

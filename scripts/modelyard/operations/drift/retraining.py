@@ -99,7 +99,7 @@ def _inputs(
         f"on, confirmed by {policy.needed} of {policy.of} windows before {until}",
         evidence=evidence,
         code=code_at(git, result.commit, result.model.name),
-        runtime=runtime_at(git, result.commit, image=parent.runtime.image),
+        runtime=runtime_at(git, result.commit, parent.model, base=parent.runtime),
     )
 
 

@@ -130,12 +130,20 @@ def new_release(
         environment=environment,
         version=record.version,
         artifact=record.artifact.digest,
-        server_image=source.server_image if source else server_image,
+        server_image=_server_image(record, source) or server_image,
         renderer=RENDERER,
         manifests="",
         attempt=attempt,
+        lock=record.runtime.lock if record.runtime else None,
     )
     return replace(release, manifests=tree_digest(_manifests(world, release)))
+
+
+def _server_image(record: Record, source: Release | None) -> str | None:
+    """The image that the version was trained in, else what the environment before it verified."""
+    if record.runtime is not None and record.runtime.image is not None:
+        return record.runtime.image
+    return source.server_image if source else None
 
 
 def release_documents(world: World, release: Release) -> dict[str, bytes | None]:

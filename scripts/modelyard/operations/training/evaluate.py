@@ -27,12 +27,14 @@ from modelyard.domain.specs.heldout import seen_by
 from modelyard.domain.specs.record import Champion, GuardResult, HeldOutResult
 from modelyard.errors import Refused
 from modelyard.operations.gate import served_contract, served_contract_verdict
-from modelyard.operations.training.job import Job, blame_model
+from modelyard.operations.runtimes.scoring import Artifact, Scored, score_tables
+from modelyard.operations.training.job import Job
+from modelyard.serving.documents import read_serving
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from modelyard.serving.predictor import Predictor
+    from modelyard.serving.predictor import Scores
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +43,18 @@ REPORTED = ("auc", "log_loss", "brier", "accuracy", "mae", "rmse")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Scored:
+class _Answers:
+    """All scores of one of the two models, and its place among those of its process."""
+
+    scored: Scored
+    place: int
+
+    def of(self, table: int, *, what: str) -> Scores:
+        return self.scored.scores(self.place, table, what=what)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OnSet:
     """One held-out set, scored by challenger and champion."""
 
     name: str
@@ -56,15 +69,18 @@ def score_held_out_sets(job: Job) -> None:
 
     champion = find_champion(job)
     with tempfile.TemporaryDirectory(prefix="modelyard-evaluate-") as name:
-        digest = job.read_document("artifact.json")["digest"]
-        challenger = _load(job, digest, Path(name) / "challenger")
-        other = _load(job, champion.artifact, Path(name) / "champion") if champion else None
-        sets = [_score(job, each, challenger, other, champion) for each in job.spec.held_out]
+        challenger = _fetch(job, job.read_document("artifact.json")["digest"], Path(name))
+        other = _fetch(job, champion.artifact, Path(name)) if champion else None
+        mine, theirs = _score_all(job, challenger, other, champion)
+        sets = [
+            _score(job, each, place, mine, theirs, champion)
+            for place, each in enumerate(job.spec.held_out)
+        ]
         contract = None
         if other is not None and champion is not None:
             contract = served_contract_verdict(
-                served_contract(other.serving),
-                served_contract(challenger.serving),
+                served_contract(read_serving(other.folder)),
+                served_contract(read_serving(challenger.folder)),
                 job.spec,
                 champion.version,
             )
@@ -94,55 +110,74 @@ def find_champion(job: Job) -> Champion | None:
     return Champion(version=release.version, artifact=release.artifact)
 
 
-def _load(job: Job, digest: str, folder: Path) -> Predictor:
-    from modelyard.serving.predictor import load_predictor
+def _fetch(job: Job, digest: str, folder: Path) -> Artifact:
+    fetched = job.store.fetch_model(digest, folder / digest.removeprefix("sha256:"))
+    return Artifact(folder=fetched, digest=digest)
 
-    policy = job.model.artifact
-    fetched = job.store.fetch_model(digest, folder)
-    return load_predictor(fetched, digest, policy.trusted_types, formats=policy.formats)
+
+def _score_all(
+    job: Job, challenger: Artifact, other: Artifact | None, champion: Champion | None
+) -> tuple[_Answers, _Answers | None]:
+    """The scores of both models on every held-out set, each from its own runtime."""
+    tables = [job.read_file(f"heldout-{name}.parquet") for name in job.spec.held_out]
+    policy, runtime = job.model.artifact, job.find_runtime()
+    if other is None or champion is None:
+        return _Answers(scored=score_tables(runtime, [challenger], tables, policy), place=0), None
+    theirs = job.find_runtime(champion.version)
+    if theirs == runtime:  # one process imports their libraries once
+        scored = score_tables(runtime, [challenger, other], tables, policy)
+        return _Answers(scored=scored, place=0), _Answers(scored=scored, place=1)
+    mine = score_tables(runtime, [challenger], tables, policy)
+    return (
+        _Answers(scored=mine, place=0),
+        _Answers(scored=score_tables(theirs, [other], tables, policy), place=0),
+    )
 
 
 def _score(
     job: Job,
     name: str,
-    challenger: Predictor,
-    other: Predictor | None,
+    place: int,
+    mine: _Answers,
+    theirs: _Answers | None,
     champion: Champion | None,
-) -> _Scored:
+) -> _OnSet:
     frame = read_frame(job.read_file(f"heldout-{name}.parquet"), name=f"heldout-{name}.parquet")
     identity = job.read_document("data.json")["held_out"][name]["digest"]
     spec = job.catalog.held_out[job.model_name, name]
+    cannot = f"cannot predict the rows of held-out set {name}"
     try:
-        with blame_model(f"the model cannot predict the rows of held-out set {name}"):
-            mine = _parquet(frame, challenger)
+        scores = _parquet(frame, mine.of(place, what=f"the model {cannot}"))
     except Refused as refusal:
         raise job.refuse(refusal.message) from refusal
-    theirs = _parquet(frame, other) if other else None
+    champion_scores = None
+    if theirs is not None:
+        champion_scores = _parquet(frame, theirs.of(place, what=f"the champion {cannot}"))
     versions = [job.spec]
     if champion is not None:
         versions.append(job.catalog.versions[job.model_name, champion.version])
     comparison = Comparison(
         name=name,
-        challenger=scores_from_parquet(mine, digest=identity),
-        champion=scores_from_parquet(theirs, digest=identity) if theirs else None,
+        challenger=scores_from_parquet(scores, digest=identity),
+        champion=scores_from_parquet(champion_scores, digest=identity) if champion_scores else None,
         look=len({*job.catalog.judged_versions.get((job.model_name, name), ()), job.version}),
         max_looks=spec.max_looks,
         seen_by=tuple(each.version for each in versions if seen_by(each, spec)),
         must_be_better=name in job.spec.better_on,
     )
-    return _Scored(
+    return _OnSet(
         name=name,
         comparison=comparison,
-        scores=job.store.put_evidence(mine),
-        champion_scores=job.store.put_evidence(theirs) if theirs else None,
+        scores=job.store.put_evidence(scores),
+        champion_scores=job.store.put_evidence(champion_scores) if champion_scores else None,
     )
 
 
-def _parquet(frame: pd.DataFrame, predictor: Predictor) -> bytes:
-    return scores_to_parquet(frame[LABEL], frame[CLUSTER], predictor.scores(frame))
+def _parquet(frame: pd.DataFrame, scores: Scores) -> bytes:
+    return scores_to_parquet(frame[LABEL], frame[CLUSTER], scores)
 
 
-def _result(job: Job, scored: _Scored, found: SetVerdicts) -> HeldOutResult:
+def _result(job: Job, scored: _OnSet, found: SetVerdicts) -> HeldOutResult:
     known = job.read_document("data.json")["held_out"][scored.name]
     return HeldOutResult(
         name=scored.name,

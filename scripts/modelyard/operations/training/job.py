@@ -5,26 +5,31 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from modelyard.adapters.runtimes.environments import Runtime
+from modelyard.adapters.runtimes.find import find_runtime
 from modelyard.adapters.store.artifacts import Store
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.errors import CannotAnswer, Refused, StepCrash, YardError
+from modelyard.errors import CannotAnswer, Refused, StepCrash
 from modelyard.ports import Services
+from modelyard.runtime_measure import Measured
 
 logger = logging.getLogger(__name__)
 
 MOST_THREADS = 4
 """More threads change sums of floats but do not make small models faster."""
+
+IMAGE = "MODELYARD_IMAGE"
+"""The environment variable by which a pod knows the image, with its digest, that it runs."""
 
 OUTCOME = "outcome.json"
 """The run file with the record; reconcile reads it."""
@@ -82,6 +87,34 @@ class Job:
         where = self.commit[:10]
         return self.catalog.require_version(self.model_name, self.version, where=where)
 
+    def find_runtime(self, version: str | None = None) -> Runtime:
+        """The runtime that this version pins, or another one of the model.
+
+        One that was recorded before runtimes were measured is scored in the platform's.
+
+        Raises:
+            CannotAnswer: It cannot be built.
+            Refused: This image has another one.
+        """
+        from modelyard.operations.training.pins import platform_runtime
+
+        spec = self.catalog.require_version(self.model_name, version or self.version)
+        record = self.catalog.records.get((self.model_name, spec.version))
+        pin = spec.runtime.lock
+        if version is not None and record is not None and record.runtime is None:
+            pin = platform_runtime(self.services.root, self.commit)
+        return find_runtime(self.services.root, pin, commit=self.commit, model=self.model_name)
+
+    def describe_runtime(self, measured: Measured) -> dict[str, Any]:
+        """What a step ran in, for the record; the list of what is installed becomes evidence."""
+        image = os.environ.get(IMAGE)
+        return {
+            "lock": measured.lock,
+            "python": measured.python,
+            "distributions": self.store.put_evidence(measured.to_evidence()),
+            **({"image": image} if image else {}),
+        }
+
     def put_file(self, name: str, content: bytes) -> None:
         """Store a file for later steps."""
         self.store.put_run_file(self.workflow, name, content)
@@ -133,22 +166,6 @@ class Job:
         record = self.blank_record(Verdict(outcome=Outcome.FAIL, reason=reason))
         self.put_document(OUTCOME, document_of(record))
         return Refused(f"{self.model_name} {self.version}: {reason}")
-
-
-@contextmanager
-def blame_model(reason: str) -> Iterator[None]:
-    """Turn what a model raises when it predicts into a refusal: it is no defect of the tool.
-
-    Raises:
-        Refused: The model raised; memory and disks are still the machine's fault.
-    """
-    try:
-        yield
-    except (YardError, OSError, MemoryError):
-        raise
-    except Exception as error:  # a model may raise anything
-        line = str(error).partition("\n")[0]
-        raise Refused(f"{reason}: {type(error).__name__}: {line}") from error
 
 
 def run_step(name: str, run: Callable[[Job], None], job: Job) -> None:

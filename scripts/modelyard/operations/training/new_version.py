@@ -55,7 +55,7 @@ def compose_version(
     """
     for name in held_out:
         catalog.require_held_out(model, name, where="the checkout")
-    code, runtime = pin_committed(Git(root), model, image=base.runtime.image if base else None)
+    code, runtime = pin_committed(Git(root), model, base=base.runtime if base else None)
     files = _pin_unchanged(root, catalog, data) if data else base.data.files if base else ()
     sets = catalog.held_out_of(model)
     kept = tuple(each.name for each in held_out_in_use(base, sets)) if base else ()

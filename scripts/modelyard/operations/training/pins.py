@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from modelyard.adapters.git.kept_files import find_unkept
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.paths import trainer_folder
+from modelyard.domain.specs.paths import PLATFORM_LOCK, trainer_folder, trainer_lock
 from modelyard.domain.specs.version import Code, DataFile, Runtime
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.training.data_root import DataRoot
-
-LOCK = "requirements.lock"
-"""The locked packages that a trainer runs with."""
 
 _WILD = frozenset("*?[")
 
@@ -117,28 +115,49 @@ def code_at(git: Git, commit: str, model: str) -> Code:
     return Code(tree=tree)
 
 
-def runtime_at(git: Git, commit: str, *, image: str | None) -> Runtime:
-    """Return the locked packages of a commit, with an image.
+def lock_path(git: Git, commit: str, model: str) -> str:
+    """Return the path of the lock that the model has in a commit: its own, or the platform's."""
+    own = trainer_lock(model)
+    return own if git.tree_hash(commit, own) is not None else PLATFORM_LOCK
+
+
+def runtime_at(git: Git, commit: str, model: str, *, base: Runtime | None) -> Runtime:
+    """Return the runtime of a model in a commit; the image is the base's if the lock is, too.
 
     Raises:
         CannotAnswer: The commit has no lock.
     """
-    content = git.read_many([f"{commit}:{LOCK}"])[f"{commit}:{LOCK}"]
+    path = lock_path(git, commit, model)
+    lock = _lock_digest(git, commit, path)
+    return Runtime(lock=lock, image=base.image if base and base.lock == lock else None)
+
+
+def platform_runtime(root: Path, commit: str) -> str:
+    """Return the SHA-256 of the platform's lock in a commit.
+
+    Raises:
+        CannotAnswer: The commit has none.
+    """
+    return _lock_digest(Git(root), commit, PLATFORM_LOCK)
+
+
+def _lock_digest(git: Git, commit: str, path: str) -> str:
+    content = git.read_many([f"{commit}:{path}"])[f"{commit}:{path}"]
     if content is None:
         raise CannotAnswer(
-            f"{commit[:10]} has no {LOCK}: the trainer's runtime is pinned by its SHA-256",
-            hint=f"git add {LOCK} && git commit",
+            f"{commit[:10]} has no {path}: the runtime is pinned by its SHA-256",
+            hint=f"make lock && git add {path} && git commit",
         )
-    return Runtime(lock=sha256_of(content), image=image)
+    return sha256_of(content)
 
 
-def pin_committed(git: Git, model: str, *, image: str | None) -> tuple[Code, Runtime]:
+def pin_committed(git: Git, model: str, *, base: Runtime | None) -> tuple[Code, Runtime]:
     """Return the pins of the last commit.
 
     Raises:
         Refused: The trainer or the lock changed since.
         CannotAnswer: One of them is not committed.
     """
-    refuse_uncommitted(git, [trainer_folder(model), LOCK])
+    refuse_uncommitted(git, [trainer_folder(model), PLATFORM_LOCK])
     commit = git.rev_parse("HEAD")
-    return code_at(git, commit, model), runtime_at(git, commit, image=image)
+    return code_at(git, commit, model), runtime_at(git, commit, model, base=base)

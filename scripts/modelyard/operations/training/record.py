@@ -8,7 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from modelyard.adapters.store.registry import Registry, TrainingRun
-from modelyard.domain.specs.record import Artifact, Champion, HeldOutResult, Record, ServerCheck
+from modelyard.domain.specs.record import (
+    Artifact,
+    Champion,
+    HeldOutResult,
+    MeasuredRuntime,
+    Record,
+    ServerCheck,
+)
 from modelyard.domain.verdict import Verdict
 from modelyard.operations.training.job import OUTCOME, Job
 
@@ -42,6 +49,8 @@ def _record(job: Job) -> Record:
     blank = job.blank_record(build_spec(Verdict, evaluation["verdict"]))
     # An evaluation that version 0.1 left has no verdict on the contract.
     champion, contract = evaluation["champion"], evaluation.get("contract")
+    # Nor did a training of then measure its runtime.
+    runtime = artifact.get("runtime")
     return replace(
         blank,
         training_rows=job.read_document("data.json")["training_rows"],
@@ -57,6 +66,7 @@ def _record(job: Job) -> Record:
         golden=artifact["golden"],
         server=build_spec(ServerCheck, job.read_document("server.json")),
         contract=build_spec(Verdict, contract) if contract else None,
+        runtime=build_spec(MeasuredRuntime, runtime) if runtime else None,
     )
 
 

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -17,13 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.adapters.processes.start import run_command
+from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
 from modelyard.artifact_digest import artifact_digest
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.training.job import Job, blame_model, count_threads
+from modelyard.operations.runtimes.scoring import Artifact, score_tables
+from modelyard.operations.training.job import Job, count_threads
+from modelyard.runtime_measure import Measured
 from modelyard.serving import artifact
-from modelyard.serving.documents import GOLDEN, write_golden, write_serving
-from modelyard.serving.predictor import load_predictor
+from modelyard.serving.documents import GOLDEN, Golden, json_rows, write_golden, write_serving
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,12 +40,13 @@ KEPT = ("PATH", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 
 def train_model(job: Job) -> None:
     """Run the trainer; store its model with `serving.json` and `golden.json` as the artifact."""
+    runtime = job.find_runtime()
     with tempfile.TemporaryDirectory(prefix="modelyard-train-") as name:
         folder = Path(name)
         rows = _write_inputs(job, folder)
-        _run_trainer(job, folder)
+        _run_trainer(job, folder, runtime)
         try:
-            sealed = _seal(job, folder, rows)
+            sealed = _seal(job, folder, rows, runtime)
         except (Refused, CannotAnswer) as refusal:
             # A model that cannot be read is the trainer's fault too, so a retry is no use.
             raise job.refuse(refusal.message, hint=refusal.hint, folder=folder) from refusal
@@ -58,6 +60,7 @@ def train_model(job: Job) -> None:
                 "inputs": list(sealed.description.inputs),
                 "profile": job.store.put_evidence(_profile(job, rows, sealed.description.inputs)),
                 "golden": job.store.put_evidence((sealed.folder / GOLDEN).read_bytes()),
+                "runtime": job.describe_runtime(sealed.measured),
             },
         )
     logger.info("artifact %s, %d bytes", sealed.digest, sealed.description.size)
@@ -68,9 +71,10 @@ class _Sealed:
     folder: Path
     digest: str
     description: artifact.Description
+    measured: Measured
 
 
-def _seal(job: Job, folder: Path, rows: pd.DataFrame) -> _Sealed:
+def _seal(job: Job, folder: Path, rows: pd.DataFrame, runtime: Runtime) -> _Sealed:
     sealed = folder / "artifact"
     sealed.mkdir()
     shutil.move(str(folder / "out" / "model"), sealed / "model")
@@ -82,15 +86,20 @@ def _seal(job: Job, folder: Path, rows: pd.DataFrame) -> _Sealed:
     _refuse_lost_digits(job, description.inputs, rows)
     inputs = list(description.inputs)
     write_serving(sealed, model=job.model, inputs=inputs, training=rows)
-    predictor = load_predictor(
-        sealed, artifact_digest(sealed), policy.trusted_types, formats=policy.formats
-    )
     # With replacement, because there may be fewer training rows than golden ones.
-    golden = rows[inputs].sample(GOLDEN_ROWS, random_state=job.spec.seed, replace=True)
-    with blame_model("the model cannot predict rows that it was trained on"):
-        write_golden(sealed, predictor.golden_of(golden))
+    sample = rows[inputs].sample(GOLDEN_ROWS, random_state=job.spec.seed, replace=True)
+    golden = json_rows(sample, inputs)
+    mine = Artifact(folder=sealed, digest=artifact_digest(sealed))
+    scored = score_tables(runtime, [mine], [golden], policy)
+    scores = scored.scores(0, 0, what="the model cannot predict rows that it was trained on")
+    write_golden(sealed, Golden(rows=tuple(golden), scores=tuple(scores.tolist())))
     # The digest is of all files, so it is computed again after the golden rows.
-    return _Sealed(folder=sealed, digest=artifact_digest(sealed), description=description)
+    return _Sealed(
+        folder=sealed,
+        digest=artifact_digest(sealed),
+        description=description,
+        measured=scored.measured,
+    )
 
 
 def _refuse_lost_digits(job: Job, types: Mapping[str, str], rows: pd.DataFrame) -> None:
@@ -134,7 +143,7 @@ def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
         target.chmod(member.mode & 0o755)
 
 
-def _run_trainer(job: Job, folder: Path) -> None:
+def _run_trainer(job: Job, folder: Path, runtime: Runtime) -> None:
     command = [
         *job.model.trainer.command,
         *("--data", str(folder / "data"), "--params", str(folder / "params.json")),
@@ -146,10 +155,11 @@ def _run_trainer(job: Job, folder: Path) -> None:
         code = run_command(
             command,
             cwd=folder / "trainer",
-            environment=_trainer_environment(folder),
+            environment=_trainer_environment(folder, runtime),
             output=log,
             timeout=limit,
             grace_seconds=0,
+            python=runtime.other_python,
         )
     output = log.read_text(errors="replace") if log.exists() else ""
     output = output.replace(f"{folder}/", "")  # the temporary folder means nothing to a reader
@@ -163,7 +173,7 @@ def _run_trainer(job: Job, folder: Path) -> None:
         raise job.refuse("the trainer left no MLflow model in out/model")
 
 
-def _trainer_environment(folder: Path) -> dict[str, str]:
+def _trainer_environment(folder: Path, runtime: Runtime) -> dict[str, str]:
     """The variables that a trainer needs to start: no credentials, proxies or platform settings."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     count = str(count_threads())
@@ -174,7 +184,7 @@ def _trainer_environment(folder: Path) -> dict[str, str]:
         "OMP_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
         "PYTHONHASHSEED": "0",  # the same seed must give the same model
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
+        "PATH": f"{runtime.python.parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from modelyard.adapters.cluster.local_servers import free_port
 from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
+from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.domain.server_arguments import server_arguments
 from modelyard.operations.training.job import Job
 from modelyard.serving.documents import read_golden, read_serving
@@ -23,12 +24,17 @@ READY_SECONDS = 120  # a cold start imports MLflow and the model's libraries
 
 def verify_server(job: Job) -> None:
     """Start the server, wait until its golden rows match, and measure its latency."""
-    artifact = job.read_document("artifact.json")
+    artifact, runtime = job.read_document("artifact.json"), job.find_runtime()
     with tempfile.TemporaryDirectory(prefix="modelyard-verify-") as name:
         folder = job.store.fetch_model(artifact["digest"], Path(name) / "artifact")
         port = free_port(f"{job.model_name}-{job.version}")
         log = Path(name) / "server.log"
-        started = start_modelyard(_arguments(job, artifact, folder, port), cwd=folder, log=log)
+        started = start_modelyard(
+            _arguments(job, artifact, folder, port, runtime),
+            cwd=folder,
+            log=log,
+            python=runtime.other_python,
+        )
         probe = Probe(f"http://127.0.0.1:{port}", job.model_name)
         try:
             _wait_until_ready(job, probe, started, log)
@@ -47,7 +53,9 @@ def verify_server(job: Job) -> None:
     logger.info("%d golden rows match, p95 %.1f ms", len(golden.rows), p95)
 
 
-def _arguments(job: Job, artifact: dict[str, Any], folder: Path, port: int) -> list[str]:
+def _arguments(
+    job: Job, artifact: dict[str, Any], folder: Path, port: int, runtime: Runtime
+) -> list[str]:
     policy = job.model.artifact
     return server_arguments(
         model=job.model_name,
@@ -58,6 +66,8 @@ def _arguments(job: Job, artifact: dict[str, Any], folder: Path, port: int) -> l
         formats=policy.formats,
         trusted_types=policy.trusted_types,
         port=str(port),
+        lock=runtime.lock,
+        lock_file=str(runtime.lock_file),
     )
 
 

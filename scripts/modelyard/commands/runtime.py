@@ -1,0 +1,88 @@
+"""`modelyard runtime`: the locks and the environments that models train and serve in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from modelyard.commands.options import dry_run_option, pass_root
+from modelyard.commands.output.terminal import make_console, print_line
+
+if TYPE_CHECKING:
+    from modelyard.domain.specs.catalog import Catalog
+
+
+@click.group()
+def runtime() -> None:
+    """Lock the runtimes of models, and list or remove those of this machine."""
+
+
+@runtime.command("lock")
+@click.argument("model", required=False)
+@click.option("--platform", is_flag=True, help="Lock that of models without one of their own.")
+@click.option("--upgrade", is_flag=True, help="Take the newest versions instead of present pins.")
+@pass_root
+def lock_runtime(root: Path, /, *, model: str | None, platform: bool, upgrade: bool) -> None:
+    """Lock the runtime of MODEL from models/MODEL/trainer/requirements.in.
+
+    The trainer's libraries are locked together with what scoring and serving need. If they do not
+    go together, that is said (exit 3) and nothing is written. Commit the lock; then `modelyard
+    version new` pins it.
+    """
+    from modelyard.operations.runtimes.lock import lock_model, lock_platform
+
+    if (model is None) != platform:
+        raise click.UsageError("give MODEL or --platform, not both")
+    if model is None:
+        path = lock_platform(root, upgrade=upgrade)
+    else:
+        _catalog(root).require_model(model, where=str(root))
+        path = lock_model(root, model, upgrade=upgrade)
+    print_line(f"wrote {path}", err=True)
+
+
+@runtime.command("list")
+@pass_root
+def list_built(root: Path, /) -> None:
+    """List the runtimes that were built on this machine, and what needs them."""
+    from modelyard.commands.output.formatting import make_table
+    from modelyard.operations.runtimes.prune import list_runtimes
+
+    rows = [
+        (each.built.lock[:12], f"{each.built.megabytes:.0f}", ", ".join(each.reasons) or "nothing")
+        for each in list_runtimes(_catalog(root))
+    ]
+    make_console().print(make_table(None, ("lock", "MB", "needed by"), rows))
+
+
+@runtime.command("prune")
+@dry_run_option
+@pass_root
+def prune(root: Path, /, *, dry_run: bool) -> None:
+    """Remove the runtimes that no process, release or version without a record of this yard needs.
+
+    Another yard builds one again when it needs it.
+    """
+    from modelyard.operations.runtimes.prune import prune_runtimes
+
+    verb = "would remove" if dry_run else "removed"
+    for each in prune_runtimes(_catalog(root), dry_run=dry_run):
+        print_line(f"{verb} {each.built.folder} ({each.built.megabytes:.0f} MB)")
+
+
+@runtime.command(hidden=True)
+@click.argument("order", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+def score(order: Path) -> None:
+    """Carry out the order of scores in a file."""
+    from modelyard.serving.scoring import run_order
+
+    run_order(order)
+
+
+def _catalog(root: Path) -> Catalog:
+    from modelyard.adapters.git.trees import WorkingTree
+    from modelyard.adapters.specs.reader import read_specs
+
+    return read_specs(WorkingTree(root)).catalog

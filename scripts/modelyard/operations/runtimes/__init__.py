@@ -1,0 +1,1 @@
+"""The runtimes of models: scoring in them, locking and removing them."""

@@ -1,0 +1,103 @@
+"""Writes locks of runtimes: a trainer's wishes together with what scoring and serving need."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from importlib.metadata import requires
+from pathlib import Path
+
+from modelyard.adapters.runtimes.environments import run_uv
+from modelyard.domain.specs.paths import PLATFORM_LOCK, trainer_lock, trainer_wishes
+from modelyard.errors import CannotAnswer, Refused
+
+SERVING, PLATFORM_MODELS = "serving", "sklearn"
+"""The extras of modelyard: what every runtime needs, and what the platform's own has besides."""
+
+PYTHON = "3.11"
+"""The oldest interpreter that a lock is good for."""
+
+_CONFLICT = "No solution found"
+_OPTIONS = ("--universal", "--python-version", PYTHON, "--generate-hashes", "--no-emit-index-url",
+            "--no-emit-find-links", "--no-annotate", "--no-header", "--quiet")  # fmt: skip
+
+
+def lock_model(root: Path, model: str, *, upgrade: bool = False) -> str:
+    """Write the lock of a model's own runtime and return its path.
+
+    Pins that still fit stay as they are, unless `upgrade`.
+
+    Raises:
+        CannotAnswer: There are no wishes, or uv cannot reach its index.
+        Refused: The wishes do not go together with each other, or with what serving needs.
+    """
+    wishes = root / trainer_wishes(model)
+    try:
+        text = wishes.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CannotAnswer(
+            f"{trainer_wishes(model)}: cannot be read: {error.strerror}",
+            hint="write the libraries of the trainer there, one a line, such as lightgbm>=4.6,<5; "
+            f"without that file the model has the platform's {PLATFORM_LOCK}",
+        ) from error
+    return _compile(
+        root / trainer_lock(model), trainer_wishes(model), text.splitlines(), upgrade=upgrade
+    )
+
+
+def lock_platform(root: Path, *, upgrade: bool = False) -> str:
+    """Write the lock of the runtime that models without one of their own have; as `lock_model`."""
+    wishes = extra_requirements(PLATFORM_MODELS)
+    return _compile(root / PLATFORM_LOCK, "pyproject.toml", wishes, upgrade=upgrade)
+
+
+def extra_requirements(extra: str) -> list[str]:
+    """The requirements of one extra of modelyard: of its source, or as it is installed."""
+    source = Path(__file__).resolve().parents[4] / "pyproject.toml"
+    if source.is_file():
+        project = tomllib.loads(source.read_text(encoding="utf-8"))["project"]
+        return list(project["optional-dependencies"][extra])
+    named = re.compile(rf"""extra == ['"]{extra}['"]""")
+    found = [each for each in requires("modelyard") or () if named.search(each)]
+    return [each.partition(";")[0].strip() for each in found]
+
+
+def _compile(lock: Path, source: str, wishes: Sequence[str], *, upgrade: bool) -> str:
+    with tempfile.TemporaryDirectory(prefix="modelyard-lock-") as name:
+        folder = Path(name)
+        # In uv's messages these names say whose wish it is.
+        mine, ours = folder / "requirements.in", folder / f"modelyard[{SERVING}].in"
+        mine.write_text("\n".join(wishes) + "\n", encoding="utf-8")
+        ours.write_text("\n".join(extra_requirements(SERVING)) + "\n", encoding="utf-8")
+        out = folder / "requirements.lock"
+        if lock.exists():  # uv keeps the pins of the file that it writes
+            out.write_bytes(lock.read_bytes())
+        more = ("--upgrade",) if upgrade else ()
+        try:
+            run_uv(
+                ("pip", "compile", *_OPTIONS, *more, str(mine), str(ours), "-o", str(out)),
+                log=folder / "log",
+                environment=os.environ,
+            )
+        except CannotAnswer as error:
+            said = (folder / "log").read_text(encoding="utf-8", errors="replace")
+            if _CONFLICT not in said:
+                raise
+            why = " ".join(said[said.index(_CONFLICT) :].split())
+            raise Refused(
+                f"{source}: these wishes cannot be locked together with what scoring and serving "
+                f"need (modelyard[{SERVING}]): {why}",
+                hint=f"change {source}; what serving needs is in pyproject.toml, or in "
+                "`python -m pip show modelyard`",
+            ) from error
+        _replace(lock, out.read_bytes())
+    return str(lock)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_bytes(content)
+    beside.replace(path)

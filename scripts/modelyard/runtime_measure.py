@@ -1,0 +1,153 @@
+"""What a runtime's lock pins and what its interpreter has installed; measured where it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.errors import CannotAnswer, Refused
+
+LOCK_FILE = "requirements.lock"
+"""In the folder of an environment: the lock that it was built from."""
+
+_INFO = ".dist-info"
+_SHOWN = 5
+_SHORT = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a process found about the interpreter that it runs in.
+
+    Args:
+        lock: SHA-256 of the lock file whose every pin is installed.
+        python: The interpreter's version.
+        distributions: The installed versions by normalized name.
+    """
+
+    lock: str
+    python: str
+    distributions: Mapping[str, str]
+
+    def to_evidence(self) -> bytes:
+        """The document that is stored as evidence; equal runtimes give equal bytes."""
+        document = {
+            "python": self.python,
+            "implementation": platform.python_implementation(),
+            "platform": f"{sys.platform}-{platform.machine()}",
+            "distributions": dict(self.distributions),
+        }
+        return json.dumps(document, indent=1, sort_keys=True).encode()
+
+
+def measure_runtime(pin: str, lock_file: Path | None = None) -> Measured:
+    """What this interpreter is, once it is known to be the pinned one.
+
+    Args:
+        pin: SHA-256 of the lock that a version pins.
+        lock_file: The lock that this interpreter was built from; None for the one in its folder.
+
+    Raises:
+        CannotAnswer: There is no such file.
+        Refused: The file is another lock, or something else is installed than it pins.
+    """
+    path = lock_file or Path(sys.prefix) / LOCK_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CannotAnswer(
+            f"{path}: cannot be read, so nobody knows what runs here: {error.strerror}",
+            hint="a runtime is built by `modelyard`, which writes its lock there",
+        ) from error
+    found = installed_distributions(sys.path)
+    refuse_other_runtime(pin, content, found, where=sys.prefix)
+    return Measured(lock=pin, python=platform.python_version(), distributions=found)
+
+
+def refuse_other_runtime(
+    pin: str, content: bytes, found: Mapping[str, str], *, where: object
+) -> None:
+    """Refuse a lock that is not the pinned one, and installed packages that are not the lock's.
+
+    Args:
+        pin: SHA-256 of the lock that a version pins.
+        content: The lock that the runtime was built from.
+        found: What is installed, see `installed_distributions`.
+        where: The runtime's folder, for the message.
+
+    Raises:
+        Refused: They differ; the message names both.
+    """
+    lock = hashlib.sha256(content).hexdigest()
+    if lock != pin:
+        raise Refused(
+            f"runtime {where}: its lock is {lock[:_SHORT]}..., the version pins {pin[:_SHORT]}...",
+            hint="run it in the pinned runtime, or pin this one with `modelyard version new`",
+        )
+    if unmet := list(unmet_pins(content.decode(), found)):
+        more = f" and {len(unmet) - _SHOWN} more" if len(unmet) > _SHOWN else ""
+        raise Refused(
+            f"runtime {where}: the version pins lock {pin[:_SHORT]}..., but this is installed: "
+            f"{'; '.join(unmet[:_SHOWN])}{more}",
+            hint="`modelyard runtime prune` removes environments; the next step builds them again",
+        )
+
+
+def installed_distributions(folders: Sequence[str]) -> dict[str, str]:
+    """The versions of the distributions in these folders, by normalized name; the first one counts.
+
+    Reads names of folders alone, so it is quick enough for every start.
+    """
+    found: dict[str, str] = {}
+    for folder in folders:
+        try:
+            names = sorted(each.name for each in Path(folder).iterdir())
+        except OSError:  # a zip file, or a folder that is not there
+            continue
+        for name in names:
+            if name.endswith(_INFO):
+                distribution, _, version = name.removesuffix(_INFO).rpartition("-")
+                found.setdefault(_normalized(distribution), version)
+    return found
+
+
+def unmet_pins(lock: str, found: Mapping[str, str]) -> Iterator[str]:
+    """What is installed otherwise than a lock pins it, one sentence each.
+
+    Raises:
+        CannotAnswer: The text is no lock.
+    """
+    # Here, because `serve --help` needs none of it.
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415
+
+    for line in _requirements(lock):
+        try:
+            wanted = Requirement(line)
+        except InvalidRequirement as error:
+            raise CannotAnswer(f"a lock has a line that pins nothing: {line!r}") from error
+        if wanted.marker is not None and not wanted.marker.evaluate():
+            continue
+        version = found.get(_normalized(wanted.name))
+        pin = str(wanted.specifier).removeprefix("==") or wanted.url or "a version"
+        if version is None:
+            yield f"{wanted.name} is missing, pinned {pin}"
+        elif wanted.specifier and not wanted.specifier.contains(version, prereleases=True):
+            yield f"{wanted.name} is {version}, pinned {pin}"
+
+
+def _requirements(lock: str) -> Iterator[str]:
+    """The requirements of a lock without hashes, comments and options."""
+    for line in lock.replace("\\\n", " ").splitlines():
+        text = re.split(r"(?:^|\s)(?:#|--hash=)", line, maxsplit=1)[0].strip()
+        if text and not text.startswith("-"):
+            yield text
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

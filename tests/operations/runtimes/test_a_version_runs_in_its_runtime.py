@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from built_once import built_once
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.runtimes.environments import Environments, Runtime, runtimes_folder
+from modelyard.adapters.specs.documents import dump_spec, read_spec
+from modelyard.adapters.store.artifacts import Store
+from modelyard.domain.specs.repository import Repository
+from modelyard.domain.specs.version import Code, ModelVersion
+from modelyard.domain.specs.version import Runtime as Pin
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.runtimes.scoring import Artifact, score_tables
+from modelyard.operations.training.evaluate import score_held_out_sets
+from modelyard.operations.training.fetch import fetch_inputs
+from modelyard.operations.training.job import Job
+from modelyard.operations.training.train import train_model
+from modelyard.operations.training.verify import verify_server
+from runtimes import OWN, OWN_LOCK, borrowing_lock, offline_uv, own_runtime
+from serving.artifacts import MODEL, shared_artifact
+from serving.running import preloaded_socket
+
+WINE = Path(__file__).parents[3] / "models" / "wine"
+PLATFORM, MINE = "requirements-runtime.lock", "models/wine/trainer/requirements.lock"
+STEPS = {"train": train_model, "evaluate": score_held_out_sets, "verify": verify_server}
+OTHER = hashlib.sha256(b"numpy==1.0\n").hexdigest()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELYARD_PRELOADED", str(preloaded_socket()))
+        yield
+
+
+def make_repository(root: Path, lock: bytes | None = None, *, pin: str | None = None) -> str:
+    """A repository with the wine model, whose version pins its lock; returns the commit."""
+    shutil.copytree(WINE, root / "models/wine", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "modelyard.yaml").write_bytes(dump_spec("Repository", Repository()))
+    (root / PLATFORM).write_bytes(OWN_LOCK)
+    trainer = root / "models/wine/trainer/train.py"
+    trainer.write_text(trainer.read_text() + "\nimport sys\nprint('ran in', sys.prefix)\n")
+    if lock is not None:
+        (root / MINE).write_bytes(lock)
+    git = Git(root)
+    git.run("init", "-q", "-b", "main")
+    commit(git)
+    file = root / "models/wine/versions/v1.yaml"
+    spec = read_spec(ModelVersion, file.read_bytes(), name=str(file))
+    digest = hashlib.sha256(lock or OWN_LOCK).hexdigest()
+    tree = git.rev_parse("HEAD:models/wine/trainer")
+    spec = replace(spec, code=Code(tree=tree), runtime=Pin(lock=pin or digest))
+    file.write_bytes(dump_spec("ModelVersion", spec))
+    return commit(git)
+
+
+def commit(git: Git) -> str:
+    git.run("add", "-A")
+    git.run("commit", "-q", "-m", "Change it")
+    return git.rev_parse("HEAD")
+
+
+def job_at(root: Path, commit: str) -> Job:
+    services: Any = SimpleNamespace(root=root, repository=Repository())
+    return Job(services, Store(".store", root), "wine", "v1", 1, commit, "w")
+
+
+def trained(folder: Path) -> str:
+    """A repository in which every step but `record` ran in this interpreter."""
+    folder.mkdir()
+    made = make_repository(folder)
+    job = job_at(folder, made)
+    for step in (fetch_inputs, *STEPS.values()):
+        step(job)
+    return made
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Job:
+    made = built_once("trained-wine", trained)
+    folder = Path(os.environ["BUILT_ONCE"]) / "trained-wine"
+    shutil.copytree(folder, tmp_path / "yard")
+    return job_at(tmp_path / "yard", made)
+
+
+def test_each_step_runs_in_the_runtime_that_the_version_pins(tmp_path, monkeypatch):
+    for name, value in offline_uv(tmp_path / "wheels").items():
+        monkeypatch.setenv(name, value)
+    lock = borrowing_lock(tmp_path / "wheels")
+    pin = hashlib.sha256(lock).hexdigest()
+    root = tmp_path / "yard"
+    root.mkdir()
+    job = job_at(root, make_repository(root, lock))
+
+    for step in (fetch_inputs, *STEPS.values()):
+        step(job)
+
+    place = runtimes_folder() / pin
+    assert f"ran in {place}\n" in job.read_file("trainer.log").decode()
+    measured = job.read_document("artifact.json")["runtime"]
+    assert (measured["lock"], measured["python"]) == (pin, sys.version.partition(" ")[0])
+    evidence = json.loads(job.store.read_evidence(measured["distributions"]))
+    assert evidence["distributions"]["borrowed"] == "1.0"
+    assert job.read_document("evaluation.json")["verdict"]["outcome"] == "pass"
+    assert job.read_document("server.json")["golden"] == 20
+
+
+def test_a_runtime_whose_pins_are_all_installed_here_is_this_interpreter(ready):
+    assert ready.find_runtime() == own_runtime()
+    assert f"ran in {sys.prefix}\n" in ready.read_file("trainer.log").decode()
+    assert ready.read_document("artifact.json")["runtime"]["lock"] == OWN
+    assert not (runtimes_folder() / OWN).exists()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_in_an_image_of_another_lock_is_refused_with_both(
+    step, ready, tmp_path, monkeypatch
+):
+    (tmp_path / "requirements.lock").write_bytes(b"numpy==1.0\n")
+    monkeypatch.setenv("MODELYARD_RUNTIME", str(tmp_path))
+
+    with pytest.raises(Refused) as error:
+        STEPS[step](ready)
+    assert (OTHER[:12] in str(error.value), OWN[:12] in str(error.value)) == (True, True)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_where_something_else_is_installed_than_the_lock_pins_is_refused(
+    step, ready, monkeypatch
+):
+    # As after `pip install` into an environment that another process had just checked.
+    changed = Environments(runtimes_folder()).keep_lock(b"numpy==1.0\n")
+    runtime = Runtime(lock=OTHER, lock_file=changed, python=Path(sys.executable))
+    monkeypatch.setattr(Job, "find_runtime", lambda *_: runtime)
+
+    with pytest.raises(Refused, match=r"numpy is .*, pinned 1.0"):
+        STEPS[step](ready)
+
+
+def test_a_server_that_runs_in_another_runtime_than_its_release_pins_refuses_to_serve(tmp_path):
+    folder, digest = shared_artifact()
+    lock = own_runtime().lock_file
+    command = [
+        *(sys.executable, "-m", "modelyard", "serve", "--model=m", "--version=v1", "--release=r"),
+        *(f"--artifact={digest}", f"--folder={folder}", "--port=18999"),
+    ]
+    done = subprocess.run(
+        [*command, f"--lock={OTHER}", f"--lock-file={lock}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 3
+    assert f"its lock is {OWN[:12]}..., the version pins {OTHER[:12]}..." in done.stderr
+
+
+def test_scores_come_only_from_the_pinned_runtime(tmp_path):
+    folder, digest = shared_artifact()
+    runtime = replace(own_runtime(), lock=OTHER)
+
+    with pytest.raises(Refused) as error:
+        score_tables(runtime, [Artifact(folder=folder, digest=digest)], [[]], MODEL.artifact)
+    assert (OTHER[:12] in str(error.value), OWN[:12] in str(error.value)) == (True, True)
+
+
+def test_the_lock_of_an_older_version_is_found_in_the_history(ready):
+    root = ready.services.root
+    (root / PLATFORM).write_bytes(b"numpy==1.0\n")
+    later = commit(Git(root))
+    own_runtime().lock_file.unlink()
+
+    assert job_at(root, later).find_runtime() == own_runtime()
+
+
+def test_a_lock_that_nobody_has_is_named_with_what_to_do(tmp_path):
+    root = tmp_path / "yard"
+    root.mkdir()
+    job = job_at(root, make_repository(root, pin="d" * 64))
+
+    with pytest.raises(CannotAnswer, match="d" * 64) as error:
+        job.find_runtime()
+    assert "modelyard version new" in (error.value.hint or "")
