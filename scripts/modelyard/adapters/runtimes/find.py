@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -52,6 +53,12 @@ def find_runtime(root: Path, pin: str, *, commit: str, model: str) -> Runtime:
         return Runtime(lock=pin, lock_file=lock_file, python=Path(sys.executable))
     folder = environments.get_or_build(pin)
     return Runtime(lock=pin, lock_file=lock_file, python=folder / "bin" / "python")
+
+
+def lock_of_image() -> str | None:
+    """SHA-256 of the lock that this image has; None outside of an image."""
+    folder = os.environ.get(IN_IMAGE)
+    return hashlib.sha256((Path(folder) / LOCK_FILE).read_bytes()).hexdigest() if folder else None
 
 
 def runtime_of_image(folder: Path, pin: str) -> Runtime:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.adapters.runtimes.environments import Runtime
-from modelyard.adapters.runtimes.find import find_runtime
+from modelyard.adapters.runtimes.find import find_runtime, lock_of_image
 from modelyard.adapters.store.artifacts import Store
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.model import Model
@@ -88,9 +88,10 @@ class Job:
         return self.catalog.require_version(self.model_name, self.version, where=where)
 
     def find_runtime(self, version: str | None = None) -> Runtime:
-        """The runtime that this version pins, or another one of the model.
+        """The runtime that this version pins, or another version of the model.
 
-        One that was recorded before runtimes were measured is scored in the platform's.
+        One that was recorded before runtimes were measured is scored in the platform's, and in an
+        image in that of the image.
 
         Raises:
             CannotAnswer: It cannot be built.
@@ -101,7 +102,9 @@ class Job:
         spec = self.catalog.require_version(self.model_name, version or self.version)
         record = self.catalog.records.get((self.model_name, spec.version))
         pin = spec.runtime.lock
-        if version is not None and record is not None and record.runtime is None:
+        if version is not None and (image := lock_of_image()):
+            pin = image
+        elif version is not None and record is not None and record.runtime is None:
             pin = platform_runtime(self.services.root, self.commit)
         return find_runtime(self.services.root, pin, commit=self.commit, model=self.model_name)
 
