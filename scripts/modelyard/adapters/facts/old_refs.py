@@ -175,10 +175,8 @@ def _log(refs: RemoteRefs, tips: Iterable[str]) -> dict[str, _Version]:
 
 def _existing(refs: RemoteRefs, names: Sequence[str]) -> dict[str, str]:
     """The blob of each of these names, without those that do not exist."""
-    lines = "".join(f"{name}\n" for name in names).encode()
-    out = refs.git.run("cat-file", "--batch-check", stdin=lines).stdout.decode().splitlines()
-    pairs = zip(names, (row.split(" ") for row in out), strict=True)
-    return {name: row[0] for name, row in pairs if row[1:2] == ["blob"]}
+    found = refs.git.find_objects(names)
+    return {name: each.name for name, each in found.items() if each and each.kind == "blob"}
 
 
 def _blobs(refs: RemoteRefs, tip: str | None) -> set[tuple[str, str]]:

@@ -23,10 +23,8 @@ def read_objects(git: Git, names: Iterable[str]) -> dict[str, str | None]:
         name: _OBJECTS.get((git.root.absolute(), name)) for name in asked
     }
     if new := [name for name, found in known.items() if found is None]:
-        lines = "".join(f"{name}\n" for name in new).encode("utf-8", "surrogateescape")
-        rows = git.run("cat-file", "--batch-check", stdin=lines).stdout.split(b"\n")
-        for name, row in zip(new, rows, strict=False):
-            known[name] = _NONE if row.endswith(b" missing") else row.partition(b" ")[0].decode()
+        for name, found in git.find_objects(new).items():
+            known[name] = found.name if found else _NONE
             if is_permanent(name):
                 _OBJECTS.remember((git.root.absolute(), name), known[name])
     return {name: found or None for name, found in known.items()}

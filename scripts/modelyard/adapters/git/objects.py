@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -107,22 +107,6 @@ def tree_entries(out: bytes) -> tuple[Entry, ...]:
         if kind == b"blob":
             entries.append(Entry(mode=mode.decode(), blob=blob.decode(), path=os.fsdecode(path)))
     return tuple(entries)
-
-
-def batch_contents(out: bytes) -> Iterable[bytes | None]:
-    """The contents in `cat-file --batch` output, in the order asked."""
-    at = 0
-    while at < len(out):
-        end = out.index(b"\n", at)
-        header = out[at:end].split(b" ")
-        at = end + 1
-        if header[-1] in {b"missing", b"ambiguous"}:
-            # An ambiguous short name is no object either.
-            yield None
-            continue
-        size = int(header[-1])
-        yield out[at : at + size] if header[1] == b"blob" else None
-        at += size + 1
 
 
 def log_entries(out: bytes) -> tuple[LogEntry, ...]:

@@ -107,8 +107,7 @@ def run_git(
     Raises:
         CannotAnswer: git is missing, hangs, or ends with another exit code; with its own message.
     """
-    inherited = {name: value for name, value in os.environ.items() if name not in _INHERITED}
-    command, whole = ["git", *_OPTIONS, *args], {**inherited, **_FIXED, **(env or {})}
+    command, whole = git_command(*args), {**git_environment(), **(env or {})}
     local = PACKING_SECONDS if args[0] == "maintenance" else LOCAL_SECONDS
     seconds = NETWORK_SECONDS.get(args[0], local)
     if args[0] in NETWORK_SECONDS:
@@ -118,12 +117,27 @@ def run_git(
     except OSError as error:
         raise CannotAnswer(f"cannot start git in {root}: {error}") from error
     except subprocess.TimeoutExpired as error:
-        asked = safe_line(" ".join(args))[:200]
-        why = f"git {asked} in {root}: no end after {seconds:g} s"
-        raise NoAnswer(why, hint=_hint(args)) from error
+        raise no_end(root, args, seconds) from error
     if done.returncode not in accept:
         raise git_failure(f"git {args[0]} in {root}", args, done)
     return done
+
+
+def git_command(*args: str) -> list[str]:
+    """The words of a git command that no setting of a person changes."""
+    return ["git", *_OPTIONS, *args]
+
+
+def git_environment() -> dict[str, str]:
+    """All environment variables of a git command."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _INHERITED}
+    return {**inherited, **_FIXED}
+
+
+def no_end(root: Path, args: Sequence[str], seconds: float) -> NoAnswer:
+    """The error that reports a git command which took too long."""
+    asked = safe_line(" ".join(args))[:200]
+    return NoAnswer(f"git {asked} in {root}: no end after {seconds:g} s", hint=_hint(args))
 
 
 def git_failure(
@@ -177,17 +191,21 @@ def _run_to_end(
         try:
             out, err = process.communicate(stdin, timeout=seconds)
         except BaseException:
-            # Killed alone, git would leave behind what it started to reach the remote.
-            try:
-                # Imported here: nearly every command runs git, and nearly none has to end one.
-                from modelyard.adapters.processes.process_table import end_tree
-
-                with suppress(OSError):  # git alone is killed where its children cannot be listed
-                    end_tree(process.pid, grace_seconds=_SECONDS_TO_END)
-            finally:
-                process.kill()
+            end_git(process)
             raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def end_git(process: subprocess.Popen[bytes]) -> None:
+    """End a git that takes too long, and what it started to reach the remote."""
+    try:
+        # Imported here: nearly every command runs git, and nearly none has to end one.
+        from modelyard.adapters.processes.process_table import end_tree
+
+        with suppress(OSError):  # git alone is killed where its children cannot be listed
+            end_tree(process.pid, grace_seconds=_SECONDS_TO_END)
+    finally:
+        process.kill()
 
 
 def git_message(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -13,13 +13,13 @@ from typing import TypeVar
 
 from modelyard.adapters.git import process as git_process
 from modelyard.adapters.git.names import message_bytes, name_and_mail, path_of, revision_of
+from modelyard.adapters.git.object_reader import Found, ask_git, ask_git_anew
 from modelyard.adapters.git.objects import (
     LOG_FORMAT,
     AnswerCache,
     Entry,
     LogEntry,
     Merged,
-    batch_contents,
     is_permanent,
     log_entries,
     tree_entries,
@@ -106,25 +106,40 @@ class Git:
         asked = [name for name in named if not _HERE.get((self._place, name))]
         if not asked:
             return ()
-        names = "".join(f"{name}\n" for name in asked).encode()
-        out = self.run("cat-file", "--batch-check", stdin=names).stdout
-        gone = tuple(row[:-8] for row in out.decode().splitlines() if row.endswith(" missing"))
+        found = self.find_objects(asked)
+        gone = tuple(name for name in asked if found[name] is None)
         for name in filter(is_permanent, set(asked).difference(gone)):
             _HERE.remember((self._place, name), True)
         return gone
 
+    def find_objects(self, names: Iterable[str]) -> dict[str, Found | None]:
+        """The objects of these names (`sha` or `sha:path`), without contents; None if missing."""
+        asked = [revision_of(name) for name in names]
+        return dict(zip(asked, self._ask("info", asked), strict=True))
+
+    def _ask(self, word: str, names: Sequence[str]) -> list[Found | None]:
+        commands = [f"{word} {name}".encode("utf-8", "surrogateescape") for name in names]
+        if not commands:
+            return []
+        # A process that runs for long may not see at once where a branch points now.
+        ask = ask_git if all(map(is_permanent, names)) else ask_git_anew
+        return ask(self._place, commands)
+
     def read_file(self, commit: str, path: str) -> bytes:
         """One file of a commit."""
-        return self.run("cat-file", "blob", f"{revision_of(commit)}:{path}").stdout
+        name = f"{revision_of(commit)}:{path}"
+        found = self._ask("contents", [name])[0]
+        if found is not None and found.kind == "blob":
+            return found.content
+        return self.run("cat-file", "blob", name).stdout  # it says what is wrong
 
     def read_many(self, names: Iterable[str]) -> dict[str, bytes | None]:
         """The blobs of these names (`sha` or `sha:path`), read by one process; None if missing."""
         asked = [revision_of(name) for name in names]
         known: dict[str, bytes | None] = {name: _BLOBS.get((self._place, name)) for name in asked}
         if new := [name for name, content in known.items() if content is None]:
-            lines = "".join(f"{name}\n" for name in new).encode()
-            out = self.run("cat-file", "--batch", stdin=lines).stdout
-            for name, content in zip(new, batch_contents(out), strict=True):
+            for name, found in zip(new, self._ask("contents", new), strict=True):
+                content = found.content if found is not None and found.kind == "blob" else None
                 known[name] = content
                 if content is not None and len(content) <= _LARGEST_BLOB and is_permanent(name):
                     _BLOBS.remember((self._place, name), content)
@@ -293,8 +308,12 @@ class Git:
     def tree_hash(self, commit: str, path: str = "") -> str | None:
         """The object of a folder (or file) in a commit, or None when it is not there."""
         name = f"{revision_of(commit)}:{path.rstrip('/')}"
-        words = ("rev-parse", "--verify", "--quiet", name)
-        return self._once(words, name, ask=lambda: self._line(*words, accept=(0, 1)) or None)
+
+        def ask() -> str | None:
+            found = self.find_objects([name])[name]
+            return found.name if found else None
+
+        return self._once(("tree-hash", name), name, ask=ask)
 
     def _once(self, question: tuple[str, ...], *about: str, ask: Callable[[], T]) -> T:
         """The cached answer if the question is about objects that never change; else ask."""
