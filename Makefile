@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The tests start thousands of processes, and without its cache each would compile the toolkit again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-frameworks test-long quick lint e2e e2e-short e2e-all e2e-forge e2e-up e2e-down e2e-status bench error-rates lock golden clean
+.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge e2e-up e2e-down e2e-status bench error-rates lock golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/'
@@ -33,13 +33,22 @@ quick: $(STAMP) ## run the fast tests
 	$(BIN)/python -m pytest -q -m "not slow and not long and not frameworks" -n 2 --dist loadfile
 
 lint: $(STAMP) ## check formatting, types, layers, specs and workflows
+	$(MAKE) --no-print-directory -j 2 lint-types lint-code lint-yard lint-workflows
+
+lint-types: $(STAMP)
+	$(BIN)/mypy --no-error-summary
+
+lint-code: $(STAMP)
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
-	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-cache > $(VENV)/layers.log || { cat $(VENV)/layers.log; exit 1; }
+
+lint-yard: $(STAMP)
 	$(BIN)/modelyard validate
 	$(BIN)/modelyard render --check
 	$(BIN)/modelyard render --check --platform
+
+lint-workflows: $(STAMP)
 	$(BIN)/zizmor --offline --quiet .github
 	$(BIN)/actionlint .github/workflows/*.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
