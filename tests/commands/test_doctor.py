@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sqlite3
 import stat
@@ -18,6 +19,7 @@ from modelyard.cli import cli
 from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.doctor.checks import CHECKS, HOSTED_ONLY, LEAST_GIT
+from modelyard.operations.doctor.machine_checks import trainers_are_closed_in
 from modelyard.operations.doctor.runner import Checkout, Finding, State, run_doctor
 from operations.yard import MODEL, manifests, release_file, spec_file
 from operations.yard_with_history import (
@@ -82,9 +84,12 @@ def test_a_yard_in_which_nothing_is_wrong_is_well(yard):
     told = answer(yard, "doctor")
 
     assert told["well"] is True
-    assert [(each["state"], each["found"], each["mend"]) for each in told["checks"]] == [
-        ("well", [], None)
-    ] * COUNT
+    means = next(each for each in told["checks"] if each["check"] == "trainers are closed in")
+    assert re.match(r"isolation: (landlock|namespaces), by ", means["found"][0])
+    assert [
+        (each["state"], each["found"] if each is not means else [], each["mend"])
+        for each in told["checks"]
+    ] == [("well", [], None)] * COUNT
 
 
 def test_changes_nothing(yard):
@@ -164,6 +169,7 @@ def test_what_needs_the_settings_is_skipped_and_says_so(yard):
         "git merges without a checkout",
         "git knows your name",
         "the preloaded process listens",
+        "trainers are closed in",
     ]
     skipped = [each for each in told["checks"] if each["state"] == "skipped"]
     assert {each["found"][0] for each in skipped} == {"needs that the settings are valid"}
@@ -453,3 +459,25 @@ def test_a_check_that_is_refused_or_cannot_answer_is_wrong_with_the_hint():
         (State.FAILED, ("never",), "fix that, and run doctor again"),
         (State.SKIPPED, ("needs that one cannot answer",), None),
     ]
+
+
+def test_a_machine_that_cannot_close_trainers_in_is_told_how_it_could(monkeypatch):
+    means = "modelyard.adapters.isolation.confinement"
+    monkeypatch.setattr(f"{means}.landlock_abi", lambda: 0)
+    monkeypatch.setattr(f"{means}._can_enter", lambda *_: False)
+    (finding,) = trainers_are_closed_in(None)
+    assert finding.what == (
+        "isolation: none, by no means; a trainer could still read and change what its user may, "
+        "and signal this user's processes"
+    )
+    assert "user.max_user_namespaces" in finding.fix
+
+
+def test_an_old_landlock_without_namespaces_is_well_and_its_gaps_are_named(monkeypatch):
+    means = "modelyard.adapters.isolation.confinement"
+    monkeypatch.setattr(f"{means}.landlock_abi", lambda: 4)
+    monkeypatch.setattr(f"{means}._can_enter", lambda *_: False)
+    (finding,) = trainers_are_closed_in(None)
+    assert finding.fix is None
+    assert finding.what.startswith("isolation: landlock, by Landlock (ABI 4); a trainer could")
+    assert "signal this user's processes" in finding.what

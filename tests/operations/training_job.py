@@ -47,7 +47,8 @@ class Shelf:
         return self.files[f"{workflow}/{name}"]
 
     def read_run_document(self, workflow: str, name: str) -> Any:
-        return json.loads(self.files[f"{workflow}/{name}"])
+        content = self.files.get(f"{workflow}/{name}")
+        return None if content is None else json.loads(content)
 
 
 def make_checkout(root: Path) -> tuple[Path, str]:

@@ -101,6 +101,15 @@ def record(services: Services, /, **options: Any) -> None:
     run(_job(services, options))
 
 
+@step.command()
+@click.argument("task", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+def supervise(task: Path) -> None:
+    """Run what the file TASK asks for closed in; the step `train` starts this itself."""
+    from modelyard.adapters.isolation.supervisor import supervise_task
+
+    supervise_task(task)
+
+
 @click.group(hidden=True)
 def workflow() -> None:
     """Run a submitted workflow on this machine."""

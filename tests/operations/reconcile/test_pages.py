@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from modelyard.adapters.specs.documents import read_spec
+from modelyard.domain.isolation import Isolation
 from modelyard.domain.specs.record import GuardResult, Record
-from modelyard.operations.reconcile.pages import verdict_lines
+from modelyard.operations.reconcile.pages import NOT_CLOSED_IN, evidence_page, verdict_lines
 from operations.yard import MODEL, new_yard
 
 OLD = Path(__file__).parents[1] / "records_of_version_0_1"
@@ -84,3 +85,13 @@ def test_the_page_says_which_interval_it_shows_and_which_bound_decides(yard):
 
     assert "| two-sided 95 % interval |" in text
     assert "one-sided bound" in text
+
+
+def test_a_trainer_that_was_not_closed_in_is_a_warning(yard):
+    record = record_of(yard, "v2")
+    for isolation in Isolation:
+        page = evidence_page(replace(record, isolation=isolation))
+        assert f"- isolation of the trainer: {isolation}\n" in page
+        assert (NOT_CLOSED_IN in page) == (isolation is Isolation.NONE)
+    old = evidence_page(replace(record, isolation=None))
+    assert "isolation" not in old

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,12 @@ class Order:
     cwd: str
     environment: Mapping[str, str]
     followed: bool
+
+
+class _Self:
+    """What this process is."""
+
+    is_fork = False
 
 
 def take_over(order: Order, outputs: Sequence[int], *, defaults: Mapping[str, str]) -> None:
@@ -64,7 +71,28 @@ def take_over(order: Order, outputs: Sequence[int], *, defaults: Mapping[str, st
 
 def run_order(order: Order) -> None:
     """Run the order's command as the interpreter would run its main module."""
-    program, *arguments = order.command
+    _Self.is_fork = True
+    run_main(order.command)
+
+
+def is_fork() -> bool:
+    """Whether this process was forked from the preloaded one, or from such a fork."""
+    return _Self.is_fork
+
+
+def become_command(command: Sequence[str]) -> NoReturn:
+    """In a fork of a fork: run the command as the interpreter would, and exit."""
+    code = 1
+    try:
+        code = exit_code_of(lambda: run_main(command))
+        run_exit_handlers()
+    finally:
+        os._exit(code)
+
+
+def run_main(command: Sequence[str]) -> None:
+    """Run the main module of a command of `may_be_forked`."""
+    program, *arguments = command
     if program == "python":
         sys.argv = arguments
         sys.path.insert(0, str(Path(arguments[0]).resolve().parent))

@@ -237,7 +237,7 @@ def start_command(
             file = stack.enter_context(output.open("ab"))
             files = (file, file)
         address = os.environ.get(PRELOADED)
-        if address and python is None and _may_be_forked(command):
+        if address and python is None and may_be_forked(command):
             order = Order(
                 command=list(command),
                 cwd=str(cwd),
@@ -248,7 +248,7 @@ def start_command(
             if forked := ask_for_fork(address, order, outputs):
                 started = find_process(forked.pid) or Started(pid=forked.pid, start_time=-1)
                 return Running(started, forked.exit_code, forked.held)
-        return _start_plain(_resolved(command, python), cwd, environment, files)
+        return _start_plain(resolve_command(command, python), cwd, environment, files)
 
 
 def is_process_alive(started: Started) -> bool:
@@ -275,7 +275,8 @@ def _let_children_run_on() -> None:
         child.returncode = child.poll() or 0
 
 
-def _may_be_forked(command: Sequence[str]) -> bool:
+def may_be_forked(command: Sequence[str]) -> bool:
+    """Whether a fork of the preloaded process can become this command."""
     return command[0] == "modelyard" or (
         command[0] == "python" and len(command) > 1 and command[1].endswith(".py")
     )
@@ -303,7 +304,7 @@ def _start_plain(
     return Running(started, child.wait, ExitStack())
 
 
-def _resolved(command: Sequence[str], python: Path | None) -> list[str]:
+def resolve_command(command: Sequence[str], python: Path | None = None) -> list[str]:
     """The command with its interpreter; -P keeps the working folder out of its imports."""
     interpreter = sys.executable if python is None else str(python)
     if command[0] == "modelyard":

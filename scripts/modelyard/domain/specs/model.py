@@ -10,6 +10,9 @@ from modelyard.domain.machines.resources import Resources
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.times import DEFAULT_ZONE
 
+UNIX_SOCKETS = "unix"
+"""Among `trainer.egress` it allows unix sockets."""
+
 
 class Task(StrEnum):
     """The kind of question that the model answers."""
@@ -83,6 +86,21 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainerLimits:
+    """What a trainer may use, besides its resources, before it is ended.
+
+    Args:
+        processes: Processes and threads at one time.
+        open_files: Open files of one process.
+        log_megabytes: Length of its output.
+    """
+
+    processes: int = 1024
+    open_files: int = 4096
+    log_megabytes: int = 20
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trainer:
     """The command that trains: `--data DIR --params FILE --seed N --out DIR` is appended.
 
@@ -91,12 +109,22 @@ class Trainer:
         timeout_seconds: The trainer is stopped after this time.
         resources: What it may use.
         placement: Class of nodes that it trains on, of `placements` in modelyard.yaml.
+        limits: What it may use besides.
+        egress: `HOST:PORT` of what it may connect to, and `unix` for sockets of the machine.
     """
 
     command: tuple[str, ...]
     timeout_seconds: int = 3600
     resources: Resources = field(default_factory=Resources)
     placement: str | None = None
+    limits: TrainerLimits = field(default_factory=TrainerLimits)
+    egress: tuple[str, ...] = ()
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports of what it may connect to."""
+        named = (each.rpartition(":")[2] for each in self.egress if each != UNIX_SOCKETS)
+        return tuple(sorted({int(port) for port in named}))
 
 
 DEFAULT_QUEUE = 256

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from modelyard.domain.isolation import Isolation
 from modelyard.domain.verdict import Verdict
 
 
@@ -130,6 +131,7 @@ class Record:
         profile: Digest of the drift profile of the training rows.
         golden: Digest of the golden rows and their predictions.
         server: The result of starting the real server.
+        isolation: By which means the trainer was closed in; None if none ran, and in older records.
         contract: Whether it accepts the requests that the champion accepts; None without a champion
             and in records of version 0.1.
         runtime: The runtime as it was measured; None if training was refused before, and in records
@@ -156,3 +158,4 @@ class Record:
     server: ServerCheck | None = None
     contract: Verdict | None = None
     runtime: MeasuredRuntime | None = None
+    isolation: Isolation | None = None

@@ -29,6 +29,7 @@ from modelyard.operations.doctor.forge_checks import (
     the_forge_protects_the_branches,
     the_forge_runs_workflows,
 )
+from modelyard.operations.doctor.machine_checks import trainers_are_closed_in
 from modelyard.operations.doctor.runner import Check, Checkout, Finding
 
 if TYPE_CHECKING:
@@ -361,6 +362,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     git_knows_your_name: (),
     the_settings_are_valid: (),
     the_preloaded_process_listens: (),
+    trainers_are_closed_in: (),
     the_remote_has_the_main_branch: (the_settings_are_valid,),
     the_forge_accepts_the_credentials: (the_settings_are_valid,),
     the_credentials_are_those_of_the_tool: _FORGE,

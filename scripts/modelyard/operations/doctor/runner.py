@@ -32,15 +32,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that is wrong.
+    """One thing that is wrong, or worth knowing.
 
     Args:
         what: One sentence.
-        fix: The command or edit that fixes it.
+        fix: The command or edit that fixes it; None if nothing is wrong.
     """
 
     what: str
-    fix: str
+    fix: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class CheckResult:
     Args:
         check: Its name, as a sentence.
         state: `skipped` if a check that it needs did not pass.
-        found: What is wrong, in sentences.
+        found: What is wrong or worth knowing, in sentences.
         fix: The command or edit that fixes the first of them.
     """
 
@@ -140,13 +140,12 @@ def _run(check: Check, checkout: Checkout) -> CheckResult:
     # Any other exception is a defect of the check, and is reported as a crash.
     except YardError as error:
         findings = [Finding(what=error.message, fix=error.hint or "fix that, and run doctor again")]
-    if not findings:
-        return CheckResult(check=_name(check), state=State.OK)
     found = [each.what for each in findings[:SHOWN]]
     if len(findings) > SHOWN:
         found.append(f"and {len(findings) - SHOWN} more")
-    fix = findings[0].fix
-    return CheckResult(check=_name(check), state=State.FAILED, found=tuple(found), fix=fix)
+    fix = next((each.fix for each in findings if each.fix is not None), None)
+    state = State.OK if fix is None else State.FAILED
+    return CheckResult(check=_name(check), state=state, found=tuple(found), fix=fix)
 
 
 def _name(check: Check) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from modelyard.domain.harmless_text import escape_markdown, markdown_code
+from modelyard.domain.isolation import Isolation
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.facts import GateOverride
 from modelyard.domain.promotion.world import PastRelease
@@ -15,6 +16,11 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import BASELINE, Verdict
 
 BASELINE_NAME = "the baseline"
+
+NOT_CLOSED_IN = (
+    "**Warning: its trainer was not closed in** (`isolation: none`). It could read and change what "
+    "the user of modelyard can on the machine that trained it. `modelyard doctor` says why."
+)
 
 
 def record_page(
@@ -47,6 +53,8 @@ def evidence_page(record: Record) -> str:
         "",
         *verdict_lines(record),
     ]
+    if record.isolation is Isolation.NONE:
+        lines += ["", NOT_CLOSED_IN]
     if record.artifact is not None:
         lines += ["", *_artifact_lines(record)]
     return "\n".join(lines) + "\n"
@@ -77,6 +85,7 @@ def promotion_page(
         "",
         *([_overridden(override), ""] if override else []),
         *verdict_lines(record),
+        *(["", NOT_CLOSED_IN] if record.isolation is Isolation.NONE else []),
         "",
         "### What changes in the cluster",
         "",
@@ -234,6 +243,8 @@ def _artifact_lines(record: Record) -> list[str]:
         f"- MLflow run {markdown_code(str(record.run_id))}, registered version {record.registered}",
         f"- {record.training_rows} training rows, seed {record.seed}, threads {record.threads}",
     ]
+    if record.isolation is not None:
+        lines.append(f"- isolation of the trainer: {record.isolation}")
     if record.server is not None:
         lines.append(
             f"- a server answered {record.server.golden} golden rows as in training; "

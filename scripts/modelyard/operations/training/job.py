@@ -14,6 +14,7 @@ from typing import Any
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.runtimes.find import find_runtime, lock_of_image
 from modelyard.adapters.store.artifacts import Store
+from modelyard.domain.isolation import Isolation
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import Record
@@ -33,6 +34,9 @@ IMAGE = "MODELYARD_IMAGE"
 
 OUTCOME = "outcome.json"
 """The run file with the record; reconcile reads it."""
+
+TRAINER = "trainer.json"
+"""The run file that says how the trainer was closed in and what it used, once one ran."""
 
 CRASH = "crash.json"
 """The run file that says which step crashed; reconcile reads it if there is no outcome."""
@@ -139,6 +143,7 @@ class Job:
 
     def blank_record(self, verdict: Verdict) -> Record:
         """Return a record with a verdict and nothing that training made."""
+        ran = self.store.read_run_document(self.workflow, TRAINER)
         return Record(
             model=self.model_name,
             version=self.version,
@@ -149,6 +154,7 @@ class Job:
             lock=self.spec.runtime.lock,
             threads=count_threads(),
             verdict=verdict,
+            isolation=Isolation(ran["isolation"]) if ran else None,
         )
 
     def refuse(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import logging
-import os
 import shutil
 import tarfile
 import tempfile
@@ -15,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.processes.start import run_command
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
 from modelyard.artifact_digest import artifact_digest
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes.scoring import Artifact, score_tables
-from modelyard.operations.training.job import Job, count_threads
+from modelyard.operations.training.job import Job
+from modelyard.operations.training.trainer import run_trainer
 from modelyard.runtime_measure import Measured
 from modelyard.serving import artifact
 from modelyard.serving.documents import GOLDEN, Golden, json_rows, write_golden, write_serving
@@ -32,10 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GOLDEN_ROWS = 20
-LAST_LINES = 12
 EXACT = {"double": 53, "float": 24, "integer": 31}
 """Bits up to which the types of a signature hold whole numbers exactly."""
-KEPT = ("PATH", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 
 
 def train_model(job: Job) -> None:
@@ -44,7 +40,7 @@ def train_model(job: Job) -> None:
     with tempfile.TemporaryDirectory(prefix="modelyard-train-") as name:
         folder = Path(name)
         rows = _write_inputs(job, folder)
-        _run_trainer(job, folder, runtime)
+        run_trainer(job, folder, runtime)
         try:
             sealed = _seal(job, folder, rows, runtime)
         except (Refused, CannotAnswer) as refusal:
@@ -124,7 +120,6 @@ def _write_inputs(job: Job, folder: Path) -> pd.DataFrame:
     (folder / "data").mkdir()
     (folder / "data" / "train.parquet").write_bytes(content)
     (folder / "params.json").write_text(json.dumps(dict(job.spec.parameters)))
-    (folder / "out").mkdir()
     with tarfile.open(fileobj=io.BytesIO(job.read_file("trainer.tar"))) as code:
         _unpack(code, folder / "trainer")
     return read_frame(content, name="train.parquet").drop(columns=[LABEL])
@@ -141,51 +136,6 @@ def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.read())
         target.chmod(member.mode & 0o755)
-
-
-def _run_trainer(job: Job, folder: Path, runtime: Runtime) -> None:
-    command = [
-        *job.model.trainer.command,
-        *("--data", str(folder / "data"), "--params", str(folder / "params.json")),
-        *("--seed", str(job.spec.seed), "--out", str(folder / "out")),
-    ]
-    log, limit = folder / "trainer.log", job.model.trainer.timeout_seconds
-    code: int | None = None
-    with contextlib.suppress(TimeoutError):
-        code = run_command(
-            command,
-            cwd=folder / "trainer",
-            environment=_trainer_environment(folder, runtime),
-            output=log,
-            timeout=limit,
-            grace_seconds=0,
-            python=runtime.other_python,
-        )
-    output = log.read_text(errors="replace") if log.exists() else ""
-    output = output.replace(f"{folder}/", "")  # the temporary folder means nothing to a reader
-    job.put_file("trainer.log", output.encode())
-    if code is None:
-        raise job.refuse(f"the trainer was stopped after its limit of {limit} s")
-    if code != 0:
-        last = " | ".join(output.strip().splitlines()[-LAST_LINES:])
-        raise job.refuse(f"the trainer ended with exit code {code}: {last or 'it had no output'}")
-    if not (folder / "out" / "model" / "MLmodel").is_file():
-        raise job.refuse("the trainer left no MLflow model in out/model")
-
-
-def _trainer_environment(folder: Path, runtime: Runtime) -> dict[str, str]:
-    """The variables that a trainer needs to start: no credentials, proxies or platform settings."""
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    count = str(count_threads())
-    return {
-        **kept,
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "OMP_NUM_THREADS": count,
-        "OPENBLAS_NUM_THREADS": count,
-        "PYTHONHASHSEED": "0",  # the same seed must give the same model
-        "PATH": f"{runtime.python.parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
-    }
 
 
 def _profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> bytes:

@@ -1,0 +1,32 @@
+"""The checks of `modelyard doctor` about this machine; see `checks.py`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelyard.domain.isolation import Isolation
+from modelyard.operations.doctor.runner import Checkout, Finding
+
+_FIX = (
+    "run Linux 6.2 or newer with landlock in /sys/kernel/security/lsm, or let users make "
+    "namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)"
+)
+
+
+def trainers_are_closed_in(checkout: Checkout) -> Iterator[Finding]:
+    """What a trainer on this machine is kept from; says it also where nothing is wrong."""
+    from modelyard.adapters.isolation.confinement import Reach, find_means
+
+    del checkout
+    with tempfile.TemporaryDirectory(prefix="modelyard-doctor-") as place:
+        means = find_means(Reach(readable=(), writable=()), Path(place))
+    names = [f"Landlock (ABI {means.abi})"] if means.abi else []
+    names += ["namespaces"] if means.namespaces else []
+    could = f"; a trainer could still {', and '.join(means.gaps)}" if means.gaps else ""
+    what = f"isolation: {means.isolation}, by {' and '.join(names) or 'no means'}{could}"
+    # Nothing can be done about it on a system that has neither.
+    is_wrong = means.isolation is Isolation.NONE and sys.platform.startswith("linux")
+    yield Finding(what=what, fix=_FIX if is_wrong else None)

@@ -1,0 +1,177 @@
+"""Runs the model's trainer closed in, and says which limit it exceeded or how it failed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from modelyard.adapters.isolation.confinement import WAYS, Reach
+from modelyard.adapters.isolation.run import run_closed_in
+from modelyard.adapters.isolation.supervisor import Ended, Limits
+from modelyard.adapters.runtimes.environments import Runtime
+from modelyard.artifact_digest import artifact_files
+from modelyard.domain.specs.model import UNIX_SOCKETS, Trainer
+from modelyard.errors import Refused
+from modelyard.operations.training.job import TRAINER, Job, count_threads
+
+LAST_LINES = 12
+KEPT = ("PATH", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+MEMORY, STORAGE = 4 * 2**30, 10 * 2**30
+"""Bytes that a trainer may use where model.yaml gives no figure."""
+
+_INPUTS = ("data", "params.json")
+_CHANGED = ("out", "home", "tmp", "trainer")
+_MEGABYTE = 1_000_000
+_OUT_OF_MEMORY = 137  # killed, as the kernel does when memory is short
+_CLOSED_IN = ("PermissionError", "Permission denied", "Read-only file system")
+
+
+def run_trainer(job: Job, folder: Path, runtime: Runtime, *, ways: tuple[str, ...] = WAYS) -> None:
+    """Run the trainer on the inputs in a folder; its model is in `out/model` afterwards.
+
+    Args:
+        job: The job.
+        folder: Holds `data/`, `params.json` and `trainer/`; only the last may be changed.
+        runtime: What it runs in.
+        ways: The ways of closing it in to try.
+
+    Raises:
+        CannotAnswer: It could not be closed in.
+        Refused: It failed, exceeded a limit, or left something else than a model.
+    """
+    for name in _CHANGED:
+        (folder / name).mkdir(exist_ok=True)
+    trainer, log, kills = job.model.trainer, folder / "trainer.log", _count_kills()
+    limits = limits_of(trainer)
+    ended = run_closed_in(
+        [
+            *trainer.command,
+            *("--data", str(folder / "data"), "--params", str(folder / "params.json")),
+            *("--seed", str(job.spec.seed), "--out", str(folder / "out")),
+        ],
+        cwd=folder / "trainer",
+        environment=_environment(folder, runtime),
+        log=log,
+        folder=folder / "supervisor",
+        reach=reach_of(trainer, folder, runtime),
+        limits=limits,
+        python=runtime.other_python,
+        ways=ways,
+    )
+    job.put_document(TRAINER, {"isolation": ended.isolation, "memory": ended.memory})
+    output = _read_log(log, limits.log).replace(f"{folder}/", "")  # it means nothing to a reader
+    job.put_file("trainer.log", output.encode())
+    if ended.exceeded is not None:
+        raise job.refuse(f"the trainer {EXCEEDED[ended.exceeded](trainer, limits)}")
+    if ended.exit_code == _OUT_OF_MEMORY and _count_kills() > kills:
+        raise job.refuse(_out_of_memory(ended))
+    if ended.exit_code != 0:
+        last = " | ".join(output.strip().splitlines()[-LAST_LINES:]) or "it had no output"
+        hint = _CLOSED_IN_HINT if any(word in last for word in _CLOSED_IN) else None
+        raise job.refuse(f"the trainer ended with exit code {ended.exit_code}: {last}", hint=hint)
+    _refuse_links(job, folder / "out" / "model")
+    if not (folder / "out" / "model" / "MLmodel").is_file():
+        raise job.refuse("the trainer left no MLflow model in out/model")
+
+
+def limits_of(trainer: Trainer) -> Limits:
+    """What the trainer may use."""
+    return Limits(
+        seconds=trainer.timeout_seconds,
+        memory=trainer.resources.memory_bytes or MEMORY,
+        tasks=trainer.limits.processes,
+        files=trainer.limits.open_files,
+        space=trainer.resources.storage_bytes or STORAGE,
+        log=trainer.limits.log_megabytes * _MEGABYTE,
+    )
+
+
+def reach_of(trainer: Trainer, folder: Path, runtime: Runtime) -> Reach:
+    """What the trainer may reach: the runtime, its inputs, and folders of its own."""
+    # An environment, and the installation whose interpreter it links to.
+    prefixes = {str(path.parent.parent) for path in (runtime.python, runtime.python.resolve())}
+    return Reach(
+        readable=(*sorted(prefixes), *(str(folder / name) for name in _INPUTS)),
+        writable=tuple(str(folder / name) for name in _CHANGED),
+        ports=trainer.ports,
+        local_sockets=UNIX_SOCKETS in trainer.egress,
+    )
+
+
+EXCEEDED: dict[str, Callable[[Trainer, Limits], str]] = {
+    "seconds": lambda trainer, _: (
+        f"was stopped after its limit of {trainer.timeout_seconds} s (trainer.timeout_seconds)"
+    ),
+    "memory": lambda _, limits: (
+        f"ran out of memory: it used more than {limits.memory / 2**20:.0f} MiB; raise "
+        "trainer.resources.memory in model.yaml, or let it need less"
+    ),
+    "tasks": lambda _, limits: (
+        f"had more than {limits.tasks} processes and threads; raise trainer.limits.processes in "
+        "model.yaml, or let it start fewer"
+    ),
+    "space": lambda _, limits: (
+        f"wrote more than {limits.space / 2**20:.0f} MiB of files; raise "
+        "trainer.resources.ephemeral_storage in model.yaml, or let it write less"
+    ),
+    "log": lambda _, limits: (
+        f"printed more than {limits.log // _MEGABYTE} MB; raise trainer.limits.log_megabytes in "
+        "model.yaml, or let it print less"
+    ),
+}
+"""What is said of a limit that was exceeded."""
+
+_CLOSED_IN_HINT = (
+    "the trainer is closed in: it reaches its inputs, --out, $HOME, $TMPDIR and the addresses of "
+    "trainer.egress in model.yaml, and nothing else"
+)
+
+
+def _environment(folder: Path, runtime: Runtime) -> dict[str, str]:
+    """The variables that a trainer needs to start: no credentials, proxies or platform settings."""
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    count = str(count_threads())
+    return {
+        **kept,
+        "HOME": str(folder / "home"),
+        "TMPDIR": str(folder / "tmp"),
+        "OMP_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "PYTHONHASHSEED": "0",  # the same seed must give the same model
+        "PATH": f"{runtime.python.parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
+    }
+
+
+def _out_of_memory(ended: Ended) -> str:
+    used = f"{ended.memory / 2**20:.0f} MiB"
+    return (
+        f"the trainer ran out of memory: the kernel killed it when it used {used}; let it need "
+        "less, or train on a machine with more"
+    )
+
+
+def _count_kills() -> int:
+    """How often the kernel has killed for lack of memory since it started."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:  # not Linux
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def _read_log(log: Path, most: int) -> str:
+    if not log.exists():
+        return ""
+    with log.open("rb") as file:
+        return file.read(most).decode(errors="replace")
+
+
+def _refuse_links(job: Job, model: Path) -> None:
+    """Refuse links and devices before anything is opened: they may lead to others' files."""
+    if model.is_symlink():
+        raise job.refuse("the trainer left a link as out/model; it must leave a folder")
+    try:
+        list(artifact_files(model) if model.is_dir() else ())
+    except Refused as refusal:
+        raise job.refuse(refusal.message, folder=model.parent.parent) from refusal
