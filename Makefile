@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The tests start thousands of processes, and without its cache each would compile the toolkit again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge e2e-up e2e-down e2e-status bench error-rates lock golden clean
+.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge e2e-up e2e-down e2e-status infrastructure bench error-rates lock golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/'
@@ -76,6 +76,10 @@ e2e-down: $(STAMP) ## stop it
 
 e2e-status: $(STAMP) ## list what of it runs
 	$(BIN)/python tests/e2e/cluster/cluster.py status
+
+infrastructure: $(STAMP) ## test environments/platform/aws with OpenTofu, without an account
+	$(BIN)/python tests/infrastructure/programs.py build
+	$(BIN)/python -m pytest -q -n 2 tests/infrastructure
 
 bench: $(STAMP) ## run the benchmarks and print JSON
 	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done

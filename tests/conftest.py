@@ -83,7 +83,7 @@ def complete_registries() -> Iterator[None]:
 
     def connect_to_complete(registry: Registry) -> object:
         file = Path(registry.uri.removeprefix("sqlite:///"))
-        if str(file) != registry.uri and not file.exists():
+        if registry.uri.startswith("sqlite:///") and not file.exists():
             shutil.copyfile(built_once("registry", create), file)
         return connect(registry)
 

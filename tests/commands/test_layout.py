@@ -15,12 +15,14 @@ MOST_MODULES, MOST_COMMANDS = 14, 30
 # A verb and its opposite share a module.
 # A person's word on a gate stands beside the gate.
 # And who runs the servers is said where the servers are, what pods run is where the steps are, and
-# what is asked before a version exists is where models are made.
+# what is asked before a version exists is where models are made. What a cluster has
+# is set up like a forge.
 WITH_ITS_OPPOSITE = {
     "unhold": "hold",
     "unfreeze": "freeze",
     "adopt": "servers",
     "workflow": "step",
+    "platform": "init",
     "fetch-model": "step",
     "serve-judge": "judge",
     "contract": "model",

@@ -119,6 +119,28 @@ def test_projects_allow_every_kind_that_is_rendered_or_written():
         assert allowed == wanted | {("", "Namespace")}
 
 
+def test_controllers_are_pinned_and_are_those_of_the_end_to_end_tests():
+    written = documents(PLATFORM.with_name("controllers.yaml"))
+    (project,) = [each["spec"] for each in written if each["kind"] == "AppProject"]
+    found = {each["metadata"]["name"]: each["spec"] for each in written if "source" in each["spec"]}
+    assert project["sourceRepos"] == [each["source"]["repoURL"] for each in found.values()]
+    allowed = {each["namespace"] for each in project["destinations"]}
+    tested = (ROOT / "tests/e2e/cluster/programs.py").read_text()
+    versions = {
+        name: re.search(rf'{name}(?:/v\d+|}})?@(v[\d.]+)"', tested)[1]
+        for name in ("argo-cd", "argo-rollouts")
+    } | {"argo-workflows": re.search(r'_WORKFLOWS}@(v[\d.]+)"', tested)[1]}
+    for name, spec in found.items():
+        assert spec["destination"]["namespace"] in allowed
+        pin = spec["source"]["targetRevision"]
+        assert re.fullmatch(r"v?\d+\.\d+\.\d+|[0-9a-f]{40}", pin), name
+        if name in versions:
+            assert pin == versions[name] or len(pin) == 40
+            images = spec["source"].get("kustomize", {}).get("images", [])
+            assert {each.rpartition(":")[2] for each in images} <= {versions[name]}
+    assert found.keys() >= versions.keys()
+
+
 # What the platform runs, and with which rights.
 
 

@@ -34,6 +34,7 @@ RENDERED = sorted(
         *HERE.glob("*/environments/*/manifests/**/*.yaml"),
         *ROOT.glob("environments/**/manifests/**/*.yaml"),
         ROOT / "environments/argocd.yaml",
+        ROOT / "environments/platform/controllers.yaml",
     )
     if "another_renderer" not in path.parts
 )

@@ -1,17 +1,25 @@
-"""`modelyard init`: set up the forge of a checkout, so that only what was checked is merged."""
+"""`modelyard init` and `platform`: set up the forge of a checkout, and say what a cluster has."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from modelyard.commands.options import dry_run_option, pass_root
+from modelyard.commands.options import (
+    as_option,
+    dry_run_option,
+    find_person,
+    pass_root,
+    pass_services,
+)
 from modelyard.commands.output.terminal import print_line
+from modelyard.domain.people import Person
 from modelyard.domain.specs.paths import SETTINGS
 from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import Refused
+from modelyard.ports import Services
 
 if TYPE_CHECKING:
     from modelyard.adapters.forge.hosted.settings import Setting
@@ -78,3 +86,54 @@ def _describe(setting: Setting, *, dry_run: bool) -> str:
     if setting.lacks:
         return f"by hand: {setting.what}: {lacks}; {setting.by_hand}"
     return f"ok: {setting.what}"
+
+
+@click.group()
+def platform() -> None:
+    """Say where the bucket, the image and the database of the platform are."""
+
+
+@platform.command()
+@click.option(
+    "--from",
+    "source",
+    type=click.File("r"),
+    required=True,
+    help="The outputs of environments/platform/aws as JSON; - is stdin.",
+)
+@click.option("--image", help="The image with its digest, in place of that of the outputs.")
+@as_option
+@dry_run_option
+@pass_services
+def configure(
+    services: Services,
+    /,
+    *,
+    source: TextIO,
+    image: str | None,
+    name: str | None,
+    dry_run: bool,
+) -> None:
+    """Open a pull request that fills in the platform's addresses.
+
+    It fills in the repository, the bucket and the image in environments/argocd.yaml and
+    environments/platform/manifests, and the settings that modelyard.yaml needs on a cluster, and
+    renders the workflows again. Run again with the same values, it changes nothing.
+    """
+    from modelyard.commands.output.formatting import print_change
+    from modelyard.operations.platform.configure import decide_configuration, read_platform
+    from modelyard.operations.workspace import workspace_of
+
+    shown = Path(source.name).name if source.name != "<stdin>" else "stdin"
+    outputs = read_platform(source.read(), source=shown, image=image)
+    change = decide_configuration(workspace_of(services), outputs)
+    if change is None:
+        print_line(f"the main branch is configured for {outputs.bucket} already")
+        return
+    if dry_run:
+        print_change(change)
+        return
+    requester = Person.named(find_person(services, name))
+    pull = services.pulls.propose(change, requester=requester)
+    print_line(f"#{pull.number} is open: {pull.title}")
+    print_line("  when it is merged: environments/platform/README.md goes on with step 2")

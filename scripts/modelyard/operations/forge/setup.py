@@ -102,10 +102,16 @@ def settings_for(
     )
 
 
-def edit_settings(text: str, before: Repository, after: Repository) -> str:
+OF_THE_FORGE = ("forge", "forge_uri", "forge_repository", "bot")
+"""The settings that say where the forge is."""
+
+
+def edit_settings(
+    text: str, before: Repository, after: Repository, *, keys: tuple[str, ...] = OF_THE_FORGE
+) -> str:
     """Return modelyard.yaml with what differs; comments and everything else stay."""
     lines = [f"{line}\n" for line in text.splitlines()]
-    for key in ("forge", "forge_uri", "forge_repository", "bot"):
+    for key in keys:
         value = getattr(after, key)
         if getattr(before, key) == value:
             continue

@@ -1,0 +1,1 @@
+"""What modelyard itself runs on, as its manifests and settings say it."""

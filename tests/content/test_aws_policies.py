@@ -1,0 +1,315 @@
+"""The policies of environments/platform/aws, enforced: who may do what with the bucket."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from string import Template
+
+import pytest
+import yaml
+
+from modelyard.adapters.store.artifacts import Store, read_uri
+from modelyard.artifact_digest import artifact_digest
+from modelyard.errors import CannotAnswer
+
+ROOT = Path(__file__).parents[2]
+AWS = ROOT / "environments/platform/aws"
+PLATFORM = ROOT / "environments/platform/manifests"
+BUCKET = "models-of-a-test"
+ROLES = ("steps", "watch", "judge", "server", "mlflow", "evidence")
+WITHOUT_KEYS = {"AWS_ACCESS_KEY_ID": "root", "AWS_SECRET_ACCESS_KEY": "root"}
+EVIDENCE = b"scores of every row"
+VALUES = {
+    "bucket": f"arn:aws:s3:::{BUCKET}",
+    "key": "arn:aws:kms:eu-central-1:123456789012:key/one",
+    "region": "eu-central-1",
+}
+TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "eks"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+)
+
+
+def client(service: str):
+    import boto3
+
+    # A session of its own, as the default one remembers whom it was made for.
+    return boto3.Session().client(service)
+
+
+class Account:
+    """An S3 that enforces policies, with a bucket that somebody with every right filled."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self._monkeypatch, self._folder = monkeypatch, folder
+        self.take(WITHOUT_KEYS)
+        client("s3").create_bucket(
+            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
+        versioning = {"Status": "Enabled"}
+        client("s3").put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration=versioning)
+        model = folder / "model"
+        model.mkdir()
+        (model / "model.skops").write_bytes(b"weights")
+        self.model, self.digest = model, artifact_digest(model)
+        self.store.put_model(model, self.digest)
+        self.evidence = self.store.put_evidence(EVIDENCE)
+        self.store.put_run_file("wine-v1", "outcome.json", b"{}")
+        for key in ("data/wine.csv", "mlflow/1/kept.txt"):
+            client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"a row")
+        self.keys = {role: self._assume(role) for role in ROLES}
+
+    def _assume(self, role: str) -> dict[str, str]:
+        iam = client("iam")
+        iam.create_role(RoleName=role, AssumeRolePolicyDocument=TRUST)
+        policy = Template((AWS / f"policies/{role}.json").read_text()).substitute(VALUES)
+        iam.put_role_policy(RoleName=role, PolicyName=role, PolicyDocument=policy)
+        arn = f"arn:aws:iam::123456789012:role/{role}"
+        keys = client("sts").assume_role(RoleArn=arn, RoleSessionName="pod")["Credentials"]
+        return {
+            "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": keys["SessionToken"],
+        }
+
+    def take(self, keys: dict[str, str]) -> None:
+        import boto3
+        from mlflow.store.artifact import s3_artifact_repo
+        from s3fs import S3FileSystem
+
+        S3FileSystem.clear_instance_cache()
+        s3_artifact_repo._cached_get_s3_client.cache_clear()
+        boto3.setup_default_session()
+        for name, value in keys.items():
+            self._monkeypatch.setenv(name, value)
+
+    @property
+    def store(self) -> Store:
+        return Store(f"s3://{BUCKET}/artifacts", self._folder)
+
+    @property
+    def fresh(self) -> Path:
+        """A folder that is not there yet."""
+        return self._folder / f"fetched-{len(list(self._folder.iterdir()))}"
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory):
+    import requests
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        made = Account(monkeypatch, tmp_path_factory.mktemp("aws"))
+        # From here on every request needs a right.
+        asked = requests.post(
+            f"{address}/moto-api/reset-auth",
+            data="0",
+            headers={"Content-Type": "text/plain"},
+            timeout=20,
+        )
+        assert asked.status_code == 200
+        yield made
+        made.take(WITHOUT_KEYS)
+    server.stop()
+
+
+def mlflow_files():
+    from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
+
+    return S3ArtifactRepository(f"s3://{BUCKET}/mlflow/1")
+
+
+def put_mlflow_file(account: Account) -> None:
+    page = account.fresh
+    page.write_text("a plot")
+    mlflow_files().log_artifact(str(page))
+
+
+def read_mlflow_file(account: Account) -> None:
+    assert Path(mlflow_files().download_artifacts("kept.txt")).read_bytes() == b"a row"
+
+
+def version_of(key: str) -> str:
+    return client("s3").list_object_versions(Bucket=BUCKET, Prefix=key)["Versions"][0]["VersionId"]
+
+
+def put_model(account: Account) -> None:
+    folder = account.fresh
+    folder.mkdir()
+    (folder / "model.skops").write_text(folder.name)
+    account.store.put_model(folder, artifact_digest(folder))
+
+
+def put_object(key: str) -> Callable[[Account], None]:
+    return lambda _: client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"of another")
+
+
+def delete_object(key: str) -> Callable[[Account], None]:
+    return lambda _: client("s3").delete_object(Bucket=BUCKET, Key=key)
+
+
+OPERATIONS: dict[str, Callable[[Account], object]] = {
+    "put evidence": lambda account: account.store.put_evidence(account.fresh.name.encode()),
+    "read evidence": lambda account: account.store.read_evidence(account.evidence),
+    "put a model": put_model,
+    "fetch a model": lambda account: account.store.fetch_model(account.digest, account.fresh),
+    "put a file of a run": lambda account: account.store.put_run_file("wine-v1", "rows", b"1"),
+    "read a file of a run": lambda account: account.store.read_run_file("wine-v1", "outcome.json"),
+    "read data": lambda account: read_uri(
+        "wine.csv", base=f"s3://{BUCKET}/data", root=account.fresh
+    ),
+    "put MLflow's files": put_mlflow_file,
+    "read MLflow's files": read_mlflow_file,
+    "change data": put_object("data/wine.csv"),
+    "put a file elsewhere": put_object("elsewhere"),
+    "delete an artifact": lambda account: delete_object(
+        f"artifacts/models/{account.digest.removeprefix('sha256:')}/model.skops"
+    )(account),
+    "delete evidence": lambda account: delete_object(
+        f"artifacts/evidence/{account.evidence.removeprefix('sha256:')}"
+    )(account),
+    "delete MLflow's files": delete_object("mlflow/1/kept.txt"),
+    "delete a version for good": lambda _: client("s3").delete_object(
+        Bucket=BUCKET, Key="data/wine.csv", VersionId="null"
+    ),
+    "stop versioning": lambda _: client("s3").put_bucket_versioning(
+        Bucket=BUCKET, VersioningConfiguration={"Status": "Suspended"}
+    ),
+    "take another role": lambda _: client("sts").assume_role(
+        RoleArn="arn:aws:iam::123456789012:role/steps", RoleSessionName="more"
+    ),
+}
+ALLOWED = {
+    "steps": {
+        "put evidence", "read evidence", "put a model", "fetch a model", "put a file of a run",
+        "read a file of a run", "read data",
+    },
+    "watch": {"read evidence", "fetch a model", "read a file of a run"},
+    "judge": {"read evidence", "fetch a model"},
+    "server": {"fetch a model"},
+    "mlflow": {"put MLflow's files", "read MLflow's files"},
+    "evidence": {"read evidence"},
+}  # fmt: skip
+
+
+def refused(operation: Callable[[Account], object], account: Account) -> str:
+    """Why the operation was refused, or nothing."""
+    from botocore.exceptions import ClientError
+
+    try:
+        operation(account)
+    except (CannotAnswer, ClientError) as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - MLflow has errors of its own
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_does_its_work_and_nothing_else(account, role):
+    account.take(account.keys[role])
+    answers = {name: refused(each, account) for name, each in OPERATIONS.items()}
+    assert {name for name, why in answers.items() if not why} == ALLOWED[role]
+    others = [why for name, why in answers.items() if name not in ALLOWED[role]]
+    wrong = [
+        why for why in others if not re.search(r"Forbidden|Access ?Denied|not authorized", why)
+    ]
+    assert wrong == []
+
+
+def test_a_large_model_is_stored_in_parts_with_the_same_rights(account):
+    account.take(account.keys["steps"])
+    folder = account.fresh
+    folder.mkdir()
+    (folder / "model.skops").write_bytes(bytes(60 * 2**20))
+    digest = artifact_digest(folder)
+    account.store.put_model(folder, digest)
+    account.take(account.keys["server"])
+    assert artifact_digest(account.store.fetch_model(digest, account.fresh)) == digest
+
+
+# Who has a role.
+
+
+def documents() -> list[dict]:
+    paths = sorted(PLATFORM.rglob("*.yaml"))
+    return [each for path in paths for each in yaml.safe_load_all(path.read_text()) if each]
+
+
+def pods(document: dict) -> list[tuple[str, list[dict]]]:
+    """The account and the containers of each pod that a document starts."""
+    spec = document["spec"]
+    if document["kind"] == "Deployment":
+        pod = spec["template"]["spec"]
+        return [(pod["serviceAccountName"], [*pod["containers"], *pod.get("initContainers", ())])]
+    workflow = spec.get("workflowSpec", spec)
+    return [
+        (
+            each.get("serviceAccountName", workflow["serviceAccountName"]),
+            [each["container"], *each.get("initContainers", ())],
+        )
+        for each in workflow.get("templates", ())
+        if "container" in each
+    ]
+
+
+def accounts_that_take_keys() -> set[str]:
+    """Accounts whose pods take S3 keys from a Secret where there is no pod identity."""
+    found = set()
+    for document in documents():
+        if document["kind"] not in {"Deployment", "WorkflowTemplate", "CronWorkflow"}:
+            continue
+        for account, containers in pods(document):
+            if any(
+                "secretRef" in source for each in containers for source in each.get("envFrom", ())
+            ):
+                found.add(f"modelyard/{account}")
+    return found
+
+
+def test_every_account_that_reads_the_bucket_has_a_role_and_no_other_has_one():
+    from modelyard.render.pod import SERVICE_ACCOUNT
+
+    written = {
+        f"{each['metadata'].get('namespace', 'modelyard')}/{each['metadata']['name']}"
+        for each in documents()
+        if each["kind"] == "ServiceAccount"
+    }
+    servers = {each for each in written if each.endswith(f"/{SERVICE_ACCOUNT}")}
+    text = (AWS / "identity.tf").read_text()
+    given = dict(re.findall(r'^ +"(modelyard/[\w-]+)" += "(\w+)"$', text, re.MULTILINE))
+    assert given.keys() == accounts_that_take_keys() <= written
+    assert set(given.values()) | {"server", "evidence"} == set(ROLES)
+    namespaces = re.search(
+        r'"model_namespaces" \{.*?default += (\[.*?\])',
+        (AWS / "variables.tf").read_text(),
+        re.DOTALL,
+    )
+    assert {f"{each}/{SERVICE_ACCOUNT}" for each in json.loads(namespaces[1])} == servers
+    assert f'"${{each}}/{SERVICE_ACCOUNT}" => "server"' in text
+
+
+def test_listing_is_limited_to_the_folders_that_a_role_reads():
+    # The S3 of these tests does not know this condition.
+    for role in ROLES:
+        policy = json.loads((AWS / f"policies/{role}.json").read_text())
+        by_name = {each["Sid"]: each for each in policy["Statement"]}
+        listed = by_name.pop("List")
+        del by_name["Key"]
+        read = {each for rule in by_name.values() for each in rule["Resource"]}
+        prefixes = listed["Condition"]["StringLike"]["s3:prefix"]
+        assert {f"${{bucket}}/{each}" for each in prefixes} == read
