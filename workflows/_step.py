@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hera.workflows import (
     Container,
     Parameter,
@@ -57,6 +59,7 @@ def workflow(
     *,
     parameters: tuple[str, ...],
     pods: tuple[str, ...] = (),
+    defaults: Mapping[str, str] | None = None,
     deadline_seconds: int,
 ) -> WorkflowTemplate:
     """A workflow with unprivileged pods; its entrypoint is the DAG of the same name.
@@ -65,6 +68,7 @@ def workflow(
         name: The workflow's name.
         parameters: Names of its required parameters.
         pods: Names of parameters that are merged into pods; by default nothing is.
+        defaults: Further parameters with their default values.
         deadline_seconds: The whole workflow is stopped after this time. A step's own deadline does
             not run while its pod waits for a node.
     """
@@ -75,6 +79,7 @@ def workflow(
         arguments=[
             *(Parameter(name=each) for each in parameters),
             *(Parameter(name=each, value="{}") for each in pods),
+            *(Parameter(name=name, value=value) for name, value in (defaults or {}).items()),
         ],
         service_account_name=SERVICE_ACCOUNT,
         security_context=PodSecurityContext(
@@ -121,7 +126,11 @@ def step(
         command=["modelyard"],
         args=arguments,
         working_dir=WORK,
-        env=[EnvVar(name="HOME", value=WORK), EnvVar(name="MODELYARD_ROOT", value=CHECKOUT)],
+        env=[
+            EnvVar(name="HOME", value=WORK),
+            EnvVar(name="MODELYARD_IMAGE", value=image),
+            EnvVar(name="MODELYARD_ROOT", value=CHECKOUT),
+        ],
         env_from=[_SECRET],
         outputs=list(outputs),
         init_containers=[_clone(image)],

@@ -1,4 +1,4 @@
-"""Trains one version and decides whether it may be released: the order of five commands."""
+"""Trains one version and decides whether it may be released: the order of six commands."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from hera.workflows import DAG, Container, Task, WorkflowTemplate
 PARAMETERS = ("model", "version", "attempt", "commit")
 # What model.yaml says of resources and nodes: one template serves all models.
 TRAINER_POD, SCORING_POD = "trainer-pod", "scoring-pod"
+
+# The image of the runtime that the version pins, and that of the champion if it has another one.
+IMAGE, CHAMPION_IMAGE, APART = "image", "champion-image", "champion-apart"
 
 
 def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
@@ -24,6 +27,7 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
         "train-and-evaluate",
         parameters=PARAMETERS,
         pods=(TRAINER_POD, SCORING_POD),
+        defaults={IMAGE: image, CHAMPION_IMAGE: image, APART: "no"},
         deadline_seconds=43_200,
     ) as rendered:
         steps = [
@@ -31,19 +35,33 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
             # The trainer has its own limit in model.yaml; this one stops a pod that hangs.
             _step(
                 "train",
-                image=image,
+                image=_tag(IMAGE),
                 deadline_seconds=14_400,
                 retries=1,
                 cpu="500m",
                 memory="4Gi",
                 pod=TRAINER_POD,
             ),
-            _step("evaluate", image=image, deadline_seconds=1800, memory="2Gi", pod=SCORING_POD),
-            _step("verify", image=image, deadline_seconds=900, memory="2Gi", pod=SCORING_POD),
+            _step(
+                "champion",
+                image=_tag(CHAMPION_IMAGE),
+                deadline_seconds=1800,
+                memory="2Gi",
+                pod=SCORING_POD,
+            ),
+            _step(
+                "evaluate", image=_tag(IMAGE), deadline_seconds=1800, memory="2Gi", pod=SCORING_POD
+            ),
+            _step("verify", image=_tag(IMAGE), deadline_seconds=900, memory="2Gi", pod=SCORING_POD),
             _step("record", image=image, deadline_seconds=900),
         ]
         with DAG(name="train-and-evaluate"):
-            tasks = [Task(name=str(each.name), template=each) for each in steps]
+            # `evaluate` scores a champion of the same runtime itself, which imports it only once.
+            when = {"champion": f"{_tag(APART)} == yes"}
+            tasks = [
+                Task(name=str(each.name), template=each, when=when.get(str(each.name)))
+                for each in steps
+            ]
             for before, after in pairwise(tasks):
                 before.next(after)
     return [rendered]
@@ -59,7 +77,7 @@ def _step(
     memory: str = "1Gi",
     pod: str | None = None,
 ) -> Container:
-    job = [f"--{name}={{{{workflow.parameters.{name}}}}}" for name in PARAMETERS]
+    job = [f"--{name}={_tag(name)}" for name in PARAMETERS]
     return step(
         name,
         ["step", name, *job, "--run={{workflow.name}}"],
@@ -70,3 +88,7 @@ def _step(
         memory=memory,
         pod=pod,
     )
+
+
+def _tag(parameter: str) -> str:
+    return f"{{{{workflow.parameters.{parameter}}}}}"

@@ -48,12 +48,13 @@ def test_the_committed_releases_are_rendered():
     assert main(["--root", str(ROOT), "render", "--check"]) == 0
 
 
-def test_training_is_five_steps_one_after_the_other():
+def test_training_is_six_steps_one_after_the_other_and_the_champions_is_for_another_runtime():
     steps = plan("train-and-evaluate", **TRAINING).steps
     only_after_success = frozenset({"Succeeded", "Skipped"})
     assert [(step.name, step.runs_after) for step in steps] == [
         ("fetch", frozenset()),
         ("train", only_after_success),
+        ("champion", only_after_success),
         ("evaluate", only_after_success),
         ("verify", only_after_success),
         ("record", only_after_success),
@@ -194,6 +195,7 @@ def test_the_pods_that_a_model_may_change_are_parameters_of_the_workflow():
     }
     assert patched == {
         "train": f"{{{{workflow.parameters.{TRAINER_POD}}}}}",
+        "champion": f"{{{{workflow.parameters.{SCORING_POD}}}}}",
         "evaluate": f"{{{{workflow.parameters.{SCORING_POD}}}}}",
         "verify": f"{{{{workflow.parameters.{SCORING_POD}}}}}",
     }

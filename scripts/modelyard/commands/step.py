@@ -72,6 +72,17 @@ def train(services: Services, /, **options: Any) -> None:
 @step.command()
 @_job_options
 @pass_services
+def champion(services: Services, /, **options: Any) -> None:
+    """Score a champion of another runtime on the held-out sets."""
+    from modelyard.operations.training.evaluate import score_champion as run
+    from modelyard.operations.training.job import run_step
+
+    run_step("champion", run, _job(services, options))
+
+
+@step.command()
+@_job_options
+@pass_services
 def evaluate(services: Services, /, **options: Any) -> None:
     """Score challenger and champion on the held-out sets and compute the gate's verdict."""
     from modelyard.operations.training.evaluate import score_held_out_sets as run

@@ -61,6 +61,11 @@ def _days(function: Callable[..., Any]) -> Callable[..., Any]:
     metavar="NAME=REASON",
     help="Input or output whose callers it may break, and why that is right.",
 )
+@click.option(
+    "--image",
+    metavar="NAME@DIGEST",
+    help="Image of the model's lock; by default the parent's, if that has the same lock.",
+)
 @dry_run_option
 @pass_root
 def add_version(
@@ -80,8 +85,8 @@ def add_version(
     """Add a version, with every pin filled in.
 
     Writes models/MODEL/versions/VERSION.yaml. Data files are pinned by SHA-256, the trainer by its
-    committed Git tree, and its packages by requirements.lock. Held-out days inside the training
-    window are excluded.
+    committed Git tree, and the runtime by its lock: that of the model, or of the platform. Held-out
+    days inside the training window are excluded.
     """
     from modelyard.operations.training.new_version import compose_version
 

@@ -46,7 +46,11 @@ _CONTAINER = _mapping(
     args=_list_of(_TEXT),
     command={**_list_of(_TEXT), "minItems": 1},
     # Places in the container's file system; a step here has its own.
-    env=_list_of(_mapping("name", name={"enum": ["HOME", "MODELYARD_ROOT"]}, value=_IGNORED)),
+    env=_list_of(
+        _mapping(
+            "name", name={"enum": ["HOME", "MODELYARD_IMAGE", "MODELYARD_ROOT"]}, value=_IGNORED
+        )
+    ),
     envFrom=_IGNORED,
     image=_IGNORED,
     resources=_IGNORED,

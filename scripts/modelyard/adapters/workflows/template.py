@@ -38,7 +38,7 @@ def read_plan(spec: Mapping[str, Any], given: Mapping[str, str]) -> Plan:
         _refuse_other_order(task, steps, (*path, "depends"))
         left = {f"tasks.{each.name}.outputs.parameters.{o}" for each in steps for o in each.outputs}
         _refuse_unknown_tags(step.command, known, ("templates", index, "container"))
-        _refuse_unknown_tags([w for pair in step.when for w in pair], left, (*path, "when"))
+        _refuse_unknown_tags([w for pair in step.when for w in pair], left | known, (*path, "when"))
         steps.append(step)
     return Plan(
         steps=tuple(steps), arguments=arguments, deadline_seconds=spec.get("activeDeadlineSeconds")

@@ -61,6 +61,7 @@ CHECKS: tuple[Check, ...] = (
     training.features_are_columns,
     training.features_are_known_at_request,
     records.recorded_versions_never_change,
+    records.recorded_runtimes_are_the_pinned,
     records.recorded_held_out_sets_exist,
     records.releases_run_recorded_artifacts,
     environments.environments_form_one_path,

@@ -22,6 +22,22 @@ def recorded_versions_never_change(catalog: Catalog) -> Iterator[Problem]:
             )
 
 
+def recorded_runtimes_are_the_pinned(catalog: Catalog) -> Iterator[Problem]:
+    """What a record says that ran is the lock that its version pins."""
+    for (model, name), record in catalog.records.items():
+        version = catalog.versions.get((model, name))
+        if version is None or record.runtime is None:
+            continue  # nothing was measured before version 0.2
+        if record.runtime.lock != version.runtime.lock:
+            yield Problem(
+                file=record_file(model, name),
+                path=("runtime", "lock"),
+                message=f"it ran in lock {record.runtime.lock}, but the version pins "
+                f"{version.runtime.lock}",
+                involves=(version_file(model, name),),
+            )
+
+
 def recorded_held_out_sets_exist(catalog: Catalog) -> Iterator[Problem]:
     """A held-out set exists as long as a record has a result on it."""
     for (model, name), record in catalog.records.items():
@@ -54,6 +70,9 @@ def releases_run_recorded_artifacts(catalog: Catalog) -> Iterator[Problem]:
         elif record.artifact.digest != release.artifact:
             path = "artifact"
             message = f"artifact is {release.artifact}, but {wanted} says {record.artifact.digest}"
+        elif release.lock != (record.runtime.lock if record.runtime else None):
+            path, lock = "lock", record.runtime.lock if record.runtime else "none"
+            message = f"lock is {release.lock or 'none'}, but {wanted} says {lock}"
         else:
             continue
         file = release_file(environment, model)

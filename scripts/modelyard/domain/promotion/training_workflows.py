@@ -16,6 +16,7 @@ from modelyard.domain.promotion.change import Branch, Purpose
 from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.domain.promotion.pulls import PullState, is_declined
 from modelyard.domain.promotion.world import World
+from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.record import Record
 from modelyard.domain.verdict import Outcome
 
@@ -128,3 +129,20 @@ def _closed_by_person(world: World, version: str) -> str | None:
                 None if is_forgiven or not is_declined(pull, bot=world.bot) else str(pull.closed_by)
             )
     return None
+
+
+def training_images(catalog: Catalog, model: str, version: str) -> dict[str, str]:
+    """The images that a training is submitted with, by parameter; empty for the platform's.
+
+    A champion of another runtime is scored in a step of its own, in the image that serves it.
+    """
+    spec, production = catalog.versions[model, version], catalog.production
+    found = {"image": spec.runtime.image} if spec.runtime.image else {}
+    release = catalog.releases.get((production.name, model)) if production else None
+    if release is None or release.version == version:
+        return found
+    if release.lock is None:  # of before runtimes were measured: the platform's own image serves it
+        return {**found, "champion-apart": "yes"} if spec.runtime.image else found
+    if release.lock == spec.runtime.lock:
+        return found
+    return {**found, "champion-apart": "yes", "champion-image": release.server_image}

@@ -36,6 +36,7 @@ from modelyard.domain.promotion.pulls import (
     Status,
     StatusState,
 )
+from modelyard.domain.promotion.training_workflows import training_images
 from modelyard.domain.promotion.world import World
 from modelyard.errors import CannotAnswer, Conflict, Refused
 from modelyard.operations.forge.status_comment import keep_status_comment
@@ -68,6 +69,7 @@ def _(action: StartTraining, workspace: Workspace, world: World, report: Report)
         "version": action.version,
         "attempt": str(action.attempt),
         "commit": workspace.main(),  # its steps read this commit, whatever is merged after it
+        **training_images(world.catalog, world.model, action.version),
         **step_pods(world.catalog.models[world.model], workspace.services.repository),
     }
     workspace.services.orchestrator.submit(name, template=TEMPLATE, parameters=parameters)

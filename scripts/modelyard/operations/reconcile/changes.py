@@ -130,7 +130,7 @@ def new_release(
         environment=environment,
         version=record.version,
         artifact=record.artifact.digest,
-        server_image=_server_image(record, source) or server_image,
+        server_image=_server_image(world, record.version, source) or server_image,
         renderer=RENDERER,
         manifests="",
         attempt=attempt,
@@ -139,10 +139,11 @@ def new_release(
     return replace(release, manifests=tree_digest(_manifests(world, release)))
 
 
-def _server_image(record: Record, source: Release | None) -> str | None:
-    """The image that the version was trained in, else what the environment before it verified."""
-    if record.runtime is not None and record.runtime.image is not None:
-        return record.runtime.image
+def _server_image(world: World, version: str, source: Release | None) -> str | None:
+    """The image that the version pins, else what the environment before it verified."""
+    spec = world.catalog.versions.get((world.model, version))
+    if spec is not None and spec.runtime.image is not None:
+        return spec.runtime.image
     return source.server_image if source else None
 
 

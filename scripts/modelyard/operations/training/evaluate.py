@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import tempfile
@@ -29,6 +30,7 @@ from modelyard.errors import Refused
 from modelyard.operations.gate import served_contract, served_contract_verdict
 from modelyard.operations.runtimes.scoring import Artifact, Scored, score_tables
 from modelyard.operations.training.job import Job
+from modelyard.runtime_measure import Measured
 from modelyard.serving.documents import read_serving
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from modelyard.serving.predictor import Scores
 
 logger = logging.getLogger(__name__)
+
+CHAMPION = "champion.json"
+"""The run file that says that the champion's scores are there."""
 
 # `mse` is left out: it is the square of `rmse`.
 REPORTED = ("auc", "log_loss", "brier", "accuracy", "mae", "rmse")
@@ -100,6 +105,28 @@ def score_held_out_sets(job: Job) -> None:
     logger.info("gate: %s: %s", overall.outcome, overall.reason)
 
 
+def score_champion(job: Job) -> None:
+    """Score the champion on the held-out sets in this step's runtime, for `score_held_out_sets`.
+
+    In a cluster a step has one image, so a champion of another runtime has a step of its own.
+    """
+    import numpy as np
+
+    champion = find_champion(job)
+    if champion is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="modelyard-champion-") as name:
+        other = _fetch(job, champion.artifact, Path(name))
+        runtime = job.find_runtime(champion.version)
+        scored = score_tables(runtime, [other], _tables(job), job.model.artifact)
+    for place, each in enumerate(job.spec.held_out):
+        buffer = io.BytesIO()
+        np.save(buffer, scored.scores(0, place, what=f"the champion {_cannot(each)}"))
+        job.put_file(f"champion-{each}.npy", buffer.getvalue())
+    runtime_found = job.describe_runtime(scored.measured)
+    job.put_document(CHAMPION, {"artifact": champion.artifact, "runtime": runtime_found})
+
+
 def find_champion(job: Job) -> Champion | None:
     """The version that production runs at the job's commit; None before its first release."""
     production = job.catalog.production
@@ -119,10 +146,12 @@ def _score_all(
     job: Job, challenger: Artifact, other: Artifact | None, champion: Champion | None
 ) -> tuple[_Answers, _Answers | None]:
     """The scores of both models on every held-out set, each from its own runtime."""
-    tables = [job.read_file(f"heldout-{name}.parquet") for name in job.spec.held_out]
-    policy, runtime = job.model.artifact, job.find_runtime()
+    tables, policy, runtime = _tables(job), job.model.artifact, job.find_runtime()
     if other is None or champion is None:
         return _Answers(scored=score_tables(runtime, [challenger], tables, policy), place=0), None
+    if (known := _read_champion(job, champion)) is not None:
+        mine = score_tables(runtime, [challenger], tables, policy)
+        return _Answers(scored=mine, place=0), known
     theirs = job.find_runtime(champion.version)
     if theirs == runtime:  # one process imports their libraries once
         scored = score_tables(runtime, [challenger, other], tables, policy)
@@ -132,6 +161,31 @@ def _score_all(
         _Answers(scored=mine, place=0),
         _Answers(scored=score_tables(theirs, [other], tables, policy), place=0),
     )
+
+
+def _read_champion(job: Job, champion: Champion) -> _Answers | None:
+    """What the step `champion` left of this very artifact, if there was one."""
+    import numpy as np
+
+    known = job.store.read_run_document(job.workflow, CHAMPION)
+    if known is None or known["artifact"] != champion.artifact:
+        return None
+    measured = Measured(
+        lock=known["runtime"]["lock"], python=known["runtime"]["python"], distributions={}
+    )
+    answers = {
+        (0, place): np.load(io.BytesIO(job.read_file(f"champion-{each}.npy")))
+        for place, each in enumerate(job.spec.held_out)
+    }
+    return _Answers(scored=Scored(measured=measured, answers=answers), place=0)
+
+
+def _tables(job: Job) -> list[bytes]:
+    return [job.read_file(f"heldout-{name}.parquet") for name in job.spec.held_out]
+
+
+def _cannot(name: str) -> str:
+    return f"cannot predict the rows of held-out set {name}"
 
 
 def _score(
@@ -145,14 +199,13 @@ def _score(
     frame = read_frame(job.read_file(f"heldout-{name}.parquet"), name=f"heldout-{name}.parquet")
     identity = job.read_document("data.json")["held_out"][name]["digest"]
     spec = job.catalog.held_out[job.model_name, name]
-    cannot = f"cannot predict the rows of held-out set {name}"
     try:
-        scores = _parquet(frame, mine.of(place, what=f"the model {cannot}"))
+        scores = _parquet(frame, mine.of(place, what=f"the model {_cannot(name)}"))
     except Refused as refusal:
         raise job.refuse(refusal.message) from refusal
     champion_scores = None
     if theirs is not None:
-        champion_scores = _parquet(frame, theirs.of(place, what=f"the champion {cannot}"))
+        champion_scores = _parquet(frame, theirs.of(place, what=f"the champion {_cannot(name)}"))
     versions = [job.spec]
     if champion is not None:
         versions.append(job.catalog.versions[job.model_name, champion.version])

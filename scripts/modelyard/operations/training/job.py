@@ -106,20 +106,18 @@ class Job:
         spec = self.catalog.require_version(self.model_name, version or self.version)
         record = self.catalog.records.get((self.model_name, spec.version))
         pin = spec.runtime.lock
-        if version is not None and (image := lock_of_image()):
-            pin = image
-        elif version is not None and record is not None and record.runtime is None:
-            pin = platform_runtime(self.services.root, self.commit)
+        if version is not None and record is not None and record.runtime is None:
+            pin = lock_of_image() or platform_runtime(self.services.root, self.commit)
         return find_runtime(self.services.root, pin, commit=self.commit, model=self.model_name)
 
     def describe_runtime(self, measured: Measured) -> dict[str, Any]:
         """What a step ran in, for the record; the list of what is installed becomes evidence."""
-        image = os.environ.get(IMAGE)
+        image = os.environ.get(IMAGE, "")
         return {
             "lock": measured.lock,
             "python": measured.python,
             "distributions": self.store.put_evidence(measured.to_evidence()),
-            **({"image": image} if image else {}),
+            **({"image": image} if "@sha256:" in image else {}),
         }
 
     def put_file(self, name: str, content: bytes) -> None:

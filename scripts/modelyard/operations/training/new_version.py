@@ -44,10 +44,12 @@ def compose_version(
     parameters: Mapping[str, object],
     seed: int | None,
     breaks: Mapping[str, str] | None = None,
+    image: str | None = None,
 ) -> ModelVersion:
     """Return a version with its data, code and runtime pinned.
 
-    Data, held-out sets and seed that are not given are those of `base`.
+    Data, held-out sets and seed that are not given are those of `base`, and so is the image if the
+    lock is the same.
 
     Raises:
         CannotAnswer: Something to be pinned is out of reach.
@@ -56,6 +58,7 @@ def compose_version(
     for name in held_out:
         catalog.require_held_out(model, name, where="the checkout")
     code, runtime = pin_committed(Git(root), model, base=base.runtime if base else None)
+    runtime = replace(runtime, image=image) if image else runtime
     files = _pin_unchanged(root, catalog, data) if data else base.data.files if base else ()
     sets = catalog.held_out_of(model)
     kept = tuple(each.name for each in held_out_in_use(base, sets)) if base else ()
