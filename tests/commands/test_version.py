@@ -369,3 +369,23 @@ def test_a_model_or_version_that_is_not_there_is_named(yard):
 def test_the_model_of_these_tests_is_valid(yard):
     assert read_specs(WorkingTree(yard.root)).all_problems() == ()
     assert read_specs(WorkingTree(yard.root)).catalog.models == {"delays": MODEL}
+
+
+def test_a_model_with_a_lock_of_its_own_pins_that_and_its_image_while_the_lock_stays(yard):
+    with_april(yard)
+    yard.write("models/delays/trainer/requirements.lock", b"xgboost==3.1\n")
+    yard.git.run("add", "-A")
+    yard.git.run("commit", "-q", "-m", "Lock it")
+    image = "registry.example.org/runtime@sha256:" + "1" * 64
+    assert first(yard, "--image", image).exit_code == 0
+    mine = Runtime(lock=sha256(b"xgboost==3.1\n").hexdigest(), image=image)
+    assert written(yard, "v1").runtime == mine
+
+    more = ("version", "new", "delays", "v2", "--reason", "r", "--parent", "v1")
+    assert yard.run(*more, "--seed", 6).exit_code == 0
+    assert written(yard, "v2").runtime == mine
+    yard.write("models/delays/trainer/requirements.lock", b"xgboost==3.2\n")
+    yard.git.run("commit", "-q", "-a", "-m", "Lock it again")
+    more = ("version", "new", "delays", "v3", "--reason", "r", "--parent", "v1")
+    assert yard.run(*more, "--seed", 7).exit_code == 0
+    assert written(yard, "v3").runtime == Runtime(lock=sha256(b"xgboost==3.2\n").hexdigest())

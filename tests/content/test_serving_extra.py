@@ -13,10 +13,12 @@ from packaging.requirements import Requirement
 from modelyard.operations.runtimes.lock import extra_requirements
 
 BLOCK = """
-import importlib.abc, sys
-class Present(importlib.abc.MetaPathFinder):
+import sys
+class Present:
     def __init__(self, real):
         self.real = real
+    def __getattr__(self, name):  # such as find_distributions
+        return getattr(self.real, name)
     def find_spec(self, name, path=None, target=None):
         return None if name.partition(".")[0] in ABSENT else self.real.find_spec(name, path, target)
 sys.meta_path[:] = [Present(each) for each in sys.meta_path]
