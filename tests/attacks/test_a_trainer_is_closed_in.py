@@ -12,12 +12,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from tests.operations.training_job import job_of, model_of
 
+from modelyard.adapters.cluster import local_servers
 from modelyard.adapters.isolation.confinement import Reach, find_means
+from modelyard.adapters.processes.environment import bare_environment
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.domain.isolation import Isolation
 from modelyard.domain.specs.contract import Column
@@ -587,3 +590,48 @@ def test_the_libraries_that_trainers_use_run_closed_in(play: Play, way: str) -> 
     assert log.splitlines() == [
         "[1, 2]", "2500.0", "Europe/Berlin True", "True", f"True True {os.getuid()}",
     ]  # fmt: skip
+
+
+def environ_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/environ").read_text()
+
+
+def test_what_opens_models_has_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("GITHUB_TOKEN", "MODELYARD_APP_KEY", "MODELYARD_FORGE_TOKEN", "SSH_AUTH_SOCK",
+               "AWS_SECRET_ACCESS_KEY", "MODELYARD_NOTIFY", "DATABASE_URL")  # fmt: skip
+    for name in secrets:
+        monkeypatch.setenv(name, SECRET)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    kept = bare_environment()
+    assert SECRET not in kept.values()
+    assert (kept["OMP_NUM_THREADS"], kept["PATH"]) == ("2", os.environ["PATH"])
+
+
+def test_what_forks_trainers_forgets_the_credentials_it_was_started_with(tmp_path: Path) -> None:
+    """A fork has the memory of the process that it came from."""
+    command = [sys.executable, "-P", "-m", "modelyard", "preload", "--socket", str(tmp_path / "s")]
+    environment = {**os.environ, "GITHUB_TOKEN": SECRET}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment
+    ) as process:
+        deadline = time.monotonic() + 60
+        while SECRET in (found := environ_of(process.pid)) or "PATH=" not in found:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+
+
+def test_a_server_is_started_without_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", SECRET)
+    started: list[object] = []
+    monkeypatch.setattr(
+        local_servers, "start_modelyard", lambda *_, environment, **__: started.append(environment)
+    )
+    servers = local_servers.LocalServers(tmp_path / "servers", model="m", payloads=tmp_path)
+    monkeypatch.setattr(servers, "_arguments", lambda *_: ["serve"])
+    servers.start_server(SimpleNamespace(release="r"), tmp_path, None)  # type: ignore[arg-type]
+    assert len(started) == 1
+    assert SECRET not in str(started)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -55,7 +57,13 @@ def preload(address: Path, modules: tuple[str, ...]) -> None:
 
     Prints `ready` once it listens, and ends when its stdin is closed or its parent is gone.
     """
+    from modelyard.adapters.processes.environment import bare_environment
     from modelyard.adapters.processes.preloaded import serve_forks
 
+    # What a process was started with stays in its memory and in that of its forks, and these run
+    # trainers and models: start again without credentials.
+    bare = bare_environment()
+    if os.environ.keys() - bare.keys():
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], bare)  # noqa: S606 - no shell is wanted
     wanted = dict.fromkeys((*MODULES, *modules))
     serve_forks(address, tuple(wanted), ready=lambda: print_line("ready"))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from modelyard.adapters.cluster.claim import claim_end, claim_holder, forget_end, remove_claim
 from modelyard.adapters.cluster.local_state import Server
+from modelyard.adapters.processes.environment import bare_environment
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
 from modelyard.adapters.runtimes.environments import Runtime
@@ -82,6 +83,7 @@ class LocalServers:
             self._arguments(server, artifact, runtime),
             cwd=self._make_folder(),
             log=self._log(server),
+            environment=bare_environment(),
             python=runtime.other_python if runtime else None,
         )
 

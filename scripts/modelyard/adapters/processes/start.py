@@ -155,13 +155,13 @@ def start_modelyard(
         args: Arguments of modelyard, such as `["serve", "--port", "8080"]`.
         cwd: Its working folder.
         log: The file its output is appended to; made with its folder where missing.
-        environment: Variables laid over this process's own.
+        environment: Its whole environment; None for this process's own.
         python: The interpreter of another runtime; None for this one.
     """
     running = start_command(
         ["modelyard", *args],
         cwd=cwd,
-        environment={**os.environ, **(environment or {})},
+        environment=os.environ if environment is None else environment,
         output=log,
         followed=False,
         python=python,

@@ -85,7 +85,7 @@ class LocalWorkflows:
                 ["workflow", "run", name],
                 cwd=self._root,
                 log=folder / "_runner.log",
-                environment={"MODELYARD_ROOT": str(self._root)},
+                environment={**os.environ, "MODELYARD_ROOT": str(self._root)},
             )
 
     def status(self, name: str) -> WorkflowStatus | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.processes.preloaded import READ_ONCE
+from modelyard.adapters.processes.environment import bare_environment
 from modelyard.adapters.processes.start import run_command
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.domain.specs.model import ArtifactPolicy
@@ -21,7 +20,6 @@ from modelyard.serving.scoring import RESULT, Failure, ModelFile, Order, scores_
 if TYPE_CHECKING:
     from modelyard.serving.predictor import Scores
 
-_KEPT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
 _LAST_LINES = 3
 
 
@@ -101,7 +99,7 @@ def score_tables(
         code = run_command(
             ["modelyard", "runtime", "score", str(folder / "order.json")],
             cwd=folder,
-            environment=_environment(),
+            environment=bare_environment(),
             output=folder / "log",
             python=runtime.other_python,
         )
@@ -112,15 +110,6 @@ def _write_table(folder: Path, number: int, rows: bytes | list[dict[str, object]
     path = folder / f"table-{number}.{'parquet' if isinstance(rows, bytes) else 'json'}"
     path.write_bytes(rows if isinstance(rows, bytes) else json.dumps(rows).encode())
     return str(path)
-
-
-def _environment() -> dict[str, str]:
-    """What the process needs to start: opening a model may run its code, so no credentials."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name in _KEPT or name.startswith(READ_ONCE)
-    }
 
 
 def _read_result(folder: Path, code: int, artifacts: int, tables: int) -> Scored:

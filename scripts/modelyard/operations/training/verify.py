@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.adapters.cluster.local_servers import free_port
+from modelyard.adapters.processes.environment import bare_environment
 from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.domain.server_arguments import server_arguments
@@ -33,6 +34,7 @@ def verify_server(job: Job) -> None:
             _arguments(job, artifact, folder, port, runtime),
             cwd=folder,
             log=log,
+            environment=bare_environment(),
             python=runtime.other_python,
         )
         probe = Probe(f"http://127.0.0.1:{port}", job.model_name)
