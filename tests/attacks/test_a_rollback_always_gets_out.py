@@ -72,10 +72,11 @@ def findings(yard):
 
 OCCUPIED = [
     "modelyard/rollback",
-    "modelyard/rollback/canary",
     f"{OWN}/x",
+    "modelyard/rollback/canary",
     f"{OWN}/deep/er",
 ]
+"""Above its name and below it; the first of each first."""
 
 
 BEFORE_ANY_FACT = ["modelyard", "modelyard/state/x"]
@@ -92,6 +93,7 @@ def test_the_branch_of_the_facts_keeps_its_own_name_free(yard, name):
     assert yard.names()["canary"] == "v1"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", OCCUPIED)
 def test_a_branch_that_occupies_its_name_is_moved_aside_and_keeps_its_commits(yard, name):
     commit = occupied(yard, name)
@@ -104,6 +106,7 @@ def test_a_branch_that_occupies_its_name_is_moved_aside_and_keeps_its_commits(ya
     assert findings(yard) == []
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", OCCUPIED)
 def test_where_nobody_may_move_it_the_rollback_takes_another_name(yard, name):
     commit = occupied(yard, name)
@@ -116,6 +119,7 @@ def test_where_nobody_may_move_it_the_rollback_takes_another_name(yard, name):
     assert yard.pull(f"modelyard-2/rollback/canary/{MODEL}").state is PullState.MERGED
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "rule",
     [
@@ -170,6 +174,7 @@ def test_other_names_that_are_occupied_too_are_passed_over(yard):
     assert yard.pull(f"modelyard-4/rollback/canary/{MODEL}").state is PullState.MERGED
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("place", ["aside", "aside/modelyard", "aside/modelyard/rollback"])
 def test_the_place_it_is_moved_to_may_be_occupied_as_well(yard, place):
     occupied(yard, place)
@@ -255,6 +260,7 @@ def test_a_kill_between_the_move_and_the_rollback_loses_nothing(yard, monkeypatc
     assert yard.names()["canary"] == "v1"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "name", ["modelyard/promote", "modelyard/promote/canary", f"modelyard/promote/canary/{MODEL}/x"]
 )
@@ -286,6 +292,7 @@ def test_a_promotion_waits_where_nobody_may_move_it_and_says_for_what(yard):
 # What doctor says
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(
     "name",
     [

@@ -101,6 +101,7 @@ def test_a_server_that_hangs_is_ended_and_started_again(
     assert "dev: the server of late v1 ran and was not ready for 90 s" in caplog.text
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("how", ["never takes its claim", "never listens", *HANGS[:2]])
 def test_a_server_that_hangs_after_each_start_is_started_later_each_time_and_never_given_up(
     yard: Yard, hang: Callable[[str], None], how: str

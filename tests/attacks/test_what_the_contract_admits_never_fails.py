@@ -352,7 +352,10 @@ TIMES = {
 }
 
 
-@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize(
+    "zone",
+    [pytest.param(zone, marks=pytest.mark.long if zone in ZONES[2:] else ()) for zone in ZONES],
+)
 @pytest.mark.parametrize("times", TIMES.values(), ids=TIMES)
 def test_times_that_keep_the_contract_never_fail_later(checkout, times, zone):
     root, tree = checkout

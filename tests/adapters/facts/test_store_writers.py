@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 from dataclasses import replace
 
 import pytest
 
+from forked import run_forked
 from modelyard.domain.promotion.facts import ReleaseFacts
 
 PROGRAM = """
@@ -31,8 +31,7 @@ for _ in range(int(sys.argv[2])):
 
 def counted_together(store, elsewhere, times):
     roots = (store._refs.git.root, elsewhere._refs.git.root)
-    command = [sys.executable, "-c", PROGRAM]
-    writers = [subprocess.Popen([*command, str(root), str(times)]) for root in roots]
+    writers = [run_forked(PROGRAM, str(root), str(times)) for root in roots]
     assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
     return len(store.read_release("dev", "m").tried)
 
@@ -42,7 +41,7 @@ def test_two_processes_that_write_the_very_same_commits_lose_nothing(store, else
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("times", [15, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [8, pytest.param(50, marks=pytest.mark.long)])
 def test_two_processes_with_many_updates_each_lose_nothing(store, elsewhere, times):
     assert counted_together(store, elsewhere, times) == 2 * times
 
@@ -72,14 +71,14 @@ def test_a_push_that_another_document_won_asks_nobody_again(store, elsewhere, as
 MANY = PROGRAM.replace('"dev", "m"', '"dev", sys.argv[3]')
 
 
-@pytest.mark.parametrize("times", [4, pytest.param(8, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [2, pytest.param(8, marks=pytest.mark.long)])
 def test_many_writers_of_many_documents_all_get_through(store, tmp_path, times):
     names = [f"m{number}" for number in range(6)]
     roots = [store._refs.git.root, *(tmp_path / f"clone-{name}" for name in names[1:])]
     for root in roots[1:]:
         subprocess.run(["git", "clone", "-q", str(tmp_path / "remote.git"), str(root)], check=True)
     writers = [
-        subprocess.Popen([sys.executable, "-c", MANY, str(root), str(times), name])
+        run_forked(MANY, str(root), str(times), name)
         for root, name in zip(roots, names, strict=True)
     ]
 

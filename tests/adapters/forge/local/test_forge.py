@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forked import run_forked
 from git_commits import write_commit
 from modelyard.adapters.forge.local import snapshot as forge_snapshot
 from modelyard.adapters.forge.local.forge import LocalForge
@@ -736,8 +736,7 @@ def kill_at(push, before):
 
 
 def started(forge, program, *args):
-    command = [sys.executable, "-c", PROGRAM + program, str(forge._writer.git.root), *args]
-    return subprocess.Popen(command)
+    return run_forked(PROGRAM + program, str(forge._writer.git.root), *args)
 
 
 def test_two_processes_that_review_and_open_at_once_lose_nothing(forge, elsewhere):
