@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -92,12 +93,27 @@ def test_bodies_held_at_one_time_have_a_limit_that_spares_small_ones(server: Run
     until(lambda: server.infer(content=b" " * MEGABYTE).status_code == 400)
 
 
-def test_a_packed_body_is_refused_and_never_unpacked(server: Running):
-    bomb = gzip.compress(b" " * (100 * MEGABYTE))
+@pytest.mark.parametrize("content", [b" ", b"[],"], ids=["spaces", "lists"])
+def test_a_packed_bomb_is_unpacked_no_further_than_any_body_may_go(server: Running, content: bytes):
+    bomb = gzip.compress(content * (100 * MEGABYTE))
+    memory = psutil.Process(server.process.pid).memory_info().rss
 
     answer = server.infer(content=bomb, headers={"content-encoding": "gzip"})
 
     assert (answer.status_code, answer.json()) == (
-        415,
-        {"error": "request: expected no content-encoding, found 'gzip'"},
+        413,
+        {"error": f"request: expected at most {MAX_BYTES} bytes, found more"},
     )
+    assert psutil.Process(server.process.pid).memory_info().rss - memory < 100 * MEGABYTE
+
+
+def test_a_packed_body_is_read_like_any_other_or_refused(server: Running):
+    body, packed = json.dumps(request()).encode(), {"content-encoding": "gzip"}
+    whole = gzip.compress(body)
+
+    answer = server.infer(content=whole, headers=packed)
+
+    assert answer.json()["outputs"] == server.infer(content=body).json()["outputs"]
+    for broken in (b"", body, whole[:-1], whole + b"x", whole + whole, whole[:20]):
+        assert server.infer(content=broken, headers=packed).status_code == 400
+    assert server.infer(content=whole, headers={"content-encoding": "br"}).status_code == 415

@@ -108,6 +108,29 @@ def test_classes_and_values_are_answered_and_counted(model: Model, tmp_path: Pat
     assert found == bin_counts(scores, prediction_grid(output))
 
 
+def test_the_version_may_be_named_in_the_path(server: Running):
+    path = "/v2/models/late/versions/v1"
+    answer = server.client.post(f"{path}/infer", json=request())
+    assert answer.json()["outputs"] == server.infer(request()).json()["outputs"]
+    assert server.client.get(path).json() == server.client.get("/v2/models/late").json()
+    assert server.client.get(f"{path}/ready").json() == {"name": "late", "ready": True}
+
+
+def test_what_the_server_is_can_be_asked_by_the_right_method_alone(server: Running):
+    found = {
+        path: server.client.get(path).json()
+        for path in ("/", "/v2", "/v2/models", "/v2/health/live")
+    }
+    assert found["/v2/models"] == {"models": ["late"]}
+    assert found["/v2/health/live"]["live"] is True
+    assert found["/"]["status"] == "alive"
+    assert found["/v2"]["extensions"] == ["binary_tensor_data"]
+    assert server.client.head("/v2/health/ready").status_code == 200
+    wrong = server.client.get("/v2/models/late/infer")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert server.client.post("/metrics").status_code == 405
+
+
 def test_metadata_is_the_contract_and_names_the_digest(server: Running, artifact: Artifact):
     assert server.client.get("/v2/models/late").json() == {
         "name": "late",
@@ -200,7 +223,7 @@ def test_a_body_that_is_too_large_is_refused_unread(server: Running):
     [
         ("POST", "/v2/repository/models/late/unload"),
         ("POST", "/v1/models/late:predict"),
-        ("POST", "/v2/models/late/versions/v1/infer"),
+        ("POST", "/v2/models/late/versions/v2/infer"),
         ("GET", "/v2/models/other"),
     ],
 )

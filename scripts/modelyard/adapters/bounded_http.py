@@ -57,7 +57,7 @@ class BoundedServer:
             uvicorn.Config(
                 _only_short_gets(app),
                 http=_OneRequest,
-                loop="asyncio",  # uvicorn would prefer uvloop, where kserve brought it along
+                loop="asyncio",  # uvicorn would prefer uvloop, where it is installed
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -21,7 +21,6 @@ MODULES = (
     "pandas",
     "scipy.stats",
     "pyarrow.parquet",
-    "kserve",
     "hera.workflows",
     "rich.table",
     "modelyard.adapters.cluster.local",

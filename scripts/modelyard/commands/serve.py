@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import click
@@ -103,10 +102,10 @@ def serve(
             from modelyard.runtime_measure import measure_runtime
 
             measure_runtime(lock, lock_file)
-        with _empty_command_line():
-            if "skops" in formats:
-                import skops.io  # noqa: F401 - first: it searches all modules imported before it
-            from modelyard.serving.server import Settings, serve_model
+        if "skops" in formats:
+            import skops.io  # noqa: F401 - first: it searches all modules imported before it
+        from modelyard.serving.server import Settings, serve_model
+
         serve_model(Settings(port=port, formats=formats, **options))  # type: ignore[arg-type]  # the options are its fields
 
 
@@ -128,13 +127,3 @@ def _hold(claim: Path | None, port: int) -> AbstractContextManager[None]:
     from modelyard.adapters.cluster.claim import hold_claim
 
     return hold_claim(claim, port=port)
-
-
-@contextmanager
-def _empty_command_line() -> Iterator[None]:
-    """Hide the command line from kserve, which parses it on import."""
-    given, sys.argv = sys.argv, sys.argv[:1]
-    try:
-        yield
-    finally:
-        sys.argv = given

@@ -40,6 +40,7 @@ _DTYPES = {
     "integer": "int32",
     "boolean": "bool",
 }
+_SCHEMA_ERROR = "INVALID_PARAMETER_VALUE"
 _NANOSECONDS = ("1678-01-01", "2261-12-31")
 _BINARY_COLUMNS = 2
 
@@ -146,6 +147,11 @@ def model_fault(what: str, error: Exception) -> CannotAnswer:
             return CannotAnswer(f"{what}: {str(error) or type(error).__name__}")
         cause = cause.__cause__ or cause.__context__
     return VersionFault(f"{what}: {str(error) or type(error).__name__}")
+
+
+def is_schema_error(error: Exception) -> bool:
+    """Whether MLflow says that a frame does not fit the signature."""
+    return getattr(error, "error_code", None) == _SCHEMA_ERROR
 
 
 def _refuse_signature(folder: Path, serving: Serving, types: dict[str, str]) -> None:

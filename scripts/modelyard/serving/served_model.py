@@ -1,14 +1,12 @@
-"""One model behind kserve's data plane, ready only if its golden rows match."""
+"""One model that answers requests, ready only if its golden rows match."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import kserve
 import threadpoolctl
 
 from modelyard.domain.specs.model import DEFAULT_QUEUE, OutputKind
@@ -23,16 +21,8 @@ if TYPE_CHECKING:
     from modelyard.serving.predictor import Scores
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """The scores of one request."""
-
-    request: InferenceRequest
-    scores: Scores
-
-
-class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
-    """One predictor behind kserve's data plane.
+class ServedModel:
+    """One predictor, its queue, and its answers in the Open Inference Protocol.
 
     Predictions run on one thread with one OpenMP thread: on shared cores small requests would
     otherwise spend their time on threads that wait for a core.
@@ -61,58 +51,48 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
         *,
         queue: int = DEFAULT_QUEUE,
     ) -> None:
-        super().__init__(name)
-        self.predictor = predictor
+        self.name, self.predictor = name, predictor
         self._version = version
         self._executor = ThreadPoolExecutor(1, "predict", initializer=_one_openmp_thread)
         self._batches = Batches(self._score, self._executor, queue=queue)
         self.alone_because: str | None = None
         self.golden_problem = self._compare_golden(golden)
-        self.ready = self.golden_problem is None
+        self.is_stopping = False
 
-    def load(self) -> bool:
-        """Whether it is ready: it is loaded before it is registered, and only once."""
-        return bool(self.ready)
+    def stop(self) -> None:
+        """Be ready no longer; what is asked until the server has stopped is answered."""
+        self.is_stopping = True
 
-    def validate(self, payload: object) -> object:
-        """The payload itself: reading the request has checked the contract."""
-        return payload
+    @property
+    def is_ready(self) -> bool:
+        """Whether its golden rows match, and it is not being stopped."""
+        return self.golden_problem is None and not self.is_stopping
 
-    async def preprocess(
-        self, body: InferenceRequest, headers: Mapping[str, str] | None = None
-    ) -> InferenceRequest:
-        """The request itself: the contract is all that the model needs."""
-        del headers
-        return body
+    async def scores(self, request: InferenceRequest) -> Scores:
+        """The model's scores for one request; whatever it raises for it is raised here.
 
-    async def predict(
-        self, payload: InferenceRequest, headers: Mapping[str, str] | None = None
-    ) -> Answer:
-        """The model's scores for one request."""
-        del headers
-        return Answer(request=payload, scores=await self._batches.scores(payload))
+        Raises:
+            OverloadedError: Too many requests wait already.
+        """
+        return await self._batches.scores(request)
 
-    async def postprocess(
-        self, result: Answer, headers: Mapping[str, str] | None = None
-    ) -> tuple[dict[str, Any], Answer]:
-        """The answer as the protocol's document, and the answer itself."""
-        del headers
-        document = {
+    def document(self, request: InferenceRequest, scores: Scores) -> dict[str, Any]:
+        """The answer as the protocol's document."""
+        return {
             "model_name": self.name,
             "model_version": self._version,
-            "id": result.request.identifier or uuid.uuid4().hex,
-            "outputs": self._outputs(result.scores),
+            "id": request.identifier or uuid.uuid4().hex,
+            "outputs": self._outputs(scores),
         }
-        return document, result
 
-    def get_input_types(self) -> list[dict[str, Any]]:
+    def input_types(self) -> list[dict[str, Any]]:
         """Name, datatype and shape of each input, from the contract."""
         return [
             {"name": column.name, "datatype": DATATYPES[column.type], "shape": [-1]}
             for column in self.predictor.serving.inputs
         ]
 
-    def get_output_types(self) -> list[dict[str, Any]]:
+    def output_types(self) -> list[dict[str, Any]]:
         """Name, datatype and shape of each output; for classes the scores, then the class names."""
         output = self.predictor.serving.output
         if output.kind is not OutputKind.CLASS:
@@ -129,7 +109,7 @@ class ServedModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
             data.append([output.classes[best] for best in scores.argmax(axis=1)])
         return [
             {**kind, "shape": [len(scores), *kind["shape"][1:]], "data": values}
-            for kind, values in zip(self.get_output_types(), data, strict=True)
+            for kind, values in zip(self.output_types(), data, strict=True)
         ]
 
     def _score(self, requests: Sequence[InferenceRequest]) -> list[Scores | Exception]:

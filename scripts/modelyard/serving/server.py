@@ -1,4 +1,4 @@
-"""The model server: kserve's inference protocol for one verified model."""
+"""The model server: the Open Inference Protocol for one verified model."""
 
 from __future__ import annotations
 
@@ -7,25 +7,32 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
-import kserve
 import prometheus_client
-from kserve.model_server import app
+import uvicorn
 
 from modelyard.domain.specs.model import DEFAULT_QUEUE
 from modelyard.errors import VersionFault
 from modelyard.serving.counters import Counters
 from modelyard.serving.documents import read_golden
 from modelyard.serving.http.connections import LimitedProtocol, allow_many_connections
-from modelyard.serving.http.routes import ProtocolFilter, Routes
+from modelyard.serving.http.routes import Routes
 from modelyard.serving.payload_log import Limits, PayloadLog
 from modelyard.serving.predictor import Predictor, load_predictor
 from modelyard.serving.served_model import ServedModel
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
 _LOGGER = logging.getLogger(__name__)
 _NOT_READY_SECONDS = 20.0  # for people and probes to read why
+_KEEP_ALIVE_SECONDS = 65  # more than proxies keep an idle connection
 _GRACE_SECONDS = 30  # less than the pod's terminationGracePeriodSeconds; see render/pod.py
 
 
@@ -75,25 +82,42 @@ class Settings:
         }
 
 
-class Server(kserve.ModelServer):  # type: ignore[misc]  # kserve ships no types
-    """kserve's model server: REST only, one worker, on the given address."""
+class Server(uvicorn.Server):
+    """uvicorn with the limits of `LimitedProtocol`, that tells the model when it is stopped."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, *, on_stop: Callable[[], None]) -> None:
         super().__init__(
-            http_port=settings.port,
-            workers=1,
-            enable_grpc=False,
-            enable_latency_logging=False,
-            grace_period=_GRACE_SECONDS,
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                http=LimitedProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
         )
-        self._host = settings.host
-        for noisy in ("uvicorn.access", "kserve.trace"):  # each logs a line per request
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+        self._on_stop = on_stop
 
-    async def _serve(self) -> None:
-        config = self._rest_server.config
-        config.host, config.http = self._host, LimitedProtocol  # kserve 0.21 has no settings for it
-        await super()._serve()
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on SIGTERM and SIGINT; uvicorn would end the process by the signal afterwards."""
+        stopping = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, self.handle_exit) for number in stopping}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Be no longer ready, answer what is in flight, and end."""
+        self._on_stop()
+        super().handle_exit(sig, frame)
 
 
 def serve_model(settings: Settings) -> None:
@@ -120,19 +144,10 @@ def serve_model(settings: Settings) -> None:
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     counters = Counters(settings.labels, predictor.serving)
     log = _payload_log(settings, predictor, counters)
-    server = Server(settings)
-    server.register_model(model)
-    routes = Routes(server.dataplane, model, settings.labels, counters, log)
-    routes.add_to(app)
     if settings.closing is not None:
         settings.closing.unlink(missing_ok=True)
-    app.add_middleware(
-        ProtocolFilter,
-        model=settings.model,
-        release=settings.release,
-        infer=routes.infer,
-        closing=settings.closing,
-    )
+    app = Routes(model, settings.labels, counters, log, closing=settings.closing)
+    server = Server(app, settings, on_stop=model.stop)
     if model.golden_problem:
         end = threading.Timer(_NOT_READY_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
         end.daemon = True
@@ -142,7 +157,7 @@ def serve_model(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     try:
-        server.start([])
+        server.run()
     finally:
         if log is not None:
             log.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
@@ -37,7 +38,9 @@ _SMALL = 2**16
 """A body up to this size is parsed at once: handing it to a thread would take longer."""
 
 _SPARE_LISTS = 1000
-_IDENTITY = frozenset({"", "identity"})
+_GZIP = "gzip"
+_ENCODINGS = frozenset({"", "identity", _GZIP})
+_GZIP_BITS = 31  # zlib's word for gzip with any window
 
 
 class RequestError(Exception):
@@ -69,9 +72,9 @@ class BodyReader:
             RequestError: It is too large, too slow, costs too much, or breaks the contract.
         """
         encoding = request.headers.get("content-encoding", "").strip().lower()
-        if encoding not in _IDENTITY:
+        if encoding not in _ENCODINGS:
             raise RequestError(
-                415, f"request: expected no content-encoding, found {encoding[:40]!a}"
+                415, f"request: expected gzip or no content-encoding, found {encoding[:40]!a}"
             )
         announced = _announced(request)
         if self._held + _counted(announced) > MAX_HELD_BYTES:
@@ -84,8 +87,10 @@ class BodyReader:
         try:
             body = await _receive(request)
             length = request.headers.get(LENGTH_HEADER)
-            parse = partial(parse_body, body, length, self._serving)
-            if len(body) <= _SMALL:
+            is_packed = encoding == _GZIP
+            parse = partial(parse_body, body, length, self._serving, is_packed=is_packed)
+            # A packed body is of any size; on the thread only one is unpacked at a time.
+            if len(body) <= _SMALL and not is_packed:
                 return parse()
             return await asyncio.get_running_loop().run_in_executor(self._thread, parse)
         finally:
@@ -125,17 +130,22 @@ def _too_large() -> RequestError:
     return RequestError(413, f"request: expected at most {MAX_BYTES} bytes, found more")
 
 
-def parse_body(body: bytes, json_bytes: str | None, serving: Serving) -> InferenceRequest:
+def parse_body(
+    body: bytes, json_bytes: str | None, serving: Serving, *, is_packed: bool = False
+) -> InferenceRequest:
     """The request in a body.
 
     Args:
         body: JSON, and behind it the binary tensors, if there are any.
         json_bytes: The header with the size of the JSON part; None if that is all.
         serving: The contract.
+        is_packed: Whether the body is packed by gzip.
 
     Raises:
         RequestError: It is no such request.
     """
+    if is_packed:
+        body = _unpack(body)
     try:
         head, binary = _split(body, json_bytes)
         _refuse_costly(head, len(serving.inputs))
@@ -148,6 +158,20 @@ def parse_body(body: bytes, json_bytes: str | None, serving: Serving) -> Inferen
         raise RequestError(400, f"request: expected JSON, found {error}{hint}") from error
     except Refused as refusal:
         raise RequestError(400, refusal.message) from refusal
+
+
+def _unpack(body: bytes) -> bytes:
+    """The bytes in a gzip body, of which no more are unpacked than a request may have."""
+    unpacker = zlib.decompressobj(wbits=_GZIP_BITS)
+    try:
+        content = unpacker.decompress(body, MAX_BYTES + 1)
+    except zlib.error as error:
+        raise RequestError(400, f"request: expected gzip, found {error}") from error
+    if len(content) > MAX_BYTES:
+        raise _too_large()
+    if not unpacker.eof or unpacker.unused_data:
+        raise RequestError(400, "request: expected one whole gzip stream, found a part or more")
+    return content
 
 
 def _split(body: bytes, json_bytes: str | None) -> tuple[bytes, bytes]:

@@ -1,0 +1,95 @@
+"""Answers one inference request: reads it, asks the model, counts and logs the rows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from modelyard.serving.batches import OverloadedError
+from modelyard.serving.http.bodies import BodyReader, RequestError
+from modelyard.serving.outliers import OutlierError
+from modelyard.serving.payload_parts import Payload
+from modelyard.serving.predictor import is_schema_error
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from modelyard.serving.counters import Counters, Outcome
+    from modelyard.serving.inputs import InferenceRequest
+    from modelyard.serving.payload_log import PayloadLog
+    from modelyard.serving.predictor import Scores
+    from modelyard.serving.served_model import ServedModel
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Inference:
+    """Inference of one model.
+
+    Args:
+        model: The model.
+        counters: Counts the rows.
+        log: Logs them; None for no log.
+    """
+
+    def __init__(self, model: ServedModel, counters: Counters, log: PayloadLog | None) -> None:
+        self._model, self._counters, self._log = model, counters, log
+        self._bodies = BodyReader(model.predictor.serving)
+
+    async def answer(self, request: Request, outcome: Outcome) -> tuple[int, Mapping[str, Any]]:
+        """The status and the document that answer a request.
+
+        Args:
+            request: The request, unread.
+            outcome: Is told of overload.
+        """
+        parsed: InferenceRequest | None = None
+        try:
+            parsed = await self._read(request)
+            scores = await self._scores(parsed)
+        except RequestError as failure:
+            outcome.is_overloaded = failure.is_overloaded
+            self._log_payload(parsed, failure.status, error=str(failure))
+            return failure.status, {"error": str(failure)}
+        self._counters.count_answer(parsed, scores)
+        self._log_payload(parsed, 200, scores=scores)
+        return 200, self._model.document(parsed, scores)
+
+    def not_ready_reason(self) -> str:
+        """Why the model is not ready."""
+        return f"model {self._model.name} is not ready: {self._model.golden_problem or 'stopping'}"
+
+    async def _read(self, request: Request) -> InferenceRequest:
+        parsed = await self._bodies.read(request)
+        if self._model.golden_problem:
+            raise RequestError(503, self.not_ready_reason())
+        return parsed
+
+    async def _scores(self, parsed: InferenceRequest) -> Scores:
+        try:
+            return await self._model.scores(parsed)
+        except OutlierError as refusal:
+            raise RequestError(422, refusal.message) from refusal
+        except OverloadedError as error:
+            busy = f"model {self._model.name} is busy: too many requests wait; send it again later"
+            raise RequestError(503, busy, is_overloaded=True) from error
+        except Exception as error:
+            if is_schema_error(error):
+                raise RequestError(400, str(error)) from error
+            _LOGGER.exception("model %s failed", self._model.name)
+            what = f"model {self._model.name} failed: {type(error).__name__}"
+            raise RequestError(500, what) from error
+
+    def _log_payload(
+        self,
+        parsed: InferenceRequest | None,
+        status: int,
+        *,
+        scores: Scores | None = None,
+        error: str | None = None,
+    ) -> None:
+        if self._log is not None:
+            at = datetime.now(UTC)
+            self._log.put(Payload(at=at, inputs=parsed, status=status, scores=scores, error=error))
