@@ -4,11 +4,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+AIRFLOW_STAMP := .venv-airflow/.installed
 
 # The tests start thousands of processes, and without its cache each would compile the toolkit again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge e2e-up e2e-down e2e-status infrastructure bench error-rates lock golden clean
+.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge airflow e2e-up e2e-down e2e-status infrastructure bench error-rates lock golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/'
@@ -68,6 +69,9 @@ e2e-forge: $(STAMP) ## play what needs a real forge on a Gitea, and the workflow
 	$(BIN)/python tests/e2e/forge/programs.py build
 	$(BIN)/python -m pytest -q -x tests/e2e/forge
 
+airflow: $(STAMP) $(AIRFLOW_STAMP) ## play workflows, faults and the tour on an Airflow that is started for it
+	$(BIN)/python -m pytest -q -x -s tests/e2e/airflow
+
 e2e-up: $(STAMP) ## start the Kubernetes of the end-to-end tests and keep it running
 	$(BIN)/python tests/e2e/cluster/cluster.py up
 
@@ -98,6 +102,8 @@ lock: $(STAMP) ## write the lock files again from pyproject.toml
 	  --constraint requirements.lock \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-annotate --no-header -o requirements-image.lock
+	$(BIN)/uv pip compile -q --group airflow --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header -o requirements-airflow.lock
 
 golden: $(STAMP) ## accept the renderer's present output as the golden trees
 	$(BIN)/python -m pytest -q tests/golden --update-golden
@@ -111,3 +117,9 @@ $(STAMP): requirements.lock requirements-uv.lock pyproject.toml
 	$(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock requirements-uv.lock
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $(STAMP)
+
+# Airflow asks for an older fastapi than modelyard's environment has.
+$(AIRFLOW_STAMP): requirements-airflow.lock | $(STAMP)
+	$(PYTHON) -m venv --clear .venv-airflow
+	$(BIN)/uv pip sync -q --compile-bytecode --python .venv-airflow/bin/python --require-hashes requirements-airflow.lock
+	touch $@

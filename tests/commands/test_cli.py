@@ -305,6 +305,36 @@ def test_with_argo_releases_run_in_a_cluster_and_workflows_too(checkout: Path):
     assert type(services.orchestrator).__name__ == "ArgoWorkflows"
 
 
+@pytest.mark.parametrize(
+    ("orchestrator", "workflows", "runs_releases", "runs_workflows"),
+    [
+        ("local", "airflow", "LocalCluster", "AirflowWorkflows"),
+        ("argo", "airflow", "KubernetesCluster", "AirflowWorkflows"),
+        ("argo", "local", "KubernetesCluster", "LocalWorkflows"),
+        ("local", "argo", "LocalCluster", "ArgoWorkflows"),
+    ],
+)
+def test_workflows_may_run_elsewhere_than_releases(
+    checkout: Path, orchestrator: str, workflows: str, runs_releases: str, runs_workflows: str
+):
+    settings = f"orchestrator: {orchestrator}\nworkflows: {workflows}\n"
+    address = "workflows_uri: http://127.0.0.1:8080\n"
+    (checkout / "modelyard.yaml").write_text(f"{SETTINGS}{settings}{address}", encoding="utf-8")
+
+    services = services_module.services_for(checkout)
+
+    assert type(services.cluster).__name__ == runs_releases
+    assert type(services.orchestrator).__name__ == runs_workflows
+
+
+def test_names_the_address_that_airflow_lacks(checkout: Path):
+    (checkout / "modelyard.yaml").write_text(f"{SETTINGS}workflows: airflow\n", encoding="utf-8")
+    with pytest.raises(CannotAnswer) as caught:
+        services_module.services_for(checkout)
+    assert caught.value.message == "modelyard.yaml: workflows: airflow needs the address of Airflow"
+    assert caught.value.hint == "set workflows_uri: http://airflow.example.org:8080"
+
+
 def test_counts_come_from_prometheus_where_its_address_is_known(checkout: Path):
     settings = checkout / "modelyard.yaml"
     settings.write_text(f"{SETTINGS}metrics: prometheus\n", encoding="utf-8")

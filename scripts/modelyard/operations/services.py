@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.domain.specs.paths import SETTINGS
-from modelyard.domain.specs.repository import ForgeKind, Repository
+from modelyard.domain.specs.repository import ForgeKind, Repository, WorkflowsKind
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
 
@@ -68,7 +68,17 @@ def _forge(git: Git, repository: Repository, clock: Clock) -> tuple[PullRequests
 
 
 def _orchestrator(root: Path, repository: Repository) -> Orchestrator:
-    if repository.orchestrator == "argo":
+    if repository.runs_workflows is WorkflowsKind.AIRFLOW:
+        if repository.workflows_uri is None:
+            raise CannotAnswer(
+                f"{SETTINGS}: workflows: airflow needs the address of Airflow",
+                hint="set workflows_uri: http://airflow.example.org:8080",
+            )
+        from modelyard.adapters.workflows.airflow import AirflowWorkflows
+        from modelyard.adapters.workflows.airflow_api import AirflowApi
+
+        return AirflowWorkflows(AirflowApi.from_environment(repository.workflows_uri), root)
+    if repository.runs_workflows is WorkflowsKind.ARGO:
         from modelyard.adapters.cluster.kubernetes_api import KubernetesApi
         from modelyard.adapters.workflows.argo import ArgoWorkflows
 
@@ -83,7 +93,6 @@ def _cluster(root: Path, repository: Repository, clock: Clock) -> Cluster:
         from modelyard.adapters.cluster.kubernetes import KubernetesCluster
         from modelyard.adapters.cluster.kubernetes_api import KubernetesApi
 
-        # One setting chooses both: with Argo Workflows, servers are in the same cluster.
         return KubernetesCluster(KubernetesApi(), clock)
     from modelyard.adapters.cluster.local import LocalCluster
     from modelyard.adapters.store.artifacts import Store

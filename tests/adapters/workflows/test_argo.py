@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelyard.adapters.workflows.argo import failing_node, last_error_line, steps_of
+from modelyard.adapters.workflows.argo import failing_node, steps_of
+from modelyard.adapters.workflows.patience import last_error_line
 from modelyard.ports import Phase
 
 

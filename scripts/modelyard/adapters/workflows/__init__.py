@@ -1,1 +1,1 @@
-"""Workflows: run by Argo, or on this machine."""
+"""Workflows: run by Argo, by Airflow, or on this machine."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,6 +12,12 @@ from modelyard.adapters.cluster.kubernetes_api import (
     WORKFLOWS,
     KubernetesApi,
     Object,
+)
+from modelyard.adapters.workflows.patience import (
+    Missing,
+    follow,
+    last_error_line,
+    shorten_reason,
 )
 from modelyard.domain.labels import MODEL, VERSION
 from modelyard.errors import CannotAnswer
@@ -24,10 +29,6 @@ _NODE = "workflows.argoproj.io/node-id"
 _WORKFLOW = "workflows.argoproj.io/workflow"
 # Enough for a traceback; the last error line is taken from it.
 _LOG_LINES = 50
-# It becomes a fact and a notification.
-_LONGEST_REASON = 300
-# An API server that restarts is back within two minutes.
-_PATIENCE_SECONDS = 120.0
 # Ends a watch whose connection died without notice.
 _STREAM_SECONDS = 240
 
@@ -77,30 +78,13 @@ class ArgoWorkflows:
             CannotAnswer: There is no workflow of that name, or the cluster was out of reach for
                 two minutes.
         """
-        reported: Mapping[str, Phase] | None = None
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while True:
-            try:
-                for status in self._watch(name):
-                    deadline = time.monotonic() + _PATIENCE_SECONDS
-                    if status.steps != reported or status.phase.is_over:
-                        progress(status)
-                        reported = status.steps
-                    if status.phase.is_over:
-                        return status
-            except _Missing:
-                raise
-            except CannotAnswer as error:
-                if time.monotonic() > deadline:
-                    raise
-                logger.warning("%s", error.message)
-                time.sleep(1.0)
+        return follow(lambda: self._watch(name), progress)
 
     def _watch(self, name: str) -> Iterable[WorkflowStatus]:
         """The workflow now, and after each of its changes."""
         status = self.status(name)
         if status is None:
-            raise _Missing(f"there is no workflow {name}", hint="modelyard reconcile")
+            raise Missing(name)
         yield status
         for changed in self._api.watch_objects(
             WORKFLOWS, NAMESPACE, name=name, seconds=_STREAM_SECONDS
@@ -135,12 +119,7 @@ class ArgoWorkflows:
         except CannotAnswer as error:
             logger.info("%s", error.message)
             log = ""
-        why = last_error_line(log)
-        return f"{what}: {why}"[:_LONGEST_REASON] if why else what
-
-
-class _Missing(CannotAnswer):
-    """There is nothing to wait for."""
+        return shorten_reason(what, last_error_line(log))
 
 
 def steps_of(nodes: Mapping[str, Any]) -> dict[str, Phase]:
@@ -168,13 +147,6 @@ def failing_node(nodes: Mapping[str, Any]) -> Mapping[str, Any] | None:
         if node.get("type") == "Pod" and node.get("phase") in {Phase.FAILED, Phase.ERROR}
     ]
     return max(bad, key=lambda node: str(node.get("finishedAt") or ""), default=None)
-
-
-def last_error_line(log: str) -> str:
-    """The last error of a step's log, or else its last line."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("error: ")]
-    return (errors or lines or [""])[-1].removeprefix("error: ")
 
 
 def _annotation(pod: Object, name: str) -> str | None:

@@ -12,7 +12,7 @@ from modelyard.errors import Refused
 ONLY_COULD_NOT_ANSWER = "asInt(lastRetry.exitCode) == 1"
 """The one retry expression: exit code 1 means "could not answer", so another try may help."""
 
-_HINT = "leave it out of the workflow, or set orchestrator: argo in modelyard.yaml"
+_HINT = "leave it out of the workflow, or set workflows: argo in modelyard.yaml"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 _WORD = r"(\{\{[\w.-]+\}\}|[A-Za-z_]\w*)"
 

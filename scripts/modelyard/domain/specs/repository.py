@@ -17,8 +17,16 @@ class ForgeKind(StrEnum):
 
 
 class OrchestratorKind(StrEnum):
-    """The orchestrator, which runs workflows and releases."""
+    """Where releases run, and workflows unless `workflows` says otherwise."""
 
+    ARGO = "argo"
+    LOCAL = "local"
+
+
+class WorkflowsKind(StrEnum):
+    """What runs the workflows."""
+
+    AIRFLOW = "airflow"
     ARGO = "argo"
     LOCAL = "local"
 
@@ -49,7 +57,9 @@ class Repository:
         forge: The forge, which has the pull requests.
         forge_uri: Address of the forge's API; GitHub's own if there is none.
         forge_repository: Owner and name of the repository there, such as `acme/yard`.
-        orchestrator: The orchestrator, which runs workflows and releases.
+        orchestrator: Where releases run, and workflows unless `workflows` says otherwise.
+        workflows: What runs the workflows; as `orchestrator` if there is none.
+        workflows_uri: Address of Airflow; only `workflows: airflow` needs it.
         metrics: The source of serving counts.
         metrics_uri: Address of Prometheus; only `metrics: prometheus` needs it.
         tracking_uri: MLflow's tracking and registry URI.
@@ -71,6 +81,8 @@ class Repository:
     forge_uri: str | None = None
     forge_repository: str | None = None
     orchestrator: OrchestratorKind = OrchestratorKind.LOCAL
+    workflows: WorkflowsKind | None = None
+    workflows_uri: str | None = None
     metrics: MetricsKind = MetricsKind.SCRAPE
     metrics_uri: str | None = None
     tracking_uri: str = "sqlite:///.modelyard/mlflow.db"
@@ -85,3 +97,8 @@ class Repository:
     unreviewed: OnUnreviewed = OnUnreviewed.ROLLBACK
     reviewed_rules: str | None = None
     placements: tuple[Placement, ...] = ()
+
+    @property
+    def runs_workflows(self) -> WorkflowsKind:
+        """What runs the workflows."""
+        return self.workflows or WorkflowsKind(self.orchestrator)

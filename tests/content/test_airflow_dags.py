@@ -1,0 +1,218 @@
+"""What becomes of the rendered workflows in Airflow, as far as it needs no Airflow to say so."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from modelyard.adapters.workflows import fields
+from modelyard.adapters.workflows.template import read_plan
+
+ROOT = Path(__file__).parents[2]
+RENDERED = {
+    path.stem: yaml.safe_load(path.read_text())
+    for path in (ROOT / "environments/platform/manifests/workflows").glob("*.yaml")
+}
+TEMPLATES = [name for name, each in RENDERED.items() if each["kind"] == "WorkflowTemplate"]
+
+
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """The DAG file, imported without Airflow and in a checkout without workflows."""
+    named = {
+        "airflow": (),
+        "airflow.sdk": ("DAG", "BaseOperator", "CronTriggerTimetable", "Param", "TriggerRule"),
+        "airflow.sdk.exceptions": tuple(f"Airflow{kind}Exception" for kind in ("", "Fail", "Skip")),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELYARD_ROOT", str(tmp_path_factory.mktemp("empty")))
+        patch.setattr(sys, "path", list(sys.path))
+        for name, members in named.items():
+            module = ModuleType(name)
+            for member in members:
+                base = Exception if member.endswith("Exception") else object
+                setattr(module, member, type(member, (base,), {}))
+            patch.setitem(sys.modules, name, module)
+        file = ROOT / "workflows/airflow/modelyard_dags.py"
+        spec = importlib.util.spec_from_file_location("modelyard_dags", file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
+        sys.modules.pop("modelyard_steps", None)
+
+
+def followed(value: Any, table: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping of a document whose fields are looked at one by one."""
+    if isinstance(value, list):
+        for each in value:
+            yield from followed(each, table)
+    elif isinstance(value, dict) and isinstance(table, dict):
+        yield value
+        for key, each in value.items():
+            yield from followed(each, table[key])
+
+
+@pytest.mark.parametrize("name", RENDERED)
+def test_every_field_of_the_rendered_workflows_is_followed_or_on_the_list(dags, name):
+    document = RENDERED[name]
+    dags.refuse_other_fields(document["spec"], dags.FIELDS[document["kind"]], name)
+
+
+@pytest.mark.parametrize("name", RENDERED)
+def test_any_other_field_is_refused_by_its_place(dags, name):
+    document = copy.deepcopy(RENDERED[name])
+    table = dags.FIELDS[document["kind"]]
+    places = list(followed(document["spec"], table))
+    assert len(places) >= 4
+    for place in places:
+        place["suspend"] = True
+        with pytest.raises(dags.NotTranslatedError, match=r"\.suspend is not translated"):
+            dags.refuse_other_fields(document["spec"], table, name)
+        del place["suspend"]
+
+
+def keys(table: Any) -> Any:
+    """The nested names of a JSON Schema's properties; None for a leaf."""
+    if "items" in table:
+        return keys(table["items"])
+    found = table.get("properties")
+    return None if found is None else {name: keys(each) for name, each in found.items()}
+
+
+def test_the_local_runner_and_airflow_have_one_list_of_fields(dags):
+    def compare(local: Mapping[str, Any], here: Any, path: str) -> None:
+        assert local.keys() == here.keys(), path
+        for name, each in local.items():
+            if each is not None and isinstance(here[name], dict):
+                compare(each, here[name], f"{path}.{name}")
+
+    # Airflow only removes pods as Argo is told to here; the local runner has none.
+    compare(keys(fields.SPEC), dags.FIELDS["WorkflowTemplate"], "spec")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_steps_are_those_of_the_local_runner(dags, name):
+    spec = RENDERED[name]["spec"]
+    declared = spec["arguments"]["parameters"]
+    plan = read_plan(spec, {each["name"]: "x" for each in declared if "value" not in each})
+    found = list(dags.steps_of(spec, name))
+    assert [each.name for each in found] == [each.name for each in plan.steps]
+    for here, local in zip(found, plan.steps, strict=True):
+        assert tuple(here.command) == local.command
+        assert here.when == local.when
+        assert here.limit == local.retry.limit
+        assert here.template["activeDeadlineSeconds"] == local.deadline_seconds
+        assert not local.runs_after or here.runs_after == local.runs_after
+        assert {n: each.get("default") for n, each in here.outputs.items()} == {
+            n: each.default for n, each in local.outputs.items()
+        }
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_pod_is_that_of_the_yaml(dags, name):
+    spec = RENDERED[name]["spec"]
+    for step in dags.steps_of(spec, name):
+        pod = dags.pod_of(spec, step)
+        main = pod["spec"].pop("containers")[0]
+        paths = [each["path"] for each in step.outputs.values()]
+        assert main.pop("terminationMessagePath", None) == (paths or [None])[0]
+        assert main == {"name": "main", **step.template["container"]}
+        assert pod == {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"namespace": "modelyard"},
+            "spec": {
+                "serviceAccountName": spec["serviceAccountName"],
+                "securityContext": spec["securityContext"],
+                "volumes": spec["volumes"],
+                "initContainers": step.template["initContainers"],
+                "activeDeadlineSeconds": step.template["activeDeadlineSeconds"],
+                "restartPolicy": "Never",
+            },
+        }
+
+
+def test_what_a_model_asks_for_is_merged_into_the_container_of_its_pod(dags):
+    steps = sys.modules["modelyard_steps"]
+    pod = {"containers": [{"name": "main", "image": "i", "resources": {"limits": {"cpu": "1"}}}]}
+    asked = {
+        "nodeSelector": {"gpu": "yes"},
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        "containers": [{"name": "main", "resources": {"limits": {"memory": "6Gi"}}}],
+    }
+    limits = {"cpu": "1", "memory": "6Gi"}
+    assert steps.merge(pod, asked) == {
+        "nodeSelector": {"gpu": "yes"},
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        "containers": [{"name": "main", "image": "i", "resources": {"limits": limits}}],
+    }
+    assert steps.merge(pod, {}) == pod
+
+
+def test_a_tag_is_filled_in_one_pass_and_a_missing_value_is_named(dags):
+    steps = sys.modules["modelyard_steps"]
+    scope = {"workflow.name": "{{workflow.parameters.a}}", "workflow.parameters.a": "1"}
+    assert steps.fill_tags({"args": ["--run={{workflow.name}}", 3]}, scope) == {
+        "args": ["--run={{workflow.parameters.a}}", 3]
+    }
+    with pytest.raises(Exception, match=re.escape("no value for {{workflow.parameters.b}}")):
+        steps.fill_tags("{{workflow.parameters.b}}", scope)
+
+
+def changed(name: str, change: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = copy.deepcopy(RENDERED[name]["spec"])
+    change(spec)
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda spec: spec["templates"][-1]["dag"]["tasks"][2].update(depends="fetch"),
+            "task champion must depend on train",
+        ),
+        (
+            lambda spec: spec["templates"][0]["container"]["args"].append("{{pod.name}}"),
+            "no value for {{pod.name}}",
+        ),
+    ],
+)
+def test_an_order_or_a_value_that_is_not_there_is_refused(dags, change, told):
+    spec = changed("train-and-evaluate", change)
+    with pytest.raises(dags.NotTranslatedError, match=re.escape(told)):
+        list(dags.steps_of(spec, "train-and-evaluate.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda s: s["templates"][0]["retryStrategy"].update(expression="true"), "'true'"),
+        (lambda s: s["templates"][0]["retryStrategy"]["backoff"].update(cap="1 h"), "'1 h'"),
+        (lambda s: s["templates"][-1]["dag"]["tasks"][1].update(depends="fetch && x"), "fetch &&"),
+        (lambda s: s["podGC"].update(strategy="OnPodCompletion"), "'OnPodCompletion'"),
+    ],
+)
+def test_a_value_of_another_form_is_refused(dags, change, told):
+    spec = changed("train-and-evaluate", change)
+    with pytest.raises(dags.NotTranslatedError, match=re.escape(told)):
+        dags.refuse_other_fields(spec, dags.FIELDS["WorkflowTemplate"], "spec")
+
+
+def test_a_pod_with_two_outputs_is_refused(dags):
+    spec = RENDERED["detect-drift"]["spec"]
+    step = next(dags.steps_of(spec, "detect-drift"))
+    two = type(step)(**{**vars(step), "outputs": {**step.outputs, "b": {"path": "/work/b"}}})
+    with pytest.raises(dags.NotTranslatedError, match="compare: a pod hands over one output"):
+        dags.pod_of(spec, two)

@@ -1,0 +1,283 @@
+"""Makes a DAG of every rendered workflow: order, parameters, conditions, retries, deadlines.
+
+Airflow 3.3 reads this file, without modelyard in its environment. It reads the folder
+`environments/platform/manifests/workflows/`, the very files that Argo Workflows runs, and refuses
+by name what it does not translate. These variables of Airflow's environment are read:
+
+- `MODELYARD_ROOT`: the checkout, unless this file is in it.
+- `MODELYARD_STEPS`: `processes` (the default) runs steps on the worker, `pods` as the YAML's pods.
+- `MODELYARD_NAMESPACE`: the pods' namespace, `modelyard` by default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule
+
+# Airflow's folder of DAGs may begin further up.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from modelyard_steps import ROOT, STEPS, TAG, ProcessStep, RunOutcome, Step
+
+WORKFLOWS = ROOT / "environments/platform/manifests/workflows"
+NAMESPACE = os.environ.get("MODELYARD_NAMESPACE", "modelyard")
+OUTCOME = "outcome"
+"""The task after the last step, which says how the run ended."""
+
+START_FAILURES = 2
+"""How often Airflow may fail to start a step: these tries are none of the step's."""
+
+FOLLOWED, POD, OTHERWISE = "followed", "part of the pod", "Airflow has its own"
+
+_PARAMETERS = {"parameters": {"name": FOLLOWED, "value": FOLLOWED}}
+_TEMPLATE = {
+    "activeDeadlineSeconds": FOLLOWED,
+    "container": {
+        **dict.fromkeys(("args", "command", "workingDir"), FOLLOWED),
+        **dict.fromkeys(("env", "envFrom", "image", "resources"), POD),
+        **dict.fromkeys(("securityContext", "volumeMounts"), POD),
+    },
+    "dag": {"tasks": dict.fromkeys(("name", "template", "depends", "when"), FOLLOWED)},
+    "initContainers": POD,
+    "name": FOLLOWED,
+    "podSpecPatch": POD,
+    "outputs": {
+        "parameters": {"name": FOLLOWED, "valueFrom": {"path": FOLLOWED, "default": FOLLOWED}}
+    },
+    "retryStrategy": {
+        "backoff": dict.fromkeys(("cap", "duration", "factor"), FOLLOWED),
+        "expression": FOLLOWED,
+        "limit": FOLLOWED,
+    },
+}
+FIELDS: dict[str, Any] = {
+    "WorkflowTemplate": {
+        "activeDeadlineSeconds": FOLLOWED,
+        "arguments": _PARAMETERS,
+        "entrypoint": FOLLOWED,
+        "podGC": {"strategy": FOLLOWED},
+        "securityContext": POD,
+        "serviceAccountName": POD,
+        "templates": _TEMPLATE,
+        "ttlStrategy": OTHERWISE,  # `airflow db clean` removes old runs
+        "volumes": POD,
+    },
+    "CronWorkflow": {
+        "concurrencyPolicy": FOLLOWED,
+        "failedJobsHistoryLimit": OTHERWISE,
+        "schedules": FOLLOWED,
+        "startingDeadlineSeconds": FOLLOWED,
+        "successfulJobsHistoryLimit": OTHERWISE,
+        "timezone": FOLLOWED,
+        "workflowSpec": {"arguments": _PARAMETERS, "workflowTemplateRef": {"name": FOLLOWED}},
+    },
+}
+"""Every field of a workflow's `spec`, and who follows it; any other one is refused."""
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+_WORD = r"(?:\{\{[\w.-]+\}\}|[A-Za-z_]\w*)"
+_FORMS = {
+    "name": _NAME,
+    "depends": rf"{_NAME}|{_NAME}\.(?:Succeeded|Failed)(?: \|\| {_NAME}\.(?:Succeeded|Failed))*",
+    "when": rf"{_WORD} == {_WORD}(?: \|\| {_WORD} == {_WORD})*",
+    "expression": re.escape("asInt(lastRetry.exitCode) == 1"),
+    "strategy": "OnWorkflowSuccess",
+    "concurrencyPolicy": "Forbid",
+    **dict.fromkeys(("cap", "duration"), r"\d+[smh]"),
+}
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+class NotTranslatedError(Exception):
+    """A workflow asks for something that no DAG is made of here."""
+
+
+def refuse_other_fields(value: Any, table: Any, path: str) -> None:
+    """Refuse the first field that is not in the table, or not written as it must be."""
+    if isinstance(table, dict) and isinstance(value, list):
+        for number, each in enumerate(value):
+            refuse_other_fields(each, table, f"{path}[{number}]")
+    elif isinstance(table, dict):
+        for key, each in value.items() if isinstance(value, dict) else [("", value)]:
+            if key not in table:
+                raise NotTranslatedError(f"{path}.{key} is not translated for Airflow")
+            refuse_other_fields(each, table[key], f"{path}.{key}")
+    elif (form := _FORMS.get(path.rpartition(".")[2])) and not re.fullmatch(form, str(value)):
+        raise NotTranslatedError(f"{path}: {value!r} is not translated for Airflow")
+
+
+def steps_of(spec: Mapping[str, Any], path: str) -> Iterator[Step]:
+    """The steps of a workflow, each with the one before it; only a chain is translated."""
+    templates = {each["name"]: each for each in spec["templates"]}
+    known = {"workflow.name", *(f"workflow.parameters.{name}" for name in _params(spec, {}))}
+    left: set[str] = set()
+    before = None
+    for task in templates[spec["entrypoint"]]["dag"]["tasks"]:
+        where = f"{path} task {task['name']}"
+        depends, template = task.get("depends", ""), templates[task["template"]]
+        if {term.partition(".")[0] for term in depends.split(" || ")} != {before or ""}:
+            raise NotTranslatedError(f"{where} must depend on {before}: steps run one by one")
+        retry, outputs = template.get("retryStrategy", {}), template.get("outputs", {})
+        step = Step(
+            name=task["name"],
+            template=template,
+            before=before,
+            runs_after=frozenset(re.findall(r"\.(\w+)", depends) or ("Succeeded", "Skipped")),
+            when=tuple(tuple(each.split(" == ")) for each in task["when"].split(" || "))
+            if "when" in task
+            else (),
+            limit=retry.get("limit", 0),
+            outputs={each["name"]: each["valueFrom"] for each in outputs.get("parameters", ())},
+        )
+        words = {
+            "container": [*step.command, template.get("podSpecPatch", "")],
+            "when": [word for pair in step.when for word in pair],
+        }
+        for place, tags in (("container", known), ("when", known | left)):
+            if unknown := {tag for word in words[place] for tag in TAG.findall(word)} - tags:
+                raise NotTranslatedError(f"{where} {place}: no value for {{{{{min(unknown)}}}}}")
+        left |= {f"tasks.{step.name}.outputs.parameters.{name}" for name in step.outputs}
+        before = step.name
+        yield step
+
+
+def pod_of(spec: Mapping[str, Any], step: Step) -> dict[str, Any]:
+    """The pod of a step, still with tags: what Argo Workflows would make of the same YAML."""
+    template = step.template
+    container = {"name": "main", **template["container"]}
+    if len(step.outputs) > 1:
+        raise NotTranslatedError(f"{step.name}: a pod hands over one output, not more")
+    for source in step.outputs.values():
+        # Kubernetes reads this file when the container ends; a sidecar would change the pod.
+        container["terminationMessagePath"] = source["path"]
+    names = ("serviceAccountName", "securityContext", "volumes")
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"namespace": NAMESPACE},
+        "spec": {
+            **{name: spec[name] for name in names if name in spec},
+            **{
+                k: template[k] for k in ("initContainers", "activeDeadlineSeconds") if k in template
+            },
+            "containers": [container],
+            "restartPolicy": "Never",
+        },
+    }
+
+
+def _operator(spec: Mapping[str, Any], step: Step) -> Any:
+    backoff = step.template.get("retryStrategy", {}).get("backoff", {})
+    arguments = {
+        "task_id": step.name,
+        "trigger_rule": TriggerRule.ALL_DONE
+        if step.runs_after != {"Succeeded", "Skipped"}
+        else TriggerRule.NONE_FAILED,
+        "retries": step.limit + START_FAILURES,
+        "retry_delay": _duration(backoff.get("duration", "5s")),
+        "retry_exponential_backoff": float(backoff.get("factor", 1)),
+        "max_retry_delay": _duration(backoff.get("cap", "1m")),
+    }
+    if STEPS != "pods":
+        return ProcessStep(**arguments)
+    from modelyard_steps import PodStep
+
+    return PodStep(
+        **arguments,
+        pod_template_dict=pod_of(spec, step),
+        base_container_name="main",
+        # A step's own deadline does not run while its pod waits for a node.
+        startup_timeout_seconds=spec.get("activeDeadlineSeconds", 86_400),
+        on_finish_action="delete_succeeded_pod",
+    )
+
+
+def make_dag(
+    name: str,
+    spec: Mapping[str, Any],
+    path: str,
+    given: Mapping[str, str],
+    cron: Mapping[str, Any] | None,
+) -> DAG:
+    """The DAG of a workflow; `cron` is the spec of its schedule, if it has one."""
+    deadline = spec.get("activeDeadlineSeconds")
+    with DAG(
+        dag_id=name,
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        catchup=False,
+        is_paused_upon_creation=False,
+        dagrun_timeout=timedelta(seconds=deadline) if deadline else None,
+        params={k: Param(**v, type="string") for k, v in _params(spec, given).items()},
+        tags=["modelyard"],
+        schedule=CronTriggerTimetable(cron["schedules"][0], timezone=cron.get("timezone", "UTC"))
+        if cron
+        else None,
+        max_active_runs=1 if cron else 16,
+    ) as dag:
+        steps, last = list(steps_of(spec, path)), None
+        for step in steps:
+            task = _operator(spec, step)
+            task.step = step
+            if cron and step.before is None:
+                task.too_late = cron.get("startingDeadlineSeconds")
+            last = task if last is None else last >> task
+        end = RunOutcome(
+            task_id=OUTCOME,
+            trigger_rule=TriggerRule.ALL_DONE,
+            retries=START_FAILURES,
+            retry_delay=timedelta(seconds=5),
+        )
+        end.names = tuple(step.name for step in steps)
+        last >> end
+    return dag
+
+
+def _params(spec: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments of each parameter's `Param`; one without a default must be given."""
+    declared = {each["name"]: each for each in spec.get("arguments", {}).get("parameters", ())}
+    values = {name: each["value"] for name, each in declared.items() if "value" in each}
+    values |= given
+    return {name: {"default": values[name]} if name in values else {} for name in declared}
+
+
+def _duration(text: str) -> timedelta:
+    return timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]])
+
+
+def make_dags(folder: Path) -> Iterator[DAG]:
+    """The DAGs of a folder's workflows.
+
+    Raises:
+        NotTranslatedError: A workflow has a field that is not translated.
+    """
+    files = sorted(folder.glob("*.yaml"))
+    documents = {file.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
+    templates = {}
+    for path, document in documents.items():
+        if document["kind"] not in FIELDS:
+            raise NotTranslatedError(f"{path}: kind {document['kind']} is not translated")
+        refuse_other_fields(document["spec"], FIELDS[document["kind"]], f"{path}: spec")
+        if document["kind"] == "WorkflowTemplate":
+            templates[document["metadata"]["name"]] = document["spec"]
+    for path, document in documents.items():
+        name, spec = document["metadata"]["name"], document["spec"]
+        if document["kind"] == "WorkflowTemplate":
+            yield make_dag(name, spec, path, {}, None)
+        else:
+            asked = spec["workflowSpec"]
+            if len(spec["schedules"]) != 1:
+                raise NotTranslatedError(f"{path}: spec.schedules has more than one")
+            given = {each["name"]: each["value"] for each in asked["arguments"]["parameters"]}
+            template = templates[asked["workflowTemplateRef"]["name"]]
+            yield make_dag(name, template, path, given, spec)
+
+
+for _dag in make_dags(WORKFLOWS):
+    globals()[_dag.dag_id] = _dag
