@@ -18,11 +18,13 @@ from modelyard.adapters.git.repository import Git
 from modelyard.adapters.runtimes.environments import Environments, Runtime, runtimes_folder
 from modelyard.adapters.specs.documents import dump_spec, read_spec
 from modelyard.adapters.store.artifacts import Store
+from modelyard.domain.specs.record import Champion
 from modelyard.domain.specs.repository import Repository
 from modelyard.domain.specs.version import Code, ModelVersion
 from modelyard.domain.specs.version import Runtime as Pin
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes.scoring import Artifact, score_tables
+from modelyard.operations.training import evaluate
 from modelyard.operations.training.evaluate import score_held_out_sets
 from modelyard.operations.training.fetch import fetch_inputs
 from modelyard.operations.training.job import Job
@@ -191,3 +193,23 @@ def test_a_lock_that_nobody_has_is_named_with_what_to_do(tmp_path):
     with pytest.raises(CannotAnswer, match="d" * 64) as error:
         job.find_runtime()
     assert "modelyard version new" in (error.value.hint or "")
+
+
+def test_a_champion_that_was_scored_apart_is_not_opened_again(ready, monkeypatch):
+    mine = ready.read_document("artifact.json")["digest"]
+    champion = Champion(version="v1", artifact=mine)
+    monkeypatch.setattr(evaluate, "find_champion", lambda _: champion)
+
+    evaluate.score_champion(ready)
+
+    assert ready.read_document("champion.json")["runtime"]["lock"] == OWN
+    asked = []
+
+    def score(runtime: Runtime, artifacts: Any, *more: Any) -> Any:
+        asked.append(len(artifacts))
+        return score_tables(runtime, artifacts, *more)
+
+    monkeypatch.setattr(evaluate, "score_tables", score)
+    score_held_out_sets(ready)
+    (result,) = ready.read_document("evaluation.json")["held_out"]
+    assert (asked, result["champion_scores"]) == ([1], result["scores"])
