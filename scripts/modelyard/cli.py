@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, Entry] = {
     "schemas": Entry(target="schemas:schemas", help="Write the format reference."),
     "model": Entry(target="model:model", help="Propose a new model from its data."),
     "contract": Entry(target="model:contract", help="Compare a contract with a file of data."),
+    "try": Entry(target="model:try_", help="Train what is in the checkout, and keep nothing."),
     "version": Entry(target="version:version", help="Add a version of a model, with its pins."),
     "runtime": Entry(target="runtime:runtime", help="Lock and list the runtimes of models."),
     "render": Entry(target="render:render", help="Write the manifests of the releases."),

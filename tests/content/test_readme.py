@@ -70,9 +70,15 @@ class Reader:
     def type(self, line: Typed) -> int:
         program = line.command.partition(" ")[0]
         run = self.modelyard if program == "modelyard" else self.shell
-        code, said = run(line.command)
+        code, said = run(line.command.replace("ADDRESS", self.address()))
         self.said.append((line, code, said))
         return code
+
+    def address(self) -> str:
+        """What a reader puts in place of `ADDRESS`: where production takes requests."""
+        page = "\n".join(said for _, _, said in self.said)
+        found = re.findall(r"^production .*, (http://\S+)$", page, re.MULTILINE)
+        return found[-1] if found else "ADDRESS"
 
     def modelyard(self, command: str) -> tuple[int, str]:
         output = Path(self.environment["HOME"]) / "said"
@@ -192,7 +198,7 @@ def test_the_tour_ends_in_production_and_the_new_model_on_its_way_to_dev(reader:
         if each["verified"] and each["version"] == "v1"
     } == {("wine", each) for each in ("dev", "staging", "canary", "production")}
     pulls = told(reader, "pr", "list")["pulls"]
-    assert [pull["title"] for pull in pulls] == ["Record cellar v1: pass, release it to dev"]
+    assert [pull["title"] for pull in pulls] == ["Record parcels v1: pass, release it to dev"]
 
 
 @pytest.mark.slow
@@ -215,22 +221,24 @@ def test_programs_are_told_what_the_schema_of_the_output_says(
 
 @pytest.mark.slow
 def test_the_next_version_takes_over_what_the_page_does_not_say(reader: Reader):
-    command = re.search(r"`(modelyard version new cellar v2 .*)`", section("Add a model"))
+    command = re.search(r"`(modelyard version new parcels v2 .*)`", section("Add a model"))
     assert command is not None
     assert reader.modelyard(command[1])[0] == 0
-    v1, v2 = (told(reader, "version", "show", "cellar", version) for version in ("v1", "v2"))
+    v1, v2 = (told(reader, "version", "show", "parcels", version) for version in ("v1", "v2"))
     assert v2 == {
         **v1,
         "version": "v2",
         "parent": "v1",
-        "reason": "A weaker penalty",
-        "parameters": {"c": 10},
+        "reason": "Fewer trees",
+        "parameters": {"max_iter": 50},
     }
 
 
 def subcommands(name: str) -> set[str]:
     command = load_command(name)
-    return set(command.commands) if isinstance(command, click.Group) else set()
+    if not isinstance(command, click.Group):
+        return set()
+    return {name for name, each in command.commands.items() if not each.hidden}
 
 
 def named() -> Iterator[tuple[str, ...]]:
@@ -261,7 +269,7 @@ def test_the_table_lists_every_command_and_subcommand_once():
         found += [" ".join(first[:2] if group else first[:1])]
         found += [f"{group} {other[0]}".strip() for other in words[1:]]
     wanted = [name for name, entry in COMMANDS.items() if not entry.hidden]
-    split = {"version", "pr", "model", "contract"}
+    split = {"version", "pr", "model", "contract", "runtime", "platform"}
     expected = [name for name in wanted if name not in split]
     expected += [f"{name} {sub}" for name in split for sub in subcommands(name)]
     assert sorted(found) == sorted(expected)
@@ -278,7 +286,11 @@ def test_the_tables_options_are_options_of_their_commands():
             option
             for name in names
             if name in COMMANDS
-            for parameter in load_command(name).params
+            for command in (
+                load_command(name),
+                *getattr(load_command(name), "commands", {}).values(),
+            )
+            for parameter in command.params
             for option in parameter.opts
         }
         wanted = {span.split()[0] for span in SPAN.findall(words) if span.startswith("--")}

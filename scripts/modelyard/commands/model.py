@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import dry_run_option, output_option, pass_root
+from modelyard.commands.options import (
+    choose_parameters,
+    choose_window,
+    dry_run_option,
+    output_option,
+    pass_root,
+    training_options,
+)
 from modelyard.commands.output.terminal import make_console, print_json, print_line, print_lines
 from modelyard.errors import Refused
 
 if TYPE_CHECKING:
     from modelyard.adapters.specs.reader import Specs
+    from modelyard.domain.specs.catalog import Catalog
     from modelyard.domain.specs.model import Model
+    from modelyard.domain.specs.version import ModelVersion
     from modelyard.operations.models.new_data import Given
     from modelyard.operations.models.new_model import NewModel
 
@@ -127,6 +136,7 @@ def _next_commands(root: Path, specs: Specs, new: NewModel) -> list[str]:
     branch = name if is_on_main else str(current)
     version = ["modelyard", "version", "new", name, "v1", "--reason", "A first model", *inputs]
     return [
+        shlex.join(["modelyard", "try", name, *inputs]),
         *([f"git switch -c {branch}"] if is_on_main else []),
         f"git add models/{name}",
         f'git commit -m "Add the model {name}"',
@@ -215,3 +225,67 @@ def _find_table(root: Path, model: str, file: str) -> tuple[Model, Given]:
     specs = _read_specs(root)
     spec = specs.catalog.require_model(model, where=str(root))
     return spec, read_given(file, data_root(root, specs.repository), here=Path.cwd())
+
+
+@click.command("try")
+@click.argument("model")
+@training_options
+@click.option("--data-only", is_flag=True, help="Only read the data, and check it.")
+@pass_root
+def try_(root: Path, /, *, model: str, data_only: bool, **given: Any) -> None:
+    """Train MODEL as it is in this checkout, and say what the gate would say.
+
+    Runs the steps of a training on the working tree: fetch, train, evaluate and verify. It leaves
+    no record, version, artifact or look of a held-out set, here or elsewhere. What is not given is
+    that of --parent, by default the newest version. The champion is the one of this checkout: pull
+    first. Exit 0 for a pass, 3 for a refusal or any other verdict.
+    """
+    from modelyard.commands.output.trial import describe_trial
+    from modelyard.operations.models.trial import try_model
+
+    trial = try_model(
+        root,
+        model,
+        lambda yard, catalog: _version_to_try(yard, catalog, model, given),
+        data_only=data_only,
+        tell=lambda line: print_line(line, err=True),
+    )
+    for line in describe_trial(trial):
+        print_line(line)
+    verdict = trial.evaluation and trial.evaluation["verdict"]["outcome"]
+    if verdict not in {None, "pass"}:
+        raise click.exceptions.Exit(Refused.exit_code)
+
+
+def _version_to_try(
+    yard: Path, catalog: Catalog, model: str, given: Mapping[str, Any]
+) -> ModelVersion:
+    from modelyard.domain.promotion.training_workflows import version_order
+    from modelyard.operations.models.trial import VERSION
+    from modelyard.operations.training.new_version import compose_version
+
+    catalog.require_model(model, where="the checkout")
+    versions = sorted(catalog.versions_of(model), key=lambda each: version_order(each.version))
+    base = versions[-1] if versions else None
+    if given["parent"]:
+        base = catalog.require_version(model, given["parent"], where="the checkout")
+    if base is None and not (given["data"] and given["held_out"]):
+        raise click.UsageError(
+            f"{model} has no version yet: give --data URI and --held-out NAME, and --since and "
+            f"--until if its rows have a time"
+        )
+    return compose_version(
+        yard,
+        catalog,
+        model=model,
+        version=VERSION,
+        reason="A trial",
+        base=base,
+        data=given["data"],
+        window=choose_window(given["since"], given["until"], base.data.window if base else None),
+        held_out=given["held_out"],
+        parameters=choose_parameters(
+            base.parameters if base else {}, given["params"], given["param"]
+        ),
+        seed=given["seed"],
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
@@ -15,6 +16,7 @@ from modelyard.domain.specs.paths import SETTINGS
 from modelyard.errors import CannotAnswer
 
 if TYPE_CHECKING:
+    from modelyard.domain.specs.interval import Interval
     from modelyard.ports import Services
 
 LAST_PORT = 65_535
@@ -110,6 +112,104 @@ def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> dat
         return parse_moment(value) if value is not None else None
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from error
+
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+def days_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--since` and `--until`, which give an interval; see `choose_window`."""
+    until = click.option("--until", type=_DAY, metavar="DATE", help="The day after the last day.")
+    since = click.option("--since", type=_DAY, metavar="DATE", help="The first day.")
+    return since(until(function))
+
+
+def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what a version trains on, and how."""
+    for option in reversed(
+        (
+            click.option(
+                "--parent", metavar="VERSION", help="Version that gives what is left out here."
+            ),
+            click.option(
+                "--data", multiple=True, metavar="URI", help="Data file, or several with `*`."
+            ),
+            days_options,
+            click.option(
+                "--held-out", multiple=True, metavar="NAME", help="Held-out set to score it on."
+            ),
+            click.option(
+                "--param", multiple=True, metavar="NAME=JSON", help="Parameter of the trainer."
+            ),
+            click.option(
+                "--params",
+                type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                metavar="FILE.json",
+                help="All parameters, instead of the parent's.",
+            ),
+            click.option(
+                "--seed",
+                type=click.IntRange(0, 2**32 - 1),
+                metavar="N",
+                help="Seed of the training.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def choose_window(
+    since: datetime | None, until: datetime | None, base: Interval | None
+) -> Interval | None:
+    """Return the interval of the options; an end that is not given is that of `base`."""
+    from modelyard.domain.specs.interval import Interval
+
+    first = since.date() if since else base.since if base else None
+    last = until.date() if until else base.until if base else None
+    if first is None and last is None:
+        return None
+    if first is None or last is None:
+        raise click.UsageError("give both --since and --until: there is no parent with an interval")
+    return Interval(since=first, until=last)
+
+
+def choose_parameters(
+    base: Mapping[str, object], file: Path | None, each: Sequence[str]
+) -> dict[str, object]:
+    """Return the parent's parameters or the file's, and over them the single ones."""
+    found = dict(base) if file is None else _read_object(file)
+    for text in each:
+        name, equals, value = text.partition("=")
+        try:
+            # JSON keeps 1, "1" and true apart.
+            found[name] = _storable(json.loads(value))
+        except ValueError as error:
+            raise click.UsageError(
+                f"--param {text}: expected NAME=JSON ({error}); text needs quotes: "
+                f"""{name or "NAME"}='"{value if equals else "text"}"'"""
+            ) from error
+    return found
+
+
+def _storable(value: object) -> object:
+    """Return the JSON value; `ValueError` for what no file can hold or no other reader reads."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)  # raises for 1e999 and NaN
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a lone surrogate is no text") from error
+    return value
+
+
+def _read_object(file: Path) -> dict[str, object]:
+    try:
+        document = _storable(json.loads(file.read_bytes()))
+    except ValueError as error:
+        raise click.UsageError(f"--params {file}: not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise click.UsageError(f"--params {file}: expected a JSON object")
+    return document
 
 
 def pass_services(function: Callable[..., R]) -> Callable[..., R]:

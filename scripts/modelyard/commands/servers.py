@@ -23,7 +23,7 @@ def servers() -> None:
 @servers.command(name="list")
 @pass_services
 def list_(services: Services, /) -> None:
-    """List the model servers and their share of requests."""
+    """List the model servers, their share of requests, and the addresses that take them."""
     from modelyard.adapters.cluster.local import LocalCluster
     from modelyard.operations.sites import read_standing
     from modelyard.operations.workspace import workspace_of
@@ -43,14 +43,16 @@ def list_(services: Services, /) -> None:
         if state is None:
             continue
         cluster = services.cluster
-        if isinstance(cluster, LocalCluster) and not cluster.has_process(
-            model=model, environment=where
-        ):
-            print_line(f"{environment} {model} {version}: stopped")
-            continue
+        here: tuple[str, ...] = ()
+        if isinstance(cluster, LocalCluster):
+            here = cluster.addresses(model=model, environment=where)
+            if not here:
+                print_line(f"{environment} {model} {version}: stopped")
+                continue
         running = True
         ready = "ready" if state.ready else "not ready"
-        print_line(f"{environment} {model} {version}: {ready}, share {state.share:.0%}")
+        at = "".join(f", {address}" for address in here)
+        print_line(f"{environment} {model} {version}: {ready}, share {state.share:.0%}{at}")
     if why := read_standing(workspace).explanation():
         print_line(why, err=True)
     if errors:

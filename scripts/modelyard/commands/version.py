@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import dry_run_option, output_option, pass_root, reason_option
+from modelyard.commands.options import (
+    choose_parameters,
+    choose_window,
+    days_options,
+    dry_run_option,
+    output_option,
+    pass_root,
+    reason_option,
+    training_options,
+)
 from modelyard.commands.output.terminal import make_console, print_json, print_line, print_lines
 from modelyard.domain.specs.paths import model_folder, version_file
 from modelyard.domain.specs.repository import ForgeKind
@@ -20,10 +28,7 @@ if TYPE_CHECKING:
     from modelyard.adapters.specs.reader import Specs
     from modelyard.domain.specs.catalog import Catalog
     from modelyard.domain.specs.heldout import HeldOut
-    from modelyard.domain.specs.interval import Interval
     from modelyard.domain.specs.version import ModelVersion
-
-_DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.group()
@@ -31,30 +36,11 @@ def version() -> None:
     """Add a version or a held-out set with its pins; show and list versions."""
 
 
-def _days(function: Callable[..., Any]) -> Callable[..., Any]:
-    until = click.option("--until", type=_DAY, metavar="DATE", help="The day after the last day.")
-    since = click.option("--since", type=_DAY, metavar="DATE", help="The first day.")
-    return since(until(function))
-
-
 @version.command("new")
 @click.argument("model")
 @click.argument("version")
 @reason_option
-@click.option("--parent", metavar="VERSION", help="Version that gives what is left out here.")
-@click.option("--data", multiple=True, metavar="URI", help="Data file, or several with `*`.")
-@_days
-@click.option("--held-out", multiple=True, metavar="NAME", help="Held-out set to score it on.")
-@click.option("--param", multiple=True, metavar="NAME=JSON", help="Parameter of the trainer.")
-@click.option(
-    "--params",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    metavar="FILE.json",
-    help="All parameters, instead of the parent's.",
-)
-@click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed of the training."
-)
+@training_options
 @click.option(
     "--breaks",
     multiple=True,
@@ -92,8 +78,8 @@ def add_version(
 
     catalog = _read_specs(root, model).catalog
     base = catalog.require_version(model, parent, where=str(root)) if parent else None
-    window = _choose_window(since, until, base.data.window if base else None)
-    parameters = _choose_parameters(base.parameters if base else {}, params, param)
+    window = choose_window(since, until, base.data.window if base else None)
+    parameters = choose_parameters(base.parameters if base else {}, params, param)
     spec = compose_version(
         root,
         catalog,
@@ -118,7 +104,7 @@ def add_version(
 @click.option(
     "--data", multiple=True, required=True, metavar="URI", help="Data file, or several with `*`."
 )
-@_days
+@days_options
 @click.option(
     "--cluster",
     required=True,
@@ -158,7 +144,7 @@ def add_held_out(
     from modelyard.operations.training.new_version import compose_held_out
 
     catalog = _read_specs(root, model).catalog
-    window = _choose_window(since, until, None)
+    window = choose_window(since, until, None)
     spec = compose_held_out(root, catalog, model=model, window=window, **given)
     _write(root, catalog, spec, dry_run=dry_run)
 
@@ -231,49 +217,6 @@ def _read_specs(root: Path, model: str) -> Specs:
     return specs
 
 
-def _choose_window(
-    since: datetime | None, until: datetime | None, base: Interval | None
-) -> Interval | None:
-    """Return the interval of the options; an end that is not given is that of `base`."""
-    from modelyard.domain.specs.interval import Interval
-
-    first = since.date() if since else base.since if base else None
-    last = until.date() if until else base.until if base else None
-    if first is None and last is None:
-        return None
-    if first is None or last is None:
-        raise click.UsageError("give both --since and --until: there is no parent with an interval")
-    return Interval(since=first, until=last)
-
-
-def _choose_parameters(
-    base: Mapping[str, object], file: Path | None, each: Sequence[str]
-) -> dict[str, object]:
-    """Return the parent's parameters or the file's, and over them the single ones."""
-    found = dict(base) if file is None else _read_object(file)
-    for text in each:
-        name, equals, value = text.partition("=")
-        try:
-            # JSON keeps 1, "1" and true apart.
-            found[name] = _storable(json.loads(value))
-        except ValueError as error:
-            raise click.UsageError(
-                f"--param {text}: expected NAME=JSON ({error}); text needs quotes: "
-                f"""{name or "NAME"}='"{value if equals else "text"}"'"""
-            ) from error
-    return found
-
-
-def _storable(value: object) -> object:
-    """Return the JSON value; `ValueError` for what no file can hold or no other reader reads."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)  # raises for 1e999 and NaN
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("a lone surrogate is no text") from error
-    return value
-
-
 def _read_breaks(each: Sequence[str]) -> dict[str, str]:
     """Return the reason of each intended break by its name."""
     found: dict[str, str] = {}
@@ -283,16 +226,6 @@ def _read_breaks(each: Sequence[str]) -> dict[str, str]:
             raise click.UsageError(f"--breaks {text}: expected NAME=REASON, with a reason")
         found[name] = reason
     return found
-
-
-def _read_object(file: Path) -> dict[str, object]:
-    try:
-        document = _storable(json.loads(file.read_bytes()))
-    except ValueError as error:
-        raise click.UsageError(f"--params {file}: not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise click.UsageError(f"--params {file}: expected a JSON object")
-    return document
 
 
 def _write(root: Path, catalog: Catalog, spec: ModelVersion | HeldOut, *, dry_run: bool) -> None:

@@ -16,6 +16,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import TargetEncoder
+from threadpoolctl import threadpool_limits
 
 TASK = "binary"
 CATEGORIES: tuple[str, ...] = ()
@@ -107,7 +108,10 @@ def main() -> int:
     if strange := sorted(set(chosen["features"]) - {*CATEGORIES, *NUMBERS}):
         parser.error(f"unknown feature {', '.join(strange)}; add it to CATEGORIES or NUMBERS")
     rows = pd.read_parquet(options.data / "train.parquet")
-    model = untrained(chosen, options.seed).fit(inputs_of(rows, chosen), rows[LABEL])
+    # At this size a second thread saves nothing, and beside another busy process the two wait for
+    # each other in a loop. For millions of rows, leave the limit out.
+    with threadpool_limits(limits=1):
+        model = untrained(chosen, options.seed).fit(inputs_of(rows, chosen), rows[LABEL])
     save(model, chosen, options.out / "model")
     print(f"{len(rows):,} rows, {len(chosen['features'])} features")
     return 0

@@ -203,12 +203,14 @@ class LocalCluster:
             self._servers(left).stop_others(())
         return tuple(errors)
 
-    def has_process(self, *, model: str, environment: Environment) -> bool:
-        """Whether a server of this model runs in this environment, ready or not."""
+    def addresses(self, *, model: str, environment: Environment) -> tuple[str, ...]:
+        """Where the servers of this model in this environment take requests, the newest last."""
         state = self._read(environment.name, model)
-        return state is not None and any(
-            self._servers(state).is_server_alive(server) for server in state.servers
-        )
+        if state is None:
+            return ()
+        alive = self._servers(state).is_server_alive
+        ports = [server.port for server in state.servers if alive(server)]
+        return tuple(f"http://{HOST}:{port}/v2/models/{model}/infer" for port in ports)
 
     def _read_settled(self, environment: str, model: str) -> State | None:
         """The state, after a candidate that became ready or late was handled."""

@@ -74,13 +74,20 @@ def _refuse_threads() -> None:
     if trial == 0:
         os._exit(0)
     os.waitpid(trial, 0)
-    main = str(os.getpid())
-    tasks = [task for task in Path("/proc/self/task").iterdir() if task.name != main]
-    native = {(task / "comm").read_text().strip() for task in tasks} - _FORK_SAFE_THREADS
+    native = _native_threads() - _FORK_SAFE_THREADS
     python = {thread.name for thread in threading.enumerate()} - {threading.main_thread().name}
     if found := sorted(native | python):
         message = f"the preloaded modules started threads ({', '.join(found)}), which no fork keeps"
         raise CannotAnswer(message, hint="preload fewer modules, or none")
+
+
+def _native_threads() -> set[str]:
+    """The names of the threads beside the main one; only Linux names those of libraries."""
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        return set()
+    main = str(os.getpid())
+    return {(task / "comm").read_text().strip() for task in tasks.iterdir() if task.name != main}
 
 
 class _Server:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -23,7 +25,8 @@ class Started:
 
     Args:
         pid: Its number; also that of its session and process group.
-        start_time: When it started, in clock ticks since boot.
+        start_time: When it started: in clock ticks since boot on Linux, elsewhere in microseconds
+            since 1970.
     """
 
     pid: int
@@ -32,6 +35,11 @@ class Started:
 
 def find_process(pid: int) -> Started | None:
     """The process that has this number now."""
+    if sys.platform != "linux":
+        # The kernel keeps the time itself, which stays when the clock is set.
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            return Started(pid=pid, start_time=round(psutil.Process(pid).create_time() * 1e6))
+        return None
     # Not psutil's create_time: it adds the boot time, which moves when the clock is set. This
     # number is written to files and compared by other processes, days later.
     try:
@@ -46,9 +54,9 @@ def find_processes_in(folder: Path) -> tuple[Started, ...]:
     """The processes whose work folder is this one or below it, but for this very process."""
     found = []
     for pid in psutil.pids():
-        with suppress(OSError):  # it ended, or belongs to another user
-            where = Path(f"/proc/{pid}/cwd").readlink()
-            if pid != os.getpid() and where.is_relative_to(folder):
+        with suppress(psutil.Error, OSError):  # it ended, or belongs to another user
+            where = psutil.Process(pid).cwd()
+            if pid != os.getpid() and Path(where).is_relative_to(folder):
                 found.append(find_process(pid))
     return tuple(filter(None, found))
 
@@ -89,13 +97,27 @@ def end_tree(pid: int, *, grace_seconds: float) -> None:
 def open_handle(started: Started) -> int | None:
     """A descriptor that becomes readable when the process ends, or None if it has ended."""
     try:
-        descriptor = os.pidfd_open(started.pid)
+        descriptor = _descriptor_of(started.pid)
     except ProcessLookupError:
         return None
     if find_process(started.pid) == started:
         return descriptor
     os.close(descriptor)
     return None
+
+
+def _descriptor_of(pid: int) -> int:
+    """A descriptor that becomes readable when the process ends; `ProcessLookupError` if it has."""
+    if sys.platform == "linux":
+        return os.pidfd_open(pid)
+    # Only a Mac can show this: its kernel tells a queue when a process ends.
+    queue = select.kqueue()
+    try:
+        exits = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+        queue.control([exits], 0)
+        return os.dup(queue.fileno())
+    finally:
+        queue.close()
 
 
 def _is_running(process: psutil.Process) -> bool:
