@@ -20,24 +20,17 @@ from modelyard.serving.served_model import ServedModel
 from serving.artifacts import TRUSTED, flights, shared_artifact
 
 
-class Model:
-    """A model of one's own in the place of MLflow's."""
-
-    def __init__(self, score: Callable[[pd.DataFrame], object]) -> None:
-        self.predict = score
-
-
 def served(score: Callable[[pd.DataFrame], object], **changes: Any) -> ServedModel:
     known = load_predictor(*shared_artifact(), TRUSTED)
     predictor = Predictor(
         digest=known.digest,
         serving=replace(known.serving, **changes.pop("serving", {})),
         types={**known.types, **changes},
-        model=Model(lambda frame: np.full(len(frame), 0.5)),  # type: ignore[arg-type]
+        answer=lambda frame: np.full(len(frame), 0.5),
     )
     rows = frame_rows(flights(3))
     model = ServedModel("late", "v1", predictor, Golden(rows=rows, scores=(0.5, 0.5, 0.5)))
-    object.__setattr__(predictor, "model", Model(score))
+    object.__setattr__(predictor, "answer", score)
     return model
 
 

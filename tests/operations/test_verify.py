@@ -17,11 +17,12 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
 from modelyard.artifact_digest import artifact_digest
+from modelyard.domain.artifact_formats import FORMATS
 from modelyard.domain.server_arguments import server_arguments
-from modelyard.domain.specs.model import ArtifactPolicy
+from modelyard.domain.specs.model import ArtifactPolicy, Trusted
 from modelyard.errors import Refused
 from modelyard.operations.training.verify import verify_server
-from modelyard.serving.artifact import FORMATS, describe_artifact
+from modelyard.serving.artifact import describe_artifact
 from modelyard.serving.documents import write_golden, write_serving
 from modelyard.serving.predictor import load_predictor
 from runtimes import own_runtime
@@ -89,7 +90,12 @@ def artifact_of(folder: Path, formats: tuple[str, ...], tmp_path: Path) -> str:
 def job(folder: Path, digest: str, formats: tuple[str, ...]) -> Any:
     """As much of a job as the step asks for."""
     written: dict[str, object] = {}
-    policy = ArtifactPolicy(trusted_types=TRUSTED, formats=formats, max_p95_ms=10_000)
+    policy = ArtifactPolicy(
+        trusted_types=TRUSTED,
+        formats=formats,
+        trusted=Trusted(reason="It was made by this test."),
+        max_p95_ms=10_000,
+    )
     return SimpleNamespace(
         model=replace(MODEL, artifact=policy),
         model_name=MODEL.name,
@@ -134,7 +140,7 @@ def test_the_schema_lists_the_formats_that_the_server_knows():
     assert tuple(listed) == FORMATS
 
 
-@pytest.mark.parametrize("name", ["pickle", "cloudpickle", "xgboost"])
+@pytest.mark.parametrize("name", ["pickle", "cloudpickle", "joblib"])
 def test_a_hint_names_only_formats_that_may_be_listed(name: str, tmp_path: Path):
     folder = tmp_path / "artifact"
     shutil.copytree(shared_artifact()[0], folder)

@@ -44,6 +44,7 @@ def _tables(report: dict[str, Any]) -> list[object]:
     for title, columns, rows in (
         ("On hold", ("model", "version", "by", "since", "reason", "next"), _holds(report)),
         ("Gate overridden", ("model", "version", "by", "until", "reason"), _overrides(report)),
+        ("Code in artifacts is trusted", ("model", "formats", "reason"), _trusted(report)),
         ("Frozen", ("environment", "by", "until", "reason", "next"), _freezes(report)),
         ("Incidents, newest first", ("model", "at", "what"), _incidents(report)),
         ("Rules changed by a push", ("file", "what", "next"), _pushed_rules(report)),
@@ -99,6 +100,12 @@ def _overrides(report: dict[str, Any]) -> list[list[object]]:
     return [
         [each["model"], each["version"], each["by"], _time(each["until"]), each["reason"]]
         for each in report["overrides"]
+    ]
+
+
+def _trusted(report: dict[str, Any]) -> list[list[object]]:
+    return [
+        [each["model"], ", ".join(each["formats"]), each["reason"]] for each in report["trusted"]
     ]
 
 

@@ -82,7 +82,7 @@ def _server(release: Release, model: Model, placement: Placement | None) -> Docu
         release=release.identity,
         artifact=release.artifact,
         folder=f"{_ARTIFACT}/model",
-        formats=model.artifact.formats,
+        formats=model.artifact.accepted_formats,
         trusted_types=model.artifact.trusted_types,
         queue=model.server.queue,
         host="0.0.0.0",  # noqa: S104 - pods are reached by their address

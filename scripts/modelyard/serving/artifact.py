@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from modelyard.artifact_digest import artifact_digest, artifact_files
+from modelyard.domain.artifact_formats import CODE, DATA_FORMATS, FORMATS
+from modelyard.domain.specs.contract import Column
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.serving.documents import read_serving
+from modelyard.serving.formats.contents import check_contents
+from modelyard.serving.formats.loaders import find_opening, has_code
+from modelyard.serving.formats.metadata import read_metadata
 
 MODEL = "model"
 
-CODE = "code"
-"""Among the accepted formats it allows Python modules in the artifact."""
-
-FORMATS = ("skops", "pickle", "cloudpickle", CODE)
-"""All that `artifact.formats` of model.yaml may list."""
-
 _DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
-_SKLEARN = "mlflow.sklearn"
-_PYTHON_MODEL = "mlflow.pyfunc.model"
+_PYTHON = frozenset({".py", ".pyc", ".pyd", ".so"})
+
+CONTRACT_TYPES = {
+    "number": "double",
+    "integer": "long",
+    "boolean": "boolean",
+    "category": "string",
+    "timestamp": "string",
+}
+"""MLflow's type of each type of the contract, for a model without a signature."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +36,9 @@ class Description:
     """An artifact's metadata, read without opening the model.
 
     Args:
-        format: How it is serialized: `skops`, `cloudpickle`, `pickle`, or the flavour's name.
-        inputs: MLflow types (`double`, `long`, `string` ...) by column of the signature, in order.
+        format: How it is serialized, one of `domain.artifact_formats`, or the flavour's name.
+        inputs: MLflow types (`double`, `long`, `string` ...) by column, in the order of the
+            signature, or of the contract for a model without one.
         size: Bytes of all files.
         file: The serialized model, or None for flavours that keep it elsewhere.
         trusted_types: Types that its own metadata asks to trust.
@@ -63,27 +70,32 @@ def verify_digest(folder: Path, digest: str) -> None:
         )
 
 
-def describe_artifact(folder: Path) -> Description:
-    """The format, signature and size of an artifact, from its metadata alone.
+def describe_artifact(folder: Path, columns: Iterable[Column] = ()) -> Description:
+    """The format, signature and size of an artifact, without opening the model.
+
+    Args:
+        folder: The artifact.
+        columns: The inputs of a model without a signature; by default those of `serving.json`,
+            which is there once the artifact is sealed.
 
     Raises:
         CannotAnswer: There is no model, or its metadata cannot be read.
-        Refused: The metadata names a loader outside MLflow or a file outside the folder.
+        Refused: The metadata names a loader outside MLflow, a setting with an unknown effect or a
+            file outside the folder.
     """
-    path = folder / MODEL / "MLmodel"
-    flavors, signature = _metadata(path)
-    pyfunc = _mapping(flavors.get("python_function"))
-    loader = str(pyfunc.get("loader_module", ""))
-    if not loader.startswith("mlflow."):
-        raise Refused(f"{path}: loader_module is {loader!r}; only MLflow's own flavours are loaded")
-    sklearn = _mapping(flavors.get("sklearn")) if loader == _SKLEARN else {}
+    metadata = read_metadata(folder / MODEL)
+    opening = find_opening(metadata)
+    files = list(artifact_files(folder))
+    types = metadata.types()
+    if types is None:
+        types = _types_of(tuple(columns) or read_serving(folder).inputs)
     return Description(
-        format=_format(loader, sklearn),
-        inputs=_inputs(path, signature),
-        size=sum(file.stat().st_size for _, file in artifact_files(folder)),
-        file=_model_file(folder, pyfunc),
-        trusted_types=tuple(str(name) for name in _list(sklearn.get("skops_trusted_types"))),
-        has_code=bool(pyfunc.get("code") or sklearn.get("code")),
+        format=opening.format,
+        inputs=types,
+        size=sum(file.stat().st_size for _, file in files),
+        file=opening.file,
+        trusted_types=opening.trusted_types,
+        has_code=has_code(metadata) or any(file.suffix in _PYTHON for _, file in files),
     )
 
 
@@ -105,46 +117,21 @@ def check_artifact(
     verify_digest(folder, digest)
     description = describe_artifact(folder)
     _refuse_format(folder, description, formats)
+    check_contents(folder / MODEL, description.format, description.file)
     if description.format == "skops":
         _refuse_types(folder, description, trusted_types)
     return description
 
 
-def _metadata(path: Path) -> tuple[dict[str, object], dict[str, object]]:
-    import yaml  # noqa: PLC0415 - computing a digest needs no parser
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        document = yaml.load(path.read_bytes(), Loader=loader)  # noqa: S506 - a safe loader
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise CannotAnswer(f"{path}: cannot be read: {error}") from error
-    metadata = _mapping(document)
-    return _mapping(metadata.get("flavors")), _mapping(metadata.get("signature"))
-
-
-def _format(loader: str, sklearn: dict[str, object]) -> str:
-    if loader == _SKLEARN:
-        return str(sklearn.get("serialization_format", "pickle"))  # MLflow's own default
-    return "cloudpickle" if loader == _PYTHON_MODEL else loader.removeprefix("mlflow.")
-
-
-def _inputs(path: Path, signature: dict[str, object]) -> dict[str, str]:
-    try:
-        columns = [_mapping(column) for column in _list(json.loads(str(signature["inputs"])))]
-        return {str(column["name"]): str(column["type"]) for column in columns}
-    except (KeyError, ValueError) as error:
-        raise CannotAnswer(
-            f"{path}: has no signature with named columns",
-            hint="log the model with an explicit ModelSignature",
-        ) from error
-
-
-def _model_file(folder: Path, pyfunc: dict[str, object]) -> Path | None:
-    model = folder / MODEL
-    file = model / str(pyfunc.get("data") or "") / str(pyfunc.get("model_path") or "")
-    if not file.resolve().is_relative_to(model.resolve()):
-        raise Refused(f"{model / 'MLmodel'}: names {file}, which is outside the artifact")
-    return file if file.is_file() else None
+def _types_of(columns: Iterable[Column]) -> dict[str, str]:
+    found = {}
+    for column in columns:
+        can_be_null = column.nullable and column.default is None
+        is_text = column.type in {"category", "timestamp"}
+        found[column.name] = (
+            "double" if can_be_null and not is_text else CONTRACT_TYPES[column.type]
+        )
+    return found
 
 
 def _refuse_format(folder: Path, description: Description, formats: Collection[str]) -> None:
@@ -158,15 +145,20 @@ def _refuse_format(folder: Path, description: Description, formats: Collection[s
         raise Refused(
             f"artifact {folder}: it contains Python modules",
             hint="save the model without code_paths, or list `code` under artifact.formats in"
-            " model.yaml",
+            " model.yaml and give the reason under artifact.trusted",
         )
 
 
 def _format_hint(name: str) -> str:
+    if name in DATA_FORMATS:
+        return f"list `{name}` under artifact.formats in model.yaml"
+    data = f"save the model as data ({', '.join(DATA_FORMATS)})"
     if name in FORMATS:
-        return f"save the model as skops, or list `{name}` under artifact.formats in model.yaml"
-    other = ", ".join(each for each in FORMATS if each not in {"skops", CODE})
-    return f"save the model as skops, or as {other} and list that under artifact.formats"
+        return (
+            f"{data}; or list `{name}` under artifact.formats in model.yaml and give the reason why"
+            " its code is trusted under artifact.trusted"
+        )
+    return f"{data}; this flavour has no format that may be listed"
 
 
 def _refuse_types(folder: Path, description: Description, trusted: Collection[str]) -> None:
@@ -184,11 +176,3 @@ def _refuse_types(folder: Path, description: Description, trusted: Collection[st
             f"artifact {folder}: it contains types that are not trusted: {', '.join(strangers)}",
             hint="list them under artifact.trusted_types in model.yaml if you trust them",
         )
-
-
-def _mapping(value: object) -> dict[str, object]:
-    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []

@@ -13,6 +13,7 @@ from modelyard.domain.specs.times import DEFAULT_ZONE, clock_time, find_zone, pa
 from modelyard.errors import CannotAnswer, Refused, VersionFault
 from modelyard.serving.artifact import MODEL, check_artifact
 from modelyard.serving.documents import TOLERANCE, Golden, Serving, json_rows, read_serving
+from modelyard.serving.formats.answers import Answer, find_answer
 from modelyard.serving.inputs import frame_of_rows
 from modelyard.serving.tensor import Values
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
-    from mlflow.pyfunc import PyFuncModel
 
     Scores = npt.NDArray[np.float64]
 
@@ -43,6 +43,10 @@ _DTYPES = {
 _SCHEMA_ERROR = "INVALID_PARAMETER_VALUE"
 _NANOSECONDS = ("1678-01-01", "2261-12-31")
 _BINARY_COLUMNS = 2
+_PROBABILITIES = (
+    'log a classifier of scikit-learn with pyfunc_predict_fn="predict_proba", or train with an'
+    " objective that gives probabilities, such as binary:logistic or multi:softprob"
+)
 
 
 class UnfitColumn(CannotAnswer):
@@ -57,13 +61,13 @@ class Predictor:
         digest: The artifact's digest.
         serving: The contract it serves.
         types: MLflow types by column of the signature, in order.
-        model: The MLflow model.
+        answer: What makes scores of a frame of these columns.
     """
 
     digest: str
     serving: Serving
     types: dict[str, str]
-    model: PyFuncModel
+    answer: Answer
 
     def scores(self, frame: pd.DataFrame) -> Scores:
         """The model's scores for the rows of a frame.
@@ -92,7 +96,7 @@ class Predictor:
         """The model's scores for columns that `conform` has made; see `scores`."""
         import pandas as pd  # noqa: PLC0415 - the model has imported it
 
-        answer = self.model.predict(pd.DataFrame(columns, copy=False))
+        answer = self.answer(pd.DataFrame(columns, copy=False))
         scores = _shaped(answer, rows=rows, serving=self.serving)
         _refuse_values(scores, self.serving)
         return scores
@@ -135,7 +139,8 @@ def load_predictor(
         model = mlflow.pyfunc.load_model(str(folder / MODEL), suppress_warnings=True)
     except Exception as error:  # whatever the library of its flavour raises
         raise model_fault(f"artifact {folder}: MLflow cannot load it", error) from error
-    return Predictor(digest=digest, serving=serving, types=description.inputs, model=model)
+    answer = find_answer(model, task=serving.task, classes=serving.output.classes)
+    return Predictor(digest=digest, serving=serving, types=description.inputs, answer=answer)
 
 
 def model_fault(what: str, error: Exception) -> CannotAnswer:
@@ -284,7 +289,7 @@ def _shaped(answer: object, *, rows: int, serving: Serving) -> Scores:
     ):
         raise Refused(
             f"model {serving.model}: it predicts labels ({raw.dtype}), not scores",
-            hint='log a classifier with pyfunc_predict_fn="predict_proba"',
+            hint=_PROBABILITIES,
         )
     scores = raw.astype(np.float64)
     expected = (rows, len(serving.output.classes)) if serving.task is Task.MULTICLASS else (rows,)
@@ -295,7 +300,8 @@ def _shaped(answer: object, *, rows: int, serving: Serving) -> Scores:
     if scores.shape != expected:
         raise Refused(
             f"model {serving.model}: its scores of {rows} rows have the shape {scores.shape},"
-            f" expected {expected} for task {serving.task}"
+            f" expected {expected} for task {serving.task}",
+            hint=None if len(expected) == 1 else _PROBABILITIES,
         )
     return scores
 
@@ -311,5 +317,5 @@ def _refuse_values(scores: Scores, serving: Serving) -> None:
         raise Refused(
             f"model {serving.model}: scores from {scores.min():.6g} to {scores.max():.6g} are not"
             " probabilities",
-            hint='log a classifier with pyfunc_predict_fn="predict_proba"',
+            hint=_PROBABILITIES,
         )

@@ -7,8 +7,14 @@ import pytest
 
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.isolation import Isolation
+from modelyard.domain.specs.model import ArtifactPolicy, Trusted
 from modelyard.domain.specs.record import GuardResult, Record
-from modelyard.operations.reconcile.pages import NOT_CLOSED_IN, evidence_page, verdict_lines
+from modelyard.operations.reconcile.pages import (
+    NOT_CLOSED_IN,
+    evidence_page,
+    trusted_note,
+    verdict_lines,
+)
 from operations.yard import MODEL, new_yard
 
 OLD = Path(__file__).parents[1] / "records_of_version_0_1"
@@ -95,3 +101,12 @@ def test_a_trainer_that_was_not_closed_in_is_a_warning(yard):
         assert (NOT_CLOSED_IN in page) == (isolation is Isolation.NONE)
     old = evidence_page(replace(record, isolation=None))
     assert "isolation" not in old
+
+
+def test_every_page_says_that_code_of_the_artifact_is_trusted(yard):
+    model = yard.workspace().catalog(yard.main()).models[MODEL]
+    assert trusted_note(model) == ""
+    policy = ArtifactPolicy(formats=("pickle",), trusted=Trusted(reason="No *other* format."))
+    note = trusted_note(replace(model, artifact=policy))
+    assert "may run any code in it (pickle)" in note
+    assert r"No \*other\* format." in note

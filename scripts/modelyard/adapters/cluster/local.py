@@ -369,7 +369,7 @@ class LocalCluster:
             version=release.version,
             artifact=release.artifact,
             trusted_types=model.artifact.trusted_types,
-            formats=model.artifact.formats,
+            formats=model.artifact.accepted_formats,
             queue=model.server.queue,
             lock=release.lock,
             port=free_port(release.identity),

@@ -41,6 +41,7 @@ CHECKS: tuple[Check, ...] = (
     models.column_limits_make_sense,
     models.column_defaults_fit,
     models.trusted_types_are_dotted_names,
+    models.code_is_trusted_with_a_reason,
     models.drift_windows_suffice,
     resources.quantities_can_be_read,
     resources.replicas_are_of_environments,

@@ -152,6 +152,22 @@ def trusted_types_are_dotted_names(catalog: Catalog) -> Iterator[Problem]:
                 yield _problem(name, ("artifact", "trusted_types", index), message)
 
 
+def code_is_trusted_with_a_reason(catalog: Catalog) -> Iterator[Problem]:
+    """Formats that run code of the artifact are listed only with the reason for it."""
+    for name, model in catalog.models.items():
+        policy = model.artifact
+        listed = ", ".join(policy.code_formats)
+        if listed and policy.trusted is None:
+            message = (
+                f"{listed} runs any code that is in the artifact: add artifact.trusted with the "
+                f"reason, or list a format of data, such as skops or onnx"
+            )
+            yield _problem(name, ("artifact", "formats"), message)
+        if not listed and policy.trusted is not None:
+            message = "no format that runs code is listed, so nothing needs trust: leave it out"
+            yield _problem(name, ("artifact", "trusted"), message)
+
+
 def drift_windows_suffice(catalog: Catalog) -> Iterator[Problem]:
     """At least as many windows are compared as must drift."""
     for name, model in catalog.models.items():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from modelyard.domain.artifact_formats import CODE_FORMATS
 from modelyard.domain.machines.resources import Resources
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.times import DEFAULT_ZONE
@@ -167,20 +168,41 @@ class DataContract:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trusted:
+    """Why code that comes with an artifact is trusted."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArtifactPolicy:
     """The rules for accepting a trained model.
 
     Args:
         trusted_types: Types that a skops file may contain in addition to the library's own list.
-        formats: Accepted MLflow model formats.
+        formats: Formats that are listed; see `accepted_formats` for those that are accepted.
+        trusted: Why formats that run code are listed; without it none of them is accepted.
         max_megabytes: Size limit of the whole artifact.
         max_p95_ms: Latency limit of one request of 20 rows, in milliseconds.
     """
 
     trusted_types: tuple[str, ...] = ()
     formats: tuple[str, ...] = ("skops",)
+    trusted: Trusted | None = None
     max_megabytes: int = 200
     max_p95_ms: int = 1000
+
+    @property
+    def accepted_formats(self) -> tuple[str, ...]:
+        """The formats that may be opened: one that runs code only with a reason."""
+        if self.trusted is not None:
+            return self.formats
+        return tuple(each for each in self.formats if each not in CODE_FORMATS)
+
+    @property
+    def code_formats(self) -> tuple[str, ...]:
+        """The listed formats that run code of the artifact."""
+        return tuple(each for each in self.formats if each in CODE_FORMATS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,12 @@ from modelyard.domain.specs.paths import manifests_folder, record_file, release_
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.errors import CannotAnswer
-from modelyard.operations.reconcile.pages import promotion_page, record_page, rollback_page
+from modelyard.operations.reconcile.pages import (
+    promotion_page,
+    record_page,
+    rollback_page,
+    trusted_note,
+)
 from modelyard.render.tree import rendered_tree, tree_digest
 
 
@@ -46,7 +51,7 @@ def record_change(world: World, action: ProposeRecord, *, server_image: str) -> 
         purpose=Purpose.RECORD,
         branch=_branch(Purpose.RECORD, record.version, world.model),
         title=f"Record {world.model} {record.version}: {record.verdict.outcome}{into}",
-        body=record_page(record, action.environment, override),
+        body=record_page(record, action.environment, override) + _trusted(world),
         documents=documents,
         trailers=version_trailers(world.model, record.version, action.environment),
         labels=tuple(labels),
@@ -74,7 +79,8 @@ def promotion_change(world: World, action: ProposeRelease, *, server_image: str)
             release=release,
             makers=world.version_makers.get(action.version, {}),
             override=find_override(world, environment, action.version),
-        ),
+        )
+        + _trusted(world),
         documents=release_documents(world, release),
         trailers=version_trailers(world.model, action.version, action.environment),
         labels=(action.version, action.environment),
@@ -99,7 +105,7 @@ def rollback_change(world: World, action: RollBack, *, git: Git) -> Change:
         purpose=Purpose.ROLLBACK,
         branch=_branch(Purpose.ROLLBACK, where, world.model),
         title=title if action.version else f"Restore {world.model} {to} in {where}",
-        body=rollback_page(release, action.target, action.reason),
+        body=rollback_page(release, action.target, action.reason) + _trusted(world),
         documents=documents,
         trailers=rollback_trailers(
             world.model,
@@ -167,3 +173,9 @@ def _manifests(world: World, release: Release) -> Mapping[str, bytes]:
 
 def _branch(purpose: Purpose, subject: str, model: str) -> str:
     return str(Branch(purpose=purpose, subject=subject, model=model))
+
+
+def _trusted(world: World) -> str:
+    # A rollback must work where model.yaml is gone or cannot be read.
+    model = world.catalog.models.get(world.model)
+    return "" if model is None else trusted_note(model)

@@ -11,6 +11,7 @@ from modelyard.domain.promotion.facts import GateOverride
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.review.rule_changes import RuleChange
 from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import HeldOutResult, Record
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import BASELINE, Verdict
@@ -116,6 +117,18 @@ def rollback_page(release: Release | None, target: PastRelease, reason: str) -> 
         return f"{page}\n"
     unhold = f"`modelyard unhold {release.model} {release.version}` allows the version again."
     return f"{page} {unhold}\n"
+
+
+def trusted_note(model: Model) -> str:
+    """What every page of a model says of code in its artifacts; empty if none may run."""
+    trusted = model.artifact.trusted
+    if trusted is None or not model.artifact.code_formats:
+        return ""
+    formats = ", ".join(model.artifact.code_formats)
+    return (
+        f"\n### Trusted code\n\nOpening an artifact of {model.name} may run any code in it"
+        f" ({formats}). It is trusted because: {escape_markdown(trusted.reason)}\n"
+    )
 
 
 def rules_page(changes: Iterable[RuleChange]) -> str:

@@ -88,7 +88,7 @@ def score_tables(
                     folder=str(each.folder),
                     digest=each.digest,
                     trusted_types=tuple(policy.trusted_types),
-                    formats=tuple(policy.formats),
+                    formats=policy.accepted_formats,
                 )
                 for each in artifacts
             ),

@@ -51,6 +51,16 @@ def status_report(collected: CollectedWorlds) -> dict[str, Any]:
             for version, override in sorted(world.model_facts.overrides.items())
             if override.until > world.now
         ],
+        "trusted": [
+            {
+                "model": model.name,
+                "formats": list(model.artifact.code_formats),
+                "reason": model.artifact.trusted.reason,
+            }
+            for world in worlds
+            if (model := world.catalog.models.get(world.model)) is not None
+            and model.artifact.trusted is not None
+        ],
         "freezes": list(_freezes(worlds[0])) if worlds else [],
         "incidents": [
             {

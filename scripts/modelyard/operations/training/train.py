@@ -74,7 +74,7 @@ def _seal(job: Job, folder: Path, rows: pd.DataFrame, runtime: Runtime) -> _Seal
     sealed = folder / "artifact"
     sealed.mkdir()
     shutil.move(str(folder / "out" / "model"), sealed / "model")
-    description = artifact.describe_artifact(sealed)
+    description = artifact.describe_artifact(sealed, job.model.inputs)
     policy = job.model.artifact
     if description.size > policy.max_megabytes * 1_000_000:
         size = description.size / 1_000_000

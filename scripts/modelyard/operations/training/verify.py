@@ -65,7 +65,7 @@ def _arguments(
         release="verify",
         artifact=artifact["digest"],
         folder=str(folder),
-        formats=policy.formats,
+        formats=policy.accepted_formats,
         trusted_types=policy.trusted_types,
         port=str(port),
         lock=runtime.lock,

@@ -16,6 +16,7 @@ from modelyard.domain.specs.model import (
     OutputKind,
     Target,
     Task,
+    Trusted,
 )
 from unit.domain.checks.small_catalog import COLUMNS, MODEL, said, with_column, with_model
 
@@ -234,3 +235,20 @@ def test_refuses_to_wait_for_more_windows_than_it_looks_at():
             "5 windows must drift, but only 4 are compared",
         )
     ]
+
+
+def test_a_format_that_runs_code_is_listed_only_with_the_reason():
+    policy = ArtifactPolicy(formats=("onnx", "pickle", "code"))
+    message = (
+        "pickle, code runs any code that is in the artifact: add artifact.trusted with the reason, "
+        "or list a format of data, such as skops or onnx"
+    )
+    assert said(with_model(artifact=policy)) == [
+        ("code-is-trusted-with-a-reason", "model.yaml", message)
+    ]
+    assert policy.accepted_formats == ("onnx",)
+    trusted = replace(policy, trusted=Trusted(reason="It has no other format."))
+    assert said(with_model(artifact=trusted)) == []
+    assert trusted.accepted_formats == policy.formats
+    idle = replace(trusted, formats=("onnx",))
+    assert "nothing needs trust" in said(with_model(artifact=idle))[0][2]
