@@ -60,6 +60,20 @@ def test_a_pods_state_says_whose_fault_it_is(status: dict[str, object], blame: B
     assert (fault and fault.blame) is blame
 
 
+def test_a_server_without_memory_is_told_its_limit_and_what_raises_it():
+    status = container("server", last=True, terminated={"exitCode": 137, "reason": "OOMKilled"})
+    resources = {"limits": {"memory": "1536Mi"}}
+    spec = {"containers": [{"name": "proxy"}, {"name": "server", "resources": resources}]}
+
+    fault = release_fault([{"metadata": {}, "spec": spec, "status": status}])
+
+    assert fault == ServerFault(
+        blame=OURS,
+        why="container server: OOMKilled (exit code 137); it may use 1536Mi: raise"
+        " server.resources.memory in model.yaml",
+    )
+
+
 def rollout(*, stable: str = "old", **status: object):
     return {
         "metadata": {"generation": 1},

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelyard.adapters.workflows.argo import failing_node, steps_of
+from modelyard.adapters.workflows.argo import failing_node, out_of_memory, steps_of
 from modelyard.adapters.workflows.patience import last_error_line
 from modelyard.ports import Phase
 
@@ -45,3 +45,14 @@ def test_a_log_ends_in_its_error_or_else_in_its_last_line():
     assert last_error_line("loading\nerror: no such column\nhint: look\n") == "no such column"
     assert last_error_line("Killed\n\n") == "Killed"
     assert last_error_line("") == ""
+
+
+def test_a_step_that_used_too_much_memory_is_told_its_limit_and_what_raises_it():
+    limits = {"resources": {"limits": {"memory": "4Gi"}}}
+    pod = {"spec": {"containers": [{"name": "wait"}, {"name": "main", **limits}]}}
+    killed = {"displayName": "train(1)", "message": "OOMKilled (exit code 137)"}
+    raised = "it used more memory than 4Gi: raise trainer.resources.memory in model.yaml"
+    assert out_of_memory(killed, pod) == raised
+    assert "server.resources.memory" in out_of_memory({**killed, "displayName": "verify"}, pod)
+    assert out_of_memory({**killed, "displayName": "record"}, pod).endswith("memory than 4Gi")
+    assert out_of_memory({**killed, "message": "Error (exit code 1)"}, pod) == ""

@@ -30,9 +30,12 @@ def release_fault(pods: Iterable[Status]) -> ServerFault | None:
 def _pod_faults(pod: Status) -> Iterator[ServerFault]:
     status = pod.get("status") or {}
     for container in status.get("containerStatuses") or ():
-        yield from _container_faults(container, is_server=container.get("name") == _SERVER)
+        limit = memory_limit(pod, str(container.get("name")))
+        yield from _container_faults(
+            container, is_server=container.get("name") == _SERVER, limit=limit
+        )
     for container in status.get("initContainerStatuses") or ():
-        yield from _container_faults(container, is_server=False)
+        yield from _container_faults(container, is_server=False, limit=None)
     if status.get("reason"):  # Evicted, NodeLost, Preempting, ...
         yield infrastructure_fault(_sentence("pod", status))
     for condition in status.get("conditions") or ():
@@ -40,17 +43,31 @@ def _pod_faults(pod: Status) -> Iterator[ServerFault]:
             yield infrastructure_fault(_sentence("pod", condition))
 
 
-def _container_faults(container: Status, *, is_server: bool) -> Iterator[ServerFault]:
+def memory_limit(pod: Status, container: str) -> str | None:
+    """The memory that a container of a pod may use, as its spec has it; None without a limit."""
+    for each in (pod.get("spec") or {}).get("containers") or ():
+        if each.get("name") == container:
+            limits = (each.get("resources") or {}).get("limits") or {}
+            return str(limits["memory"]) if "memory" in limits else None
+    return None
+
+
+def _container_faults(
+    container: Status, *, is_server: bool, limit: str | None
+) -> Iterator[ServerFault]:
     name = f"container {container.get('name')}"
     if container.get("ready") is True:
         return
     now, last = container.get("state") or {}, container.get("lastState") or {}
     for ended in (now.get("terminated"), last.get("terminated")):
         if ended and ended.get("exitCode") != 0:
-            # Killed for its memory, a server has no say in its exit code; the limit is ours.
-            is_killed = ended.get("reason") == "OOMKilled" or not is_server
-            code = None if is_killed else ended.get("exitCode")
-            yield fault_of_exit(code, _sentence(name, {**ended, "code": ended.get("exitCode")}))
+            # Killed for its memory, a server has no say in its exit code; the limit is a setting.
+            is_full = ended.get("reason") == "OOMKilled"
+            code = None if is_full or not is_server else ended.get("exitCode")
+            why = _sentence(name, {**ended, "code": ended.get("exitCode")})
+            if is_full and is_server and limit:
+                why += f"; it may use {limit}: raise server.resources.memory in model.yaml"
+            yield fault_of_exit(code, why)
     waiting = now.get("waiting") or {}
     # ImagePullBackOff, ErrImagePull, CreateContainerConfigError, ...: the container never ran.
     if str(waiting.get("reason") or "") not in _STARTING:

@@ -13,6 +13,7 @@ from modelyard.adapters.cluster.kubernetes_api import (
     KubernetesApi,
     Object,
 )
+from modelyard.adapters.cluster.pod_faults import memory_limit
 from modelyard.adapters.workflows.patience import (
     Missing,
     follow,
@@ -107,10 +108,12 @@ class ArgoWorkflows:
         if node is None:
             return ""
         what = f"{node['displayName']}: {node.get('message') or node['phase']}"
+        full = ""
         try:
             pods = self._api.list_objects(PODS, NAMESPACE, labels={_WORKFLOW: name})
             mine = [pod for pod in pods if _annotation(pod, _NODE) == node["id"]]
             pod = mine[0]["metadata"]["name"] if mine else None
+            full = out_of_memory(node, mine[0]) if mine else ""
             log = (
                 self._api.read_log(NAMESPACE, pod, container="main", lines=_LOG_LINES)
                 if pod
@@ -119,7 +122,7 @@ class ArgoWorkflows:
         except CannotAnswer as error:
             logger.info("%s", error.message)
             log = ""
-        return shorten_reason(what, last_error_line(log))
+        return shorten_reason(what, full or last_error_line(log))
 
 
 def steps_of(nodes: Mapping[str, Any]) -> dict[str, Phase]:
@@ -147,6 +150,22 @@ def failing_node(nodes: Mapping[str, Any]) -> Mapping[str, Any] | None:
         if node.get("type") == "Pod" and node.get("phase") in {Phase.FAILED, Phase.ERROR}
     ]
     return max(bad, key=lambda node: str(node.get("finishedAt") or ""), default=None)
+
+
+def out_of_memory(node: Mapping[str, Any], pod: Object) -> str:
+    """What to do for a step that was killed for its memory; empty for any other.
+
+    Args:
+        node: The step's node of the workflow.
+        pod: Its pod.
+    """
+    if "OOMKilled" not in str(node.get("message") or ""):
+        return ""
+    step = str(node.get("displayName") or "").partition("(")[0]
+    key = {"train": "trainer", "evaluate": "server", "verify": "server"}.get(step)
+    limit = memory_limit(pod, "main") or "what its node has"
+    todo = f": raise {key}.resources.memory in model.yaml" if key else ""
+    return f"it used more memory than {limit}{todo}"
 
 
 def _annotation(pod: Object, name: str) -> str | None:
