@@ -47,7 +47,7 @@ def hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
     """Servers are stand-ins; a call says how they hang from now on, also those started later."""
     file = tmp_path / "hang"
 
-    def start(args: Sequence[str], *, cwd: Path, log: Path) -> Started:
+    def start(args: Sequence[str], *, cwd: Path, log: Path, **_: object) -> Started:
         command = ["python", serving.hanging_server.__file__, str(file), *args]
         running = start_command(
             command, cwd=cwd, environment=os.environ, output=log, followed=False

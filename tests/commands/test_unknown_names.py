@@ -31,9 +31,22 @@ NEW = {("version new", "version"), ("version held-out", "name")}
 
 WITHOUT_A_CHECKOUT = {"serve", "fetch-model", "preload"}
 OTHERS = {
-    "addresses": {"listen", "lease", "url", "remote", "address", "store", "artifact"},
+    "addresses": {"listen", "lease", "url", "remote", "address", "store", "artifact", "image"},
     "people": {"name", "author", "bot"},
-    "files and folders": {"data", "feed", "page", "decision", "params", "folder", "event"},
+    "files and folders": {
+        "data",
+        "feed",
+        "page",
+        "decision",
+        "params",
+        "folder",
+        "event",
+        "file",
+        "order",
+        "source",
+        "task",
+    },
+    "columns of a file": {"target", "timestamp"},
     "Git's own names": {"branch", "sha", "commit", "changed_since", "base", "head"},
     "texts": {
         "reason",
@@ -50,6 +63,7 @@ OTHERS = {
 NOT_TEXT = (click.types.BoolParamType, click.types.IntParamType, click.types.FloatParamType,
             click.IntRange, click.FloatRange, click.DateTime, click.Choice)  # fmt: skip
 VALUES = {"reason": "x", "title": "x", "body": "x", "branch": "x", "data": "train.csv",
+          "file": "train.csv",
           "cluster": "row", "commit": "0" * 40, "workflow": "x", "artifact": "x",
           "until": "2099-01-01T00:00Z"}  # fmt: skip
 

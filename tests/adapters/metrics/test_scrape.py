@@ -23,7 +23,7 @@ from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.domain.specs.repository import Repository
 from modelyard.serving.counters import Counters, bin_counts
 from modelyard.serving.documents import Serving, Training
-from modelyard.serving.inputs import frame_of_rows
+from modelyard.serving.inputs import request_of_rows
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COLUMNS = (
@@ -56,10 +56,9 @@ class Server:
         self.url = ""
 
     def answer(self, carrier: str, temp: float | None, minutes: float) -> None:
-        frame = frame_of_rows(COLUMNS, [{"carrier": carrier, "temp": temp}])
-        nulls = {"carrier": 0, "temp": int(temp is None)}
+        request = request_of_rows(COLUMNS, [{"carrier": carrier, "temp": temp}])
         with self.counters.count_request() as outcome:
-            self.counters.count_answer(frame, nulls, np.array([minutes]))
+            self.counters.count_answer(request, np.array([minutes]))
             outcome.status = 200
 
     def fail(self, status: int) -> None:
