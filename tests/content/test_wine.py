@@ -158,3 +158,9 @@ def test_the_readme_says_what_the_data_can_tell_apart(rows: Mapping[str, pd.Data
         "alcohol, ash": ["alcohol", "ash"],
     }.items():
         assert f"| {name} {figures(features)}" in text
+
+
+def test_v1_pins_the_runtime_of_the_platform_as_it_is_now():
+    # Nobody trained it yet, so its pin follows `make lock`.
+    lock = hashlib.sha256((ROOT / "requirements-runtime.lock").read_bytes()).hexdigest()
+    assert f"lock: {lock}\n" in (ROOT / "models/wine/versions/v1.yaml").read_text()

@@ -51,7 +51,7 @@ def serve_forks(address: Path, modules: Sequence[str], *, ready: Callable[[], No
             the socket cannot be made.
     """
     parent, before = os.getppid(), dict(os.environ)
-    # A module may parse the command line of the process that imports it, as kserve does.
+    # A module may parse the command line of the process that imports it, as some do.
     given, sys.argv = sys.argv, sys.argv[:1]
     for module in modules:
         try:

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ FOLDER = "MODELYARD_RUNTIMES"
 """The environment variable with the folder of all environments; shared by yards."""
 
 BUILD_SECONDS = 1800
+_START_SECONDS = 60
 _LAST_LINES = 4
 
 logger = logging.getLogger(__name__)
@@ -86,6 +88,20 @@ def runtimes_folder() -> Path:
 def packages_of(environment: Path) -> dict[str, str]:
     """What is installed in an environment, read from outside of it."""
     return installed_distributions([str(p) for p in environment.glob("lib/python*/site-packages")])
+
+
+def import_folders(python: Path) -> frozenset[str]:
+    """The folders that an interpreter imports from, those that its `.pth` files name included.
+
+    Raises:
+        CannotAnswer: It does not start.
+    """
+    command = [str(python), "-I", "-c", "import sys; print(*sys.path, sep='\\0', end='')"]
+    try:
+        done = subprocess.run(command, capture_output=True, check=True, timeout=_START_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CannotAnswer(f"{python} does not start: {error}") from error
+    return frozenset(filter(None, os.fsdecode(done.stdout).split("\0")))
 
 
 class Environments:

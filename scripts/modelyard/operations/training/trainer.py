@@ -9,7 +9,7 @@ from pathlib import Path
 from modelyard.adapters.isolation.confinement import WAYS, Reach
 from modelyard.adapters.isolation.run import run_closed_in
 from modelyard.adapters.isolation.supervisor import Ended, Limits
-from modelyard.adapters.runtimes.environments import Runtime
+from modelyard.adapters.runtimes.environments import Runtime, import_folders
 from modelyard.artifact_digest import artifact_files
 from modelyard.domain.specs.model import UNIX_SOCKETS, Trainer
 from modelyard.errors import Refused
@@ -90,9 +90,11 @@ def limits_of(trainer: Trainer) -> Limits:
 def reach_of(trainer: Trainer, folder: Path, runtime: Runtime) -> Reach:
     """What the trainer may reach: the runtime, its inputs, and folders of its own."""
     # An environment, and the installation whose interpreter it links to.
-    prefixes = {str(path.parent.parent) for path in (runtime.python, runtime.python.resolve())}
+    places = {str(path.parent.parent) for path in (runtime.python, runtime.python.resolve())}
+    if not runtime.is_own:  # ours may import from the checkout, which no trainer sees
+        places |= import_folders(runtime.python)
     return Reach(
-        readable=(*sorted(prefixes), *(str(folder / name) for name in _INPUTS)),
+        readable=(*sorted(places), *(str(folder / name) for name in _INPUTS)),
         writable=tuple(str(folder / name) for name in _CHANGED),
         ports=trainer.ports,
         local_sockets=UNIX_SOCKETS in trainer.egress,
