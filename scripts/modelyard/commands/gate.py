@@ -18,6 +18,7 @@ from modelyard.commands.options import (
 from modelyard.commands.output.formatting import print_gate_answer
 from modelyard.commands.output.terminal import print_line
 from modelyard.domain.people import Person
+from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -107,6 +108,11 @@ def override(
     """
     from modelyard.operations.gate_override import decide_override, place_override
 
+    if services.repository.forge is not ForgeKind.LOCAL:
+        raise Refused(
+            "on this forge a person's word counts only where the forge knows who says it",
+            hint=f"comment on the pull request of the record: /override until TIME {reason}",
+        )
     workspace = workspace_of(services)
     who = Person.named(find_person(services, name))
     decided = decide_override(workspace, model, version, reason=reason, by=who, until=until)

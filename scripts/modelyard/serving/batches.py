@@ -126,6 +126,8 @@ def score_together(
         return [*score(requests)]
     except Exception as error:  # noqa: BLE001 - whatever the model raises
         if len(requests) == 1:
-            return [error]
+            # No future takes a StopIteration: it would end the loop that waits for it.
+            is_stop = isinstance(error, StopIteration)
+            return [RuntimeError("the model raised StopIteration") if is_stop else error]
     half = len(requests) // 2
     return [*score_together(score, requests[:half]), *score_together(score, requests[half:])]

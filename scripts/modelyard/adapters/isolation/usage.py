@@ -78,15 +78,17 @@ def _sizes(folders: Iterable[str]) -> Iterator[int]:
     pending = list(folders)
     while pending:
         folder = pending.pop()
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with suppress(FileNotFoundError):
             try:
                 entries = os.scandir(folder)
-            except PermissionError:
+            except FileNotFoundError:
+                raise
+            except OSError:  # no rights, or a path longer than any call takes
                 yield _HIDDEN
                 continue
             with entries:
                 for entry in entries:
-                    with suppress(FileNotFoundError):
+                    with suppress(OSError):
                         found = entry.stat(follow_symlinks=False)
                         yield found.st_blocks * _BLOCK + _BYTES_OF_A_NAME
                         if stat.S_ISDIR(found.st_mode):

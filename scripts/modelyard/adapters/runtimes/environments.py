@@ -7,7 +7,6 @@ import hashlib
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,8 +29,11 @@ FOLDER = "MODELYARD_RUNTIMES"
 """The environment variable with the folder of all environments; shared by yards."""
 
 BUILD_SECONDS = 1800
-_START_SECONDS = 60
 _LAST_LINES = 4
+_KEPT = frozenset(
+    {"PATH", "HOME", "LANG", "TMPDIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC"}
+)
+"""What uv needs to install; the credentials of the platform are none of its business."""
 
 logger = logging.getLogger(__name__)
 
@@ -90,18 +92,19 @@ def packages_of(environment: Path) -> dict[str, str]:
     return installed_distributions([str(p) for p in environment.glob("lib/python*/site-packages")])
 
 
-def import_folders(python: Path) -> frozenset[str]:
-    """The folders that an interpreter imports from, those that its `.pth` files name included.
+def import_folders(environment: Path) -> frozenset[str]:
+    """The folders that the `.pth` files of an environment name.
 
-    Raises:
-        CannotAnswer: It does not start.
+    They are read, and the interpreter is not asked: as it starts, it runs code of what is installed
+    there, which nobody has closed in yet.
     """
-    command = [str(python), "-I", "-c", "import sys; print(*sys.path, sep='\\0', end='')"]
-    try:
-        done = subprocess.run(command, capture_output=True, check=True, timeout=_START_SECONDS)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise CannotAnswer(f"{python} does not start: {error}") from error
-    return frozenset(filter(None, os.fsdecode(done.stdout).split("\0")))
+    found = set()
+    for file in environment.glob("lib/python*/site-packages/*.pth"):
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            folder = file.parent / line.strip()
+            if line.strip() and not line.startswith(("import ", "import\t", "#")):
+                found |= {str(folder)} if folder.is_dir() else set()
+    return frozenset(found)
 
 
 class Environments:
@@ -197,7 +200,7 @@ class Environments:
                 str(beside), log=Path(name) / "log",
             )  # fmt: skip
             self._uv(
-                "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode",
+                "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", "--no-build",
                 "--python", str(beside / "bin" / "python"), str(lock), log=Path(name) / "log",
             )  # fmt: skip
             shutil.copyfile(lock, beside / LOCK_FILE)
@@ -205,7 +208,12 @@ class Environments:
             beside.rename(target)
 
     def _uv(self, *arguments: str, log: Path) -> None:
-        run_uv(arguments, log=log, environment={**os.environ, "UV_PYTHON_DOWNLOADS": "never"})
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name in _KEPT or name.startswith("UV_") or name.lower().endswith("_proxy")
+        }
+        run_uv(arguments, log=log, environment={**kept, "UV_PYTHON_DOWNLOADS": "never"})
 
     def _remove(self, target: Path) -> None:
         if target.exists():

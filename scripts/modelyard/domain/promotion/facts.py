@@ -84,9 +84,10 @@ class GateOverride:
     champion: str | None = None
     verdict: str = ""
 
-    def covers(self, champion: str | None, now: datetime) -> bool:
-        """Whether it counts now for a comparison with this champion."""
-        return now < self.until and self.champion == champion
+    def covers(self, verdict: Verdict, champion: str | None, now: datetime) -> bool:
+        """Whether it counts now for this very verdict of a comparison with this champion."""
+        is_same = (self.champion, self.verdict) == (champion, verdict.reason)
+        return is_same and now < self.until
 
 
 @dataclass(frozen=True, kw_only=True)

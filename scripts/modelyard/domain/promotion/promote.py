@@ -166,7 +166,7 @@ def find_override(world: World, environment: Environment, version: str) -> GateO
     verdict = gate_verdict(world, environment, version)
     if verdict is None or verdict.outcome is not Outcome.INCONCLUSIVE:
         return None
-    return world.current_override(version, compared_champion(world, environment, version))
+    return world.current_override(version, verdict, compared_champion(world, environment, version))
 
 
 def environments_ahead(world: World, version: str) -> tuple[Environment, ...]:

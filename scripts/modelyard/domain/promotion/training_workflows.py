@@ -109,7 +109,9 @@ def newest_passing(world: World, finished: tuple[Record, ...]) -> Record | None:
 def _may_be_released(world: World, record: Record) -> bool:
     """Whether its gate passed, or a person overrides that it is inconclusive."""
     champion = record.champion.version if record.champion else None
-    is_overridden = is_inconclusive(record) and world.current_override(record.version, champion)
+    is_overridden = is_inconclusive(record) and world.current_override(
+        record.version, record.verdict, champion
+    )
     return record.artifact is not None and (record.verdict.passed or bool(is_overridden))
 
 

@@ -143,10 +143,13 @@ class World:
         """The version's record on the main branch."""
         return self.catalog.records.get((self.model, version))
 
-    def current_override(self, version: str, champion: str | None) -> GateOverride | None:
-        """The override of the version's gate that counts now, for a comparison with a champion."""
+    def current_override(
+        self, version: str, verdict: Verdict, champion: str | None
+    ) -> GateOverride | None:
+        """The override that counts now for this verdict of a comparison with a champion."""
         known = self.model_facts.overrides.get(version)
-        return known if known is not None and known.covers(champion, self.now) else None
+        counts = known is not None and known.covers(verdict, champion, self.now)
+        return known if counts else None
 
     def workflow_name(self, version: str) -> str:
         """Name of the workflow of the version's current attempt."""

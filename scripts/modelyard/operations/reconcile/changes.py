@@ -45,7 +45,7 @@ def record_change(world: World, action: ProposeRecord, *, server_image: str) -> 
     champion = record.champion.version if record.champion else None
     override = None
     if action.environment is not None and not record.verdict.passed:
-        override = world.current_override(record.version, champion)
+        override = world.current_override(record.version, record.verdict, champion)
     into = f", release it to {action.environment}" if action.environment else ""
     return Change(
         purpose=Purpose.RECORD,

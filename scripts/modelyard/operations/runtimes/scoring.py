@@ -13,7 +13,7 @@ from modelyard.adapters.processes.environment import bare_environment
 from modelyard.adapters.processes.start import run_command
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.domain.specs.model import ArtifactPolicy
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, Refused
 from modelyard.runtime_measure import Measured
 from modelyard.serving.scoring import RESULT, Failure, ModelFile, Order, scores_file
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from modelyard.serving.predictor import Scores
 
 _LAST_LINES = 3
+_MOST_SECONDS = 3600
+"""For all tables: a model that never answers must not hold a step for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +98,17 @@ def score_tables(
             out=name,
         )
         (folder / "order.json").write_text(json.dumps(asdict(order)))
-        code = run_command(
-            ["modelyard", "runtime", "score", str(folder / "order.json")],
-            cwd=folder,
-            environment=bare_environment(),
-            output=folder / "log",
-            python=runtime.other_python,
-        )
+        try:
+            code = run_command(
+                ["modelyard", "runtime", "score", str(folder / "order.json")],
+                cwd=folder,
+                environment=bare_environment(),
+                output=folder / "log",
+                timeout=_MOST_SECONDS,
+                python=runtime.other_python,
+            )
+        except TimeoutError as error:
+            raise Refused(f"the model did not score its rows in {_MOST_SECONDS} s") from error
         return _read_result(folder, code, len(artifacts), len(tables))
 
 

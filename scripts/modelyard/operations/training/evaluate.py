@@ -181,7 +181,18 @@ def _read_champion(job: Job, champion: Champion) -> _Answers | None:
 
 
 def _tables(job: Job) -> list[bytes]:
-    return [job.read_file(f"heldout-{name}.parquet") for name in job.spec.held_out]
+    """The rows of the held-out sets; without labels, which a model must not find beside them."""
+    import pyarrow.parquet as pq
+
+    hidden = {LABEL, CLUSTER, job.model.target.column}
+    tables = []
+    for name in job.spec.held_out:
+        # By Arrow, which keeps every type as it is.
+        rows = pq.read_table(io.BytesIO(job.read_file(f"heldout-{name}.parquet")))
+        out = io.BytesIO()
+        pq.write_table(rows.drop_columns([c for c in rows.column_names if c in hidden]), out)
+        tables.append(out.getvalue())
+    return tables
 
 
 def _cannot(name: str) -> str:

@@ -7,12 +7,12 @@ import json
 import logging
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
 from modelyard.artifact_digest import artifact_digest
@@ -37,14 +37,12 @@ EXACT = {"double": 53, "float": 24, "integer": 31}
 def train_model(job: Job) -> None:
     """Run the trainer; store its model with `serving.json` and `golden.json` as the artifact."""
     runtime = job.find_runtime()
-    with tempfile.TemporaryDirectory(prefix="modelyard-train-") as name:
-        folder = Path(name)
+    with scratch_folder("modelyard-train-") as folder:
         rows = _write_inputs(job, folder)
         run_trainer(job, folder, runtime)
         try:
             sealed = _seal(job, folder, rows, runtime)
-        except (Refused, CannotAnswer) as refusal:
-            # A model that cannot be read is the trainer's fault too, so a retry is no use.
+        except Refused as refusal:
             raise job.refuse(refusal.message, hint=refusal.hint, folder=folder) from refusal
         job.store.put_model(sealed.folder, sealed.digest)
         job.put_document(
@@ -74,7 +72,12 @@ def _seal(job: Job, folder: Path, rows: pd.DataFrame, runtime: Runtime) -> _Seal
     sealed = folder / "artifact"
     sealed.mkdir()
     shutil.move(str(folder / "out" / "model"), sealed / "model")
-    description = artifact.describe_artifact(sealed, job.model.inputs)
+    try:
+        description = artifact.describe_artifact(sealed, job.model.inputs)
+    except CannotAnswer as error:
+        # A model that cannot be read is the trainer's fault too, so a retry is no use. That the
+        # machine could not score it is not.
+        raise Refused(error.message, hint=error.hint) from error
     policy = job.model.artifact
     if description.size > policy.max_megabytes * 1_000_000:
         size = description.size / 1_000_000

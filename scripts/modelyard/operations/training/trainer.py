@@ -92,7 +92,7 @@ def reach_of(trainer: Trainer, folder: Path, runtime: Runtime) -> Reach:
     # An environment, and the installation whose interpreter it links to.
     places = {str(path.parent.parent) for path in (runtime.python, runtime.python.resolve())}
     if not runtime.is_own:  # ours may import from the checkout, which no trainer sees
-        places |= import_folders(runtime.python)
+        places |= import_folders(runtime.python.parent.parent)
     return Reach(
         readable=(*sorted(places), *(str(folder / name) for name in _INPUTS)),
         writable=tuple(str(folder / name) for name in _CHANGED),
@@ -175,5 +175,5 @@ def _refuse_links(job: Job, model: Path) -> None:
         raise job.refuse("the trainer left a link as out/model; it must leave a folder")
     try:
         list(artifact_files(model) if model.is_dir() else ())
-    except Refused as refusal:
-        raise job.refuse(refusal.message, folder=model.parent.parent) from refusal
+    except (Refused, OSError) as error:  # a path that no call of the system takes, or no rights
+        raise job.refuse(str(error), folder=model.parent.parent) from error

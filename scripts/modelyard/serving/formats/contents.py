@@ -20,6 +20,15 @@ _TEXT = frozenset({".csv", ".json", ".md", ".txt", ".yaml", ".yml"})
 
 _KERAS_MEMBERS = frozenset({"config.json", "metadata.json", "model.weights.h5"})
 # They run Python of the file, unpickle, or load a TensorFlow program.
+_KERAS_PLACES = frozenset({"", "builtins", "keras"})
+_KERAS_PARTS = frozenset(
+    f"keras.{part}"
+    for part in (
+        *("activations", "constraints", "dtype_policies", "initializers", "layers", "losses"),
+        *("metrics", "models", "optimizers", "quantizers", "regularizers"),
+    )
+)
+"""Where a model's own parts are; `keras.utils` and `keras.config` have functions that act."""
 _KERAS_CODE = frozenset(
     {"Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"}
 )
@@ -106,8 +115,10 @@ def _keras(file: Path) -> frozenset[Path]:
     except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError) as error:
         raise Refused(f"{file}: is no file of Keras 3: {error}") from error
     for class_name, module in _keras_classes(config):
-        own = module in {"", "builtins"} or module.partition(".")[0] == "keras"
-        if class_name in _KERAS_CODE or not own:
+        own = module in _KERAS_PLACES or ".".join(module.split(".")[:2]) in _KERAS_PARTS
+        # Functions have small letters: `keras.utils.get_file` would fetch and write a file.
+        is_class = class_name[:1].isupper() or class_name in {"", "function"}
+        if class_name in _KERAS_CODE or not (own and is_class):
             raise Refused(
                 f"{file}: has {module or 'keras'}.{class_name}, which runs code when it is opened",
                 hint="use Keras' own layers without Lambda, or save the model as ONNX",

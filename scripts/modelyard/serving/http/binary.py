@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelyard.errors import Refused
-from modelyard.serving.tensor import describe_value
+from modelyard.serving.tensor import MAX_ROWS, describe_value
 
 LENGTH_HEADER = "inference-header-content-length"
 """With it the JSON part of a body ends after so many bytes, and binary tensors follow."""
@@ -63,6 +63,8 @@ def _values(name: str, datatype: object, content: bytes) -> list[object]:
         raise Refused(
             f"input {name}: expected {dtype.itemsize} bytes a value, found {len(content)} bytes"
         )
+    if len(content) // dtype.itemsize > MAX_ROWS:
+        raise Refused(f"input {name}: expected {MAX_ROWS} values at most")
     values: list[object] = np.frombuffer(content, dtype).tolist()
     return [None if value != value else value for value in values]  # noqa: PLR0124 - NaN is not itself
 
@@ -78,6 +80,8 @@ def _texts(name: str, content: bytes) -> list[object]:
             raise Refused(f"input {name}: expected texts behind their lengths, found a part of one")
         try:
             found.append(content[start:at].decode())
+            if len(found) > MAX_ROWS:
+                raise Refused(f"input {name}: expected {MAX_ROWS} values at most")
         except UnicodeDecodeError as error:
             raise Refused(f"input {name}: expected UTF-8, found {error.reason}") from error
     return found
