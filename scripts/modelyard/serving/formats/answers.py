@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelyard.domain.specs.model import Task
@@ -48,8 +48,7 @@ def find_answer(model: PyFuncModel, *, task: Task, classes: Sequence[str]) -> An
     if loader == "mlflow.xgboost":
         return _required(model, _xgboost(raw, task))
     if loader == "mlflow.lightgbm":
-        predict = _method(raw, task)
-        return _required(model, lambda frame: predict(_with_categories(frame)))
+        return _required(model, _lightgbm(raw, task, classes))
     if loader == "mlflow.catboost":
         return _required(model, _catboost(raw, task, classes))
     if loader == "mlflow.onnx":
@@ -80,37 +79,72 @@ def _method(raw: Any, task: Task) -> Answer:
     return method
 
 
+def _in_order(raw: Any, task: Task, classes: Sequence[str]) -> Answer:
+    """The same, with the columns of named classes in the order of the output's.
+
+    A library sorts the names that it was trained on; the output's classes have an order of their
+    own.
+    """
+    predict = _method(raw, task)
+    known = [str(each) for each in getattr(raw, "classes_", ())]
+    if task is not Task.MULTICLASS or not classes or sorted(known) != sorted(classes):
+        return predict
+    order = [known.index(each) for each in classes]
+    return lambda frame: predict(frame)[:, order]
+
+
+def _lightgbm(raw: Any, task: Task, classes: Sequence[str]) -> Answer:
+    predict = _in_order(raw, task, classes)
+    return lambda frame: predict(_with_categories(frame))
+
+
 def _xgboost(raw: Any, task: Task) -> Answer:
     import xgboost  # noqa: PLC0415 - of the model's own runtime
 
+    is_booster = isinstance(raw, xgboost.Booster)
     knows_names = tuple(map(int, xgboost.__version__.split(".")[:2])) >= _CATEGORIES_IN_MODEL
+    known = _xgboost_levels(raw if is_booster else raw.get_booster()) if knows_names else {}
 
     def prepared(frame: pd.DataFrame) -> pd.DataFrame:
-        categories = _with_categories(frame)
-        if categories is not frame and not knows_names:
+        texts = _texts(frame)
+        if texts and not knows_names:
             raise Refused(
                 f"XGBoost {xgboost.__version__} numbers the categories of each request anew",
                 hint="require xgboost >= 3.1, or encode categories as numbers in the contract",
             )
-        return categories
+        if strange := [name for name in texts if name not in known]:
+            raise Refused(
+                f"the XGBoost model keeps no categories of {', '.join(strange)}",
+                hint="train on a frame with pandas categories, with xgboost >= 3.1",
+            )
+        return _with_levels(frame, {name: known[name] for name in texts})
 
-    if isinstance(raw, xgboost.Booster):
+    if is_booster:
         return lambda frame: raw.predict(xgboost.DMatrix(prepared(frame), enable_categorical=True))
     predict = _method(raw, task)
     return lambda frame: predict(prepared(frame))
 
 
+def _xgboost_levels(booster: Any) -> dict[str, list[Any]]:
+    """The categories by column; XGBoost raises for a row with another one."""
+    categories = booster.get_categories(export_to_arrow=True).to_arrow() or ()
+    return {name: levels.to_pylist() for name, levels in categories if levels is not None}
+
+
+def _with_levels(frame: pd.DataFrame, levels: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """The frame with columns as categories of these levels; any other text is missing."""
+    import pandas as pd  # noqa: PLC0415 - the frame's maker has imported it
+
+    kinds = {name: pd.CategoricalDtype(list(known)) for name, known in levels.items()}
+    return frame.astype(kinds) if kinds else frame
+
+
 def _catboost(raw: Any, task: Task, classes: Sequence[str]) -> Answer:
-    predict = _method(raw, task)
-    known = [str(each) for each in getattr(raw, "classes_", ())]
-    # CatBoost sorts names; the output's classes have an order of their own.
-    is_named = bool(classes) and sorted(known) == sorted(classes)
-    order = [known.index(each) for each in classes] if is_named else None
+    predict = _in_order(raw, task, classes)
 
     def answer(frame: pd.DataFrame) -> Any:
         texts = {name: frame[name].fillna("") for name in _texts(frame)}
-        scores = predict(frame.assign(**texts))
-        return scores if order is None or task is not Task.MULTICLASS else scores[:, order]
+        return predict(frame.assign(**texts))
 
     return answer
 
@@ -134,7 +168,9 @@ def _onnx(session: Any, task: Task, classes: Sequence[str]) -> Answer:
 
 
 def _column(values: Any, wanted: Any) -> Any:
-    found = values.to_numpy(dtype=_ONNX_TYPES[wanted.type])
+    # Of a null the session would make the text "None".
+    known = values.fillna("") if wanted.type == "tensor(string)" else values
+    found = known.to_numpy(dtype=_ONNX_TYPES[wanted.type])
     return found.reshape(-1, 1) if len(wanted.shape) == _MATRIX else found
 
 

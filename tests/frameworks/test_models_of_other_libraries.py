@@ -1,0 +1,206 @@
+"""Models of other libraries, each from its wishes to scores in a runtime of its own.
+
+What is built is kept in the user's cache, so that a second run needs no package index.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from built_once import built_once
+from modelyard.adapters.runtimes.environments import Environments, Runtime
+from modelyard.domain.specs.model import ArtifactPolicy, Model, Trusted
+from modelyard.domain.specs.paths import trainer_lock, trainer_wishes
+from modelyard.errors import Refused, YardError
+from modelyard.operations.runtimes.lock import lock_model
+from modelyard.operations.runtimes.scoring import Artifact, score_tables
+from modelyard.operations.training.train import _seal
+from modelyard.serving.documents import json_rows
+from serving.artifacts import KIND, MINUTES, MODEL, flights
+
+pytestmark = pytest.mark.frameworks
+
+CACHE = Path.home() / ".cache" / "modelyard" / "frameworks"
+TRAINERS = Path(__file__).with_name("trainers")
+SKLEARN = "scikit-learn>=1.7,<1.9"
+WISHES = {
+    "xgboost": ("xgboost-cpu==3.2.0", SKLEARN),
+    "lightgbm": ("lightgbm==4.7.0", SKLEARN, "skops>=0.13,<0.15"),
+    "onnx": ("onnxruntime==1.32.0", "onnx", "skl2onnx==1.20.0", SKLEARN),
+    "catboost": ("catboost==1.2.10",),
+    "statsmodels": ("statsmodels>=0.14,<0.15",),
+}
+ORDERED = replace(KIND.primary, classes=("soon", "early", "late"))
+CARRIER, *OTHERS = MODEL.data.columns
+COLUMNS = (replace(CARRIER, nullable=True), *OTHERS)
+MODELS = {
+    model.task.value: replace(model, data=replace(model.data, columns=COLUMNS))
+    for model in (MODEL, replace(KIND, outputs=(ORDERED,)), MINUTES)
+}
+INPUTS = ["carrier", "minute", "temp", "dep_delay", "holiday"]
+LIGHTGBM = (
+    "collections.OrderedDict",
+    "collections.defaultdict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
+)
+# By library and the way in which a model is saved.
+POLICIES = {
+    "xgboost": {
+        "booster": ArtifactPolicy(formats=("xgboost",)),
+        "class": ArtifactPolicy(formats=("xgboost",)),
+    },
+    "lightgbm": {
+        "booster": ArtifactPolicy(formats=("lightgbm",)),
+        "class": ArtifactPolicy(formats=("skops",), trusted_types=LIGHTGBM),
+    },
+    "onnx": {
+        "matrix": ArtifactPolicy(formats=("onnx",)),
+        "columns": ArtifactPolicy(formats=("onnx",)),
+    },
+    "catboost": {"class": ArtifactPolicy(formats=("catboost",))},
+    "statsmodels": {
+        "results": ArtifactPolicy(formats=("pickle",), trusted=Trusted(reason="we train it")),
+    },
+}
+CASES = [
+    (name, kind, task)
+    for name, kinds in POLICIES.items()
+    for kind in kinds
+    for task in MODELS
+    if (name, task) != ("statsmodels", "multiclass")  # its answers are no frame of classes
+]
+TRAINED = flights()
+TRAINED.loc[::7, "carrier"] = None
+TRAINED["arr_delay"] += TRAINED["carrier"].map({"AA": -15, "B6": 0, "UA": 15}).fillna(30)
+SINGLES = 4
+SCORED = flights(40, seed=1)
+# No row that was trained on has this carrier.
+SCORED.loc[[1, 20], "carrier"] = "ZZ"
+SCORED.loc[[2, 30], "carrier"] = None
+
+
+def parquet(frame: pd.DataFrame) -> bytes:
+    file = io.BytesIO()
+    frame.to_parquet(file)
+    return file.getvalue()
+
+
+def tables() -> list[Any]:
+    """The scored rows as a request, as a table, and the first of them one by one."""
+    rows = json_rows(SCORED, INPUTS)
+    return [rows, parquet(SCORED), *([row] for row in rows[:SINGLES])]
+
+
+def make_runtime(library: str) -> Runtime:
+    """The runtime of a model that wishes for a library, locked and built as a user would."""
+    root = CACHE / "wishes"
+    wishes = root / trainer_wishes(library)
+    wishes.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{each}\n" for each in WISHES[library])
+    lock = root / trainer_lock(library)
+    if not lock.exists() or wishes.read_text() != text:
+        wishes.write_text(text)
+        lock_model(root, library)
+    environments = Environments(CACHE)
+    kept = environments.keep_lock(lock.read_bytes())
+    place = environments.get_or_build(kept.stem)
+    return Runtime(lock=kept.stem, lock_file=kept, python=place / "bin" / "python")
+
+
+def train(library: str) -> tuple[Runtime, Path]:
+    """The runtime of a library, and the folder in which its trainer left all of its models."""
+
+    def run(folder: Path) -> tuple[Runtime, Path]:
+        runtime = make_runtime(library)
+        folder.mkdir()
+        TRAINED.to_parquet(folder / "train.parquet")
+        SCORED.to_parquet(folder / "scored.parquet")
+        script = TRAINERS / f"with_{library}.py"
+        done = subprocess.run(
+            [runtime.python, script, folder], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return runtime, folder
+
+    return built_once(f"trained-{library}", run)
+
+
+def seal(runtime: Runtime, made: Path, model: Model, folder: Path) -> Artifact:
+    """The artifact that the step `train` makes of a saved model."""
+    (folder / "out").mkdir(parents=True)
+    shutil.copytree(made / "model", folder / "out" / "model")
+    job: Any = SimpleNamespace(model=model, spec=SimpleNamespace(seed=1))
+    sealed = _seal(job, folder, TRAINED, runtime)
+    return Artifact(folder=sealed.folder, digest=sealed.digest)
+
+
+def answers_of(library: str) -> dict[str, list[Any]]:
+    """What every model of a library answers for each table, or why it has no answer."""
+
+    def run(folder: Path) -> dict[str, list[Any]]:
+        runtime, made = train(library)
+        answers: dict[str, list[Any]] = {}
+        artifacts = {}
+        for kind, policy in POLICIES[library].items():
+            for task, plain in MODELS.items():
+                if (library, kind, task) not in CASES:
+                    continue
+                case = f"{task}-{kind}"
+                model = replace(plain, artifact=policy)
+                try:
+                    artifacts[case] = seal(runtime, made / case, model, folder / case)
+                except YardError as error:
+                    answers[case] = [error.message] * len(tables())
+        policies = POLICIES[library].values()
+        accepted = ArtifactPolicy(
+            formats=tuple({name for policy in policies for name in policy.accepted_formats}),
+            trusted_types=tuple({name for policy in policies for name in policy.trusted_types}),
+            trusted=Trusted(reason="each was sealed by its own policy"),
+        )
+        scored = score_tables(runtime, list(artifacts.values()), tables(), accepted)
+        places = range(len(tables()))
+        for number, case in enumerate(artifacts):
+            answers[case] = [scored.answers[number, place] for place in places]
+        return answers
+
+    return built_once(f"answers-{library}", run)
+
+
+@pytest.mark.parametrize(("library", "kind", "task"), CASES)
+def test_a_sealed_model_scores_rows_as_its_library_does(library, kind, task):
+    _, made = train(library)
+    case = f"{task}-{kind}"
+    expected = np.load(made / case / "expected.npy")
+    if task == "binary" and expected.ndim == 2:
+        expected = expected[:, 1]
+    expected = expected if task == "multiclass" else expected.reshape(-1)
+
+    answers = answers_of(library)[case]
+
+    assert [each for each in answers if not isinstance(each, np.ndarray)] == []
+    as_request, as_table, *singles = answers
+    np.testing.assert_allclose(as_request, expected, rtol=1e-6)
+    np.testing.assert_array_equal(as_table, as_request)
+    np.testing.assert_allclose(np.concatenate(singles), as_request[:SINGLES], rtol=1e-5)
+    assert len(np.unique(expected)) > 5
+
+
+@pytest.mark.parametrize("library", WISHES)
+def test_a_format_that_is_not_listed_is_refused(library, tmp_path):
+    runtime, made = train(library)
+    model = replace(MODEL, artifact=ArtifactPolicy(formats=("keras",)))
+    for kind in POLICIES[library]:
+        with pytest.raises(Refused, match=r"its format is .*; accepted: keras"):
+            seal(runtime, made / f"binary-{kind}", model, tmp_path / kind)
