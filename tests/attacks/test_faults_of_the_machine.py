@@ -21,6 +21,7 @@ from click.testing import CliRunner
 
 from modelyard.adapters.cluster.local import LocalCluster
 from modelyard.adapters.git import remote_refs
+from modelyard.adapters.git.object_reader import end_readers
 from modelyard.adapters.processes import process_table
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.workflows.local import LocalWorkflows
@@ -88,6 +89,7 @@ def small_disk(living: Yard, folder: Path, *, size: str = "24m") -> Iterator[Yar
         shutil.copytree(living.folder, folder / "yard")
         yield Yard(folder=folder / "yard", environments=living.environments, clock=living.clock)
     finally:
+        end_readers()  # a git that waits for the next question keeps the file system busy
         subprocess.run(["umount", str(folder)], check=True)
 
 
