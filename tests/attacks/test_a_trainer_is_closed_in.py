@@ -291,11 +291,20 @@ def test_it_connects_to_a_listed_port_and_no_other(play: Play) -> None:
             for port in {ports}:
                 attempt(str(port), lambda: socket.create_connection(("127.0.0.1", port)).close())
             attempt("unix", lambda: socket.socket(socket.AF_UNIX).close())
+            multipath, fast_open = 262, 0x20000000
+            attempt("multipath", lambda: socket.socket(
+                socket.AF_INET, socket.SOCK_STREAM, multipath).connect(("127.0.0.1", {ports[1]})))
+            attempt("fast open", lambda: socket.socket().sendto(
+                b"x", fast_open, ("127.0.0.1", {ports[1]})))
             leave_model()
             """,
             way="landlock",
         )
-    assert log.splitlines() == [
+    assert [line for line in log.splitlines() if line[0] in "mf"] == [
+        "multipath refused PermissionError",
+        "fast open refused PermissionError",
+    ]
+    assert [line for line in log.splitlines() if line[0] not in "mf"] == [
         f"{ports[0]} DONE None",
         f"{ports[1]} refused PermissionError",
         "unix DONE None",

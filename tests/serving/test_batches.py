@@ -103,6 +103,20 @@ def test_a_request_on_which_the_model_fails_fails_alone(values: list[int]):
         assert len(model.calls) <= 1 + 2 * np.ceil(np.log2(len(values)))
 
 
+def test_a_model_that_stops_an_iteration_fails_its_request_and_serves_the_next():
+    async def body(batches: Batches, model: Recorded) -> None:
+        def stop(requests: Sequence[InferenceRequest]) -> list[Any]:
+            raise StopIteration
+
+        score, model.score = model.score, stop  # type: ignore[method-assign]
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await batches.scores(request(1))
+        model.score = score  # type: ignore[method-assign]
+        assert (await batches.scores(request(1))).tolist() == [2.0]
+
+    run(body)
+
+
 def test_beyond_its_limit_the_queue_refuses_and_lets_others_in_once_there_is_room():
     async def body(batches: Batches, model: Recorded) -> None:
         model.may_go_on.clear()
@@ -165,16 +179,6 @@ def test_a_fault_of_the_call_itself_reaches_every_request_and_the_next_one_is_an
 # Whether a model may be batched
 
 
-class OfRows:
-    """A model that gives each row a probability by a function of all of them."""
-
-    def __init__(self, score: Callable[[Any], Any]) -> None:
-        self.score = score
-
-    def predict(self, frame: Any) -> Any:
-        return self.score(frame["x"].to_numpy())
-
-
 def fail_on_one(values: Any) -> Any:
     if len(values) == 1:
         raise ValueError("one row")
@@ -197,8 +201,12 @@ def served(score: Callable[[Any], Any], values: Sequence[float]) -> ServedModel:
         output=Output(name="p", kind=OutputKind.PROBABILITY, primary=True),
         training=Training(null={"x": 0.0}, levels={}, ranges={"x": (0.0, 50.0)}),
     )
-    model: Any = OfRows(score)
-    predictor = Predictor(digest="", serving=serving, types={"x": "double"}, model=model)
+    predictor = Predictor(
+        digest="",
+        serving=serving,
+        types={"x": "double"},
+        answer=lambda frame: score(frame["x"].to_numpy()),
+    )
     rows = tuple({"x": value} for value in values)
     golden = Golden(rows=rows, scores=tuple(score(np.array(values)).tolist()))
     return ServedModel("m", "v1", predictor, golden)

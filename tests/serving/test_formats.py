@@ -248,12 +248,25 @@ def test_an_onnx_model_without_end_is_refused(tmp_path: Path):
         (keras(DENSE, {"config": {"f": {"class_name": "__lambda__"}}}), "__lambda__"),
         (keras({"class_name": "system", "module": "os"}), "os.system"),
         (keras({"class_name": "X", "module": "kerasx"}), "kerasx.X"),
+        (keras({"class_name": "get_file", "module": "keras.utils"}), "keras.utils.get_file"),
+        (keras({"class_name": "deserialize", "module": "keras.layers"}), "deserialize"),
         (keras({"class_name": "TorchModuleWrapper", "module": "keras.layers"}), "TorchModule"),
         (keras(DENSE, evil__pkl="x"), "which no Keras model needs"),
         (zipped(config__json="{"), "is no file of Keras 3"),
         (zipped(metadata__json="{}"), "is no file of Keras 3"),
     ],
-    ids=["lambda", "function", "os", "like", "torch", "member", "json", "no-config"],
+    ids=[
+        "lambda",
+        "function",
+        "os",
+        "like",
+        "utility",
+        "call",
+        "torch",
+        "member",
+        "json",
+        "no-config",
+    ],
 )
 def test_a_keras_model_that_would_run_code_is_refused(
     content: bytes, complaint: str, tmp_path: Path
