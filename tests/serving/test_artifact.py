@@ -163,10 +163,10 @@ def test_types_the_file_names_are_refused_unless_listed(copy: Artifact):
         load_predictor(folder, artifact_digest(folder), TRUSTED)
 
 
-def test_a_file_that_is_not_skops_cannot_be_answered_for(copy: Artifact):
+def test_a_file_that_is_not_skops_is_refused(copy: Artifact):
     folder = copy[0]
     (folder / "model" / "model.skops").write_bytes(b"nothing")
-    with pytest.raises(CannotAnswer, match="is not a skops file"):
+    with pytest.raises(Refused, match="its bytes are no skops file"):
         load_predictor(folder, artifact_digest(folder), TRUSTED)
 
 
