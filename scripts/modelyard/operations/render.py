@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from modelyard.adapters.git.trees import WorkingTree
+from modelyard.adapters.replaced_file import replace_file
 from modelyard.adapters.specs.documents import dump_documents, dump_spec
 from modelyard.adapters.workflows.sources import rendered_workflows
 from modelyard.domain.specs.catalog import Catalog
@@ -88,9 +88,7 @@ def write_files(root: Path, changes: Files) -> None:
             file.unlink()
             continue
         file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_name(f".{file.name}.{os.getpid()}")
-        new.write_bytes(content)
-        new.replace(file)  # atomic: the same file system
+        replace_file(file, content)
 
 
 def _folder_changes(root: Path, folder: str, files: Mapping[str, bytes]) -> Files:

@@ -21,6 +21,7 @@ from modelyard.adapters.processes.start import (
     stop_process,
     unwinding_on_signals,
 )
+from modelyard.adapters.replaced_file import replace_file
 from modelyard.adapters.specs.documents import dump_documents, load_yaml
 from modelyard.adapters.workflows.fields import Unsupported
 from modelyard.adapters.workflows.local_runner import Walk
@@ -152,7 +153,7 @@ class LocalWorkflows:
                 runner=runner,
                 running={n: t.running.started for n, t in tracks if t.running is not None},
             )
-            _write(folder / "status.json", json.dumps(asdict(state), indent=1).encode())
+            replace_file(folder / "status.json", json.dumps(asdict(state), indent=1).encode())
 
         walk = Walk(plan, name=name, folder=folder, root=self._root, report=report)
         report()
@@ -247,7 +248,7 @@ class LocalWorkflows:
                 for name, phase in state.steps.items()
             }
             lost = _State(phase=Phase.ERROR, message=_LOST, steps=steps, runner=state.runner)
-            _write(folder / "status.json", json.dumps(asdict(lost), indent=1).encode())
+            replace_file(folder / "status.json", json.dumps(asdict(lost), indent=1).encode())
             return lost
 
 
@@ -260,9 +261,3 @@ def _try_lock(folder: Path) -> Iterator[bool]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             is_locked = True
         yield is_locked
-
-
-def _write(path: Path, text: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(text)
-    beside.replace(path)

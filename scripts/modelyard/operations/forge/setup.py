@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from modelyard.adapters.replaced_file import replace_file
 from modelyard.domain.promotion.change import STATE_BRANCH
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE
 from modelyard.domain.specs.environment import Environment
@@ -124,9 +125,7 @@ def edit_settings(
 
 def write_settings(file: Path, text: str) -> None:
     """Write modelyard.yaml; a run that is killed leaves the old one."""
-    beside = file.with_name(f".{file.name}.new")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(file)
+    replace_file(file, text.encode())
 
 
 def difference(before: str, after: str) -> Iterator[str]:

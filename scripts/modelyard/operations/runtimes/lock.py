@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import requires
 from pathlib import Path
 
+from modelyard.adapters.replaced_file import replace_file
 from modelyard.adapters.runtimes.environments import run_uv
 from modelyard.domain.specs.paths import PLATFORM_LOCK, trainer_lock, trainer_wishes
 from modelyard.errors import CannotAnswer, Refused
@@ -93,11 +94,5 @@ def _compile(lock: Path, source: str, wishes: Sequence[str], *, upgrade: bool) -
                 hint=f"change {source}; what serving needs is in pyproject.toml, or in "
                 "`python -m pip show modelyard`",
             ) from error
-        _replace(lock, out.read_bytes())
+        replace_file(lock, out.read_bytes())
     return str(lock)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_bytes(content)
-    beside.replace(path)
