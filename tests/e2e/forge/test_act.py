@@ -110,7 +110,7 @@ def test_the_copy_differs_only_in_what_act_cannot_read(tmp_path: Path):
         ".github/workflows/content.yml": [OWN],
         ".github/workflows/drift.yml": [OWN],
         ".github/workflows/reconcile.yml": [OWN],
-        ".github/workflows/toolkit.yml": [OWN, OWN, OWN],
+        ".github/workflows/toolkit.yml": [OWN, OWN, OWN, OWN],
     }
     counted = git(tmp_path / "copy", "diff", "--numstat")
     assert [line.split() for line in counted.splitlines()] == [
@@ -118,7 +118,7 @@ def test_the_copy_differs_only_in_what_act_cannot_read(tmp_path: Path):
         ["1", "1", ".github/workflows/content.yml"],
         ["1", "1", ".github/workflows/drift.yml"],
         ["1", "1", ".github/workflows/reconcile.yml"],
-        ["3", "3", ".github/workflows/toolkit.yml"],
+        ["4", "4", ".github/workflows/toolkit.yml"],
     ]
 
 
