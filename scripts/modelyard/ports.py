@@ -88,7 +88,7 @@ class PullRequests(Protocol):
         Args:
             number: The pull request.
             sha: The head commit that was judged.
-            bypass: Why it is merged at once, without approvals; a rollback, and nothing else.
+            bypass: Why it is merged at once, without approvals; a rollback, or an admin's word.
 
         Raises:
             Refused: A required status or approval is missing, or the merge conflicts.

@@ -33,7 +33,10 @@ START = {
 
 
 class Stage(Protocol):
-    """One forge with a repository, the people `ann` and `bob`, and a reader `rex`."""
+    """One forge with a repository, the people `ann` and `bob`, and a reader `rex`.
+
+    A hosted one has an admin `olga` too.
+    """
 
     git: Git
     pulls: PullRequests
@@ -238,7 +241,7 @@ def checkout(folder: Path, url: str) -> Git:
 
 def github_stage(fake: FakeGitHub, folder: Path) -> HostedStage:
     """The fake GitHub, whose Git is real and whose answers GitHub's own document allows."""
-    roles = {BOT: "admin", "ann": "write", "bob": "write", "rex": "read"}
+    roles = {BOT: "admin", "olga": "admin", "ann": "write", "bob": "write", "rex": "read"}
     tokens = {name: fake.add_person(name, role) for name, role in roles.items()}
     repository = Repository(
         forge=ForgeKind.GITHUB, forge_uri=fake.url, forge_repository="acme/yard", bot=BOT
@@ -267,7 +270,7 @@ def gitea_stage(site: Site, folder: Path) -> HostedStage:
     push_start(checkout(folder / "first", str(seed)))
     repository = site.new_repository(seed)
     repository.protect_main(statuses=[])
-    people = (BOT, "ann", "bob", "rex")
+    people = (BOT, "olga", "ann", "bob", "rex")
     settings = Repository(
         forge=ForgeKind.GITEA,
         forge_uri=f"{site.url}/api/v1",

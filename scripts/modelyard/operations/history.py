@@ -12,10 +12,12 @@ from modelyard.adapters.facts.documents import model_path, release_path
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.promotion.dora import DoraMeasures, dora_measures
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
+from modelyard.domain.promotion.pulls import BrokenGlass
 from modelyard.domain.promotion.timeline import (
     Event,
     Landing,
     decision_events,
+    glass_events,
     landing_events,
     merge_timelines,
     observation_events,
@@ -68,8 +70,8 @@ def _read_events(
     workspace: Workspace, commit: str, catalog: Catalog, model: str
 ) -> tuple[Event, ...]:
     releases = {name: release_path(name, model) for name in _in_path_order(catalog)}
-    own = model_path(model)
-    found = workspace.facts.read_histories([*releases.values(), own])
+    own, glass = model_path(model), workspace.facts.glass_paths()
+    found = workspace.facts.read_histories([*releases.values(), own, *glass])
 
     def values(path: str, kind: type[F]) -> list[tuple[datetime, F]]:
         return [(at, fact) for at, fact in found[path] if isinstance(fact, kind)]
@@ -81,6 +83,7 @@ def _read_events(
             for environment, path in releases.items()
         ),
         decision_events(values(own, ModelFacts)),
+        *(glass_events(model, (word for _, word in values(path, BrokenGlass))) for path in glass),
     )
 
 

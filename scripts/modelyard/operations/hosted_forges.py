@@ -68,6 +68,7 @@ def build_forge(git: Git, repository: Repository, clock: Clock) -> tuple[HostedP
         bot=repository.bot,
         clock=clock,
     )
+    facts = FactStore(git, repository, clock)
     reader = PullReader(
         api=api,
         repository=name,
@@ -76,7 +77,8 @@ def build_forge(git: Git, repository: Repository, clock: Clock) -> tuple[HostedP
         heads=heads,
         deeds=HostedDeeds(dialect=dialect),
         teams=Teams(git=git, dialect=dialect),
-        commanded=partial(_commanded_reviews, FactStore(git, repository, clock)),
+        commanded=partial(_commanded_reviews, facts),
+        glass=facts.read_glass,
     )
     pulls = HostedPulls(api=api, dialect=dialect, heads=heads, reader=reader, bot=repository.bot)
     return pulls, HostedDesk(pulls=pulls)

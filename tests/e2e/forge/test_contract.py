@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contract.stages import gitea_stage
+from contract.test_break_glass import *  # noqa: F403
 from contract.test_merged_on_a_page import *  # noqa: F403
 from contract.test_pull_requests import *  # noqa: F403 - every promise is played here again
 

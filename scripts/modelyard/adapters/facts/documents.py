@@ -13,11 +13,12 @@ from modelyard.adapters.git.documents import Listing
 from modelyard.domain.chatops.log import CommandLog
 from modelyard.domain.promotion.change import STATE_BRANCH
 from modelyard.domain.promotion.facts import Freeze, ModelFacts, ReleaseFacts
+from modelyard.domain.promotion.pulls import BrokenGlass
 from modelyard.domain.sites import Owner
 from modelyard.domain.specs.names import NAME, is_name
 from modelyard.errors import Refused
 
-Fact: TypeAlias = ReleaseFacts | ModelFacts | Freeze | Owner | CommandLog | None
+Fact: TypeAlias = ReleaseFacts | ModelFacts | Freeze | Owner | CommandLog | BrokenGlass | None
 
 KINDS: Mapping[str, object] = {
     "facts": ReleaseFacts,
@@ -25,10 +26,11 @@ KINDS: Mapping[str, object] = {
     "freezes": Freeze | None,
     "sites": Owner | None,
     "commands": CommandLog,
+    "glass": BrokenGlass | None,
 }
 """The type of the documents by their first folder."""
 
-_NAMES = {"facts": 2, "models": 1, "freezes": 1, "sites": 1, "commands": 1}
+_NAMES = {"facts": 2, "models": 1, "freezes": 1, "sites": 1, "commands": 1, "glass": 1}
 _SUFFIX = ".json"
 
 
@@ -55,6 +57,11 @@ def site_path(environment: str) -> str:
 def commands_path(number: int) -> str:
     """The path of the log of commands below a pull request."""
     return f"commands/{_checked(f'pull-{number}')}{_SUFFIX}"
+
+
+def glass_path(number: int) -> str:
+    """The path of an admin's word to merge a pull request without approvals."""
+    return f"glass/{_checked(f'pull-{number}')}{_SUFFIX}"
 
 
 def _checked(name: str) -> str:
@@ -124,6 +131,11 @@ class Index:
     def sites(self) -> tuple[str, ...]:
         """The paths of all owners."""
         return tuple(path for path in self.documents if path.startswith("sites/"))
+
+    @cached_property
+    def glass(self) -> tuple[str, ...]:
+        """The paths of what was merged without approvals, sorted."""
+        return tuple(sorted(path for path in self.documents if path.startswith("glass/")))
 
     @cached_property
     def _of_environments(self) -> tuple[str, ...]:

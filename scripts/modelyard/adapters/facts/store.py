@@ -13,6 +13,7 @@ from modelyard.adapters.facts.documents import (
     FactsSnapshot,
     commands_path,
     freeze_path,
+    glass_path,
     kind_of,
     model_path,
     release_path,
@@ -29,6 +30,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import Unreadable, dump_json
 from modelyard.domain.chatops.log import CommandLog
 from modelyard.domain.promotion.facts import Freeze, ModelFacts, ReleaseFacts
+from modelyard.domain.promotion.pulls import BrokenGlass
 from modelyard.domain.sites import Owner, Site, describe_owner
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import Refused, YardError
@@ -42,7 +44,9 @@ logger = logging.getLogger(__name__)
 Token: TypeAlias = str | None
 """The object of a document that was read, or None when there was none."""
 
-_F = TypeVar("_F", ReleaseFacts, ModelFacts, Freeze | None, Owner | None, CommandLog)
+_F = TypeVar(
+    "_F", ReleaseFacts, ModelFacts, Freeze | None, Owner | None, CommandLog, BrokenGlass | None
+)
 
 
 class FactStore:
@@ -133,6 +137,19 @@ class FactStore:
     ) -> CommandLog:
         """Change the log of commands below a pull request; returns what it is now."""
         return self._update(commands_path(number), CommandLog(), change, None)
+
+    def read_glass(self, number: int) -> BrokenGlass | None:
+        """The admin's word to merge a pull request without approvals, if there is one."""
+        return self._read(glass_path(number), cast("BrokenGlass | None", None))
+
+    def write_glass(self, glass: BrokenGlass) -> None:
+        """Record an admin's word to merge a pull request without approvals."""
+        path = glass_path(glass.number)
+        self._update(path, cast("BrokenGlass | None", None), lambda _: glass, None)
+
+    def glass_paths(self) -> tuple[str, ...]:
+        """The documents of all that was merged without approvals."""
+        return retry_on_conflict(lambda: self._reader.index_of(self._reader.listing()).glass)
 
     def read_owners(self) -> Mapping[str, Owner | None]:
         """The site that runs each environment; None for one that cannot be read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from modelyard.domain.people import Person, is_among, is_team, may_approve
-from modelyard.domain.promotion.pulls import PullRequest, Review
+from modelyard.domain.promotion.pulls import BrokenGlass, PullRequest, Review
 from modelyard.domain.specs.environment import Environment
 
 
@@ -47,8 +47,18 @@ def _is_of_this(pull: PullRequest, review: Review) -> bool:
     return review.sha == pull.head and not is_before
 
 
+def find_waiver(pull: PullRequest) -> BrokenGlass | None:
+    """The admin's word that waives the approvals of what would be merged now, if there is one."""
+    glass, changed = pull.glass, pull.retargeted_at
+    if glass is None or glass.sha != pull.head:
+        return None
+    return None if changed is not None and glass.at <= changed else glass
+
+
 def missing_approvals(environment: Environment, pull: PullRequest) -> str | None:
     """How many approvals the environment still needs, and from whom; None if it has enough."""
+    if find_waiver(pull) is not None:
+        return None
     asked, counted = environment.approvals, find_approvers(pull)
     counted = frozenset(
         who for who in counted if may_approve(who, asked.approvers, _teams_of(pull, who))

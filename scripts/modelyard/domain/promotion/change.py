@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-# Keys of the trailers; the forge that merges adds the last four.
+# Keys of the trailers; the forge that merges adds the last five.
 MODEL = "Modelyard-Model"
 VERSION = "Modelyard-Version"
 ENVIRONMENT = "Modelyard-Environment"
@@ -19,6 +19,7 @@ PULL = "Modelyard-Pull"
 HEAD = "Modelyard-Head"
 APPROVED_BY = "Modelyard-Approved-By"
 REQUESTED_BY = "Modelyard-Requested-By"
+BROKEN_GLASS = "Modelyard-Break-Glass"
 
 LONGEST_REASON = 300
 

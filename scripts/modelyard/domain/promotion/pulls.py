@@ -75,6 +75,31 @@ class Comment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BrokenGlass:
+    """An admin's word that one commit is merged without the approvals that it needs.
+
+    Args:
+        number: The pull request.
+        sha: The commit, which has to be its head.
+        login: Who gave it.
+        person: Their id on the forge.
+        reason: Why.
+        at: When it was written, by the forge's clock.
+        issue: Number of the issue where people follow it up.
+        model: The model that it is about; empty if about none.
+    """
+
+    number: int
+    sha: str
+    login: str
+    person: str
+    reason: str
+    at: datetime
+    issue: int
+    model: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PullSummary:
     """A pull request as a forge lists it, which is all that anybody needs of a closed one.
 
@@ -136,6 +161,7 @@ class PullRequest(PullSummary):
         reviews: Reviews, oldest first.
         comments: Comments, oldest first.
         statuses: What was said of this head on this branch and for this base, by context.
+        glass: The admin's word to merge one commit of it without approvals, if there is one.
     """
 
     requester: Person | None = None
@@ -148,6 +174,7 @@ class PullRequest(PullSummary):
     reviews: tuple[Review, ...] = ()
     comments: tuple[Comment, ...] = ()
     statuses: Mapping[str, Status] = field(default_factory=dict)
+    glass: BrokenGlass | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from modelyard.domain.promotion.change import (
     pull_number,
 )
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.pulls import BrokenGlass
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.verdict import Outcome
 
@@ -41,6 +42,7 @@ class Kind(StrEnum):
     RETRIED = "retried"
     TRAINING_FAILED = "training-failed"
     INCIDENT = "incident"
+    GLASS_BROKEN = "glass-broken"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +265,15 @@ def decision_events(history: Iterable[tuple[datetime, ModelFacts]]) -> Iterator[
             if incident not in before.incidents:
                 yield Event(at=incident.at, kind=Kind.INCIDENT, what=incident.what)
         before = after
+
+
+def glass_events(model: str, words: Iterable[BrokenGlass]) -> Iterator[Event]:
+    """What was merged without approvals, of this model or of rules, by an admin's word."""
+    for each in words:
+        if each.model in {"", model}:
+            what = f"{each.sha[:10]} without approvals, by {each.login}: {each.reason}"
+            followed = f"{what}; followed up in #{each.issue}"
+            yield Event(at=each.at, kind=Kind.GLASS_BROKEN, what=followed, pull=each.number)
 
 
 def _holds(at: datetime, before: ModelFacts, after: ModelFacts) -> Iterator[Event]:

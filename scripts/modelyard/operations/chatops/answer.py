@@ -255,6 +255,7 @@ def _do(
             command,
             comment.read,
             by=author,
+            at=comment.event.comment.created_at,
             teams=comment.authority.teams or frozenset(),
             workspace=workspace,
             conversation=conversation,

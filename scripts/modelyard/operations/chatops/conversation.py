@@ -67,6 +67,10 @@ class Conversation(Protocol):
         """Comment on a pull request, or edit the tool's own comment with this marker."""
         ...
 
+    def open_issue(self, *, title: str, body: str) -> int:
+        """Open an issue that people follow up; returns its number."""
+        ...
+
     def review(self, number: int, *, sha: str, by: Person, approved: bool) -> None:
         """Record that a person approved a commit by a command, or took that back.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from datetime import datetime
 from typing import assert_never
 
 from modelyard.domain.chatops.commands import (
@@ -23,18 +24,15 @@ from modelyard.domain.chatops.commands import (
     Why,
 )
 from modelyard.domain.chatops.decide import command_environment
-from modelyard.domain.chatops.grammar import FORMS, name_command
+from modelyard.domain.chatops.grammar import FORMS
 from modelyard.domain.chatops.paste import comment_line
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.plan import find_missing_for_pull, plan
 from modelyard.domain.promotion.promote import Missing
-from modelyard.errors import CannotAnswer
+from modelyard.operations.chatops.break_glass import break_glass
 from modelyard.operations.chatops.conversation import Conversation
 from modelyard.operations.chatops.subject import ReadSubject
 from modelyard.operations.workspace import Workspace
-
-_NOT_YET = frozenset({BreakGlass})
-"""What is read and decided about, and that nothing does yet."""
 
 
 def do_command(
@@ -42,6 +40,7 @@ def do_command(
     read: ReadSubject,
     *,
     by: Person,
+    at: datetime,
     teams: Collection[str],
     workspace: Workspace,
     conversation: Conversation,
@@ -52,6 +51,7 @@ def do_command(
         command: The command, which was accepted.
         read: The pull request.
         by: The person.
+        at: When they wrote it, by the forge's clock.
         teams: The teams that the forge says the person is in.
         workspace: What to read and write with.
         conversation: The forge's reviews.
@@ -79,9 +79,8 @@ def do_command(
         case Override():
             said = _override(command, read, by=by, teams=teams, workspace=workspace)
         case BreakGlass():
-            what = name_command(command)
-            raise CannotAnswer(
-                f"this version of modelyard cannot do {what} yet", hint="ask an admin"
+            said = break_glass(
+                command, read, by=by, at=at, workspace=workspace, conversation=conversation
             )
         case Why() | Plan() | Help():
             said = "\n".join(_explain(command, read, workspace))
@@ -116,8 +115,7 @@ def _explain(command: Why | Plan | Help, read: ReadSubject, workspace: Workspace
         case Plan():
             yield from _plan(workspace, read)
         case Help():
-            known = (form for form in FORMS.values() if form.make not in _NOT_YET)
-            yield from (f"{form.usage}: {form.does}" for form in known)
+            yield from (f"{form.usage}: {form.does}" for form in FORMS.values())
 
 
 def _hold(

@@ -71,6 +71,11 @@ def _set_status(
     return is_set
 
 
+def judge_human_pull(workspace: Workspace, pull: PullRequest) -> Status:
+    """What `modelyard/promote` says of a pull request from a person's own branch."""
+    return _status(workspace, pull, workspace.services.pulls.open())[0]
+
+
 def changed_paths(workspace: Workspace, pull: PullRequest) -> tuple[str, ...]:
     """The paths that a pull request changes on the main branch."""
     base = workspace.git.merge_base(workspace.main(), pull.head)

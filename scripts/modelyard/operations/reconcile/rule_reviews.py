@@ -258,7 +258,8 @@ def _had_approvals(workspace: Workspace, pull: PullSummary, commit: str) -> bool
     full = pulls.get(pull.number)
     until = full.closed_at
     in_time = (each for each in full.reviews if until is not None and each.at <= until)
-    then = replace(full, reviews=tuple(in_time))
+    glass = full.glass if full.glass and until is not None and full.glass.at <= until else None
+    then = replace(full, reviews=tuple(in_time), glass=glass)
     return not missing_rule_approvals(git, then, changes, main=before)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.promote import find_missing, promotion_target
-from modelyard.domain.promotion.pulls import StatusState
+from modelyard.domain.promotion.pulls import BrokenGlass, StatusState
 from unit.domain.promotion.simulated import Simulated
 
 
@@ -121,3 +122,19 @@ def test_approvals_for_another_base_branch_do_not_count_and_it_says_why(sim):
     assert not blocks
     assert what.startswith("2 more approvals of ")
     assert what.endswith(f"; given after {last:%H:%M:%S} UTC, when its base branch was changed")
+
+
+def test_a_word_waives_the_approvals_of_its_commit_until_the_base_branch_changes(sim):
+    number = asked_for_production(sim)
+    pull, at = sim.pulls[number], datetime(2026, 3, 1, tzinfo=UTC)
+    word = BrokenGlass(
+        number=number, sha=pull.head, login="root", person="9", reason="down", at=at, issue=4
+    )
+
+    sim.pulls[number] = replace(pull, glass=word)
+    assert waits_for(sim, "production") == []
+
+    sim.pulls[number] = replace(pull, glass=replace(word, sha="0" * 40))
+    assert len(waits_for(sim, "production")) == 1
+    sim.pulls[number] = replace(pull, glass=word, retargeted_at=at)
+    assert len(waits_for(sim, "production")) == 1

@@ -56,6 +56,11 @@ class HostedConversation:
         """See `Conversation`."""
         self.pulls.comment(number, body=body, marker=marker)
 
+    def open_issue(self, *, title: str, body: str) -> int:
+        """See `Conversation`."""
+        place = f"{self.pulls.reader.place}/issues"
+        return int(self.pulls.api.send("POST", place, {"title": title, "body": body})["number"])
+
     def review(self, number: int, *, sha: str, by: Person, approved: bool) -> None:  # noqa: ARG002
         """See `Conversation`.
 

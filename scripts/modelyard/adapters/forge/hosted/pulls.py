@@ -29,9 +29,10 @@ from modelyard.adapters.git.remote_refs import Stale, forget_snapshot, retry_on_
 from modelyard.domain.deployments import Deployment
 from modelyard.domain.people import Person
 from modelyard.domain.problem import Problem
-from modelyard.domain.promotion.approvals import find_approvers
+from modelyard.domain.promotion.approvals import find_approvers, find_waiver
 from modelyard.domain.promotion.change import (
     APPROVED_BY,
+    BROKEN_GLASS,
     HEAD,
     PULL,
     REQUESTED_BY,
@@ -321,6 +322,9 @@ class HostedPulls:
         trailers |= {PULL: str(pull.number), HEAD: pull.head}
         trailers |= {APPROVED_BY: approvers} if approvers else {}
         trailers |= {REQUESTED_BY: named_with_id(asked)} if asked else {}
+        if glass := find_waiver(pull):
+            who = named_with_id(Person(login=glass.login, id=glass.person))
+            trailers |= {BROKEN_GLASS: f"{who}, #{glass.issue}: {glass.reason}"}
         _, _, rest = message_of("x", trailers, pull.title).partition("\n")
         return rest.strip()
 

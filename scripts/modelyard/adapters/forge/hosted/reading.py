@@ -20,10 +20,11 @@ from modelyard.adapters.forge.hosted.mapping import (
 )
 from modelyard.adapters.forge.hosted.teams import Teams
 from modelyard.adapters.forge.makers import Deeds
-from modelyard.adapters.specs.json_documents import warn_left_out
+from modelyard.adapters.specs.json_documents import Unreadable, warn_left_out
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.pulls import (
+    BrokenGlass,
     Comment,
     PullRequest,
     PullState,
@@ -66,6 +67,7 @@ class PullReader:
         heads: Git.
         deeds: What people did with a commit of the main branch.
         commanded: The reviews that people gave by a command in a comment, by pull request.
+        glass: The admin's word to merge a pull request without approvals, by pull request.
         teams: The teams that may approve.
         broken: An error for each open pull request that the last listing left out.
     """
@@ -77,6 +79,7 @@ class PullReader:
     heads: Heads
     deeds: Deeds
     commanded: Callable[[int], Iterable[Review]]
+    glass: Callable[[int], BrokenGlass | None]
     teams: Teams
     broken: list[CannotAnswer] = field(default_factory=list)
     _said: dict[int, _Said] = field(default_factory=dict)
@@ -105,6 +108,8 @@ class PullReader:
         except Answered as error:
             if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise  # it is down, for all of them
+            why = error.message
+        except Unreadable as error:  # of the facts about it
             why = error.message
         except (LookupError, TypeError, ValueError) as error:
             why = f"the answer lacks what it should have: {type(error).__name__}: {error}"
@@ -211,6 +216,7 @@ class PullReader:
             teams=self.teams.members(self.heads.main_head(), approvers) if approvers else {},
             comments=said.comments,
             statuses=self.statuses(row["number"], row["head"]["sha"]),
+            glass=self.glass(summary.number),
         )
         if pull.state is not PullState.OPEN or parse_branch(pull.branch) is None:
             return pull

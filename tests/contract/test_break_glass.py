@@ -1,0 +1,177 @@
+"""An admin's word in place of approvals, on each forge that has people with roles."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from contract.stages import github_stage
+from contract.test_merged_on_a_page import proposed, pushed, rules
+from contract.test_pull_requests import ready
+from fakes.github import forbidden
+from modelyard.adapters.clock import SystemClock
+from modelyard.adapters.facts.store import FactStore
+from modelyard.adapters.forge.events import read_comment_event
+from modelyard.domain.promotion.pulls import CHECKS, BrokenGlass, PullState
+from modelyard.domain.specs.repository import ForgeKind
+from modelyard.operations.chatops.answer import act
+from modelyard.operations.chatops.conversation import conversation_for
+from modelyard.operations.services import services_for
+from modelyard.operations.workspace import workspace_of
+
+ADMIN = "olga"
+
+
+@pytest.fixture
+def stage(fake_github, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "set by the stage")
+    return github_stage(fake_github, tmp_path)
+
+
+@pytest.fixture
+def yard(stage):
+    """Production asks for an approval, and the tool has settings that name this forge."""
+    number, head = proposed(stage, rules(needed=1))
+    stage.merge(number, head, "ann")
+    known = stage.repository
+    (stage.git.root / "modelyard.yaml").write_text(
+        "apiVersion: modelyard/v1\nkind: Repository\n"
+        f"bot: {known.bot}\nforge: {known.forge}\nforge_uri: {known.forge_uri}\n"
+        f"forge_repository: {known.forge_repository}\n"
+    )
+    return stage
+
+
+def facts_of(stage):
+    return FactStore(stage.git, stage.repository, SystemClock())
+
+
+def commanded(stage, number, body, by, *, first=lambda: None, workspace=None):
+    """What became of a comment: each line with its reason code.
+
+    Args:
+        stage: The forge.
+        number: The pull request.
+        body: The comment.
+        by: Who writes it.
+        first: What happens between the comment and the tool's reading of it.
+        workspace: What the tool works with, if not with the checkout of the stage.
+    """
+    row = stage.ask("POST", f"/issues/{number}/comments", {"body": body}, by)
+    event = {
+        "action": "created",
+        "repository": {"id": 1},
+        "issue": {"number": number, "pull_request": {}},
+        "comment": row,
+    }
+    file = stage.folder / f"event-{row['id']}.json"
+    file.write_text(json.dumps(event))
+    workspace = workspace or workspace_of(services_for(stage.git.root))
+    first()
+    handled = act(workspace, conversation_for(workspace.services), read_comment_event(file))
+    return [(str(each.decision.reason), each.decision.sentence) for each in handled]
+
+
+def unapproved(stage):
+    """A change of rules by ann, whose checks have passed, and that nobody approved."""
+    number, head = proposed(stage, rules(needed=0))
+    ready(stage, stage.pulls.get(number), CHECKS)
+    return number, head
+
+
+def test_an_admin_alone_merges_one_commit_without_its_approval_and_people_follow_it_up(yard):
+    number, head = unapproved(yard)
+    refused = commanded(yard, number, f"/break-glass {head} prod is down", "bob")
+    assert [reason for reason, _ in refused] == ["role_too_low"]
+    assert facts_of(yard).read_glass(number) is None
+
+    ((reason, said),) = commanded(yard, number, f"/break-glass {head} prod is down", ADMIN)
+
+    assert reason == "done", said
+    pull = yard.again().get(number)
+    assert (pull.state, pull.head) == (PullState.MERGED, head)
+    word = facts_of(yard).read_glass(number)
+    assert (word.sha, word.login, word.reason) == (head, ADMIN, "prod is down")
+    issue = yard.ask("GET", f"/issues/{word.issue}", None, "ann")
+    assert (issue["state"], f"#{number}" in issue["title"]) == ("open", True)
+    assert "prod is down" in issue["body"]
+    assert "1 more approval" in issue["body"]
+    assert f"#{word.issue}" in said
+    yard.git.fetch("origin", ["+refs/heads/*:refs/seen/*"])
+    trailers = yard.git.log(pull.merged_as, limit=1)[0].trailers
+    assert "prod is down" in trailers["Modelyard-Break-Glass"]
+    # The judge of rule changes (decision 0086) has nothing to say.
+    assert pushed(yard) == []
+
+
+def test_a_word_for_one_commit_waives_nothing_of_the_next(yard):
+    number, head = unapproved(yard)
+    other = yard.push("rules", rules(needed=0, approvers=("ann",)), "ann")
+
+    assert commanded(yard, number, f"/break-glass {head} prod is down", ADMIN)[0][0] == "head_moved"
+
+    write_word(yard, number, head)
+    yard.set_status(other, "modelyard/checks", "ann")
+    yard.set_status(other, "modelyard/promote", "ann")
+    yard.merge(number, other, "ann")
+    assert len(pushed(yard)) == 1
+
+
+def test_a_word_counts_too_where_a_person_merges_on_the_page(yard):
+    number, head = proposed(yard, rules(needed=0))
+    write_word(yard, number, head)
+
+    yard.merge(number, head, "ann")
+
+    assert pushed(yard) == []
+
+
+def test_a_word_after_the_merge_comes_too_late(yard):
+    number, head = proposed(yard, rules(needed=0))
+    yard.merge(number, head, "ann")
+    write_word(yard, number, head, later=timedelta(hours=1))
+
+    assert len(pushed(yard)) == 1
+
+
+def test_a_forge_that_opens_no_issue_merges_nothing(yard, request):
+    if yard.repository.forge != ForgeKind.GITHUB:
+        pytest.skip("only the fake can be told to refuse")
+    number, head = unapproved(yard)
+    fake = request.getfixturevalue("fake_github")
+    body = f"/break-glass {head} prod is down"
+
+    said = commanded(
+        yard, number, body, ADMIN, first=lambda: fake.queue(forbidden("POST", "/issues"))
+    )
+
+    assert said[0][0] == "could_not"
+    assert yard.again().get(number).state is PullState.OPEN
+    assert facts_of(yard).read_glass(number) is None
+
+
+def test_a_pull_request_that_lacks_no_approval_needs_no_broken_glass(yard):
+    head = yard.push("pages", {"docs/page.md": b"x\n"}, "ann")
+    number = yard.open("pages", "ann")
+    ready(yard, yard.pulls.get(number), CHECKS)
+
+    ((reason, said),) = commanded(yard, number, f"/break-glass {head} prod is down", ADMIN)
+
+    assert (reason, "lacks no approval" in said) == ("refused_by_rules", True)
+    assert yard.again().get(number).state is PullState.OPEN
+
+
+def write_word(stage, number, head, later=timedelta()):
+    facts_of(stage).write_glass(
+        BrokenGlass(
+            number=number,
+            sha=head,
+            login=ADMIN,
+            person="1",
+            reason="prod is down",
+            at=datetime.now(tz=UTC) - timedelta(seconds=1) + later,
+            issue=1,
+        )
+    )
