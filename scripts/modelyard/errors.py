@@ -38,6 +38,10 @@ class CannotAnswer(YardError):  # noqa: N818 - reads as the outcome it is
     """The question could not be answered: evidence, a service or a file is missing or broken."""
 
 
+class LostAnswer(CannotAnswer):
+    """No answer came, or one that an earlier answer contradicts: whoever may wait asks again."""
+
+
 class OtherBase(CannotAnswer):
     """The pull request does not go to the main branch, so it is none of the tool's."""
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from fakes.airflow.fake import FakeAirflow, serving
 from git_commits import spoil_state, write_commit
 from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.cli import cli
 from modelyard.domain.promotion.facts import TrainingFacts
+from modelyard.domain.specs.repository import WorkflowsKind
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.doctor.checks import CHECKS, HOSTED_ONLY, LEAST_GIT
 from modelyard.operations.doctor.machine_checks import trainers_are_closed_in
@@ -416,6 +418,20 @@ def test_a_workflow_that_ended_is_nobodys_trouble(yard):
     )
 
     assert answer(yard, "doctor")["well"] is True
+
+
+def test_an_airflow_that_runs_the_workflows_is_asked_and_any_other_engine_is_not(yard):
+    check = "airflow runs the workflows"
+    assert asked(yard, yard.workspace().services, check)["state"] == "well"
+    fake = FakeAirflow(**{"train-and-evaluate": ()})
+    fake.paused.add("train-and-evaluate")
+    fake.tokens.add("given")
+    with serving(fake) as uri, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELYARD_AIRFLOW_TOKEN", "given")
+        services = settings(yard, workflows=WorkflowsKind.AIRFLOW, workflows_uri=uri)
+        told = asked(yard, services, check)
+    assert told["state"] == "wrong"
+    assert told["mend"] == "airflow dags unpause train-and-evaluate"
 
 
 def test_a_preloaded_process_that_is_gone_is_wrong(yard, monkeypatch, tmp_path):

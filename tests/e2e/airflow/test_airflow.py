@@ -135,7 +135,7 @@ def begin(workflows: AirflowWorkflows, airflow: Airflow, name: str, seconds: int
     return found
 
 
-def test_a_minute_without_the_api_starts_no_second_run(
+def test_a_minute_without_an_answer_of_the_api_starts_no_second_run(
     airflow: Airflow, workflows: AirflowWorkflows, api: AirflowApi
 ):
     begin(workflows, airflow, "waits-1", 71)
@@ -144,9 +144,8 @@ def test_a_minute_without_the_api_starts_no_second_run(
         target=lambda: ended.append(workflows.wait("waits-1", progress=quietly))
     )
     waiting.start()
-    airflow.kill("api-server")
-    time.sleep(60)
-    airflow.start("api-server")
+    with airflow.frozen("api-server"):  # a restart takes as long as the machine is busy
+        time.sleep(60)
     waiting.join(LONGEST)
     assert [status.phase for status in ended] == [Phase.SUCCEEDED]
     assert runs_of(api, "sleeps") == ["waits-1"]

@@ -22,6 +22,10 @@ import jsonschema
 
 DOCUMENT: dict[str, Any] = json.loads(Path(__file__).with_name("openapi.json").read_text())
 THEN = "2026-03-01T00:00:00Z"
+LOST = 0
+"""A fault: what is asked for is done, and then the connection breaks."""
+
+_OPEN = ("/api/v2/version", "/api/v2/monitor/health")  # to whoever asks
 
 
 @dataclass
@@ -55,10 +59,14 @@ class FakeAirflow:
         self.dags = dags
         self.runs: dict[tuple[str, str], FakeRun] = {}
         self.users = {"ada": "secret"}
+        self.version = "3.3.2"
+        self.health = {"scheduler": "healthy", "dag_processor": "healthy"}
+        self.paused: set[str] = set()
+        self.import_errors: dict[str, str] = {}  # stack trace by file
         self.tokens: set[str] = set()
         self.signed_in = 0
         self.asked: list[str] = []
-        self.faults: list[int] = []
+        self.faults: list[int | None] = []  # of the next requests
         self.wrong: list[str] = []
 
     def answer(
@@ -66,8 +74,9 @@ class FakeAirflow:
     ) -> tuple[int, str | bytes]:
         address = urlsplit(target)
         self.asked.append(f"{method} {address.path}")
-        if self.faults:
-            return self.faults.pop(0), b"<html>Bad Gateway</html>"
+        fault = self.faults.pop(0) if self.faults else None
+        if fault:
+            return fault, b"<html>Bad Gateway</html>"
         found = _operation(method, address.path)
         if found is None:
             self.wrong.append(f"Airflow has no {method} {address.path}")
@@ -79,6 +88,8 @@ class FakeAirflow:
         if "requestBody" in operation:
             _check(operation["requestBody"]["content"]["application/json"]["schema"], body)
         status, document = self._act(template, values, body, token)
+        if fault == LOST:
+            return LOST, b""
         if "application/x-ndjson" in accepts:
             lines = [json.dumps(each) for each in document.get("content", ())]
             return status, "".join(f"{line}\n" for line in lines)
@@ -92,17 +103,29 @@ class FakeAirflow:
     ) -> tuple[int, Any]:
         if template == "/auth/token":
             return self._sign_in(body)
+        if template in _OPEN:
+            return 200, self._about(template)
         if token not in self.tokens:
             return (401 if token is None else 403), {"detail": "Forbidden"}
+        if template == "/api/v2/importErrors":
+            return 200, _import_errors(self.import_errors)
+        return self._of_dag(template, values, body)
+
+    def _about(self, template: str) -> Any:
+        if template == "/api/v2/version":
+            return {"version": self.version, "git_version": None}
+        return _health(self.health)
+
+    def _of_dag(self, template: str, values: dict[str, str], body: Any) -> tuple[int, Any]:
         dag, name = values["dag_id"], values.get("dag_run_id")
         if dag not in self.dags:
             return 404, {"detail": f"DAG with dag_id: '{dag}' not found"}
+        if template == "/api/v2/dags/{dag_id}":
+            return 200, _dag(dag, is_paused=dag in self.paused)
         if name is None:
             return self._start(dag, body)
         run = self.runs.get((dag, name))
-        if run is None:
-            return 404, {"detail": "The DagRun was not found"}
-        found = _shown(dag, name, run, template, values)
+        found = None if run is None else _shown(dag, name, run, template, values)
         return (404, {"detail": "not found"}) if found is None else (200, found)
 
     def _sign_in(self, body: Any) -> tuple[int, Any]:
@@ -140,6 +163,9 @@ def serving(fake: FakeAirflow) -> Iterator[str]:
             except jsonschema.ValidationError as error:
                 fake.wrong.append(error.message)
                 status, said = 422, "{}"
+            if status == LOST:
+                self.close_connection = True
+                return
             data = said.encode() if isinstance(said, str) else said
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
@@ -192,6 +218,44 @@ def _operation(method: str, path: str) -> tuple[str, Any, dict[str, str]] | None
 def _check(schema: Any, document: Any) -> None:
     whole = {"components": DOCUMENT["components"], **schema}
     jsonschema.Draft202012Validator(whole).validate(document)
+
+
+def _health(parts: dict[str, str]) -> dict[str, Any]:
+    shown = {
+        part: {"status": status, f"latest_{part}_heartbeat": THEN} for part, status in parts.items()
+    }
+    triggerer = {"status": None, "latest_triggerer_heartbeat": None}
+    return {"metadatabase": {"status": "healthy"}, "triggerer": triggerer, **shown}
+
+
+def _import_errors(errors: dict[str, str]) -> dict[str, Any]:
+    found = [
+        {"import_error_id": number, "timestamp": THEN, "filename": file,
+         "bundle_name": "dags-folder", "stack_trace": trace}
+        for number, (file, trace) in enumerate(errors.items())
+    ]  # fmt: skip
+    return {"import_errors": found, "total_entries": len(found)}
+
+
+def _dag(name: str, *, is_paused: bool) -> dict[str, Any]:
+    schema = DOCUMENT["components"]["schemas"]["DAGResponse"]
+    return dict.fromkeys(schema["required"]) | {
+        "dag_id": name,
+        "dag_display_name": name,
+        "is_paused": is_paused,
+        "is_stale": False,
+        "fileloc": "modelyard_dags.py",
+        "tags": [],
+        "max_active_tasks": 16,
+        "max_consecutive_failed_dag_runs": 0,
+        "has_task_concurrency_limits": False,
+        "has_import_errors": False,
+        "owners": ["airflow"],
+        "is_backfillable": False,
+        "timetable_partitioned": False,
+        "timetable_periodic": False,
+        "file_token": "x",
+    }
 
 
 def _run(dag: str, name: str, run: FakeRun) -> dict[str, Any]:

@@ -28,6 +28,8 @@ OPERATIONS = {
         (f"{TASKS}/{{task_id}}/logs/{{try_number}}", "get"),
         ("/api/v2/dags/{dag_id}", "get"),
         ("/api/v2/importErrors", "get"),
+        ("/api/v2/monitor/health", "get"),
+        ("/api/v2/version", "get"),
     ),
     "auth/managers/simple/openapi/v2-simple-auth-manager-generated.yaml": (
         ("/auth/token", "post"),

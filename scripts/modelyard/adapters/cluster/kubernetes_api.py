@@ -9,7 +9,7 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-from modelyard.errors import CannotAnswer, Conflict
+from modelyard.errors import CannotAnswer, Conflict, LostAnswer
 
 Object: TypeAlias = dict[str, Any]
 """One Kubernetes object, as the API server returns it."""
@@ -176,8 +176,10 @@ class KubernetesApi:
             response = client.call_api(*request, _request_timeout=seconds)
             if read or response.status >= HTTPStatus.BAD_REQUEST:
                 response.read()
-        except (urllib3.exceptions.HTTPError, OSError, *own) as error:
-            raise CannotAnswer(f"the cluster does not answer: {error}", hint=_WHERE) from error
+        except own as error:
+            raise CannotAnswer(f"the cluster cannot be asked: {error}", hint=_WHERE) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise LostAnswer(f"the cluster does not answer: {error}", hint=_WHERE) from error
         if response.status == HTTPStatus.NOT_FOUND and missing:
             return None
         if response.status >= HTTPStatus.BAD_REQUEST:
@@ -198,6 +200,8 @@ def _refusal(method: str, path: str, response: Any) -> Exception:
         return CannotAnswer(
             message, hint="environments/platform/README.md lists the rights that each part needs"
         )
+    if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return LostAnswer(message)
     return CannotAnswer(message)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from modelyard.adapters.workflows.airflow_api import AirflowApi
 from modelyard.adapters.workflows.patience import (
-    Missing,
+    NoWorkflow,
     follow,
     last_error_line,
     shorten_reason,
@@ -85,8 +85,8 @@ class AirflowWorkflows:
         """Follow until it is over, and report every change of a step.
 
         Raises:
-            CannotAnswer: There is no workflow of that name, or Airflow was out of reach for two
-                minutes.
+            NoWorkflow: There is no workflow of that name.
+            CannotAnswer: Airflow was out of reach for two minutes.
         """
         return follow(lambda: self._watch(name), progress)
 
@@ -94,7 +94,7 @@ class AirflowWorkflows:
         while True:
             status = self.status(name)
             if status is None:
-                raise Missing(name)
+                raise NoWorkflow(name)
             yield status
             time.sleep(_POLL_SECONDS)
 

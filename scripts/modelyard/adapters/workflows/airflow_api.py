@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import CannotAnswer, LostAnswer, Refused
 
 TOKEN = "MODELYARD_AIRFLOW_TOKEN"
 USER = "MODELYARD_AIRFLOW_USER"
@@ -163,8 +163,8 @@ class AirflowApi:
         except httpx.HTTPError as error:
             raise self._no_answer(f"is out of reach: {error}") from error
 
-    def _no_answer(self, what: str) -> CannotAnswer:
-        return CannotAnswer(f"{self._name} {what}", hint=f"curl {self._uri}/api/v2/monitor/health")
+    def _no_answer(self, what: str) -> LostAnswer:
+        return LostAnswer(f"{self._name} {what}", hint=f"curl {self._uri}/api/v2/monitor/health")
 
 
 def _below(path: str) -> str:

@@ -15,7 +15,7 @@ from modelyard.adapters.cluster.kubernetes_api import (
 )
 from modelyard.adapters.cluster.pod_faults import memory_limit
 from modelyard.adapters.workflows.patience import (
-    Missing,
+    NoWorkflow,
     follow,
     last_error_line,
     shorten_reason,
@@ -76,8 +76,8 @@ class ArgoWorkflows:
         """Follow until it is over, and report every change of a step; a broken stream is resumed.
 
         Raises:
-            CannotAnswer: There is no workflow of that name, or the cluster was out of reach for
-                two minutes.
+            NoWorkflow: There is no workflow of that name.
+            CannotAnswer: The cluster was out of reach for two minutes.
         """
         return follow(lambda: self._watch(name), progress)
 
@@ -85,7 +85,7 @@ class ArgoWorkflows:
         """The workflow now, and after each of its changes."""
         status = self.status(name)
         if status is None:
-            raise Missing(name)
+            raise NoWorkflow(name)
         yield status
         for changed in self._api.watch_objects(
             WORKFLOWS, NAMESPACE, name=name, seconds=_STREAM_SECONDS

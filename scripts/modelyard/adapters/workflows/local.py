@@ -25,10 +25,11 @@ from modelyard.adapters.replaced_file import replace_file
 from modelyard.adapters.specs.documents import dump_documents, load_yaml
 from modelyard.adapters.workflows.fields import Unsupported
 from modelyard.adapters.workflows.local_runner import Walk
+from modelyard.adapters.workflows.patience import NoWorkflow
 from modelyard.adapters.workflows.template import read_plan
 from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES
 from modelyard.domain.specs.repository import Repository
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import Refused
 from modelyard.ports import Phase, WorkflowStatus
 
 # Also a Kubernetes name, so that the same names work with Argo; no `/` and no leading dot.
@@ -115,13 +116,13 @@ class LocalWorkflows:
         """Follow until it is over, and report every change of a step.
 
         Raises:
-            CannotAnswer: There is no workflow of that name.
+            NoWorkflow: There is no workflow of that name.
         """
         reported: Mapping[str, Phase] | None = None
         while True:
             status = self.status(name)
             if status is None:
-                raise CannotAnswer(f"there is no workflow {name}", hint="modelyard reconcile")
+                raise NoWorkflow(name)
             if status.steps != reported or status.phase.is_over:
                 progress(status)
                 reported = status.steps

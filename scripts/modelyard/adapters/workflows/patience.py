@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, LostAnswer
 from modelyard.ports import Phase, WorkflowStatus
 
 logger = logging.getLogger(__name__)
@@ -17,8 +17,8 @@ _PATIENCE_SECONDS = 120.0
 _LONGEST_REASON = 300
 
 
-class Missing(CannotAnswer):
-    """There is nothing to wait for.
+class NoWorkflow(LostAnswer):
+    """There is no workflow of that name now, whatever was known of it earlier.
 
     Args:
         name: The workflow's name.
@@ -26,6 +26,31 @@ class Missing(CannotAnswer):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no workflow {name}", hint="modelyard reconcile")
+
+
+class Patience:
+    """How long whoever asks what runs workflows goes on without an answer."""
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+        self._told = ""
+
+    def renew(self) -> None:
+        """An answer came."""
+        self._until, self._told = None, ""
+
+    def pause(self, error: CannotAnswer) -> bool:
+        """Wait a moment; False, at once, two minutes after the first error since an answer."""
+        now = time.monotonic()
+        if self._until is None:
+            self._until = now + _PATIENCE_SECONDS
+        if now > self._until:
+            return False
+        if error.message != self._told:  # not every second
+            logger.warning("%s", error.message)
+            self._told = error.message
+        time.sleep(1.0)
+        return True
 
 
 def follow(
@@ -38,27 +63,26 @@ def follow(
         progress: Called with every change.
 
     Raises:
-        Missing: There is no such workflow.
+        NoWorkflow: There is no such workflow.
         CannotAnswer: What runs it was out of reach for two minutes.
     """
     reported: Mapping[str, Phase] | None = None
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    patience = Patience()
     while True:
         try:
             for status in watch():
-                deadline = time.monotonic() + _PATIENCE_SECONDS
+                patience.renew()
                 if status.steps != reported or status.phase.is_over:
                     progress(status)
                     reported = status.steps
                 if status.phase.is_over:
                     return status
-        except Missing:
+        except NoWorkflow:
             raise
         except CannotAnswer as error:
-            if time.monotonic() > deadline:
-                raise
-            logger.warning("%s", error.message)
-            time.sleep(1.0)
+            if not patience.pause(error):
+                # It was asked again, and there is no more to wait for.
+                raise CannotAnswer(error.message, hint=error.hint) from error
 
 
 def last_error_line(log: str) -> str:

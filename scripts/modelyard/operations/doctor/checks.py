@@ -31,6 +31,11 @@ from modelyard.operations.doctor.forge_checks import (
 )
 from modelyard.operations.doctor.machine_checks import trainers_are_closed_in
 from modelyard.operations.doctor.runner import Check, Checkout, Finding
+from modelyard.operations.doctor.workflow_checks import (
+    airflow_runs_the_workflows,
+    the_workflows_are_rendered,
+    workflows_belong_to_versions,
+)
 
 if TYPE_CHECKING:
     from modelyard.domain.specs.record import Record
@@ -102,16 +107,6 @@ def git_keeps_every_byte(checkout: Checkout) -> Iterator[Finding]:
         if given.count(b": lf") != given.count(b"\n"):
             what = f"core.autocrlf is {asked.decode()}, and {ATTRIBUTES} lets it change specs"
             yield Finding(what=what, fix=f"echo '{SPECS_RULE}' >> {ATTRIBUTES}")
-
-
-def the_workflows_are_rendered(checkout: Checkout) -> Iterator[Finding]:
-    """Nothing is trained without its WorkflowTemplate."""
-    from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES
-    from modelyard.operations.reconcile.apply import TEMPLATE
-
-    file = f"{WORKFLOW_TEMPLATES}{TEMPLATE}.yaml"
-    if not (checkout.root / file).is_file():
-        yield Finding(what=f"{file} is missing", fix="modelyard render --platform")
 
 
 def the_pull_requests_are_readable(checkout: Checkout) -> Iterator[Finding]:
@@ -316,25 +311,6 @@ def servers_can_start(checkout: Checkout) -> Iterator[Finding]:
             yield Finding(what=what, fix=f"modelyard status {model}" if is_own else fix)
 
 
-def workflows_belong_to_versions(checkout: Checkout) -> Iterator[Finding]:
-    """No workflow runs after its attempt is over."""
-    from modelyard.domain.promotion.facts import TrainingFacts
-    from modelyard.domain.specs.names import workflow_name
-
-    catalog = checkout.specs.catalog
-    facts = checkout.workspace.facts.read_snapshot()
-    for (model, version), digest in sorted(catalog.digests.items()):
-        known = facts.model_facts(model).training.get(version, TrainingFacts())
-        is_over = (model, version) in catalog.records or known.failed is not None
-        # The attempt that counts now may still run.
-        for attempt in range(1, known.attempt + (1 if is_over else 0)):
-            name = workflow_name(model, version, spec=digest, attempt=attempt)
-            status = checkout.workspace.services.orchestrator.status(name)
-            if status is not None and not status.phase.is_over:
-                what = f"workflow {name} still runs, but attempt {attempt} of {version} is over"
-                yield Finding(what=what, fix=f"stop {name}, or let it end: its outcome is not used")
-
-
 def the_preloaded_process_listens(checkout: Checkout) -> Iterator[Finding]:
     """Only if one is configured; without it every command starts slowly."""
     del checkout
@@ -373,6 +349,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     the_specs_are_valid: _FORGE,
     git_keeps_every_byte: _FORGE,
     the_workflows_are_rendered: (the_settings_are_valid,),
+    airflow_runs_the_workflows: (the_settings_are_valid, the_workflows_are_rendered),
     the_facts_are_readable: _FORGE,
     facts_are_in_one_place: (*_FORGE, the_facts_are_readable),
     this_site_runs_the_environments: (*_FORGE, the_facts_are_readable),

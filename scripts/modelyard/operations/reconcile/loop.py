@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from modelyard.adapters.git.remote_refs import forget_snapshot, one_snapshot
+from modelyard.adapters.workflows.patience import Patience
 from modelyard.domain.promotion.actions import (
     Action,
     GiveUpTraining,
@@ -21,7 +22,7 @@ from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.world import World
 from modelyard.domain.sites import Standing
 from modelyard.domain.specs.repository import ForgeKind
-from modelyard.errors import CannotAnswer, Refused, YardError
+from modelyard.errors import CannotAnswer, LostAnswer, Refused, YardError
 from modelyard.operations.forge.deployments import keep_deployments
 from modelyard.operations.forge.status_comment import keep_status_comments
 from modelyard.operations.reconcile.apply import Report, apply_action
@@ -85,7 +86,8 @@ def log_error(error: Exception) -> None:
 def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Report) -> int:
     """Collect, plan and apply until nothing changes; returns how many actions changed something.
 
-    An action that failed is tried again in every round. Its error is raised once nothing changes.
+    An action that failed is tried again in every round. Its error is raised once nothing changes;
+    whoever waits gives a lost answer two minutes first.
 
     Args:
         workspace: What to work with.
@@ -98,8 +100,9 @@ def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Rep
         Refused: A spec cannot be read; holds and rollbacks were applied all the same.
         Exception: The first failure of the last round.
     """
-    done = 0
-    for _ in range(MOST_ROUNDS):
+    done, rounds, patience = 0, 0, Patience()
+    while rounds < MOST_ROUNDS:
+        rounds += 1
         with one_snapshot():  # until something changes, actions meet the refs they were planned by
             # In a longer snapshot, a hold or freeze that somebody placed meanwhile must be seen.
             forget_snapshot()
@@ -107,18 +110,26 @@ def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Rep
             changed, errors = apply_plan(workspace, world, report)
         done += changed
         if changed:
+            patience.renew()
             for error in errors:
                 log_error(error)
             continue
         if workspace.services.repository.forge is not ForgeKind.LOCAL:
             _show_on_forge(workspace, world)
-        raise_first(errors)
-        raise_unreadable(world)
-        names = running_workflows(world)
-        if not (wait and names):
-            return done
-        for name in names:
-            workspace.services.orchestrator.wait(name, progress=_progress(report))
+        try:
+            raise_first(errors)
+            raise_unreadable(world)
+            names = running_workflows(world)
+            if not (wait and names):
+                return done
+            for name in names:
+                workspace.services.orchestrator.wait(name, progress=_progress(report))
+            patience.renew()
+        except LostAnswer as error:
+            # Only what runs workflows knows what became of a request: the next round asks it.
+            if not (wait and patience.pause(error)):
+                raise
+            rounds -= 1
     raise CannotAnswer(
         f"{model} still changes after {MOST_ROUNDS} rounds",
         hint=f"modelyard reconcile {model} --dry-run shows what it would do next",
