@@ -9,7 +9,7 @@ AIRFLOW_STAMP := .venv-airflow/.installed
 # The tests start thousands of processes, and without its cache each would compile the toolkit again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge airflow e2e-up e2e-down e2e-status infrastructure bench error-rates lock golden clean
+.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge site-test airflow e2e-up e2e-down e2e-status infrastructure bench error-rates lock golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -68,6 +68,10 @@ e2e-all: $(STAMP) ## the whole path, twenty rollbacks and every fault; an hour o
 e2e-forge: $(STAMP) ## play what needs a real forge on a Gitea, and the workflows of .github on its runner and on act
 	$(BIN)/python tests/e2e/forge/programs.py build
 	$(BIN)/python -m pytest -q -x tests/e2e/forge
+
+site-test: $(STAMP) ## look at the pages of `modelyard site` in Chromium, and check them with axe-core
+	$(BIN)/python tests/e2e/site/axe.py
+	$(BIN)/python -m pytest -q tests/e2e/site
 
 airflow: $(STAMP) $(AIRFLOW_STAMP) ## play workflows, faults and the tour on an Airflow that is started for it
 	$(BIN)/python -m pytest -q -x -s tests/e2e/airflow

@@ -16,7 +16,7 @@ MOST_MODULES, MOST_COMMANDS = 14, 30
 # A person's word on a gate stands beside the gate.
 # And who runs the servers is said where the servers are, what pods run is where the steps are, and
 # what is asked before a version exists is where models are made. What a cluster has
-# is set up like a forge.
+# is set up like a forge. Pages show what `status` tells.
 WITH_ITS_OPPOSITE = {
     "unhold": "hold",
     "unfreeze": "freeze",
@@ -28,6 +28,7 @@ WITH_ITS_OPPOSITE = {
     "contract": "model",
     "try": "model",
     "override": "gate",
+    "site": "status",
 }
 
 

@@ -116,7 +116,8 @@ def _what(event: Event) -> str:
 
 
 def _lead(lead: Lead) -> tuple[object, ...]:
-    from modelyard.commands.output.formatting import clock_time, format_span
+    from modelyard.commands.output.formatting import clock_time
+    from modelyard.domain.specs.times import format_span
 
     seconds = lead.seconds
     return (
@@ -130,7 +131,7 @@ def _lead(lead: Lead) -> tuple[object, ...]:
 
 def _closing(summed: DoraMeasures) -> Iterator[str]:
     """Yield the DORA measures, a line each, and a line for each failure."""
-    from modelyard.commands.output.formatting import format_span
+    from modelyard.domain.specs.times import format_span
 
     median = summed.lead_time_median
     lead = "no version in production yet" if median is None else f"{format_span(median)} (median)"

@@ -1,13 +1,14 @@
-"""`modelyard status`: which version runs where, and what pull requests and trainings wait for."""
+"""`modelyard status` and `site`: what runs where and what waits, as tables and as pages."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from modelyard.commands.options import output_option, pass_services
-from modelyard.commands.output.terminal import make_console, print_json
+from modelyard.commands.output.terminal import make_console, print_json, print_line
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
@@ -34,6 +35,27 @@ def status(services: Services, /, *, model: str | None, registry: bool, output: 
         return
     for part in _tables(report):
         make_console().print(part)
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="The folder of the pages; a new one, or one of an earlier run.",
+)
+@pass_services
+def site(services: Services, /, *, out: Path) -> None:
+    """Write pages of every model, its versions and its drift, to look at in a browser.
+
+    They are made of the main branch, the facts, the open pull requests and the evidence, need no
+    server and ask for nothing elsewhere. Run again, it replaces the pages of what changed.
+    """
+    from modelyard.operations.site.pages import write_site
+
+    written = write_site(workspace_of(services), out)
+    models = "1 model" if written.models == 1 else f"{written.models} models"
+    print_line(f"{models}, pages of {written.renewed} made anew: {out / 'index.html'}")
 
 
 def _tables(report: dict[str, Any]) -> list[object]:

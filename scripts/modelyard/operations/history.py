@@ -40,13 +40,23 @@ class History:
 
 def read_history(workspace: Workspace, model: str) -> History:
     """Return the history of a model; `CannotAnswer` if it has none."""
+    history = read_story(workspace, model)
+    if not history.events:
+        workspace.catalog(workspace.main()).require_model(model)
+        raise CannotAnswer(f"{model} has no history yet", hint=f"modelyard reconcile {model}")
+    return history
+
+
+def read_story(workspace: Workspace, model: str) -> History:
+    """Return the history of a model, without events if there is none.
+
+    Raises:
+        CannotAnswer: The clone is shallow.
+    """
     commit = workspace.main()
     _refuse_shallow(workspace)
     catalog = workspace.catalog(commit)
     events = _read_events(workspace, commit, catalog, model)
-    if not events:
-        catalog.require_model(model)
-        raise CannotAnswer(f"{model} has no history yet", hint=f"modelyard reconcile {model}")
     return History(events=events, measures=dora_measures(events, catalog, began=_began(workspace)))
 
 

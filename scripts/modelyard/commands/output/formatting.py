@@ -24,7 +24,6 @@ _CELL_END = re.compile(r"(?<!\\)\|")
 _RULE = re.compile(r"[\s|:-]+")
 _HEADING = re.compile(r"#{1,6} ")
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _KILO = 1000
 
 
@@ -62,19 +61,6 @@ def make_table(
 def clock_time(at: datetime | None) -> str | None:
     """Return a time for people: to the second, in UTC."""
     return None if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def format_span(seconds: float) -> str:
-    """Return a duration in its two largest units."""
-    whole = round(seconds)
-    # Negative if a clock was set back between two events.
-    if abs(whole) < _MINUTE:
-        return f"{seconds:.1f} s"
-    if abs(whole) < _HOUR:
-        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
-    if abs(whole) < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
 
 
 def print_change(change: Change) -> None:

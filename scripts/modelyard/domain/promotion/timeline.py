@@ -10,6 +10,7 @@ from enum import StrEnum
 from itertools import takewhile
 
 from modelyard.domain.promotion.change import (
+    APPROVED_BY,
     ENVIRONMENT,
     MODEL,
     REASON,
@@ -61,6 +62,7 @@ class Event:
         rolled_back: The version that a rollback removed.
         commit: The commit of the main branch.
         pull: Number of its pull request.
+        approved_by: Who had approved what was merged, as the merge commit says.
     """
 
     at: datetime
@@ -74,6 +76,7 @@ class Event:
     rolled_back: str | None = None
     commit: str | None = None
     pull: int | None = None
+    approved_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +194,14 @@ def _released(landing: Landing) -> Iterator[Event]:
 
 
 def _commit(landing: Landing, kind: Kind, what: str) -> Event:
-    pull = pull_number(landing.trailers)
-    return Event(at=landing.at, kind=kind, what=what, commit=landing.commit, pull=pull)
+    return Event(
+        at=landing.at,
+        kind=kind,
+        what=what,
+        commit=landing.commit,
+        pull=pull_number(landing.trailers),
+        approved_by=landing.trailers.get(APPROVED_BY),
+    )
 
 
 def observation_events(

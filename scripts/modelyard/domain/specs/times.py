@@ -12,6 +12,8 @@ from modelyard.errors import CannotAnswer
 
 DEFAULT_ZONE = "UTC"
 
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
 MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d)"
 """The pattern of a time that people give as an end: to the minute, with its offset."""
 
@@ -92,3 +94,16 @@ def _second_before(match: re.Match[str]) -> str:
     if match[1] is not None:
         return f"{match[1]}{match[2]}:59"
     return f"{match[3]}{match[4]}59"
+
+
+def format_span(seconds: float) -> str:
+    """A duration in seconds, for people, in its two largest units."""
+    whole = round(seconds)
+    # Negative if a clock was set back between two events.
+    if abs(whole) < _MINUTE:
+        return f"{seconds:.1f} s"
+    if abs(whole) < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    if abs(whole) < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"

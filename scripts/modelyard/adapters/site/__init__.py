@@ -1,0 +1,1 @@
+"""Pages as HTML, and the folder that they are kept in."""

@@ -1,0 +1,1 @@
+"""What `modelyard site` shows, and the folder of pages that it writes."""
