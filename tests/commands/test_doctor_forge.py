@@ -193,3 +193,19 @@ def test_a_remote_that_git_pushes_to_as_a_person_is_named(yard, url):
 
     assert "by SSH" in found[0]
     assert re.fullmatch(r"git remote set-url --push origin http.*/acme/yard\.git", mend)
+
+
+def test_an_app_that_is_not_the_bot_of_the_settings_is_named_and_no_watch_begins(yard, fake_github):
+    """It would take its own pull requests for another's, and close and open them for ever."""
+    fake_github.add_app("other")
+    settings = yard / "modelyard.yaml"
+    settings.write_text(settings.read_text().replace("modelyard[bot]", "other[bot]"))
+
+    ((said,), mend) = wrong(yard)["the credentials are those of the tool"]
+    begun = CliRunner().invoke(cli, ["--root", str(yard), "watch", "--once"])
+
+    assert said == "the credentials are those of modelyard[bot], not of other[bot]"
+    assert "bot: modelyard[bot]" in mend
+    assert begun.exit_code == 1
+    assert said in begun.stderr
+    assert fake_github.calls("POST", "/pulls") == 0

@@ -160,3 +160,13 @@ def test_no_setting_of_an_app_is_none():
     empty = {"MODELYARD_APP_ID": "", "MODELYARD_APP_KEY": " "}
 
     assert read_app("https://api.github.com", "acme/yard", empty) is None
+
+
+def test_an_account_that_is_not_the_bot_proposes_and_closes_nothing(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", fake.add_person("ann", "write"))
+    pulls = pulls_of(fake, tmp_path, bot="yard-bot")
+
+    with pytest.raises(CannotAnswer, match="those of ann, not of yard-bot"):
+        pulls.propose(change())
+
+    assert fake.calls("POST") + fake.calls("PATCH") == 0

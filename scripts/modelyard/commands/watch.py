@@ -77,6 +77,9 @@ def watch(
     It also runs the checks of open pull requests. The addresses in MODELYARD_NOTIFY are notified
     of rollbacks, holds and incidents.
     """
+    from modelyard.operations.hosted_forges import refuse_other_account
+
+    refuse_other_account(services)
     if not once:
         from modelyard.operations.watch.loop import watch_forever
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import partial
 from typing import TYPE_CHECKING
@@ -35,12 +36,14 @@ from modelyard.domain.promotion.pulls import Review
 from modelyard.domain.specs.paths import SETTINGS
 from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.errors import CannotAnswer
-from modelyard.ports import Clock
+from modelyard.ports import Clock, Services
 
 if TYPE_CHECKING:
     from modelyard.adapters.forge.gitea.settings import GiteaSettings
     from modelyard.adapters.forge.github.settings import GitHubSettings
     from modelyard.adapters.forge.hosted.settings import WantedForge
+
+logger = logging.getLogger(__name__)
 
 WORKFLOWS = "github-actions[bot]"
 """Who all workflows of a repository act as, also those of a branch."""
@@ -109,7 +112,9 @@ def _dialect(git: Git, repository: Repository, name: str) -> tuple[ForgeApi, Dia
     if (app := read_app(url, name)) is not None:
         sign_in(git.root, web, app.token)
         api, slug = ForgeApi(url=url, auth=app.strategy), bot.removesuffix("[bot]")
-        return api, GitHubDialect(api=api, repository=name, web=web, app=slug)
+        return api, GitHubDialect(
+            api=api, repository=name, web=web, app=slug, find_slug=app.find_slug
+        )
     token = _token(url)
     sign_in(git.root, web, lambda: token)
     api = ForgeApi(url=url, auth=token)
@@ -117,6 +122,22 @@ def _dialect(git: Git, repository: Repository, name: str) -> tuple[ForgeApi, Dia
     is_given = bool(os.environ.get(TOKEN, "").strip())
     is_bot = bot.endswith("[bot]") if is_given else bot == WORKFLOWS
     return api, GitHubDialect(api=api, repository=name, web=web, bot=bot if is_bot else None)
+
+
+def refuse_other_account(services: Services) -> None:
+    """Raise `CannotAnswer` if the credentials are not of the `bot` of the settings.
+
+    A forge that does not answer is no reason: it is asked again before anything is proposed.
+    """
+    if not isinstance(services.pulls, HostedPulls):
+        return
+    try:
+        fault = services.pulls.find_wrong_account()
+    except CannotAnswer as error:
+        logger.warning("whose credentials these are is not known: %s", error.message)
+        return
+    if fault is not None:
+        raise fault
 
 
 def setup_api(repository: Repository, *, as_person: bool) -> ForgeApi:

@@ -19,7 +19,7 @@ def the_forge_accepts_the_credentials(checkout: Checkout) -> Iterator[Finding]:
         return
     name, bot = repository.forge_repository, repository.bot
     try:
-        pulls.dialect.me()
+        pulls.dialect.signed_in_as()
         pulls.api.get(pulls.reader.place)
     except CannotAnswer as error:
         fix = f"set {TOKEN} to a token of {bot} for {name}, or {APP_ID} and what goes with it"
@@ -33,10 +33,9 @@ def the_credentials_are_those_of_the_tool(checkout: Checkout) -> Iterator[Findin
     pulls, repository = checkout.workspace.services.pulls, checkout.workspace.services.repository
     if not isinstance(pulls, HostedPulls):
         return
-    me, bot = pulls.dialect.me(), repository.bot
-    if me.login.casefold() != bot.casefold():
-        fix = f"use credentials of {bot}, or say `bot: {me.login}` in modelyard.yaml"
-        yield Finding(what=f"the credentials are those of {me}, not of {bot}", fix=fix)
+    bot, fault = repository.bot, pulls.find_wrong_account()
+    if fault is not None:
+        yield Finding(what=fault.message, fix=fault.hint)
     pushed_to = checkout.workspace.git.remote_url(repository.remote, push=True)
     if web := https_of_ssh(pushed_to, repository):
         yield Finding(
@@ -46,6 +45,7 @@ def the_credentials_are_those_of_the_tool(checkout: Checkout) -> Iterator[Findin
         )
     row = pulls.api.get(pulls.reader.place)
     if not (row.get("permissions") or {}).get("push", True):
+        me = pulls.dialect.signed_in_as()
         what = f"{me} may not write {repository.forge_repository}"
         yield Finding(what=what, fix=f"give {me} the role write there")
 

@@ -56,6 +56,10 @@ class GiteaDialect:
     def _me(self) -> Person:
         return account_at(self.api, "/user")
 
+    def signed_in_as(self) -> str:
+        """See `Dialect`."""
+        return self.me().login
+
     def page(self, number: int | None) -> str:
         """See `Dialect`."""
         return f"{self.web}/{self.repository}/pulls" + ("" if number is None else f"/{number}")

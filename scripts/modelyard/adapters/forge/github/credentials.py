@@ -101,6 +101,10 @@ class App:
             self.installation = int(row["id"])
         return self.installation
 
+    def find_slug(self) -> str:
+        """Return its name as in its address."""
+        return str(self.as_itself().get("/app")["slug"])
+
     def as_itself(self) -> ForgeApi:
         """Return the API signed in to as the App, which may ask about its installations alone."""
         from githubkit import AppAuthStrategy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -44,6 +44,7 @@ class GitHubDialect:
         repository: Owner and name.
         web: Address of its pages, such as `https://github.com`.
         app: Slug of the GitHub App that the token belongs to, if it does.
+        find_slug: Asks GitHub for the slug of the App that the credentials are of.
         bot: Who the token acts as where GitHub does not say: it tells no App who it is.
     """
 
@@ -51,6 +52,7 @@ class GitHubDialect:
     repository: str
     web: str
     app: str | None = None
+    find_slug: Callable[[], str] | None = None
     bot: str | None = None
     sort_by_update: str = "updated"
     _people: dict[str, frozenset[Person]] = field(default_factory=dict)
@@ -75,6 +77,12 @@ class GitHubDialect:
                     hint=WHAT_TO_SET,
                 ) from error
         return account_at(self.api, f"/users/{quote(self.bot)}")
+
+    def signed_in_as(self) -> str:
+        """See `Dialect`."""
+        if self.find_slug is not None:
+            return f"{self.find_slug()}[bot]"
+        return self.me().login
 
     def page(self, number: int | None) -> str:
         """See `Dialect`."""

@@ -28,7 +28,11 @@ class Dialect(Protocol):
     sort_by_update: str
 
     def me(self) -> Person:
-        """Return who the token acts as."""
+        """Return who the token acts as; an App is believed to be the one of the settings."""
+        ...
+
+    def signed_in_as(self) -> str:
+        """Return the login that the forge gives the credentials, whatever the settings say."""
         ...
 
     def page(self, number: int | None) -> str:

@@ -54,6 +54,7 @@ from modelyard.domain.promotion.pulls import (
     Status,
     StatusState,
 )
+from modelyard.domain.specs.paths import SETTINGS
 from modelyard.errors import CannotAnswer, Refused
 
 LONGEST_DESCRIPTION = 140
@@ -80,6 +81,27 @@ class HostedPulls:
     reader: PullReader
     bot: str
     _listed: dict[str, Any] | None = field(default=None)
+    _signed_in_as: str | None = field(default=None)
+
+    def find_wrong_account(self) -> CannotAnswer | None:
+        """Return an error if the credentials are not of the tool's own account.
+
+        The tool would take its own pull requests for somebody else's, and close and open them for
+        ever. The forge is asked once.
+        """
+        if self._signed_in_as is None:
+            self._signed_in_as = self.dialect.signed_in_as()
+        login = self._signed_in_as
+        if login.casefold() == self.bot.casefold():
+            return None
+        return CannotAnswer(
+            f"the credentials are those of {login}, not of {self.bot}",
+            hint=f"use credentials of {self.bot}, or say `bot: {login}` in {SETTINGS}",
+        )
+
+    def _refuse_other_account(self) -> None:
+        if (fault := self.find_wrong_account()) is not None:
+            raise fault
 
     @contextmanager
     def one_listing(self) -> Iterator[None]:
@@ -134,6 +156,7 @@ class HostedPulls:
         Raises:
             Refused: The main branch already holds all that the change would write.
         """
+        self._refuse_other_account()
         who = None if requester is None else self._account(requester)
         with urgent() if change.purpose is Purpose.ROLLBACK else nullcontext():
             return retry_on_conflict(lambda: self._propose(change, who))
@@ -145,6 +168,7 @@ class HostedPulls:
             raise Refused(f"pull request {number} is merged already")
         if pull.state is PullState.CLOSED:
             return
+        self._refuse_other_account()
         # First the reason: killed in between, the next call closes it.
         self.comment(number, body=reason, marker=STATUS_COMMENT)
         self.api.send("PATCH", self._pull(number), {"state": "closed"})
