@@ -47,6 +47,13 @@ class PullRequests(Protocol):
         """Return the merged and closed pull requests by number, as the forge lists them."""
         ...
 
+    def pulse(self) -> str:
+        """Return what changes when people say something; empty where the forge's refs tell it all.
+
+        It costs one request, which a forge that knows ETags answers for free while nothing changes.
+        """
+        ...
+
     def unreadable(self) -> tuple[CannotAnswer, ...]:
         """Return an error for each pull request, or status of an open one, that is left out."""
         ...

@@ -35,13 +35,18 @@ def yard(stage):
     """Production asks for an approval, and the tool has settings that name this forge."""
     number, head = proposed(stage, rules(needed=1))
     stage.merge(number, head, "ann")
+    write_settings(stage)
+    return stage
+
+
+def write_settings(stage):
+    """Settings of the tool's checkout that name this forge."""
     known = stage.repository
     (stage.git.root / "modelyard.yaml").write_text(
         "apiVersion: modelyard/v1\nkind: Repository\n"
         f"bot: {known.bot}\nforge: {known.forge}\nforge_uri: {known.forge_uri}\n"
         f"forge_repository: {known.forge_repository}\n"
     )
-    return stage
 
 
 def facts_of(stage):

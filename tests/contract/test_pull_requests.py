@@ -21,6 +21,7 @@ from modelyard.domain.promotion.pulls import (
     Status,
     StatusState,
 )
+from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import CannotAnswer, Conflict, Refused
 
 PIN = "environments/dev/releases/m.yaml"
@@ -338,3 +339,21 @@ def test_comments_of_the_last_day_are_found_with_their_pull_request(stage):
     assert found[0][1] == talk.fetch_comment(found[0][1].id)
     assert int(talk.repository_id()) > 0
     assert not list(talk.recent_comments(datetime.now(tz=UTC) + timedelta(days=1)))
+
+
+def test_what_people_say_changes_the_pulse_and_nothing_else_does(stage, request):
+    if isinstance(stage, LocalStage):
+        assert stage.pulls.pulse() == ""  # reviews are refs, which wake the watcher
+        return
+    pull = settled(stage, stage.pulls.propose(change()))
+    before = stage.pulls.pulse()
+    assert stage.pulls.pulse() == before
+    if stage.repository.forge == ForgeKind.GITHUB:
+        assert stage.pulls.api.calls["GET 304"] > 0  # which is free
+        request.getfixturevalue("fake_github").clock.advance(2)
+    else:
+        time.sleep(1.1)  # Gitea dates to the second, and has no ETags
+
+    stage.review(pull.number, pull.head, "bob")
+
+    assert stage.pulls.pulse() != before

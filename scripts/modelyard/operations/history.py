@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 from modelyard.adapters.facts.documents import model_path, release_path
+from modelyard.adapters.git.objects import LogEntry
 from modelyard.adapters.git.repository import Git
+from modelyard.domain.people import is_same_person
+from modelyard.domain.promotion.change import PULL, parse_branch
 from modelyard.domain.promotion.dora import DoraMeasures, dora_measures
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
-from modelyard.domain.promotion.pulls import BrokenGlass
+from modelyard.domain.promotion.pulls import BrokenGlass, PullState, PullSummary
 from modelyard.domain.promotion.timeline import (
     Event,
+    Kind,
     Landing,
     decision_events,
     glass_events,
@@ -24,8 +29,10 @@ from modelyard.domain.promotion.timeline import (
 )
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import parse_spec_path, records_folder, versions_folder
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 F = TypeVar("F")
 
@@ -56,8 +63,10 @@ def read_story(workspace: Workspace, model: str) -> History:
     commit = workspace.main()
     _refuse_shallow(workspace)
     catalog = workspace.catalog(commit)
-    events = _read_events(workspace, commit, catalog, model)
-    return History(events=events, measures=dora_measures(events, catalog, began=_began(workspace)))
+    with workspace.services.pulls.one_listing():
+        events = _read_events(workspace, commit, catalog, model)
+        began = _began(workspace)
+    return History(events=events, measures=dora_measures(events, catalog, began=began))
 
 
 def _refuse_shallow(workspace: Workspace) -> None:
@@ -76,6 +85,19 @@ def _began(workspace: Workspace) -> datetime | None:
     return min((pull.opened_at for pull in (*pulls.open(), *pulls.closed())), default=None)
 
 
+def _read_merges(workspace: Workspace) -> Mapping[str, PullSummary]:
+    """Merged pull requests of the tool's branches, by the commit that the forge merged them as."""
+    bot = workspace.services.repository.bot
+    return {
+        pull.merged_as: pull
+        for pull in workspace.services.pulls.closed()
+        if pull.state is PullState.MERGED
+        and pull.merged_as
+        and parse_branch(pull.branch) is not None
+        and is_same_person(pull.author, bot)
+    }
+
+
 def _read_events(
     workspace: Workspace, commit: str, catalog: Catalog, model: str
 ) -> tuple[Event, ...]:
@@ -87,14 +109,29 @@ def _read_events(
         return [(at, fact) for at, fact in found[path] if isinstance(fact, kind)]
 
     return merge_timelines(
-        landing_events(model, _read_landings(workspace.git, commit, model), catalog),
+        landing_events(model, _read_landings(workspace, commit, model), catalog),
         *(
             observation_events(environment, values(path, ReleaseFacts))
             for environment, path in releases.items()
         ),
         decision_events(values(own, ModelFacts)),
+        _command_events(workspace, model),
         *(glass_events(model, (word for _, word in values(path, BrokenGlass))) for path in glass),
     )
+
+
+def _command_events(workspace: Workspace, model: str) -> Iterator[Event]:
+    """What people commanded in comments, and what became of it, as the audit log has it."""
+    for line in workspace.facts.read_audit(model):
+        if line.command:
+            yield Event(
+                at=line.at,
+                kind=Kind.COMMANDED,
+                what=f"{line.who}: {line.command}: {line.reason}",
+                version=line.version or None,
+                environment=line.environment or None,
+                pull=line.pull,
+            )
 
 
 def _in_path_order(catalog: Catalog) -> tuple[str, ...]:
@@ -104,18 +141,35 @@ def _in_path_order(catalog: Catalog) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*path, *sorted(catalog.environments))))
 
 
-def _read_landings(git: Git, commit: str, model: str) -> Iterator[Landing]:
+def _read_landings(workspace: Workspace, commit: str, model: str) -> Iterator[Landing]:
     """Yield the first-parent history of a commit, oldest first."""
-    added = _added_specs(git, commit, model)
-    for entry in git.log(commit, first_parent=True)[::-1]:
+    added = _added_specs(workspace.git, commit, model)
+    merges = _read_merges(workspace)
+    for entry in workspace.git.log(commit, first_parent=True)[::-1]:
         found = added.get(entry.sha, {})
         yield Landing(
             commit=entry.sha,
             at=entry.at,
-            trailers=entry.trailers,
+            trailers=_trailers(workspace, entry, merges.get(entry.sha)),
             specs=tuple(found.get("ModelVersion", ())),
             records=tuple(found.get("Record", ())),
         )
+
+
+def _trailers(workspace: Workspace, entry: LogEntry, pull: PullSummary | None) -> Mapping[str, str]:
+    """The trailers of a merge; of one that a person or a queue made, those of its head.
+
+    A squash, a rebase and the button of a page write messages of their own.
+    """
+    if pull is None or PULL in entry.trailers:
+        return entry.trailers
+    try:
+        workspace.ensure([pull.head])
+    except YardError as error:  # gone: the rest of the history is shown all the same
+        logger.warning("#%d: %s", pull.number, error.message)
+        return entry.trailers
+    (head,) = workspace.git.log(pull.head, limit=1)
+    return {**head.trailers, PULL: str(pull.number)}
 
 
 def _added_specs(git: Git, commit: str, model: str) -> dict[str, dict[str, list[str]]]:

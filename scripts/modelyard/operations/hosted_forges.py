@@ -78,7 +78,7 @@ def build_forge(git: Git, repository: Repository, clock: Clock) -> tuple[HostedP
         main=repository.main,
         dialect=dialect,
         heads=heads,
-        deeds=HostedDeeds(dialect=dialect),
+        deeds=HostedDeeds(dialect=dialect, heads=heads),
         teams=Teams(git=git, dialect=dialect),
         commanded=partial(_commanded_reviews, facts),
         glass=facts.read_glass,

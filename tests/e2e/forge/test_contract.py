@@ -6,6 +6,7 @@ import pytest
 
 from contract.stages import gitea_stage
 from contract.test_break_glass import *  # noqa: F403
+from contract.test_history_of_any_merge import *  # noqa: F403
 from contract.test_merged_on_a_page import *  # noqa: F403
 from contract.test_pull_requests import *  # noqa: F403 - every promise is played here again
 

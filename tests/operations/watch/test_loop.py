@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -96,6 +97,21 @@ def test_a_push_wakes_the_watcher_long_before_its_interval_is_over(yard):
 
     assert ended.wait(20.0)
     assert running.due is None
+
+
+def test_what_a_person_says_on_a_page_wakes_the_watcher_too(yard):
+    """A review of a hosted forge moves no ref."""
+    running = watcher(yard, interval=60)
+    said = ["#3 seen"]
+    object.__setattr__(running.workspace.services.pulls, "pulse", lambda: said[-1])
+    running.seen = running._read_refs()
+    waited = threading.Thread(target=running._wait_for_due, args=(time.monotonic() + 60,))
+    waited.start()
+
+    said.append("#3 approved")
+
+    waited.join(30)
+    assert not waited.is_alive()
 
 
 def test_a_pass_that_fails_is_not_the_end_and_is_not_healthy(yard):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import TypeAlias
 
+from modelyard.adapters.facts.audit import is_audit_file
 from modelyard.adapters.git.documents import Listing
 from modelyard.domain.chatops.log import CommandLog
 from modelyard.domain.promotion.change import STATE_BRANCH
@@ -112,7 +113,11 @@ class Index:
     def junk(self) -> tuple[str, ...]:
         """What is no document and stands in no document's way, sorted."""
         there = (*self.listing.files, *self.listing.others)
-        found = (path for path in there if not _document_at(path) and not _is_folder(path))
+        found = (
+            path
+            for path in there
+            if not (_document_at(path) or _is_folder(path) or is_audit_file(path))
+        )
         return tuple(sorted(found))
 
     def of_model(self, model: str) -> tuple[str, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields
 from functools import partial
 from typing import TypeAlias, TypeVar, cast
 
+from modelyard.adapters.facts.audit import append_lines, read_lines
 from modelyard.adapters.facts.documents import (
     Fact,
     FactsSnapshot,
@@ -16,6 +17,7 @@ from modelyard.adapters.facts.documents import (
     glass_path,
     kind_of,
     model_path,
+    parse_path,
     release_path,
     site_path,
 )
@@ -28,6 +30,7 @@ from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.remote_refs import RemoteRefs, one_snapshot, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import Unreadable, dump_json
+from modelyard.domain.audit import AuditLine, Topic, find_decisions
 from modelyard.domain.chatops.log import CommandLog
 from modelyard.domain.promotion.facts import Freeze, ModelFacts, ReleaseFacts
 from modelyard.domain.promotion.pulls import BrokenGlass
@@ -35,6 +38,8 @@ from modelyard.domain.sites import Owner, Site, describe_owner
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import Refused, YardError
 from modelyard.ports import Clock
+
+_NOTHING = Topic()
 
 EVERY = "*"
 """No environment's name."""
@@ -133,10 +138,14 @@ class FactStore:
         return self._read(commands_path(number), CommandLog())
 
     def update_commands(
-        self, number: int, change: Callable[[CommandLog], CommandLog]
+        self, number: int, change: Callable[[CommandLog], CommandLog], *, topic: Topic = _NOTHING
     ) -> CommandLog:
         """Change the log of commands below a pull request; returns what it is now."""
-        return self._update(commands_path(number), CommandLog(), change, None)
+        return self._update(commands_path(number), CommandLog(), change, None, topic=topic)
+
+    def read_audit(self, model: str) -> tuple[AuditLine, ...]:
+        """The decisions about a model, oldest first."""
+        return retry_on_conflict(lambda: read_lines(self._refs.git, self._reader.listing(), model))
 
     def read_glass(self, number: int) -> BrokenGlass | None:
         """The admin's word to merge a pull request without approvals, if there is one."""
@@ -256,8 +265,10 @@ class FactStore:
         before: Fact = None,
         by: str | None = None,
         owner: Mapping[str, Token] | None = None,
+        topic: Topic = _NOTHING,
     ) -> None:
-        self._push({path: value}, {path: expected, **(owner or {})}, before=before, by=by)
+        guarded = {path: expected, **(owner or {})}
+        self._push({path: value}, guarded, before=before, by=by, topic=topic)
 
     def _push(
         self,
@@ -266,18 +277,33 @@ class FactStore:
         *,
         before: Fact = None,
         by: str | None = None,
+        topic: Topic = _NOTHING,
     ) -> None:
         if self._documents.read().commit is None and self._reader.listing().files:
             self.carry_over()  # a branch with these documents alone would hide the old refs
         names = ", ".join(path.removesuffix(".json") for path in values)
+        documents = {path: dump_json(value, kind_of(path)) for path, value in values.items()}
+        listing = self._reader.listing()
+        # In the same commit: what was decided and the line about it are there, or neither is.
+        decided = self._decisions(values, before, by, topic)
+        lines = append_lines(self._refs.git, listing, decided)
         new = NewCommit(
-            documents={path: dump_json(value, kind_of(path)) for path, value in values.items()},
+            documents={**documents, **lines},
             # For people who read the branch's log.
             message=f"{names}: {_changed(before, next(iter(values.values())))}",
             author=by or self._author,
             at=self._clock.now(),
         )
-        self._documents.write(new, expected=expected)
+        log = {path: listing.files.get(path) for path in lines}
+        self._documents.write(new, expected={**expected, **log})
+
+    def _decisions(
+        self, values: Mapping[str, Fact], before: Fact, by: str | None, topic: Topic
+    ) -> Iterator[AuditLine]:
+        line = AuditLine(at=self._clock.now(), who=by or self._author, reason="", what="")
+        for path, value in values.items():
+            _, names = parse_path(path) or ("", ())
+            yield from find_decisions(names, before, value, line=line, topic=topic)
 
     def _update(
         self,
@@ -286,6 +312,8 @@ class FactStore:
         change: Callable[[_F], _F],
         by: str | None,
         owner: Callable[[], Mapping[str, Token]] = dict,
+        *,
+        topic: Topic = _NOTHING,
     ) -> _F:
         @one_snapshot()
         def attempt() -> _F:
@@ -294,7 +322,7 @@ class FactStore:
             after = change(before)
             # Level-triggered callers repeat themselves; equal values would fill the history.
             if after != before:
-                self._write(path, after, token, before=before, by=by, owner=guard)
+                self._write(path, after, token, before=before, by=by, owner=guard, topic=topic)
             return after
 
         return retry_on_conflict(attempt)

@@ -44,6 +44,7 @@ class Kind(StrEnum):
     TRAINING_FAILED = "training-failed"
     INCIDENT = "incident"
     GLASS_BROKEN = "glass-broken"
+    COMMANDED = "commanded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,14 +216,15 @@ def observation_events(
     """
     before = ReleaseFacts()
     for at, after in history:
-        for event in _seen(at, before, after):
+        for event in changes_of_release(at, before, after):
             yield replace(
                 event, environment=environment, version=after.version, release=after.release
             )
         before = after
 
 
-def _seen(at: datetime, before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Event]:
+def changes_of_release(at: datetime, before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Event]:
+    """The events between two values of the facts of a model in an environment."""
     # A new release starts from nothing: its predecessor's health and verdict are not its own.
     is_new = after.release is not None and after.release != before.release
     was = ReleaseFacts() if is_new else before
@@ -266,14 +268,19 @@ def decision_events(history: Iterable[tuple[datetime, ModelFacts]]) -> Iterator[
     """
     before = ModelFacts()
     for at, after in history:
-        yield from _holds(at, before, after)
-        yield from _overrides(before, after)
-        for version, training in after.training.items():
-            yield from _training(at, version, before.training.get(version), training)
-        for incident in after.incidents:
-            if incident not in before.incidents:
-                yield Event(at=incident.at, kind=Kind.INCIDENT, what=incident.what)
+        yield from changes_of_model(at, before, after)
         before = after
+
+
+def changes_of_model(at: datetime, before: ModelFacts, after: ModelFacts) -> Iterator[Event]:
+    """The events between two values of a model's own facts."""
+    yield from _holds(at, before, after)
+    yield from _overrides(before, after)
+    for version, training in after.training.items():
+        yield from _training(at, version, before.training.get(version), training)
+    for incident in after.incidents:
+        if incident not in before.incidents:
+            yield Event(at=incident.at, kind=Kind.INCIDENT, what=incident.what)
 
 
 def glass_events(model: str, words: Iterable[BrokenGlass]) -> Iterator[Event]:

@@ -9,6 +9,7 @@ from functools import reduce
 
 from modelyard.adapters.forge.comments import read_comment
 from modelyard.adapters.forge.events import CommentEvent
+from modelyard.domain.audit import Topic
 from modelyard.domain.chatops.authority import Authority, Role
 from modelyard.domain.chatops.commands import Command
 from modelyard.domain.chatops.decide import (
@@ -93,7 +94,7 @@ def acknowledge(
     elif heard:
         _react(conversation, event, Reaction.REFUSED)
         _answer(conversation, event, heard)
-        _log(workspace, event, comment.head, heard)
+        _log(workspace, event, heard, read=comment.read)
     return handled
 
 
@@ -115,7 +116,8 @@ def act(
     heard = _heard(handled)
     if heard:
         # What was done is in the log already; each right after its deed.
-        _log(workspace, event, comment.head, [each for each in heard if not _was_tried(each)])
+        untried = [each for each in heard if not _was_tried(each)]
+        _log(workspace, event, untried, read=comment.read)
         is_done = all(each.decision.reason is ReasonCode.DONE for each in heard)
         _answer(conversation, event, heard)
         _react(conversation, event, Reaction.DONE if is_done else Reaction.REFUSED)
@@ -178,7 +180,7 @@ def _refuse_all(
     if handled:
         _react(conversation, event, Reaction.REFUSED)
         _answer(conversation, event, handled)
-        _log(workspace, event, "", handled)
+        _log(workspace, event, handled)
     return handled
 
 
@@ -269,7 +271,7 @@ def _do(
             each.decision, is_accepted=False, reason=reason, sentence=f"{error.message}{more}"
         )
     done = replace(each, decision=decision)
-    _log(workspace, comment.event, comment.head, [done])
+    _log(workspace, comment.event, [done], read=comment.read)
     return done
 
 
@@ -278,7 +280,13 @@ def _was_tried(each: Handled) -> bool:
     return each.decision.reason in tried
 
 
-def _log(workspace: Workspace, event: CommentEvent, head: str, handled: Sequence[Handled]) -> None:
+def _log(
+    workspace: Workspace,
+    event: CommentEvent,
+    handled: Sequence[Handled],
+    *,
+    read: ReadSubject | None = None,
+) -> None:
     """Write down what became of commands; a line that is none, and a repetition, leave no trace."""
     author, now = event.comment.author, workspace.services.clock.now()
     entries = [
@@ -288,7 +296,7 @@ def _log(workspace: Workspace, event: CommentEvent, head: str, handled: Sequence
             login=author.login,
             person=author.id,
             line=each.line,
-            head=head,
+            head=read.subject.head if read else "",
             reason=each.decision.reason,
             sentence=each.decision.sentence,
             written_at=event.comment.created_at,
@@ -301,7 +309,7 @@ def _log(workspace: Workspace, event: CommentEvent, head: str, handled: Sequence
         return reduce(CommandLog.with_entry, entries, log)
 
     if entries:
-        workspace.facts.update_commands(event.number, add)
+        workspace.facts.update_commands(event.number, add, topic=read.topic if read else Topic())
 
 
 def _heard(handled: Sequence[Handled]) -> list[Handled]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import assert_never
 
+from modelyard.domain.audit import YARD
 from modelyard.domain.chatops.commands import (
     Approve,
     BreakGlass,
@@ -33,6 +34,8 @@ from modelyard.operations.chatops.break_glass import break_glass
 from modelyard.operations.chatops.conversation import Conversation
 from modelyard.operations.chatops.subject import ReadSubject
 from modelyard.operations.workspace import Workspace
+
+_LAST_COMMANDS = 5
 
 
 def do_command(
@@ -112,6 +115,7 @@ def _explain(command: Why | Plan | Help, read: ReadSubject, workspace: Workspace
     match command:
         case Why():
             yield from _why(read)
+            yield from _said_before(workspace, read)
         case Plan():
             yield from _plan(workspace, read)
         case Help():
@@ -217,6 +221,14 @@ def _why(read: ReadSubject) -> Iterator[str]:
         yield f"nothing is missing; the next round merges #{pull.number}"
     else:
         yield from (_lacking(each, pull.head) for each in missing)
+
+
+def _said_before(workspace: Workspace, read: ReadSubject) -> Iterator[str]:
+    """What was last commanded below this pull request, and what became of it."""
+    lines = workspace.facts.read_audit(read.subject.model or YARD)
+    here = [each for each in lines if each.command and each.pull == read.subject.number]
+    for each in here[-_LAST_COMMANDS:]:
+        yield f"{each.at:%Y-%m-%d %H:%M} UTC, {each.who}: {each.command}: {each.reason}"
 
 
 def _lacking(missing: Missing, head: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import read_spec
+from modelyard.domain.audit import Topic
 from modelyard.domain.chatops.request import Subject
 from modelyard.domain.promotion.approvals import find_makers
 from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
@@ -36,6 +37,18 @@ class ReadSubject:
     pull: PullRequest
     catalog: Catalog
     world: World | None
+
+    @property
+    def topic(self) -> Topic:
+        """What the audit log says that its commands are about."""
+        subject = self.subject
+        record = self.world.record(subject.version) if self.world else None
+        return Topic(
+            model=subject.model,
+            version=subject.version,
+            environment=subject.environment,
+            digest=record.artifact.digest if record and record.artifact else "",
+        )
 
 
 def read_subject(workspace: Workspace, number: int) -> ReadSubject:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GIT_SECONDS = 2.0
-"""How often the forge's refs are compared: one git process, and nothing more if none moved."""
+"""How often the forge is asked what moved: one git process, and on a hosted forge one request."""
 
 JUDGED_SECONDS = 5.0
 """Between two passes while a release is judged."""
@@ -46,6 +46,9 @@ PRELOADED = (
 """Imported at the start, so that the first rollback does not wait for them."""
 
 Refs = dict[str, str]
+
+_PULSE = "pulse"
+"""No ref's name: what the forge says of its pull requests."""
 
 
 def watch_forever(
@@ -194,10 +197,11 @@ class Watcher:
 
     def _read_refs(self) -> Refs | None:
         """The forge's branches, facts among them, and pull requests; None if it does not answer."""
+        services = self.workspace.services
         try:
-            return self.workspace.git.ls_remote(
-                self.workspace.services.repository.remote, EVERYTHING
-            )
+            refs = self.workspace.git.ls_remote(services.repository.remote, EVERYTHING)
+            # A review on a page moves no ref.
+            return {**refs, _PULSE: services.pulls.pulse()}
         except YardError as error:
             logger.warning("%s", error.message)
             return None

@@ -12,7 +12,13 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
-from modelyard.adapters.forge.hosted.dialect import Json, account_at, find_account, person_of
+from modelyard.adapters.forge.hosted.dialect import (
+    BroughtBy,
+    Json,
+    account_at,
+    find_account,
+    person_of,
+)
 from modelyard.adapters.forge.hosted.mapping import NOBODY, last_time, time_of
 from modelyard.adapters.git.remote_refs import Stale
 from modelyard.domain.deployments import Deployment
@@ -46,7 +52,7 @@ class GiteaDialect:
     web: str
     sort_by_update: str = "recentupdate"
     _people: dict[str, frozenset[Person]] = field(default_factory=dict)
-    _merges: dict[str, frozenset[Person]] = field(default_factory=dict)
+    _merges: dict[str, BroughtBy] = field(default_factory=dict)
 
     def me(self) -> Person:
         """See `Dialect`."""
@@ -133,7 +139,7 @@ class GiteaDialect:
             self._people[sha] = frozenset(people)
         return self._people[sha]
 
-    def people_of_merge(self, sha: str) -> frozenset[Person]:
+    def merge_of(self, sha: str) -> BroughtBy:
         """See `Dialect`."""
         if sha not in self._merges:
             try:
@@ -143,7 +149,10 @@ class GiteaDialect:
                     raise
                 row = {}
             people = {person_of(row.get(role)) for role in ("user", "merged_by")}
-            self._merges[sha] = frozenset(person for person in people if person is not None)
+            self._merges[sha] = BroughtBy(
+                people=frozenset(person for person in people if person is not None),
+                heads=(row["head"]["sha"],) if row else (),
+            )
         return self._merges[sha]
 
     def closer(self, number: int) -> Person | None:

@@ -15,7 +15,13 @@ from modelyard.adapters.forge.github.check_runs import show_problems
 from modelyard.adapters.forge.github.credentials import WHAT_TO_SET
 from modelyard.adapters.forge.github.deployments import Deployments
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
-from modelyard.adapters.forge.hosted.dialect import Json, account_at, find_account, person_of
+from modelyard.adapters.forge.hosted.dialect import (
+    BroughtBy,
+    Json,
+    account_at,
+    find_account,
+    person_of,
+)
 from modelyard.adapters.forge.hosted.mapping import NOBODY, last_time, time_of
 from modelyard.adapters.git.remote_refs import Stale
 from modelyard.domain.chatops.authority import Role
@@ -56,7 +62,7 @@ class GitHubDialect:
     bot: str | None = None
     sort_by_update: str = "updated"
     _people: dict[str, frozenset[Person]] = field(default_factory=dict)
-    _merges: dict[str, frozenset[Person]] = field(default_factory=dict)
+    _merges: dict[str, BroughtBy] = field(default_factory=dict)
 
     def me(self) -> Person:
         """See `Dialect`."""
@@ -159,16 +165,19 @@ class GitHubDialect:
             self._people[sha] = frozenset(people)
         return self._people[sha]
 
-    def people_of_merge(self, sha: str) -> frozenset[Person]:
+    def merge_of(self, sha: str) -> BroughtBy:
         """See `Dialect`."""
         if sha not in self._merges:
-            rows = list(self.api.pages(f"{self._place}/commits/{sha}/pulls"))
-            people = {person_of(row.get("user")) for row in rows if row.get("merged_at")}
-            for row in rows:
-                if row.get("merged_at"):  # a listing does not say who merged it
-                    full = self.api.get(f"{self._place}/pulls/{row['number']}")
-                    people.add(person_of(full.get("merged_by")))
-            self._merges[sha] = frozenset(person for person in people if person is not None)
+            every = self.api.pages(f"{self._place}/commits/{sha}/pulls")
+            rows = [row for row in every if row.get("merged_at")]
+            people = {person_of(row.get("user")) for row in rows}
+            for row in rows:  # a listing does not say who merged it
+                full = self.api.get(f"{self._place}/pulls/{row['number']}")
+                people.add(person_of(full.get("merged_by")))
+            self._merges[sha] = BroughtBy(
+                people=frozenset(person for person in people if person is not None),
+                heads=tuple(row["head"]["sha"] for row in rows),
+            )
         return self._merges[sha]
 
     def closer(self, number: int) -> Person | None:

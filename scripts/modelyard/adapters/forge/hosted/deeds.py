@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modelyard.adapters.forge.hosted.dialect import Dialect
+from modelyard.adapters.forge.hosted.heads import Heads
 from modelyard.adapters.forge.hosted.mapping import person_in_trailer
 from modelyard.adapters.git.objects import LogEntry
 from modelyard.domain.people import Person
@@ -18,9 +19,11 @@ class HostedDeeds:
 
     Args:
         dialect: The forge's own words.
+        heads: Git.
     """
 
     dialect: Dialect
+    heads: Heads
 
     def __call__(self, commit: LogEntry) -> Mapping[Person, str]:
         """Return what people did with a commit; `wrote`, `merged` or `asked for`."""
@@ -29,7 +32,13 @@ class HostedDeeds:
         found = dict.fromkeys(sorted(people, key=str), did)
         for line in commit.trailers.get(REQUESTED_BY, "").splitlines():
             found.setdefault(self._account(line), "asked for")
-        for person in self.dialect.people_of_merge(commit.sha):
+        brought = self.dialect.merge_of(commit.sha)
+        if PULL not in commit.trailers:
+            # A squash, a rebase or a person's merge may have dropped the trailers of the head.
+            for head in brought.heads:
+                for line in self.heads.trailers(head).get(REQUESTED_BY, "").splitlines():
+                    found.setdefault(self._account(line), "asked for")
+        for person in brought.people:
             found.setdefault(person, "proposed or merged")
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Protocol, TypeAlias
@@ -16,6 +17,19 @@ from modelyard.domain.promotion.pulls import MergeAnswer, Review
 from modelyard.errors import CannotAnswer
 
 Json: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BroughtBy:
+    """The pull requests that brought a commit, whatever the way they were merged.
+
+    Args:
+        people: Who opened and who merged them.
+        heads: Their head commits.
+    """
+
+    people: frozenset[Person] = frozenset()
+    heads: tuple[str, ...] = ()
 
 
 class Dialect(Protocol):
@@ -71,8 +85,8 @@ class Dialect(Protocol):
         """Return who made a commit, as far as the forge knows them."""
         ...
 
-    def people_of_merge(self, sha: str) -> frozenset[Person]:
-        """Return who opened and who merged the pull requests that brought a commit."""
+    def merge_of(self, sha: str) -> BroughtBy:
+        """Return the pull requests that brought a commit of the main branch."""
         ...
 
     def closer(self, number: int) -> Person | None:

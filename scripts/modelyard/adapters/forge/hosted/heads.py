@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from modelyard.adapters.forge.hosted.mapping import named_with_id, person_in_trailer
@@ -108,6 +108,14 @@ class Heads:
         """Return the commits that a head has and the main branch has not."""
         self.remote.ensure_commits([head])
         return self.git.log(f"{self.main_head()}..{head}")
+
+    def trailers(self, head: str) -> Mapping[str, str]:
+        """Return what a head says in trailers; nothing if the forge has it no more."""
+        try:
+            self.remote.ensure_commits([head])
+        except (CannotAnswer, Conflict):
+            return {}
+        return self.git.log(head, limit=1)[0].trailers
 
     def requesters(self, head: str) -> tuple[Person, ...]:
         """Return who asked for the change, as its commits say."""

@@ -133,6 +133,10 @@ class HostedPulls:
         found: tuple[PullSummary, ...] = self._listed["closed"]
         return found
 
+    def pulse(self) -> str:
+        """See `ports.PullRequests`."""
+        return self.reader.pulse()
+
     def unreadable(self) -> tuple[CannotAnswer, ...]:
         """See `ports.PullRequests`."""
         return tuple(self.reader.broken)

@@ -101,6 +101,17 @@ class PullReader:
         found = [pull for row in rows if (pull := self._in_full_or_none(row)) is not None]
         return tuple(sorted(found, key=lambda pull: pull.number))
 
+    def pulse(self) -> str:
+        """Return which open pull request changed last, and when."""
+        rows = self.api.get(
+            f"{self.place}/pulls",
+            state="open",
+            sort=self.dialect.sort_by_update,
+            direction="desc",
+            **{self.api.page_word: 1},
+        )
+        return " ".join(f"{row['number']} {row['updated_at']}" for row in rows)
+
     def _in_full_or_none(self, row: Json) -> PullRequest | None:
         """One pull request; None for one that the forge does not answer for, kept in `broken`."""
         try:

@@ -49,6 +49,10 @@ class LocalPulls:
         """See `ports.PullRequests`."""
         return self.forge.closed()
 
+    def pulse(self) -> str:
+        """See `ports.PullRequests`; reviews are refs here."""
+        return ""
+
     def unreadable(self) -> tuple[CannotAnswer, ...]:
         """See `ports.PullRequests`."""
         return self.forge.unreadable()

@@ -1,0 +1,59 @@
+"""What history tells of a pull request, however people merged it on a page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from contract.stages import github_stage, settled
+from contract.test_break_glass import write_settings
+from contract.test_pull_requests import change, ready
+from modelyard.adapters.forge.hosted.deeds import HostedDeeds
+from modelyard.domain.people import Person
+from modelyard.operations.history import read_history
+from modelyard.operations.services import services_for
+from modelyard.operations.workspace import workspace_of
+
+HOW = {"dev": "merge", "staging": "squash", "canary": "rebase"}
+
+
+@pytest.fixture
+def stage(fake_github, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "set by the stage")
+    return github_stage(fake_github, tmp_path)
+
+
+def proposed(stage, environment):
+    """A promotion that bob asked for."""
+    trailers = {
+        "Modelyard-Model": "m",
+        "Modelyard-Version": "v2",
+        "Modelyard-Environment": environment,
+    }
+    wanted = replace(
+        change(branch=f"modelyard/promote/{environment}/m", trailers=trailers),
+        documents={f"environments/{environment}/releases/m.yaml": b"version: v2\n"},
+    )
+    pull = stage.pulls.propose(wanted, requester=Person.named("bob"))
+    ready(stage, settled(stage, pull))
+    return pull
+
+
+def test_a_merge_a_squash_and_a_rebase_by_a_person_are_releases_with_their_requester(stage):
+    write_settings(stage)
+    pulls = {where: proposed(stage, where) for where in HOW}
+    for where, how in HOW.items():
+        stage.merge(pulls[where].number, pulls[where].head, "ann", how)
+
+    workspace = workspace_of(services_for(stage.git.root))
+    events = read_history(workspace, "m").events
+
+    assert [(each.environment, each.version, each.pull) for each in events] == [
+        (where, "v2", pulls[where].number) for where in HOW
+    ]
+    forge = workspace.services.pulls
+    deeds = HostedDeeds(dialect=forge.dialect, heads=forge.heads)
+    for event in events:
+        (entry,) = workspace.git.log(event.commit, limit=1)
+        assert {"bob", "ann"} <= {str(person) for person in deeds(entry)}
