@@ -32,6 +32,7 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
         "airflow": (),
         "airflow.sdk": ("DAG", "BaseOperator", "CronTriggerTimetable", "Param", "TriggerRule"),
         "airflow.sdk.exceptions": tuple(f"Airflow{kind}Exception" for kind in ("", "Fail", "Skip")),
+        "airflow.providers.cncf.kubernetes.operators.pod": ("KubernetesPodOperator",),
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODELYARD_ROOT", str(tmp_path_factory.mktemp("empty")))
@@ -49,7 +50,14 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         yield module
-        sys.modules.pop("modelyard_steps", None)
+        for name in ("fields", "pods", "steps"):
+            sys.modules.pop(f"modelyard_{name}", None)
+
+
+@pytest.fixture(scope="module")
+def pods(dags: ModuleType) -> ModuleType:
+    del dags  # which lets Airflow's modules be imported
+    return importlib.import_module("modelyard_pods")
 
 
 def followed(value: Any, table: Any) -> Iterator[dict[str, Any]]:
@@ -120,10 +128,10 @@ def test_the_steps_are_those_of_the_local_runner(dags, name):
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_pod_is_that_of_the_yaml(dags, name):
+def test_a_pod_is_that_of_the_yaml(dags, pods, name):
     spec = RENDERED[name]["spec"]
     for step in dags.steps_of(spec, name):
-        pod = dags.pod_of(spec, step)
+        pod = pods.pod_of(spec, step)
         main = pod["spec"].pop("containers")[0]
         paths = [each["path"] for each in step.outputs.values()]
         assert main.pop("terminationMessagePath", None) == (paths or [None])[0]
@@ -143,8 +151,7 @@ def test_a_pod_is_that_of_the_yaml(dags, name):
         }
 
 
-def test_what_a_model_asks_for_is_merged_into_the_container_of_its_pod(dags):
-    steps = sys.modules["modelyard_steps"]
+def test_what_a_model_asks_for_is_merged_into_the_container_of_its_pod(pods):
     pod = {"containers": [{"name": "main", "image": "i", "resources": {"limits": {"cpu": "1"}}}]}
     asked = {
         "nodeSelector": {"gpu": "yes"},
@@ -152,12 +159,36 @@ def test_what_a_model_asks_for_is_merged_into_the_container_of_its_pod(dags):
         "containers": [{"name": "main", "resources": {"limits": {"memory": "6Gi"}}}],
     }
     limits = {"cpu": "1", "memory": "6Gi"}
-    assert steps.merge(pod, asked) == {
+    assert pods.merge(pod, asked) == {
         "nodeSelector": {"gpu": "yes"},
         "tolerations": [{"key": "gpu", "operator": "Exists"}],
         "containers": [{"name": "main", "image": "i", "resources": {"limits": limits}}],
     }
-    assert steps.merge(pod, {}) == pod
+    assert pods.merge(pod, {}) == pod
+
+
+def test_only_places_and_resources_may_be_asked_for_by_a_parameter(pods):
+    asked = {"nodeSelector": {}, "tolerations": [], "containers": [{"name": "main"}]}
+    assert pods.refused_in(asked) is None
+    assert pods.refused_in({"serviceAccountName": "admin"}) == "serviceAccountName"
+    assert pods.refused_in({"containers": [{"name": "main", "image": "i"}]}) == "containers: image"
+
+
+def test_the_images_of_a_version_are_those_that_git_pins_for_its_model(pods, monkeypatch, tmp_path):
+    monkeypatch.setattr(pods, "ROOT", tmp_path)
+    files = {
+        "models/wine/versions/v7.yaml": "runtime: {lock: l, image: own}",
+        "models/wine/versions/v8.yaml": "runtime: {lock: l}",
+        "models/other/versions/v7.yaml": "runtime: {lock: l, image: others}",
+        "environments/dev/releases/wine.yaml": "server_image: serves",
+        "environments/dev/releases/other.yaml": "server_image: serves-another",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert pods.pinned_images("wine", "v7") == {"own", "serves"}
+    assert pods.pinned_images("wine", "v8") == {"serves"}
+    assert pods.pinned_images("*", "v7") == pods.pinned_images("../other", "v7") == set()
 
 
 def test_a_tag_is_filled_in_one_pass_and_a_missing_value_is_named(dags):
@@ -210,9 +241,9 @@ def test_a_value_of_another_form_is_refused(dags, change, told):
         dags.refuse_other_fields(spec, dags.FIELDS["WorkflowTemplate"], "spec")
 
 
-def test_a_pod_with_two_outputs_is_refused(dags):
+def test_a_pod_with_two_outputs_is_refused(dags, pods):
     spec = RENDERED["detect-drift"]["spec"]
     step = next(dags.steps_of(spec, "detect-drift"))
     two = type(step)(**{**vars(step), "outputs": {**step.outputs, "b": {"path": "/work/b"}}})
     with pytest.raises(dags.NotTranslatedError, match="compare: a pod hands over one output"):
-        dags.pod_of(spec, two)
+        pods.pod_of(spec, two)

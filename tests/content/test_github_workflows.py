@@ -83,7 +83,20 @@ def test_code_of_a_pull_request_runs_only_where_it_may_do_nothing(name):
     )
     if {"pull_request", "merge_group"} & triggers(name).keys():
         for job in workflow(name)["jobs"].values():
-            assert set(job["permissions"].values()) == {"read"}
+            rights = dict(job["permissions"])
+            # It shows a cloud who asks; what that may do is the cloud's to say: it reads evidence.
+            assert rights.pop("id-token", "write") == "write"
+            assert set(rights.values()) == {"read"}
+
+
+def test_a_repository_without_a_role_of_aws_skips_it_and_so_does_every_other_event():
+    (taken,) = [step for step in steps("content") if "aws-actions/" in step.get("uses", "")]
+    wanted = "vars.MODELYARD_EVIDENCE_ROLE != '' && github.event_name == 'pull_request'"
+    assert taken["if"] == wanted
+    assert steps("content").index(taken) == len(steps("content")) - 2  # just before the verdicts
+    assert [name for name in NAMES if "id-token" in (FOLDER / f"{name}.yml").read_text()] == [
+        "content"
+    ]
 
 
 def test_a_command_is_acknowledged_at_once_and_never_lost_among_those_that_wait():

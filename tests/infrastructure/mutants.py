@@ -375,14 +375,21 @@ OF_THE_TESTS = (
         "policies/trust-github.json",
         ',\n          "token.actions.githubusercontent.com:sub": "repo:${repository}:pull_request"',
         "",
-        "Only workflows of pull requests of this repository read evidence.",
+        "Only content.yml of pull requests of this repository reads evidence.",
     ),
     _mutant(
         "OIDC trust with any sub",
         "policies/trust-github.json",
         '"repo:${repository}:pull_request"',
         '"*"',
-        "Only workflows of pull requests of this repository read evidence.",
+        "Only content.yml of pull requests of this repository reads evidence.",
+    ),
+    _mutant(
+        "an OIDC trust in every workflow of a pull request",
+        "policies/trust-github.json",
+        "/.github/workflows/content.yml@",
+        "/.github/workflows/*@",
+        "Only content.yml of pull requests of this repository reads evidence.",
     ),
     _mutant(
         "pull requests that write evidence",

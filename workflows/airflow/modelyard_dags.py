@@ -11,7 +11,6 @@ by name what it does not translate. These variables of Airflow's environment are
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,93 +23,17 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule
 
 # Airflow's folder of DAGs may begin further up.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from modelyard_fields import FIELDS, NotTranslatedError, refuse_other_fields
 from modelyard_steps import ROOT, STEPS, TAG, ProcessStep, RunOutcome, Step
 
 WORKFLOWS = ROOT / "environments/platform/manifests/workflows"
-NAMESPACE = os.environ.get("MODELYARD_NAMESPACE", "modelyard")
 OUTCOME = "outcome"
 """The task after the last step, which says how the run ended."""
 
 START_FAILURES = 2
 """How often Airflow may fail to start a step: these tries are none of the step's."""
 
-FOLLOWED, POD, OTHERWISE = "followed", "part of the pod", "Airflow has its own"
-
-_PARAMETERS = {"parameters": {"name": FOLLOWED, "value": FOLLOWED}}
-_TEMPLATE = {
-    "activeDeadlineSeconds": FOLLOWED,
-    "container": {
-        **dict.fromkeys(("args", "command", "workingDir"), FOLLOWED),
-        **dict.fromkeys(("env", "envFrom", "image", "resources"), POD),
-        **dict.fromkeys(("securityContext", "volumeMounts"), POD),
-    },
-    "dag": {"tasks": dict.fromkeys(("name", "template", "depends", "when"), FOLLOWED)},
-    "initContainers": POD,
-    "name": FOLLOWED,
-    "podSpecPatch": POD,
-    "outputs": {
-        "parameters": {"name": FOLLOWED, "valueFrom": {"path": FOLLOWED, "default": FOLLOWED}}
-    },
-    "retryStrategy": {
-        "backoff": dict.fromkeys(("cap", "duration", "factor"), FOLLOWED),
-        "expression": FOLLOWED,
-        "limit": FOLLOWED,
-    },
-}
-FIELDS: dict[str, Any] = {
-    "WorkflowTemplate": {
-        "activeDeadlineSeconds": FOLLOWED,
-        "arguments": _PARAMETERS,
-        "entrypoint": FOLLOWED,
-        "podGC": {"strategy": FOLLOWED},
-        "securityContext": POD,
-        "serviceAccountName": POD,
-        "templates": _TEMPLATE,
-        "ttlStrategy": OTHERWISE,  # `airflow db clean` removes old runs
-        "volumes": POD,
-    },
-    "CronWorkflow": {
-        "concurrencyPolicy": FOLLOWED,
-        "failedJobsHistoryLimit": OTHERWISE,
-        "schedules": FOLLOWED,
-        "startingDeadlineSeconds": FOLLOWED,
-        "successfulJobsHistoryLimit": OTHERWISE,
-        "timezone": FOLLOWED,
-        "workflowSpec": {"arguments": _PARAMETERS, "workflowTemplateRef": {"name": FOLLOWED}},
-    },
-}
-"""Every field of a workflow's `spec`, and who follows it; any other one is refused."""
-
-_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-_WORD = r"(?:\{\{[\w.-]+\}\}|[A-Za-z_]\w*)"
-_FORMS = {
-    "name": _NAME,
-    "depends": rf"{_NAME}|{_NAME}\.(?:Succeeded|Failed)(?: \|\| {_NAME}\.(?:Succeeded|Failed))*",
-    "when": rf"{_WORD} == {_WORD}(?: \|\| {_WORD} == {_WORD})*",
-    "expression": re.escape("asInt(lastRetry.exitCode) == 1"),
-    "strategy": "OnWorkflowSuccess",
-    "concurrencyPolicy": "Forbid",
-    **dict.fromkeys(("cap", "duration"), r"\d+[smh]"),
-}
 _UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
-class NotTranslatedError(Exception):
-    """A workflow asks for something that no DAG is made of here."""
-
-
-def refuse_other_fields(value: Any, table: Any, path: str) -> None:
-    """Refuse the first field that is not in the table, or not written as it must be."""
-    if isinstance(table, dict) and isinstance(value, list):
-        for number, each in enumerate(value):
-            refuse_other_fields(each, table, f"{path}[{number}]")
-    elif isinstance(table, dict):
-        for key, each in value.items() if isinstance(value, dict) else [("", value)]:
-            if key not in table:
-                raise NotTranslatedError(f"{path}.{key} is not translated for Airflow")
-            refuse_other_fields(each, table[key], f"{path}.{key}")
-    elif (form := _FORMS.get(path.rpartition(".")[2])) and not re.fullmatch(form, str(value)):
-        raise NotTranslatedError(f"{path}: {value!r} is not translated for Airflow")
 
 
 def steps_of(spec: Mapping[str, Any], path: str) -> Iterator[Step]:
@@ -148,31 +71,6 @@ def steps_of(spec: Mapping[str, Any], path: str) -> Iterator[Step]:
         yield step
 
 
-def pod_of(spec: Mapping[str, Any], step: Step) -> dict[str, Any]:
-    """The pod of a step, still with tags: what Argo Workflows would make of the same YAML."""
-    template = step.template
-    container = {"name": "main", **template["container"]}
-    if len(step.outputs) > 1:
-        raise NotTranslatedError(f"{step.name}: a pod hands over one output, not more")
-    for source in step.outputs.values():
-        # Kubernetes reads this file when the container ends; a sidecar would change the pod.
-        container["terminationMessagePath"] = source["path"]
-    names = ("serviceAccountName", "securityContext", "volumes")
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"namespace": NAMESPACE},
-        "spec": {
-            **{name: spec[name] for name in names if name in spec},
-            **{
-                k: template[k] for k in ("initContainers", "activeDeadlineSeconds") if k in template
-            },
-            "containers": [container],
-            "restartPolicy": "Never",
-        },
-    }
-
-
 def _operator(spec: Mapping[str, Any], step: Step) -> Any:
     backoff = step.template.get("retryStrategy", {}).get("backoff", {})
     arguments = {
@@ -187,9 +85,9 @@ def _operator(spec: Mapping[str, Any], step: Step) -> Any:
     }
     if STEPS != "pods":
         return ProcessStep(**arguments)
-    from modelyard_steps import PodStep
+    from modelyard_pods import PodStep, pod_of
 
-    return PodStep(
+    task = PodStep(
         **arguments,
         pod_template_dict=pod_of(spec, step),
         base_container_name="main",
@@ -197,6 +95,9 @@ def _operator(spec: Mapping[str, Any], step: Step) -> Any:
         startup_timeout_seconds=spec.get("activeDeadlineSeconds", 86_400),
         on_finish_action="delete_succeeded_pod",
     )
+    defaults = _params(spec, {}).values()
+    task.rendered = frozenset(each["default"] for each in defaults if "default" in each)
+    return task
 
 
 def make_dag(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -205,57 +204,6 @@ class ProcessStep(StepRules, BaseOperator):
         for line in process.stdout or ():
             self.log.info("[main] %s", line.rstrip())  # as the log of a pod
         return process.wait(), is_late.is_set()
-
-
-if STEPS == "pods":
-    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-
-    class PodStep(StepRules, KubernetesPodOperator):
-        """A step as the pod that the YAML describes."""
-
-        template_fields = ()  # the tags are Argo's
-        goes_on = True
-
-        pod_template_dict: Any
-
-        def execute(self, context: Any) -> None:
-            """Run the pod, or go on with the one that a lost try left running."""
-            scope = self.scope(context)
-            pod = fill_tags(self.pod_template_dict, scope)
-            patch = json.loads(fill_tags(self.step.template.get("podSpecPatch", "{}"), scope))
-            self.pod_template_dict = {**pod, "spec": merge(pod["spec"], patch)}
-            super().execute(context)
-
-        def cleanup(
-            self, pod: Any, remote_pod: Any, xcom_result: Any = None, context: Any = None
-        ) -> None:
-            """End the step as its container did."""
-            try:
-                super().cleanup(pod, remote_pod, xcom_result, context)
-                why = ""
-            except AirflowException as error:
-                why = str(error)
-            if self._killed or not remote_pod:
-                return
-            found = [
-                each.state.terminated
-                for each in remote_pod.status.container_statuses or ()
-                if each.name == self.base_container_name and each.state and each.state.terminated
-            ]
-            code = found[0].exit_code if found else None
-            message = (found[0].message or "").rstrip("\n") if found else ""
-            self.finish(context, code, dict.fromkeys(self.step.outputs, message) if message else {},
-                        remote_pod.status.message or why)  # fmt: skip
-
-
-def merge(whole: Any, part: Any) -> Any:
-    """The part merged into the whole as Kubernetes does it: containers by their names."""
-    if isinstance(whole, dict) and isinstance(part, dict):
-        return {**whole, **{key: merge(whole.get(key), each) for key, each in part.items()}}
-    if isinstance(whole, list) and all("name" in each for each in part):
-        named = {each["name"]: each for each in part}
-        return [merge(each, named.get(each["name"], {})) for each in whole]
-    return part
 
 
 class RunOutcome(BaseOperator):

@@ -42,7 +42,7 @@ resource "aws_eks_pod_identity_association" "pod" {
   role_arn        = aws_iam_role.pod[each.key].arn
 }
 
-# Workflows of pull requests of this repository compute verdicts again, from evidence alone.
+# content.yml of this repository's pull requests computes verdicts again, from evidence alone.
 resource "aws_iam_openid_connect_provider" "github" {
   url            = "https://token.actions.githubusercontent.com"
   client_id_list = ["sts.amazonaws.com"]

@@ -41,6 +41,6 @@ output "database_secret" {
 }
 
 output "evidence_role" {
-  description = "The role that workflows of pull requests may take, to read evidence."
+  description = "The role that content.yml of pull requests may take, to read evidence."
   value       = aws_iam_role.evidence.arn
 }

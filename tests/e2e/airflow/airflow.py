@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 ENVIRONMENT = ROOT / ".venv-airflow"
 PAGE = (ROOT / "docs/airflow.md").read_text(encoding="utf-8")
 USER = "modelyard"
-LONGEST_START = 300.0
+LONGEST_START = 900.0
 
 
 def commands(title: str) -> list[str]:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from e2e.airflow.airflow import ROOT, USER, Airflow
-from e2e.airflow.small_workflows import write_workflows
+from e2e.airflow.airflow import LONGEST_START, ROOT, USER, Airflow
+from e2e.airflow.small_workflows import SLOW, WORKFLOWS, write_workflows
 from modelyard.adapters.workflows.airflow import AirflowWorkflows
 from modelyard.adapters.workflows.airflow_api import AirflowApi
 
@@ -85,7 +85,12 @@ def _print(line: str) -> None:
 
 @pytest.fixture(scope="session")
 def api(airflow: Airflow) -> Any:
-    return AirflowApi(airflow.uri, user=USER, password=airflow.password)
+    made = AirflowApi(airflow.uri, user=USER, password=airflow.password)
+    deadline = time.monotonic() + LONGEST_START
+    while made.get(f"/dags/{[*WORKFLOWS, *SLOW][-1]}") is None:  # all are of one file
+        assert time.monotonic() < deadline, "Airflow reads no DAGs"
+        time.sleep(1.0)
+    return made
 
 
 @pytest.fixture(scope="session")

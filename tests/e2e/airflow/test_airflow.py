@@ -27,7 +27,7 @@ from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Phase, WorkflowStatus
 
-LONGEST = 900.0
+LONGEST = 1800.0
 TRAIN = "train-and-evaluate"
 
 
@@ -68,7 +68,6 @@ def test_it_listens_on_loopback_alone_and_every_workflow_is_a_dag(
 ):
     assert airflow.listening() == {"127.0.0.1"}
     wanted = {TRAIN, "detect-drift", "detect-drift-flight-delay", *WORKFLOWS, *SLOW}
-    until("the DAGs are read", lambda: len(api.get("/dags", limit=100)["dags"]) == len(wanted))
     assert api.get("/importErrors")["import_errors"] == []
     dags = {dag["dag_id"]: dag for dag in api.get("/dags", limit=100)["dags"]}
     assert dags.keys() == wanted
@@ -158,12 +157,10 @@ def test_a_killed_scheduler_loses_the_step_and_no_run_waits_for_ever(
     airflow.kill("scheduler")
     airflow.start("scheduler")
     status = workflows.wait("orphan-1", progress=quietly)
-    assert status == WorkflowStatus(
-        name="orphan-1",
-        phase=Phase.ERROR,
-        message="a: lost: the task ended before its step did",
-        steps={"a": Phase.ERROR},
-    )
+    assert (status.phase, status.steps) == (Phase.ERROR, {"a": Phase.ERROR})
+    # The new scheduler tries it again, unless the step's own worker says first how it ended.
+    lost = {"a: lost: the task ended before its step did", "a: killed by signal 9"}
+    assert status.message in lost
     until("its step ends", lambda: airflow.step("sleep", "613") is None)
 
 

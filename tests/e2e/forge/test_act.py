@@ -18,7 +18,7 @@ from e2e.forge.workflow_copy import ChangedLine, make_readable
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 MODELYARD = Path(sys.executable).parent / "modelyard"
-SETUP_PYTHON = re.compile(r"uses: (actions/setup-python@[0-9a-f]{40})")
+OF_OTHERS = re.compile(r"uses: ([\w-]+/(setup-python|configure-aws-credentials)@[0-9a-f]{40})")
 OWN = ChangedLine("      - uses: $/.github/actions/setup", "      - uses: ./.github/actions/setup")
 QUEUE = ChangedLine("      queue: max", None)
 
@@ -77,15 +77,14 @@ def pull_event(sha: str) -> dict[str, object]:
 
 
 def run_act(work: Path, event: Path) -> Ran:
-    setup = (work / ".github/actions/setup/action.yml").read_text()
+    files = (".github/actions/setup/action.yml", ".github/workflows/content.yml")
+    pinned = [found for file in files for found in OF_OTHERS.findall((work / file).read_text())]
+    stand_ins = [f"--local-repository={action}={STAND_INS / name}" for action, name in pinned]
     done = subprocess.run(
         [
             *(program(ACT), "pull_request", "-W", ".github/workflows/content.yml", "-e", event),
             *("-P", "ubuntu-24.04=-self-hosted", "--container-daemon-socket", "-", "--json"),
-            *(
-                "--local-repository",
-                f"{SETUP_PYTHON.search(setup)[1]}={STAND_INS / 'setup-python'}",
-            ),
+            *stand_ins,
             *("--env", f"MODELYARD_E2E_PROGRAM={MODELYARD}", "--no-cache-server"),
             *("--action-cache-path", work.parent / "cache", "--use-gitignore=false"),
         ],
@@ -110,7 +109,7 @@ def test_the_copy_differs_only_in_what_act_cannot_read(tmp_path: Path):
         ".github/workflows/content.yml": [OWN],
         ".github/workflows/drift.yml": [OWN],
         ".github/workflows/reconcile.yml": [OWN],
-        ".github/workflows/toolkit.yml": [OWN, OWN, OWN, OWN],
+        ".github/workflows/toolkit.yml": [OWN, OWN, OWN, OWN, OWN],
     }
     counted = git(tmp_path / "copy", "diff", "--numstat")
     assert [line.split() for line in counted.splitlines()] == [
@@ -118,7 +117,7 @@ def test_the_copy_differs_only_in_what_act_cannot_read(tmp_path: Path):
         ["1", "1", ".github/workflows/content.yml"],
         ["1", "1", ".github/workflows/drift.yml"],
         ["1", "1", ".github/workflows/reconcile.yml"],
-        ["4", "4", ".github/workflows/toolkit.yml"],
+        ["5", "5", ".github/workflows/toolkit.yml"],
     ]
 
 

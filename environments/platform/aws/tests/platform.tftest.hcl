@@ -244,8 +244,16 @@ run "identity" {
     error_message = "Who reads may decrypt, and who writes may encrypt."
   }
   assert {
-    condition     = length(jsondecode(aws_iam_role.evidence.assume_role_policy).Statement) == 1 && jsondecode(aws_iam_role.evidence.assume_role_policy).Statement[0].Condition == { StringEquals = { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com", "token.actions.githubusercontent.com:sub" = "repo:acme/models:pull_request" } }
-    error_message = "Only workflows of pull requests of this repository read evidence."
+    condition = [for each in jsondecode(aws_iam_role.evidence.assume_role_policy).Statement : each.Condition] == [{
+      StringEquals = {
+        "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+        "token.actions.githubusercontent.com:sub" = "repo:acme/models:pull_request"
+      }
+      StringLike = {
+        "token.actions.githubusercontent.com:job_workflow_ref" = "acme/models/.github/workflows/content.yml@refs/pull/*/merge"
+      }
+    }]
+    error_message = "Only content.yml of pull requests of this repository reads evidence."
   }
   assert {
     condition     = aws_iam_role_policy.evidence.role == aws_iam_role.evidence.name && !strcontains(aws_iam_role_policy.evidence.policy, "PutObject")
