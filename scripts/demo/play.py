@@ -34,7 +34,7 @@ def main() -> int:
     folder = REPOSITORY / "demo"
     before = time.monotonic()
     with Stage(folder, console) as stage:
-        console.print(f"Setting up a fork, its forge and its servers in [bold]{folder}[/].")
+        console.print(f"Setting up a yard, its forge and its servers in [bold]{folder}[/].")
         scenes.prepare(stage)
         stage.note(f"libraries preloaded after {stage.wait_for_preloaded():.1f} s more")
         for number, (title, play) in enumerate(SCENES, start=1):

@@ -1,4 +1,4 @@
-"""The stage of the demo: a fork, its forge, its servers, and the commands that people type."""
+"""The stage of the demo: a yard, its forge, its servers, and the commands that people type."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from rich.rule import Rule
 
 from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.adapters.processes.start import run_command
+from modelyard.operations.content.new_yard import write_yard, yard_files
+from modelyard.operations.content.toolkit_lock import read_wheel
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+MODEL_FOLDER = "models/flight-delay"
 PEOPLE = ("ada", "grace")
 STARTED_WITHIN = 120
 LONGEST_COMMAND = 300
@@ -68,11 +71,11 @@ class Stage:
         return self.folder / "forge.git"
 
     def __enter__(self) -> Self:
-        """Create the fork, its forge, and the process that commands are forked from."""
+        """Create the yard, its forge, and the process that commands are forked from."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.yard.mkdir(parents=True)
+        self.folder.mkdir(parents=True)
         self._preload()
-        self._fork()
+        self._set_up()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -184,28 +187,22 @@ class Stage:
             raise SceneFailedError("the preloaded process did not become ready")
         return time.monotonic() - before
 
-    def _fork(self) -> None:
-        """Do what a team does first: fork the repository, keep one model, push."""
-        listed = subprocess.run(
-            # Also files that are not committed yet: the demo plays the working tree.
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=REPOSITORY,
-            capture_output=True,
-            check=True,
-        ).stdout
-        for name in filter(None, listed.decode().split("\0")):
-            own = not name.startswith("models/") or name.startswith("models/flight-delay/")
-            source = REPOSITORY / name
-            if own and source.is_file():
-                (self.yard / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, self.yard / name)
+    def _set_up(self) -> None:
+        """Do what a team does first: a new yard with one model, and push it."""
+        # Also files that are not committed yet: the demo plays the working tree.
+        write_yard(self.yard, yard_files(read_wheel(None)))
+        shutil.copytree(
+            REPOSITORY / MODEL_FOLDER,
+            self.yard / MODEL_FOLDER,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
         subprocess.run(
             ["git", "init", "--quiet", "--bare", "--initial-branch=main", str(self.forge)],
             check=True,
         )
         self.git("init", "--quiet", "--initial-branch=main", quiet=True)
         self.git("add", "--all", quiet=True)
-        self.git("commit", "--quiet", "-m", "Fork modelyard", quiet=True)
+        self.git("commit", "--quiet", "-m", "A yard of our own", quiet=True)
         self.git("remote", "add", "origin", str(self.forge), quiet=True)
         self.git("push", "--quiet", "--set-upstream", "origin", "main", quiet=True)
 

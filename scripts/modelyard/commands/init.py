@@ -1,4 +1,4 @@
-"""`modelyard init` and `platform`: set up the forge of a checkout, and say what a cluster has."""
+"""`modelyard init` and `platform`: a new yard, its forge, and what a cluster has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modelyard.commands.options import (
     as_option,
     dry_run_option,
     find_person,
-    pass_root,
+    find_root,
     pass_services,
 )
 from modelyard.commands.output.terminal import print_line
@@ -28,23 +28,64 @@ _FORGES = (str(ForgeKind.GITHUB), str(ForgeKind.GITEA))
 
 
 @click.command("init")
-@click.option(
-    "--forge", type=click.Choice(_FORGES), required=True, help="What the checkout's remote is on."
+@click.argument(
+    "directory", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]"
 )
+@click.option(
+    "--wheel",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="With DIR: modelyard's wheel, to be pinned. [default: what this checkout builds]",
+)
+@click.option("--forge", type=click.Choice(_FORGES), help="What the checkout's remote is on.")
 @click.option(
     "--bot",
     metavar="LOGIN",
     help="Whom modelyard acts as; SLUG[bot] of a GitHub App. [default: bot of modelyard.yaml]",
 )
 @dry_run_option
-@pass_root
-def init(root: Path, *, forge: str, bot: str | None, dry_run: bool) -> None:
-    """Set up the forge of this checkout, and say in modelyard.yaml where it is.
+def init(
+    *, directory: Path | None, wheel: Path | None, forge: str | None, bot: str | None, dry_run: bool
+) -> None:
+    """Write a new yard into DIR, or set up the forge of this checkout.
 
-    It protects the main branch and the branch of the facts, and creates labels and environments.
-    It needs the token of an administrator in MODELYARD_FORGE_TOKEN. Rules of others are left alone.
-    Run again, it changes nothing. A dry run exits with 3 if something would change.
+    With DIR: everything that a team changes, without models, and toolkit.lock, which pins modelyard
+    and what it needs by hash. DIR must be empty or not there.
+
+    With --forge: it protects the main branch and the branch of the facts, creates labels and
+    environments, and says in modelyard.yaml where the forge is. It needs the token of an
+    administrator in MODELYARD_FORGE_TOKEN. Rules of others are left alone. Run again, it changes
+    nothing. A dry run exits with 3 if something would change.
     """
+    if directory is not None:
+        if forge is not None or bot is not None:
+            raise click.UsageError(
+                "a new yard has no remote yet: push it, then run modelyard init --forge in it"
+            )
+        _write_yard(directory, wheel, dry_run=dry_run)
+        return
+    if forge is None:
+        raise click.UsageError("give DIR for a new yard, or --forge for the forge of this checkout")
+    if wheel is not None:
+        raise click.UsageError("--wheel belongs to a new yard: give its DIR")
+    _set_up_forge(find_root(), forge, bot, dry_run=dry_run)
+
+
+def _write_yard(directory: Path, wheel: Path | None, *, dry_run: bool) -> None:
+    from modelyard.operations.content.new_yard import write_yard, yard_files
+    from modelyard.operations.content.toolkit_lock import TOOLKIT_LOCK, read_wheel
+
+    pinned = read_wheel(wheel)
+    files = yard_files(pinned)
+    if dry_run:
+        for name in sorted(files):
+            print_line(f"would write: {name}")
+        raise click.exceptions.Exit(Refused.exit_code)
+    write_yard(directory, files)
+    print_line(f"{directory}: {len(files)} files; {TOOLKIT_LOCK} pins modelyard {pinned.version}")
+    print_line(f"  next: cd {directory} && git init -b main && git add --all && git commit -m Yard")
+
+
+def _set_up_forge(root: Path, forge: str, bot: str | None, *, dry_run: bool) -> None:
     from modelyard.adapters.git.repository import Git
     from modelyard.operations.forge.setup import (
         apply_setting,

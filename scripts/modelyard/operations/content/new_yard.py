@@ -1,0 +1,73 @@
+"""Writes a content repository: everything that a team changes, and a pin of the toolkit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib import resources
+from pathlib import Path
+from tempfile import mkdtemp
+
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.content.seed import seeded_files
+from modelyard.operations.content.toolkit_lock import Wheel, toolkit_files
+
+OWN = {
+    ".github/CODEOWNERS": "CODEOWNERS",
+    ".gitignore": "gitignore",
+    "Makefile": "Makefile",
+    "README.md": "README.md",
+    "models/README.md": "models.md",
+}
+"""Files that only a yard has, by their path, with their names in the package's `yard_files`."""
+
+_DRIFT = ".github/workflows/drift.yml"
+_LISTED = b"        model: [flight-delay]\n"
+_NOBODY = b"        model: [NAME]\n"
+_ALWAYS = b"    if: github.ref == 'refs/heads/main'\n"
+_NEVER = (
+    b"    # No model has a feed yet. Once one has: name it below, in place of NAME, and here say\n"
+    b"    # github.ref == 'refs/heads/main' in place of false.\n"
+    b"    if: false\n"
+)
+
+
+def yard_files(wheel: Wheel) -> dict[str, bytes]:
+    """The files of a new yard by their paths."""
+    folder = resources.files("modelyard") / "yard_files"
+    own = {path: (folder / name).read_bytes() for path, name in OWN.items()}
+    files = {**seeded_files(), **own, **toolkit_files(wheel)}
+    # GitHub takes no empty list of models.
+    files[_DRIFT] = files[_DRIFT].replace(_LISTED, _NOBODY).replace(_ALWAYS, _NEVER)
+    return files
+
+
+def write_yard(folder: Path, files: dict[str, bytes]) -> None:
+    """Write the files into a folder that is empty or not there yet; all of them or none.
+
+    Raises:
+        Refused: The folder holds something.
+        CannotAnswer: It cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Refused(
+            f"{folder} is not empty: a new yard overwrites nothing",
+            hint="choose another folder; modelyard init --forge sets up the forge of a checkout",
+        )
+    above = folder.absolute().parent
+    try:
+        above.mkdir(parents=True, exist_ok=True)
+        beside = Path(mkdtemp(prefix=f".{folder.name}.", dir=above))
+    except OSError as error:
+        raise CannotAnswer(f"cannot write {folder}: {error.strerror}") from error
+    try:
+        for name, content in files.items():
+            (beside / name).parent.mkdir(parents=True, exist_ok=True)
+            (beside / name).write_bytes(content)
+        mask = os.umask(0)
+        os.umask(mask)
+        beside.chmod(0o777 & ~mask)  # mkdtemp's own is for one user alone
+        beside.replace(folder)  # an empty folder is replaced, one with files is not
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise CannotAnswer(f"cannot write {folder}: {error.strerror}") from error

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from modelyard.cli import cli
+from modelyard.errors import Refused
+from modelyard.operations.content.seed import seeded_files
+from modelyard.operations.content.toolkit_lock import Wheel, read_wheel
+
+ROOT = Path(__file__).parents[3]
+WHEEL = "modelyard-7.8.9-py3-none-any.whl"
+
+
+def modelyard(*arguments: str | Path):
+    return CliRunner().invoke(cli, ["--debug", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    file = tmp_path_factory.mktemp("wheel") / WHEEL
+    file.write_bytes(b"what pip would install")
+    return file
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory, wheel):
+    folder = tmp_path_factory.mktemp("new") / "yard"
+    said = modelyard("init", folder, "--wheel", wheel)
+    assert said.exit_code == 0, said.output
+    for words in (["init", "-q", "-b", "main"], ["add", "--all"], ["commit", "-q", "-m", "Yard"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "check",
+    [("validate",), ("render", "--check"), ("render", "--check", "--platform")],
+    ids=" ".join,
+)
+def test_a_yard_without_models_passes_its_own_checks(yard, check):
+    said = modelyard("--root", yard, *check.split())
+
+    assert said.exit_code == 0, said.output
+
+
+def test_the_toolkit_is_pinned_by_hash_with_everything_it_needs(yard, wheel):
+    lock = (yard / "toolkit.lock").read_text()
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+    assert f"./toolkit/{WHEEL} \\\n    --hash=sha256:{digest}\n" in lock
+    assert (yard / "toolkit" / WHEEL).read_bytes() == wheel.read_bytes()
+    named = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
+    assert all(line.endswith("\\") for line in named)  # its hashes follow
+    assert {"click", "mlflow", "uv"} <= {line.partition("==")[0] for line in named}
+
+
+def test_nothing_of_a_model_is_in_a_new_yard(yard):
+    names = {str(file.relative_to(yard)) for file in yard.rglob("*") if ".git/" not in str(file)}
+
+    assert {name for name in names if name.startswith("models/")} == {"models/README.md"}
+    assert not [name for name in names if "flight" in name or "wine" in name]
+    jobs = yaml.safe_load((yard / ".github/workflows/drift.yml").read_text())["jobs"]
+    assert jobs["drift"]["if"] is False
+    assert jobs["drift"]["strategy"]["matrix"] == {"model": ["NAME"]}
+
+
+def test_a_folder_with_files_is_left_alone(tmp_path, wheel):
+    (tmp_path / "yard").mkdir()
+    (tmp_path / "yard" / "mine.txt").write_text("irreplaceable")
+
+    said = modelyard("init", tmp_path / "yard", "--wheel", wheel)
+
+    assert said.exit_code == 3
+    assert "is not empty: a new yard overwrites nothing" in said.output
+    assert [file.name for file in tmp_path.rglob("*")] == ["yard", "mine.txt"]
+
+
+def test_a_dry_run_names_the_files_and_writes_none(tmp_path, wheel):
+    said = modelyard("init", tmp_path / "yard", "--wheel", wheel, "--dry-run")
+
+    assert said.exit_code == 3
+    assert "would write: modelyard.yaml" in said.output.splitlines()
+    assert not (tmp_path / "yard").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ([], "give DIR for a new yard, or --forge"),
+        (["new", "--forge", "github"], "a new yard has no remote yet"),
+        (["--forge", "github", "--wheel", WHEEL], "--wheel belongs to a new yard"),
+    ],
+)
+def test_a_new_yard_and_its_forge_are_two_steps(monkeypatch, wheel, words, why):
+    monkeypatch.chdir(wheel.parent)
+
+    said = modelyard("init", *words)
+
+    assert said.exit_code == 2
+    assert why in " ".join(said.output.split())
+
+
+def test_another_file_is_no_wheel_of_modelyard(tmp_path):
+    other = tmp_path / "requests-2.0-py3-none-any.whl"
+    other.write_bytes(b"")
+
+    with pytest.raises(Refused, match="is no wheel of modelyard"):
+        read_wheel(other)
+
+
+def test_a_wheel_says_its_version():
+    assert Wheel(name=WHEEL, content=b"").version == "7.8.9"
+
+
+def test_the_wheel_brings_every_file_that_a_new_yard_has():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    brought = [
+        source for source, target in included.items() if target == f"modelyard/yard/{source}"
+    ]
+    files = {*seeded_files(), "requirements-image.lock", "requirements-uv.lock"}
+
+    missing = [
+        name
+        for name in files
+        if not any(name == source or name.startswith(f"{source}/") for source in brought)
+    ]
+    assert missing == []
