@@ -54,6 +54,14 @@ def _lease(_: click.Context, __: click.Parameter, value: str | None) -> str | No
     help="Where to serve /healthz and /metrics.",
 )
 @click.option(
+    "--pages",
+    is_flag=False,
+    flag_value="127.0.0.1:8700",
+    callback=parse_address,
+    metavar="[HOST:PORT]",
+    help="Serve the pages of `modelyard site`, as things are. [default: 127.0.0.1:8700]",
+)
+@click.option(
     "--lease",
     callback=_lease,
     metavar="NAMESPACE/NAME",
@@ -68,6 +76,7 @@ def watch(
     interval: float,
     settle_seconds: float,
     listen: tuple[str, int] | None,
+    pages: tuple[str, int] | None,
     lease: str | None,
 ) -> None:
     """Move servers to what Git pins, judge them, write facts, and reconcile every model.
@@ -84,7 +93,14 @@ def watch(
         from modelyard.operations.watch.loop import watch_forever
 
         log_with_dates()
-        watch_forever(services, report=print_line, interval=interval, listen=listen, lease=lease)
+        watch_forever(
+            services,
+            report=print_line,
+            interval=interval,
+            listen=listen,
+            lease=lease,
+            pages=pages,
+        )
         return
     from modelyard.operations.watch.pass_once import run_pass
 

@@ -22,6 +22,7 @@ from modelyard.ports import Services
 
 if TYPE_CHECKING:
     from modelyard.adapters.cluster.kubernetes_lease import KubernetesLease
+    from modelyard.operations.watch.pages import LivePages
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def watch_forever(
     interval: float,
     listen: tuple[str, int] | None,
     lease: str | None,
+    pages: tuple[str, int] | None = None,
 ) -> None:
     """Run passes until the process ends.
 
@@ -67,6 +69,7 @@ def watch_forever(
         interval: Seconds between two passes when nothing happens.
         listen: Where to serve `/healthz` and `/metrics`; None for nowhere.
         lease: `namespace/name` of the Lease to hold while acting; None to act without one.
+        pages: Where to serve the pages of the site; None for nowhere.
     """
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # our own errors name what it retries
     for module in PRELOADED:
@@ -74,9 +77,10 @@ def watch_forever(
     health = WatchHealth(interval)
     if listen is not None:
         health.serve_pages(*listen)
-    watcher = Watcher(
-        workspace=workspace_of(services), health=health, interval=interval, report=report
-    )
+    workspace = workspace_of(services)
+    watcher = Watcher(workspace=workspace, health=health, interval=interval, report=report)
+    if pages is not None:
+        watcher.pages = _serve_pages(workspace, pages, report)
     held = _stand_for(lease) if lease is not None else None
     while True:
         if held is None or held.wait(1.0):
@@ -84,6 +88,14 @@ def watch_forever(
         else:
             health.record_standby(is_leader_known=held.is_answered())
             watcher.due = None  # once it acts it knows nothing: its first pass covers all models
+
+
+def _serve_pages(workspace: Workspace, address: tuple[str, int], report: Report) -> LivePages:
+    from modelyard.operations.watch.pages import LivePages
+
+    served = LivePages(workspace, *address)
+    report(f"pages are at http://{served.server.host}:{served.server.port}/")
+    return served
 
 
 def _stand_for(lease: str) -> KubernetesLease:
@@ -109,6 +121,7 @@ class Watcher:
         seen: The forge's refs before the last pass.
         all_by: When the next pass over all models is due, however busy one of them is.
     pack_by: When the checkout's objects are packed next.
+    pages: The pages that it serves, if it serves any.
     """
 
     workspace: Workspace
@@ -120,6 +133,7 @@ class Watcher:
     seen: Refs = field(default_factory=dict)
     all_by: float = 0.0
     pack_by: float = 0.0
+    pages: LivePages | None = None
 
     def run_passes_and_wait(self) -> None:
         """Run passes until one changes nothing, then wait until something is due."""
@@ -131,6 +145,8 @@ class Watcher:
                 self.all_by = 0.0  # the push may be about a model that is not due
             if not self._run_pass():
                 break
+        if self.pages is not None:
+            self.pages.refresh(self._read_refs() or self.seen)
         pause = self._pause_seconds()
         if pause == self.interval:
             self._pack_objects()

@@ -1,0 +1,95 @@
+"""Serves the pages of the site while the watcher runs; nobody changes anything there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from modelyard.adapters.bounded_http import BoundedServer
+from modelyard.adapters.site.templates import content_policy
+from modelyard.errors import YardError
+from modelyard.operations.site.pages import write_site
+from modelyard.operations.workspace import Workspace
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+_LOOPBACK = ("127.0.0.1", "localhost")
+
+FOLDER = "site"
+"""The folder of the pages, in that of the state."""
+
+
+class LivePages:
+    """The site, written again whenever something moved.
+
+    Args:
+        workspace: What to read from.
+        host: The address to listen on.
+        port: The port; 0 for any that is free.
+
+    Raises:
+        CannotAnswer: Nothing can listen there.
+    """
+
+    def __init__(self, workspace: Workspace, host: str, port: int) -> None:
+        services = workspace.services
+        self._workspace = workspace
+        self._seen: Mapping[str, str] | None = None
+        self.folder = services.root / services.repository.state / FOLDER
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.server = BoundedServer(host, port, _app(self.folder, host))
+        self.server.start()
+
+    def refresh(self, refs: Mapping[str, str]) -> None:
+        """Write the pages of what moved; a watcher goes on without them.
+
+        Args:
+            refs: The forge's refs: nothing moved if they are the same as before.
+        """
+        if refs == self._seen:
+            return
+        try:
+            write_site(self._workspace, self.folder)
+        except YardError as error:
+            logger.warning("the pages stay as they are: %s", error.message)
+        except Exception:
+            logger.exception("the pages stay as they are")
+        else:
+            self._seen = dict(refs)
+
+
+def _app(folder: Path, host: str) -> ASGIApp:
+    pages = Starlette(routes=[Mount("/", StaticFiles(directory=folder, html=True))])
+    # A site that names this machine's own address its own must not read them in a browser here.
+    names = [host, "localhost"] if host in _LOOPBACK else ["*"]
+    return _with_headers(TrustedHostMiddleware(pages, allowed_hosts=names))
+
+
+def _with_headers(app: ASGIApp) -> ASGIApp:
+    """The same answers, with what a page cannot say of itself."""
+    policy = f"{content_policy()}; frame-ancestors 'none'"
+    own = [
+        (b"content-security-policy", policy.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+    ]
+
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *own]}
+            await send(message)
+
+        await app(scope, receive, sending)
+
+    return answering
