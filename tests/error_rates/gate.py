@@ -19,10 +19,14 @@ from scipy.stats import t as student
 
 from error_rates.rates import Rate
 from modelyard.domain.gate.paired import non_inferiority, paired_difference, superiority
+from modelyard.domain.gate.slices import slice_verdicts
+from modelyard.domain.specs.model import GatePolicy, Slice
 from modelyard.domain.verdict import Outcome
 
 ALPHA = 0.05
 RUNS, QUICK_RUNS = 400, 60
+SLICE_MARGIN = 0.02536
+"""What noise of 1 in the log odds costs in Brier score beyond noise of .5, in 20,000,000 rows."""
 
 World = tuple[Any, Any, Any]
 """Labels, the champion's predictions and the challenger's."""
@@ -65,6 +69,7 @@ def rates(*, quick: bool) -> Iterator[Rate]:
         # Of many cases some exceed two errors by chance: such a one is drawn again, more often.
         yield found if found.is_kept else _rate(case, 5 * found.runs, seed=2)
     yield constants(60 if quick else 1000)
+    yield from slices(20 if quick else 400)
 
 
 def constants(runs: int) -> Rate:
@@ -78,6 +83,49 @@ def constants(runs: int) -> Rate:
         )
         hits += superiority(found, alpha=ALPHA).passed
     return Rate(case="a constant against the best one", what="pass", hits=hits, runs=runs, most=0.0)
+
+
+def slices(runs: int) -> Iterator[Rate]:
+    """How often slices are failed or passed wrongly: 40 in 100 days of 200 rows, by Brier score."""
+    random, clusters, places = np.random.default_rng(5), np.repeat(np.arange(100), 200), 40
+    of_row = np.arange(clusters.size) % places
+    names = {"by place": np.char.add("place = ", of_row.astype(str))}
+    failed, alone, passed = 0, 0, 0
+    for _ in range(runs):
+        odds = random.normal(size=clusters.size)
+        labels = (random.random(clusters.size) < _chance(odds)).astype(int)
+        noise = [_noise(clusters, random, 0.1) for _ in range(3)]
+        before, equal = (_chance(odds + 0.5 * each) for each in noise[:2])
+        first = _chance(odds + noise[2])[of_row == 0]
+        worse = equal.copy()
+        worse[of_row == 0] = first
+        for challenger, margin in ((equal, 0.0), (worse, SLICE_MARGIN)):
+            policy = GatePolicy(
+                metric="brier", margin=0, slices=(Slice(by="place", margin=margin),)
+            )
+            found = slice_verdicts(
+                policy, labels, (before, challenger), clusters, names, classes=()
+            )
+            if margin:
+                passed += sum(each.verdict.passed for each in found if each.name == "place = 0")
+                continue
+            failed += any(each.verdict.outcome is Outcome.FAIL for each in found)
+            alone += any(each.verdict.numbers["upper"] < 0 for each in found)
+    yield Rate(
+        case="40 slices, equal models, margin 0",
+        what="a slice fails",
+        hits=failed,
+        runs=runs,
+        most=ALPHA,
+        beside=(("if all clusters counted alike", f"{alone / runs:.0%} without Holm"),),
+    )
+    yield Rate(
+        case="one slice of 40 is worse by the margin",
+        what="it passes",
+        hits=passed,
+        runs=runs,
+        most=ALPHA,
+    )
 
 
 def _rate(case: Case, runs: int, *, seed: int) -> Rate:
@@ -221,6 +269,21 @@ def noisy_chances(clusters: np.ndarray, random: Generator, *, worse: bool = True
     return labels.astype(int), before, after
 
 
+def raised_chances(clusters: np.ndarray, random: Generator, *, worse: bool = True) -> World:
+    """Chances too high by .05, where the champion's are true; nearly the same if not worse."""
+    chance = 0.9 * _chance(-1.2 + 1.2 * _noise(clusters, random, 0.1))
+    labels = random.random(clusters.size) < chance
+    noise = 0.001 * random.normal(size=clusters.size)
+    return labels.astype(int), chance, np.clip(chance + 0.05 * worse + noise, 0, 1)
+
+
+def one_sure_tenth(clusters: np.ndarray, random: Generator, *, worse: bool = True) -> World:
+    """Chances that are too high by .2, but only those of the upper tenth."""
+    chance = 0.8 * random.random(clusters.size)
+    labels = random.random(clusters.size) < chance
+    return labels.astype(int), chance, chance + np.where((chance > 0.72) & worse, 0.2, 0.0)
+
+
 def rare_certainty(
     clusters: np.ndarray, random: Generator, *, share: float, worse: bool = True
 ) -> World:
@@ -317,6 +380,8 @@ CASES = (
     *_rows("mean absolute error, tails of t3", "mae", partial(heavy_errors, degrees=3), margin=0.1),
     *_everywhere("log loss", "log_loss", noisy_chances),
     *_rows("Brier score", "brier", noisy_chances),
+    *_rows("calibration", "calibration", raised_chances, margin=0.05**2),
+    *_rows("calibration, .2 in a tenth", "calibration", one_sure_tenth, margin=0.1 * 0.2**2)[1:3],
     *_rows("RMSE, harm in .2 % of the rows", "rmse", _OUTLIERS),
     *_rows("log loss, certain and wrong in .1 %", "log_loss", _CERTAIN),
     # 1.1^2 - 1 times the mean square of the errors.

@@ -202,8 +202,12 @@ def test_version_names_are_those_of_the_domain(name: str):
 def test_gate_metrics_are_those_of_the_domain():
     from modelyard.domain.gate.metric import METRICS as COMPUTED
 
-    stated = schemas.schema_of("Model")["properties"]["gate"]["properties"]["metric"]["enum"]
-    assert set(stated) == set(COMPUTED) == frozenset().union(*METRICS.values())
+    gate = schemas.schema_of("Model")["properties"]["gate"]["properties"]
+    alone = frozenset().union(*METRICS.values())
+    assert set(gate["metric"]["enum"]) == alone
+    for more in ("guards", "slices"):
+        stated = gate[more]["items"]["properties"]["metric"]["enum"]
+        assert set(stated) == set(COMPUTED) == alone | {"calibration"}
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

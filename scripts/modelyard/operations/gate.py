@@ -241,6 +241,10 @@ def find_differences(
         for metric in sorted(guards.keys() | again.guards.keys()):
             pair = guards.get(metric), again.guards.get(metric)
             found += _difference(f"{name}, guard {metric}", *pair)
+        slices = {each.name: each.verdict for each in result.slices}
+        known = {each.name: each.verdict for each in again.slices}
+        for part in sorted(slices.keys() | known.keys()):
+            found += _difference(f"{name}, slice {part}", slices.get(part), known.get(part))
     return tuple(found)
 
 

@@ -192,6 +192,16 @@ def test_scores_come_back_as_they_were_kept(rows, classes, seed):
     np.testing.assert_array_equal(found.scores, scores)
 
 
+def test_names_of_slices_come_back_with_the_scores():
+    names = {"score > 1": np.array(["score > 1", ""]), "by place": np.array(["place = A", "B"])}
+    kept = scores_to_parquet([0, 1], ["a", "b"], np.array([0.1, 0.2]), slices=names)
+    found = scores_from_parquet(kept, digest="sha256:rows")
+    assert found.scores.tolist() == [0.1, 0.2]
+    assert {title: each.tolist() for title, each in found.slices.items()} == {
+        title: each.tolist() for title, each in names.items()
+    }
+
+
 def test_a_table_that_holds_no_scores_is_no_evidence():
     with pytest.raises(CannotAnswer, match="no table of scores: it has columns x, y; expected"):
         scores_from_parquet(to_parquet(ROWS), digest="sha256:rows")

@@ -8,7 +8,7 @@ import pytest
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.isolation import Isolation
 from modelyard.domain.specs.model import ArtifactPolicy, Trusted
-from modelyard.domain.specs.record import GuardResult, Record
+from modelyard.domain.specs.record import GuardResult, Record, SliceResult
 from modelyard.operations.reconcile.pages import (
     NOT_CLOSED_IN,
     evidence_page,
@@ -58,6 +58,19 @@ def test_a_guard_is_shown_under_the_name_of_its_metric(yard):
         ("v1", "0.9860", "0.4998", "fail"),
         ("v1 (brier)", "0.9860", "0.4998", "fail"),
         ("the baseline", "0.5000", "0.4998", "inconclusive"),
+    ]
+
+
+def test_a_slice_is_shown_by_its_rows_and_says_if_only_harm_counts(yard):
+    record = record_of(yard, "v2")
+    (result,) = record.held_out
+    slices = tuple(
+        SliceResult(name=f"place = <b>{n}", verdict=result.against_champion, harm_only=n == 2)
+        for n in (1, 2)
+    )
+    assert rows(replace(record, held_out=(replace(result, slices=slices),)))[1:3] == [
+        ("v1 (place = &lt;b>1)", "0.9860", "0.4998", "fail"),
+        ("v1 (place = &lt;b>2)", "0.9860", "0.4998", "fail (only a fail counts)"),
     ]
 
 

@@ -18,6 +18,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.adapters.runtimes.environments import Environments, Runtime, runtimes_folder
 from modelyard.adapters.specs.documents import dump_spec, read_spec
 from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.store.tables import scores_from_parquet
 from modelyard.domain.specs.record import Champion
 from modelyard.domain.specs.repository import Repository
 from modelyard.domain.specs.version import Code, ModelVersion
@@ -213,3 +214,23 @@ def test_a_champion_that_was_scored_apart_is_not_opened_again(ready, monkeypatch
     score_held_out_sets(ready)
     (result,) = ready.read_document("evaluation.json")["held_out"]
     assert (asked, result["champion_scores"]) == ([1], result["scores"])
+
+
+def test_each_slice_of_the_held_out_rows_is_compared_and_kept_in_the_evidence(ready, monkeypatch):
+    file = ready.services.root / "models/wine/model.yaml"
+    slices = "  slices: [{by: alcohol, margin: 1}, {where: 'alcohol > 13', margin: 1}]\n"
+    file.write_text(file.read_text().replace("gate:\n", f"gate:\n{slices}"))
+    job = job_at(ready.services.root, commit(Git(ready.services.root)))
+    itself = Champion(version="v1", artifact=job.read_document("artifact.json")["digest"])
+    monkeypatch.setattr(evaluate, "find_champion", lambda _: itself)
+
+    score_held_out_sets(job)
+
+    (found,) = job.read_document("evaluation.json")["held_out"]
+    quarters = [each["name"] for each in found["slices"]]
+    assert quarters[-1] == "alcohol > 13"
+    assert len(quarters) == 5
+    assert all("alcohol" in name for name in quarters)
+    kept = scores_from_parquet(job.store.read_evidence(found["scores"]), digest="rows")
+    assert set(kept.slices["by alcohol"]) == set(quarters[:-1])
+    assert set(kept.slices["alcohol > 13"]) == {"", "alcohol > 13"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ WHOLE_COLUMN = frozenset({"missing", "unexpected-name"})
 
 LABEL = "label"
 CLUSTER = "cluster"
+SLICE = "slice: "
 
 
 def read_frame(content: bytes, *, name: str) -> pd.DataFrame:
@@ -154,8 +155,17 @@ def clusters_of(frame: pd.DataFrame, cluster: str) -> NDArray[Any]:
     return names
 
 
-def scores_to_parquet(labels: Any, clusters: Any, scores: NDArray[np.float64]) -> bytes:
-    """Per-row scores as evidence: `label`, `cluster`, and `score` or `score_0`, `score_1` ..."""
+def scores_to_parquet(
+    labels: Any,
+    clusters: Any,
+    scores: NDArray[np.float64],
+    *,
+    slices: Mapping[str, NDArray[Any]] | None = None,
+) -> bytes:
+    """Per-row scores as evidence: `label`, `cluster`, and `score` or `score_0`, `score_1` ...
+
+    The name of each row's slice is in a column `slice: TITLE`.
+    """
     import pandas as pd
 
     columns: dict[str, Any] = {LABEL: labels, CLUSTER: clusters}
@@ -163,6 +173,7 @@ def scores_to_parquet(labels: Any, clusters: Any, scores: NDArray[np.float64]) -
         columns["score"] = scores
     else:
         columns |= {f"score_{number}": scores[:, number] for number in range(scores.shape[1])}
+    columns |= {f"{SLICE}{title}": names for title, names in (slices or {}).items()}
     return to_parquet(pd.DataFrame(columns))
 
 
@@ -188,4 +199,9 @@ def scores_from_parquet(content: bytes, *, digest: str) -> Scores:
         labels=frame[LABEL].to_numpy(),
         clusters=frame[CLUSTER].to_numpy(),
         scores=values[:, 0] if names == ["score"] else values,
+        slices={
+            name.removeprefix(SLICE): frame[name].to_numpy()
+            for name in map(str, frame.columns)
+            if name.startswith(SLICE)
+        },
     )

@@ -13,6 +13,7 @@ from modelyard.domain.checks import (
     pins,
     records,
     resources,
+    slices,
     training,
 )
 from modelyard.domain.problem import Problem
@@ -33,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     models.output_names_are_unique,
     models.primary_output_fits_the_task,
     models.gate_metric_fits_the_task,
+    slices.slices_can_be_told,
     models.target_is_a_column,
     models.label_is_defined,
     models.timestamp_is_a_column,

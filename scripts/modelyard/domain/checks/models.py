@@ -22,6 +22,9 @@ METRICS: Mapping[Task, frozenset[str]] = {
 }
 """The gate metrics that can be computed for each task."""
 
+CALIBRATED = frozenset({Task.BINARY, Task.MULTICLASS})
+"""The tasks whose guards and slices may have the metric `calibration`."""
+
 OUTPUTS: Mapping[Task, OutputKind] = {
     Task.BINARY: OutputKind.PROBABILITY,
     Task.MULTICLASS: OutputKind.CLASS,
@@ -67,11 +70,14 @@ def primary_output_fits_the_task(catalog: Catalog) -> Iterator[Problem]:
 def gate_metric_fits_the_task(catalog: Catalog) -> Iterator[Problem]:
     """The metrics of the gate and of its guards can be computed for the task."""
     for name, model in catalog.models.items():
-        fitting = METRICS[model.task]
-        choices = ", ".join(sorted(fitting))
         chosen = [(("gate", "metric"), model.gate.metric)]
         chosen += [(("gate", "guards"), guard.metric) for guard in model.gate.guards]
+        chosen += [(("gate", "slices"), each.metric) for each in model.gate.slices if each.metric]
         for field, metric in chosen:
+            # A constant is calibrated: the gate's own metric must tell models apart.
+            more = CALIBRATED & {model.task} and field[1] != "metric"
+            fitting = METRICS[model.task] | ({"calibration"} if more else set())
+            choices = ", ".join(sorted(fitting))
             if metric not in fitting:
                 message = f"{metric} is no metric of a {model.task} task; choose {choices}"
                 yield _problem(name, field, message)

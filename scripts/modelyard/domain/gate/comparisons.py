@@ -66,6 +66,7 @@ def gate_answer(
             # After a pass the comparison with the champion says more than the one with a constant.
             if one is on_set.baseline and on_set.champion is not None and verdict.passed:
                 decides = False
+            decides &= all(each.counts for each in on_set.slices if each.verdict is one)
             found.append(NamedComparison(name=f"{name}{what}", decides=decides, verdict=one))
     return GateAnswer(verdict=verdict, comparisons=tuple(found))
 
@@ -76,6 +77,8 @@ def _parts(on_set: SetVerdicts, champion: str | None) -> Iterator[tuple[str, Ver
         yield f", against the champion {champion}", on_set.champion
     for metric, guard in on_set.guards.items():
         yield f", guard {metric}, against the champion {champion}", guard
+    for each in on_set.slices:
+        yield f", slice {each.name}, against the champion {champion}", each.verdict
     if on_set.baseline is not None:
         yield ", against the baseline", on_set.baseline
     if on_set.champion is None and on_set.baseline is None:

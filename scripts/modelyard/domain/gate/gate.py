@@ -12,6 +12,7 @@ from modelyard.domain.gate.paired import (
     paired_difference,
     superiority,
 )
+from modelyard.domain.gate.slices import SliceVerdict, slice_verdicts
 from modelyard.domain.specs.model import Model
 from modelyard.domain.verdict import BASELINE, Outcome, Verdict, worst_outcome
 
@@ -28,12 +29,14 @@ class Scores:
         labels: Shape (n,): 0 or 1, a level, or a number.
         clusters: Shape (n,): each row's cluster.
         scores: Shape (n,) or, for several classes, (n, k).
+        slices: The name of each row's slice by the title of the slices, see `slices.slice_names`.
     """
 
     digest: str
     labels: NDArray[Any]
     clusters: NDArray[Any]
     scores: NDArray[Any]
+    slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +71,14 @@ class SetVerdicts:
         baseline: Against the best constant; None if the set cannot be used.
         champion: Against the champion; None without one.
         guards: Against the champion in each guard's metric, by metric.
+        slices: Against the champion in each slice.
     """
 
     verdict: Verdict
     baseline: Verdict | None = None
     champion: Verdict | None = None
     guards: Mapping[str, Verdict] = field(default_factory=dict)
+    slices: tuple[SliceVerdict, ...] = ()
 
 
 def gate_verdict(
@@ -160,13 +165,31 @@ def compare_on_set(
         least_clusters=policy.least_clusters,
         least_informative=policy.least_informative,
     )
-    # A record that counted all clusters alike is older than guards.
+    # A record that counted all clusters alike is older than guards and slices.
     guards = dict(_guards(model, champion, challenger)) if counts_information else {}
+    slices = _slices(model, champion, challenger) if counts_information else ()
+    said = [
+        replace(each.verdict, reason=f"slice {each.name}: {each.verdict.reason}")
+        for each in slices
+        if each.counts
+    ]
     return SetVerdicts(
-        verdict=_worse_of(against, *guards.values(), baseline),
+        verdict=_worse_of(against, *guards.values(), *said, baseline),
         baseline=baseline,
         champion=against,
         guards=guards,
+        slices=slices,
+    )
+
+
+def _slices(model: Model, champion: Scores, challenger: Scores) -> tuple[SliceVerdict, ...]:
+    return slice_verdicts(
+        model.gate,
+        challenger.labels,
+        (champion.scores, challenger.scores),
+        challenger.clusters,
+        challenger.slices,
+        classes=model.primary.classes,
     )
 
 

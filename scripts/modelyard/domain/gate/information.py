@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from modelyard.domain.gate.calibration import BINS
 from modelyard.domain.gate.inputs import Codes
 from modelyard.domain.specs.column_values import Floats
 
@@ -80,6 +81,16 @@ class Side:
         # With margin 0 unseen harm could outweigh the gains of few rows: only a tie is shown.
         harm = gains[gains < 0] if margin else gains
         return enough and abs(float(harm.sum())) <= NEGLIGIBLE * margin * self.gains.size
+
+    def is_shown_by_pairs(self, margin: float, alpha: float) -> bool:
+        """Whether the rows of a mean over pairs decide even if few of them are informative.
+
+        What a share s of the rows adds to a calibration error is at most `BINS` s^2, as it is in
+        pairs of them alone; with G clusters a share of log(1/alpha) / G may be unseen.
+        """
+        unseen = BINS * (math.log(1 / alpha) / self.sums.size) ** 2
+        lost = -float(self.gains[self.gains < 0].sum()) / self.gains.size
+        return max(unseen, lost) <= NEGLIGIBLE * margin
 
     def is_won(self, margin: float, alpha: float, worst: float) -> bool:
         """Whether bets show a mean above -margin; they need only the worst loss of a row.

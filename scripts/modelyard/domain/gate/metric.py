@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from modelyard.domain.gate.calibration import Miscalibration, miscalibration
 from modelyard.domain.gate.inputs import Codes, binary_labels, class_codes, parse_scores
 from modelyard.domain.specs.column_values import Floats
 from modelyard.errors import CannotAnswer
@@ -36,6 +37,7 @@ class Metric:
         greater_is_better: Whether a larger value is better.
         kind: The predictions it takes.
         is_root: Whether it is the square root of a mean over rows; otherwise it is the mean.
+        is_of_pairs: Whether it is a mean over pairs of rows: see `calibration`.
         worst: The most that one row can lose between two models; infinite if nothing limits it.
     """
 
@@ -43,6 +45,7 @@ class Metric:
     greater_is_better: bool
     kind: Kind
     is_root: bool = False
+    is_of_pairs: bool = False
     worst: float = math.inf
 
 
@@ -59,6 +62,9 @@ METRICS = {
         # 2 with several classes; a binary one counts half of it.
         Metric(name="brier", greater_is_better=False, kind=Kind.PROBABILITIES, worst=2),
         Metric(name="accuracy", greater_is_better=True, kind=Kind.PROBABILITIES, worst=1),
+        Metric(
+            name="calibration", greater_is_better=False, kind=Kind.PROBABILITIES, is_of_pairs=True
+        ),
         Metric(name="mae", greater_is_better=False, kind=Kind.VALUES),
         Metric(name="mse", greater_is_better=False, kind=Kind.VALUES),
         Metric(name="rmse", greater_is_better=False, kind=Kind.VALUES, is_root=True),
@@ -80,7 +86,7 @@ def row_values(
     """The value of each row in a metric that is a mean over rows, or the root of such a mean.
 
     Args:
-        metric: Any metric except `auc`.
+        metric: Any metric except `auc` and `calibration`.
         labels: Shape (n,), as in `paired_difference`.
         predictions: Shape (n,) or (n, k), as in `paired_difference`.
         classes: The k levels, or empty.
@@ -109,6 +115,23 @@ def row_values(
     # By convention a binary Brier score has the probability of 1 alone, so it ends at 1, not at 2.
     squares: Floats = (chances**2).sum(axis=1) if classes else chances[:, 1] ** 2
     return squares
+
+
+def miscalibration_of(
+    labels: ArrayLike, predictions: ArrayLike, classes: Sequence[Any], codes: Codes, model: str
+) -> Miscalibration:
+    """The calibration error, with NaN for one whose predictions are not all probabilities.
+
+    Arguments and errors are those of `row_values`.
+    """
+    levels = _levels(labels, classes)
+    chances = _chances(predictions, levels.size, len(classes), model)
+    if np.isnan(chances).any():
+        return Miscalibration(value=math.nan, influence=np.full(levels.size, math.nan))
+    happened = levels[:, None] == np.arange(chances.shape[1])
+    # Of two classes the second says all: the first has the same error.
+    first = 0 if classes else 1
+    return miscalibration(chances[:, first:], happened[:, first:], codes)
 
 
 def constant_predictions(metric: Metric, labels: ArrayLike, classes: Sequence[Any]) -> Floats:

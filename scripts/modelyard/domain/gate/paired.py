@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from modelyard.domain.gate.calibration import Miscalibration
 from modelyard.domain.gate.delong import (
     PairedDifference,
     cluster_correction,
@@ -29,6 +30,7 @@ from modelyard.domain.gate.metric import (
     Metric,
     constant_predictions,
     find_metric,
+    miscalibration_of,
     row_values,
 )
 from modelyard.domain.specs.column_values import Floats
@@ -57,7 +59,8 @@ def paired_difference(
         var = G/(G-1) * sum over clusters of (sum over its rows of (d - mean d))^2 / n^2
 
     and for clusters of unequal size the factor of `information.side_of` instead of G/(G-1).
-    `rmse` is linearised first (delta method): a row value is e^2 / (2 rmse).
+    `rmse` is linearised first (delta method): a row value is e^2 / (2 rmse). `calibration` is a
+    mean over pairs of rows, and so is linearised too: see `calibration.miscalibration`.
 
     Args:
         metric: A name in `METRICS`.
@@ -79,12 +82,14 @@ def paired_difference(
     chosen = find_metric(metric)
     if chosen.kind is Kind.RANKS:
         return clustered_auc_difference(labels, champion, challenger, clusters)
-    before = row_values(chosen, labels, champion, classes, "champion")
-    after = row_values(chosen, labels, challenger, classes, "challenger")
-    codes = cluster_codes(clusters, before.size)
+    codes = cluster_codes(clusters, np.size(labels))
+    before, after = (
+        _measured(chosen, labels, predictions, classes, codes, model)
+        for model, predictions in (("champion", champion), ("challenger", challenger))
+    )
     sign = 1.0 if chosen.greater_is_better else -1.0
-    first, second = _total(chosen, before), _total(chosen, after)
-    gains = _influence(chosen, after) - _influence(chosen, before)
+    first, second = before.value, after.value
+    gains = sign * (after.influence - before.influence)
     side = side_of("rows", gains, codes)
     return PairedDifference(
         metric=metric,
@@ -93,7 +98,7 @@ def paired_difference(
         difference=without_rounding(sign * (second - first), first, second),
         standard_error=math.sqrt(side.variance),
         clusters=int(codes.max()) + 1,
-        rows=before.size,
+        rows=gains.size,
         sides=(side,),
         error_of_equal_clusters=_sandwich(gains, codes),
         parts=Parts(
@@ -188,6 +193,18 @@ def superiority(
     )
 
 
+def p_of_harm(difference: PairedDifference, margin: float) -> float:
+    """The p of "worse by more than the margin", one-sided; 0 for predictions without a score."""
+    if not math.isfinite(difference.difference):
+        return 0.0
+    from scipy.special import stdtr  # noqa: PLC0415 - a second to load, and METRICS needs none
+
+    lead, error = difference.difference + margin, difference.standard_error
+    if not error > 0:
+        return 0.0 if lead < 0 else 1.0
+    return float(stdtr(difference.degrees, lead / error)) if difference.degrees > 0 else 1.0
+
+
 @dataclass(frozen=True)
 class _Least:
     clusters: int
@@ -270,12 +287,22 @@ def _missing_information(
     for side in difference.sides:
         if side.effective_clusters < least.clusters / 2:
             return _few_clusters(side, difference.clusters, least.clusters / 2)
-        few = side.informative_rows(claim.margin) < least.informative
-        worst = find_metric(difference.metric).worst
+        material = _material(difference, claim)
+        few = side.informative_rows(material) < least.informative
+        metric = find_metric(difference.metric)
+        if metric.is_of_pairs:
+            few &= not side.is_shown_by_pairs(claim.margin, alpha)
+        worst = metric.worst
         if few and not side.is_shown_without(claim.margin, alpha, worst):
             without = side.clusters_without_difference(claim.margin, alpha, worst)
-            return _few_rows(side, claim, least.informative, without)
+            return _few_rows(side, material, least.informative, without)
     return None
+
+
+def _material(difference: PairedDifference, claim: _Claim) -> float:
+    """From which gain on a row counts."""
+    # A calibration error is of pairs of rows: what a row adds to it shrinks with their number.
+    return 0.0 if find_metric(difference.metric).is_of_pairs else claim.margin
 
 
 def _skewed_to_harm(difference: PairedDifference, claim: _Claim, alpha: float) -> str | None:
@@ -305,9 +332,9 @@ def _few_clusters(side: Side, clusters: int, least: float) -> str:
     )
 
 
-def _few_rows(side: Side, claim: _Claim, least: int, without: float) -> str:
-    found, rows, clusters = side.informative_rows(claim.margin), side.gains.size, side.sums.size
-    apart = f"by {claim.margin:g} or more" if claim.margin else "at all"
+def _few_rows(side: Side, material: float, least: int, without: float) -> str:
+    found, rows, clusters = side.informative_rows(material), side.gains.size, side.sums.size
+    apart = f"by {material:g} or more" if material else "at all"
     # Without a single such row nothing says how many there would be among more rows.
     enough = _rounded_up(max(clusters * least / found if found else 0, without))
     return (
@@ -375,7 +402,9 @@ def _information(
         "enough_clusters": _enough_clusters(difference, claim, detectable),
         "degrees": difference.degrees,
         "effective_clusters": min(side.effective_clusters for side in sides),
-        "informative_rows": min(side.informative_rows(claim.margin) for side in sides),
+        "informative_rows": min(
+            side.informative_rows(_material(difference, claim)) for side in sides
+        ),
     }
 
 
@@ -391,19 +420,24 @@ def _t_quantile(level: float, degrees: float) -> float:
     return float(stdtrit(degrees, level)) if degrees > 0 else math.inf
 
 
-def _total(metric: Metric, values: Floats) -> float:
+def _measured(
+    metric: Metric,
+    labels: ArrayLike,
+    predictions: ArrayLike,
+    classes: Sequence[Any],
+    codes: Codes,
+    model: str,
+) -> Miscalibration:
+    """A model's metric, and what each row adds to it to first order."""
+    if metric.is_of_pairs:
+        return miscalibration_of(labels, predictions, classes, codes, model)
+    values = row_values(metric, labels, predictions, classes, model)
     mean = float(values.mean())
-    return math.sqrt(mean) if metric.is_root else mean
-
-
-def _influence(metric: Metric, values: Floats) -> Floats:
-    """The value of each row in the metric, to first order, with the sign that makes more better."""
-    sign = 1.0 if metric.greater_is_better else -1.0
+    if not metric.is_root:
+        return Miscalibration(value=mean, influence=values)
     # Delta method: the root of a mean m changes by 1 / (2 root m) of a change of m.
-    total = _total(metric, values)
-    if metric.is_root and total > 0:
-        return sign * values / (2 * total)
-    return sign * values
+    total = math.sqrt(mean)
+    return Miscalibration(value=total, influence=values / (2 * total) if total > 0 else values)
 
 
 def _sandwich(values: Floats, codes: Codes) -> float:

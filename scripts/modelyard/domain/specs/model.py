@@ -219,6 +219,30 @@ class Guard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Slice:
+    """Rows of a held-out set in which a challenger must not be worse than the champion.
+
+    Args:
+        margin: A difference, in the metric's unit, up to which a challenger counts as not worse.
+        by: A column: each of its levels, or a quarter of its numbers, is a slice.
+        where: A condition on columns, in place of `by`; see `modelyard.domain.gate.conditions`.
+        metric: The metric; None for the gate's.
+        harm_only: Whether only shown harm counts, where few rows would leave the gate in doubt.
+    """
+
+    margin: float
+    by: str | None = None
+    where: str | None = None
+    metric: str | None = None
+    harm_only: bool = False
+
+    @property
+    def title(self) -> str:
+        """The rows in words."""
+        return f"by {self.by}" if self.where is None else self.where
+
+
+@dataclass(frozen=True, kw_only=True)
 class GatePolicy:
     """When a challenger passes against the champion on held-out rows.
 
@@ -231,6 +255,7 @@ class GatePolicy:
         least_informative: With fewer informative rows the verdict is `inconclusive`, unless the
             models hardly differ; see `modelyard.domain.gate.information`.
         guards: Further metrics; all must pass with the same alpha.
+        slices: Parts of the rows; see `modelyard.domain.gate.slices`.
     """
 
     metric: str
@@ -239,6 +264,7 @@ class GatePolicy:
     least_clusters: int = 20
     least_informative: int = 20
     guards: tuple[Guard, ...] = ()
+    slices: tuple[Slice, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,15 @@ class GuardResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SliceResult:
+    """The comparison with the champion on the rows of one slice; see `gate.slices.SliceVerdict`."""
+
+    name: str
+    verdict: Verdict
+    harm_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeldOutResult:
     """The result on one held-out set.
 
@@ -61,6 +70,7 @@ class HeldOutResult:
             which have the one comparison that decided, and where the set could not be used.
         against_champion: The comparison with the champion; None without one.
         guards: The comparison with the champion in each guard's metric.
+        slices: The comparison with the champion in each slice.
     """
 
     name: str
@@ -76,6 +86,7 @@ class HeldOutResult:
     against_baseline: Verdict | None = None
     against_champion: Verdict | None = None
     guards: tuple[GuardResult, ...] = ()
+    slices: tuple[SliceResult, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

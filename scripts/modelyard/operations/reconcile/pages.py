@@ -204,6 +204,10 @@ def _rows(record: Record, result: HeldOutResult) -> Iterator[str]:
         yield _row(result, champion or "-", result.against_champion)
     for guard in result.guards:
         yield _row(result, f"{champion or '-'} ({guard.metric})", guard.verdict)
+    for each in result.slices:
+        yield _row(
+            result, f"{champion or '-'} ({each.name})", each.verdict, harm_only=each.harm_only
+        )
     yield _row(result, BASELINE_NAME, result.against_baseline)
 
 
@@ -213,7 +217,7 @@ def _rival_of_first_rules(verdict: Verdict, champion: str | None) -> str:
     return BASELINE_NAME if champion is None or against_baseline else champion
 
 
-def _row(result: HeldOutResult, rival: str, verdict: Verdict) -> str:
+def _row(result: HeldOutResult, rival: str, verdict: Verdict, *, harm_only: bool = False) -> str:
     value, challenger, difference = numbers_of(
         verdict,
         BASELINE if BASELINE in verdict.numbers else "champion",
@@ -223,8 +227,8 @@ def _row(result: HeldOutResult, rival: str, verdict: Verdict) -> str:
     low, high, margin = numbers_of(verdict, "interval_low", "interval_high", "margin")
     cells: Iterable[object] = (
         result.name,
-        result.rows,
-        result.clusters,
+        int(verdict.numbers.get("rows", result.rows)),
+        int(verdict.numbers.get("clusters", result.clusters)),
         rival,
         value,
         challenger,
@@ -232,7 +236,7 @@ def _row(result: HeldOutResult, rival: str, verdict: Verdict) -> str:
         f"[{low}, {high}]",
         margin,
         result.look,
-        verdict.outcome,
+        f"{verdict.outcome} (only a fail counts)" if harm_only else verdict.outcome,
     )
     # A dash alone is a figure that there is not; in a cell it begins no list.
     shown = ("-" if cell == "-" else escape_markdown(str(cell)) for cell in cells)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from modelyard.adapters.store.tables import (
     CLUSTER,
     LABEL,
+    columns_of,
     read_frame,
     scores_from_parquet,
     scores_to_parquet,
@@ -24,8 +25,9 @@ from modelyard.domain.gate.gate import (
     overall_verdict,
     with_contract,
 )
+from modelyard.domain.gate.slices import slice_names
 from modelyard.domain.specs.heldout import seen_by
-from modelyard.domain.specs.record import Champion, GuardResult, HeldOutResult
+from modelyard.domain.specs.record import Champion, GuardResult, HeldOutResult, SliceResult
 from modelyard.errors import Refused
 from modelyard.operations.gate import served_contract, served_contract_verdict
 from modelyard.operations.runtimes.scoring import Artifact, Scored, score_tables
@@ -34,8 +36,6 @@ from modelyard.runtime_measure import Measured
 from modelyard.serving.documents import read_serving
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from modelyard.serving.predictor import Scores
 
 logger = logging.getLogger(__name__)
@@ -211,12 +211,16 @@ def _score(
     identity = job.read_document("data.json")["held_out"][name]["digest"]
     spec = job.catalog.held_out[job.model_name, name]
     try:
-        scores = _parquet(frame, mine.of(place, what=f"the model {_cannot(name)}"))
+        columns = job.model.data.columns
+        slices = slice_names(job.model.gate.slices, columns, columns_of(frame))
+        mine_here = mine.of(place, what=f"the model {_cannot(name)}")
+        scores = scores_to_parquet(frame[LABEL], frame[CLUSTER], mine_here, slices=slices)
     except Refused as refusal:
         raise job.refuse(refusal.message) from refusal
     champion_scores = None
     if theirs is not None:
-        champion_scores = _parquet(frame, theirs.of(place, what=f"the champion {_cannot(name)}"))
+        theirs_here = theirs.of(place, what=f"the champion {_cannot(name)}")
+        champion_scores = scores_to_parquet(frame[LABEL], frame[CLUSTER], theirs_here)
     versions = [job.spec]
     if champion is not None:
         versions.append(job.catalog.versions[job.model_name, champion.version])
@@ -237,10 +241,6 @@ def _score(
     )
 
 
-def _parquet(frame: pd.DataFrame, scores: Scores) -> bytes:
-    return scores_to_parquet(frame[LABEL], frame[CLUSTER], scores)
-
-
 def _result(job: Job, scored: _OnSet, found: SetVerdicts) -> HeldOutResult:
     known = job.read_document("data.json")["held_out"][scored.name]
     return HeldOutResult(
@@ -258,6 +258,10 @@ def _result(job: Job, scored: _OnSet, found: SetVerdicts) -> HeldOutResult:
         against_champion=found.champion,
         guards=tuple(
             GuardResult(metric=metric, verdict=verdict) for metric, verdict in found.guards.items()
+        ),
+        slices=tuple(
+            SliceResult(name=each.name, verdict=each.verdict, harm_only=each.harm_only)
+            for each in found.slices
         ),
     )
 

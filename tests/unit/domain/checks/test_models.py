@@ -14,6 +14,7 @@ from modelyard.domain.specs.model import (
     Guard,
     Output,
     OutputKind,
+    Slice,
     Target,
     Task,
     Trusted,
@@ -92,11 +93,44 @@ def test_refuses_a_metric_of_another_task():
     ]
 
 
+def test_calibration_guards_but_does_not_decide_alone():
+    guards = (Guard(metric="calibration", margin=0.001),)
+    assert said(with_model(gate=GatePolicy(metric="auc", margin=0.1, guards=guards))) == []
+    found = said(with_model(gate=GatePolicy(metric="calibration", margin=0.1)))
+    assert [message for _, _, message in found] == [
+        "calibration is no metric of a binary task; choose accuracy, auc, brier, log_loss"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (Slice(margin=0), "give either `by` or `where`"),
+        (Slice(margin=0, by="distance", where="distance > 1"), "give either `by` or `where`"),
+        (Slice(margin=0, by="arr_delay"), "arr_delay is no column of data.columns, or the target"),
+        (Slice(margin=0, by="x"), "x is no column of data.columns, or the target"),
+        (Slice(margin=0, where="distance > 'x'"), "cannot read the condition"),
+        (Slice(margin=0, where="arr_delay > 3"), "arr_delay is no column of the contract"),
+        (Slice(margin=0, where="distance > 3", metric="mae"), "mae is no metric of a binary task"),
+    ],
+)
+def test_refuses_a_slice_that_no_row_can_be_told_by(chosen, message):
+    gate = GatePolicy(metric="auc", margin=0.1, slices=(chosen,))
+    (found,) = said(with_model(gate=gate))
+    assert message in found[2]
+
+
+def test_refuses_a_slice_that_is_there_twice():
+    twice = (Slice(margin=0, where="distance > 3"), Slice(margin=0.1, where="distance > 3"))
+    found = said(with_model(gate=GatePolicy(metric="auc", margin=0.1, slices=twice)))
+    assert [message for _, _, message in found] == ["'distance > 3' is there twice; leave one"]
+
+
 def test_refuses_a_guard_of_another_task_or_twice():
     guards = tuple(Guard(metric=metric, margin=0.1) for metric in ("mae", "brier", "brier"))
     found = said(with_model(gate=GatePolicy(metric="auc", margin=0.1, guards=guards)))
     assert [message for _, _, message in found] == [
-        "mae is no metric of a binary task; choose accuracy, auc, brier, log_loss",
+        "mae is no metric of a binary task; choose accuracy, auc, brier, calibration, log_loss",
         "brier is there twice; leave one",
     ]
 

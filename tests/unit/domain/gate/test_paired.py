@@ -116,7 +116,8 @@ def test_row_metrics_agree_with_scikit_learn():
         "mse": metrics.mean_squared_error,
         "rmse": metrics.root_mean_squared_error,
     }
-    assert set(oracles) == set(METRICS)
+    # Nobody else's calibration error is without bias; see `test_calibration`.
+    assert set(oracles) == set(METRICS) - {"calibration"}
     for name, oracle in oracles.items():
         found = paired_difference(name, labels, old, new, clusters)
         values = (oracle(labels, old), oracle(labels, new))
