@@ -358,15 +358,35 @@ def test_the_page_is_for_people_and_changes_no_answer(yard, tmp_path):
     _, plain = answer(yard)
     code, found = answer(yard, "--page", page)
     assert code == 3
-    assert "<html" in page.read_text()
+    text, report = page.read_text(), page.with_name("drift.evidently.html")
+    assert "<title>delays v2: drift confirmed</title>" in text
+    assert 'href="drift.evidently.html"' in text
+    assert text.count("<svg") == 3  # the heat map and two distributions; nothing has labels here
+    assert text.count(" - not compared</title>") == 0
+    assert found["page"]["report_digest"] in text
+    assert report.read_bytes() == yard.workspace.store.read_evidence(found["page"]["report_digest"])
+    title = "<title>Evidently&#x27;s report of delays v2: drift confirmed</title>"
+    assert title in report.read_text()
+    del found["page"]["report_digest"]
     assert found["page"] == {
         "path": str(page),
+        "report": str(report),
         "reference_rows": 9000,
         "current_rows": 2800,
         "columns": ["temp", "airline"],
         "left_out": {},
     }
     assert {**found, "page": None} == plain
+
+
+def test_it_explains_itself_by_a_sentence_a_table_and_a_picture(yard, tmp_path):
+    drawn = tmp_path / "drift.svg"
+    done = yard.run("drift", "delays", "--explain", "--picture", drawn)
+    assert done.exit_code == 3
+    assert done.stdout.startswith("delays: drift from what v2 was trained on is confirmed by")
+    assert "is the floor of each" in done.stdout.splitlines()[-1]
+    assert any(line.startswith("temp (range)") for line in done.stdout.splitlines())
+    assert drawn.read_text().startswith("<svg")
 
 
 def test_no_page_is_made_of_data_that_breaks_the_contract(yard, tmp_path):

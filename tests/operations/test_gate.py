@@ -261,6 +261,15 @@ def test_any_two_versions_are_shown_with_every_comparison_too(yard):
     ]
 
 
+def test_the_verdict_explains_itself_by_a_sentence_a_table_and_a_picture(yard, tmp_path):
+    found = gate(yard, "v4", "--explain", "--picture", tmp_path / "gate.svg").output
+    assert found.startswith("fail: recent: ")
+    line = next(x for x in found.splitlines() if x.startswith("recent, against the champion v1 "))
+    assert line.endswith("fail *")
+    assert "left of it fails" in found.splitlines()[-1]
+    assert (tmp_path / "gate.svg").read_text().startswith("<svg")
+
+
 def test_a_first_version_is_compared_with_the_baseline_alone(yard):
     assert shown(gate(yard, "v1").output) == [(True, "recent, against the baseline: pass")]
 

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import output_option, pass_services
+from modelyard.commands.options import (
+    explain_option,
+    output_option,
+    pass_services,
+    picture_option,
+)
+from modelyard.commands.output.picture import drift_picture, picture_svg, print_explained
 from modelyard.commands.output.terminal import make_console, print_json, print_line
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.adapters.store.evidently_page import PageSummary
     from modelyard.domain.promotion.incidents import Incident
     from modelyard.operations.drift.compare import ContractBreach, FeedComparison
+    from modelyard.operations.drift.page import DriftPage
 
 HEADINGS = ("window", "rows", "column", "reason", "effect", "floor", "p", "what")
 
@@ -41,7 +47,7 @@ feed_option = click.option(
     "--page",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
     metavar="FILE.html",
-    help="Also write a page of plots; it does not affect the result.",
+    help="Also write a page for people, and Evidently's report beside it; neither decides.",
 )
 @click.option(
     "--decision",
@@ -49,6 +55,8 @@ feed_option = click.option(
     metavar="FILE",
     help="Also write the result to FILE: none, confirmed or breached.",
 )
+@explain_option
+@picture_option
 @output_option
 @pass_services
 def drift(
@@ -60,6 +68,8 @@ def drift(
     feed: str | None,
     page: Path | None,
     decision: Path | None,
+    explain: bool,
+    picture: Path | None,
     output: str,
 ) -> None:
     """Compare MODEL's newest data with the training data of the version production runs.
@@ -81,33 +91,59 @@ def drift(
     workspace = workspace_of(services)
     result = compare_feed(workspace, model, feed=feed, until=until.date() if until else None)
     incidents = record_incidents(workspace, result)
-    evidence = summary = None
+    evidence = written = None
     if isinstance(result, FeedComparison):
         evidence = workspace.store.put_evidence(drift_evidence(result))
         if page:
             from modelyard.operations.drift.page import write_drift_page
 
             print_line(f"{page}: importing evidently takes about 12 s", err=True)
-            summary = write_drift_page(workspace, result, page)
+            written = write_drift_page(workspace, result, page)
     elif page:
         print_line(f"{page} is not written: the data breaks the contract", err=True)
     if decision is not None:
         # The nightly workflow branches on this file.
         decision.write_text(result.outcome)
-    if output == "json":
-        print_json(_document(result, incidents, evidence, summary))
+    if picture is not None and isinstance(result, FeedComparison):
+        drawn = drift_picture(result.windows[-1].checks or ())
+        picture.write_text(picture_svg(drawn), "utf-8")
+    if explain and output == "text" and isinstance(result, FeedComparison):
+        _explain(result)
+    elif output == "json":
+        print_json(_document(result, incidents, evidence, written))
     else:
-        _print(result, evidence, summary)
+        _print(result, evidence, written)
     if result.outcome != "none":
         # The result is printed already: no error message.
         raise click.exceptions.Exit(Refused.exit_code)
+
+
+def _explain(result: FeedComparison) -> None:
+    """Print the verdict as one sentence, the last window as one table and as one picture."""
+    from modelyard.operations.drift.compare import summarize_comparison
+
+    checks = result.windows[-1].checks or ()
+    rows = [
+        (
+            check.column,
+            check.reason,
+            f"{check.measure} {check.effect:.3g}",
+            f"{check.floor:.3g}",
+            f"{check.p:.1e}",
+            "yes" if check.drifted else "no",
+            check.detail,
+        )
+        for check in checks
+    ]
+    headings = ("column", "reason", "effect", "floor", "p", "drifted", "what")
+    print_explained(summarize_comparison(result), headings, rows, drift_picture(checks))
 
 
 def _document(
     result: ContractBreach | FeedComparison,
     incidents: tuple[Incident, ...],
     evidence: str | None,
-    summary: PageSummary | None,
+    page: DriftPage | None,
 ) -> dict[str, Any]:
     """Return the result as schemas/output/drift.schema.json describes it."""
     from modelyard.operations.drift.compare import (
@@ -134,12 +170,12 @@ def _document(
         "confirmed": confirmed_document(compared.confirmed if compared else ()),
         "quality": quality_document(compared.quality) if compared else None,
         "warnings": list(compared.warnings) if compared else [],
-        "page": _page_document(summary) if summary else None,
+        "page": _page_document(page) if page else None,
     }
 
 
 def _print(
-    result: ContractBreach | FeedComparison, evidence: str | None, summary: PageSummary | None
+    result: ContractBreach | FeedComparison, evidence: str | None, page: DriftPage | None
 ) -> None:
     from modelyard.commands.output.formatting import make_table
     from modelyard.domain.drift.quality import Quality
@@ -158,9 +194,9 @@ def _print(
     make_console().print(make_table(title, HEADINGS, rows))
     for warning in result.warnings:
         print_line(f"warning: {warning}", err=True)
-    if summary is not None:
-        for column, why in summary.left_out.items():
-            print_line(f"{summary.path} omits {column}: {why}", err=True)
+    if page is not None:
+        for column, why in page.summary.left_out.items():
+            print_line(f"{page.report} omits {column}: {why}", err=True)
     if isinstance(result.quality, Quality):
         print_line(f"quality: {result.quality.detail}")
     print_line(f"evidence {evidence}")
@@ -189,9 +225,12 @@ def _say_recorded(result: ContractBreach | FeedComparison) -> str:
     return "an incident is recorded" if is_own_feed(result) else "no incident is recorded"
 
 
-def _page_document(summary: PageSummary) -> dict[str, Any]:
+def _page_document(page: DriftPage) -> dict[str, Any]:
+    summary = page.summary
     return {
-        "path": str(summary.path),
+        "path": str(page.path),
+        "report": str(page.report),
+        "report_digest": page.digest,
         "reference_rows": summary.reference_rows,
         "current_rows": summary.current_rows,
         "columns": list(summary.columns_checked),

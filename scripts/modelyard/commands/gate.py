@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from modelyard.commands.options import (
     as_option,
     dry_run_option,
+    explain_option,
     find_person,
     moment,
     output_option,
     pass_services,
+    picture_option,
     reason_option,
 )
 from modelyard.commands.output.formatting import print_gate_answer
+from modelyard.commands.output.picture import gate_picture, picture_svg, print_explained
 from modelyard.commands.output.terminal import print_line
 from modelyard.domain.people import Person
 from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
+
+if TYPE_CHECKING:
+    from modelyard.domain.gate.comparisons import GateAnswer
 
 
 @click.command()
@@ -38,6 +46,8 @@ from modelyard.ports import Services
     metavar="REF",
     help="With --check: check every record that HEAD added since REF.",
 )
+@explain_option
+@picture_option
 @output_option
 @pass_services
 def gate(
@@ -49,6 +59,8 @@ def gate(
     against: str | None,
     check: bool,
     changed_since: str | None,
+    explain: bool,
+    picture: Path | None,
     output: str,
 ) -> None:
     """Compute the verdict on VERSION of MODEL again, from the stored scores of each row.
@@ -70,10 +82,32 @@ def gate(
     if model is None or version is None:
         raise click.UsageError("give MODEL and VERSION, or --check --changed-since REF")
     answer = find_verdict(workspace, model, version, against=against, check=check)
-    print_gate_answer(answer, output)
+    if picture is not None:
+        picture.write_text(picture_svg(gate_picture(answer)), "utf-8")
+    if explain and output == "text":
+        _explain(answer)
+    else:
+        print_gate_answer(answer, output)
     if not answer.verdict.passed and not check:
         # The verdict is printed already: no error message.
         raise click.exceptions.Exit(Refused.exit_code)
+
+
+def _explain(answer: GateAnswer) -> None:
+    """Print the verdict as one sentence, its comparisons as one table and as one picture."""
+    names = ("difference", "lower", "upper", "margin", "rows", "clusters", "informative_rows")
+    rows = [
+        (
+            f"{'* ' if each.decides else ''}{each.name}",
+            *(f"{n[name]:.4g}" if name in n else None for name in names),
+            each.verdict.outcome,
+        )
+        for each in answer.comparisons
+        for n in (each.verdict.numbers,)
+    ]
+    sentence = f"{answer.verdict.outcome}: {answer.verdict.reason}"
+    headings = ("comparison", *(name.replace("_", " ") for name in names), "verdict")
+    print_explained(sentence, headings, rows, gate_picture(answer))
 
 
 @click.command()

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 
 import click
 
-from modelyard.commands.options import output_option, parse_address, pass_services
+from modelyard.commands.options import (
+    explain_option,
+    output_option,
+    parse_address,
+    pass_services,
+    picture_option,
+)
 from modelyard.commands.output.formatting import print_verdict
 from modelyard.commands.output.logs import log_with_dates
+from modelyard.commands.output.picture import judge_picture, picture_svg, print_explained
 from modelyard.commands.output.terminal import print_line
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
@@ -19,9 +27,20 @@ from modelyard.ports import Services
 @click.command()
 @click.argument("environment")
 @click.argument("model")
+@explain_option
+@picture_option
 @output_option
 @pass_services
-def judge(services: Services, /, *, environment: str, model: str, output: str) -> None:
+def judge(
+    services: Services,
+    /,
+    *,
+    environment: str,
+    model: str,
+    explain: bool,
+    picture: Path | None,
+    output: str,
+) -> None:
     """Compare the answers of MODEL's release in ENVIRONMENT with those of the stable release.
 
     Reads counts and changes nothing. Exit 0 for a pass, 3 for a fail or an inconclusive verdict.
@@ -29,7 +48,14 @@ def judge(services: Services, /, *, environment: str, model: str, output: str) -
     from modelyard.operations.judge.evidence import judge_running_release
 
     verdict = judge_running_release(workspace_of(services), environment, model)
-    print_verdict(verdict, output)
+    if picture is not None:
+        picture.write_text(picture_svg(judge_picture(verdict)), "utf-8")
+    if explain and output == "text":
+        rows = [(name.replace("_", " "), f"{n:.6g}") for name, n in verdict.numbers.items()]
+        sentence = f"{verdict.outcome}: {verdict.reason}"
+        print_explained(sentence, ("number", "value"), rows, judge_picture(verdict))
+    else:
+        print_verdict(verdict, output)
     if not verdict.passed:
         raise click.exceptions.Exit(Refused.exit_code)
 

@@ -46,6 +46,17 @@ output_option = click.option(
 )
 
 
+explain_option = click.option(
+    "--explain", is_flag=True, help="One sentence, one table and one picture, as text."
+)
+picture_option = click.option(
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    metavar="FILE.svg",
+    help="Also write the picture of --explain as SVG.",
+)
+
+
 def parse_address(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[str, int] | None:

@@ -9,7 +9,7 @@ whatever the days before, the mean time to a false alarm is at least `ALARM` day
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
@@ -76,6 +76,7 @@ class Quality:
         since: The day since which the loss seems to be larger.
         days: Days that were scored.
         rows: Rows that were scored.
+        losses: The loss of each day.
     """
 
     metric: str
@@ -85,6 +86,7 @@ class Quality:
     since: date
     days: int
     rows: int
+    losses: tuple[DayLoss, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def drifted(self) -> bool:
@@ -184,4 +186,5 @@ def judge_quality(days: Sequence[DayLoss], reference: HeldOutLoss) -> Quality | 
         since=since[0].day,
         days=len(days),
         rows=sum(each.rows for each in days),
+        losses=tuple(days),
     )

@@ -291,6 +291,7 @@ def quality_document(quality: Quality | NotWatched) -> dict[str, Any]:
     if isinstance(quality, NotWatched):
         return {"watched": False, "why": quality.why}
     known = {**asdict(quality), "since": quality.since.isoformat(), "alarm": ALARM}
+    del known["losses"]  # for the page
     return {"watched": True, "drifted": quality.drifted, **known}
 
 

@@ -1,0 +1,218 @@
+"""The drift page as HTML: verdict and reasons, a heat map, distributions, quality, and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from modelyard.domain.drift.column_checks import ColumnCheck
+from modelyard.domain.drift.profile import ColumnProfile, NumberProfile, count_levels
+from modelyard.domain.drift.quality import ALARM, Quality
+from modelyard.domain.specs.column_values import read_column
+from modelyard.domain.specs.contract import describe_breach
+from modelyard.operations.drift.charts import Bars, Cell, bar_chart, heat_map, line_chart
+from modelyard.operations.drift.compare import (
+    FeedComparison,
+    WindowComparison,
+    summarize_comparison,
+)
+
+if TYPE_CHECKING:
+    from modelyard.adapters.store.evidently_page import ColumnScore
+
+WORST, BINS, LEVELS = 6, 24, 10
+"""Columns whose distributions are drawn, bins of a number, and levels of a category."""
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; color: #222; }
+h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem } table { border-collapse:
+collapse } td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: left }
+.confirmed, .breached { color: #b02a26 } .none { color: #2d7d3a } figure { display: inline-block;
+margin: .5rem 1rem .5rem 0 } svg { max-width: 100%; height: auto }
+"""
+
+
+def drift_page(
+    result: FeedComparison,
+    shown: Sequence[WindowComparison],
+    scores: Sequence[ColumnScore],
+    *,
+    report: str,
+    digest: str,
+) -> str:
+    """The page; what comes from data or specs is escaped.
+
+    Args:
+        result: The comparison.
+        shown: The windows of the heat map, oldest first; the compared ones are the last.
+        scores: Evidently's scores of the sample.
+        report: The address of Evidently's report, relative to the page.
+        digest: The digest under which that report is kept.
+    """
+    return "\n".join(_lines(result, shown, scores, report, digest))
+
+
+def page_title(result: FeedComparison) -> str:
+    """The model, the version and the verdict."""
+    word = {"none": "no drift confirmed", "confirmed": "drift confirmed", "breached": "broken data"}
+    return f"{result.model.name} {result.parent.version}: {word[result.outcome]}"
+
+
+def difference_in_words(checks: Sequence[ColumnCheck], score: ColumnScore | None) -> str:
+    """Why our answer on a column and Evidently's line differ; empty if they agree."""
+    ours = any(check.drifted for check in checks)
+    if score is None or score.drifted is ours:
+        return ""
+    if ours:
+        reasons = ", ".join(sorted({check.reason for check in checks if check.drifted}))
+        return f"a fixed line at {score.threshold:g} on a sample does not see it ({reasons})"
+    moved = [check for check in checks if check.reason == "shape"]
+    if any(check.effect >= check.floor for check in moved):
+        return "the rows are too few to tell it from chance"
+    return "it moved, but no further than the calendar moves it"
+
+
+def _lines(
+    result: FeedComparison,
+    shown: Sequence[WindowComparison],
+    scores: Sequence[ColumnScore],
+    report: str,
+    digest: str,
+) -> Iterator[str]:
+    title = escape(page_title(result))
+    yield f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+    yield f"<style>{_STYLE}</style></head><body>"
+    yield f'<h1 class="{result.outcome}">{title}</h1>'
+    yield f"<p>{escape(summarize_comparison(result))}.</p>"
+    yield from _listed(
+        [
+            *(describe_breach(fault) for fault in result.faults),
+            *(f"{c.column} ({c.reason}): {c.detail}" for c in result.confirmed),
+            *(f"warning: {warning}" for warning in result.warnings),
+        ]
+    )
+    columns = _worst_first(result)
+    yield "<h2>Columns by week, in units of their floors</h2>"
+    yield "<p>The largest effect of a column's checks; from 1 on it matters, and is red if it is "
+    yield f"no chance either. The verdict is from the last {len(result.windows)}.</p>"
+    weeks = [window.data.days.since for window in shown]
+    cells = [[_cell(window, name) for window in shown] for name in columns]
+    yield heat_map(columns, weeks, cells)
+    yield from _distributions(result, columns[:WORST])
+    yield from _quality(result)
+    yield from _table(result, columns, {score.column: score for score in scores})
+    yield "<p>Evidently draws a fixed line on a sample of the rows, which knows neither the "
+    yield f'calendar nor chance: <a href="{escape(report, quote=True)}">its report</a>, kept as '
+    yield f"<code>{escape(digest)}</code>. It decides nothing.</p></body></html>"
+
+
+def _listed(sentences: Sequence[str]) -> Iterator[str]:
+    if sentences:
+        yield "<ul>"
+        yield from (f"<li>{escape(sentence)}</li>" for sentence in sentences)
+        yield "</ul>"
+
+
+def _worst_first(result: FeedComparison) -> list[str]:
+    """The columns of the profile, those with the largest effects in the last window first."""
+    order = [check.column for check in result.windows[-1].checks or ()]
+    return list(dict.fromkeys([*order, *(column.name for column in result.profile.columns)]))
+
+
+def _cell(window: WindowComparison, column: str) -> Cell:
+    checks = [check for check in window.checks or () if check.column == column]
+    if not checks:
+        return Cell(ratio=None, detail=f"{window.data.days.since}: not compared")
+    worst = max(checks, key=lambda check: check.effect / check.floor)
+    said = "; ".join(
+        f"{c.reason}: {c.measure} {c.effect:.3g}, floor {c.floor:.3g}, {c.detail}" for c in checks
+    )
+    return Cell(
+        ratio=worst.effect / worst.floor,
+        drifted=any(check.drifted for check in checks),
+        detail=f"{window.data.days.since}: {said}",
+    )
+
+
+def _distributions(result: FeedComparison, columns: Sequence[str]) -> Iterator[str]:
+    profiles = {column.name: column for column in result.profile.columns}
+    table = result.windows[-1].data.table
+    yield f"<h2>Training data (grey) and the last window (blue): the {len(columns)} worst</h2>"
+    for name in columns:
+        bars = _bars(profiles[name], table[name])
+        yield f"<figure><figcaption>{escape(name)}</figcaption>{bar_chart(bars)}</figure>"
+
+
+def _bars(profile: ColumnProfile, values: np.ndarray) -> Bars:
+    if isinstance(profile, NumberProfile):
+        return _number_bars(profile, values)
+    seen = count_levels(profile.type, values).counts
+    names = list(dict.fromkeys([*list(profile.counts)[:LEVELS], *list(seen)[:3]]))
+    rows = max(1, sum(seen.values()))
+    return Bars(
+        names=tuple(names),
+        before=tuple(profile.counts.get(name, 0) / max(1, profile.known) for name in names),
+        now=tuple(seen.get(name, 0) / rows for name in names),
+    )
+
+
+def _number_bars(profile: NumberProfile, values: np.ndarray) -> Bars:
+    known = read_column(profile.type, values).values
+    known = known[~np.isnan(known)]
+    ends = [*profile.edges[:1], *profile.edges[-1:]]
+    ends += np.quantile(known, [0.001, 0.999]).tolist() if len(known) else []
+    if not ends or not max(ends) > min(ends):
+        return Bars(names=(), before=(), now=())
+    edges = np.linspace(min(ends), max(ends), BINS + 1)
+    # The profile knows its distribution function at its own edges; between them it is a line.
+    reached = np.cumsum(profile.counts)[: len(profile.edges)] / max(1, profile.known)
+    before = np.diff(np.interp(edges, profile.edges, reached, left=0.0, right=1.0))
+    now = np.histogram(np.clip(known, edges[0], edges[-1]), edges)[0] / max(1, len(known))
+    middles = (edges[1:] + edges[:-1]) / 2
+    return Bars(
+        names=tuple(f"{middle:.4g}" for middle in middles),
+        before=tuple(before.tolist()),
+        now=tuple(now.tolist()),
+    )
+
+
+def _quality(result: FeedComparison) -> Iterator[str]:
+    yield "<h2>Quality on new labels</h2>"
+    quality = result.quality
+    if not isinstance(quality, Quality):
+        yield f"<p>Not watched: {escape(quality.why)}.</p>"
+        return
+    yield f"<p>{escape(quality.detail)}. The dashed line is the mean on held-out rows; an alarm is "
+    yield f"evidence of {ALARM:,.0f}.</p>"
+    days = [each.day for each in quality.losses]
+    yield line_chart(days, [each.mean for each in quality.losses], quality.held_out)
+
+
+def _table(
+    result: FeedComparison, columns: Sequence[str], scores: Mapping[str, ColumnScore]
+) -> Iterator[str]:
+    yield "<h2>Every check of the last window</h2><table><tr>"
+    heads = ("column", "reason", "effect", "floor", "p", "drifted", "Evidently", "why they differ")
+    yield "".join(f"<th>{head}</th>" for head in heads) + "</tr>"
+    by_column: dict[str, list[ColumnCheck]] = {name: [] for name in columns}
+    for check in result.windows[-1].checks or ():
+        by_column[check.column].append(check)
+    for name in columns:
+        score = scores.get(name)
+        for place, check in enumerate(by_column[name]):
+            theirs = f"{score.score:.3g} of {score.threshold:g}" if score else "-"
+            cells = (
+                name,
+                check.reason,
+                f"{check.measure} {check.effect:.3g}",
+                f"{check.floor:.3g}",
+                f"{check.p:.1e}",
+                "yes" if check.drifted else "no",
+                theirs if place == 0 else "",
+                difference_in_words(by_column[name], score) if place == 0 else "",
+            )
+            yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+    yield "</table>"
