@@ -22,10 +22,13 @@ class Miscalibration:
         value: The mean over rows of the squared distance, in their bin, between the mean prediction
             and the share that came true. It has no bias, so it may be below 0.
         influence: Shape (n,): what each row adds to it, to first order; its mean is `value`.
+        curvature: The largest variance of a bin's mean residual, in units of `value`; see
+            `paired._numbers`. 0 for metrics that are means.
     """
 
     value: float
     influence: Floats
+    curvature: float = 0.0
 
 
 def miscalibration(chances: Floats, happened: NDArray[np.bool_], codes: Codes) -> Miscalibration:
@@ -42,26 +45,32 @@ def miscalibration(chances: Floats, happened: NDArray[np.bool_], codes: Codes) -
         happened: Shape (n, k): which class came true.
         codes: Shape (n,): the cluster of each row, from 0.
     """
-    products = np.zeros(len(chances))
+    products, curvature = np.zeros(len(chances)), 0.0
     for column in range(chances.shape[1]):
         said = chances[:, column]
-        products += _products(said, said - happened[:, column], codes)
+        more, curved = _products(said, said - happened[:, column], codes)
+        products, curvature = products + more, curvature + curved
     value = float(products.mean())
-    return Miscalibration(value=value, influence=2 * products - value)
+    return Miscalibration(value=value, influence=2 * products - value, curvature=curvature)
 
 
-def _products(said: Floats, residuals: Floats, codes: Codes) -> Floats:
-    """Each row's residual by the mean one of its bin's rows of other clusters; 0 without such."""
+def _products(said: Floats, residuals: Floats, codes: Codes) -> tuple[Floats, float]:
+    """Each row's residual by the mean one of its bin's rows of other clusters; 0 without such.
+
+    Beside it the largest variance of a bin's mean residual, by clusters, times the bin's share.
+    """
     bins = _bins(said)
     # Cells of cluster and bin that have rows: with one row a cluster there are as many as rows.
     cells, cell = np.unique(codes * BINS + bins, return_inverse=True)
     sums, rows = np.bincount(cell, residuals), np.bincount(cell)
     of_bin = cells % BINS
-    others = np.bincount(of_bin, sums, BINS)[of_bin] - sums
-    other_rows = np.bincount(of_bin, rows, BINS)[of_bin] - rows
+    bin_sums, bin_rows = np.bincount(of_bin, sums, BINS), np.bincount(of_bin, rows, BINS)
+    others, other_rows = bin_sums[of_bin] - sums, bin_rows[of_bin] - rows
     means = np.divide(others, other_rows, out=np.zeros_like(others), where=other_rows > 0)
+    full = np.maximum(bin_rows, 1)
+    apart = np.bincount(of_bin, (sums - rows * (bin_sums / full)[of_bin]) ** 2, BINS)
     found: Floats = residuals * means[cell]
-    return found
+    return found, float((apart / full).max() / len(said))
 
 
 def _bins(said: Floats) -> Codes:

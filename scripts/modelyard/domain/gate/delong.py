@@ -34,6 +34,7 @@ class PairedDifference:
         error_of_equal_clusters: The standard error of records before 0.3, which took all clusters
             to be equally large.
         parts: What each row adds to the difference; None if its skewness is not to be limited.
+        curvatures: Of the champion's and the challenger's metric; see `calibration`.
     """
 
     metric: str
@@ -46,6 +47,7 @@ class PairedDifference:
     sides: tuple[Side, ...] = field(default=(), compare=False, repr=False)
     error_of_equal_clusters: float = field(default=math.nan, compare=False, repr=False)
     parts: Parts | None = field(default=None, compare=False, repr=False)
+    curvatures: tuple[float, float] = field(default=(0.0, 0.0), compare=False, repr=False)
 
     @property
     def degrees(self) -> float:

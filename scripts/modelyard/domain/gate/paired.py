@@ -106,6 +106,7 @@ def paired_difference(
             weights=np.full(gains.size, 1 / gains.size),
             codes=codes,
         ),
+        curvatures=(before.curvature, after.curvature),
     )
 
 
@@ -202,7 +203,11 @@ def p_of_harm(difference: PairedDifference, margin: float) -> float:
     lead, error = difference.difference + margin, difference.standard_error
     if not error > 0:
         return 0.0 if lead < 0 else 1.0
-    return float(stdtr(difference.degrees, lead / error)) if difference.degrees > 0 else 1.0
+    curvature = difference.curvatures[0]
+    quantile = -lead / error
+    if curvature and lead < 0:  # the t of which lead + t error + t^2 curvature is 0
+        quantile = (math.sqrt(error**2 - 4 * curvature * lead) - error) / (2 * curvature)
+    return float(stdtr(difference.degrees, -quantile)) if difference.degrees > 0 else 1.0
 
 
 @dataclass(frozen=True)
@@ -368,9 +373,12 @@ def _summary(difference: PairedDifference, claim: _Claim) -> str:
 def _numbers(difference: PairedDifference, claim: _Claim, alpha: float) -> dict[str, float]:
     # The bounds at alpha decide. The two-sided 95 % interval is for people, as is the detectable
     # difference, which needs the quantile of the level and that of the power.
-    one_sided, two_sided, power = (
-        _t_quantile(level, difference.degrees) * difference.standard_error
-        for level in (1 - alpha, 0.975, POWER)
+    quantiles = [_t_quantile(level, difference.degrees) for level in (1 - alpha, 0.975, POWER)]
+    one_sided, two_sided, power = (each * difference.standard_error for each in quantiles)
+    # A squared distance that is too small by chance has too small an error as well: its root has
+    # the same one everywhere. (root + t e)^2 is the square, + 2 t e root, + t^2 e^2, the curvature.
+    of_champion, of_challenger = (
+        quantiles[0] ** 2 * each if each else 0.0 for each in difference.curvatures
     )
     middle = difference.difference
     detectable = one_sided + power
@@ -379,8 +387,8 @@ def _numbers(difference: PairedDifference, claim: _Claim, alpha: float) -> dict[
         "challenger": difference.challenger,
         "difference": middle,
         "standard_error": difference.standard_error,
-        "lower": middle - one_sided,
-        "upper": middle + one_sided,
+        "lower": middle - one_sided - of_challenger,
+        "upper": middle + one_sided + of_champion,
         "interval_low": middle - two_sided,
         "interval_high": middle + two_sided,
         "detectable": detectable,

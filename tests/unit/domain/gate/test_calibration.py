@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from modelyard.domain.gate.calibration import miscalibration
-from modelyard.domain.gate.paired import non_inferiority, paired_difference
+from modelyard.domain.gate.paired import non_inferiority, p_of_harm, paired_difference
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import CannotAnswer
 
@@ -17,6 +17,31 @@ def test_two_bins_by_hand():
     products = [0.2 * -0.3, -0.8 * 0.2, 0.2 * -0.3, -0.4 * 0.6, 0.6 * -0.4]
     assert found.value == pytest.approx(np.mean(products))
     assert found.influence == pytest.approx(2 * np.array(products) - np.mean(products))
+
+
+def test_the_curvature_is_the_variance_of_a_bins_mean_residual_by_its_share():
+    said, happened = np.full(4, 0.5), np.array([1, 1, 0, 1]) == 1
+    rows, days = np.arange(4), np.array([0, 0, 1, 1])
+    # Residuals -.5, -.5, .5, -.5 with mean -.25: by rows 3 x .25^2 + .75^2, by days 2 x .5^2.
+    by_rows, by_days = (
+        miscalibration(said[:, None], happened[:, None], codes).curvature for codes in (rows, days)
+    )
+    assert by_rows == pytest.approx((3 * 0.25**2 + 0.75**2) / 16)
+    assert by_days == pytest.approx(2 * 0.5**2 / 16)
+
+
+def test_the_bounds_are_those_of_the_root_of_a_squared_distance():
+    # One bin: the root of the challenger's error is its mean residual, with a plain t test.
+    random = np.random.default_rng(7)
+    said = np.full(4000, 0.7)
+    labels = (random.random(4000) < 0.5).astype(int)
+    half = np.full(4000, labels.mean())
+    found = paired_difference("calibration", labels, half, said, np.arange(4000))
+    verdict = non_inferiority(found, margin=0.06, alpha=0.05)
+    residual = 0.7 - labels.mean()
+    bound = (residual + 1.645 * np.std(labels) / np.sqrt(4000)) ** 2
+    assert -verdict.numbers["lower"] == pytest.approx(bound, rel=0.01)
+    assert p_of_harm(found, 0.03) < p_of_harm(found, 0.035) < 0.5
 
 
 def test_rows_of_one_cluster_are_not_held_against_each_other():
