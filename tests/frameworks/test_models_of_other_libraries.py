@@ -169,7 +169,9 @@ def answers_of(library: str) -> dict[str, list[Any]]:
             trusted_types=tuple({name for policy in policies for name in policy.trusted_types}),
             trusted=Trusted(reason="each was sealed by its own policy"),
         )
-        scored = score_tables(runtime, list(artifacts.values()), tables(), accepted)
+        scored = score_tables(
+            runtime, list(artifacts.values()), tables(), replace(MODEL, artifact=accepted)
+        )
         places = range(len(tables()))
         for number, case in enumerate(artifacts):
             answers[case] = [scored.answers[number, place] for place in places]

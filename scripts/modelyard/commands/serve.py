@@ -73,6 +73,13 @@ from modelyard.domain.specs.model import DEFAULT_QUEUE
     help="Requests that may wait while the model is busy; further ones are answered 503.",
 )
 @click.option(
+    "--listening",
+    type=click.IntRange(3),
+    envvar="MODELYARD_LISTENING",
+    hidden=True,
+    help="The descriptor of a socket of that port, for a server that may make none.",
+)
+@click.option(
     "--claim",
     type=click.Path(path_type=Path, dir_okay=False),
     hidden=True,

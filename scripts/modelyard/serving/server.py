@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ class Settings:
         closing: A file that appears when the server is about to be stopped, or None. From then on
             every answer ends its connection, so that clients reconnect to another server.
         queue: Requests that may wait while the model is busy.
+        listening: The descriptor of a socket of the port; None to make one.
     """
 
     model: str
@@ -70,6 +72,7 @@ class Settings:
     formats: tuple[str, ...] = ("skops",)
     closing: Path | None = None
     queue: int = DEFAULT_QUEUE
+    listening: int | None = None
 
     @property
     def labels(self) -> dict[str, str]:
@@ -157,12 +160,16 @@ def serve_model(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     try:
-        server.run()
+        server.run(sockets=_sockets(settings))
     finally:
         if log is not None:
             log.close()
     if model.golden_problem:
         raise VersionFault(f"model {settings.model}: {model.golden_problem}")
+
+
+def _sockets(settings: Settings) -> list[socket.socket] | None:
+    return None if settings.listening is None else [socket.socket(fileno=settings.listening)]
 
 
 def _payload_log(settings: Settings, predictor: Predictor, counters: Counters) -> PayloadLog | None:

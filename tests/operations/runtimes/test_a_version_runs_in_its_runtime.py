@@ -173,7 +173,7 @@ def test_scores_come_only_from_the_pinned_runtime(tmp_path):
     runtime = replace(own_runtime(), lock=OTHER)
 
     with pytest.raises(Refused) as error:
-        score_tables(runtime, [Artifact(folder=folder, digest=digest)], [[]], MODEL.artifact)
+        score_tables(runtime, [Artifact(folder=folder, digest=digest)], [[]], MODEL)
     assert (OTHER[:12] in str(error.value), OWN[:12] in str(error.value)) == (True, True)
 
 

@@ -10,18 +10,17 @@ import os
 import resource
 import select
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from modelyard.adapters.isolation.confinement import (
-    WAYS,
     Means,
-    Reach,
     confine_process,
     enter_root,
     find_means,
@@ -33,9 +32,9 @@ from modelyard.adapters.isolation.system_calls import (
     PR_SET_PDEATHSIG,
     set_process,
 )
+from modelyard.adapters.isolation.task import LISTENING, Ended, Task, read_task
 from modelyard.adapters.isolation.usage import count_all_tasks, read_memory, read_space, read_usage
 from modelyard.adapters.processes import forked
-from modelyard.domain.isolation import Isolation
 
 CANNOT_START = 127
 """The exit code of a command that is not there, as in a shell."""
@@ -46,90 +45,6 @@ _SHARE_OF_TIME = 20  # looks take at most a 20th of a core, but for the longest 
 _SECONDS_TO_DIE = 10.0
 _KILLED = 128
 _SPARE_TASKS = 16  # so that it is found to exceed its limit, and does not only fail at it
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a closed-in process may use.
-
-    Args:
-        seconds: How long it may run.
-        memory: Bytes in memory, of all its processes.
-        tasks: Processes and threads at one time.
-        files: Open files of one process.
-        space: Bytes on disk in the folders that it may change.
-        log: Bytes of its output.
-    """
-
-    seconds: float
-    memory: int
-    tasks: int
-    files: int
-    space: int
-    log: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What the supervisor is asked to run.
-
-    Args:
-        command: Program and arguments.
-        main: The same as `modelyard ...` or `python FILE.py ...`, if a fork of this process may
-            become it instead.
-        cwd: Its working folder.
-        environment: Its whole environment.
-        log: The file that its output is appended to.
-        place: An empty folder for the root of its file system.
-        reach: What it may reach.
-        limits: What it may use.
-        asked_by: The process that asked; when it ends, all is ended.
-        ways: The ways of closing it in to try.
-    """
-
-    command: tuple[str, ...]
-    main: tuple[str, ...] | None
-    cwd: str
-    environment: Mapping[str, str]
-    log: str
-    place: str
-    reach: Reach
-    limits: Limits
-    asked_by: int
-    ways: tuple[str, ...] = WAYS
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How it ended.
-
-    Args:
-        exit_code: Its exit code, 128 and the signal's number if one ended it; None if it was ended.
-        exceeded: The name of the limit that it exceeded, if any.
-        isolation: By which means it was closed in.
-        memory: The most bytes in memory that were seen.
-        fault: Why it could not be closed in, if that failed.
-    """
-
-    isolation: Isolation
-    exit_code: int | None = None
-    exceeded: str | None = None
-    memory: int = 0
-    fault: str | None = None
-
-
-def task_document(task: Task) -> dict[str, Any]:
-    """The task as JSON."""
-    return asdict(task)
-
-
-def read_task(document: Mapping[str, Any]) -> Task:
-    """The task of `task_document`."""
-    reach: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in document["reach"].items()
-    }
-    return Task(**{**document, "reach": Reach(**reach), "limits": Limits(**document["limits"])})
 
 
 def supervise_task(file: Path) -> None:
@@ -152,6 +67,7 @@ class _Supervisor:
         self.peak = 0
         self.stopped = False
         self.may_kill_all = False
+        self.socket = _bind(task.port) if task.port else None
         self.means = find_means(task.reach, Path(task.place), task.ways)
 
     def run(self) -> Ended:
@@ -194,18 +110,48 @@ class _Supervisor:
         Path("/proc/self/oom_score_adj").write_text("1000")
         output = os.open(self.task.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
         if not self.means.namespaces:
-            _become_command(self.task, self.means, output, writer)
+            self._become_command(output, writer)
         enter_root(self.task.reach, Path(self.task.place))
         # The first process of a table has no default signals and inherits orphans, so the command
         # is its child. All others die with it.
         child = os.fork()
         if child == 0:
-            _run_or_report(lambda: _become_command(self.task, self.means, output, writer), writer)
+            _run_or_report(lambda: self._become_command(output, writer), writer)
         os.close(writer)
         while (ended := os.wait())[0] != child:
             pass
         code = os.waitstatus_to_exitcode(ended[1])
         os._exit(_KILLED - code if code < 0 else code)
+
+    def _become_command(self, output: int, writer: int) -> NoReturn:
+        """In the child: take the command's files, limits and rights, and run it."""
+        task = self.task
+        os.setsid()
+        set_process(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.chdir(task.cwd)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for target in (1, 2):
+            os.dup2(output, target)
+        environment, kept = dict(task.environment), {writer}
+        if self.socket is not None:
+            self.socket.set_inheritable(True)
+            environment[LISTENING] = str(self.socket.fileno())
+            kept.add(self.socket.fileno())
+        _close_all_but(kept)
+        _set_limit(resource.RLIMIT_CORE, 0)
+        _set_limit(resource.RLIMIT_NOFILE, task.limits.files)
+        _set_limit(resource.RLIMIT_NPROC, _most_tasks(task, self.means))
+        _set_limit(resource.RLIMIT_FSIZE, max(task.limits.space, task.limits.log))
+        confine_process(task.reach, self.means)
+        if task.main is not None and forked.is_fork():
+            os.close(writer)
+            os.environ.update(environment)
+            forked.become_command(task.main)
+        try:
+            os.execvpe(task.command[0], task.command, environment)  # noqa: S606 - no shell is wanted
+        except OSError as error:
+            print(f"{task.command[0]}: {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201
+            os._exit(CANNOT_START)
 
     def _watch(self, child: int, deadline: float) -> str | None:
         """Wait until the child ends, the asker ends or a limit is exceeded; the limit's name."""
@@ -271,6 +217,21 @@ class _Supervisor:
         return code
 
 
+def _bind(port: int) -> socket.socket:
+    """A socket of the machine's network, which what is closed in cannot make any more."""
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.bind(("127.0.0.1", port))
+    return found
+
+
+def _close_all_but(kept: set[int]) -> None:
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - only names are wanted
+        if int(name) > 2 and int(name) not in kept:  # noqa: PLR2004 - beyond stderr
+            with suppress(OSError):  # the one of this listing
+                os.close(int(name))
+
+
 def _keep_signals_inside(outsider: int) -> bool:
     """Close this process and its children in for signals; whether that is so, as tried on another.
 
@@ -301,33 +262,6 @@ def _run_or_report(act: Callable[[], NoReturn], writer: int) -> NoReturn:
         os.write(writer, f"{type(error).__name__}: {error}".encode()[:4096])
     finally:
         os._exit(1)
-
-
-def _become_command(task: Task, means: Means, output: int, writer: int) -> NoReturn:
-    """In the child: take the command's files, limits and rights, and run it."""
-    os.setsid()
-    set_process(PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.chdir(task.cwd)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for target in (1, 2):
-        os.dup2(output, target)
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - only names are wanted
-        if int(name) > 2 and int(name) != writer:  # noqa: PLR2004 - beyond stderr
-            with suppress(OSError):  # the one of this listing
-                os.close(int(name))
-    _set_limit(resource.RLIMIT_CORE, 0)
-    _set_limit(resource.RLIMIT_NOFILE, task.limits.files)
-    _set_limit(resource.RLIMIT_NPROC, _most_tasks(task, means))
-    _set_limit(resource.RLIMIT_FSIZE, max(task.limits.space, task.limits.log))
-    confine_process(task.reach, means)
-    if task.main is not None and forked.is_fork():
-        os.close(writer)
-        forked.become_command(task.main)
-    try:
-        os.execvpe(task.command[0], task.command, dict(task.environment))  # noqa: S606 - no shell is wanted
-    except OSError as error:
-        print(f"{task.command[0]}: {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201
-        os._exit(CANNOT_START)
 
 
 def _set_limit(kind: int, value: int) -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
-import tempfile
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from modelyard.adapters.processes.environment import bare_environment
-from modelyard.adapters.processes.start import run_command
+from modelyard.adapters.isolation.confinement import WAYS
+from modelyard.adapters.isolation.removal import scratch_folder
+from modelyard.adapters.isolation.run import ClosedCommand, run_closed_in
 from modelyard.adapters.runtimes.environments import Runtime
-from modelyard.domain.specs.model import ArtifactPolicy
+from modelyard.domain.specs.model import Model
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.runtimes.closed_in import (
+    EXCEEDED,
+    limits_of_model,
+    model_environment,
+    reach_of_model,
+)
 from modelyard.runtime_measure import Measured
 from modelyard.serving.scoring import RESULT, Failure, ModelFile, Order, scores_file
 
@@ -66,22 +74,26 @@ def score_tables(
     runtime: Runtime,
     artifacts: Sequence[Artifact],
     tables: Sequence[bytes | list[dict[str, object]]],
-    policy: ArtifactPolicy,
+    model: Model,
+    *,
+    ways: tuple[str, ...] = WAYS,
 ) -> Scored:
-    """Score every table with every artifact, in a process of the runtime.
+    """Score every table with every artifact, in a closed-in process of the runtime.
 
     Args:
         runtime: The runtime that the artifacts' versions pin.
         artifacts: The artifacts.
         tables: Rows, as Parquet, or as a request has them.
-        policy: What the artifacts may be made of.
+        model: The model, which says what the artifacts may be made of and what they may use.
+        ways: The ways of closing it in to try.
 
     Raises:
-        Refused: Another runtime runs than the pinned one.
+        Refused: Another runtime runs than the pinned one, or a model exceeded a limit.
         CannotAnswer: The process did not come to its end.
     """
-    with tempfile.TemporaryDirectory(prefix="modelyard-score-") as name:
-        folder = Path(name)
+    with scratch_folder("modelyard-score-") as folder:
+        out = folder / "out"
+        out.mkdir()
         order = Order(
             lock=runtime.lock,
             lock_file=str(runtime.lock_file),
@@ -89,27 +101,33 @@ def score_tables(
                 ModelFile(
                     folder=str(each.folder),
                     digest=each.digest,
-                    trusted_types=tuple(policy.trusted_types),
-                    formats=policy.accepted_formats,
+                    trusted_types=tuple(model.artifact.trusted_types),
+                    formats=model.artifact.accepted_formats,
                 )
                 for each in artifacts
             ),
             tables=tuple(_write_table(folder, n, rows) for n, rows in enumerate(tables)),
-            out=name,
+            out=str(out),
         )
         (folder / "order.json").write_text(json.dumps(asdict(order)))
-        try:
-            code = run_command(
-                ["modelyard", "runtime", "score", str(folder / "order.json")],
-                cwd=folder,
-                environment=bare_environment(),
-                output=folder / "log",
-                timeout=_MOST_SECONDS,
-                python=runtime.other_python,
-            )
-        except TimeoutError as error:
-            raise Refused(f"the model did not score its rows in {_MOST_SECONDS} s") from error
-        return _read_result(folder, code, len(artifacts), len(tables))
+        files = (*(Path(each) for each in order.tables), folder / "order.json")
+        command = ClosedCommand(
+            command=["modelyard", "runtime", "score", str(folder / "order.json")],
+            cwd=out,
+            environment=model_environment(out),
+            log=folder / "log",
+            folder=folder / "supervisor",
+            reach=reach_of_model(
+                runtime, readable=(*files, *(each.folder for each in artifacts)), writable=out
+            ),
+            limits=limits_of_model(model, _MOST_SECONDS),
+            python=runtime.other_python,
+            ways=ways,
+        )
+        ended = run_closed_in(command)
+        if ended.exceeded is not None:
+            raise Refused(f"scoring {EXCEEDED[ended.exceeded](command.limits)}")
+        return _read_result(folder, ended.exit_code or 0, len(artifacts), len(tables))
 
 
 def _write_table(folder: Path, number: int, rows: bytes | list[dict[str, object]]) -> str:
@@ -119,20 +137,40 @@ def _write_table(folder: Path, number: int, rows: bytes | list[dict[str, object]
 
 
 def _read_result(folder: Path, code: int, artifacts: int, tables: int) -> Scored:
-    import numpy as np
-
-    result = folder / RESULT
-    if code or not result.exists():
+    out = folder / "out"
+    if code:
         lines = (folder / "log").read_text(errors="replace").strip().splitlines()
         said = " | ".join(lines[-_LAST_LINES:]) or "it said nothing"
         raise CannotAnswer(f"scoring ended with exit code {code}: {said}")
-    document = json.loads(result.read_bytes())
-    if document["runtime"] is None:
-        raise Failure(**document["failure"]).to_error("the runtime")
-    answers: dict[tuple[int, int], Scores | Failure] = {}
-    for one in range(artifacts):
-        for other in range(tables):
-            failure = document["failures"].get(f"{one}-{other}")
-            path = scores_file(folder, one, other)
-            answers[one, other] = Failure(**failure) if failure else np.load(path)
-    return Scored(measured=Measured(**document["runtime"]), answers=answers)
+    places = [(one, other) for one in range(artifacts) for other in range(tables)]
+    # What a model runs when it is opened can write here, so nothing is believed to be well-formed.
+    try:
+        document = json.loads(_read(out / RESULT))
+        if document["runtime"] is not None:
+            failures = document["failures"]
+            return Scored(
+                measured=Measured(**document["runtime"]),
+                answers={place: _read_answer(out, place, failures) for place in places},
+            )
+        failure = Failure(**document["failure"])
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise Refused(f"scoring left no answer: {error}") from error
+    raise failure.to_error("the runtime")
+
+
+def _read_answer(
+    out: Path, place: tuple[int, int], failures: Mapping[str, Any]
+) -> Scores | Failure:
+    import numpy as np
+
+    if failure := failures.get("{}-{}".format(*place)):
+        return Failure(**failure)
+    scores: Scores = np.load(io.BytesIO(_read(scores_file(out, *place))), allow_pickle=False)
+    return scores
+
+
+def _read(path: Path) -> bytes:
+    """The content of a file, but not of a link or a pipe in its place."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ValueError(f"{path.name} is no file")
+    return path.read_bytes()

@@ -18,6 +18,7 @@ from modelyard.adapters.store.tables import (
     scores_from_parquet,
     scores_to_parquet,
 )
+from modelyard.domain.artifact_formats import CODE_FORMATS
 from modelyard.domain.gate.gate import (
     Comparison,
     SetVerdicts,
@@ -118,7 +119,7 @@ def score_champion(job: Job) -> None:
     with tempfile.TemporaryDirectory(prefix="modelyard-champion-") as name:
         other = _fetch(job, champion.artifact, Path(name))
         runtime = job.find_runtime(champion.version)
-        scored = score_tables(runtime, [other], _tables(job), job.model.artifact)
+        scored = score_tables(runtime, [other], _tables(job), job.model)
     for place, each in enumerate(job.spec.held_out):
         buffer = io.BytesIO()
         np.save(buffer, scored.scores(0, place, what=f"the champion {_cannot(each)}"))
@@ -146,20 +147,21 @@ def _score_all(
     job: Job, challenger: Artifact, other: Artifact | None, champion: Champion | None
 ) -> tuple[_Answers, _Answers | None]:
     """The scores of both models on every held-out set, each from its own runtime."""
-    tables, policy, runtime = _tables(job), job.model.artifact, job.find_runtime()
+    tables, model, runtime = _tables(job), job.model, job.find_runtime()
     if other is None or champion is None:
-        return _Answers(scored=score_tables(runtime, [challenger], tables, policy), place=0), None
+        return _Answers(scored=score_tables(runtime, [challenger], tables, model), place=0), None
     if (known := _read_champion(job, champion)) is not None:
-        mine = score_tables(runtime, [challenger], tables, policy)
+        mine = score_tables(runtime, [challenger], tables, model)
         return _Answers(scored=mine, place=0), known
     theirs = job.find_runtime(champion.version)
-    if theirs == runtime:  # one process imports their libraries once
-        scored = score_tables(runtime, [challenger, other], tables, policy)
+    # One process imports their libraries once; what runs code could change the other's scores.
+    if theirs == runtime and not set(CODE_FORMATS).intersection(model.artifact.accepted_formats):
+        scored = score_tables(runtime, [challenger, other], tables, model)
         return _Answers(scored=scored, place=0), _Answers(scored=scored, place=1)
-    mine = score_tables(runtime, [challenger], tables, policy)
+    mine = score_tables(runtime, [challenger], tables, model)
     return (
         _Answers(scored=mine, place=0),
-        _Answers(scored=score_tables(theirs, [other], tables, policy), place=0),
+        _Answers(scored=score_tables(theirs, [other], tables, model), place=0),
     )
 
 

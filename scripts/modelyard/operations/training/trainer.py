@@ -7,22 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from modelyard.adapters.isolation.confinement import WAYS, Reach
-from modelyard.adapters.isolation.run import run_closed_in
-from modelyard.adapters.isolation.supervisor import Ended, Limits
-from modelyard.adapters.runtimes.environments import Runtime, import_folders
+from modelyard.adapters.isolation.run import ClosedCommand, run_closed_in
+from modelyard.adapters.isolation.task import Ended, Limits
+from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.artifact_digest import artifact_files
 from modelyard.domain.specs.model import UNIX_SOCKETS, Trainer
 from modelyard.errors import Refused
+from modelyard.operations.runtimes.closed_in import MEGABYTE, STORAGE, runtime_folders
 from modelyard.operations.training.job import TRAINER, Job, count_threads
 
 LAST_LINES = 12
 KEPT = ("PATH", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
-MEMORY, STORAGE = 4 * 2**30, 10 * 2**30
-"""Bytes that a trainer may use where model.yaml gives no figure."""
+MEMORY = 4 * 2**30
+"""Bytes in memory that a trainer may use where model.yaml gives no figure."""
 
 _INPUTS = ("data", "params.json")
 _CHANGED = ("out", "home", "tmp", "trainer")
-_MEGABYTE = 1_000_000
 _OUT_OF_MEMORY = 137  # killed, as the kernel does when memory is short
 _CLOSED_IN = ("PermissionError", "Permission denied", "Read-only file system")
 
@@ -45,19 +45,21 @@ def run_trainer(job: Job, folder: Path, runtime: Runtime, *, ways: tuple[str, ..
     trainer, log, kills = job.model.trainer, folder / "trainer.log", _count_kills()
     limits = limits_of(trainer)
     ended = run_closed_in(
-        [
-            *trainer.command,
-            *("--data", str(folder / "data"), "--params", str(folder / "params.json")),
-            *("--seed", str(job.spec.seed), "--out", str(folder / "out")),
-        ],
-        cwd=folder / "trainer",
-        environment=_environment(folder, runtime),
-        log=log,
-        folder=folder / "supervisor",
-        reach=reach_of(trainer, folder, runtime),
-        limits=limits,
-        python=runtime.other_python,
-        ways=ways,
+        ClosedCommand(
+            command=[
+                *trainer.command,
+                *("--data", str(folder / "data"), "--params", str(folder / "params.json")),
+                *("--seed", str(job.spec.seed), "--out", str(folder / "out")),
+            ],
+            cwd=folder / "trainer",
+            environment=_environment(folder, runtime),
+            log=log,
+            folder=folder / "supervisor",
+            reach=reach_of(trainer, folder, runtime),
+            limits=limits,
+            python=runtime.other_python,
+            ways=ways,
+        )
     )
     job.put_document(TRAINER, {"isolation": ended.isolation, "memory": ended.memory})
     output = _read_log(log, limits.log).replace(f"{folder}/", "")  # it means nothing to a reader
@@ -83,18 +85,14 @@ def limits_of(trainer: Trainer) -> Limits:
         tasks=trainer.limits.processes,
         files=trainer.limits.open_files,
         space=trainer.resources.storage_bytes or STORAGE,
-        log=trainer.limits.log_megabytes * _MEGABYTE,
+        log=trainer.limits.log_megabytes * MEGABYTE,
     )
 
 
 def reach_of(trainer: Trainer, folder: Path, runtime: Runtime) -> Reach:
     """What the trainer may reach: the runtime, its inputs, and folders of its own."""
-    # An environment, and the installation whose interpreter it links to.
-    places = {str(path.parent.parent) for path in (runtime.python, runtime.python.resolve())}
-    if not runtime.is_own:  # ours may import from the checkout, which no trainer sees
-        places |= import_folders(runtime.python.parent.parent)
     return Reach(
-        readable=(*sorted(places), *(str(folder / name) for name in _INPUTS)),
+        readable=(*sorted(runtime_folders(runtime)), *(str(folder / name) for name in _INPUTS)),
         writable=tuple(str(folder / name) for name in _CHANGED),
         ports=trainer.ports,
         local_sockets=UNIX_SOCKETS in trainer.egress,
@@ -118,7 +116,7 @@ EXCEEDED: dict[str, Callable[[Trainer, Limits], str]] = {
         "trainer.resources.ephemeral_storage in model.yaml, or let it write less"
     ),
     "log": lambda _, limits: (
-        f"printed more than {limits.log // _MEGABYTE} MB; raise trainer.limits.log_megabytes in "
+        f"printed more than {limits.log // MEGABYTE} MB; raise trainer.limits.log_megabytes in "
         "model.yaml, or let it print less"
     ),
 }

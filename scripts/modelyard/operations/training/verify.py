@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.adapters.cluster.local_servers import free_port
-from modelyard.adapters.processes.environment import bare_environment
-from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
+from modelyard.adapters.isolation.run import ClosedCommand, start_closed_in
+from modelyard.adapters.processes.start import is_process_alive
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.domain.server_arguments import server_arguments
+from modelyard.operations.runtimes.closed_in import (
+    limits_of_model,
+    model_environment,
+    reach_of_model,
+)
 from modelyard.operations.training.job import Job
 from modelyard.serving.documents import read_golden, read_serving
 from modelyard.serving.probe import Probe
@@ -21,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 REQUESTS = 25
 READY_SECONDS = 120  # a cold start imports MLflow and the model's libraries
+MOST_SECONDS = 600
 
 
 def verify_server(job: Job) -> None:
@@ -28,31 +34,40 @@ def verify_server(job: Job) -> None:
     artifact, runtime = job.read_document("artifact.json"), job.find_runtime()
     with tempfile.TemporaryDirectory(prefix="modelyard-verify-") as name:
         folder = job.store.fetch_model(artifact["digest"], Path(name) / "artifact")
-        port = free_port(f"{job.model_name}-{job.version}")
-        log = Path(name) / "server.log"
-        started = start_modelyard(
-            _arguments(job, artifact, folder, port, runtime),
-            cwd=folder,
-            log=log,
-            environment=bare_environment(),
-            python=runtime.other_python,
-        )
+        command = _command(job, artifact, folder, runtime)
+        log, port = command.log, command.port
         probe = Probe(f"http://127.0.0.1:{port}", job.model_name)
-        try:
-            _wait_until_ready(job, probe, started, log)
-            golden = read_golden(folder)
-            columns = read_serving(folder).inputs
-            p95 = probe.p95_ms(columns, golden.rows, requests=REQUESTS)
-        except (OSError, ValueError) as error:
-            why = f"the server does not answer the golden rows: {error}"
-            raise job.refuse(why, folder=Path(name)) from error
-        finally:
-            stop_process(started, grace_seconds=5)
+        with start_closed_in(command) as running:
+            try:
+                _wait_until_ready(job, probe, running.started, log)
+                golden = read_golden(folder)
+                columns = read_serving(folder).inputs
+                p95 = probe.p95_ms(columns, golden.rows, requests=REQUESTS)
+            except (OSError, ValueError) as error:
+                why = f"the server does not answer the golden rows: {error}"
+                raise job.refuse(why, folder=Path(name)) from error
     limit = job.model.artifact.max_p95_ms
     if p95 > limit:
         raise job.refuse(f"the server needs {p95:.0f} ms (p95) for 20 rows, limit {limit} ms")
     job.put_document("server.json", {"golden": len(golden.rows), "p95_ms": round(p95, 1)})
     logger.info("%d golden rows match, p95 %.1f ms", len(golden.rows), p95)
+
+
+def _command(job: Job, artifact: dict[str, Any], folder: Path, runtime: Runtime) -> ClosedCommand:
+    """The server, which reaches its artifact and answers on a port, and nothing else."""
+    port, own = free_port(f"{job.model_name}-{job.version}"), folder.parent / "own"
+    own.mkdir()
+    return ClosedCommand(
+        command=["modelyard", *_arguments(job, artifact, folder, port, runtime)],
+        cwd=own,
+        environment=model_environment(own),
+        log=folder.parent / "server.log",
+        folder=folder.parent / "supervisor",
+        reach=reach_of_model(runtime, readable=(folder,), writable=own),
+        limits=limits_of_model(job.model, MOST_SECONDS),
+        python=runtime.other_python,
+        port=port,
+    )
 
 
 def _arguments(
