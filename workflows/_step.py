@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from hera.workflows import (
     Container,
@@ -35,6 +36,12 @@ CHECKOUT = "/checkout/repository"
 """Below the volume's root, which root owns: git refuses a repository that another user owns."""
 
 WORK = "/work"
+APART, INPUTS, TRAINED = "/apart", "/apart/inputs", "/apart/trained"
+"""What the containers of a pod that trains pass on; see `training_step`."""
+
+TRAINER = "trainer"
+"""The container of such a pod that runs the trainer, and has no credentials."""
+
 SERVICE_ACCOUNT = "modelyard-steps"
 
 # Exit code 1 is "could not answer": the network, the store, a full disk. Exit code 3 is the answer
@@ -52,6 +59,16 @@ _MOUNTS = [
     VolumeMount(name="tmp", mount_path="/tmp"),  # noqa: S108 - an empty volume of the pod's own
     VolumeMount(name="work", mount_path=WORK),
 ]
+_APART = [
+    VolumeMount(name="inputs", mount_path=INPUTS),
+    VolumeMount(name="trained", mount_path=TRAINED),
+]
+# Kubernetes mounts no token where something is mounted already.
+_NO_TOKEN = VolumeMount(
+    name="no-token", mount_path="/var/run/secrets/kubernetes.io/serviceaccount", read_only=True
+)
+# What gives the pods of an account their rights on AWS leaves this container out.
+_NO_CLOUD = {"eks.amazonaws.com/skip-containers": TRAINER}
 
 
 def workflow(
@@ -88,7 +105,7 @@ def workflow(
             fs_group=10001,
             seccomp_profile=SeccompProfile(type="RuntimeDefault"),
         ),
-        volumes=[Volume(name=each.name, empty_dir=EmptyDirVolumeSource()) for each in _MOUNTS],
+        volumes=[_volume(each) for each in _MOUNTS],
         # Pods of failed workflows are kept for a week, for their logs. Evidence is in the store.
         ttl_strategy=TTLStrategy(seconds_after_success=86_400, seconds_after_failure=604_800),
         pod_gc=PodGC(strategy="OnWorkflowSuccess"),
@@ -126,11 +143,7 @@ def step(
         command=["modelyard"],
         args=arguments,
         working_dir=WORK,
-        env=[
-            EnvVar(name="HOME", value=WORK),
-            EnvVar(name="MODELYARD_IMAGE", value=image),
-            EnvVar(name="MODELYARD_ROOT", value=CHECKOUT),
-        ],
+        env=_environment(image),
         env_from=[_SECRET],
         outputs=list(outputs),
         init_containers=[_clone(image)],
@@ -145,6 +158,72 @@ def step(
             backoff=Backoff(duration="5s", factor=IntOrString(3), cap="1m"),
         ),
     )
+
+
+def training_step(name: str, bring: list[str], arguments: list[str], **options: Any) -> Container:
+    """A step of three containers that run one after the other, of which the trainer has one alone.
+
+    The first brings the inputs with the step's credentials. The trainer's has none, no token of
+    Kubernetes and no checkout, and can only read the inputs. The last is the step itself.
+
+    Args:
+        name: The step's name.
+        bring: The arguments of modelyard that bring the inputs.
+        arguments: Those that seal what the trainer left.
+        options: As of `step`.
+    """
+    made = step(name, arguments, **options)
+    image, memory = str(made.image), options["memory"]
+    apart = EnvVar(name="MODELYARD_APART", value=APART)
+    environment = [*_environment(image), apart]
+    made.env = [*environment]
+    made.volume_mounts = [*_MOUNTS, *_APART]
+    made.volumes = [_volume(each) for each in (*_APART, _NO_TOKEN)]
+    made.annotations = _NO_CLOUD
+    made.labels = {"modelyard.dev/step": name}  # of its network policy
+    inputs, trained = _APART
+    made.init_containers = [
+        _clone(image),
+        UserContainer(
+            name="bring",
+            image=image,
+            command=["modelyard"],
+            args=bring,
+            working_dir=WORK,
+            env=[*environment],
+            env_from=[_SECRET],
+            security_context=_UNPRIVILEGED,
+            resources=Resources(cpu_request="50m", memory_request="1Gi", memory_limit=memory),
+            volume_mounts=[*_MOUNTS, inputs],
+        ),
+        UserContainer(
+            name=TRAINER,
+            image=image,
+            command=["modelyard"],
+            args=["step", "trainer"],
+            working_dir=TRAINED,
+            env=[
+                *(EnvVar(name=each, value=TRAINED) for each in ("HOME", "TMPDIR")),
+                apart,
+            ],
+            security_context=_UNPRIVILEGED,
+            resources=made.resources,
+            volume_mounts=[inputs.model_copy(update={"read_only": True}), trained, _NO_TOKEN],
+        ),
+    ]
+    return made
+
+
+def _environment(image: str) -> list[EnvVar]:
+    return [
+        EnvVar(name="HOME", value=WORK),
+        EnvVar(name="MODELYARD_IMAGE", value=image),
+        EnvVar(name="MODELYARD_ROOT", value=CHECKOUT),
+    ]
+
+
+def _volume(mount: VolumeMount) -> Volume:
+    return Volume(name=mount.name, empty_dir=EmptyDirVolumeSource())
 
 
 def _clone(image: str) -> UserContainer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from _step import step, workflow
+from _step import step, training_step, workflow
 from hera.workflows import DAG, Container, Task, WorkflowTemplate
 
 PARAMETERS = ("model", "version", "attempt", "commit")
@@ -33,8 +33,10 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
         steps = [
             _step("fetch", image=image, deadline_seconds=1800),
             # The trainer has its own limit in model.yaml; this one stops a pod that hangs.
-            _step(
+            training_step(
                 "train",
+                _arguments("bring"),
+                _arguments("train"),
                 image=_tag(IMAGE),
                 deadline_seconds=14_400,
                 retries=1,
@@ -77,10 +79,9 @@ def _step(
     memory: str = "1Gi",
     pod: str | None = None,
 ) -> Container:
-    job = [f"--{name}={_tag(name)}" for name in PARAMETERS]
     return step(
         name,
-        ["step", name, *job, "--run={{workflow.name}}"],
+        _arguments(name),
         image=image,
         deadline_seconds=deadline_seconds,
         retries=retries,
@@ -88,6 +89,11 @@ def _step(
         memory=memory,
         pod=pod,
     )
+
+
+def _arguments(name: str) -> list[str]:
+    job = [f"--{each}={_tag(each)}" for each in PARAMETERS]
+    return ["step", name, *job, "--run={{workflow.name}}"]
 
 
 def _tag(parameter: str) -> str:

@@ -28,7 +28,7 @@ from modelyard.domain.specs.model import DataContract, Target, Task, TrainerLimi
 from modelyard.errors import Refused
 from modelyard.operations.training import trainer as trainers
 from modelyard.operations.training.job import Job
-from modelyard.operations.training.trainer import run_trainer
+from modelyard.operations.training.trainer import check_trained, order_of, run_trainer
 
 SECRET = "a-token-of-the-forge"
 RUNTIME = Runtime(lock="0" * 64, lock_file=Path("lock"), python=Path(sys.executable))
@@ -68,7 +68,7 @@ class Play:
         if limits:
             trainer = replace(trainer, limits=replace(TrainerLimits(), **limits))
         set_trainer(self.job, trainer)
-        run_trainer(self.job, self.folder, RUNTIME, ways=WAYS[way])
+        train(self.job, self.folder, WAYS[way])
         return self.log
 
     @property
@@ -78,6 +78,11 @@ class Play:
     @property
     def record(self) -> dict[str, object]:
         return self.job.read_document("outcome.json")
+
+
+def train(job: Job, folder: Path, ways: tuple[str, ...] = WAYS["both"]) -> None:
+    trained = run_trainer(order_of(job, folder), folder, folder, RUNTIME, ways=ways)
+    check_trained(job, trained, folder)
 
 
 def write_trainer(folder: Path, code: str) -> None:
@@ -503,7 +508,7 @@ def test_one_that_ignores_sigterm_is_stopped_after_its_time(play: Play) -> None:
     set_trainer(play.job, replace(play.job.model.trainer, timeout_seconds=1))
     began = time.monotonic()
     with pytest.raises(Refused, match="was stopped after its limit of 1 s"):
-        run_trainer(play.job, play.folder, RUNTIME)
+        train(play.job, play.folder)
     assert time.monotonic() - began < 30
     assert find_running(str(play.folder)) == []
 
@@ -514,8 +519,7 @@ def test_a_step_that_is_killed_leaves_no_trainer(tmp_path: Path, number: int) ->
         f"""
         import sys
         from pathlib import Path
-        from modelyard.operations.training.trainer import run_trainer
-        from tests.attacks.test_a_trainer_is_closed_in import RUNTIME, make_play, write_trainer
+        from tests.attacks.test_a_trainer_is_closed_in import make_play, train, write_trainer
         play = make_play(Path({str(tmp_path)!r}))
         write_trainer(play.folder, '''
         if os.fork() == 0:
@@ -524,7 +528,7 @@ def test_a_step_that_is_killed_leaves_no_trainer(tmp_path: Path, number: int) ->
         (out / "runs").touch()
         time.sleep(60)
         ''')
-        run_trainer(play.job, play.folder, RUNTIME)
+        train(play.job, play.folder)
         """
     )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as step:
@@ -572,7 +576,7 @@ def test_a_machine_without_means_is_said_so_and_still_ends_everything(play: Play
         leave_model()
         """,
     )
-    run_trainer(play.job, play.folder, RUNTIME, ways=())
+    train(play.job, play.folder, ())
     assert play.job.read_document("trainer.json")["isolation"] == "none"
     assert play.job.blank_record(None).isolation is Isolation.NONE  # type: ignore[arg-type]
     assert find_running(str(play.folder)) == []

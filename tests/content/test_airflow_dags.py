@@ -139,11 +139,11 @@ def test_a_pod_is_that_of_the_yaml(dags, pods, name):
         assert pod == {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"namespace": "modelyard"},
+            "metadata": {"namespace": "modelyard", **step.template.get("metadata", {})},
             "spec": {
                 "serviceAccountName": spec["serviceAccountName"],
                 "securityContext": spec["securityContext"],
-                "volumes": spec["volumes"],
+                "volumes": [*spec["volumes"], *step.template.get("volumes", ())],
                 "initContainers": step.template["initContainers"],
                 "activeDeadlineSeconds": step.template["activeDeadlineSeconds"],
                 "restartPolicy": "Never",

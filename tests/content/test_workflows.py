@@ -126,6 +126,29 @@ def test_steps_run_without_rights():
                 assert container["resources"].keys() == {"limits", "requests"}
 
 
+def test_the_container_of_the_trainer_has_no_credentials_and_cannot_change_its_inputs():
+    spec = document("train-and-evaluate")["spec"]
+    (train,) = [each for each in spec["templates"] if each["name"] == "train"]
+    names = [each["name"] for each in train["initContainers"]]
+    trainer = train["initContainers"][-1]
+    assert names == ["checkout", "bring", "trainer"]
+    assert "envFrom" not in trainer
+    assert {each["name"]: each["value"] for each in trainer["env"]} == {
+        "HOME": "/apart/trained",
+        "TMPDIR": "/apart/trained",
+        "MODELYARD_APART": "/apart",
+    }
+    assert {each["mountPath"]: each.get("readOnly", False) for each in trainer["volumeMounts"]} == {
+        "/apart/inputs": True,
+        "/apart/trained": False,
+        # Where something is mounted, Kubernetes mounts no token of the pod's account.
+        "/var/run/secrets/kubernetes.io/serviceaccount": True,
+    }
+    assert train["metadata"]["annotations"] == {"eks.amazonaws.com/skip-containers": "trainer"}
+    assert trainer["resources"] == train["container"]["resources"]
+    assert trainer["args"] == ["step", "trainer"]
+
+
 def test_looking_for_drift_is_a_command_that_leaves_its_decision_where_it_is_read():
     compare, retrain = plan("detect-drift", model="flight-delay").steps
     model = ("flight-delay" if "{{" in word else word for word in retrain.command[1:])

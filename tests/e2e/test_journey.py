@@ -16,10 +16,21 @@ MODEL = wine.MODEL
 
 def test_a_version_is_trained_by_workflows_and_recorded(fork: Fork, measured: Measured):
     with measured.time("train-and-evaluate of wine v1, until its record is merged"):
+        (pod, *_) = until(
+            "a pod trains", lambda: fork.pods("modelyard", step="train"), seconds=600, every=0.5
+        )
         delivery.trained(fork, MODEL, "v1")
 
     record = fork.answer("record", MODEL, "v1")
     assert record["verdict"]["outcome"] == "pass"
+    # As the cluster admitted it: other containers of the pod have the token of its account.
+    mounts = {
+        each["name"]: {mount["name"] for mount in each["volumeMounts"]}
+        for each in (*pod["spec"]["initContainers"], *pod["spec"]["containers"])
+    }
+    assert any(name.startswith("kube-api-access") for name in mounts["main"])
+    assert mounts["trainer"] == {"inputs", "trained", "no-token"}
+    assert record["isolation"] in {"landlock", "namespaces"}
 
 
 def test_it_moves_through_all_environments_to_production(fork: Fork, measured: Measured):

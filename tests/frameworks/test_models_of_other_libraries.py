@@ -142,7 +142,7 @@ def seal(runtime: Runtime, made: Path, model: Model, folder: Path) -> Artifact:
     (folder / "out").mkdir(parents=True)
     shutil.copytree(made / "model", folder / "out" / "model")
     job: Any = SimpleNamespace(model=model, spec=SimpleNamespace(seed=1))
-    sealed = _seal(job, folder, TRAINED, runtime)
+    sealed = _seal(job, folder, folder / "out" / "model", TRAINED, runtime)
     return Artifact(folder=sealed.folder, digest=sealed.digest)
 
 

@@ -17,6 +17,7 @@ _TEMPLATE = {
     },
     "dag": {"tasks": dict.fromkeys(("name", "template", "depends", "when"), FOLLOWED)},
     "initContainers": POD,
+    "metadata": POD,
     "name": FOLLOWED,
     "podSpecPatch": POD,
     "outputs": {
@@ -27,6 +28,7 @@ _TEMPLATE = {
         "expression": FOLLOWED,
         "limit": FOLLOWED,
     },
+    "volumes": POD,
 }
 FIELDS: dict[str, Any] = {
     "WorkflowTemplate": {

@@ -25,16 +25,17 @@ def pod_of(spec: Mapping[str, Any], step: Step) -> dict[str, Any]:
     for source in step.outputs.values():
         # Kubernetes reads this file when the container ends; a sidecar would change the pod.
         container["terminationMessagePath"] = source["path"]
-    names = ("serviceAccountName", "securityContext", "volumes")
+    names = ("serviceAccountName", "securityContext")
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"namespace": NAMESPACE},
+        "metadata": {"namespace": NAMESPACE, **template.get("metadata", {})},
         "spec": {
             **{name: spec[name] for name in names if name in spec},
             **{
                 k: template[k] for k in ("initContainers", "activeDeadlineSeconds") if k in template
             },
+            "volumes": [*spec.get("volumes", ()), *template.get("volumes", ())],
             "containers": [container],
             "restartPolicy": "Never",
         },
@@ -127,8 +128,11 @@ def pinned_images(model: Any, version: Any) -> frozenset[str]:
 
 def refused_in(patch: Mapping[str, Any]) -> str | None:
     """The first part of a patch that is neither a place for the pod nor the resources of a step."""
-    if other := patch.keys() - {"nodeSelector", "tolerations", "containers"}:
+    kinds = ("containers", "initContainers")
+    if other := patch.keys() - {"nodeSelector", "tolerations", *kinds}:
         return min(other)
-    containers = patch.get("containers", ())
-    others = {key for each in containers for key in each} - {"name", "resources"}
-    return f"containers: {min(others)}" if others else None
+    for kind in kinds:
+        others = {key for each in patch.get(kind, ()) for key in each} - {"name", "resources"}
+        if others:
+            return f"{kind}: {min(others)}"
+    return None

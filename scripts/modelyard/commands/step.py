@@ -61,6 +61,31 @@ def fetch(services: Services, /, **options: Any) -> None:
 @step.command()
 @_job_options
 @pass_services
+def bring(services: Services, /, **options: Any) -> None:
+    """In a pod: bring the inputs of the container that trains."""
+    from modelyard.operations.training.train import bring_inputs as run
+
+    run(_job(services, options))
+
+
+@step.command()
+@click.option(
+    "--apart",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    envvar="MODELYARD_APART",
+    help="The pod's folder of inputs and outputs. [env: MODELYARD_APART]",
+)
+def trainer(apart: Path) -> None:
+    """In a pod: run the trainer, in a container that has no credentials and needs no checkout."""
+    from modelyard.operations.training.apart import train_alone
+
+    train_alone(apart)
+
+
+@step.command()
+@_job_options
+@pass_services
 def train(services: Services, /, **options: Any) -> None:
     """Run the model's trainer in a clean environment and seal its artifact."""
     from modelyard.operations.training.job import run_step

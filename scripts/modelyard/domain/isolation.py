@@ -10,4 +10,15 @@ class Isolation(StrEnum):
 
     LANDLOCK = "landlock"
     NAMESPACES = "namespaces"
+    POD = "pod"
+    """None of the kernel's, but a container of its own without credentials."""
+
     NONE = "none"
+
+
+class Unisolated(StrEnum):
+    """What follows in a pod whose kernel offers no means to close a trainer in."""
+
+    REFUSED = "refused"
+    WITHOUT_CREDENTIALS = "without-credentials"
+    ACCEPTED = "accepted"

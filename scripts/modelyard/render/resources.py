@@ -18,6 +18,7 @@ SCORING_POD = "scoring-pod"
 """The same of the pods that score and verify, where the model is opened."""
 
 _CONTAINER = "main"
+_TRAINER = "trainer"  # runs before it in the pod that trains, so the pod needs the larger of both
 _OWN_MEMORY = 1024**3
 _SCORING_MEMORY = 2 * 1024**3
 
@@ -75,8 +76,12 @@ def step_pods(model: Model, repository: Repository) -> dict[str, str]:
     """
     where = "modelyard.yaml"
     placement = find_placement(repository.placements, model.trainer.placement, where=where)
+    asked = _patch(model.trainer.resources, placement, name=_TRAINER)
+    training = _patch(model.trainer.resources, placement)
+    if "containers" in asked:
+        training["initContainers"] = asked["containers"]
     patches = {
-        TRAINER_POD: _patch(model.trainer.resources, placement),
+        TRAINER_POD: training,
         SCORING_POD: _patch(_scoring_resources(model.server.resources), placement),
     }
     return {name: json.dumps(patch, sort_keys=True) for name, patch in patches.items() if patch}
@@ -95,11 +100,13 @@ def _scoring_resources(server: Resources) -> Resources:
     )
 
 
-def _patch(resources: Resources, placement: Placement | None) -> Document:
+def _patch(
+    resources: Resources, placement: Placement | None, *, name: str = _CONTAINER
+) -> Document:
     """A part of a pod's spec, to be merged with it."""
     found = pod_placement(placement)
     if resources != Resources():
         gpu = GPU if placement is None else placement.gpu
         asked = container_resources(resources, gpu=gpu)
-        found["containers"] = [{"name": _CONTAINER, "resources": asked}]
+        found["containers"] = [{"name": name, "resources": asked}]
     return found

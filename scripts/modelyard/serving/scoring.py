@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.errors import CannotAnswer, Refused, VersionFault, YardError
+from modelyard.errors import CannotAnswer, Refused, StepCrash, VersionFault, YardError
 from modelyard.runtime_measure import Measured, measure_runtime
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ RAISED = "raised"
 """The kind of a failure that no part of the toolkit raised: the model's own code did."""
 
 _KINDS: Mapping[str, type[YardError]] = {
-    kind.__name__: kind for kind in (Refused, VersionFault, CannotAnswer)
+    kind.__name__: kind for kind in (Refused, VersionFault, StepCrash, CannotAnswer)
 }
 
 
@@ -100,7 +100,7 @@ def run_order(path: Path) -> None:
     try:
         measured = measure_runtime(order.lock, Path(order.lock_file))
     except YardError as error:
-        _write(order, None, {"failure": asdict(_failure_of(error))})
+        _write(order, None, {"failure": asdict(failure_of(error))})
         return
     failures = {
         f"{number}-{table}": asdict(failure)
@@ -123,14 +123,14 @@ def _score_all(order: Order, number: int, model: ModelFile) -> dict[int, Failure
     try:
         predictor = _open(model)
     except YardError as error:
-        return dict.fromkeys(range(len(order.tables)), _failure_of(error))
+        return dict.fromkeys(range(len(order.tables)), failure_of(error))
     failures = {}
     for place, table in enumerate(order.tables):
         try:
             scores = predictor.scores(_read(Path(table), predictor.serving))
             np.save(scores_file(Path(order.out), number, place), scores, allow_pickle=False)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
-            failures[place] = _failure_of(error)
+            failures[place] = failure_of(error)
     return failures
 
 
@@ -154,9 +154,11 @@ def _read(table: Path, serving: Serving) -> pd.DataFrame:
     return pd.read_parquet(table)
 
 
-def _failure_of(error: Exception) -> Failure:
+def failure_of(error: Exception) -> Failure:
+    """What is kept of an error."""
     if isinstance(error, YardError):
-        kind = next(name for name, each in _KINDS.items() if isinstance(error, each))
+        kinds = (name for name, each in _KINDS.items() if isinstance(error, each))
+        kind = next(kinds, CannotAnswer.__name__)
         return Failure(kind=kind, message=error.message, hint=error.hint)
     if isinstance(error, OSError | MemoryError):  # the machine's, not the model's
         return Failure(kind=CannotAnswer.__name__, message=str(error) or type(error).__name__)

@@ -89,17 +89,14 @@ def test_a_workflow_is_submitted_with_nothing_unless_the_model_asks():
 def test_the_pod_that_trains_gets_what_the_trainer_asks_for():
     trainer = replace(MODEL.trainer, resources=BIG, placement="gpu")
     found = step_pods(replace(MODEL, trainer=trainer), Repository(placements=(GPUS,)))
+    asked = {
+        "requests": {"cpu": "2", "memory": "6Gi", "ephemeral-storage": "20Gi"},
+        "limits": {"memory": "6Gi", "ephemeral-storage": "20Gi", "amd.com/gpu": "1"},
+    }
     assert json.loads(found["trainer-pod"]) == {
         **WHERE,
-        "containers": [
-            {
-                "name": "main",
-                "resources": {
-                    "requests": {"cpu": "2", "memory": "6Gi", "ephemeral-storage": "20Gi"},
-                    "limits": {"memory": "6Gi", "ephemeral-storage": "20Gi", "amd.com/gpu": "1"},
-                },
-            }
-        ],
+        "initContainers": [{"name": "trainer", "resources": asked}],
+        "containers": [{"name": "main", "resources": asked}],
     }
     assert json.loads(found["scoring-pod"]) == WHERE
 

@@ -48,7 +48,9 @@ _CONTAINER = _mapping(
     # Places in the container's file system; a step here has its own.
     env=_list_of(
         _mapping(
-            "name", name={"enum": ["HOME", "MODELYARD_IMAGE", "MODELYARD_ROOT"]}, value=_IGNORED
+            "name",
+            name={"enum": ["HOME", "MODELYARD_APART", "MODELYARD_IMAGE", "MODELYARD_ROOT"]},
+            value=_IGNORED,
         )
     ),
     envFrom=_IGNORED,
@@ -58,6 +60,8 @@ _CONTAINER = _mapping(
     volumeMounts=_IGNORED,
     workingDir=_TEXT,
 )
+# A folder of the pod; one that outlives it is refused.
+_VOLUMES = _list_of(_mapping("name emptyDir", name=_TEXT, emptyDir=_IGNORED))
 _OUTPUT = _mapping(
     "name valueFrom", name=_TEXT, valueFrom=_mapping("path", path=_TEXT, default=_TEXT)
 )
@@ -100,16 +104,19 @@ SPEC = _mapping(
             activeDeadlineSeconds=_SECONDS,
             container=_CONTAINER,
             dag=_mapping("tasks", tasks={**_list_of(_TASK), "minItems": 1}),
-            initContainers=_IGNORED,  # clones the repository; here the checkout is there already
+            # They clone the repository, which is here already, and keep the trainer apart, which a
+            # step does by itself where it has no `MODELYARD_APART`.
+            initContainers=_IGNORED,
+            metadata=_IGNORED,
             name=_TEXT,
             outputs=_mapping(parameters=_list_of(_OUTPUT)),
             podSpecPatch=_IGNORED,
             retryStrategy=_RETRY,
+            volumes=_VOLUMES,
         )
     ),
     ttlStrategy=_IGNORED,
-    # A folder of the pod; one that outlives it is refused.
-    volumes=_list_of(_mapping("name emptyDir", name=_TEXT, emptyDir=_IGNORED)),
+    volumes=_VOLUMES,
 )
 """JSON Schema of `spec`: the fields that are followed, and those that are ignored on purpose."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from modelyard.domain.isolation import Unisolated
 from modelyard.domain.machines.placement import Placement
 
 
@@ -75,6 +76,7 @@ class Repository:
         reviewed_rules: The commit of the main branch up to which rules that were pushed are
             accepted; counts only where a merged pull request sets it.
         placements: The classes of nodes that trainers may ask for.
+        unisolated_trainers: Whether a trainer may run in a pod whose kernel cannot close it in.
     """
 
     forge: ForgeKind = ForgeKind.LOCAL
@@ -97,6 +99,7 @@ class Repository:
     unreviewed: OnUnreviewed = OnUnreviewed.ROLLBACK
     reviewed_rules: str | None = None
     placements: tuple[Placement, ...] = ()
+    unisolated_trainers: Unisolated = Unisolated.WITHOUT_CREDENTIALS
 
     @property
     def runs_workflows(self) -> WorkflowsKind:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.isolation.confinement import WAYS
+from modelyard.adapters.isolation.left_files import read_left_file
 from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.isolation.run import ClosedCommand, run_closed_in
 from modelyard.adapters.runtimes.environments import Runtime
@@ -145,7 +145,7 @@ def _read_result(folder: Path, code: int, artifacts: int, tables: int) -> Scored
     places = [(one, other) for one in range(artifacts) for other in range(tables)]
     # What a model runs when it is opened can write here, so nothing is believed to be well-formed.
     try:
-        document = json.loads(_read(out / RESULT))
+        document = json.loads(read_left_file(out / RESULT))
         if document["runtime"] is not None:
             failures = document["failures"]
             return Scored(
@@ -165,12 +165,7 @@ def _read_answer(
 
     if failure := failures.get("{}-{}".format(*place)):
         return Failure(**failure)
-    scores: Scores = np.load(io.BytesIO(_read(scores_file(out, *place))), allow_pickle=False)
+    scores: Scores = np.load(
+        io.BytesIO(read_left_file(scores_file(out, *place))), allow_pickle=False
+    )
     return scores
-
-
-def _read(path: Path) -> bytes:
-    """The content of a file, but not of a link or a pipe in its place."""
-    if not stat.S_ISREG(path.lstat().st_mode):
-        raise ValueError(f"{path.name} is no file")
-    return path.read_bytes()

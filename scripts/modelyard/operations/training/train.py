@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import shutil
 import tarfile
 from collections.abc import Iterable, Mapping
@@ -18,8 +19,9 @@ from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
 from modelyard.artifact_digest import artifact_digest
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes.scoring import Artifact, score_tables
+from modelyard.operations.training.apart import APART, bring_order, read_trained
 from modelyard.operations.training.job import Job
-from modelyard.operations.training.trainer import run_trainer
+from modelyard.operations.training.trainer import check_trained, order_of, run_trainer
 from modelyard.runtime_measure import Measured
 from modelyard.serving import artifact
 from modelyard.serving.documents import GOLDEN, Golden, json_rows, write_golden, write_serving
@@ -34,14 +36,28 @@ EXACT = {"double": 53, "float": 24, "integer": 31}
 """Bits up to which the types of a signature hold whole numbers exactly."""
 
 
+def bring_inputs(job: Job) -> None:
+    """In a pod: leave the inputs for the container that trains."""
+    bring_order(job, Path(os.environ[APART]), lambda folder: _write_inputs(job, folder))
+
+
 def train_model(job: Job) -> None:
-    """Run the trainer; store its model with `serving.json` and `golden.json` as the artifact."""
+    """Run the trainer; store its model with `serving.json` and `golden.json` as the artifact.
+
+    In a pod the trainer ran already, in a container of its own.
+    """
+    apart = os.environ.get(APART)
     runtime = job.find_runtime()
     with scratch_folder("modelyard-train-") as folder:
-        rows = _write_inputs(job, folder)
-        run_trainer(job, folder, runtime)
+        if apart is None:
+            _write_inputs(job, folder)
+            trained, left = run_trainer(order_of(job, folder), folder, folder, runtime), folder
+        else:
+            trained, left = read_trained(Path(apart))
+        check_trained(job, trained, left)
+        rows = _read_rows(job)
         try:
-            sealed = _seal(job, folder, rows, runtime)
+            sealed = _seal(job, folder, left / "out" / "model", rows, runtime)
         except Refused as refusal:
             raise job.refuse(refusal.message, hint=refusal.hint, folder=folder) from refusal
         job.store.put_model(sealed.folder, sealed.digest)
@@ -68,10 +84,10 @@ class _Sealed:
     measured: Measured
 
 
-def _seal(job: Job, folder: Path, rows: pd.DataFrame, runtime: Runtime) -> _Sealed:
+def _seal(job: Job, folder: Path, model: Path, rows: pd.DataFrame, runtime: Runtime) -> _Sealed:
     sealed = folder / "artifact"
     sealed.mkdir()
-    shutil.move(str(folder / "out" / "model"), sealed / "model")
+    shutil.move(str(model), sealed / "model")
     try:
         description = artifact.describe_artifact(sealed, job.model.inputs)
     except CannotAnswer as error:
@@ -118,14 +134,17 @@ def _refuse_lost_digits(job: Job, types: Mapping[str, str], rows: pd.DataFrame) 
             )
 
 
-def _write_inputs(job: Job, folder: Path) -> pd.DataFrame:
+def _read_rows(job: Job) -> pd.DataFrame:
     content = job.read_file("train.parquet")
+    return read_frame(content, name="train.parquet").drop(columns=[LABEL])
+
+
+def _write_inputs(job: Job, folder: Path) -> None:
     (folder / "data").mkdir()
-    (folder / "data" / "train.parquet").write_bytes(content)
+    (folder / "data" / "train.parquet").write_bytes(job.read_file("train.parquet"))
     (folder / "params.json").write_text(json.dumps(dict(job.spec.parameters)))
     with tarfile.open(fileobj=io.BytesIO(job.read_file("trainer.tar"))) as code:
         _unpack(code, folder / "trainer")
-    return read_frame(content, name="train.parquet").drop(columns=[LABEL])
 
 
 def _unpack(archive: tarfile.TarFile, folder: Path) -> None:

@@ -4,69 +4,143 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.adapters.isolation.confinement import WAYS, Reach
+from modelyard.adapters.isolation.confinement import WAYS, Reach, find_means
+from modelyard.adapters.isolation.credentials import find_credentials, in_pod
+from modelyard.adapters.isolation.left_files import read_left_file
 from modelyard.adapters.isolation.run import ClosedCommand, run_closed_in
 from modelyard.adapters.isolation.task import Ended, Limits
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.artifact_digest import artifact_files
+from modelyard.domain.isolation import Isolation, Unisolated
 from modelyard.domain.specs.model import UNIX_SOCKETS, Trainer
-from modelyard.errors import Refused
+from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes.closed_in import MEGABYTE, STORAGE, runtime_folders
 from modelyard.operations.training.job import TRAINER, Job, count_threads
 
 LAST_LINES = 12
+LOG = "trainer.log"
 KEPT = ("PATH", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 MEMORY = 4 * 2**30
 """Bytes in memory that a trainer may use where model.yaml gives no figure."""
 
 _INPUTS = ("data", "params.json")
 _CHANGED = ("out", "home", "tmp", "trainer")
+_NAMED = 3  # of the credentials that were found
 _OUT_OF_MEMORY = 137  # killed, as the kernel does when memory is short
 _CLOSED_IN = ("PermissionError", "Permission denied", "Read-only file system")
 
 
-def run_trainer(job: Job, folder: Path, runtime: Runtime, *, ways: tuple[str, ...] = WAYS) -> None:
-    """Run the trainer on the inputs in a folder; its model is in `out/model` afterwards.
+@dataclass(frozen=True, kw_only=True)
+class TrainerOrder:
+    """What is to be run.
 
     Args:
-        job: The job.
-        folder: Holds `data/`, `params.json` and `trainer/`; only the last may be changed.
+        trainer: What model.yaml says of it.
+        seed: The version's seed.
+        lock: SHA-256 of the lock that the version pins.
+        isolation: In a pod: by which means it can be closed in, as found before it runs. Elsewhere
+            a person starts it, and only the record says by which.
+        unisolated: What follows in a pod that offers none.
+    """
+
+    trainer: Trainer
+    seed: int
+    lock: str
+    isolation: Isolation | None = None
+    unisolated: Unisolated = Unisolated.WITHOUT_CREDENTIALS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """How a trainer ended.
+
+    Args:
+        ended: How its process did.
+        killed: Whether the kernel killed a process for lack of memory meanwhile.
+    """
+
+    ended: Ended
+    killed: bool
+
+
+def order_of(job: Job, folder: Path) -> TrainerOrder:
+    """The order to train the job's version; in the folder the means of a pod are tried."""
+    isolation = None
+    if in_pod():
+        place = folder / "means"
+        place.mkdir()
+        isolation = find_means(Reach(readable=(), writable=()), place).isolation
+    return TrainerOrder(
+        trainer=job.model.trainer,
+        seed=job.spec.seed,
+        lock=job.spec.runtime.lock,
+        isolation=isolation,
+        unisolated=job.services.repository.unisolated_trainers,
+    )
+
+
+def run_trainer(
+    order: TrainerOrder,
+    inputs: Path,
+    folder: Path,
+    runtime: Runtime,
+    *,
+    ways: tuple[str, ...] = WAYS,
+) -> Trained:
+    """Run the trainer on its inputs; its model is in `out/model` of the folder afterwards.
+
+    Args:
+        order: What to run.
+        inputs: Holds `data/` and `params.json`.
+        folder: Holds `trainer/`, the only part of it that the trainer may change besides new ones.
         runtime: What it runs in.
         ways: The ways of closing it in to try.
 
     Raises:
         CannotAnswer: It could not be closed in.
-        Refused: It failed, exceeded a limit, or left something else than a model.
     """
+    _refuse_unisolated(order)
     for name in _CHANGED:
         (folder / name).mkdir(exist_ok=True)
-    trainer, log, kills = job.model.trainer, folder / "trainer.log", _count_kills()
-    limits = limits_of(trainer)
+    kills = _count_kills()
     ended = run_closed_in(
         ClosedCommand(
             command=[
-                *trainer.command,
-                *("--data", str(folder / "data"), "--params", str(folder / "params.json")),
-                *("--seed", str(job.spec.seed), "--out", str(folder / "out")),
+                *order.trainer.command,
+                *("--data", str(inputs / "data"), "--params", str(inputs / "params.json")),
+                *("--seed", str(order.seed), "--out", str(folder / "out")),
             ],
             cwd=folder / "trainer",
             environment=_environment(folder, runtime),
-            log=log,
+            log=folder / LOG,
             folder=folder / "supervisor",
-            reach=reach_of(trainer, folder, runtime),
-            limits=limits,
+            reach=reach_of(order.trainer, inputs, folder, runtime),
+            limits=limits_of(order.trainer),
             python=runtime.other_python,
             ways=ways,
         )
     )
+    return Trained(ended=ended, killed=_count_kills() > kills)
+
+
+def check_trained(job: Job, trained: Trained, folder: Path) -> None:
+    """Store how the trainer was closed in and what it printed, and refuse all but a model.
+
+    Raises:
+        Refused: It failed, exceeded a limit, or left something else than a model.
+    """
+    trainer, ended = job.model.trainer, trained.ended
+    limits = limits_of(trainer)
     job.put_document(TRAINER, {"isolation": ended.isolation, "memory": ended.memory})
-    output = _read_log(log, limits.log).replace(f"{folder}/", "")  # it means nothing to a reader
-    job.put_file("trainer.log", output.encode())
+    # The folder means nothing to a reader.
+    output = _read_log(folder / LOG, limits.log).replace(f"{folder}/", "")
+    job.put_file(LOG, output.encode())
     if ended.exceeded is not None:
         raise job.refuse(f"the trainer {EXCEEDED[ended.exceeded](trainer, limits)}")
-    if ended.exit_code == _OUT_OF_MEMORY and _count_kills() > kills:
+    if ended.exit_code == _OUT_OF_MEMORY and trained.killed:
         raise job.refuse(_out_of_memory(ended))
     if ended.exit_code != 0:
         last = " | ".join(output.strip().splitlines()[-LAST_LINES:]) or "it had no output"
@@ -75,6 +149,20 @@ def run_trainer(job: Job, folder: Path, runtime: Runtime, *, ways: tuple[str, ..
     _refuse_links(job, folder / "out" / "model")
     if not (folder / "out" / "model" / "MLmodel").is_file():
         raise job.refuse("the trainer left no MLflow model in out/model")
+
+
+def _refuse_unisolated(order: TrainerOrder) -> None:
+    """In a pod: refuse what the kernel cannot close in, as modelyard.yaml says."""
+    if order.isolation is not Isolation.NONE or order.unisolated is Unisolated.ACCEPTED:
+        return
+    found = list(find_credentials(os.environ))
+    if found or order.unisolated is Unisolated.REFUSED:
+        held = f", and its container holds {', '.join(found[:_NAMED])}" if found else ""
+        raise CannotAnswer(
+            f"this pod offers neither Landlock nor namespaces to close the trainer in{held}",
+            hint="use nodes with Linux 6.2 or later whose containers may use Landlock, or see "
+            "unisolated_trainers in modelyard.yaml",
+        )
 
 
 def limits_of(trainer: Trainer) -> Limits:
@@ -89,10 +177,10 @@ def limits_of(trainer: Trainer) -> Limits:
     )
 
 
-def reach_of(trainer: Trainer, folder: Path, runtime: Runtime) -> Reach:
+def reach_of(trainer: Trainer, inputs: Path, folder: Path, runtime: Runtime) -> Reach:
     """What the trainer may reach: the runtime, its inputs, and folders of its own."""
     return Reach(
-        readable=(*sorted(runtime_folders(runtime)), *(str(folder / name) for name in _INPUTS)),
+        readable=(*sorted(runtime_folders(runtime)), *(str(inputs / name) for name in _INPUTS)),
         writable=tuple(str(folder / name) for name in _CHANGED),
         ports=trainer.ports,
         local_sockets=UNIX_SOCKETS in trainer.egress,
@@ -161,10 +249,10 @@ def _count_kills() -> int:
 
 
 def _read_log(log: Path, most: int) -> str:
-    if not log.exists():
+    try:
+        return read_left_file(log, most).decode(errors="replace")
+    except (OSError, ValueError):  # it printed nothing
         return ""
-    with log.open("rb") as file:
-        return file.read(most).decode(errors="replace")
 
 
 def _refuse_links(job: Job, model: Path) -> None:

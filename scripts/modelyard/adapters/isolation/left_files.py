@@ -1,0 +1,20 @@
+"""Reads what a closed-in process left, which may be anything in the place of a file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+def read_left_file(path: Path, most: int | None = None) -> bytes:
+    """The first `most` bytes of a file, or all of them; never through a link or from a pipe.
+
+    Raises:
+        OSError: It is missing, or cannot be read.
+        ValueError: It is no plain file.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ValueError(f"{path.name} is no plain file")
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        return file.read() if most is None else file.read(most)
