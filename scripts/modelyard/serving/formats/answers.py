@@ -46,13 +46,15 @@ def find_answer(model: PyFuncModel, *, task: Task, classes: Sequence[str]) -> An
     loader = str(model.loader_module)
     raw = getattr(model, "get_raw_model", lambda: None)()
     if loader == "mlflow.xgboost":
-        return _required(model, _xgboost(raw, task))
+        return _required(model, _xgboost(raw, task, classes))
     if loader == "mlflow.lightgbm":
         return _required(model, _lightgbm(raw, task, classes))
     if loader == "mlflow.catboost":
         return _required(model, _catboost(raw, task, classes))
     if loader == "mlflow.onnx":
         return _required(model, _onnx(raw, task, classes))
+    if loader == "mlflow.sklearn":
+        return _in_order(model.predict, raw, task, classes)
     return model.predict
 
 
@@ -79,26 +81,47 @@ def _method(raw: Any, task: Task) -> Answer:
     return method
 
 
-def _in_order(raw: Any, task: Task, classes: Sequence[str]) -> Answer:
+def _in_order(predict: Answer, raw: Any, task: Task, classes: Sequence[str]) -> Answer:
     """The same, with the columns of named classes in the order of the output's.
 
     A library sorts the names that it was trained on; the output's classes have an order of their
-    own.
+    own. Classes that are numbers are places in that order, unless they are its names.
+
+    Raises:
+        Refused: The model has names of other classes.
     """
-    predict = _method(raw, task)
-    known = [str(each) for each in getattr(raw, "classes_", ())]
-    if task is not Task.MULTICLASS or not classes or sorted(known) != sorted(classes):
+    known = list(getattr(raw, "classes_", ()))
+    names = [str(each) for each in known]
+    if task is not Task.MULTICLASS or not classes:
         return predict
-    order = [known.index(each) for each in classes]
-    return lambda frame: predict(frame)[:, order]
+    if sorted(names) != sorted(classes):
+        if any(isinstance(each, str) for each in known):
+            raise Refused(
+                f"the model tells {', '.join(names)} apart, the output's classes are "
+                f"{', '.join(classes)}",
+                hint="train on rows of every class that model.yaml lists, and of no other",
+            )
+        return predict
+    order = [names.index(each) for each in classes]
+    if order == sorted(order):
+        return predict
+
+    def answer(frame: pd.DataFrame) -> Any:
+        import numpy as np  # noqa: PLC0415 - loaded with the model
+
+        scores = np.asarray(predict(frame))
+        # Labels in place of probabilities are refused by their shape.
+        return scores[:, order] if scores.ndim == _MATRIX else scores
+
+    return answer
 
 
 def _lightgbm(raw: Any, task: Task, classes: Sequence[str]) -> Answer:
-    predict = _in_order(raw, task, classes)
+    predict = _in_order(_method(raw, task), raw, task, classes)
     return lambda frame: predict(_with_categories(frame))
 
 
-def _xgboost(raw: Any, task: Task) -> Answer:
+def _xgboost(raw: Any, task: Task, classes: Sequence[str]) -> Answer:
     import xgboost  # noqa: PLC0415 - of the model's own runtime
 
     is_booster = isinstance(raw, xgboost.Booster)
@@ -121,7 +144,7 @@ def _xgboost(raw: Any, task: Task) -> Answer:
 
     if is_booster:
         return lambda frame: raw.predict(xgboost.DMatrix(prepared(frame), enable_categorical=True))
-    predict = _method(raw, task)
+    predict = _in_order(_method(raw, task), raw, task, classes)
     return lambda frame: predict(prepared(frame))
 
 
@@ -140,7 +163,7 @@ def _with_levels(frame: pd.DataFrame, levels: Mapping[str, Sequence[Any]]) -> pd
 
 
 def _catboost(raw: Any, task: Task, classes: Sequence[str]) -> Answer:
-    predict = _in_order(raw, task, classes)
+    predict = _in_order(_method(raw, task), raw, task, classes)
 
     def answer(frame: pd.DataFrame) -> Any:
         texts = {name: frame[name].fillna("") for name in _texts(frame)}
