@@ -26,8 +26,9 @@ from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.operations.history import History, read_story
 from modelyard.operations.reconcile.collect import collect_worlds
+from modelyard.operations.site.canary import read_canaries
 from modelyard.operations.site.drift import read_drift
-from modelyard.operations.site.fleet import STATES, Fleet, FleetRow, fleet_of
+from modelyard.operations.site.fleet import STATES, WAITING, Fleet, FleetRow, fleet_of
 from modelyard.operations.site.links import Links
 from modelyard.operations.status.report import status_report
 from modelyard.operations.workspace import Workspace
@@ -123,6 +124,8 @@ def _grouped(specs: Mapping[tuple[str, str], T]) -> Mapping[str, dict[str, T]]:
 def _key(world: World, own: ModelFiles, row: FleetRow) -> str:
     """What the pages of a model are made of; another key where anything of it changed."""
     catalog, closed = world.catalog, [(p.number, p.state) for p in world.closed_pulls]
+    # Counts grow with every request, and nothing else tells.
+    judged = any(cell.kind == WAITING for cell in row.cells)
     releases = [world.release(name) for name in sorted(catalog.environments)]
     parts = (
         installed_version("modelyard"),
@@ -135,6 +138,7 @@ def _key(world: World, own: ModelFiles, row: FleetRow) -> str:
         sorted(world.facts.items()),
         world.model_facts,
         closed,
+        world.now if judged else None,
     )
     return hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()
 
@@ -160,7 +164,7 @@ def _model_pages(
             "events": events,
             "children": [each.version for each in own.versions if each.parent == spec.version],
             "approved": _releases(catalog, events),
-            "canaries": (),
+            "canaries": read_canaries(workspace, catalog, name, spec.version, story.events),
             "forests": _forests([record] if record else []),
             "root": "../../../",
         }
