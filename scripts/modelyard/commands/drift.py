@@ -150,6 +150,7 @@ def _document(
         FeedComparison,
         confirmed_document,
         quality_document,
+        second_look_document,
         window_document,
     )
     from modelyard.operations.drift.feed_incidents import broken_rules
@@ -169,6 +170,7 @@ def _document(
         "windows": [window_document(window) for window in result.windows],
         "confirmed": confirmed_document(compared.confirmed if compared else ()),
         "quality": quality_document(compared.quality) if compared else None,
+        "second_look": second_look_document(compared.second_look if compared else ()),
         "warnings": list(compared.warnings) if compared else [],
         "page": _page_document(page) if page else None,
     }
@@ -182,6 +184,7 @@ def _print(
     from modelyard.domain.specs.contract import describe_breach
     from modelyard.operations.drift.compare import (
         FeedComparison,
+        describe_finding,
         summarize_comparison,
         window_rows,
     )
@@ -197,6 +200,8 @@ def _print(
     if page is not None:
         for column, why in page.summary.left_out.items():
             print_line(f"{page.report} omits {column}: {why}", err=True)
+    for found in result.second_look:
+        print_line(describe_finding(found))
     if isinstance(result.quality, Quality):
         print_line(f"quality: {result.quality.detail}")
     print_line(f"evidence {evidence}")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from modelyard.domain.drift.block_effects import BlockEffects, level_effects, number_effects
 from modelyard.domain.drift.floors import CAPS, is_capped
 from modelyard.domain.drift.row_keys import repeated_share, row_keys
+from modelyard.domain.drift.second_look.habits import Habit, find_habits
 from modelyard.domain.specs.column_values import (
     Array,
     Floats,
@@ -110,6 +111,8 @@ class Profile:
             profiles of earlier versions.
         repeated: Share of rows that are there twice; None in profiles of earlier versions, and
             without times.
+        habits: What the second look compares; empty in profiles of earlier versions, and without
+            times.
     """
 
     rows: int
@@ -117,6 +120,7 @@ class Profile:
     columns: tuple[ColumnProfile, ...]
     block_rows: tuple[int, ...] = ()
     repeated: float | None = None
+    habits: tuple[Habit, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
         """The profile as data for JSON; `from_document` returns an equal profile."""
@@ -130,6 +134,10 @@ class Profile:
             "columns": columns,
             "block_rows": list(self.block_rows),
             "repeated": self.repeated,
+            "habits": [
+                {**asdict(each), "columns": list(each.columns), "usual": list(each.usual)}
+                for each in self.habits
+            ],
         }
 
     @classmethod
@@ -152,6 +160,10 @@ class Profile:
                 columns=columns,
                 block_rows=tuple(document.get("block_rows", ())),
                 repeated=document.get("repeated"),
+                habits=tuple(
+                    Habit(**{**h, "columns": tuple(h["columns"]), "usual": tuple(h["usual"])})
+                    for h in document.get("habits", ())
+                ),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise CannotAnswer(
@@ -191,15 +203,18 @@ def build_profile(
         )
     numbered = _number_blocks(blocks)
     profiles = tuple(_profile(column, table[column.name], numbered) for column in watched)
-    repeated = None
+    repeated: float | None = None
+    habits: tuple[Habit, ...] = ()
     if times is not None:
         repeated = round(repeated_share(row_keys(table, watched, times=times)), 6)
+        habits = find_habits(table, watched, numbered, times)
     return Profile(
         rows=len(blocks),
         blocks=int(numbered.max(initial=-1)) + 1,
         columns=profiles,
         block_rows=_rows_of_whole_blocks(numbered, times),
         repeated=repeated,
+        habits=habits,
     )
 
 

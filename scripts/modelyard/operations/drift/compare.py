@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
+import numpy as np
+
 from modelyard.domain.drift.causes import find_causes
 from modelyard.domain.drift.column_checks import ColumnCheck
 from modelyard.domain.drift.detection import LEAST_BLOCKS, check_window, confirm_drift
@@ -26,6 +28,7 @@ from modelyard.domain.drift.feed_faults import (
 from modelyard.domain.drift.profile import Profile, hardly_watched
 from modelyard.domain.drift.quality import ALARM, Quality
 from modelyard.domain.drift.row_keys import row_keys
+from modelyard.domain.drift.second_look.findings import Finding, confirm_findings, look_again
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Breach
 from modelyard.domain.specs.model import Model
@@ -122,6 +125,7 @@ class FeedComparison(FeedResult):
         faults: Faults of the feed that leave its rows comparable, such as late ones.
         quality: The quality of the version on new labelled rows, or why it is not watched.
         volumes: The rows of the last windows, also of some before those that were compared.
+        second_look: Habits of the training data that enough windows do not keep; only reported.
     """
 
     parent: ModelVersion
@@ -132,6 +136,7 @@ class FeedComparison(FeedResult):
     faults: tuple[Breach, ...] = ()
     quality: Quality | NotWatched
     volumes: tuple[WindowRows, ...] = ()
+    second_look: tuple[Finding, ...] = ()
 
     @property
     def outcome(self) -> str:
@@ -265,6 +270,7 @@ def drift_evidence(result: FeedComparison) -> bytes:
         "windows": [window_document(window) for window in result.windows],
         "confirmed": confirmed_document(result.confirmed),
         "quality": quality_document(result.quality),
+        "second_look": second_look_document(result.second_look),
         "warnings": list(result.warnings),
     }
     return json.dumps(document, sort_keys=True, allow_nan=False).encode()
@@ -293,6 +299,20 @@ def quality_document(quality: Quality | NotWatched) -> dict[str, Any]:
     known = {**asdict(quality), "since": quality.since.isoformat(), "alarm": ALARM}
     del known["losses"]  # for the page
     return {"watched": True, "drifted": quality.drifted, **known}
+
+
+def second_look_document(found: Iterable[Finding]) -> list[dict[str, Any]]:
+    """What the second look found for JSON."""
+    return [{**asdict(each), "columns": list(each.columns)} for each in found]
+
+
+def describe_finding(found: Finding) -> str:
+    """What the second look found, in a sentence."""
+    of = f" of {' and '.join(found.columns)}" if found.columns else " of the timestamps"
+    return (
+        f"second look: {found.kind}{of} is not as in training: {found.detail}; effect "
+        f"{found.effect:.3g}, floor {found.floor:.3g}"
+    )
 
 
 def format_drift(confirmed: Iterable[ColumnCheck]) -> str:
@@ -378,7 +398,25 @@ def _compare_windows(
         volumes=volumes,
         confirmed=(*worse, *moved),
         quality=quality,
+        second_look=_look_again(profile, result),
     )
+
+
+def _look_again(profile: Profile, result: FeedResult) -> tuple[Finding, ...]:
+    """The second look at every window: the relations, clocks and repeated values of its rows."""
+    policy, timestamp = result.model.drift, result.model.data.timestamp or ""
+    names = {column.name for column in profile.columns}
+    columns = [column for column in result.model.data.columns if column.name in names]
+    usual = float(np.median(profile.block_rows)) if profile.block_rows else 0.0
+    found = [
+        look_again(
+            profile.habits, each.data.table, columns, each.data.table[timestamp], usual_rows=usual
+        )
+        if each.checks is not None
+        else ()
+        for each in result.windows
+    ]
+    return confirm_findings(found, needed=policy.needed, of=policy.of)
 
 
 def _row_faults(

@@ -17,6 +17,7 @@ from modelyard.operations.drift.charts import Bars, Cell, bar_chart, heat_map, l
 from modelyard.operations.drift.compare import (
     FeedComparison,
     WindowComparison,
+    describe_finding,
     summarize_comparison,
 )
 
@@ -91,6 +92,7 @@ def _lines(
         [
             *(describe_breach(fault) for fault in result.faults),
             *(f"{c.column} ({c.reason}): {c.detail}" for c in result.confirmed),
+            *(describe_finding(found) for found in result.second_look),
             *(f"warning: {warning}" for warning in result.warnings),
         ]
     )
