@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ _PARENT, _THREADS, _PAGES = 1, 17, 21  # of the fields of /proc/<pid>/stat after
 _BYTES_OF_A_NAME = 1024  # so that empty files cannot be made without end
 _HIDDEN = 1 << 62  # what a folder may hold that its owner closed to be looked at
 _BLOCK = 512  # of st_blocks, see stat(2)
+_LISTS_CHILDREN = Path("/proc/thread-self/children").exists()
+"""Whether the kernel was built to list children; without that, all processes are looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +34,19 @@ class Usage:
 
 def read_usage(root: int) -> Usage:
     """What all processes below this one use, itself left out."""
-    found = dict(_processes())
-    children: dict[int, list[int]] = {}
-    for pid, fields in found.items():
-        children.setdefault(int(fields[_PARENT]), []).append(pid)
-    pids = list(children.get(root, ()))
-    for pid in pids:  # grows while it is walked
-        pids += children.get(pid, ())
+    children_of = _children if _LISTS_CHILDREN else _children_among_all()
+    found: dict[int, list[str]] = {}
+    pending = [*children_of(root)]
+    while pending:
+        pid = pending.pop()
+        fields = _stat(pid)
+        if pid not in found and fields:
+            found[pid] = fields
+            pending += children_of(pid)
     return Usage(
-        pids=tuple(pids),
-        tasks=sum(int(found[pid][_THREADS]) for pid in pids),
-        resident=sum(int(found[pid][_PAGES]) for pid in pids) * os.sysconf("SC_PAGE_SIZE"),
+        pids=tuple(found),
+        tasks=sum(int(fields[_THREADS]) for fields in found.values()),
+        resident=sum(int(fields[_PAGES]) for fields in found.values()) * os.sysconf("SC_PAGE_SIZE"),
     )
 
 
@@ -66,12 +70,31 @@ def read_space(folders: Iterable[str], pids: Iterable[int]) -> int:
     return sum(_sizes(folders)) + sum(_unlinked(pids).values())
 
 
-def _processes() -> Iterator[tuple[int, list[str]]]:
-    for name in os.listdir("/proc"):  # noqa: PTH208 - called often, with many entries
-        if name.isdigit():
-            with suppress(OSError), open(f"/proc/{name}/stat") as file:  # noqa: PTH123
-                # The name stands in parentheses and may hold anything, parentheses too.
-                yield int(name), file.read().rpartition(")")[2].split()
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat after the name; none for a process that is gone."""
+    with suppress(OSError), open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - called often
+        # The name stands in parentheses and may hold anything, parentheses too.
+        return file.read().rpartition(")")[2].split()
+    return []
+
+
+def _children(pid: int) -> list[int]:
+    """The children of all threads of a process, as the kernel lists them."""
+    found: list[int] = []
+    with suppress(OSError):  # it is gone
+        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - called often
+            with suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as file:  # noqa: PTH123
+                found += map(int, file.read().split())
+    return found
+
+
+def _children_among_all() -> Callable[[int], list[int]]:
+    """What finds the children of a process among all, each of which is asked for its parent."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208 - as above
+        if name.isdigit() and (fields := _stat(int(name))):
+            children.setdefault(int(fields[_PARENT]), []).append(int(name))
+    return lambda pid: children.get(pid, [])
 
 
 def _sizes(folders: Iterable[str]) -> Iterator[int]:
