@@ -436,6 +436,20 @@ def test_one_that_fills_its_folder_is_ended(
     assert sum(each.stat().st_size for each in play.folder.rglob("*") if each.is_file()) < 64 << 20
 
 
+def test_shared_memory_by_name_is_limited_as_its_memory_is(play: Play, way: str) -> None:
+    if way == "landlock":
+        pytest.skip("the machine's own is not limited, as `gaps` says")
+    log = play.run(
+        """
+        found = os.statvfs("/dev/shm")
+        print(found.f_blocks * found.f_frsize)
+        leave_model()
+        """,
+        way=way,
+    )
+    assert int(log) == trainers.MEMORY
+
+
 def test_one_that_prints_without_end_is_ended(play: Play) -> None:
     with pytest.raises(
         Refused, match=r"printed more than 1 MB; raise trainer\.limits\.log_megabytes"

@@ -39,6 +39,7 @@ SYSTEM = (
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "dri", "kfd")
 _PROCESSES = "/proc"
+_LEAST_SHARED_MEMORY = 1 << 20
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where the C library keeps the locks of multiprocessing
 
 
@@ -117,8 +118,13 @@ def find_means(reach: Reach, place: Path, ways: tuple[str, ...] = WAYS) -> Means
     )
 
 
-def enter_root(reach: Reach, place: Path) -> None:
+def enter_root(reach: Reach, place: Path, *, shared_memory: int = _LEAST_SHARED_MEMORY) -> None:
     """See only what may be reached: for the first process after `enter_user_namespace`.
+
+    Args:
+        reach: What may be reached.
+        place: An empty folder.
+        shared_memory: The most bytes of named shared memory.
 
     Raises:
         OSError: The system does not allow it.
@@ -129,6 +135,7 @@ def enter_root(reach: Reach, place: Path) -> None:
         writable=reach.writable,
         devices=_devices(),
         network=bool(reach.ports),
+        shared_memory=shared_memory,
     )
 
 
@@ -146,10 +153,20 @@ def confine_process(reach: Reach, means: Means) -> None:
             writable=(*reach.writable, *_devices(), _SHARED_MEMORY),
             ports=reach.ports,
         )
+    restrict_sockets(socket_families(reach, means))
+
+
+def socket_families(reach: Reach, means: Means) -> list[int]:
+    """The kinds of sockets that it may make.
+
+    A unix socket by a name without a file is of a network: with one of its own, or where Landlock
+    keeps them in, it reaches nobody else.
+    """
     families = [INET, INET6, NETLINK] if reach.ports else []
-    if means.namespaces or reach.local_sockets:
+    keeps_names = not reach.ports or means.abi >= SIGNALS_ABI
+    if (means.namespaces and keeps_names) or reach.local_sockets:
         families.append(UNIX)
-    restrict_sockets(families)
+    return families
 
 
 def _devices() -> list[str]:

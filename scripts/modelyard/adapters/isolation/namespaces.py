@@ -46,6 +46,7 @@ def enter_closed_root(
     writable: Iterable[str],
     devices: Iterable[str],
     network: bool,
+    shared_memory: int,
 ) -> None:
     """See nothing but these files, at their own paths, and without `network` no network at all.
 
@@ -55,6 +56,7 @@ def enter_closed_root(
         writable: Files and folders that may be changed too.
         devices: Devices that may be used.
         network: Whether it shares the network of this machine.
+        shared_memory: The most bytes in /dev/shm.
 
     Raises:
         OSError: The system does not allow it.
@@ -70,7 +72,7 @@ def enter_closed_root(
     for path in sorted(devices):
         root.show(path, _NO_SUID)
     shared = root.make_folder("/dev/shm")  # noqa: S108 - a new one of its own
-    _mount("tmpfs", shared, "tmpfs", _NO_SUID | _NO_DEVICES, "mode=1777")
+    _mount("tmpfs", shared, "tmpfs", _NO_SUID | _NO_DEVICES, f"mode=1777,size={shared_memory}")
     processes = root.make_folder("/proc")
     _mount("proc", processes, "proc", _NO_SUID | _NO_DEVICES | _NO_PROGRAMS)
     _set_attributes(str(place), _READ_ONLY, 0)

@@ -43,6 +43,7 @@ _PAUSE = 0.02
 _LEAST_SECONDS, _MOST_SECONDS = 0.05, 1.0  # between two looks
 _SHARE_OF_TIME = 20  # looks take at most a 20th of a core, but for the longest pause
 _SECONDS_TO_DIE = 10.0
+_MOST_SHARED_MEMORY = 64 * 2**30  # of what is in memory without being any process's
 _KILLED = 128
 _SPARE_TASKS = 16  # so that it is found to exceed its limit, and does not only fail at it
 
@@ -111,7 +112,8 @@ class _Supervisor:
         output = os.open(self.task.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
         if not self.means.namespaces:
             self._become_command(output, writer)
-        enter_root(self.task.reach, Path(self.task.place))
+        most = min(self.task.limits.memory, _MOST_SHARED_MEMORY)
+        enter_root(self.task.reach, Path(self.task.place), shared_memory=most)
         # The first process of a table has no default signals and inherits orphans, so the command
         # is its child. All others die with it.
         child = os.fork()
