@@ -48,6 +48,7 @@ CHECKS: tuple[Check, ...] = (
     resources.quantities_can_be_read,
     resources.replicas_are_of_environments,
     resources.placements_are_listed,
+    resources.placements_of_trainers_are_listed,
     pins.uris_are_allowed,
     pins.a_file_has_one_content,
     training.held_out_sets_exist,

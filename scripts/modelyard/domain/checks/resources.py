@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from modelyard.domain.machines.resources import quantity_faults
 from modelyard.domain.problem import Path, Problem
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.paths import environment_file, model_file
+from modelyard.domain.specs.paths import SETTINGS, environment_file, model_file
 
 
 def quantities_can_be_read(catalog: Catalog) -> Iterator[Problem]:
@@ -28,6 +28,20 @@ def replicas_are_of_environments(catalog: Catalog) -> Iterator[Problem]:
             known = ", ".join(sorted(catalog.environments)) or "there are none"
             message = f"there is no environment {environment} ({known})"
             yield _problem(name, ("server", "replicas", environment), message)
+
+
+def placements_of_trainers_are_listed(catalog: Catalog) -> Iterator[Problem]:
+    """modelyard.yaml lists the class of nodes that a model's trainer asks for."""
+    listed = {each.name for each in catalog.repository.placements}
+    for name, model in catalog.models.items():
+        wanted = model.trainer.placement
+        if wanted is not None and wanted not in listed:
+            yield Problem(
+                file=model_file(name),
+                path=("trainer", "placement"),
+                message=f"{SETTINGS} lists no class {wanted} under placements",
+                involves=(SETTINGS,),
+            )
 
 
 def placements_are_listed(catalog: Catalog) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from modelyard.domain.machines.placement import Placement
 from modelyard.domain.machines.resources import Resources
 from modelyard.domain.specs.model import Server
+from modelyard.domain.specs.repository import Repository
 from unit.domain.checks.small_catalog import GOOD, MODEL, said, with_environment, with_model
 
 GPU = (Placement(name="gpu"),)
@@ -36,3 +37,10 @@ def test_every_environment_lists_the_class_of_a_models_servers():
 def test_a_class_of_nodes_is_listed_once():
     found = said(with_environment("dev", placements=GPU * 2))
     assert [message for _, _, message in found] == ["class gpu is listed twice"]
+
+
+def test_modelyard_yaml_lists_the_class_of_a_models_trainer():
+    asked = with_model(trainer=replace(MODEL.trainer, placement="gpu"))
+    message = "modelyard.yaml lists no class gpu under placements"
+    assert said(asked) == [("placements-of-trainers-are-listed", "model.yaml", message)]
+    assert said(replace(asked, repository=Repository(placements=GPU))) == []
