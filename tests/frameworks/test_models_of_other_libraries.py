@@ -8,24 +8,32 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
 
 from built_once import built_once
-from modelyard.adapters.runtimes.environments import Environments, Runtime
+from modelyard.adapters.cluster.local_servers import LocalServers, free_port
+from modelyard.adapters.cluster.local_state import Server
+from modelyard.adapters.runtimes.environments import Environments, Runtime, packages_of
 from modelyard.domain.specs.model import ArtifactPolicy, Model, Trusted
 from modelyard.domain.specs.paths import trainer_lock, trainer_wishes
 from modelyard.errors import Refused, YardError
 from modelyard.operations.runtimes.lock import lock_model
 from modelyard.operations.runtimes.scoring import Artifact, score_tables
 from modelyard.operations.training.train import _seal
+from modelyard.operations.training.verify import verify_server
 from modelyard.serving.documents import json_rows
+from modelyard.serving.inputs import tensors_of_rows
 from serving.artifacts import KIND, MINUTES, MODEL, flights
 
 pytestmark = pytest.mark.frameworks
@@ -34,10 +42,10 @@ CACHE = Path.home() / ".cache" / "modelyard" / "frameworks"
 TRAINERS = Path(__file__).with_name("trainers")
 SKLEARN = "scikit-learn>=1.7,<1.9"
 WISHES = {
-    "xgboost": ("xgboost-cpu==3.2.0", SKLEARN),
+    "xgboost": ("xgboost-cpu==3.2.0", SKLEARN, "pandas==2.2.3", "numpy==2.3.5"),
     "lightgbm": ("lightgbm==4.7.0", SKLEARN, "skops>=0.13,<0.15"),
     "onnx": ("onnxruntime==1.32.0", "onnx", "skl2onnx==1.20.0", SKLEARN),
-    "catboost": ("catboost==1.2.10",),
+    "catboost": ("catboost==1.2.10", "numpy==2.2.6"),
     "statsmodels": ("statsmodels>=0.14,<0.15",),
 }
 ORDERED = replace(KIND.primary, classes=("soon", "early", "late"))
@@ -146,6 +154,14 @@ def seal(runtime: Runtime, made: Path, model: Model, folder: Path) -> Artifact:
     return Artifact(folder=sealed.folder, digest=sealed.digest)
 
 
+def sealed_model(library: str, folder: Path) -> tuple[Runtime, Artifact, Model]:
+    """A binary model of a library as `train` seals it, with the model that it belongs to."""
+    runtime, made = train(library)
+    kind, policy = next(iter(POLICIES[library].items()))
+    model = replace(MODELS["binary"], artifact=replace(policy, max_p95_ms=10_000))
+    return runtime, seal(runtime, made / f"binary-{kind}", model, folder), model
+
+
 def answers_of(library: str) -> dict[str, list[Any]]:
     """What every model of a library answers for each table, or why it has no answer."""
 
@@ -206,3 +222,51 @@ def test_a_format_that_is_not_listed_is_refused(library, tmp_path):
     for kind in POLICIES[library]:
         with pytest.raises(Refused, match=r"its format is .*; accepted: keras"):
             seal(runtime, made / f"binary-{kind}", model, tmp_path / kind)
+
+
+@pytest.mark.parametrize("library", WISHES)
+def test_a_server_in_its_own_runtime_is_verified_and_answers_as_its_library(library, tmp_path):
+    runtime, artifact, model = sealed_model(library, tmp_path / "sealed")
+    written: dict[str, Any] = {}
+    job: Any = SimpleNamespace(
+        model=model, model_name=model.name, version="v1",
+        store=SimpleNamespace(fetch_model=lambda _, to: shutil.copytree(artifact.folder, to)),
+        read_document=lambda _: {"digest": artifact.digest},
+        find_runtime=lambda: runtime,
+        put_document=written.__setitem__,
+        refuse=lambda why, **_: Refused(why),
+    )  # fmt: skip
+    verify_server(job)
+    assert written["server.json"]["golden"] == 20
+
+    server = Server(
+        release="r1", version="v1", artifact=artifact.digest, port=free_port(f"{tmp_path}"),
+        formats=model.artifact.accepted_formats, trusted_types=model.artifact.trusted_types,
+        since=datetime.now(UTC), tried=datetime.now(UTC),
+    )  # fmt: skip
+    servers = LocalServers(tmp_path / "servers", model=model.name, payloads=tmp_path / "payloads")
+    servers.start_server(server, artifact.folder, runtime)
+    try:
+        deadline = time.monotonic() + 120
+        while not servers.ask_readiness(server).ready:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        rows = json_rows(SCORED, INPUTS)
+        answer = httpx.post(
+            f"http://127.0.0.1:{server.port}/v2/models/{model.name}/infer",
+            json={"inputs": tensors_of_rows(model.inputs, rows)},
+            timeout=60,
+        )
+    finally:
+        servers.stop_server(server)
+    _, made = train(library)
+    expected = np.load(made / f"binary-{next(iter(POLICIES[library]))}" / "expected.npy")
+    expected = expected[:, 1] if expected.ndim == 2 else expected.reshape(-1)
+    np.testing.assert_allclose(answer.json()["outputs"][0]["data"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("library", "other"), [("xgboost", "pandas"), ("catboost", "numpy")])
+def test_a_runtime_may_have_other_versions_than_the_platform(library, other):
+    runtime = make_runtime(library)
+    installed = packages_of(runtime.python.parent.parent)
+    assert installed[other] != version(other)
