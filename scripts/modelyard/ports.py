@@ -148,6 +148,10 @@ class Desk(Protocol):
         """Return one pull request; see `PullRequests.get`."""
         ...
 
+    def address(self, number: int) -> str | None:
+        """Return where people act on a pull request; None if by commands of the command line."""
+        ...
+
     def files(self, number: int) -> tuple[str, ...]:
         """Return the paths that a pull request changes in the main branch, sorted."""
         ...

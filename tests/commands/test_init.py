@@ -278,11 +278,15 @@ def test_a_team_that_approves_an_environment_must_approve_on_the_page_too(yard, 
     assert init(yard, "--dry-run").exit_code == 0
 
 
-def test_a_run_that_is_refused_in_the_middle_is_finished_by_the_next(yard, fake_github):
+def test_what_the_forge_refuses_is_left_to_do_by_hand_and_finished_by_the_next_run(
+    yard, fake_github
+):
     fake_github.queue(forbidden("POST", "/rulesets$", skip=1))
 
     first = init(yard)
-    assert first.exit_code == 1, first.output
+    assert first.exit_code == 3, first.output
+    assert "not set: POST" in first.output
+    assert "use the token of an administrator" in first.output
     assert "forge: local" in (yard / "modelyard.yaml").read_text()
 
     assert init(yard).exit_code == 0
@@ -294,7 +298,7 @@ def test_a_token_that_is_no_administrators_is_told_what_it_lacks(yard, monkeypat
 
     found = init(yard)
 
-    assert found.exit_code == 1
+    assert found.exit_code == 3
     assert "Must have admin rights" in found.output
 
 

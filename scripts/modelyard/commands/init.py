@@ -54,7 +54,8 @@ def init(
     With --forge: it protects the main branch and the branch of the facts, creates labels and
     environments, and says in modelyard.yaml where the forge is. It needs the token of an
     administrator in MODELYARD_FORGE_TOKEN. Rules of others are left alone. Run again, it changes
-    nothing. A dry run exits with 3 if something would change.
+    nothing. A dry run exits with 3 if something would change, and a run if the forge lets the token
+    not set something, which is then named as left to do by hand.
     """
     if directory is not None:
         if forge is not None or bot is not None:
@@ -107,14 +108,20 @@ def _set_up_forge(root: Path, forge: str, bot: str | None, *, dry_run: bool) -> 
     settings = read_settings(after, environments_of(root), as_person=True)
     for line in difference(text, edited):
         print_line(line)
+    refused = False
     for each in settings:
-        if each.requests and not dry_run:
-            apply_setting(after, each)
-        print_line(_describe(each, dry_run=dry_run))
+        made = apply_setting(after, each) if each.requests and not dry_run else each
+        refused = refused or bool(each.requests and not made.requests)
+        print_line(_describe(made, dry_run=dry_run))
     if dry_run:
         if edited != text or any(each.requests for each in settings):
             raise click.exceptions.Exit(Refused.exit_code)
         return
+    if refused:  # a yard whose branches are not protected is not said to be on the forge
+        raise Refused(
+            "the forge does not let this token set all of it",
+            hint="see the lines `by hand`, then run modelyard init again",
+        )
     if edited != text:
         write_settings(file, edited)
         print_line(f"{SETTINGS} is changed here: commit it, and propose it in a pull request")

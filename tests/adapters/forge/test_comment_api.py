@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
 from fakes.clients import REPOSITORY
 from modelyard.adapters.forge.comment_api import CommentApi
+from modelyard.adapters.forge.gitea.dialect import GiteaDialect
 from modelyard.adapters.forge.github.dialect import GitHubDialect
 from modelyard.adapters.forge.hosted.api import ForgeApi
 from modelyard.domain.chatops.authority import Authority, Role
@@ -49,6 +53,34 @@ def test_a_role_is_the_one_that_the_forge_names(yard, client, bot, role):
     bob = person(yard, client, "bob", str(role))
 
     assert bot.ask_authority(bob, teams=()) == Authority(role=role)
+
+
+@pytest.mark.parametrize(
+    ("units", "members", "role"),
+    [
+        ({"repo.code": "write"}, {"bob"}, Role.WRITE),
+        ({"repo.code": "write"}, {"ann"}, Role.NONE),
+        ({"repo.code": "read", "repo.issues": "write"}, {"bob"}, Role.NONE),
+    ],
+)
+def test_a_team_of_gitea_that_may_write_code_gives_its_members_that_role(units, members, role):
+    """Gitea names no role for who has one by a team with units."""
+    bob = Person(login="bob", id="7")
+    answers = {
+        "/repos/acme/yard/collaborators/bob/permission": {"permission": "none", "user": {"id": 7}},
+        "/repos/acme/yard/teams": [{"id": 3, "permission": "none", "units_map": units}],
+        "/teams/3/members/bob": {"id": 7 if "bob" in members else 8, "login": "bob"},
+    }
+    rest = SimpleNamespace(get=lambda path, **_: answers[path])
+    dialect = GiteaDialect(api=cast("Any", rest), repository="acme/yard", web="")
+    api = CommentApi(
+        rest=cast("Any", rest),
+        repository="acme/yard",
+        is_member=dialect.is_in_team,
+        may_write_by_team=dialect.may_write_by_team,
+    )
+
+    assert api.ask_authority(bob, teams=()).role is role
 
 
 def test_somebody_else_with_the_login_has_no_role(yard, client, bot):

@@ -22,6 +22,9 @@ from modelyard.domain.promotion.pulls import (
     StatusState,
 )
 from modelyard.operations.forge.status_comment import status_page
+from modelyard.operations.forge.waiting import command_or_page
+from modelyard.operations.reconcile.collect import collect_worlds
+from modelyard.operations.status.report import status_report
 from operations.hosted_yard import yard_on_github
 from operations.yard import MODEL, SHORT, new_yard
 
@@ -93,6 +96,18 @@ def test_what_people_wrote_is_text_and_no_markdown():
     assert row.count(" | ") == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("modelyard pr approve 3", f"review it on https://f/3, or comment there: /approve {HEAD}"),
+        ("modelyard pr merge 3", "merge it on https://f/3"),
+        ("modelyard pr show 3", "modelyard pr show 3"),
+    ],
+)
+def test_a_forge_with_pages_is_where_status_sends_people(command, said):
+    assert command_or_page(command, pull(), "https://f/3") == said
+
+
 @pytest.fixture
 def stage(fake_github, tmp_path, monkeypatch):
     monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "set by the yard")
@@ -120,6 +135,8 @@ def test_one_comment_says_who_can_move_a_promotion_and_costs_nothing_while_nothi
     yard.finish("v1")
     yard.rest()
     promotion = stage.pull(CANARY)
+    (told,) = status_report(collect_worlds(yard.workspace(), with_registry=False))["pulls"]
+    assert told["next"].endswith(f"or comment there: /approve {promotion.head}")
 
     (page,) = comments_of(stage, promotion.number)
     assert f"/approve {promotion.head}" in page

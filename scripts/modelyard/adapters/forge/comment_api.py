@@ -35,11 +35,13 @@ class CommentApi:
         rest: The API.
         repository: Owner and name, such as `acme/yard`.
         is_member: Whether a person is an active member of a team (`org/team`).
+        may_write_by_team: Whether a team lets a person write, whatever their role.
     """
 
     rest: Rest
     repository: str
     is_member: Callable[[str, Person], bool]
+    may_write_by_team: Callable[[Person], bool] = lambda _: False
 
     def fetch_comment(self, comment: str) -> Comment | None:
         """Return a comment by its id; None if there is none now."""
@@ -65,6 +67,9 @@ class CommentApi:
             return Authority(role=None, teams=None)
         # `permission` makes `maintain` to `write` and `triage` to `read`.
         role = parse_role(str(row.get("role_name") or row.get("permission") or ""))
+        is_low = role is not None and not role.includes(Role.WRITE)
+        if is_low and self.may_write_by_team(person):
+            role = Role.WRITE
         found, unknown = set(), set()
         for team in teams:
             try:

@@ -155,13 +155,29 @@ def read_settings(
     return tuple(settings_reader(repository, wanted, as_person=as_person).read())
 
 
-def apply_setting(repository: Repository, setting: Setting) -> None:
-    """Make a setting hold."""
+_NOT_ALLOWED = frozenset({401, 403, 404})
+
+
+def apply_setting(repository: Repository, setting: Setting) -> Setting:
+    """Make a setting hold; returns it as one to make by hand if the forge does not let this token.
+
+    Raises:
+        CannotAnswer: The forge does not answer, or is broken.
+    """
+    from modelyard.adapters.forge.hosted.api import Answered
     from modelyard.operations.hosted_forges import setup_api
 
     api = setup_api(repository, as_person=True)
-    for request in setting.requests:
-        api.send(request.method, request.path, request.body)
+    try:
+        for request in setting.requests:
+            api.send(request.method, request.path, request.body)
+    except Answered as error:
+        if error.status not in _NOT_ALLOWED:
+            raise
+        who = "use the token of an administrator, or change it on the forge's page of settings"
+        lacks = (*setting.lacks, f"not set: {error.message}")
+        return replace(setting, lacks=lacks, requests=(), by_hand=who)
+    return setting
 
 
 def environments_of(root: Path) -> tuple[Environment, ...]:

@@ -28,6 +28,17 @@ def find_waiting(world: World | None, pull: PullRequest) -> Iterator[Missing]:
         yield Missing(what="reconcile to merge it", command=command)
 
 
+def command_or_page(command: str, pull: PullRequest, page: str) -> str:
+    """Return what a person does next on a forge with pages: there they approve and merge."""
+    match command.split():
+        case ["modelyard", "pr", "approve", *_]:
+            return f"review it on {page}, or comment there: /approve {pull.head}"
+        case ["modelyard", "pr", "merge", *_]:
+            return f"merge it on {page}"
+        case _:
+            return command
+
+
 def _unfinished(pull: PullRequest) -> Iterator[Missing]:
     show, approve = f"modelyard pr show {pull.number}", f"modelyard pr approve {pull.number}"
     for context in (CHECKS, PROMOTE):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -50,6 +50,7 @@ class CollectedWorlds:
         pulls: The open pull requests of these models, people's included if all were asked for.
         refused: What is missing where `collect_world` would raise, by model.
         has_aliases: Whether the registry was asked.
+        addresses: Where people act on the pull requests, by number; none if by commands.
     """
 
     commit: str
@@ -58,6 +59,7 @@ class CollectedWorlds:
     pulls: tuple[PullRequest, ...]
     refused: Mapping[str, str]
     has_aliases: bool
+    addresses: Mapping[int, str] = field(default_factory=dict)
 
 
 @one_snapshot()
@@ -191,6 +193,11 @@ def collect_worlds(
         pulls=tuple(sorted(shown, key=lambda pull: pull.number)),
         refused={name: why for name in names if (why := _why_refused(specs, facts, name))},
         has_aliases=with_registry,
+        addresses={
+            pull.number: page
+            for pull in shown
+            if (page := workspace.services.desk.address(pull.number)) is not None
+        },
     )
 
 

@@ -16,7 +16,7 @@ from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.interval import iso_utc
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
-from modelyard.operations.forge.waiting import find_waiting
+from modelyard.operations.forge.waiting import command_or_page, find_waiting
 from modelyard.operations.reconcile.collect import CollectedWorlds
 
 
@@ -216,13 +216,15 @@ def _training(
 
 def _pull(collected: CollectedWorlds, pull: PullRequest) -> dict[str, Any]:
     lacking = tuple(_lacking(collected, pull))
+    command = next((each.command for each in lacking if each.command), None)
+    page = collected.addresses.get(pull.number)
     return {
         "number": pull.number,
         "title": pull.title,
         "branch": pull.branch,
         "author": str(pull.author),
         "waits_for": [each.what for each in lacking],
-        "next": next((each.command for each in lacking if each.command), None),
+        "next": command_or_page(command, pull, page) if command and page else command,
     }
 
 

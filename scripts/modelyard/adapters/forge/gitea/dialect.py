@@ -35,6 +35,7 @@ _VERDICTS = {"APPROVED": True, "REQUEST_CHANGES": False}
 _BUSY = "try again later"
 _PUSHED = "commit_repo"
 _RETARGETED = "change_target_branch"
+_MAY_WRITE = frozenset({"write", "admin", "owner"})
 
 
 @dataclass(kw_only=True)
@@ -81,10 +82,20 @@ class GiteaDialect:
         number = next((row["id"] for row in rows if row["name"].lower() == slug.lower()), None)
         if number is None:
             raise CannotAnswer(f"{organisation} has no team {slug}, or this token may not see it")
+        return self._is_member(number, person)
+
+    def may_write_by_team(self, person: Person) -> bool:
+        """See `Dialect`; a team with units has no role where Gitea names roles."""
         try:
-            return (
-                person_of(self.api.get(f"/teams/{number}/members/{quote(person.login)}")) == person
-            )
+            teams = self.api.get(f"{self._place}/teams")
+            return any(self._is_member(team["id"], person) for team in teams if _writes(team))
+        except Answered:  # no organisation, or a token that may not see its teams
+            return False
+
+    def _is_member(self, team: int, person: Person) -> bool:
+        path = f"/teams/{team}/members/{quote(person.login)}"
+        try:
+            return person_of(self.api.get(path)) == person
         except Answered as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return False
@@ -218,6 +229,12 @@ class GiteaDialect:
             why = f"#{number} is not merged: {error.message}"
             raise Refused(why, hint=self.page(number)) from error
         raise error
+
+
+def _writes(team: Json) -> bool:
+    """Whether the members of a team may write code: a unit of its own, or all of them."""
+    by_unit = (team.get("units_map") or {}).get("repo.code")
+    return by_unit in _MAY_WRITE
 
 
 def _pushed_head(row: Json) -> str | None:

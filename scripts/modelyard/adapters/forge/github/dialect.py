@@ -112,6 +112,10 @@ class GitHubDialect:
         )  # a team that is not there has no members
         return False
 
+    def may_write_by_team(self, person: Person) -> bool:  # noqa: ARG002
+        """See `Dialect`; GitHub's roles are those of teams too."""
+        return False
+
     def review_of(self, row: Json) -> Review | None:
         """See `Dialect`."""
         approved = _VERDICTS.get(row["state"])

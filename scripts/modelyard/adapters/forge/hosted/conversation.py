@@ -77,4 +77,5 @@ class HostedConversation:
             rest=self.pulls.api,
             repository=self.pulls.reader.repository,
             is_member=self.pulls.dialect.is_in_team,
+            may_write_by_team=self.pulls.dialect.may_write_by_team,
         )

@@ -35,6 +35,10 @@ class HostedDesk:
         """See `ports.Desk`."""
         return self.pulls.get(number)
 
+    def address(self, number: int) -> str | None:
+        """See `ports.Desk`."""
+        return self.pulls.dialect.page(number)
+
     def files(self, number: int) -> tuple[str, ...]:
         """See `ports.Desk`."""
         place = self.pulls.reader.place

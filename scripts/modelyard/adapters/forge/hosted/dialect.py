@@ -65,6 +65,13 @@ class Dialect(Protocol):
         """
         ...
 
+    def may_write_by_team(self, person: Person) -> bool:
+        """Whether a team lets a person write who has a lower role where the forge says roles.
+
+        Only a certain yes is one.
+        """
+        ...
+
     def review_of(self, row: Json) -> Review | None:
         """Return a review as the forge lists it; None if it neither approves nor objects."""
         ...

@@ -86,6 +86,10 @@ class LocalForge:
         """See `ports.Desk`."""
         return retry_on_conflict(lambda: self._writer.read_snapshot().read_pull(number))
 
+    def address(self, number: int) -> str | None:  # noqa: ARG002
+        """See `ports.Desk`; a bare repository has no pages."""
+        return None
+
     def files(self, number: int) -> tuple[str, ...]:
         """See `ports.Desk`."""
         return retry_on_conflict(lambda: self._files(number))
