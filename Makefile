@@ -9,7 +9,7 @@ AIRFLOW_STAMP := .venv-airflow/.installed
 # The tests start thousands of processes, and without its cache each would compile the toolkit again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge site-test airflow e2e-up e2e-down e2e-status infrastructure bench error-rates lock golden clean
+.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge site-test airflow e2e-up e2e-down e2e-status infrastructure bench error-rates lock image dist release golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -108,6 +108,22 @@ lock: $(STAMP) ## write the lock files again from pyproject.toml
 	  --no-annotate --no-header -o requirements-image.lock
 	$(BIN)/uv pip compile -q --group airflow --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-header -o requirements-airflow.lock
+
+LOCK ?= requirements-runtime.lock
+IMAGE ?= localhost/modelyard
+PUSH ?=
+export LOCK IMAGE PUSH
+
+image: ## build the image of a lock (LOCK=..., IMAGE=name); with PUSH=true push it, with its SBOM
+	@$(PYTHON) scripts/image/build.py
+
+dist: $(STAMP) ## build the package in ./dist, with the packages it was locked with
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	cp requirements-image.lock dist/
+
+release: ## publish ./dist as the release of the tag GITHUB_REF_NAME
+	gh release create "$$GITHUB_REF_NAME" dist/* --verify-tag --notes-file CHANGELOG.md
 
 golden: $(STAMP) ## accept the renderer's present output as the golden trees
 	$(BIN)/python -m pytest -q tests/golden --update-golden

@@ -94,9 +94,9 @@ def test_a_repository_without_a_role_of_aws_skips_it_and_so_does_every_other_eve
     wanted = "vars.MODELYARD_EVIDENCE_ROLE != '' && github.event_name == 'pull_request'"
     assert taken["if"] == wanted
     assert steps("content").index(taken) == len(steps("content")) - 2  # just before the verdicts
-    assert [name for name in NAMES if "id-token" in (FOLDER / f"{name}.yml").read_text()] == [
-        "content"
-    ]
+    # The others sign what they built on the main branch, or of a tag.
+    signing = [name for name in NAMES if "id-token" in (FOLDER / f"{name}.yml").read_text()]
+    assert signing == ["content", "images", "release"]
 
 
 def test_a_command_is_acknowledged_at_once_and_never_lost_among_those_that_wait():
@@ -123,3 +123,13 @@ def test_drift_compares_every_model_with_a_feed():
     models = read_valid_catalog(WorkingTree(ROOT)).models
     fed = [name for name, model in models.items() if model.data.feed]
     assert workflow("drift")["jobs"]["drift"]["strategy"]["matrix"] == {"model": sorted(fed)}
+
+
+def test_an_image_is_built_of_every_lock_and_of_the_main_branch_alone():
+    own = (path.relative_to(ROOT) for path in ROOT.glob("models/*/trainer/requirements.lock"))
+    (job,) = workflow("images")["jobs"].values()
+    assert job["strategy"]["matrix"] == {
+        "lock": ["requirements-runtime.lock", *sorted(map(str, own))]
+    }
+    assert job["if"] == "github.ref == 'refs/heads/main'"
+    assert triggers("release") == {"push": {"tags": ["v*"]}}

@@ -1,0 +1,1 @@
+"""Builds images, outside of the toolkit: it runs before there is one."""

@@ -1,0 +1,59 @@
+"""Builds the image of one lock with docker, and says by which digest a version pins it.
+
+`make image` runs it with the variables LOCK, IMAGE and PUSH; a workflow adds REGISTRY_USER and
+REGISTRY_TOKEN. It needs nothing but Python, git's checkout and docker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+PLATFORM_LOCK = "requirements-runtime.lock"
+
+
+def main() -> int:
+    """Build, push if asked to, and print `NAME@DIGEST`."""
+    lock, name = Path(os.environ.get("LOCK") or PLATFORM_LOCK), os.environ["IMAGE"].lower()
+    if not lock.is_file():
+        print(f"error: {lock} is no lock; hint: modelyard runtime list", file=sys.stderr)
+        return 2
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()
+    is_pushed = bool(os.environ.get("PUSH"))
+    if is_pushed and (token := os.environ.get("REGISTRY_TOKEN")):
+        user, host = os.environ["REGISTRY_USER"], name.partition("/")[0]
+        # By stdin: what is in argv, every process of the machine can read.
+        command = ["docker", "login", host, "--username", user, "--password-stdin"]
+        subprocess.run(command, input=token.encode(), check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        metadata = Path(folder) / "image.json"
+        # The list of packages and how it was built stand beside the image in the registry.
+        kept = ["--push", "--sbom=true", "--provenance=mode=max"] if is_pushed else ["--load"]
+        command = [
+            *("docker", "buildx", "build", "--file", "Containerfile"),
+            *("--build-arg", f"LOCK={lock}", "--build-arg", f"LOCK_SHA256={digest}"),
+            *("--tag", f"{name}:lock-{digest[:12]}", "--metadata-file", str(metadata), *kept, "."),
+        ]
+        if (ended := subprocess.run(command, check=False).returncode) != 0:
+            return ended
+        built = json.loads(metadata.read_text())["containerimage.digest"]
+    _say("GITHUB_OUTPUT", f"name={name}\ndigest={built}\n")
+    _say("GITHUB_STEP_SUMMARY", f"`{lock}`: `modelyard version new ... --image {name}@{built}`\n")
+    print(f"{name}@{built}")
+    return 0
+
+
+def _say(variable: str, text: str) -> None:
+    """Add to a file that a workflow's step may have."""
+    if file := os.environ.get(variable):
+        with Path(file).open("a", encoding="utf-8") as said:
+            said.write(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
