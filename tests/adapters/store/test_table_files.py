@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from modelyard.adapters.store import csv_text
-from modelyard.adapters.store.table_files import frame_of_table, read_table
+from modelyard.adapters.store.table_files import frame_of_table, read_parquet_table, read_table
 from modelyard.adapters.store.tables import columns_of, rows_within
 from modelyard.domain.specs.contract import Column, describe_breach, find_breaches
 from modelyard.domain.specs.interval import Interval
@@ -161,6 +161,24 @@ def test_columns_outside_of_the_contract_stay_away_unless_the_contract_speaks_of
     assert list(csv("x,extra\n1,2\n", x="integer")) == ["x"]
     assert list(csv("x,X,extra\n1,2,3\n", x="integer")) == ["x", "X"]
     assert list(csv("y,extra\n1,2\n", x="integer")) == ["y", "extra"]
+
+
+@pytest.mark.parametrize(
+    ("names", "read"),
+    [
+        (["x", "extra", "wide"], ["x"]),
+        (["x", "X", "extra"], ["x", "X"]),
+        (["y", "extra"], ["y", "extra"]),
+        (["x", "x.part", "extra"], ["x"]),
+    ],
+)
+def test_of_a_parquet_file_only_the_columns_that_the_contract_speaks_of_are_read(names, read):
+    stream = io.BytesIO()
+    parquet.write_table(pa.table({name: [1, 2] for name in names}), stream)
+    data = contract(x="integer")
+    found = read_parquet_table(stream.getvalue(), uri="a.parquet", data=data)
+    assert [name for name in found.column_names if name != "x.part"] == read
+    assert list(read_table(stream.getvalue(), uri="a.parquet", data=data)) == read
 
 
 BIG = 2**53 + 1
