@@ -101,7 +101,10 @@ def find_delivery_faults(feed: Delivery) -> Iterator[Breach]:
         yield _fault(feed.timestamp, "future", "no row after today", found, sum(ahead.values()))
     newest, allowed = last_day(feed.rows, feed.today), _days_until_late(feed)
     if newest is not None and allowed and (feed.today - newest).days > allowed:
-        expected = f"rows of the last {allowed} days (drift.late_days)"
+        why = "drift.late_days"
+        if feed.late_days is None:
+            why = "a window and the usual time between two files; drift.late_days sets another"
+        expected = f"rows of the last {allowed} days ({why})"
         yield _fault(feed.timestamp, "late", expected, f"nothing after {newest}", 0)
 
 
@@ -168,7 +171,16 @@ def find_volume_faults(
         days, rows = off[-1].days, off[-1].rows
         low, high = off[-1].bounds(usual, limit)
         found = f"{rows:,} rows from {days.since} to {days.until}"
+        if off[-1] is windows[-1]:
+            found = f"{found}; if that stays so, it is a new level {_new_level_at(off)}"
         yield _fault(ALL_ROWS, "volume", f"{low:,} to {high:,} rows in a window", found, rows)
+
+
+def _new_level_at(off: Sequence[WindowRows]) -> str:
+    """From when on more than half of the last windows are like these."""
+    last = off[-1].days
+    more = max(1, LEVEL // 2 + 1 - len(off))
+    return f"about {last.until + more * (last.until - last.since)}"
 
 
 def describe_new_level(profile: Profile, windows: Sequence[WindowRows]) -> str | None:

@@ -171,6 +171,25 @@ def test_what_the_training_weeks_vary_by_is_no_fault():
     assert rules(find_volume_faults(known, [of_week(250)])) == ["volume"]
 
 
+def test_a_volume_that_stays_off_says_when_it_is_a_new_level_and_then_is_one():
+    known, first = profile([700] * 20), date(2026, 3, 2)
+    weeks = [
+        WindowRows(
+            days=Interval(
+                since=first + timedelta(days=7 * n), until=first + timedelta(days=7 * n + 7)
+            ),
+            rows=700 if n < 9 else 300,
+        )
+        for n in range(14)
+    ]
+    said = []
+    for end in range(10, 15):
+        faults = find_volume_faults(known, weeks[end - 4 : end], weeks[end - 9 : end - 4])
+        said += [fault.found.rpartition(" about ")[2] for fault in faults]
+    # The fifth such week, which ends on this day, is a fault no more.
+    assert said == [str(weeks[13].days.until)] * 4
+
+
 def test_without_enough_blocks_volume_is_not_tested():
     assert rules(find_volume_faults(profile([700] * 7), [of_week(1)])) == []
     assert rules(find_volume_faults(profile(), [of_week(1)])) == []

@@ -27,7 +27,8 @@ PROFILE = Profile(rows=1, blocks=10, columns=(), block_rows=(700,) * 10)
 def found(weeks: Iterable[Iterable[int]], profile: Profile = PROFILE) -> tuple[list[str], bool]:
     """The faults of the last 4 of some weeks with these rows a day, and whether a level is said."""
     known = counted(weeks)
-    faults = [each.found for each in find_volume_faults(profile, known[-4:], known[:-4])]
+    volumes = find_volume_faults(profile, known[-4:], known[:-4])
+    faults = [each.found.partition(";")[0] for each in volumes]
     return faults, describe_new_level(profile, known) is not None
 
 
