@@ -70,7 +70,7 @@ def _colour(cell: Cell) -> str:
 def _ratio(cell: Cell) -> str:
     if cell.ratio is None:
         return "-"
-    return f"{cell.ratio:.2g}" if cell.ratio < 100 else "&gt;99"  # noqa: PLR2004 - a cell's width
+    return f"{cell.ratio:.2g}" if cell.ratio < 100 else ">99"  # noqa: PLR2004 - a cell's width
 
 
 def bar_chart(bars: Bars) -> str:
@@ -121,5 +121,5 @@ def _svg(width: float, height: float, body: str) -> str:
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
-    shown = text if text.startswith("&") else escape(text)
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="11">{shown}</text>'
+    at = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {at} font-size="11">{escape(text)}</text>'

@@ -144,11 +144,12 @@ def _distributions(result: FeedComparison, columns: Sequence[str]) -> Iterator[s
     table = result.windows[-1].data.table
     yield f"<h2>Training data (grey) and the last window (blue): the {len(columns)} worst</h2>"
     for name in columns:
-        bars = _bars(profiles[name], table[name])
+        bars = column_bars(profiles[name], table[name])
         yield f"<figure><figcaption>{escape(name)}</figcaption>{bar_chart(bars)}</figure>"
 
 
-def _bars(profile: ColumnProfile, values: np.ndarray) -> Bars:
+def column_bars(profile: ColumnProfile, values: np.ndarray) -> Bars:
+    """The shares of a column's bins or levels in the training data and in a window."""
     if isinstance(profile, NumberProfile):
         return _number_bars(profile, values)
     seen = count_levels(profile.type, values).counts
