@@ -231,7 +231,7 @@ def test_a_pull_request_that_cannot_be_read_rolls_nothing_back(yard):
     number = yard.pull(f"modelyard/promote/production/{MODEL}").number
     ref = f"refs/modelyard/pulls/{number}"
     junk = yard.git.commit_tree(
-        yard.git.write_file_tree("x", b"junk"),
+        yard.git.write_tree(None, {"x": b"junk"}),
         parents=[],
         message="junk",
         author="Mallory",

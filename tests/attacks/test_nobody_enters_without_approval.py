@@ -97,7 +97,7 @@ def test_statuses_of_version_0_1_have_not_reported_and_are_set_again(yard):
         context: {"context": context, "state": "success", "description": OLD_WORDS}
         for context in (CHECKS, PROMOTE)
     }
-    tree = yard.git.write_file_tree("document.json", json.dumps(old).encode())
+    tree = yard.git.write_tree(None, {"document.json": json.dumps(old).encode()})
     commit = yard.git.commit_tree(tree, parents=[], message="Old", author=BOT, at=AT)
     yard.git.push("origin", {STATUSES + pull.head: (None, commit)})
 

@@ -56,7 +56,7 @@ def make_checkout(root: Path) -> tuple[Path, str]:
     git = Git(root)
     git.run("init", "--quiet")
     (root / ".git/info/exclude").write_text("/data/\n")
-    return root, git.write_file_tree("train.py", b"")
+    return root, git.write_tree(None, {"train.py": b""})
 
 
 def model_of(data: DataContract, target: Target, task: Task) -> Model:

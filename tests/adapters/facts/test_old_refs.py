@@ -65,7 +65,7 @@ def write_old(git, ref, *documents, start=AT):
     for number, document in enumerate(documents):
         name = "document.json" if document is not None else "notes.txt"
         parent = git.commit_tree(
-            git.write_file_tree(name, document or b""),
+            git.write_tree(None, {name: document or b""}),
             parents=[parent] if parent else [],
             message=f"{ref.partition('/')[2]}: version",
             author="modelyard",
@@ -287,7 +287,7 @@ def test_a_ref_that_points_to_no_commit_keeps_only_itself_closed(store, git, old
 
 def test_a_branch_in_the_way_is_named(store, git):
     commit = write_commits(
-        git, None, [NewCommit(documents={"a": b"a"}, message="x", author="A", at=AT)]
+        git.root, None, [NewCommit(documents={"a": b"a"}, message="x", author="A", at=AT)]
     )
     git.push("origin", {f"{STATE}/mine": (None, commit)})
 
@@ -299,7 +299,7 @@ def test_a_branch_in_the_way_is_named(store, git):
 def test_somebodys_code_under_the_name_of_the_branch_is_named_and_not_written_to(store, git):
     documents = {"README.md": b"hello", "models/wine/model.yaml": b"x", "src/a.py": b"pass"}
     commit = write_commits(
-        git, None, [NewCommit(documents=documents, message="x", author="A", at=AT)]
+        git.root, None, [NewCommit(documents=documents, message="x", author="A", at=AT)]
     )
     git.push("origin", {STATE: (None, commit)})
 

@@ -95,7 +95,7 @@ def test_no_command_is_seen_that_readers_do_not_see(seed: int):
     assert sum(bool(read_comment(body).found) for body in bodies) > len(bodies) / 10
 
 
-@pytest.mark.slow  # 20,000 bodies through two parsers
+@pytest.mark.long  # 20,000 bodies through two parsers
 def test_no_command_is_seen_that_readers_do_not_see_in_20_000_bodies():
     found = [body for body in make_bodies(2026, 20_000) if unseen_by_readers(body)]
 

@@ -70,6 +70,58 @@ def test_documents_are_written_deleted_and_folders_emptied(git):
     assert git.diff_names(base, after) == ("a/b/y", "a/new", "a/x", "c")
 
 
+def tree_by_an_index(git, base, documents):
+    """The tree that the commands of an index make of the same change."""
+    git.run("read-tree", base)
+    for path, content in documents.items():
+        if content is None:
+            words = ("rm", "--cached", "-r", "-q", "-f", "--ignore-unmatch", "--", path)
+            git.run(*words, env={"GIT_LITERAL_PATHSPECS": "0"})
+    for path, content in documents.items():
+        if content is not None:
+            blob = git.run("hash-object", "-w", "--stdin", stdin=content).stdout.decode().strip()
+            git.run("update-index", "--add", "--replace", "--cacheinfo", f"100644,{blob},{path}")
+    return git.run("write-tree").stdout.decode().strip()
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        {'"quoted".txt': b"1", 'a/"': b"2"},
+        {"a b/c d.txt": b"1", "-x": b"2", "ä/ö": b"", "\udcff": b"3"},
+        {"x": None, "a/": None},
+        {"x": None, "a/b/c": None},
+        {"x": None, "a/": None, "kept": None},
+        {"a": b"a file in place of the folder", "x/y": b"and the other way round"},
+        {"a/": None, "a/b": b"new", "kept": b"kept\r\n"},
+    ],
+    ids=lambda documents: "+".join(map(ascii, documents)),
+)
+def test_a_tree_is_the_one_that_an_index_would_give(git, documents):
+    base = commit(git, None, {"x": b"x", "a/b/c": b"c", "a/d": b"d", "kept": b"k"})
+
+    assert git.write_tree(base, documents) == tree_by_an_index(git, base, documents)
+
+
+def test_links_and_programs_in_a_tree_stay_what_they_are(git):
+    blob = git.run("hash-object", "-w", "--stdin", stdin=b"target").stdout.decode().strip()
+    rows = f"120000 blob {blob}\tlink\n100755 blob {blob}\trun\n".encode()
+    base = git.run("mktree", stdin=rows).stdout.decode().strip()
+
+    tree = git.write_tree(base, {"new": b""})
+
+    assert {e.path: e.mode for e in git.ls_tree(tree)} == {
+        "link": "120000",
+        "new": "100644",
+        "run": "100755",
+    }
+
+
+def test_a_tree_on_something_that_is_not_there_is_refused(git):
+    with pytest.raises(CannotAnswer, match="there is no tree"):
+        git.write_tree("1" * 40, {"x": b""})
+
+
 def test_a_file_may_become_a_folder(git):
     base = commit(git, None, {"a": b"1"})
 

@@ -40,7 +40,7 @@ def write_state(git, numbers, tip=None):
             author="bot",
             at=AT,
         )
-        tip = write_commits(git, tip, [new])
+        tip = write_commits(git.root, tip, [new])
     return tip
 
 

@@ -385,7 +385,7 @@ def test_an_interpreter_exits_silently_while_its_children_run_on(plain, tmp_path
     assert (done.stdout, done.stderr) == ("", "")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_itself_is_forked_and_prints_its_help(tmp_path, monkeypatch):
     address = tmp_path / "socket"
     command = [sys.executable, "-P", "-m", "modelyard", "preload", "--socket", str(address)]

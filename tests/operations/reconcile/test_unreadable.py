@@ -32,7 +32,7 @@ def spoil(yard, ref, document=b"{"):
     """Write what nobody can read; returns what mends it."""
     git, before = yard.git, yard.refs().get(ref)
     spoilt = git.commit_tree(
-        git.write_file_tree("document.json", document),
+        git.write_tree(None, {"document.json": document}),
         parents=[],
         message="x",
         author="Mallory",

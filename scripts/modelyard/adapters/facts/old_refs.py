@@ -82,7 +82,7 @@ def carry_over(refs: RemoteRefs, documents: BranchDocuments, *, author: str, at:
     before = documents.read()
     values = _values(refs, old)
     commits = _commits(refs, before, old, values, author=author, at=at)
-    tip = write_commits(refs.git, before.commit, commits) if commits else before.commit
+    tip = write_commits(refs.git.root, before.commit, commits) if commits else before.commit
     known = _blobs(refs, tip)
     commit_of = {path: name.partition(":")[0] for path, name in old.files.items()}
     gone = [p for p in sorted(old.files) if (p, _blob(values[p], commit_of[p])) in known]

@@ -115,7 +115,7 @@ class BranchDocuments:
             if any(listing.files.get(path) != name for path, name in expected.items()):
                 return False
             began = time.monotonic()
-            commit = write_commits(self.refs.git, listing.commit, [new])
+            commit = write_commits(self.refs.git.root, listing.commit, [new])
             self.refs.push_refs({self.ref: (listing.commit, commit)})
             self._rest(time.monotonic() - began)
             return True

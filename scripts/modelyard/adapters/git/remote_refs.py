@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from modelyard.adapters.git.commit_stream import NewCommit, write_commits
 from modelyard.adapters.git.process import NoAnswer
 from modelyard.adapters.git.repository import Git
 from modelyard.errors import CannotAnswer, Conflict
@@ -179,8 +180,16 @@ class RemoteRefs:
         self, document: bytes, *, parents: Sequence[str], message: str, author: str, at: datetime
     ) -> str:
         """Write a commit that holds the document, in the checkout only; returns it for a push."""
-        tree = self.git.write_file_tree(_DOCUMENT, document)
-        return self.git.commit_tree(tree, parents=parents, message=message, author=author, at=at)
+        first, *others = parents or (None,)
+        commit = NewCommit(
+            documents={_DOCUMENT: document},
+            message=message,
+            author=author,
+            at=at,
+            merged=[other for other in others if other],
+            alone=True,
+        )
+        return write_commits(self.git.root, first, [commit])
 
     def _fetch(self, spaces: Sequence[str]) -> None:
         here = f"refs/modelyard-mirror/{re.sub(r'[^A-Za-z0-9]+', '-', self.remote)}"

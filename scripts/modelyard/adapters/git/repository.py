@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from modelyard.adapters.git import process as git_process
-from modelyard.adapters.git.names import message_bytes, name_and_mail, path_of, revision_of
+from modelyard.adapters.git.commit_stream import write_tree
+from modelyard.adapters.git.names import message_bytes, name_and_mail, revision_of
 from modelyard.adapters.git.object_reader import Found, ask_git, ask_git_anew
 from modelyard.adapters.git.objects import (
     LOG_FORMAT,
@@ -159,31 +159,16 @@ class Git:
             documents: New bytes by path; None deletes, a path ending in `/` deletes the folder.
                 Deletions come first, so a deleted folder may get new files.
         """
-        files = {path_of(path): data for path, data in documents.items()}
-        content = repr(sorted(files.items())).encode()
+        content = repr(sorted(documents.items())).encode()
         question = ("write-tree", str(base), hashlib.sha256(content).hexdigest())
-        return self._once(
-            question, *([base] if base else []), ask=lambda: self._write_tree(base, files)
-        )
 
-    def _write_tree(self, base: str | None, documents: Mapping[str, bytes | None]) -> str:
-        blobs = {path: data for path, data in documents.items() if data is not None}
-        gone = [path for path, data in documents.items() if data is None]
-        # A private index: the checkout's own may hold a person's staged files.
-        with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
-            index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-            self.run("read-tree", revision_of(base) if base else "--empty", env=index)
-            rows = [f"0 {'0' * 40}\t{path}" for path in self._below(base, gone)]
-            shas = self._write_blobs(Path(folder), blobs.values())
-            rows += [f"100644 {sha}\t{path}" for path, sha in zip(blobs, shas, strict=True)]
-            lines = "".join(f"{row}\0" for row in rows).encode("utf-8", "surrogateescape")
-            self.run("update-index", "-z", "--index-info", stdin=lines, env=index)
-            return self._line("write-tree", env=index)
+        def ask() -> str:
+            tree = None if base is None else self.tree_hash(base)
+            if base is not None and tree is None:
+                raise CannotAnswer(f"git in {self.root}: there is no tree {base}")
+            return write_tree(self.root, tree, documents)
 
-    def write_file_tree(self, name: str, content: bytes) -> str:
-        """The tree that holds one file and nothing else, without an index."""
-        blob = self._line("hash-object", "-w", "--stdin", stdin=content)
-        return self._line("mktree", "-z", stdin=f"100644 blob {blob}\t{path_of(name)}\0".encode())
+        return self._once(question, *([base] if base else []), ask=ask)
 
     def commit_tree(
         self, tree: str, *, parents: Sequence[str], message: str, author: str, at: datetime
@@ -327,19 +312,3 @@ class Git:
     def _line(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None,
               accept: Sequence[int] = (0,)) -> str:  # fmt: skip
         return self.run(*args, stdin=stdin, env=env, accept=accept).stdout.decode().strip()
-
-    def _below(self, base: str | None, paths: Iterable[str]) -> list[str]:
-        """The paths to delete, folders replaced by the files `base` has below them."""
-        files: list[str] = []
-        for path in paths:
-            found = self.ls_tree(base, path) if base and path.endswith("/") else ()
-            files += [entry.path for entry in found] if path.endswith("/") else [path]
-        return files
-
-    def _write_blobs(self, folder: Path, contents: Iterable[bytes]) -> list[str]:
-        """Store blobs with one process; through files, since its stdin takes only one blob."""
-        files = [folder / f"blob-{number}" for number, _ in enumerate(contents)]
-        for file, content in zip(files, contents, strict=True):
-            file.write_bytes(content)
-        lines = "".join(f"{file}\n" for file in files).encode()
-        return self._line("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=lines).split()

@@ -563,7 +563,7 @@ def written_by_hand(git, ref, document, name="document.json"):
     """A commit of somebody who does not know what belongs there."""
     before = git.ls_remote("origin", [ref]).get(ref)
     commit = git.commit_tree(
-        git.write_file_tree(name, document), parents=[], message="x", author="Bo", at=AT
+        git.write_tree(None, {name: document}), parents=[], message="x", author="Bo", at=AT
     )
     git.push("origin", {ref: (before, commit)})
 
