@@ -81,6 +81,7 @@ COMMANDS: Mapping[str, Entry] = {
     "servers": Entry(target="servers:servers", help="List or stop local model servers."),
     "adopt": Entry(target="servers:adopt", help="Run the servers of an environment from here."),
     "init": Entry(target="init:init", help="Write a new yard, or set up its forge."),
+    "upgrade": Entry(target="init:upgrade", help="Bring a yard to the version that runs."),
     "platform": Entry(target="init:platform", help="Say where bucket, image and database are."),
     "doctor": Entry(target="doctor:doctor", help="Check that everything needed is in place."),
     "chatops": Entry(target="chatops:chatops", help="Answer commands in comments.", hidden=True),

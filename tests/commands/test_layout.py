@@ -29,6 +29,7 @@ WITH_ITS_OPPOSITE = {
     "try": "model",
     "override": "gate",
     "site": "status",
+    "upgrade": "init",
 }
 
 

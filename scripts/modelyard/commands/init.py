@@ -1,4 +1,4 @@
-"""`modelyard init` and `platform`: a new yard, its forge, and what a cluster has."""
+"""`modelyard init`, `upgrade` and `platform`: a new yard, its forge, its version, its cluster."""
 
 from __future__ import annotations
 
@@ -134,6 +134,44 @@ def _describe(setting: Setting, *, dry_run: bool) -> str:
     if setting.lacks:
         return f"by hand: {setting.what}: {lacks}; {setting.by_hand}"
     return f"ok: {setting.what}"
+
+
+@click.command()
+@click.option(
+    "--wheel",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The wheel to pin, of the version that runs. [default: what this checkout builds]",
+)
+@as_option
+@dry_run_option
+@pass_services
+def upgrade(services: Services, /, *, wheel: Path | None, name: str | None, dry_run: bool) -> None:
+    """Open a pull request that brings a yard to the version of modelyard that runs.
+
+    It pins the wheel and what it needs, takes over what that version brings for a yard, and renders
+    the workflows again. What the team changed stays: where modelyard changed it too, the page says
+    so. Run again with the same wheel, it changes nothing.
+    """
+    from importlib.metadata import version
+
+    from modelyard.commands.output.formatting import print_change
+    from modelyard.operations.content.toolkit_lock import read_wheel
+    from modelyard.operations.content.upgrade import decide_upgrade
+    from modelyard.operations.workspace import workspace_of
+
+    found = decide_upgrade(workspace_of(services), read_wheel(wheel), running=version("modelyard"))
+    if found is None:
+        print_line("the main branch pins this wheel already")
+        return
+    for path in found.conflicts:
+        print_line(f"stays as you have it, and modelyard changed it too: {path}", err=True)
+    if dry_run:
+        print_change(found.change)
+        return
+    requester = Person.named(find_person(services, name))
+    pull = services.pulls.propose(found.change, requester=requester)
+    print_line(f"#{pull.number} is open: {pull.title}")
+    print_line("  when it is merged: make install in each checkout")
 
 
 @click.group()

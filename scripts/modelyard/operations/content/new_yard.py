@@ -36,10 +36,15 @@ def yard_files(wheel: Wheel) -> dict[str, bytes]:
     """The files of a new yard by their paths."""
     folder = resources.files("modelyard") / "yard_files"
     own = {path: (folder / name).read_bytes() for path, name in OWN.items()}
-    files = {**seeded_files(), **own, **toolkit_files(wheel)}
-    # GitHub takes no empty list of models.
-    files[_DRIFT] = files[_DRIFT].replace(_LISTED, _NOBODY).replace(_ALWAYS, _NEVER)
-    return files
+    return {**start_idle(seeded_files()), **own, **toolkit_files(wheel)}
+
+
+def start_idle(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files with a nightly drift that waits for a model: GitHub takes no empty list."""
+    if _DRIFT not in files:
+        return files
+    idle = files[_DRIFT].replace(_LISTED, _NOBODY).replace(_ALWAYS, _NEVER)
+    return {**files, _DRIFT: idle}
 
 
 def write_yard(folder: Path, files: dict[str, bytes]) -> None:

@@ -35,6 +35,17 @@ OF_MODELS = "environments/platform/manifests/workflows/detect-drift-*.yaml"
 """The schedules of models, which a yard without models has not; the platform renders them."""
 
 
+SEED = "modelyard/yard/"
+"""Where a wheel has these files."""
+
+
+def is_seeded(name: str) -> bool:
+    """Whether a yard without models has a file of this path from the toolkit."""
+    return not fnmatch.fnmatch(name, OF_MODELS) and any(
+        fnmatch.fnmatch(name, pattern) or name.startswith(f"{pattern}/") for pattern in SEEDED
+    )
+
+
 def seed_folder() -> Path:
     """Where the files are: inside the installed package, or at the top of a checkout."""
     package = Path(__file__).resolve().parents[2]
@@ -50,11 +61,7 @@ def read_seed(name: str) -> bytes:
 def seeded_files() -> dict[str, bytes]:
     """The files by their paths, without what belongs to models."""
     root = seed_folder()
-    return {
-        name: (root / name).read_bytes()
-        for name in sorted(_names(root))
-        if not fnmatch.fnmatch(name, OF_MODELS)
-    }
+    return {name: (root / name).read_bytes() for name in sorted(_names(root)) if is_seeded(name)}
 
 
 def _names(root: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ TOOLKIT_LOCK = "toolkit.lock"
 WHEELS = "toolkit/"
 """The folder of the wheel; it is committed, so no index has to have it."""
 
-HEADER = "# Written by modelyard. Do not edit: `modelyard init` writes it for a new yard.\n"
+HEADER = "# Written by modelyard. Do not edit: `modelyard upgrade` pins another version.\n"
 
 _WHEEL = re.compile(r"modelyard-(?P<version>[^-]+)-py3-none-any\.whl")
 _BUILT_WITHIN = 300
@@ -37,6 +37,11 @@ class Wheel:
         return found["version"] if found else ""
 
 
+def is_wheel(name: str) -> bool:
+    """Whether a file of this name is a wheel of modelyard."""
+    return _WHEEL.fullmatch(name) is not None
+
+
 def read_wheel(file: Path | None) -> Wheel:
     """The wheel in a file; without a file the one that this checkout builds.
 
@@ -46,7 +51,7 @@ def read_wheel(file: Path | None) -> Wheel:
     """
     if file is None:
         return _build_wheel()
-    if not _WHEEL.fullmatch(file.name):
+    if not is_wheel(file.name):
         raise Refused(f"{file.name} is no wheel of modelyard (modelyard-VERSION-py3-none-any.whl)")
     try:
         return Wheel(name=file.name, content=file.read_bytes())
