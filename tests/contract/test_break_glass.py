@@ -31,7 +31,7 @@ def stage(fake_github, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def yard(stage):
+def ruled(stage):
     """Production asks for an approval, and the tool has settings that name this forge."""
     number, head = proposed(stage, rules(needed=1))
     stage.merge(number, head, "ann")
@@ -86,86 +86,88 @@ def unapproved(stage):
     return number, head
 
 
-def test_an_admin_alone_merges_one_commit_without_its_approval_and_people_follow_it_up(yard):
-    number, head = unapproved(yard)
-    refused = commanded(yard, number, f"/break-glass {head} prod is down", "bob")
+def test_an_admin_alone_merges_one_commit_without_its_approval_and_people_follow_it_up(ruled):
+    number, head = unapproved(ruled)
+    refused = commanded(ruled, number, f"/break-glass {head} prod is down", "bob")
     assert [reason for reason, _ in refused] == ["role_too_low"]
-    assert facts_of(yard).read_glass(number) is None
+    assert facts_of(ruled).read_glass(number) is None
 
-    ((reason, said),) = commanded(yard, number, f"/break-glass {head} prod is down", ADMIN)
+    ((reason, said),) = commanded(ruled, number, f"/break-glass {head} prod is down", ADMIN)
 
     assert reason == "done", said
-    pull = yard.again().get(number)
+    pull = ruled.again().get(number)
     assert (pull.state, pull.head) == (PullState.MERGED, head)
-    word = facts_of(yard).read_glass(number)
+    word = facts_of(ruled).read_glass(number)
     assert (word.sha, word.login, word.reason) == (head, ADMIN, "prod is down")
-    issue = yard.ask("GET", f"/issues/{word.issue}", None, "ann")
+    issue = ruled.ask("GET", f"/issues/{word.issue}", None, "ann")
     assert (issue["state"], f"#{number}" in issue["title"]) == ("open", True)
     assert "prod is down" in issue["body"]
     assert "1 more approval" in issue["body"]
     assert f"#{word.issue}" in said
-    yard.git.fetch("origin", ["+refs/heads/*:refs/seen/*"])
-    trailers = yard.git.log(pull.merged_as, limit=1)[0].trailers
+    ruled.git.fetch("origin", ["+refs/heads/*:refs/seen/*"])
+    trailers = ruled.git.log(pull.merged_as, limit=1)[0].trailers
     assert "prod is down" in trailers["Modelyard-Break-Glass"]
     # The judge of rule changes (decision 0086) has nothing to say.
-    assert pushed(yard) == []
+    assert pushed(ruled) == []
 
 
-def test_a_word_for_one_commit_waives_nothing_of_the_next(yard):
-    number, head = unapproved(yard)
-    other = yard.push("rules", rules(needed=0, approvers=("ann",)), "ann")
+def test_a_word_for_one_commit_waives_nothing_of_the_next(ruled):
+    number, head = unapproved(ruled)
+    other = ruled.push("rules", rules(needed=0, approvers=("ann",)), "ann")
 
-    assert commanded(yard, number, f"/break-glass {head} prod is down", ADMIN)[0][0] == "head_moved"
+    assert (
+        commanded(ruled, number, f"/break-glass {head} prod is down", ADMIN)[0][0] == "head_moved"
+    )
 
-    write_word(yard, number, head)
-    yard.set_status(other, "modelyard/checks", "ann")
-    yard.set_status(other, "modelyard/promote", "ann")
-    yard.merge(number, other, "ann")
-    assert len(pushed(yard)) == 1
-
-
-def test_a_word_counts_too_where_a_person_merges_on_the_page(yard):
-    number, head = proposed(yard, rules(needed=0))
-    write_word(yard, number, head)
-
-    yard.merge(number, head, "ann")
-
-    assert pushed(yard) == []
+    write_word(ruled, number, head)
+    ruled.set_status(other, "modelyard/checks", "ann")
+    ruled.set_status(other, "modelyard/promote", "ann")
+    ruled.merge(number, other, "ann")
+    assert len(pushed(ruled)) == 1
 
 
-def test_a_word_after_the_merge_comes_too_late(yard):
-    number, head = proposed(yard, rules(needed=0))
-    yard.merge(number, head, "ann")
-    write_word(yard, number, head, later=timedelta(hours=1))
+def test_a_word_counts_too_where_a_person_merges_on_the_page(ruled):
+    number, head = proposed(ruled, rules(needed=0))
+    write_word(ruled, number, head)
 
-    assert len(pushed(yard)) == 1
+    ruled.merge(number, head, "ann")
+
+    assert pushed(ruled) == []
 
 
-def test_a_forge_that_opens_no_issue_merges_nothing(yard, request):
-    if yard.repository.forge != ForgeKind.GITHUB:
+def test_a_word_after_the_merge_comes_too_late(ruled):
+    number, head = proposed(ruled, rules(needed=0))
+    ruled.merge(number, head, "ann")
+    write_word(ruled, number, head, later=timedelta(hours=1))
+
+    assert len(pushed(ruled)) == 1
+
+
+def test_a_forge_that_opens_no_issue_merges_nothing(ruled, request):
+    if ruled.repository.forge != ForgeKind.GITHUB:
         pytest.skip("only the fake can be told to refuse")
-    number, head = unapproved(yard)
+    number, head = unapproved(ruled)
     fake = request.getfixturevalue("fake_github")
     body = f"/break-glass {head} prod is down"
 
     said = commanded(
-        yard, number, body, ADMIN, first=lambda: fake.queue(forbidden("POST", "/issues"))
+        ruled, number, body, ADMIN, first=lambda: fake.queue(forbidden("POST", "/issues"))
     )
 
     assert said[0][0] == "could_not"
-    assert yard.again().get(number).state is PullState.OPEN
-    assert facts_of(yard).read_glass(number) is None
+    assert ruled.again().get(number).state is PullState.OPEN
+    assert facts_of(ruled).read_glass(number) is None
 
 
-def test_a_pull_request_that_lacks_no_approval_needs_no_broken_glass(yard):
-    head = yard.push("pages", {"docs/page.md": b"x\n"}, "ann")
-    number = yard.open("pages", "ann")
-    ready(yard, yard.pulls.get(number), CHECKS)
+def test_a_pull_request_that_lacks_no_approval_needs_no_broken_glass(ruled):
+    head = ruled.push("pages", {"docs/page.md": b"x\n"}, "ann")
+    number = ruled.open("pages", "ann")
+    ready(ruled, ruled.pulls.get(number), CHECKS)
 
-    ((reason, said),) = commanded(yard, number, f"/break-glass {head} prod is down", ADMIN)
+    ((reason, said),) = commanded(ruled, number, f"/break-glass {head} prod is down", ADMIN)
 
     assert (reason, "lacks no approval" in said) == ("refused_by_rules", True)
-    assert yard.again().get(number).state is PullState.OPEN
+    assert ruled.again().get(number).state is PullState.OPEN
 
 
 def write_word(stage, number, head, later=timedelta()):

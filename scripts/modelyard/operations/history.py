@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 F = TypeVar("F")
 
+_QUESTIONS = frozenset({"/why", "/plan", "/help"})
+"""Commands that change nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class History:
@@ -123,7 +126,7 @@ def _read_events(
 def _command_events(workspace: Workspace, model: str) -> Iterator[Event]:
     """What people commanded in comments, and what became of it, as the audit log has it."""
     for line in workspace.facts.read_audit(model):
-        if line.command:
+        if line.command and line.command not in _QUESTIONS:
             yield Event(
                 at=line.at,
                 kind=Kind.COMMANDED,

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from modelyard.errors import CannotAnswer
 from modelyard.operations.watch import loop as watch_loop
 from modelyard.operations.watch import notify as notifying
 from modelyard.operations.watch.health import WatchHealth
@@ -112,6 +113,20 @@ def test_what_a_person_says_on_a_page_wakes_the_watcher_too(yard):
 
     waited.join(30)
     assert not waited.is_alive()
+
+
+def test_a_forge_that_says_nothing_of_pull_requests_hides_no_push(yard):
+    def refused():
+        raise CannotAnswer("the forge's limit is reached")
+
+    running = watcher(yard, interval=60)
+    running.seen = {"pulse": "#3 seen"}
+    object.__setattr__(running.workspace.services.pulls, "pulse", refused)
+
+    seen = running._read_refs()
+
+    assert seen["pulse"] == "#3 seen"
+    assert "refs/heads/main" in seen
 
 
 def test_a_pass_that_fails_is_not_the_end_and_is_not_healthy(yard):

@@ -216,11 +216,19 @@ class Watcher:
         services = self.workspace.services
         try:
             refs = self.workspace.git.ls_remote(services.repository.remote, EVERYTHING)
-            # A review on a page moves no ref.
-            return {**refs, _PULSE: services.pulls.pulse()}
         except YardError as error:
             logger.warning("%s", error.message)
             return None
+        # A review on a page moves no ref.
+        return {**refs, _PULSE: self._read_pulse()}
+
+    def _read_pulse(self) -> str:
+        """What the forge says of its pull requests; as last said if it says nothing now."""
+        try:
+            return self.workspace.services.pulls.pulse()
+        except YardError as error:  # with its limit reached, pushes wake the watcher all the same
+            logger.info("%s", error.message)
+            return self.seen.get(_PULSE, "")
 
     def _read_environments(self) -> None:
         try:
