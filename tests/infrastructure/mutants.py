@@ -97,7 +97,7 @@ OF_THE_SCHEMA = (
         "tracking.tf",
         "aws_db_subnet_group.mlflow.name",
         "aws_db_subnet_group.mlflows.name",
-        'A managed resource "aws_db_subnet_group" "mlflows" has not been declared',
+        "Reference to undeclared resource",
     ),
     _mutant(
         "an argument of an older provider",

@@ -128,10 +128,18 @@ class Airflow:
             return {told[part]["status"] for part in ("scheduler", "dag_processor")} == {"healthy"}
         return False
 
-    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """Send one part a signal, and none of its children; wait until it ended."""
+    def kill(self, name: str) -> None:
+        """Kill one part with all that it started, as the end of its container does.
+
+        Workers of LocalExecutor that outlive a scheduler keep its connections to the database, and
+        the locks that it held: no other scheduler would start anything.
+        """
         part = self.parts.pop(name)
-        part.send_signal(number)
+        mine = psutil.Process(part.pid).children(recursive=True)
+        part.kill()
+        for process in mine:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         part.wait(60)
 
     @contextmanager

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -54,6 +56,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, shell: dict[str, str]) -> 
     finally:
         made.stop()
         made.database.stop()
+        _end_all_of(shell["HOME"])
     assert list(made.processes()) == []
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     _print(
@@ -77,6 +80,14 @@ def _make_yard(folder: Path, uri: str, shell: dict[str, str]) -> None:
     _git("commit", "--quiet", "-m", "A fork", cwd=fork, environment=shell)
     _git("clone", "--quiet", "--bare", ".", "../forge.git", cwd=fork, environment=shell)
     _git("clone", "--quiet", "forge.git", "yard", cwd=folder, environment=shell)
+
+
+def _end_all_of(home: str) -> None:
+    """End the servers of a tour that did not reach its last command, which stops them."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("HOME") == home:
+                process.kill()
 
 
 def _print(line: str) -> None:

@@ -163,7 +163,6 @@ def reconcile(yard: Yard, engine: Engine, *, wait: bool = True) -> None:
 @pytest.mark.parametrize(
     "faults",
     [
-        pytest.param([], id="none"),
         pytest.param([None, LOST], id="of a submission that was carried out"),
         pytest.param([None, AWAY], id="of a submission that was not"),
         pytest.param([AWAY], id="of the question whether it runs"),

@@ -37,7 +37,20 @@ variables {
   budget     = { limit = 500, mail = "platform@example.com" }
 }
 
-run "network" {
+# OpenTofu gives every mocked subnet the same id.
+override_resource {
+  target = aws_subnet.public
+  values = { id = "subnet-public" }
+}
+
+override_resource {
+  target = aws_subnet.private
+  values = { id = "subnet-private" }
+}
+
+# One run, because each makes the whole account.
+run "account" {
+  # The network.
   assert {
     condition     = length(distinct([for each in concat(values(aws_subnet.public), values(aws_subnet.private)) : each.cidr_block])) == 4
     error_message = "The four subnets have four address ranges."
@@ -54,15 +67,14 @@ run "network" {
     condition     = aws_vpc_endpoint.s3.vpc_endpoint_type == "Gateway" && try(contains(aws_vpc_endpoint.s3.route_table_ids, aws_route_table.private.id), false)
     error_message = "The nodes reach S3 through a gateway endpoint, which costs nothing."
   }
-}
 
-run "cluster" {
+  # The cluster.
   assert {
     condition     = aws_eks_cluster.platform.access_config[0].authentication_mode == "API" && !aws_eks_cluster.platform.access_config[0].bootstrap_cluster_creator_admin_permissions
     error_message = "Access entries alone decide who administers the cluster."
   }
   assert {
-    condition     = aws_eks_cluster.platform.vpc_config[0].endpoint_private_access && aws_eks_cluster.platform.vpc_config[0].public_access_cidrs == var.api_cidrs
+    condition     = aws_eks_cluster.platform.vpc_config[0].endpoint_private_access && aws_eks_cluster.platform.vpc_config[0].public_access_cidrs == toset(var.api_cidrs)
     error_message = "The cluster answers its nodes inside of the VPC, and from api_cidrs alone outside of it."
   }
   assert {
@@ -74,7 +86,7 @@ run "cluster" {
     error_message = "Every log of the control plane is kept."
   }
   assert {
-    condition     = alltrue([for each in aws_subnet.private : contains(aws_eks_node_group.platform.subnet_ids, each.id)]) && length(aws_eks_node_group.platform.subnet_ids) == 2
+    condition     = toset(aws_eks_node_group.platform.subnet_ids) == toset(["subnet-private"])
     error_message = "Nodes are in the private subnets alone."
   }
   assert {
@@ -94,16 +106,15 @@ run "cluster" {
     error_message = "The CNI enforces NetworkPolicies."
   }
   assert {
-    condition     = toset([for each in aws_eks_access_policy_association.operator : each.principal_arn]) == var.operators
+    condition     = toset([for each in aws_eks_access_policy_association.operator : each.principal_arn]) == toset(var.operators)
     error_message = "The operators administer the cluster, and nobody else."
   }
   assert {
     condition     = aws_kms_key.platform.enable_key_rotation
     error_message = "The key rotates."
   }
-}
 
-run "bucket" {
+  # The bucket.
   assert {
     condition     = aws_s3_bucket_versioning.models.versioning_configuration[0].status == "Enabled" && aws_s3_bucket_versioning.models.bucket == aws_s3_bucket.models.id
     error_message = "The bucket keeps what is overwritten or deleted."
@@ -139,9 +150,8 @@ run "bucket" {
     ])
     error_message = "Current objects never expire, and what they replaced stays for a year."
   }
-}
 
-run "database" {
+  # The database.
   assert {
     condition     = aws_db_instance.mlflow.storage_encrypted && aws_db_instance.mlflow.kms_key_id == aws_kms_key.platform.arn
     error_message = "The database is encrypted with the platform's key."
@@ -174,9 +184,8 @@ run "database" {
     condition     = aws_vpc_security_group_ingress_rule.mlflow.referenced_security_group_id == aws_eks_cluster.platform.vpc_config[0].cluster_security_group_id && aws_vpc_security_group_ingress_rule.mlflow.cidr_ipv4 == null && aws_vpc_security_group_ingress_rule.mlflow.from_port == 5432 && aws_vpc_security_group_ingress_rule.mlflow.to_port == 5432
     error_message = "The nodes alone reach the database."
   }
-}
 
-run "images" {
+  # The images.
   assert {
     condition     = aws_ecr_repository.modelyard.image_tag_mutability == "IMMUTABLE" && aws_ecr_repository.modelyard.image_scanning_configuration[0].scan_on_push
     error_message = "Tags never move, and images are scanned."
@@ -185,9 +194,8 @@ run "images" {
     condition     = aws_ecr_repository.modelyard.force_delete != true && alltrue([for each in jsondecode(aws_ecr_lifecycle_policy.modelyard.policy).rules : each.selection.tagStatus == "untagged"])
     error_message = "An image with a tag stays."
   }
-}
 
-run "identity" {
+  # The identity.
   assert {
     condition = toset(keys(aws_eks_pod_identity_association.pod)) == toset([
       "modelyard/modelyard-steps", "modelyard/modelyard-watch", "modelyard/modelyard-judge", "modelyard/mlflow",
@@ -263,16 +271,14 @@ run "identity" {
     condition     = toset([for each in aws_iam_role_policy_attachment.node : each.policy_arn]) == toset([for each in ["AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryPullOnly"] : "arn:aws:iam::aws:policy/${each}"])
     error_message = "Nodes pull images and join the cluster; they do not read the bucket."
   }
-}
 
-run "budget" {
+  # The budget.
   assert {
     condition     = aws_budgets_budget.monthly.limit_amount == "500" && toset([for each in aws_budgets_budget.monthly.notification : each.notification_type]) == toset(["ACTUAL", "FORECASTED"])
     error_message = "Somebody gets a mail before the budget is gone."
   }
-}
 
-run "outputs" {
+  # The outputs.
   assert {
     condition = {
       bucket       = output.bucket
