@@ -99,7 +99,7 @@ class Repository:
     unreviewed: OnUnreviewed = OnUnreviewed.ROLLBACK
     reviewed_rules: str | None = None
     placements: tuple[Placement, ...] = ()
-    unisolated_trainers: Unisolated = Unisolated.WITHOUT_CREDENTIALS
+    unisolated_trainers: Unisolated = Unisolated.REFUSED
 
     @property
     def runs_workflows(self) -> WorkflowsKind:

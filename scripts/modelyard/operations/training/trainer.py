@@ -50,7 +50,7 @@ class TrainerOrder:
     seed: int
     lock: str
     isolation: Isolation | None = None
-    unisolated: Unisolated = Unisolated.WITHOUT_CREDENTIALS
+    unisolated: Unisolated = Unisolated.REFUSED
 
 
 @dataclass(frozen=True, kw_only=True)
