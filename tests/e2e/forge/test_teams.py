@@ -57,5 +57,9 @@ def test_who_may_write_by_a_team_alone_may_command(gitea_forge, tmp_path, monkey
     )
     owner.put(f"teams/{made['id']}/members/rex")
     owner.put(f"teams/{made['id']}/{place}")
+    # Gitea shows the members of a team to the team alone.
+    assert talk.ask_authority(rex, teams=()).role is Role.NONE
+
+    owner.put(f"teams/{made['id']}/members/{BOT}")
 
     assert talk.ask_authority(rex, teams=()).role is Role.WRITE

@@ -88,8 +88,14 @@ class GiteaDialect:
         """See `Dialect`; a team with units has no role where Gitea names roles."""
         try:
             teams = self.api.get(f"{self._place}/teams")
-            return any(self._is_member(team["id"], person) for team in teams if _writes(team))
-        except Answered:  # no organisation, or a token that may not see its teams
+        except Answered:  # no organisation
+            return False
+        return any(self._is_surely_member(team["id"], person) for team in teams if _writes(team))
+
+    def _is_surely_member(self, team: int, person: Person) -> bool:
+        try:
+            return self._is_member(team, person)
+        except Answered:  # the members of a team are shown to the team alone
             return False
 
     def _is_member(self, team: int, person: Person) -> bool:
