@@ -20,6 +20,7 @@ import numpy as np
 
 from modelyard.domain.drift.detection import check_window
 from modelyard.domain.drift.profile import build_profile
+from modelyard.domain.drift.second_look.findings import look_again
 from modelyard.domain.specs.contract import Column, find_breaches
 
 SIZES = (5, 20, 50)
@@ -68,13 +69,19 @@ def ours(rows: int, number: int, repeats: int) -> dict[str, float]:
     rng = np.random.default_rng(1)
     reference, current = window(rng, rows, number), window(rng, rows, number)
     columns, blocks = columns_of(reference), np.arange(rows) * 13 // rows
-    profile = build_profile(reference, columns, blocks)
+    quarter = np.timedelta64(13 * 7 * 86_400, "s").astype("timedelta64[us]")
+    times = np.datetime64("2024-01-01", "us") + np.arange(rows) * quarter // rows
+    profile = build_profile(reference, columns, blocks, times=times)
     return {
         "rows": rows,
         "columns": number,
         "contract_seconds": seconds(lambda: find_breaches(columns, current), repeats),
-        "build_seconds": seconds(lambda: build_profile(reference, columns, blocks), 1),
+        "build_seconds": seconds(lambda: build_profile(reference, columns, blocks, times=times), 1),
         "compare_seconds": seconds(lambda: check_window(profile, current, least_rows=500), repeats),
+        "second_look_seconds": seconds(
+            lambda: look_again(profile.habits, current, columns, times, usual_rows=rows / 13),
+            repeats,
+        ),
         "profile_bytes": len(json.dumps(profile.to_document(), separators=(",", ":"))),
     }
 

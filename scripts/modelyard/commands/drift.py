@@ -107,6 +107,8 @@ def drift(
     if picture is not None and isinstance(result, FeedComparison):
         drawn = drift_picture(result.windows[-1].checks or ())
         picture.write_text(picture_svg(drawn), "utf-8")
+    elif picture is not None:
+        print_line(f"{picture} is not written: the data breaks the contract", err=True)
     if explain and output == "text" and isinstance(result, FeedComparison):
         _explain(result)
     elif output == "json":
