@@ -32,7 +32,7 @@ def make_readable(
 
     Args:
         folder: A copy of the repository.
-        pins: The commit of each action that stands for GitHub's; None leaves them as they are.
+        pins: The commit of each action that stands for GitHub's; the others stay as they are.
     """
     changed = {}
     for path in sorted((folder / ".github").rglob("*.yml")):
@@ -53,7 +53,8 @@ def _readable(line: str, pins: Mapping[str, str] | None) -> str | None:
     if own := _OWN_ACTION.match(line):
         return f"{own[1]}./{own[2]}"
     if pinned := _PINNED.match(line):
-        return line if pins is None else f"{pinned[1]}{pinned[2]}@{pins[pinned[2]]}{pinned[3]}"
+        commit = (pins or {}).get(pinned[2])
+        return line if commit is None else f"{pinned[1]}{pinned[2]}@{commit}{pinned[3]}"
     if _USES.match(line):
         raise AssertionError(f"neither pinned nor of this repository: {line}")
     return line
