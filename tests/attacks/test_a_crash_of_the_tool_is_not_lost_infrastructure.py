@@ -12,7 +12,7 @@ from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import DataContract, Target, Task
 from modelyard.errors import CannotAnswer, Refused, StepCrash
 from modelyard.operations.training.job import CRASH, run_step
-from modelyard.serving.scoring import _failure_of
+from modelyard.serving.scoring import failure_of
 from operations.training_job import job_of, make_checkout, model_of
 from unit.domain.promotion.examples import spec
 from unit.domain.promotion.simulated import Simulated
@@ -101,8 +101,8 @@ def test_a_lost_workflow_is_still_tried_again():
 
 
 def test_what_a_model_raises_is_its_own_refusal_and_what_the_machine_does_is_not():
-    raised = _failure_of(ValueError("Input X contains NaN\nmore")).to_error("it cannot")
+    raised = failure_of(ValueError("Input X contains NaN\nmore")).to_error("it cannot")
     assert isinstance(raised, Refused)
     assert str(raised) == "it cannot: ValueError: Input X contains NaN"
     for fault in (OSError(28, "No space left"), MemoryError(), CannotAnswer("away")):
-        assert isinstance(_failure_of(fault).to_error("it cannot"), CannotAnswer)
+        assert isinstance(failure_of(fault).to_error("it cannot"), CannotAnswer)
