@@ -470,6 +470,7 @@ def test_a_profile_has_byte_for_byte_what_that_of_version_0_1_had_of_the_same_ro
     )
     made = json.loads(_profile(job, rows, rows))
     assert made.pop("repeated") == 0.0
+    assert {habit["kind"] for habit in made.pop("habits")} >= {"hour", "weekday"}
     # 900 rows were labelled and 100 were not: a feed has all of them, and its last week is whole.
     assert sum(made.pop("block_rows")) == pytest.approx(1010, abs=10)
     same = json.dumps(made, sort_keys=True).encode()

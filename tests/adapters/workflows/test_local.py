@@ -436,7 +436,7 @@ def retries(**change: Any) -> dict[str, Any]:
         ({"container": {"command": []}}, ".container.command: [] has too few items; at least 1"),
         (
             {"container": {"env": [{"name": "X", "value": "1"}]}},
-            '.container.env[0].name: "X" is not one of HOME, MODELYARD_IMAGE',
+            '.container.env[0].name: "X" is not one of HOME, MODELYARD_APART, MODELYARD_IMAGE',
         ),
         (
             {"container": {"env": [{"name": "HOME", "valueFrom": {}}]}},

@@ -10,6 +10,7 @@ import yaml
 from click.testing import CliRunner
 
 from modelyard.cli import cli
+from modelyard.domain.review.rule_changes import may_hold_rules
 from modelyard.errors import Refused
 from modelyard.operations.content.seed import seeded_files
 from modelyard.operations.content.toolkit_lock import Wheel, read_wheel
@@ -55,6 +56,17 @@ def test_the_toolkit_is_pinned_by_hash_with_everything_it_needs(yard, wheel):
     named = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
     assert all(line.endswith("\\") for line in named)  # its hashes follow
     assert {"click", "mlflow", "uv"} <= {line.partition("==")[0] for line in named}
+
+
+def test_whoever_changes_a_file_that_a_yard_starts_with_changes_a_rule(yard):
+    listed = subprocess.run(["git", "ls-files"], cwd=yard, check=True, capture_output=True)
+    paths = listed.stdout.decode().split()
+
+    free = [path for path in paths if not (may_hold_rules(path) or path.endswith(".md"))]
+
+    # The manifests of the platform are rendered, and `render --check` holds them to the rest.
+    assert [path for path in free if path != ".gitignore"] == []
+    assert may_hold_rules("toolkit")  # a link in place of the folder
 
 
 def test_nothing_of_a_model_is_in_a_new_yard(yard):

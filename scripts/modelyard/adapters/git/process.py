@@ -155,9 +155,11 @@ def git_failure(
     return kind(f"{what}: {message}", hint=_hint(args))
 
 
+_MAKE_ROOM = "make room on that disk, and run it again: nothing is half done"
 _DISK = {
-    "No space left on device": "make room on that disk, and run it again: nothing is half done",
-    "Disk quota exceeded": "make room on that disk, and run it again: nothing is half done",
+    "No space left on device": _MAKE_ROOM,
+    "Out of diskspace": _MAKE_ROOM,  # in the words of fast-import
+    "Disk quota exceeded": _MAKE_ROOM,
     "Read-only file system": "mount it to be written again, and run it again",
 }
 

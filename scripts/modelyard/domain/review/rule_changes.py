@@ -14,10 +14,12 @@ from modelyard.domain.specs.paths import ENVIRONMENTS, SETTINGS, is_written_by_t
 LONGEST_VALUE = 60
 """A longer value is cut: the page has the difference of the files."""
 
-# A change of these changes what every environment lets in. Some hold the toolkit itself, which
-# lives in the repository, and decide what Git and the forge make of the others.
-_FOLDERS = (".github/", ".ci/", "schemas/", "scripts/", "workflows/")
-_FILES = frozenset({"Containerfile", "Makefile", "pyproject.toml", ".pre-commit-config.yaml"})
+# A change of these changes what every environment lets in. Some hold the toolkit itself, or pin
+# it, and decide what Git and the forge make of the others.
+_FOLDERS = (".github/", ".ci/", "schemas/", "scripts/", "toolkit/", "workflows/")
+_FILES = frozenset(
+    {"Containerfile", "Makefile", "pyproject.toml", "toolkit.lock", ".pre-commit-config.yaml"}
+)
 _ANYWHERE = frozenset({"CODEOWNERS", ".gitattributes", ".gitmodules"})
 _LOCKS = re.compile(r"requirements[^/]*\.lock")
 _ROOTS = frozenset({"environments", "models", *(folder.rstrip("/") for folder in _FOLDERS)})
