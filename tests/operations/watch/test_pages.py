@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import threading
+import time
+from types import SimpleNamespace
+
 import httpx
 import pytest
 
+from modelyard.errors import CannotAnswer
+from modelyard.operations.watch import pages as watch_pages
 from modelyard.operations.watch.pages import LivePages
 from operations.yard import MODEL
 from operations.yard_with_history import in_production
@@ -16,18 +22,26 @@ def pages(tmp_path):
     served.server.stop()
 
 
+def wait_for(address, *, seconds=30.0):
+    """The page at an address, once it is there."""
+    deadline = time.monotonic() + seconds
+    while (page := httpx.get(address)).status_code != 200 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return page
+
+
 def test_the_pages_are_served_as_things_are_and_changed_by_nobody(pages):
     yard, served = pages
     address = f"http://127.0.0.1:{served.server.port}"
     assert httpx.get(f"{address}/").status_code == 404  # before the first pass
 
     served.refresh({"refs/heads/main": "1"})
-    page = httpx.get(f"{address}/")
+    page = wait_for(f"{address}/")
     yard.add_version("v2")
     served.refresh({"refs/heads/main": "1"})
     before = httpx.get(f"{address}/models/{MODEL}/versions/v2.html")
     served.refresh({"refs/heads/main": "2"})
-    after = httpx.get(f"{address}/models/{MODEL}/versions/v2.html")
+    after = wait_for(f"{address}/models/{MODEL}/versions/v2.html")
 
     assert (page.status_code, before.status_code, after.status_code) == (200, 404, 200)
     assert page.headers["content-type"].startswith("text/html")
@@ -39,10 +53,61 @@ def test_the_pages_are_served_as_things_are_and_changed_by_nobody(pages):
     assert outside.status_code == 404
 
 
-def test_a_watcher_goes_on_without_its_pages(pages, caplog):
-    _, served = pages
-    (served.folder / "thesis.txt").write_text("of somebody else")
+@pytest.fixture
+def empty(tmp_path):
+    """Pages of which nothing is read."""
+    services = SimpleNamespace(root=tmp_path, repository=SimpleNamespace(state="state"))
+    served = LivePages(SimpleNamespace(services=services), "127.0.0.1", 0)
+    yield served
+    served.server.stop()
 
-    served.refresh({})
 
-    assert "the pages stay as they are" in caplog.text
+def test_a_watcher_does_not_wait_for_its_pages(empty, monkeypatch):
+    begun, ended = threading.Event(), threading.Event()
+    written = []
+
+    def slow(*_):
+        written.append(empty._refs)
+        begun.set()
+        ended.wait(30)
+
+    monkeypatch.setattr(watch_pages, "write_site", slow)
+    empty.refresh({"main": "1"})
+    assert begun.wait(30)
+    empty.refresh({"main": "2"})
+    empty.refresh({"main": "3"})
+    assert written == [{"main": "1"}]
+    begun.clear()
+    ended.set()
+
+    assert begun.wait(30)
+    assert written == [{"main": "1"}, {"main": "3"}]
+
+
+def test_pages_that_cannot_be_written_are_tried_again_after_a_pause(empty, monkeypatch, caplog):
+    tried = []
+    paused, again = threading.Event(), threading.Event()
+
+    def failing(*_):
+        tried.append(1)
+        raise CannotAnswer("the disk is full")
+
+    def pause(_):
+        paused.set()
+        again.wait(30)
+        again.clear()
+
+    monkeypatch.setattr(watch_pages, "write_site", failing)
+    monkeypatch.setattr(watch_pages, "time", SimpleNamespace(sleep=pause))
+    empty.refresh({"main": "1"})
+    assert paused.wait(30)
+    empty.refresh({"main": "2"})
+    assert tried == [1]
+    paused.clear()
+    again.set()
+
+    assert paused.wait(30)
+    assert tried == [1, 1]
+    assert "the pages stay as they are: the disk is full" in caplog.text
+    monkeypatch.setattr(watch_pages, "write_site", lambda *_: None)
+    again.set()

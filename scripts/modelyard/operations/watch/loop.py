@@ -80,7 +80,7 @@ def watch_forever(
     workspace = workspace_of(services)
     watcher = Watcher(workspace=workspace, health=health, interval=interval, report=report)
     if pages is not None:
-        watcher.pages = _serve_pages(workspace, pages, report)
+        watcher.pages = _serve_pages(services, pages, report)
     held = _stand_for(lease) if lease is not None else None
     while True:
         if held is None or held.wait(1.0):
@@ -90,10 +90,12 @@ def watch_forever(
             watcher.due = None  # once it acts it knows nothing: its first pass covers all models
 
 
-def _serve_pages(workspace: Workspace, address: tuple[str, int], report: Report) -> LivePages:
+def _serve_pages(services: Services, address: tuple[str, int], report: Report) -> LivePages:
+    from modelyard.operations.services import services_for
     from modelyard.operations.watch.pages import LivePages
 
-    served = LivePages(workspace, *address)
+    # Adapters of its own: those of the passes keep what they read, and know one thread.
+    served = LivePages(workspace_of(services_for(services.root)), *address)
     report(f"pages are at http://{served.server.host}:{served.server.port}/")
     return served
 
@@ -120,8 +122,8 @@ class Watcher:
         environments: As last read.
         seen: The forge's refs before the last pass.
         all_by: When the next pass over all models is due, however busy one of them is.
-    pack_by: When the checkout's objects are packed next.
-    pages: The pages that it serves, if it serves any.
+        pack_by: When the checkout's objects are packed next.
+        pages: The pages that it serves, if it serves any.
     """
 
     workspace: Workspace

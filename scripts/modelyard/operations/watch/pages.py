@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,12 +30,15 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 FOLDER = "site"
 """The folder of the pages, in that of the state."""
 
+PAUSE_SECONDS = 30.0
+"""After pages that could not be written, before the next try."""
+
 
 class LivePages:
-    """The site, written again whenever something moved.
+    """The site, written again whenever something moved, in a thread of its own.
 
     Args:
-        workspace: What to read from.
+        workspace: What to read from; no other thread works with it.
         host: The address to listen on.
         port: The port; 0 for any that is free.
 
@@ -44,20 +49,34 @@ class LivePages:
     def __init__(self, workspace: Workspace, host: str, port: int) -> None:
         services = workspace.services
         self._workspace = workspace
-        self._seen: Mapping[str, str] | None = None
+        self._refs: Mapping[str, str] | None = None
+        self._moved = threading.Event()
         self.folder = services.root / services.repository.state / FOLDER
         self.folder.mkdir(parents=True, exist_ok=True)
         self.server = BoundedServer(host, port, _app(self.folder, host))
         self.server.start()
+        threading.Thread(target=self._write_forever, name="pages", daemon=True).start()
 
     def refresh(self, refs: Mapping[str, str]) -> None:
-        """Write the pages of what moved; a watcher goes on without them.
+        """Have the pages of what moved written; a watcher neither waits for them nor needs them.
 
         Args:
             refs: The forge's refs: nothing moved if they are the same as before.
         """
-        if refs == self._seen:
-            return
+        if refs != self._refs:
+            self._refs = dict(refs)
+            self._moved.set()
+
+    def _write_forever(self) -> None:
+        while True:
+            self._moved.wait()
+            self._moved.clear()  # before the reading: what moves during it is written next
+            if not self._write():
+                self._moved.set()
+                time.sleep(PAUSE_SECONDS)
+
+    def _write(self) -> bool:
+        """Write the pages; False if they have to be tried again."""
         try:
             write_site(self._workspace, self.folder)
         except YardError as error:
@@ -65,7 +84,8 @@ class LivePages:
         except Exception:
             logger.exception("the pages stay as they are")
         else:
-            self._seen = dict(refs)
+            return True
+        return False
 
 
 def _app(folder: Path, host: str) -> ASGIApp:
