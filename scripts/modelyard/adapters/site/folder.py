@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from modelyard.adapters.replaced_file import replace_file
 from modelyard.errors import CannotAnswer, Refused
@@ -22,11 +23,13 @@ class SiteFolder:
         path: The folder.
         keys: By group of pages, what they were made of.
         files: By group, the files.
+        listed: Every file that was listed when it was opened.
     """
 
     path: Path
     keys: dict[str, str] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)
+    listed: frozenset[str] = frozenset()
 
     @classmethod
     def open(cls, path: Path) -> SiteFolder:
@@ -40,19 +43,20 @@ class SiteFolder:
         try:
             if not manifest.exists():
                 if path.exists() and any(path.iterdir()):
-                    raise Refused(
-                        f"{path} is not empty and holds no site ({MANIFEST})",
-                        hint="choose a folder of its own, such as --out build/site",
-                    )
+                    raise _not_a_site(path)
                 return cls(path)
             known = json.loads(manifest.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise CannotAnswer(
                 f"{path} cannot be read: {error}", hint=f"delete {path} and run it again"
             ) from error
-        if not isinstance(known, dict) or known.get("format") != FORMAT:
-            return cls(path, files={"": _listed(known)})  # of another version: made anew
-        return cls(path, keys=known["keys"], files=known["files"])
+        if not _is_list(known):
+            raise _not_a_site(path)
+        files = known["files"]
+        listed = frozenset(name for names in files.values() for name in names)
+        if known["format"] != FORMAT:
+            return cls(path, listed=listed)  # of another version: made anew
+        return cls(path, keys=known["keys"], files=files, listed=listed)
 
     def is_current(self, group: str, key: str) -> bool:
         """Whether the group's pages were made of the same, and are all there."""
@@ -65,6 +69,8 @@ class SiteFolder:
         Raises:
             CannotAnswer: The folder cannot be written.
         """
+        if not (self.path / MANIFEST).exists():
+            self._write_list()  # so that what is cut off is known as a site, and goes on
         written = []
         for name, content in pages:
             self._replace(name, content)
@@ -72,47 +78,77 @@ class SiteFolder:
         self.keys[group], self.files[group] = key, written
 
     def finish(self, groups: Iterable[str]) -> None:
-        """Keep these groups alone: write the list, then delete the pages that are in none."""
+        """Keep these groups alone: write the list, then delete the pages that are in none.
+
+        Raises:
+            CannotAnswer: The folder cannot be written.
+        """
         kept = sorted(groups)
         wanted = {name for group in kept for name in self.files[group]}
-        stale = {name for names in self.files.values() for name in names} - wanted
+        written = {name for names in self.files.values() for name in names}
         self.keys = {group: self.keys[group] for group in kept}
         self.files = {group: self.files[group] for group in kept}
+        self._write_list()
+        for name in sorted({*self.listed, *written} - wanted):
+            try:
+                self._delete(name)
+            except OSError as error:
+                raise CannotAnswer(f"cannot delete {self.path / name}: {error.strerror}") from error
+
+    def _write_list(self) -> None:
         document = {"format": FORMAT, "keys": self.keys, "files": self.files}
         self._replace(MANIFEST, json.dumps(document, indent=1, sort_keys=True).encode())
-        for name in sorted(stale):
-            if _is_inside(name):
-                (self.path / name).unlink(missing_ok=True)
-                self._remove_empty(name)
 
     def _replace(self, name: str, content: bytes) -> None:
-        if not _is_inside(name):
-            raise Refused(f"{name!r} is no page of a site")
         file = self.path / name
         try:
+            if not self._holds(name):
+                raise Refused(f"{file} is no page of a site, or behind a link to somewhere else")
             if not file.is_file() or file.read_bytes() != content:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 replace_file(file, content)
         except OSError as error:
             raise CannotAnswer(f"cannot write {file}: {error.strerror}") from error
 
-    def _remove_empty(self, name: str) -> None:
+    def _delete(self, name: str) -> None:
+        file = self.path / name
+        if not self._holds(name) or not file.is_file():
+            return
+        file.unlink()
         for folder in list(Path(name).parents)[:-1]:
             place = self.path / folder
-            if place.is_dir() and not any(place.iterdir()):
+            if not any(place.iterdir()):
                 place.rmdir()
 
+    def _holds(self, name: str) -> bool:
+        """Whether a file of this name is in the folder itself, not where a link in it leads."""
+        folder = (self.path / name).parent.resolve()
+        return _is_inside(name) and folder.is_relative_to(self.path.resolve())
 
-def _listed(known: object) -> list[str]:
-    return list(_names(known.get("files"))) if isinstance(known, dict) else []
+
+def _not_a_site(path: Path) -> Refused:
+    return Refused(
+        f"{path} is not empty and holds no site ({MANIFEST})",
+        hint="choose a folder of its own, such as --out build/site",
+    )
 
 
-def _names(files: object) -> Iterator[str]:
-    groups = files.values() if isinstance(files, dict) else ()
-    for names in groups:
-        yield from (name for name in names if isinstance(name, str))
+def _is_list(known: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a document has the shape of the list, which is the same in every format."""
+    if not isinstance(known, dict) or known.keys() != {"format", "keys", "files"}:
+        return False
+    keys, files = known["keys"], known["files"]
+    if not isinstance(keys, dict) or not isinstance(files, dict) or keys.keys() != files.keys():
+        return False
+    names = [name for each in files.values() if isinstance(each, list) for name in each]
+    return (
+        all(isinstance(key, str) for key in keys.values())
+        and all(isinstance(each, list) for each in files.values())
+        and all(isinstance(name, str) and _is_inside(name) for name in names)
+    )
 
 
 def _is_inside(name: str) -> bool:
-    parts = Path(name).parts
-    return bool(parts) and not Path(name).is_absolute() and ".." not in parts
+    path = Path(name)
+    is_safe = name.isprintable() and not path.is_absolute() and ".." not in path.parts
+    return is_safe and bool(path.parts)
