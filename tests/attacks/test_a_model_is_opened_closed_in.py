@@ -15,9 +15,10 @@ import pytest
 
 from modelyard.adapters.isolation.confinement import Reach, find_means
 from modelyard.artifact_digest import artifact_digest
-from modelyard.domain.isolation import Isolation
+from modelyard.domain.isolation import Isolation, Unisolated
 from modelyard.domain.specs.model import ArtifactPolicy, Model, Trusted
-from modelyard.errors import Refused
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.runtimes.closed_in import refuse_unisolated_model
 from modelyard.operations.runtimes.scoring import Artifact, Scored, score_tables
 from modelyard.serving.documents import write_serving
 from runtimes import own_runtime
@@ -166,6 +167,33 @@ def test_its_memory_is_limited_by_what_its_server_may_use(tmp_path: Path) -> Non
     small = replace(MODEL, artifact=POLICY, server=replace(MODEL.server, resources=resources))
     with pytest.raises(Refused, match=r"more than 1088 MiB; raise server\.resources\.memory"):
         score(artifact, model=small)
+
+
+@pytest.mark.parametrize(
+    ("unisolated", "formats", "refused"),
+    [
+        (Unisolated.REFUSED, ("cloudpickle",), True),
+        (Unisolated.WITHOUT_CREDENTIALS, ("skops", "code"), True),
+        (Unisolated.ACCEPTED, ("cloudpickle",), False),
+        (Unisolated.REFUSED, ("skops",), False),
+    ],
+)
+def test_a_pod_that_closes_nothing_in_opens_no_model_that_runs_code(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unisolated: Unisolated,
+    formats: tuple[str, ...],
+    *,
+    refused: bool,
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("STORE_SECRET_KEY", SECRET)
+    asked = replace(MODEL, artifact=replace(POLICY, formats=formats))
+    if not refused:
+        return refuse_unisolated_model(asked, unisolated, tmp_path, ())
+    with pytest.raises(CannotAnswer, match="neither Landlock nor namespaces to close a model"):
+        score_tables(own_runtime(), [], [], asked, unisolated=unisolated, ways=())
+    return None
 
 
 def test_a_process_that_is_not_forked_is_closed_in_too(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from modelyard.domain.isolation import Isolation, Unisolated
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import DataContract, Target, Task
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.runtimes import closed_in
 from modelyard.operations.training import apart as containers
-from modelyard.operations.training import trainer as trainers
 from modelyard.operations.training.apart import bring_order, read_trained, train_alone
 from modelyard.operations.training.job import Job
 from modelyard.operations.training.train import _write_inputs
@@ -141,10 +141,10 @@ def test_a_pod_that_cannot_close_a_trainer_in_does_as_modelyard_yaml_says(
     expected: str,
 ) -> None:
     nothing = SimpleNamespace(isolation=Isolation.NONE)
-    monkeypatch.setattr(trainers, "find_means", lambda *_: nothing)
-    monkeypatch.setattr(trainers.os, "environ", {"PATH": "/usr/bin", **holds, **pod()})
+    monkeypatch.setattr(closed_in, "find_means", lambda *_: nothing)
+    monkeypatch.setattr(closed_in.os, "environ", {"PATH": "/usr/bin", **holds, **pod()})
     monkeypatch.setattr(
-        trainers, "find_credentials", lambda held: find_credentials(held, apart / "none")
+        closed_in, "find_credentials", lambda held: find_credentials(held, apart / "none")
     )
     repository = replace(job.services.repository, unisolated_trainers=Unisolated(unisolated))
     job.services.repository = repository  # type: ignore[misc]

@@ -18,6 +18,7 @@ from mlflow.types import ColSpec, Schema
 
 from modelyard.artifact_digest import artifact_digest
 from modelyard.domain.artifact_formats import FORMATS
+from modelyard.domain.isolation import Unisolated
 from modelyard.domain.server_arguments import server_arguments
 from modelyard.domain.specs.model import ArtifactPolicy, Trusted
 from modelyard.errors import Refused
@@ -100,6 +101,7 @@ def job(folder: Path, digest: str, formats: tuple[str, ...]) -> Any:
         model=replace(MODEL, artifact=policy),
         model_name=MODEL.name,
         version="v1",
+        unisolated=Unisolated.REFUSED,
         store=SimpleNamespace(fetch_model=lambda _, to: shutil.copytree(folder, to)),
         read_document=lambda _: {"digest": digest},
         find_runtime=own_runtime,

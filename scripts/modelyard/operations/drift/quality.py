@@ -218,5 +218,6 @@ def _scores(
     with tempfile.TemporaryDirectory(prefix="modelyard-quality-") as name:
         folder = workspace.store.fetch_model(digest, Path(name) / "model")
         artifact = Artifact(folder=folder, digest=digest)
-        scored = score_tables(runtime, [artifact], [table], model)
+        unisolated = workspace.services.repository.unisolated_trainers
+        scored = score_tables(runtime, [artifact], [table], model, unisolated=unisolated)
         return scored.scores(0, 0, what=f"{record.version} cannot predict the new rows")

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from modelyard.adapters.isolation.confinement import Reach
+from modelyard.adapters.isolation.confinement import WAYS, Reach, find_means
+from modelyard.adapters.isolation.credentials import find_credentials, in_pod
 from modelyard.adapters.isolation.task import Limits
 from modelyard.adapters.processes.environment import bare_environment
 from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.adapters.runtimes.environments import Runtime, import_folders
+from modelyard.domain.artifact_formats import CODE_FORMATS
+from modelyard.domain.isolation import Isolation, Unisolated
 from modelyard.domain.specs.model import Model, TrainerLimits
+from modelyard.errors import CannotAnswer
 
 STORAGE = 10 * 2**30
 """Bytes on disk where model.yaml gives no figure."""
 
 MEGABYTE = 1_000_000
 _OWN_MEMORY = 2**30  # what the toolkit needs beside a model
+_NAMED = 3
 _TOOLKIT = Path(__file__).resolve().parents[2]
 
 
@@ -58,6 +64,52 @@ def limits_of_model(model: Model, seconds: float) -> Limits:
         space=STORAGE,
         log=limits.log_megabytes * MEGABYTE,
     )
+
+
+def find_pod_isolation(folder: Path, ways: tuple[str, ...] = WAYS) -> Isolation | None:
+    """By which means this pod can close something in; None on a machine that is no pod.
+
+    Args:
+        folder: Where they are tried, in a new folder of it.
+        ways: The ways to try.
+    """
+    if not in_pod():
+        return None
+    place = folder / "means"
+    place.mkdir()
+    return find_means(Reach(readable=(), writable=()), place, ways).isolation
+
+
+def refuse_unisolated(isolation: Isolation | None, unisolated: Unisolated, *, what: str) -> None:
+    """In a pod: refuse to run what the kernel cannot close in, as modelyard.yaml says.
+
+    Args:
+        isolation: What was found, see `find_pod_isolation`.
+        unisolated: What follows if that is nothing.
+        what: What would run.
+
+    Raises:
+        CannotAnswer: It may not run here.
+    """
+    if isolation is not Isolation.NONE or unisolated is Unisolated.ACCEPTED:
+        return
+    found = list(find_credentials(os.environ))
+    if found or unisolated is Unisolated.REFUSED:
+        held = f", and its container holds {', '.join(found[:_NAMED])}" if found else ""
+        raise CannotAnswer(
+            f"this pod offers neither Landlock nor namespaces to close {what} in{held}",
+            hint="use nodes with Linux 6.2 or later whose containers may use Landlock, or see "
+            "unisolated_trainers in modelyard.yaml",
+        )
+
+
+def refuse_unisolated_model(
+    model: Model, unisolated: Unisolated, folder: Path, ways: tuple[str, ...] = WAYS
+) -> None:
+    """In a pod: as `refuse_unisolated`, for a model that runs code when it is opened."""
+    if code := sorted(set(CODE_FORMATS).intersection(model.artifact.accepted_formats)):
+        what = f"a model in the format {' or '.join(code)}"
+        refuse_unisolated(find_pod_isolation(folder, ways), unisolated, what=what)
 
 
 def model_environment(folder: Path) -> dict[str, str]:

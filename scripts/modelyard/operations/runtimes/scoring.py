@@ -14,6 +14,7 @@ from modelyard.adapters.isolation.left_files import read_left_file
 from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.isolation.run import ClosedCommand, run_closed_in
 from modelyard.adapters.runtimes.environments import Runtime
+from modelyard.domain.isolation import Unisolated
 from modelyard.domain.specs.model import Model
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes.closed_in import (
@@ -21,6 +22,7 @@ from modelyard.operations.runtimes.closed_in import (
     limits_of_model,
     model_environment,
     reach_of_model,
+    refuse_unisolated_model,
 )
 from modelyard.runtime_measure import Measured
 from modelyard.serving.scoring import RESULT, Failure, ModelFile, Order, scores_file
@@ -76,6 +78,7 @@ def score_tables(
     tables: Sequence[bytes | list[dict[str, object]]],
     model: Model,
     *,
+    unisolated: Unisolated = Unisolated.REFUSED,
     ways: tuple[str, ...] = WAYS,
 ) -> Scored:
     """Score every table with every artifact, in a closed-in process of the runtime.
@@ -85,13 +88,15 @@ def score_tables(
         artifacts: The artifacts.
         tables: Rows, as Parquet, or as a request has them.
         model: The model, which says what the artifacts may be made of and what they may use.
+        unisolated: Whether a model that runs code may be opened in a pod that cannot close it in.
         ways: The ways of closing it in to try.
 
     Raises:
         Refused: Another runtime runs than the pinned one, or a model exceeded a limit.
-        CannotAnswer: The process did not come to its end.
+        CannotAnswer: The process did not come to its end, or may not run in this pod.
     """
     with scratch_folder("modelyard-score-") as folder:
+        refuse_unisolated_model(model, unisolated, folder, ways)
         out = folder / "out"
         out.mkdir()
         order = Order(

@@ -7,6 +7,7 @@ import logging
 import math
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,7 +120,7 @@ def score_champion(job: Job) -> None:
     with tempfile.TemporaryDirectory(prefix="modelyard-champion-") as name:
         other = _fetch(job, champion.artifact, Path(name))
         runtime = job.find_runtime(champion.version)
-        scored = score_tables(runtime, [other], _tables(job), job.model)
+        scored = score_tables(runtime, [other], _tables(job), job.model, unisolated=job.unisolated)
     for place, each in enumerate(job.spec.held_out):
         buffer = io.BytesIO()
         np.save(buffer, scored.scores(0, place, what=f"the champion {_cannot(each)}"))
@@ -147,21 +148,23 @@ def _score_all(
     job: Job, challenger: Artifact, other: Artifact | None, champion: Champion | None
 ) -> tuple[_Answers, _Answers | None]:
     """The scores of both models on every held-out set, each from its own runtime."""
-    tables, model, runtime = _tables(job), job.model, job.find_runtime()
+    tables, runtime = _tables(job), job.find_runtime()
+    score = partial(score_tables, model=job.model, unisolated=job.unisolated)
     if other is None or champion is None:
-        return _Answers(scored=score_tables(runtime, [challenger], tables, model), place=0), None
+        return _Answers(scored=score(runtime, [challenger], tables), place=0), None
     if (known := _read_champion(job, champion)) is not None:
-        mine = score_tables(runtime, [challenger], tables, model)
+        mine = score(runtime, [challenger], tables)
         return _Answers(scored=mine, place=0), known
     theirs = job.find_runtime(champion.version)
     # One process imports their libraries once; what runs code could change the other's scores.
-    if theirs == runtime and not set(CODE_FORMATS).intersection(model.artifact.accepted_formats):
-        scored = score_tables(runtime, [challenger, other], tables, model)
+    formats = job.model.artifact.accepted_formats
+    if theirs == runtime and not set(CODE_FORMATS).intersection(formats):
+        scored = score(runtime, [challenger, other], tables)
         return _Answers(scored=scored, place=0), _Answers(scored=scored, place=1)
-    mine = score_tables(runtime, [challenger], tables, model)
+    mine = score(runtime, [challenger], tables)
     return (
         _Answers(scored=mine, place=0),
-        _Answers(scored=score_tables(theirs, [other], tables, model), place=0),
+        _Answers(scored=score(theirs, [other], tables), place=0),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.runtimes.find import find_runtime, lock_of_image
 from modelyard.adapters.store.artifacts import Store
-from modelyard.domain.isolation import Isolation
+from modelyard.domain.isolation import Isolation, Unisolated
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import Record
@@ -90,6 +90,11 @@ class Job:
         """The version's spec at the commit."""
         where = self.commit[:10]
         return self.catalog.require_version(self.model_name, self.version, where=where)
+
+    @property
+    def unisolated(self) -> Unisolated:
+        """What follows in a pod that can close nothing in."""
+        return self.services.repository.unisolated_trainers
 
     def find_runtime(self, version: str | None = None) -> Runtime:
         """The runtime that this version pins, or another version of the model.

@@ -105,7 +105,7 @@ def _seal(job: Job, folder: Path, model: Path, rows: pd.DataFrame, runtime: Runt
     sample = rows[inputs].sample(GOLDEN_ROWS, random_state=job.spec.seed, replace=True)
     golden = json_rows(sample, inputs)
     mine = Artifact(folder=sealed, digest=artifact_digest(sealed))
-    scored = score_tables(runtime, [mine], [golden], job.model)
+    scored = score_tables(runtime, [mine], [golden], job.model, unisolated=job.unisolated)
     scores = scored.scores(0, 0, what="the model cannot predict rows that it was trained on")
     write_golden(sealed, Golden(rows=tuple(golden), scores=tuple(scores.tolist())))
     # The digest is of all files, so it is computed again after the golden rows.

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.adapters.isolation.confinement import WAYS, Reach, find_means
-from modelyard.adapters.isolation.credentials import find_credentials, in_pod
+from modelyard.adapters.isolation.confinement import WAYS, Reach
 from modelyard.adapters.isolation.left_files import read_left_file
 from modelyard.adapters.isolation.run import ClosedCommand, run_closed_in
 from modelyard.adapters.isolation.task import Ended, Limits
@@ -16,8 +15,14 @@ from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.artifact_digest import artifact_files
 from modelyard.domain.isolation import Isolation, Unisolated
 from modelyard.domain.specs.model import UNIX_SOCKETS, Trainer
-from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.runtimes.closed_in import MEGABYTE, STORAGE, runtime_folders
+from modelyard.errors import Refused
+from modelyard.operations.runtimes.closed_in import (
+    MEGABYTE,
+    STORAGE,
+    find_pod_isolation,
+    refuse_unisolated,
+    runtime_folders,
+)
 from modelyard.operations.training.job import TRAINER, Job, count_threads
 
 LAST_LINES = 12
@@ -28,7 +33,6 @@ MEMORY = 4 * 2**30
 
 _INPUTS = ("data", "params.json")
 _CHANGED = ("out", "home", "tmp", "trainer")
-_NAMED = 3  # of the credentials that were found
 _OUT_OF_MEMORY = 137  # killed, as the kernel does when memory is short
 _CLOSED_IN = ("PermissionError", "Permission denied", "Read-only file system")
 
@@ -68,17 +72,12 @@ class Trained:
 
 def order_of(job: Job, folder: Path) -> TrainerOrder:
     """The order to train the job's version; in the folder the means of a pod are tried."""
-    isolation = None
-    if in_pod():
-        place = folder / "means"
-        place.mkdir()
-        isolation = find_means(Reach(readable=(), writable=()), place).isolation
     return TrainerOrder(
         trainer=job.model.trainer,
         seed=job.spec.seed,
         lock=job.spec.runtime.lock,
-        isolation=isolation,
-        unisolated=job.services.repository.unisolated_trainers,
+        isolation=find_pod_isolation(folder),
+        unisolated=job.unisolated,
     )
 
 
@@ -102,7 +101,7 @@ def run_trainer(
     Raises:
         CannotAnswer: It could not be closed in.
     """
-    _refuse_unisolated(order)
+    refuse_unisolated(order.isolation, order.unisolated, what="the trainer")
     for name in _CHANGED:
         (folder / name).mkdir(exist_ok=True)
     kills = _count_kills()
@@ -149,20 +148,6 @@ def check_trained(job: Job, trained: Trained, folder: Path) -> None:
     _refuse_links(job, folder / "out" / "model")
     if not (folder / "out" / "model" / "MLmodel").is_file():
         raise job.refuse("the trainer left no MLflow model in out/model")
-
-
-def _refuse_unisolated(order: TrainerOrder) -> None:
-    """In a pod: refuse what the kernel cannot close in, as modelyard.yaml says."""
-    if order.isolation is not Isolation.NONE or order.unisolated is Unisolated.ACCEPTED:
-        return
-    found = list(find_credentials(os.environ))
-    if found or order.unisolated is Unisolated.REFUSED:
-        held = f", and its container holds {', '.join(found[:_NAMED])}" if found else ""
-        raise CannotAnswer(
-            f"this pod offers neither Landlock nor namespaces to close the trainer in{held}",
-            hint="use nodes with Linux 6.2 or later whose containers may use Landlock, or see "
-            "unisolated_trainers in modelyard.yaml",
-        )
 
 
 def limits_of(trainer: Trainer) -> Limits:

@@ -17,6 +17,7 @@ from modelyard.operations.runtimes.closed_in import (
     limits_of_model,
     model_environment,
     reach_of_model,
+    refuse_unisolated_model,
 )
 from modelyard.operations.training.job import Job
 from modelyard.serving.documents import read_golden, read_serving
@@ -34,6 +35,7 @@ def verify_server(job: Job) -> None:
     artifact, runtime = job.read_document("artifact.json"), job.find_runtime()
     with tempfile.TemporaryDirectory(prefix="modelyard-verify-") as name:
         folder = job.store.fetch_model(artifact["digest"], Path(name) / "artifact")
+        refuse_unisolated_model(job.model, job.unisolated, Path(name))
         command = _command(job, artifact, folder, runtime)
         log, port = command.log, command.port
         probe = Probe(f"http://127.0.0.1:{port}", job.model_name)
