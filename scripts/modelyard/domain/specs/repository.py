@@ -76,8 +76,8 @@ class Repository:
         reviewed_rules: The commit of the main branch up to which rules that were pushed are
             accepted; counts only where a merged pull request sets it.
         placements: The classes of nodes that trainers may ask for.
-        unisolated_trainers: Whether a trainer may run, or a model that runs code be opened, in a pod
-            whose kernel cannot close it in.
+        unisolated_trainers: Whether a trainer may run, or a model that runs code be opened, in a
+            pod whose kernel cannot close it in.
     """
 
     forge: ForgeKind = ForgeKind.LOCAL
