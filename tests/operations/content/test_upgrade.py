@@ -105,3 +105,25 @@ def test_another_version_than_the_one_that_runs_renders_nothing(yard, tmp_path):
 
     assert said.exit_code == 3
     assert "cannot render what 99.0 would" in said.output
+
+
+def test_no_file_of_a_wheel_is_written_outside_of_a_yard(yard, tmp_path):
+    outside = f"workflows/{'../' * 12}{(tmp_path / 'outside').relative_to('/')}"
+    new = wheel(tmp_path / "new", NOW, **{outside: b"written"})
+
+    said = modelyard("--root", yard, "upgrade", "--wheel", new, "--dry-run")
+
+    assert said.exit_code == 3, said.output
+    assert "is not a path inside a repository" in said.output
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_wheel_that_is_only_named_as_the_one_that_runs_runs_nothing(yard, tmp_path):
+    ran = tmp_path / "ran"
+    new = wheel(tmp_path / "new", NOW, **{"workflows/a.py": f"open({str(ran)!r}, 'w')".encode()})
+
+    said = modelyard("--root", yard, "upgrade", "--wheel", new, "--dry-run")
+
+    assert said.exit_code == 3, said.output
+    assert "is not the modelyard that runs here: workflows/a.py differs" in said.output
+    assert not ran.exists()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from modelyard.adapters.git.names import path_of
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.reader import read_specs
 from modelyard.domain.harmless_text import markdown_code
@@ -18,7 +19,7 @@ from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.content.new_yard import start_idle
-from modelyard.operations.content.seed import SEED, is_seeded
+from modelyard.operations.content.seed import SEED, is_seeded, seeded_files
 from modelyard.operations.content.toolkit_lock import (
     TOOLKIT_LOCK,
     WHEELS,
@@ -95,7 +96,7 @@ def decide_upgrade(workspace: Workspace, wheel: Wheel, *, running: str) -> Upgra
 
     Raises:
         CannotAnswer: The yard pins no wheel, or one of the wheels cannot be read.
-        Refused: Another version runs than the one to pin.
+        Refused: Another version runs than the one to pin, or a wheel names a path that no yard has.
     """
     if wheel.version != running:
         raise Refused(
@@ -107,6 +108,7 @@ def decide_upgrade(workspace: Workspace, wheel: Wheel, *, running: str) -> Upgra
     if pinned.content == wheel.content:
         return None
     old, new = seeds_in(pinned), seeds_in(wheel)
+    _refuse_other_files(wheel, new)  # before any of them runs
     named = {
         *old,
         *new,
@@ -137,17 +139,29 @@ def seeds_in(wheel: Wheel) -> dict[str, bytes]:
 
     Raises:
         CannotAnswer: It is no archive.
+        Refused: It names a path outside of a yard.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(wheel.content)) as archive:
             found = {
-                name.removeprefix(SEED): archive.read(name)
+                path_of(name.removeprefix(SEED)): archive.read(name)
                 for name in archive.namelist()
                 if name.startswith(SEED) and is_seeded(name.removeprefix(SEED))
             }
     except (zipfile.BadZipFile, OSError) as error:
         raise CannotAnswer(f"{wheel.name} cannot be read: {error}") from error
     return start_idle(found)
+
+
+def _refuse_other_files(wheel: Wheel, found: Files) -> None:
+    """Refuse a wheel that is only named as the version that runs: its workflows would run here."""
+    here = start_idle(seeded_files())
+    other = sorted(path for path in {*here, *found} if here.get(path) != found.get(path))
+    if other:
+        raise Refused(
+            f"{wheel.name} is not the modelyard that runs here: {other[0]} differs",
+            hint=f"install {wheel.name}, and run the upgrade with it",
+        )
 
 
 def _pinned_wheel(tree: GitTree) -> Wheel:
