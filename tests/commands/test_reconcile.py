@@ -371,7 +371,7 @@ def test_a_branch_of_the_tools_with_documents_about_anything_else_stops_no_rollb
 def test_what_nobody_can_read_stops_promotions_and_no_rollback(bad_canary):
     git = bad_canary.git
     nonsense = git.commit_tree(
-        git.write_file_tree("document.json", b"{"), parents=[], message="x", author="a", at=AT
+        git.write_tree(None, {"document.json": b"{"}), parents=[], message="x", author="a", at=AT
     )
     staging = spoil_state(git, "freezes/staging.json")
     spoil_state(git, "freezes/canary.json")

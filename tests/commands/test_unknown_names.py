@@ -31,12 +31,27 @@ NEW = {("version new", "version"), ("version held-out", "name")}
 
 WITHOUT_A_CHECKOUT = {"serve", "fetch-model", "preload"}
 OTHERS = {
-    "addresses": {"listen", "lease", "url", "remote", "address", "store", "artifact", "image"},
+    "addresses": {
+        "listen",
+        "lease",
+        "url",
+        "remote",
+        "address",
+        "store",
+        "artifact",
+        "image",
+        "pages",
+    },
     "people": {"name", "author", "bot"},
     "files and folders": {
+        "apart",
         "data",
+        "directory",
         "feed",
+        "out",
         "page",
+        "picture",
+        "wheel",
         "decision",
         "params",
         "folder",

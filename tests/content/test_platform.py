@@ -373,8 +373,12 @@ def test_monitors_and_policies_name_ports_and_pods_that_exist():
     }
     policies = {d["metadata"]["name"]: d["spec"] for d in of_kind("NetworkPolicy")}
     assert policies.pop("nobody") == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    training = policies.pop("modelyard-train")
     assert policies.keys() == pods.keys()
     for name, policy in policies.items():
         labels, ports = pods[name]
         assert policy["podSelector"]["matchLabels"].items() <= labels.items()
         assert {p["port"] for rule in policy["ingress"] for p in rule["ports"]} == ports
+    templates = [each for d in of_kind("WorkflowTemplate") for each in d["spec"]["templates"]]
+    labels = [each["metadata"]["labels"] for each in templates if "metadata" in each]
+    assert labels == [training["podSelector"]["matchLabels"]]
