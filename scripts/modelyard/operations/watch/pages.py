@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
@@ -24,8 +28,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
-
-_LOOPBACK = ("127.0.0.1", "localhost")
 
 FOLDER = "site"
 """The folder of the pages, in that of the state."""
@@ -90,9 +92,42 @@ class LivePages:
 
 def _app(folder: Path, host: str) -> ASGIApp:
     pages = Starlette(routes=[Mount("/", StaticFiles(directory=folder, html=True))])
-    # A site that names this machine's own address its own must not read them in a browser here.
-    names = [host, "localhost"] if host in _LOOPBACK else ["*"]
-    return _with_headers(TrustedHostMiddleware(pages, allowed_hosts=names))
+    return _with_headers(_for_own_names(pages, host))
+
+
+def _for_own_names(app: ASGIApp, host: str) -> ASGIApp:
+    """The same answers, for a browser that was not sent here by a name of somebody else.
+
+    A site on the internet may say that its name has an address of this machine or network, and
+    would read the pages in a browser here. No site can say so of an address, or of these names.
+    """
+    own = {name.lower() for name in (host, "localhost", socket.gethostname())}
+
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        asked = _asked_host(Headers(scope=scope).get("host", ""))
+        answer = app
+        if asked not in own and not _is_address(asked):
+            text = "Not a name of this server: ask by its address, or run it with --pages NAME:PORT"
+            answer = PlainTextResponse(f"{text}\n", 400)
+        await answer(scope, receive, send)
+
+    return answering
+
+
+def _asked_host(header: str) -> str:
+    """The host of a Host header without its port; empty if there is none."""
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _with_headers(app: ASGIApp) -> ASGIApp:
