@@ -35,7 +35,7 @@ class SliceVerdict:
     Args:
         name: The rows, such as `origin = JFK` or `distance > 1000`.
         verdict: The verdict on these rows alone.
-        harm_only: Whether only a `fail` counts.
+        harm_only: Whether only a `fail` counts; False where no row was compared.
     """
 
     name: str
@@ -149,13 +149,14 @@ def _by_chance(each: SliceVerdict, policy: GatePolicy) -> SliceVerdict:
 
 def _unknown(each: Slice) -> SliceVerdict:
     reason = "the rows were scored before this slice was declared; train the version again"
-    verdict = Verdict(outcome=Outcome.INCONCLUSIVE, reason=reason)
-    return SliceVerdict(name=each.title, verdict=verdict, harm_only=each.harm_only)
+    return SliceVerdict(
+        name=each.title, verdict=Verdict(outcome=Outcome.INCONCLUSIVE, reason=reason)
+    )
 
 
 def _empty(each: Slice) -> SliceVerdict:
     verdict = Verdict(outcome=Outcome.INCONCLUSIVE, reason="no held-out row is in this slice")
-    return SliceVerdict(name=each.title, verdict=verdict, harm_only=each.harm_only)
+    return SliceVerdict(name=each.title, verdict=verdict)
 
 
 def _names_of(each: Slice, kinds: Mapping[str, Column], table: Table) -> Names:

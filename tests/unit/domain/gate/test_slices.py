@@ -98,9 +98,10 @@ def test_a_slice_of_harm_alone_fails_by_harm_and_decides():
     ],
 )
 def test_a_slice_without_rows_is_inconclusive_and_says_why(names, reason):
-    found = compared(sliced(BY_PLACE), NOISY, names)
-    assert [(each.name, each.verdict.reason) for each in found.slices] == [("by place", reason)]
-    assert found.verdict.outcome is Outcome.INCONCLUSIVE
+    for each in (BY_PLACE, replace(BY_PLACE, harm_only=True)):
+        found = compared(sliced(each), NOISY, names)
+        assert [(one.name, one.verdict.reason) for one in found.slices] == [("by place", reason)]
+        assert found.verdict.outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_slice_of_one_label_has_no_auc_and_says_so():
