@@ -117,6 +117,13 @@ def parse_condition(text: str, types: Mapping[str, ColumnType]) -> Condition:
     return Condition(text=text, columns=tuple(dict.fromkeys(reader.asked)), _tree=tree)
 
 
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
+
+
 class _Parser:
     def __init__(self, text: str, types: Mapping[str, ColumnType]) -> None:
         self.text, self.types = text, types
@@ -171,7 +178,7 @@ class _Parser:
     def value(self, column: str, found: ast.expr) -> float | str | bool:
         kind, value = self.types[column], self.literal(found)
         if kind in {"number", "integer"} and isinstance(value, int | float):
-            if not isinstance(value, bool) and math.isfinite(value):
+            if not isinstance(value, bool) and _is_finite(value):
                 return value
         elif kind == "timestamp" and isinstance(value, str):
             try:
