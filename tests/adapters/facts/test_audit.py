@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from adapters.facts.fact_stores import AT, put, tip
-from modelyard.domain.audit import Topic
+from modelyard.adapters.facts.audit import append_lines
+from modelyard.domain.audit import AuditLine, Topic
 from modelyard.domain.chatops.log import LogEntry
 from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.domain.promotion.facts import Freeze, Hold
@@ -117,3 +118,13 @@ def test_a_file_in_the_place_of_the_log_stops_no_fact(store, there, caplog):
     assert store.read_model("m").holds.keys() == {"v2"}
     assert "no line in the audit log" in caplog.text
     assert store.read_release("dev", "m").seen_at == AT
+
+
+def test_a_month_that_cannot_be_read_is_left_as_it_is(store, caplog):
+    held(store)
+    listing = store._reader.listing()
+    lost = replace(listing, files={**listing.files, FILE: "1" * 40})
+    line = AuditLine(at=AT, who="ann", reason="held", what="bad", model="m")
+
+    assert append_lines(store._refs.git, lost, [line]) == {}
+    assert f"{FILE} cannot be read" in caplog.text

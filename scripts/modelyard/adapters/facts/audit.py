@@ -29,7 +29,7 @@ def is_audit_file(path: str) -> bool:
 def append_lines(git: Git, listing: Listing, lines: Iterable[AuditLine]) -> dict[str, bytes]:
     """Return the files with these lines at their ends, by path.
 
-    A file whose place is taken is left out: a log stops no rollback.
+    A file whose place is taken, or that cannot be read, is left out: a log stops no rollback.
     """
     by_file: dict[str, list[AuditLine]] = defaultdict(list)
     for line in lines:
@@ -39,11 +39,14 @@ def append_lines(git: Git, listing: Listing, lines: Iterable[AuditLine]) -> dict
         del by_file[path]
     known = {path: listing.files[path] for path in by_file if path in listing.files}
     contents = git.read_many(known.values()) if known else {}
-    return {
-        path: (contents[known[path]] or b"" if path in known else b"")
-        + "".join(map(_dumped, added)).encode()
-        for path, added in by_file.items()
-    }
+    found: dict[str, bytes] = {}
+    for path, added in by_file.items():
+        before = contents[known[path]] if path in known else b""
+        if before is None:  # to write the new lines alone would drop those of the month
+            logger.warning("no line in the audit log: %s cannot be read", path)
+            continue
+        found[path] = before + "".join(map(_dumped, added)).encode()
+    return found
 
 
 def read_lines(git: Git, listing: Listing, model: str) -> tuple[AuditLine, ...]:
