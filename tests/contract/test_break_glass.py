@@ -143,6 +143,26 @@ def test_a_word_after_the_merge_comes_too_late(ruled):
     assert len(pushed(ruled)) == 1
 
 
+def test_a_word_of_yesterday_waives_nothing_any_more(ruled):
+    number, head = proposed(ruled, rules(needed=0))
+    write_word(ruled, number, head, later=timedelta(hours=-24))
+    assert ruled.again().get(number).glass is None
+
+    ruled.merge(number, head, "ann")
+
+    assert len(pushed(ruled)) == 1
+
+
+def test_an_admin_takes_a_word_back_and_nobody_else_does(ruled):
+    number, head = unapproved(ruled)
+    write_word(ruled, number, head)
+
+    assert commanded(ruled, number, "/unapprove", "bob")[0][0] == "done"
+    assert ruled.again().get(number).glass is not None
+    assert commanded(ruled, number, "/unapprove", ADMIN)[0][0] == "done"
+    assert ruled.again().get(number).glass is None
+
+
 def test_a_forge_that_opens_no_issue_merges_nothing(ruled, request):
     if ruled.repository.forge != ForgeKind.GITHUB:
         pytest.skip("only the fake can be told to refuse")
@@ -163,6 +183,7 @@ def test_a_pull_request_that_lacks_no_approval_needs_no_broken_glass(ruled):
     head = ruled.push("pages", {"docs/page.md": b"x\n"}, "ann")
     number = ruled.open("pages", "ann")
     ready(ruled, ruled.pulls.get(number), CHECKS)
+    write_word(ruled, number, "0" * 40)  # of a commit that is not its head any more
 
     ((reason, said),) = commanded(ruled, number, f"/break-glass {head} prod is down", ADMIN)
 
@@ -172,6 +193,7 @@ def test_a_pull_request_that_lacks_no_approval_needs_no_broken_glass(ruled):
 
 def write_word(stage, number, head, later=timedelta()):
     facts_of(stage).write_glass(
+        number,
         BrokenGlass(
             number=number,
             sha=head,
@@ -180,5 +202,5 @@ def write_word(stage, number, head, later=timedelta()):
             reason="prod is down",
             at=datetime.now(tz=UTC) - timedelta(seconds=1) + later,
             issue=1,
-        )
+        ),
     )

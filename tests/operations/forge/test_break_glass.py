@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from contract.test_break_glass import ADMIN, commanded
+from contract.test_pull_requests import change, ready
+from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import Hold
-from modelyard.domain.promotion.pulls import PullState
+from modelyard.domain.promotion.pulls import CHECKS, PullState
 from operations.hosted_yard import yard_on_github
 from operations.yard import MODEL, SHORT, new_yard
 from operations.yard_with_history import answer
@@ -41,6 +43,13 @@ def test_a_hold_outlives_the_word_that_waives_approvals_and_history_shows_the_wo
     ((reason, said),) = commanded(people, pull.number, body, ADMIN, workspace=workspace)
     assert (reason, "on hold by ann" in said) == ("refused_by_rules", True)
     assert workspace.facts.read_glass(pull.number) is None
+
+    idea = change(branch=f"modelyard/retrain/{MODEL}", purpose=Purpose.RETRAIN)
+    proposed = workspace.services.pulls.propose(idea)
+    ready(people, proposed, CHECKS)
+    line = f"/break-glass {proposed.head} prod is down"
+    ((reason, said),) = commanded(people, proposed.number, line, ADMIN, workspace=workspace)
+    assert (reason, "a person merges it" in said) == ("refused_by_rules", True), said
 
     workspace.facts.update_model(MODEL, lambda facts: replace(facts, holds={}))
     ((reason, said),) = commanded(people, pull.number, body, ADMIN, workspace=workspace)

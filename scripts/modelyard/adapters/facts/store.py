@@ -151,10 +151,10 @@ class FactStore:
         """The admin's word to merge a pull request without approvals, if there is one."""
         return self._read(glass_path(number), cast("BrokenGlass | None", None))
 
-    def write_glass(self, glass: BrokenGlass) -> None:
-        """Record an admin's word to merge a pull request without approvals."""
-        path = glass_path(glass.number)
-        self._update(path, cast("BrokenGlass | None", None), lambda _: glass, None)
+    def write_glass(self, number: int, glass: BrokenGlass | None, *, by: str | None = None) -> None:
+        """Record an admin's word to merge a pull request without approvals; None takes it back."""
+        path = glass_path(number)
+        self._update(path, cast("BrokenGlass | None", None), lambda _: glass, by)
 
     def glass_paths(self) -> tuple[str, ...]:
         """The documents of all that was merged without approvals."""

@@ -52,6 +52,8 @@ def find_waiver(pull: PullRequest) -> BrokenGlass | None:
     glass, changed = pull.glass, pull.retargeted_at
     if glass is None or glass.sha != pull.head:
         return None
+    if pull.closed_at is not None and pull.closed_at >= glass.until:
+        return None
     return None if changed is not None and glass.at <= changed else glass
 
 

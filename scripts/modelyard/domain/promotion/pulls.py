@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -74,6 +74,10 @@ class Comment:
     marker: str | None = None
 
 
+WORD_COUNTS_FOR = timedelta(hours=24)
+"""How long an admin's word waives approvals: what was an emergency then may be none later."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BrokenGlass:
     """An admin's word that one commit is merged without the approvals that it needs.
@@ -97,6 +101,11 @@ class BrokenGlass:
     at: datetime
     issue: int
     model: str = ""
+
+    @property
+    def until(self) -> datetime:
+        """When it stops to count."""
+        return self.at + WORD_COUNTS_FOR
 
 
 @dataclass(frozen=True, kw_only=True)

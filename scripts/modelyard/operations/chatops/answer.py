@@ -258,7 +258,7 @@ def _do(
             comment.read,
             by=author,
             at=comment.event.comment.created_at,
-            teams=comment.authority.teams or frozenset(),
+            authority=comment.authority,
             workspace=workspace,
             conversation=conversation,
         )

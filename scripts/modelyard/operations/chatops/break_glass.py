@@ -46,7 +46,6 @@ def break_glass(
         CannotAnswer: What is missing cannot be told, or the forge opens no issue.
     """
     pull = read.pull
-    known = workspace.facts.read_glass(pull.number)
     word = BrokenGlass(
         number=pull.number,
         sha=command.sha,
@@ -58,7 +57,8 @@ def break_glass(
         model=read.subject.model,
     )
     lacked = _check_that_approvals_alone_lack(workspace, read, replace(pull, glass=word))
-    if known is not None and find_waiver(replace(pull, glass=known)) is not None:
+    known = find_waiver(pull)
+    if known is not None:
         word = known
     else:
         issue = conversation.open_issue(
@@ -66,7 +66,7 @@ def break_glass(
             body=_issue_page(pull, word, lacked),
         )
         word = replace(word, issue=issue)
-        workspace.facts.write_glass(word)
+        workspace.facts.write_glass(pull.number, word)
     return _merge(workspace, read, replace(pull, glass=word), word)
 
 
@@ -80,7 +80,7 @@ def _check_that_approvals_alone_lack(
         raise Refused(
             f"#{number} needs more than approvals: {after}", hint=f"modelyard pr show {number}"
         )
-    if read.pull.glass is None and not before:
+    if find_waiver(read.pull) is None and not before:
         raise Refused(f"#{number} lacks no approval: it is merged as any other")
     return before or "approvals"
 
@@ -95,7 +95,10 @@ def _missing(workspace: Workspace, read: ReadSubject, pull: PullRequest) -> str:
             f"what #{pull.number} lacks is not known: its model cannot be read",
             hint="modelyard validate",
         )
-    return "; ".join(each.what for each in find_missing_for_pull(read.world, pull) or ())
+    missing = find_missing_for_pull(read.world, pull)
+    if missing is None:
+        raise Refused(f"#{pull.number} waits for no approval of an environment: a person merges it")
+    return "; ".join(each.what for each in missing)
 
 
 def _merge(workspace: Workspace, read: ReadSubject, pull: PullRequest, word: BrokenGlass) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import assert_never
 
 from modelyard.domain.audit import YARD
+from modelyard.domain.chatops.authority import Authority, Role
 from modelyard.domain.chatops.commands import (
     Approve,
     BreakGlass,
@@ -44,7 +45,7 @@ def do_command(
     *,
     by: Person,
     at: datetime,
-    teams: Collection[str],
+    authority: Authority,
     workspace: Workspace,
     conversation: Conversation,
 ) -> str:
@@ -55,7 +56,7 @@ def do_command(
         read: The pull request.
         by: The person.
         at: When they wrote it, by the forge's clock.
-        teams: The teams that the forge says the person is in.
+        authority: What the forge says they may do.
         workspace: What to read and write with.
         conversation: The forge's reviews.
 
@@ -68,7 +69,14 @@ def do_command(
     asked = f"asked for in #{read.subject.number}"
     match command:
         case Approve() | Unapprove():
-            said = _review(command, read, by=by, conversation=conversation)
+            said = _review(
+                command,
+                read,
+                by=by,
+                authority=authority,
+                workspace=workspace,
+                conversation=conversation,
+            )
         case Hold() | Unhold():
             said = _hold(command, read, by=by, workspace=workspace, asked=asked)
         case Promote():
@@ -80,7 +88,7 @@ def do_command(
         case Retrain():
             said = _retrain(read, workspace=workspace)
         case Override():
-            said = _override(command, read, by=by, teams=teams, workspace=workspace)
+            said = _override(command, read, by=by, authority=authority, workspace=workspace)
         case BreakGlass():
             said = break_glass(
                 command, read, by=by, at=at, workspace=workspace, conversation=conversation
@@ -93,12 +101,20 @@ def do_command(
 
 
 def _review(
-    command: Approve | Unapprove, read: ReadSubject, *, by: Person, conversation: Conversation
+    command: Approve | Unapprove,
+    read: ReadSubject,
+    *,
+    by: Person,
+    authority: Authority,
+    workspace: Workspace,
+    conversation: Conversation,
 ) -> str:
     number, head = read.subject.number, read.subject.head
     if isinstance(command, Approve):
         conversation.review(number, sha=command.sha, by=by, approved=True)
         return f"{by} approves {command.sha[:10]}"
+    if authority.role is Role.ADMIN and read.pull.glass is not None:
+        workspace.facts.write_glass(number, None, by=by.login)
     conversation.review(number, sha=head, by=by, approved=False)
     return f"{by} does not approve {head[:10]} any more"
 
@@ -143,7 +159,7 @@ def _override(
     read: ReadSubject,
     *,
     by: Person,
-    teams: Collection[str],
+    authority: Authority,
     workspace: Workspace,
 ) -> str:
     from modelyard.operations.gate_override import decide_override, place_override
@@ -156,7 +172,7 @@ def _override(
         reason=command.reason,
         by=by,
         until=command.until,
-        teams=teams,
+        teams=authority.teams or frozenset(),
     )
     place_override(workspace, model, version, decided)
     end = decided.until.isoformat(timespec="minutes")

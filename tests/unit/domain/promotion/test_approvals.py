@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from modelyard.domain.people import Person
+from modelyard.domain.promotion.approvals import find_waiver
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.promote import find_missing, promotion_target
-from modelyard.domain.promotion.pulls import BrokenGlass, StatusState
+from modelyard.domain.promotion.pulls import BrokenGlass, PullRequest, StatusState
 from unit.domain.promotion.simulated import Simulated
 
 
@@ -138,3 +139,14 @@ def test_a_word_waives_the_approvals_of_its_commit_until_the_base_branch_changes
     assert len(waits_for(sim, "production")) == 1
     sim.pulls[number] = replace(pull, glass=word, retargeted_at=at)
     assert len(waits_for(sim, "production")) == 1
+
+
+def test_a_word_does_not_count_for_what_was_merged_a_day_later(sim):
+    pull = sim.pulls[asked_for_production(sim)]
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    word = BrokenGlass(
+        number=pull.number, sha=pull.head, login="root", person="9", reason="down", at=at, issue=4
+    )
+    for hours, counts in ((23, True), (24, False)):
+        merged = replace(pull, glass=word, closed_at=at + timedelta(hours=hours))
+        assert (find_waiver(merged) is not None) is counts

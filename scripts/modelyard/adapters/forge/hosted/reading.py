@@ -227,13 +227,19 @@ class PullReader:
             teams=self.teams.members(self.heads.main_head(), approvers) if approvers else {},
             comments=said.comments,
             statuses=self.statuses(row["number"], row["head"]["sha"]),
-            glass=self.glass(summary.number),
+            glass=self._word(summary),
         )
         if pull.state is not PullState.OPEN or parse_branch(pull.branch) is None:
             return pull
         main = self.heads.main_head()
         makers = makers_of_release(self.heads.git, pull, main, deeds=self.deeds)
         return replace(pull, version_makers=makers)
+
+    def _word(self, summary: PullSummary) -> BrokenGlass | None:
+        """The admin's word; of an open pull request only one that still counts."""
+        word = self.glass(summary.number)
+        is_over = word is not None and self.heads.clock.now() >= word.until
+        return None if is_over and summary.state is PullState.OPEN else word
 
     def _reviews(self, number: int, said: _Said) -> tuple[Review, ...]:
         found = [*said.reviews, *self.commanded(number)]
