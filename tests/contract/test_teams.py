@@ -75,7 +75,7 @@ def test_a_team_that_is_not_there_or_may_not_be_seen_approves_nothing_and_is_nam
             fake_github.add_app(contents="write", pull_requests="write", statuses="write")
         )
         stage.pulls.api.auth = token  # without the permission `members`
-        stage.pulls.dialect.app = "modelyard"
+        stage.pulls.dialect.app, stage.pulls.bot = "modelyard", "modelyard[bot]"
     else:
         del fake_github.directory.teams["leads"]
     pull = stage.pulls.propose(change())
