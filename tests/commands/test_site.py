@@ -172,6 +172,25 @@ def test_run_again_it_renews_what_changed_and_takes_away_what_is_gone(played, tm
     assert (site / "mine.txt").exists()
 
 
+def test_a_model_that_cannot_be_read_keeps_its_row_and_its_pages(played, tmp_path):
+    yard, site = played[0].copy(tmp_path / "yard"), tmp_path / "site"
+    run(yard, "site", "--out", str(site))
+    yard.commit({f"models/{MODEL}/model.yaml": b"name: m\n"})
+
+    again = run(yard, "site", "--out", str(site))
+    anew = run(yard, "site", "--out", str(tmp_path / "anew"))
+
+    assert again.lines == [f"1 model, pages of 0 made anew: {site / 'index.html'}"]
+    assert all((site / name).is_file() for name in PAGES)
+    fleet = Reader((site / "index.html").read_text("utf-8"))
+    assert f"v1: models/{MODEL}/model.yaml cannot be read" in words(fleet)
+    assert f"models/{MODEL}/index.html" in [attrs.get("href") for _, attrs in fleet.tags]
+    assert anew.code == 0
+    page = Reader((tmp_path / "anew" / "index.html").read_text("utf-8"))
+    assert f"v1: models/{MODEL}/model.yaml cannot be read" in words(page)
+    assert "a" not in [tag for tag, attrs in page.tags if "models/" in (attrs.get("href") or "")]
+
+
 def test_a_folder_of_something_else_is_left_alone(played, tmp_path):
     (tmp_path / "thesis.txt").write_text("irreplaceable")
 

@@ -58,10 +58,14 @@ class SiteFolder:
             return cls(path, listed=listed)  # of another version: made anew
         return cls(path, keys=known["keys"], files=files, listed=listed)
 
+    def has(self, group: str) -> bool:
+        """Whether the group's pages are all there, whatever they were made of."""
+        here = self.files.get(group)
+        return here is not None and all((self.path / each).is_file() for each in here)
+
     def is_current(self, group: str, key: str) -> bool:
         """Whether the group's pages were made of the same, and are all there."""
-        here = self.files.get(group, ())
-        return self.keys.get(group) == key and all((self.path / each).is_file() for each in here)
+        return self.keys.get(group) == key and self.has(group)
 
     def write(self, group: str, key: str, pages: Iterable[tuple[str, bytes]]) -> None:
         """Write the pages of a group; a page that is the same already is left alone.

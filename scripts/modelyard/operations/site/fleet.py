@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelyard.domain.promotion.change import parse_branch
+from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.paths import model_file
 
 OK, WAITING, BAD, NOTHING = "good", "warn", "bad", "none"
 STATES: Mapping[str, str] = {
@@ -55,7 +57,7 @@ class Waiting:
 
 @dataclass(frozen=True, kw_only=True)
 class FleetRow:
-    """One model."""
+    """One model; `has_pages` is false if there are none of it."""
 
     name: str
     team: str
@@ -63,6 +65,7 @@ class FleetRow:
     waiting: tuple[Waiting, ...] = ()
     holds: int = 0
     incidents: int = 0
+    has_pages: bool = True
 
     @property
     def kinds(self) -> str:
@@ -91,7 +94,7 @@ class Fleet:
     @property
     def teams(self) -> tuple[str, ...]:
         """Every team, by name."""
-        return tuple(sorted({row.team for row in self.rows}))
+        return tuple(sorted({row.team for row in self.rows if row.team}))
 
 
 def fleet_of(report: Mapping[str, Any], models: Mapping[str, Model]) -> Fleet:
@@ -124,6 +127,44 @@ def fleet_of(report: Mapping[str, Any], models: Mapping[str, Model]) -> Fleet:
         freezes=tuple(report["freezes"]),
         incidents=tuple(sorted(report["incidents"], key=lambda each: each["at"], reverse=True)),
         others=tuple(waiting.get(None, ())),
+    )
+
+
+def with_unread(
+    fleet: Fleet, catalog: Catalog, unread: Iterable[str], *, shown: Collection[str]
+) -> Fleet:
+    """The fleet with the models whose model.yaml cannot be read: their releases run all the same.
+
+    Args:
+        fleet: The fleet of the others.
+        catalog: The specs that can be read.
+        unread: The names of these models.
+        shown: Those that have pages of an earlier time.
+    """
+    environments = fleet.environments or tuple(sorted(catalog.environments))
+    more = [
+        FleetRow(
+            name=name,
+            team="",
+            cells=tuple(_unread_cell(catalog, name, each) for each in environments),
+            has_pages=name in shown,
+        )
+        for name in unread
+    ]
+    rows = sorted([*fleet.rows, *more], key=lambda row: row.name)
+    return replace(fleet, environments=environments, rows=tuple(rows))
+
+
+def _unread_cell(catalog: Catalog, model: str, environment: str) -> FleetCell:
+    release = catalog.releases.get((environment, model))
+    what = f"{model_file(model)} cannot be read"
+    return FleetCell(
+        environment=environment,
+        version=None,  # its page may not be there
+        kind=BAD,
+        state=f"{release.version}: {what}" if release is not None else what,
+        since=None,
+        command="modelyard validate",
     )
 
 

@@ -28,7 +28,7 @@ from modelyard.operations.history import History, read_story
 from modelyard.operations.reconcile.collect import collect_worlds
 from modelyard.operations.site.canary import read_canaries
 from modelyard.operations.site.drift import read_drift
-from modelyard.operations.site.fleet import STATES, WAITING, Fleet, FleetRow, fleet_of
+from modelyard.operations.site.fleet import STATES, WAITING, Fleet, FleetRow, fleet_of, with_unread
 from modelyard.operations.site.links import Links
 from modelyard.operations.status.report import status_report
 from modelyard.operations.workspace import Workspace
@@ -59,8 +59,8 @@ class ModelFiles:
 def write_site(workspace: Workspace, out: Path) -> SiteWritten:
     """Write the pages of the main branch, the facts and the open pull requests.
 
-    Pages of a model of which nothing changed are left as they are. The first page comes last, so
-    that every page that it names is there.
+    Pages of a model of which nothing changed, or whose model.yaml cannot be read now, are left as
+    they are. The first page comes last, so that every page that it names is there.
 
     Args:
         workspace: What to read from.
@@ -74,12 +74,15 @@ def write_site(workspace: Workspace, out: Path) -> SiteWritten:
     with one_snapshot(), workspace.services.pulls.one_listing():
         collected = collect_worlds(workspace)
         report = status_report(collected)
-        catalog = collected.worlds[0].catalog if collected.worlds else Catalog()
-        fleet = fleet_of(report, catalog.models)
+        worlds = collected.worlds
+        catalog = worlds[0].catalog if worlds else workspace.catalog(collected.commit)
+        unread = [name for name in workspace.models() if name not in catalog.models]
+        kept = [name for name in unread if folder.has(name)]
+        fleet = with_unread(fleet_of(report, catalog.models), catalog, unread, shown=kept)
         files = _by_model(catalog)
         rows = {row.name: row for row in fleet.rows}
         renewed = 0
-        for world in collected.worlds:
+        for world in worlds:
             own, row = files[world.model], rows[world.model]
             key = _key(world, own, row)
             if not folder.is_current(world.model, key):
@@ -88,7 +91,7 @@ def write_site(workspace: Workspace, out: Path) -> SiteWritten:
     now = workspace.services.clock.now()
     page = fleet_page(fleet, Links(repository=workspace.services.repository), now)
     folder.write(FLEET, "", [("index.html", page)])
-    folder.finish([FLEET, *rows])
+    folder.finish([FLEET, *(world.model for world in worlds), *kept])
     return SiteWritten(models=len(rows), renewed=renewed)
 
 
