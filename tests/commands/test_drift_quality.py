@@ -32,7 +32,7 @@ MAE = replace(
 )
 
 
-def no_delay(_runtime: Any, _artifacts: Any, tables: list[bytes], _policy: Any) -> Scored:
+def no_delay(_runtime: Any, _artifacts: Any, tables: list[bytes], *_: Any, **__: Any) -> Scored:
     """The scores of a model that always predicts no delay."""
     rows = len(pd.read_parquet(io.BytesIO(tables[0])))
     measured = Measured(lock="0" * 64, python="3", distributions={})

@@ -206,9 +206,9 @@ def test_a_champion_that_was_scored_apart_is_not_opened_again(ready, monkeypatch
     assert ready.read_document("champion.json")["runtime"]["lock"] == OWN
     asked = []
 
-    def score(runtime: Runtime, artifacts: Any, *more: Any) -> Any:
+    def score(runtime: Runtime, artifacts: Any, *more: Any, **options: Any) -> Any:
         asked.append(len(artifacts))
-        return score_tables(runtime, artifacts, *more)
+        return score_tables(runtime, artifacts, *more, **options)
 
     monkeypatch.setattr(evaluate, "score_tables", score)
     score_held_out_sets(ready)
