@@ -13,12 +13,19 @@ from typing import Any
 import mlflow.sklearn
 import pytest
 
+from modelyard.adapters.cluster.local_servers import free_port
 from modelyard.adapters.isolation.confinement import Reach, find_means
+from modelyard.adapters.isolation.run import ClosedCommand, run_closed_in
 from modelyard.artifact_digest import artifact_digest
 from modelyard.domain.isolation import Isolation, Unisolated
 from modelyard.domain.specs.model import ArtifactPolicy, Model, Trusted
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.runtimes.closed_in import refuse_unisolated_model
+from modelyard.operations.runtimes.closed_in import (
+    limits_of_model,
+    model_environment,
+    reach_of_model,
+    refuse_unisolated_model,
+)
 from modelyard.operations.runtimes.scoring import Artifact, Scored, score_tables
 from modelyard.serving.documents import write_serving
 from runtimes import own_runtime
@@ -127,6 +134,39 @@ raise RuntimeError("it could " + " and ".join(done))
     assert str(caught.value).endswith("it could ")
     assert outside.read_text() == "of others"
     assert artifact_digest(artifact.folder) == artifact.digest
+
+
+CONNECTS = """
+import os, socket, sys
+given = socket.socket(fileno=int(os.environ["MODELYARD_LISTENING"]))
+for prepare in (lambda: None, given.listen, lambda: given.shutdown(socket.SHUT_RDWR)):
+    prepare()
+    try:
+        given.connect(("127.0.0.1", int(sys.argv[1])))
+        print("connected")
+    except PermissionError:
+        pass
+"""
+
+
+def test_the_socket_that_a_server_answers_on_connects_to_nothing(way: str, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        command = ClosedCommand(
+            command=["python", "-c", CONNECTS, str(other.getsockname()[1])],
+            cwd=own,
+            environment=model_environment(own),
+            log=tmp_path / "log",
+            folder=tmp_path / "supervisor",
+            reach=reach_of_model(own_runtime(), readable=(), writable=own),
+            limits=limits_of_model(MODEL, 60),
+            port=free_port("a model"),
+            ways=WAYS[way],
+        )
+        ended = run_closed_in(command)
+
+    assert (ended.exit_code, command.log.read_text()) == (0, "")
 
 
 @pytest.mark.usefixtures("preloaded")

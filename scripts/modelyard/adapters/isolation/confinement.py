@@ -139,8 +139,13 @@ def enter_root(reach: Reach, place: Path, *, shared_memory: int = _LEAST_SHARED_
     )
 
 
-def confine_process(reach: Reach, means: Means) -> None:
+def confine_process(reach: Reach, means: Means, *, has_socket: bool = False) -> None:
     """Take from this process what it may not do; what it starts then inherits that.
+
+    Args:
+        reach: What it may reach.
+        means: What enforces that.
+        has_socket: Whether it was given a socket of the machine's network, to answer on alone.
 
     Raises:
         OSError: Something could not be taken. The process must not go on.
@@ -153,7 +158,7 @@ def confine_process(reach: Reach, means: Means) -> None:
             writable=(*reach.writable, *_devices(), _SHARED_MEMORY),
             ports=reach.ports,
         )
-    restrict_sockets(socket_families(reach, means))
+    restrict_sockets(socket_families(reach, means), may_connect=not has_socket)
 
 
 def socket_families(reach: Reach, means: Means) -> list[int]:

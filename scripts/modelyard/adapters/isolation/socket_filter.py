@@ -35,20 +35,25 @@ class _Machine:
 
     audit: int
     socket: int
+    connect: int
     sends: tuple[int, int, int]
     keys: tuple[int, ...]
 
 
 _MACHINES = {
-    "x86_64": _Machine(0xC000003E, 41, (44, 46, 307), (248, 249, 250)),
-    "aarch64": _Machine(0xC00000B7, 198, (206, 211, 269), (217, 218, 219)),
+    "x86_64": _Machine(0xC000003E, 41, 42, (44, 46, 307), (248, 249, 250)),
+    "aarch64": _Machine(0xC00000B7, 198, 203, (206, 211, 269), (217, 218, 219)),
 }
 
 
-def restrict_sockets(families: Iterable[int]) -> None:
+def restrict_sockets(families: Iterable[int], *, may_connect: bool = True) -> None:
     """Let this thread, and all that it starts, make sockets of these families alone.
 
     `socketpair` stays as it is: both of its ends are the process's own.
+
+    Args:
+        families: The families.
+        may_connect: Whether sockets may connect, also one that it was given.
 
     Raises:
         OSError: The kernel has no seccomp, or this kind of machine is unknown.
@@ -56,18 +61,19 @@ def restrict_sockets(families: Iterable[int]) -> None:
     machine = _MACHINES.get(platform.machine())
     if machine is None:
         raise OSError(None, f"no system calls known for {platform.machine()}")
-    lines = _program(machine, families)
+    lines = _program(machine, families, may_connect=may_connect)
     code = ctypes.create_string_buffer(b"".join(lines))
     program = struct.pack("@HP", len(lines), ctypes.addressof(code))
     libc_call("prctl", PR_SET_SECCOMP, _FILTER_MODE, program, 0, 0)
 
 
-def _program(machine: _Machine, families: Iterable[int]) -> list[bytes]:
+def _program(machine: _Machine, families: Iterable[int], *, may_connect: bool) -> list[bytes]:
     allow, deny = _line(_RETURN, _ALLOW), _line(_RETURN, _DENY)
     socket = _socket_program(frozenset(families), allow, deny)
     # Another machine's calls, such as those of 32 bits, have other numbers.
     lines = [_line(_LOAD, _MACHINE), _line(_EQUAL, machine.audit, 1, 0), deny, _line(_LOAD, 0)]
-    for number in (_IO_URING_SETUP, *machine.keys):
+    denied = (_IO_URING_SETUP, *machine.keys, *(() if may_connect else (machine.connect,)))
+    for number in denied:
         lines += [_line(_EQUAL, number, 0, 1), deny]
     lines += [_line(_AT_LEAST, _FIRST_X32_NUMBER, 0, 1), deny]
     places = (_FOURTH_ARGUMENT, _THIRD_ARGUMENT, _FOURTH_ARGUMENT)

@@ -144,7 +144,7 @@ class _Supervisor:
         _set_limit(resource.RLIMIT_NOFILE, task.limits.files)
         _set_limit(resource.RLIMIT_NPROC, _most_tasks(task, self.means))
         _set_limit(resource.RLIMIT_FSIZE, max(task.limits.space, task.limits.log))
-        confine_process(task.reach, self.means)
+        confine_process(task.reach, self.means, has_socket=self.socket is not None)
         if task.main is not None and forked.is_fork():
             os.close(writer)
             os.environ.update(environment)
@@ -220,7 +220,7 @@ class _Supervisor:
 
 
 def _bind(port: int) -> socket.socket:
-    """A socket of the machine's network, which what is closed in cannot make any more."""
+    """A socket of the machine's network, which what is closed in can neither make nor connect."""
     found = socket.socket()
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     found.bind(("127.0.0.1", port))
