@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from modelyard.adapters.site.folder import SiteFolder
+from modelyard.domain.audit import Topic
+from modelyard.domain.chatops.log import LogEntry
+from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.errors import Refused
 from operations.played_yard import played_yard
 from operations.yard import MODEL
@@ -209,13 +211,37 @@ def test_no_page_is_written_outside_of_the_folder(tmp_path):
 
 def test_a_version_without_its_evidence_says_so(played, tmp_path):
     yard, _, _ = played
-    gone = replace(yard, folder=yard.folder)
     store = yard.folder / "store"
     aside = store.rename(yard.folder / "aside")
     try:
-        run(gone, "site", "--out", str(tmp_path / "site"))
+        run(yard, "site", "--out", str(tmp_path / "site"))
     finally:
         aside.rename(store)
 
-    page = (tmp_path / f"site/models/{MODEL}/drift.html").read_text()
-    assert "It cannot be shown" in page
+    page = tmp_path / f"site/models/{MODEL}/drift.html"
+    assert "It cannot be shown" in page.read_text()
+    again = run(yard, "site", "--out", str(tmp_path / "site"))
+    assert again.lines[0].startswith("1 model, pages of 1 made anew")
+    assert "It cannot be shown" not in page.read_text()
+
+
+def test_a_command_in_a_comment_makes_the_pages_of_its_model_anew(played, tmp_path):
+    yard, site = played[0].copy(tmp_path / "yard"), tmp_path / "site"
+    run(yard, "site", "--out", str(site))
+    said = LogEntry(
+        key="1",
+        at=yard.clock.now(),
+        login="ada",
+        person="7",
+        line="/approve",
+        head="0" * 40,
+        reason=ReasonCode.OWN_PULL_REQUEST,
+        sentence="it is your own",
+    )
+    facts, topic = yard.workspace().facts, Topic(model=MODEL, version="v2")
+    facts.update_commands(5, lambda log: log.with_entry(said), topic=topic)
+
+    again = run(yard, "site", "--out", str(site))
+
+    assert again.lines[0].startswith("1 model, pages of 1 made anew")
+    assert "ada: /approve: own_pull_request" in (site / f"models/{MODEL}/index.html").read_text()

@@ -3,16 +3,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from modelyard.errors import CannotAnswer
+from modelyard.operations.site.pages import SiteWritten
 from modelyard.operations.watch import pages as watch_pages
 from modelyard.operations.watch.pages import LivePages, _app
 from operations.yard import MODEL
 from operations.yard_with_history import in_production
+
+AT_REST = SiteWritten(models=1, renewed=1, is_judging=False)
 
 
 @pytest.fixture
@@ -70,6 +74,7 @@ def test_a_watcher_does_not_wait_for_its_pages(empty, monkeypatch):
         written.append(empty._refs)
         begun.set()
         ended.wait(30)
+        return AT_REST
 
     monkeypatch.setattr(watch_pages, "write_site", slow)
     empty.refresh({"main": "1"})
@@ -109,8 +114,24 @@ def test_pages_that_cannot_be_written_are_tried_again_after_a_pause(empty, monke
     assert paused.wait(30)
     assert tried == [1, 1]
     assert "the pages stay as they are: the disk is full" in caplog.text
-    monkeypatch.setattr(watch_pages, "write_site", lambda *_: None)
+    monkeypatch.setattr(watch_pages, "write_site", lambda *_: AT_REST)
     again.set()
+
+
+def test_pages_of_what_is_judged_are_written_again_though_nothing_moves(empty, monkeypatch):
+    left = [replace(AT_REST, is_judging=True)] * 2 + [AT_REST]
+    rested = threading.Event()
+
+    def judging(*_):
+        if len(left) == 1:
+            rested.set()
+        return left.pop(0)
+
+    monkeypatch.setattr(watch_pages, "write_site", judging)
+    monkeypatch.setattr(watch_pages, "JUDGED_SECONDS", 0.01)
+    empty.refresh({"main": "1"})
+
+    assert rested.wait(30)
 
 
 @pytest.mark.parametrize("listening", ["127.0.0.1", "127.0.0.2", "::", "yard.example"])

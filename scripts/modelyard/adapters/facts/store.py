@@ -160,6 +160,11 @@ class FactStore:
         """The documents of all that was merged without approvals."""
         return retry_on_conflict(lambda: self._reader.index_of(self._reader.listing()).glass)
 
+    def log_objects(self) -> Mapping[str, str]:
+        """The objects of the audit log and of the words without approvals, by path."""
+        files = retry_on_conflict(self._reader.listing).files
+        return {path: each for path, each in files.items() if path.startswith(("audit/", "glass/"))}
+
     def read_owners(self) -> Mapping[str, Owner | None]:
         """The site that runs each environment; None for one that cannot be read.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeAlias
 
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions
@@ -19,6 +20,9 @@ from modelyard.operations.judge.evidence import expected_predictions
 from modelyard.operations.workspace import Workspace
 
 MOST_POINTS = 16
+
+Missed: TypeAlias = Callable[[YardError], None]
+
 _ENDS = (Kind.RELEASE, Kind.ROLLBACK)
 
 
@@ -40,7 +44,13 @@ class CanaryStory:
 
 
 def read_canaries(
-    workspace: Workspace, catalog: Catalog, model: str, version: str, events: Sequence[Event]
+    workspace: Workspace,
+    catalog: Catalog,
+    model: str,
+    version: str,
+    events: Sequence[Event],
+    *,
+    missed: Missed,
 ) -> tuple[CanaryStory, ...]:
     """Every release of a version that was judged, as far as its counts are still kept.
 
@@ -50,11 +60,12 @@ def read_canaries(
         model: The model.
         version: The version.
         events: The model's whole timeline.
+        missed: Called with what is out of reach; the rest is shown without it.
     """
     judged = {each.name: each for each in catalog.environments.values() if each.rollout.judged}
     seen = [e for e in events if e.kind is Kind.SEEN and e.version == version]
     stories = (
-        _story(workspace, catalog, model, judged[event.environment], event, events)
+        _story(workspace, catalog, model, judged[event.environment], event, events, missed)
         for event in seen
         if event.environment in judged
     )
@@ -68,12 +79,14 @@ def _story(
     environment: Environment,
     event: Event,
     events: Sequence[Event],
+    missed: Missed,
 ) -> CanaryStory | None:
     after = (e for e in events if e.environment == environment.name and e.at > event.at)
     until = next((e.at for e in after if e.kind in _ENDS), None)
     try:
         samples = workspace.services.metrics.samples(model, since=event.at)
-    except YardError:  # out of reach: the verdicts are shown without it
+    except YardError as error:
+        missed(error)
         return None
     kept = tuple(each for each in samples if until is None or each.at <= until)
     stable = _stable(environment, event, events)
@@ -81,7 +94,7 @@ def _story(
         samples=(),
         canary=event.release or "",
         stable=stable.release if stable else None,
-        expected=_expected(workspace, catalog, model, event, stable),
+        expected=_expected(workspace, catalog, model, event, stable, missed),
         is_first=stable is None,
         share=environment.exact_share,
     )
@@ -102,9 +115,14 @@ def _story(
 
 
 def _expected(
-    workspace: Workspace, catalog: Catalog, model: str, event: Event, stable: Event | None
+    workspace: Workspace,
+    catalog: Catalog,
+    model: str,
+    event: Event,
+    stable: Event | None,
+    missed: Missed,
 ) -> ExpectedPredictions | None:
-    """What it should predict; None if the scores are out of reach: the rest is shown without."""
+    """What it should predict; None if the scores are out of reach."""
     release = Release(
         model=model,
         environment=event.environment or "",
@@ -116,7 +134,8 @@ def _expected(
     )
     try:
         return expected_predictions(workspace, catalog, release, stable.version if stable else None)
-    except YardError:
+    except YardError as error:
+        missed(error)
         return None
 
 

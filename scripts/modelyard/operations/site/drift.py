@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,16 +75,25 @@ class DriftTable:
     unread: str | None = None
 
 
-def read_drift(store: Store, versions: Iterable[ModelVersion]) -> tuple[DriftTable, ...]:
-    """The evidence of every version that was made for drift, the newest version first."""
+def read_drift(
+    store: Store, versions: Iterable[ModelVersion], *, missed: Callable[[YardError], None]
+) -> tuple[DriftTable, ...]:
+    """The evidence of every version that was made for drift, the newest version first.
+
+    Args:
+        store: Where the evidence is.
+        versions: The versions of a model.
+        missed: Called with what is out of reach; its table says so.
+    """
     made = [spec for spec in versions if spec.evidence is not None]
-    return tuple(_read(store, spec) for spec in reversed(made))
+    return tuple(_read(store, spec, missed) for spec in reversed(made))
 
 
-def _read(store: Store, spec: ModelVersion) -> DriftTable:
+def _read(store: Store, spec: ModelVersion, missed: Callable[[YardError], None]) -> DriftTable:
     try:
         return drift_table(spec.version, json.loads(store.read_evidence(spec.evidence or "")))
     except YardError as error:
+        missed(error)
         return DriftTable(version=spec.version, unread=error.message)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         unread = f"the evidence is of another format ({type(error).__name__})"

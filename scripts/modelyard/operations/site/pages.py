@@ -24,9 +24,10 @@ from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import ModelVersion
+from modelyard.errors import YardError
 from modelyard.operations.history import History, read_story
 from modelyard.operations.reconcile.collect import collect_worlds
-from modelyard.operations.site.canary import read_canaries
+from modelyard.operations.site.canary import Missed, read_canaries
 from modelyard.operations.site.drift import read_drift
 from modelyard.operations.site.fleet import STATES, WAITING, Fleet, FleetRow, fleet_of, with_unread
 from modelyard.operations.site.links import Links
@@ -41,10 +42,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class SiteWritten:
-    """What was done: how many models there are, and of how many the pages were made anew."""
+    """What was done.
+
+    Args:
+        models: How many models there are.
+        renewed: Of how many the pages were made anew.
+        is_judging: Whether pages change without anything moving, as requests are counted.
+    """
 
     models: int
     renewed: int
+    is_judging: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,18 +89,22 @@ def write_site(workspace: Workspace, out: Path) -> SiteWritten:
         fleet = with_unread(fleet_of(report, catalog.models), catalog, unread, shown=kept)
         files = _by_model(catalog)
         rows = {row.name: row for row in fleet.rows}
-        renewed = 0
+        renewed, logs = 0, workspace.facts.log_objects()
         for world in worlds:
             own, row = files[world.model], rows[world.model]
-            key = _key(world, own, row)
+            key, missed = _key(world, own, row, logs), list[YardError]()
             if not folder.is_current(world.model, key):
-                folder.write(world.model, key, _model_pages(workspace, world, own, row))
+                pages = _model_pages(workspace, world, own, row, missed.append)
+                folder.write(world.model, key, pages)
                 renewed += 1
+            if missed:
+                folder.keys[world.model] = ""  # made anew next time, with what is in reach then
     now = workspace.services.clock.now()
     page = fleet_page(fleet, Links(repository=workspace.services.repository), now)
     folder.write(FLEET, "", [("index.html", page)])
     folder.finish([FLEET, *(world.model for world in worlds), *kept])
-    return SiteWritten(models=len(rows), renewed=renewed)
+    is_judging = any(map(_is_judged, fleet.rows))
+    return SiteWritten(models=len(rows), renewed=renewed, is_judging=is_judging)
 
 
 def fleet_page(fleet: Fleet, links: Links, now: datetime) -> bytes:
@@ -124,11 +136,14 @@ def _grouped(specs: Mapping[tuple[str, str], T]) -> Mapping[str, dict[str, T]]:
     return found
 
 
-def _key(world: World, own: ModelFiles, row: FleetRow) -> str:
+def _is_judged(row: FleetRow) -> bool:
+    return any(cell.kind == WAITING for cell in row.cells)
+
+
+def _key(world: World, own: ModelFiles, row: FleetRow, logs: Mapping[str, str]) -> str:
     """What the pages of a model are made of; another key where anything of it changed."""
     catalog, closed = world.catalog, [(p.number, p.state) for p in world.closed_pulls]
-    # Counts grow with every request, and nothing else tells.
-    judged = any(cell.kind == WAITING for cell in row.cells)
+    log = (path for path in logs if path.startswith("glass/") or f"/{world.model}." in path)
     releases = [world.release(name) for name in sorted(catalog.environments)]
     parts = (
         installed_version("modelyard"),
@@ -141,18 +156,19 @@ def _key(world: World, own: ModelFiles, row: FleetRow) -> str:
         sorted(world.facts.items()),
         world.model_facts,
         closed,
-        world.now if judged else None,
+        [(path, logs[path]) for path in sorted(log)],
+        world.now if _is_judged(row) else None,  # counts grow, and nothing else tells
     )
     return hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()
 
 
 def _model_pages(
-    workspace: Workspace, world: World, own: ModelFiles, row: FleetRow
+    workspace: Workspace, world: World, own: ModelFiles, row: FleetRow, missed: Missed
 ) -> Iterator[tuple[str, bytes]]:
     catalog, name = world.catalog, world.model
     story = read_story(workspace, name)
     links = Links(repository=workspace.services.repository)
-    drift = read_drift(workspace.store, own.versions)
+    drift = read_drift(workspace.store, own.versions, missed=missed)
     common = {"model": catalog.models[name], "world": world, "own": own, "links": links}
     records = [own.records[each.version] for each in own.versions if each.version in own.records]
     folder = f"models/{name}"
@@ -167,7 +183,9 @@ def _model_pages(
             "events": events,
             "children": [each.version for each in own.versions if each.parent == spec.version],
             "approved": _releases(catalog, events),
-            "canaries": read_canaries(workspace, catalog, name, spec.version, story.events),
+            "canaries": read_canaries(
+                workspace, catalog, name, spec.version, story.events, missed=missed
+            ),
             "forests": _forests([record] if record else []),
             "root": "../../../",
         }

@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from modelyard.adapters.bounded_http import BoundedServer
 from modelyard.adapters.site.templates import content_policy
 from modelyard.errors import YardError
-from modelyard.operations.site.pages import write_site
+from modelyard.operations.site.pages import SiteWritten, write_site
 from modelyard.operations.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ FOLDER = "site"
 
 PAUSE_SECONDS = 30.0
 """After pages that could not be written, before the next try."""
+
+JUDGED_SECONDS = 60.0
+"""Between two writings while a release is judged: its counts grow, and no ref moves."""
 
 
 class LivePages:
@@ -70,24 +73,26 @@ class LivePages:
             self._moved.set()
 
     def _write_forever(self) -> None:
+        pause: float | None = None
         while True:
-            self._moved.wait()
+            self._moved.wait(pause)
             self._moved.clear()  # before the reading: what moves during it is written next
-            if not self._write():
+            written = self._write()
+            if written is None:
                 self._moved.set()
                 time.sleep(PAUSE_SECONDS)
+            else:
+                pause = JUDGED_SECONDS if written.is_judging else None
 
-    def _write(self) -> bool:
-        """Write the pages; False if they have to be tried again."""
+    def _write(self) -> SiteWritten | None:
+        """Write the pages; None if they have to be tried again."""
         try:
-            write_site(self._workspace, self.folder)
+            return write_site(self._workspace, self.folder)
         except YardError as error:
             logger.warning("the pages stay as they are: %s", error.message)
         except Exception:
             logger.exception("the pages stay as they are")
-        else:
-            return True
-        return False
+        return None
 
 
 def _app(folder: Path, host: str) -> ASGIApp:
