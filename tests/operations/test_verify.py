@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,15 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
+from modelyard.adapters.isolation.task import Limits
 from modelyard.artifact_digest import artifact_digest
 from modelyard.domain.artifact_formats import FORMATS
 from modelyard.domain.isolation import Unisolated
 from modelyard.domain.server_arguments import server_arguments
 from modelyard.domain.specs.model import ArtifactPolicy, Trusted
-from modelyard.errors import Refused
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.runtimes.closed_in import limits_of_model
+from modelyard.operations.training import verify
 from modelyard.operations.training.verify import verify_server
 from modelyard.serving.artifact import describe_artifact
 from modelyard.serving.documents import write_golden, write_serving
@@ -133,6 +137,30 @@ def test_a_model_of_every_format_that_may_be_listed_passes(
     verify_server(asked)
 
     assert asked.written["server.json"]["golden"] >= 5
+
+
+def shared_job() -> Any:
+    folder, digest = shared_artifact()
+    return job(folder, digest, ("skops",))
+
+
+def test_a_fault_of_the_machine_is_no_answer_about_the_version(monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(verify, "free_port", lambda _: taken.getsockname()[1])
+
+        with pytest.raises(CannotAnswer, match="Address already in use"):
+            verify_server(shared_job())
+
+
+def test_a_server_that_exceeds_a_limit_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch):
+    def small(*arguments: Any) -> Limits:
+        return replace(limits_of_model(*arguments), memory=1 << 20)
+
+    monkeypatch.setattr(verify, "limits_of_model", small)
+
+    with pytest.raises(Refused, match=r"the server ran out of memory: it used more than 1 MiB"):
+        verify_server(shared_job())
 
 
 def test_the_schema_lists_the_formats_that_the_server_knows():

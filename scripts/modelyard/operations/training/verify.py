@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.adapters.cluster.local_servers import free_port
-from modelyard.adapters.isolation.run import ClosedCommand, start_closed_in
-from modelyard.adapters.processes.start import is_process_alive
+from modelyard.adapters.isolation.run import ClosedCommand, read_ended, start_closed_in
+from modelyard.adapters.processes.start import Running
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.domain.server_arguments import server_arguments
 from modelyard.operations.runtimes.closed_in import (
+    EXCEEDED,
     limits_of_model,
     model_environment,
     reach_of_model,
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 REQUESTS = 25
 READY_SECONDS = 120  # a cold start imports MLflow and the model's libraries
 MOST_SECONDS = 600
+_SECONDS_TO_END = 2.0
+"""Between the last answer of a server that is ended and the word of how it ended."""
 
 
 def verify_server(job: Job) -> None:
@@ -37,16 +40,16 @@ def verify_server(job: Job) -> None:
         folder = job.store.fetch_model(artifact["digest"], Path(name) / "artifact")
         refuse_unisolated_model(job.model, job.unisolated, Path(name))
         command = _command(job, artifact, folder, runtime)
-        log, port = command.log, command.port
-        probe = Probe(f"http://127.0.0.1:{port}", job.model_name)
+        probe = Probe(f"http://127.0.0.1:{command.port}", job.model_name)
         with start_closed_in(command) as running:
             try:
-                _wait_until_ready(job, probe, running.started, log)
+                _wait_until_ready(job, probe, running, command)
                 golden = read_golden(folder)
                 columns = read_serving(folder).inputs
                 p95 = probe.p95_ms(columns, golden.rows, requests=REQUESTS)
             except (OSError, ValueError) as error:
-                why = f"the server does not answer the golden rows: {error}"
+                answer = f"does not answer the golden rows: {error}"
+                why = f"the server {_exceeded(running, command) or answer}"
                 raise job.refuse(why, folder=Path(name)) from error
     limit = job.model.artifact.max_p95_ms
     if p95 > limit:
@@ -90,11 +93,26 @@ def _arguments(
     )
 
 
-def _wait_until_ready(job: Job, probe: Probe, started: Any, log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
+def _wait_until_ready(job: Job, probe: Probe, running: Running, command: ClosedCommand) -> None:
+    deadline, log = time.monotonic() + READY_SECONDS, command.log
     while not probe.is_ready():
-        if not is_process_alive(started) or time.monotonic() > deadline:
+        if running.poll() is not None or time.monotonic() > deadline:
+            exceeded = _exceeded(running, command)
             last = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
-            why = f"the server does not start on the artifact: {' | '.join(last)}"
-            raise job.refuse(why, folder=log.parent)
+            start = f"does not start on the artifact: {' | '.join(last)}"
+            raise job.refuse(f"the server {exceeded or start}", folder=log.parent)
         time.sleep(0.05)
+
+
+def _exceeded(running: Running, command: ClosedCommand) -> str | None:
+    """What is said of the limit that ended the server; None if none did.
+
+    Raises:
+        CannotAnswer: The machine did, or could not close it in.
+    """
+    try:
+        running.wait(_SECONDS_TO_END)
+    except TimeoutError:
+        return None
+    exceeded = read_ended(command).exceeded
+    return None if exceeded is None else EXCEEDED[exceeded](command.limits)
