@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -83,7 +84,8 @@ def _write_yard(directory: Path, wheel: Path | None, *, dry_run: bool) -> None:
         raise click.exceptions.Exit(Refused.exit_code)
     write_yard(directory, files)
     print_line(f"{directory}: {len(files)} files; {TOOLKIT_LOCK} pins modelyard {pinned.version}")
-    print_line(f"  next: cd {directory} && git init -b main && git add --all && git commit -m Yard")
+    there = quote(str(directory))
+    print_line(f"  next: cd {there} && git init -b main && git add --all && git commit -m Yard")
 
 
 def _set_up_forge(root: Path, forge: str, bot: str | None, *, dry_run: bool) -> None:

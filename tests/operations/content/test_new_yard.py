@@ -90,6 +90,26 @@ def test_a_folder_with_files_is_left_alone(tmp_path, wheel):
     assert [file.name for file in tmp_path.rglob("*")] == ["yard", "mine.txt"]
 
 
+@pytest.mark.parametrize("named", [".", "link"])
+def test_an_empty_folder_becomes_a_yard_however_it_is_named(tmp_path, wheel, monkeypatch, named):
+    folder = tmp_path / "a yard"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(folder if named == "." else tmp_path)
+
+    said = modelyard("init", named, "--wheel", wheel)
+
+    assert said.exit_code == 0, said.output
+    assert (folder / "modelyard.yaml").is_file()
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_the_next_command_can_be_pasted(tmp_path, wheel):
+    said = modelyard("init", tmp_path / "a yard", "--wheel", wheel)
+
+    assert f"next: cd '{tmp_path / 'a yard'}' && git init" in said.output
+
+
 def test_a_dry_run_names_the_files_and_writes_none(tmp_path, wheel):
     said = modelyard("init", tmp_path / "yard", "--wheel", wheel, "--dry-run")
 

@@ -59,7 +59,8 @@ def write_yard(folder: Path, files: dict[str, bytes]) -> None:
             f"{folder} is not empty: a new yard overwrites nothing",
             hint="choose another folder; modelyard init --forge sets up the forge of a checkout",
         )
-    above = folder.absolute().parent
+    folder = folder.resolve()  # no folder is renamed to `.`, to `..` or over a link
+    above = folder.parent
     try:
         above.mkdir(parents=True, exist_ok=True)
         beside = Path(mkdtemp(prefix=f".{folder.name}.", dir=above))
