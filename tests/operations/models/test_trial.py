@@ -148,9 +148,9 @@ def test_the_steps_are_those_of_every_training():
     from modelyard.commands import step
 
     assert trial._STEPS["fetch"] is fetch_inputs
-    # On one machine `evaluate` scores a champion of another runtime itself, and `train` starts the
-    # supervisor.
-    elsewhere = {"record", "champion", "supervise"}
+    # On one machine `evaluate` scores a champion of another runtime itself, and `train` brings the
+    # inputs and starts the supervisor of the trainer.
+    elsewhere = {"record", "champion", "supervise", "bring", "trainer"}
     assert set(trial._STEPS) == set(step.step.commands) - elsewhere
 
 
