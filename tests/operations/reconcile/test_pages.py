@@ -10,6 +10,7 @@ from modelyard.domain.isolation import Isolation
 from modelyard.domain.specs.model import ArtifactPolicy, Trusted
 from modelyard.domain.specs.record import GuardResult, Record, SliceResult
 from modelyard.operations.reconcile.pages import (
+    CLOSED_IN_BY_A_POD,
     NOT_CLOSED_IN,
     evidence_page,
     trusted_note,
@@ -112,6 +113,7 @@ def test_a_trainer_that_was_not_closed_in_is_a_warning(yard):
         page = evidence_page(replace(record, isolation=isolation))
         assert f"- isolation of the trainer: {isolation}\n" in page
         assert (NOT_CLOSED_IN in page) == (isolation is Isolation.NONE)
+        assert (CLOSED_IN_BY_A_POD in page) == (isolation is Isolation.POD)
     old = evidence_page(replace(record, isolation=None))
     assert "isolation" not in old
 

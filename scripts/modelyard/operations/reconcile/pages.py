@@ -23,6 +23,13 @@ NOT_CLOSED_IN = (
     "the user of modelyard can on the machine that trained it. `modelyard doctor` says why."
 )
 
+CLOSED_IN_BY_A_POD = (
+    "**Warning: nothing but a container of its own closed its trainer in** (`isolation: pod`). It "
+    "could change what the later containers of its pod ran with their credentials. "
+    "`unisolated_trainers` in modelyard.yaml accepts that."
+)
+_WARNINGS = {Isolation.NONE: NOT_CLOSED_IN, Isolation.POD: CLOSED_IN_BY_A_POD}
+
 
 def record_page(
     record: Record, environment: str | None, override: GateOverride | None = None
@@ -54,8 +61,7 @@ def evidence_page(record: Record) -> str:
         "",
         *verdict_lines(record),
     ]
-    if record.isolation is Isolation.NONE:
-        lines += ["", NOT_CLOSED_IN]
+    lines += _isolation_lines(record)
     if record.artifact is not None:
         lines += ["", *_artifact_lines(record)]
     return "\n".join(lines) + "\n"
@@ -86,7 +92,7 @@ def promotion_page(
         "",
         *([_overridden(override), ""] if override else []),
         *verdict_lines(record),
-        *(["", NOT_CLOSED_IN] if record.isolation is Isolation.NONE else []),
+        *_isolation_lines(record),
         "",
         "### What changes in the cluster",
         "",
@@ -248,6 +254,11 @@ def _why_not(record: Record) -> str:
     if record.verdict.passed:
         return f"{name} passed, but a newer version is released instead."
     return f"{name} is not released; its record is kept."
+
+
+def _isolation_lines(record: Record) -> list[str]:
+    warning = record.isolation and _WARNINGS.get(record.isolation)
+    return ["", warning] if warning else []
 
 
 def _artifact_lines(record: Record) -> list[str]:
