@@ -19,7 +19,9 @@ SCORING_POD = "scoring-pod"
 
 _CONTAINER = "main"
 _TRAINER = "trainer"  # runs before it in the pod that trains, so the pod needs the larger of both
+_BRING = "bring"
 _OWN_MEMORY = 1024**3
+_TRAINING_MEMORY = 4 * 1024**3
 _SCORING_MEMORY = 2 * 1024**3
 
 
@@ -79,12 +81,19 @@ def step_pods(model: Model, repository: Repository) -> dict[str, str]:
     asked = _patch(model.trainer.resources, placement, name=_TRAINER)
     training = _patch(model.trainer.resources, placement)
     if "containers" in asked:
-        training["initContainers"] = asked["containers"]
+        training["initContainers"] = [*_bring(model.trainer.resources), *asked["containers"]]
     patches = {
         TRAINER_POD: training,
         SCORING_POD: _patch(_scoring_resources(model.server.resources), placement),
     }
     return {name: json.dumps(patch, sort_keys=True) for name, patch in patches.items() if patch}
+
+
+def _bring(trainer: Resources) -> list[Document]:
+    """The container that brings the trainer's rows; it reads them whole, as the trainer may."""
+    if parse_bytes(trainer.memory or "0") <= _TRAINING_MEMORY:
+        return []
+    return [{"name": _BRING, "resources": {"limits": {"memory": trainer.memory}}}]
 
 
 def _scoring_resources(server: Resources) -> Resources:

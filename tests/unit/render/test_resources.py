@@ -95,10 +95,20 @@ def test_the_pod_that_trains_gets_what_the_trainer_asks_for():
     }
     assert json.loads(found["trainer-pod"]) == {
         **WHERE,
-        "initContainers": [{"name": "trainer", "resources": asked}],
+        "initContainers": [
+            {"name": "bring", "resources": {"limits": {"memory": "6Gi"}}},
+            {"name": "trainer", "resources": asked},
+        ],
         "containers": [{"name": "main", "resources": asked}],
     }
     assert json.loads(found["scoring-pod"]) == WHERE
+
+
+def test_the_container_that_brings_rows_keeps_its_memory_beside_a_small_trainer():
+    trainer = replace(MODEL.trainer, resources=Resources(memory="512Mi"))
+    found = step_pods(replace(MODEL, trainer=trainer), Repository())
+    asked = json.loads(found["trainer-pod"])["initContainers"]
+    assert [each["name"] for each in asked] == ["trainer"]
 
 
 @pytest.mark.parametrize(("memory", "expected"), [("6Gi", "7168Mi"), ("1Gi", None)])
