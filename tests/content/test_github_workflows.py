@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +135,49 @@ def test_an_image_is_built_of_every_lock_and_of_the_main_branch_alone():
     }
     assert job["if"] == "github.ref == 'refs/heads/main'"
     assert triggers("release") == {"push": {"tags": ["v*"]}}
+
+
+def test_whatever_the_image_is_made_of_builds_it_again():
+    lines = (ROOT / "Containerfile").read_text().splitlines()
+    copied = [
+        word
+        for line in lines
+        if line.startswith("COPY ") and "--from" not in line
+        for word in line.split()[1:-1]
+    ]
+    asked = triggers("images")["push"]["paths"]
+    locks = ["requirements-runtime.lock", "models/m/trainer/requirements.lock"]
+    sources = [name for word in copied for name in (locks if word == "${LOCK}" else [word])]
+
+    left_out = [
+        name
+        for name in sources
+        if not {name, f"{name}/**"} & set(asked)
+        and not any(fnmatch(name, pattern) for pattern in asked)
+    ]
+    assert left_out == []
+
+
+def git(folder: Path, *words: str) -> None:
+    person = ("-c", "user.name=ann", "-c", "user.email=ann@example.com")
+    subprocess.run(["git", *person, *words], cwd=folder, check=True)
+
+
+def test_nothing_is_released_of_a_commit_that_is_not_on_the_main_branch(tmp_path):
+    git(tmp_path, "init", "-q", "-b", "main", "remote")
+    git(tmp_path / "remote", "commit", "-q", "--allow-empty", "-m", "Reviewed")
+    git(tmp_path, "clone", "-q", "remote", "here")
+    make = ["make", "-f", ROOT / "Makefile", "--no-print-directory", "released-from-main"]
+
+    def ended() -> tuple[int, str]:
+        done = subprocess.run(
+            make, cwd=tmp_path / "here", capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stderr
+
+    assert ended() == (0, "")
+    git(tmp_path / "here", "commit", "-q", "--allow-empty", "-m", "Of a branch")
+    code, said = ended()
+    assert (code != 0, "is not on origin/main" in said) == (True, True)
+    runs = [step.get("run") for step in steps("release")]
+    assert runs.index("make released-from-main") < runs.index("make dist")
