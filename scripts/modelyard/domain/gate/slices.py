@@ -194,13 +194,22 @@ def _levels(column: Column, values: Any, known: Any) -> Iterator[str]:
     counts = read_levels(np.where(known, texts, np.array(None))).counts
     many = {level for level, rows in counts.items() if rows >= LEAST_SHARE * len(values)}
     for text, is_known in zip(texts.tolist(), known.tolist(), strict=True):
-        level = text if text in many else OTHERS
-        yield f"{column.name} = {level}" if is_known else f"{column.name} is {NULL}"
+        level = f"= {text}" if text in many else f"in {OTHERS}"
+        yield f"{column.name} {level}" if is_known else f"{column.name} is {NULL}"
+
+
+def _shown(edges: NDArray[Any]) -> list[str]:
+    """Numbers with six digits, or as many more as they differ in."""
+    for digits in range(6, 17):
+        shown = [f"{edge:.{digits}g}" for edge in edges]
+        if len(set(shown)) == len(shown):
+            return shown
+    return [repr(float(edge)) for edge in edges]
 
 
 def _quarters(name: str, values: Any, known: Any) -> Names:
     edges = np.unique(np.quantile(values[known], QUARTERS)) if known.any() else np.array([])
-    shown = [f"{edge:g}" for edge in edges]
+    shown = _shown(edges)
     titles = [f"{name} <= {shown[0]}" if shown else name]
     titles += [f"{low} < {name} <= {high}" for low, high in pairwise(shown)]
     titles += [f"{name} > {shown[-1]}"] if shown else []

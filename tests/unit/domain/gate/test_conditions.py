@@ -95,7 +95,7 @@ def test_levels_that_are_rare_are_one_slice_and_numbers_have_quarters():
         "by origin": {
             "origin = JFK": 60,
             "origin = EWR": 37,
-            "origin = other levels": 2,
+            "origin in other levels": 2,
             "origin is null": 1,
         },
         "by distance": {
@@ -107,3 +107,14 @@ def test_levels_that_are_rare_are_one_slice_and_numbers_have_quarters():
         },
         "by night": {"night = true": 30, "night = false": 70},
     }
+
+
+def test_quarters_that_differ_late_and_a_level_of_any_name_are_slices_of_their_own():
+    table = {
+        "distance": 1.7e9 + np.arange(100.0),
+        "origin": np.array(["other levels"] * 96 + ["a", "b", "c", "d"], dtype=object),
+    }
+    slices = tuple(Slice(margin=0, by=name) for name in table)
+    names = slice_names(slices, COLUMNS, table)
+    assert len(set(names["by distance"].tolist())) == 4
+    assert set(names["by origin"].tolist()) == {"origin = other levels", "origin in other levels"}
