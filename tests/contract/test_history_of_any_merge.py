@@ -24,12 +24,13 @@ def stage(fake_github, tmp_path, monkeypatch):
     return github_stage(fake_github, tmp_path)
 
 
-def proposed(stage, environment):
+def proposed(stage, environment, **more):
     """A promotion that bob asked for."""
     trailers = {
         "Modelyard-Model": "m",
         "Modelyard-Version": "v2",
         "Modelyard-Environment": environment,
+        **more,
     }
     wanted = replace(
         change(branch=f"modelyard/promote/{environment}/m", trailers=trailers),
@@ -57,3 +58,28 @@ def test_a_merge_a_squash_and_a_rebase_by_a_person_are_releases_with_their_reque
     for event in events:
         (entry,) = workspace.git.log(event.commit, limit=1)
         assert {"bob", "ann"} <= {str(person) for person in deeds(entry)}
+
+
+def test_who_approved_is_nothing_that_a_head_or_a_typed_message_can_say(stage):
+    write_settings(stage)
+    typed = {"Modelyard-Approved-By": "olga", "Modelyard-Break-Glass": "olga, #1: down"}
+    by_person, by_tool = (proposed(stage, where, **typed) for where in ("dev", "staging"))
+    text = "Modelyard-Pull: 1\nModelyard-Approved-By: olga"
+    body = {"sha": by_person.head, "merge_method": "squash", "commit_message": text}
+    stage.ask("PUT", f"/pulls/{by_person.number}/merge", body, "ann")
+    stage.pulls.merge(by_tool.number, sha=by_tool.head)
+
+    workspace = workspace_of(services_for(stage.git.root))
+    events = read_history(workspace, "m").events
+
+    assert [(each.environment, each.approved_by) for each in events] == [
+        ("dev", None),
+        ("staging", None),
+    ]
+    stage.git.fetch("origin", ["+refs/heads/*:refs/seen/*"])
+    (entry,) = stage.git.log(events[-1].commit, limit=1)
+    assert "Modelyard-Break-Glass" not in entry.trailers
+    forge = workspace.services.pulls
+    deeds = HostedDeeds(dialect=forge.dialect, heads=forge.heads)
+    (squashed,) = stage.git.log(events[0].commit, limit=1)
+    assert "bob" in {str(person) for person in deeds(squashed)}

@@ -13,7 +13,7 @@ from modelyard.adapters.facts.documents import model_path, release_path
 from modelyard.adapters.git.objects import LogEntry
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.people import is_same_person
-from modelyard.domain.promotion.change import PULL, parse_branch
+from modelyard.domain.promotion.change import PULL, parse_branch, trailers_of_head
 from modelyard.domain.promotion.dora import DoraMeasures, dora_measures
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
 from modelyard.domain.promotion.pulls import BrokenGlass, PullState, PullSummary
@@ -162,17 +162,23 @@ def _read_landings(workspace: Workspace, commit: str, model: str) -> Iterator[La
 def _trailers(workspace: Workspace, entry: LogEntry, pull: PullSummary | None) -> Mapping[str, str]:
     """The trailers of a merge; of one that a person or a queue made, those of its head.
 
-    A squash, a rebase and the button of a page write messages of their own.
+    A squash, a rebase and the button of a page write messages of their own, and people type theirs.
     """
-    if pull is None or PULL in entry.trailers:
+    if pull is None or (PULL in entry.trailers and not _is_of_a_person(workspace, pull)):
         return entry.trailers
     try:
         workspace.ensure([pull.head])
     except YardError as error:  # gone: the rest of the history is shown all the same
         logger.warning("#%d: %s", pull.number, error.message)
-        return entry.trailers
+        return trailers_of_head(entry.trailers)
     (head,) = workspace.git.log(pull.head, limit=1)
-    return {**head.trailers, PULL: str(pull.number)}
+    return {**trailers_of_head(head.trailers), PULL: str(pull.number)}
+
+
+def _is_of_a_person(workspace: Workspace, pull: PullSummary) -> bool:
+    """Whether somebody else than the tool merged it, and may have typed the merge's message."""
+    bot, by = workspace.services.repository.bot, pull.closed_by
+    return pull.by_hand and not (by is not None and is_same_person(by, bot))
 
 
 def _added_specs(git: Git, commit: str, model: str) -> dict[str, dict[str, list[str]]]:

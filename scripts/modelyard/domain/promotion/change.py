@@ -21,6 +21,8 @@ APPROVED_BY = "Modelyard-Approved-By"
 REQUESTED_BY = "Modelyard-Requested-By"
 BROKEN_GLASS = "Modelyard-Break-Glass"
 
+_OF_THE_MERGE = frozenset({PULL, HEAD, APPROVED_BY, BROKEN_GLASS})
+
 LONGEST_REASON = 300
 
 PREFIX = "modelyard"
@@ -180,6 +182,14 @@ def rollback_trailers(
     why = reason.replace("\n", " ")[:LONGEST_REASON]  # a trailer is one line
     gone = {ROLLBACK_OF: removed} if removed else {}
     return {MODEL: model, **version, ENVIRONMENT: environment, **gone, REASON: why}
+
+
+def trailers_of_head(trailers: Mapping[str, str]) -> dict[str, str]:
+    """The trailers of a head or of a message that a person typed, without those of a merge.
+
+    Who approved is known when the forge merges: before, anybody who may push can write it.
+    """
+    return {key: value for key, value in trailers.items() if key not in _OF_THE_MERGE}
 
 
 def pull_number(trailers: Mapping[str, str]) -> int | None:

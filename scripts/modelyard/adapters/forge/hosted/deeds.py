@@ -33,11 +33,11 @@ class HostedDeeds:
         for line in commit.trailers.get(REQUESTED_BY, "").splitlines():
             found.setdefault(self._account(line), "asked for")
         brought = self.dialect.merge_of(commit.sha)
-        if PULL not in commit.trailers:
-            # A squash, a rebase or a person's merge may have dropped the trailers of the head.
-            for head in brought.heads:
-                for line in self.heads.trailers(head).get(REQUESTED_BY, "").splitlines():
-                    found.setdefault(self._account(line), "asked for")
+        # A squash, a rebase or a person's merge may have dropped the trailers of the head, and a
+        # message that a person typed may name others.
+        for head in brought.heads:
+            for line in self.heads.trailers(head).get(REQUESTED_BY, "").splitlines():
+                found.setdefault(self._account(line), "asked for")
         for person in brought.people:
             found.setdefault(person, "proposed or merged")
         return found

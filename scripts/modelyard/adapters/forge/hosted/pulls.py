@@ -39,6 +39,7 @@ from modelyard.domain.promotion.change import (
     Change,
     Purpose,
     parse_branch,
+    trailers_of_head,
 )
 from modelyard.domain.promotion.pulls import (
     CHECKS,
@@ -346,7 +347,8 @@ class HostedPulls:
         asked = pull.requester or (None if pull.author == self.dialect.me() else pull.author)
         own = self.heads.log(pull.head)
         # Those of the tool's own commit say what the change is about.
-        trailers = dict(own[0].trailers) if own and parse_branch(pull.branch) is not None else {}
+        is_ours = own and parse_branch(pull.branch) is not None
+        trailers = trailers_of_head(own[0].trailers) if is_ours else {}
         trailers |= {PULL: str(pull.number), HEAD: pull.head}
         trailers |= {APPROVED_BY: approvers} if approvers else {}
         trailers |= {REQUESTED_BY: named_with_id(asked)} if asked else {}
