@@ -113,10 +113,12 @@ def _review(
     if isinstance(command, Approve):
         conversation.review(number, sha=command.sha, by=by, approved=True)
         return f"{by} approves {command.sha[:10]}"
-    if authority.role is Role.ADMIN and read.pull.glass is not None:
+    taken_back = ""
+    if authority.role is Role.ADMIN and (word := read.pull.glass) is not None:
         workspace.facts.write_glass(number, None, by=by.login)
+        taken_back = f"; the word of {word.login} to merge without approvals is taken back"
     conversation.review(number, sha=head, by=by, approved=False)
-    return f"{by} does not approve {head[:10]} any more"
+    return f"{by} does not approve {head[:10]} any more{taken_back}"
 
 
 def _retrain(read: ReadSubject, *, workspace: Workspace) -> str:

@@ -11,7 +11,7 @@ from modelyard.domain.people import Person
 from modelyard.domain.promotion.approvals import find_waiver
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.promote import find_missing, promotion_target
-from modelyard.domain.promotion.pulls import BrokenGlass, PullRequest, StatusState
+from modelyard.domain.promotion.pulls import BrokenGlass, StatusState
 from unit.domain.promotion.simulated import Simulated
 
 
