@@ -217,6 +217,7 @@ def test_an_alias_stays_where_facts_were_lost(yard):
     assert yard.aliases["production"] == "v1"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("how", ["pushed", "promoted"])
 def test_a_held_version_is_brought_back_by_nobody(yard, how):
     failed_in_canary(yard)

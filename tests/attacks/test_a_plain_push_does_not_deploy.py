@@ -25,6 +25,7 @@ def set_policy(yard, policy):
     yard.land("ada/settings", {"modelyard.yaml": dump_spec("Repository", settings)}, "Settings")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("where", ["canary", "production"])
 def test_a_release_that_somebody_pushes_goes_back_before_it_serves(yard, where):
     commit = yard.commit(pin_of(yard, "v2", where), "v2 now", author="Mallory")

@@ -16,6 +16,7 @@ from modelyard.serving.http.connections import HEAD_SECONDS, MAX_HEAD_BYTES, Lim
 from serving.running import Running, request
 
 
+@pytest.mark.long
 def test_many_small_requests_in_a_row_are_all_answered(server: Running):
     body = json.dumps(request(rows=1)).encode()
     one = post(body, f"content-length: {len(body)}")

@@ -21,6 +21,7 @@ from serving.artifacts import TRUSTED, shared_artifact
 OURS, ITS_OWN = Blame.INFRASTRUCTURE, Blame.VERSION
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left"), ImportError("x")])
 def test_what_the_machine_lacks_is_not_the_models_fault(
     error: Exception, monkeypatch: pytest.MonkeyPatch

@@ -71,6 +71,7 @@ def test_what_a_person_loosened_is_named_with_the_command_that_repairs_it(yard, 
     assert mend == "modelyard init --forge github, with the token of an administrator"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("mode", "word"), [("exempt", "exempt"), ("always", "always")])
 def test_a_bypass_that_leaves_no_trace_is_warned_of(yard, fake_github, app, mode, word):
     main_ruleset(fake_github)["bypass_actors"][0]["bypass_mode"] = mode
@@ -93,6 +94,7 @@ def test_what_an_administrator_alone_sees_is_found_with_their_token(yard, fake_g
     assert any("RepositoryRole 5 passes it (always)" in each for each in found)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("permissions", "said"),
     [
@@ -183,6 +185,7 @@ def test_credentials_of_somebody_else_than_the_bot_are_named(yard, monkeypatch):
     assert "bot: olga" in mend
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "url", ["git@github.example:acme/yard.git", "ssh://git@h:22/acme/yard", "git+ssh://h/acme/yard"]
 )

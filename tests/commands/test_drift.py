@@ -402,7 +402,7 @@ def test_no_page_is_made_of_training_data_that_changed(yard, tmp_path):
     assert (done.exit_code, "v2 pins SHA-256" in done.stderr) == (3, True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_month_and_week_of_the_real_year_keeps_the_contract(flights, contract):
     columns = contract.data.columns
     frames = [pd.read_parquet(file) for file in sorted(flights.iterdir())]

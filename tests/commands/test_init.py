@@ -171,6 +171,7 @@ def test_only_the_app_writes_the_branch_of_the_facts_afterwards(yard, fake_githu
     assert push(fake_github.installation_token(app)) == 0
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "change",
     [
@@ -233,6 +234,7 @@ def test_checks_rules_and_reviews_that_people_added_survive_a_repair(yard, fake_
     assert init(yard, "--dry-run").exit_code == 0
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "change",
     [

@@ -145,6 +145,7 @@ def refused_by_the_gate(yard):
     return "staging", "gate: fail", "modelyard gate m v3"
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "make", [frozen, not_there, not_seen, not_ready, aborted, refused_by_the_gate]
 )

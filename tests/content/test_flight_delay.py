@@ -273,7 +273,7 @@ def test_features_of_one_kind_are_enough(training: Training, parameters: object)
     assert training(parameters=parameters) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_versions_differ_on_april_by_as_much_as_the_readme_says(
     train: ModuleType, months: Path
 ):

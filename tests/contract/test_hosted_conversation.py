@@ -110,6 +110,7 @@ def test_an_approval_by_comment_counts_once_and_is_kept_where_nobody_can_edit_it
     ]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("by", "body"),
     [("rex", "/approve {head}"), ("ann", "/approve {short}"), ("ann", "> /approve {head}")],

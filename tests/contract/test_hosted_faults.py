@@ -48,6 +48,7 @@ def test_a_question_is_repeated_while_the_forge_is_down(stage, api, fake_github)
     assert (api.calls["GET 502"], api.calls["GET 200"]) == (2, 1)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("fault", [bad_gateway, cut_off])
 @pytest.mark.parametrize("after", [True, False])
 def test_a_pull_request_is_opened_once_whatever_becomes_of_the_answer(
@@ -126,6 +127,7 @@ def test_a_token_is_never_shown(api, stage):
     assert "a-secret" not in str(refused.value)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("outcome", "answer"),
     [

@@ -7,7 +7,7 @@ from error_rates.rates import Rate, markers, read_table, table_of, write_table
 from error_rates.run import SUBJECTS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_a_few_runs_keep_every_promise(subject):
     found = list(SUBJECTS[subject](quick=True))

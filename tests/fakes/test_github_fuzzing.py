@@ -32,7 +32,7 @@ def document_of(values: dict[str, list[object]]) -> dict[str, object]:
     return narrowed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_schemathesis_finds_nothing(fake_github, tmp_path: Path):
     token = fake_github.add_person("ada", "admin")
     fake_github.add_team("approvers", "ada")

@@ -66,7 +66,7 @@ def everything(root: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_trial_says_what_the_gate_would_say_and_leaves_everything_as_it_was(checkout):
     before = everything(checkout)
     done = run(checkout, "try", "shop", *INPUTS)

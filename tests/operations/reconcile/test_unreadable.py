@@ -146,6 +146,7 @@ def test_facts_that_cannot_be_read_keep_no_other_environment_from_its_rollback(y
     assert yard.names() == v1
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("where", ["staging", "canary"])
 def test_nothing_goes_into_or_out_of_an_environment_whose_facts_cannot_be_read(yard, where):
     yard.record("v2", champion="v1")

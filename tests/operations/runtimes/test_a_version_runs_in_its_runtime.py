@@ -120,6 +120,7 @@ def test_each_step_runs_in_the_runtime_that_the_version_pins(tmp_path, monkeypat
     assert job.read_document("server.json")["golden"] == 20
 
 
+@pytest.mark.long
 def test_a_runtime_whose_pins_are_all_installed_here_is_this_interpreter(ready):
     assert ready.find_runtime() == own_runtime()
     assert f"ran in {sys.prefix}\n" in ready.read_file("trainer.log").decode()
@@ -139,6 +140,7 @@ def test_a_step_in_an_image_of_another_lock_is_refused_with_both(
     assert (OTHER[:12] in str(error.value), OWN[:12] in str(error.value)) == (True, True)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_where_something_else_is_installed_than_the_lock_pins_is_refused(
     step, ready, monkeypatch

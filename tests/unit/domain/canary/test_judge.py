@@ -513,7 +513,7 @@ def replayed(random, minutes, *, share, error_rates):
             totals[arm, 4:] += [new, random.binomial(new, error_rates[arm])]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_of_healthy_canaries_few_fail_and_of_bad_ones_few_pass():
     random = np.random.default_rng(0)
     outcomes = {}

@@ -139,6 +139,7 @@ def test_no_predictions_are_no_evidence():
     assert shift_evidence(coin(0.2, 0.6), [empty], 0.15) == nothing
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("stable_yes", "rows"), [(0.5, (3, 6)), (0.1, (4, 4)), (0.8, (6, 2))])
 @pytest.mark.parametrize("kernel", [(0.2, 0.6), (0.5, 0.5), (0.0, 1.0)])
 def test_the_mean_e_value_on_the_edge_of_the_ball_is_at_most_one_exactly(stable_yes, rows, kernel):
@@ -214,7 +215,7 @@ def predictions_until_found(given, samples):
     return sum(samples[min(high, len(samples)) - 1].canary) * 5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_empty_column_is_found_within_hundreds_of_predictions(flights):
     random = np.random.default_rng(5)
     whole = [

@@ -296,6 +296,7 @@ def failed(counts, margin=POLICY.margin_slow, *, every=5):
     return against_within(*counts, margin, allowed=allowed if every else None).ever_rejects(ALPHA)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("base", [0.0, 0.05, 0.4, 0.85])
 def test_a_canary_slower_by_exactly_the_margin_is_seldom_failed_by_sixty_looks(base):
     runs = walks(np.random.default_rng(1), 60, base + POLICY.margin_slow, base)
@@ -308,6 +309,7 @@ def bursts(rng, runs, intervals):
     return np.where(rng.random((runs, intervals)) < 0.05, 0.9, 0.02)
 
 
+@pytest.mark.long
 def test_bursts_of_one_machine_seldom_fail_a_healthy_canary():
     rng = np.random.default_rng(2)
     rates = (bursts(rng, 300, 60), bursts(rng, 300, 60))

@@ -371,7 +371,7 @@ def false_alarms(profile, windows):
     return np.array([flagged, confirmed])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_calendar_floors_hold_the_false_alarms_of_clustered_rows_down():
     columns = [Column(name=f"x{i}", type="number") for i in range(3)] + [CATEGORY]
     rng = np.random.default_rng(3)
@@ -472,7 +472,7 @@ def between(flights, first, last, *, without=()):
     return day[rows] // 7, {name: values[rows] for name, values in table.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_winter_weeks_left_out_in_turn_confirm_nothing(flights):
     seen = []
     for first in range(0, WINTER, 7):

@@ -81,6 +81,7 @@ def test_the_detector_is_the_mean_over_stakes_of_the_sum_of_the_bets_of_all_firs
     assert found.evidence == pytest.approx(expected)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("shared", "lasting"), [(0.0, 0.0), (0.3, 0.0), (0.3, 0.7)])
 def test_the_mean_time_to_a_false_alarm_is_years(shared, lasting):
     # 40 models of 200 days each: at most 8 alarms would be a mean of 1,000 days.
