@@ -80,8 +80,8 @@ def step_pods(model: Model, repository: Repository) -> dict[str, str]:
     placement = find_placement(repository.placements, model.trainer.placement, where=where)
     asked = _patch(model.trainer.resources, placement, name=_TRAINER)
     training = _patch(model.trainer.resources, placement)
-    if "containers" in asked:
-        training["initContainers"] = [*_bring(model.trainer.resources), *asked["containers"]]
+    if isinstance(containers := asked.get("containers"), list):
+        training["initContainers"] = [*_bring(model.trainer.resources), *containers]
     patches = {
         TRAINER_POD: training,
         SCORING_POD: _patch(_scoring_resources(model.server.resources), placement),
