@@ -26,7 +26,7 @@ from modelyard.operations.runtimes.closed_in import (
     reach_of_model,
     refuse_unisolated_model,
 )
-from modelyard.operations.runtimes.scoring import Artifact, Scored, score_tables
+from modelyard.operations.runtimes.scoring import Artifact, Scored, measured_alone, score_tables
 from modelyard.serving.documents import write_serving
 from runtimes import own_runtime
 from serving.artifacts import MODEL, flights
@@ -169,6 +169,26 @@ def test_the_socket_that_a_server_answers_on_connects_to_nothing(way: str, tmp_p
     assert (ended.exit_code, command.log.read_text()) == (0, "")
 
 
+ANSWERS = """
+import json, numpy, os
+scores = "scores-0-0.npy"
+def answer(failures):
+    runtime = {"lock": "of its own", "python": "4", "distributions": {}}
+    with open("result.json", "w") as file:
+        json.dump({"runtime": runtime, "failures": failures}, file)
+"""
+
+
+@pytest.mark.usefixtures("preloaded")
+def test_the_runtime_is_measured_where_no_model_runs_code(tmp_path: Path) -> None:
+    code = f"{ANSWERS}\nanswer({{}}); numpy.save(scores, numpy.zeros(1)); os._exit(0)"
+    scored = score(make_artifact(tmp_path / "a", code))
+
+    asked = replace(MODEL, artifact=POLICY)
+    assert scored.measured.lock == "of its own"
+    assert measured_alone(own_runtime(), scored, asked).lock == own_runtime().lock
+
+
 @pytest.mark.usefixtures("preloaded")
 def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
     mark = f"{os.getpid()}.{tmp_path.name[-1]}7"
@@ -189,11 +209,17 @@ def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
         "open('result.json', 'w').write('{{')",
         "open('result.json', 'w').write('[]')",
         "open('result.json', 'w').write('{\"runtime\": {}, \"failures\": 1}')",
+        "answer({'0-0': {'kind': [], 'message': 1}})",
+        "answer({}); numpy.savez(open(scores, 'wb'), numpy.zeros(1))",
+        "answer({}); numpy.save(scores, 0.5)",
+        "answer({}); numpy.save(scores, numpy.zeros(2))",
+        "answer({}); numpy.save(scores, numpy.zeros(1, int))",
+        "answer({}); numpy.save(scores, numpy.ones(1) * 2)",
     ],
 )
 @pytest.mark.sample(2)
 def test_what_it_leaves_for_an_answer_is_not_believed(tmp_path: Path, leave: str) -> None:
-    artifact = make_artifact(tmp_path / "a", f"import os; {leave}; os._exit(0)")
+    artifact = make_artifact(tmp_path / "a", f"{ANSWERS}\n{leave}; os._exit(0)")
     with pytest.raises(Refused, match="left no answer"):
         score(artifact)
 

@@ -14,8 +14,9 @@ from modelyard.adapters.isolation.left_files import read_left_file
 from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.isolation.run import ClosedCommand, run_closed_in
 from modelyard.adapters.runtimes.environments import Runtime
+from modelyard.domain.artifact_formats import CODE_FORMATS
 from modelyard.domain.isolation import Unisolated
-from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.model import Model, Task
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes.closed_in import (
     EXCEEDED,
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from modelyard.serving.predictor import Scores
 
 _LAST_LINES = 3
+_MALFORMED = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError),
+    *(MemoryError, RecursionError),
+)
 _MOST_SECONDS = 3600
 """For all tables: a model that never answers must not hold a step for ever."""
 
@@ -132,7 +137,29 @@ def score_tables(
         ended = run_closed_in(command)
         if ended.exceeded is not None:
             raise Refused(f"scoring {EXCEEDED[ended.exceeded](command.limits)}")
-        return _read_result(folder, ended.exit_code or 0, len(artifacts), len(tables))
+        shapes = [_shape(rows, model) for rows in tables]
+        return _read_result(folder, ended.exit_code or 0, len(artifacts), shapes, model)
+
+
+def measured_alone(
+    runtime: Runtime, scored: Scored, model: Model, *, unisolated: Unisolated = Unisolated.REFUSED
+) -> Measured:
+    """The runtime that a model was scored in, as found by a process in which no model ran code.
+
+    Raises:
+        YardError: As `score_tables`.
+    """
+    if not set(CODE_FORMATS).intersection(model.artifact.accepted_formats):
+        return scored.measured
+    return score_tables(runtime, [], [], model, unisolated=unisolated).measured
+
+
+def _shape(rows: bytes | list[dict[str, object]], model: Model) -> tuple[int, ...]:
+    """The shape of a model's scores for these rows."""
+    from pyarrow.parquet import read_metadata
+
+    count = read_metadata(io.BytesIO(rows)).num_rows if isinstance(rows, bytes) else len(rows)
+    return (count, len(model.primary.classes)) if model.task is Task.MULTICLASS else (count,)
 
 
 def _write_table(folder: Path, number: int, rows: bytes | list[dict[str, object]]) -> str:
@@ -141,36 +168,59 @@ def _write_table(folder: Path, number: int, rows: bytes | list[dict[str, object]
     return str(path)
 
 
-def _read_result(folder: Path, code: int, artifacts: int, tables: int) -> Scored:
+def _read_result(
+    folder: Path, code: int, artifacts: int, shapes: Sequence[tuple[int, ...]], model: Model
+) -> Scored:
     out = folder / "out"
     if code:
         lines = (folder / "log").read_text(errors="replace").strip().splitlines()
         said = " | ".join(lines[-_LAST_LINES:]) or "it said nothing"
         raise CannotAnswer(f"scoring ended with exit code {code}: {said}")
-    places = [(one, other) for one in range(artifacts) for other in range(tables)]
+    places = [(one, other) for one in range(artifacts) for other in range(len(shapes))]
     # What a model runs when it is opened can write here, so nothing is believed to be well-formed.
     try:
         document = json.loads(read_left_file(out / RESULT))
         if document["runtime"] is not None:
             failures = document["failures"]
             return Scored(
-                measured=Measured(**document["runtime"]),
-                answers={place: _read_answer(out, place, failures) for place in places},
+                measured=_read_measured(document["runtime"]),
+                answers={
+                    place: _read_failure(failures[key])
+                    if (key := "{}-{}".format(*place)) in failures
+                    else _read_scores(scores_file(out, *place), shapes[place[1]], model.task)
+                    for place in places
+                },
             )
-        failure = Failure(**document["failure"])
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+        failure = _read_failure(document["failure"])
+    except _MALFORMED as error:
         raise Refused(f"scoring left no answer: {error}") from error
     raise failure.to_error("the runtime")
 
 
-def _read_answer(
-    out: Path, place: tuple[int, int], failures: Mapping[str, Any]
-) -> Scores | Failure:
+def _read_measured(document: Mapping[str, Any]) -> Measured:
+    found = Measured(**document)
+    _refuse_others(str, found.lock, found.python, *found.distributions.values())
+    return found
+
+
+def _read_failure(document: Mapping[str, Any]) -> Failure:
+    found = Failure(**document)
+    _refuse_others(str, found.kind, found.message, found.hint or "")
+    return found
+
+
+def _refuse_others(kind: type, *values: object) -> None:
+    if not all(isinstance(each, kind) for each in values):
+        raise ValueError(f"not every value is of the type {kind.__name__}")
+
+
+def _read_scores(path: Path, shape: tuple[int, ...], task: Task) -> Scores:
     import numpy as np
 
-    if failure := failures.get("{}-{}".format(*place)):
-        return Failure(**failure)
-    scores: Scores = np.load(
-        io.BytesIO(read_left_file(scores_file(out, *place))), allow_pickle=False
-    )
+    scores: Scores = np.lib.format.read_array(io.BytesIO(read_left_file(path)), allow_pickle=False)
+    if scores.dtype != np.float64 or scores.shape != shape:
+        raise ValueError(f"scores are {scores.dtype} of {scores.shape}, not float64 of {shape}")
+    least, most = (-np.inf, np.inf) if task is Task.REGRESSION else (0.0, 1.0)
+    if not (np.isfinite(scores) & (scores >= least) & (scores <= most)).all():
+        raise ValueError("scores are not finite, or no probabilities")
     return scores

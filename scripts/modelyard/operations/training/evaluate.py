@@ -32,7 +32,7 @@ from modelyard.domain.specs.heldout import seen_by
 from modelyard.domain.specs.record import Champion, GuardResult, HeldOutResult, SliceResult
 from modelyard.errors import Refused
 from modelyard.operations.gate import served_contract, served_contract_verdict
-from modelyard.operations.runtimes.scoring import Artifact, Scored, score_tables
+from modelyard.operations.runtimes.scoring import Artifact, Scored, measured_alone, score_tables
 from modelyard.operations.training.job import Job
 from modelyard.runtime_measure import Measured
 from modelyard.serving.documents import read_serving
@@ -125,7 +125,8 @@ def score_champion(job: Job) -> None:
         buffer = io.BytesIO()
         np.save(buffer, scored.scores(0, place, what=f"the champion {_cannot(each)}"))
         job.put_file(f"champion-{each}.npy", buffer.getvalue())
-    runtime_found = job.describe_runtime(scored.measured)
+    measured = measured_alone(runtime, scored, job.model, unisolated=job.unisolated)
+    runtime_found = job.describe_runtime(measured)
     job.put_document(CHAMPION, {"artifact": champion.artifact, "runtime": runtime_found})
 
 

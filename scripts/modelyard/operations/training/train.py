@@ -18,7 +18,7 @@ from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
 from modelyard.artifact_digest import artifact_digest
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.runtimes.scoring import Artifact, score_tables
+from modelyard.operations.runtimes.scoring import Artifact, measured_alone, score_tables
 from modelyard.operations.training.apart import APART, bring_order, read_trained
 from modelyard.operations.training.job import Job
 from modelyard.operations.training.trainer import check_trained, order_of, run_trainer
@@ -113,7 +113,7 @@ def _seal(job: Job, folder: Path, model: Path, rows: pd.DataFrame, runtime: Runt
         folder=sealed,
         digest=artifact_digest(sealed),
         description=description,
-        measured=scored.measured,
+        measured=measured_alone(runtime, scored, job.model, unisolated=job.unisolated),
     )
 
 
