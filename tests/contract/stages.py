@@ -181,13 +181,18 @@ class HostedStage:
         """Give a pull request another base branch, as a person."""
         self.ask("PATCH", f"/pulls/{number}", {"base": base}, by)
 
-    def merge(self, number: int, sha: str, by: str, how: str = "merge") -> None:
-        """Merge on the page of the pull request, as a person: `merge`, `squash` or `rebase`."""
+    def merge(self, number: int, sha: str, by: str, how: str = "merge", text: str = "") -> None:
+        """Merge on the page of the pull request, as a person: `merge`, `squash` or `rebase`.
+
+        With a text, the person types it as the body of the commit's message.
+        """
         path = f"/pulls/{number}/merge"
         if self.repository.forge != ForgeKind.GITEA:
-            self.ask("PUT", path, {"sha": sha, "merge_method": how}, by)
+            typed = {"commit_message": text} if text else {}
+            self.ask("PUT", path, {"sha": sha, "merge_method": how, **typed}, by)
             return
-        body, deadline = {"Do": how, "head_commit_id": sha}, time.monotonic() + 30
+        typed = {"MergeMessageField": text} if text else {}
+        body, deadline = {"Do": how, "head_commit_id": sha, **typed}, time.monotonic() + 30
         # Gitea looks at a pull request for a moment before it merges it.
         while "try again later" in (answer := self._send("POST", path, body, by)).text:
             assert time.monotonic() < deadline, answer.text

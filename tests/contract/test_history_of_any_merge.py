@@ -65,8 +65,7 @@ def test_who_approved_is_nothing_that_a_head_or_a_typed_message_can_say(stage):
     typed = {"Modelyard-Approved-By": "olga", "Modelyard-Break-Glass": "olga, #1: down"}
     by_person, by_tool = (proposed(stage, where, **typed) for where in ("dev", "staging"))
     text = "Modelyard-Pull: 1\nModelyard-Approved-By: olga"
-    body = {"sha": by_person.head, "merge_method": "squash", "commit_message": text}
-    stage.ask("PUT", f"/pulls/{by_person.number}/merge", body, "ann")
+    stage.merge(by_person.number, by_person.head, "ann", how="squash", text=text)
     stage.pulls.merge(by_tool.number, sha=by_tool.head)
 
     workspace = workspace_of(services_for(stage.git.root))
