@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -173,9 +174,31 @@ class HostedStage:
     def say(self, number: int, body: str, by: str) -> None:
         self.ask("POST", f"/issues/{number}/comments", {"body": body}, by)
 
+    def write_comment(self, number: int, body: str, by: str) -> Path:
+        """Write a comment; returns the file of the event that a workflow is started with."""
+        row = self.ask("POST", f"/issues/{number}/comments", {"body": body}, by)
+        event = {
+            "action": "created",
+            "repository": {"id": 1},
+            "issue": {"number": number, "pull_request": {}},
+            "comment": row,
+        }
+        file = self.folder / f"event-{row['id']}.json"
+        file.write_text(json.dumps(event))
+        return file
+
     def set_status(self, sha: str, context: str, by: str) -> None:
         body = {"state": "success", "context": context, "description": "trust me"}
         self.ask("POST", f"/statuses/{sha}", body, by)
+
+    def write_settings(self) -> None:
+        """Write settings into the tool's checkout that name this forge."""
+        known = self.repository
+        (self.git.root / "modelyard.yaml").write_text(
+            "apiVersion: modelyard/v1\nkind: Repository\n"
+            f"bot: {known.bot}\nforge: {known.forge}\nforge_uri: {known.forge_uri}\n"
+            f"forge_repository: {known.forge_repository}\n"
+        )
 
     def retarget(self, number: int, base: str, by: str) -> None:
         """Give a pull request another base branch, as a person."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contract.stages import github_stage
 from contract.test_merged_on_a_page import proposed, pushed, rules
 from contract.test_pull_requests import ready
 from fakes.github import forbidden
@@ -25,28 +23,12 @@ ADMIN = "olga"
 
 
 @pytest.fixture
-def stage(fake_github, tmp_path, monkeypatch):
-    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "set by the stage")
-    return github_stage(fake_github, tmp_path)
-
-
-@pytest.fixture
 def ruled(stage):
     """Production asks for an approval, and the tool has settings that name this forge."""
     number, head = proposed(stage, rules(needed=1))
     stage.merge(number, head, "ann")
-    write_settings(stage)
+    stage.write_settings()
     return stage
-
-
-def write_settings(stage):
-    """Settings of the tool's checkout that name this forge."""
-    known = stage.repository
-    (stage.git.root / "modelyard.yaml").write_text(
-        "apiVersion: modelyard/v1\nkind: Repository\n"
-        f"bot: {known.bot}\nforge: {known.forge}\nforge_uri: {known.forge_uri}\n"
-        f"forge_repository: {known.forge_repository}\n"
-    )
 
 
 def facts_of(stage):
@@ -64,15 +46,7 @@ def commanded(stage, number, body, by, *, first=lambda: None, workspace=None):
         first: What happens between the comment and the tool's reading of it.
         workspace: What the tool works with, if not with the checkout of the stage.
     """
-    row = stage.ask("POST", f"/issues/{number}/comments", {"body": body}, by)
-    event = {
-        "action": "created",
-        "repository": {"id": 1},
-        "issue": {"number": number, "pull_request": {}},
-        "comment": row,
-    }
-    file = stage.folder / f"event-{row['id']}.json"
-    file.write_text(json.dumps(event))
+    file = stage.write_comment(number, body, by)
     workspace = workspace or workspace_of(services_for(stage.git.root))
     first()
     handled = act(workspace, conversation_for(workspace.services), read_comment_event(file))

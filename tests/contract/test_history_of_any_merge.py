@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
-from contract.stages import github_stage, settled
-from contract.test_break_glass import write_settings
+from contract.stages import settled
 from contract.test_pull_requests import change, ready
 from modelyard.adapters.forge.hosted.deeds import HostedDeeds
 from modelyard.domain.people import Person
@@ -16,12 +13,6 @@ from modelyard.operations.services import services_for
 from modelyard.operations.workspace import workspace_of
 
 HOW = {"dev": "merge", "staging": "squash", "canary": "rebase"}
-
-
-@pytest.fixture
-def stage(fake_github, tmp_path, monkeypatch):
-    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "set by the stage")
-    return github_stage(fake_github, tmp_path)
 
 
 def proposed(stage, environment, **more):
@@ -42,7 +33,7 @@ def proposed(stage, environment, **more):
 
 
 def test_a_merge_a_squash_and_a_rebase_by_a_person_are_releases_with_their_requester(stage):
-    write_settings(stage)
+    stage.write_settings()
     pulls = {where: proposed(stage, where) for where in HOW}
     for where, how in HOW.items():
         stage.merge(pulls[where].number, pulls[where].head, "ann", how)
@@ -61,7 +52,7 @@ def test_a_merge_a_squash_and_a_rebase_by_a_person_are_releases_with_their_reque
 
 
 def test_who_approved_is_nothing_that_a_head_or_a_typed_message_can_say(stage):
-    write_settings(stage)
+    stage.write_settings()
     typed = {"Modelyard-Approved-By": "olga", "Modelyard-Break-Glass": "olga, #1: down"}
     by_person, by_tool = (proposed(stage, where, **typed) for where in ("dev", "staging"))
     text = "Modelyard-Pull: 1\nModelyard-Approved-By: olga"

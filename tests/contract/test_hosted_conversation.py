@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from contract.stages import BOT, START, github_stage
+from contract.stages import BOT, START
 from contract.test_pull_requests import change, ready, rollback
 from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.facts.store import FactStore
@@ -20,12 +20,6 @@ from modelyard.errors import Conflict, Refused
 from modelyard.operations.chatops.answer import acknowledge, act
 from modelyard.operations.services import services_for
 from modelyard.operations.workspace import workspace_of
-
-
-@pytest.fixture
-def stage(fake_github, tmp_path, monkeypatch):
-    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "set by the stage")
-    return github_stage(fake_github, tmp_path)
 
 
 @pytest.fixture
@@ -64,20 +58,6 @@ def test_a_comment_that_was_deleted_is_gone(talk):
     assert talk.fetch_comment("424242") is None
 
 
-def comment_of(stage, number, body, by):
-    """A comment and the event that it starts a workflow with."""
-    row = stage.ask("POST", f"/issues/{number}/comments", {"body": body}, by)
-    event = {
-        "action": "created",
-        "repository": {"id": 1},
-        "issue": {"number": number, "pull_request": {}},
-        "comment": row,
-    }
-    file = stage.folder / f"event-{row['id']}.json"
-    file.write_text(json.dumps(event))
-    return file
-
-
 @pytest.fixture
 def yard(stage):
     """The tool in its checkout, with settings that name this forge."""
@@ -97,7 +77,7 @@ def answered(yard, file, step=act):
 def test_an_approval_by_comment_counts_once_and_is_kept_where_nobody_can_edit_it(stage, yard):
     pull = stage.pulls.propose(change())
     ready(stage, pull)
-    file = comment_of(stage, pull.number, f"/approve {pull.head}", "ann")
+    file = stage.write_comment(pull.number, f"/approve {pull.head}", "ann")
 
     assert answered(yard, file, acknowledge) == [("/approve", "accepted")]
     assert answered(yard, file) == [("/approve", "done")]
@@ -120,7 +100,7 @@ def test_what_is_no_approval_leaves_none(stage, yard, by, body):
     ready(stage, pull)
     text = body.format(head=pull.head, short=pull.head[:10])
 
-    answered(yard, comment_of(stage, pull.number, text, by))
+    answered(yard, stage.write_comment(pull.number, text, by))
 
     assert find_approvers(stage.again().get(pull.number)) == frozenset()
 
@@ -128,7 +108,7 @@ def test_what_is_no_approval_leaves_none(stage, yard, by, body):
 def test_a_comment_that_was_edited_within_its_second_does_nothing(stage, yard):
     pull = stage.pulls.propose(change())
     ready(stage, pull)
-    file = comment_of(stage, pull.number, f"/approve {pull.head}", "ann")
+    file = stage.write_comment(pull.number, f"/approve {pull.head}", "ann")
     number = json.loads(file.read_text())["comment"]["id"]
     stage.ask("PATCH", f"/issues/comments/{number}", {"body": "never mind"}, "ann")
 
@@ -142,7 +122,7 @@ def test_a_command_below_a_pull_request_to_another_branch_is_answered_and_does_n
     stage.push("release", {"docs/release.md": b"x\n"}, "ann")
     stage.retarget(pull.number, "release", "bob")
 
-    file = comment_of(stage, pull.number, f"/approve {pull.head}", "ann")
+    file = stage.write_comment(pull.number, f"/approve {pull.head}", "ann")
 
     assert answered(yard, file) == [("/approve", "other_base")]
     log = FactStore(stage.git, stage.repository, SystemClock()).read_commands(pull.number)
@@ -151,7 +131,7 @@ def test_a_command_below_a_pull_request_to_another_branch_is_answered_and_does_n
     stage.retarget(pull.number, "main", "bob")
     assert find_approvers(stage.pulls.get(pull.number)) == frozenset()
     assert "other_base" in stage.pulls.get(pull.number).comments[-1].body
-    assert answered(yard, comment_of(stage, pull.number, "/why", "rex")) == [
+    assert answered(yard, stage.write_comment(pull.number, "/why", "rex")) == [
         ("/why", "role_too_low")
     ]
 
@@ -162,7 +142,7 @@ def test_an_approval_of_before_the_base_branch_was_changed_approves_nothing(
 ):
     pull = stage.pulls.propose(change())
     ready(stage, pull)
-    file = comment_of(stage, pull.number, f"/approve {pull.head}", "ann")
+    file = stage.write_comment(pull.number, f"/approve {pull.head}", "ann")
     if not late:
         assert answered(yard, file) == [("/approve", "done")]
     stage.push("release", {"docs/release.md": b"x\n"}, "ann")
@@ -182,7 +162,7 @@ def test_what_is_in_a_stack_is_not_approved_and_not_merged(stage, yard, fake_git
     main = {"ref": "main", "sha": pull.base}
     fake_github.repository.pulls[pull.number].stack = {"base": main, "size": 2, "position": 2}
 
-    file = comment_of(stage, pull.number, f"/approve {pull.head}", "ann")
+    file = stage.write_comment(pull.number, f"/approve {pull.head}", "ann")
 
     assert answered(yard, file) == [("/approve", "stacked")]
     with pytest.raises(Refused, match="its merge would merge others too"):

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from contract.stages import github_stage
 from fakes.github import bad_gateway
 from modelyard.adapters.forge.gitea.dialect import GiteaDialect
 from modelyard.adapters.forge.github.check_runs import MOST_ANNOTATIONS, NAME
@@ -15,12 +14,6 @@ from modelyard.adapters.forge.hosted.api import ForgeApi
 from modelyard.domain.deployments import Deployment, DeploymentState
 from modelyard.domain.problem import Problem
 from modelyard.errors import CannotAnswer
-
-
-@pytest.fixture
-def stage(fake_github, tmp_path, monkeypatch):
-    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "set by the stage")
-    return github_stage(fake_github, tmp_path)
 
 
 @pytest.fixture

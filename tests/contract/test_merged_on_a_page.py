@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from contract.stages import HostedStage, github_stage, settled
+from contract.stages import HostedStage, settled
 from contract.test_pull_requests import ready
 from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.specs.documents import dump_spec
@@ -19,12 +19,6 @@ from modelyard.operations.workspace import Workspace
 from modelyard.ports import Services
 
 FILE = "environments/production/environment.yaml"
-
-
-@pytest.fixture
-def stage(fake_github, tmp_path, monkeypatch):
-    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "set by the stage")
-    return github_stage(fake_github, tmp_path)
 
 
 @pytest.fixture

@@ -180,13 +180,13 @@ class RemoteRefs:
         self, document: bytes, *, parents: Sequence[str], message: str, author: str, at: datetime
     ) -> str:
         """Write a commit that holds the document, in the checkout only; returns it for a push."""
-        first, *others = parents or (None,)
+        first = parents[0] if parents else None
         commit = NewCommit(
             documents={_DOCUMENT: document},
             message=message,
             author=author,
             at=at,
-            merged=[other for other in others if other],
+            merged=parents[1:],
             alone=True,
         )
         return write_commits(self.git.root, first, [commit])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from modelyard.domain.pictures.scale import Scale, Tick, time_ticks
@@ -103,7 +103,5 @@ def _spread(lines: Sequence[Line], up: Scale) -> list[Line]:
     placed, lowest = [], _BOTTOM + _LETTERS
     for line in sorted(lines, key=lambda each: each.last):
         y = lowest = min(up.place(line.last), lowest - _LETTERS)
-        placed.append(
-            Line(name=line.name, is_good=line.is_good, points=line.points, last=line.last, y=y)
-        )
+        placed.append(replace(line, y=y))
     return placed
