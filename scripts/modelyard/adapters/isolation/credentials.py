@@ -18,7 +18,7 @@ def in_pod() -> bool:
 
 
 def find_credentials(environment: Mapping[str, str], mounted: Path = MOUNTED) -> Iterator[str]:
-    """The names of variables and files that look like credentials; never their values."""
+    """The names of variables and files that look like credentials. Values are not returned."""
     for name, value in sorted(environment.items()):
         if value and any(word in name.upper() for word in _WORDS):
             yield name

@@ -112,7 +112,7 @@ class GitHubDialect:
         )  # a team that is not there has no members
         return False
 
-    def may_write_by_team(self, person: Person) -> bool:  # noqa: ARG002
+    def may_write_by_team(self, person: Person) -> bool:  # noqa: ARG002 - of the protocol
         """See `Dialect`; GitHub's roles are those of teams too."""
         return False
 

@@ -86,7 +86,7 @@ class LocalForge:
         """See `ports.Desk`."""
         return retry_on_conflict(lambda: self._writer.read_snapshot().read_pull(number))
 
-    def address(self, number: int) -> str | None:  # noqa: ARG002
+    def address(self, number: int) -> str | None:  # noqa: ARG002 - of the port
         """See `ports.Desk`; a bare repository has no pages."""
         return None
 
