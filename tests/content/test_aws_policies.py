@@ -11,6 +11,7 @@ from string import Template
 import pytest
 import yaml
 
+from fakes.aws import enforce_policies, forget_clients, running_aws
 from modelyard.adapters.store.artifacts import Store, read_uri
 from modelyard.artifact_digest import artifact_digest
 from modelyard.errors import CannotAnswer
@@ -20,7 +21,6 @@ AWS = ROOT / "environments/platform/aws"
 PLATFORM = ROOT / "environments/platform/manifests"
 BUCKET = "models-of-a-test"
 ROLES = ("steps", "watch", "judge", "server", "mlflow", "evidence")
-WITHOUT_KEYS = {"AWS_ACCESS_KEY_ID": "root", "AWS_SECRET_ACCESS_KEY": "root"}
 EVIDENCE = b"scores of every row"
 VALUES = {
     "bucket": f"arn:aws:s3:::{BUCKET}",
@@ -49,7 +49,6 @@ class Account:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self._monkeypatch, self._folder = monkeypatch, folder
-        self.take(WITHOUT_KEYS)
         client("s3").create_bucket(
             Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
         )
@@ -80,13 +79,7 @@ class Account:
         }
 
     def take(self, keys: dict[str, str]) -> None:
-        import boto3
-        from mlflow.store.artifact import s3_artifact_repo
-        from s3fs import S3FileSystem
-
-        S3FileSystem.clear_instance_cache()
-        s3_artifact_repo._cached_get_s3_client.cache_clear()
-        boto3.setup_default_session()
+        forget_clients()
         for name, value in keys.items():
             self._monkeypatch.setenv(name, value)
 
@@ -102,29 +95,10 @@ class Account:
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory):
-    import requests
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with running_aws("eu-central-1") as monkeypatch:
         made = Account(monkeypatch, tmp_path_factory.mktemp("aws"))
-        # From here on every request needs a right.
-        asked = requests.post(
-            f"{address}/moto-api/reset-auth",
-            data="0",
-            headers={"Content-Type": "text/plain"},
-            timeout=20,
-        )
-        assert asked.status_code == 200
+        enforce_policies()
         yield made
-        made.take(WITHOUT_KEYS)
-    server.stop()
 
 
 def mlflow_files():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes.aws import running_aws
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.reader import read_specs
 from modelyard.adapters.store.artifacts import Store
@@ -117,26 +118,15 @@ def database(request, tmp_path):
 
 
 @pytest.fixture
-def s3(monkeypatch):
+def s3():
     """A bucket that keeps versions."""
     import boto3
-    from moto.server import ThreadedMotoServer
-    from s3fs import S3FileSystem
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "operator")
-    S3FileSystem.clear_instance_cache()
-    client = boto3.Session().client("s3")
-    client.create_bucket(Bucket=BUCKET)
-    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    yield client
-    S3FileSystem.clear_instance_cache()
-    server.stop()
+    with running_aws("us-east-1"):
+        client = boto3.Session().client("s3")
+        client.create_bucket(Bucket=BUCKET)
+        client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        yield client
 
 
 def restored(yard: Yard, database: Sqlite | Postgres, name: str) -> Workspace:
