@@ -106,7 +106,7 @@ MODEL_SPEC = Model(
         )
     ),
     gate=GatePolicy(metric="auc", margin=0.05),
-    canary=CanaryPolicy(least_predictions=1000, least_seconds=60),
+    canary=CanaryPolicy(least_predictions=1000, least_looks=1, least_seconds=60),
 )
 DEV = Environment(name="dev", description="First.", namespace="dev")
 STAGING = Environment(

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 LABELS = ("model", "version", "release", "digest")
 _M = TypeVar("_M", Counter, Gauge, Histogram)
 
+STARTED = "start_time_seconds"
+"""The name of the gauge that tells two processes of one release apart."""
+
 CODE_CLASSES = ("2xx", "4xx", "5xx")
 SECONDS = tuple(bound / 1000 for bound in LATENCY_BOUNDS_MS)
 
@@ -116,6 +119,8 @@ class Counters:
         self._seconds = self._labelled(Histogram, "request_seconds", "Latency.", buckets=SECONDS)
         self._in_flight = self._labelled(Gauge, "requests_in_flight", "Requests being answered.")
         self._labelled(Gauge, "model_info", "1 for the model that is served.").set(1)
+        # Names the process: counters that rise again past what they were do not show a restart.
+        self._labelled(Gauge, STARTED, "Unix time of the start.").set(time.time())
 
     @contextmanager
     def count_request(self) -> Iterator[Outcome]:

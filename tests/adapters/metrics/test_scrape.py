@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 import modelyard.adapters.metrics.scrape as under_test
 from modelyard.adapters.cluster.endpoints import Endpoint, write_endpoints
 from modelyard.adapters.metrics.scrape import ScrapeMetrics
+from modelyard.domain.canary.arms import count_arm
 from modelyard.domain.canary.input_mix import SIZE_EDGES, cell_name, level_cell, number_cell
 from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.canary.traffic import Counts, Sample
@@ -95,6 +96,24 @@ def name(root: Path, *servers: Server, environment: str = "production") -> None:
     write_endpoints(root / ".modelyard", endpoints, environment=environment, model="late")
 
 
+def test_a_restarted_server_is_another_process_whatever_it_counted(tmp_path: Path):
+    clock = FixedClock()
+    metrics = ScrapeMetrics(tmp_path, Repository(), clock)
+    processes = []
+    for requests in (1, 3):
+        clock.moment = NOW + timedelta(seconds=requests)
+        with exposed(Server("a")) as server:
+            name(tmp_path, server)
+            for _ in range(requests):
+                server.answer("AA", 1.0, 40.0)
+            processes += [metrics.samples("late", since=NOW)[-1].counts["a"].process] * 2
+            assert metrics.samples("late", since=NOW)[-1].counts["a"].process == processes[-1]
+    assert len(set(processes)) == 2
+    assert "" not in processes
+    found = count_arm(metrics.samples("late", since=NOW), "a", is_new=True)
+    assert found.answered[-1] == 3  # the first sample is where counting begins
+
+
 def test_counts_are_read_by_release_and_summed_over_its_servers(tmp_path: Path):
     clock = FixedClock()
     metrics = ScrapeMetrics(tmp_path, Repository(), clock)
@@ -136,8 +155,13 @@ def test_counts_are_read_by_release_and_summed_over_its_servers(tmp_path: Path):
     }
     (sample,) = found
     timed = {release: counts.within for release, counts in sample.counts.items()}
+    names = {release: counts.process for release, counts in sample.counts.items()}
+    assert names["a"] == "" != names["b"]  # two servers, and one
     assert {release: within["inf"] for release, within in timed.items()} == {"a": 3, "b": 1}
-    expected = {name: replace(each, within=timed[name]) for name, each in expected.items()}
+    expected = {
+        name: replace(each, within=timed[name], process=names[name])
+        for name, each in expected.items()
+    }
     assert found == (Sample(at=NOW, counts=expected),)
     assert ScrapeMetrics(tmp_path, Repository(), clock).samples("late", since=NOW) == found
     assert metrics.samples("other", since=NOW) == ()

@@ -88,6 +88,7 @@ class _Tally:
     within: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     inputs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     servers: int = 0
+    started: list[float] = field(default_factory=list)
 
     def add(self, name: str, labels: Mapping[str, str], value: int) -> None:
         """Add one sample of the exposition; other metrics are left out."""
@@ -125,6 +126,7 @@ class _Tally:
             within=dict(self.within),
             inputs=dict(self.inputs),
             servers=self.servers,
+            process=" ".join(f"{at:.6f}" for at in self.started) if self.servers == 1 else "",
         )
 
 
@@ -137,7 +139,10 @@ def _add(text: str, model: str, tallies: dict[str, _Tally]) -> None:
             continue
         for name, labels, value, *_ in family.samples:
             if labels.get("model") == model:
-                tallies[labels["release"]].add(name, labels, int(value))
+                tally = tallies[labels["release"]]
+                if name == "modelyard_start_time_seconds":
+                    tally.started.append(value)
+                tally.add(name, labels, int(value))
                 releases.add(labels["release"])
     for release in releases:
         tallies[release].servers += 1

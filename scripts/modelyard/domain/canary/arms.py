@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from modelyard.domain.canary.traffic import Counts, Sample
 
@@ -12,6 +13,8 @@ Key = tuple[str, str]
 """Kind and name of a counter, such as `("requests", "5xx")`."""
 
 Counters = Mapping[Key, float]
+
+_ABSENT = Counts()
 
 _ASKED, _REFUSED = ("refusals", "asked"), ("refusals", "refused")
 
@@ -52,6 +55,11 @@ class Arm:
     client_errors: tuple[float, ...] = ()
     inputs: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def looks(self) -> int:
+        """The number of intervals between samples in which it answered."""
+        return sum(now > before for before, now in pairwise((0.0, *self.answered)))
+
 
 def drop_out_of_order(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     """The samples that are later than all samples before them."""
@@ -75,8 +83,9 @@ def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
     readings = [_counters(sample.counts.get(release)) for sample in samples]
     # A release that is in the first sample may have counted before it; that part is not known.
     from_zero = is_new and bool(samples) and release not in samples[0].counts
-    alone = [s.counts[release].servers == 1 if release in s.counts else True for s in samples]
-    totals = _accumulate(readings, alone, from_zero=from_zero)
+    totals = _accumulate(
+        readings, [sample.counts.get(release, _ABSENT) for sample in samples], from_zero=from_zero
+    )
     seen = [s.at for s, reading in zip(samples, readings, strict=True) if reading is not None]
     last = totals[-1] if totals else {}
     return Arm(
@@ -135,32 +144,39 @@ def _counters(counts: Counts | None) -> Counters | None:
 
 
 def _accumulate(
-    readings: Sequence[Counters | None], alone: Sequence[bool], *, from_zero: bool
+    readings: Sequence[Counters | None], counts: Sequence[Counts], *, from_zero: bool
 ) -> list[dict[Key, float]]:
     """The sum of increments at each sample; an unreadable sample adds nothing.
 
-    A counter falls when a server stops or restarts. Of one server alone, all that it counts then is
+    A counter falls when a server stops or restarts, unless the new process counted more by then;
+    servers that tell their process show that too. Of one server alone, all that it counts then is
     new. Of a sum over servers it is not known how much of it is new, and counting all would count
     other servers twice: such a fall adds nothing.
 
     Args:
         readings: The counters at each sample.
-        alone: Whether they are of one server.
+        counts: What they are of.
         from_zero: Whether all of the first reading is new.
     """
     before: Counters | None = {} if from_zero else None
-    was_alone, total = True, dict[Key, float]()
+    last, total = _ABSENT, dict[Key, float]()
     totals = []
-    for reading, is_alone in zip(readings, alone, strict=True):
+    for reading, now in zip(readings, counts, strict=True):
         if reading is not None:
-            if before is not None and any(reading.get(key, 0) < before[key] for key in before):
-                before = {} if is_alone and was_alone else None
+            is_alone = now.servers == last.servers == 1
+            is_other = is_alone and bool(last.process) and last.process != now.process
+            if before is not None and (is_other or _has_fallen(before, reading)):
+                before = {} if is_alone else None
             if before is not None:
                 added = {key: count - before.get(key, 0) for key, count in reading.items()}
                 total = total | {key: total.get(key, 0.0) + count for key, count in added.items()}
-            before, was_alone = reading, is_alone
+            before, last = reading, now
         totals.append(total)
     return totals
+
+
+def _has_fallen(before: Counters, reading: Counters) -> bool:
+    return any(reading.get(key, 0) < before[key] for key in before)
 
 
 def _refusals(

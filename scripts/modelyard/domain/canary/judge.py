@@ -83,7 +83,8 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
       must show it.
     - `pass`: no fail, and for each share of requests the samples together reject the null that it
       is worse by its margin (first release: at or above the limit). The observed distance is within
-      the radius, the least predictions and seconds are reached, and the last sample is readable.
+      the radius, the least predictions, looks and seconds are reached, and the last sample is
+      readable.
     - `inconclusive`: everything else. The reason says what is missing.
 
     Errors are 5xx among all answers except 4xx. 4xx are the client's errors only where stable
@@ -212,12 +213,17 @@ def _predictions(
 
 
 def _minimum_traffic(canary: Arm, policy: CanaryPolicy) -> Iterator[Finding]:
-    # The tests are valid without a minimum. It gives rare requests time to come.
+    # The tests are valid without a minimum. It gives time to rare requests, and to slow harm.
     rows = policy.least_predictions - canary.rows
     seconds = policy.least_seconds - canary.seconds
     yield Finding(
         missing=f"{math.ceil(rows)} more predictions" if rows > 0 else None,
         numbers={"canary_predictions": canary.rows},
+    )
+    looks = policy.least_looks - canary.looks
+    yield Finding(
+        missing=f"{looks} more looks with answers" if looks > 0 else None,
+        numbers={"looks": canary.looks},
     )
     yield Finding(
         missing=f"{math.ceil(seconds)} more seconds" if seconds > 0 else None,

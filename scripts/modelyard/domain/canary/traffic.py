@@ -32,6 +32,8 @@ class Counts:
         inputs: Rows by cell of each input, by `input_mix.cell_name`. Empty if a server does not
             count them.
         servers: How many servers these are the sum of; 0 if that is not known.
+        process: Tells the process of one server from an earlier one of the same release; empty if
+            that is not known.
     """
 
     requests: Mapping[str, int] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class Counts:
     within: Mapping[str, int] = field(default_factory=dict)
     inputs: Mapping[str, int] = field(default_factory=dict)
     servers: int = 1
+    process: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

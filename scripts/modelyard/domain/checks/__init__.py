@@ -45,6 +45,7 @@ CHECKS: tuple[Check, ...] = (
     models.trusted_types_are_dotted_names,
     models.code_is_trusted_with_a_reason,
     models.drift_windows_suffice,
+    models.canaries_can_pass_in_time,
     resources.quantities_can_be_read,
     resources.replicas_are_of_environments,
     resources.placements_are_listed,

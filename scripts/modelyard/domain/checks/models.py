@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC
 
 from modelyard.domain.problem import Path, Problem
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Model, Output, OutputKind, Task
-from modelyard.domain.specs.paths import model_file
+from modelyard.domain.specs.paths import environment_file, model_file
 from modelyard.domain.specs.times import is_zone, parse_time
 
 # Not taken from the gate's metrics: they import numpy, which `validate` does without.
@@ -181,6 +182,29 @@ def drift_windows_suffice(catalog: Catalog) -> Iterator[Problem]:
         if needed > compared:
             message = f"{needed} windows must drift, but only {compared} are compared"
             yield _problem(name, ("drift", "needed"), message)
+
+
+def canaries_can_pass_in_time(catalog: Catalog) -> Iterator[Problem]:
+    """No environment gives a release up before the least seconds of its traffic are over."""
+    limits = {
+        name: environment.rollout.decide_within_seconds
+        for name, environment in catalog.environments.items()
+        if environment.rollout.judged
+    }
+    if not limits:
+        return
+    first = min(sorted(limits), key=limits.__getitem__)
+    for name, model in catalog.models.items():
+        least = model.canary.least_seconds
+        if least >= limits[first]:
+            message = (
+                f"no release can pass: {first} rolls it back after {limits[first]} s; "
+                f"raise rollout.decide_within_seconds there above {least}"
+            )
+            yield replace(
+                _problem(name, ("canary", "least_seconds"), message),
+                involves=(environment_file(first),),
+            )
 
 
 def _problem(model: str, path: Path, message: str) -> Problem:

@@ -276,6 +276,7 @@ class CanaryPolicy:
         margin_error_rate: A difference of error rates up to which a canary counts as not worse.
         distribution_radius: Total variation distance allowed from the expected predictions.
         least_predictions: The canary passes only after it answered this many rows.
+        least_looks: The canary passes only after it answered in this many intervals between looks.
         least_seconds: The canary passes only after this many seconds of traffic.
         error_limit: Limit of the error rate if there is no stable release to compare with.
         margin_refusals: A difference of the share of refused requests up to which a canary counts
@@ -295,6 +296,7 @@ class CanaryPolicy:
     margin_error_rate: float = 0.01
     distribution_radius: float = 0.15
     least_predictions: int = 1000
+    least_looks: int = 30
     least_seconds: int = 60
     error_limit: float = 0.02
     input_floor: float = 0.02

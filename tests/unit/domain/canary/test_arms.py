@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from modelyard.domain.canary.arms import Arm, count_arm, drop_out_of_order
@@ -81,6 +82,31 @@ def test_all_that_one_server_counts_after_a_restart_is_new():
     # Equal counts are no restart. Fewer are one, and the counter began at zero again.
     found = count_arm(seen, "v2", is_new=True)
     assert (found.answered, found.errors) == ((0, 12, 12, 17), (0, 2, 2, 3))
+
+
+def test_a_new_process_is_new_although_its_counters_are_higher_than_before():
+    processes = ("a", "b", "b", "", "c", "d")
+    totals = (10, 30, 35, 36, 80, 90)
+    seen = tuple(
+        at(place + 1, v2=replace(served(total, 2), process=process))
+        for place, (total, process) in enumerate(zip(totals, processes, strict=True))
+    )
+    # An unknown process is a fall only if a counter falls.
+    assert count_arm((at(0), *seen), "v2", is_new=True).answered == (0, 12, 44, 49, 87, 131, 223)
+    again = (at(0, v2=seen[0].counts["v2"]), *seen[1:3])
+    assert count_arm(again, "v2", is_new=True).answered == (0, 32, 37)
+
+
+def test_processes_of_several_servers_are_not_told_apart():
+    two = replace(served(10, servers=2), process="a")
+    seen = (at(0), at(1, v2=two), at(2, v2=replace(two, requests={"2xx": 40}, process="b")))
+    assert count_arm(seen, "v2", is_new=True).answered == (0, 10, 40)
+
+
+def test_looks_are_intervals_with_answers():
+    seen = tuple(at(place, v2=served(total)) for place, total in enumerate((5, 5, 9, 9, 20)))
+    assert count_arm(seen, "v2", is_new=True).looks == 2
+    assert count_arm((at(0), *seen[1:]), "v2", is_new=True).looks == 3
 
 
 def test_a_restart_is_not_counted_while_the_number_of_servers_changes():

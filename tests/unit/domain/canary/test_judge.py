@@ -18,7 +18,7 @@ from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome, Verdict
 
 START = datetime(2013, 5, 1, 8, tzinfo=UTC)
-POLICY = CanaryPolicy()
+POLICY = CanaryPolicy(least_looks=1)
 QUARTERS = Grid(edges=(0.25, 0.5, 0.75))
 EVEN = expect_predictions([0.1, 0.3, 0.6, 0.8] * 50, [0.1, 0.3, 0.6, 0.8] * 50, QUARTERS)
 
@@ -80,6 +80,7 @@ def test_a_canary_as_good_as_stable_passes():
             "evidence_worse": 0,
             "evidence_not_worse": verdict.numbers["evidence_not_worse"],
             "canary_predictions": 2000,
+            "looks": 4,
             "seconds": 120,
         }
     )
@@ -133,6 +134,33 @@ def test_a_pass_does_not_stand_when_later_requests_go_badly():
         Outcome.INCONCLUSIVE,
         Outcome.FAIL,
     }
+
+
+def test_slow_harm_is_not_passed_before_the_least_looks_and_seconds():
+    # No errors for 20 looks, then 1 in 20: asked at each look, it never passes.
+    totals = [(200 * look, 10 * max(0, look - 20)) for look in range(61)]
+    seen = samples(*((counts(*own), counts(4 * own[0], 0)) for own in totals))
+    outcomes = [
+        judge_canary(canary(seen[: look + 1]), CanaryPolicy()).outcome for look in range(1, 61)
+    ]
+    assert Outcome.PASS not in outcomes
+    assert outcomes[-1] is Outcome.FAIL
+    early = judge_canary(canary(seen[:20]), CanaryPolicy())
+    assert "missing: 11 more looks with answers" in early.reason
+    daily = CanaryPolicy(least_seconds=86_400)
+    healthy = samples(*((counts(200 * look), counts(800 * look)) for look in range(32)))
+    assert judge_canary(canary(healthy), CanaryPolicy()).outcome is Outcome.PASS
+    assert judge_canary(canary(healthy), daily).outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_canary_that_restarts_between_any_two_looks_is_failed_by_its_errors():
+    def seen(look):
+        mine = replace(counts(200 + look, 40 + look), process=str(look))
+        return mine, counts(800 * look, 2 * look)
+
+    verdict = judge_canary(canary(samples(*(seen(look) for look in range(1, 12)))), POLICY)
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.numbers["canary_error_rate"] > 0.2
 
 
 def test_says_how_much_is_missing():

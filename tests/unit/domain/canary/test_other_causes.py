@@ -20,7 +20,7 @@ from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
 from modelyard.domain.verdict import Outcome
 
 START = datetime(2013, 5, 1, tzinfo=UTC)
-POLICY = CanaryPolicy()
+POLICY = CanaryPolicy(least_looks=1)
 QUARTERS = Grid(edges=(0.25, 0.5, 0.75))
 EVEN = expect_predictions([0.1, 0.3, 0.6, 0.8] * 50, [0.1, 0.3, 0.6, 0.8] * 50, QUARTERS)
 LEVEL = (0.25, 0.25, 0.25, 0.25)

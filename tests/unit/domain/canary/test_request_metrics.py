@@ -20,7 +20,7 @@ from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome
 
 START = datetime(2013, 5, 1, 8, tzinfo=UTC)
-POLICY = CanaryPolicy()
+POLICY = CanaryPolicy(least_looks=1)
 BOUNDS = [bound_name(bound / 1000) for bound in LATENCY_BOUNDS_MS]
 
 

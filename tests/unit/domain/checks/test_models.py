@@ -7,8 +7,10 @@ import pytest
 
 from modelyard.domain.checks import find_problems
 from modelyard.domain.problem import Problem
+from modelyard.domain.specs.environment import Environment, Rollout
 from modelyard.domain.specs.model import (
     ArtifactPolicy,
+    CanaryPolicy,
     DriftPolicy,
     GatePolicy,
     Guard,
@@ -269,6 +271,18 @@ def test_refuses_to_wait_for_more_windows_than_it_looks_at():
             "5 windows must drift, but only 4 are compared",
         )
     ]
+
+
+def test_refuses_a_soak_that_lasts_longer_than_an_environment_waits():
+    daily = with_model(canary=CanaryPolicy(least_seconds=86_400))
+    assert said(daily) == []  # nothing judges there
+    judged = Environment(name="dev", description="d", namespace="n", rollout=Rollout(judged=True))
+    for seconds, problems in ((86_401, 0), (86_400, 1), (60, 1)):
+        rollout = replace(judged.rollout, decide_within_seconds=seconds)
+        environments = {"dev": replace(judged, rollout=rollout)}
+        found = said(replace(daily, environments=environments))
+        assert len(found) == problems
+        assert all("no release can pass: dev rolls it back" in text for _, _, text in found)
 
 
 def test_a_format_that_runs_code_is_listed_only_with_the_reason():
