@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_NAMED = 5
-_MOST_INPUTS = 2000
+MOST_INPUTS = 2000
+"""Of a request; those that the model does not ask for are counted too."""
+
 _LONGEST_NAME = 512
 
 
@@ -152,8 +154,8 @@ def _tensors(request: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
     inputs = request.get("inputs")
     if not isinstance(inputs, list):
         raise Refused(f"inputs: expected a list, found {describe_value(inputs)}")
-    if len(inputs) > _MOST_INPUTS:
-        raise Refused(f"inputs: expected at most {_MOST_INPUTS}, found {len(inputs)}")
+    if len(inputs) > MOST_INPUTS:
+        raise Refused(f"inputs: expected at most {MOST_INPUTS}, found {len(inputs)}")
     tensors: dict[str, Mapping[str, object]] = {}
     for item in inputs:
         name = item.get("name") if isinstance(item, dict) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -100,6 +100,17 @@ class Predictor:
         scores = _shaped(answer, rows=rows, serving=self.serving)
         _refuse_values(scores, self.serving)
         return scores
+
+    def gives_both_classes(self, rows: Sequence[Mapping[str, object]]) -> bool:
+        """Whether the model itself gives two probabilities for a row, of which we keep one."""
+        import numpy as np  # noqa: PLC0415 - as above
+        import pandas as pd  # noqa: PLC0415 - as above
+
+        if self.serving.task is not Task.BINARY:
+            return False
+        columns = self.conform(columns_of(frame_of_rows(self.serving.inputs, rows)))
+        shape = np.asarray(self.answer(pd.DataFrame(columns, copy=False))).shape
+        return shape == (len(rows), _BINARY_COLUMNS)
 
     def golden_of(self, rows: pd.DataFrame, *, tolerance: float = TOLERANCE) -> Golden:
         """The rows with the model's present scores, for servers to compare theirs with.

@@ -56,6 +56,7 @@ class ServedModel:
         self._executor = ThreadPoolExecutor(1, "predict", initializer=_one_openmp_thread)
         self._batches = Batches(self._score, self._executor, queue=queue)
         self.alone_because: str | None = None
+        self._gives_both_classes = False
         self.golden_problem = self._compare_golden(golden)
         self.is_stopping = False
 
@@ -84,6 +85,15 @@ class ServedModel:
             "id": request.identifier or uuid.uuid4().hex,
             "outputs": self._outputs(scores),
         }
+
+    def predictions(self, scores: Scores) -> list[Any]:
+        """The scores as MLflow's server writes them: for both classes, if the model gives both."""
+        import numpy as np  # noqa: PLC0415 - the model has imported it
+
+        if self._gives_both_classes:
+            scores = np.stack([1 - scores, scores], axis=1)
+        found: list[Any] = scores.tolist()
+        return found
 
     def input_types(self) -> list[dict[str, Any]]:
         """Name, datatype and shape of each input, from the contract."""
@@ -167,6 +177,7 @@ class ServedModel:
     def _golden_scores(self, golden: Golden) -> tuple[Scores, list[Scores | Exception]]:
         """The scores of all golden rows at once, and of each alone."""
         inputs = self.predictor.serving.inputs
+        self._gives_both_classes = self.predictor.gives_both_classes(golden.rows[:1])
         (together,) = self._scores([request_of_rows(inputs, golden.rows)])
         each = [request_of_rows(inputs, [row]) for row in golden.rows]
         return together, [

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from modelyard.errors import Refused
 from modelyard.serving.http.binary import LENGTH_HEADER, put_tensors_inline
+from modelyard.serving.http.invocations import JSON
 from modelyard.serving.inputs import InferenceRequest, read_request
 from modelyard.serving.tensor import MAX_ROWS
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from modelyard.serving.documents import Serving
+    from modelyard.serving.http.dialects import Dialect, Read
 
 MAX_BYTES = 16 * 2**20
 """Of a body, which is held in memory as a whole."""
@@ -65,8 +67,8 @@ class BodyReader:
         self._held = 0
         self._thread = ThreadPoolExecutor(1, "read")
 
-    async def read(self, request: Request) -> InferenceRequest:
-        """The request that a body holds.
+    async def read(self, request: Request, dialect: Dialect) -> InferenceRequest:
+        """The request that a body holds, in one of the protocols.
 
         Raises:
             RequestError: It is too large, too slow, costs too much, or breaks the contract.
@@ -76,6 +78,9 @@ class BodyReader:
             raise RequestError(
                 415, f"request: expected gzip or no content-encoding, found {encoding[:40]!a}"
             )
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not dialect.reads(kind):
+            raise RequestError(415, f"request: expected {JSON}, found {kind[:40]!a}")
         announced = _announced(request)
         if self._held + _counted(announced) > MAX_HELD_BYTES:
             raise RequestError(
@@ -86,9 +91,11 @@ class BodyReader:
         self._held += _counted(announced)
         try:
             body = await _receive(request)
-            length = request.headers.get(LENGTH_HEADER)
+            length = request.headers.get(LENGTH_HEADER) if dialect.has_binary else None
             is_packed = encoding == _GZIP
-            parse = partial(parse_body, body, length, self._serving, is_packed=is_packed)
+            parse = partial(
+                parse_body, body, length, self._serving, is_packed=is_packed, read=dialect.read
+            )
             # A packed body is of any size; on the thread only one is unpacked at a time.
             if len(body) <= _SMALL and not is_packed:
                 return parse()
@@ -131,7 +138,12 @@ def _too_large() -> RequestError:
 
 
 def parse_body(
-    body: bytes, json_bytes: str | None, serving: Serving, *, is_packed: bool = False
+    body: bytes,
+    json_bytes: str | None,
+    serving: Serving,
+    *,
+    is_packed: bool = False,
+    read: Read = read_request,
 ) -> InferenceRequest:
     """The request in a body.
 
@@ -140,6 +152,7 @@ def parse_body(
         json_bytes: The header with the size of the JSON part; None if that is all.
         serving: The contract.
         is_packed: Whether the body is packed by gzip.
+        read: Reads the parsed JSON.
 
     Raises:
         RequestError: It is no such request.
@@ -152,7 +165,7 @@ def parse_body(
         document = orjson.loads(head)
         if json_bytes is not None:
             put_tensors_inline(document, binary)
-        return read_request(document, serving.inputs, output=serving.output.name)
+        return read(document, serving.inputs, output=serving.output.name)
     except orjson.JSONDecodeError as error:
         hint = "" if json_bytes is None or not body else f"; {LENGTH_HEADER} is {json_bytes[:20]!a}"
         raise RequestError(400, f"request: expected JSON, found {error}{hint}") from error

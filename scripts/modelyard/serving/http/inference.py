@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from modelyard.serving.counters import Counters, Outcome
+    from modelyard.serving.http.dialects import Dialect
     from modelyard.serving.inputs import InferenceRequest
     from modelyard.serving.payload_log import PayloadLog
     from modelyard.serving.predictor import Scores
@@ -38,31 +39,34 @@ class Inference:
         self._model, self._counters, self._log = model, counters, log
         self._bodies = BodyReader(model.predictor.serving)
 
-    async def answer(self, request: Request, outcome: Outcome) -> tuple[int, Mapping[str, Any]]:
+    async def answer(
+        self, request: Request, outcome: Outcome, dialect: Dialect
+    ) -> tuple[int, Mapping[str, Any]]:
         """The status and the document that answer a request.
 
         Args:
             request: The request, unread.
             outcome: Is told of overload.
+            dialect: The protocol that it is written in.
         """
         parsed: InferenceRequest | None = None
         try:
-            parsed = await self._read(request)
+            parsed = await self._read(request, dialect)
             scores = await self._scores(parsed)
         except RequestError as failure:
             outcome.is_overloaded = failure.is_overloaded
             self._log_payload(parsed, failure.status, error=str(failure))
-            return failure.status, {"error": str(failure)}
+            return failure.status, dialect.error(failure.status, str(failure))
         self._counters.count_answer(parsed, scores)
         self._log_payload(parsed, 200, scores=scores)
-        return 200, self._model.document(parsed, scores)
+        return 200, dialect.answer(self._model, parsed, scores)
 
     def not_ready_reason(self) -> str:
         """Why the model is not ready."""
         return f"model {self._model.name} is not ready: {self._model.golden_problem or 'stopping'}"
 
-    async def _read(self, request: Request) -> InferenceRequest:
-        parsed = await self._bodies.read(request)
+    async def _read(self, request: Request, dialect: Dialect) -> InferenceRequest:
+        parsed = await self._bodies.read(request, dialect)
         if self._model.golden_problem:
             raise RequestError(503, self.not_ready_reason())
         return parsed

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from modelyard.domain.server_fault import FAULT_HEADER, Blame
+from modelyard.serving.http.dialects import MLFLOW, OPEN_INFERENCE, Dialect
 from modelyard.serving.http.inference import Inference
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _Answer = Callable[[Request], Awaitable[Response]]
 
 
 class Routes:
-    """Answers the Open Inference Protocol for one model, and nothing else.
+    """Answers the Open Inference Protocol and MLflow's for one model, and nothing else.
 
     Args:
         model: The model.
@@ -57,10 +58,15 @@ class Routes:
         self._header = (RELEASE_HEADER.encode(), labels["release"].encode())
         path = f"/v2/models/{model.name}"
         paths = (path, f"{path}/versions/{labels['version']}")
-        self._posts: dict[str, _Answer] = {f"{each}/infer": self.infer for each in paths}
+        self._posts: dict[str, _Answer] = {
+            **{f"{each}/infer": self.infer for each in paths},
+            "/invocations": self.invocations,
+        }
         self._gets: dict[str, _Answer] = {
             "/": self.live,
+            "/health": self.ping,
             "/metrics": self.metrics,
+            "/ping": self.ping,
             "/v2": self.server,
             "/v2/": self.server,
             "/v2/health/live": self.live,
@@ -91,8 +97,15 @@ class Routes:
 
     async def infer(self, request: Request) -> Response:
         """Answer one request: 4xx if its client can correct it, 5xx if the model fails."""
+        return await self._answer(request, OPEN_INFERENCE)
+
+    async def invocations(self, request: Request) -> Response:
+        """The same for a request of MLflow's protocol."""
+        return await self._answer(request, MLFLOW)
+
+    async def _answer(self, request: Request, dialect: Dialect) -> Response:
         with self._counters.count_request() as outcome:
-            outcome.status, document = await self._inference.answer(request, outcome)
+            outcome.status, document = await self._inference.answer(request, outcome, dialect)
             answer = _json(document, outcome.status)
             if outcome.is_overloaded:
                 answer.headers["retry-after"] = RETRY_SECONDS
@@ -102,6 +115,12 @@ class Routes:
         """That the server answers."""
         del request
         return _json({"status": "alive", "live": True})
+
+    async def ping(self, request: Request) -> Response:
+        """Whether the model is ready, as MLflow's server says it."""
+        if self._model.is_ready:
+            return Response("\n", media_type="application/json")
+        return await self.ready(request)
 
     async def metrics(self, request: Request) -> Response:
         """The counters, for Prometheus and the local scraper."""
