@@ -25,6 +25,7 @@ MODULES = (
     "rich.table",
     "modelyard.adapters.cluster.local",
     "modelyard.adapters.forge.local.forge",
+    "modelyard.adapters.forge.local.pulls",
     "modelyard.adapters.metrics.scrape",
     "modelyard.operations.watch.pull_checks",
     "modelyard.operations.judge.evidence",
@@ -37,7 +38,17 @@ MODULES = (
     "modelyard.operations.training.verify",
     "modelyard.commands.validate",
     "modelyard.operations.watch.pass_once",
+    "modelyard.operations.hosted_forges",
+    "modelyard.operations.services",
+    "modelyard.commands.watch",
     "modelyard.serving.server",
+    # Imported when MLflow opens its database, and when a document of the tool is read.
+    "alembic.command",
+    "mlflow.store.model_registry.sqlalchemy_workspace_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
+    "sqlalchemy.dialects.sqlite",
+    "cattrs.preconf.json",
+    "modelyard.adapters.workflows.local",
 )
 """What steps, model servers and workflows import."""
 
@@ -65,4 +76,14 @@ def preload(address: Path, modules: tuple[str, ...]) -> None:
     if os.environ.keys() - bare.keys():
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], bare)  # noqa: S606 - no shell is wanted
     wanted = dict.fromkeys((*MODULES, *modules))
-    serve_forks(address, tuple(wanted), ready=lambda: print_line("ready"))
+    serve_forks(address, tuple(wanted), prepare=_prepare, ready=lambda: print_line("ready"))
+
+
+def _prepare() -> None:
+    """Make what libraries make at their first use, so that no fork makes it again."""
+    from sqlalchemy.orm import configure_mappers
+
+    from modelyard.adapters.specs.documents import prepare_readers
+
+    configure_mappers()
+    prepare_readers()

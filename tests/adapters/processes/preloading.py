@@ -14,7 +14,8 @@ def preloaded_process(address: Path, modules: list[str]) -> Iterator[subprocess.
     code = (
         "import sys; from pathlib import Path;"
         "from modelyard.adapters.processes.preloaded import serve_forks;"
-        "serve_forks(Path(sys.argv[1]), sys.argv[2:], ready=lambda: print('ready', flush=True))"
+        "serve_forks(Path(sys.argv[1]), sys.argv[2:], prepare=list,"
+        " ready=lambda: print('ready', flush=True))"
     )
     command = [sys.executable, "-c", code, str(address), *modules]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -271,7 +271,7 @@ def test_refuses_to_preload_what_starts_threads(tmp_path, monkeypatch):
             "-c",
             "from pathlib import Path;"
             "from modelyard.adapters.processes.preloaded import serve_forks;"
-            "serve_forks(Path('socket'), ['threaded'], ready=print)",
+            "serve_forks(Path('socket'), ['threaded'], prepare=list, ready=print)",
         ],
         cwd=tmp_path,
         capture_output=True,

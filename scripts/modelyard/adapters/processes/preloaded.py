@@ -38,12 +38,19 @@ _DESCRIPTORS = 3  # stdout, stderr, and a pipe that outlives the preloaded proce
 _SECONDS_TO_ASK = 10.0
 
 
-def serve_forks(address: Path, modules: Sequence[str], *, ready: Callable[[], None]) -> None:
+def serve_forks(
+    address: Path,
+    modules: Sequence[str],
+    *,
+    prepare: Callable[[], None],
+    ready: Callable[[], None],
+) -> None:
     """Import the modules, listen on the unix socket and fork until stdin or the parent is gone.
 
     Args:
         address: Where the socket is made; its folder must be the caller's own.
         modules: Imported before the first fork.
+        prepare: Called once they are imported; what it makes in memory, every fork has.
         ready: Called once forking is possible.
 
     Raises:
@@ -60,6 +67,7 @@ def serve_forks(address: Path, modules: Sequence[str], *, ready: Callable[[], No
             message = f"cannot preload {module}: {error}"
             raise CannotAnswer(message, hint="leave it out of --module") from error
     sys.argv = given
+    prepare()
     _refuse_threads()
     # What was imported is never collected, so forks do not copy its pages by collecting garbage.
     gc.collect()
