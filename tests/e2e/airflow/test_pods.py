@@ -165,7 +165,8 @@ def filled(value: Any, scope: dict[str, str]) -> Any:
 
 def argos_pod(spec: Any, template: Any, scope: dict[str, str]) -> Any:
     """What Argo Workflows makes of a step: the pod's own fields and those of the workflow."""
-    pod = {name: spec[name] for name in ("serviceAccountName", "securityContext", "volumes")}
+    pod = {name: spec[name] for name in ("serviceAccountName", "securityContext")}
+    pod |= {"volumes": [*spec["volumes"], *template.get("volumes", ())]}
     pod |= {k: template[k] for k in ("initContainers", "activeDeadlineSeconds") if k in template}
     pod |= {"containers": [{"name": "main", **template["container"]}], "restartPolicy": "Never"}
     return filled(pod, scope)
@@ -206,6 +207,8 @@ def test_the_pod_of_each_step_is_that_of_the_yaml(players: Players, dag: str):
         for output in template.get("outputs", {}).get("parameters", ()):
             assert main.pop("terminationMessagePath") == output["valueFrom"]["path"]
         assert pod["metadata"]["namespace"] == "modelyard"
+        asked = template.get("metadata", {}).get("annotations", {})  # such as which have no keys
+        assert pod["metadata"]["annotations"].items() >= asked.items()
         expected = argos_pod(SPECS[dag], template, scope)
         assert without_nothing(pod["spec"]) == without_nothing(expected)
 

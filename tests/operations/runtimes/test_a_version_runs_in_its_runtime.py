@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,13 +15,8 @@ import pytest
 from built_once import built_once
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.runtimes.environments import Environments, Runtime, runtimes_folder
-from modelyard.adapters.specs.documents import dump_spec, read_spec
-from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet
 from modelyard.domain.specs.record import Champion
-from modelyard.domain.specs.repository import Repository
-from modelyard.domain.specs.version import Code, ModelVersion
-from modelyard.domain.specs.version import Runtime as Pin
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes.scoring import Artifact, score_tables
 from modelyard.operations.training import evaluate
@@ -31,12 +25,11 @@ from modelyard.operations.training.fetch import fetch_inputs
 from modelyard.operations.training.job import Job
 from modelyard.operations.training.train import train_model
 from modelyard.operations.training.verify import verify_server
-from runtimes import OWN, OWN_LOCK, borrowing_lock, offline_uv, own_runtime
+from operations.wine_repository import PLATFORM, commit, job_at, make_repository
+from runtimes import OWN, borrowing_lock, offline_uv, own_runtime
 from serving.artifacts import MODEL, shared_artifact
 from serving.running import preloaded_socket
 
-WINE = Path(__file__).parents[3] / "models" / "wine"
-PLATFORM, MINE = "requirements-runtime.lock", "models/wine/trainer/requirements.lock"
 STEPS = {"train": train_model, "evaluate": score_held_out_sets, "verify": verify_server}
 OTHER = hashlib.sha256(b"numpy==1.0\n").hexdigest()
 
@@ -46,38 +39,6 @@ def _quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODELYARD_PRELOADED", str(preloaded_socket()))
         yield
-
-
-def make_repository(root: Path, lock: bytes | None = None, *, pin: str | None = None) -> str:
-    """A repository with the wine model, whose version pins its lock; returns the commit."""
-    shutil.copytree(WINE, root / "models/wine", ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "modelyard.yaml").write_bytes(dump_spec("Repository", Repository()))
-    (root / PLATFORM).write_bytes(OWN_LOCK)
-    trainer = root / "models/wine/trainer/train.py"
-    trainer.write_text(trainer.read_text() + "\nimport sys\nprint('ran in', sys.prefix)\n")
-    if lock is not None:
-        (root / MINE).write_bytes(lock)
-    git = Git(root)
-    git.run("init", "-q", "-b", "main")
-    commit(git)
-    file = root / "models/wine/versions/v1.yaml"
-    spec = read_spec(ModelVersion, file.read_bytes(), name=str(file))
-    digest = hashlib.sha256(lock or OWN_LOCK).hexdigest()
-    tree = git.rev_parse("HEAD:models/wine/trainer")
-    spec = replace(spec, code=Code(tree=tree), runtime=Pin(lock=pin or digest))
-    file.write_bytes(dump_spec("ModelVersion", spec))
-    return commit(git)
-
-
-def commit(git: Git) -> str:
-    git.run("add", "-A")
-    git.run("commit", "-q", "-m", "Change it")
-    return git.rev_parse("HEAD")
-
-
-def job_at(root: Path, commit: str) -> Job:
-    services: Any = SimpleNamespace(root=root, repository=Repository())
-    return Job(services, Store(".store", root), "wine", "v1", 1, commit, "w")
 
 
 def trained(folder: Path) -> str:
