@@ -26,6 +26,7 @@ from hera.workflows.models import (
     PodSecurityContext,
     SeccompProfile,
     SecretEnvSource,
+    SecretVolumeSource,
     SecurityContext,
     TTLStrategy,
     Volume,
@@ -66,6 +67,18 @@ _APART = [
 # Kubernetes mounts no token where something is mounted already.
 _NO_TOKEN = VolumeMount(
     name="no-token", mount_path="/var/run/secrets/kubernetes.io/serviceaccount", read_only=True
+)
+# The key that signs artifacts, in the last container of such a pod alone; without it nothing is
+# signed. The Secret's own mode, 0440, lets the pod's user read it.
+SIGNING = "/signing"
+_SIGNING = VolumeMount(name="signing", mount_path=SIGNING, read_only=True)
+_SIGNING_KEY = Volume(
+    name="signing",
+    secret=SecretVolumeSource(
+        secret_name="modelyard-signing",  # noqa: S106 - a name
+        optional=True,
+        default_mode=0o440,
+    ),
 )
 # What gives the pods of an account their rights on AWS leaves this container out.
 _NO_CLOUD = {"eks.amazonaws.com/skip-containers": TRAINER}
@@ -164,7 +177,8 @@ def training_step(name: str, bring: list[str], arguments: list[str], **options: 
     """A step of three containers that run one after the other, of which the trainer has one alone.
 
     The first brings the inputs with the step's credentials. The trainer's has none, no token of
-    Kubernetes and no checkout, and can only read the inputs. The last is the step itself.
+    Kubernetes and no checkout, and can only read the inputs. The last is the step itself, which
+    alone has the key that signs.
 
     Args:
         name: The step's name.
@@ -176,9 +190,10 @@ def training_step(name: str, bring: list[str], arguments: list[str], **options: 
     image, memory = str(made.image), options["memory"]
     apart = EnvVar(name="MODELYARD_APART", value=APART)
     environment = [*_environment(image), apart]
-    made.env = [*environment]
-    made.volume_mounts = [*_MOUNTS, *_APART]
-    made.volumes = [_volume(each) for each in (*_APART, _NO_TOKEN)]
+    signing = EnvVar(name="MODELYARD_SIGNING_KEY", value=f"{SIGNING}/key.pem")
+    made.env = [*environment, signing]
+    made.volume_mounts = [*_MOUNTS, *_APART, _SIGNING]
+    made.volumes = [*(_volume(each) for each in (*_APART, _NO_TOKEN)), _SIGNING_KEY]
     made.annotations = _NO_CLOUD
     made.labels = {"modelyard.dev/step": name}  # of its network policy
     inputs, trained = _APART

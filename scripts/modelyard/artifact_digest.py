@@ -18,8 +18,18 @@ def artifact_digest(folder: Path) -> str:
         CannotAnswer: There is no such folder, or a file of it cannot be read.
         Refused: The folder holds a symbolic link, a device, or a name that no manifest can hold.
     """
+    return manifest_digest(file_digests(folder).items())
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of an artifact, by its name in the manifest.
+
+    Raises:
+        CannotAnswer: As for `artifact_digest`.
+        Refused: As for `artifact_digest`.
+    """
     try:
-        return manifest_digest((name, _file_digest(path)) for name, path in artifact_files(folder))
+        return {name: _file_digest(path) for name, path in artifact_files(folder)}
     except OSError as error:
         raise CannotAnswer(f"artifact {folder}: cannot be read: {error}") from error
 

@@ -55,6 +55,9 @@ COMMANDS: Mapping[str, Entry] = {
     "try": Entry(target="model:try_", help="Train what is in the checkout, and keep nothing."),
     "version": Entry(target="version:version", help="Add a version of a model, with its pins."),
     "runtime": Entry(target="runtime:runtime", help="Lock and list the runtimes of models."),
+    "signature": Entry(
+        target="signature:signature", help="Sign artifacts, and check their signatures."
+    ),
     "render": Entry(target="render:render", help="Write the manifests of the releases."),
     "pr": Entry(target="pr:pr", help="List, show, approve and merge pull requests."),
     "status": Entry(target="status:status", help="Show which version runs where."),

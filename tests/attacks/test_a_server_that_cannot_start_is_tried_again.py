@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from modelyard.adapters.cluster.claim import claim_end
 from modelyard.adapters.cluster.local import LocalCluster
 from modelyard.adapters.processes.start import start_command
 from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.store.signatures import fetch_artifact
 from modelyard.domain.server_fault import Blame
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, VersionFault
@@ -37,9 +39,8 @@ def with_store(yard: Yard) -> Store:
     store = Store(str(yard.root / "store"), yard.root)
     for digest, folder in yard.artifacts.items():
         store.put_model(folder, digest)
-    yard.cluster = LocalCluster(
-        yard.root, Repository(), store.fetch_model, yard.clock, patience_seconds=30
-    )
+    fetch = partial(fetch_artifact, store)
+    yard.cluster = LocalCluster(yard.root, Repository(), fetch, yard.clock, patience_seconds=30)
     return store
 
 
@@ -61,7 +62,8 @@ def test_servers_that_restart_on_a_damaged_copy_serve_again(yard: Yard):
     assert yard.observe(CANARY) == ready(canary, 0.2)
 
 
-def unreachable(digest: str, _: Path) -> Path:
+def unreachable(digest: str, _: Path, asked: object) -> Path:
+    del asked
     raise CannotAnswer(f"s3://models/{digest}: out of reach: <connection at 0x7f00>")
 
 
@@ -109,9 +111,9 @@ def test_a_server_that_cannot_start_is_tried_again_for_ever_and_starts_once_it_c
 def test_a_start_that_fails_is_tried_later_each_time(yard: Yard, monkeypatch: pytest.MonkeyPatch):
     tried: list[float] = []
 
-    def count(digest: str, folder: Path) -> Path:
+    def count(digest: str, folder: Path, asked: object) -> Path:
         tried.append((yard.clock.now() - start).total_seconds())
-        return unreachable(digest, folder)
+        return unreachable(digest, folder, asked)
 
     start = yard.clock.now()
     monkeypatch.setattr(yard.cluster, "_fetch", count)

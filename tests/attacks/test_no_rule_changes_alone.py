@@ -77,6 +77,7 @@ def pushed(yard, documents):
     return judged(yard)
 
 
+SIGNER = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE" + "A" * 86 + "=="
 NO_ONE = Approvals(needed=0)
 
 
@@ -108,6 +109,10 @@ NO_ONE = Approvals(needed=0)
         (
             model(artifact=replace(MODEL_SPEC.artifact, trusted_types=("os.system",))),
             "artifact.trusted_types: [] -> [os.system]",
+        ),
+        (
+            model(artifact=replace(MODEL_SPEC.artifact, signed_by=(SIGNER,))),
+            "artifact.signed_by: [] -> [MFkwEw",
         ),
         (model(drift=replace(MODEL_SPEC.drift, needed=4)), "drift.needed: 3 -> 4"),
         (settings(bot="mallory"), "bot: modelyard[bot] -> mallory in modelyard.yaml"),

@@ -45,7 +45,8 @@ CANARY = Environment(
 START = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def fetch(digest: str, folder: Path) -> Path:
+def fetch(digest: str, folder: Path, asked: object) -> Path:
+    del asked
     if not folder.exists():
         shutil.copytree(shared_artifact()[0], folder)
     return folder

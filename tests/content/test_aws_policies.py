@@ -33,9 +33,11 @@ class Account(BucketAccount):
         model = folder / "model"
         model.mkdir()
         (model / "model.skops").write_bytes(b"weights")
+        (model / "serving.json").write_bytes(b"{}")
         self.digest = artifact_digest(model)
         self.store.put_model(model, self.digest)
         self.evidence = self.store.put_evidence(EVIDENCE)
+        self.store.put_signature(self.digest, "m@v0", b"{}")
         self.store.put_run_file("wine-v1", "outcome.json", b"{}")
         for key in ("data/wine.csv", "mlflow/1/kept.txt"):
             self.client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"a row")
@@ -96,6 +98,11 @@ OPERATIONS: dict[str, Callable[[Account], object]] = {
     "read evidence": lambda account: account.store.read_evidence(account.evidence),
     "put a model": put_model,
     "fetch a model": lambda account: account.store.fetch_model(account.digest, account.fresh),
+    "put a signature": lambda account: account.store.put_signature(account.digest, "m@v1", b"{}"),
+    "read a signature": lambda account: account.store.read_signature(account.digest, "m@v0"),
+    "read what a model is served with": lambda account: account.store.read_model_file(
+        account.digest, "serving.json"
+    ),
     "put a file of a run": lambda account: account.store.put_run_file("wine-v1", "rows", b"1"),
     "read a file of a run": lambda account: account.store.read_run_file("wine-v1", "outcome.json"),
     "read data": lambda account: read_uri(
@@ -126,16 +133,18 @@ OPERATIONS: dict[str, Callable[[Account], object]] = {
         RoleArn="arn:aws:iam::123456789012:role/steps", RoleSessionName="more"
     ),
 }
+SIGNED = ("read a signature", "read what a model is served with")
 ALLOWED = {
     "steps": {
         "put evidence", "read evidence", "put a model", "fetch a model", "put a file of a run",
-        "read a file of a run", "read data", "list data", "list every run",
+        "read a file of a run", "read data", "list data", "list every run", *SIGNED,
+        "put a signature",
     },
-    "watch": {"read evidence", "fetch a model", "read a file of a run", "list every run"},
-    "judge": {"read evidence", "fetch a model"},
-    "server": {"fetch a model"},
+    "watch": {"read evidence", "fetch a model", "read a file of a run", "list every run", *SIGNED},
+    "judge": {"read evidence", "fetch a model", *SIGNED},
+    "server": {"fetch a model", *SIGNED},
     "mlflow": {"put MLflow's files", "read MLflow's files"},
-    "evidence": {"read evidence"},
+    "evidence": {"read evidence", *SIGNED},
 }  # fmt: skip
 
 

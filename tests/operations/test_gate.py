@@ -11,6 +11,9 @@ from click.testing import CliRunner
 
 from modelyard.adapters.specs import schemas
 from modelyard.adapters.specs.documents import dump_spec, load_yaml, read_spec
+from modelyard.adapters.store.signatures import sign_artifact
+from modelyard.adapters.store.signing_keys import read_key, write_key
+from modelyard.artifact_digest import artifact_digest
 from modelyard.cli import cli
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.record import GuardResult, Record
@@ -18,6 +21,7 @@ from modelyard.domain.specs.version import TrainingData
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.gate import (
+    check_record,
     compare_versions,
     find_differences,
     recompute_verdicts,
@@ -83,6 +87,25 @@ def test_a_number_that_the_evidence_does_not_give_is_named(yard):
         "held-out set recent: difference is 0.5 in the record, "
         f"{each[0].verdict.numbers['difference']} from the evidence",
     )
+
+
+def test_a_record_whose_artifact_is_not_signed_as_its_model_asks_is_refused(yard, tmp_path):
+    catalog, record = catalog_of(yard), record_of(yard, "v1")
+    model = catalog.models[record.model]
+    key = write_key(tmp_path / "key.pem")
+    policy = replace(model, artifact=replace(model.artifact, signed_by=(key,)))
+    asking = replace(catalog, models={**catalog.models, record.model: policy})
+    store, folder = yard.workspace().store, tmp_path / "artifact"
+    folder.mkdir()
+    (folder / "model.txt").write_bytes(b"tree")
+    record = replace(record, artifact=replace(record.artifact, digest=artifact_digest(folder)))
+
+    with pytest.raises(Refused, match="it is not signed"):
+        check_record(store, asking, record, check=True)
+
+    names = {"model": record.model, "version": record.version}
+    sign_artifact(store, folder, read_key(tmp_path / "key.pem"), **names)
+    assert check_record(store, asking, record, check=True).verdict == record.verdict
 
 
 def test_a_number_that_was_left_out_is_named(yard):

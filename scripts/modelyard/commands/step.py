@@ -179,12 +179,26 @@ def run(root: Path, /, name: str) -> None:
     envvar="MODELYARD_ARTIFACTS",
     help="The artifact store's URI. [env: MODELYARD_ARTIFACTS]",
 )
-def fetch_model(artifact: str, folder: Path, store: str) -> None:
+@click.option("--model", default="", help="The model, for --signed-by.")
+@click.option("--version", default="", help="The version, for --signed-by.")
+@click.option(
+    "--signed-by",
+    "keys",
+    multiple=True,
+    metavar="KEY",
+    help="A public key that may have signed it; without any, no signature is asked for.",
+)
+def fetch_model(
+    *, artifact: str, folder: Path, store: str, model: str, version: str, keys: tuple[str, ...]
+) -> None:
     """Fetch an artifact from the store into a folder; needs no checkout.
 
-    The server verifies the digest before it opens the artifact.
+    Its signature is checked first. The server verifies the digest before it opens the artifact.
     """
     from modelyard.adapters.store.artifacts import Store
+    from modelyard.adapters.store.signatures import fetch_artifact
+    from modelyard.domain.signatures import Asked
 
-    Store(store, Path.cwd()).fetch_model(artifact, folder)
+    asked = Asked(model=model, version=version, keys=keys) if keys else None
+    fetch_artifact(Store(store, Path.cwd()), artifact, folder, asked)
     print_line(f"{artifact} is in {folder}", err=True)

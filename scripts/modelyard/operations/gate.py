@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.store.signatures import check_signature
 from modelyard.adapters.store.tables import scores_from_parquet
 from modelyard.domain.gate.comparisons import GateAnswer, gate_answer
 from modelyard.domain.gate.gate import (
@@ -22,6 +23,7 @@ from modelyard.domain.gate.served_contract import (
     contract_verdict,
     find_contract_breaks,
 )
+from modelyard.domain.signatures import asked_signature
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import seen_by
 from modelyard.domain.specs.model import Model
@@ -82,9 +84,15 @@ def check_changed_records(workspace: Workspace, ref: str) -> Iterator[tuple[Reco
 
 
 def check_record(store: Store, catalog: Catalog, record: Record, *, check: bool) -> GateAnswer:
-    """Return the record's verdict, computed again; with `check`, `Refused` if it differs."""
+    """Return the record's verdict, computed again.
+
+    With `check`, `Refused` if it differs, or if its artifact is not signed as its model asks.
+    """
     if record.artifact is None:  # training was refused: there are no scores to compute from
         return GateAnswer(verdict=record.verdict)
+    asked = asked_signature(_model(catalog, record.model), record.version)
+    if check and asked is not None:
+        check_signature(store, record.artifact.digest, asked)
     verdict, each = recompute_verdicts(store, catalog, record)
     if check and (found := find_differences(record, verdict, each)):
         raise Refused(f"{record.model} {record.version}: {'; '.join(found)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,9 +97,10 @@ def _cluster(root: Path, repository: Repository, clock: Clock) -> Cluster:
         return KubernetesCluster(KubernetesApi(), clock)
     from modelyard.adapters.cluster.local import LocalCluster
     from modelyard.adapters.store.artifacts import Store
+    from modelyard.adapters.store.signatures import fetch_artifact
 
-    store = Store(repository.artifacts, root)
-    return LocalCluster(root, repository, store.fetch_model, clock)
+    fetch = partial(fetch_artifact, Store(repository.artifacts, root))
+    return LocalCluster(root, repository, fetch, clock)
 
 
 def _metrics(root: Path, repository: Repository, clock: Clock) -> Metrics:

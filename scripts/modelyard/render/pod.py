@@ -56,7 +56,7 @@ def pod_template(release: Release, *, model: Model, identity: Identity) -> Docum
             "containers": [_server(release, model, placement)],
             # Else each Service of the namespace would add its variables.
             "enableServiceLinks": False,
-            "initContainers": [_fetch(release)],
+            "initContainers": [_fetch(release, model)],
             "serviceAccountName": SERVICE_ACCOUNT,
             "securityContext": {
                 "fsGroup": USER,
@@ -123,14 +123,19 @@ def _server(release: Release, model: Model, placement: Placement | None) -> Docu
     }
 
 
-def _fetch(release: Release) -> Document:
-    """Fetches the artifact; the server verifies its digest before it opens it."""
+def _fetch(release: Release, model: Model) -> Document:
+    """Fetches the artifact once its signature is checked; the server verifies its digest."""
     address: Document = {"configMapKeyRef": {"name": SETTINGS, "key": "artifacts"}}
     return {
         "name": "fetch",
         "image": release.server_image,
         "command": ["modelyard"],
-        "args": ["fetch-model", f"--artifact={release.artifact}", f"--folder={_ARTIFACT}/model"],
+        "args": [
+            "fetch-model",
+            f"--artifact={release.artifact}",
+            f"--folder={_ARTIFACT}/model",
+            *_signature(release, model.artifact.signed_by),
+        ],
         "env": [
             {"name": "HOME", "value": "/tmp"},  # noqa: S108 - an empty volume
             {"name": "MODELYARD_ARTIFACTS", "valueFrom": address},
@@ -143,6 +148,12 @@ def _fetch(release: Release) -> Document:
         "securityContext": _UNPRIVILEGED,
         "volumeMounts": [{"name": "artifact", "mountPath": _ARTIFACT}, _TEMPORARY],
     }
+
+
+def _signature(release: Release, keys: tuple[str, ...]) -> list[str]:
+    # Without keys there is no argument, so that manifests without one stay as they are.
+    named = [f"--model={release.model}", f"--version={release.version}"] if keys else []
+    return [*named, *(f"--signed-by={key}" for key in keys)]
 
 
 def _probe(path: str, *, period: int, failures: int) -> Document:

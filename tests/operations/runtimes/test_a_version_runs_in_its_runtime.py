@@ -15,7 +15,10 @@ import pytest
 from built_once import built_once
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.runtimes.environments import Environments, Runtime, runtimes_folder
+from modelyard.adapters.store.signatures import check_signature
+from modelyard.adapters.store.signing_keys import SIGNING_KEY, write_key
 from modelyard.adapters.store.tables import scores_from_parquet
+from modelyard.domain.signatures import Asked
 from modelyard.domain.specs.record import Champion
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes.scoring import Artifact, score_tables
@@ -99,6 +102,33 @@ def test_a_step_in_an_image_of_another_lock_is_refused_with_both(
     with pytest.raises(Refused) as error:
         STEPS[step](ready)
     assert (OTHER[:12] in str(error.value), OWN[:12] in str(error.value)) == (True, True)
+
+
+def asking(job: Job, key: str) -> Job:
+    """The job, under a policy that asks for a signature by this key."""
+    model = job.catalog.models["wine"]
+    policy = replace(model, artifact=replace(model.artifact, signed_by=(key,)))
+    vars(job)["catalog"] = replace(job.catalog, models={"wine": policy})
+    return job
+
+
+def test_training_signs_what_it_sealed_and_later_steps_open_nothing_else(
+    ready, tmp_path, monkeypatch
+):
+    key = write_key(tmp_path / "key.pem")
+    job = asking(ready, key)
+    for step in (score_held_out_sets, verify_server):
+        with pytest.raises(Refused, match="it is not signed"):
+            step(job)
+    with pytest.raises(CannotAnswer, match="asks for a signature"):
+        train_model(job)
+
+    monkeypatch.setenv(SIGNING_KEY, str(tmp_path / "key.pem"))
+    train_model(job)
+
+    digest = job.read_document("artifact.json")["digest"]
+    asked = Asked(model="wine", version="v1", keys=(key,))
+    assert "model/model.skops" in check_signature(job.store, digest, asked)
 
 
 @pytest.mark.sample(1)

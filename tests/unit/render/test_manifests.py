@@ -254,6 +254,20 @@ def test_the_commands_of_the_pods_are_commands_of_modelyard():
     )
 
 
+def test_a_pod_fetches_by_the_signature_that_the_policy_asks_for():
+    from modelyard.commands.step import fetch_model
+
+    def arguments(model):
+        return rollout(model=model)["spec"]["template"]["spec"]["initContainers"][0]["args"]
+
+    keys = ("MFkw1", "MFkw2")
+    asked = arguments(replace(MODEL, artifact=replace(MODEL.artifact, signed_by=keys)))
+    read = fetch_model.make_context("fetch-model", [*asked[1:], "--store=s3://models"]).params
+
+    assert (read["keys"], read["model"], read["version"]) == (keys, "pairs", "v1")
+    assert not [each for each in arguments(MODEL) if "sign" in each or "model=" in each]
+
+
 def test_pods_may_do_nothing_but_serve():
     pod = rollout()["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False

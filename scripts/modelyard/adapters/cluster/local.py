@@ -40,6 +40,7 @@ from modelyard.adapters.runtimes.find import find_runtime
 from modelyard.domain.canary.traffic import RolloutState
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.server_fault import Blame, ServerFault
+from modelyard.domain.signatures import Asked
 from modelyard.domain.sites import Site
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
@@ -67,7 +68,8 @@ class LocalCluster:
     Args:
         root: The checkout's root.
         repository: Where the state is.
-        store_fetch: Brings the artifact of a digest into a folder, and returns where it is.
+        store_fetch: Brings the artifact of a digest into a folder, once the signature that is asked
+            for is checked, and returns where it is.
         clock: What time it is.
         patience_seconds: How long `sync` waits for a server it started; later `observe` checks it.
     """
@@ -76,7 +78,7 @@ class LocalCluster:
         self,
         root: Path,
         repository: Repository,
-        store_fetch: Callable[[str, Path], Path],
+        store_fetch: Callable[[str, Path, Asked | None], Path],
         clock: Clock,
         *,
         patience_seconds: float = 2.0,
@@ -334,7 +336,7 @@ class LocalCluster:
         now = self._clock.now()
         tried = replace(server, tried=now, failures=server.failures + 1, silent_since=now)
         try:
-            folder = self._fetch_artifact(server.artifact)
+            folder = self._fetch_artifact(state.model, server)
             runtime = self._runtime(state.model, server)
             process = self._servers(state).start_server(server, folder, runtime)
         except (YardError, OSError) as error:
@@ -347,9 +349,11 @@ class LocalCluster:
             return None
         return find_runtime(self._root, server.lock, commit="HEAD", model=model)
 
-    def _fetch_artifact(self, digest: str) -> Path:
-        folder = self._state / "cluster" / "artifacts" / digest.removeprefix("sha256:")
-        return self._fetch(digest, folder)
+    def _fetch_artifact(self, model: str, server: Server) -> Path:
+        folder = self._state / "cluster" / "artifacts" / server.artifact.removeprefix("sha256:")
+        keys = server.signed_by
+        asked = Asked(model=model, version=server.version, keys=keys) if keys else None
+        return self._fetch(server.artifact, folder, asked)
 
     def _wait_for_word(self, state: State, server: Server) -> None:
         """Wait until the server is ready, says why not, or ends; at most for the patience."""
@@ -370,6 +374,7 @@ class LocalCluster:
             artifact=release.artifact,
             trusted_types=model.artifact.trusted_types,
             formats=model.artifact.accepted_formats,
+            signed_by=model.artifact.signed_by,
             queue=model.server.queue,
             lock=release.lock,
             port=free_port(release.identity),

@@ -44,6 +44,7 @@ class Server:
         fault: What kept its process from being started at all, the last time.
         silent_since: Since when its process runs without being ready; None while it is ready.
         hung: How often in a row it was ended because it ran and was not ready.
+        signed_by: Public keys, one of which must have signed its artifact; none for no signature.
         lock: SHA-256 of the lock of its runtime; None for this interpreter, unmeasured.
     """
 
@@ -65,6 +66,7 @@ class Server:
     silent_since: datetime | None = None
     hung: int = 0
     lock: str | None = None
+    signed_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,13 @@ import secrets
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.artifact_digest import artifact_digest, manifest_digest
+from modelyard.artifact_digest import artifact_digest, file_digests, manifest_digest
+from modelyard.domain.signatures import find_differences
 from modelyard.errors import CannotAnswer, Refused, YardError
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ COMPLETE = ".complete"
 class Store:
     """The artifact store at an fsspec URI.
 
-    Layout: `models/<hex>/...` (folders by artifact digest), `evidence/<hex>` (files by SHA-256),
+    Layout: `models/<hex>/...` (folders by artifact digest), `models/signatures/<hex>/...` (their
+    signatures by what these name), `evidence/<hex>` (files by SHA-256),
     `runs/<workflow>/...` (files that the steps of one workflow pass on).
 
     Args:
@@ -136,15 +139,23 @@ class Store:
         except _unreachable() as error:
             raise _out_of_reach(self.uri_of(relative), error) from error
 
-    def fetch_model(self, digest: str, folder: Path) -> Path:
+    def fetch_model(
+        self, digest: str, folder: Path, *, signed: Mapping[str, str] | None = None
+    ) -> Path:
         """The folder on this machine that holds the artifact of this digest.
 
         A folder that is there already is kept if it has the digest. Else it is copied again: a disk
         or a person may have changed it.
 
+        Args:
+            digest: The artifact's digest.
+            folder: Where it is to be.
+            signed: The SHA-256 of each of its files by name, where a signature says so.
+
         Raises:
             CannotAnswer: The artifact is out of reach, was never stored completely, or the store's
                 own copy has another digest.
+            Refused: The store's own copy has other files than were signed.
         """
         if _has_digest(folder, digest):
             return folder
@@ -158,13 +169,13 @@ class Store:
         except OSError as error:
             raise _not_writable(folder, error) from error
         try:
-            self._copy_model(digest, beside / "new")
+            self._copy_model(digest, beside / "new", signed)
             _put_in_place(beside / "new", folder, beside / "old", digest)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         return folder
 
-    def _copy_model(self, digest: str, folder: Path) -> None:
+    def _copy_model(self, digest: str, folder: Path, signed: Mapping[str, str] | None) -> None:
         """Copy the store's artifact into a new folder, and verify the copy."""
         filesystem, base = self._place
         kept = _model_folder(digest)
@@ -177,12 +188,21 @@ class Store:
             relative = name[len(source) :].lstrip("/")
             if relative != COMPLETE:
                 self._copy_file(name, folder / relative)
-        if not _has_digest(folder, digest):
-            raise CannotAnswer(
-                f"{self.uri_of(kept)}: its files do not have the digest {digest}",
-                hint="restore it from a copy of the store, or from a machine that served it: "
-                f".modelyard/cluster/artifacts/{_hex(digest)}",
+        if _has_digest(folder, digest):
+            return
+        restore = (
+            "restore it from a copy of the store, or from a machine that served it: "
+            f".modelyard/cluster/artifacts/{_hex(digest)}"
+        )
+        if signed is not None:
+            differences = find_differences(signed, file_digests(folder))
+            raise Refused(
+                f"{self.uri_of(kept)}: not the files that were signed: {'; '.join(differences)}",
+                hint=restore,
             )
+        raise CannotAnswer(
+            f"{self.uri_of(kept)}: its files do not have the digest {digest}", hint=restore
+        )
 
     def _copy_file(self, name: str, target: Path) -> None:
         filesystem, _ = self._place
@@ -199,6 +219,20 @@ class Store:
     def read_model_file(self, digest: str, name: str) -> bytes:
         """One file of an artifact; `CannotAnswer` when it is out of reach."""
         return self.read_content(f"{_model_folder(digest)}/{name}")
+
+    def put_signature(self, digest: str, subject: str, content: bytes) -> str:
+        """Keep the signature of an artifact for what it names; returns its URI."""
+        self._write(_signature_file(digest, subject), content)
+        return self.signature_uri(digest, subject)
+
+    def read_signature(self, digest: str, subject: str) -> bytes | None:
+        """The signature of an artifact for what it names, or None."""
+        name = _signature_file(digest, subject)
+        return self.read_content(name) if self._exists(name) else None
+
+    def signature_uri(self, digest: str, subject: str) -> str:
+        """Where it is."""
+        return self.uri_of(_signature_file(digest, subject))
 
     def put_run_file(self, workflow: str, name: str, content: bytes) -> None:
         """Store a file for the later steps of a workflow."""
@@ -364,6 +398,11 @@ def _not_writable(path: Path, error: OSError) -> CannotAnswer:
 
 def _model_folder(digest: str) -> str:
     return f"{_MODELS}/{_hex(digest)}"
+
+
+def _signature_file(digest: str, subject: str) -> str:
+    # Not in the artifact's folder, whose digest is of all its files; but where its readers read.
+    return f"{_MODELS}/signatures/{_hex(digest)}/{subject}.json"
 
 
 def _hex(digest: str) -> str:

@@ -49,7 +49,12 @@ _CONTAINER = _mapping(
     env=_list_of(
         _mapping(
             "name",
-            name={"enum": ["HOME", "MODELYARD_APART", "MODELYARD_IMAGE", "MODELYARD_ROOT"]},
+            name={
+                "enum": [
+                    *("HOME", "MODELYARD_APART", "MODELYARD_IMAGE", "MODELYARD_ROOT"),
+                    "MODELYARD_SIGNING_KEY",
+                ]
+            },
             value=_IGNORED,
         )
     ),
@@ -60,8 +65,13 @@ _CONTAINER = _mapping(
     volumeMounts=_IGNORED,
     workingDir=_TEXT,
 )
-# A folder of the pod; one that outlives it is refused.
-_VOLUMES = _list_of(_mapping("name emptyDir", name=_TEXT, emptyDir=_IGNORED))
+# A folder of the pod; one that outlives it is refused. Here a Secret is a file of the user's own.
+_VOLUMES = _list_of(
+    {
+        **_mapping("name", name=_TEXT, emptyDir=_IGNORED, secret=_IGNORED),
+        "minProperties": 2,
+    }
+)
 _OUTPUT = _mapping(
     "name valueFrom", name=_TEXT, valueFrom=_mapping("path", path=_TEXT, default=_TEXT)
 )

@@ -184,6 +184,7 @@ class ArtifactPolicy:
         trusted: Why formats that run code are listed; without it none of them is accepted.
         max_megabytes: Size limit of the whole artifact.
         max_p95_ms: Latency limit of one request of 20 rows, in milliseconds.
+        signed_by: Public keys, one of which must have signed an artifact; none for no signature.
     """
 
     trusted_types: tuple[str, ...] = ()
@@ -191,6 +192,7 @@ class ArtifactPolicy:
     trusted: Trusted | None = None
     max_megabytes: int = 200
     max_p95_ms: int = 1000
+    signed_by: tuple[str, ...] = ()
 
     @property
     def accepted_formats(self) -> tuple[str, ...]:

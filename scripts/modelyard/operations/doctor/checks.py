@@ -199,13 +199,17 @@ def _without_password(uri: str) -> str:
 
 
 def released_artifacts_are_in_the_store(checkout: Checkout) -> Iterator[Finding]:
-    """A server that restarts fetches its artifact again."""
+    """A server that restarts fetches its artifact again, with the signature that is asked for."""
     from modelyard.adapters.store.artifacts import COMPLETE
+    from modelyard.adapters.store.signatures import check_signature
+    from modelyard.domain.signatures import asked_signature
 
     for (environment, model), release in sorted(checkout.specs.catalog.releases.items()):
         try:
             # This file is written last, so it stands for the whole artifact.
             checkout.workspace.store.read_model_file(release.artifact, COMPLETE)
+            if asked := asked_signature(checkout.specs.catalog.models[model], release.version):
+                check_signature(checkout.workspace.store, release.artifact, asked)
         except YardError as error:
             what = f"{environment} {model} {release.version}: {error.message}"
             yield Finding(what=what, fix=error.hint or "restore it from a copy of the store")

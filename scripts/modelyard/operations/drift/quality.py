@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modelyard.adapters.runtimes.find import find_runtime
+from modelyard.adapters.store.signatures import fetch_artifact
 from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import (
     LABEL,
@@ -33,6 +34,7 @@ from modelyard.domain.drift.quality import (
     loss_metric,
     row_losses,
 )
+from modelyard.domain.signatures import asked_signature
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.column_values import Array
 from modelyard.domain.specs.heldout import HeldOut
@@ -216,7 +218,8 @@ def _scores(
     except (TypeError, ValueError) as error:  # of pyarrow, about values that the contract refuses
         raise CannotAnswer(f"the new rows cannot be scored: {error}") from error
     with tempfile.TemporaryDirectory(prefix="modelyard-quality-") as name:
-        folder = workspace.store.fetch_model(digest, Path(name) / "model")
+        asked = asked_signature(model, record.version)
+        folder = fetch_artifact(workspace.store, digest, Path(name) / "model", asked)
         artifact = Artifact(folder=folder, digest=digest)
         unisolated = workspace.services.repository.unisolated_trainers
         scored = score_tables(runtime, [artifact], [table], model, unisolated=unisolated)

@@ -20,7 +20,9 @@ from modelyard.adapters.git.trees import GitTree, WorkingTree
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.adapters.specs.reader import read_specs, read_valid_catalog
 from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.store.signatures import fetch_artifact
 from modelyard.domain import checks
+from modelyard.domain.signatures import asked_signature
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import ENVIRONMENTS, SETTINGS, model_folder
 from modelyard.domain.specs.repository import ForgeKind, MetricsKind, OrchestratorKind, Repository
@@ -134,6 +136,7 @@ def _open_yard(
             attempt=1,
             commit=commit,
             workflow="try",
+            is_trial=True,
         )
 
 
@@ -205,7 +208,8 @@ def _bring_champion(root: Path, job: Job) -> None:
         return
     kept = Store(repository_of(root).artifacts, root)
     with tempfile.TemporaryDirectory(prefix="modelyard-champion-") as name:
-        folder = kept.fetch_model(champion.artifact, Path(name) / "artifact")
+        asked = asked_signature(job.model, champion.version)
+        folder = fetch_artifact(kept, champion.artifact, Path(name) / "artifact", asked)
         job.store.put_model(folder, champion.artifact)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelyard.adapters.store.signatures import fetch_artifact
 from modelyard.adapters.store.tables import (
     CLUSTER,
     LABEL,
@@ -76,8 +77,9 @@ def score_held_out_sets(job: Job) -> None:
 
     champion = find_champion(job)
     with tempfile.TemporaryDirectory(prefix="modelyard-evaluate-") as name:
-        challenger = _fetch(job, job.read_document("artifact.json")["digest"], Path(name))
-        other = _fetch(job, champion.artifact, Path(name)) if champion else None
+        digest = job.read_document("artifact.json")["digest"]
+        challenger = _fetch(job, job.version, digest, Path(name))
+        other = _fetch(job, champion.version, champion.artifact, Path(name)) if champion else None
         mine, theirs = _score_all(job, challenger, other, champion)
         sets = [
             _score(job, each, place, mine, theirs, champion)
@@ -118,7 +120,7 @@ def score_champion(job: Job) -> None:
     if champion is None:
         return
     with tempfile.TemporaryDirectory(prefix="modelyard-champion-") as name:
-        other = _fetch(job, champion.artifact, Path(name))
+        other = _fetch(job, champion.version, champion.artifact, Path(name))
         runtime = job.find_runtime(champion.version)
         scored = score_tables(runtime, [other], _tables(job), job.model, unisolated=job.unisolated)
     for place, each in enumerate(job.spec.held_out):
@@ -140,8 +142,9 @@ def find_champion(job: Job) -> Champion | None:
     return Champion(version=release.version, artifact=release.artifact)
 
 
-def _fetch(job: Job, digest: str, folder: Path) -> Artifact:
-    fetched = job.store.fetch_model(digest, folder / digest.removeprefix("sha256:"))
+def _fetch(job: Job, version: str, digest: str, folder: Path) -> Artifact:
+    target = folder / digest.removeprefix("sha256:")
+    fetched = fetch_artifact(job.store, digest, target, job.asked_signature(version))
     return Artifact(folder=fetched, digest=digest)
 
 

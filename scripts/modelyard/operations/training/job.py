@@ -15,6 +15,7 @@ from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.runtimes.find import find_runtime, lock_of_image
 from modelyard.adapters.store.artifacts import Store
 from modelyard.domain.isolation import Isolation, Unisolated
+from modelyard.domain.signatures import Asked, asked_signature
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import Record
@@ -60,6 +61,7 @@ class Job:
         attempt: The number of the attempt at the same spec, from 1.
         commit: The commit of the main branch at which the workflow was submitted.
         workflow: The workflow's name.
+        is_trial: Whether nothing that it makes is kept, so that nothing is signed.
     """
 
     services: Services
@@ -69,6 +71,7 @@ class Job:
     attempt: int
     commit: str
     workflow: str
+    is_trial: bool = False
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -95,6 +98,10 @@ class Job:
     def unisolated(self) -> Unisolated:
         """What follows in a pod that can close nothing in."""
         return self.services.repository.unisolated_trainers
+
+    def asked_signature(self, version: str | None = None) -> Asked | None:
+        """The signature that this version's artifact must have, or another version's."""
+        return None if self.is_trial else asked_signature(self.model, version or self.version)
 
     def find_runtime(self, version: str | None = None) -> Runtime:
         """The runtime that this version pins, or another version of the model.

@@ -15,13 +15,21 @@ from typing import TYPE_CHECKING
 
 from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.runtimes.environments import Runtime
+from modelyard.adapters.store.signatures import sign_artifact
 from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
 from modelyard.artifact_digest import artifact_digest
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.runtimes.closed_in import reach_of_model
 from modelyard.operations.runtimes.scoring import Artifact, measured_alone, score_tables
+from modelyard.operations.signing.keys import find_key, refuse_reachable_key
 from modelyard.operations.training.apart import APART, bring_order, read_trained
 from modelyard.operations.training.job import Job
-from modelyard.operations.training.trainer import check_trained, order_of, run_trainer
+from modelyard.operations.training.trainer import (
+    check_trained,
+    order_of,
+    reach_of,
+    run_trainer,
+)
 from modelyard.runtime_measure import Measured
 from modelyard.serving import artifact
 from modelyard.serving.documents import GOLDEN, Golden, json_rows, write_golden, write_serving
@@ -48,7 +56,14 @@ def train_model(job: Job) -> None:
     """
     apart = os.environ.get(APART)
     runtime = job.find_runtime()
+    key = None if job.is_trial else find_key(job.services.root, job.asked_signature())
     with scratch_folder("modelyard-train-") as folder:
+        if key is not None:
+            reaches = (
+                reach_of(job.model.trainer, folder, folder, runtime),
+                reach_of_model(runtime, readable=(folder,), writable=folder),
+            )
+            refuse_reachable_key(reaches, folder / "means-of-signing")
         if apart is None:
             _write_inputs(job, folder)
             trained, left = run_trainer(order_of(job, folder), folder, folder, runtime), folder
@@ -61,6 +76,9 @@ def train_model(job: Job) -> None:
         except Refused as refusal:
             raise job.refuse(refusal.message, hint=refusal.hint, folder=folder) from refusal
         job.store.put_model(sealed.folder, sealed.digest)
+        if key is not None:
+            names = {"model": job.model_name, "version": job.version}
+            sign_artifact(job.store, sealed.folder, key, **names)
         job.put_document(
             "artifact.json",
             {

@@ -12,6 +12,7 @@ from modelyard.adapters.cluster.local_servers import free_port
 from modelyard.adapters.isolation.run import ClosedCommand, read_ended, start_closed_in
 from modelyard.adapters.processes.start import Running
 from modelyard.adapters.runtimes.environments import Runtime
+from modelyard.adapters.store.signatures import fetch_artifact
 from modelyard.domain.server_arguments import server_arguments
 from modelyard.operations.runtimes.closed_in import (
     EXCEEDED,
@@ -37,7 +38,8 @@ def verify_server(job: Job) -> None:
     """Start the server, wait until its golden rows match, and measure its latency."""
     artifact, runtime = job.read_document("artifact.json"), job.find_runtime()
     with tempfile.TemporaryDirectory(prefix="modelyard-verify-") as name:
-        folder = job.store.fetch_model(artifact["digest"], Path(name) / "artifact")
+        target = Path(name) / "artifact"
+        folder = fetch_artifact(job.store, artifact["digest"], target, job.asked_signature())
         refuse_unisolated_model(job.model, job.unisolated, Path(name))
         command = _command(job, artifact, folder, runtime)
         probe = Probe(f"http://127.0.0.1:{command.port}", job.model_name)

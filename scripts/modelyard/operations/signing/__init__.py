@@ -1,0 +1,1 @@
+"""Signing what training made, and asking whether it was signed."""
