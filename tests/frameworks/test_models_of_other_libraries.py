@@ -25,6 +25,7 @@ from built_once import built_once
 from modelyard.adapters.cluster.local_servers import LocalServers, free_port
 from modelyard.adapters.cluster.local_state import Server
 from modelyard.adapters.runtimes.environments import Environments, Runtime, packages_of
+from modelyard.domain.isolation import Unisolated
 from modelyard.domain.specs.model import ArtifactPolicy, Model, Trusted
 from modelyard.domain.specs.paths import trainer_lock, trainer_wishes
 from modelyard.errors import Refused, YardError
@@ -149,7 +150,9 @@ def seal(runtime: Runtime, made: Path, model: Model, folder: Path) -> Artifact:
     """The artifact that the step `train` makes of a saved model."""
     (folder / "out").mkdir(parents=True)
     shutil.copytree(made / "model", folder / "out" / "model")
-    job: Any = SimpleNamespace(model=model, spec=SimpleNamespace(seed=1))
+    job: Any = SimpleNamespace(
+        model=model, spec=SimpleNamespace(seed=1), unisolated=Unisolated.REFUSED
+    )
     sealed = _seal(job, folder, folder / "out" / "model", TRAINED, runtime)
     return Artifact(folder=sealed.folder, digest=sealed.digest)
 
@@ -231,6 +234,8 @@ def test_a_server_in_its_own_runtime_is_verified_and_answers_as_its_library(libr
     job: Any = SimpleNamespace(
         model=model, model_name=model.name, version="v1",
         store=SimpleNamespace(fetch_model=lambda _, to: shutil.copytree(artifact.folder, to)),
+        asked_signature=lambda: None,
+        unisolated=Unisolated.REFUSED,
         read_document=lambda _: {"digest": artifact.digest},
         find_runtime=lambda: runtime,
         put_document=written.__setitem__,

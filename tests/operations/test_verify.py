@@ -107,6 +107,7 @@ def job(folder: Path, digest: str, formats: tuple[str, ...]) -> Any:
         version="v1",
         unisolated=Unisolated.REFUSED,
         store=SimpleNamespace(fetch_model=lambda _, to: shutil.copytree(folder, to)),
+        asked_signature=lambda: None,
         read_document=lambda _: {"digest": digest},
         find_runtime=own_runtime,
         put_document=written.__setitem__,

@@ -107,8 +107,9 @@ def fetch_artifact(store: Store, digest: str, folder: Path, asked: Asked | None)
         YardError: As `Store.fetch_model` and `check_signature`.
         Refused: The store's files are not those that were signed.
     """
-    files = None if asked is None else check_signature(store, digest, asked)
-    return store.fetch_model(digest, folder, signed=files)
+    if asked is None:
+        return store.fetch_model(digest, folder)
+    return store.fetch_model(digest, folder, signed=check_signature(store, digest, asked))
 
 
 def _again(asked: Asked) -> str:
