@@ -39,7 +39,9 @@ COMMAND = ("python", "train.py")
 
 def trainer_files(framework: Framework, proposal: ModelProposal) -> dict[str, bytes]:
     """The trainer's files, by their names in its folder."""
-    text = (resources.files("modelyard") / SKELETONS / f"{framework.name}.py").read_text("utf-8")
+    text = (resources.files("modelyard") / SKELETONS / f"train_{framework.name}.py").read_text(
+        "utf-8"
+    )
     kinds = {column.name: column.type for column in proposal.model.data.columns}
     categories = [name for name in proposal.features if kinds[name] == "category"]
     numbers = [name for name in proposal.features if kinds[name] != "category"]
