@@ -14,6 +14,9 @@ mock_provider "aws" {
   mock_resource "aws_kms_key" {
     defaults = { arn = "arn:aws:kms:eu-central-1:111122223333:key/mocked" }
   }
+  mock_resource "aws_launch_template" {
+    defaults = { id = "lt-0123456789abcdef0" }
+  }
   mock_resource "aws_s3_bucket" {
     defaults = { arn = "arn:aws:s3:::modelyard-models-mocked", bucket = "modelyard-models-mocked", id = "modelyard-models-mocked" }
   }
