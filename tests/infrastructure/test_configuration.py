@@ -165,6 +165,7 @@ def apart(mutants: list[Mutant]) -> list[Mutant]:
 
 
 @with_opentofu
+@pytest.mark.skipif(REAL, reason="it refuses some by itself, and then nothing asserts the others")
 @pytest.mark.parametrize("batch", batches(OF_THE_TESTS), ids=len)
 def test_the_assertions_refuse_mistakes(good, batch, tmp_path):
     ran = good.with_mutants(batch, tmp_path / "aws").run("test")
