@@ -27,8 +27,8 @@ test: $(STAMP) ## run every check and every test, without Kubernetes and without
 test-frameworks: $(STAMP) ## run the tests that install other libraries, and so need a package index
 	$(BIN)/python -m pytest -q -m frameworks -n 2 --dist loadfile
 
-test-long: $(STAMP) ## run the cases of which `make test` takes a sample: every kill, longer games
-	$(BIN)/python -m pytest -q -m long -n 3
+test-long: $(STAMP) ## run what `make test` leaves out: dear tests, and every case where it takes a sample
+	$(BIN)/python -m pytest -q -m long -n 3 --dist loadfile --no-loadscope-reorder
 
 quick: $(STAMP) ## run the fast tests
 	$(BIN)/python -m pytest -q -m "not slow and not long and not frameworks" -n 2 --dist loadfile
