@@ -67,7 +67,7 @@ e2e-all: $(STAMP) ## the whole path, twenty rollbacks and every fault; an hour o
 
 e2e-forge: $(STAMP) ## play what needs a real forge on a Gitea, and the workflows of .github on its runner and on act
 	$(BIN)/python tests/e2e/forge/programs.py build
-	$(BIN)/python -m pytest -q -x tests/e2e/forge
+	$(BIN)/python -m pytest -q -x -m "not frameworks" tests/e2e/forge
 
 site-test: $(STAMP) ## look at the pages of `modelyard site` in Chromium, and check them with axe-core
 	$(BIN)/python tests/e2e/site/axe.py

@@ -36,7 +36,7 @@ def state_file(of: Yard, environment: str) -> Path:
     return of.root / ".modelyard" / "cluster" / environment / "late.json"
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("how", CONTENTS)
 def test_all_servers_are_stopped_whatever_one_state_file_holds(yard: Yard, how: str):  # noqa: F811
     yard.sync("v1", DEV)

@@ -81,6 +81,7 @@ def is_held(yard, version):
     return version in yard.model_facts.holds
 
 
+@pytest.mark.long
 def test_lifting_the_hold_of_a_first_release_is_not_undone_by_the_next_pass(alone):
     goes_wrong(alone, "staging")
     alone.rest()
@@ -96,6 +97,7 @@ def test_lifting_the_hold_of_a_first_release_is_not_undone_by_the_next_pass(alon
     assert not is_held(alone, "v1")
 
 
+@pytest.mark.long
 def test_a_first_release_with_nothing_to_go_back_to_is_brought_again(alone):
     goes_wrong(alone, "staging")
     alone.rest()
@@ -111,6 +113,7 @@ def test_a_first_release_with_nothing_to_go_back_to_is_brought_again(alone):
     assert alone.running()["staging"][0] == "v1"
 
 
+@pytest.mark.long
 def test_the_hold_of_an_aborted_release_is_lifted_with_a_new_attempt(yard):
     failed_in_canary(yard)
     yard.clock.wait(60)
@@ -125,6 +128,7 @@ def test_the_hold_of_an_aborted_release_is_lifted_with_a_new_attempt(yard):
     assert not is_held(yard, "v2")
 
 
+@pytest.mark.long
 def test_a_dry_run_lifts_nothing_and_proposes_nothing(yard):
     failed_in_canary(yard)
     before = yard.refs()
@@ -135,6 +139,7 @@ def test_a_dry_run_lifts_nothing_and_proposes_nothing(yard):
     assert yard.refs() == before
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("what", ["a freeze", "a hold"])
 def test_what_another_machine_places_in_the_middle_of_a_pass_is_seen(yard, what):
     yard.rest()
@@ -156,6 +161,7 @@ def test_what_another_machine_places_in_the_middle_of_a_pass_is_seen(yard, what)
     assert yard.names()["canary"] == "v1"
 
 
+@pytest.mark.long
 def test_a_retry_that_can_never_be_merged_leaves_the_hold(yard):
     failed_in_canary(yard)
     freeze = Freeze(reason="a holiday", by="bo", since=yard.clock.now())
@@ -177,6 +183,7 @@ def test_a_version_that_was_never_released_is_offered_no_attempt(yard):
     assert (said.code, said.lines) == (0, [f"{MODEL} v3 is no longer on hold"])
 
 
+@pytest.mark.long
 def test_what_goes_wrong_after_the_hold_was_lifted_holds_it_again(alone):
     goes_wrong(alone, "staging")
     alone.rest()
@@ -201,6 +208,7 @@ def test_the_alias_of_a_release_that_went_wrong_points_at_nothing(alone):
     assert "staging" not in alone.aliases
 
 
+@pytest.mark.long
 def test_an_alias_follows_the_rollback(yard):
     failed_in_canary(yard)
 
@@ -217,7 +225,7 @@ def test_an_alias_stays_where_facts_were_lost(yard):
     assert yard.aliases["production"] == "v1"
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["pushed", "promoted"])
 def test_a_held_version_is_brought_back_by_nobody(yard, how):
     failed_in_canary(yard)

@@ -16,7 +16,7 @@ from operations.yard import (
 from operations.yard_with_history import run, world_of
 
 
-@pytest.mark.sample(2)
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["fast-forwarded", "merged", "squashed", "branch deleted"])
 def test_an_approved_pull_request_that_is_merged_by_hand_is_recorded_as_merged(yard, how):
     pull = open_promotion(yard)
@@ -44,6 +44,7 @@ def test_an_approved_pull_request_that_is_merged_by_hand_is_recorded_as_merged(y
     assert incidents(yard) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lacks", ["approval", "checks"])
 def test_a_pull_request_that_is_pushed_before_it_was_complete_goes_back(yard, lacks):
     yard.put("v2", "staging")
@@ -63,6 +64,7 @@ def test_a_pull_request_that_is_pushed_before_it_was_complete_goes_back(yard, la
     assert incidents(yard)
 
 
+@pytest.mark.long
 def test_a_merge_by_hand_that_changes_what_was_reviewed_goes_back(yard):
     pull = open_promotion(yard)
     evil = pin_of(yard, "v2", "canary", server_image="evil:1")

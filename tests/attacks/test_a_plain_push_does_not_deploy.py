@@ -25,7 +25,7 @@ def set_policy(yard, policy):
     yard.land("ada/settings", {"modelyard.yaml": dump_spec("Repository", settings)}, "Settings")
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["canary", "production"])
 def test_a_release_that_somebody_pushes_goes_back_before_it_serves(yard, where):
     commit = yard.commit(pin_of(yard, "v2", where), "v2 now", author="Mallory")
@@ -41,6 +41,7 @@ def test_a_release_that_somebody_pushes_goes_back_before_it_serves(yard, where):
     assert "goes back to v1" in what
 
 
+@pytest.mark.long
 def test_a_trailer_proves_no_pull_request(yard):
     number = yard.pull(f"modelyard/promote/production/{MODEL}").number
     message = f"Merge pull request\n\nModelyard-Pull: {number}\nModelyard-Approved-By: ada"
@@ -52,6 +53,7 @@ def test_a_trailer_proves_no_pull_request(yard):
     assert incidents(yard)
 
 
+@pytest.mark.long
 def test_a_pull_request_for_one_environment_brings_nothing_to_another(yard):
     pull = open_promotion(yard)
     both = {**pin_of(yard, "v2", "canary"), **pin_of(yard, "v2", "production")}
@@ -64,6 +66,7 @@ def test_a_pull_request_for_one_environment_brings_nothing_to_another(yard):
     assert (yard.names()["canary"], yard.names()["production"]) == ("v2", "v1")
 
 
+@pytest.mark.long
 def test_with_tell_it_stays_and_is_neither_verified_nor_an_alias(yard):
     set_policy(yard, OnUnreviewed.TELL)
     yard.put("v2", "staging")
@@ -87,6 +90,7 @@ def living_identities(yard, where):
     return tuple(each.release.identity for each in past if each.release.version == "v1")
 
 
+@pytest.mark.long
 def test_two_pushes_in_a_row_go_back_to_the_last_reviewed_release(yard):
     yard.record("v3", champion="v1")
     yard.commit(pin_of(yard, "v2", "production"), "v2 now")
@@ -98,6 +102,7 @@ def test_two_pushes_in_a_row_go_back_to_the_last_reviewed_release(yard):
     assert len(incidents(yard)) == 1  # of what was found there, whatever was there in between
 
 
+@pytest.mark.long
 def test_a_push_that_comes_again_goes_back_again(yard):
     for _ in range(3):
         yard.commit(pin_of(yard, "v2", "production"), "v2 now")
@@ -106,6 +111,7 @@ def test_a_push_that_comes_again_goes_back_again(yard):
     assert len(incidents(yard)) == 3
 
 
+@pytest.mark.long
 def test_a_pushed_version_is_still_promoted_by_its_pull_requests(yard):
     yard.commit(pin_of(yard, "v2", "canary"), "v2 now")
     yard.rest()
@@ -118,6 +124,7 @@ def test_a_pushed_version_is_still_promoted_by_its_pull_requests(yard):
     assert yard.pull(PROMOTION).state is PullState.MERGED
 
 
+@pytest.mark.long
 def test_amended_manifests_alone_are_restored(yard):
     folder = manifests("production")
     name = next(path for path in yard.paths(folder))
@@ -131,6 +138,7 @@ def test_amended_manifests_alone_are_restored(yard):
     assert "production has v1 of m, unreviewed" in incidents(yard)[0]
 
 
+@pytest.mark.long
 def test_a_pin_with_another_image_is_restored(yard):
     yard.commit(pin_of(yard, "v1", "production", server_image="evil:1"), "A newer image")
 
@@ -139,6 +147,7 @@ def test_a_pin_with_another_image_is_restored(yard):
     assert b"evil" not in yard.read(release_file("production"))
 
 
+@pytest.mark.long
 def test_a_release_that_somebody_deletes_comes_back(yard):
     before = yard.read(release_file("production"))
     yard.commit({release_file("production"): None, manifests("production"): None}, "Gone")
@@ -150,6 +159,7 @@ def test_a_release_that_somebody_deletes_comes_back(yard):
     assert "production has no release of m, unreviewed" in incidents(yard)[0]
 
 
+@pytest.mark.long
 def test_the_revert_of_a_pushed_release_is_a_way_back(yard):
     before = yard.main()
     yard.commit(pin_of(yard, "v2", "production"), "v2 now")
@@ -179,6 +189,7 @@ def test_the_revert_of_a_reviewed_release_to_a_verified_one_stays(yard):
     assert incidents(yard) == []
 
 
+@pytest.mark.long
 def test_a_revert_to_a_release_that_was_never_verified_goes_back(yard):
     yard.put("v2", "staging", "canary")
     yard.put("v2", "production", is_verified=False)
@@ -193,6 +204,7 @@ def test_a_revert_to_a_release_that_was_never_verified_goes_back(yard):
     assert incidents(yard)
 
 
+@pytest.mark.long
 def test_a_rollback_is_reviewed(yard):
     yard.put("v2", "staging", "canary", "production")
     run(yard, "rollback", "production", MODEL, "--reason", "slow", "--as", "ada")
@@ -203,6 +215,7 @@ def test_a_rollback_is_reviewed(yard):
     assert incidents(yard) == []
 
 
+@pytest.mark.long
 def test_a_first_release_that_is_pushed_is_told_and_stays_unverified(tmp_path):
     yard = living_yard(tmp_path / "yard", SHORT)
     yard.commit({release_file("canary"): None, manifests("canary"): None}, "Start again")
@@ -218,6 +231,7 @@ def test_a_first_release_that_is_pushed_is_told_and_stays_unverified(tmp_path):
     assert "A person must decide" in incidents(yard)[0]
 
 
+@pytest.mark.long
 def test_a_version_that_was_not_verified_one_environment_earlier_goes_back(yard):
     yard.put("v2", "staging", "canary", is_verified=False)
     yard.name("v2", "production")
@@ -258,6 +272,7 @@ def test_commands_name_what_nobody_reviewed(yard, command):
     assert (said.code == 0) == (command == "status")
 
 
+@pytest.mark.long
 def test_nothing_is_unreviewed_on_the_way_of_a_version_through_its_pull_requests(tmp_path):
     yard = living_yard(tmp_path / "yard", SHORT)
     yard.add_version("v2")
@@ -277,6 +292,7 @@ def test_nothing_is_unreviewed_on_the_way_of_a_version_through_its_pull_requests
     assert states == {"verified"}
 
 
+@pytest.mark.long
 def test_deleted_pull_requests_roll_back_nothing_and_stop_no_rollback(yard):
     gone = {ref: (sha, None) for ref, sha in yard.refs().items() if "/modelyard/pulls/" in ref}
     yard.git.push("origin", gone)

@@ -83,6 +83,7 @@ BEFORE_ANY_FACT = ["modelyard", "modelyard/state/x"]
 """Git itself keeps these away from a yard that has facts: `modelyard/state` is a branch."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", BEFORE_ANY_FACT)
 def test_the_branch_of_the_facts_keeps_its_own_name_free(yard, name):
     with pytest.raises(CannotAnswer, match="cannot create"):
@@ -147,6 +148,7 @@ def test_a_forge_that_deletes_nothing_merges_all_the_same(yard):
     assert yard.reconcile() == 0
 
 
+@pytest.mark.long
 def test_a_forge_that_deletes_nothing_has_room_for_the_next_rollback(yard):
     configure(yard, "receive.denyDeletes", "true")
     configure(yard, "receive.denyNonFastForwards", "true")

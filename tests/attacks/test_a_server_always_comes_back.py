@@ -101,7 +101,7 @@ def test_a_server_that_hangs_is_ended_and_started_again(
     assert "dev: the server of late v1 ran and was not ready for 90 s" in caplog.text
 
 
-@pytest.mark.sample(2)
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["never takes its claim", "never listens", *HANGS[:2]])
 def test_a_server_that_hangs_after_each_start_is_started_later_each_time_and_never_given_up(
     yard: Yard, hang: Callable[[str], None], how: str
@@ -241,6 +241,7 @@ def kill_in(place: object, name: str, time: int, call: Callable[[], object]) -> 
     assert os.waitpid(child, 0)[1] in (signal.SIGKILL, 1 << 8)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("place", "name", "time"), STARTER, ids=[f"{name} {time}" for _, name, time in STARTER]
 )
@@ -269,7 +270,7 @@ def test_a_starter_that_is_killed_leaves_one_server_after_the_next_pass(
 SERVER = ["never takes its claim", "never listens", "says 503"]
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("where", [DEV, CANARY], ids=["dev", "canary"])
 @pytest.mark.parametrize("point", SERVER)
 def test_a_server_that_is_killed_while_it_starts_is_started_again_and_blames_nobody(

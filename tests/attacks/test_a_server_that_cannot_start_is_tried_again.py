@@ -108,6 +108,7 @@ def test_a_server_that_cannot_start_is_tried_again_for_ever_and_starts_once_it_c
     assert yard.observe(CANARY) == ready(release, 0.2)
 
 
+@pytest.mark.long
 def test_a_start_that_fails_is_tried_later_each_time(yard: Yard, monkeypatch: pytest.MonkeyPatch):
     tried: list[float] = []
 

@@ -55,7 +55,7 @@ def incidents(yard):
     return [incident.what for incident in yard.model_facts.incidents]
 
 
-@pytest.mark.sample(2)
+@pytest.mark.long
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_pushed_pin_that_cannot_be_read_is_restored(yard, how):
     where = "canary" if how == "empty" else "production"
@@ -70,6 +70,7 @@ def test_a_pushed_pin_that_cannot_be_read_is_restored(yard, how):
     assert f"{where} has no release of m, unreviewed: commit {commit[:10]} by Mallory" in what
 
 
+@pytest.mark.long
 def test_a_pushed_pin_that_became_a_link_is_restored(yard):
     before = yard.read(release_file("production"))
     main = yard.main()
@@ -136,7 +137,7 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("what", UNREADABLE)
 def test_a_version_that_the_judge_failed_is_rolled_back_whatever_cannot_be_read(
     failing, tmp_path, what
@@ -151,7 +152,7 @@ def test_a_version_that_the_judge_failed_is_rolled_back_whatever_cannot_be_read(
     assert "v2" in yard.model_facts.holds
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("what", UNREADABLE)
 def test_a_person_rolls_back_whatever_cannot_be_read(failing, tmp_path, what):
     yard = failing.copy(tmp_path / "yard")

@@ -151,6 +151,7 @@ def wait_until_gone(mark: str) -> None:
     assert left == []
 
 
+@pytest.mark.sample(2)
 def test_it_reads_no_secret_writes_nowhere_else_and_signals_nobody(
     play: Play, way: str, platform: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
@@ -328,7 +329,7 @@ def test_it_connects_to_a_listed_port_and_no_other(play: Play) -> None:
         "daemon(); os.kill(os.getpid(), 11)",
     ],
 )
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 def test_nothing_that_it_started_outlives_it(play: Play, way: str, leave: str) -> None:
     mark = f"{os.getpid()}{time.monotonic_ns() % 10**6}"
     code = f"""
@@ -489,6 +490,7 @@ def test_out_of_memory_is_said_with_the_figure_and_the_key(
     assert "ran out of memory" in play.record["verdict"]["reason"]  # type: ignore[index]
 
 
+@pytest.mark.long
 def test_memory_that_processes_share_counts_once(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -527,6 +529,7 @@ def test_one_that_ignores_sigterm_is_stopped_after_its_time(play: Play) -> None:
     assert find_running(str(play.folder)) == []
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_step_that_is_killed_leaves_no_trainer(tmp_path: Path, number: int) -> None:
     code = textwrap.dedent(
@@ -596,6 +599,7 @@ def test_a_machine_without_means_is_said_so_and_still_ends_everything(play: Play
     assert find_running(str(play.folder)) == []
 
 
+@pytest.mark.sample(1)
 def test_the_libraries_that_trainers_use_run_closed_in(play: Play, way: str) -> None:
     log = play.run(
         """

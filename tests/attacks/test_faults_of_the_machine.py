@@ -93,7 +93,7 @@ def small_disk(living: Yard, folder: Path, *, size: str = "24m") -> Iterator[Yar
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kilobytes", [0, 24, 60, 80, 140])
 def test_a_disk_that_fills_in_the_middle_of_reconcile(living, undisturbed, tmp_path, kilobytes):
     with small_disk(living, tmp_path / "disk") as yard:
@@ -211,6 +211,7 @@ def test_a_server_is_started_again_although_the_clock_was_set_back(tmp_path):
 # Many at once
 
 
+@pytest.mark.long
 def test_two_watchers_and_three_reconciles_at_once_do_everything_once(yard, undisturbed):
     from modelyard.operations.watch.pass_once import run_pass
 
@@ -240,6 +241,7 @@ def test_two_watchers_and_three_reconciles_at_once_do_everything_once(yard, undi
 # Killed
 
 
+@pytest.mark.long
 def test_a_training_that_is_killed_ends_with_all_it_started_and_is_told_apart(tmp_path):
     step = {
         "name": "a",
@@ -277,6 +279,7 @@ def test_a_training_that_is_killed_ends_with_all_it_started_and_is_told_apart(tm
     assert child is None or not process_table.is_running(child)
 
 
+@pytest.mark.long
 def test_a_reconcile_that_is_ended_under_load_is_made_good_by_the_next(yard, undisturbed):
     code = (
         "import sys; sys.path[:0] = sys.argv[2:]\n"

@@ -21,7 +21,7 @@ from serving.artifacts import TRUSTED, shared_artifact
 OURS, ITS_OWN = Blame.INFRASTRUCTURE, Blame.VERSION
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left"), ImportError("x")])
 def test_what_the_machine_lacks_is_not_the_models_fault(
     error: Exception, monkeypatch: pytest.MonkeyPatch
@@ -87,7 +87,7 @@ def fail(yard, environment: str, blame: Blame | None, why: str, **options: str) 
     return release
 
 
-@pytest.mark.sample(2)
+@pytest.mark.long
 @pytest.mark.parametrize("environment", ["staging", "canary", "production"])
 def test_servers_that_cannot_start_are_told_to_people_and_nothing_goes_back(
     delivery, environment: str
@@ -118,6 +118,7 @@ def test_servers_that_cannot_start_are_told_to_people_and_nothing_goes_back(
     assert list(servers_can_start(Checkout(delivery.git.root, delivery.workspace))) == []
 
 
+@pytest.mark.long
 def test_what_a_cluster_gave_up_goes_back_without_a_hold(delivery):
     why = "not ready within 90 s: pod: Unschedulable: 0/3 nodes are available"
     fail(delivery, "canary", OURS, why, aborted=why)
@@ -131,6 +132,7 @@ def test_what_a_cluster_gave_up_goes_back_without_a_hold(delivery):
     assert delivery.names() == {"staging": "v2", "canary": "v1", "production": "v1"}
 
 
+@pytest.mark.long
 def test_a_model_that_fails_by_itself_is_taken_out_of_traffic_and_put_on_hold(delivery):
     fail(delivery, "canary", ITS_OWN, "container server: Error (exit code 4)")
 
@@ -142,6 +144,7 @@ def test_a_model_that_fails_by_itself_is_taken_out_of_traffic_and_put_on_hold(de
     assert set(delivery.names().values()) == {"v1"}
 
 
+@pytest.mark.long
 def test_a_verified_release_that_fails_on_another_machine_is_not_to_blame(delivery):
     fail(delivery, "production", ITS_OWN, "container server: Error (exit code 4)")
 
@@ -152,6 +155,7 @@ def test_a_verified_release_that_fails_on_another_machine_is_not_to_blame(delive
     assert delivery.names()["production"] == "v1"
 
 
+@pytest.mark.long
 def test_facts_of_the_first_version_of_the_tool_still_hold_what_was_aborted(delivery):
     fail(delivery, "canary", None, "", aborted="not ready within 90 s")
 
@@ -160,6 +164,7 @@ def test_facts_of_the_first_version_of_the_tool_still_hold_what_was_aborted(deli
     assert list(delivery.model_facts.holds) == ["v2"]
 
 
+@pytest.mark.long
 def test_an_incident_is_raised_again_when_it_happens_again(delivery):
     for _ in range(2):
         fail(delivery, "staging", OURS, "disk full")

@@ -100,6 +100,7 @@ def test_commands_name_it_with_the_next_command(yard, command):
     assert (said.code == 0) == (command == "status")
 
 
+@pytest.mark.long
 def test_people_are_told_once_and_promotions_wait(yard):
     yard.commit(NOBODY, "Faster", author="Mallory")
     yard.put("v2", "staging")
@@ -115,6 +116,7 @@ def test_people_are_told_once_and_promotions_wait(yard):
     assert yard.names()["canary"] == "v1"
 
 
+@pytest.mark.long
 def test_a_revert_by_hand_lets_the_promotions_go_on(yard):
     before = yard.read(CANARY_FILE)
     yard.commit(NOBODY, "Faster", author="Mallory")
@@ -129,6 +131,7 @@ def test_a_revert_by_hand_lets_the_promotions_go_on(yard):
     assert yard.names()["canary"] == "v2"
 
 
+@pytest.mark.long
 def test_no_rollback_waits_for_a_rule(yard):
     yard.put("v2", "canary", is_verified=False)
     yard.commit(NOBODY, "Faster", author="Mallory")
@@ -147,6 +150,7 @@ def test_a_pushed_setting_does_not_decide_about_a_pushed_release(yard):
     assert b"attempt: 7" not in yard.read(release_file("production"))
 
 
+@pytest.mark.long
 def test_with_tell_people_are_told_and_nothing_waits(yard):
     yard.land("ada/tell", TELL, "Settings")
     yard.commit(NOBODY, "Faster", author="Mallory")

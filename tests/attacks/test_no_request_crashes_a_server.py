@@ -53,6 +53,7 @@ def bodies(draw: st.DrawFn) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+@pytest.mark.long
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=bodies())
 def test_whatever_a_request_contains_it_is_answered_or_refused(server: Running, body: bytes):
@@ -125,6 +126,7 @@ def binary_request(**changes: Any) -> tuple[bytes, dict[str, str]]:
     return body, {"inference-header-content-length": str(size)}
 
 
+@pytest.mark.long
 def test_binary_tensors_of_kserves_client_are_answered_like_json(server: Running):
     body, headers = binary_request()
 

@@ -34,7 +34,7 @@ def pushed_again(yard, commit, branch):
     return yard.open(branch, "Mallory")
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "second",
     [
@@ -119,6 +119,7 @@ def test_forged_statuses_do_not_merge_a_release_from_a_plain_branch(yard):
     assert "only the tool writes environments/production/" in refused_merge(yard, pull)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("purpose", ["retrain", "spec/v2", "record/v2", "promote/canary"])
 def test_forged_statuses_do_not_merge_a_stray_release_from_a_branch_of_the_tools(yard, purpose):
     pull = yard.branch(f"modelyard/{purpose}/{MODEL}", pin_of(yard, "v2"), author=BOT)
@@ -219,6 +220,7 @@ def test_one_that_appears_anyway_is_closed_with_a_reason_and_its_commits_stay(ya
     assert yard.git.read_file(closed.head, release_file("canary"))
 
 
+@pytest.mark.long
 def test_a_promotion_is_not_built_on_the_pull_request_that_a_person_put_there(yard):
     """Its approvals were given to something else."""
     pull = yard.branch(f"modelyard/promote/canary/{MODEL}", pin_of(yard, "v2", "canary"))

@@ -94,6 +94,7 @@ def test_a_second_clone_that_watches_changes_nothing_at_all(yard, blind):
     assert starting_releases(blind) == ()
 
 
+@pytest.mark.long
 def test_the_machine_with_the_servers_goes_on_beside_it(yard, blind):
     yard.record("v2", champion="v1")
     said = []
@@ -141,6 +142,7 @@ def test_reconcile_of_a_second_clone_is_refused_and_trains_nothing(yard, blind):
     assert yard.ledger("workflows-laptop").read() == {}
 
 
+@pytest.mark.long
 def test_status_and_a_persons_rollback_work_from_a_second_clone(yard, blind):
     yard.record("v2", champion="v1")
     yard.put("v2", "staging")

@@ -222,6 +222,7 @@ def clear(root: Path) -> None:
         file.unlink()
 
 
+@pytest.mark.long
 @FEW
 @given(table=text_tables(), rule=st.sampled_from(["value", "above", "class", "negative"]))
 def test_a_csv_file_that_the_contract_admits_passes_every_later_step(checkout, table, rule):
@@ -306,6 +307,7 @@ def typed_feeds(draw) -> tuple[DataContract, list[pa.Table]]:
     return data, files
 
 
+@pytest.mark.long
 @FEW
 @given(feed=typed_feeds(), rule=st.sampled_from(["value", "above", "class", "negative"]))
 def test_files_of_any_types_that_the_contract_admits_pass_every_later_step(checkout, feed, rule):
@@ -318,6 +320,7 @@ def test_files_of_any_types_that_the_contract_admits_pass_every_later_step(check
     pass_every_step(root, tree, ruled(data, rule), uris)
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(table=text_tables())
 def test_a_csv_file_and_its_parquet_are_the_same_rows(table):
@@ -352,6 +355,7 @@ TIMES = {
 }
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(
     "zone",
     [pytest.param(zone, marks=pytest.mark.long if zone in ZONES[2:] else ()) for zone in ZONES],

@@ -146,6 +146,7 @@ def test_a_command_that_ends_is_0_whatever_it_returns(
     assert frame.main(["validate"]) == 0
 
 
+@pytest.mark.long
 def test_a_closed_pipe_is_quiet(checkout: Path):
     (checkout / "models/m/versions").mkdir(parents=True)
     for number in range(3000):

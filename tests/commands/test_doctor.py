@@ -420,6 +420,7 @@ def test_a_workflow_that_ended_is_nobodys_trouble(yard):
     assert answer(yard, "doctor")["well"] is True
 
 
+@pytest.mark.long
 def test_an_airflow_that_runs_the_workflows_is_asked_and_any_other_engine_is_not(yard):
     check = "airflow runs the workflows"
     assert asked(yard, yard.workspace().services, check)["state"] == "well"

@@ -57,10 +57,12 @@ def main_ruleset(fake):
     return next(each for each in kept if each["name"] == "modelyard: main")
 
 
+@pytest.mark.long
 def test_nothing_is_wrong_after_init(yard):
     assert wrong(yard) == {}
 
 
+@pytest.mark.long
 def test_what_a_person_loosened_is_named_with_the_command_that_repairs_it(yard, fake_github):
     rules = main_ruleset(fake_github)["rules"]
     rules[3]["parameters"]["required_status_checks"][1].pop("integration_id")
@@ -71,7 +73,7 @@ def test_what_a_person_loosened_is_named_with_the_command_that_repairs_it(yard, 
     assert mend == "modelyard init --forge github, with the token of an administrator"
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(("mode", "word"), [("exempt", "exempt"), ("always", "always")])
 def test_a_bypass_that_leaves_no_trace_is_warned_of(yard, fake_github, app, mode, word):
     main_ruleset(fake_github)["bypass_actors"][0]["bypass_mode"] = mode
@@ -81,6 +83,7 @@ def test_a_bypass_that_leaves_no_trace_is_warned_of(yard, fake_github, app, mode
     assert f"modelyard may pass it: {word}, not pull_requests_only" in found[0]
 
 
+@pytest.mark.long
 def test_what_an_administrator_alone_sees_is_found_with_their_token(yard, fake_github, monkeypatch):
     """The App is not shown who may pass a ruleset."""
     for name in ("APP_ID", "APP_KEY_FILE", "APP_INSTALLATION"):
@@ -94,7 +97,7 @@ def test_what_an_administrator_alone_sees_is_found_with_their_token(yard, fake_g
     assert any("RepositoryRole 5 passes it (always)" in each for each in found)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("permissions", "said"),
     [
@@ -114,6 +117,7 @@ def test_permissions_of_the_app_that_are_too_many_or_too_few_are_named(
     assert "accept them for acme/yard" in mend
 
 
+@pytest.mark.long
 def test_the_app_must_see_members_of_teams_that_approve(yard, fake_github):
     fake_github.add_team("leads", "olga")
     file = "environments/production/environment.yaml"
@@ -126,6 +130,7 @@ def test_the_app_must_see_members_of_teams_that_approve(yard, fake_github):
     assert "members: none, read is needed" in found[0]
 
 
+@pytest.mark.long
 def test_actions_that_are_off_are_named(yard, fake_github):
     fake_github.repository.actions["enabled"] = False
 
@@ -135,6 +140,7 @@ def test_actions_that_are_off_are_named(yard, fake_github):
     assert mend.startswith("modelyard init")
 
 
+@pytest.mark.long
 def test_a_workflow_that_somebody_stopped_is_named(yard, fake_github):
     fake_github.seed({CHATOPS: "on: issue_comment\n"}, message="Answer comments")
     fake_github.repository.disabled_workflows.add(CHATOPS)
@@ -144,6 +150,7 @@ def test_a_workflow_that_somebody_stopped_is_named(yard, fake_github):
     assert found == [f"workflows run: {CHATOPS} is disabled_manually"]
 
 
+@pytest.mark.long
 def test_runs_for_comments_that_github_does_not_let_begin_are_named(yard, fake_github):
     fake_github.seed({CHATOPS: "on: [issue_comment, workflow_dispatch]\n"}, message="Answer")
     api = ForgeApi(url=fake_github.url, auth="token-of-olga")
@@ -174,6 +181,7 @@ def test_a_token_that_the_forge_refuses_is_named_with_what_to_set(yard, monkeypa
     assert "set MODELYARD_FORGE_TOKEN to a token of modelyard[bot] for acme/yard" in mend
 
 
+@pytest.mark.long
 def test_credentials_of_somebody_else_than_the_bot_are_named(yard, monkeypatch):
     for name in ("APP_ID", "APP_KEY_FILE", "APP_INSTALLATION"):
         monkeypatch.delenv(f"MODELYARD_{name}")
@@ -185,7 +193,7 @@ def test_credentials_of_somebody_else_than_the_bot_are_named(yard, monkeypatch):
     assert "bot: olga" in mend
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     "url", ["git@github.example:acme/yard.git", "ssh://git@h:22/acme/yard", "git+ssh://h/acme/yard"]
 )
@@ -198,6 +206,7 @@ def test_a_remote_that_git_pushes_to_as_a_person_is_named(yard, url):
     assert re.fullmatch(r"git remote set-url --push origin http.*/acme/yard\.git", mend)
 
 
+@pytest.mark.long
 def test_an_app_that_is_not_the_bot_of_the_settings_is_named_and_no_watch_begins(yard, fake_github):
     """It would take its own pull requests for another's, and close and open them for ever."""
     fake_github.add_app("other")

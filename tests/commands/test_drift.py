@@ -86,6 +86,7 @@ def test_looks_at_the_newest_rows_unless_told_otherwise(yard):
     assert (code, found["until"], found["windows"][-1]["until"]) == (3, "2026-07-01", "2026-07-01")
 
 
+@pytest.mark.long
 def test_the_evidence_is_kept_and_the_same_rows_give_the_same(yard):
     _, first = answer(yard)
     _, again = answer(yard)
@@ -138,6 +139,7 @@ def test_a_broken_contract_is_an_incident_and_never_drift(yard, tmp_path):
     assert found["incidents"] == [incident.what]
 
 
+@pytest.mark.long
 def test_a_breach_that_lasts_is_one_incident_however_the_numbers_change(yard):
     rewritten(yard, JUNE, temp=in_kelvin)
     for until in ("2026-06-10", "2026-06-20", "2026-06-25"):
@@ -146,6 +148,7 @@ def test_a_breach_that_lasts_is_one_incident_however_the_numbers_change(yard):
     assert incident.key == "contract/data/delays/*.parquet#temp/range/-40 to 60 degC"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("is_told_under", ["its key", "its sentence"])
 def test_an_incident_of_before_the_key_said_what_is_expected_stays_the_same(yard, is_told_under):
     rewritten(yard, JUNE, temp=in_kelvin)
@@ -195,6 +198,7 @@ def test_a_breach_that_is_worded_otherwise_is_the_same_incident(yard):
     assert incidents(yard) == (reworded,)
 
 
+@pytest.mark.long
 def test_only_a_clean_look_at_the_newest_rows_takes_an_incident_back(yard):
     sound = (yard.root / JUNE).read_bytes()
     rewritten(yard, JUNE, temp=in_kelvin)
@@ -233,6 +237,7 @@ def test_a_renamed_column_is_named_with_what_was_found_instead(yard):
     ]
 
 
+@pytest.mark.long
 def test_nulls_type_and_rows_without_a_day_break_the_contract(yard):
     def rules(**columns: object) -> list[tuple[str, str]]:
         sound = (yard.root / JUNE).read_bytes()
@@ -329,6 +334,7 @@ def test_csv_and_parquet_files_make_one_feed(yard):
     assert [w["rows"] for w in found["windows"]] == [700, 700, 700, 700]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "feed", ["data/trial/*.parquet", "data/trial/2026-06.parquet", "./data/delays/*.parquet"]
 )
@@ -352,7 +358,7 @@ def test_levels_from_outside_cannot_drive_the_terminal(yard):
     assert "\x1b" not in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_page_is_for_people_and_changes_no_answer(yard, tmp_path):
     page = tmp_path / "drift.html"
     _, plain = answer(yard)
@@ -417,7 +423,7 @@ def test_every_month_and_week_of_the_real_year_keeps_the_contract(flights, contr
         assert find_breaches(columns[1:], columns_of(year[week])) == ()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["2013-01.parquet", "2013-07.parquet"])
 def test_visibility_in_metres_breaks_the_real_contract(flights, contract, name):
     frame = pd.read_parquet(flights / name)

@@ -80,7 +80,7 @@ def old_rows_with_new_dates(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([old, again])
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("change", "rules"),
     [

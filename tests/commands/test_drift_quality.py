@@ -96,6 +96,7 @@ def test_a_model_that_predicts_as_on_held_out_rows_is_watched_and_has_not_drifte
     assert quality["held_out"] == pytest.approx(24, rel=0.05)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "clusters",
     [
@@ -116,6 +117,7 @@ def test_losses_are_compared_with_those_of_held_out_days_whatever_the_clusters_a
     assert changed["evidence"] != as_days["evidence"]
 
 
+@pytest.mark.long
 def test_labels_that_triple_are_quality_drift_although_no_input_moved(yard):
     rewritten(yard, "data/delays/2026-06.parquet", delay=tripled)
     code, found = answer(yard)
@@ -126,6 +128,7 @@ def test_labels_that_triple_are_quality_drift_although_no_input_moved(yard):
     assert said.startswith("delays: v2 predicts worse: mae 23.65 on held-out rows, ")
 
 
+@pytest.mark.long
 def test_quality_comes_first_in_the_pull_request(yard):
     for month in (5, 6):
         rewritten(yard, f"data/delays/2026-{month:02}.parquet", delay=tripled,
@@ -142,6 +145,7 @@ def test_quality_comes_first_in_the_pull_request(yard):
     assert "temp (range), temp (shape)" in first
 
 
+@pytest.mark.long
 def test_the_new_regime_of_worse_predictions_trains_and_is_judged(yard):
     rewritten(yard, "data/delays/2026-05.parquet", delay=tripled)
     rewritten(yard, "data/delays/2026-06.parquet", delay=tripled)
@@ -149,6 +153,7 @@ def test_the_new_regime_of_worse_predictions_trains_and_is_judged(yard):
     assert done.stdout.startswith("#1 opened: Retrain delays as v3: delay (quality) drifted")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("delay_days", "until"), [(0, "2026-07-01"), (10, "2026-06-21")])
 def test_only_days_with_known_labels_are_scored(yard, delay_days, until):
     model = replace(MAE, target=replace(MAE.target, delay_days=delay_days))

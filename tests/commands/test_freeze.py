@@ -30,6 +30,7 @@ def freeze(yard, *more):
     return run(yard, "freeze", "staging", "--reason", "holidays", "--as", "Bo", *more)
 
 
+@pytest.mark.long
 def test_a_freeze_ends_by_itself(yard):
     said = freeze(yard, "--until", UNTIL)
     assert (said.code, said.lines) == (0, [f"staging is frozen until {UNTIL}: holidays"])

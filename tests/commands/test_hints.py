@@ -335,6 +335,7 @@ def test_status_of_a_model_shows_the_pull_requests_of_people_that_concern_it(yar
     assert [pull["branch"] for pull in every["pulls"]] == ["mine", "rules", "others"]
 
 
+@pytest.mark.long
 def test_a_dry_run_leaves_out_what_a_run_leaves_out_because_statuses_cannot_be_read(yard):
     yard.record("v2", champion="v1")
     yard.reconcile()

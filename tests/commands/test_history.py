@@ -43,6 +43,7 @@ def past(tmp_path_factory):
     return yard
 
 
+@pytest.mark.long
 def test_tells_the_whole_story_in_order(past):
     told = answer(past, "history", MODEL)
 

@@ -121,6 +121,7 @@ def test_a_dry_run_prints_what_it_would_do_and_does_none_of_it(yard, fake_github
     assert (yard / "modelyard.yaml").read_text() == SETTINGS
 
 
+@pytest.mark.long
 def test_it_sets_the_forge_up_and_changes_nothing_when_run_again(yard, fake_github):
     first = init(yard)
     assert first.exit_code == 0, first.output
@@ -171,7 +172,7 @@ def test_only_the_app_writes_the_branch_of_the_facts_afterwards(yard, fake_githu
     assert push(fake_github.installation_token(app)) == 0
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "change",
     [
@@ -204,6 +205,7 @@ def test_a_protection_that_somebody_loosened_is_found_and_repaired(yard, fake_gi
     assert init(yard, "--dry-run").exit_code == 0
 
 
+@pytest.mark.long
 def test_checks_rules_and_reviews_that_people_added_survive_a_repair(yard, fake_github):
     init(yard)
     kept = next(

@@ -36,6 +36,7 @@ def dev_pulls(yard):
     return [title for _, title in yard.titles() if f"Promote {MODEL} v2 to dev" in title]
 
 
+@pytest.mark.long
 def test_an_overridden_version_goes_on_and_every_page_says_who_let_it(yard):
     assert run(yard, "gate", MODEL, "v2").out.startswith("inconclusive")
     refused = run(yard, "promote", "dev", MODEL, "v2")

@@ -78,6 +78,7 @@ def text_of(clone: Path, *kinds: str) -> str:
     return "\n".join(each.read_text() for each in paths)
 
 
+@pytest.mark.long
 def test_a_dry_run_shows_the_change_and_opens_nothing(clone, capsys):
     before = git(clone, "ls-remote", "origin")
     code, said = configure(clone, capsys, "--dry-run")

@@ -83,6 +83,7 @@ def test_asking_twice_changes_nothing(yard):
     assert yard.refs() == before
 
 
+@pytest.mark.long
 def test_a_version_that_failed_here_before_gets_a_new_attempt(yard):
     promoted(yard, "v2", "staging", 6)
     watched(yard, "staging", ready=False, verdict=FAIL)
@@ -96,6 +97,7 @@ def test_a_version_that_failed_here_before_gets_a_new_attempt(yard):
     assert proposed(yard, "dev")[1]["attempt"] == "2"
 
 
+@pytest.mark.long
 def test_attempts_are_counted_by_artifact_over_everything_the_branch_named(yard):
     promoted(yard, "v2", "staging", 6)
     promoted(yard, "v2", "staging", 7, attempt=2)
@@ -329,6 +331,7 @@ def test_an_unknown_environment_is_an_error_that_names_those_there_are(yard):
     )
 
 
+@pytest.mark.long
 def test_what_a_person_asked_for_is_merged_once_nothing_is_missing(yard):
     run(yard, "promote", "staging", MODEL)
     assert not any("Merge" in type(action).__name__ for action in plan(world_of(yard)))

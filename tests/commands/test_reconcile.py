@@ -154,7 +154,7 @@ def test_an_attempt_lost_to_infrastructure_is_made_again_three_times_at_most(emp
     assert empty.reconcile() == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_version_reaches_production_with_the_approvals_each_environment_asks_for(yard):
     yard.record("v2", champion="v1")
     yard.put("v2", "dev")
@@ -180,7 +180,7 @@ def test_a_version_reaches_production_with_the_approvals_each_environment_asks_f
     assert [state for _, state in yard.titles()] == ["merged"] * 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_rollback_restores_release_and_manifests_byte_for_byte(yard):
     verified = yard.main()
     yard.record("v2", champion="v1")
@@ -215,7 +215,7 @@ def test_a_rollback_restores_release_and_manifests_byte_for_byte(yard):
     assert replace(yard.workspace().facts.read_snapshot(), owners={}) == replace(facts, owners={})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_frozen_environment_still_rolls_back(bad_canary):
     freeze = Freeze(reason="holidays", by="ada", since=AT)
     for environment in ("staging", "canary"):
@@ -253,7 +253,7 @@ def test_a_release_without_a_verdict_until_the_deadline_goes_back_without_a_hold
     assert bad_canary.model_facts.holds == {}
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("gone", ["orchestrator", "registry", "evidence"])
 def test_a_rollback_needs_no_more_than_git_and_the_cluster(bad_canary, gone):
@@ -285,7 +285,7 @@ def test_an_orchestrator_out_of_reach_neither_starts_nor_retries_nor_closes_anyt
     assert [state for _, state in empty.titles()] == ["open"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_reconciling_twice_changes_nothing_that_others_can_see(yard):
     yard.record("v2", champion="v1")
     yard.put("v2", "dev", "staging")
@@ -309,6 +309,7 @@ def test_an_alias_somebody_moved_follows_the_verified_release_again(yard):
     assert yard.aliases == V1_EVERYWHERE
 
 
+@pytest.mark.long
 def test_a_pull_request_that_lost_its_reason_is_closed(yard):
     yard.record("v2", champion="v1")
     yard.put("v2", "dev", "staging")
@@ -320,7 +321,7 @@ def test_a_pull_request_that_lost_its_reason_is_closed(yard):
     assert ("Promote m v2 to canary", "closed") in yard.titles()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_models_invalid_spec_does_not_keep_another_from_its_rollback(bad_canary):
     broken = {"models/a/model.yaml": b"name: a\n"}
     bad_canary.commit({**broken, **model_named(bad_canary, "z")})
@@ -332,6 +333,7 @@ def test_one_models_invalid_spec_does_not_keep_another_from_its_rollback(bad_can
     assert bad_canary.names() == V1_AGAIN
 
 
+@pytest.mark.long
 def test_a_release_that_could_not_be_read_once_does_not_stop_a_rollback(bad_canary):
     good = bad_canary.read(release_file("canary"))
     bad_canary.commit({release_file("canary"): b"kind: nonsense\n"}, "A slip")
@@ -342,7 +344,7 @@ def test_a_release_that_could_not_be_read_once_does_not_stop_a_rollback(bad_cana
     assert bad_canary.names() == V1_AGAIN
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -367,7 +369,7 @@ def test_a_branch_of_the_tools_with_documents_about_anything_else_stops_no_rollb
     assert bad_canary.names() == V1_AGAIN
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_nobody_can_read_stops_promotions_and_no_rollback(bad_canary):
     git = bad_canary.git
     nonsense = git.commit_tree(
@@ -415,7 +417,7 @@ def refusing(yard, ref, path):
     return hook
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_version_whose_hold_cannot_be_written_is_rolled_back_once_it_can(bad_canary):
     """Otherwise nothing would ever take it out of the other environments."""
     workspace = bad_canary.workspace()
@@ -433,7 +435,7 @@ def test_a_version_whose_hold_cannot_be_written_is_rolled_back_once_it_can(bad_c
     assert "v2" in bad_canary.model_facts.holds
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_rollback_the_forge_refuses_for_good_keeps_no_other_environment_from_its_own(bad_canary):
     bad_canary.record("v3", champion="v1")
     hook = refusing(bad_canary, "refs/heads/main", "environments/canary")
@@ -460,7 +462,7 @@ def test_a_rollback_the_forge_refuses_for_good_keeps_no_other_environment_from_i
     assert bad_canary.names() == {**V1_AGAIN, "staging": "v3"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_undecided_version_stays_in_production_until_its_canary_could_go_back(ill, tmp_path):
     yard = ill.copy(tmp_path / "yard")
     yard.record("v2", champion="v1")
@@ -493,7 +495,7 @@ done
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_rollback_that_loses_every_race_is_said_and_done_at_a_later_look(bad_canary, monkeypatch):
     monkeypatch.setattr("modelyard.adapters.git.remote_refs.PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr("modelyard.adapters.git.documents.PATIENCE_SECONDS", 0.0)
@@ -674,6 +676,7 @@ def canary_pull(yard):
     return yard.pull(f"modelyard/promote/canary/{MODEL}")
 
 
+@pytest.mark.long
 def test_a_promotion_that_a_person_closed_is_declined_in_every_checkout(proposed, monkeypatch):
     proposed.pulls.close(canary_pull(proposed).number, by="ada", reason="not now")
     clone(proposed, "other")
@@ -683,6 +686,7 @@ def test_a_promotion_that_a_person_closed_is_declined_in_every_checkout(proposed
     assert canary_pull(proposed).state == "closed"
 
 
+@pytest.mark.long
 def test_a_proposal_is_made_again_once_it_renders_to_something_else(proposed, monkeypatch):
     before = canary_pull(proposed)
     rollout = replace(CANARY.rollout, replicas=3)
@@ -705,6 +709,7 @@ def test_a_proposal_is_made_again_once_it_renders_to_something_else(proposed, mo
     assert command(proposed, monkeypatch, MODEL, "--dry-run") == (0, "", "")
 
 
+@pytest.mark.long
 def test_a_proposal_is_worded_again_once_its_page_would_say_something_else(proposed, monkeypatch):
     head, others = canary_pull(proposed).head, Approvals(needed=1, approvers=("cy",))
     canary = replace(CANARY, approvals=others)
@@ -721,6 +726,7 @@ def test_a_proposal_is_worded_again_once_its_page_would_say_something_else(propo
     assert command(proposed, monkeypatch, MODEL, "--dry-run") == (0, "", "")
 
 
+@pytest.mark.long
 def test_a_proposal_that_somebody_pushed_to_is_made_again(proposed, monkeypatch):
     pull = canary_pull(proposed)
     pin = proposed.git.read_file(pull.head, release_file("canary"))
@@ -747,7 +753,7 @@ def test_a_proposal_that_somebody_pushed_to_is_made_again(proposed, monkeypatch)
     assert command(proposed, monkeypatch, MODEL, "--dry-run") == (0, "", "")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_real_registrys_aliases_move_back_with_a_rollback(bad_canary):
     from modelyard.adapters.store.registry import Registry, TrainingRun
 

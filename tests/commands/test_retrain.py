@@ -200,6 +200,7 @@ def test_text_from_the_data_cannot_write_on_the_page(yard):
         assert text not in pull.body
 
 
+@pytest.mark.long
 def test_running_again_with_the_same_data_changes_nothing(yard):
     retrain(yard)
     before = remote(yard)
@@ -209,6 +210,7 @@ def test_running_again_with_the_same_data_changes_nothing(yard):
     assert remote(yard) == before
 
 
+@pytest.mark.long
 def test_newer_evidence_updates_the_pull_request_in_place(yard):
     retrain(yard, "--until", "2026-06-30")
     [first] = pulls(yard)
@@ -219,6 +221,7 @@ def test_newer_evidence_updates_the_pull_request_in_place(yard):
     assert {name for _, name in catalog.held_out} == {"april", "recent-2026-06-11"}
 
 
+@pytest.mark.long
 def test_the_pull_request_is_closed_when_drift_is_not_confirmed_any_more(yard):
     retrain(yard)
     reason = (
@@ -235,6 +238,7 @@ def test_the_pull_request_is_closed_when_drift_is_not_confirmed_any_more(yard):
     assert retrain(yard).startswith("#2 opened: ")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("until", ["2026-07-01", "2026-06-30"])
 def test_what_a_person_closed_is_not_proposed_again_for_the_same_drift(yard, until):
     retrain(yard)
@@ -245,6 +249,7 @@ def test_what_a_person_closed_is_not_proposed_again_for_the_same_drift(yard, unt
     assert len(pulls(yard)) == 1
 
 
+@pytest.mark.long
 def test_what_a_person_closed_is_proposed_again_when_another_column_drifts(yard):
     retrain(yard)
     yard.services.desk.close(1, by="ada", reason="not in summer")
@@ -258,6 +263,7 @@ def test_no_drift_proposes_nothing(yard):
     assert pulls(yard) == ()
 
 
+@pytest.mark.long
 def test_a_broken_contract_blocks_and_leaves_the_open_pull_request_alone(yard):
     retrain(yard)
     before = pulls(yard)
@@ -272,6 +278,7 @@ def test_a_broken_contract_blocks_and_leaves_the_open_pull_request_alone(yard):
     assert len(yard.workspace.facts.read_model("delays").incidents) == 1
 
 
+@pytest.mark.long
 def test_an_open_incident_blocks_an_earlier_look_until_the_data_is_mended(yard):
     sound = (yard.root / JUNE).read_bytes()
     rewritten(yard, JUNE, temp=in_kelvin)
@@ -300,6 +307,7 @@ def record_of(yard: Yard, version: str, outcome: Outcome) -> None:
     yard.publish(f"Record {version}")
 
 
+@pytest.mark.long
 def test_nothing_is_proposed_while_a_version_for_drift_is_trained_or_on_its_way(yard):
     retrain(yard, "--until", "2026-06-30")
     merged(yard)
@@ -318,6 +326,7 @@ def test_nothing_is_proposed_while_a_version_for_drift_is_trained_or_on_its_way(
     )
 
 
+@pytest.mark.long
 def test_a_refused_version_is_not_proposed_again_for_the_same_drift(yard):
     retrain(yard, "--until", "2026-06-30")
     merged(yard)
@@ -327,6 +336,7 @@ def test_a_refused_version_is_not_proposed_again_for_the_same_drift(yard):
     assert retrain(yard) == same
 
 
+@pytest.mark.long
 def test_once_production_runs_the_new_version_its_own_profile_counts(yard):
     retrain(yard, "--until", "2026-06-30")
     spec = proposed(yard).versions["delays", "v3"]
@@ -338,6 +348,7 @@ def test_once_production_runs_the_new_version_its_own_profile_counts(yard):
     )
 
 
+@pytest.mark.long
 def test_waits_until_the_new_regime_has_enough_days_and_says_when(yard):
     said = (
         "nothing is proposed: of the new regime, since 2026-04-27, 11 days could train beside 20 "
@@ -359,6 +370,7 @@ def test_waits_when_production_has_trained_on_the_days_to_be_held_out(yard):
     assert "which will be there on 2026-08-19" in retrain(yard)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("retired", [False, True])
 def test_rows_of_retired_sets_train_again(yard, retired):
     path = "models/delays/heldout/april.yaml"

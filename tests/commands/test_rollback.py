@@ -46,6 +46,7 @@ def files(yard, environment, commit=None):
     return {path: yard.git.read_file(commit or yard.main(), path) for path in paths}
 
 
+@pytest.mark.long
 def test_restores_the_last_verified_release_byte_for_byte(yard):
     production = yard.main()
     past = files(yard, "canary", f"{production}~1")
@@ -60,6 +61,7 @@ def test_restores_the_last_verified_release_byte_for_byte(yard):
     assert entry.trailers["Modelyard-Reason"] == "v2 is on hold: users complain"
 
 
+@pytest.mark.long
 def test_holds_the_version_in_the_persons_name_and_so_takes_it_out_everywhere(yard):
     run(yard, "rollback", "canary", MODEL, "--reason", "users\x1b complain", "--as", "bo")
 
@@ -70,6 +72,7 @@ def test_holds_the_version_in_the_persons_name_and_so_takes_it_out_everywhere(ya
     assert yard.model_facts.incidents == ()
 
 
+@pytest.mark.long
 def test_the_servers_follow_and_nothing_comes_back_by_itself(yard):
     run(yard, "rollback", "canary", MODEL, "--reason", "users complain")
     yard.rest()
@@ -78,6 +81,7 @@ def test_the_servers_follow_and_nothing_comes_back_by_itself(yard):
     assert yard.names() == dict.fromkeys(ENVIRONMENTS, "v1")
 
 
+@pytest.mark.long
 def test_a_hold_that_is_there_stays_whoevers_it_is(yard):
     known = Hold(reason="older", by="ann", since=yard.clock.now())
     yard.workspace().facts.update_model(MODEL, lambda facts: replace(facts, holds={"v2": known}))
@@ -118,7 +122,7 @@ def test_refuses_where_nothing_verified_is_there_to_go_back_to(yard):
     assert yard.refs() == before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_person_may_undo_what_a_rollback_restored(yard):
     recorded(yard, "v3", 10, champion="v1")
     watched(yard, "dev", verified=True)
@@ -194,6 +198,7 @@ def test_removes_the_release_and_its_manifests_at_once(first):
     }
 
 
+@pytest.mark.long
 def test_what_was_removed_stays_away_until_its_hold_is_lifted(first):
     run(first, "rollback", "dev", MODEL, "--reason", "never ready", "--remove")
     first.rest()

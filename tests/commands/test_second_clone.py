@@ -59,6 +59,7 @@ def test_a_second_clone_gives_the_same_answer(yard, question):
     assert first[1] or first[2]
 
 
+@pytest.mark.long
 def test_what_one_clone_does_the_other_sees_at_once(yard, tmp_path):
     mine = yard.copy(tmp_path / "yard")
     number = str(mine.pull(PROMOTION).number)

@@ -119,6 +119,7 @@ def test_a_release_that_does_worse_has_failed_before_anybody_wrote_it_down(yard)
     assert yard.facts("canary").verdict is None
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("environment", ["canary", "production"])
 def test_a_release_passes_once_the_judge_and_the_facts_say_so(yard, environment):
     release = put(yard, environment=environment)
@@ -157,6 +158,7 @@ def test_a_release_that_a_rollback_restored_needs_no_second_pass(yard):
         assert client.outcome(release)[0] == "pass"
 
 
+@pytest.mark.long
 def test_what_git_does_not_name_is_inconclusive(yard):
     release = put(yard)
     named = yard.name("v1", "canary").identity
@@ -193,6 +195,7 @@ def test_without_counts_the_answer_is_inconclusive_and_an_error_is_counted(yard)
         assert client.counted("modelyard_judge_seconds_count") == 1
 
 
+@pytest.mark.long
 def test_without_evidence_a_release_can_fail_but_never_pass(yard):
     release = put(yard)
     observe(yard)
@@ -205,6 +208,7 @@ def test_without_evidence_a_release_can_fail_but_never_pass(yard):
         assert client.counted("modelyard_judge_errors_total", what="judging") == 2
 
 
+@pytest.mark.long
 def test_without_git_a_release_can_fail_but_not_pass(yard):
     release = put(yard)
     observe(yard)
@@ -224,6 +228,7 @@ def test_without_git_a_release_can_fail_but_not_pass(yard):
         assert client.outcome(release)[0] == "pass"
 
 
+@pytest.mark.long
 def test_a_git_server_that_hangs_keeps_nobody_from_failing(yard, monkeypatch):
     release = put(yard)
     observe(yard)
@@ -241,6 +246,7 @@ def test_a_git_server_that_hangs_keeps_nobody_from_failing(yard, monkeypatch):
         hung.set()
 
 
+@pytest.mark.long
 def test_it_is_ready_once_git_was_read(yard):
     release = put(yard)
     remote = yard.folder / "remote.git"
@@ -267,6 +273,7 @@ class Counting:
         return self.inner.samples(model, since=since)
 
 
+@pytest.mark.long
 def test_all_who_ask_the_same_share_one_answer(yard, monkeypatch):
     monkeypatch.setattr(verdict_cache, "SHARED_SECONDS", 3600.0)
     release, workspace = put(yard), yard.workspace()
@@ -280,6 +287,7 @@ def test_all_who_ask_the_same_share_one_answer(yard, monkeypatch):
         assert counting.asked == 1
 
 
+@pytest.mark.long
 def test_who_asks_is_not_kept_waiting_and_the_answer_comes_later(yard, monkeypatch):
     monkeypatch.setattr(verdict_cache, "WAIT_SECONDS", 0.05)
     release, workspace = put(yard), yard.workspace()
@@ -298,6 +306,7 @@ class Crashing:
         raise ZeroDivisionError
 
 
+@pytest.mark.long
 def test_a_crash_is_no_verdict_and_does_not_end_the_judge(yard):
     release = put(yard)
     with judging(metrics_of(yard.workspace(), Crashing())) as client:
@@ -366,7 +375,7 @@ def test_an_address_that_is_taken_is_said(yard):
     assert done.stderr.startswith(f"error: cannot listen on {where}: ")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_process_answers_and_ends_soon_when_it_is_told_to(yard):
     root = yard.folder / "clone"
     settings = Repository(artifacts=str(yard.folder / "store"))

@@ -74,6 +74,7 @@ def words(reader):
     return " ".join(reader.said.split())
 
 
+@pytest.mark.long
 def test_every_model_version_and_its_drift_has_a_page(played):
     _, site, said = played
 

@@ -104,6 +104,7 @@ def test_an_environment_that_names_nothing_is_shown_too(yard):
     }
 
 
+@pytest.mark.long
 def test_says_why_a_release_is_not_verified(yard):
     recorded(yard, "v2", 5, champion="v1")
     promoted(yard, "v2", "staging", 6)
@@ -394,6 +395,7 @@ def test_a_model_whose_holds_cannot_be_read_is_reported_and_blocked(yard):
     assert (training["state"], training["message"]) == ("waiting", why)
 
 
+@pytest.mark.long
 def test_a_release_that_goes_back_with_the_production_it_joins_blocks_the_next_one(yard):
     recorded(yard, "v2", 5, champion="v1")
     for number, environment in enumerate(("staging", "canary", "production"), 6):
@@ -465,6 +467,7 @@ def test_a_model_that_is_not_there_is_an_error_that_names_those_that_are(yard):
     )
 
 
+@pytest.mark.long
 def test_imports_nothing_heavy(yard):
     (yard.folder / "clone" / "modelyard.yaml").write_bytes(
         dump_spec("Repository", yard.workspace().services.repository)

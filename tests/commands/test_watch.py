@@ -30,6 +30,7 @@ def watched(yard, monkeypatch, *options):
     return result
 
 
+@pytest.mark.long
 def test_a_server_that_is_up_is_waited_for_no_longer_although_no_pass_has_seen_it(coming):
     assert starting_releases(coming.workspace()) == (f"dev: {MODEL} v2",)
 
@@ -41,6 +42,7 @@ def test_a_server_that_is_up_is_waited_for_no_longer_although_no_pass_has_seen_i
     assert coming.facts("dev").healthy_since is None
 
 
+@pytest.mark.long
 def test_once_says_which_servers_did_not_come_up_in_time(coming, monkeypatch):
     result = watched(coming, monkeypatch, "--settle-seconds", "0.1")
 
@@ -49,6 +51,7 @@ def test_once_says_which_servers_did_not_come_up_in_time(coming, monkeypatch):
     )
 
 
+@pytest.mark.long
 def test_once_says_what_the_judge_has_not_decided(coming, monkeypatch):
     coming.never_ready.clear()
     coming.rest()

@@ -161,6 +161,7 @@ def refused(operation: Callable[[Account], object], account: Account) -> str:
     return ""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_does_its_work_and_nothing_else(account, role):
     account.become(role)
@@ -173,6 +174,7 @@ def test_a_role_does_its_work_and_nothing_else(account, role):
     assert wrong == []
 
 
+@pytest.mark.long
 def test_a_large_model_is_stored_in_parts_with_the_same_rights(account, monkeypatch):
     from s3fs import S3FileSystem
 

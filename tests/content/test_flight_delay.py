@@ -128,7 +128,7 @@ def late(folder: Path, rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float6
     return np.asarray(predictions[:, 1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_source_gives_the_same_bytes_twice(
     prepare: ModuleType, months: Path, tmp_path: Path
 ):
@@ -153,6 +153,7 @@ def test_keeps_every_scheduled_flight_of_the_year_in_schedule_order(months: Path
     pd.testing.assert_frame_equal(order, order.sort_values(["date", "minute"], kind="stable"))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "mend"),
@@ -175,7 +176,7 @@ def test_a_broken_july_is_july_but_for_the_damage(
     pd.testing.assert_frame_equal(mend(broken), sound)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_needs_no_more_than_path_and_home_and_leaves_only_the_model(trained: Path):
     assert sorted(path.name for path in (trained / "out").iterdir()) == ["model"]
     assert list((trained / "home").iterdir()) == []
@@ -220,7 +221,7 @@ def test_the_model_folder_holds_no_pickle_and_no_type_to_trust(trained: Path):
     assert names[-1] == "schema.json"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_null_and_unknown_values_are_predicted_with_and_never_crash(trained: Path, sample: Path):
     rows = pd.read_parquet(sample / "train.parquet").head(40)
     usual = late(trained / "out" / "model", rows)
@@ -249,7 +250,7 @@ def test_more_of_a_monotone_feature_never_turns_the_prediction_the_other_way(
         assert steps.max() > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_seed_fixes_the_model_and_another_seed_gives_another(
     training: Training, sample: Path, tmp_path: Path
 ):

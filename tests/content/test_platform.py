@@ -206,6 +206,7 @@ def rules(account: str) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
+@pytest.mark.long
 def test_nothing_of_the_platform_has_rights_in_the_whole_cluster_or_reads_secrets():
     assert of_kind("ClusterRole") == of_kind("ClusterRoleBinding") == []
     for role in of_kind("Role"):
@@ -233,6 +234,7 @@ def test_the_watcher_may_write_releases_status_events_and_its_own_lease_and_no_m
     }
 
 
+@pytest.mark.long
 def test_the_watcher_reads_which_cluster_it_is_in_and_nothing_else_of_the_system():
     assert rules("modelyard-watch")["kube-system"] == [("get", "namespaces")]
     (role,) = [each for each in of_kind("Role") if namespace_of(each) == "kube-system"]
@@ -351,6 +353,7 @@ def test_alerts_read_what_the_watcher_exports():
     assert read <= exported
 
 
+@pytest.mark.long
 def test_monitors_and_policies_name_ports_and_pods_that_exist():
     services = {
         d["metadata"]["name"]: {port["name"] for port in d["spec"]["ports"]}

@@ -170,7 +170,7 @@ def told(reader: Reader, *arguments: str) -> Any:
     return json.loads(said)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_command_of_the_page_succeeds(reader: Reader):
     failed = [(line.command, code, said) for line, code, said in reader.said if code]
     assert failed == []
@@ -179,7 +179,7 @@ def test_every_command_of_the_page_succeeds(reader: Reader):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_commands_say_what_the_page_shows(reader: Reader):
     showing = [each for each in reader.said if each[0].shown]
     assert len(showing) > 5
@@ -189,7 +189,7 @@ def test_commands_say_what_the_page_shows(reader: Reader):
         assert re.search(rf"^\s*{wanted}$", said, re.MULTILINE), f"$ {line.command}\n{said}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_tour_ends_in_production_and_the_new_model_on_its_way_to_dev(reader: Reader):
     releases = told(reader, "status")["releases"]
     assert {
@@ -201,7 +201,7 @@ def test_the_tour_ends_in_production_and_the_new_model_on_its_way_to_dev(reader:
     assert [pull["title"] for pull in pulls] == ["Record parcels v1: pass, release it to dev"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -219,7 +219,7 @@ def test_programs_are_told_what_the_schema_of_the_output_says(
     jsonschema.Draft202012Validator(schema).validate(told(reader, *arguments))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_next_version_takes_over_what_the_page_does_not_say(reader: Reader):
     command = re.search(r"`(modelyard version new parcels v2 .*)`", section("Add a model"))
     assert command is not None
@@ -310,6 +310,7 @@ def test_every_script_the_page_names_exists():
     assert [script for script in scripts if not (ROOT / script).is_file()] == []
 
 
+@pytest.mark.long
 def test_every_target_of_make_the_page_names_exists():
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:`|\$ )make ([a-z0-9-]+)", README))

@@ -68,7 +68,7 @@ def check_shown(line: Typed, said: str) -> None:
         assert re.search(rf"^\s*{re.escape(shown)}$", said, re.MULTILINE), f"{line}\n{said}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_command_of_the_section_does_what_the_page_shows(
     fake_github: FakeGitHub, checkout: Path, tmp_path: Path
 ):

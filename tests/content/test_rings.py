@@ -6,6 +6,8 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "scripts" / "modelyard"
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
@@ -40,6 +42,7 @@ def test_no_ring_names_a_module_of_an_outer_or_a_sibling_ring_as_a_string():
     assert [found for found in named_modules() if reaches_outward(*found)] == []
 
 
+@pytest.mark.long
 def test_modules_named_as_strings_exist():
     missing = [found for found in named_modules() if importlib.util.find_spec(found[1]) is None]
     assert missing == []

@@ -101,7 +101,7 @@ def trained(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_trainer_leaves_a_model_without_a_type_to_trust(
     tmp_path: Path, rows: Mapping[str, pd.DataFrame], model: Model, monkeypatch: pytest.MonkeyPatch
 ):
@@ -127,7 +127,7 @@ def test_the_trainer_leaves_a_model_without_a_type_to_trust(
     assert (predicted.shape, right.sum()) == ((60, 3), 58)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_parameter_the_trainer_does_not_know_is_refused(
     tmp_path: Path, rows: Mapping[str, pd.DataFrame], model: Model
 ):

@@ -39,7 +39,7 @@ def parsed(arguments: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     return name, command.make_context(name, rest).params
 
 
-@pytest.mark.slow  # importing hera takes seconds
+@pytest.mark.long
 def test_the_committed_workflows_are_what_their_files_say():
     assert main(["--root", str(ROOT), "render", "--platform", "--check"]) == 0
 

@@ -60,6 +60,7 @@ def unapproved(stage):
     return number, head
 
 
+@pytest.mark.long
 def test_an_admin_alone_merges_one_commit_without_its_approval_and_people_follow_it_up(ruled):
     number, head = unapproved(ruled)
     refused = commanded(ruled, number, f"/break-glass {head} prod is down", "bob")
@@ -85,6 +86,7 @@ def test_an_admin_alone_merges_one_commit_without_its_approval_and_people_follow
     assert pushed(ruled) == []
 
 
+@pytest.mark.long
 def test_a_word_for_one_commit_waives_nothing_of_the_next(ruled):
     number, head = unapproved(ruled)
     other = ruled.push("rules", rules(needed=0, approvers=("ann",)), "ann")
@@ -109,6 +111,7 @@ def test_a_word_counts_too_where_a_person_merges_on_the_page(ruled):
     assert pushed(ruled) == []
 
 
+@pytest.mark.long
 def test_a_word_after_the_merge_comes_too_late(ruled):
     number, head = proposed(ruled, rules(needed=0))
     ruled.merge(number, head, "ann")
@@ -117,6 +120,7 @@ def test_a_word_after_the_merge_comes_too_late(ruled):
     assert len(pushed(ruled)) == 1
 
 
+@pytest.mark.long
 def test_a_word_of_yesterday_waives_nothing_any_more(ruled):
     number, head = proposed(ruled, rules(needed=0))
     write_word(ruled, number, head, later=timedelta(hours=-24))
@@ -127,6 +131,7 @@ def test_a_word_of_yesterday_waives_nothing_any_more(ruled):
     assert len(pushed(ruled)) == 1
 
 
+@pytest.mark.long
 def test_an_admin_takes_a_word_back_and_nobody_else_does(ruled):
     number, head = unapproved(ruled)
     write_word(ruled, number, head)
@@ -138,6 +143,7 @@ def test_an_admin_takes_a_word_back_and_nobody_else_does(ruled):
     assert ruled.again().get(number).glass is None
 
 
+@pytest.mark.long
 def test_a_forge_that_opens_no_issue_merges_nothing(ruled, request):
     if ruled.repository.forge != ForgeKind.GITHUB:
         pytest.skip("only the fake can be told to refuse")
@@ -154,6 +160,7 @@ def test_a_forge_that_opens_no_issue_merges_nothing(ruled, request):
     assert facts_of(ruled).read_glass(number) is None
 
 
+@pytest.mark.long
 def test_a_pull_request_that_lacks_no_approval_needs_no_broken_glass(ruled):
     head = ruled.push("pages", {"docs/page.md": b"x\n"}, "ann")
     number = ruled.open("pages", "ann")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from contract.stages import settled
 from contract.test_pull_requests import change, ready
 from modelyard.adapters.forge.hosted.deeds import HostedDeeds
@@ -32,6 +34,7 @@ def proposed(stage, environment, **more):
     return pull
 
 
+@pytest.mark.long
 def test_a_merge_a_squash_and_a_rebase_by_a_person_are_releases_with_their_requester(stage):
     stage.write_settings()
     pulls = {where: proposed(stage, where) for where in HOW}

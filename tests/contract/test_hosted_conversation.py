@@ -74,6 +74,7 @@ def answered(yard, file, step=act):
     return [(each.line, str(each.decision.reason)) for each in step(yard, talk, event)]
 
 
+@pytest.mark.long
 def test_an_approval_by_comment_counts_once_and_is_kept_where_nobody_can_edit_it(stage, yard):
     pull = stage.pulls.propose(change())
     ready(stage, pull)
@@ -90,7 +91,7 @@ def test_an_approval_by_comment_counts_once_and_is_kept_where_nobody_can_edit_it
     ]
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("by", "body"),
     [("rex", "/approve {head}"), ("ann", "/approve {short}"), ("ann", "> /approve {head}")],
@@ -105,6 +106,7 @@ def test_what_is_no_approval_leaves_none(stage, yard, by, body):
     assert find_approvers(stage.again().get(pull.number)) == frozenset()
 
 
+@pytest.mark.long
 def test_a_comment_that_was_edited_within_its_second_does_nothing(stage, yard):
     pull = stage.pulls.propose(change())
     ready(stage, pull)
@@ -116,6 +118,7 @@ def test_a_comment_that_was_edited_within_its_second_does_nothing(stage, yard):
     assert find_approvers(stage.again().get(pull.number)) == frozenset()
 
 
+@pytest.mark.long
 def test_a_command_below_a_pull_request_to_another_branch_is_answered_and_does_nothing(stage, yard):
     pull = stage.pulls.propose(change())
     ready(stage, pull)
@@ -136,6 +139,7 @@ def test_a_command_below_a_pull_request_to_another_branch_is_answered_and_does_n
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("late", [False, True])
 def test_an_approval_of_before_the_base_branch_was_changed_approves_nothing(
     stage, yard, fake_github, late
@@ -156,6 +160,7 @@ def test_an_approval_of_before_the_base_branch_was_changed_approves_nothing(
     assert find_approvers(stage.again().get(pull.number)) == frozenset()
 
 
+@pytest.mark.long
 def test_what_is_in_a_stack_is_not_approved_and_not_merged(stage, yard, fake_github):
     pull = stage.pulls.propose(change())
     ready(stage, pull)
@@ -169,6 +174,7 @@ def test_what_is_in_a_stack_is_not_approved_and_not_merged(stage, yard, fake_git
         stage.pulls.merge(pull.number, sha=pull.head)
 
 
+@pytest.mark.long
 def test_a_rollback_in_a_stack_gets_out_by_another_pull_request(stage, fake_github):
     pull = stage.pulls.propose(rollback())
     ready(stage, pull)

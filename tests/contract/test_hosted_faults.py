@@ -68,6 +68,7 @@ def test_a_pull_request_is_opened_once_whatever_becomes_of_the_answer(
     assert len(fake_github.repository.pulls) == 1
 
 
+@pytest.mark.long
 def test_a_comment_whose_answer_was_lost_is_there_once(stage, fake_github):
     pull = stage.pulls.propose(change())
     fake_github.queue(bad_gateway("POST", "/comments$", after=True))
@@ -80,6 +81,7 @@ def test_a_comment_whose_answer_was_lost_is_there_once(stage, fake_github):
     assert [each.body for each in found] == ["said"]
 
 
+@pytest.mark.long
 def test_a_closed_pull_request_no_longer_says_what_it_waited_for(stage):
     pull = stage.pulls.propose(change())
     stage.pulls.comment(pull.number, body="waiting for ann", marker=STATUS_COMMENT)
@@ -149,6 +151,7 @@ def test_a_merge_that_is_asked_for_is_done_or_comes_later(stage, fake_github, ou
     assert isinstance(found, answer), found
 
 
+@pytest.mark.long
 def test_a_merge_that_github_refuses_says_why(stage, fake_github):
     head = stage.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
     pull = stage.pulls.get(stage.open("docs", "ann"))
@@ -159,6 +162,7 @@ def test_a_merge_that_github_refuses_says_why(stage, fake_github):
         stage.pulls.merge(pull.number, sha=head)
 
 
+@pytest.mark.long
 def test_a_merge_that_only_the_tools_own_ruleset_forbids_is_made(stage, fake_github):
     """In the background GitHub does not use the bypass that the ruleset gives the tool."""
     head = stage.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
@@ -171,6 +175,7 @@ def test_a_merge_that_only_the_tools_own_ruleset_forbids_is_made(stage, fake_git
     assert isinstance(stage.pulls.merge(pull.number, sha=head), Merged)
 
 
+@pytest.mark.long
 def test_a_merge_that_another_process_asked_for_is_waited_for(stage, fake_github):
     head = stage.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
     pull = stage.pulls.get(stage.open("docs", "ann"))
@@ -184,6 +189,7 @@ def test_a_merge_that_another_process_asked_for_is_waited_for(stage, fake_github
     assert any(isinstance(each, Merged) for each in answers)
 
 
+@pytest.mark.long
 def test_a_look_costs_few_calls_with_a_thousand_closed_ones(stage, api, fake_github):
     fake_github.add_past_pulls(1000, login="ann")
     stage.pulls.propose(change())
@@ -201,6 +207,7 @@ def test_a_look_costs_few_calls_with_a_thousand_closed_ones(stage, api, fake_git
     assert sum(api.calls.values()) <= 10 + 3
 
 
+@pytest.mark.long
 def test_what_was_closed_since_the_last_look_is_seen(stage):
     first = stage.pulls.propose(change())
     assert stage.pulls.closed() == ()
@@ -210,6 +217,7 @@ def test_what_was_closed_since_the_last_look_is_seen(stage):
     assert [each.number for each in stage.pulls.closed()] == [first.number]
 
 
+@pytest.mark.long
 def test_a_head_that_moves_while_it_is_judged_is_not_merged(stage, fake_github):
     head = stage.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
     pull = stage.pulls.get(stage.open("docs", "ann"))
@@ -231,6 +239,7 @@ def test_a_head_that_moves_while_it_is_judged_is_not_merged(stage, fake_github):
     )
 
 
+@pytest.mark.long
 def test_one_pull_request_that_the_forge_does_not_answer_for_hides_no_other(stage, fake_github):
     first = stage.pulls.propose(change())
     stage.push("docs", {"README.md": b"Theirs.\n"}, "ann")

@@ -40,6 +40,7 @@ def pulls_of(fake, folder, bot="modelyard[bot]"):
     return build_forge(checkout(folder / "clone", fake.git_url()), settings, SystemClock())[0]
 
 
+@pytest.mark.long
 def test_an_app_needs_its_number_and_its_key_and_git_signs_in_with_it(fake, tmp_path, monkeypatch):
     app = fake.add_app("modelyard", **RIGHTS)
     monkeypatch.setenv("MODELYARD_APP_ID", str(app.id))

@@ -76,6 +76,7 @@ def test_a_change_that_nobody_but_its_author_approved_is_named(yard):
     assert said.endswith("approvals.needed: 1 -> 0")
 
 
+@pytest.mark.long
 def test_a_change_that_another_person_approved_is_not_named(yard):
     number, head = proposed(yard, rules(needed=0))
     yard.review(number, head, "bob")
@@ -84,6 +85,7 @@ def test_a_change_that_another_person_approved_is_not_named(yard):
     assert pushed(yard) == []
 
 
+@pytest.mark.long
 def test_an_approval_of_another_head_or_of_a_reader_is_none(yard):
     number, first = proposed(yard, rules(needed=2))
     yard.review(number, first, "bob")
@@ -97,6 +99,7 @@ def test_an_approval_of_another_head_or_of_a_reader_is_none(yard):
     assert said.endswith("approvals.needed: 1 -> 0")
 
 
+@pytest.mark.long
 def test_an_approval_after_the_merge_comes_too_late(yard, request):
     if yard.repository.forge != ForgeKind.GITHUB:
         pytest.skip("a real forge would have to be waited for")

@@ -55,6 +55,7 @@ def test_only_an_active_member_approves_by_a_review_as_by_a_command(stage, login
     assert counts or said.endswith(f"from among {TEAM}")
 
 
+@pytest.mark.long
 def test_who_left_the_team_approves_no_more(stage, fake_github):
     pull = stage.pulls.propose(change())
     stage.review(pull.number, pull.head, "ann")
@@ -87,6 +88,7 @@ def test_a_team_that_is_not_there_or_may_not_be_seen_approves_nothing_and_is_nam
     assert f"who is in {TEAM} is not known: there is no such team" in said
 
 
+@pytest.mark.long
 def test_a_merge_counts_the_team(stage, fake_github):
     pin = {"environments/production/releases/m.yaml": b"version: v2\n"}
     pull = stage.pulls.propose(

@@ -106,6 +106,7 @@ def test_the_renderer_writes_the_golden_tree(case, tmp_path, request, monkeypatc
     assert main(["--root", str(root), "render", "--check"]) == 0
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("path", RENDERED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_rendered_documents_are_what_their_kinds_allow(path):
     documents = [each for each in yaml.safe_load_all(path.read_text()) if each]

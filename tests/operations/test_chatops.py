@@ -102,6 +102,7 @@ def reasons(handled) -> list[ReasonCode]:
     return [each.decision.reason for each in handled]
 
 
+@pytest.mark.long
 def test_a_hold_is_acknowledged_then_done_once_and_logged(yard, pull, talk):
     event = said(talk, pull.number, "Not good.\n\n/hold it answers nonsense")
     workspace = yard.workspace()
@@ -347,6 +348,7 @@ def override_of_v3(yard, talk, person=BOB):
     return replace(event, comment=comment), until
 
 
+@pytest.mark.long
 def test_an_override_below_a_merged_record_is_a_fact(yard, talk):
     event, until = override_of_v3(yard, talk)
 
@@ -358,6 +360,7 @@ def test_an_override_below_a_merged_record_is_a_fact(yard, talk):
     assert abs(override.until - until) < timedelta(minutes=1)
 
 
+@pytest.mark.long
 def test_an_override_needs_an_approver_of_every_environment_ahead(yard, talk):
     event, _ = override_of_v3(yard, talk, Person(login="eve", id="9"))
 

@@ -50,6 +50,7 @@ def test_the_digest_is_that_of_the_sorted_manifest(tmp_path: Path):
     assert artifact_digest(tmp_path) == f"sha256:{expected}"
 
 
+@pytest.mark.long
 @given(files=st.dictionaries(st.sampled_from(["a", "b", "c", "d/e"]), st.binary(max_size=9)))
 def test_the_digest_names_the_content_and_nothing_else(
     files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory

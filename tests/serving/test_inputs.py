@@ -241,6 +241,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.long
 @given(rows=ROWS)
 def test_rows_that_keep_the_contract_arrive_as_they_were_sent(rows: list[dict[str, object]]):
     body = orjson.loads(orjson.dumps({"inputs": tensors_of_rows(COLUMNS, rows)}))
@@ -279,6 +280,7 @@ def refusal_of(document: object) -> str:
     return ""
 
 
+@pytest.mark.long
 @settings(max_examples=200)
 @given(document=DOCUMENTS)
 def test_any_document_whatever_is_read_or_refused_in_printable_words(document: object):

@@ -58,6 +58,7 @@ def gained(before: dict[tuple[str, str], float], after: dict[tuple[str, str], fl
     return {key: value for key, value in changed.items() if value and key[0].endswith("_total")}
 
 
+@pytest.mark.long
 def test_answers_with_the_scores_of_the_very_artifact(server: Running, artifact: Artifact):
     answer = server.infer({**request(), "id": "seven"})
     predictor = load_predictor(*artifact, TRUSTED)
@@ -232,6 +233,7 @@ def test_nothing_but_the_protocol_is_open(server: Running, method: str, path: st
     assert server.is_ready()
 
 
+@pytest.mark.long
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=DOCUMENTS.map(lambda document: json.dumps(document).encode()) | st.binary())
 def test_no_body_whatever_is_a_failure_of_the_server(server: Running, body: bytes):
@@ -332,6 +334,7 @@ def test_a_server_that_is_about_to_stop_ends_each_connection_with_its_answer(
         assert running.infer(request()).status_code == 200
 
 
+@pytest.mark.long
 def test_requests_that_come_at_once_get_their_own_scores_or_are_told_to_come_later(
     artifact: Artifact, tmp_path: Path
 ):

@@ -121,6 +121,7 @@ def test_values_and_history_move_to_the_branch_and_the_refs_go(store, elsewhere,
     assert not store.carry_over()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("document", [b"{", b"", None, b'{"a": 1}', b"\xff\x00"])
 def test_what_nobody_can_read_is_carried_over_as_it_is_and_stays_closed(
     store, elsewhere, git, old, document
@@ -217,6 +218,7 @@ store_of(Git(Path(sys.argv[1]))).carry_over()
 """
 
 
+@pytest.mark.long
 def test_killed_before_the_push_nothing_has_happened_and_it_may_be_run_again(
     store, elsewhere, git, old, pytestconfig
 ):

@@ -36,6 +36,7 @@ def counted_together(store, elsewhere, times):
     return len(store.read_release("dev", "m").tried)
 
 
+@pytest.mark.long
 def test_two_processes_that_write_the_very_same_commits_lose_nothing(store, elsewhere):
     assert counted_together(store, elsewhere, 5) == 10
 
@@ -46,6 +47,7 @@ def test_two_processes_with_many_updates_each_lose_nothing(store, elsewhere, tim
     assert counted_together(store, elsewhere, times) == 2 * times
 
 
+@pytest.mark.long
 def test_two_processes_of_one_checkout_lose_nothing(store):
     assert counted_together(store, store, 5) == 10
 
@@ -71,6 +73,7 @@ def test_a_push_that_another_document_won_asks_nobody_again(store, elsewhere, as
 MANY = PROGRAM.replace('"dev", "m"', '"dev", sys.argv[3]')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("times", [2, pytest.param(8, marks=pytest.mark.long)])
 def test_many_writers_of_many_documents_all_get_through(store, tmp_path, times):
     names = [f"m{number}" for number in range(6)]

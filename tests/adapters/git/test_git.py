@@ -344,6 +344,7 @@ def test_refuses_an_author_without_a_name():
         name_and_mail("<>\n")
 
 
+@pytest.mark.long
 @given(st.text(), st.text(), st.text())
 def test_no_text_forges_a_trailer(title, body, value):
     lines = message_of(title, {"Modelyard-Pull": value}, body).split("\n\n")[-1].splitlines()

@@ -49,6 +49,7 @@ def counts(git):
     return {name: int(value) for name, value in (row.split(": ") for row in rows)}
 
 
+@pytest.mark.long
 def test_what_is_loose_is_packed_and_nothing_is_lost(git):
     tip = write_state(git, range(220))
     kept = git.run("rev-list", "--objects", tip).stdout

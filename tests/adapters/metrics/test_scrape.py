@@ -196,6 +196,7 @@ def test_a_line_that_was_cut_short_loses_no_other_line(tmp_path: Path):
     assert [sample.at.second for sample in metrics.samples("late", since=NOW)] == [0, 1]
 
 
+@pytest.mark.long
 def test_old_samples_thin_out_but_the_first_one_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -143,6 +143,7 @@ def test_a_signal_is_128_plus_its_number(way, tmp_path, script):
     assert launch(tmp_path, "python", own).wait(20) == 143
 
 
+@pytest.mark.sample(1)
 def test_a_running_process_has_no_exit_code_yet(way, tmp_path, script):
     running = launch(tmp_path, "python", script("import time; time.sleep(60)"))
     with pytest.raises(TimeoutError, match=r"did not end within 0\.1 s"):

@@ -266,6 +266,7 @@ def test_no_punctuation_whatever_makes_the_reader_crash(parts: list[str]):
     assert loaded.line_of(("a", "a", 0)) >= 1
 
 
+@pytest.mark.long
 @given(MAPPINGS)
 def test_what_is_written_reads_back_as_the_same_value(document: dict[str, object]):
     text = documents.dump_documents([document])
@@ -350,12 +351,14 @@ def test_no_line_ends_where_only_some_readers_end_one(text: str):
     assert yaml.safe_load(written) == {text: text}
 
 
+@pytest.mark.long
 @given(MAPPINGS)
 def test_older_readers_see_the_same_value_in_what_is_written(document: dict[str, object]):
     text = documents.dump_documents([document])
     assert yaml.safe_load(text) == document
 
 
+@pytest.mark.long
 @given(SPECS)
 def test_a_spec_survives_being_written_and_read(spec: object):
     kind = type(spec).__name__

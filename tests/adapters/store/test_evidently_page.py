@@ -46,7 +46,7 @@ def test_refuses_windows_without_any_column_to_show(tmp_path):
         write_page(window(0), window(0), COLUMNS, tmp_path / "page.html")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_writes_a_page_of_a_sample_and_says_what_it_shows(tmp_path):
     path = tmp_path / "page.html"
     summary = write_page(window(SAMPLE + 500), window(2000, shift=20, seed=1), COLUMNS, path)
@@ -63,7 +63,7 @@ def test_writes_a_page_of_a_sample_and_says_what_it_shows(tmp_path):
     assert summary.scores[0].score == pytest.approx(2.0, abs=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_takes_the_same_sample_for_the_same_seed(tmp_path):
     frames = window(SAMPLE * 2), window(SAMPLE * 2, seed=1)
     one, again, other = (

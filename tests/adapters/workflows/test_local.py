@@ -578,6 +578,7 @@ def test_a_workflow_runs_on_its_own_and_reports_every_change(workflows, checkout
     assert (folder / "_runner.log").read_text() == "w-1: Failed: b: exit code 3: done\n"
 
 
+@pytest.mark.long
 def test_the_same_name_is_started_only_once(workflows, checkout):
     put(checkout, "count", spec(template("a", "echo ran >> ../../../../ran; sleep 0.3")))
     for _ in range(3):
@@ -588,6 +589,7 @@ def test_the_same_name_is_started_only_once(workflows, checkout):
     assert (checkout / "ran").read_text() == "ran\n"
 
 
+@pytest.mark.long
 def test_two_processes_that_submit_the_same_name_start_it_once(workflows, checkout):
     put(checkout, "count", spec(template("a", "echo ran >> ../../../../ran; sleep 0.3")))
     code = (
@@ -636,6 +638,7 @@ def test_a_stopped_runner_ends_its_steps_first(workflows, checkout):
     assert eventually(lambda: is_gone((folder / "a/pid").read_text()))
 
 
+@pytest.mark.long
 def test_forked_runners_and_steps_do_what_plain_ones_do(workflows, checkout, tmp_path, monkeypatch):
     version = template("v", "", container={"command": ["modelyard"], "args": ["--version"]})
     wrong = template("w", "", container={"command": ["modelyard"], "args": ["no-such-command"]})

@@ -40,6 +40,7 @@ def yard(tmp_path_factory, wheel):
     return folder
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("check", ["validate", "render --check", "render --check --platform"])
 def test_a_yard_without_models_passes_its_own_checks(yard, check):
     said = modelyard("--root", yard, *check.split())

@@ -33,7 +33,7 @@ def states(fake):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_app_shows_what_runs_where_and_a_bad_canary_as_failed(stage, caplog):
     yard, fake = stage.yard, stage.fake
     yard.rest()
@@ -85,6 +85,7 @@ def test_what_the_forge_forbids_stops_nothing_and_is_not_asked_for_again(
     assert "deployment staging m is not shown" in caplog.text
 
 
+@pytest.mark.long
 def test_what_is_wrong_with_a_spec_is_shown_at_its_line(stage):
     path = f"models/{MODEL}/model.yaml"
     text = stage.yard.git.read_file(stage.yard.main(), path).replace(

@@ -128,7 +128,7 @@ def writes(fake):
     return [each for each in fake.log if each.method in {"POST", "PATCH", "PUT", "DELETE"}]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_comment_says_who_can_move_a_promotion_and_costs_nothing_while_nothing_changes(stage):
     yard, fake = stage.yard, stage.fake
     yard.rest()
@@ -179,6 +179,7 @@ def test_one_comment_says_who_can_move_a_promotion_and_costs_nothing_while_nothi
     assert "/approve" not in page
 
 
+@pytest.mark.long
 def test_a_persons_pull_request_has_one_comment_too(stage):
     stage.yard.rest()
     stage.people.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
@@ -191,6 +192,7 @@ def test_a_persons_pull_request_has_one_comment_too(stage):
     assert pasted(page) == []
 
 
+@pytest.mark.long
 def test_reconcile_alone_sets_both_required_statuses_on_a_hosted_forge(stage):
     """For teams that run no watcher: nobody else sets them in the tool's name."""
     stage.people.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")

@@ -162,6 +162,7 @@ def parquet_tables(draw) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("tables", "name"), [(csv_tables(), "shop.csv"), (parquet_tables(), "shop.parquet")],
     ids=["csv", "parquet"],

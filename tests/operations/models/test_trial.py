@@ -79,7 +79,7 @@ def test_a_trial_says_what_the_gate_would_say_and_leaves_everything_as_it_was(ch
     assert steps == ["fetch", "train", "evaluate", "verify"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_trainer_that_fails_shows_its_own_traceback(checkout):
     trainer = checkout / "models/shop/trainer/train.py"
     text = trainer.read_text()
@@ -95,6 +95,7 @@ def test_a_trainer_that_fails_shows_its_own_traceback(checkout):
     assert everything(checkout) == {**before, "models/shop/trainer/train.py": text.encode()}
 
 
+@pytest.mark.long
 def test_only_the_data_is_tried_without_a_training(checkout):
     before = everything(checkout)
     done = run(checkout, "try", "shop", *INPUTS, "--data-only")
@@ -106,6 +107,7 @@ def test_only_the_data_is_tried_without_a_training(checkout):
     assert everything(checkout) == before
 
 
+@pytest.mark.long
 def test_rows_that_break_the_contract_are_said_before_anything_is_committed(checkout):
     data = checkout / "models/shop/data/train.csv"
     whole = data.read_text()
@@ -120,6 +122,7 @@ def test_rows_that_break_the_contract_are_said_before_anything_is_committed(chec
     )
 
 
+@pytest.mark.long
 def test_held_out_rows_among_the_training_rows_are_said(checkout):
     data, held = (checkout / f"models/shop/data/{name}.csv" for name in ("train", "heldout"))
     whole = data.read_text()
@@ -132,12 +135,14 @@ def test_held_out_rows_among_the_training_rows_are_said(checkout):
     assert "60 of its 60 rows were trained on; the first is row 1" in done.stderr
 
 
+@pytest.mark.long
 def test_a_model_without_a_version_is_asked_for_its_data(checkout):
     done = run(checkout, "try", "shop")
     assert done.returncode == 2
     assert "shop has no version yet: give --data URI and --held-out NAME" in done.stderr
 
 
+@pytest.mark.long
 def test_a_model_that_there_is_not_is_named(checkout):
     done = run(checkout, "try", "shp", *INPUTS)
     assert done.returncode == 1
@@ -174,6 +179,7 @@ def test_a_trial_that_is_killed_leaves_the_checkout_as_it_was(checkout, monkeypa
     assert Git(checkout).rev_parse("HEAD") == head
 
 
+@pytest.mark.long
 def test_what_is_not_valid_is_refused_before_anything_runs(checkout):
     model = checkout / "models/shop/model.yaml"
     text = model.read_text()

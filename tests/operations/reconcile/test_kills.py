@@ -224,7 +224,7 @@ def chosen_kills(names, which):
     return {*firsts, (len(names), "before")}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "which"),
     [
@@ -270,7 +270,7 @@ def test_a_run_killed_around_any_write_is_made_good_by_the_next_one(
     assert len(known) > len(kills) // 2
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_run_killed_twice_anywhere_is_made_good_by_the_third(seed, starts, undisturbed, tmp_path):
@@ -289,7 +289,7 @@ def test_a_run_killed_twice_anywhere_is_made_good_by_the_third(seed, starts, und
     assert yard.end_state() == end
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("start", "names"),

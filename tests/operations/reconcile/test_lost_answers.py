@@ -160,6 +160,7 @@ def reconcile(yard: Yard, engine: Engine, *, wait: bool = True) -> None:
     )
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "faults",
     [

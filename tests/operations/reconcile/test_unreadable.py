@@ -53,6 +53,7 @@ NO = b'{"x": {"context": "x", "state": "blocked-by-security", "description": "CV
 """A word that a newer version may say."""
 
 
+@pytest.mark.long
 def test_a_no_of_a_newer_version_keeps_its_pull_request_shut_and_no_other(yard):
     yard.record("v2", champion="v1")
     run_pass(yard.workspace(), report=yard.said.append, with_checks=False)
@@ -75,6 +76,7 @@ def test_a_no_of_a_newer_version_keeps_its_pull_request_shut_and_no_other(yard):
     assert yard.names()["staging"] == "v2"
 
 
+@pytest.mark.long
 def test_a_no_of_a_newer_version_keeps_no_rollback_waiting(yard):
     yard.record("v2", champion="v1")
     yard.record("v3", champion="v1")
@@ -89,6 +91,7 @@ def test_a_no_of_a_newer_version_keeps_no_rollback_waiting(yard):
     assert yard.pull(STAGING).state == "open"
 
 
+@pytest.mark.long
 def test_what_cannot_be_read_is_counted_in_every_pass_over_all_models(yard):
     yard.record("v2", champion="v1")
     assert run_pass(yard.workspace(), report=yard.said.append, with_checks=False).unreadable == 0
@@ -109,6 +112,7 @@ def test_what_cannot_be_read_is_counted_in_every_pass_over_all_models(yard):
     assert run_passes(yard).unreadable == 0
 
 
+@pytest.mark.long
 def test_a_pull_request_that_may_be_about_anything_is_told_when_it_stops_a_proposal(yard, caplog):
     mended = spoil(yard, "refs/modelyard/pulls/9")
     yard.record("v2", champion="v1")
@@ -124,7 +128,7 @@ def test_a_pull_request_that_may_be_about_anything_is_told_when_it_stops_a_propo
     assert yard.names()["staging"] == "v2"
 
 
-@pytest.mark.sample(2)
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["staging", "production", "nowhere"])
 def test_facts_that_cannot_be_read_keep_no_other_environment_from_its_rollback(yard, where):
     yard.record("v2", champion="v1")
@@ -146,7 +150,7 @@ def test_facts_that_cannot_be_read_keep_no_other_environment_from_its_rollback(y
     assert yard.names() == v1
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["staging", "canary"])
 def test_nothing_goes_into_or_out_of_an_environment_whose_facts_cannot_be_read(yard, where):
     yard.record("v2", champion="v1")
@@ -188,7 +192,7 @@ OF_A_PULL = {
 }
 
 
-@pytest.mark.sample(2)
+@pytest.mark.long
 @pytest.mark.parametrize("what", OF_A_PULL)
 def test_a_dry_run_names_the_proposal_that_an_unreadable_pull_request_keeps_away(yard, what):
     document, is_left_out = OF_A_PULL[what]

@@ -55,6 +55,7 @@ def moving(models):
     return made
 
 
+@pytest.mark.long
 def test_a_watcher_that_sees_a_bad_canary_has_rolled_it_back_when_it_rests(yard):
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
@@ -67,6 +68,7 @@ def test_a_watcher_that_sees_a_bad_canary_has_rolled_it_back_when_it_rests(yard)
     assert running.health.is_healthy()
 
 
+@pytest.mark.long
 def test_only_the_models_that_moved_are_due_next(yard):
     running = watcher(yard, interval=30.0, cluster=moving({MODEL}))
 
@@ -164,6 +166,7 @@ def failing(running):
     return {sample.labels["model"]: sample.value for sample in family.samples}
 
 
+@pytest.mark.long
 def test_a_defect_met_in_one_model_does_not_keep_another_from_its_rollback(yard, caplog):
     yard.commit(model_named(yard, "a"))
     yard.put("v2", "canary", is_verified=False)
@@ -208,6 +211,7 @@ def test_a_watcher_that_succeeds_for_no_model_is_unhealthy(yard):
     assert failing(running) == {MODEL: 1}
 
 
+@pytest.mark.long
 def test_a_notification_that_cannot_be_sent_is_no_models_failure(yard, monkeypatch):
     def defect(*_):
         raise ZeroDivisionError
@@ -237,6 +241,7 @@ def test_a_model_that_never_rests_does_not_keep_the_others_waiting(yard):
     assert running.due is None
 
 
+@pytest.mark.long
 def test_a_push_that_comes_together_with_a_move_is_not_missed(yard):
     running = watcher(yard, interval=30.0, cluster=moving({MODEL}))
     running.run_passes_and_wait()

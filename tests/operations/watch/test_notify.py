@@ -74,6 +74,7 @@ def notify(workspace, model, on_notified):
     return notifying.notify(workspace, pending_notifications(workspace, model), on_notified)
 
 
+@pytest.mark.long
 def test_a_rollback_is_told_once_with_its_reason(yard, inbox):
     sent = []
 

@@ -159,6 +159,7 @@ def test_production_is_verified_only_when_the_release_answers_everything(yard):
     assert yard.facts("production").verified[-1] == release.identity
 
 
+@pytest.mark.long
 def test_a_pass_must_stand_for_as_long_as_the_release_soaks(tmp_path):
     soaking = (SHORT[0], replace(CANARY, soak_seconds=600), PRODUCTION)
     yard = living_yard(tmp_path / "yard", soaking)
@@ -193,6 +194,7 @@ def stepped(stepped_start, tmp_path):
     return stepped_start.copy(tmp_path / "yard")
 
 
+@pytest.mark.long
 def test_a_step_lasts_as_long_as_it_is_to_last(stepped):
     shares = []
     for _ in range(5):

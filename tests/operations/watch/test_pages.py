@@ -35,6 +35,7 @@ def wait_for(address, *, seconds=30.0):
     return page
 
 
+@pytest.mark.long
 def test_the_pages_are_served_as_things_are_and_changed_by_nobody(pages):
     yard, served = pages
     address = f"http://127.0.0.1:{served.server.port}"

@@ -146,6 +146,7 @@ def test_a_crash_of_the_checks_is_an_error_and_stops_nothing_else(yard, monkeypa
     assert yard.pull("docs").statuses[CHECKS] == VALID
 
 
+@pytest.mark.long
 def test_manifests_that_are_not_what_the_release_renders_to_are_refused(yard):
     yard.record("v2", champion="v1")
     yard.put("v2", "staging")

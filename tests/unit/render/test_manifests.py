@@ -88,6 +88,7 @@ environments = st.builds(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=25)
 @given(release=releases, environment=environments)
 def test_any_release_renders_to_names_and_labels_that_kubernetes_takes(release, environment):
@@ -108,6 +109,7 @@ def test_any_release_renders_to_names_and_labels_that_kubernetes_takes(release, 
             assert isinstance(value, str)
 
 
+@pytest.mark.long
 @settings(max_examples=25)
 @given(release=releases, environment=environments)
 def test_every_reader_of_yaml_reads_what_was_meant(release, environment):
@@ -189,6 +191,7 @@ def test_every_pin_changes_the_pods(change):
     )
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     "change",
     [

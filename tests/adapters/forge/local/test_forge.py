@@ -739,6 +739,7 @@ def started(forge, program, *args):
     return run_forked(PROGRAM + program, str(forge._writer.git.root), *args)
 
 
+@pytest.mark.long
 def test_two_processes_that_review_and_open_at_once_lose_nothing(forge, elsewhere):
     head = forge.propose(change(), author=BOT).head
     program = (
@@ -780,8 +781,7 @@ forge.merge(pull.number, sha=pull.head, by=who)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_around_any_of_its_writes_and_run_again_it_ends_the_same(git, forge, when):
     for push in range(1, 6):

@@ -177,6 +177,7 @@ def test_one_great_request_is_no_doubt_of_the_rows_before_and_after_it():
         assert then > 10
 
 
+@pytest.mark.long
 @given(
     each=st.lists(
         st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4), min_size=1, max_size=3),
@@ -281,6 +282,7 @@ def test_counting_rows_as_independent_fails_healthy_canaries_whose_requests_are_
     assert np.isfinite(found).mean() >= 0.1
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_healthy_canary_is_not_failed_however_alike_the_rows_of_a_request_are(expectation, kind):
     found = failures(expectation, KINDS[kind], runs=40, requests=60)
@@ -295,6 +297,7 @@ def test_a_healthy_canary_is_not_failed_by_requests_that_differ_in_spread():
     assert np.isfinite(found).mean() <= 0.02
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rows", [1, ROWS])
 def test_great_requests_of_one_day_each_fail_no_healthy_canary(expectation, rows):
     how = {"runs": 20, "requests": 240, "rows": rows, "great": 500, "every": 10}
@@ -308,6 +311,7 @@ def test_great_requests_of_either_arm_leave_a_bad_canary_failing(expectation):
     assert np.isfinite(failures(expectation, KINDS["independent"], **how)).all()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("kind", "needed"),
     [
@@ -323,6 +327,7 @@ def test_a_gross_shift_is_found_however_alike_the_rows_of_a_request_are(expectat
     assert np.median(found) <= needed
 
 
+@pytest.mark.long
 def test_a_small_shift_of_independent_rows_needs_few_more_predictions_than_if_that_were_known(
     expectation,
 ):

@@ -120,6 +120,7 @@ def test_the_mean_e_value_at_a_limit_is_one_exactly(limit):
         assert mean == pytest.approx(1)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("canary", "stable"), [(1000, 1000), (200, 800), (50, 950)])
 def test_a_healthy_canary_is_seldom_failed_by_sixty_evaluations(canary, stable):
     worlds = canaries(1000, canary=canary, stable=stable, rates=(0.02, 0.02))
@@ -136,6 +137,7 @@ def test_a_share_that_grows_with_the_error_rate_of_both_arms_is_no_evidence():
     assert rejected(against_not_worse, pooled) > 0.9
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("canary", "stable", "rate", "median", "late"),
     [
@@ -164,6 +166,7 @@ def first_minute(world):
     return high
 
 
+@pytest.mark.sample(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("rates", [(0.01, 0.0), (0.03, 0.02), (0.21, 0.2)])
 def test_a_canary_worse_by_the_margin_is_seldom_passed_by_sixty_evaluations(rates):

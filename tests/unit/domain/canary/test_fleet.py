@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -247,6 +248,7 @@ def lives(draw):
     return found
 
 
+@pytest.mark.long
 @given(lives())
 def test_counts_are_the_truth_up_to_what_was_never_scraped(fleet):
     anchor = [said(s, "anchor", 0, release="other") for s in range(-40, 400, 5)]

@@ -296,7 +296,7 @@ def failed(counts, margin=POLICY.margin_slow, *, every=5):
     return against_within(*counts, margin, allowed=allowed if every else None).ever_rejects(ALPHA)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("base", [0.0, 0.05, 0.4, 0.85])
 def test_a_canary_slower_by_exactly_the_margin_is_seldom_failed_by_sixty_looks(base):
     runs = walks(np.random.default_rng(1), 60, base + POLICY.margin_slow, base)

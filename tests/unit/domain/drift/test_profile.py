@@ -124,6 +124,7 @@ def test_keeps_a_column_as_wide_as_floats_are():
     assert (column.minimum, column.maximum, column.scale) == (-1.7e308, 1.7e308, 0.0)
 
 
+@pytest.mark.long
 @given(
     numbers=st.lists(st.floats(allow_infinity=False) | st.just(0.0), max_size=30),
     whole=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=30),
@@ -144,7 +145,7 @@ def test_reads_back_exactly_what_it_wrote(numbers, whole, names, blocks):
     assert build_profile(table, columns, np.arange(rows) % blocks) == profile
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stays_below_130_kb_for_fifty_columns():
     rng = np.random.default_rng(2)
     rows = 200_000

@@ -81,7 +81,7 @@ def test_the_detector_is_the_mean_over_stakes_of_the_sum_of_the_bets_of_all_firs
     assert found.evidence == pytest.approx(expected)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(("shared", "lasting"), [(0.0, 0.0), (0.3, 0.0), (0.3, 0.7)])
 def test_the_mean_time_to_a_false_alarm_is_years(shared, lasting):
     # 40 models of 200 days each: at most 8 alarms would be a mean of 1,000 days.
@@ -95,6 +95,7 @@ def test_the_mean_time_to_a_false_alarm_is_years(shared, lasting):
     assert alarms <= 3
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("worse", "within"), [(3.4, 15), (2.0, 25), (1.5, 60)])
 def test_a_model_that_predicts_worse_is_found_within_days_or_weeks(worse, within):
     known, found = reference(2, shared=0.2), []

@@ -377,6 +377,7 @@ def held_out_sets(draw: st.DrawFn) -> tuple[HeldOut, ...]:
     )
 
 
+@pytest.mark.long
 @settings(max_examples=300)
 @given(
     window=spans(longest=120),

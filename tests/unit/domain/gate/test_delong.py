@@ -55,6 +55,7 @@ def test_with_every_row_its_own_cluster_it_is_plain_delong(decimals):
     assert found.difference / found.standard_error == pytest.approx(z, rel=1e-9)
 
 
+@pytest.mark.long
 def test_clusters_widen_the_error_as_a_bootstrap_of_whole_clusters_does():
     labels, champion, challenger, codes = clustered_scores(2)
     found = clustered_auc_difference(labels, champion, challenger, codes)

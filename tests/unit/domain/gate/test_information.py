@@ -232,6 +232,7 @@ def test_no_row_loses_more_than_the_worst_of_its_metric(metric):
     assert math.isfinite(worst)
 
 
+@pytest.mark.long
 def test_bets_that_decide_for_few_rows_seldom_pass_a_challenger_at_the_margin():
     # Loses 1 in a share of the rows that equals the margin: the worst case of a bounded metric.
     random, passed = np.random.default_rng(5), 0
@@ -281,6 +282,7 @@ def bad_days(days, share, loss, random):
     return paired_difference("accuracy", labels, np.zeros(days * 200), wrong, clusters)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("days", "share", "loss"), [(25, 1 / 25, 0.5), (60, 1 / 60, 0.6), (30, 0.1, 0.2)]
 )

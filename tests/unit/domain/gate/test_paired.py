@@ -124,6 +124,7 @@ def test_row_metrics_agree_with_scikit_learn():
         assert (found.champion, found.challenger) == pytest.approx(values, rel=1e-9)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("metric", ["log_loss", "rmse"])
 def test_the_error_is_what_a_bootstrap_of_whole_clusters_finds(metric):
     random = np.random.default_rng(1)
@@ -347,6 +348,7 @@ def two_class_scores(count, *, worse, clusters=40, rows_each=20):
         yield labels, *scores, days
 
 
+@pytest.mark.long
 def test_a_challenger_exactly_at_the_margin_passes_no_more_than_alpha_on_clustered_rows():
     # 2,000 worlds: three Monte-Carlo errors of a share of .05 are .015.
     assert passes("mae", forecasts(2000, worse=0.1), margin=0.1) <= 0.05 + 0.015
@@ -357,7 +359,7 @@ def test_rows_taken_for_independent_would_pass_it_several_times_too_often():
     assert passes("mae", apart, margin=0.1) > 0.15
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_auc_exactly_at_the_margin_passes_no_more_than_alpha_on_clustered_rows():
     assert passes("auc", two_class_scores(2000, worse=0.03), margin=0.03) <= 0.05 + 0.015
 

@@ -167,6 +167,7 @@ def accepts(columns, request):
     return True
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(CONTRACTS, CONTRACTS, st.data())
 def test_a_server_accepts_every_request_of_callers_that_are_said_to_be_safe(before, after, data):

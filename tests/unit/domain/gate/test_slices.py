@@ -139,6 +139,7 @@ def test_the_p_of_harm_is_the_level_at_which_the_gate_would_fail():
         assert non_inferiority(found, margin=margin, alpha=alpha).outcome is outcome
 
 
+@pytest.mark.long
 def test_of_forty_slices_of_an_equal_model_hardly_one_fails_and_some_would_alone():
     random, holms, alone = np.random.default_rng(8), 0, 0
     names = {"by place": np.array([f"place = {n}" for n in range(40)])[np.arange(ROWS) % 40]}

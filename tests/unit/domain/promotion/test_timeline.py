@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -289,6 +290,7 @@ EVENTS = st.builds(
 )
 
 
+@pytest.mark.long
 @given(st.lists(st.lists(EVENTS, max_size=8), max_size=4))
 def test_a_story_tells_everything_once_and_keeps_each_sources_own_order(sources):
     numbered = [
