@@ -24,14 +24,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import psutil
 from closed_loop import send_load
-from served_flights import Candidate, candidates, make_artifact
+from served_flights import Candidate, candidates, make_artifact, sample_rows
 
 from modelyard.adapters.cluster.local_servers import free_port
 from modelyard.artifact_digest import artifact_digest
-from modelyard.serving.documents import read_golden
 from modelyard.serving.predictor import load_predictor
 
 CELLS = ((1, 1), (8, 1), (32, 1), (1, 1000), (8, 1000))
@@ -139,7 +137,7 @@ def bare_model(artifact: Path, *, rounds: int) -> dict[str, float]:
     import threadpoolctl
 
     predictor = load_predictor(artifact, artifact_digest(artifact), ("numpy.dtype",))
-    frame = pd.DataFrame(list(read_golden(artifact).rows))
+    frame = sample_rows(artifact)
     found = {}
     with threadpoolctl.threadpool_limits(limits=1):
         for rows, calls in ((1, 200), (1000, 50)):
@@ -147,7 +145,7 @@ def bare_model(artifact: Path, *, rounds: int) -> dict[str, float]:
             for _ in range(rounds):
                 before = time.process_time()
                 for _ in range(calls):
-                    predictor.model.predict(part)
+                    predictor.answer(part)
                 spent.append(1000 * (time.process_time() - before) / calls)
             found[f"{rows} rows"] = median(spent)
     return found

@@ -19,12 +19,14 @@ from modelyard.adapters.specs.documents import read_spec
 from modelyard.artifact_digest import artifact_digest
 from modelyard.domain.specs.model import Model
 from modelyard.serving.artifact import describe_artifact
-from modelyard.serving.documents import json_rows, read_golden, write_golden, write_serving
+from modelyard.serving.documents import json_rows, write_golden, write_serving
 from modelyard.serving.inputs import tensors_of_rows
 from modelyard.serving.predictor import load_predictor
 
 FLIGHTS = Path(__file__).parents[2] / "models" / "flight-delay"
 MLSERVER = "1.7.1"
+SAMPLE = "sample.parquet"
+_GOLDEN_ROWS = 20  # as training keeps
 _WEATHER = ("precip", "visib", "wind_speed", "temp")
 _FEATURES = ("carrier", "origin", "dest", "distance", "minute", "weekday", *_WEATHER)
 _PARAMETERS = {
@@ -68,7 +70,7 @@ class Candidate:
 def make_artifact(cache: Path) -> Path:
     """The artifact of a version trained on five months of flights; trained once a cache."""
     folder = cache / "artifact"
-    if (folder / "golden.json").is_file():
+    if (folder / "golden.json").is_file() and (cache / SAMPLE).is_file():
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     data, out = cache / "data", cache / "out"
@@ -90,8 +92,14 @@ def make_artifact(cache: Path) -> Path:
     write_serving(folder, model=model, inputs=[*describe_artifact(folder).inputs], training=rows)
     predictor = load_predictor(folder, artifact_digest(folder), model.artifact.trusted_types)
     sample = rows[list(_FEATURES)].sample(1000, random_state=7)
-    write_golden(folder, predictor.golden_of(sample))
+    sample.to_parquet(cache / SAMPLE, index=False)
+    write_golden(folder, predictor.golden_of(sample.head(_GOLDEN_ROWS)))
     return folder
+
+
+def sample_rows(artifact: Path) -> pd.DataFrame:
+    """The rows that requests are made of."""
+    return pd.read_parquet(artifact.parent / SAMPLE)
 
 
 def candidates(cache: Path, artifact: Path, names: Sequence[str]) -> list[Candidate]:
@@ -99,13 +107,13 @@ def candidates(cache: Path, artifact: Path, names: Sequence[str]) -> list[Candid
     model = read_spec(Model, (FLIGHTS / "model.yaml").read_bytes(), name="model.yaml")
     columns = [column for column in model.inputs if column.name in _FEATURES]
     columns.sort(key=lambda column: _FEATURES.index(column.name))
-    golden = read_golden(artifact).rows
-    tensors = {rows: tensors_of_rows(columns, golden[:rows]) for rows in (1, 20, 1000)}
-    frame = pd.DataFrame(list(golden))[list(_FEATURES)]
+    frame = sample_rows(artifact)[list(_FEATURES)]
+    sample = json_rows(frame, _FEATURES)
+    tensors = {rows: tensors_of_rows(columns, sample[:rows]) for rows in (1, 20, 1000)}
     splits = {
         rows: {
             "columns": [*_FEATURES],
-            "data": [[*row.values()] for row in json_rows(frame.head(rows), _FEATURES)],
+            "data": [[*row.values()] for row in sample[:rows]],
         }
         for rows in tensors
     }

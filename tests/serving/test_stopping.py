@@ -16,7 +16,13 @@ import pytest
 
 from modelyard.adapters.processes.start import is_process_alive
 from serving.artifacts import MODEL, shared_artifact
-from serving.running import Running, request, serving, until
+from serving.running import Running, preloaded_socket, request, serving, until
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_PRELOADED", str(preloaded_socket()))
+
 
 BODY = json.dumps(request(rows=5)).encode()
 
@@ -54,9 +60,12 @@ def load(running: Running, ended: Counter[str], *, keeps: bool) -> None:
 
 
 @pytest.mark.parametrize("keeps", [True, False], ids=["kept connections", "new connections"])
-def test_no_request_is_lost_when_a_server_is_stopped_under_load(tmp_path: Path, *, keeps: bool):
+@pytest.mark.parametrize("workers", ["1", "2"], ids="workers {}".format)
+def test_no_request_is_lost_when_a_server_is_stopped_under_load(
+    tmp_path: Path, workers: str, *, keeps: bool
+):
     ended = [Counter[str]() for _ in range(6)]
-    with serving(shared_artifact(), tmp_path) as running:
+    with serving(shared_artifact(), tmp_path, "--workers", workers) as running:
         clients = [
             threading.Thread(target=load, args=(running, each), kwargs={"keeps": keeps})
             for each in ended

@@ -73,6 +73,13 @@ from modelyard.domain.specs.model import DEFAULT_QUEUE
     help="Requests that may wait while the model is busy; further ones are answered 503.",
 )
 @click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that serve the model on the port, each with its own queue.",
+)
+@click.option(
     "--listening",
     type=click.IntRange(3),
     envvar="MODELYARD_LISTENING",
@@ -92,6 +99,7 @@ def serve(
     formats: tuple[str, ...],
     lock: str | None,
     lock_file: Path | None,
+    workers: int,
     **options: object,
 ) -> None:
     """Serve a trained model over HTTP.
@@ -111,9 +119,13 @@ def serve(
             measure_runtime(lock, lock_file)
         if "skops" in formats:
             import skops.io  # noqa: F401 - first: it searches all modules imported before it
-        from modelyard.serving.server import Settings, serve_model
+        from modelyard.serving.server import Settings, serve_model, serve_workers
 
-        serve_model(Settings(port=port, formats=formats, **options))  # type: ignore[arg-type]  # the options are its fields
+        settings = Settings(port=port, formats=formats, **options)  # type: ignore[arg-type]  # the options are its fields
+        if workers == 1:
+            serve_model(settings)
+        else:
+            serve_workers(settings, workers)
 
 
 def _enter_image_runtime(lock: str) -> None:

@@ -69,7 +69,7 @@ class Outcome:
 
 
 class Counters:
-    """The metrics of one server process.
+    """The metrics of one server, or of one of its workers.
 
     Args:
         labels: Values of `LABELS`, constant in a process.
@@ -117,10 +117,13 @@ class Counters:
         self._overloaded = self._labelled(Counter, "requests_overloaded", "Answered 503: full.")
         self._dropped = self._labelled(Counter, "payload_dropped_rows", "Rows not logged.")
         self._seconds = self._labelled(Histogram, "request_seconds", "Latency.", buckets=SECONDS)
-        self._in_flight = self._labelled(Gauge, "requests_in_flight", "Requests being answered.")
-        self._labelled(Gauge, "model_info", "1 for the model that is served.").set(1)
+        self._in_flight = self._gauge("requests_in_flight", "Requests being answered.", "sum")
+        self._gauge("model_info", "1 for the model that is served.", "max").set(1)
         # Names the process: counters that rise again past what they were do not show a restart.
-        self._labelled(Gauge, STARTED, "Unix time of the start.").set(time.time())
+        started = self._gauge(STARTED, "Unix time of the start.", "min")
+        if not _value(started):  # a worker goes on in the counters of the one before it
+            started.set(time.time())
+        self._count_unanswered(int(_value(self._in_flight)))
 
     @contextmanager
     def count_request(self) -> Iterator[Outcome]:
@@ -188,9 +191,19 @@ class Counters:
                 self._cell[name] = self._cells.labels(**self._labels, cell=name)
             self._cell[name].inc(rows)
 
+    def _count_unanswered(self, requests: int) -> None:
+        """Count what the worker before this one had not answered when it died."""
+        self._in_flight.set(0)
+        self._requests["5xx"].inc(requests)
+        for _ in range(requests):
+            self._seconds.observe(OVERLOADED_SECONDS)
+
     def count_dropped(self, rows: int) -> None:
         """Count rows that the payload log dropped."""
         self._dropped.inc(rows)
+
+    def _gauge(self, name: str, text: str, of_workers: str) -> Gauge:
+        return self._labelled(Gauge, name, text, multiprocess_mode=of_workers)
 
     def _labelled(self, kind: type[_M], name: str, text: str, **options: Any) -> _M:
         metric = kind(f"modelyard_{name}", text, LABELS, registry=self._registry, **options)
@@ -201,6 +214,10 @@ class Counters:
     ) -> dict[str, Counter]:
         counter = Counter(f"modelyard_{name}", text, (*LABELS, label), registry=self._registry)
         return {value: counter.labels(**self._labels, **{label: value}) for value in values}
+
+
+def _value(gauge: Gauge) -> float:
+    return next(iter(gauge.collect())).samples[0].value
 
 
 def bin_counts(scores: Scores, bins: Grid) -> list[int]:

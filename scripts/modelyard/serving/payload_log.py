@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import logging
 import os
@@ -169,6 +170,12 @@ def surplus_parts(parts: Iterable[Part], limit: int) -> list[str]:
     sums = itertools.accumulate(part.size for part in newest_first)
     kept = sum(total <= limit for total in sums)
     return [part.name for part in newest_first[max(1, kept) :]]
+
+
+def forget_partial_parts(folder: Path, release: str, process: int) -> None:
+    """Delete what a server process that died had not written to its end."""
+    for partial in folder.glob(f".{glob.escape(release)}-*-{process}-*.part"):
+        partial.unlink(missing_ok=True)
 
 
 def _parts(folder: Path) -> Iterator[Part]:

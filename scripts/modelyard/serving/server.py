@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import prometheus_client
 import uvicorn
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from modelyard.domain.specs.model import DEFAULT_QUEUE
 from modelyard.errors import VersionFault
@@ -24,12 +25,16 @@ from modelyard.serving.counters import Counters
 from modelyard.serving.documents import read_golden
 from modelyard.serving.http.connections import LimitedProtocol, allow_many_connections
 from modelyard.serving.http.routes import Routes
-from modelyard.serving.payload_log import Limits, PayloadLog
+from modelyard.serving.payload_log import Limits, PayloadLog, forget_partial_parts
 from modelyard.serving.predictor import Predictor, load_predictor
 from modelyard.serving.served_model import ServedModel
+from modelyard.serving.workers.group import Group, bound_socket, shared_by
+from modelyard.serving.workers.shared import Shared
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+Loop = Literal["auto", "asyncio"]
 
 _LOGGER = logging.getLogger(__name__)
 _NOT_READY_SECONDS = 20.0  # for people and probes to read why
@@ -88,12 +93,15 @@ class Settings:
 class Server(uvicorn.Server):
     """uvicorn with the limits of `LimitedProtocol`, that tells the model when it is stopped."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, *, on_stop: Callable[[], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, *, loop: Loop, on_stop: Callable[[], None]
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 host=settings.host,
                 port=settings.port,
+                loop=loop,
                 http=LimitedProtocol,
                 ws="none",
                 lifespan="off",
@@ -134,6 +142,52 @@ def serve_model(settings: Settings) -> None:
         VersionFault: The model fails when it is opened, or differs on its golden rows.
         Refused: The artifact is not the pinned one, or is not accepted.
     """
+    _forget_closing(settings)
+    _serve(settings, _sockets(settings))
+
+
+def serve_workers(settings: Settings, workers: int) -> None:
+    """The same with so many worker processes, each with the model, its own queue and its own log.
+
+    Raises:
+        CannotAnswer: As `serve_model`; also if a worker dies before all have loaded the model.
+        VersionFault: As `serve_model`.
+        Refused: As `serve_model`.
+    """
+    import mlflow.pyfunc  # noqa: F401, PLC0415 - once, for all workers
+
+    _forget_closing(settings)
+
+    def work(number: int, shared: Shared, listening: socket.socket) -> None:
+        registry = shared.enter(number)
+        _serve(
+            settings,
+            [listening],
+            registry,
+            # uvloop takes all connections that wait, whatever the socket says: see `OneAtATime`.
+            loop="asyncio",
+            when_loaded=lambda: shared.wait_for_all(number),
+        )
+
+    def forget(process: int) -> None:
+        if settings.payload_log is not None:
+            forget_partial_parts(settings.payload_log, settings.release, process)
+
+    listening = _sockets(settings) or [bound_socket(settings.host, settings.port)]
+    gc.collect()
+    gc.freeze()
+    with listening[0], shared_by(workers) as shared:
+        Group(workers, work, shared=shared, listening=listening[0], forget=forget).run()
+
+
+def _serve(
+    settings: Settings,
+    sockets: list[socket.socket] | None,
+    registry: CollectorRegistry = REGISTRY,
+    *,
+    loop: Loop = "auto",
+    when_loaded: Callable[[], None] = lambda: None,
+) -> None:
     predictor = load_predictor(
         settings.folder, settings.artifact, settings.trusted_types, formats=settings.formats
     )
@@ -147,10 +201,8 @@ def serve_model(settings: Settings) -> None:
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     counters = Counters(settings.labels, predictor.serving)
     log = _payload_log(settings, predictor, counters)
-    if settings.closing is not None:
-        settings.closing.unlink(missing_ok=True)
-    app = Routes(model, settings.labels, counters, log, closing=settings.closing)
-    server = Server(app, settings, on_stop=model.stop)
+    app = Routes(model, settings.labels, counters, log, closing=settings.closing, registry=registry)
+    server = Server(app, settings, loop=loop, on_stop=model.stop)
     if model.golden_problem:
         end = threading.Timer(_NOT_READY_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
         end.daemon = True
@@ -159,13 +211,20 @@ def serve_model(settings: Settings) -> None:
     # What is loaded now stays: else each full collection walks all of it, and stops the server.
     gc.collect()
     gc.freeze()
+    when_loaded()
     try:
-        server.run(sockets=_sockets(settings))
+        server.run(sockets=sockets)
     finally:
         if log is not None:
             log.close()
     if model.golden_problem:
         raise VersionFault(f"model {settings.model}: {model.golden_problem}")
+
+
+def _forget_closing(settings: Settings) -> None:
+    """Delete the file that a server before this one has left in the same pod."""
+    if settings.closing is not None:
+        settings.closing.unlink(missing_ok=True)
 
 
 def _sockets(settings: Settings) -> list[socket.socket] | None:

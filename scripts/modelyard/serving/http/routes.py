@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from modelyard.domain.server_fault import FAULT_HEADER, Blame
 from modelyard.serving.http.dialects import MLFLOW, OPEN_INFERENCE, Dialect
 from modelyard.serving.http.inference import Inference
+from modelyard.serving.http.openapi import openapi_document
 
 if TYPE_CHECKING:
     from modelyard.serving.counters import Counters
@@ -41,6 +42,7 @@ class Routes:
         counters: Counts the requests.
         log: Logs the rows; None for no log.
         closing: A file; while it exists, every answer ends its connection. None for never.
+        registry: What `/metrics` exposes.
     """
 
     def __init__(
@@ -51,10 +53,11 @@ class Routes:
         log: PayloadLog | None,
         *,
         closing: Path | None = None,
+        registry: CollectorRegistry = REGISTRY,
     ) -> None:
         self._model, self._labels, self._counters = model, labels, counters
         self._inference = Inference(model, counters, log)
-        self._closing = closing
+        self._closing, self._registry = closing, registry
         self._header = (RELEASE_HEADER.encode(), labels["release"].encode())
         path = f"/v2/models/{model.name}"
         paths = (path, f"{path}/versions/{labels['version']}")
@@ -66,6 +69,7 @@ class Routes:
             "/": self.live,
             "/health": self.ping,
             "/metrics": self.metrics,
+            "/openapi.json": self.openapi,
             "/ping": self.ping,
             "/v2": self.server,
             "/v2/": self.server,
@@ -125,7 +129,7 @@ class Routes:
     async def metrics(self, request: Request) -> Response:
         """The counters, for Prometheus and the local scraper."""
         encode, kind = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(REGISTRY), headers={"content-type": kind})
+        return Response(encode(self._registry), headers={"content-type": kind})
 
     async def server(self, request: Request) -> Response:
         """The server's metadata."""
@@ -153,6 +157,12 @@ class Routes:
                 "parameters": parameters,
             }
         )
+
+    async def openapi(self, request: Request) -> Response:
+        """What is answered here, as an OpenAPI document."""
+        del request
+        serving, version = self._model.predictor.serving, self._labels["version"]
+        return _json(openapi_document(serving, model=self._model.name, version=version))
 
     async def ready(self, request: Request) -> Response:
         """Whether the model is ready, and if not, why."""

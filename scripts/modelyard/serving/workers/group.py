@@ -1,0 +1,227 @@
+"""Starts the workers of one server, replaces one that dies, and stops them together."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from types import FrameType
+
+from modelyard.errors import CannotAnswer, VersionFault, YardError
+from modelyard.serving.workers.shared import OneAtATime, Shared
+
+Work = Callable[[int, Shared, socket.socket], None]
+"""Serves as the worker of a number until SIGTERM."""
+
+_LOGGER = logging.getLogger(__name__)
+_FORK = multiprocessing.get_context("fork")
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LONGEST_PAUSE = 60.0
+_STOP_SECONDS = 40.0  # a worker gives up before: see the grace in `server.py`
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Worker:
+    """A worker that runs.
+
+    Args:
+        process: Its process.
+        pause: Seconds that it was waited for before it started.
+    """
+
+    process: ForkProcess
+    pause: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ended:
+    """A worker that is to be replaced.
+
+    Args:
+        at: When its replacement starts, by the monotonic clock.
+        pause: Seconds until then.
+    """
+
+    at: float
+    pause: float
+
+
+class Group:
+    """The workers of one server.
+
+    They are forked from a process that has imported the libraries and has opened no model: threads
+    that a library starts with a model would not be there in a fork. At first nobody listens until
+    all have loaded the model. One that fails meanwhile ends all; one that dies later is replaced,
+    at once if it had loaded the model, and the others go on.
+
+    Args:
+        workers: How many.
+        work: What each does.
+        shared: What they share.
+        listening: The socket, bound and not yet listening.
+        forget: Called with the process number of a worker that died.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        work: Work,
+        *,
+        shared: Shared,
+        listening: socket.socket,
+        forget: Callable[[int], None],
+    ) -> None:
+        self._work, self._shared, self._listening = work, shared, listening
+        self._forget = forget
+        self._workers: dict[int, _Worker] = {}
+        self._ended = {number: _Ended(at=0.0, pause=0.0) for number in range(workers)}
+        self._have_begun = self._is_stopping = False
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            CannotAnswer: A worker failed before all had loaded the model.
+            YardError: A worker says that the model fails, or is refused.
+        """
+        before = {number: signal.signal(number, self._stop) for number in _SIGNALS}
+        try:
+            while not self._is_stopping:
+                self._start_due()
+                self._look()
+        finally:
+            self._stop_all()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _start_due(self) -> None:
+        for number, ended in [*self._ended.items()]:
+            if ended.at <= time.monotonic() and not self._is_stopping:
+                del self._ended[number]
+                self._start(number, ended.pause)
+
+    def _start(self, number: int, pause: float) -> None:
+        self._shared.set_loaded(number, loaded=False)
+        process = _FORK.Process(target=self._run_worker, args=(number,))
+        # A signal between the fork and the note of it would miss the worker.
+        with _held_signals():
+            process.start()
+            self._workers[number] = _Worker(process=process, pause=pause)
+
+    def _run_worker(self, number: int) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        self._shared.end_with_parent()
+        try:
+            self._work(number, self._shared, OneAtATime(fileno=self._listening.detach()))
+        except YardError as error:
+            self._shared.tell_failure(number, error)
+            raise SystemExit(error.exit_code) from error
+
+    def _look(self) -> None:
+        """Wait for the end of a worker, or until one is to be started."""
+        due = [ended.at - time.monotonic() for ended in self._ended.values()]
+        wait([worker.process.sentinel for worker in self._workers.values()], max(0, min([*due, 1])))
+        self._have_begun = self._have_begun or self._shared.have_all_loaded()
+        for number, worker in [*self._workers.items()]:
+            if worker.process.exitcode is not None and not self._is_stopping:
+                del self._workers[number]
+                self._replace(number, worker)
+
+    def _replace(self, number: int, worker: _Worker) -> None:
+        how = _how(worker.process.exitcode)
+        failure = self._shared.take_failure(number)
+        is_final = not isinstance(failure, CannotAnswer) or isinstance(failure, VersionFault)
+        if failure and (is_final or not self._have_begun):
+            raise failure
+        if not self._have_begun:
+            raise CannotAnswer(f"a worker {how} before all had loaded the model")
+        self._forget(worker.process.pid or 0)
+        longer = min(_LONGEST_PAUSE, max(1.0, 2 * worker.pause))
+        pause = 0.0 if self._shared.has_loaded(number) else longer
+        self._ended[number] = _Ended(at=time.monotonic() + pause, pause=pause)
+        _LOGGER.error("worker %d %s; it is replaced in %.0f s", number, failure or how, pause)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._is_stopping = True
+        self._listening.close()
+        for worker in self._workers.values():
+            worker.process.terminate()
+
+    def _stop_all(self) -> None:
+        self._stop(signal.SIGTERM, None)
+        deadline = time.monotonic() + _STOP_SECONDS
+        for worker in self._workers.values():
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            worker.process.kill()
+            worker.process.join()
+
+
+@contextmanager
+def shared_by(workers: int) -> Iterator[Shared]:
+    """What so many workers share; its files are deleted afterwards.
+
+    Raises:
+        CannotAnswer: There is no folder for them.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="modelyard-workers-")
+    except OSError as error:
+        raise CannotAnswer(
+            f"no folder for the counters of workers: {error}", hint="set TMPDIR to a writable one"
+        ) from error
+    reading, writing = os.pipe()
+    with folder as path:
+        try:
+            yield Shared(
+                folder=Path(path), loaded=mmap.mmap(-1, workers), alive=reading, held=writing
+            )
+        finally:
+            os.close(writing)
+            os.close(reading)
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket of this address, on which nobody listens yet.
+
+    Raises:
+        CannotAnswer: The address is taken, or is none of this machine.
+    """
+    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+    except OSError as error:
+        found.close()
+        raise CannotAnswer(
+            f"{host}:{port}: cannot be listened on: {error}", hint="choose another --port"
+        ) from error
+    return found
+
+
+@contextmanager
+def _held_signals() -> Iterator[None]:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+def _how(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"was ended by signal {-code}"
+    return f"ended with exit code {code}"

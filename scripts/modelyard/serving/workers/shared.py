@@ -1,0 +1,115 @@
+"""What the workers of one server share: a socket, their counters, and who has loaded the model."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, values
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from modelyard.errors import YardError
+from modelyard.serving.scoring import Failure, failure_of
+
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_LOOK_SECONDS = 0.02
+
+
+class OneAtATime(socket.socket):
+    """A listening socket of which a worker takes one connection each time that it looks.
+
+    A worker would otherwise take all that wait, while the others have nothing to do.
+    """
+
+    _has_taken = False
+
+    def accept(self) -> tuple[socket.socket, object]:
+        """Take one connection; at the next call say that there is none."""
+        self._has_taken = not self._has_taken
+        if not self._has_taken:
+            raise BlockingIOError
+        return super().accept()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What the parent makes before the first worker is forked.
+
+    Each worker writes its counters into files of its own number, and the worker that replaces it
+    goes on in them: the sum of all files, which any worker answers, never falls.
+
+    Args:
+        folder: Of the files; nobody else's.
+        loaded: One byte a worker, in memory that all of them see: whether it has loaded the model.
+        alive: The reading end of a pipe.
+        held: Its writing end, which the parent alone keeps open.
+    """
+
+    folder: Path
+    loaded: mmap.mmap
+    alive: int
+    held: int
+
+    def enter(self, number: int) -> CollectorRegistry:
+        """Count in the files of this worker from now on; what `/metrics` is to expose."""
+        os.environ[_FOLDER] = str(self.folder)
+        counted = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
+        values.ValueClass = counted  # chosen at import otherwise
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, str(self.folder))  # type: ignore[no-untyped-call]
+        return registry
+
+    def has_loaded(self, number: int) -> bool:
+        """Whether a worker has loaded the model."""
+        return bool(self.loaded[number])
+
+    def set_loaded(self, number: int, *, loaded: bool) -> None:
+        """Say whether it has."""
+        self.loaded[number] = int(loaded)
+
+    def have_all_loaded(self) -> bool:
+        """Whether every worker has."""
+        return all(self.loaded[:])
+
+    def wait_for_all(self, number: int) -> None:
+        """Wait until every worker has loaded it; a replacement finds that the others have."""
+        self.set_loaded(number, loaded=True)
+        while not self.have_all_loaded():
+            time.sleep(_LOOK_SECONDS)
+
+    def end_with_parent(self) -> None:
+        """End this process as by SIGTERM when the parent is gone, however that ended."""
+        os.close(self.held)
+
+        def wait() -> None:
+            with suppress(OSError):
+                os.read(self.alive, 1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=wait, name="parent", daemon=True).start()
+
+    def tell_failure(self, number: int, error: YardError) -> None:
+        """Write down for the parent why this worker ends."""
+        with suppress(OSError):
+            self._failure(number).write_text(json.dumps(asdict(failure_of(error))))
+
+    def take_failure(self, number: int) -> YardError | None:
+        """Why a worker ended, once; None if it did not say."""
+        path = self._failure(number)
+        try:
+            found = Failure(**json.loads(path.read_bytes()))
+            path.unlink()
+        except (OSError, ValueError):
+            return None
+        return found.to_error("a worker")
+
+    def _failure(self, number: int) -> Path:
+        return self.folder / f"failure-{number}.json"
