@@ -74,7 +74,9 @@ def started(candidate: Candidate, cache: Path) -> Iterator[Started]:
     if candidate.name == "mlserver":
         (template.parent / "settings.json").write_text(_filled(template.read_text(), names))
     with (cache / f"{candidate.name}.log").open("wb") as log:
-        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        # MLflow starts uvicorn by its name.
+        path = f"{Path(command[0]).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": path}
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=cache)
     try:
         _wait(process, candidate, ports[0])
@@ -83,9 +85,10 @@ def started(candidate: Candidate, cache: Path) -> Iterator[Started]:
         )
         yield Started(**{**vars(server), "start_cpu": server.cpu_seconds})
     finally:
-        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
-            each.terminate()
-        process.wait(30)
+        if process.poll() is None:
+            for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+                each.terminate()
+            process.wait(30)
 
 
 def _filled(text: str, names: dict[str, str]) -> str:

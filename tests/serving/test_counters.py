@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import mmap
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, values
 
 from modelyard.domain.canary.input_mix import (
     SIZE_EDGES,
@@ -21,6 +24,7 @@ from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.serving.counters import LABELS, Counters, bin_counts
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import request_of_rows
+from modelyard.serving.workers.shared import Shared
 
 PROBABILITY = Output(name="p", kind=OutputKind.PROBABILITY)
 MINUTES = Output(name="minutes", kind=OutputKind.VALUE, minimum=-50, maximum=50)
@@ -140,4 +144,41 @@ def test_an_overloaded_request_is_slow_and_neither_an_error_nor_a_refusal():
         ("request_seconds_count", None),
         ("request_seconds_sum", None),
         ("model_info", None),
+        ("start_time_seconds", None),
     }
+
+
+def test_what_a_worker_had_not_answered_is_counted_by_the_one_that_replaces_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)  # is put back afterwards
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    shared = Shared(folder=tmp_path, loaded=mmap.mmap(-1, 2), alive=-1, held=-1)
+    training = Training(null={}, levels={})
+    serving = Serving(model="m", task=Task.BINARY, inputs=(), output=PROBABILITY, training=training)
+
+    def counters_of(number: int) -> tuple[Counters, CollectorRegistry]:
+        summed = shared.enter(number)
+        return Counters(dict.fromkeys(LABELS, "x"), serving, CollectorRegistry()), summed
+
+    def counted(summed: CollectorRegistry, name: str, **labels: str) -> float | None:
+        return summed.get_sample_value(
+            f"modelyard_{name}", {**dict.fromkeys(LABELS, "x"), **labels}
+        )
+
+    other, _ = counters_of(1)
+    dying, summed = counters_of(0)
+    unanswered = dying.count_request()
+    unanswered.__enter__()
+    for each in (dying, other):
+        with each.count_request() as outcome:
+            outcome.status = 200
+    started = counted(summed, "start_time_seconds")
+    assert counted(summed, "requests_in_flight") == 1
+    _, summed = counters_of(0)
+    assert counted(summed, "requests_in_flight") == 0
+    assert counted(summed, "requests_total", code_class="2xx") == 2
+    assert counted(summed, "requests_total", code_class="5xx") == 1
+    assert counted(summed, "request_seconds_count") == 3
+    assert counted(summed, "model_info") == 1
+    assert counted(summed, "start_time_seconds") == started
