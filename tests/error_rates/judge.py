@@ -6,6 +6,7 @@ releases score rows of the same kind, or of clients of their own.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -21,12 +22,17 @@ from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.latency import ALL_REQUESTS, bound_name
 from modelyard.domain.canary.prediction_grid import Grid, prediction_grid
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions, expect_predictions
+from modelyard.domain.canary.segments.cells import segment_cell, segment_grid, segment_name
+from modelyard.domain.canary.segments.findings import SegmentPromise, segment_promises
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
 from modelyard.domain.verdict import Outcome
 
 LOOKS, QUICK_LOOKS, DETECTED_BY = 60, 30, 20
 RUNS, QUICK_RUNS = 60, 20
+LEVEL_EDGES = (-1.036, -0.4, 0.2, 1.0)
+"""Cuts of the second input, of which 15 % are below the first."""
+
 ASKED_AT = (4, 5, 6, 8, 10, 13, 17, 20, 22, 24, 26, 28, 30, 35, 45)
 SHARE, SLOW_MS = 0.2, 100.0
 START = datetime(2013, 5, 1, tzinfo=UTC)
@@ -84,6 +90,8 @@ class Case:
         is_bad: Whether the canary must fail, within 20 looks.
         change: Changes the two arms at the beginning of a run.
         world: The model.
+        by_segments: Whether two columns are declared as segments: the level of the second input,
+            15 % of the rows and more, and the segment.
         is_excused: Whether something else than the canary may explain its predictions. The judge is
             then asked along the way too: otherwise a fail keeps its evidence until the end.
     """
@@ -93,6 +101,7 @@ class Case:
     change: Callable[[Arm, Arm, Generator], None] = lambda *_: None
     world: World = field(default_factory=lambda: ORDINARY)
     is_excused: bool = False
+    by_segments: bool = False
 
 
 def rates(*, quick: bool) -> Iterator[Rate]:
@@ -124,11 +133,14 @@ def _outcome(case: Case, random: Generator, looks: int) -> Outcome:
     canary = Arm(200, lambda rows, _: world.canary(rows), everybody)
     case.change(canary, stable, random)
     counts = {"v2": Counts(within={}), "v1": Counts(within={})}
-    samples = [Sample(at=START, counts={"v1": _added(Counts(), stable, world, random, 0, 0)})]
+    first = _added(Counts(), stable, world, random, 0, 0)
+    samples = [Sample(at=START, counts={"v1": first})]
     counts["v1"] = samples[0].counts["v1"]
     for look in range(1, looks + 1):
         for name, arm in (("v2", canary), ("v1", stable)):
-            counts[name] = _added(counts[name], arm, world, random, look, arm.requests)
+            counts[name] = _added(
+                counts[name], arm, world, random, look, arm.requests, by_segments=case.by_segments
+            )
         samples.append(Sample(at=START + look * timedelta(seconds=30), counts=dict(counts)))
         if case.is_excused and look in ASKED_AT:
             found = _ask(case, samples)
@@ -145,6 +157,7 @@ def _ask(case: Case, samples: list[Sample]) -> Outcome:
         expected=_expected(case.name),
         slow_ms=SLOW_MS,
         share=SHARE,
+        segments=_promises(case.name) if case.by_segments else (),
     )
     return judge_canary(evidence, POLICY).outcome
 
@@ -158,12 +171,50 @@ def _expected(name: str) -> ExpectedPredictions:
     )
 
 
+@cache
+def _promises(name: str) -> tuple[SegmentPromise, ...]:
+    world = next(case.world for case in CASES if case.name == name)
+    rows = everybody(np.random.default_rng(0), 0, 4000)
+    return segment_promises(
+        _labels(world.stable(rows), world),
+        _labels(world.canary(rows), world),
+        _levels(rows),
+        segment_grid(world.output),
+    )
+
+
+def _levels(rows: Rows) -> dict[str, np.ndarray]:
+    """The levels of two columns: five of the second input, and the segment."""
+    levels = np.array(list("abcde"))[np.searchsorted(LEVEL_EDGES, rows[:, 1], side="right")]
+    return {"level": levels, "part": np.where(rows[:, 2] > 0.5, "yes", "no")}
+
+
+def _segments(
+    before: Mapping[str, int], rows: Rows, scores: np.ndarray, world: World
+) -> dict[str, int]:
+    found = dict(before)
+    places = _bins(scores, segment_grid(world.output))
+    for column, levels in _levels(rows).items():
+        pairs = Counter(zip(levels.tolist(), places.tolist(), strict=True))
+        for (level, place), count in pairs.items():
+            name = segment_name(column, segment_cell(level), place)
+            found[name] = found.get(name, 0) + count
+    return found
+
+
 def _labels(scores: np.ndarray, world: World) -> np.ndarray:
     return np.array(world.output.classes)[scores] if world.grid.classes else scores
 
 
 def _added(
-    before: Counts, arm: Arm, world: World, random: Generator, look: int, requests: int
+    before: Counts,
+    arm: Arm,
+    world: World,
+    random: Generator,
+    look: int,
+    requests: int,
+    *,
+    by_segments: bool = False,
 ) -> Counts:
     """The counters after a look."""
     asked = random.binomial(requests, 1 - arm.hung)
@@ -171,7 +222,8 @@ def _added(
     errors = random.binomial(asked - refused, arm.errors(random, look))
     answered = asked - refused - errors
     rows = arm.rows(random, look, answered * arm.size) if answered else np.zeros((0, 3))
-    bins = _bins(arm.score(rows, look), world.grid) if answered else np.zeros(0, dtype=int)
+    scores = arm.score(rows, look) if answered else np.zeros(0)
+    bins = _bins(scores, world.grid) if answered else np.zeros(0, dtype=int)
     histogram = np.bincount(bins, minlength=world.grid.bins)
     slow = random.binomial(asked, arm.slow)
     measures = _pairs(bins, arm.size, world.grid)
@@ -188,6 +240,9 @@ def _added(
         pairs={name: before.pairs.get(name, 0) + int(n) for name, n in measures.items()},
         refused=(before.refused or 0) + int(refused),
         inputs=_cells(before.inputs, rows),
+        segments=_segments(before.segments, rows, scores, world)
+        if by_segments and answered
+        else before.segments,
         within={
             bound: known.get(bound, 0) + int(asked - slow),
             ALL_REQUESTS: known.get(ALL_REQUESTS, 0) + int(asked),
@@ -330,6 +385,12 @@ def _answers(score: Callable[[np.ndarray], np.ndarray]) -> Callable[[Arm, Arm, G
     return change
 
 
+def _garbage(canary: Arm, stable: Arm, random: Generator) -> None:
+    """The canary answers .99 for the 15 % of rows of one level."""
+    before = canary.score
+    canary.score = lambda rows, at: np.where(rows[:, 1] < LEVEL_EDGES[0], 0.99, before(rows, at))
+
+
 # The models.
 
 
@@ -409,6 +470,31 @@ CASES = (
         name="40 % errors of both in every tenth look",
         change=_both(errors=lambda _, look: 0.4 if look % 10 == 0 else 0.002),
     ),
+    Case(name="healthy, with segments", by_segments=True),
+    Case(
+        name="tenants: 5 and 20, with segments",
+        change=_clients(5, 20),
+        is_excused=True,
+        by_segments=True,
+    ),
+    Case(
+        name="clients that stay: 100 and 400, some heavy, with segments",
+        change=_clients(100, 400, 1.2),
+        is_excused=True,
+        by_segments=True,
+    ),
+    Case(
+        name="stable answers a constant from look 20 on, with segments",
+        change=_constant_from(20, 0.28),
+        is_excused=True,
+        by_segments=True,
+    ),
+    Case(
+        name="garbage for the 15 % of rows of one segment",
+        is_bad=True,
+        change=_garbage,
+        by_segments=True,
+    ),
     Case(name="ten times slower", is_bad=True, change=_arms(slow=0.97)),
     Case(name="5 % errors", is_bad=True, change=_arms(errors=lambda *_: 0.05)),
     Case(name="refuses 30 %", is_bad=True, change=_arms(refused=0.3)),
@@ -442,6 +528,7 @@ QUICK = frozenset(
         "bursts: 10 % errors in 2 % of looks",
         "stable answers a constant from look 20 on",
         "hangs on half of its requests",
+        "garbage for the 15 % of rows of one segment",
         "/100, rare events",
     }
 )

@@ -19,9 +19,18 @@ from modelyard.domain.canary.input_mix import (
 )
 from modelyard.domain.canary.latency import LATENCY_BOUNDS_MS
 from modelyard.domain.canary.prediction_grid import Grid, prediction_grid
+from modelyard.domain.canary.segments.cells import (
+    segment_cell,
+    segment_grid,
+    segment_level,
+    segment_name,
+)
 from modelyard.serving.documents import Serving
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from modelyard.serving.inputs import InferenceRequest
     from modelyard.serving.predictor import Scores
     from modelyard.serving.tensor import Values
@@ -105,7 +114,15 @@ class Counters:
             (*LABELS, "cell"),
             registry=registry,
         )
-        self._cell: dict[str, Counter] = {}
+        self._segments = Counter(
+            "modelyard_segment_predictions",
+            "Rows by cell of a declared column and bin of fewer bins.",
+            (*LABELS, "cell"),
+            registry=registry,
+        )
+        self._segment_columns = serving.segments
+        self._segment_grid = segment_grid(serving.output)
+        self._cell: dict[tuple[Counter, str], Counter] = {}
         self._edges = {
             column.name: range_edges(*column.limits)
             for column in serving.inputs
@@ -150,6 +167,7 @@ class Counters:
                 self._nulls[column].inc(count)
         self._count_numbers(request.columns)
         self._count_levels(request.columns)
+        self._count_segments(request.columns, scores)
         histogram = bin_counts(scores, self._grid)
         for bin_number, count in enumerate(histogram):
             if count:
@@ -185,11 +203,23 @@ class Counters:
 
     def _add_cells(self, column: str, counts: Iterable[tuple[int, int]]) -> None:
         for cell, rows in counts:
-            name = cell_name(column, cell)
-            # A few cells of the possible ones occur, so a series begins with its first row.
-            if name not in self._cell:
-                self._cell[name] = self._cells.labels(**self._labels, cell=name)
-            self._cell[name].inc(rows)
+            self._add_cell(self._cells, cell_name(column, cell), rows)
+
+    def _count_segments(self, columns: Mapping[str, Values], scores: Scores) -> None:
+        """Count the rows of each segment by bin."""
+        if not self._segment_columns:
+            return
+        places = row_bins(scores, self._segment_grid).tolist()
+        for column in self._segment_columns:
+            cells = [segment_cell(segment_level(value)) for value in columns[column].tolist()]
+            for (cell, place), rows in collections.Counter(zip(cells, places, strict=True)).items():
+                self._add_cell(self._segments, segment_name(column, cell, place), rows)
+
+    def _add_cell(self, counter: Counter, name: str, rows: int) -> None:
+        # A few cells of the possible ones occur, so a series begins with its first row.
+        if (counter, name) not in self._cell:
+            self._cell[counter, name] = counter.labels(**self._labels, cell=name)
+        self._cell[counter, name].inc(rows)
 
     def _count_unanswered(self, requests: int) -> None:
         """Count what the worker before this one had not answered when it died."""
@@ -227,8 +257,14 @@ def bin_counts(scores: Scores, bins: Grid) -> list[int]:
     """
     import numpy as np  # noqa: PLC0415 - the local scraper reads only the names above
 
-    numbers = (
-        scores.argmax(axis=1) if bins.classes else np.searchsorted(bins.edges, scores, side="right")
-    )
-    counts: list[int] = np.bincount(numbers, minlength=bins.bins).tolist()
+    counts: list[int] = np.bincount(row_bins(scores, bins), minlength=bins.bins).tolist()
     return counts
+
+
+def row_bins(scores: Scores, bins: Grid) -> npt.NDArray[np.intp]:
+    """The bin of each row, as `bin_counts` counts them."""
+    import numpy as np  # noqa: PLC0415 - as above
+
+    if bins.classes:
+        return scores.argmax(axis=1)
+    return np.searchsorted(bins.edges, scores, side="right")

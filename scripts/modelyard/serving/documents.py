@@ -54,6 +54,7 @@ class Serving:
         training: Properties of the training rows.
         timezone: The zone on whose clock timestamps are read; None if there are none, or if the
             artifact is older than this rule.
+        segments: The columns by whose levels predictions are counted too; see `canary.segments`.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Serving:
     output: Output
     training: Training
     timezone: str | None = None
+    segments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +111,13 @@ def write_serving(
         output=model.primary,
         training=_training(columns, training),
         timezone=model.data.timezone if any(c.type == "timestamp" for c in columns) else None,
+        segments=tuple(name for name in model.canary.segments if name in inputs),
     )
     document = asdict(serving)
     if serving.timezone is None:
         del document["timezone"]
+    if not serving.segments:
+        del document["segments"]
     _write(folder / SERVING, document)
     return serving
 
@@ -157,6 +162,7 @@ def parse_serving(text: bytes, *, name: str) -> Serving:
                 },
             ),
             timezone=None if document.get("timezone") is None else str(document["timezone"]),
+            segments=_texts(document.get("segments", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CannotAnswer(f"{name}: is malformed: {error!r}") from error

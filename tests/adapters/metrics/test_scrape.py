@@ -18,11 +18,12 @@ from modelyard.adapters.metrics.scrape import ScrapeMetrics
 from modelyard.domain.canary.arms import count_arm
 from modelyard.domain.canary.input_mix import SIZE_EDGES, cell_name, level_cell, number_cell
 from modelyard.domain.canary.prediction_grid import prediction_grid
+from modelyard.domain.canary.segments.cells import segment_cell, segment_grid, segment_name
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.domain.specs.repository import Repository
-from modelyard.serving.counters import Counters, bin_counts
+from modelyard.serving.counters import Counters, bin_counts, row_bins
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import request_of_rows
 
@@ -37,6 +38,7 @@ SERVING = Serving(
     inputs=COLUMNS,
     output=Output(name="minutes", kind=OutputKind.VALUE, minimum=0, maximum=100, primary=True),
     training=Training(null={}, levels={"carrier": ("AA",)}),
+    segments=("carrier",),
 )
 
 
@@ -127,6 +129,7 @@ def test_counts_are_read_by_release_and_summed_over_its_servers(tmp_path: Path):
         found = metrics.samples("late", since=NOW)
     grid = prediction_grid(SERVING.output)
     bins = bin_counts(np.array([41.5, 1000.0]), grid)
+    places = row_bins(np.array([41.5, 1000.0]), segment_grid(SERVING.output)).tolist()
     expected = {
         "a": Counts(
             requests={"2xx": 2, "4xx": 1, "5xx": 0},
@@ -140,6 +143,10 @@ def test_counts_are_read_by_release_and_summed_over_its_servers(tmp_path: Path):
                 cell_name("carrier", level_cell("AA")): 1,
                 cell_name("carrier", level_cell("ZZ")): 1,
                 cell_name("temp", number_cell(3.0, SIZE_EDGES)): 1,
+            },
+            segments={
+                segment_name("carrier", segment_cell(level), place): 1
+                for level, place in zip(("AA", "ZZ"), places, strict=True)
             },
             servers=2,
         ),

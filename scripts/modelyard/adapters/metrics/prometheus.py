@@ -51,6 +51,7 @@ _KINDS = {
     "modelyard_requests_refused_total": ("refused", ""),
     "modelyard_request_seconds_bucket": ("within", "le"),
     "modelyard_input_cells_total": ("inputs", "cell"),
+    "modelyard_segment_predictions_total": ("segments", "cell"),
 }
 
 

@@ -22,6 +22,15 @@ from modelyard.ports import Clock
 MAX_BYTES = 4 * 2**20
 """When the file of samples is longer, every second sample of its older half is dropped."""
 
+_LABELLED = {
+    "modelyard_requests_total": ("requests", "code_class"),
+    "modelyard_input_nulls_total": ("nulls", "column"),
+    "modelyard_input_unseen_total": ("unseen", "column"),
+    "modelyard_request_row_pairs_total": ("pairs", "measure"),
+    "modelyard_input_cells_total": ("inputs", "cell"),
+    "modelyard_segment_predictions_total": ("segments", "cell"),
+}
+
 # A server on loopback answers in milliseconds, or it hangs.
 _SECONDS = 2.0
 
@@ -87,30 +96,23 @@ class _Tally:
     refused: int | None = None
     within: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     inputs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    segments: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     servers: int = 0
     started: list[float] = field(default_factory=list)
 
     def add(self, name: str, labels: Mapping[str, str], value: int) -> None:
         """Add one sample of the exposition; other metrics are left out."""
-        match name:
-            case "modelyard_requests_total":
-                self.requests[labels["code_class"]] += value
-            case "modelyard_rows_total":
-                self.rows += value
-            case "modelyard_predictions_total":
-                self.predictions[int(labels["bin"])] += value
-            case "modelyard_input_nulls_total":
-                self.nulls[labels["column"]] += value
-            case "modelyard_input_unseen_total":
-                self.unseen[labels["column"]] += value
-            case "modelyard_request_row_pairs_total":
-                self.pairs[labels["measure"]] += value
-            case "modelyard_requests_refused_total":
-                self.refused = (self.refused or 0) + value
-            case "modelyard_input_cells_total":
-                self.inputs[labels["cell"]] += value
-            case "modelyard_request_seconds_bucket":
-                self.within[bound_name(float(labels["le"]))] += value
+        if name in _LABELLED:
+            kind, label = _LABELLED[name]
+            getattr(self, kind)[labels[label]] += value
+        elif name == "modelyard_rows_total":
+            self.rows += value
+        elif name == "modelyard_predictions_total":
+            self.predictions[int(labels["bin"])] += value
+        elif name == "modelyard_requests_refused_total":
+            self.refused = (self.refused or 0) + value
+        elif name == "modelyard_request_seconds_bucket":
+            self.within[bound_name(float(labels["le"]))] += value
 
     def counts(self) -> Counts:
         """The sums."""
@@ -125,6 +127,7 @@ class _Tally:
             refused=self.refused,
             within=dict(self.within),
             inputs=dict(self.inputs),
+            segments=dict(self.segments),
             servers=self.servers,
             process=" ".join(f"{at:.6f}" for at in self.started) if self.servers == 1 else "",
         )

@@ -39,6 +39,7 @@ class Arm:
         within: Requests answered within a time, by bound, shape (samples,); see `Counts.within`.
         client_errors: Requests answered 4xx; shape (samples,).
         inputs: Rows until the last sample by cell of each input; see `Counts.inputs`.
+        segments: Rows by segment and bin, shape (samples,); see `Counts.segments`.
     """
 
     answered: tuple[float, ...]
@@ -54,6 +55,7 @@ class Arm:
     within: tuple[Mapping[str, float], ...] = ()
     client_errors: tuple[float, ...] = ()
     inputs: Mapping[str, float] = field(default_factory=dict)
+    segments: tuple[Mapping[str, float], ...] = ()
 
     @property
     def looks(self) -> int:
@@ -97,6 +99,7 @@ def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
         nulls=_by_name(last, "nulls"),
         unseen=_by_name(last, "unseen"),
         inputs=_by_name(last, "inputs"),
+        segments=_series(totals, "segments") if _by_name(last, "segments") else (),
         pairs=_series(totals, "pairs"),
         refusals=_refusals(readings, totals),
         within=_series(totals, "within") if _by_name(last, "within") else (),
@@ -134,6 +137,7 @@ def _counters(counts: Counts | None) -> Counters | None:
     counters |= {("pairs", measure): count for measure, count in counts.pairs.items()}
     counters |= {("within", bound): count for bound, count in counts.within.items()}
     counters |= {("inputs", cell): count for cell, count in counts.inputs.items()}
+    counters |= {("segments", name): count for name, count in counts.segments.items()}
     if counts.refused is not None:
         # Together, so that no request counts as asked while refusals were not counted.
         counters[_REFUSED] = counts.refused

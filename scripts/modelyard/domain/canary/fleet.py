@@ -254,5 +254,6 @@ def _counts(total: Counters, before: Counters) -> Counts:
         refused=by_kind["refused"].get(""),
         within=by_kind["within"],
         inputs=by_kind["inputs"],
+        segments=by_kind["segments"],
         servers=0,
     )

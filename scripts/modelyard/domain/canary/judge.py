@@ -24,6 +24,7 @@ from modelyard.domain.canary.request_metrics import (
     slow_answers,
     unanswered,
 )
+from modelyard.domain.canary.segments.findings import SegmentPromise, segment_findings
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome, Verdict
@@ -46,6 +47,8 @@ class CanaryEvidence:
             refusals and slow requests apply. Another one without stable has all of the traffic.
         share: The share of requests that a router sends to the canary, 0 to 1, the least one it had
             during the samples; None if nothing splits requests exactly.
+        segments: What to expect of the segments' predictions; empty if the held-out rows were
+            scored before `canary.segments` was declared.
     """
 
     samples: tuple[Sample, ...]
@@ -56,6 +59,7 @@ class CanaryEvidence:
     slow_ms: float | None = None
     is_first: bool = True
     share: float | None = None
+    segments: tuple[SegmentPromise, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +110,14 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     metrics = [*_request_metrics(samples, canary, stable, evidence, policy)]
     share = evidence.share if stable is not None else None
     # Bonferroni: each metric gets its part of alpha, so that all together fail with alpha at most.
-    alpha = policy.alpha / (len(metrics) + (evidence.expected is not None) + (share is not None))
+    others = (evidence.expected is not None) + (share is not None) + bool(evidence.segments)
+    alpha = policy.alpha / (len(metrics) + others)
     findings = [
         *(metric.finding(alpha) for metric in metrics),
         *_unanswered(canary, stable, policy, share, alpha),
         *_uncounted(canary, stable),
         *_predictions(canary, stable, evidence.expected, policy, alpha),
+        *_segments(canary, stable, evidence, policy, alpha),
         *_minimum_traffic(canary, policy),
         *_freshness(canary, stable),
     ]
@@ -210,6 +216,21 @@ def _predictions(
         yield from prediction_findings(
             canary, stable, expected, radius=policy.distribution_radius, alpha=alpha
         )
+
+
+def _segments(
+    canary: Arm,
+    stable: Arm | None,
+    evidence: CanaryEvidence,
+    policy: CanaryPolicy,
+    alpha: float,
+) -> Iterator[Finding]:
+    if evidence.segments:
+        yield from segment_findings(
+            canary, stable, evidence.segments, radius=policy.distribution_radius, alpha=alpha
+        )
+    elif policy.segments and evidence.expected is not None:
+        yield Finding(text="segments not judged: no held-out rows were scored by them")
 
 
 def _minimum_traffic(canary: Arm, policy: CanaryPolicy) -> Iterator[Finding]:

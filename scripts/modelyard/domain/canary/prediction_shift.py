@@ -88,7 +88,7 @@ class ShiftEvidence:
 
 
 def expect_predictions(
-    champion: ArrayLike | None, challenger: ArrayLike, grid: Grid
+    champion: ArrayLike | None, challenger: ArrayLike, grid: Grid, *, most: int = MOST_BINS
 ) -> ExpectedPredictions:
     """What the challenger will predict in traffic, given what the champion predicts there.
 
@@ -99,20 +99,21 @@ def expect_predictions(
         champion: Shape (n,), its primary output on the held-out rows; None for a first version.
         challenger: Shape (n,), its primary output on the same rows.
         grid: The grid that predictions are counted on in traffic.
+        most: The greatest number of bins.
 
     Raises:
         CannotAnswer: No rows, shapes that differ, a number that is not finite or an unknown class.
     """
     if grid.older is not None:
-        finer = expect_predictions(champion, challenger, replace(grid, older=None))
-        older = expect_predictions(champion, challenger, grid.older)
+        finer = expect_predictions(champion, challenger, replace(grid, older=None), most=most)
+        older = expect_predictions(champion, challenger, grid.older, most=most)
         return replace(finer, older=older, older_bins=grid.older_bins)
     after = _grid_bins("challenger", challenger, grid)
     before = after if champion is None else _grid_bins("champion", champion, grid)
     if not after.size or before.size != after.size:
         raise CannotAnswer(f"{before.size} champion and {after.size} challenger predictions")
     counts = np.bincount(np.concatenate([before, after]), minlength=grid.bins)
-    bins = _class_bins(counts) if grid.classes else _value_bins(counts)
+    bins = _class_bins(counts, most) if grid.classes else _value_bins(counts, most)
     shares = np.bincount(bins[after], minlength=bins.max() + 1) / after.size
     return ExpectedPredictions(
         edges=tuple(grid.edges[place] for place in np.flatnonzero(np.diff(bins)) if grid.edges),
@@ -202,23 +203,23 @@ def _grid_bins(model: str, predictions: ArrayLike, grid: Grid) -> Codes:
     return np.searchsorted(grid.edges, values, side="right")
 
 
-def _value_bins(counts: NDArray[np.intp]) -> Codes:
-    """The bin of each bin of the grid, cut where the pooled predictions are nearest to tenths."""
-    # Two tenths may meet at one edge, where many predictions are equal. Then there are fewer bins.
+def _value_bins(counts: NDArray[np.intp], most: int) -> Codes:
+    """The bin of each bin of the grid, cut where pooled predictions are nearest to equal parts."""
+    # Two parts may meet at one edge, where many predictions are equal. Then there are fewer bins.
     share = counts.cumsum()[:-1] / counts.sum()
     bins = np.zeros(counts.size, dtype=np.intp)
-    for tenth in range(1, MOST_BINS):
+    for part in range(1, most):
         if share.size:
-            bins[np.abs(share - tenth / MOST_BINS).argmin() + 1] = 1
+            bins[np.abs(share - part / most).argmin() + 1] = 1
     return bins.cumsum()
 
 
-def _class_bins(counts: NDArray[np.intp]) -> Codes:
-    if counts.size <= MOST_BINS:
+def _class_bins(counts: NDArray[np.intp], most: int) -> Codes:
+    if counts.size <= most:
         return np.arange(counts.size)
-    bins = np.full(counts.size, MOST_BINS - 1)
-    frequent = np.sort(np.argsort(-counts, kind="stable")[: MOST_BINS - 1])
-    bins[frequent] = np.arange(MOST_BINS - 1)
+    bins = np.full(counts.size, most - 1)
+    frequent = np.sort(np.argsort(-counts, kind="stable")[: most - 1])
+    bins[frequent] = np.arange(most - 1)
     return bins
 
 

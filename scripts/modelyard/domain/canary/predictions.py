@@ -48,20 +48,20 @@ def prediction_findings(
     if missing or effects is None:
         yield Finding(missing=missing or "the number of rows in a request")
         return
-    test = _Test(expected=expected, radius=radius, effects=effects, alpha=alpha)
+    test = PredictionTest(expected=expected, radius=radius, effects=effects, alpha=alpha)
     found = test.shift(canary, stable)
     finding = _own_finding(test, found)
-    if stable is not None and (finding.bad or finding.missing):
-        for other in (_other_inputs(test, canary, stable), _stable_off(test, canary, stable)):
-            if other is not None:
-                yield replace(finding, bad=False, missing=None)
-                yield other
-                return
+    if finding.bad or finding.missing:
+        other = excuse_of(test, canary, stable)
+        if other is not None:
+            yield replace(finding, bad=False, missing=None)
+            yield other
+            return
     yield finding
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Test:
+class PredictionTest:
     """The test of predictions, with what does not depend on the arms."""
 
     expected: ExpectedPredictions
@@ -74,7 +74,7 @@ class _Test:
         """The radius that counts."""
         return self.expected.allowed_radius(self.radius)
 
-    def alone(self, shares: tuple[float, ...]) -> _Test:
+    def alone(self, shares: tuple[float, ...]) -> PredictionTest:
         """The test of one arm against shares, without another arm."""
         return replace(self, expected=replace(self.expected, kernel=(), shares=shares))
 
@@ -108,7 +108,14 @@ class _Test:
         )
 
 
-def _own_finding(test: _Test, found: ShiftEvidence) -> Finding:
+def excuse_of(test: PredictionTest, canary: Arm, stable: Arm | None) -> Finding | None:
+    """What else than the canary explains how far its predictions are; None if nothing does."""
+    if stable is None:
+        return None
+    return _other_inputs(test, canary, stable) or _stable_off(test, canary, stable)
+
+
+def _own_finding(test: PredictionTest, found: ShiftEvidence) -> Finding:
     radius, effect = test.allowed, found.predictions / found.effective
     is_notable = effect >= NOTABLE_DESIGN_EFFECT
     discount = f" ({effect:.2g} correlated rows count as one)" if is_notable else ""
@@ -130,7 +137,7 @@ def _own_finding(test: _Test, found: ShiftEvidence) -> Finding:
     )
 
 
-def _other_inputs(test: _Test, canary: Arm, stable: Arm) -> Finding | None:
+def _other_inputs(test: PredictionTest, canary: Arm, stable: Arm) -> Finding | None:
     """What is said instead of a fail if canary and stable get rows of another kind.
 
     Predictions cannot be further apart than their inputs are. So a canary that is further away than
@@ -151,7 +158,7 @@ def _other_inputs(test: _Test, canary: Arm, stable: Arm) -> Finding | None:
     )
 
 
-def _stable_off(test: _Test, canary: Arm, stable: Arm) -> Finding | None:
+def _stable_off(test: PredictionTest, canary: Arm, stable: Arm) -> Finding | None:
     """What is said instead of a fail if it is stable that predicts what it should not.
 
     Stable is held against its own predictions on held-out rows. If it keeps them, the answer is
@@ -180,7 +187,7 @@ def _stable_off(test: _Test, canary: Arm, stable: Arm) -> Finding | None:
     return Finding(text=f"{text}; the canary's are as expected", numbers=numbers)
 
 
-def _latest_shift(test: _Test, predictions: Histograms) -> ShiftEvidence | None:
+def _latest_shift(test: PredictionTest, predictions: Histograms) -> ShiftEvidence | None:
     """The evidence of the last looks that rejects, of all, the last half, quarter and so on.
 
     A release that breaks late has many good looks before, in which bets were lost.

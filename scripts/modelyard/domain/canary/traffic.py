@@ -31,6 +31,8 @@ class Counts:
             `inf` has all requests. Empty if a server does not measure them.
         inputs: Rows by cell of each input, by `input_mix.cell_name`. Empty if a server does not
             count them.
+        segments: Rows by segment and bin of the primary output, by `segments.cells.segment_name`.
+            Empty if a server does not count them.
         servers: How many servers these are the sum of; 0 if that is not known.
         process: Tells the process of one server from an earlier one of the same release; empty if
             that is not known.
@@ -45,6 +47,7 @@ class Counts:
     refused: int | None = None
     within: Mapping[str, int] = field(default_factory=dict)
     inputs: Mapping[str, int] = field(default_factory=dict)
+    segments: Mapping[str, int] = field(default_factory=dict)
     servers: int = 1
     process: str = ""
 

@@ -46,6 +46,7 @@ CHECKS: tuple[Check, ...] = (
     models.code_is_trusted_with_a_reason,
     models.drift_windows_suffice,
     models.canaries_can_pass_in_time,
+    models.segments_are_levels_of_a_request,
     resources.quantities_can_be_read,
     resources.replicas_are_of_environments,
     resources.placements_are_listed,

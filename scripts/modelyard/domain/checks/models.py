@@ -207,6 +207,17 @@ def canaries_can_pass_in_time(catalog: Catalog) -> Iterator[Problem]:
             )
 
 
+def segments_are_levels_of_a_request(catalog: Catalog) -> Iterator[Problem]:
+    """The canary's segments are categories or booleans that a request carries."""
+    for name, model in catalog.models.items():
+        types = {column.name: column.type for column in model.inputs}
+        for index, column in enumerate(model.canary.segments):
+            if types.get(column) not in {"category", "boolean"}:
+                found = f"is of type {types[column]}" if column in types else "is not in a request"
+                message = f"{column} {found}; a segment is a level of a category or boolean of it"
+                yield _problem(name, ("canary", "segments", index), message)
+
+
 def _problem(model: str, path: Path, message: str) -> Problem:
     return Problem(file=model_file(model), path=path, message=message)
 

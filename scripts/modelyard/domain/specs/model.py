@@ -292,6 +292,7 @@ class CanaryPolicy:
         input_floor: How far an input's share of nulls or unseen levels may exceed the training's.
         margin_unanswered: Part of its requests that a canary may leave without an answer, by its
             share of the traffic.
+        segments: Columns of a request by whose levels predictions are judged apart too.
     """
 
     alpha: float = 0.05
@@ -308,6 +309,7 @@ class CanaryPolicy:
     margin_slow: float = 0.1
     slow_limit: float = 0.1
     margin_unanswered: float = 0.25
+    segments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

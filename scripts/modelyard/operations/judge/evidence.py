@@ -14,6 +14,9 @@ from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.latency import slow_threshold
 from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions, expect_predictions
+from modelyard.domain.canary.segments.cells import SEGMENT, segment_grid
+from modelyard.domain.canary.segments.findings import SegmentPromise, segment_promises
+from modelyard.domain.gate.gate import Scores
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model, OutputKind
@@ -119,6 +122,7 @@ def evidence_of(
     return replace(
         _counts(workspace, catalog, environment, release, since, stable),
         expected=expected_predictions(workspace, catalog, release, stable[1] if stable else None),
+        segments=expected_segments(workspace, catalog, release, stable[1] if stable else None),
         training_nulls=workspace.once(
             "nulls", release.artifact, lambda: training_nulls(workspace.store, release.artifact)
         ),
@@ -198,19 +202,10 @@ def expected_predictions(
 
     Scores never change, so they are read once: the store may go away while a release is judged.
     """
-    model = catalog.models[release.model]
-    record = catalog.records.get((release.model, release.version))
-    if record is None or not record.held_out:
+    model, scored = catalog.models[release.model], _scored_rows(catalog, release, champion)
+    if scored is None:
         return None
-    result, other = record.held_out[-1], None
-    if champion is not None and champion != release.version:
-        pairs = scored_by_both(catalog, release.model, release.version, champion)
-        if not pairs:  # without the same rows nothing says how far the two may differ
-            return None
-        result, other = pairs[-1]
-    elif champion == release.version:
-        other = result.scores
-    mine, theirs = result.scores, other
+    mine, theirs = scored
 
     def expectation() -> ExpectedPredictions:
         before = _predictions(workspace.store, model, theirs) if theirs else None
@@ -223,6 +218,47 @@ def expected_predictions(
     )
 
 
+def expected_segments(
+    workspace: Workspace, catalog: Catalog, release: Release, champion: str | None
+) -> tuple[SegmentPromise, ...]:
+    """What the release should predict in each segment; none where they were not scored by."""
+    model, scored = catalog.models[release.model], _scored_rows(catalog, release, champion)
+    if scored is None or not model.canary.segments:
+        return ()
+    mine, theirs = scored
+
+    def promises() -> tuple[SegmentPromise, ...]:
+        slices = _scores(workspace.store, mine).slices
+        names = {name: slices.get(f"{SEGMENT}{name}") for name in model.canary.segments}
+        return segment_promises(
+            _predictions(workspace.store, model, theirs) if theirs else None,
+            _predictions(workspace.store, model, mine),
+            {name: levels for name, levels in names.items() if levels is not None},
+            segment_grid(model.primary),
+        )
+
+    key = repr((model.primary, model.canary.segments))
+    return workspace.once("expected segments", mine, promises, theirs or "", key)
+
+
+def _scored_rows(
+    catalog: Catalog, release: Release, champion: str | None
+) -> tuple[str, str | None] | None:
+    """Digests of the release's and the champion's scores on the same held-out rows."""
+    record = catalog.records.get((release.model, release.version))
+    if record is None or not record.held_out:
+        return None
+    result, other = record.held_out[-1], None
+    if champion is not None and champion != release.version:
+        pairs = scored_by_both(catalog, release.model, release.version, champion)
+        if not pairs:  # without the same rows nothing says how far the two may differ
+            return None
+        result, other = pairs[-1]
+    elif champion == release.version:
+        other = result.scores
+    return result.scores, other
+
+
 def training_nulls(store: Store, artifact: str) -> dict[str, float]:
     """The share of nulls in the artifact's training rows, by input."""
     document = json.loads(store.read_model_file(artifact, "serving.json"))
@@ -230,10 +266,14 @@ def training_nulls(store: Store, artifact: str) -> dict[str, float]:
     return shares
 
 
+def _scores(store: Store, digest: str) -> Scores:
+    return scores_from_parquet(store.read_evidence(digest), digest=digest)
+
+
 def _predictions(store: Store, model: Model, digest: str) -> Any:
     import numpy as np
 
-    scores = scores_from_parquet(store.read_evidence(digest), digest=digest).scores
+    scores = _scores(store, digest).scores
     if model.primary.kind is OutputKind.CLASS:
         return np.asarray(model.primary.classes)[scores.argmax(axis=1)]
     return scores

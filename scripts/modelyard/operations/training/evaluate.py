@@ -21,6 +21,7 @@ from modelyard.adapters.store.tables import (
     scores_to_parquet,
 )
 from modelyard.domain.artifact_formats import CODE_FORMATS
+from modelyard.domain.canary.segments.cells import SEGMENT, segment_levels
 from modelyard.domain.gate.gate import (
     Comparison,
     SetVerdicts,
@@ -222,6 +223,10 @@ def _score(
     try:
         columns = job.model.data.columns
         slices = slice_names(job.model.gate.slices, columns, columns_of(frame))
+        slices |= {
+            f"{SEGMENT}{name}": segment_levels(frame[name].tolist())
+            for name in job.model.canary.segments
+        }
         mine_here = mine.of(place, what=f"the model {_cannot(name)}")
         scores = scores_to_parquet(frame[LABEL], frame[CLUSTER], mine_here, slices=slices)
     except Refused as refusal:

@@ -285,6 +285,12 @@ def test_refuses_a_soak_that_lasts_longer_than_an_environment_waits():
         assert all("no release can pass: dev rolls it back" in text for _, _, text in found)
 
 
+def test_refuses_segments_that_are_no_levels_of_a_request():
+    found = said(with_model(canary=CanaryPolicy(segments=("nowhere",))))
+    assert [check for check, _, _ in found] == ["segments-are-levels-of-a-request"]
+    assert found[0][2].startswith("nowhere is not in a request;")
+
+
 def test_a_format_that_runs_code_is_listed_only_with_the_reason():
     policy = ArtifactPolicy(formats=("onnx", "pickle", "code"))
     message = (

@@ -1,0 +1,1 @@
+"""Segments: rows of one level of a declared column, whose predictions are judged apart."""

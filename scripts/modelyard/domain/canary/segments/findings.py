@@ -1,0 +1,188 @@
+"""What the judge finds in the predictions of segments: garbage for a part of the rows."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from modelyard.domain.canary.arms import Arm
+from modelyard.domain.canary.design_effect import design_effects
+from modelyard.domain.canary.prediction_grid import Grid
+from modelyard.domain.canary.prediction_shift import (
+    ExpectedPredictions,
+    ShiftEvidence,
+    expect_predictions,
+)
+from modelyard.domain.canary.predictions import PredictionTest, excuse_of
+from modelyard.domain.canary.request_metrics import Finding
+from modelyard.domain.canary.segments.cells import segment_cell, segment_name
+from modelyard.domain.gate.slices import holm
+
+LEAST_HELD_OUT = 100
+"""Held-out rows that a segment needs: with fewer the kernel is noise."""
+
+LEAST_LIVE = 200
+"""Rows of the canary from which a segment beyond the radius holds a pass back."""
+
+MOST_SEGMENT_BINS = 5
+"""Fewer than of all rows: there are up to 45 segments, and each has few rows."""
+
+_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentPromise:
+    """What to expect of the predictions of one segment.
+
+    Args:
+        column: Its column.
+        cell: Its cell in the servers' counts, by `segment_cell`.
+        title: Its rows in words, such as `carrier = AA`.
+        expected: From held-out rows of the segment.
+        bins: The number of bins of the segments' grid.
+    """
+
+    column: str
+    cell: str
+    title: str
+    expected: ExpectedPredictions
+    bins: int
+
+
+def segment_promises(
+    champion: ArrayLike | None,
+    challenger: ArrayLike,
+    levels: Mapping[str, NDArray[Any]],
+    grid: Grid,
+) -> tuple[SegmentPromise, ...]:
+    """The promise of each segment with enough held-out rows.
+
+    Args:
+        champion: As in `expect_predictions`.
+        challenger: As there.
+        levels: Each row's level, by column, as `segment_level` gives it.
+        grid: See `cells.segment_grid`.
+    """
+    before = None if champion is None else np.asarray(champion)
+    after, found = np.asarray(challenger), []
+    for column, names in sorted(levels.items()):
+        cells = np.array([segment_cell(name) for name in names.tolist()])
+        for cell in sorted(set(cells.tolist())):
+            rows = cells == cell
+            if np.count_nonzero(rows) < LEAST_HELD_OUT:
+                continue
+            expected = expect_predictions(
+                None if before is None else before[rows], after[rows], grid, most=MOST_SEGMENT_BINS
+            )
+            title = f"{column} = {_named(names[rows])}"
+            found.append(
+                SegmentPromise(
+                    column=column, cell=cell, title=title, expected=expected, bins=grid.bins
+                )
+            )
+    return tuple(found)
+
+
+def segment_findings(
+    canary: Arm,
+    stable: Arm | None,
+    promises: Sequence[SegmentPromise],
+    *,
+    radius: float,
+    alpha: float,
+) -> Iterator[Finding]:
+    """The finding on all segments, and one for each that differs.
+
+    Each segment has the test of all predictions, on its own rows and its own held-out kernel. A
+    segment fails by Holm's (1979) steps over all segments: exp(-peak) of an e-process is a p value
+    that is valid at any time (Ville 1939). What excuses all predictions excuses a segment.
+
+    Args:
+        canary: The canary.
+        stable: Stable, or None for a first release.
+        promises: Of the segments.
+        radius: As in `distribution_radius` of the policy.
+        alpha: The level over all segments together.
+    """
+    for name, side in (("the canary", canary), ("stable", stable)):
+        if side is not None and not (side.segments and side.segments[-1]):
+            yield Finding(text=f"segments not judged: the server of {name} does not count them")
+            return
+    if (effects := design_effects(canary, stable)) is None:
+        return
+    judged = []
+    for promise in promises:
+        test = PredictionTest(
+            expected=promise.expected, radius=radius, effects=effects, alpha=alpha / len(promises)
+        )
+        mine, others = _arm_of(canary, promise), stable and _arm_of(stable, promise)
+        judged.append((promise, test, mine, others, test.shift(mine, others)))
+    shown = holm([math.exp(-found.evidence.peak) for *_, found in judged], alpha)
+    worst = max(found.distance for *_, found in judged)
+    peak = max(found.evidence.peak for *_, found in judged)
+    yield Finding(
+        numbers={
+            "segments": len(judged),
+            "segment_distance": worst,
+            "evidence_segment": peak,
+        }
+    )
+    for (promise, test, mine, others, found), bad in zip(judged, shown, strict=True):
+        yield from _findings_of(promise, test, (mine, others), found, bad=bad)
+
+
+def _findings_of(
+    promise: SegmentPromise,
+    test: PredictionTest,
+    arms: tuple[Arm, Arm | None],
+    found: ShiftEvidence,
+    *,
+    bad: bool,
+) -> Iterator[Finding]:
+    if not bad and not _is_far(test, found):
+        return
+    where = f"where {promise.title}"
+    if (excuse := excuse_of(test, *arms)) is not None:
+        text = f"{where}: {excuse.text}" if excuse.text else ""
+        yield replace(excuse, text=text, numbers={})
+        return
+    said = f"predictions differ by {found.distance:.2f} from the expected ones"
+    yield Finding(
+        text=f"{where} {said}, {test.allowed:.2g} is allowed" if bad else "",
+        bad=bad,
+        missing=f"predictions within {test.allowed:.2g} {where}",
+        columns=(promise.column,),
+    )
+
+
+def _is_far(test: PredictionTest, found: ShiftEvidence) -> bool:
+    """Whether a segment with enough rows is beyond the radius by more than chance."""
+    if found.effective < LEAST_LIVE:
+        return False
+    # Twice what chance adds to a total variation distance of so many rows, and as much of stable's.
+    noise = 2 * math.sqrt(len(test.expected.shares) / (math.pi * found.effective))
+    return found.distance > test.allowed + noise
+
+
+def _arm_of(arm: Arm, promise: SegmentPromise) -> Arm:
+    """The arm with the predictions of the segment alone."""
+    names = [segment_name(promise.column, promise.cell, place) for place in range(promise.bins)]
+    return replace(
+        arm,
+        predictions=tuple(
+            tuple(counts.get(name, 0.0) for name in names) for counts in arm.segments
+        ),
+    )
+
+
+def _named(levels: NDArray[Any]) -> str:
+    """The levels of a cell, most frequent first."""
+    counts = Counter(levels.tolist())
+    names = [name or "null" for name, _ in sorted(counts.items(), key=lambda n: (-n[1], n[0]))]
+    return ", ".join(names[:_NAMED]) + (" ..." if len(names) > _NAMED else "")

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
+from modelyard.domain.canary.segments.cells import (
+    segment_cell,
+    segment_grid,
+    segment_level,
+    segment_levels,
+    segment_name,
+)
+from modelyard.domain.canary.segments.findings import LEAST_HELD_OUT, segment_promises
+from modelyard.domain.canary.traffic import Counts, Sample
+from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
+from modelyard.domain.verdict import Outcome
+from unit.domain.canary.test_judge import EVEN, START
+
+LATE = Output(name="late", kind=OutputKind.PROBABILITY, primary=True)
+GRID = segment_grid(LATE)
+POLICY = CanaryPolicy(least_looks=1, segments=("carrier",))
+SPREAD = np.array([0.1, 0.3, 0.6, 0.8] * 50)
+LEVELS = {"carrier": np.array(["AA", "UA"], dtype=object).repeat(100)}
+PROMISES = segment_promises(SPREAD, SPREAD, LEVELS, GRID)
+
+
+def counted(look, per_look, answers):
+    """Counters after a look: for each level its answer, spread if that is None."""
+    segments, total = {}, np.zeros(4)
+    for level, (share, answer) in answers.items():
+        values = SPREAD[:4] if answer is None else [answer] * 4
+        for value in values:
+            place = int(np.searchsorted(GRID.edges, value, side="right"))
+            name = segment_name("carrier", segment_cell(level), place)
+            segments[name] = segments.get(name, 0) + round(look * per_look * share / 4)
+            total[np.searchsorted((0.25, 0.5, 0.75), value)] += look * per_look * share / 4
+    return Counts(
+        requests={"2xx": look * per_look},
+        rows=look * per_look,
+        predictions=tuple(total.round().astype(int).tolist()),
+        segments=segments,
+    )
+
+
+def judged(canary, stable, looks=20, policy=POLICY, **changed):
+    samples = tuple(
+        Sample(
+            at=START.replace(minute=look),
+            counts={"v2": counted(look, 200, canary), "v1": counted(look, 800, stable)},
+        )
+        for look in range(looks + 1)
+    )
+    known = {"samples": samples, "canary": "v2", "stable": "v1", "expected": EVEN}
+    return judge_canary(CanaryEvidence(**{**known, "segments": PROMISES, **changed}), policy)
+
+
+HEALTHY = {"AA": (0.86, None), "UA": (0.14, None)}
+GARBAGE = {"AA": (0.86, None), "UA": (0.14, 0.99)}
+
+
+def test_garbage_for_a_segment_is_failed_and_named():
+    assert judged(HEALTHY, HEALTHY).outcome is Outcome.PASS
+    verdict = judged(GARBAGE, HEALTHY)
+    assert verdict.outcome is Outcome.FAIL
+    assert "where carrier = UA predictions differ by 0.7" in verdict.reason
+    assert verdict.columns == ("carrier",)
+    # Without segments it is within the radius of all predictions.
+    assert judged(GARBAGE, HEALTHY, segments=()).outcome is Outcome.PASS
+
+
+def test_a_canary_of_a_server_that_counts_no_segments_is_judged_without_them():
+    for release in ("v1", "v2"):
+        arms = {"v2": GARBAGE, "v1": HEALTHY}
+        samples = tuple(
+            Sample(
+                at=START.replace(minute=look),
+                counts={
+                    name: replace(
+                        counted(look, 200, arms[name]),
+                        **({"segments": {}} if name == release else {}),
+                    )
+                    for name in arms
+                },
+            )
+            for look in range(21)
+        )
+        verdict = judged(HEALTHY, HEALTHY, samples=samples)
+        assert verdict.outcome is Outcome.PASS
+        assert "segments not judged: the server of" in verdict.reason
+    unscored = judged(HEALTHY, HEALTHY, segments=())
+    assert "segments not judged: no held-out rows were scored by them" in unscored.reason
+
+
+def test_a_stable_arm_that_breaks_in_a_segment_fails_no_healthy_canary():
+    verdict = judged(HEALTHY, GARBAGE)
+    assert verdict.outcome is not Outcome.FAIL
+    assert "where carrier = UA: an incident of stable" in verdict.reason
+
+
+def test_segments_with_few_held_out_rows_promise_nothing():
+    assert [(one.column, one.cell) for one in PROMISES] == [
+        ("carrier", segment_cell(level)) for level in sorted(("AA", "UA"), key=segment_cell)
+    ]
+    few = {"carrier": np.array(["AA"] * (201 - LEAST_HELD_OUT) + ["UA"] * (LEAST_HELD_OUT - 1))}
+    assert [one.title for one in segment_promises(None, SPREAD, few, GRID)] == ["carrier = AA"]
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [
+        ("AA", "AA"),
+        (True, "true"),
+        (np.bool_(False), "false"),
+        (1.0, "true"),
+        (None, ""),
+        (float("nan"), ""),
+    ],
+)
+def test_levels_of_requests_and_of_held_out_rows_are_written_alike(value, level):
+    assert segment_level(value) == level
+    assert segment_levels([value]).tolist() == [level]
+
+
+def test_the_grid_of_segments_is_finer_at_both_ends_and_beside_zero():
+    assert 0.000_01 in GRID.edges
+    assert GRID.bins < 80
+    value = Output(name="y", kind=OutputKind.VALUE, minimum=-1, maximum=1, primary=True)
+    assert {-0.002, 0.002} <= set(segment_grid(value).edges)
+    classes = Output(name="c", kind=OutputKind.CLASS, classes=("a", "b"), primary=True)
+    assert segment_grid(classes).classes == ("a", "b")
+    with pytest.raises(ValueError, match="needs minimum and maximum"):
+        segment_grid(replace(value, minimum=None))
