@@ -265,6 +265,7 @@ def row_bins(scores: Scores, bins: Grid) -> npt.NDArray[np.intp]:
     """The bin of each row, as `bin_counts` counts them."""
     import numpy as np  # noqa: PLC0415 - as above
 
-    if bins.classes:
-        return scores.argmax(axis=1)
-    return np.searchsorted(bins.edges, scores, side="right")
+    found: npt.NDArray[np.intp] = (
+        scores.argmax(axis=1) if bins.classes else np.searchsorted(bins.edges, scores, side="right")
+    )
+    return found

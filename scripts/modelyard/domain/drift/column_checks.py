@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -67,24 +69,85 @@ class _Effect:
     detail: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class ColumnCounts:
+    """What the checks need of a column of a window; counts of parts add up to those of the whole.
+
+    Args:
+        rows: Rows, with and without a value.
+        nulls: Rows without a value.
+        bins: Rows by bin of the profile, shape (bins,); empty for levels.
+        outside: Rows outside the range of the profile.
+        minimum: The least value; infinite without values.
+        maximum: The greatest value; minus infinite without values.
+        levels: Rows by level, by name; empty for numbers.
+    """
+
+    rows: int
+    nulls: int
+    bins: tuple[int, ...] = ()
+    outside: int = 0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    levels: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: ColumnCounts) -> ColumnCounts:
+        """The counts of both parts, which must be counted by one profile."""
+        names = sorted(self.levels.keys() | other.levels.keys())
+        return ColumnCounts(
+            rows=self.rows + other.rows,
+            nulls=self.nulls + other.nulls,
+            bins=tuple(map(operator.add, self.bins, other.bins)),
+            outside=self.outside + other.outside,
+            minimum=min(self.minimum, other.minimum),
+            maximum=max(self.maximum, other.maximum),
+            levels={name: self.levels.get(name, 0) + other.levels.get(name, 0) for name in names},
+        )
+
+
+def count_column(profile: ColumnProfile, values: Array) -> ColumnCounts:
+    """The counts of a column of a window, or of a part of one."""
+    if isinstance(profile, LevelProfile):
+        levels = count_levels(profile.type, values).counts
+        nulls = len(values) - sum(levels.values())
+        return ColumnCounts(rows=len(values), nulls=nulls, levels=dict(sorted(levels.items())))
+    numbers = read_column(profile.type, values).values
+    known = numbers[~np.isnan(numbers)]
+    low, high = profile.minimum or 0.0, profile.maximum or 0.0
+    places = np.searchsorted(np.array(profile.edges), known, side="left")
+    return ColumnCounts(
+        rows=len(values),
+        nulls=len(values) - len(known),
+        bins=tuple(np.bincount(places, minlength=len(profile.counts)).tolist()),
+        outside=int(np.count_nonzero((known < low) | (known > high))),
+        minimum=float(known.min(initial=math.inf)),
+        maximum=float(known.max(initial=-math.inf)),
+    )
+
+
 def check_column(
-    profile: ColumnProfile, values: Array, *, limit: float, enough_blocks: bool, least_rows: int
+    profile: ColumnProfile,
+    counts: ColumnCounts,
+    *,
+    limit: float,
+    enough_blocks: bool,
+    least_rows: int,
 ) -> Iterator[ColumnCheck]:
     """Every check of a column that its rows allow; none if either window has no rows.
 
     Args:
         profile: The column's profile.
-        values: The column of the window.
+        counts: The column of the window.
         limit: The level that a p value must be below.
         enough_blocks: Whether the profile has enough calendar blocks to rely on its floors.
         least_rows: With fewer values in either window, only nulls are checked.
     """
-    if not profile.rows or not len(values):
+    if not profile.rows or not counts.rows:
         return
     if isinstance(profile, NumberProfile):
-        effects = _number_effects(profile, read_column(profile.type, values).values, least_rows)
+        effects = _number_effects(profile, counts, least_rows)
     else:
-        effects = _level_effects(profile, values, least_rows)
+        effects = _level_effects(profile, counts, least_rows)
     for effect in effects:
         yield ColumnCheck(
             column=profile.name,
@@ -94,24 +157,26 @@ def check_column(
             floor=drift_floor(effect.measure, profile.effects),
             p=effect.p,
             limit=limit,
-            rows=len(values),
+            rows=counts.rows,
             enough_blocks=enough_blocks,
             detail=effect.detail,
         )
 
 
-def _number_effects(profile: NumberProfile, values: Floats, least_rows: int) -> Iterator[_Effect]:
-    known = values[~np.isnan(values)]
-    yield _null_effect(profile, len(values) - len(known), len(values))
-    if min(profile.known, len(known)) < max(1, least_rows):
+def _number_effects(
+    profile: NumberProfile, counts: ColumnCounts, least_rows: int
+) -> Iterator[_Effect]:
+    known = counts.rows - counts.nulls
+    yield _null_effect(profile, counts.nulls, counts.rows)
+    if min(profile.known, known) < max(1, least_rows):
         return
-    yield _range_effect(profile, known)
+    yield _range_effect(profile, counts, known)
     edges, reference = np.array(profile.edges), np.array(profile.counts)
-    window = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(reference))
+    window = np.array(counts.bins)
     distance = effect_sizes.ks_distance(reference, window)
     moved = effect_sizes.wasserstein_distance(reference, window, edges, profile.scale)
-    p = p_values.ks_p_value(distance, profile.known, len(known))
-    medians = f"median {_median(edges, reference):.6g} -> {float(np.median(known)):.6g}"
+    p = p_values.ks_p_value(distance, profile.known, known)
+    medians = f"median {_median(edges, reference)} -> {_median(edges, window)}"
     # W1 finds a shift of few far values, D a change near the middle; both have the p value of D.
     yield _larger(
         profile,
@@ -120,16 +185,19 @@ def _number_effects(profile: NumberProfile, values: Floats, least_rows: int) -> 
     )
 
 
-def _level_effects(profile: LevelProfile, values: Array, least_rows: int) -> Iterator[_Effect]:
-    seen = count_levels(profile.type, values)
-    known = sum(seen.counts.values())
-    yield _null_effect(profile, len(values) - known, len(values))
+def _level_effects(
+    profile: LevelProfile, counts: ColumnCounts, least_rows: int
+) -> Iterator[_Effect]:
+    known = counts.rows - counts.nulls
+    yield _null_effect(profile, counts.nulls, counts.rows)
     if min(profile.known, known) < max(1, least_rows):
         return
-    unlisted = {level: n for level, n in seen.counts.items() if level not in profile.counts}
+    # Most frequent first, ties by name, so that the order of parts changes nothing.
+    seen = dict(sorted(counts.levels.items(), key=lambda item: (-item[1], item[0])))
+    unlisted = {level: n for level, n in seen.items() if level not in profile.counts}
     yield _new_level_effect(profile, unlisted, known)
     reference = np.array([*profile.counts.values(), profile.other])
-    window = np.array([*(seen.counts.get(level, 0) for level in profile.counts), 0])
+    window = np.array([*(seen.get(level, 0) for level in profile.counts), 0])
     window[-1] = sum(unlisted.values())
     p = p_values.chi_square_p_value(reference, window)
     gaps = np.abs(reference[:-1] / profile.known - window[:-1] / known)
@@ -155,16 +223,16 @@ def _null_effect(profile: ColumnProfile, nulls: int, rows: int) -> _Effect:
     )
 
 
-def _range_effect(profile: NumberProfile, known: Floats) -> _Effect:
+def _range_effect(profile: NumberProfile, counts: ColumnCounts, known: int) -> _Effect:
     low, high = profile.minimum or 0.0, profile.maximum or 0.0
-    outside = int(np.count_nonzero((known < low) | (known > high)))
+    outside = counts.outside
     return _Effect(
         reason="range",
         measure="rows outside",
-        size=outside / len(known),
-        p=p_values.outside_range_p_value(profile.known, outside, len(known)),
+        size=outside / known,
+        p=p_values.outside_range_p_value(profile.known, outside, known),
         detail=f"{outside:,} rows outside {low:.6g} .. {high:.6g}, "
-        f"now {float(known.min()):.6g} .. {float(known.max()):.6g}",
+        f"now {counts.minimum:.6g} .. {counts.maximum:.6g}",
     )
 
 
@@ -188,9 +256,10 @@ def _larger(profile: ColumnProfile, *effects: _Effect) -> _Effect:
     return max(effects, key=lambda one: one.size / drift_floor(one.measure, profile.effects))
 
 
-def _median(edges: Floats, counts: effect_sizes.Counts) -> float:
+def _median(edges: Floats, counts: effect_sizes.Counts) -> str:
+    """The median to the next edge: raw values of parts do not add up, counts do."""
     middle = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
-    return float(edges[min(middle, len(edges) - 1)])
+    return f"{edges[middle]:.6g}" if middle < len(edges) else f"above {edges[-1]:.6g}"
 
 
 def _level_shares(

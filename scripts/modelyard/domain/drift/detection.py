@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
 
-from modelyard.domain.drift.column_checks import ColumnCheck, check_column
+from modelyard.domain.drift.column_checks import (
+    ColumnCheck,
+    ColumnCounts,
+    check_column,
+    count_column,
+)
 from modelyard.domain.drift.profile import Profile
 from modelyard.domain.specs.column_values import Table
 from modelyard.errors import CannotAnswer
@@ -35,6 +42,17 @@ def check_window(profile: Profile, table: Table, *, least_rows: int) -> tuple[Co
     Raises:
         CannotAnswer: The table lacks a column of the profile.
     """
+    return check_counts(profile, count_window(profile, table), least_rows=least_rows)
+
+
+def count_window(profile: Profile, table: Table) -> tuple[ColumnCounts, ...]:
+    """The counts of a window, or of a part of one, by column of the profile.
+
+    Counts of parts add up, in any order, to those of the whole: see `add_counts`.
+
+    Raises:
+        CannotAnswer: The table lacks a column of the profile.
+    """
     # The contract is checked first, so a missing column here is a call in the wrong order.
     absent = [column.name for column in profile.columns if column.name not in table]
     if absent:
@@ -42,15 +60,27 @@ def check_window(profile: Profile, table: Table, *, least_rows: int) -> tuple[Co
             f"drift: the window lacks {', '.join(absent)}, which the profile has",
             hint="check the data against the contract first: a missing column is an incident",
         )
+    return tuple(count_column(column, table[column.name]) for column in profile.columns)
+
+
+def add_counts(parts: Iterable[tuple[ColumnCounts, ...]]) -> tuple[ColumnCounts, ...]:
+    """The counts of a window from those of its parts, such as its files; at least one."""
+    return tuple(reduce(operator.add, columns) for columns in zip(*parts, strict=True))
+
+
+def check_counts(
+    profile: Profile, counts: Sequence[ColumnCounts], *, least_rows: int
+) -> tuple[ColumnCheck, ...]:
+    """As `check_window`, from the window's counts."""
     # Bonferroni: ALPHA is shared by all checks of the window.
     limit = ALPHA / max(1, len(profile.columns) * _CHECKS)
     enough = profile.blocks >= LEAST_BLOCKS
     found = [
         check
-        for column in profile.columns
+        for column, counted in zip(profile.columns, counts, strict=True)
         for check in check_column(
             column,
-            table[column.name],
+            counted,
             limit=limit,
             enough_blocks=enough,
             least_rows=least_rows,

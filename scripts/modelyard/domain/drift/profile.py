@@ -297,9 +297,8 @@ def _edges(known: Floats) -> Floats:
     if not len(known):
         return np.zeros(0)
     shares = np.concatenate([[_TAIL], np.linspace(0.005, 0.995, EDGES - 2), [1 - _TAIL]])
-    # Quantiles that are values of the column: interpolated ones would lie between integers.
-    quantiles = np.quantile(known, shares, method="inverted_cdf")
-    lower, upper = np.quantile(known, [0.25, 0.75], method="inverted_cdf").tolist()
+    quantiles = _quantiles(known, shares)
+    lower, upper = _quantiles(known, [0.25, 0.75]).tolist()
     # Rounding keeps the stored profile small; see `_DIGITS`.
     spread = upper - lower or float(quantiles[-1]) - float(quantiles[0])
     if not 0 < spread < np.inf:
@@ -308,11 +307,19 @@ def _edges(known: Floats) -> Floats:
     return np.unique([round(float(quantile), digits) for quantile in quantiles])
 
 
+def _quantiles(known: Floats, shares: npt.ArrayLike) -> Floats:
+    """Quantiles of sorted values that are values: interpolated ones would lie between integers."""
+    # As numpy's `inverted_cdf`, which would sort again what is sorted.
+    places = np.ceil(len(known) * np.asarray(shares) - 1).astype(np.int64)
+    found: Floats = known[np.clip(places, 0, len(known) - 1)]
+    return found
+
+
 def _scale(known: Floats) -> float:
     if not len(known):
         return 0.0
     shares = [_TAIL, 0.25, 0.75, 1 - _TAIL]
-    low, lower, upper, high = np.quantile(known, shares, method="inverted_cdf").tolist()
+    low, lower, upper, high = _quantiles(known, shares).tolist()
     with np.errstate(over="ignore"):  # a spread beyond float64 has no scale
         scale = (upper - lower) / _NORMAL_IQR or float(np.std(np.clip(known, low, high)))
     return scale if np.isfinite(scale) else 0.0

@@ -61,9 +61,25 @@ def _few(columns: Sequence[Column]) -> list[Column]:
     return chosen
 
 
+class _Hashes(dict[object, int]):
+    """The hash of each value as text, computed once for each text."""
+
+    def __missing__(self, value: object) -> int:
+        found = hash(str(value))
+        # True, 1 and 1.0 are one key of a dictionary, but three texts.
+        if isinstance(value, str):
+            self[value] = found
+        return found
+
+
 def _codes(column: Column, values: Array) -> Keys:
     if column.type in {"number", "integer"}:
         numbers = read_column(column.type, values).values + 0.0  # -0.0 equals 0.0
         return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)
-    hashes = np.fromiter(map(hash, map(str, values.tolist())), dtype=np.int64, count=len(values))
+    listed = values.tolist()
+    try:
+        # Levels are few, and text is found in a dictionary sooner than it is hashed by `str`.
+        hashes = np.fromiter(map(_Hashes().__getitem__, listed), np.int64, count=len(values))
+    except TypeError:  # lists and dicts are not hashable
+        hashes = np.fromiter(map(hash, map(str, listed)), dtype=np.int64, count=len(values))
     return hashes.view(np.uint64)

@@ -5,10 +5,11 @@ import importlib.metadata
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.domain.drift import detection, effect_sizes, p_values
@@ -55,6 +56,21 @@ def drifted_columns(profile, table, *, least_rows=500):
     if count_rows(table) < least_rows:
         return None
     return tuple(check for check in checked if check.drifted)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 9), cuts=st.lists(st.integers(0, 900), max_size=6), order=st.randoms())
+def test_any_parts_of_a_window_in_any_order_give_the_same_verdict(reference, seed, cuts, order):
+    table = draw(np.random.default_rng(seed), 900, shift=0.4, nulls=0.05, names="abxy")
+    shards = [
+        {name: values[since:until] for name, values in table.items()}
+        for since, until in pairwise([0, *sorted(cuts), 900])
+    ]
+    order.shuffle(shards)
+    added = detection.add_counts(detection.count_window(reference, each) for each in shards)
+    found = detection.check_counts(reference, added, least_rows=500)
+    assert found == checks(reference, table)
+    assert repr(added) == repr(detection.count_window(reference, table))
 
 
 def confirm(windows):

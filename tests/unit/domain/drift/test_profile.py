@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import modelyard.domain.drift.profile as under_test
 from modelyard.domain.drift.block_effects import BlockEffects
 from modelyard.domain.drift.profile import LevelProfile, NumberProfile, Profile, build_profile
+from modelyard.domain.drift.row_keys import row_keys
 from modelyard.domain.specs.contract import Column
 from modelyard.errors import CannotAnswer
 
@@ -163,3 +165,19 @@ def test_stays_below_130_kb_for_fifty_columns():
         columns.append(Column(name=f"category_{number}", type="category"))
     profile = build_profile(table, columns, np.arange(rows) * 13 // rows)
     assert len(json.dumps(profile.to_document(), separators=(",", ":"))) <= 130_000
+
+
+@given(values=st.lists(st.integers(-50, 50) | st.floats(-1e300, 1e300), min_size=1, max_size=300))
+def test_quantiles_of_sorted_values_are_those_of_numpy(values):
+    known = np.sort(np.array(values, dtype=np.float64))
+    shares = [0.001, 0.005, 0.25, 0.5, 0.75, 0.995, 0.999]
+    expected = np.quantile(known, shares, method="inverted_cdf")
+    assert under_test._quantiles(known, shares).tolist() == expected.tolist()
+
+
+def test_keys_of_levels_are_those_of_their_texts():
+    mixed = levels("a", "b", None, "a", True, 1, 1.0, "1", float("nan"))
+    keys = row_keys({"c": mixed}, [CATEGORY])
+    assert keys.tolist() == row_keys({"c": levels(*map(str, mixed))}, [CATEGORY]).tolist()
+    assert len(set(keys.tolist())) == 7  # "a" twice, and 1 and "1"
+    assert len(row_keys({"c": levels(["x"], {}, "y")}, [CATEGORY])) == 3
