@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from modelyard.operations.models.new_data import Given
     from modelyard.operations.models.new_model import NewModel
 
-FRAMEWORKS = ("sklearn",)
+FRAMEWORKS = ("sklearn", "lightgbm", "xgboost")
 TASKS = ("binary", "multiclass", "regression")
 
 
@@ -62,7 +62,8 @@ def new_model(root: Path, /, *, name: str, dry_run: bool, **given: Any) -> None:
 
     Writes models/NAME: model.yaml with types, ranges and levels of the data, a trainer that works,
     and a held-out set, of the last days or of every k-th row. Guesses and questions are comments.
-    Nothing is overwritten.
+    Any other framework than scikit-learn gets a runtime of its own, which `modelyard runtime lock`
+    locks. Nothing is overwritten.
     """
     from modelyard.operations.models.new_model import compose_model, write_model
     from modelyard.operations.models.skeleton import FRAMEWORKS as SKELETONS
@@ -125,6 +126,8 @@ def _tell(root: Path, specs: Specs, new: NewModel) -> None:
 
 def _next_commands(root: Path, specs: Specs, new: NewModel) -> list[str]:
     from modelyard.adapters.git.repository import Git
+    from modelyard.domain.specs.paths import trainer_folder
+    from modelyard.operations.models.skeleton import WISHES
 
     name, days = new.proposal.model.name, new.days
     inputs = ["--data", new.training]
@@ -135,7 +138,9 @@ def _next_commands(root: Path, specs: Specs, new: NewModel) -> list[str]:
     is_on_main = current in {None, specs.repository.main}
     branch = name if is_on_main else str(current)
     version = ["modelyard", "version", "new", name, "v1", "--reason", "A first model", *inputs]
+    wishes = f"{trainer_folder(name)}/{WISHES}"
     return [
+        *([f"modelyard runtime lock {name}"] if wishes in new.documents else []),
         shlex.join(["modelyard", "try", name, *inputs]),
         *([f"git switch -c {branch}"] if is_on_main else []),
         f"git add models/{name}",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import csv
 import datetime as dt
 import io
@@ -65,6 +66,29 @@ def propose(
         timestamp=timestamp,
         here=root,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "library"), [("lightgbm", "lightgbm"), ("xgboost", "xgboost-cpu")]
+)
+def test_another_framework_brings_its_libraries_its_format_and_its_classes(tmp_path, name, library):
+    columns = {"kind": ["b", "a", "c"] * 60, "size": list(range(180))}
+    (tmp_path / "kinds.csv").write_bytes(csv_bytes(columns))
+    framework = FRAMEWORKS[name]
+    wishes = replace(WISHES, target="kind", artifact=framework.artifact)
+
+    new = compose_model(
+        tmp_path, Catalog(), wishes, framework, file="kinds.csv", timestamp=None, here=tmp_path
+    )
+
+    folder = f"models/{new.proposal.model.name}"
+    assert library in new.documents[f"{folder}/trainer/requirements.in"].decode()
+    assert f"  formats:\n  - {name}\n" in new.documents[f"{folder}/model.yaml"].decode()
+    script = new.documents[f"{folder}/trainer/train.py"].decode()
+    ast.parse(script)
+    known = "".join(f'    "{each}",\n' for each in new.proposal.model.primary.classes)
+    assert f"\nCLASSES: tuple[str, ...] = (\n{known})\n" in script
+    assert '\nNUMBERS: tuple[str, ...] = (\n    "size",\n)\n' in script
 
 
 def of_columns(root: Path, columns: dict[str, list[object]], **given: object) -> NewModel:

@@ -12,6 +12,8 @@ from modelyard.domain.proposal.model import ModelProposal
 from modelyard.domain.specs.model import ArtifactPolicy
 
 SKELETONS = "skeletons"
+WISHES = "requirements.in"
+"""The file of a trainer's folder that lists its libraries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,7 @@ class Framework:
     Args:
         name: Its name on the command line.
         artifact: The rules for artifacts that its models keep.
-        requirements: What its trainer needs besides the platform's own packages.
+        requirements: The libraries of a runtime of its own; none for the platform's.
     """
 
     name: str
@@ -29,8 +31,22 @@ class Framework:
     requirements: tuple[str, ...] = ()
 
 
+_SKLEARN = "scikit-learn>=1.7,<1.9"  # some of MLflow's flavours import it
 FRAMEWORKS: Mapping[str, Framework] = {
-    each.name: each for each in (Framework(name="sklearn", artifact=ArtifactPolicy()),)
+    each.name: each
+    for each in (
+        Framework(name="sklearn", artifact=ArtifactPolicy()),
+        Framework(
+            name="lightgbm",
+            artifact=ArtifactPolicy(formats=("lightgbm",)),
+            requirements=("lightgbm==4.7.0", _SKLEARN),
+        ),
+        Framework(
+            name="xgboost",
+            artifact=ArtifactPolicy(formats=("xgboost",)),
+            requirements=("xgboost-cpu==3.2.0", _SKLEARN),
+        ),
+    )
 }
 """The frameworks with a skeleton, by name."""
 
@@ -47,11 +63,16 @@ def trainer_files(framework: Framework, proposal: ModelProposal) -> dict[str, by
     numbers = [name for name in proposal.features if kinds[name] != "category"]
     for line, value in (
         ('TASK = "binary"', f"TASK = {_literal(str(proposal.model.task))}"),
+        (
+            "CLASSES: tuple[str, ...] = ()",
+            _constant("CLASSES", list(proposal.model.primary.classes)),
+        ),
         ("CATEGORIES: tuple[str, ...] = ()", _constant("CATEGORIES", categories)),
         ("NUMBERS: tuple[str, ...] = ()", _constant("NUMBERS", numbers)),
     ):
         text = text.replace(f"\n{line}\n", f"\n{value}\n", 1)
-    return {"train.py": text.encode()}
+    wishes = "".join(f"{each}\n" for each in framework.requirements).encode()
+    return {"train.py": text.encode(), **({WISHES: wishes} if wishes else {})}
 
 
 def _constant(name: str, values: list[str]) -> str:
