@@ -297,6 +297,10 @@ class Cluster(Protocol):
         """Record in the cluster, for people, what happened to a release."""
         ...
 
+    def tells_changes(self) -> bool:
+        """Whether `changed` is told of every change, and names its model sooner or later."""
+        ...
+
     def changed(self, environments: Iterable[Environment], *, seconds: float) -> frozenset[str]:
         """Wait until something changes, at most `seconds`, and return the models it belongs to.
 

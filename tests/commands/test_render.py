@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,46 @@ def test_a_file_that_describes_no_workflow_is_named(render, workflows, text, mes
     (workflows / "more.py").write_text(text)
     code, _, err = render("--platform")
     assert (code, err[0]) == (1, f"error: {message}")
+
+
+def commit_all(root):
+    who = ("-c", "user.name=A", "-c", "user.email=a@b")
+    for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-q", "-m", "All"]):
+        subprocess.run(["git", *words], cwd=root, check=True)
+
+
+@pytest.fixture
+def committed_root(root):
+    commit_all(root)
+    return root
+
+
+def test_a_check_of_what_changed_reads_no_other_model(render, committed_root):
+    (committed_root / "models/other").mkdir()
+    (committed_root / "models/other/model.yaml").write_text("not: a model\n")
+    commit_all(committed_root)
+    assert render("--check", "--changed-since", "HEAD")[0] == 0
+    rollout = committed_root / "environments/canary/manifests/pairs/rollout.yaml"
+    rollout.write_text("edited: true\n")
+    assert render("--check", "--changed-since", "HEAD")[:2] == (
+        3,
+        ["environments/canary/manifests/pairs/rollout.yaml is not what its release renders to"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        ("environments/canary/releases/pairs.yaml", ["environments/canary/manifests/pairs/"]),
+        ("models/pairs/model.yaml", ["environments/canary/manifests/", "models/pairs/model.yaml"]),
+    ],
+)
+def test_a_check_of_what_changed_sees_what_was_removed(render, committed_root, file, found):
+    (committed_root / file).unlink()
+    code, out, err = render("--check", "--changed-since", "HEAD")
+    assert code == 3
+    assert any(name in " ".join([*out, *err]) for name in found)
+
+
+def test_what_changed_goes_with_a_check_alone(render):
+    assert render("--changed-since", "HEAD")[0] == 2

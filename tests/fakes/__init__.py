@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from modelyard.errors import CannotAnswer
 
@@ -19,6 +19,18 @@ class Files:
 
     def paths(self, prefix: str = "") -> tuple[str, ...]:
         return tuple(path for path in self._files if path.startswith(prefix))
+
+    def folders(self, folder: str) -> tuple[str, ...]:
+        below = {path.removeprefix(folder) for path in self.paths(folder)}
+        return tuple(sorted({path.partition("/")[0] for path in below if "/" in path}))
+
+    def part(self, places: Collection[str]) -> Files:
+        kept = {
+            path: text.decode()
+            for path, text in self._files.items()
+            if any(path == place or path.startswith(place.rstrip("/") + "/") for place in places)
+        }
+        return Files(kept)
 
     def exists(self, path: str) -> bool:
         return path in self._files

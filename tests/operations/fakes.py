@@ -188,6 +188,9 @@ class ScriptedCluster:
     def note(self, release: Release, *, environment: Environment, what: str, is_good: bool) -> None:
         pass
 
+    def tells_changes(self) -> bool:
+        return False
+
     def changed(self, environments: Iterable[Environment], *, seconds: float) -> frozenset[str]:
         return frozenset()
 

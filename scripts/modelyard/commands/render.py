@@ -21,9 +21,21 @@ if TYPE_CHECKING:
 @click.option("--platform", is_flag=True, help="Render the workflows, not the releases.")
 @click.option("--environment", help="Only this environment's releases.")
 @click.option("--model", help="Only this model's releases.")
+@click.option(
+    "--changed-since",
+    metavar="REF",
+    help="With --check: only what depends on files changed since REF.",
+)
 @pass_root
 def render(
-    root: Path, /, *, check: bool, platform: bool, environment: str | None, model: str | None
+    root: Path,
+    /,
+    *,
+    check: bool,
+    platform: bool,
+    environment: str | None,
+    model: str | None,
+    changed_since: str | None,
 ) -> None:
     """Write the manifests of the releases in the working tree.
 
@@ -32,8 +44,19 @@ def render(
     """
     from modelyard.adapters.git.trees import WorkingTree
     from modelyard.adapters.specs.reader import read_valid_catalog
-    from modelyard.operations.render import choose_releases, find_stale, write_release
+    from modelyard.operations.render import (
+        choose_releases,
+        find_stale,
+        find_stale_since,
+        write_release,
+    )
 
+    if changed_since is not None:
+        if not check or platform or environment or model:
+            raise click.UsageError("--changed-since goes with --check, and with nothing else")
+        _refuse_stale(find_stale_since(root, changed_since), hint="modelyard render")
+        print_line(f"what changed since {changed_since} is rendered", err=True)
+        return
     catalog = read_valid_catalog(WorkingTree(root))
     if platform:
         _render_platform(root, catalog, check=check)

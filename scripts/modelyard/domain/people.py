@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 _MAIL = re.compile(r"<[^<>]*>")
 # Control, format (zero-width, direction), private, surrogate: nobody sees them.
@@ -36,6 +37,7 @@ class Person:
         return self.login
 
 
+@lru_cache(maxsize=10_000)
 def person_key(name: str) -> str:
     """What two spellings of one name share: form, case, blanks, a mail address, invisible marks.
 

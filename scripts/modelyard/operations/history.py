@@ -65,7 +65,7 @@ def read_story(workspace: Workspace, model: str) -> History:
     """
     commit = workspace.main()
     _refuse_shallow(workspace)
-    catalog = workspace.catalog(commit)
+    catalog = workspace.specs_of(commit, model).catalog
     with workspace.services.pulls.one_listing():
         events = _read_events(workspace, commit, catalog, model)
         began = _began(workspace)

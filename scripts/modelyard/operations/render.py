@@ -9,12 +9,25 @@ from pathlib import Path
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.replaced_file import replace_file
 from modelyard.adapters.specs.documents import dump_documents, dump_spec
+from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.adapters.workflows.sources import rendered_workflows
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.paths import WORKFLOW_TEMPLATES, release_file
+from modelyard.domain.specs.paths import (
+    ENVIRONMENTS,
+    WORKFLOW_TEMPLATES,
+    manifests_folder,
+    release_file,
+)
 from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.operations.services import repository_of
-from modelyard.render.tree import release_folder, rendered_tree, stale_manifests, tree_digest
+from modelyard.operations.validation import find_changes
+from modelyard.render.tree import (
+    place_of,
+    release_folder,
+    rendered_tree,
+    stale_manifests,
+    tree_digest,
+)
 
 Files = Mapping[str, bytes | None]
 """Content by path; None removes the file."""
@@ -37,6 +50,29 @@ def choose_releases(
         for key, release in sorted(catalog.releases.items())
         if environment in {None, key[0]} and model in {None, key[1]}
     )
+
+
+def find_stale_since(root: Path, ref: str) -> list[str]:
+    """Return what is wrong with the manifests that depend on what changed since `ref`.
+
+    It reads the specs of the models that are concerned, and no others.
+
+    Raises:
+        CannotAnswer: The ref or the history up to it is not here.
+        Refused: One of these specs is not valid.
+    """
+    changed, _ = find_changes(root, ref)
+    places = {place for path in changed if (place := place_of(path))}
+    if not places:
+        return []
+    tree = WorkingTree(root)
+    if any(model is None for _, model in places):  # an environment is about every model
+        return stale_manifests(tree, read_valid_catalog(tree), changed)
+    models = {model for _, model in places if model is not None}
+    catalog = read_valid_catalog(tree, models=models)
+    environments = tree.folders(ENVIRONMENTS)
+    folders = [manifests_folder(name, model) for name in environments for model in models]
+    return stale_manifests(tree.part(folders), catalog, changed)
 
 
 def find_stale(root: Path, catalog: Catalog, chosen: Sequence[Release]) -> list[str]:

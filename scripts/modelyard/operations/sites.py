@@ -48,20 +48,20 @@ def read_standing(workspace: Workspace, *, create: bool = False) -> Standing:
         workspace: What to read with.
         create: Give this place an identity if it has none.
     """
-    catalog = workspace.catalog(workspace.main())
+    environments = workspace.environments(workspace.main())
     known = workspace.facts.read_owners()
     unknown = {name for name, owner in known.items() if owner is None}
     standing = Standing(
         site=_site(workspace, create=create),
-        environments=tuple(catalog.environments),
+        environments=tuple(environments),
         owners={name: owner for name, owner in known.items() if owner is not None},
-        unknown=frozenset(catalog.environments if EVERY in unknown else unknown),
+        unknown=frozenset(environments if EVERY in unknown else unknown),
     )
     if standing.owners or unknown:
         return replace(standing, is_home=any(map(standing.owns, standing.owners)))
     facts = workspace.facts.read_snapshot(missed=lambda _: None)
     was_seen = any(each.release for each in facts.releases.values()) or facts.unknown
-    return replace(standing, is_home=not was_seen or _has_servers(workspace, catalog))
+    return replace(standing, is_home=not was_seen or _has_servers(workspace))
 
 
 def _site(workspace: Workspace, *, create: bool) -> Site | None:
@@ -73,8 +73,9 @@ def _site(workspace: Workspace, *, create: bool) -> Site | None:
         return None
 
 
-def _has_servers(workspace: Workspace, catalog: Catalog) -> bool:
+def _has_servers(workspace: Workspace) -> bool:
     """Whether servers of any release are known here, running or not."""
+    catalog = workspace.catalog(workspace.main())
     observe = workspace.services.cluster.observe
     for environment, model in catalog.releases:
         try:

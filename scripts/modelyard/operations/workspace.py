@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -13,18 +13,20 @@ from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import read_spec
-from modelyard.adapters.specs.reader import read_specs
+from modelyard.adapters.specs.reader import Specs, read_specs
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.registry import Registry
 from modelyard.domain.promotion.change import pull_number
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.paths import (
     ENVIRONMENTS,
     MODELS,
     manifests_folder,
     parse_spec_path,
     release_file,
+    releases_folder,
 )
 from modelyard.domain.specs.release import Release
 from modelyard.errors import YardError
@@ -107,6 +109,18 @@ class Workspace:
         """The specs of a commit, without those that have problems."""
         return self.once("catalog", commit, lambda: read_specs(GitTree(self.git, commit)).catalog)
 
+    def specs_of(self, commit: str, model: str) -> Specs:
+        """The specs that `read_specs` reads for one model at a commit."""
+        tree = GitTree(self.git, commit)
+        return self.once("specs", commit, lambda: read_specs(tree, models={model}), model)
+
+    def environments(self, commit: str) -> Mapping[str, Environment]:
+        """The environments of a commit, without those that have problems."""
+        tree = GitTree(self.git, commit)
+        return self.once(
+            "environments", commit, lambda: read_specs(tree, models=()).catalog.environments
+        )
+
     def once(self, what: str, commit: str, ask: Callable[[], T], *names: str) -> T:
         """The answer to a question about a commit or a digest, asked once: it never changes."""
         # A watcher runs for weeks, and each merge makes a new commit to ask about.
@@ -135,7 +149,9 @@ def store_of(services: Services) -> Store:
 
 
 def _model_names(tree: GitTree) -> tuple[str, ...]:
-    paths = [*tree.paths(MODELS), *tree.paths(ENVIRONMENTS)]
+    # Not the manifests, which are most files.
+    folders = [releases_folder(name) for name in tree.folders(ENVIRONMENTS)]
+    paths = tree.part([MODELS, *folders]).paths()
     parsed = [found for path in paths if (found := parse_spec_path(path)) is not None]
     names = {key[-1] for kind, key in parsed if kind in {"Model", "Release"}}
     return tuple(sorted(names))

@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.paths import (
     ENVIRONMENTS,
-    environment_file,
     manifests_folder,
-    model_file,
     parse_manifests_path,
-    release_file,
+    parse_spec_path,
 )
 from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.render.analysis import analysis_template
@@ -30,6 +28,9 @@ from modelyard.render.network import (
 from modelyard.render.rollout import render_rollout
 from modelyard.render.router import render_route
 from modelyard.yaml_writer import HEADER, yaml_bytes
+
+Place: TypeAlias = "tuple[str | None, str | None]"
+"""An environment and a model; None for any."""
 
 
 class Tree(Protocol):
@@ -115,19 +116,29 @@ def stale_manifests(
         catalog: The specs of the same files.
         changed: Check only releases that one of these paths belongs to; None for all.
     """
+    places = None if changed is None else {place for path in changed if (place := place_of(path))}
     found = []
     for release in catalog.releases.values():
-        if changed is None or any(_concerns(path, release) for path in changed):
+        if places is None or not places.isdisjoint(_places_of(release)):
             found += _stale(release, committed_tree(tree, release_folder(release)), catalog)
-    return found + _without_release(tree, catalog, changed)
+    return found + _without_release(tree, catalog, places)
 
 
-def _concerns(path: str, release: Release) -> bool:
-    return path.startswith(release_folder(release)) or path in {
-        release_file(release.environment, release.model),
-        environment_file(release.environment),
-        model_file(release.model),
-    }
+def place_of(path: str) -> Place | None:
+    """The environment and the model whose rendered files depend on a path, None for any."""
+    if owner := parse_manifests_path(path):
+        return owner
+    kind, key = parse_spec_path(path) or ("", ())
+    if kind == "Release":
+        return key[0], key[1]
+    if kind == "Environment":
+        return key[0], None
+    return (None, key[0]) if kind == "Model" else None
+
+
+def _places_of(release: Release) -> tuple[Place, ...]:
+    environment, model = release.environment, release.model
+    return (environment, model), (environment, None), (None, model)
 
 
 def _stale(release: Release, committed: Mapping[str, bytes], catalog: Catalog) -> list[str]:
@@ -150,12 +161,14 @@ def _stale(release: Release, committed: Mapping[str, bytes], catalog: Catalog) -
     return []
 
 
-def _without_release(tree: Tree, catalog: Catalog, changed: Collection[str] | None) -> list[str]:
+def _without_release(tree: Tree, catalog: Catalog, places: Collection[Place] | None) -> list[str]:
     """The manifests folders without a release: what they describe would run for ever."""
-    folders = {
-        manifests_folder(*owner)
-        for path in tree.paths(ENVIRONMENTS)
-        if (changed is None or path in changed) and (owner := parse_manifests_path(path))
-    }
-    pinned = {release_folder(release) for release in catalog.releases.values()}
-    return [f"{folder} belongs to no release" for folder in sorted(folders - pinned)]
+    if places is None:
+        found = {
+            owner for path in tree.paths(ENVIRONMENTS) if (owner := parse_manifests_path(path))
+        }
+    else:
+        both = {(one, other) for one, other in places if one is not None and other is not None}
+        found = {each for each in both if tree.paths(manifests_folder(*each))}
+    folders = (manifests_folder(*each) for each in found - catalog.releases.keys())
+    return [f"{folder} belongs to no release" for folder in sorted(folders)]

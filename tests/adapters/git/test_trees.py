@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import time
 from datetime import UTC, datetime
 
@@ -124,3 +125,19 @@ def test_thousands_of_files_are_read_without_a_process_for_each(git, files):
         started = time.perf_counter()
         assert tree.read_many(tree.paths()) == documents
         assert time.perf_counter() - started < 10
+
+
+@pytest.mark.parametrize("kind", ["a commit", "the working tree", "a folder without Git"])
+def test_a_part_of_a_tree_holds_what_is_at_its_places_and_below_them(git, kind):
+    documents = {"a/x": b"1", "a/y/z": b"2", "ab/x": b"3", "a.yaml": b"4", "b": b"5", "[a]/x": b"6"}
+    commit = committed(git, documents)
+    git.run("read-tree", "-u", "-m", commit)
+    tree = GitTree(git, commit) if kind == "a commit" else WorkingTree(git.root)
+    if kind == "a folder without Git":
+        shutil.rmtree(git.root / ".git")
+
+    assert tree.part(["a/", "a.yaml", "missing/", "b"]).paths() == ("a.yaml", "a/x", "a/y/z", "b")
+    assert tree.part(["[a]/"]).paths() == ("[a]/x",)
+    assert tree.part([]).paths() == ()
+    assert tree.folders("a/") == ("y",)
+    assert tree.folders("missing/") == ()

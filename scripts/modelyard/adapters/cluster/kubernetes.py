@@ -151,6 +151,10 @@ class KubernetesCluster:
         }
         self._api.create_object(EVENTS, metadata["namespace"], event)
 
+    def tells_changes(self) -> bool:
+        """Whether all streams of changes are open; one that breaks begins with all there is."""
+        return self._changes.is_open()
+
     def changed(self, environments: Iterable[Environment], *, seconds: float) -> frozenset[str]:
         """Wait until an object of a model changes; see `ports.Cluster`."""
         namespaces = {each.namespace for each in environments}

@@ -41,6 +41,11 @@ class KubernetesChanges:
         self._moved: set[str] = set()
         self._wake = threading.Condition()
         self._streams: dict[tuple[str, str], threading.Thread] = {}
+        self._broken: set[tuple[str, str]] = set()
+
+    def is_open(self) -> bool:
+        """Whether there are streams, and none of them ended by an error when it was opened last."""
+        return bool(self._streams) and not self._broken
 
     def wait(self, namespaces: Iterable[str], *, argocd: str, seconds: float) -> frozenset[str]:
         """The models of which an object changed since the last call; empty when the time is over.
@@ -75,17 +80,21 @@ class KubernetesChanges:
 
         It begins with every object there is, so receiving some does not show that it works.
         """
-        pause = 0.0
+        key, pause = (resource.plural, namespace), 0.0
         while True:
             began = time.monotonic()
             try:
                 for changed in self._api.watch_objects(
                     resource, namespace, seconds=_STREAM_SECONDS
                 ):
+                    self._broken.discard(key)
                     self._note(changed.get("metadata", {}).get("labels") or {})
+                self._broken.discard(key)
             except YardError as error:
+                self._broken.add(key)
                 logger.warning("%s", error.message)
             except Exception:  # a thread that died would leave the watcher asleep without notice
+                self._broken.add(key)
                 logger.exception("watch of %s in %s", resource.plural, namespace)
             lasted = time.monotonic() - began
             pause = 0.0 if lasted > _LONGEST_PAUSE else min(max(2 * pause, 1.0), _LONGEST_PAUSE)

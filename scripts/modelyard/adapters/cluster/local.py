@@ -180,6 +180,10 @@ class LocalCluster:
     def note(self, release: Release, *, environment: Environment, what: str, is_good: bool) -> None:
         """Do nothing: `modelyard history` has all of it here."""
 
+    def tells_changes(self) -> bool:
+        """False: a server that dies sends no notice, so each is asked in every pass."""
+        return False
+
     def changed(self, environments: Iterable[Environment], *, seconds: float) -> frozenset[str]:
         """Wait for all of it: processes send no notice of a change."""
         del environments

@@ -125,6 +125,19 @@ class Index:
         return tuple(sorted({*self._by_model[model], *self._of_environments}))
 
     @cached_property
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """The path and object of each fact after its model's name, which freezes have not."""
+        found = []
+        for path, name in sorted(self.listing.files.items()):
+            space = path.partition("/")[0]
+            parsed = _document_at(path)
+            if parsed is not None and space in {"facts", "models"}:
+                found.append((path.split("/")[-1].removesuffix(_SUFFIX), f"{path} {name}"))
+            elif space == "freezes":
+                found.append(("", f"{path} {name}"))
+        return tuple(found)
+
+    @cached_property
     def _by_model(self) -> Mapping[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)
         for path in self.documents:

@@ -42,7 +42,7 @@ HINT = (
 )
 
 # A value never changes for an object, and parsing is what a pass would spend its time with.
-_VALUES = AnswerCache(20_000)
+_VALUES = AnswerCache(100_000)
 
 
 class FactReader:

@@ -119,6 +119,14 @@ class FactStore:
         """Change a model's facts; returns what they are now."""
         return self._update(model_path(model), ModelFacts(), change, by)
 
+    def list_documents(self) -> tuple[tuple[str, str], ...]:
+        """The path and object of every fact, each after its model's name; empty for freezes."""
+
+        def attempt() -> tuple[tuple[str, str], ...]:
+            return self._reader.index_of(self._reader.listing()).names
+
+        return retry_on_conflict(attempt)
+
     def read_freeze(self, environment: str) -> Freeze | None:
         """An environment's freeze, or None when it is open."""
         return self._read(freeze_path(environment), cast("Freeze | None", None))

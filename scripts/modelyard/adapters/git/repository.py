@@ -145,11 +145,23 @@ class Git:
                     _BLOBS.remember((self._place, name), content)
         return known
 
-    def ls_tree(self, commit: str, prefix: str = "") -> tuple[Entry, ...]:
-        """The files of a commit below `prefix` (a folder ends in `/`), by path; no submodules."""
-        where = ["--", prefix] if prefix else []
+    def ls_tree(self, commit: str, *places: str) -> tuple[Entry, ...]:
+        """The files of a commit, or those at these places (a folder ends in `/`); no submodules."""
+        where = ["--", *places] if places else []
         words = ("ls-tree", "-r", "-z", "--full-tree", revision_of(commit), *where)
         return self._once(words, commit, ask=lambda: tree_entries(self.run(*words).stdout))
+
+    def list_folders(self, commit: str, folder: str) -> tuple[str, ...]:
+        """The names of the folders in a folder of a commit, which ends in `/`; sorted."""
+        words = ("ls-tree", "-d", "-z", "--name-only", "--full-tree", revision_of(commit))
+        paths = self._once((*words, folder), commit, ask=lambda: self._paths(*words, "--", folder))
+        return tuple(path.removeprefix(folder) for path in paths)
+
+    def list_children(self, commit: str, folder: str) -> dict[str, str]:
+        """The object of each file and folder in a folder of a commit, which ends in `/`."""
+        words = ("ls-tree", "-z", "--full-tree", revision_of(commit), "--", folder)
+        rows = (row.partition("\t") for row in os.fsdecode(self.run(*words).stdout).split("\0"))
+        return {path.removeprefix(folder): head.split(" ")[2] for head, _, path in rows if path}
 
     def write_tree(self, base: str | None, documents: Mapping[str, bytes | None]) -> str:
         """The tree of `base` with these documents in it; writes objects only.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +21,14 @@ class Tree(Protocol):
 
     def paths(self, prefix: str = "") -> tuple[str, ...]:
         """The paths that start with `prefix`, sorted."""
+        ...
+
+    def folders(self, folder: str) -> tuple[str, ...]:
+        """The names of the folders in a folder, without looking at anything else."""
+        ...
+
+    def part(self, places: Collection[str]) -> Tree:
+        """The same with only what is at these paths or below them, where nothing else is listed."""
         ...
 
     def exists(self, path: str) -> bool:
@@ -41,14 +51,28 @@ class WorkingTree:
 
     Args:
         root: The checkout's root, or any folder of it; paths are relative to it.
+        places: See `Tree.part`; None for everything.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, places: Collection[str] | None = None) -> None:
         self.root = root
+        self._places = places
 
     def paths(self, prefix: str = "") -> tuple[str, ...]:
         """See `Tree`."""
-        return tuple(path for path in self._listed if path.startswith(prefix))
+        return _starting(self._order, prefix)
+
+    def folders(self, folder: str) -> tuple[str, ...]:
+        """See `Tree`; one with ignored files alone is named, too."""
+        try:
+            found = [each.name for each in os.scandir(self.root / folder) if each.is_dir()]
+        except OSError:
+            return ()
+        return tuple(sorted(found))
+
+    def part(self, places: Collection[str]) -> WorkingTree:
+        """See `Tree`."""
+        return WorkingTree(self.root, places)
 
     def exists(self, path: str) -> bool:
         """See `Tree`."""
@@ -93,6 +117,10 @@ class WorkingTree:
         return {path: blob for path, blob in blobs.items() if path not in gone}
 
     @cached_property
+    def _order(self) -> list[str]:
+        return list(self._listed)
+
+    @cached_property
     def _listed(self) -> dict[str, bool]:
         """Whether each file is a symbolic link, by path in order."""
         found = {}
@@ -108,13 +136,21 @@ class WorkingTree:
     def _tracked_or_new(self) -> Iterator[str]:
         if not self.root.is_dir():
             raise CannotAnswer(f"{self.root} is not a folder")
-        flags = ("-z", "--cached", "--others", "--exclude-standard")
-        done = Git(self.root).run("ls-files", *flags, accept=(0, 128))
+        if self._places is not None and not self._places:
+            return iter(())
+        flags = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--")
+        words = ("--literal-pathspecs", *flags, *sorted(self._places or ()))
+        done = Git(self.root).run(*words, accept=(0, 128))
         if done.returncode == 0:
             return (os.fsdecode(path) for path in done.stdout.split(b"\0")[:-1])
         if b"not a git repository" in done.stderr:
-            return _walk(self.root)
+            return filter(self._is_in_place, _walk(self.root))
         raise CannotAnswer(f"git ls-files in {self.root}: {safe_line(os.fsdecode(done.stderr))}")
+
+    def _is_in_place(self, path: str) -> bool:
+        return self._places is None or any(
+            path == place or path.startswith(f"{place.rstrip('/')}/") for place in self._places
+        )
 
 
 class GitTree:
@@ -123,15 +159,25 @@ class GitTree:
     Args:
         git: The repository.
         commit: A commit or anything that names one.
+        places: See `Tree.part`; None for everything.
     """
 
-    def __init__(self, git: Git, commit: str) -> None:
+    def __init__(self, git: Git, commit: str, places: Collection[str] | None = None) -> None:
         self.git = git
         self.commit = commit
+        self._places = places
 
     def paths(self, prefix: str = "") -> tuple[str, ...]:
         """See `Tree`."""
-        return tuple(path for path in self._blobs if path.startswith(prefix))
+        return _starting(self._order, prefix)
+
+    def folders(self, folder: str) -> tuple[str, ...]:
+        """See `Tree`."""
+        return self.git.list_folders(self.commit, folder)
+
+    def part(self, places: Collection[str]) -> GitTree:
+        """See `Tree`."""
+        return GitTree(self.git, self.commit, places)
 
     def exists(self, path: str) -> bool:
         """See `Tree`."""
@@ -159,9 +205,21 @@ class GitTree:
         return self._blobs[path]
 
     @cached_property
+    def _order(self) -> list[str]:
+        return list(self._blobs)
+
+    @cached_property
     def _blobs(self) -> dict[str, str]:
-        listed = self.git.ls_tree(self.commit)
+        if self._places is not None and not self._places:
+            return {}
+        listed = self.git.ls_tree(self.commit, *sorted(self._places or ()))
         return {entry.path: entry.blob for entry in sorted(listed, key=lambda entry: entry.path)}
+
+
+def _starting(order: list[str], prefix: str) -> tuple[str, ...]:
+    """The paths of a sorted list that start with a prefix: they stand beside each other."""
+    first = bisect_left(order, prefix)
+    return tuple(takewhile(lambda path: path.startswith(prefix), islice(order, first, None)))
 
 
 def _walk(root: Path) -> Iterator[str]:

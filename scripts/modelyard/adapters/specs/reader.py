@@ -20,12 +20,17 @@ from modelyard.domain.specs.paths import (
     ENVIRONMENTS,
     MODELS,
     SETTINGS,
+    environment_file,
     holds_only_specs,
     model_folder,
     parse_spec_path,
+    release_file,
 )
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Refused
+
+_MOST_PARTS = 200
+"""Models that are listed one by one; for more of them the whole tree is listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,8 @@ def read_specs(tree: Tree, *, models: Collection[str] | None = None) -> Specs:
         tree: The checkout, or a commit.
         models: Read these models alone, with every environment; None for all.
     """
+    if models is not None and len(models) <= _MOST_PARTS:
+        tree = tree.part(list_places(tree, models))
     places = dict(_places(tree, models))
     files = tree.read_many(places)
     parts: dict[str, dict[Any, Any]] = {kind: {} for kind in KINDS}
@@ -134,6 +141,17 @@ def _places(tree: Tree, models: Collection[str] | None) -> Iterator[tuple[str, t
             yield path, (kind, key if len(key) > 1 else key[0])
     if SETTINGS in tree.paths(SETTINGS):
         yield SETTINGS, ("Repository", ())
+
+
+def list_places(tree: Tree, models: Collection[str]) -> list[str]:
+    """The files and folders with all that is read for these models alone."""
+    environments = tree.folders(ENVIRONMENTS)
+    return [
+        SETTINGS,
+        *(model_folder(model) for model in models),
+        *(environment_file(name) for name in environments),
+        *(release_file(name, model) for name in environments for model in models),
+    ]
 
 
 def is_read_for(path: str, models: Collection[str]) -> bool:

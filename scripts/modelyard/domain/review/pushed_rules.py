@@ -116,7 +116,10 @@ class PushedRule:
 
 
 def find_pushed_files(
-    steps: Iterable[Step], changes_rules: Callable[[str, Content, Content, str], bool]
+    steps: Iterable[Step],
+    changes_rules: Callable[[str, Content, Content, str], bool],
+    order: Mapping[str, int],
+    known: Mapping[str, PushedFile] | None = None,
 ) -> Mapping[str, PushedFile]:
     """The files that no longer are what was reviewed, by path.
 
@@ -128,27 +131,27 @@ def find_pushed_files(
     Args:
         steps: The main branch's own history since its first merged pull request, oldest first.
         changes_rules: Whether a rule differs between two contents of a file, at a commit.
+        order: The place of each commit in that history.
+        known: The files as of the commit before the first step; None for none.
     """
-    found: dict[str, PushedFile] = {}
-    place: dict[str, int] = {}
-    for number, step in enumerate(steps):
-        place[step.commit] = number
+    found = dict(known or {})
+    for step in steps:
         for path, (before, after) in step.files.items():
-            known = found.get(path)
-            reviewed = known.before if known else before
+            pushed = found.get(path)
+            reviewed = pushed.before if pushed else before
             is_back = after == reviewed or step.reviewed.get(path) == (reviewed, after)
             if is_back:
                 found.pop(path, None)
-            elif step.way is Way.PUSH or (step.way is Way.BY_HAND and known is None):
+            elif step.way is Way.PUSH or (step.way is Way.BY_HAND and pushed is None):
                 if changes_rules(path, reviewed, after, step.commit):
                     found[path] = PushedFile(
                         before=reviewed, commit=step.commit, author=step.author, pull=step.pull
                     )
                 else:
                     found.pop(path, None)
-        if step.accepts in place:
-            limit = place[step.accepts]
-            found = {path: each for path, each in found.items() if place[each.commit] > limit}
+        limit = order.get(step.accepts or "")
+        if limit is not None and limit <= order[step.commit]:
+            found = {path: each for path, each in found.items() if order[each.commit] > limit}
     return found
 
 

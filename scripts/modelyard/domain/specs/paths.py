@@ -83,14 +83,24 @@ def environment_file(environment: str) -> str:
     return f"{ENVIRONMENTS}{environment}/environment.yaml"
 
 
+def releases_folder(environment: str) -> str:
+    """Folder of an environment's releases; ends in a slash."""
+    return f"{ENVIRONMENTS}{environment}/releases/"
+
+
 def release_file(environment: str, model: str) -> str:
     """Path of a model's release in an environment."""
-    return f"{ENVIRONMENTS}{environment}/releases/{model}.yaml"
+    return f"{releases_folder(environment)}{model}.yaml"
+
+
+def manifests_root(environment: str) -> str:
+    """Folder of the rendered manifests of all of an environment's releases; ends in a slash."""
+    return f"{ENVIRONMENTS}{environment}/manifests/"
 
 
 def manifests_folder(environment: str, model: str) -> str:
     """Folder of a release's rendered manifests; ends in a slash."""
-    return f"{ENVIRONMENTS}{environment}/manifests/{model}/"
+    return f"{manifests_root(environment)}{model}/"
 
 
 def _pattern(path: str) -> re.Pattern[str]:

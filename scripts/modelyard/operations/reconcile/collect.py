@@ -20,6 +20,7 @@ from modelyard.domain.promotion.pulls import PullRequest, Pulls, PullSummary
 from modelyard.domain.promotion.world import Proposal, World
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.names import is_name
 from modelyard.domain.specs.paths import model_file
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import Refused
@@ -77,7 +78,7 @@ def collect_world(
             it: a promotion without it could pass a gate. `plan` knows what it may do without.
     """
     commit = workspace.main()
-    specs = _read_specs(workspace, commit, model)
+    specs = workspace.specs_of(commit, model)
     catalog, refusal = specs.catalog, specs.refusal() if specs.problems else None
     if refusal is None and model not in catalog.models and _has_releases(catalog, model):
         refusal = Refused(f"{model_file(model)} is gone, but there are releases of {model}")
@@ -106,12 +107,6 @@ def collect_world(
     return _with_aliases(workspace, world) if with_registry else world
 
 
-def _read_specs(workspace: Workspace, commit: str, model: str) -> Specs:
-    return workspace.once(
-        "specs", commit, lambda: read_specs(GitTree(workspace.git, commit), models={model}), model
-    )
-
-
 def _has_releases(catalog: Catalog, model: str) -> bool:
     return any(name == model for _, name in catalog.releases)
 
@@ -123,7 +118,7 @@ def _with_last_readable(workspace: Workspace, commit: str, model: str, catalog: 
     """
     file = model_file(model)
     for entry in workspace.git.log(commit, path=file, first_parent=True, limit=_LAST_READABLE):
-        past = _read_specs(workspace, entry.sha, model)
+        past = workspace.specs_of(entry.sha, model)
         if model in past.catalog.models:
             return replace(catalog, models={**catalog.models, model: past.catalog.models[model]})
     return catalog
@@ -173,9 +168,9 @@ def collect_worlds(
         CannotAnswer: The main branch has no such model.
     """
     commit = workspace.main()
-    specs = read_specs(GitTree(workspace.git, commit))
-    names = [specs.catalog.require_model(model).name] if model else sorted(specs.catalog.models)
-    facts = workspace.facts.read_snapshot(missed=warn_left_out)
+    specs = _read_specs(workspace, commit, model)
+    names = [model] if model else sorted(specs.catalog.models)
+    facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
     every = read_pulls(workspace)
     pulls = _by_model(every)
     shown = every.open
@@ -199,6 +194,18 @@ def collect_worlds(
             if (page := workspace.services.desk.address(pull.number)) is not None
         },
     )
+
+
+def _read_specs(workspace: Workspace, commit: str, model: str | None) -> Specs:
+    """The specs of all models, or of one; `CannotAnswer` names the models that there are."""
+    if model is not None and is_name(model):
+        specs = workspace.specs_of(commit, model)
+        if model in specs.catalog.models:
+            return specs
+    specs = read_specs(GitTree(workspace.git, commit))
+    if model is not None:
+        specs.catalog.require_model(model)
+    return specs
 
 
 @one_snapshot()

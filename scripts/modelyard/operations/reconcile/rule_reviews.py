@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from modelyard.adapters.forge.rules import (
     missing_rule_approvals,
@@ -22,8 +23,9 @@ from modelyard.adapters.git.first_parents import (
     read_order,
 )
 from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.kept_file import read_kept, write_kept
 from modelyard.adapters.specs.documents import read_spec
-from modelyard.adapters.specs.reader import read_specs
+from modelyard.adapters.specs.reader import list_places, read_specs
 from modelyard.domain.harmless_text import harmless_line
 from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.pulls import (
@@ -35,6 +37,7 @@ from modelyard.domain.promotion.pulls import (
     PullSummary,
     StatusState,
 )
+from modelyard.domain.review.kept_rules import KeptRules, digest_merges
 from modelyard.domain.review.pushed_rules import (
     Content,
     Pair,
@@ -64,6 +67,11 @@ class _Merges:
 
     by_forge: Mapping[str, PullSummary]
     by_hand: Mapping[str, PullSummary]
+
+    @property
+    def by_way(self) -> Mapping[str, Mapping[str, PullSummary]]:
+        """Both."""
+        return {"forge": self.by_forge, "hand": self.by_hand}
 
 
 def find_pushed_rules(workspace: Workspace, pulls: Pulls) -> tuple[PushedRule, ...]:
@@ -116,8 +124,22 @@ def _is_complete(workspace: Workspace, pull: PullSummary) -> bool:
 
 def _find(workspace: Workspace, main: str, merges: _Merges) -> tuple[PushedRule, ...]:
     git = workspace.git
-    steps = _steps(workspace, main, merges)
-    pushed = find_pushed_files(steps, partial(_changes_rules, workspace))
+    order = read_order(git, main)
+    lost = _newest_lost(workspace, merges, order)
+    kept = None if lost is not None else _read_kept(workspace, merges, order)
+    steps = (
+        _steps(workspace, main, merges, lost)
+        if kept is None
+        else (_step(workspace, each, merges) for each in list_changes(git, kept.commit, main))
+    )
+    pushed = find_pushed_files(
+        steps, partial(_changes_rules, workspace), order, kept.files if kept else None
+    )
+    if lost is None and (kept is None or kept.commit != main):
+        digest = digest_merges(merges.by_way, order, order[main])
+        found = KeptRules(commit=main, merges=digest, files=pushed)
+        if found.may_be_kept:
+            write_kept(_kept_file(workspace), found.to_document())
     if not pushed:
         return ()
     catalog = read_specs(GitTree(git, main)).catalog
@@ -163,19 +185,27 @@ def _changes_rules(
 def _is_used(workspace: Workspace, commit: str, model: str) -> bool:
     """Whether something of the model's name was released or recorded."""
     tree = GitTree(workspace.git, workspace.git.rev_parse(commit))
-    found = (
-        parse_spec_path(path)
-        for folder in ("environments/", "models/")
-        for path in tree.paths(folder)
-    )
+    paths = tree.part(list_places(tree, [model])).paths()
+    found = (parse_spec_path(path) for path in paths)
     places = {"Release": 1, "Record": 0}
     return any(each and each[0] in places and each[1][places[each[0]]] == model for each in found)
 
 
-def _steps(workspace: Workspace, main: str, merges: _Merges) -> Iterator[Step]:
+def _kept_file(workspace: Workspace) -> Path:
+    # Another form of it, or another way to find it, gets another name.
+    services = workspace.services
+    return services.root / services.repository.state / "pushed-rules-1.json"
+
+
+def _read_kept(workspace: Workspace, merges: _Merges, order: Mapping[str, int]) -> KeptRules | None:
+    """What was found last, if it still holds."""
+    kept = KeptRules.from_document(read_kept(_kept_file(workspace)))
+    return kept if kept is not None and kept.holds_for(order, merges.by_way) else None
+
+
+def _steps(workspace: Workspace, main: str, merges: _Merges, lost: str | None) -> Iterator[Step]:
     order = read_order(workspace.git, main)
     known = [order[commit] for commit in merges.by_forge if commit in order]
-    lost = _newest_lost(workspace, merges, order)
     enters = None
     if lost is not None:
         is_inside = workspace.git.is_ancestor(lost, main)

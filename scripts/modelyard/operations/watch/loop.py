@@ -15,6 +15,7 @@ from modelyard.errors import YardError
 from modelyard.operations.judge.evidence import IMPORTED_LATE
 from modelyard.operations.reconcile.apply import Report
 from modelyard.operations.reconcile.loop import log_error
+from modelyard.operations.watch.at_rest import RestingModels
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.pass_once import run_pass, undecided_releases
 from modelyard.operations.workspace import Workspace, workspace_of
@@ -87,6 +88,7 @@ def watch_forever(
             watcher.run_passes_and_wait()
         else:
             health.record_standby(is_leader_known=held.is_answered())
+            watcher.resting.forget()
             watcher.due = None  # once it acts it knows nothing: its first pass covers all models
 
 
@@ -124,6 +126,7 @@ class Watcher:
         all_by: When the next pass over all models is due, however busy one of them is.
         pack_by: When the checkout's objects are packed next.
         pages: The pages that it serves, if it serves any.
+        resting: The models at rest, which a pass over all models leaves out.
     """
 
     workspace: Workspace
@@ -136,6 +139,7 @@ class Watcher:
     all_by: float = 0.0
     pack_by: float = 0.0
     pages: LivePages | None = None
+    resting: RestingModels = field(default_factory=RestingModels)
 
     def run_passes_and_wait(self) -> None:
         """Run passes until one changes nothing, then wait until something is due."""
@@ -166,6 +170,7 @@ class Watcher:
                 with_checks=True,
                 on_notified=self.health.count_notification,
                 models=self.due,
+                resting=self.resting if self._hears_servers() else None,
             )
         except YardError as error:
             logger.error("%s", error.message)  # noqa: TRY400 - known errors have no traceback
@@ -177,6 +182,13 @@ class Watcher:
         for _, failure in result.failures if result else ():
             log_error(failure)
         return result is not None and result.changed
+
+    def _hears_servers(self) -> bool:
+        """Whether the models of which servers move are told, so that the others may be left out."""
+        is_heard = self.workspace.services.cluster.tells_changes()
+        if not is_heard:
+            self.resting.forget()
+        return is_heard
 
     def _wait_for_due(self, deadline: float) -> frozenset[str] | None:
         """The models that moved; None, for all, once Git moved or the deadline passed."""
@@ -234,10 +246,10 @@ class Watcher:
 
     def _read_environments(self) -> None:
         try:
-            catalog = self.workspace.catalog(self.workspace.main())
+            environments = self.workspace.environments(self.workspace.main())
         except YardError:
             return  # as last read
         except Exception:
             logger.exception("the environments stay as last read")
             return
-        self.environments = tuple(catalog.environments.values())
+        self.environments = tuple(environments.values())

@@ -49,7 +49,7 @@ def observe_model(workspace: Workspace, model: str, report: Callable[[str], None
         YardError: An environment could not be observed; the others were.
     """
     commit = workspace.main()
-    catalog = workspace.catalog(commit)
+    catalog = workspace.specs_of(commit, model).catalog
     catalog.require_model(model)
     steps: list[Callable[[], bool]] = []
     standing = read_standing(workspace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -21,6 +21,7 @@ from modelyard.operations.reconcile.apply import Report, set_pull_status
 from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
 from modelyard.operations.reconcile.loop import raise_first, reconcile_model, run_all, run_each
 from modelyard.operations.sites import read_standing, take_standing, tell_standing
+from modelyard.operations.watch.at_rest import RestingModels, read_marks
 from modelyard.operations.watch.notify import notify, pending_notifications
 from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.workspace import Workspace
@@ -73,6 +74,7 @@ def run_pass(
     with_checks: bool,
     on_notified: Callable[[Notification], None] = lambda _: None,
     models: frozenset[str] | None = None,
+    resting: RestingModels | None = None,
 ) -> PassResult:
     """Reconcile and observe models once, and notify people, where this site runs the servers.
 
@@ -82,6 +84,7 @@ def run_pass(
         with_checks: Whether to check open pull requests; nobody else sets that status.
         on_notified: Called with every notification that was sent.
         models: The models to cover; None for all, and for pull requests that belong to none.
+        resting: The models that a pass over all of them leaves out; None for none.
 
     Raises:
         YardError: The names of the models cannot be read.
@@ -93,6 +96,7 @@ def run_pass(
             with_checks=with_checks,
             on_notified=on_notified,
             models=models,
+            resting=resting,
         )
 
 
@@ -103,7 +107,9 @@ def _run_pass(
     with_checks: bool,
     on_notified: Callable[[Notification], None],
     models: frozenset[str] | None,
+    resting: RestingModels | None,
 ) -> PassResult:
+    marks: Mapping[str, str] = {}
     with one_snapshot():
         standing = take_standing(workspace)
         tell_standing(workspace, standing, report)
@@ -114,7 +120,12 @@ def _run_pass(
         # In a pass over some models those go first: their servers moved, and may need a rollback.
         first, later = (shared, []) if models is None else ([], shared)
         result = run_each(first)
-    names = tuple(name for name in names if models is None or name in models)
+        if resting is not None and models is None:
+            marks = read_marks(workspace)
+    covered = tuple(name for name in names if models is None or name in models)
+    names = covered if resting is None else resting.without_resting(covered, marks)
+    if resting is not None:
+        resting.forget(names)
     passes: list[Step] = [
         (name, partial(_reconcile_and_observe, workspace, name, report)) for name in names
     ]
@@ -127,12 +138,16 @@ def _run_pass(
         last.append((None, partial(_count_unreadable, workspace, unreadable)))
     with one_snapshot():
         results.append(run_each([*later, *last]))
-    return PassResult(
+    found = PassResult(
         changed=any(changed for changed, _ in results),
-        models=names,
+        models=covered,
         failures=tuple(failure for _, failures in results for failure in failures),
         unreadable=next(iter(unreadable), None),
     )
+    # After a change the marks are older than what the pass left, and the next one looks again.
+    if resting is not None and marks and not found.changed:
+        resting.remember(workspace, [n for n in names if n not in found.failing_models], marks)
+    return found
 
 
 def _shared_steps(
@@ -184,19 +199,33 @@ def _reconcile_and_observe(workspace: Workspace, model: str, report: Report) -> 
 @one_snapshot()
 def starting_releases(workspace: Workspace) -> tuple[str, ...]:
     """Releases whose servers are still starting, such as `staging: wine v1`."""
-    catalog, mine = workspace.catalog(workspace.main()), read_standing(workspace).mine
     return tuple(
-        f"{environment}: {model} {release.version}"
-        for (environment, model), release in catalog.releases.items()
-        if environment in mine and _is_starting(workspace, release)
+        f"{release.environment}: {release.model} {release.version}"
+        for release in _releases_with(workspace, _may_be_starting)
+        if _is_starting(workspace, release)
     )
 
 
+def _releases_with(
+    workspace: Workspace, condition: Callable[[ReleaseFacts], bool]
+) -> Iterator[Release]:
+    """This site's releases whose facts are like that; the specs of other models are not read."""
+    commit, mine = workspace.main(), read_standing(workspace).mine
+    facts = workspace.facts.read_snapshot(missed=warn_left_out)
+    for (environment, model), each in sorted(facts.releases.items()):
+        if environment in mine and condition(each):
+            releases = workspace.specs_of(commit, model).catalog.releases
+            release = releases.get((environment, model))
+            if release is not None and release.identity == each.release:
+                yield release
+
+
+def _may_be_starting(facts: ReleaseFacts) -> bool:
+    return not (facts.aborted or facts.healthy_since)
+
+
 def _is_starting(workspace: Workspace, release: Release) -> bool:
-    facts = workspace.facts.read_release(release.environment, release.model)
-    if facts.release != release.identity or facts.aborted or facts.healthy_since:
-        return False
-    where = workspace.catalog(workspace.main()).environments[release.environment]
+    where = workspace.environments(workspace.main())[release.environment]
     state = workspace.services.cluster.observe(model=release.model, environment=where)
     if state is None or state.aborted:
         return state is None
@@ -207,17 +236,14 @@ def _is_starting(workspace: Workspace, release: Release) -> bool:
 @one_snapshot()
 def undecided_releases(workspace: Workspace) -> tuple[str, ...]:
     """Judged releases that have not had enough traffic for a verdict, such as `canary wine`."""
-    catalog, mine = workspace.catalog(workspace.main()), read_standing(workspace).mine
-    facts = workspace.facts.read_snapshot(missed=warn_left_out)
     return tuple(
-        f"{environment} {model}"
-        for (environment, model), release in catalog.releases.items()
-        if environment in mine and _is_undecided(facts.release_facts(environment, model), release)
+        f"{release.environment} {release.model}"
+        for release in _releases_with(workspace, _is_undecided)
     )
 
 
-def _is_undecided(facts: ReleaseFacts, release: Release) -> bool:
-    if facts.release != release.identity or facts.aborted or facts.verdict is None:
+def _is_undecided(facts: ReleaseFacts) -> bool:
+    if facts.aborted or facts.verdict is None:
         return False
     return facts.verdict.outcome is Outcome.INCONCLUSIVE
 

@@ -57,26 +57,21 @@ class LocalForge:
             main=repository.main,
             bot=repository.bot,
             clock=clock,
+            state=repository.state,
         )
 
     def list(self, *, every: bool = False) -> tuple[PullRequest, ...]:
         """See `ports.Desk`."""
 
         def attempt() -> tuple[PullRequest, ...]:
-            found = self._writer.read_snapshot().read_pulls()
-            return tuple(pull for pull in found if every or pull.state is PullState.OPEN)
+            snapshot = self._writer.read_snapshot()
+            return snapshot.read_pulls() if every else snapshot.open_pulls()
 
         return retry_on_conflict(attempt)
 
     def closed(self) -> tuple[PullSummary, ...]:
         """The merged and closed pull requests by number, without what was said of them."""
-
-        def attempt() -> tuple[PullSummary, ...]:
-            snapshot = self._writer.read_snapshot()
-            found = (snapshot.actual_pull(stored) for stored in snapshot.readable())
-            return tuple(pull.summary() for pull in found if pull.state is not PullState.OPEN)
-
-        return retry_on_conflict(attempt)
+        return retry_on_conflict(lambda: self._writer.read_snapshot().closed_pulls())
 
     def unreadable(self) -> tuple[CannotAnswer, ...]:
         """An error for each pull request, or status of an open one, that cannot be read."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from modelyard.adapters.forge.guard import makers_of_release
+from modelyard.adapters.forge.local.kept_pulls import KeptPull, KeptPulls
 from modelyard.adapters.forge.local.statuses import (
     StatusSubject,
     StoredStatuses,
@@ -20,7 +21,7 @@ from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.specs.json_documents import HINT, Unreadable, parse_json, warn_left_out
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import parse_branch
-from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.promotion.pulls import PullRequest, PullState, PullSummary
 from modelyard.errors import CannotAnswer
 
 PULLS = "refs/modelyard/pulls/"
@@ -67,11 +68,13 @@ class ForgeSnapshot:
     Args:
         remote: The bare repository.
         main: Name of the main branch.
+        kept: What is known of pull requests that are over.
     """
 
-    def __init__(self, remote: RemoteRefs, main: str) -> None:
+    def __init__(self, remote: RemoteRefs, main: str, kept: KeptPulls) -> None:
         self._remote = remote
         self._main = main
+        self._kept = kept
         # One listing for all three, so that heads, documents and statuses are of one moment.
         folders = (PULLS, STATUSES)
         # A ref named like a folder keeps every ref below it away, so it is read as well.
@@ -134,21 +137,36 @@ class ForgeSnapshot:
 
         Unreadable ones are left out.
         """
-        return self.with_statuses([self.actual_pull(stored) for stored in self.readable()])
+        refs = [f"{PULLS}{number}" for number in self.pull_numbers()]
+        readable, _ = self._read_all(refs)
+        return self.with_statuses([self.actual_pull(stored) for stored in readable])
 
-    def readable(self) -> tuple[StoredPull, ...]:
-        """What the refs of all pull requests hold that can be read."""
-        readable, _ = self._all
-        return readable
+    def open_pulls(self) -> tuple[PullRequest, ...]:
+        """Those that are open; see `read_pulls`."""
+        readable, _ = self._not_over
+        found = (self.actual_pull(stored) for stored in readable)
+        return self.with_statuses([each for each in found if each.state is PullState.OPEN])
+
+    def closed_pulls(self) -> tuple[PullSummary, ...]:
+        """The merged and closed ones by number, without what was said of them.
+
+        Those that are kept come without their pages, see `KeptPulls`.
+        """
+        readable, _ = self._not_over
+        found = dict(self._over)
+        for pull in map(self.actual_pull, (stored for stored in readable)):
+            if pull.state is not PullState.OPEN:
+                found[pull.number] = pull.summary()
+        return tuple(pull for _, pull in sorted(found.items()))
 
     def unreadable_pull_of(self, branch: str) -> str | None:
         """The ref of an unreadable pull request that may be about this branch."""
-        _, unreadable = self._all
+        _, unreadable = self._not_over
         return next((ref for ref, each in unreadable.items() if each.may_be_about(branch)), None)
 
     def unreadable(self) -> tuple[Unreadable, ...]:
         """Why pull requests, and the statuses of open ones, cannot be read; empty if all can."""
-        readable, unreadable = self._all
+        readable, unreadable = self._not_over
         real = [self.actual_pull(stored) for stored in readable]
         found = self._statuses_or_errors(
             {pull.head for pull in real if pull.state is PullState.OPEN}
@@ -157,9 +175,28 @@ class ForgeSnapshot:
         return (*unreadable.values(), *of_statuses)
 
     @cached_property
-    def _all(self) -> tuple[tuple[StoredPull, ...], Mapping[str, UnreadablePull]]:
-        """The readable pull requests, and the others by ref."""
-        refs = [f"{PULLS}{number}" for number in self.pull_numbers()]
+    def _over(self) -> dict[int, PullSummary]:
+        """The pull requests that are known to be over."""
+        return self._kept.find(
+            {number: self.refs[f"{PULLS}{number}"] for number in self.pull_numbers()}
+        )
+
+    @cached_property
+    def _not_over(self) -> tuple[tuple[StoredPull, ...], Mapping[str, UnreadablePull]]:
+        """The other readable pull requests, and the unreadable ones by ref."""
+        known = self._over
+        refs = [f"{PULLS}{number}" for number in self.pull_numbers() if number not in known]
+        readable, unreadable = self._read_all(refs)
+        self._kept.keep(
+            KeptPull(commit=self.refs[f"{PULLS}{each.pull.number}"], pull=each.pull.summary())
+            for each in readable
+        )
+        return readable, unreadable
+
+    def _read_all(
+        self, refs: Sequence[str]
+    ) -> tuple[tuple[StoredPull, ...], Mapping[str, UnreadablePull]]:
+        """The readable pull requests, and the unreadable ones by ref."""
         documents = self._remote.read_documents([self.refs[ref] for ref in refs])
         readable: list[StoredPull] = []
         unreadable: dict[str, UnreadablePull] = {}
@@ -253,7 +290,7 @@ class ForgeSnapshot:
 
     def open_of(self, branch: str) -> StoredPull | None:
         """The open pull request of a branch, if there is one that can be read."""
-        readable, _ = self._all
+        readable, _ = self._not_over
         for stored in readable:
             if stored.pull.branch == branch and stored.pull.state is PullState.OPEN:
                 return stored

@@ -6,7 +6,9 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from modelyard.adapters.forge.local.kept_pulls import KeptPulls
 from modelyard.adapters.forge.local.room import Updates, make_room, renamed
 from modelyard.adapters.forge.local.snapshot import (
     BRANCHES,
@@ -24,6 +26,7 @@ from modelyard.adapters.specs.json_documents import dump_json
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import STATE_BRANCH
 from modelyard.domain.promotion.pulls import Comment, PullRequest, PullState
+from modelyard.domain.specs.repository import Repository
 from modelyard.errors import Refused
 from modelyard.ports import Clock
 
@@ -46,6 +49,7 @@ class ForgeWriter:
         main: The main branch's name.
         bot: Author of the documents' commits.
         clock: Dates everything.
+        state: The folder below the checkout for what is kept beside Git.
     """
 
     git: Git
@@ -53,10 +57,15 @@ class ForgeWriter:
     main: str
     bot: str
     clock: Clock
+    state: str = Repository().state
 
     def read_snapshot(self) -> ForgeSnapshot:
         """The forge at this moment."""
-        return ForgeSnapshot(self.remote, self.main)
+        return ForgeSnapshot(self.remote, self.main, self._kept)
+
+    @cached_property
+    def _kept(self) -> KeptPulls:
+        return KeptPulls(self.git.root / self.state)
 
     def push(self, updates: Updates, snapshot: ForgeSnapshot) -> None:
         """Make all of these updates, or none; what occupies a new ref's name is moved aside first.

@@ -1,0 +1,66 @@
+"""What was found of pushed rules as of one commit, so that only what came later is looked at."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from modelyard.domain.promotion.pulls import PullSummary
+from modelyard.domain.review.pushed_rules import PushedFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptRules:
+    """The pushed files as of a commit of the main branch.
+
+    Args:
+        commit: The commit.
+        merges: The digest of the merges up to it, see `digest_merges`.
+        files: The files by path.
+    """
+
+    commit: str
+    merges: str
+    files: Mapping[str, PushedFile]
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether it holds for ever: approvals that a merge lacked may be found another time."""
+        return all(each.pull is None for each in self.files.values())
+
+    def holds_for(
+        self, order: Mapping[str, int], merges: Mapping[str, Mapping[str, PullSummary]]
+    ) -> bool:
+        """Whether the same merges are behind the commit in this history of the main branch."""
+        commits = (self.commit, *(each.commit for each in self.files.values()))
+        return all(each in order for each in commits) and self.merges == digest_merges(
+            merges, order, order[self.commit]
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """As a document of JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Any) -> KeptRules | None:
+        """What a document holds; None if it is none."""
+        try:
+            files = {path: PushedFile(**each) for path, each in document["files"].items()}
+            return cls(commit=document["commit"], merges=document["merges"], files=files)
+        except (LookupError, TypeError, AttributeError):
+            return None
+
+
+def digest_merges(
+    merges: Mapping[str, Mapping[str, PullSummary]], order: Mapping[str, int], last: int
+) -> str:
+    """What identifies the merges of each way up to a place of the main branch's history."""
+    lines = sorted(
+        f"{way} {commit} {pull.number} {pull.head} {pull.on_page}"
+        for way, found in merges.items()
+        for commit, pull in found.items()
+        if order.get(commit, last + 1) <= last
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,218 @@
+"""A yard with many copies of one model that runs everywhere, written by `git fast-import`."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from modelyard.adapters.cluster.local_site import found_site
+from modelyard.adapters.forge.local.snapshot import StoredPull
+from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.specs.documents import dump_spec
+from modelyard.adapters.specs.json_documents import dump_json
+from modelyard.adapters.specs.reader import read_specs
+from modelyard.domain.people import Person
+from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
+from modelyard.domain.promotion.pulls import PullRequest, PullState
+from modelyard.domain.sites import Owner, Site
+from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.repository import Repository
+from modelyard.render.tree import rendered_tree, tree_digest
+from operations.yard import AT, BOT, MODEL, PATH, Yard, clone, living_yard
+
+CHUNKS = 1000
+"""Merges that bring files; with more models one brings those of several, and others bring none."""
+
+_NAME = b"model-00000"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """What each copy is made of, with a name in it to be replaced."""
+
+    release: Release
+    pin: bytes
+    manifests: Mapping[str, bytes]
+    facts: ReleaseFacts
+
+
+def name_of(number: int) -> str:
+    """A copy's name, always as long."""
+    return f"model-{number:05d}"
+
+
+def fleet_yard(folder: Path, models: int) -> Yard:
+    """A yard with so many models whose v2 is verified everywhere, each by pull requests.
+
+    The checkout `clone` has the main branch in its working tree.
+    """
+    yard = living_yard(folder / "pattern")
+    yard.record("v2", champion="v1")
+    yard.put("v2", *(each.name for each in PATH))
+    fleet = Yard(folder / "fleet")
+    fleet.folder.mkdir()
+    remote = fleet.folder / "remote.git"
+    _run(folder, "init", "-q", "--template=", "--bare", "-b", "main", str(remote))
+    copies = [_pattern(yard, each.name) for each in PATH]
+    pulls: list[_Pull] = []
+    marks = folder / "marks"
+    _import(remote, _main_branch(yard, copies, models, pulls), f"--export-marks={marks}")
+    names = dict(line.removeprefix(":").split() for line in marks.read_text().splitlines())
+    clone(fleet, "clone")
+    site = found_site((fleet.folder / "clone").absolute() / Repository().state)
+    _import(remote, _facts(copies, models, site))
+    _import(remote, _documents(pulls, names))
+    _run(remote, "pack-refs", "--all")
+    _run(fleet.folder / "clone", "fetch", "-q", "origin", "main")
+    _run(fleet.folder / "clone", "checkout", "-q", "-B", "main", "FETCH_HEAD")
+    return fleet
+
+
+def _run(where: Path, *words: str) -> None:
+    subprocess.run(["git", *words], cwd=where, check=True)
+
+
+def _import(remote: Path, stream: Iterable[bytes], *options: str) -> None:
+    words = ["git", "fast-import", "--quiet", *options]
+    with subprocess.Popen(words, cwd=remote, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.writelines(stream)
+    if process.returncode:
+        raise SystemExit("git fast-import failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pull:
+    """A merged pull request by the marks of its head and its merge."""
+
+    head: int
+    merge: int
+    branch: str
+    by: str
+
+
+def _main_branch(
+    yard: Yard, copies: Sequence[Pattern], models: int, pulls: list[_Pull]
+) -> Iterator[bytes]:
+    settings = Repository(artifacts="../store", tracking_uri="sqlite:///../registry.db")
+    start = {"modelyard.yaml": dump_spec("Repository", settings)}
+    for each in PATH:
+        start[f"environments/{each.name}/environment.yaml"] = dump_spec("Environment", each)
+    own = {
+        path.removeprefix(f"models/{MODEL}/"): _renamed(yard.read(path))
+        for path in yard.paths(f"models/{MODEL}/")
+    }
+    mark = 1
+    yield _commit("main", mark, start, "Start")
+    size = max(1, models // CHUNKS)
+    for first in range(0, models, size):
+        chunk = range(first, min(first + size, models))
+        mark += 1
+        specs = {
+            f"models/{name_of(number)}/{path}": _of(text, number)
+            for number in chunk
+            for path, text in own.items()
+        }
+        yield _commit("main", mark, specs, f"Add models from {first}")
+        pulls.append(_Pull(head=mark, merge=mark, branch=f"add-{first}", by="Cleo"))
+        for each in copies:
+            files = dict(file for number in chunk for file in _files(each, number))
+            head = mark + 1
+            for number in chunk:
+                mark += 1
+                environment, model = each.release.environment, name_of(number)
+                yield _commit("main", mark, files, f"Release v2 of {model} to {environment}")
+                files = {}
+                branch = f"modelyard/promote/{environment}/{model}"
+                pulls.append(_Pull(head=head, merge=mark, branch=branch, by=BOT))
+
+
+def _pattern(yard: Yard, environment: str) -> Pattern:
+    catalog = read_specs(GitTree(yard.git, yard.main())).catalog
+    known, model = catalog.releases[environment, MODEL], catalog.models[MODEL]
+    name = _NAME.decode()
+    release = replace(known, model=name, manifests="0" * 64)
+    files = rendered_tree(
+        release, model=replace(model, name=name), environment=catalog.environments[environment]
+    )
+    return Pattern(
+        release=release,
+        pin=dump_spec("Release", release),
+        manifests=files,
+        facts=yard.facts(environment),
+    )
+
+
+def _files(pattern: Pattern, number: int) -> Iterator[tuple[str, bytes]]:
+    """The pin and the manifests of one copy, as the renderer would write them."""
+    name, environment = name_of(number), pattern.release.environment
+    release = replace(pattern.release, model=name)
+    before, after = pattern.release.identity.encode(), release.identity.encode()
+    files = {
+        file: _of(content, number).replace(before, after)
+        for file, content in pattern.manifests.items()
+    }
+    pin = _of(pattern.pin, number).replace(b"0" * 64, tree_digest(files).encode())
+    yield f"environments/{environment}/releases/{name}.yaml", pin
+    for file, content in files.items():
+        yield f"environments/{environment}/manifests/{name}/{file}", content
+
+
+def _renamed(text: bytes) -> bytes:
+    for key in (b"model", b"name"):
+        text = text.replace(b"\n%s: %s\n" % (key, MODEL.encode()), b"\n%s: %s\n" % (key, _NAME))
+    return text
+
+
+def _of(text: bytes, number: int) -> bytes:
+    return text.replace(_NAME, name_of(number).encode())
+
+
+def _facts(copies: Sequence[Pattern], models: int, site: Site) -> Iterator[bytes]:
+    now = datetime.now(UTC)
+    owner = Owner(site=site.id, name=site.name, since=now, seen_at=now)
+    documents = {f"sites/{each.name}.json": dump_json(owner, Owner) for each in PATH}
+    for number in range(models):
+        name = name_of(number)
+        documents[f"models/{name}.json"] = dump_json(ModelFacts(), ModelFacts)
+        for each in copies:
+            identity = replace(each.release, model=name).identity
+            facts = replace(each.facts, release=identity, verified=(identity,))
+            path = f"facts/{each.release.environment}/{name}.json"
+            documents[path] = dump_json(facts, ReleaseFacts)
+    yield _commit("modelyard/state", 1, documents, "Facts")
+
+
+def _documents(pulls: Sequence[_Pull], names: Mapping[str, str]) -> Iterator[bytes]:
+    """What the local forge keeps of each pull request."""
+    for number, each in enumerate(pulls, 1):
+        pull = PullRequest(
+            number=number,
+            branch=each.branch,
+            title=each.branch,
+            body="",
+            author=Person.named(each.by),
+            base=names["1"],
+            head=names[str(each.head)],
+            state=PullState.MERGED,
+            opened_at=AT,
+            merged_as=names[str(each.merge)],
+            closed_at=AT + timedelta(seconds=each.merge),
+            closed_by=Person.named(BOT),
+        )
+        document = dump_json(StoredPull(pull=pull), StoredPull)
+        ref = f"refs/modelyard/pulls/{number}"
+        yield _commit(ref, number, {"document.json": document}, "Merge")
+
+
+def _commit(ref: str, mark: int, documents: Mapping[str, bytes], message: str) -> bytes:
+    full = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
+    at = int(AT.timestamp()) + mark
+    head = f"commit {full}\nmark :{mark}\ncommitter {BOT} <bot@example.org> {at} +0000\n"
+    rows = [f"{head}data {len(message)}\n{message}\n".encode()]
+    for path, document in documents.items():
+        rows.append(b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(document), document))
+    return b"".join([*rows, b"\n"])

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from git_commits import put_state
+from modelyard.domain.promotion.facts import Freeze, Hold
+from modelyard.operations.watch import at_rest, pass_once
+from modelyard.operations.watch.at_rest import RestingModels, read_marks
+from modelyard.operations.watch.pass_once import run_pass
+from operations.yard import AT, MODEL, SHORT, living_yard, model_named
+
+OTHER = "other"
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    yard = living_yard(tmp_path_factory.mktemp("start") / "yard", SHORT)
+    yard.rest()
+    yard.commit(model_named(yard, OTHER))
+    return yard
+
+
+@pytest.fixture
+def yard(start, tmp_path):
+    return start.copy(tmp_path / "yard")
+
+
+@pytest.fixture
+def looked_at(yard, monkeypatch):
+    """Passes of one watcher; each returns the models that were looked at in whole."""
+    seen: list[str] = []
+    whole, resting = pass_once._reconcile_and_observe, RestingModels()
+
+    def look(workspace, model, report):
+        seen.append(model)
+        return whole(workspace, model, report)
+
+    monkeypatch.setattr(pass_once, "_reconcile_and_observe", look)
+
+    def run(models=None):
+        seen.clear()
+        run_pass(
+            yard.workspace(),
+            report=yard.said.append,
+            with_checks=True,
+            models=models,
+            resting=resting,
+        ).changed_or_raise()
+        return sorted(seen)
+
+    return run
+
+
+def test_a_second_look_at_a_fleet_at_rest_leaves_every_model_out(looked_at):
+    assert (looked_at(), looked_at(), looked_at()) == ([MODEL, OTHER], [], [])
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        pytest.param(lambda yard: yard.add_version("v2"), id="a version"),
+        pytest.param(
+            lambda yard: yard.commit({f"models/{MODEL}/trainer/train.py": b"1"}), id="the trainer"
+        ),
+        pytest.param(
+            lambda yard: yard.commit({f"environments/staging/manifests/{MODEL}/x.yaml": b"x"}),
+            id="a manifest",
+        ),
+        pytest.param(
+            lambda yard: yard.workspace().facts.update_model(
+                MODEL,
+                lambda facts: replace(facts, holds={"v1": Hold(reason="r", by="ada", since=AT)}),
+            ),
+            id="a hold",
+        ),
+        pytest.param(
+            lambda yard: put_state(yard.git, f"facts/canary/{MODEL}.json", b"{"), id="a broken fact"
+        ),
+        pytest.param(
+            lambda yard: yard.branch(f"modelyard/promote/staging/{MODEL}", {"x": b"x"}),
+            id="a pull request",
+        ),
+    ],
+)
+def test_whatever_moves_of_a_model_brings_it_back_and_no_other(yard, looked_at, move):
+    looked_at(), looked_at()
+    before = read_marks(yard.workspace())
+
+    move(yard)
+
+    after = read_marks(yard.workspace())
+    assert {name for name in after if after[name] != before[name]} == {MODEL}
+
+
+def test_a_freeze_and_a_change_of_an_environment_bring_back_every_model(yard, looked_at):
+    looked_at()
+    yard.workspace().facts.update_freeze(
+        "staging", lambda _: Freeze(reason="r", by="ada", since=AT)
+    )
+    assert looked_at() == [MODEL, OTHER]
+    assert looked_at() == []
+    yard.commit({"environments/staging/environment.yaml": yard.read(
+        "environments/staging/environment.yaml") + b"# more\n"})  # fmt: skip
+    assert looked_at() == [MODEL, OTHER]
+
+
+def test_a_model_whose_servers_moved_is_looked_at_and_so_it_is_in_the_pass_after_it(looked_at):
+    looked_at()
+
+    assert looked_at(frozenset({MODEL})) == [MODEL]
+    assert (looked_at(), looked_at()) == ([MODEL], [])
+
+
+def test_a_model_is_looked_at_in_whole_once_its_time_is_over(looked_at, monkeypatch):
+    looked_at()
+    monkeypatch.setattr(at_rest.time, "monotonic", lambda: 1e9)
+
+    assert looked_at() == [MODEL, OTHER]
+
+
+@pytest.mark.parametrize("waits", ["a version to be trained", "a soak", "a promotion"])
+def test_a_model_that_waits_is_never_left_out(yard, looked_at, waits):
+    if waits == "a version to be trained":
+        yard.add_version("v2")
+    elif waits == "a soak":
+        yard.record("v2", champion="v1")
+        yard.put("v2", "staging", is_verified=False)
+    else:
+        yard.record("v2", champion="v1")
+        yard.put("v2", "staging")
+        yard.workspace().facts.update_freeze(
+            "canary", lambda _: Freeze(reason="r", by="ada", since=AT)
+        )
+    for _ in range(4):
+        looked_at()
+    assert MODEL in looked_at()
