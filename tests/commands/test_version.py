@@ -151,8 +151,9 @@ def test_the_rows_of_retired_sets_may_train_and_the_sets_are_not_inherited(yard)
     yard.write(
         "models/delays/heldout/april.yaml", dump_spec("HeldOut", replace(april, retired=True))
     )
+    months(yard.root, range(5, 6))
     may = ("--since", "2026-05-01", "--until", "2026-05-02", "--cluster", "row")
-    yard.run("version", "held-out", "delays", "may", "--data", "data/delays/2026-04.parquet", *may)
+    yard.run("version", "held-out", "delays", "may", "--data", "data/delays/2026-05.parquet", *may)
     done = yard.run(
         *("version", "new", "delays", "v2", "--parent", "v1", "--reason", "More"),
         *("--until", "2026-05-01", "--held-out", "may"),
@@ -389,3 +390,48 @@ def test_a_model_with_a_lock_of_its_own_pins_that_and_its_image_while_the_lock_s
     more = ("version", "new", "delays", "v3", "--reason", "r", "--parent", "v1")
     assert yard.run(*more, "--seed", 7).exit_code == 0
     assert written(yard, "v3").runtime == Runtime(lock=sha256(b"xgboost==3.2\n").hexdigest())
+
+
+HEAD = "date,distance,dep_delay,arr_delay\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "x.csv"),
+        (HEAD.encode(), "x.csv"),
+        (HEAD.replace(",", ";").encode() + b"2026-01-02;1;2;3\n", "x.csv"),
+        (b"\x00\x01 no table", "x.csv"),
+    ],
+)
+def test_data_that_is_no_table_of_the_contract_is_refused_before_anything_is_written(
+    yard, content, said
+):
+    with_april(yard)
+    (yard.root / "data/x.csv").write_bytes(content)
+    new = ("version", "new", "delays", "v1", "--reason", "r", "--held-out", "april")
+
+    done = yard.run(*new, "--data", "data/x.csv", *JANUARY_TO_MARCH)
+    other = yard.run(
+        "version", "held-out", "delays", "x", "--data", "data/x.csv", "--cluster", "row"
+    )
+
+    assert (done.exit_code, other.exit_code) == (3, 3), (done.stderr, other.stderr)
+    assert said in done.stderr
+    assert said in other.stderr
+    assert not (yard.root / "models/delays/versions/v1.yaml").exists()
+    assert not (yard.root / "models/delays/heldout/x.yaml").exists()
+
+
+def test_a_window_without_rows_and_a_cluster_that_is_no_column_are_refused(yard):
+    with_april(yard)
+    new = ("version", "new", "delays", "v1", "--reason", "r", "--held-out", "april")
+    held_out = ("version", "held-out", "delays", "x", "--data", "data/delays/2026-04.parquet")
+
+    empty = yard.run(*new, "--data", "data/delays/2026-01.parquet", "--since", "2020-01-01",
+                     "--until", "2020-02-01")  # fmt: skip
+    without = yard.run(*held_out, "--cluster", "nothing")
+
+    assert (empty.exit_code, without.exit_code) == (3, 3)
+    assert "no labelled rows are left of data/delays/2026-01.parquet" in empty.stderr
+    assert "cluster column 'nothing'" in without.stderr

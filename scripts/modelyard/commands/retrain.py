@@ -50,7 +50,7 @@ def retrain(
     elif until or feed:
         raise click.UsageError("--until and --feed are for a new version: leave VERSION out")
     else:
-        from modelyard.operations.training.forget_failure import forget_failure
+        from modelyard.operations.reconcile.runs import forget_failure
 
         attempt = forget_failure(workspace, model, version, dry_run=dry_run)
         print_line(f"{model} {version}: attempt {attempt} is next")

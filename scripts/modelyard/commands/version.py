@@ -72,9 +72,10 @@ def add_version(
 
     Writes models/MODEL/versions/VERSION.yaml. Data files are pinned by SHA-256, the trainer by its
     committed Git tree, and the runtime by its lock: that of the model, or of the platform. Held-out
-    days inside the training window are excluded.
+    days inside the training window are excluded. Data that `fetch` would refuse is refused here.
     """
     from modelyard.operations.training.new_version import compose_version
+    from modelyard.operations.training.rows import refuse_unusable
 
     catalog = _read_specs(root, model).catalog
     base = catalog.require_version(model, parent, where=str(root)) if parent else None
@@ -95,6 +96,7 @@ def add_version(
         raise click.UsageError("give --data URI, or --parent VERSION to train on its data")
     if not spec.held_out:
         raise click.UsageError("give --held-out NAME, or --parent VERSION to use its held-out sets")
+    refuse_unusable(root, catalog.models[model], spec, spec.data.files if given.get("data") else ())
     _write(root, catalog, spec, dry_run=dry_run)
 
 
@@ -139,13 +141,16 @@ def add_held_out(
 ) -> None:
     """Add a held-out set: rows that no version trains on.
 
-    Writes models/MODEL/heldout/NAME.yaml with every file pinned by SHA-256.
+    Writes models/MODEL/heldout/NAME.yaml with every file pinned by SHA-256, after a look into them:
+    what `fetch` would refuse is refused here.
     """
     from modelyard.operations.training.new_version import compose_held_out
+    from modelyard.operations.training.rows import refuse_unusable
 
     catalog = _read_specs(root, model).catalog
     window = choose_window(since, until, None)
     spec = compose_held_out(root, catalog, model=model, window=window, **given)
+    refuse_unusable(root, catalog.models[model], spec, spec.files)
     _write(root, catalog, spec, dry_run=dry_run)
 
 

@@ -17,12 +17,16 @@ from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
+    from modelyard.domain.machines.shards import Shard
     from modelyard.operations.workspace import Workspace
 
 MOST_PASSES = 30
 """Passes of one `--once` before it gives up on a world that keeps changing."""
 
 REST_SECONDS = 0.2
+
+MOST = 100
+"""Shards; each is a process that reads every ref."""
 
 AGAIN = "run `modelyard watch --once` again"
 
@@ -34,6 +38,17 @@ def _lease(_: click.Context, __: click.Parameter, value: str | None) -> str | No
     if value is not None and not _LEASE.match(value):
         raise click.BadParameter("expected NAMESPACE/NAME, such as modelyard/modelyard-watch")
     return value
+
+
+def _shard(_: click.Context, __: click.Parameter, value: str | None) -> Shard:
+    from modelyard.domain.machines.shards import Shard
+
+    if value is None:
+        return Shard()
+    number, __, count = value.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) <= MOST):
+        raise click.BadParameter(f"expected I/N with 1 <= I <= N <= {MOST}, such as 2/3")
+    return Shard(int(number), int(count))
 
 
 @click.command()
@@ -67,6 +82,12 @@ def _lease(_: click.Context, __: click.Parameter, value: str | None) -> str | No
     metavar="NAMESPACE/NAME",
     help="Act only while holding this Lease of the cluster, and stand by otherwise.",
 )
+@click.option(
+    "--shard",
+    callback=_shard,
+    metavar="I/N",
+    help="Cover part I of N of the models; one watcher for each part, with the same N.",
+)
 @pass_services
 def watch(
     services: Services,
@@ -78,6 +99,7 @@ def watch(
     listen: tuple[str, int] | None,
     pages: tuple[str, int] | None,
     lease: str | None,
+    shard: Shard,
 ) -> None:
     """Move servers to what Git pins, judge them, write facts, and reconcile every model.
 
@@ -100,6 +122,7 @@ def watch(
             listen=listen,
             lease=lease,
             pages=pages,
+            shard=shard,
         )
         return
     from modelyard.operations.watch.pass_once import run_pass
@@ -107,7 +130,7 @@ def watch(
     workspace = workspace_of(services)
 
     def run_one_pass() -> bool:
-        result = run_pass(workspace, report=print_line, with_checks=True)
+        result = run_pass(workspace, report=print_line, with_checks=True, shard=shard)
         return result.changed_or_raise()
 
     _run_until_at_rest(workspace, run_one_pass, settle_seconds)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from modelyard.domain.promotion.pulls import PullSummary
 from modelyard.domain.review.pushed_rules import PushedFile
 
 
@@ -30,9 +29,7 @@ class KeptRules:
         """Whether it holds for ever: approvals that a merge lacked may be found another time."""
         return all(each.pull is None for each in self.files.values())
 
-    def holds_for(
-        self, order: Mapping[str, int], merges: Mapping[str, Mapping[str, PullSummary]]
-    ) -> bool:
+    def holds_for(self, order: Mapping[str, int], merges: Mapping[str, Mapping[str, str]]) -> bool:
         """Whether the same merges are behind the commit in this history of the main branch."""
         commits = (self.commit, *(each.commit for each in self.files.values()))
         return all(each in order for each in commits) and self.merges == digest_merges(
@@ -54,11 +51,17 @@ class KeptRules:
 
 
 def digest_merges(
-    merges: Mapping[str, Mapping[str, PullSummary]], order: Mapping[str, int], last: int
+    merges: Mapping[str, Mapping[str, str]], order: Mapping[str, int], last: int
 ) -> str:
-    """What identifies the merges of each way up to a place of the main branch's history."""
+    """What identifies the merges up to a place of the main branch's history.
+
+    Args:
+        merges: By the way that they came, and by commit, what identifies their pull request.
+        order: The place of each commit.
+        last: The place of the last commit that counts.
+    """
     lines = sorted(
-        f"{way} {commit} {pull.number} {pull.head} {pull.on_page}"
+        f"{way} {commit} {pull}"
         for way, found in merges.items()
         for commit, pull in found.items()
         if order.get(commit, last + 1) <= last

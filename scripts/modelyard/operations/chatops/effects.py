@@ -122,7 +122,7 @@ def _review(
 
 
 def _retrain(read: ReadSubject, *, workspace: Workspace) -> str:
-    from modelyard.operations.training.forget_failure import forget_failure
+    from modelyard.operations.reconcile.runs import forget_failure
 
     model, version = read.subject.model, read.subject.version
     attempt = forget_failure(workspace, model, version, dry_run=False)

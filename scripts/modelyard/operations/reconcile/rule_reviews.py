@@ -69,9 +69,12 @@ class _Merges:
     by_hand: Mapping[str, PullSummary]
 
     @property
-    def by_way(self) -> Mapping[str, Mapping[str, PullSummary]]:
-        """Both."""
-        return {"forge": self.by_forge, "hand": self.by_hand}
+    def by_way(self) -> Mapping[str, Mapping[str, str]]:
+        """What identifies the pull requests of both."""
+        return {
+            way: {c: f"{pull.number} {pull.head} {pull.on_page}" for c, pull in found.items()}
+            for way, found in (("forge", self.by_forge), ("hand", self.by_hand))
+        }
 
 
 def find_pushed_rules(workspace: Workspace, pulls: Pulls) -> tuple[PushedRule, ...]:

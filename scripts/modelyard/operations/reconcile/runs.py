@@ -1,16 +1,18 @@
-"""Reads how far the workflow of each version without a record is."""
+"""Reads how far the workflow of each version without a record is, or forgets that it failed."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from modelyard.adapters.specs.documents import build_spec
 from modelyard.adapters.store.artifacts import Store
+from modelyard.domain.promotion.facts import ModelFacts, TrainingFacts
 from modelyard.domain.promotion.world import Run, World
 from modelyard.domain.specs.record import Record
-from modelyard.errors import CannotAnswer, YardError
+from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.operations.training.job import CRASH, OUTCOME
 from modelyard.operations.workspace import Workspace
 from modelyard.ports import Phase
@@ -78,3 +80,36 @@ def or_unknown(answer: Callable[[], T], unknown: T) -> T:
     except YardError as error:
         logger.warning("%s", error.message)
         return unknown
+
+
+def forget_failure(workspace: Workspace, model: str, version: str, *, dry_run: bool) -> int:
+    """Forget that training a version failed, and return the next attempt.
+
+    Raises:
+        CannotAnswer: The main branch has no such version.
+        Refused: It has a record, or its training has not failed.
+    """
+    catalog = workspace.catalog(workspace.main())
+    catalog.require_version(model, version)
+    if (model, version) in catalog.records:
+        raise Refused(
+            f"{model} {version} has a record already, and records never change",
+            hint=f"modelyard version new {model} VERSION --parent {version} --reason TEXT",
+        )
+
+    def change(before: ModelFacts) -> ModelFacts:
+        # Checked inside the update: reconcile may write at the same time.
+        known = before.training.get(version, TrainingFacts())
+        if known.failed is None:
+            raise Refused(
+                f"training of {model} {version} has not failed; it is at attempt {known.attempt}",
+                hint=f"modelyard status {model}",
+            )
+        again = TrainingFacts(attempt=known.attempt + 1)
+        return replace(before, training={**before.training, version: again})
+
+    if dry_run:
+        after = change(workspace.facts.read_model(model))
+    else:
+        after = workspace.facts.update_model(model, change)
+    return after.training[version].attempt

@@ -7,7 +7,8 @@ import io
 import json
 import logging
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from modelyard.adapters.store.table_files import read_table
@@ -15,12 +16,11 @@ from modelyard.adapters.store.tables import (
     CLUSTER,
     clusters_of,
     columns_of,
-    file_breaches,
     rows_within,
     to_parquet,
     with_labels,
 )
-from modelyard.domain.specs.contract import Breach, describe_breach, find_breaches
+from modelyard.domain.specs.contract import find_breaches
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.paths import held_out_file
 from modelyard.domain.specs.version import DataFile
@@ -28,6 +28,7 @@ from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.training.data_root import data_root
 from modelyard.operations.training.evaluate import find_champion
 from modelyard.operations.training.job import Job
+from modelyard.operations.training.rows import read_rows, refuse_breaches
 from modelyard.operations.training.seen_rows import describe_seen_rows
 
 if TYPE_CHECKING:
@@ -95,36 +96,24 @@ def _trainer(job: Job) -> bytes:
 def _rows(
     job: Job, files: tuple[DataFile, ...], known: dict[DataFile, pd.DataFrame], what: str
 ) -> pd.DataFrame:
-    """The contract's columns of the files' rows; trainers get no other column."""
-    import pandas as pd
-
-    names = [column.name for column in job.model.data.columns]
-    for file in files:
-        if file not in known:
-            frame = read_table(_bytes(job, file), uri=file.uri, data=job.model.data)
-            # File by file: joined with others, a column that one lacks would be full of nulls.
-            _refuse_breaches(job, file_breaches(frame, job.model.data), f"{what} {file.uri}")
-            known[file] = frame[names]
-    return pd.concat([known[file] for file in files], ignore_index=True)
-
-
-def _bytes(job: Job, file: DataFile) -> bytes:
-    try:
-        root = data_root(job.services.root, job.services.repository, commit=job.commit)
-        return root.read_pinned(file)
-    except Refused as refusal:
-        # A retry would read the same file: changed data is the version's fault, not a failure.
-        raise job.refuse(refusal.message) from refusal
+    root = data_root(job.services.root, job.services.repository, commit=job.commit)
+    # A retry would read the same file: changed data is the version's fault, not a failure.
+    with _refusing(job):
+        return read_rows(files, root.read_pinned, job.model.data, known, what)
 
 
 def _check_contract(job: Job, frame: pd.DataFrame, what: str) -> None:
-    _refuse_breaches(job, find_breaches(job.model.data.columns, columns_of(frame)), what)
+    with _refusing(job):
+        refuse_breaches(find_breaches(job.model.data.columns, columns_of(frame)), what)
 
 
-def _refuse_breaches(job: Job, found: Sequence[Breach], what: str) -> None:
-    if found:
-        reasons = "; ".join(describe_breach(breach) for breach in found)
-        raise job.refuse(f"{what} breaks the contract: {reasons}")
+@contextmanager
+def _refusing(job: Job) -> Iterator[None]:
+    """Make a refusal of data one of the version."""
+    try:
+        yield
+    except Refused as refusal:
+        raise job.refuse(refusal.message) from refusal
 
 
 def _champion_rows(job: Job, known: dict[DataFile, pd.DataFrame]) -> dict[str, pd.DataFrame]:

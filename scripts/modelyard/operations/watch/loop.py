@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.adapters.git.packing import pack_objects
 from modelyard.adapters.git.remote_refs import EVERYTHING
+from modelyard.domain.machines.shards import Shard
 from modelyard.domain.specs.environment import Environment
 from modelyard.errors import YardError
 from modelyard.operations.judge.evidence import IMPORTED_LATE
@@ -17,7 +18,7 @@ from modelyard.operations.reconcile.apply import Report
 from modelyard.operations.reconcile.loop import log_error
 from modelyard.operations.watch.at_rest import RestingModels
 from modelyard.operations.watch.health import WatchHealth
-from modelyard.operations.watch.pass_once import run_pass, undecided_releases
+from modelyard.operations.watch.pass_once import WHOLE, run_pass, undecided_releases
 from modelyard.operations.workspace import Workspace, workspace_of
 from modelyard.ports import Services
 
@@ -61,6 +62,7 @@ def watch_forever(
     listen: tuple[str, int] | None,
     lease: str | None,
     pages: tuple[str, int] | None = None,
+    shard: Shard = WHOLE,
 ) -> None:
     """Run passes until the process ends.
 
@@ -71,6 +73,7 @@ def watch_forever(
         listen: Where to serve `/healthz` and `/metrics`; None for nowhere.
         lease: `namespace/name` of the Lease to hold while acting; None to act without one.
         pages: Where to serve the pages of the site; None for nowhere.
+        shard: The part of the models to cover; each part has a Lease of its own.
     """
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # our own errors name what it retries
     for module in PRELOADED:
@@ -79,10 +82,12 @@ def watch_forever(
     if listen is not None:
         health.serve_pages(*listen)
     workspace = workspace_of(services)
-    watcher = Watcher(workspace=workspace, health=health, interval=interval, report=report)
+    watcher = Watcher(
+        workspace=workspace, health=health, interval=interval, report=report, shard=shard
+    )
     if pages is not None:
         watcher.pages = _serve_pages(services, pages, report)
-    held = _stand_for(lease) if lease is not None else None
+    held = _stand_for(shard.lease(lease)) if lease is not None else None
     while True:
         if held is None or held.wait(1.0):
             watcher.run_passes_and_wait()
@@ -127,6 +132,7 @@ class Watcher:
         pack_by: When the checkout's objects are packed next.
         pages: The pages that it serves, if it serves any.
         resting: The models at rest, which a pass over all models leaves out.
+        shard: The part of the models that it covers.
     """
 
     workspace: Workspace
@@ -140,6 +146,7 @@ class Watcher:
     pack_by: float = 0.0
     pages: LivePages | None = None
     resting: RestingModels = field(default_factory=RestingModels)
+    shard: Shard = WHOLE
 
     def run_passes_and_wait(self) -> None:
         """Run passes until one changes nothing, then wait until something is due."""
@@ -171,6 +178,7 @@ class Watcher:
                 on_notified=self.health.count_notification,
                 models=self.due,
                 resting=self.resting if self._hears_servers() else None,
+                shard=self.shard,
             )
         except YardError as error:
             logger.error("%s", error.message)  # noqa: TRY400 - known errors have no traceback
@@ -197,8 +205,8 @@ class Watcher:
             moved = self.workspace.services.cluster.changed(
                 self.environments, seconds=min(left, GIT_SECONDS)
             )
-            if moved:
-                return moved
+            if mine := frozenset(filter(self.shard.covers, moved)):
+                return mine
             refs = self._read_refs()
             if refs is not None and refs != self.seen:
                 return None

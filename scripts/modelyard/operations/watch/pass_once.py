@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.specs.json_documents import warn_left_out
+from modelyard.domain.machines.shards import Shard
 from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.promotion.notifications import Notification
@@ -27,6 +28,9 @@ from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
+
+WHOLE = Shard()
+"""The shard of a watcher that covers every model."""
 
 Step: TypeAlias = tuple[str | None, Callable[[], object]]
 """Something to do, with the model it is about; None if it is about all of them."""
@@ -75,6 +79,7 @@ def run_pass(
     on_notified: Callable[[Notification], None] = lambda _: None,
     models: frozenset[str] | None = None,
     resting: RestingModels | None = None,
+    shard: Shard = WHOLE,
 ) -> PassResult:
     """Reconcile and observe models once, and notify people, where this site runs the servers.
 
@@ -85,6 +90,7 @@ def run_pass(
         on_notified: Called with every notification that was sent.
         models: The models to cover; None for all, and for pull requests that belong to none.
         resting: The models that a pass over all of them leaves out; None for none.
+        shard: The part of the models that this watcher covers.
 
     Raises:
         YardError: The names of the models cannot be read.
@@ -97,6 +103,7 @@ def run_pass(
             on_notified=on_notified,
             models=models,
             resting=resting,
+            shard=shard,
         )
 
 
@@ -108,6 +115,7 @@ def _run_pass(
     on_notified: Callable[[Notification], None],
     models: frozenset[str] | None,
     resting: RestingModels | None,
+    shard: Shard,
 ) -> PassResult:
     marks: Mapping[str, str] = {}
     with one_snapshot():
@@ -116,13 +124,18 @@ def _run_pass(
         if standing.is_foreign:
             return PassResult(changed=False, models=())
         names = workspace.models()
-        shared = _shared_steps(workspace, report, with_checks=with_checks, is_whole=models is None)
+        is_whole = models is None and shard.is_first
+        shared = _shared_steps(
+            workspace, report, with_checks=with_checks and shard.is_first, is_whole=is_whole
+        )
         # In a pass over some models those go first: their servers moved, and may need a rollback.
         first, later = (shared, []) if models is None else ([], shared)
         result = run_each(first)
         if resting is not None and models is None:
             marks = read_marks(workspace)
-    covered = tuple(name for name in names if models is None or name in models)
+    covered = tuple(
+        name for name in names if shard.covers(name) and (models is None or name in models)
+    )
     names = covered if resting is None else resting.without_resting(covered, marks)
     if resting is not None:
         resting.forget(names)
@@ -144,8 +157,10 @@ def _run_pass(
         failures=tuple(failure for _, failures in results for failure in failures),
         unreadable=next(iter(unreadable), None),
     )
-    # After a change the marks are older than what the pass left, and the next one looks again.
-    if resting is not None and marks and not found.changed:
+    # After a change the marks are older than what the pass left, and the next one looks again. What
+    # failed for all may be a notification of any of them.
+    shared_failed = any(model is None for model, _ in found.failures)
+    if resting is not None and marks and not found.changed and not shared_failed:
         resting.remember(workspace, [n for n in names if n not in found.failing_models], marks)
     return found
 
