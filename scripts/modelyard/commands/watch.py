@@ -45,7 +45,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> Shard:
 
     if value is None:
         return Shard()
-    number, __, count = value.partition("/")
+    number, _slash, count = value.partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) <= MOST):
         raise click.BadParameter(f"expected I/N with 1 <= I <= N <= {MOST}, such as 2/3")
     return Shard(int(number), int(count))
