@@ -9,7 +9,7 @@ AIRFLOW_STAMP := .venv-airflow/.installed
 # The tests start thousands of processes, and without its cache each would compile the toolkit again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge site-test airflow e2e-up e2e-down e2e-status infrastructure bench error-rates lock image dist released-from-main release golden clean
+.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge site-test airflow e2e-up e2e-down e2e-status infrastructure bench error-rates lock image dist tag released-from-main release golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -121,6 +121,9 @@ dist: $(STAMP) ## build the package in ./dist, with the packages it was locked w
 	rm -rf dist
 	$(BIN)/python -m hatchling build -d dist
 	cp requirements-image.lock dist/
+
+tag: $(STAMP) ## make the tag TAG of the main branch, with the credentials of the tool
+	@PYTHONPATH=scripts $(BIN)/python -m release.tag
 
 released-from-main: ## check that the checked out commit is on the main branch, where it was reviewed
 	@git merge-base --is-ancestor HEAD refs/remotes/origin/main || { \

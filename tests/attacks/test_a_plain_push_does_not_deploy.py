@@ -53,6 +53,24 @@ def test_a_trailer_proves_no_pull_request(yard):
     assert incidents(yard)
 
 
+def test_a_typed_approval_is_shown_as_what_its_commit_says(yard):
+    number = yard.pull(f"modelyard/promote/production/{MODEL}").number
+    message = (
+        f"Merge pull request\n\nModelyard-Model: {MODEL}\nModelyard-Version: v9\n"
+        f"Modelyard-Environment: production\nModelyard-Pull: {number}\nModelyard-Approved-By: ada"
+    )
+    commit = yard.commit(pin_of(yard, "v2", "production"), message)
+
+    told = answer(yard, "history", MODEL)["events"]
+
+    (event,) = [each for each in told if each["commit"] == commit]
+    assert (event["version"], event["pull"]) == ("v2", None)
+    assert event["what"] == (
+        "v2 was released to production; said by the commit, not proven: "
+        f"approved by ada, pull request {number}, what it was for"
+    )
+
+
 @pytest.mark.long
 def test_a_pull_request_for_one_environment_brings_nothing_to_another(yard):
     pull = open_promotion(yard)

@@ -146,9 +146,15 @@ def test_it_sets_the_forge_up_and_changes_nothing_when_run_again(yard, fake_gith
         {"context": "modelyard/promote", "integration_id": number},
     ]
     assert by_type["pull_request"]["require_last_push_approval"] is True
-    assert {name: each["bypass_actors"][0]["bypass_mode"] for name, each in rulesets.items()} == {
-        "modelyard: main": "pull_request",
-        "modelyard: state": "always",
+    modes = {
+        name: [actor["bypass_mode"] for actor in each["bypass_actors"]]
+        for name, each in rulesets.items()
+    }
+    assert modes == {
+        "modelyard: main": ["pull_request"],
+        "modelyard: state": ["always"],
+        "modelyard: releases": ["always"],
+        "modelyard: released": [],
     }
     assert set(kept.environments) == {"staging", "canary", "production", "modelyard"}
     assert [each["name"] for each in kept.environments["modelyard"]["policies"]] == ["main"]
@@ -170,6 +176,57 @@ def test_only_the_app_writes_the_branch_of_the_facts_afterwards(yard, fake_githu
 
     assert push("token-of-ada") != 0
     assert push(fake_github.installation_token(app)) == 0
+
+
+def test_only_the_app_makes_the_tag_of_a_release_and_nobody_moves_or_deletes_it(yard, fake_github):
+    assert init(yard).exit_code == 0
+    app = next(iter(fake_github.directory.apps.values()))
+
+    def push(token, *refs):
+        url = fake_github.git_url(token)
+        done = subprocess.run(
+            ["git", "push", "-q", "--force", url, *refs], cwd=yard, check=False, capture_output=True
+        )
+        return done.returncode == 0
+
+    tool = fake_github.installation_token(app)
+    (yard / "more").write_text("x")
+    subprocess.run(["git", "add", "more"], cwd=yard, check=True)
+    person = ("-c", "user.name=ann", "-c", "user.email=ann@example.com")
+    subprocess.run(["git", *person, "commit", "-q", "-m", "More"], cwd=yard, check=True)
+    for token in ("token-of-ada", "token-of-olga"):
+        assert not push(token, "HEAD:refs/tags/v1.0.0")
+    assert push(tool, "HEAD~1:refs/tags/v1.0.0")
+    for token in ("token-of-ada", "token-of-olga", tool):
+        assert not push(token, "HEAD:refs/tags/v1.0.0")
+        assert not push(token, ":refs/tags/v1.0.0")
+    assert push("token-of-ada", "HEAD:refs/tags/of-ada")
+
+
+@pytest.mark.sample(1)
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("releases", lambda kept: kept["rules"].clear()),
+        ("releases", lambda kept: kept["conditions"]["ref_name"].update(include=["refs/tags/v1"])),
+        ("released", lambda kept: kept["rules"].pop(1)),
+        (
+            "released",
+            lambda kept: kept["bypass_actors"].append(
+                {"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"}
+            ),
+        ),
+        ("released", lambda kept: kept.update(target="branch")),
+    ],
+)
+def test_tags_that_somebody_let_loose_are_found_and_repaired(yard, fake_github, name, change):
+    init(yard)
+    rulesets = fake_github.repository.rulesets.values()
+    change(next(each for each in rulesets if each["name"] == f"modelyard: {name}"))
+
+    assert init(yard, "--dry-run").exit_code == 3
+    assert "set: only modelyard[bot] makes tags v*, and they stay" in init(yard).output
+    assert init(yard, "--dry-run").exit_code == 0
 
 
 @pytest.mark.sample(1)
@@ -294,7 +351,7 @@ def test_what_the_forge_refuses_is_left_to_do_by_hand_and_finished_by_the_next_r
     assert "forge: local" in (yard / "modelyard.yaml").read_text()
 
     assert init(yard).exit_code == 0
-    assert len(fake_github.repository.rulesets) == 2
+    assert len(fake_github.repository.rulesets) == 4
 
 
 def test_a_token_that_is_no_administrators_is_told_what_it_lacks(yard, monkeypatch):
@@ -328,6 +385,8 @@ def test_what_is_wanted_is_one_list_for_a_machine_account_too(yard, fake_github)
         not each.lacks for each in read_settings(after, environments_of(yard), as_person=True)
     )
     actors = {
-        each["bypass_actors"][0]["actor_type"] for each in fake_github.repository.rulesets.values()
+        actor["actor_type"]
+        for each in fake_github.repository.rulesets.values()
+        for actor in each["bypass_actors"]
     }
     assert actors == {"User"}

@@ -16,6 +16,7 @@ import yaml
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.cli import load_command
+from release.tag import main as make_tag
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github/workflows"
@@ -134,7 +135,23 @@ def test_an_image_is_built_of_every_lock_and_of_the_main_branch_alone():
         "lock": ["requirements-runtime.lock", *sorted(map(str, own))]
     }
     assert job["if"] == "github.ref == 'refs/heads/main'"
-    assert triggers("release") == {"push": {"tags": ["v*"]}}
+    assert triggers("release")["push"] == {"tags": ["v*"]}
+
+
+def test_only_the_app_makes_a_tag_and_only_of_the_main_branch():
+    jobs = workflow("release")["jobs"]
+    assert triggers("release").keys() == {"push", "workflow_dispatch"}
+    wanted = "github.event_name == 'workflow_dispatch' && github.ref == 'refs/heads/main'"
+    assert jobs["tag"]["if"] == wanted
+    assert jobs["tag"]["permissions"] == {"contents": "read"}
+    assert jobs["release"]["if"] == "github.event_name == 'push'"
+
+
+@pytest.mark.parametrize("tag", ["", "v1", "v1.2", "1.2.3", "v1.2.3\n", "v1.2.3;id", "v01.2.3"])
+def test_what_is_no_tag_of_a_release_makes_none(tag, monkeypatch, capsys):
+    monkeypatch.setenv("TAG", tag)
+    assert make_tag() == 2
+    assert "is no tag of a release" in capsys.readouterr().err
 
 
 def test_whatever_the_image_is_made_of_builds_it_again():

@@ -8,11 +8,13 @@ import pytest
 
 from contract.stages import settled
 from contract.test_pull_requests import change, ready
+from git_commits import write_commit
 from modelyard.adapters.forge.hosted.deeds import HostedDeeds
 from modelyard.domain.people import Person
 from modelyard.operations.history import read_history
 from modelyard.operations.services import services_for
 from modelyard.operations.workspace import workspace_of
+from operations.yard import AT
 
 HOW = {"dev": "merge", "staging": "squash", "canary": "rebase"}
 
@@ -76,3 +78,40 @@ def test_who_approved_is_nothing_that_a_head_or_a_typed_message_can_say(stage):
     deeds = HostedDeeds(dialect=forge.dialect, heads=forge.heads)
     (squashed,) = stage.git.log(events[0].commit, limit=1)
     assert "bob" in {str(person) for person in deeds(squashed)}
+
+
+def test_a_push_to_main_proves_no_approval_no_pull_request_and_no_release(stage):
+    stage.write_settings()
+    pull = proposed(stage, "dev")
+    pushed = {
+        # A number that exists, and one that does not; a pin that moved, and one that did not.
+        "staging": (b"version: v3\n", str(pull.number)),
+        "canary": (None, "77"),
+        "../../etc": (None, ""),
+    }
+    for where, (pin, number) in pushed.items():
+        trailers = (
+            f"Modelyard-Model: m\nModelyard-Version: v2\nModelyard-Environment: {where}\n"
+            f"Modelyard-Pull: {number}\nModelyard-Approved-By: olga\nModelyard-Break-Glass: olga"
+        )
+        stage.git.fetch("origin", ["+refs/heads/main:refs/remotes/origin/main"])
+        main = stage.git.rev_parse("refs/remotes/origin/main")
+        files = {f"environments/{where}/releases/m.yaml": pin} if pin else {f"x{number}": b"x"}
+        commit = write_commit(
+            stage.git,
+            main,
+            files,
+            parents=[main],
+            message=f"Now\n\n{trailers}",
+            author="ann",
+            at=AT,
+        )
+        stage.git.push("origin", {"refs/heads/main": (main, commit)})
+
+    events = read_history(workspace_of(services_for(stage.git.root)), "m").events
+
+    (event,) = events  # of what changed no pin, there is nothing to tell
+    assert (event.environment, event.version) == ("staging", "v3")
+    assert (event.pull, event.approved_by) == (None, None)
+    assert "v3 was released to staging; said by the commit, not proven: " in event.what
+    assert "approved by olga" in event.what

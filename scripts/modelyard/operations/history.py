@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -13,7 +14,17 @@ from modelyard.adapters.facts.documents import model_path, release_path
 from modelyard.adapters.git.objects import LogEntry
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.people import is_same_person
-from modelyard.domain.promotion.change import PULL, parse_branch, trailers_of_head
+from modelyard.domain.promotion.change import (
+    APPROVED_BY,
+    ENVIRONMENT,
+    MODEL,
+    PULL,
+    VERSION,
+    claims_of_merge,
+    is_about,
+    parse_branch,
+    trailers_of_head,
+)
 from modelyard.domain.promotion.dora import DoraMeasures, dora_measures
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
 from modelyard.domain.promotion.pulls import BrokenGlass, PullState, PullSummary
@@ -28,13 +39,22 @@ from modelyard.domain.promotion.timeline import (
     observation_events,
 )
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.paths import parse_spec_path, records_folder, versions_folder
+from modelyard.domain.specs.names import NAME
+from modelyard.domain.specs.paths import (
+    parse_spec_path,
+    records_folder,
+    release_file,
+    versions_folder,
+)
+from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 F = TypeVar("F")
+
+_PINNED = re.compile(r"^version: *['\"]?([^\s'\"]+)", re.MULTILINE)
 
 _QUESTIONS = frozenset({"/why", "/plan", "/help"})
 """Commands that change nothing."""
@@ -89,16 +109,15 @@ def _began(workspace: Workspace) -> datetime | None:
 
 
 def _read_merges(workspace: Workspace) -> Mapping[str, PullSummary]:
-    """Merged pull requests of the tool's branches, by the commit that the forge merged them as."""
-    bot = workspace.services.repository.bot
-    return {
-        pull.merged_as: pull
+    """Merged pull requests by the commit that the forge merged them as."""
+    merged = [
+        pull
         for pull in workspace.services.pulls.closed()
-        if pull.state is PullState.MERGED
-        and pull.merged_as
-        and parse_branch(pull.branch) is not None
-        and is_same_person(pull.author, bot)
-    }
+        if pull.state is PullState.MERGED and pull.merged_as
+    ]
+    # A forge calls one merged, too, whose commits came with the merge of another.
+    merged.sort(key=lambda pull: _is_of_the_tool(workspace, pull))
+    return {str(pull.merged_as): pull for pull in merged}
 
 
 def _read_events(
@@ -149,36 +168,78 @@ def _read_landings(workspace: Workspace, commit: str, model: str) -> Iterator[La
     added = _added_specs(workspace.git, commit, model)
     merges = _read_merges(workspace)
     for entry in workspace.git.log(commit, first_parent=True)[::-1]:
-        found = added.get(entry.sha, {})
-        yield Landing(
+        found, pull = added.get(entry.sha, {}), merges.get(entry.sha)
+        landing = Landing(
             commit=entry.sha,
             at=entry.at,
-            trailers=_trailers(workspace, entry, merges.get(entry.sha)),
+            pull=pull.number if pull else None,
             specs=tuple(found.get("ModelVersion", ())),
             records=tuple(found.get("Record", ())),
         )
+        if pull is not None and (told := _told_by_the_tool(workspace, entry, pull)) is not None:
+            yield replace(landing, trailers=told, approved_by=told.get(APPROVED_BY))
+            continue
+        unproven = claims_of_merge(entry.trailers)
+        trailers: Mapping[str, str] = trailers_of_head(entry.trailers)
+        if trailers.get(MODEL) == model and ENVIRONMENT in trailers:
+            trailers = _borne_out(workspace.git, entry, model)
+            unproven = ", ".join(filter(None, (unproven, _SAID if trailers else "")))
+        yield replace(landing, trailers=trailers, unproven=unproven)
 
 
-def _trailers(workspace: Workspace, entry: LogEntry, pull: PullSummary | None) -> Mapping[str, str]:
-    """The trailers of a merge; of one that a person or a queue made, those of its head.
+_SAID = "what it was for"
+
+
+def _told_by_the_tool(
+    workspace: Workspace, entry: LogEntry, pull: PullSummary
+) -> Mapping[str, str] | None:
+    """The trailers of a merge that the tool wrote itself; of others, those of the tool's head.
 
     A squash, a rebase and the button of a page write messages of their own, and people type theirs.
+    None if a person may have typed all there is.
     """
-    if pull is None or (PULL in entry.trailers and not _is_of_a_person(workspace, pull)):
-        return entry.trailers
+    branch, is_of_person = parse_branch(pull.branch), _is_of_a_person(workspace, pull)
+    if branch is None or not _is_of_the_tool(workspace, pull):
+        return None if is_of_person else entry.trailers
+    if not is_of_person and PULL in entry.trailers:
+        return entry.trailers if is_about(branch, entry.trailers) else None
     try:
         workspace.ensure([pull.head])
     except YardError as error:  # gone: the rest of the history is shown all the same
         logger.warning("#%d: %s", pull.number, error.message)
-        return trailers_of_head(entry.trailers)
+        return None
     (head,) = workspace.git.log(pull.head, limit=1)
-    return {**trailers_of_head(head.trailers), PULL: str(pull.number)}
+    trailers = trailers_of_head(head.trailers)
+    return trailers if is_about(branch, trailers) else None
+
+
+def _is_of_the_tool(workspace: Workspace, pull: PullSummary) -> bool:
+    """Whether the tool opened it, from a branch that only the tool opens pull requests from."""
+    bot = workspace.services.repository.bot
+    return parse_branch(pull.branch) is not None and is_same_person(pull.author, bot)
 
 
 def _is_of_a_person(workspace: Workspace, pull: PullSummary) -> bool:
     """Whether somebody else than the tool merged it, and may have typed the merge's message."""
-    bot, by = workspace.services.repository.bot, pull.closed_by
-    return pull.by_hand and not (by is not None and is_same_person(by, bot))
+    repository, by = workspace.services.repository, pull.closed_by
+    if repository.forge is ForgeKind.LOCAL:  # which writes every message but those of pushes
+        return pull.by_hand
+    return by is None or not is_same_person(by, repository.bot)
+
+
+def _borne_out(git: Git, entry: LogEntry, model: str) -> Mapping[str, str]:
+    """What a commit says of a release, if it changed that pin, with the version that it pins."""
+    said = trailers_of_head(entry.trailers)
+    if not NAME.fullmatch(said[ENVIRONMENT]):
+        return {}
+    path = release_file(said[ENVIRONMENT], model)
+    after, before = f"{entry.sha}:{path}", f"{entry.sha}^1:{path}"
+    pins = git.read_many([after, before])
+    if pins[after] == pins[before]:
+        return {}
+    pinned = _PINNED.search((pins[after] or b"").decode("utf-8", "replace"))
+    version = {VERSION: pinned[1]} if pinned else {}
+    return {key: value for key, value in said.items() if key != VERSION} | version
 
 
 def _added_specs(git: Git, commit: str, model: str) -> dict[str, dict[str, list[str]]]:

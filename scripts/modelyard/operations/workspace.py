@@ -16,7 +16,6 @@ from modelyard.adapters.specs.documents import read_spec
 from modelyard.adapters.specs.reader import Specs, read_specs
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.registry import Registry
-from modelyard.domain.promotion.change import pull_number
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
@@ -173,6 +172,5 @@ def _past(git: Git, commit: str, environment: str, model: str) -> tuple[PastRele
             except YardError as error:  # not a release to restore; older ones still are
                 logger.warning("%s, as of %s", error.message, entry.sha[:10])
                 continue
-            pull = pull_number(entry.trailers)
-            past.append(PastRelease(release=release, commit=entry.sha, pull=pull))
+            past.append(PastRelease(release=release, commit=entry.sha))
     return tuple(past)

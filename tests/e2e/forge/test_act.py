@@ -109,7 +109,7 @@ def test_the_copy_differs_only_in_what_act_cannot_read(tmp_path: Path):
         ".github/workflows/content.yml": [OWN],
         ".github/workflows/drift.yml": [OWN],
         ".github/workflows/reconcile.yml": [OWN],
-        ".github/workflows/release.yml": [OWN],
+        ".github/workflows/release.yml": [OWN, OWN],
         ".github/workflows/toolkit.yml": [OWN, OWN, OWN, OWN, OWN],
     }
     counted = git(tmp_path / "copy", "diff", "--numstat")
@@ -118,7 +118,7 @@ def test_the_copy_differs_only_in_what_act_cannot_read(tmp_path: Path):
         ["1", "1", ".github/workflows/content.yml"],
         ["1", "1", ".github/workflows/drift.yml"],
         ["1", "1", ".github/workflows/reconcile.yml"],
-        ["1", "1", ".github/workflows/release.yml"],
+        ["2", "2", ".github/workflows/release.yml"],
         ["5", "5", ".github/workflows/toolkit.yml"],
     ]
 

@@ -56,6 +56,15 @@ def test_gitea_is_set_up_once_and_repaired_when_somebody_loosens_it(place, gitea
     assert "main: enable_push is on, not off" in dry.output
     assert init(root).exit_code == 0
     assert init(root, "--dry-run").exit_code == 0
+    (tags,) = gitea_forge.owner.get(f"{repository.path}/tag_protections")
+    assert (tags["name_pattern"], tags["whitelist_usernames"]) == ("v*", [BOT])
+    gitea_forge.owner.patch(
+        f"{repository.path}/tag_protections/{tags['id']}", whitelist_usernames=[BOT, "ann"]
+    )
+    dry = init(root, "--dry-run")
+    assert (dry.exit_code, "tags v*: whitelist_usernames is" in dry.output) == (3, True)
+    assert init(root).exit_code == 0
+    assert init(root, "--dry-run").exit_code == 0
     main = gitea_forge.owner.get(f"{repository.path}/branch_protections/main")
     assert main["status_check_contexts"] == mine
 
@@ -73,8 +82,12 @@ def test_afterwards_nobody_pushes_to_main_and_only_the_tool_writes_facts(place, 
         git.run("remote", "set-url", "origin", repository.clone_url(login))
         with pytest.raises(YardError):
             git.push("origin", {ref: (before, head)})
+    tag = "refs/tags/v1.0.0"
+    with pytest.raises(YardError):
+        git.push("origin", {tag: (None, main)})
     git.run("remote", "set-url", "origin", repository.clone_url(BOT))
     git.push("origin", {state: (None, head)})
+    git.push("origin", {tag: (None, main)})
 
     opened = repository.open_pull(BOT, "modelyard/state")
     with pytest.raises(ApiError, match="status checks"):

@@ -192,7 +192,26 @@ def trailers_of_head(trailers: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in trailers.items() if key not in _OF_THE_MERGE}
 
 
-def pull_number(trailers: Mapping[str, str]) -> int | None:
-    """The number of the pull request a commit was merged from."""
-    number = trailers.get(PULL, "")
-    return int(number) if number.isdecimal() else None
+def claims_of_merge(trailers: Mapping[str, str]) -> str:
+    """What a commit says that only a forge can know; it proves nothing if no forge says so.
+
+    Example:
+        `approved by olga, pull request 7`; empty if it says nothing of the kind.
+    """
+    words = {APPROVED_BY: "approved by", BROKEN_GLASS: "glass broken by", PULL: "pull request"}
+    said = (
+        f"{word} {' '.join(trailers[key].split())}"
+        for key, word in words.items()
+        if key in trailers
+    )
+    return ", ".join(said)[:LONGEST_REASON]
+
+
+def is_about(branch: Branch, trailers: Mapping[str, str]) -> bool:
+    """Whether trailers are about what the pull request of a branch is about."""
+    wanted = {MODEL: branch.model}
+    if branch.purpose in {Purpose.PROMOTE, Purpose.ROLLBACK}:
+        wanted[ENVIRONMENT] = branch.subject
+    elif branch.purpose in {Purpose.RECORD, Purpose.SPEC}:
+        wanted[VERSION] = branch.subject
+    return all(trailers.get(key, value) == value for key, value in wanted.items())

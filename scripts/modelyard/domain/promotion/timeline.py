@@ -10,13 +10,11 @@ from enum import StrEnum
 from itertools import takewhile
 
 from modelyard.domain.promotion.change import (
-    APPROVED_BY,
     ENVIRONMENT,
     MODEL,
     REASON,
     ROLLBACK_OF,
     VERSION,
-    pull_number,
 )
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import BrokenGlass
@@ -62,8 +60,8 @@ class Event:
         numbers: The verdict's.
         rolled_back: The version that a rollback removed.
         commit: The commit of the main branch.
-        pull: Number of its pull request.
-        approved_by: Who had approved what was merged, as the merge commit says.
+        pull: Number of the pull request that the forge merged as this commit.
+        approved_by: Who had approved it, as the tool wrote when it merged.
     """
 
     at: datetime
@@ -87,7 +85,10 @@ class Landing:
     Args:
         commit: Its SHA.
         at: When it was made.
-        trailers: Its trailers.
+        trailers: What it says of models and releases, as far as that may be told.
+        pull: Number of the pull request that the forge merged as this commit.
+        approved_by: Who had approved it, as the tool wrote when it merged.
+        unproven: What only its own words say, which anybody may type.
         specs: Versions of the model whose spec it added.
         records: Versions of the model whose record it added.
     """
@@ -95,6 +96,9 @@ class Landing:
     commit: str
     at: datetime
     trailers: Mapping[str, str] = field(default_factory=dict)
+    pull: int | None = None
+    approved_by: str | None = None
+    unproven: str = ""
     specs: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
 
@@ -195,13 +199,14 @@ def _released(landing: Landing) -> Iterator[Event]:
 
 
 def _commit(landing: Landing, kind: Kind, what: str) -> Event:
+    said = f"; said by the commit, not proven: {landing.unproven}" if landing.unproven else ""
     return Event(
         at=landing.at,
         kind=kind,
-        what=what,
+        what=f"{what}{said}",
         commit=landing.commit,
-        pull=pull_number(landing.trailers),
-        approved_by=landing.trailers.get(APPROVED_BY),
+        pull=landing.pull,
+        approved_by=landing.approved_by,
     )
 
 

@@ -53,7 +53,7 @@ class PastRelease:
     Args:
         release: The release.
         commit: The commit.
-        pull: The number of its pull request, if it had one.
+        pull: The number of the pull request that the forge merged as this commit, if it did.
         reviewed: Whether a merged pull request brought it; only such a release is restored.
     """
 

@@ -123,6 +123,9 @@ def _marked(
     workspace: Workspace, place: _Place, past: Sequence[PastRelease]
 ) -> tuple[PastRelease, ...]:
     merges = {review.pull.merged_as for review in place.reviews if not review.pull.by_hand}
+    numbers = {review.pull.merged_as: review.pull.number for review in place.reviews}
+    # Not by their trailers: whoever pushes a commit types what they like.
+    past = [replace(each, pull=numbers.get(each.commit)) for each in past]
     if all(each.commit in merges for each in past):
         return tuple(past)
     reviewed = set(_placements(workspace, place.reviews))

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
+from modelyard.domain.promotion.change import (
+    Branch,
+    Purpose,
+    claims_of_merge,
+    is_about,
+    parse_branch,
+)
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,5}", fullmatch=True)
 
@@ -49,3 +55,38 @@ def test_a_retraining_has_no_subject():
 )
 def test_leaves_branches_alone_that_the_tool_did_not_name(name):
     assert parse_branch(name) is None
+
+
+@pytest.mark.parametrize(
+    ("trailers", "said"),
+    [
+        ({}, ""),
+        ({"Modelyard-Model": "m", "Modelyard-Requested-By": "bob"}, ""),
+        ({"Modelyard-Approved-By": "olga"}, "approved by olga"),
+        (
+            {"Modelyard-Approved-By": "olga\nada", "Modelyard-Pull": "7"},
+            "approved by olga ada, pull request 7",
+        ),
+        ({"Modelyard-Break-Glass": "olga, #1: down"}, "glass broken by olga, #1: down"),
+    ],
+)
+def test_what_a_commit_claims_of_its_merge_is_one_line(trailers, said):
+    assert claims_of_merge(trailers) == said
+
+
+@pytest.mark.parametrize(
+    ("branch", "trailers", "expected"),
+    [
+        ("modelyard/promote/dev/m", {"Modelyard-Model": "m", "Modelyard-Environment": "dev"}, True),
+        ("modelyard/promote/dev/m", {"Modelyard-Model": "other"}, False),
+        ("modelyard/promote/dev/m", {"Modelyard-Environment": "production"}, False),
+        ("modelyard-2/rollback/dev/m", {"Modelyard-Environment": "canary"}, False),
+        ("modelyard/record/v2/m", {"Modelyard-Environment": "dev"}, True),
+        ("modelyard/record/v2/m", {"Modelyard-Version": "v3"}, False),
+        ("modelyard/retrain/m", {"Modelyard-Version": "v3", "Modelyard-Model": "m"}, True),
+    ],
+)
+def test_trailers_are_about_what_their_branch_is_about(branch, trailers, expected):
+    found = parse_branch(branch)
+    assert found is not None
+    assert is_about(found, trailers) is expected

@@ -65,7 +65,7 @@ def kinds(events):
 def test_a_spec_and_a_record_are_told_with_the_reason_and_the_verdict():
     landings = [
         Landing(commit="c1", at=AT, specs=("v2",)),
-        Landing(commit="c2", at=after(9), trailers={"Modelyard-Pull": "3"}, records=("v2",)),
+        Landing(commit="c2", at=after(9), pull=3, records=("v2",)),
     ]
 
     assert list(landing_events(MODEL, landings, CATALOG)) == [
@@ -83,7 +83,7 @@ def test_a_spec_and_a_record_are_told_with_the_reason_and_the_verdict():
 
 
 def test_a_commit_that_brings_a_record_and_a_release_is_two_events():
-    landing = Landing(commit="c", at=AT, trailers=trailers("dev", "v1"), records=("v1",))
+    landing = Landing(commit="c", at=AT, pull=7, trailers=trailers("dev", "v1"), records=("v1",))
 
     assert [(e.kind, e.environment, e.pull) for e in landing_events(MODEL, [landing], CATALOG)] == [
         (Kind.RECORD, None, 7),
@@ -94,7 +94,9 @@ def test_a_commit_that_brings_a_record_and_a_release_is_two_events():
 def test_a_rollback_names_what_went_and_what_came_back():
     told = trailers("canary", "v1", **{"Modelyard-Rollback-Of": "v2", "Modelyard-Reason": "bad"})
 
-    assert list(landing_events(MODEL, [Landing(commit="c", at=AT, trailers=told)], CATALOG)) == [
+    landing = Landing(commit="c", at=AT, pull=7, trailers=told)
+
+    assert list(landing_events(MODEL, [landing], CATALOG)) == [
         Event(
             at=AT,
             kind=Kind.ROLLBACK,
@@ -115,6 +117,16 @@ def test_a_release_that_was_removed_went_back_to_nothing():
 
     assert (removal.version, removal.rolled_back) == (None, "v1")
     assert removal.what == "v1 was removed: no reason was recorded"
+
+
+def test_what_only_a_commit_says_of_itself_is_told_as_such():
+    said = "approved by olga, what it was for"
+    landing = Landing(commit="c", at=AT, trailers=trailers("dev", "v1"), unproven=said)
+
+    (event,) = landing_events(MODEL, [landing], CATALOG)
+
+    assert event.what == f"v1 was released to dev; said by the commit, not proven: {said}"
+    assert (event.pull, event.approved_by) == (None, None)
 
 
 def test_other_models_commits_are_not_told():

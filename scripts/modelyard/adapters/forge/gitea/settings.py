@@ -11,6 +11,7 @@ from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import Json
 from modelyard.adapters.forge.hosted.settings import (
     LABEL_COLOUR,
+    RELEASE_TAGS,
     Request,
     Setting,
     Subject,
@@ -45,6 +46,7 @@ class GiteaSettings:
                 (Subject.PAGES, "the labels of pull requests exist", self._labels),
                 (Subject.BRANCHES, self.wanted.what_of_main, self._main),
                 (Subject.BRANCHES, self.wanted.what_of_state, self._state),
+                (Subject.BRANCHES, self.wanted.what_of_tags, self._tags),
                 (Subject.WORKFLOWS, _RUN, self._actions),
                 (Subject.ACCOUNT, _ADMINISTERS, self._account),
             )
@@ -88,6 +90,26 @@ class GiteaSettings:
             "merge_whitelist_teams": [],
         }
         yield self._protection(self.wanted.state, rules, self.wanted.what_of_state)
+
+    def _tags(self) -> Iterator[Setting]:
+        """Who may make a tag may move it too: Gitea knows one list for both."""
+        path = f"{self._place}/tag_protections"
+        rules = {"whitelist_usernames": [self.wanted.bot], "whitelist_teams": []}
+        rows = self.api.get(path)
+        found = next((row for row in rows if row["name_pattern"] == RELEASE_TAGS), None)
+        if found is None:
+            lacks = [f"tags {RELEASE_TAGS} are not protected"]
+            body = {"name_pattern": RELEASE_TAGS, **rules}
+            request = Request(method="POST", path=path, body=body)
+        else:
+            lacks = [f"tags {RELEASE_TAGS}: {each}" for each in differences(rules, found)]
+            request = Request(method="PATCH", path=f"{path}/{found['id']}", body=rules)
+        yield Setting(
+            subject=Subject.BRANCHES,
+            what=self.wanted.what_of_tags,
+            lacks=tuple(lacks),
+            requests=(request,) if lacks else (),
+        )
 
     def _protection(self, branch: str, rules: Json, what: str) -> Setting:
         path = f"{self._place}/branch_protections"

@@ -8,20 +8,20 @@ from typing import Any
 from modelyard.adapters.forge.hosted.dialect import Json
 from modelyard.adapters.forge.hosted.settings import differences
 
-_BYPASSES = {"pull_request": "pull_requests_only", "always": "always"}
+_BYPASSES = {None: "never", "pull_request": "pull_requests_only", "always": "always"}
 """What GitHub tells an actor of a bypass, by its mode."""
 
 _EXACT = frozenset({"allowed_merge_methods"})
 """Lists in which one more entry makes a rule looser."""
 
 
-def find_lacking(wanted: Json, found: Json, bypass: str) -> Iterator[str]:
+def find_lacking(wanted: Json, found: Json, bypass: str | None) -> Iterator[str]:
     """Yield what a ruleset lacks; one more rule, check or reviewer is none of it.
 
     Args:
         wanted: The body that creates it.
         found: The ruleset, as whoever asks may see it.
-        bypass: How the tool may pass it.
+        bypass: How the tool may pass it; None if nobody may.
     """
     plain = {key: wanted[key] for key in ("target", "enforcement", "conditions")}
     yield from differences(plain, found)

@@ -11,6 +11,7 @@ from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import Json
 from modelyard.adapters.forge.hosted.settings import (
     LABEL_COLOUR,
+    RELEASE_TAGS,
     Request,
     Setting,
     Subject,
@@ -23,7 +24,8 @@ from modelyard.domain.specs.environment import Environment
 from modelyard.errors import CannotAnswer
 
 MAIN, STATE = "modelyard: main", "modelyard: state"
-"""The names of the two rulesets."""
+RELEASES, RELEASED = "modelyard: releases", "modelyard: released"
+"""The names of the rulesets; whoever passes one passes all of its rules, so tags have two."""
 
 SECRETS = "modelyard"
 """The environment whose secrets are the credentials of the workflows."""
@@ -69,6 +71,7 @@ class GitHubSettings:
                 (Subject.PAGES, _ENVIRONMENTS, self._environments),
                 (Subject.BRANCHES, self.wanted.what_of_main, self._main),
                 (Subject.BRANCHES, self.wanted.what_of_state, self._state),
+                (Subject.BRANCHES, self.wanted.what_of_tags, self._tags),
                 (Subject.BRANCHES, _BYPASSED, self._bypasses),
                 (Subject.WORKFLOWS, _RUN, self._actions),
                 (Subject.WORKFLOWS, self._what_of_secrets, self._secrets),
@@ -109,16 +112,20 @@ class GitHubSettings:
             {"type": "required_status_checks", "parameters": self._checks()},
         ]
         # Rollbacks are merged without a person, and approvals by comment are no reviews.
-        yield self._ruleset(
-            MAIN, self.wanted.main, rules, self.wanted.what_of_main, bypass="pull_request"
-        )
+        ref, what = f"refs/heads/{self.wanted.main}", self.wanted.what_of_main
+        yield self._ruleset(MAIN, ref, rules, what, bypass="pull_request")
 
     def _state(self) -> Iterator[Setting]:
         kinds = ("creation", "update", "deletion", "non_fast_forward")
         rules: list[Json] = [{"type": kind} for kind in kinds]
-        yield self._ruleset(
-            STATE, self.wanted.state, rules, self.wanted.what_of_state, bypass="always"
-        )
+        ref, what = f"refs/heads/{self.wanted.state}", self.wanted.what_of_state
+        yield self._ruleset(STATE, ref, rules, what, bypass="always")
+
+    def _tags(self) -> Iterator[Setting]:
+        ref, what = f"refs/tags/{RELEASE_TAGS}", self.wanted.what_of_tags
+        yield self._ruleset(RELEASES, ref, [{"type": "creation"}], what, bypass="always")
+        rules: list[Json] = [{"type": kind} for kind in ("update", "deletion", "non_fast_forward")]
+        yield self._ruleset(RELEASED, ref, rules, what, bypass=None)
 
     def _reviews(self) -> Json:
         return {
@@ -162,15 +169,16 @@ class GitHubSettings:
         }
 
     def _ruleset(
-        self, name: str, branch: str, rules: list[Json], what: str, *, bypass: str
+        self, name: str, ref: str, rules: list[Json], what: str, *, bypass: str | None
     ) -> Setting:
+        actors = [] if bypass is None else [{**self._actor(), "bypass_mode": bypass}]
         body = {
             "name": name,
-            "target": "branch",
+            "target": "tag" if ref.startswith("refs/tags/") else "branch",
             "enforcement": "active",
-            "conditions": {"ref_name": {"include": [f"refs/heads/{branch}"], "exclude": []}},
+            "conditions": {"ref_name": {"include": [ref], "exclude": []}},
             "rules": rules,
-            "bypass_actors": [{**self._actor(), "bypass_mode": bypass}],
+            "bypass_actors": actors,
         }
         rows = self.api.pages(f"{self._place}/rulesets")
         number = next((row["id"] for row in rows if row["name"] == name), None)

@@ -13,6 +13,9 @@ from modelyard.domain.specs.environment import Environment
 
 LABEL_COLOUR = "ededed"
 
+RELEASE_TAGS = "v*"
+"""The tags that a release is made of."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -80,6 +83,11 @@ class WantedForge:
     def what_of_state(self) -> str:
         """What should hold of the branch of the facts."""
         return f"only {self.bot} writes {self.state}"
+
+    @property
+    def what_of_tags(self) -> str:
+        """What should hold of the tags of releases."""
+        return f"only {self.bot} makes tags {RELEASE_TAGS}, and they stay"
 
 
 Reader = Callable[[], Iterable[Setting]]

@@ -1,0 +1,1 @@
+"""What `make` does for a release."""

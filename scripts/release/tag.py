@@ -1,0 +1,41 @@
+"""Makes the tag of a release of the main branch, with the credentials of the tool.
+
+`make tag` runs it with the variable TAG, in the workflow that a person starts. The tag then starts
+the workflow that publishes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from modelyard.errors import YardError
+from modelyard.operations.services import services_for
+from modelyard.operations.workspace import workspace_of
+
+TAG = re.compile(r"v(?:0|[1-9]\d{0,3})(?:\.(?:0|[1-9]\d{0,3})){2}", re.ASCII)
+
+
+def main() -> int:
+    """Make the tag, and print of which commit."""
+    tag = os.environ.get("TAG", "")
+    if not TAG.fullmatch(tag):
+        print(f"error: {tag!r} is no tag of a release; hint: TAG=v1.2.0", file=sys.stderr)
+        return 2
+    try:
+        # Git signs in as the account of modelyard.yaml once its adapters are made.
+        workspace = workspace_of(services_for(Path.cwd()))
+        commit = workspace.main()
+        remote = workspace.services.repository.remote
+        workspace.git.push(remote, {f"refs/tags/{tag}": (None, commit)})
+    except YardError as error:
+        print(f"error: {tag}: {error.message}", file=sys.stderr)
+        return error.exit_code
+    print(f"{tag} is of {commit}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
