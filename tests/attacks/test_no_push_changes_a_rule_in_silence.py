@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -139,6 +140,35 @@ def test_no_rollback_waits_for_a_rule(yard):
     said = run(yard, "rollback", "canary", MODEL, "--reason", "slow", "--as", "ada")
 
     assert (said.code, yard.names()["canary"]) == (0, "v1")
+
+
+KEPT = "pushed-rules-1.json"
+
+
+def test_no_commit_brings_the_file_of_what_was_found_before(yard):
+    yard.commit(NOBODY)
+    (found,) = rules(yard)
+    file = yard.workspace().git.kept_folder / KEPT
+    forged = json.dumps({**json.loads(file.read_bytes()), "files": {}}).encode()
+    file.unlink()
+
+    yard.commit({f".modelyard/{KEPT}": forged})
+    yard.git.run("checkout", "--force", "--quiet", "--detach", yard.main())
+
+    assert (yard.git.root / ".modelyard" / KEPT).read_bytes() == forged
+    assert rules(yard) == [found]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"commit": []}, {"merges": {}}, {"files": {"a": {}}}, {"files": []}]
+)
+def test_a_kept_file_of_other_types_is_read_as_none(yard, wrong):
+    yard.commit(NOBODY)
+    (found,) = rules(yard)
+    file = yard.workspace().git.kept_folder / KEPT
+    file.write_text(json.dumps({**json.loads(file.read_bytes()), **wrong}))
+
+    assert rules(yard) == [found]
 
 
 def test_a_pushed_setting_does_not_decide_about_a_pushed_release(yard):

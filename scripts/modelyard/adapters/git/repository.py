@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,6 +49,11 @@ class Git:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._place = root.absolute()
+
+    @cached_property
+    def kept_folder(self) -> Path:
+        """Where answers are kept between processes: no commit can bring a file into it."""
+        return self.root / self._line("rev-parse", "--git-common-dir") / "modelyard"
 
     def run(
         self,

@@ -45,9 +45,14 @@ class KeptRules:
         """What a document holds; None if it is none."""
         try:
             files = {path: PushedFile(**each) for path, each in document["files"].items()}
-            return cls(commit=document["commit"], merges=document["merges"], files=files)
+            kept = cls(commit=document["commit"], merges=document["merges"], files=files)
         except (LookupError, TypeError, AttributeError):
             return None
+        words = [kept.commit, kept.merges]
+        for each in files.values():
+            words += [each.commit, each.author, "" if each.before is None else each.before]
+        are_words = all(isinstance(word, str) for word in words)
+        return kept if are_words and kept.may_be_kept else None
 
 
 def digest_merges(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -72,3 +73,14 @@ def test_a_file_that_cannot_be_read_is_as_good_as_none(tmp_path, content):
     assert again.find({7: "d" * 40}) == {}
     again.keep([KeptPull(commit="d" * 40, pull=MERGED)])
     assert KeptPulls(tmp_path).find({7: "d" * 40}) != {}
+
+
+@pytest.mark.parametrize("name", ["number", "head", "merged_as", "labels", "by_hand", "closed_at"])
+def test_a_row_of_other_types_is_as_good_as_none(tmp_path, name):
+    KeptPulls(tmp_path).keep([KeptPull(commit="d" * 40, pull=MERGED)])
+    (file,) = tmp_path.iterdir()
+    ((commit, *row),) = json.loads(file.read_bytes())
+    row[kept_pulls._NAMES.index(name)] = 1.5
+    file.write_text(json.dumps([[commit, *row]]))
+
+    assert KeptPulls(tmp_path).find({7: "d" * 40}) == {}

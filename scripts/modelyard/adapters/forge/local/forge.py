@@ -57,7 +57,6 @@ class LocalForge:
             main=repository.main,
             bot=repository.bot,
             clock=clock,
-            state=repository.state,
         )
 
     def list(self, *, every: bool = False) -> tuple[PullRequest, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,13 @@ WORTH_WRITING = 50
 # Another form has another name, and the old file is written anew.
 _FORM = "merged-pulls-1"
 _NAMES = tuple(each.name for each in fields(PullSummary) if each.name != "body")
+
+_PLAIN: Mapping[type, Sequence[str]] = {
+    int: ("number",),
+    str: ("branch", "title", "base", "head", "merged_as"),
+    bool: ("by_hand", "on_page"),
+}
+"""What JSON holds as it is; all that is kept was merged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +81,8 @@ class KeptPulls:
     def _read(self) -> dict[int, KeptPull]:
         rows = read_kept(self._file) or []
         try:
-            return {row[1]: KeptPull(commit=row[0], pull=_pull(row[1:])) for row in rows}
+            pulls = [KeptPull(commit=row[0], pull=_pull(row[1:])) for row in rows]
+            return {each.pull.number: each for each in pulls}
         except Exception as error:  # noqa: BLE001 - whatever is in it, the forge has the truth
             logger.info("%s: %s", self._file, error)
             return {}
@@ -109,4 +117,7 @@ def _pull(row: list[Any]) -> PullSummary:
     for name in ("opened_at", "closed_at"):
         held[name] = None if held[name] is None else datetime.fromisoformat(held[name])
     held["state"], held["labels"] = PullState(held["state"]), tuple(held["labels"])
+    for kind, names in _PLAIN.items():
+        if wrong := [name for name in names if type(held[name]) is not kind]:
+            raise TypeError(f"{wrong[0]}: expected {kind.__name__}")
     return PullSummary(**held, body="")

@@ -26,7 +26,6 @@ from modelyard.adapters.specs.json_documents import dump_json
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import STATE_BRANCH
 from modelyard.domain.promotion.pulls import Comment, PullRequest, PullState
-from modelyard.domain.specs.repository import Repository
 from modelyard.errors import Refused
 from modelyard.ports import Clock
 
@@ -49,7 +48,6 @@ class ForgeWriter:
         main: The main branch's name.
         bot: Author of the documents' commits.
         clock: Dates everything.
-        state: The folder below the checkout for what is kept beside Git.
     """
 
     git: Git
@@ -57,7 +55,6 @@ class ForgeWriter:
     main: str
     bot: str
     clock: Clock
-    state: str = Repository().state
 
     def read_snapshot(self) -> ForgeSnapshot:
         """The forge at this moment."""
@@ -65,7 +62,7 @@ class ForgeWriter:
 
     @cached_property
     def _kept(self) -> KeptPulls:
-        return KeptPulls(self.git.root / self.state)
+        return KeptPulls(self.git.kept_folder)
 
     def push(self, updates: Updates, snapshot: ForgeSnapshot) -> None:
         """Make all of these updates, or none; what occupies a new ref's name is moved aside first.
