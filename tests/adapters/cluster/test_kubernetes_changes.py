@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,7 +37,9 @@ class Api:
         if isinstance(stream, Exception):
             raise stream
         for model in stream:  # type: ignore[attr-defined]
-            yield {"metadata": {"labels": {MODEL: model}}}
+            name, _, version = model.partition("@")
+            version = {"name": name, "resourceVersion": version} if version else {}
+            yield {"metadata": {"labels": {MODEL: name}} | version}
 
 
 class Hours:
@@ -79,3 +82,34 @@ def test_a_stream_that_ends_at_once_is_opened_less_and_less_often(stream, monkey
     pauses = followed(Api(*[stream] * 6), 6, monkeypatch)
 
     assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+
+
+def moved_by(*streams: object, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The models that the last of these streams wakes the watcher for."""
+    changes = KubernetesChanges(Api(*streams))  # type: ignore[arg-type]
+
+    def sleep(_: float) -> None:
+        if len(changes._api.left) == 1:  # type: ignore[attr-defined]
+            changes._moved.clear()
+        if not changes._api.left:  # type: ignore[attr-defined]
+            raise SystemExit
+
+    clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=sleep)
+    monkeypatch.setattr(kubernetes_changes, "time", clock)
+    with pytest.raises(SystemExit):
+        changes._stream(kubernetes_changes.ROLLOUTS, "models")
+    return changes._moved
+
+
+def test_a_stream_that_is_opened_again_wakes_only_for_what_changed_meanwhile(monkeypatch):
+    streams = ("wine@1", "beer@1"), ("wine@1", "beer@2", "rum@3")
+    assert moved_by(*streams, monkeypatch=monkeypatch) == {"beer", "rum"}
+
+
+def test_what_comes_after_the_beginning_of_a_stream_is_of_its_last_version(monkeypatch):
+    streams = ("wine@1", "wine@2"), ("wine@2",)
+    assert moved_by(*streams, monkeypatch=monkeypatch) == set()
+    assert moved_by(("wine",), ("wine",), monkeypatch=monkeypatch) == {"wine"}  # no version is told
+    assert moved_by(("wine@1",), CannotAnswer("x"), ("wine@1",), monkeypatch=monkeypatch) == {
+        "wine"
+    }

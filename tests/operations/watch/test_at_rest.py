@@ -6,6 +6,7 @@ import pytest
 
 from git_commits import put_state
 from modelyard.domain.promotion.facts import Freeze, Hold
+from modelyard.errors import CannotAnswer
 from modelyard.operations.watch import at_rest, pass_once
 from modelyard.operations.watch.at_rest import RestingModels, read_marks
 from modelyard.operations.watch.pass_once import run_pass
@@ -111,6 +112,59 @@ def test_a_model_whose_servers_moved_is_looked_at_and_so_it_is_in_the_pass_after
 
     assert looked_at(frozenset({MODEL})) == [MODEL]
     assert (looked_at(), looked_at()) == ([MODEL], [])
+
+
+@pytest.fixture
+def resting(monkeypatch):
+    """Both models, known to be at rest; what a pass looks at is in `seen`."""
+    seen: list[str] = []
+    monkeypatch.setattr(
+        pass_once, "_reconcile_and_observe", lambda _, model, __: seen.append(model) or False
+    )
+    return RestingModels(), seen
+
+
+def look(yard, known, models=None):
+    return run_pass(yard.workspace(), report=print, with_checks=False, models=models, resting=known)
+
+
+def test_without_the_forges_pull_requests_every_model_is_looked_at(yard, resting, monkeypatch):
+    known, seen = resting
+
+    def away(_):
+        raise CannotAnswer("the forge does not answer")
+
+    look(yard, known)
+    look(yard, known)
+    assert sorted(seen) == [MODEL, OTHER]
+    seen.clear()
+    pulls = type(yard.workspace().services.pulls)
+    monkeypatch.setattr(pulls, "open", away)
+    monkeypatch.setattr(pulls, "closed", away)
+
+    look(yard, known)
+    look(yard, known)
+
+    assert sorted(seen) == sorted([MODEL, OTHER] * 2)
+
+
+def test_a_model_whose_servers_moved_is_not_forgotten_by_a_pass_that_could_not_start(
+    yard, resting, monkeypatch
+):
+    known, seen = resting
+    look(yard, known)
+    seen.clear()
+
+    def away(*_):
+        raise CannotAnswer("the forge does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pass_once, "take_standing", away)
+        with pytest.raises(CannotAnswer):
+            look(yard, known, frozenset({MODEL}))
+
+    look(yard, known)
+    assert seen == [MODEL]
 
 
 def test_a_model_is_looked_at_in_whole_once_its_time_is_over(looked_at, monkeypatch):

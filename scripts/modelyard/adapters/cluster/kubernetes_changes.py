@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from modelyard.adapters.cluster.kubernetes_api import (
     APPLICATIONS,
@@ -30,7 +31,7 @@ class KubernetesChanges:
     """Streams of changes, each in a thread of its own, of which only the models' names are kept.
 
     The caller reads the objects itself. So a broken stream only has to be opened again: it begins
-    with every object there is, which makes up for missed changes.
+    with every object there is, and those of another version than before make up for missed changes.
 
     Args:
         api: The cluster.
@@ -81,14 +82,15 @@ class KubernetesChanges:
         It begins with every object there is, so receiving some does not show that it works.
         """
         key, pause = (resource.plural, namespace), 0.0
+        seen: dict[str, str] = {}
         while True:
-            began = time.monotonic()
+            began, before, seen = time.monotonic(), seen, {}
             try:
                 for changed in self._api.watch_objects(
                     resource, namespace, seconds=_STREAM_SECONDS
                 ):
                     self._broken.discard(key)
-                    self._note(changed.get("metadata", {}).get("labels") or {})
+                    self._note(changed.get("metadata", {}), before, seen)
                 self._broken.discard(key)
             except YardError as error:
                 self._broken.add(key)
@@ -100,8 +102,12 @@ class KubernetesChanges:
             pause = 0.0 if lasted > _LONGEST_PAUSE else min(max(2 * pause, 1.0), _LONGEST_PAUSE)
             time.sleep(pause)
 
-    def _note(self, labels: dict[str, str]) -> None:
-        if (model := labels.get(MODEL)) is not None:
+    def _note(self, metadata: dict[str, Any], before: dict[str, str], seen: dict[str, str]) -> None:
+        """Note the model of an object, unless the stream before this one brought the same."""
+        name, version = metadata.get("name", ""), metadata.get("resourceVersion", "")
+        is_known = bool(version) and before.get(name) == version
+        seen[name] = version
+        if not is_known and (model := (metadata.get("labels") or {}).get(MODEL)) is not None:
             with self._wake:
                 self._moved.add(model)
                 self._wake.notify_all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -95,6 +95,8 @@ def run_pass(
     Raises:
         YardError: The names of the models cannot be read.
     """
+    if resting is not None and models is not None:
+        resting.forget(models)  # they moved, which is told once, also if this pass does not start
     with workspace.services.pulls.one_listing():
         return _run_pass(
             workspace,
@@ -132,7 +134,7 @@ def _run_pass(
         first, later = (shared, []) if models is None else ([], shared)
         result = run_each(first)
         if resting is not None and models is None:
-            marks = read_marks(workspace)
+            marks = _marks(workspace)
     covered = tuple(
         name for name in names if shard.covers(name) and (models is None or name in models)
     )
@@ -161,8 +163,26 @@ def _run_pass(
     # failed for all may be a notification of any of them.
     shared_failed = any(model is None for model, _ in found.failures)
     if resting is not None and marks and not found.changed and not shared_failed:
-        resting.remember(workspace, [n for n in names if n not in found.failing_models], marks)
+        _remember(workspace, resting, [n for n in names if n not in found.failing_models], marks)
     return found
+
+
+def _marks(workspace: Workspace) -> Mapping[str, str]:
+    """The mark of each model; none, so that every model is looked at, without the forge."""
+    try:
+        return read_marks(workspace)
+    except YardError as error:  # a rollback does not wait for the forge's pull requests
+        logger.warning("every model is looked at: %s", error.message)
+        return {}
+
+
+def _remember(
+    workspace: Workspace, resting: RestingModels, names: Sequence[str], marks: Mapping[str, str]
+) -> None:
+    try:
+        resting.remember(workspace, names, marks)
+    except YardError as error:
+        logger.warning("every model is looked at again: %s", error.message)
 
 
 def _shared_steps(
