@@ -472,24 +472,6 @@ CASES = (
     ),
     Case(name="healthy, with segments", by_segments=True),
     Case(
-        name="tenants: 5 and 20, with segments",
-        change=_clients(5, 20),
-        is_excused=True,
-        by_segments=True,
-    ),
-    Case(
-        name="clients that stay: 100 and 400, some heavy, with segments",
-        change=_clients(100, 400, 1.2),
-        is_excused=True,
-        by_segments=True,
-    ),
-    Case(
-        name="stable answers a constant from look 20 on, with segments",
-        change=_constant_from(20, 0.28),
-        is_excused=True,
-        by_segments=True,
-    ),
-    Case(
         name="garbage for the 15 % of rows of one segment",
         is_bad=True,
         change=_garbage,

@@ -225,12 +225,15 @@ def _segments(
     policy: CanaryPolicy,
     alpha: float,
 ) -> Iterator[Finding]:
-    if evidence.segments:
+    if evidence.segments or (policy.segments and evidence.expected is not None):
         yield from segment_findings(
-            canary, stable, evidence.segments, radius=policy.distribution_radius, alpha=alpha
+            canary,
+            stable,
+            evidence.segments,
+            columns=policy.segments,
+            radius=policy.distribution_radius,
+            alpha=alpha,
         )
-    elif policy.segments and evidence.expected is not None:
-        yield Finding(text="segments not judged: no held-out rows were scored by them")
 
 
 def _minimum_traffic(canary: Arm, policy: CanaryPolicy) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from modelyard.domain.canary.arms import count_arm
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.segments.cells import (
     segment_cell,
@@ -13,7 +14,11 @@ from modelyard.domain.canary.segments.cells import (
     segment_levels,
     segment_name,
 )
-from modelyard.domain.canary.segments.findings import LEAST_HELD_OUT, segment_promises
+from modelyard.domain.canary.segments.findings import (
+    LEAST_HELD_OUT,
+    segment_findings,
+    segment_promises,
+)
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
 from modelyard.domain.verdict import Outcome
@@ -89,9 +94,55 @@ def test_a_canary_of_a_server_that_counts_no_segments_is_judged_without_them():
         )
         verdict = judged(HEALTHY, HEALTHY, samples=samples)
         assert verdict.outcome is Outcome.PASS
-        assert "segments not judged: the server of" in verdict.reason
+        assert "segments of carrier not judged: the server of" in verdict.reason
     unscored = judged(HEALTHY, HEALTHY, segments=())
-    assert "segments not judged: no held-out rows were scored by them" in unscored.reason
+    assert "segments of carrier not judged: none of them has 100 held-out rows" in unscored.reason
+
+
+def test_each_declared_column_that_is_not_judged_is_named_and_the_others_are_judged():
+    # Stable was trained with [carrier], and origin was declared later.
+    later = replace(POLICY, segments=("carrier", "origin"))
+    levels = {**LEVELS, "origin": np.array(["JFK", "LGA"], dtype=object).repeat(100)}
+    promises = segment_promises(SPREAD, SPREAD, levels, GRID)
+    origin = {segment_name("origin", segment_cell("JFK"), 3): 1000}
+
+    def said(segments, *counting, looks=1):
+        samples = tuple(
+            Sample(
+                at=START.replace(minute=look),
+                counts={
+                    release: replace(
+                        found := counted(look, rows, answers),
+                        segments={**found.segments, **(origin if release in counting else {})},
+                    )
+                    for release, rows, answers in (("v2", 200, GARBAGE), ("v1", 800, HEALTHY))
+                },
+            )
+            for look in range(looks + 1)
+        )
+        canary, stable = (count_arm(samples, each, is_new=False) for each in ("v2", "v1"))
+        return list(
+            segment_findings(
+                canary, stable, segments, columns=later.segments, radius=0.15, alpha=0.05
+            )
+        )
+
+    def unjudged(*arguments):
+        return [each.text for each in said(*arguments) if "not judged" in each.text]
+
+    of_server = "segments of origin not judged: the server of {} does not count them"
+    assert unjudged(promises, "v2") == [of_server.format("stable")]
+    assert unjudged(promises, "v1") == [of_server.format("the canary")]
+    assert unjudged(promises, "v1", "v2") == []
+    assert "segments of origin not judged: none of them has" in unjudged(PROMISES, "v1", "v2")[0]
+    assert len(unjudged((), "v1", "v2")) == 2
+    assert [each.columns for each in said(promises, looks=20) if each.bad] == [("carrier",)]
+
+
+def test_a_column_whose_name_begins_another_one_is_not_taken_for_it():
+    short = [replace(each, column="carr") for each in PROMISES]
+    text = judged(HEALTHY, HEALTHY, policy=replace(POLICY, segments=("carr",)), segments=short)
+    assert "segments of carr not judged: the server of the canary" in text.reason
 
 
 def test_a_stable_arm_that_breaks_in_a_segment_fails_no_healthy_canary():

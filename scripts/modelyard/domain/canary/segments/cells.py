@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelyard.domain.canary.input_mix import cell_name, level_cell
+from modelyard.domain.canary.input_mix import LEVEL_CELLS, cell_name, level_cell
 from modelyard.domain.canary.prediction_grid import SMALL_PARTS, Grid
 from modelyard.domain.specs.model import Output, OutputKind
 
@@ -17,6 +17,9 @@ SEGMENT = "segment: "
 
 NULL = "null"
 """The cell of rows without a level."""
+
+CELLS = (*map(str, range(LEVEL_CELLS)), NULL)
+"""All cells of a column."""
 
 _TWENTIETHS = tuple(step / 20 for step in range(1, 20))
 _HUNDREDTHS = (0.01, 0.02, 0.03, 0.97, 0.98, 0.99)

@@ -21,7 +21,7 @@ from modelyard.domain.canary.prediction_shift import (
 )
 from modelyard.domain.canary.predictions import PredictionTest, excuse_of
 from modelyard.domain.canary.request_metrics import Finding
-from modelyard.domain.canary.segments.cells import segment_cell, segment_name
+from modelyard.domain.canary.segments.cells import CELLS, segment_cell, segment_name
 from modelyard.domain.gate.slices import holm
 
 LEAST_HELD_OUT = 100
@@ -94,10 +94,11 @@ def segment_findings(
     stable: Arm | None,
     promises: Sequence[SegmentPromise],
     *,
+    columns: Sequence[str],
     radius: float,
     alpha: float,
 ) -> Iterator[Finding]:
-    """The finding on all segments, and one for each that differs.
+    """The finding on all segments, one for each that differs, and one for each column not judged.
 
     Each segment has the test of all predictions, on its own rows and its own held-out kernel. A
     segment fails by Holm's (1979) steps over all segments: exp(-peak) of an e-process is a p value
@@ -107,23 +108,29 @@ def segment_findings(
         canary: The canary.
         stable: Stable, or None for a first release.
         promises: Of the segments.
+        columns: The columns that the policy declares.
         radius: As in `distribution_radius` of the policy.
         alpha: The level over all segments together.
     """
-    for name, side in (("the canary", canary), ("stable", stable)):
-        if side is not None and not (side.segments and side.segments[-1]):
-            yield Finding(text=f"segments not judged: the server of {name} does not count them")
-            return
+    for column in columns:
+        if (why := _why_not_judged(column, canary, stable, promises)) is not None:
+            yield Finding(text=f"segments of {column} not judged: {why}")
     if (effects := design_effects(canary, stable)) is None:
         return
     judged = []
     for promise in promises:
+        if _uncounted(promise, canary, stable) is not None:
+            continue
         test = PredictionTest(
             expected=promise.expected, radius=radius, effects=effects, alpha=alpha / len(promises)
         )
         mine, others = _arm_of(canary, promise), stable and _arm_of(stable, promise)
         judged.append((promise, test, mine, others, test.shift(mine, others)))
-    shown = holm([math.exp(-found.evidence.peak) for *_, found in judged], alpha)
+    if not judged:
+        return
+    # Those not judged count in Holm's steps: a server may count them later.
+    others_too = [1.0] * (len(promises) - len(judged))
+    shown = holm([*(math.exp(-found.evidence.peak) for *_, found in judged), *others_too], alpha)
     worst = max(found.distance for *_, found in judged)
     peak = max(found.evidence.peak for *_, found in judged)
     yield Finding(
@@ -133,8 +140,29 @@ def segment_findings(
             "evidence_segment": peak,
         }
     )
-    for (promise, test, mine, others, found), bad in zip(judged, shown, strict=True):
+    for (promise, test, mine, others, found), bad in zip(judged, shown, strict=False):
         yield from _findings_of(promise, test, (mine, others), found, bad=bad)
+
+
+def _why_not_judged(
+    column: str, canary: Arm, stable: Arm | None, promises: Sequence[SegmentPromise]
+) -> str | None:
+    promise = next((each for each in promises if each.column == column), None)
+    if promise is None:
+        return f"none of them has {LEAST_HELD_OUT} held-out rows that were scored by it"
+    name = _uncounted(promise, canary, stable)
+    return f"the server of {name} does not count them" if name else None
+
+
+def _uncounted(promise: SegmentPromise, canary: Arm, stable: Arm | None) -> str | None:
+    """The arm whose server does not count the column of a promise; None if both count it."""
+    names = {
+        segment_name(promise.column, cell, place) for cell in CELLS for place in range(promise.bins)
+    }
+    for name, side in (("the canary", canary), ("stable", stable)):
+        if side is not None and not (side.segments and names & side.segments[-1].keys()):
+            return name
+    return None
 
 
 def _findings_of(
