@@ -312,8 +312,15 @@ class Cluster(Protocol):
 class Metrics(Protocol):
     """The source of serving counts."""
 
-    def samples(self, model: str, *, since: datetime) -> tuple[Sample, ...]:
-        """Return the servers' counts since then, oldest first; empty is 'no data', never zero."""
+    def samples(self, model: str, *, since: datetime, keep: bool = True) -> tuple[Sample, ...]:
+        """Return the servers' counts since then, oldest first; empty is 'no data', never zero.
+
+        Args:
+            model: The model.
+            since: The time of the first sample.
+            keep: Whether what is seen now is a look of the judge, which later answers have too.
+                Prometheus looks on its own.
+        """
         ...
 
 

@@ -180,7 +180,7 @@ def test_where_nobody_judges_there_is_no_verdict(yard):
 
 
 class Unreachable:
-    def samples(self, model, *, since):
+    def samples(self, model, *, since, keep=True):
         raise CannotAnswer("Prometheus at http://prometheus:9090 is out of reach: refused")
 
 
@@ -267,10 +267,10 @@ class Counting:
     asked: int = 0
     may: threading.Event = field(default_factory=threading.Event)
 
-    def samples(self, model, *, since):
+    def samples(self, model, *, since, keep=True):
         self.asked += 1
         self.may.wait(60)
-        return self.inner.samples(model, since=since)
+        return self.inner.samples(model, since=since, keep=keep)
 
 
 @pytest.mark.long
@@ -302,7 +302,7 @@ def test_who_asks_is_not_kept_waiting_and_the_answer_comes_later(yard, monkeypat
 
 
 class Crashing:
-    def samples(self, model, *, since):
+    def samples(self, model, *, since, keep=True):
         raise ZeroDivisionError
 
 

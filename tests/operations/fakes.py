@@ -217,7 +217,7 @@ class ScriptedMetrics:
     slow: set[str] = field(default_factory=set)
     old: set[str] = field(default_factory=set)
 
-    def samples(self, model: str, *, since: datetime) -> tuple[Sample, ...]:
+    def samples(self, model: str, *, since: datetime, keep: bool = True) -> tuple[Sample, ...]:
         known = [e for key, e in self.cluster.ledger.read().items() if key.endswith(f"/{model}")]
         stable = [each["stable"] for each in known if each["stable"]]
         running = {each["release"]: each["version"] for each in (*known, *stable)}

@@ -190,6 +190,22 @@ def test_a_stopped_server_is_absent_and_without_any_server_there_is_no_sample(tm
     assert [sample.at.second for sample in metrics.samples("late", since=NOW)] == [0, 1]
 
 
+def test_who_only_reads_sees_now_and_adds_no_look(tmp_path: Path):
+    clock = FixedClock()
+    metrics = ScrapeMetrics(tmp_path, Repository(), clock)
+    with exposed(Server("a")) as one:
+        name(tmp_path, one)
+        assert len(metrics.samples("late", since=NOW, keep=False)) == 1
+        metrics.samples("late", since=NOW)
+        for second in range(1, 4):
+            one.answer("AA", 1.0, 40.0)
+            clock.moment = NOW + timedelta(seconds=second)
+            found = metrics.samples("late", since=NOW, keep=False)
+            assert [sample.at.second for sample in found] == [0, second]
+            assert found[-1].counts["a"].requests["2xx"] == second
+    assert [sample.at.second for sample in metrics.samples("late", since=NOW)] == [0]
+
+
 def test_a_line_that_was_cut_short_loses_no_other_line(tmp_path: Path):
     clock = FixedClock()
     metrics = ScrapeMetrics(tmp_path, Repository(), clock)

@@ -241,6 +241,14 @@ def test_without_evidence_a_release_can_fail_but_never_pass(yard, is_broken):
     assert verdict is not None
     assert verdict.outcome is (Outcome.FAIL if is_broken else Outcome.INCONCLUSIVE)
     assert is_broken or "out of reach" in verdict.reason
+    (yard.folder / "elsewhere").rename(yard.folder / "store" / "evidence")
+    workspace = yard.workspace()
+    catalog = workspace.catalog(workspace.main())
+    canary = (catalog.environments["canary"], catalog.releases["canary", MODEL])
+    judged = judge_release(workspace, catalog, *canary, AT)
+    # A fail of any pass is final, so one without evidence has the same part of alpha.
+    needed = judged.numbers["evidence_needed"]
+    assert not is_broken or verdict.numbers["evidence_needed"] == needed
 
 
 def test_servers_of_what_git_names_no_more_are_removed(yard):

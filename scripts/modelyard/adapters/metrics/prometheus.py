@@ -71,7 +71,13 @@ class PrometheusMetrics:
         self._windows: OrderedDict[tuple[str, datetime], Window] = OrderedDict()
         self._lock = threading.Lock()
 
-    def samples(self, model: str, *, since: datetime) -> tuple[Sample, ...]:
+    def samples(
+        self,
+        model: str,
+        *,
+        since: datetime,
+        keep: bool = True,  # noqa: ARG002 - Prometheus looks on its own
+    ) -> tuple[Sample, ...]:
         """What the servers counted since then, by release; see `domain.canary.fleet`.
 
         Recent samples are 5 s apart, older ones further. The last one is of now, and holds the

@@ -48,8 +48,10 @@ class ScrapeMetrics:
         self._state = root.absolute() / repository.state
         self._clock = clock
 
-    def samples(self, model: str, *, since: datetime) -> tuple[Sample, ...]:
+    def samples(self, model: str, *, since: datetime, keep: bool = True) -> tuple[Sample, ...]:
         """Scrape every server that takes traffic now; returns all samples since then.
+
+        Without `keep` the sample of now is not written: who only reads adds no look.
 
         A server that does not answer is absent from the sample, and without any answer there is no
         sample: missing data is never zero.
@@ -64,7 +66,8 @@ class ScrapeMetrics:
             lines = [line for line in text.splitlines() if line]
             if counts:
                 lines.append(_line(Sample(at=self._clock.now(), counts=counts)))
-                _append(path, lines)
+                if keep:
+                    _append(path, lines)
         known = (sample for line in lines if (sample := _sample(line)) is not None)
         return tuple(sorted((s for s in known if s.at >= since), key=lambda sample: sample.at))
 

@@ -49,6 +49,7 @@ class CanaryEvidence:
             during the samples; None if nothing splits requests exactly.
         segments: What to expect of the segments' predictions; empty if the held-out rows were
             scored before `canary.segments` was declared.
+        is_promised: Whether predictions are judged, also if `expected` is out of reach now.
     """
 
     samples: tuple[Sample, ...]
@@ -60,6 +61,7 @@ class CanaryEvidence:
     is_first: bool = True
     share: float | None = None
     segments: tuple[SegmentPromise, ...] = ()
+    is_promised: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +112,10 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     metrics = [*_request_metrics(samples, canary, stable, evidence, policy)]
     share = evidence.share if stable is not None else None
     # Bonferroni: each metric gets its part of alpha, so that all together fail with alpha at most.
-    others = (evidence.expected is not None) + (share is not None) + bool(evidence.segments)
-    alpha = policy.alpha / (len(metrics) + others)
+    # Also the part of one whose evidence is out of reach: the judge is asked again with it.
+    is_promised = evidence.is_promised or evidence.expected is not None
+    is_by_segments = bool(evidence.segments or (policy.segments and is_promised))
+    alpha = policy.alpha / (len(metrics) + is_promised + (share is not None) + is_by_segments)
     findings = [
         *(metric.finding(alpha) for metric in metrics),
         *_unanswered(canary, stable, policy, share, alpha),

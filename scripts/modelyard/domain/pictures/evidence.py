@@ -16,6 +16,7 @@ _WORDS = {
     "worse": "errors are worse",
     "not_worse": "errors are not worse",
     "distance": "predictions are others",
+    "segment": "predictions of a segment are others",
     "unanswered": "requests stay unanswered",
 }
 _SUBJECTS = {"refused": "refusals", "slow": "slow answers"}

@@ -58,16 +58,19 @@ def judge_best_effort(
         since: When the release started: counts before that are not its own.
         on_missing: Called with the error if evidence is out of reach.
     """
+    policy = catalog.models[release.model].canary
     try:
-        return judge_release(workspace, catalog, environment, release, since)
+        stable = stable_of(workspace, catalog, environment, release)
+        counts = _counts(workspace, catalog, environment, release, since, stable, keep=True)
+    except (CannotAnswer, Refused) as error:
+        on_missing(error)
+        return Verdict(outcome=Outcome.INCONCLUSIVE, reason=error.message)
+    try:
+        return judge_canary(_completed(workspace, catalog, release, stable, counts), policy)
     except (CannotAnswer, Refused) as error:
         on_missing(error)
         unknown = Verdict(outcome=Outcome.INCONCLUSIVE, reason=error.message)
-    try:
-        counts = counts_of(workspace, catalog, environment, release, since)
-    except (CannotAnswer, Refused):
-        return unknown
-    verdict = judge_canary(counts, catalog.models[release.model].canary)
+    verdict = judge_canary(counts, policy)
     return verdict if verdict.outcome is Outcome.FAIL else unknown
 
 
@@ -78,13 +81,15 @@ def judge_release(
     release: Release,
     since: datetime,
 ) -> Verdict:
-    """The judge's verdict on a release from all its evidence since then.
+    """The judge's verdict on a release from all its evidence since then. It keeps no look.
 
     Raises:
         CannotAnswer: Some of the evidence is out of reach.
         Refused: Some of it is not what its digest says.
     """
-    evidence = evidence_of(workspace, catalog, environment, release, since)
+    stable = stable_of(workspace, catalog, environment, release)
+    counts = _counts(workspace, catalog, environment, release, since, stable, keep=False)
+    evidence = _completed(workspace, catalog, release, stable, counts)
     return judge_canary(evidence, catalog.models[release.model].canary)
 
 
@@ -110,35 +115,35 @@ def judge_running_release(workspace: Workspace, environment: str, model: str) ->
     return judge_release(workspace, catalog, where, release, facts.seen_at)
 
 
-def evidence_of(
+def _completed(
     workspace: Workspace,
     catalog: Catalog,
-    environment: Environment,
     release: Release,
-    since: datetime,
+    stable: tuple[str, str] | None,
+    counts: CanaryEvidence,
 ) -> CanaryEvidence:
-    """All evidence about a release that takes traffic."""
-    stable = stable_of(workspace, catalog, environment, release)
+    """The counts with all other evidence."""
     return replace(
-        _counts(workspace, catalog, environment, release, since, stable),
-        expected=expected_predictions(workspace, catalog, release, stable[1] if stable else None),
-        segments=expected_segments(workspace, catalog, release, stable[1] if stable else None),
+        with_promises(workspace, catalog, release, stable[1] if stable else None, counts),
         training_nulls=workspace.once(
             "nulls", release.artifact, lambda: training_nulls(workspace.store, release.artifact)
         ),
     )
 
 
-def counts_of(
+def with_promises(
     workspace: Workspace,
     catalog: Catalog,
-    environment: Environment,
     release: Release,
-    since: datetime,
+    champion: str | None,
+    counts: CanaryEvidence,
 ) -> CanaryEvidence:
-    """The servers' counts without anything from the store: enough to fail, not to pass."""
-    stable = stable_of(workspace, catalog, environment, release)
-    return _counts(workspace, catalog, environment, release, since, stable)
+    """The counts with what to expect of all predictions and of those of segments."""
+    return replace(
+        counts,
+        expected=expected_predictions(workspace, catalog, release, champion),
+        segments=expected_segments(workspace, catalog, release, champion),
+    )
 
 
 def _counts(
@@ -148,18 +153,24 @@ def _counts(
     release: Release,
     since: datetime,
     stable: tuple[str, str] | None,
+    *,
+    keep: bool,
 ) -> CanaryEvidence:
+    """The servers' counts without anything from the store: enough to fail, not to pass."""
+    champion = stable[1] if stable else None
     return CanaryEvidence(
-        samples=workspace.services.metrics.samples(release.model, since=since),
+        samples=workspace.services.metrics.samples(release.model, since=since, keep=keep),
         canary=release.identity,
         stable=stable[0] if stable else None,
-        slow_ms=_slow_ms(catalog, release.model, stable[1] if stable else None),
+        slow_ms=slow_ms_of(catalog, release.model, champion),
         is_first=stable is None and not _has_predecessor(workspace, environment, release),
         share=environment.exact_share,
+        is_promised=is_promised(catalog, release, champion),
     )
 
 
-def _slow_ms(catalog: Catalog, model: str, stable: str | None) -> float | None:
+def slow_ms_of(catalog: Catalog, model: str, stable: str | None) -> float | None:
+    """Above this a request is slow, by the policy or by what was measured for stable."""
     record = catalog.records.get((model, stable)) if stable else None
     verified = record.server.p95_ms if record and record.server else None
     return slow_threshold(catalog.models[model].canary.slow_ms, verified)
@@ -239,6 +250,11 @@ def expected_segments(
 
     key = repr((model.primary, model.canary.segments))
     return workspace.once("expected segments", mine, promises, theirs or "", key)
+
+
+def is_promised(catalog: Catalog, release: Release, champion: str | None) -> bool:
+    """Whether predictions are judged, also while their evidence is out of reach."""
+    return _scored_rows(catalog, release, champion) is not None
 
 
 def _scored_rows(

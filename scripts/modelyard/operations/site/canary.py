@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import TypeAlias
 
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
-from modelyard.domain.canary.prediction_shift import ExpectedPredictions
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.pictures.evidence import EvidencePicture, draw_evidence
 from modelyard.domain.promotion.timeline import Event, Kind
@@ -16,7 +15,7 @@ from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.release import Release
 from modelyard.errors import YardError
-from modelyard.operations.judge.evidence import expected_predictions
+from modelyard.operations.judge.evidence import is_promised, slow_ms_of, with_promises
 from modelyard.operations.workspace import Workspace
 
 MOST_POINTS = 16
@@ -84,20 +83,13 @@ def _story(
     after = (e for e in events if e.environment == environment.name and e.at > event.at)
     until = next((e.at for e in after if e.kind in _ENDS), None)
     try:
-        samples = workspace.services.metrics.samples(model, since=event.at)
+        samples = workspace.services.metrics.samples(model, since=event.at, keep=False)
     except YardError as error:
         missed(error)
         return None
     kept = tuple(each for each in samples if until is None or each.at <= until)
     stable = _stable(environment, event, events)
-    evidence = CanaryEvidence(
-        samples=(),
-        canary=event.release or "",
-        stable=stable.release if stable else None,
-        expected=_expected(workspace, catalog, model, event, stable, missed),
-        is_first=stable is None,
-        share=environment.exact_share,
-    )
+    evidence = _evidence(workspace, catalog, model, environment, event, stable, missed)
     policy = catalog.models[model].canary
     points = [
         (part[-1].at, judge_canary(replace(evidence, samples=part), policy).numbers)
@@ -114,15 +106,16 @@ def _story(
     )
 
 
-def _expected(
+def _evidence(
     workspace: Workspace,
     catalog: Catalog,
     model: str,
+    environment: Environment,
     event: Event,
     stable: Event | None,
     missed: Missed,
-) -> ExpectedPredictions | None:
-    """What it should predict; None if the scores are out of reach."""
+) -> CanaryEvidence:
+    """What the judge decides from but the samples; without what is out of reach."""
     release = Release(
         model=model,
         environment=event.environment or "",
@@ -132,11 +125,21 @@ def _expected(
         renderer=0,
         manifests="",
     )
+    champion = stable.version if stable else None
+    counts = CanaryEvidence(
+        samples=(),
+        canary=event.release or "",
+        stable=stable.release if stable else None,
+        is_first=stable is None,
+        share=environment.exact_share,
+        slow_ms=slow_ms_of(catalog, model, champion),
+        is_promised=is_promised(catalog, release, champion),
+    )
     try:
-        return expected_predictions(workspace, catalog, release, stable.version if stable else None)
+        return with_promises(workspace, catalog, release, champion, counts)
     except YardError as error:
         missed(error)
-        return None
+        return counts
 
 
 def _stable(environment: Environment, event: Event, events: Iterable[Event]) -> Event | None:

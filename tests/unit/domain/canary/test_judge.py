@@ -65,6 +65,19 @@ def canary(found, **changed):
     return CanaryEvidence(**{"samples": found, "canary": "v2", "stable": "v1", **changed})
 
 
+@pytest.mark.parametrize("segments", [(), ("carrier",)])
+def test_a_verdict_without_the_promises_has_the_same_part_of_alpha_as_one_with_them(segments):
+    found = steady((500, 0), (2000, 0))
+    policy = replace(POLICY, segments=segments)
+    needed = [
+        judge_canary(canary(found, **known), policy).numbers["evidence_needed"]
+        for known in ({"expected": EVEN}, {"is_promised": True}, {})
+    ]
+    assert needed[0] == needed[1] > needed[2]
+    parts = math.exp(needed[0]) / math.exp(needed[2])
+    assert parts == pytest.approx(2 + len(segments))  # errors, predictions and segments
+
+
 def test_a_canary_as_good_as_stable_passes():
     verdict = judge_canary(canary(steady((500, 0), (2000, 0))), POLICY)
     assert verdict.outcome is Outcome.PASS

@@ -67,6 +67,10 @@ def test_a_rollback_ends_a_span_and_brings_the_old_version_back():
 
 def test_evidence_is_drawn_against_what_is_needed():
     numbers = {"evidence_needed": 4.0, "evidence_worse": 0.0, "evidence_not_worse": 1.0}
+    segment = {"evidence_needed": 4.0, "evidence_segment": 1.0}
+    of_segment = draw_evidence([(AT, segment), (AT + timedelta(minutes=1), segment)])
+    assert of_segment is not None
+    assert [line.name for line in of_segment.lines] == ["predictions of a segment are others"]
     later = {**numbers, "evidence_worse": 5.2}
 
     picture = draw_evidence([(AT, numbers), (AT + timedelta(minutes=1), later)])
