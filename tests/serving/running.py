@@ -18,7 +18,12 @@ from built_once import AT_START, built_once, run_process
 from modelyard.adapters.cluster.local_servers import free_port
 from modelyard.adapters.processes.preloaded import READ_ONCE
 from modelyard.adapters.processes.process_table import Started
-from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
+from modelyard.adapters.processes.start import (
+    is_process_alive,
+    run_command,
+    start_modelyard,
+    stop_process,
+)
 from modelyard.serving.documents import json_rows
 from modelyard.serving.inputs import tensors_of_rows
 from serving.artifacts import MODEL, TRUSTED, flights
@@ -88,13 +93,7 @@ def serving(
 ) -> Iterator[Running]:
     """Run `modelyard serve` on an artifact; stopped at the end if it still runs."""
     port = free_port(f"{folder}")
-    arguments = [
-        *("serve", "--model", MODEL.name, "--version", version, "--release", release),
-        *("--artifact", artifact[1], "--folder", str(artifact[0]), "--port", str(port)),
-        *("--payload-log", str(folder / "payloads")),
-        *(word for name in TRUSTED for word in ("--trusted-type", name)),
-        *options,
-    ]
+    arguments = _arguments(artifact, folder, port, *options, version=version, release=release)
     process = start_modelyard(arguments, cwd=folder, log=folder / "log")
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         running = Running(
@@ -106,6 +105,37 @@ def serving(
             yield running
         finally:
             stop_process(process, grace_seconds=10)
+
+
+def serve_to_the_end(
+    artifact: tuple[Path, str], folder: Path, port: int, *options: str
+) -> tuple[int, str]:
+    """Run `modelyard serve` until it ends by itself; its exit code, and what it said."""
+    code = run_command(
+        ["modelyard", *_arguments(artifact, folder, port, *options)],
+        cwd=folder,
+        environment=os.environ,
+        output=folder / "log",
+        timeout=2 * START_SECONDS,
+    )
+    return code, (folder / "log").read_text()
+
+
+def _arguments(
+    artifact: tuple[Path, str],
+    folder: Path,
+    port: int,
+    *options: str,
+    version: str = "v1",
+    release: str = "r1",
+) -> list[str]:
+    return [
+        *("serve", "--model", MODEL.name, "--version", version, "--release", release),
+        *("--artifact", artifact[1], "--folder", str(artifact[0]), "--port", str(port)),
+        *("--payload-log", str(folder / "payloads")),
+        *(word for name in TRUSTED for word in ("--trusted-type", name)),
+        *options,
+    ]
 
 
 def until(done: Any, process: Started | None = None) -> None:

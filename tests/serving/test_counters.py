@@ -153,7 +153,9 @@ def test_what_a_worker_had_not_answered_is_counted_by_the_one_that_replaces_it(
 ):
     monkeypatch.setattr(values, "ValueClass", values.ValueClass)  # is put back afterwards
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    shared = Shared(folder=tmp_path, loaded=mmap.mmap(-1, 2), alive=-1, held=-1)
+    shared = Shared(
+        folder=tmp_path, loaded=mmap.mmap(-1, 2), begun=mmap.mmap(-1, 1), alive=-1, held=-1
+    )
     training = Training(null={}, levels={})
     serving = Serving(model="m", task=Task.BINARY, inputs=(), output=PROBABILITY, training=training)
 

@@ -242,11 +242,12 @@ def test_no_body_whatever_is_a_failure_of_the_server(server: Running, body: byte
     assert isinstance(answer.json(), dict)
 
 
-def test_a_client_that_leaves_in_the_middle_does_no_harm(server: Running):
+@pytest.mark.parametrize("path", ["/v2/models/late/infer", "/invocations"])
+def test_a_client_that_leaves_in_the_middle_does_no_harm(server: Running, path: str):
     url = server.client.base_url
     before = counts(server)
     with socket.create_connection((url.host, url.port)) as connection:
-        connection.sendall(b"POST /v2/models/late/infer HTTP/1.1\r\nHost: x\r\n")
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n".encode())
         connection.sendall(b"Content-Length: 1000\r\n\r\n{")
     until(lambda: gained(before, counts(server)))
     assert gained(before, counts(server)) == {("modelyard_requests_total", "4xx"): 1.0}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import itertools
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -18,11 +20,13 @@ import httpx
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client import CollectorRegistry, enable_created_metrics
 
-from modelyard.adapters.processes.start import is_process_alive
-from serving.artifacts import MODEL
-from serving.running import Running, preloaded_socket, request, serving, until
-from serving.test_server import Artifact, counts
+from modelyard.adapters.cluster.local_servers import free_port
+from modelyard.serving import server
+from serving.artifacts import MODEL, TRUSTED
+from serving.running import Running, preloaded_socket, request, serve_to_the_end, serving, until
+from serving.test_server import Artifact, changed, counts
 
 WORKERS = ("--workers", "2")
 
@@ -133,15 +137,66 @@ def test_a_worker_that_dies_is_replaced_and_nothing_that_was_counted_is_lost(
     assert len(rows) <= 2 * good
 
 
-def test_a_fault_of_the_model_ends_all_workers_and_is_told_as_that_of_one_process(
+def test_a_refusal_ends_all_workers_and_is_told_as_that_of_one_process(
     artifact: Artifact, tmp_path: Path
 ):
     pinned = artifact[0], "sha256:" + "0" * 64
-    with serving(pinned, tmp_path, *WORKERS, wait=False) as running:
-        until(lambda: not is_process_alive(running.process))
-        last = running.log.read_text().splitlines()
-        assert not running.is_ready()
-    assert any(line.startswith("error: artifact") and "0000" in line for line in last)
+    code, said = serve_to_the_end(pinned, tmp_path, free_port(f"{tmp_path}"), *WORKERS)
+    assert code == 3
+    assert any(line.startswith("error: artifact") and "0000" in line for line in said.splitlines())
+
+
+@pytest.mark.long
+def test_a_fault_of_the_model_ends_all_workers_and_blames_the_version(
+    artifact: Artifact, tmp_path: Path
+):
+    drifted = changed(artifact, tmp_path / "changed", 1e-4)
+    code, said = serve_to_the_end(drifted, tmp_path, free_port(f"{tmp_path}"), *WORKERS)
+    assert code == 4
+    assert "error: model late: golden scores differ by up to 0.0001" in said
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", ["1", "2"], ids="workers {}".format)
+def test_a_port_that_another_process_has_is_named_and_is_no_refusal(
+    artifact: Artifact, tmp_path: Path, workers: str
+):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, said = serve_to_the_end(artifact, tmp_path, port, "--workers", workers)
+    assert code == 1
+    assert f"error: 127.0.0.1:{port}: cannot be listened on" in said
+
+
+@pytest.mark.long
+def test_a_model_that_differs_is_given_no_end_while_it_waits_for_other_workers(
+    artifact: Artifact, tmp_path: Path
+):
+    folder, digest = changed(artifact, tmp_path / "changed", 1e-4)
+    running: list[threading.Timer] = []
+
+    def when_loaded() -> None:
+        running.extend(each for each in threading.enumerate() if isinstance(each, threading.Timer))
+        for each in running:
+            each.cancel()
+        raise InterruptedError
+
+    settings = server.Settings(
+        model=MODEL.name,
+        version="v1",
+        release="r1",
+        artifact=digest,
+        folder=folder,
+        port=0,
+        trusted_types=TRUSTED,
+    )
+    try:
+        with pytest.raises(InterruptedError):
+            server._serve(settings, None, CollectorRegistry(), when_loaded=when_loaded)
+    finally:
+        gc.unfreeze()
+        enable_created_metrics()
+    assert not running
 
 
 def test_workers_end_with_the_process_that_started_them(artifact: Artifact, tmp_path: Path):

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _LOGGER = logging.getLogger(__name__)
-_CLOSE_SECONDS = 20.0
+CLOSE_SECONDS = 20.0
+"""How long the log may write when it is closed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ class PayloadLog:
         with self._changed:
             self._is_open = False
             self._changed.notify()
-        self._thread.join(_CLOSE_SECONDS)
+        self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
         while part := self._next_part():

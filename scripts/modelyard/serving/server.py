@@ -25,10 +25,15 @@ from modelyard.serving.counters import Counters
 from modelyard.serving.documents import read_golden
 from modelyard.serving.http.connections import LimitedProtocol, allow_many_connections
 from modelyard.serving.http.routes import Routes
-from modelyard.serving.payload_log import Limits, PayloadLog, forget_partial_parts
+from modelyard.serving.payload_log import (
+    CLOSE_SECONDS,
+    Limits,
+    PayloadLog,
+    forget_partial_parts,
+)
 from modelyard.serving.predictor import Predictor, load_predictor
 from modelyard.serving.served_model import ServedModel
-from modelyard.serving.workers.group import Group, bound_socket, shared_by
+from modelyard.serving.workers.group import Group, bound_socket, cannot_listen, shared_by
 from modelyard.serving.workers.shared import Shared
 
 if TYPE_CHECKING:
@@ -40,6 +45,7 @@ _LOGGER = logging.getLogger(__name__)
 _NOT_READY_SECONDS = 20.0  # for people and probes to read why
 _KEEP_ALIVE_SECONDS = 65  # more than proxies keep an idle connection
 _GRACE_SECONDS = 30  # less than the pod's terminationGracePeriodSeconds; see render/pod.py
+_STOP_SECONDS = _GRACE_SECONDS + CLOSE_SECONDS + 10.0  # for a worker, which ends before by itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +120,14 @@ class Server(uvicorn.Server):
         )
         self._on_stop = on_stop
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; uvicorn would end the process by the exit code of a refusal if it cannot."""
+        try:
+            await super().startup(sockets)
+        except (OSError, SystemExit) as error:
+            why = error.__context__ if isinstance(error, SystemExit) else error
+            raise cannot_listen(self.config.host, self.config.port, why) from error
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop on SIGTERM and SIGINT; uvicorn would end the process by the signal afterwards."""
@@ -177,7 +191,14 @@ def serve_workers(settings: Settings, workers: int) -> None:
     gc.collect()
     gc.freeze()
     with listening[0], shared_by(workers) as shared:
-        Group(workers, work, shared=shared, listening=listening[0], forget=forget).run()
+        Group(
+            workers,
+            work,
+            shared=shared,
+            listening=listening[0],
+            forget=forget,
+            stop_seconds=_STOP_SECONDS,
+        ).run()
 
 
 def _serve(
@@ -203,15 +224,16 @@ def _serve(
     log = _payload_log(settings, predictor, counters)
     app = Routes(model, settings.labels, counters, log, closing=settings.closing, registry=registry)
     server = Server(app, settings, loop=loop, on_stop=model.stop)
-    if model.golden_problem:
-        end = threading.Timer(_NOT_READY_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
-        end.daemon = True
-        end.start()
     allow_many_connections()
     # What is loaded now stays: else each full collection walks all of it, and stops the server.
     gc.collect()
     gc.freeze()
     when_loaded()
+    if model.golden_problem:
+        # Not before: what SIGTERM ends while it waits would not say that the model differs.
+        end = threading.Timer(_NOT_READY_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
+        end.daemon = True
+        end.start()
     try:
         server.run(sockets=sockets)
     finally:

@@ -46,7 +46,8 @@ class Inference:
 
         Args:
             request: The request, unread.
-            outcome: Is told of overload.
+            outcome: Is told of a failure before that is written or logged, so that whatever goes
+                wrong there does not change whose fault the request counts as.
             dialect: The protocol that it is written in.
         """
         parsed: InferenceRequest | None = None
@@ -54,7 +55,7 @@ class Inference:
             parsed = await self._read(request, dialect)
             scores = await self._scores(parsed)
         except RequestError as failure:
-            outcome.is_overloaded = failure.is_overloaded
+            outcome.status, outcome.is_overloaded = failure.status, failure.is_overloaded
             self._log_payload(parsed, failure.status, error=str(failure))
             return failure.status, dialect.error(failure.status, str(failure))
         self._counters.count_answer(parsed, scores)

@@ -18,7 +18,7 @@ FORMS = (SPLIT, RECORDS, INPUTS, INSTANCES)
 
 JSON = "application/json"
 
-_CODES = {
+_CODES: Mapping[int, str] = {
     HTTPStatus.TOO_MANY_REQUESTS: "RESOURCE_EXHAUSTED",
     HTTPStatus.INTERNAL_SERVER_ERROR: "INTERNAL_ERROR",
     HTTPStatus.SERVICE_UNAVAILABLE: "TEMPORARILY_UNAVAILABLE",
@@ -63,7 +63,7 @@ def read_invocation(
 
 def invocation_error(status: int, message: str) -> dict[str, Any]:
     """An error in MLflow's form."""
-    return {"error_code": _CODES.get(HTTPStatus(status), "BAD_REQUEST"), "message": message}
+    return {"error_code": _CODES.get(status, "BAD_REQUEST"), "message": message}
 
 
 def _split(value: object, wanted: set[str]) -> _Columns:

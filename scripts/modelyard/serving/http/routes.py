@@ -109,8 +109,9 @@ class Routes:
 
     async def _answer(self, request: Request, dialect: Dialect) -> Response:
         with self._counters.count_request() as outcome:
-            outcome.status, document = await self._inference.answer(request, outcome, dialect)
-            answer = _json(document, outcome.status)
+            status, document = await self._inference.answer(request, outcome, dialect)
+            answer = _json(document, status)
+            outcome.status = status
             if outcome.is_overloaded:
                 answer.headers["retry-after"] = RETRY_SECONDS
             return answer

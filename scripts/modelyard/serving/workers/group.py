@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from modelyard.errors import CannotAnswer, VersionFault, YardError
-from modelyard.serving.workers.shared import OneAtATime, Shared
+from modelyard.serving.workers.shared import LOOK_SECONDS, OneAtATime, Shared
 
 Work = Callable[[int, Shared, socket.socket], None]
 """Serves as the worker of a number until SIGTERM."""
@@ -28,7 +28,8 @@ _LOGGER = logging.getLogger(__name__)
 _FORK = multiprocessing.get_context("fork")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LONGEST_PAUSE = 60.0
-_STOP_SECONDS = 40.0  # a worker gives up before: see the grace in `server.py`
+_BRIEF_SECONDS = 10.0  # a worker that lives no longer may fail again at once
+_BACKLOG = 2048  # as uvicorn's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +39,12 @@ class _Worker:
     Args:
         process: Its process.
         pause: Seconds that it was waited for before it started.
+        started: When that was, by the monotonic clock.
     """
 
     process: ForkProcess
     pause: float
+    started: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +66,15 @@ class Group:
     They are forked from a process that has imported the libraries and has opened no model: threads
     that a library starts with a model would not be there in a fork. At first nobody listens until
     all have loaded the model. One that fails meanwhile ends all; one that dies later is replaced,
-    at once if it had loaded the model, and the others go on.
+    at once if it had loaded the model and served for a while, and the others go on.
 
     Args:
         workers: How many.
         work: What each does.
         shared: What they share.
         listening: The socket, bound and not yet listening.
-        forget: Called with the process number of a worker that died.
+        forget: Called with the process number of a worker that ended.
+        stop_seconds: How long a worker may take to end; it is killed then.
     """
 
     def __init__(
@@ -81,18 +85,19 @@ class Group:
         shared: Shared,
         listening: socket.socket,
         forget: Callable[[int], None],
+        stop_seconds: float,
     ) -> None:
         self._work, self._shared, self._listening = work, shared, listening
-        self._forget = forget
+        self._forget, self._stop_seconds = forget, stop_seconds
         self._workers: dict[int, _Worker] = {}
         self._ended = {number: _Ended(at=0.0, pause=0.0) for number in range(workers)}
-        self._have_begun = self._is_stopping = False
+        self._is_stopping = False
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
-            CannotAnswer: A worker failed before all had loaded the model.
+            CannotAnswer: A worker failed before all had loaded the model, or the port is taken.
             YardError: A worker says that the model fails, or is refused.
         """
         before = {number: signal.signal(number, self._stop) for number in _SIGNALS}
@@ -117,7 +122,7 @@ class Group:
         # A signal between the fork and the note of it would miss the worker.
         with _held_signals():
             process.start()
-            self._workers[number] = _Worker(process=process, pause=pause)
+            self._workers[number] = _Worker(process=process, pause=pause, started=time.monotonic())
 
     def _run_worker(self, number: int) -> None:
         for each in _SIGNALS:
@@ -133,26 +138,46 @@ class Group:
     def _look(self) -> None:
         """Wait for the end of a worker, or until one is to be started."""
         due = [ended.at - time.monotonic() for ended in self._ended.values()]
-        wait([worker.process.sentinel for worker in self._workers.values()], max(0, min([*due, 1])))
-        self._have_begun = self._have_begun or self._shared.have_all_loaded()
+        longest = 1.0 if self._shared.have_begun() else LOOK_SECONDS
+        sentinels = [worker.process.sentinel for worker in self._workers.values()]
+        wait(sentinels, max(0.0, min([*due, longest])))
+        self._begin_once_loaded()
         for number, worker in [*self._workers.items()]:
             if worker.process.exitcode is not None and not self._is_stopping:
                 del self._workers[number]
                 self._replace(number, worker)
 
+    def _begin_once_loaded(self) -> None:
+        """Listen in the place of all workers: no other could say that the port is taken."""
+        if self._is_stopping or self._shared.have_begun() or not self._shared.have_all_loaded():
+            return
+        try:
+            self._listening.listen(_BACKLOG)
+        except OSError as error:
+            if not self._is_stopping:
+                host, port = self._listening.getsockname()[:2]
+                raise cannot_listen(host, port, error) from error
+        self._shared.begin()
+
     def _replace(self, number: int, worker: _Worker) -> None:
         how = _how(worker.process.exitcode)
         failure = self._shared.take_failure(number)
         is_final = not isinstance(failure, CannotAnswer) or isinstance(failure, VersionFault)
-        if failure and (is_final or not self._have_begun):
+        have_begun = self._shared.have_begun()
+        if failure and (is_final or not have_begun):
             raise failure
-        if not self._have_begun:
+        if not have_begun:
             raise CannotAnswer(f"a worker {how} before all had loaded the model")
         self._forget(worker.process.pid or 0)
-        longer = min(_LONGEST_PAUSE, max(1.0, 2 * worker.pause))
-        pause = 0.0 if self._shared.has_loaded(number) else longer
+        pause = self._pause_after(number, worker)
         self._ended[number] = _Ended(at=time.monotonic() + pause, pause=pause)
         _LOGGER.error("worker %d %s; it is replaced in %.0f s", number, failure or how, pause)
+
+    def _pause_after(self, number: int, worker: _Worker) -> float:
+        lived = time.monotonic() - worker.started
+        if self._shared.has_loaded(number) and lived > _BRIEF_SECONDS:
+            return 0.0
+        return min(_LONGEST_PAUSE, max(1.0, 2 * worker.pause))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -163,11 +188,13 @@ class Group:
 
     def _stop_all(self) -> None:
         self._stop(signal.SIGTERM, None)
-        deadline = time.monotonic() + _STOP_SECONDS
+        deadline = time.monotonic() + self._stop_seconds
         for worker in self._workers.values():
             worker.process.join(max(0.0, deadline - time.monotonic()))
             worker.process.kill()
             worker.process.join()
+            # One that was killed, or gave up its log, has left a part that is not whole.
+            self._forget(worker.process.pid or 0)
 
 
 @contextmanager
@@ -187,7 +214,11 @@ def shared_by(workers: int) -> Iterator[Shared]:
     with folder as path:
         try:
             yield Shared(
-                folder=Path(path), loaded=mmap.mmap(-1, workers), alive=reading, held=writing
+                folder=Path(path),
+                loaded=mmap.mmap(-1, workers),
+                begun=mmap.mmap(-1, 1),
+                alive=reading,
+                held=writing,
             )
         finally:
             os.close(writing)
@@ -206,10 +237,15 @@ def bound_socket(host: str, port: int) -> socket.socket:
         found.bind((host, port))
     except OSError as error:
         found.close()
-        raise CannotAnswer(
-            f"{host}:{port}: cannot be listened on: {error}", hint="choose another --port"
-        ) from error
+        raise cannot_listen(host, port, error) from error
     return found
+
+
+def cannot_listen(host: str, port: int, error: BaseException | None) -> CannotAnswer:
+    """What a server says whose address is taken, or is none of this machine."""
+    return CannotAnswer(
+        f"{host}:{port}: cannot be listened on: {error}", hint="choose another --port"
+    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the workers of one server share: a socket, their counters, and who has loaded the model."""
+"""What the workers of one server share: a socket, their counters, and how far they have come."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from modelyard.errors import YardError
 from modelyard.serving.scoring import Failure, failure_of
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-_LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.02
+"""Between two looks at how far the others have come."""
 
 
 class OneAtATime(socket.socket):
@@ -49,12 +50,14 @@ class Shared:
     Args:
         folder: Of the files; nobody else's.
         loaded: One byte a worker, in memory that all of them see: whether it has loaded the model.
+        begun: One more: whether all had, and the parent listens.
         alive: The reading end of a pipe.
         held: Its writing end, which the parent alone keeps open.
     """
 
     folder: Path
     loaded: mmap.mmap
+    begun: mmap.mmap
     alive: int
     held: int
 
@@ -79,11 +82,19 @@ class Shared:
         """Whether every worker has."""
         return all(self.loaded[:])
 
+    def have_begun(self) -> bool:
+        """Whether every worker had loaded it at one time, whatever became of them."""
+        return bool(self.begun[0])
+
+    def begin(self) -> None:
+        """Let the first workers go on; whoever replaces one waits for nobody."""
+        self.begun[0] = 1
+
     def wait_for_all(self, number: int) -> None:
-        """Wait until every worker has loaded it; a replacement finds that the others have."""
+        """Wait until every worker has loaded it, if that has never been so."""
         self.set_loaded(number, loaded=True)
-        while not self.have_all_loaded():
-            time.sleep(_LOOK_SECONDS)
+        while not self.have_begun():
+            time.sleep(LOOK_SECONDS)
 
     def end_with_parent(self) -> None:
         """End this process as by SIGTERM when the parent is gone, however that ended."""
