@@ -176,6 +176,17 @@ def test_an_unreadable_value_is_no_data_never_zero(value):
     ]
 
 
+@pytest.mark.parametrize(("value", "started"), [("1769947200.25", 1769947200.25), ("0", None)])
+def test_the_start_of_a_process_is_read_and_is_no_count(value, started):
+    labels = {"release": "r", "model": "late", "pod": "p"}
+    series = [
+        Series(labels={"__name__": f"modelyard_{name}", **labels}, values=[(1.0, text)])
+        for name, text in (("rows_total", "3"), ("start_time_seconds", value))
+    ]
+    ((found),) = parse_readings(series)
+    assert (found.started, found.counters) == (started, {("rows", ""): 3.0})
+
+
 @pytest.mark.parametrize(
     ("le", "bound"), [("1", "1"), ("1.0", "1"), ("0.025", "0.025"), ("+Inf", "inf")]
 )

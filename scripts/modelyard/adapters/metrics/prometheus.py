@@ -41,6 +41,8 @@ MOST_WINDOWS = 64
 _Columns: TypeAlias = dict[Key, list[float]]
 """Counts of one server by kind and name, one per scrape."""
 
+_STARTED = ("started", "")
+
 _KINDS = {
     "modelyard_requests_total": ("requests", "code_class"),
     "modelyard_rows_total": ("rows", ""),
@@ -52,6 +54,7 @@ _KINDS = {
     "modelyard_request_seconds_bucket": ("within", "le"),
     "modelyard_input_cells_total": ("inputs", "cell"),
     "modelyard_segment_predictions_total": ("segments", "cell"),
+    "modelyard_start_time_seconds": _STARTED,
 }
 
 
@@ -133,7 +136,14 @@ def parse_readings(found: Iterable[Series]) -> Iterator[ServerReading]:
         for at, counters in _rows(by_scrapes).items():
             # One bad value would make a counter seem to restart.
             if all(count >= 0 for count in counters.values()):
-                yield ServerReading(at=at, server=server_name, release=release, counters=counters)
+                started = counters.pop(_STARTED, 0.0) or None  # 0 before it is set
+                yield ServerReading(
+                    at=at,
+                    server=server_name,
+                    release=release,
+                    counters=counters,
+                    started=started,
+                )
 
 
 def _key(labels: dict[str, str]) -> Key | None:

@@ -36,12 +36,14 @@ class ServerReading:
         server: Names the server and what it runs.
         release: The release it runs.
         counters: Its cumulative counts, by kind and name.
+        started: When its process started, in seconds since the epoch; None if it does not say.
     """
 
     at: float
     server: str
     release: str
     counters: Counters
+    started: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,7 @@ class _Server:
     at: float
     last: Counters
     earlier: Counters = field(default_factory=dict)
+    started: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,19 +216,23 @@ def _updated_server(server: _Server | None, reading: ServerReading) -> _Server:
     """The server after a reading, or unchanged if the reading is old or lacks counters."""
     counters = reading.counters
     if server is None:
-        return _Server(release=reading.release, at=reading.at, last=counters)
+        return _Server(
+            release=reading.release, at=reading.at, last=counters, started=reading.started
+        )
     last = server.last
     if reading.at <= server.at:
         return server
-    # A counter that fell means a new process. All its counters began at zero, also those that
-    # are above their old value already.
-    if any(count < last.get(key, 0.0) for key, count in counters.items()):
+    # A counter that fell means a new process, and so does another start. All its counters began
+    # at zero, also those that are above their old value already.
+    started = server.started if reading.started is None else reading.started
+    is_other = server.started is not None and started != server.started
+    if is_other or any(count < last.get(key, 0.0) for key, count in counters.items()):
         keys = {**server.earlier, **last}
         earlier = {key: server.earlier.get(key, 0.0) + last.get(key, 0.0) for key in keys}
-        return replace(server, at=reading.at, last=counters, earlier=earlier)
+        return replace(server, at=reading.at, last=counters, earlier=earlier, started=started)
     if last.keys() - counters.keys():
         return server
-    return replace(server, at=reading.at, last=counters)
+    return replace(server, at=reading.at, last=counters, started=started)
 
 
 def _sample(fleet: Fleet, before: Mapping[str, Counters], at: float) -> Sample:

@@ -112,6 +112,23 @@ def test_a_server_that_started_again_adds_on_whatever_it_outgrew():
     assert [each.counts["v1"].predictions for each in found] == [(0,), (0,), (8,), (9,)]
 
 
+def test_a_server_that_started_again_and_counted_more_is_told_by_its_start():
+    def told(*starts):
+        counted = zip((-1, 4, 9, 14), (100, 120, 150, 170), starts, strict=True)
+        readings = [replace(said(at, "a", ok), started=start) for at, ok, start in counted]
+        found = samples(readings, 15)
+        assert samples(readings, 15, pieces=(4, 9, 12)) == found
+        return [*ok_by_second(found).values()]
+
+    assert told(1.0, 1.0, 2.0, 2.0) == [0, 20, 170, 190]
+    assert told(1.0, 1.0, 1.0, 2.0) == [0, 20, 50, 220]
+    # A scrape without it, or a server of an older version, says nothing of a start.
+    assert told(1.0, None, 2.0, None) == [0, 20, 170, 190]
+    assert told(1.0, None, None, 1.0) == [0, 20, 50, 70]
+    assert told(None, None, 2.0, 2.0) == [0, 20, 50, 70]
+    assert told(None, None, None, None) == [0, 20, 50, 70]
+
+
 def test_a_server_that_vanished_stays_in_the_sum_of_its_release():
     readings = [said(s, "a", 10 + s) for s in range(-1, 10, 5)]
     readings += [said(s, "b", 20 + s) for s in range(-1, 40, 5)]
