@@ -46,9 +46,7 @@ class Entry:
 # Modules are text here: --help and completion import none of them.
 COMMANDS: Mapping[str, Entry] = {
     "validate": Entry(target="validate:validate", help="Check every spec of the checkout."),
-    "check-pull": Entry(
-        target="check_pull:check_pull", help="Check what a pull request may change."
-    ),
+    "check-pull": Entry(target="validate:check_pull", help="Check what a pull request may change."),
     "schemas": Entry(target="schemas:schemas", help="Write the format reference."),
     "model": Entry(target="model:model", help="Propose a new model from its data."),
     "contract": Entry(target="model:contract", help="Compare a contract with a file of data."),

@@ -18,6 +18,7 @@ MOST_MODULES, MOST_COMMANDS = 14, 30
 # what is asked before a version exists is where models are made. What a cluster has
 # is set up like a forge. Pages show what `status` tells.
 WITH_ITS_OPPOSITE = {
+    "check-pull": "validate",
     "unhold": "hold",
     "unfreeze": "freeze",
     "adopt": "servers",

@@ -73,6 +73,7 @@ OTHERS = {
         "workflow",
         "breaks",
         "until",
+        "shard",
     },
 }
 NOT_TEXT = (click.types.BoolParamType, click.types.IntParamType, click.types.FloatParamType,

@@ -158,7 +158,7 @@ def test_only_who_reads_models_and_evidence_judges(
     catalog = read_specs(GitTree(yard.git, yard.main())).catalog
     asked = (catalog, catalog.environments["canary"], catalog.releases["canary", MODEL], AT)
     account.become(role)
-    if role in {"steps", "watch", "judge"}:
+    if role in {"steps", "watch", "judge", "evidence"}:
         expected = judge_release(judged.workspace(), *asked)
         assert judge_release(yard.workspace(), *asked) == expected
         assert expected.passed

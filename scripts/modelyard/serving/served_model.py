@@ -177,7 +177,7 @@ class ServedModel:
     def _golden_scores(self, golden: Golden) -> tuple[Scores, list[Scores | Exception]]:
         """The scores of all golden rows at once, and of each alone."""
         inputs = self.predictor.serving.inputs
-        self._gives_both_classes = self.predictor.gives_both_classes(golden.rows[:1])
+        self._gives_both_classes = self.predictor.gives_both_classes(golden.rows)
         (together,) = self._scores([request_of_rows(inputs, golden.rows)])
         each = [request_of_rows(inputs, [row]) for row in golden.rows]
         return together, [
