@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from adapters.cluster.test_local import DEV, Yard
+from adapters.cluster.test_local import DEV, FixedClock, Yard
 from modelyard.adapters.cluster.local import LocalCluster
+from modelyard.adapters.cluster.local_state import Server, State, apply_keys
 from modelyard.adapters.isolation.confinement import Reach
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.signatures import fetch_artifact, sign_artifact
@@ -20,10 +22,17 @@ from modelyard.adapters.store.signing_keys import SIGNING_KEY, SigningKey, read_
 from modelyard.artifact_digest import artifact_digest
 from modelyard.commands.signature import signature
 from modelyard.commands.step import fetch_model
-from modelyard.domain.signatures import Asked
-from modelyard.domain.specs.repository import Repository
+from modelyard.domain.signatures import Asked, key_hint
+from modelyard.domain.specs.model import ArtifactPolicy, Trusted
+from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.repository import OrchestratorKind, Repository
 from modelyard.errors import CannotAnswer, Refused, YardError
-from modelyard.operations.signing.keys import find_key, refuse_reachable_key
+from modelyard.operations.signing.keys import (
+    POD_KEY,
+    find_key,
+    refuse_key_beside_code,
+    refuse_reachable_key,
+)
 from serving.artifacts import MODEL, shared_artifact
 
 FILES = {"model/MLmodel": b"flavors: {}\n", "model/model.txt": b"tree\n", "serving.json": b"{}\n"}
@@ -223,6 +232,54 @@ def test_a_server_of_this_machine_is_not_started_on_an_unsigned_artifact(shelf, 
     assert not (yard.root / ".modelyard/cluster/artifacts").exists()
 
 
+def test_a_server_of_this_machine_starts_again_only_by_the_keys_of_now(shelf, tmp_path):
+    clock, fetch = FixedClock(), partial(fetch_artifact, shelf.store)
+    cluster = LocalCluster(tmp_path / "yard", Repository(), fetch, clock, patience_seconds=0)
+    release = Release(
+        model="m", environment=DEV.name, version="v2", artifact=shelf.digest, server_image="i",
+        renderer=1, manifests="",
+    )  # fmt: skip
+    for key in (shelf.key, shelf.other):
+        policy = replace(MODEL.artifact, signed_by=(key.public,))
+        asking = replace(MODEL, name="m", artifact=policy)
+
+        with pytest.raises(Refused, match=f"by key {key_hint(key.public)[:12]}"):
+            cluster.sync(release, model=asking, environment=DEV)
+
+        clock.passes(120)
+
+
+def test_every_server_of_a_state_has_the_keys_of_now():
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    one = Server(
+        release="r", version="v1", artifact="a", trusted_types=(), formats=(), port=1, since=at,
+        tried=at, signed_by=("removed",),
+    )  # fmt: skip
+    state = State(model="m", environment="e", stable=one, candidate=one, previous=one)
+
+    now = apply_keys(state, ("listed",))
+
+    found = [each.signed_by for each in (now.stable, now.candidate, now.previous) if each]
+    assert found == [("listed",)] * 3
+    assert apply_keys(State(model="m", environment="e"), ("listed",)).servers == ()
+
+
+def test_a_key_is_not_used_where_code_of_a_served_model_could_read_it(shelf, monkeypatch):
+    code = ArtifactPolicy(formats=("skops", "pickle"), trusted=Trusted(reason="ours"))
+    other = replace(MODEL, name="other", artifact=code)
+    here, cluster = Repository(), Repository(orchestrator=OrchestratorKind.ARGO)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    refuse_key_beside_code(here, [MODEL, other])
+    monkeypatch.setenv(SIGNING_KEY, str(shelf.root / "key.pem"))
+
+    with pytest.raises(CannotAnswer, match="of other accepts pickle") as refused:
+        refuse_key_beside_code(here, [MODEL, other])
+
+    assert "signature sign" in (refused.value.hint or "")
+    refuse_key_beside_code(here, [MODEL, replace(other, artifact=replace(code, trusted=None))])
+    refuse_key_beside_code(cluster, [MODEL, other])
+
+
 def test_a_copy_that_somebody_changed_is_replaced_by_what_was_signed(shelf):
     shelf.sign()
     (shelf.fetch() / "model/model.txt").write_bytes(b"another\n")
@@ -257,7 +314,7 @@ def test_training_stops_at_once_without_the_key_that_is_asked_for(shelf, tmp_pat
     missing = refusal(tmp_path / "gone.pem", tmp_path / "yard", shelf.asked, monkeypatch)
 
     assert "artifact.signed_by of m asks for key" in wrong.message
-    assert "gone.pem is no file" in missing.message
+    assert "gone.pem: cannot be read: No such file" in missing.message
     monkeypatch.delenv(SIGNING_KEY)
     with pytest.raises(CannotAnswer, match=f"{SIGNING_KEY} is not set"):
         find_key(tmp_path / "yard", shelf.asked)
@@ -315,10 +372,52 @@ def test_a_new_key_is_for_its_owner_alone_and_replaces_none(tmp_path):
     assert isinstance(second.exception, Refused)
 
 
-def test_a_new_key_is_not_written_into_a_checkout():
-    checkout = Path(__file__).parent
+@pytest.mark.parametrize("name", ["key.pem", "new/folder/key.pem"])
+def test_a_new_key_is_not_written_into_a_checkout(name):
+    file = Path(__file__).parent / name
 
-    found = CliRunner().invoke(signature, ["new-key", str(checkout / "key.pem")])
+    found = CliRunner().invoke(signature, ["new-key", str(file)])
 
     assert isinstance(found.exception, Refused)
-    assert not (checkout / "key.pem").exists()
+    assert not file.exists()
+
+
+def test_the_folders_of_a_first_key_are_made_for_its_owner_alone(tmp_path):
+    file = tmp_path / ".config" / "modelyard" / "signing.pem"
+
+    found = CliRunner().invoke(signature, ["new-key", str(file)])
+
+    assert read_key(file).public == found.stdout.strip()
+    assert [each.stat().st_mode & 0o777 for each in list(file.parents)[:2]] == [0o700, 0o700]
+
+
+def test_a_key_that_cannot_be_written_says_where_to_write_one(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+
+    found = CliRunner().invoke(signature, ["new-key", str(tmp_path / "file" / "key.pem")])
+
+    assert isinstance(found.exception, CannotAnswer)
+    assert "cannot be written: " in found.exception.message
+    assert "signing.pem" in found.exception.hint
+
+
+def test_a_path_that_leads_to_no_key_is_not_the_absence_of_one(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    for name in ("mistyped.pem", "no/folder.pem", "file/key.pem", "."):
+        said = refusal(tmp_path / name, tmp_path / "yard", None, monkeypatch)
+        assert str(tmp_path / name) in said.message
+        assert said.hint
+    monkeypatch.setenv(SIGNING_KEY, POD_KEY)
+    assert find_key(tmp_path / "yard", None) is None
+
+
+def test_a_key_in_a_folder_of_somebody_else_is_an_answer_and_no_crash(tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
+
+    said = refusal(tmp_path / "key.pem", tmp_path / "yard", None, monkeypatch)
+
+    assert "cannot be read: Permission denied" in said.message

@@ -21,7 +21,10 @@ from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.domain.specs.repository import WorkflowsKind
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.doctor.checks import CHECKS, HOSTED_ONLY, LEAST_GIT
-from modelyard.operations.doctor.machine_checks import trainers_are_closed_in
+from modelyard.operations.doctor.machine_checks import (
+    the_signing_key_is_out_of_reach,
+    trainers_are_closed_in,
+)
 from modelyard.operations.doctor.runner import Checkout, Finding, State, run_doctor
 from operations.yard import MODEL, manifests, release_file, spec_file
 from operations.yard_with_history import (
@@ -331,6 +334,23 @@ def test_a_released_artifact_that_is_lost_is_wrong_where_it_runs(yard):
         f"{environment} m v1" for environment in ("canary", "dev", "production", "staging")
     ]
     assert "check `artifacts` in modelyard.yaml" in mend
+
+
+def test_a_signing_key_that_is_none_is_wrong(yard, monkeypatch, tmp_path):
+    monkeypatch.setenv("MODELYARD_SIGNING_KEY", str(tmp_path / "mistyped.pem"))
+    checkout = Checkout(yard.folder / "clone", yard.workspace)
+
+    (found,) = the_signing_key_is_out_of_reach(checkout)
+
+    assert "mistyped.pem: cannot be read: No such file" in found.what
+    assert found.fix
+
+
+def test_the_signature_of_a_model_that_is_missing_is_asked_for_by_nobody(yard):
+    yard.commit({f"models/{MODEL}/model.yaml": None})
+    checkout = Checkout(yard.folder / "clone", yard.workspace)
+
+    assert list(_check("released artifacts are in the store")(checkout)) == []
 
 
 def test_evidence_that_was_changed_is_wrong(yard):

@@ -28,10 +28,12 @@ from modelyard.operations.gate import (
     scored_by_both,
     seen_by,
 )
+from modelyard.serving.documents import SERVING
 from operations.yard import (
     HELD_OUT,
     HELD_OUT_SPEC,
     MODEL,
+    artifact_of,
     evidence,
     new_yard,
     record_file,
@@ -106,6 +108,38 @@ def test_a_record_whose_artifact_is_not_signed_as_its_model_asks_is_refused(yard
     names = {"model": record.model, "version": record.version}
     sign_artifact(store, folder, read_key(tmp_path / "key.pem"), **names)
     assert check_record(store, asking, record, check=True).verdict == record.verdict
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_what_is_served_is_read_only_from_the_bytes_that_were_signed(yard, tmp_path, version):
+    catalog, record, store = catalog_of(yard), record_of(yard, "v2"), yard.workspace().store
+    key = write_key(tmp_path / "key.pem")
+    model = catalog.models[MODEL]
+    policy = replace(model, artifact=replace(model.artifact, signed_by=(key,)))
+    asking = replace(catalog, models={**catalog.models, MODEL: policy})
+    digests = {}
+    for each in ("v1", "v2"):
+        (folder := tmp_path / each).mkdir()
+        (folder / "of").write_text(each)
+        (folder / SERVING).write_bytes(store.read_model_file(artifact_of(each), SERVING))
+        digests[each] = artifact_digest(folder)
+        store.put_model(folder, digests[each])
+    record = replace(
+        record,
+        champion=replace(record.champion, artifact=digests["v1"]),
+        artifact=replace(record.artifact, digest=digests["v2"]),
+    )
+    for each in ("v1", "v2"):
+        with pytest.raises(Refused, match="it is not signed"):
+            check_record(store, asking, record, check=True)
+        sign = read_key(tmp_path / "key.pem")
+        sign_artifact(store, tmp_path / each, sign, model=MODEL, version=each)
+    assert check_record(store, asking, record, check=True).verdict == record.verdict
+    kept = yard.folder / "store" / "models" / digests[version].removeprefix("sha256:") / SERVING
+    kept.write_bytes(kept.read_bytes() + b" ")
+
+    with pytest.raises(Refused, match=r"serving\.json is another one: expected SHA-256"):
+        check_record(store, asking, record, check=True)
 
 
 def test_a_number_that_was_left_out_is_named(yard):

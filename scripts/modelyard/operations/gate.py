@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from modelyard.adapters.store.artifacts import Store
-from modelyard.adapters.store.signatures import check_signature
+from modelyard.adapters.store.signatures import check_signature, read_artifact_file
 from modelyard.adapters.store.tables import scores_from_parquet
 from modelyard.domain.gate.comparisons import GateAnswer, gate_answer
 from modelyard.domain.gate.gate import (
@@ -90,12 +90,9 @@ def check_record(store: Store, catalog: Catalog, record: Record, *, check: bool)
     """
     if record.artifact is None:  # training was refused: there are no scores to compute from
         return GateAnswer(verdict=record.verdict)
-    asked = asked_signature(_model(catalog, record.model), record.version)
-    if check and asked is not None:
-        check_signature(store, record.artifact.digest, asked)
-    verdict, each = recompute_verdicts(store, catalog, record)
-    if check and (found := find_differences(record, verdict, each)):
+    if check and (found := find_wrong(store, catalog, record)):
         raise Refused(f"{record.model} {record.version}: {'; '.join(found)}")
+    verdict, each = recompute_verdicts(store, catalog, record)
     return gate_answer(
         verdict,
         [result.name for result in record.held_out],
@@ -105,16 +102,38 @@ def check_record(store: Store, catalog: Catalog, record: Record, *, check: bool)
     )
 
 
+def find_wrong(store: Store, catalog: Catalog, record: Record) -> tuple[str, ...]:
+    """Return how a record differs from its evidence, once its artifact is signed as asked.
+
+    Raises:
+        CannotAnswer: Evidence is out of reach; that is never a pass.
+        Refused: It is not signed as its model asks, or a spec that it refers to is missing.
+    """
+    if record.artifact is None:
+        return ()
+    asked = asked_signature(_model(catalog, record.model), record.version)
+    if asked is not None:
+        check_signature(store, record.artifact.digest, asked)
+    verdict, each = recompute_verdicts(store, catalog, record, must_be_signed=True)
+    return find_differences(record, verdict, each)
+
+
 def recompute_verdicts(
-    store: Store, catalog: Catalog, record: Record
+    store: Store, catalog: Catalog, record: Record, *, must_be_signed: bool = False
 ) -> tuple[Verdict, tuple[SetVerdicts, ...]]:
     """Return a record's verdict and those of each held-out set, computed from its evidence.
 
     A record of version 0.1 has the verdict of its own rules.
 
+    Args:
+        store: Holds the evidence.
+        catalog: The specs.
+        record: The record.
+        must_be_signed: Whether a file of an artifact is opened only if it is signed as asked.
+
     Raises:
         CannotAnswer: Evidence is out of reach; that is never a pass.
-        Refused: A spec that the record refers to is missing.
+        Refused: A spec that the record refers to is missing, or a signature.
     """
     champion = record.champion.version if record.champion else None
     comparisons = [
@@ -128,17 +147,20 @@ def recompute_verdicts(
     )
     names = [result.name for result in record.held_out]
     overall = overall_verdict(names, [found.verdict for found in each])
-    return with_contract(overall, _recorded_contract(store, catalog, record)), each
+    contract = _recorded_contract(store, catalog, record, must_be_signed=must_be_signed)
+    return with_contract(overall, contract), each
 
 
-def _recorded_contract(store: Store, catalog: Catalog, record: Record) -> Verdict | None:
+def _recorded_contract(
+    store: Store, catalog: Catalog, record: Record, *, must_be_signed: bool = False
+) -> Verdict | None:
     """Return the verdict on the contract, computed again; None where the record has none.
 
     A record of version 0.1 has none: its own rules asked for none.
     """
     if record.contract is None or record.champion is None:
         return None
-    return _contract(store, catalog, record, record.champion)
+    return _contract(store, catalog, record, record.champion, must_be_signed=must_be_signed)
 
 
 def _by_rules_of(result: HeldOutResult, model: Model, comparison: Comparison) -> SetVerdicts:
@@ -195,15 +217,24 @@ def served_contract_verdict(
     return contract_verdict(find_contract_breaks(before, after), intended, champion)
 
 
-def _contract(store: Store, catalog: Catalog, record: Record, champion: Champion) -> Verdict | None:
+def _contract(
+    store: Store,
+    catalog: Catalog,
+    record: Record,
+    champion: Champion,
+    *,
+    must_be_signed: bool = False,
+) -> Verdict | None:
     if record.artifact is None:
         return None
-    before, after = (
-        served_contract(
-            parse_serving(store.read_model_file(digest, SERVING), name=f"{digest}/{SERVING}")
-        )
-        for digest in (champion.artifact, record.artifact.digest)
-    )
+    both = (champion.version, champion.artifact), (record.version, record.artifact.digest)
+    found = []
+    for version, digest in both:
+        model = _model(catalog, record.model) if must_be_signed else None
+        asked = asked_signature(model, version) if model else None
+        content = read_artifact_file(store, digest, SERVING, asked)
+        found.append(served_contract(parse_serving(content, name=f"{digest}/{SERVING}")))
+    before, after = found
     spec = _version(catalog, record.model, record.version)
     return served_contract_verdict(before, after, spec, champion.version)
 

@@ -7,10 +7,20 @@ import pytest
 
 from git_commits import write_commit
 from modelyard.adapters.specs.documents import dump_spec
+from modelyard.adapters.store.signing_keys import read_key, write_key
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.actions import ProposeRelease, RollBack
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
+from modelyard.domain.signatures import (
+    Bundle,
+    Statement,
+    key_hint,
+    signed_bytes,
+    write_bundle,
+    write_statement,
+)
+from modelyard.domain.specs.paths import model_file
 from modelyard.domain.verdict import Outcome
 from modelyard.operations.reconcile.changes import (
     new_release,
@@ -29,7 +39,9 @@ from operations.yard import (
     HELD_OUT,
     HELD_OUT_SPEC,
     MODEL,
+    MODEL_SPEC,
     SHORT,
+    artifact_of,
     living_yard,
     manifests,
     record_file,
@@ -89,6 +101,27 @@ def test_a_record_that_says_what_its_evidence_says_passes(yard):
     assert record_checked(yard) == VALID
 
 
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_a_record_is_refused_that_none_of_the_keys_signed_that_its_model_asks_for(
+    yard, tmp_path, is_signed
+):
+    key, other = write_key(tmp_path / "key.pem"), write_key(tmp_path / "other.pem")
+    asking = replace(MODEL_SPEC, artifact=replace(MODEL_SPEC.artifact, signed_by=(key,)))
+    yard.commit({model_file(MODEL): dump_spec("Model", asking)})
+    if is_signed:
+        payload = write_statement(Statement(subject=f"{MODEL}@v2", files={}))
+        signature = read_key(tmp_path / "other.pem").sign(signed_bytes(payload))
+        bundle = Bundle(payload=payload, signature=signature, hint=key_hint(other))
+        store = yard.workspace().store
+        store.put_signature(artifact_of("v2"), f"{MODEL}@v2", write_bundle(bundle))
+
+    status = record_checked(yard)
+
+    assert status.state is StatusState.FAILURE
+    assert f"as artifact.signed_by of {MODEL} asks; found " in status.description
+    assert ("found one by" if is_signed else "it is not signed") in status.description
+
+
 def test_a_tampered_number_is_refused(yard):
     status = record_checked(yard, lambda record: with_numbers(record, difference=0.25))
 
@@ -134,7 +167,7 @@ def test_a_crash_of_the_checks_is_an_error_and_stops_nothing_else(yard, monkeypa
     def crash(*args):
         raise KeyError("a defect")
 
-    monkeypatch.setattr("modelyard.operations.watch.pull_checks.recompute_verdicts", crash)
+    monkeypatch.setattr("modelyard.operations.watch.pull_checks.find_wrong", crash)
     with caplog.at_level(logging.CRITICAL):
         status = checked(yard, f"modelyard/record/v2/{MODEL}")
 

@@ -24,6 +24,7 @@ from modelyard.adapters.cluster.local_state import (
     abort_newest,
     add_release,
     advance_step,
+    apply_keys,
     apply_policy,
     has_hung,
     mark_answer,
@@ -110,6 +111,7 @@ class LocalCluster:
         with self._locked(environment.joins or environment.name, model.name):
             state = self._read(environment.name, model.name)
             before = apply_policy(state, model=model.name, environment=environment)
+            before = apply_keys(before, model.artifact.signed_by)
             state, error = self._start_servers(add_release(before, self._server(release, model)))
             self._settle(state, before)
         if error is not None:

@@ -150,6 +150,15 @@ def apply_policy(state: State | None, *, model: str, environment: Environment) -
     )
 
 
+def apply_keys(state: State, keys: tuple[str, ...]) -> State:
+    """The state under the present policy on signatures, which holds for each next start."""
+    stable, candidate, previous = (
+        replace(each, signed_by=keys) if each else None
+        for each in (state.stable, state.candidate, state.previous)
+    )
+    return replace(state, stable=stable, candidate=candidate, previous=previous)
+
+
 def add_release(state: State, server: Server) -> State:
     """The state with this release as candidate, unless it is in it already.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from modelyard.domain.signatures import (
     Bundle,
     MalformedSignature,
     Statement,
+    find_differences,
     key_hint,
     read_bundle,
     read_statement,
@@ -110,6 +112,30 @@ def fetch_artifact(store: Store, digest: str, folder: Path, asked: Asked | None)
     if asked is None:
         return store.fetch_model(digest, folder)
     return store.fetch_model(digest, folder, signed=check_signature(store, digest, asked))
+
+
+def read_artifact_file(store: Store, digest: str, name: str, asked: Asked | None) -> bytes:
+    """One file of an artifact, once its bytes are those that were signed.
+
+    Args:
+        store: The store.
+        digest: The artifact's digest.
+        name: The file's name.
+        asked: The signature that the policy asks for; None for none.
+
+    Raises:
+        CannotAnswer: The store is out of reach.
+        Refused: As `check_signature`, or the file is another one.
+    """
+    if asked is None:
+        return store.read_model_file(digest, name)
+    signed = check_signature(store, digest, asked)
+    content = store.read_model_file(digest, name)
+    wanted = {name: signed[name]} if name in signed else {}
+    if differing := find_differences(wanted, {name: hashlib.sha256(content).hexdigest()}):
+        where = store.uri_of(f"models/{digest.removeprefix('sha256:')}")
+        raise Refused(f"{where}: {differing[0]}", hint="restore it from a copy of the store")
+    return content
 
 
 def _again(asked: Asked) -> str:

@@ -59,6 +59,7 @@ def write_key(path: Path) -> str:
         serialization.NoEncryption(),
     )
     try:
+        _make_folder(path.absolute().parent)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -67,7 +68,11 @@ def write_key(path: Path) -> str:
             f"{path} is there already, and may be a key in use", hint="name another file"
         ) from error
     except OSError as error:
-        raise CannotAnswer(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise CannotAnswer(
+            f"{path}: cannot be written: {error.strerror or error}",
+            hint="name a file in a folder that you may write to, such as "
+            "~/.config/modelyard/signing.pem",
+        ) from error
     return _public(private)
 
 
@@ -119,6 +124,13 @@ def is_signed(content: bytes, signature: bytes, key: str) -> bool:
     except (InvalidSignature, ValueError):  # the latter if the key is no point of the curve
         return False
     return True
+
+
+def _make_folder(folder: Path) -> None:
+    """Make what is missing of a path, for its owner alone."""
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _public(private: EllipticCurvePrivateKey) -> str:

@@ -29,7 +29,10 @@ from modelyard.operations.doctor.forge_checks import (
     the_forge_protects_the_branches,
     the_forge_runs_workflows,
 )
-from modelyard.operations.doctor.machine_checks import trainers_are_closed_in
+from modelyard.operations.doctor.machine_checks import (
+    the_signing_key_is_out_of_reach,
+    trainers_are_closed_in,
+)
 from modelyard.operations.doctor.runner import Check, Checkout, Finding
 from modelyard.operations.doctor.workflow_checks import (
     airflow_runs_the_workflows,
@@ -208,7 +211,8 @@ def released_artifacts_are_in_the_store(checkout: Checkout) -> Iterator[Finding]
         try:
             # This file is written last, so it stands for the whole artifact.
             checkout.workspace.store.read_model_file(release.artifact, COMPLETE)
-            if asked := asked_signature(checkout.specs.catalog.models[model], release.version):
+            spec = checkout.specs.catalog.models.get(model)  # another check says what is missing
+            if spec and (asked := asked_signature(spec, release.version)):
                 check_signature(checkout.workspace.store, release.artifact, asked)
         except YardError as error:
             what = f"{environment} {model} {release.version}: {error.message}"
@@ -351,6 +355,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     the_forge_runs_workflows: _FORGE,
     the_account_has_its_permissions: _FORGE,
     the_specs_are_valid: _FORGE,
+    the_signing_key_is_out_of_reach: _FORGE,
     git_keeps_every_byte: _FORGE,
     the_workflows_are_rendered: (the_settings_are_valid,),
     airflow_runs_the_workflows: (the_settings_are_valid, the_workflows_are_rendered),

@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelyard.adapters.store.signing_keys import SIGNING_KEY
 from modelyard.domain.isolation import Isolation
+from modelyard.errors import CannotAnswer
 from modelyard.operations.doctor.runner import Checkout, Finding
 
 _FIX = (
@@ -30,3 +32,15 @@ def trainers_are_closed_in(checkout: Checkout) -> Iterator[Finding]:
     # Nothing can be done about it on a system that has neither.
     is_wrong = means.isolation is Isolation.NONE and sys.platform.startswith("linux")
     yield Finding(what=what, fix=_FIX if is_wrong else None)
+
+
+def the_signing_key_is_out_of_reach(checkout: Checkout) -> Iterator[Finding]:
+    """The key that training signs with is one, and no model server of this machine can read it."""
+    from modelyard.operations.signing.keys import find_key, refuse_key_beside_code
+
+    try:
+        if find_key(checkout.root, None) is not None:
+            models = checkout.specs.catalog.models.values()
+            refuse_key_beside_code(checkout.workspace.services.repository, models)
+    except CannotAnswer as error:
+        yield Finding(what=error.message, fix=error.hint or f"unset {SIGNING_KEY}")

@@ -7,10 +7,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from modelyard.adapters.isolation.confinement import SYSTEM, WAYS, Reach, find_means
+from modelyard.adapters.isolation.credentials import in_pod
 from modelyard.adapters.store.signing_keys import SIGNING_KEY, SigningKey, read_key
+from modelyard.domain.artifact_formats import CODE_FORMATS
 from modelyard.domain.isolation import Isolation
 from modelyard.domain.signatures import Asked, key_hint, shown_hint
+from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.repository import OrchestratorKind, Repository
 from modelyard.errors import CannotAnswer
+
+POD_KEY = "/signing/key.pem"
+"""What a pod names whether or not its namespace has the Secret; no other path may lead nowhere."""
 
 _NEW = (
     f"set {SIGNING_KEY} to the path of the private key, which `modelyard signature new-key` makes"
@@ -85,11 +92,44 @@ def refuse_reachable_key(
             )
 
 
+def refuse_key_beside_code(repository: Repository, models: Iterable[Model]) -> None:
+    """Refuse to sign on a machine whose model servers may run code of an artifact.
+
+    Nothing closes them in here, and they run as the user who has the key.
+
+    Args:
+        repository: Where releases run.
+        models: All models of the repository: the server of any of them could read the key.
+
+    Raises:
+        CannotAnswer: One could.
+    """
+    path = _path()
+    if path is None or in_pod() or repository.orchestrator is not OrchestratorKind.LOCAL:
+        return
+    for model in models:
+        if code := sorted(set(CODE_FORMATS).intersection(model.artifact.accepted_formats)):
+            raise CannotAnswer(
+                f"signing key {path}: model.yaml of {model.name} accepts {' and '.join(code)}, "
+                "whose code runs in model servers of this machine, which nothing closes in, as "
+                "the same user: it could read the key",
+                hint=f"unset {SIGNING_KEY}, keep no key on this machine, and sign in a clone on a "
+                "machine that runs no model servers: modelyard signature sign MODEL VERSION",
+            )
+
+
 def _path() -> Path | None:
     named = os.environ.get(SIGNING_KEY)
-    # A pod names the place of a Secret that may be absent.
-    path = Path(named) if named else None
-    return path if path is not None and path.exists() else None
+    if not named:
+        return None
+    if named == POD_KEY:
+        try:
+            Path(named).stat()
+        except FileNotFoundError:
+            return None
+        except OSError:  # whoever reads it says why it cannot be read
+            pass
+    return Path(named)
 
 
 def _is_within(path: Path, folders: Iterable[Path]) -> Path | None:

@@ -11,7 +11,7 @@ from modelyard.adapters.store.signing_keys import SIGNING_KEY, write_key
 from modelyard.domain.signatures import Asked, asked_signature
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.errors import CannotAnswer, Refused, YardError
-from modelyard.operations.signing.keys import find_key
+from modelyard.operations.signing.keys import find_key, refuse_key_beside_code
 from modelyard.operations.workspace import Workspace
 
 
@@ -46,6 +46,8 @@ def sign_version(workspace: Workspace, model: str, version: str) -> str:
             "there is no key to sign with",
             hint=f"set {SIGNING_KEY} to the path of the private key",
         )
+    if workspace.services.cluster.site() is not None:
+        refuse_key_beside_code(workspace.services.repository, catalog.models.values())
     with tempfile.TemporaryDirectory(prefix="modelyard-sign-") as name:
         folder = workspace.store.fetch_model(digest, Path(name) / "artifact")
         return sign_artifact(workspace.store, folder, key, model=model, version=version)
@@ -79,7 +81,9 @@ def _recorded(catalog: Catalog, model: str, version: str) -> str:
 
 
 def _is_in_checkout(folder: Path) -> bool:
+    # Folders that are missing are made.
+    there = next(each for each in (folder, *folder.parents) if each.is_dir())
     try:
-        return Git(folder).run("rev-parse", "--git-dir").stdout != b""
+        return Git(there).run("rev-parse", "--git-dir").stdout != b""
     except (YardError, OSError):
         return False

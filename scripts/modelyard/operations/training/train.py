@@ -21,7 +21,7 @@ from modelyard.artifact_digest import artifact_digest
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes.closed_in import reach_of_model
 from modelyard.operations.runtimes.scoring import Artifact, measured_alone, score_tables
-from modelyard.operations.signing.keys import find_key, refuse_reachable_key
+from modelyard.operations.signing.keys import find_key, refuse_key_beside_code, refuse_reachable_key
 from modelyard.operations.training.apart import APART, bring_order, read_trained
 from modelyard.operations.training.job import Job
 from modelyard.operations.training.trainer import (
@@ -59,6 +59,7 @@ def train_model(job: Job) -> None:
     key = None if job.is_trial else find_key(job.services.root, job.asked_signature())
     with scratch_folder("modelyard-train-") as folder:
         if key is not None:
+            refuse_key_beside_code(job.services.repository, job.catalog.models.values())
             reaches = (
                 reach_of(job.model.trainer, folder, folder, runtime),
                 reach_of_model(runtime, readable=(folder,), writable=folder),

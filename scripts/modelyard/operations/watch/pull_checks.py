@@ -13,7 +13,7 @@ from modelyard.domain.promotion.pulls import CHECKS, PullRequest, Status, Status
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import record_file
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.gate import find_differences, recompute_verdicts
+from modelyard.operations.gate import find_wrong
 from modelyard.operations.reconcile.human_pulls import changed_paths
 from modelyard.operations.workspace import Workspace
 
@@ -103,7 +103,7 @@ def _wrong_verdicts(workspace: Workspace, catalog: Catalog, changed: set[str]) -
         if record_file(model, version) not in changed or record.artifact is None:
             continue
         try:
-            wrong = find_differences(record, *recompute_verdicts(workspace.store, catalog, record))
+            wrong = find_wrong(workspace.store, catalog, record)
         except Refused as refusal:
             wrong = (refusal.message,)
         found += [_general(f"{model} {version}: {each}") for each in wrong]
