@@ -133,24 +133,25 @@ def watch(
         result = run_pass(workspace, report=print_line, with_checks=True, shard=shard)
         return result.changed_or_raise()
 
-    _run_until_at_rest(workspace, run_one_pass, settle_seconds)
+    _run_until_at_rest(workspace, shard, run_one_pass, settle_seconds)
 
 
 def _run_until_at_rest(
-    workspace: Workspace, run_one_pass: Callable[[], bool], settle_seconds: float
+    workspace: Workspace, shard: Shard, run_one_pass: Callable[[], bool], settle_seconds: float
 ) -> None:
     from modelyard.operations.watch.pass_once import starting_releases, undecided_releases
 
     for _ in range(MOST_PASSES):
         if run_one_pass():
             continue
-        if not starting_releases(workspace):
-            for release in undecided_releases(workspace):
+        if not starting_releases(workspace, shard):
+            for release in undecided_releases(workspace, shard):
                 print_line(
                     f"{release}: not enough traffic yet; why: modelyard judge {release}", err=True
                 )
             return
-        if left := _wait_for_servers(partial(starting_releases, workspace), settle_seconds):
+        starting = partial(starting_releases, workspace, shard)
+        if left := _wait_for_servers(starting, settle_seconds):
             names = ", ".join(left)
             print_line(f"not ready after {settle_seconds:g} s: {names}; {AGAIN}", err=True)
             return

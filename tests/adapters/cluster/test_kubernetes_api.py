@@ -134,6 +134,18 @@ def test_a_watcher_that_may_not_read_the_lease_does_not_know_whether_another_act
     assert not lease.is_answered()
 
 
+def test_a_lease_that_is_refused_is_named_once_with_what_allows_it(front, lease, caplog):
+    front.status, front.body = 403, b'{"code": 403, "message": "forbidden"}'
+    lock = lease._lock("modelyard", "watch-1-of-3")
+
+    for _ in range(3):
+        lock.get("watch-1-of-3", "modelyard")
+
+    (said,) = caplog.messages
+    assert "the Lease modelyard/watch-1-of-3" in said
+    assert "resourceNames" in said
+
+
 def test_a_cluster_that_hangs_is_not_waited_for_with_the_lease(front, lease, monkeypatch):
     monkeypatch.setattr(kubernetes_lease, "_REQUEST_SECONDS", (0.1, 0.1))
     front.hangs = True

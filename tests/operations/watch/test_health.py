@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from modelyard.domain.machines.shards import Shard
 from modelyard.domain.promotion.notifications import Kind, Notification
 from modelyard.errors import CannotAnswer
 from modelyard.operations.watch import health as watch_health
@@ -173,7 +174,7 @@ def test_passes_rollbacks_and_incidents_are_counted(health, ask):
     assert found["modelyard_watch_looks_total", "success"] == 1
     assert found["modelyard_watch_looks_total", "failure"] == 1
     assert found["modelyard_watch_look_seconds_count",] == 2
-    assert found["modelyard_watch_last_success_timestamp_seconds",] >= before
+    assert found["modelyard_watch_last_success_timestamp_seconds", "1/1"] >= before
     assert found["modelyard_rollbacks_total", "canary", "m"] == 1
     assert found["modelyard_incidents_total", "m"] == 1
     assert found["modelyard_holds_total", "m"] == 1
@@ -181,3 +182,10 @@ def test_passes_rollbacks_and_incidents_are_counted(health, ask):
 
 def test_other_addresses_are_not_there(ask):
     assert ask("/v1/anything")[0] == 404
+
+
+def test_each_shard_has_a_series_of_its_own_and_says_how_many_there_should_be():
+    registry = WatchHealth(30.0, Shard(2, 3)).registry
+    shard = {"shard": "2/3"}
+    assert registry.get_sample_value("modelyard_watch_last_success_timestamp_seconds", shard) == 0
+    assert registry.get_sample_value("modelyard_watch_shards") == 3

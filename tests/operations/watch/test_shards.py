@@ -6,7 +6,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.domain.machines.shards import Shard
 from modelyard.operations.watch import notify as notifying
 from modelyard.operations.watch import pass_once
-from modelyard.operations.watch.pass_once import run_pass
+from modelyard.operations.watch.pass_once import _releases_with, run_pass
 from operations.yard import MODEL, SHORT, contested_yard, model_named
 
 SHARDS = (Shard(1, 2), Shard(2, 2))
@@ -62,6 +62,14 @@ def test_two_shards_roll_back_what_one_watcher_would_and_notify_once(yard, sent)
     assert yard.names() == dict.fromkeys(yard.names(), "v1")
     assert yard.model_facts.holds.keys() == {"v2"}
     assert len(sent) == len(set(sent)) > 0
+
+
+def test_a_shard_waits_for_no_server_and_no_verdict_of_another(yard):
+    def found(shard):
+        both = _releases_with(yard.workspace(), shard, lambda _: True)
+        return {each.model for each in both}
+
+    assert (found(MINE), found(OTHERS), found(Shard())) == ({MODEL}, set(), {MODEL})
 
 
 LATER = [pytest.param(number, marks=pytest.mark.long) for number in (2, 4)]

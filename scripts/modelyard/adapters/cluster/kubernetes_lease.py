@@ -38,6 +38,7 @@ class KubernetesLease:
     def __init__(self, namespace: str, name: str, api: KubernetesApi) -> None:
         self._held = threading.Event()
         self._answered = -float("inf")
+        self._is_refused = False
         api.become_default()
         threading.Thread(
             target=self._run_elections, args=(namespace, name), daemon=True, name="lease"
@@ -55,7 +56,7 @@ class KubernetesLease:
         """Whether the cluster answered recently, and allows this process to stand for election."""
         return time.monotonic() - self._answered < 2 * LEASE_SECONDS
 
-    def _with_timeout(self, call: Callable[..., Any]) -> Callable[..., Any]:
+    def _with_timeout(self, call: Callable[..., Any], place: str) -> Callable[..., Any]:
         """The library's call with a time limit; its success is recorded."""
         from kubernetes.client import ApiException
 
@@ -66,11 +67,22 @@ class KubernetesLease:
                 # A refusal is an answer, but not one that lets this process be elected.
                 if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
                     self._answered = -float("inf")
+                    self._tell_refusal(place)
                 raise
-            self._answered = time.monotonic()
+            self._answered, self._is_refused = time.monotonic(), False
             return answer
 
         return asked
+
+    def _tell_refusal(self, place: str) -> None:
+        """Say once what the cluster has to allow; the election tries again every few seconds."""
+        if not self._is_refused:
+            logger.error(
+                "the cluster refuses this watcher the Lease %s, so it does not act: name it in the"
+                " Role modelyard-watch (environments/platform/manifests/watch.yaml, resourceNames)",
+                place,
+            )
+        self._is_refused = True
 
     def _lock(self, namespace: str, name: str) -> Any:
         from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
@@ -78,7 +90,8 @@ class KubernetesLease:
         kind: Any = LeaseLock  # it has no types
         lock = kind(name, namespace, f"{socket.gethostname()}_{os.getpid()}")
         for call in _CALLS:
-            setattr(lock.api_instance, call, self._with_timeout(getattr(lock.api_instance, call)))
+            asked = self._with_timeout(getattr(lock.api_instance, call), f"{namespace}/{name}")
+            setattr(lock.api_instance, call, asked)
         return lock
 
     def _run_elections(self, namespace: str, name: str) -> None:

@@ -37,6 +37,10 @@ class Shard:
         return f"{self.number}/{self.count}"
 
 
+WHOLE = Shard()
+"""The part of a watcher that covers every model."""
+
+
 @lru_cache(maxsize=50_000)
 def _highest(model: str, count: int) -> int:
     # Each part draws a number for the model, and the highest has it: with one part more, only the

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from modelyard.adapters.bounded_http import BoundedServer
+from modelyard.domain.machines.shards import WHOLE, Shard
 from modelyard.domain.promotion.notifications import Kind, Notification
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ class WatchHealth:
 
     Args:
         interval: Seconds between two passes.
+        shard: The part of the models that the watcher covers.
     """
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, shard: Shard = WHOLE) -> None:
         self._limit = max(SLACK * interval, LEAST_SECONDS)
         self._healthy_at: float | None = None
         self._models: set[str] = set()
@@ -53,8 +55,10 @@ class WatchHealth:
         )
         self._last_success = gauge(
             "modelyard_watch_last_success_timestamp_seconds",
-            "Time of the last successful pass over all models; 0 before the first.",
-        )
+            "Time of the last successful pass over all models of a shard; 0 before the first.",
+            ["shard"],
+        ).labels(shard=str(shard))
+        gauge("modelyard_watch_shards", "Number of shards that there should be.").set(shard.count)
         self._failing = gauge(
             "modelyard_watch_model_failing",
             "1 for a model whose last pass failed; it is neither promoted nor rolled back.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.adapters.git.packing import pack_objects
 from modelyard.adapters.git.remote_refs import EVERYTHING
-from modelyard.domain.machines.shards import Shard
+from modelyard.domain.machines.shards import WHOLE, Shard
 from modelyard.domain.specs.environment import Environment
 from modelyard.errors import YardError
 from modelyard.operations.judge.evidence import IMPORTED_LATE
@@ -18,7 +18,7 @@ from modelyard.operations.reconcile.apply import Report
 from modelyard.operations.reconcile.loop import log_error
 from modelyard.operations.watch.at_rest import RestingModels
 from modelyard.operations.watch.health import WatchHealth
-from modelyard.operations.watch.pass_once import WHOLE, run_pass, undecided_releases
+from modelyard.operations.watch.pass_once import run_pass, undecided_releases
 from modelyard.operations.workspace import Workspace, workspace_of
 from modelyard.ports import Services
 
@@ -78,7 +78,7 @@ def watch_forever(
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # our own errors name what it retries
     for module in PRELOADED:
         importlib.import_module(module)
-    health = WatchHealth(interval)
+    health = WatchHealth(interval, shard)
     if listen is not None:
         health.serve_pages(*listen)
     workspace = workspace_of(services)
@@ -225,7 +225,7 @@ class Watcher:
     def _pause_seconds(self) -> float:
         # More traffic wakes nobody, so a release that is judged shortens the pause.
         try:
-            is_judging = bool(undecided_releases(self.workspace))
+            is_judging = bool(undecided_releases(self.workspace, self.shard))
         except YardError:
             is_judging = False
         except Exception:

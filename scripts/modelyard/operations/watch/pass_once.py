@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.specs.json_documents import warn_left_out
-from modelyard.domain.machines.shards import Shard
+from modelyard.domain.machines.shards import WHOLE, Shard
 from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.promotion.notifications import Notification
@@ -28,9 +28,6 @@ from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
-
-WHOLE = Shard()
-"""The shard of a watcher that covers every model."""
 
 Step: TypeAlias = tuple[str | None, Callable[[], object]]
 """Something to do, with the model it is about; None if it is about all of them."""
@@ -232,23 +229,23 @@ def _reconcile_and_observe(workspace: Workspace, model: str, report: Report) -> 
 
 
 @one_snapshot()
-def starting_releases(workspace: Workspace) -> tuple[str, ...]:
-    """Releases whose servers are still starting, such as `staging: wine v1`."""
+def starting_releases(workspace: Workspace, shard: Shard = WHOLE) -> tuple[str, ...]:
+    """A shard's releases whose servers are still starting, such as `staging: wine v1`."""
     return tuple(
         f"{release.environment}: {release.model} {release.version}"
-        for release in _releases_with(workspace, _may_be_starting)
+        for release in _releases_with(workspace, shard, _may_be_starting)
         if _is_starting(workspace, release)
     )
 
 
 def _releases_with(
-    workspace: Workspace, condition: Callable[[ReleaseFacts], bool]
+    workspace: Workspace, shard: Shard, condition: Callable[[ReleaseFacts], bool]
 ) -> Iterator[Release]:
     """This site's releases whose facts are like that; the specs of other models are not read."""
     commit, mine = workspace.main(), read_standing(workspace).mine
     facts = workspace.facts.read_snapshot(missed=warn_left_out)
     for (environment, model), each in sorted(facts.releases.items()):
-        if environment in mine and condition(each):
+        if environment in mine and shard.covers(model) and condition(each):
             releases = workspace.specs_of(commit, model).catalog.releases
             release = releases.get((environment, model))
             if release is not None and release.identity == each.release:
@@ -269,11 +266,11 @@ def _is_starting(workspace: Workspace, release: Release) -> bool:
 
 
 @one_snapshot()
-def undecided_releases(workspace: Workspace) -> tuple[str, ...]:
-    """Judged releases that have not had enough traffic for a verdict, such as `canary wine`."""
+def undecided_releases(workspace: Workspace, shard: Shard = WHOLE) -> tuple[str, ...]:
+    """A shard's judged releases without enough traffic for a verdict, such as `canary wine`."""
     return tuple(
         f"{release.environment} {release.model}"
-        for release in _releases_with(workspace, _is_undecided)
+        for release in _releases_with(workspace, shard, _is_undecided)
     )
 
 
