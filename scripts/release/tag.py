@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tomllib
 from pathlib import Path
 
-from modelyard.errors import YardError
+from modelyard.errors import Refused, YardError
 from modelyard.operations.services import services_for
 from modelyard.operations.workspace import workspace_of
 
 TAG = re.compile(r"v(?:0|[1-9]\d{0,3})(?:\.(?:0|[1-9]\d{0,3})){2}", re.ASCII)
+PROJECT = "pyproject.toml"
 
 
 def main() -> int:
@@ -28,13 +30,25 @@ def main() -> int:
         # Git signs in as the account of modelyard.yaml once its adapters are made.
         workspace = workspace_of(services_for(Path.cwd()))
         commit = workspace.main()
+        check_version(tag, workspace.git.read_file(commit, PROJECT))
         remote = workspace.services.repository.remote
         workspace.git.push(remote, {f"refs/tags/{tag}": (None, commit)})
     except YardError as error:
-        print(f"error: {tag}: {error.message}", file=sys.stderr)
+        hint = f"; hint: {error.hint}" if error.hint else ""
+        print(f"error: {tag}: {error.message}{hint}", file=sys.stderr)
         return error.exit_code
     print(f"{tag} is of {commit}")
     return 0
+
+
+def check_version(tag: str, project: bytes) -> None:
+    """Raise `Refused` unless the tag, which nobody can delete, names the version of the package."""
+    version = tomllib.loads(project.decode())["project"]["version"]
+    if tag != f"v{version}":
+        raise Refused(
+            f"{PROJECT} of the main branch has the version {version}",
+            hint=f"TAG=v{version}, or merge a change of the version first",
+        )
 
 
 if __name__ == "__main__":

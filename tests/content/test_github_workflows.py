@@ -16,6 +16,8 @@ import yaml
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.cli import load_command
+from modelyard.errors import Refused
+from release.tag import check_version
 from release.tag import main as make_tag
 
 ROOT = Path(__file__).parents[2]
@@ -152,6 +154,13 @@ def test_what_is_no_tag_of_a_release_makes_none(tag, monkeypatch, capsys):
     monkeypatch.setenv("TAG", tag)
     assert make_tag() == 2
     assert "is no tag of a release" in capsys.readouterr().err
+
+
+def test_a_tag_names_the_version_of_the_package():
+    check_version("v1.2.0", b'[project]\nversion = "1.2.0"\n')
+    for tag in ("v1.2.1", "v1.20.0", "v01.2.0"):
+        with pytest.raises(Refused, match="has the version"):
+            check_version(tag, b'[project]\nversion = "1.2.0"\n')
 
 
 def test_whatever_the_image_is_made_of_builds_it_again():
