@@ -116,7 +116,8 @@ NO_ONE = Approvals(needed=0)
         ),
         (model(drift=replace(MODEL_SPEC.drift, needed=4)), "drift.needed: 3 -> 4"),
         (settings(bot="mallory"), "bot: modelyard[bot] -> mallory in modelyard.yaml"),
-        (settings(artifacts="s3://mine"), "artifacts: .modelyard/artifacts -> s3://mine"),
+        # No page makes a link of it.
+        (settings(artifacts="s3://mine"), "artifacts: .modelyard/artifacts -> s3\\://mine"),
         (settings(tracking_uri="sqlite:///x.db"), "tracking_uri: "),
         (
             {SET_FILE: dump_spec("HeldOut", replace(HELD_OUT_SPEC, max_looks=1000))},

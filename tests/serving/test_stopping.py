@@ -80,8 +80,9 @@ def test_no_request_is_lost_when_a_server_is_stopped_under_load(
         for client in clients:
             client.join()
 
-    # The kernel resets a connection that nobody had accepted when the server stopped listening.
-    unaccepted = 0 if keeps else 1
+    # The kernel resets a connection that nobody had accepted when the server stopped listening. A
+    # client whose connection one worker closed makes such a one while another worker still listens.
+    unaccepted = 0 if keeps and workers == "1" else 1
     assert all(each.pop("lost: ConnectionResetError", 0) <= unaccepted for each in ended), ended
     assert set().union(*ended) == {"200", "refused"}, ended
     assert took < 30.0

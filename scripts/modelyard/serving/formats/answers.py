@@ -44,18 +44,20 @@ def find_answer(model: PyFuncModel, *, task: Task, classes: Sequence[str]) -> An
         Refused: The model cannot answer on frames, whatever is in them.
     """
     loader = str(model.loader_module)
-    raw = getattr(model, "get_raw_model", lambda: None)()
-    if loader == "mlflow.xgboost":
-        return _required(model, _xgboost(raw, task, classes))
-    if loader == "mlflow.lightgbm":
-        return _required(model, _lightgbm(raw, task, classes))
-    if loader == "mlflow.catboost":
-        return _required(model, _catboost(raw, task, classes))
-    if loader == "mlflow.onnx":
-        return _required(model, _onnx(raw, task, classes))
     if loader == "mlflow.sklearn":
-        return _in_order(model.predict, raw, task, classes)
-    return model.predict
+        return _in_order(model.predict, _raw(model), task, classes)
+    own = {
+        "mlflow.xgboost": _xgboost,
+        "mlflow.lightgbm": _lightgbm,
+        "mlflow.catboost": _catboost,
+        "mlflow.onnx": _onnx,
+    }.get(loader)
+    return _required(model, own(_raw(model), task, classes)) if own else model.predict
+
+
+def _raw(model: PyFuncModel) -> Any:
+    """The library's own object, where a flavour has one: a model in Python (pyfunc) has none."""
+    return model.get_raw_model()  # type: ignore[no-untyped-call]
 
 
 def _required(model: PyFuncModel, answer: Answer) -> Answer:
