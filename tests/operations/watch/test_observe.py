@@ -300,6 +300,31 @@ def test_a_rollback_recorded_during_a_pass_is_kept(yard):
     assert (facts.version, facts.rolled_back_to) == ("v2", "the one before")
 
 
+origins: dict[str, int | None] = {}
+
+
+class ToldOrigins(ScriptedCluster):
+    """Keeps which pull request is said to have brought each environment's release."""
+
+    def sync(self, release, *, model, environment, origin=None):
+        origins[environment.name] = origin and origin.pull
+        super().sync(release, model=model, environment=environment)
+
+
+def test_a_cluster_is_told_which_pull_request_the_forge_merged_as_each_release(yard):
+    workspace = yard.workspace()
+    cluster = ToldOrigins(yard.ledger("cluster"))
+    workspace = replace(workspace, services=replace(workspace.services, cluster=cluster))
+    origins.clear()
+
+    observe_model(workspace, MODEL, yard.said.append)
+
+    merged = {each.merged_as: each.number for each in workspace.services.pulls.closed()}
+    expected = {name: merged.get(workspace.past(name, MODEL)[0].commit) for name in origins}
+    assert origins == expected
+    assert None not in expected.values()
+
+
 class StagingIsDown(ScriptedCluster):
     def sync(self, release, *, model, environment, origin=None):
         if environment.name == "staging":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -108,7 +108,8 @@ class _Observation:
     def _origin(self) -> PastRelease | None:
         """The commit that pinned the release; unknown is no reason to stop."""
         past = self.workspace.past(self.environment.name, self.release.model)
-        return next((each for each in past if each.release == self.release), None)
+        found = next((each for each in past if each.release == self.release), None)
+        return found and replace(found, pull=_merged_pulls(self.workspace).get(found.commit))
 
     def _observe(self, before: ReleaseFacts) -> bool:
         release, environment = self.release, self.environment
@@ -210,3 +211,16 @@ def _written(before: ReleaseFacts, after: ReleaseFacts, now: ReleaseFacts) -> Re
     if replace(now, rolled_back_to=before.rolled_back_to) != before:
         return now
     return replace(after, rolled_back_to=now.rolled_back_to)
+
+
+def _merged_pulls(workspace: Workspace) -> Mapping[str, int]:
+    """The number of each pull request by the commit the forge merged it as; none without it."""
+    try:
+        closed = workspace.services.pulls.closed()
+    except YardError:
+        return {}
+    return workspace.once(
+        "merged pulls",
+        f"{workspace.main()} {len(closed)}",
+        lambda: {str(each.merged_as): each.number for each in closed},
+    )
