@@ -10,6 +10,7 @@ from contract.stages import settled
 from contract.test_pull_requests import change, ready
 from git_commits import write_commit
 from modelyard.adapters.forge.hosted.deeds import HostedDeeds
+from modelyard.adapters.git.process import Rejected
 from modelyard.domain.people import Person
 from modelyard.operations.history import read_history
 from modelyard.operations.services import services_for
@@ -106,7 +107,10 @@ def test_a_push_to_main_proves_no_approval_no_pull_request_and_no_release(stage)
             author="ann",
             at=AT,
         )
-        stage.git.push("origin", {"refs/heads/main": (main, commit)})
+        try:
+            stage.git.push("origin", {"refs/heads/main": (main, commit)})
+        except Rejected:
+            pytest.skip("main is protected on this forge: it takes no push")
 
     events = read_history(workspace_of(services_for(stage.git.root)), "m").events
 
