@@ -90,9 +90,11 @@ def check_record(store: Store, catalog: Catalog, record: Record, *, check: bool)
     """
     if record.artifact is None:  # training was refused: there are no scores to compute from
         return GateAnswer(verdict=record.verdict)
-    if check and (found := find_wrong(store, catalog, record)):
+    if check:
+        _require_signature(store, catalog, record.artifact.digest, record)
+    verdict, each = recompute_verdicts(store, catalog, record, must_be_signed=check)
+    if check and (found := find_differences(record, verdict, each)):
         raise Refused(f"{record.model} {record.version}: {'; '.join(found)}")
-    verdict, each = recompute_verdicts(store, catalog, record)
     return gate_answer(
         verdict,
         [result.name for result in record.held_out],
@@ -111,11 +113,15 @@ def find_wrong(store: Store, catalog: Catalog, record: Record) -> tuple[str, ...
     """
     if record.artifact is None:
         return ()
-    asked = asked_signature(_model(catalog, record.model), record.version)
-    if asked is not None:
-        check_signature(store, record.artifact.digest, asked)
+    _require_signature(store, catalog, record.artifact.digest, record)
     verdict, each = recompute_verdicts(store, catalog, record, must_be_signed=True)
     return find_differences(record, verdict, each)
+
+
+def _require_signature(store: Store, catalog: Catalog, digest: str, record: Record) -> None:
+    asked = asked_signature(_model(catalog, record.model), record.version)
+    if asked is not None:
+        check_signature(store, digest, asked)
 
 
 def recompute_verdicts(

@@ -27,7 +27,7 @@ from modelyard.domain.promotion.change import (
 )
 from modelyard.domain.promotion.dora import DoraMeasures, dora_measures
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
-from modelyard.domain.promotion.pulls import BrokenGlass, PullState, PullSummary
+from modelyard.domain.promotion.pulls import BrokenGlass, PullSummary
 from modelyard.domain.promotion.timeline import (
     Event,
     Kind,
@@ -48,6 +48,7 @@ from modelyard.domain.specs.paths import (
 )
 from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import CannotAnswer, YardError
+from modelyard.operations.forge.merges import is_of_the_tool, read_merges
 from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ logger = logging.getLogger(__name__)
 F = TypeVar("F")
 
 _PINNED = re.compile(r"^version: *['\"]?([^\s'\"]+)", re.MULTILINE)
+
+_SAID = "what it was for"
 
 _QUESTIONS = frozenset({"/why", "/plan", "/help"})
 """Commands that change nothing."""
@@ -108,18 +111,6 @@ def _began(workspace: Workspace) -> datetime | None:
     return min((pull.opened_at for pull in (*pulls.open(), *pulls.closed())), default=None)
 
 
-def _read_merges(workspace: Workspace) -> Mapping[str, PullSummary]:
-    """Merged pull requests by the commit that the forge merged them as."""
-    merged = [
-        pull
-        for pull in workspace.services.pulls.closed()
-        if pull.state is PullState.MERGED and pull.merged_as
-    ]
-    # A forge calls one merged, too, whose commits came with the merge of another.
-    merged.sort(key=lambda pull: _is_of_the_tool(workspace, pull))
-    return {str(pull.merged_as): pull for pull in merged}
-
-
 def _read_events(
     workspace: Workspace, commit: str, catalog: Catalog, model: str
 ) -> tuple[Event, ...]:
@@ -166,7 +157,7 @@ def _in_path_order(catalog: Catalog) -> tuple[str, ...]:
 def _read_landings(workspace: Workspace, commit: str, model: str) -> Iterator[Landing]:
     """Yield the first-parent history of a commit, oldest first."""
     added = _added_specs(workspace.git, commit, model)
-    merges = _read_merges(workspace)
+    merges = read_merges(workspace)
     for entry in workspace.git.log(commit, first_parent=True)[::-1]:
         found, pull = added.get(entry.sha, {}), merges.get(entry.sha)
         landing = Landing(
@@ -187,9 +178,6 @@ def _read_landings(workspace: Workspace, commit: str, model: str) -> Iterator[La
         yield replace(landing, trailers=trailers, unproven=unproven)
 
 
-_SAID = "what it was for"
-
-
 def _told_by_the_tool(
     workspace: Workspace, entry: LogEntry, pull: PullSummary
 ) -> Mapping[str, str] | None:
@@ -199,7 +187,7 @@ def _told_by_the_tool(
     None if a person may have typed all there is.
     """
     branch, is_of_person = parse_branch(pull.branch), _is_of_a_person(workspace, pull)
-    if branch is None or not _is_of_the_tool(workspace, pull):
+    if branch is None or not is_of_the_tool(workspace, pull):
         return None if is_of_person else entry.trailers
     if not is_of_person and PULL in entry.trailers:
         return entry.trailers if is_about(branch, entry.trailers) else None
@@ -211,12 +199,6 @@ def _told_by_the_tool(
     (head,) = workspace.git.log(pull.head, limit=1)
     trailers = trailers_of_head(head.trailers)
     return trailers if is_about(branch, trailers) else None
-
-
-def _is_of_the_tool(workspace: Workspace, pull: PullSummary) -> bool:
-    """Whether the tool opened it, from a branch that only the tool opens pull requests from."""
-    bot = workspace.services.repository.bot
-    return parse_branch(pull.branch) is not None and is_same_person(pull.author, bot)
 
 
 def _is_of_a_person(workspace: Workspace, pull: PullSummary) -> bool:

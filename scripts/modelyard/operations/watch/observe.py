@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -29,6 +29,7 @@ from modelyard.domain.specs.paths import release_file
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import YardError
+from modelyard.operations.forge.merges import read_merges
 from modelyard.operations.reconcile.collect import collect_reviews
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each
 from modelyard.operations.sites import read_standing
@@ -109,7 +110,7 @@ class _Observation:
         """The commit that pinned the release; unknown is no reason to stop."""
         past = self.workspace.past(self.environment.name, self.release.model)
         found = next((each for each in past if each.release == self.release), None)
-        return found and replace(found, pull=_merged_pulls(self.workspace).get(found.commit))
+        return found and replace(found, pull=_pull_of(self.workspace, found.commit))
 
     def _observe(self, before: ReleaseFacts) -> bool:
         release, environment = self.release, self.environment
@@ -213,14 +214,10 @@ def _written(before: ReleaseFacts, after: ReleaseFacts, now: ReleaseFacts) -> Re
     return replace(after, rolled_back_to=now.rolled_back_to)
 
 
-def _merged_pulls(workspace: Workspace) -> Mapping[str, int]:
-    """The number of each pull request by the commit the forge merged it as; none without it."""
+def _pull_of(workspace: Workspace, commit: str) -> int | None:
+    """The number of the pull request that the forge merged as a commit; None if it cannot say."""
     try:
-        closed = workspace.services.pulls.closed()
+        found = read_merges(workspace, {commit}).get(commit)
     except YardError:
-        return {}
-    return workspace.once(
-        "merged pulls",
-        f"{workspace.main()} {len(closed)}",
-        lambda: {str(each.merged_as): each.number for each in closed},
-    )
+        return None
+    return found and found.number
