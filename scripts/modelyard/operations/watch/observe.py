@@ -220,4 +220,4 @@ def _pull_of(workspace: Workspace, commit: str) -> int | None:
         found = read_merges(workspace, {commit}).get(commit)
     except YardError:
         return None
-    return found and found.number
+    return found.number if found else None
