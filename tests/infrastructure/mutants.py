@@ -419,6 +419,27 @@ OF_THE_TESTS = (
         "http://mlflow:5000",
         "The outputs are what the manifests ask a person to fill in.",
     ),
+    _mutant(
+        "an endpoint for everybody",
+        "variables.tf",
+        'try(tonumber(split("/", each)[1]) >= 8, false)',
+        'try(tonumber(split("/", each)[1]) >= 0, false)',
+        "var.api_cidrs, was expected to report an error but did not",
+    ),
+    _mutant(
+        "a pattern of repositories",
+        "variables.tf",
+        "[A-Za-z0-9._-]+$",
+        "[A-Za-z0-9._*-]+$",
+        "var.repository, was expected to report an error but did not",
+    ),
+    _mutant(
+        "a cluster without operators",
+        "variables.tf",
+        "length(var.operators) > 0",
+        "length(var.operators) >= 0",
+        "var.operators, was expected to report an error but did not",
+    ),
 )
 
 # What only one plan at a time can show.

@@ -313,26 +313,12 @@ run "a_closed_endpoint" {
   }
 }
 
-run "an_endpoint_for_everybody_is_refused" {
+run "what_opens_the_account_too_far_is_refused" {
   command = plan
   variables {
-    api_cidrs = ["0.0.0.0/0"]
-  }
-  expect_failures = [var.api_cidrs]
-}
-
-run "a_pattern_of_repositories_is_refused" {
-  command = plan
-  variables {
+    api_cidrs  = ["0.0.0.0/0"]
     repository = "acme/*"
+    operators  = []
   }
-  expect_failures = [var.repository]
-}
-
-run "a_cluster_without_operators_is_refused" {
-  command = plan
-  variables {
-    operators = []
-  }
-  expect_failures = [var.operators]
+  expect_failures = [var.api_cidrs, var.repository, var.operators]
 }
