@@ -161,6 +161,45 @@ def refused(operation: Callable[[Account], object], account: Account) -> str:
     return ""
 
 
+@pytest.fixture
+def damaged(account, tmp_path):
+    """A model, and a function that damages the bucket's copy of it."""
+    folder = tmp_path / "a-damaged-model"
+    folder.mkdir()
+    (folder / "model.skops").write_bytes(b"other weights")
+    digest = artifact_digest(folder)
+    account.become("steps")
+    account.store.put_model(folder, digest)
+
+    def damage(name: str) -> None:
+        key = f"artifacts/models/{digest.removeprefix('sha256:')}/{name}"
+        with account.as_operator() as s3:
+            s3.put_object(Bucket=BUCKET, Key=key, Body=b"other")
+
+    return folder, digest, damage
+
+
+def test_training_again_replaces_damaged_bytes_though_no_role_deletes(account, damaged, tmp_path):
+    folder, digest, damage = damaged
+    damage("model.skops")
+    with pytest.raises(CannotAnswer, match="do not have the digest"):
+        account.store.fetch_model(digest, tmp_path / "before")
+
+    account.store.put_model(folder, digest)
+
+    assert artifact_digest(account.store.fetch_model(digest, tmp_path / "after")) == digest
+
+
+def test_a_file_too_many_is_named_where_nobody_may_delete(account, damaged):
+    folder, digest, damage = damaged
+    damage("more.py")
+
+    with pytest.raises(CannotAnswer, match=r"more\.py: is none of the artifact's files") as caught:
+        account.store.put_model(folder, digest)
+
+    assert "somebody who may delete" in caught.value.hint
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_does_its_work_and_nothing_else(account, role):

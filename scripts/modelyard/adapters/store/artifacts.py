@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -85,13 +86,16 @@ class Store:
     def put_model(self, folder: Path, digest: str) -> str:
         """Keep an artifact folder under its digest, whole or not at all; returns its URI.
 
-        A copy that is there already is read, and replaced if its bytes are not those any more.
+        A copy that is there already is read. Files that have other bytes are written again, and
+        files that are none of the artifact's are removed: a disk or a person may have changed it.
 
         Raises:
-            CannotAnswer: The folder has another digest, or the store is out of reach.
+            CannotAnswer: The folder has another digest, the store is out of reach, or its copy has
+                a file too many that may not be removed.
         """
         target = _model_folder(digest)
-        if self._holds_model(digest):
+        kept = self._model_files(target)
+        if COMPLETE in kept and _manifest_digest(kept) == digest:
             return self.uri_of(target)
         if not _has_digest(folder, digest):
             raise CannotAnswer(
@@ -99,26 +103,26 @@ class Store:
                 "does not have them either",
                 hint="run it again with an unchanged folder",
             )
-        if self._exists(f"{target}/{COMPLETE}"):  # else another process may be writing it
-            self._remove(target)
-        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-            name = f"{target}/{file.relative_to(folder).as_posix()}"
-            self._write(name, file.read_bytes())
+        wanted = file_digests(folder)
+        for name in sorted(kept.keys() - wanted.keys() - {COMPLETE}):
+            self._remove(f"{target}/{name}")
+        for name, content in sorted(wanted.items()):
+            if kept.get(name) != content:
+                self._write(f"{target}/{name}", (folder / name).read_bytes())
         self._write(f"{target}/{COMPLETE}", b"")
         return self.uri_of(target)
 
-    def _holds_model(self, digest: str) -> bool:
-        """Whether the store has this artifact with the bytes of its digest."""
+    def _model_files(self, target: str) -> dict[str, str]:
+        """The SHA-256 of each file that the store keeps in an artifact's folder, by name."""
         filesystem, base = self._place
-        if not self._exists(f"{_model_folder(digest)}/{COMPLETE}"):
-            return False
-        source = f"{base}/{_model_folder(digest)}"
+        source = f"{base}/{target}"
         try:
-            names = {name[len(source) :].lstrip("/"): name for name in filesystem.find(source)}
-            files = [(short, self._digest_of(name)) for short, name in names.items()]
+            return {
+                name[len(source) :].lstrip("/"): self._digest_of(name)
+                for name in filesystem.find(source)
+            }
         except _unreachable() as error:
-            raise _out_of_reach(self.uri_of(_model_folder(digest)), error) from error
-        return manifest_digest(each for each in files if each[0] != COMPLETE) == digest
+            raise _out_of_reach(self.uri_of(target), error) from error
 
     def _digest_of(self, name: str) -> str:
         filesystem, _ = self._place
@@ -129,15 +133,22 @@ class Store:
         return digest.hexdigest()
 
     def _remove(self, relative: str) -> None:
-        """Remove a folder, so that nothing in it can become part of what is written there."""
+        """Remove a file, and the folders that it alone was in."""
         filesystem, base = self._place
+        path = f"{base}/{relative}"
         try:
-            if filesystem.exists(f"{base}/{relative}"):
-                filesystem.rm(f"{base}/{relative}", recursive=True)
+            filesystem.rm_file(path)
+            if "file" in filesystem.protocol:
+                with contextlib.suppress(OSError):  # the first that has more in it
+                    os.removedirs(os.path.dirname(path))  # noqa: PTH120 - pathlib has none
         except FileNotFoundError:
             return  # another process was first
         except _unreachable() as error:
-            raise _out_of_reach(self.uri_of(relative), error) from error
+            raise CannotAnswer(
+                f"{self.uri_of(relative)}: is none of the artifact's files, and cannot be "
+                f"removed: {_reason(error)}",
+                hint="let somebody who may delete in the store remove it",
+            ) from error
 
     def fetch_model(
         self, digest: str, folder: Path, *, signed: Mapping[str, str] | None = None
@@ -394,6 +405,11 @@ def _not_writable(path: Path, error: OSError) -> CannotAnswer:
         f"{path}: cannot be written: {error.strerror or error}",
         hint="make room on this disk, and let this user write there",
     )
+
+
+def _manifest_digest(kept: Mapping[str, str]) -> str:
+    """The digest of an artifact of these files."""
+    return manifest_digest((name, kept[name]) for name in kept if name != COMPLETE)
 
 
 def _model_folder(digest: str) -> str:
