@@ -66,7 +66,7 @@ def test_an_event_of_something_else_is_done_at_once(yard):
 
     assert run(yard, "act", GITHUB_EVENT_PATH=str(yard / "event.json")) == (
         0,
-        "this event is no new comment on a pull request\n",
+        "this event is no new comment on a pull request, and starts no command\n",
         "",
     )
 

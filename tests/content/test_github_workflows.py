@@ -107,7 +107,14 @@ def test_a_repository_without_a_role_of_aws_skips_it_and_so_does_every_other_eve
 def test_a_command_is_acknowledged_at_once_and_never_lost_among_those_that_wait():
     chatops = workflow("chatops")
     ack, act = chatops["jobs"]["ack"], chatops["jobs"]["act"]
-    assert triggers("chatops") == {"issue_comment": {"types": ["created"]}}
+    asked = triggers("chatops")
+    assert asked.keys() == {"issue_comment", "workflow_dispatch"}
+    assert asked["issue_comment"] == {"types": ["created"]}
+    # `modelyard hold` and its like give the command; anything else would be data nobody reads.
+    assert asked["workflow_dispatch"]["inputs"].keys() == {"command"}
+    assert (
+        "github.event_name == 'workflow_dispatch' && github.ref == 'refs/heads/main'" in ack["if"]
+    )
     assert "concurrency" not in chatops.keys() | ack.keys()
     assert act["concurrency"] == {
         "group": "act-${{ needs.ack.outputs.environment }}",

@@ -1,4 +1,4 @@
-"""`modelyard chatops`: what a workflow calls when somebody comments on a pull request."""
+"""`modelyard chatops`: what a workflow calls for the commands that people give on a forge."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import click
 
 from modelyard.commands.options import pass_services
 from modelyard.commands.output.terminal import print_line
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, Refused
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.adapters.forge.events import CommentEvent
+    from modelyard.adapters.forge.events import CommentEvent, StartEvent
     from modelyard.operations.chatops.answer import Handled
     from modelyard.operations.chatops.conversation import Conversation
+    from modelyard.operations.chatops.started import Start
     from modelyard.operations.workspace import Workspace
 
     Answering = Callable[[Workspace, Conversation, CommentEvent], tuple[Handled, ...]]
+    Starting = Callable[[Workspace, Conversation, Start], Handled]
 
 event_option = click.option(
     "--event",
@@ -29,44 +31,55 @@ event_option = click.option(
     required=True,
     help="The event's file. [default: the one that GITHUB_EVENT_PATH names]",
 )
+run_option = click.option(
+    "--run",
+    type=click.IntRange(min=1),
+    envvar="GITHUB_RUN_ID",
+    help="The run of a workflow that a person started. [default: the one of GITHUB_RUN_ID]",
+)
 
 
 @click.group()
 def chatops() -> None:
-    """Answer commands such as `/hold` in comments of pull requests.
+    """Answer commands such as `/hold` in comments, and those that a workflow was started with.
 
-    The comment is read from the event's file and fetched again by its id. What its author may do,
-    the forge says. `/help` in a comment lists the commands.
+    A comment is read from the event's file and fetched again by its id; a start is compared with
+    its run. What a person may do, the forge says. `/help` in a comment lists the commands.
     """
 
 
 @chatops.command()
 @event_option
+@run_option
 @pass_services
-def ack(services: Services, /, *, event: Path) -> None:
-    """Decide about the commands of a comment and react to it; do none of them.
+def ack(services: Services, /, *, event: Path, run: int | None) -> None:
+    """Decide about the commands of an event and react to a comment; do none of them.
 
     In GitHub Actions the output `environment` is set to what `act` works on, and is empty where
-    there is nothing to do.
+    there is nothing to do. Exit 3 if a workflow was started with a command that is refused.
     """
     from modelyard.operations.chatops.answer import acknowledge, concurrency_group
+    from modelyard.operations.chatops.started import acknowledge_start
 
-    handled = _handle(services, event, acknowledge)
+    handled = _handle(services, event, acknowledge, run, acknowledge_start)
     _set_output("environment", concurrency_group(handled))
 
 
 @chatops.command()
 @event_option
+@run_option
 @pass_services
-def act(services: Services, /, *, event: Path) -> None:
-    """Decide again about the commands of a comment, do them, and answer.
+def act(services: Services, /, *, event: Path, run: int | None) -> None:
+    """Decide again about the commands of an event, do them, and answer.
 
-    Exit 1 if something was missing or broken; the same event may be given again.
+    Exit 1 if something was missing or broken; the same event may be given again. Exit 3 if a
+    workflow was started with a command that is refused.
     """
     from modelyard.domain.chatops.reasons import ReasonCode
     from modelyard.operations.chatops.answer import act as act_on
+    from modelyard.operations.chatops.started import act_on_start
 
-    handled = _handle(services, event, act_on)
+    handled = _handle(services, event, act_on, run, act_on_start)
     failed = [each for each in handled if each.decision.reason is ReasonCode.COULD_NOT]
     if failed:
         raise CannotAnswer(f"{failed[0].line}: {failed[0].decision.sentence}")
@@ -93,20 +106,47 @@ def sweep(services: Services, /) -> None:
         print_line("every command of the last day has its answer")
 
 
-def _handle(services: Services, file: Path, answering: Answering) -> tuple[Handled, ...]:
-    from modelyard.adapters.forge.events import read_comment_event
+def _handle(
+    services: Services, file: Path, answering: Answering, run: int | None, starting: Starting
+) -> tuple[Handled, ...]:
+    from modelyard.adapters.forge.events import StartEvent, read_event
     from modelyard.operations.chatops.conversation import conversation_for
     from modelyard.operations.workspace import workspace_of
 
-    event = read_comment_event(file)
+    event = read_event(file)
     if event is None:
-        print_line("this event is no new comment on a pull request")
+        print_line("this event is no new comment on a pull request, and starts no command")
         return ()
-    handled = answering(workspace_of(services), conversation_for(services), event)
+    workspace, conversation = workspace_of(services), conversation_for(services)
+    if isinstance(event, StartEvent):
+        return (_handle_start(workspace, conversation, event, run, starting),)
+    handled = answering(workspace, conversation, event)
     for each in handled:
         print_line(f"{each.line}: {each.decision.reason}: {each.decision.sentence}")
     if not handled:
         print_line(f"the comment on #{event.number} holds no command")
+    return handled
+
+
+def _handle_start(
+    workspace: Workspace,
+    conversation: Conversation,
+    event: StartEvent,
+    run: int | None,
+    starting: Starting,
+) -> Handled:
+    from modelyard.domain.chatops.reasons import ReasonCode
+    from modelyard.operations.chatops.started import Start
+
+    if run is None:
+        raise click.UsageError("give --run: the run that was started with this command")
+    start = Start(event=event, run=run, runs=conversation.runs)
+    handled = starting(workspace, conversation, start)
+    reason, sentence = handled.decision.reason, handled.decision.sentence
+    print_line(f"{handled.line}: {reason}: {sentence}")
+    # Nobody is answered in a comment, so the run itself shows how it ended.
+    if reason not in {ReasonCode.ACCEPTED, ReasonCode.DONE, ReasonCode.COULD_NOT}:
+        raise Refused(f"{handled.line}: {sentence}")
     return handled
 
 

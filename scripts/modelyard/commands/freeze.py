@@ -41,8 +41,17 @@ def freeze(
     dry_run: bool,
 ) -> None:
     """Stop promotions into ENVIRONMENT; rollbacks still happen."""
+    from modelyard.domain.chatops.commands import Freeze
+    from modelyard.domain.chatops.typed import Typed
+    from modelyard.operations.chatops.ask import acts_as, ask_forge
     from modelyard.operations.holds import decide_freeze, place_freeze
 
+    if until is not None and not dry_run:
+        typed = Typed(command=Freeze(environment=environment, until=until, reason=reason))
+        if ask_forge(services, typed, name=name, report=print_line):
+            return
+    elif not dry_run and acts_as(services) is not None:
+        raise click.UsageError("--until is needed: who asks for a freeze on a forge says its end")
     decided = decide_freeze(
         services, environment, reason=reason, by=find_person(services, name), until=until
     )
@@ -61,8 +70,14 @@ def freeze(
 @pass_services
 def unfreeze(services: Services, /, *, environment: str, name: str | None, dry_run: bool) -> None:
     """Allow promotions into ENVIRONMENT again."""
+    from modelyard.domain.chatops.commands import Unfreeze
+    from modelyard.domain.chatops.typed import Typed
+    from modelyard.operations.chatops.ask import ask_forge
     from modelyard.operations.holds import find_freeze, lift_freeze
 
+    typed = Typed(command=Unfreeze(environment=environment))
+    if not dry_run and ask_forge(services, typed, name=name, report=print_line):
+        return
     who = find_person(services, name)
     known = find_freeze(services, environment)
     if dry_run:

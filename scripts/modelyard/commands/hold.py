@@ -37,8 +37,14 @@ def hold(
 
     Where it runs already, the next reconcile rolls it back.
     """
+    from modelyard.domain.chatops.commands import Hold
+    from modelyard.domain.chatops.typed import Typed
+    from modelyard.operations.chatops.ask import ask_forge
     from modelyard.operations.holds import decide_hold, place_hold
 
+    typed = Typed(command=Hold(reason=reason), model=model, version=version)
+    if not dry_run and ask_forge(services, typed, name=name, report=print_line):
+        return
     decided = decide_hold(services, model, version, reason=reason, by=find_person(services, name))
     if dry_run:
         print_line(f"would hold {model} {version} as {decided.by}: {reason}")
@@ -71,21 +77,28 @@ def unhold(
     Where it was released before, it needs a new attempt, which this offers, and proposes with
     --retry. Exit 3, with the hold in place, if that attempt can never be merged as things are.
     """
+    from modelyard.domain.chatops.commands import Promote, Unhold
+    from modelyard.domain.chatops.typed import Typed
+    from modelyard.operations.chatops.ask import ask_forge
     from modelyard.operations.holds import decide_retry, find_hold, lift_hold
     from modelyard.operations.promote import propose_promotion
 
     who = find_person(services, name)
+    typed = Typed(command=Unhold(), model=model, version=version)
     known = find_hold(services, model, version)
     again = decide_retry(services, model, version, is_wanted=retry)
     if dry_run:
         print_line(f"would lift the hold of {known.by} on {model} {version} as {who}")
-    else:
+    elif not ask_forge(services, typed, name=name, report=print_line):
         lift_hold(services, model, version, by=who)
         print_line(f"{model} {version} is no longer on hold")
     if again is None:
         return
     where = again.environment.name
+    typed = Typed(command=Promote(environment=where), model=model, version=version)
     if retry and not dry_run:
+        if ask_forge(services, typed, name=name, report=print_line):
+            return
         pull = propose_promotion(services, again, requester=Person.named(who))
         print_line(f"#{pull.number} is open: {pull.title}, requested by {pull.requester or who}")
     else:

@@ -39,6 +39,9 @@ def promote(
     pull request once nothing is. Exit 3 for what can never be merged as things are.
     """
     from modelyard.commands.output.formatting import print_change
+    from modelyard.domain.chatops.commands import Promote
+    from modelyard.domain.chatops.typed import Typed
+    from modelyard.operations.chatops.ask import ask_forge
     from modelyard.operations.promote import (
         check_promotion,
         decide_promotion,
@@ -59,6 +62,10 @@ def promote(
     image = services.repository.server_image
     promotion = decide_promotion(world, where, version, server_image=image)
     replaced = check_promotion(promotion, replace=replace)
+    asked = Promote(environment=where.name, replace=replace)
+    typed = Typed(command=asked, model=model, version=promotion.version)
+    if not dry_run and ask_forge(services, typed, name=name, report=print_line):
+        return
     if dry_run:
         pull = None
         print_change(promotion.change)

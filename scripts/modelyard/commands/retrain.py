@@ -43,8 +43,14 @@ def retrain(
 
     With VERSION: forget that its training failed, so that reconcile tries again.
     """
+    from modelyard.domain.chatops.commands import Retrain
+    from modelyard.domain.chatops.typed import Typed
+    from modelyard.operations.chatops.ask import ask_for_drift, ask_forge
+
     workspace = workspace_of(services)
     if version is None:
+        if not dry_run and ask_for_drift(services, is_plain=not (until or feed), report=print_line):
+            return
         day = until.date() if until else None
         _propose(workspace, model, feed=feed, until=day, dry_run=dry_run)
     elif until or feed:
@@ -52,6 +58,9 @@ def retrain(
     else:
         from modelyard.operations.reconcile.runs import forget_failure
 
+        typed = Typed(command=Retrain(), model=model, version=version)
+        if not dry_run and ask_forge(services, typed, name=None, report=print_line):
+            return
         attempt = forget_failure(workspace, model, version, dry_run=dry_run)
         print_line(f"{model} {version}: attempt {attempt} is next")
         print_line(f"modelyard reconcile {model} starts it", err=True)

@@ -18,7 +18,7 @@ from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.operations.rollback import Rollback
+    from modelyard.operations.rollback import Rollback as Decided
     from modelyard.operations.workspace import Workspace
 
 
@@ -45,8 +45,15 @@ def rollback(
 
     The version released there now is put on hold, which takes it out of every environment.
     """
+    from modelyard.domain.chatops.commands import Rollback
+    from modelyard.domain.chatops.typed import Typed
+    from modelyard.operations.chatops.ask import ask_forge
     from modelyard.operations.rollback import apply_rollback, decide_rollback
 
+    command = Rollback(environment=environment, reason=reason, remove=remove)
+    typed = Typed(command=command, model=model)
+    if not dry_run and ask_forge(services, typed, name=name, report=print_line):
+        return
     workspace, who = workspace_of(services), find_person(services, name)
     decided = decide_rollback(workspace, environment, model, reason=reason, by=who, remove=remove)
     if dry_run:
@@ -55,7 +62,7 @@ def rollback(
         apply_rollback(workspace, decided, print_line)
 
 
-def _preview(workspace: Workspace, decided: Rollback) -> None:
+def _preview(workspace: Workspace, decided: Decided) -> None:
     from modelyard.commands.output.formatting import print_change
     from modelyard.domain.promotion.change import Change
     from modelyard.operations.rollback import follow_ups

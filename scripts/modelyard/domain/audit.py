@@ -114,9 +114,15 @@ def _commands(
             version=topic.version,
             environment=topic.environment,
             digest=topic.digest,
-            pull=int(name.removeprefix("pull-")),
+            pull=_pull_of(name),
             sha=entry.head,
         )
+
+
+def _pull_of(name: str) -> int | None:
+    """Return the pull request whose commands a log is of; None for that of a run."""
+    kind, _, number = name.partition("-")
+    return int(number) if kind == "pull" else None
 
 
 def _release(before: ReleaseFacts, after: ReleaseFacts, line: AuditLine) -> Iterator[AuditLine]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -74,3 +76,35 @@ def test_a_person_s_command_is_done_with_the_tool_s_token_and_a_reader_s_is_not(
     assert "bob" in json.dumps(freeze)
     said = repository.api("ann").get(f"{repository.path}/issues/1/comments")
     assert [each["user"]["login"] for each in said if "/freeze: done" in each["body"]] == [BOT]
+
+
+def test_what_a_person_types_is_done_by_the_workflow_and_followed_to_its_end(repository, tmp_path):
+    work = tmp_path / "work"
+    git(tmp_path, "clone", "--quiet", repository.clone_url("bob"), str(work))
+
+    def typed(login: str, *words: str) -> subprocess.CompletedProcess[str]:
+        token = {"MODELYARD_FORGE_TOKEN": repository.site.token(login)}
+        return subprocess.run(
+            [PROGRAM, *words],
+            cwd=work,
+            env={**os.environ, **token},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    until = (datetime.now(tz=UTC) + timedelta(days=1)).replace(microsecond=0).isoformat()
+    done = typed("bob", "freeze", "canary", "--until", until, "--reason", "$(id) x")
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}{job_logs(repository)}"
+    first, last = done.stdout.splitlines()
+    assert f"{repository.name}/actions/runs/" in first
+    assert last == f"canary is frozen until {until}: $(id) x"
+    freeze = json.loads(git(repository.bare, "show", f"{STATE}:freezes/canary.json"))
+    assert "bob" in json.dumps(freeze)
+
+    refused = typed("bob", "freeze", "lab", "--until", until, "--reason", "audit")
+    assert (refused.returncode, "unknown_environment" in refused.stderr) == (3, True)
+    reader = typed("rex", "unfreeze", "canary")
+    assert reader.returncode == 1
+    assert "chatops.yml is not started for rex" in reader.stderr
+    assert "comment on any pull request: /unfreeze canary" in reader.stderr

@@ -60,6 +60,11 @@ def commands_path(number: int) -> str:
     return f"commands/{_checked(f'pull-{number}')}{_SUFFIX}"
 
 
+def run_path(run: int) -> str:
+    """The path of the log of the command that a run of a workflow was started with."""
+    return f"commands/{_checked(f'run-{run}')}{_SUFFIX}"
+
+
 def glass_path(number: int) -> str:
     """The path of an admin's word to merge a pull request without approvals."""
     return f"glass/{_checked(f'pull-{number}')}{_SUFFIX}"

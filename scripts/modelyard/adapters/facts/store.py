@@ -19,6 +19,7 @@ from modelyard.adapters.facts.documents import (
     model_path,
     parse_path,
     release_path,
+    run_path,
     site_path,
 )
 from modelyard.adapters.facts.history import Values, read_histories
@@ -150,6 +151,16 @@ class FactStore:
     ) -> CommandLog:
         """Change the log of commands below a pull request; returns what it is now."""
         return self._update(commands_path(number), CommandLog(), change, None, topic=topic)
+
+    def read_run(self, run: int) -> CommandLog:
+        """The log of the command that a run of a workflow was started with."""
+        return self._read(run_path(run), CommandLog())
+
+    def update_run(
+        self, run: int, change: Callable[[CommandLog], CommandLog], *, topic: Topic
+    ) -> CommandLog:
+        """Change the log of the command of a run; returns what it is now."""
+        return self._update(run_path(run), CommandLog(), change, None, topic=topic)
 
     def read_audit(self, model: str) -> tuple[AuditLine, ...]:
         """The decisions about a model, oldest first."""

@@ -1,4 +1,4 @@
-"""Reads the event of a comment, as GitHub and Gitea write it to a file for a workflow."""
+"""Reads the event of a command, as GitHub and Gitea write it to a file for a workflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modelyard.errors import CannotAnswer
 LARGEST_EVENT = 4_000_000
 """Bytes of an event; a comment has 65,536 characters, and the rest is what forges add."""
 
-HINT = "the events of comments are in the file that GITHUB_EVENT_PATH names"
+HINT = "the event of a workflow is in the file that GITHUB_EVENT_PATH names"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,42 @@ class CommentEvent:
     repository: str
     number: int
     comment: Comment
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartEvent:
+    """A command that somebody gave the workflow when they started it themselves.
+
+    Args:
+        repository: The repository's id.
+        author: Who started it.
+        is_bot: Whether a program did.
+        line: The command.
+    """
+
+    repository: str
+    author: Person
+    is_bot: bool
+    line: str
+
+
+def read_event(path: Path) -> CommentEvent | StartEvent | None:
+    """Return the event of a command; None for any other event.
+
+    Raises:
+        CannotAnswer: See `read_comment_event`.
+    """
+    event = _read_object(path)
+    if "comment" in event or "inputs" not in event:
+        return read_comment_event(path)
+    try:
+        author, is_bot = _parse_user(event["sender"])
+        line = str(event["inputs"]["command"])
+        repository = str(int(event["repository"]["id"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        why = f"{path} starts no command: {type(error).__name__} at {error}"
+        raise CannotAnswer(why, hint=HINT) from error
+    return StartEvent(repository=repository, author=author, is_bot=is_bot, line=line.strip())
 
 
 def read_comment_event(path: Path) -> CommentEvent | None:
@@ -66,21 +102,26 @@ def parse_comment(row: Mapping[str, Any]) -> Comment:
     Raises:
         KeyError: It lacks a field; `TypeError` and `ValueError` for one of another type.
     """
-    user = row["user"]
-    login, number = str(user["login"]), int(user["id"])
-    # Programs of Gitea have ids below 1, those of GitHub a type.
-    is_bot = str(user.get("type", "User")) != "User" or login.endswith("[bot]") or number < 1
+    author, is_bot = _parse_user(row["user"])
     body = row["body"]
     if not isinstance(body, str):
         raise TypeError("body")
     return Comment(
         id=str(int(row["id"])),
-        author=Person(login=login, id=str(number)),
+        author=author,
         is_bot=is_bot,
         body=body,
         created_at=datetime.fromisoformat(row["created_at"]),
         updated_at=datetime.fromisoformat(row["updated_at"]),
     )
+
+
+def _parse_user(user: Mapping[str, Any]) -> tuple[Person, bool]:
+    """Return a user of a forge's JSON, and whether it is a program."""
+    login, number = str(user["login"]), int(user["id"])
+    # Programs of Gitea have ids below 1, those of GitHub a type.
+    is_bot = str(user.get("type", "User")) != "User" or login.endswith("[bot]") or number < 1
+    return Person(login=login, id=str(number)), is_bot
 
 
 def _read_object(path: Path) -> Mapping[str, Any]:

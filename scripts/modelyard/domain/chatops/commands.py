@@ -32,17 +32,30 @@ class Unhold:
 
 @dataclass(frozen=True, kw_only=True)
 class Promote:
-    """Ask for the version in an environment; without one, in that of the pull request."""
+    """Ask for the version in an environment; without one, in that of the pull request.
+
+    Args:
+        environment: Where.
+        replace: Also in place of another version's open promotion.
+    """
 
     environment: str | None = None
+    replace: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
-    """Take the model's release out of an environment; without one, that of the pull request."""
+    """Take the model's release out of an environment; without one, that of the pull request.
+
+    Args:
+        environment: Where.
+        reason: Why, for the hold.
+        remove: Leave no release there; only where none was ever verified.
+    """
 
     environment: str | None = None
     reason: str | None = None
+    remove: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,19 +110,7 @@ class Help:
     """Answer with the commands."""
 
 
-Command = (
-    Approve
-    | Unapprove
-    | Hold
-    | Unhold
-    | Promote
-    | Rollback
-    | Freeze
-    | Unfreeze
-    | Retrain
-    | Override
-    | BreakGlass
-    | Why
-    | Plan
-    | Help
-)
+YardCommand = Hold | Unhold | Promote | Rollback | Freeze | Unfreeze | Retrain
+"""What changes the yard and not a pull request, so that it can be typed elsewhere too."""
+
+Command = Approve | Unapprove | YardCommand | Override | BreakGlass | Why | Plan | Help

@@ -37,11 +37,16 @@ LONGEST_LINE = 500
 """Characters of a line that can be a command: a name, a time and a reason."""
 
 _SHA = r"(?P<sha>[0-9a-f]{40})"
-_ENVIRONMENT = f"(?P<environment>{NAME.pattern})"
-_UNTIL = f"until (?P<until>{MOMENT})"
+ENVIRONMENT = f"(?P<environment>{NAME.pattern})"
+"""The pattern of an environment's name."""
+
+UNTIL = f"until (?P<until>{MOMENT})"
+"""The pattern of an end."""
+
 # Free text, which is stored and shown, and never read again. Without `<` and `>`, as two readers
 # of Markdown that differ do so over HTML.
-_REASON = rf"(?P<reason>[^\s<>][^<>]{{2,{LONGEST_REASON - 1}}})"
+REASON = rf"(?P<reason>[^\s<>][^<>]{{2,{LONGEST_REASON - 1}}})"
+"""The pattern of a reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,39 +73,39 @@ def _form(make: Callable[..., Command], usage: str, does: str, arguments: str = 
 FORMS: Mapping[str, Form] = {
     "approve": _form(Approve, "/approve SHA", "approve the head commit, named in full", f" {_SHA}"),
     "unapprove": _form(Unapprove, "/unapprove", "take your approval back"),
-    "hold": _form(Hold, "/hold REASON", "put the version on hold, everywhere", f"(?: {_REASON})?"),
+    "hold": _form(Hold, "/hold REASON", "put the version on hold, everywhere", f"(?: {REASON})?"),
     "unhold": _form(Unhold, "/unhold", "lift the hold of the version"),
     "promote": _form(
         Promote,
         "/promote ENVIRONMENT",
         "ask for the version in an environment",
-        f"(?: {_ENVIRONMENT})?",
+        f"(?: {ENVIRONMENT})?",
     ),
     "rollback": _form(
         Rollback,
         "/rollback ENVIRONMENT REASON",
         "go back to the last verified release",
-        f"(?: {_ENVIRONMENT}(?: {_REASON})?)?",
+        f"(?: {ENVIRONMENT}(?: {REASON})?)?",
     ),
     "freeze": _form(
         Freeze,
         "/freeze ENVIRONMENT until TIME REASON",
         "no promotions into an environment until then; rollbacks happen all the same",
-        f" {_ENVIRONMENT} {_UNTIL} {_REASON}",
+        f" {ENVIRONMENT} {UNTIL} {REASON}",
     ),
-    "unfreeze": _form(Unfreeze, "/unfreeze ENVIRONMENT", "end the freeze", f"(?: {_ENVIRONMENT})?"),
+    "unfreeze": _form(Unfreeze, "/unfreeze ENVIRONMENT", "end the freeze", f"(?: {ENVIRONMENT})?"),
     "retrain": _form(Retrain, "/retrain", "train the version again"),
     "override": _form(
         Override,
         "/override until TIME REASON",
         "let the version pass an inconclusive gate until then",
-        f" {_UNTIL} {_REASON}",
+        f" {UNTIL} {REASON}",
     ),
     "break-glass": _form(
         BreakGlass,
         "/break-glass SHA REASON",
         "merge this commit without the approvals that it needs; admins only",
-        f" {_SHA} {_REASON}",
+        f" {_SHA} {REASON}",
     ),
     "why": _form(Why, "/why", "why this pull request does not move, and who can move it"),
     "plan": _form(Plan, "/plan", "what the next round would do"),

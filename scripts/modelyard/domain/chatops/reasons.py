@@ -23,6 +23,7 @@ class ReasonCode(StrEnum):
     COMMENT_GONE = "comment_gone"
     COMMENT_EDITED = "comment_edited"
     BOT_AUTHOR = "bot_author"
+    RUN_UNKNOWN = "run_unknown"
     ROLE_UNKNOWN = "role_unknown"
     ROLE_TOO_LOW = "role_too_low"
     TEAMS_UNKNOWN = "teams_unknown"

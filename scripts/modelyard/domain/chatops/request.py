@@ -37,10 +37,10 @@ class Comment:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """The pull request that a comment stands below.
+    """What a command is about: the pull request that a comment stands below, or what it names.
 
     Args:
-        number: Its number.
+        number: The pull request's number; 0 if there is none.
         state: open, merged or closed.
         head: The head commit, read right before the decision.
         is_to_main: Whether its base is the main branch.
@@ -114,3 +114,8 @@ def command_key(command: Command, index: int, comment: str, *, repository: str) 
     named = command.sha if isinstance(command, Approve | BreakGlass) else ""
     parts = "\n".join((repository, comment, str(index), named))
     return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def run_key(run: int, *, repository: str) -> str:
+    """Return the key of what a run of a workflow was started with, where that is no command."""
+    return hashlib.sha256(f"{repository}\nrun-{run}".encode()).hexdigest()

@@ -144,16 +144,17 @@ def _open(
     subject = read.subject
     lists = (subject.approvers, *subject.approvers_ahead)
     teams = sorted({each for named in lists for each in named if is_team(each)})
-    authority = _ask_authority(conversation, event.comment.author, teams)
+    authority = ask_authority(conversation, event.comment.author, teams)
     return _Comment(event=event, reading=reading, read=read, authority=authority)
 
 
 def may_command(conversation: Conversation, person: Person) -> bool:
     """Whether a person may give commands at all; others get no answer."""
-    return _may_command(_ask_authority(conversation, person, ()))
+    return _may_command(ask_authority(conversation, person, ()))
 
 
-def _ask_authority(conversation: Conversation, person: Person, teams: Sequence[str]) -> Authority:
+def ask_authority(conversation: Conversation, person: Person, teams: Sequence[str]) -> Authority:
+    """Return what a person may do; nothing where the forge does not answer."""
     try:
         return conversation.ask_authority(person, teams=teams)
     except YardError as error:  # no answer allows nothing

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from modelyard.adapters.forge.hosted.runs import WorkflowRuns
 from modelyard.domain.chatops.authority import Authority
 from modelyard.domain.chatops.request import Comment
 from modelyard.domain.people import Person
@@ -42,6 +43,11 @@ class Reaction(StrEnum):
 
 class Conversation(Protocol):
     """The comments of a forge, and what it knows of their authors."""
+
+    @property
+    def runs(self) -> WorkflowRuns:
+        """The runs of its workflows."""
+        ...
 
     def fetch_comment(self, comment: str) -> Comment | None:
         """Return a comment by its id; None if there is none now."""

@@ -27,13 +27,12 @@ from modelyard.domain.chatops.commands import (
 )
 from modelyard.domain.chatops.decide import command_environment
 from modelyard.domain.chatops.grammar import FORMS
-from modelyard.domain.chatops.paste import comment_line
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.plan import find_missing_for_pull, plan
-from modelyard.domain.promotion.promote import Missing
 from modelyard.operations.chatops.break_glass import break_glass
 from modelyard.operations.chatops.conversation import Conversation
 from modelyard.operations.chatops.subject import ReadSubject
+from modelyard.operations.chatops.yard_effects import Target, describe_missing, do_to_yard
 from modelyard.operations.workspace import Workspace
 
 _LAST_COMMANDS = 5
@@ -64,9 +63,6 @@ def do_command(
         Refused: The rules forbid it.
         CannotAnswer: Something is missing or broken; the command may be given again.
     """
-    where = command_environment(command, read.subject)
-    # Who reads a hold a year later finds the conversation.
-    asked = f"asked for in #{read.subject.number}"
     match command:
         case Approve() | Unapprove():
             said = _review(
@@ -77,16 +73,8 @@ def do_command(
                 workspace=workspace,
                 conversation=conversation,
             )
-        case Hold() | Unhold():
-            said = _hold(command, read, by=by, workspace=workspace, asked=asked)
-        case Promote():
-            said = _promote(read, where, by=by, workspace=workspace)
-        case Rollback(reason=reason):
-            said = _roll_back(read, where, reason or asked, by=by, workspace=workspace)
-        case Freeze() | Unfreeze():
-            said = _freeze(command, where, by=by, workspace=workspace)
-        case Retrain():
-            said = _retrain(read, workspace=workspace)
+        case Hold() | Unhold() | Promote() | Rollback() | Freeze() | Unfreeze() | Retrain():
+            said = do_to_yard(command, _target_of(command, read), by=by, workspace=workspace)
         case Override():
             said = _override(command, read, by=by, authority=authority, workspace=workspace)
         case BreakGlass():
@@ -98,6 +86,16 @@ def do_command(
         case _:
             assert_never(command)
     return said
+
+
+def _target_of(command: Command, read: ReadSubject) -> Target:
+    subject = read.subject
+    return Target(
+        model=subject.model,
+        version=subject.version,
+        environment=command_environment(command, subject),
+        asked=f"asked for in #{subject.number}",
+    )
 
 
 def _review(
@@ -121,14 +119,6 @@ def _review(
     return f"{by} does not approve {head[:10]} any more{taken_back}"
 
 
-def _retrain(read: ReadSubject, *, workspace: Workspace) -> str:
-    from modelyard.operations.reconcile.runs import forget_failure
-
-    model, version = read.subject.model, read.subject.version
-    attempt = forget_failure(workspace, model, version, dry_run=False)
-    return f"{model} {version}: attempt {attempt} is next"
-
-
 def _explain(command: Why | Plan | Help, read: ReadSubject, workspace: Workspace) -> Iterator[str]:
     match command:
         case Why():
@@ -138,22 +128,6 @@ def _explain(command: Why | Plan | Help, read: ReadSubject, workspace: Workspace
             yield from _plan(workspace, read)
         case Help():
             yield from (f"{form.usage}: {form.does}" for form in FORMS.values())
-
-
-def _hold(
-    command: Hold | Unhold, read: ReadSubject, *, by: Person, workspace: Workspace, asked: str
-) -> str:
-    from modelyard.operations.holds import decide_hold, find_hold, lift_hold, place_hold
-
-    services, model, version = workspace.services, read.subject.model, read.subject.version
-    if isinstance(command, Hold):
-        reason = command.reason or asked
-        hold = decide_hold(services, model, version, reason=reason, by=by.login)
-        place_hold(services, model, version, hold)
-        return f"{model} {version} is on hold: {reason}"
-    find_hold(services, model, version)
-    lift_hold(services, model, version, by=by.login)
-    return f"{model} {version} is no longer on hold"
 
 
 def _override(
@@ -181,55 +155,6 @@ def _override(
     return f"{model} {version} may pass its inconclusive gate until {end}: {decided.reason}"
 
 
-def _freeze(command: Freeze | Unfreeze, where: str, *, by: Person, workspace: Workspace) -> str:
-    from modelyard.operations.holds import decide_freeze, find_freeze, lift_freeze, place_freeze
-
-    services = workspace.services
-    if isinstance(command, Freeze):
-        freeze = decide_freeze(
-            services, where, reason=command.reason, by=by.login, until=command.until
-        )
-        place_freeze(services, where, freeze)
-        return f"{where} is frozen until {command.until.isoformat()}: {command.reason}"
-    find_freeze(services, where)
-    lift_freeze(services, where, by=by.login)
-    return f"{where} is open again"
-
-
-def _promote(read: ReadSubject, where: str, *, by: Person, workspace: Workspace) -> str:
-    from modelyard.operations.promote import (
-        check_promotion,
-        decide_promotion,
-        find_environment,
-        propose_promotion,
-    )
-    from modelyard.operations.reconcile.collect import collect_world, with_makers
-
-    subject, services = read.subject, workspace.services
-    world = collect_world(workspace, subject.model, with_registry=False)
-    environment = find_environment(world, where)
-    world = with_makers(workspace, world, {subject.version})
-    image = services.repository.server_image
-    promotion = decide_promotion(world, environment, subject.version, server_image=image)
-    check_promotion(promotion, replace=False)
-    pull = propose_promotion(services, promotion, requester=by)
-    lines = [f"#{pull.number} is open: {pull.title}, requested by {by}"]
-    return "\n".join([*lines, *(_lacking(each, pull.head) for each in promotion.missing(pull))])
-
-
-def _roll_back(
-    read: ReadSubject, where: str, reason: str, *, by: Person, workspace: Workspace
-) -> str:
-    from modelyard.operations.rollback import apply_rollback, decide_rollback
-
-    lines: list[str] = []
-    decided = decide_rollback(
-        workspace, where, read.subject.model, reason=reason, by=by.login, remove=False
-    )
-    apply_rollback(workspace, decided, lines.append)
-    return "\n".join(lines)
-
-
 def _why(read: ReadSubject) -> Iterator[str]:
     pull, world = read.pull, read.world
     missing = find_missing_for_pull(world, pull) if world else None
@@ -238,7 +163,7 @@ def _why(read: ReadSubject) -> Iterator[str]:
     elif not missing:
         yield f"nothing is missing; the next round merges #{pull.number}"
     else:
-        yield from (_lacking(each, pull.head) for each in missing)
+        yield from (describe_missing(each, pull.head) for each in missing)
 
 
 def _said_before(workspace: Workspace, read: ReadSubject) -> Iterator[str]:
@@ -247,18 +172,6 @@ def _said_before(workspace: Workspace, read: ReadSubject) -> Iterator[str]:
     here = [each for each in lines if each.command and each.pull == read.subject.number]
     for each in here[-_LAST_COMMANDS:]:
         yield f"{each.at:%Y-%m-%d %H:%M} UTC, {each.who}: {each.command}: {each.reason}"
-
-
-def _lacking(missing: Missing, head: str) -> str:
-    word = "blocked by" if missing.blocks else "waits for"
-    return f"{word} {missing.what}{_as_comment(missing.command, head)}"
-
-
-def _as_comment(command: str, head: str) -> str:
-    """Return how a person goes on: the line to paste where a comment can do it."""
-    if line := comment_line(command, head=head):
-        return f"; paste: {line}"
-    return f"; run: {command}" if command else ""
 
 
 def _plan(workspace: Workspace, read: ReadSubject) -> Iterator[str]:

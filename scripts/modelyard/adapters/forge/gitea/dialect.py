@@ -52,6 +52,7 @@ class GiteaDialect:
     repository: str
     web: str
     sort_by_update: str = "recentupdate"
+    ask_for_run: str = "?return_run_details=true"
     _people: dict[str, frozenset[Person]] = field(default_factory=dict)
     _merges: dict[str, BroughtBy] = field(default_factory=dict)
 

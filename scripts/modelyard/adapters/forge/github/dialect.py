@@ -61,6 +61,7 @@ class GitHubDialect:
     find_slug: Callable[[], str] | None = None
     bot: str | None = None
     sort_by_update: str = "updated"
+    ask_for_run: str = ""
     _people: dict[str, frozenset[Person]] = field(default_factory=dict)
     _merges: dict[str, BroughtBy] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from modelyard.adapters.forge.comment_api import CommentApi
 from modelyard.adapters.forge.events import parse_comment
 from modelyard.adapters.forge.hosted.pulls import HostedPulls
+from modelyard.adapters.forge.hosted.runs import WorkflowRuns
 from modelyard.adapters.git.remote_refs import Stale
 from modelyard.domain.chatops.authority import Authority
 from modelyard.domain.chatops.request import Comment
@@ -27,6 +28,11 @@ class HostedConversation:
     """
 
     pulls: HostedPulls
+
+    @property
+    def runs(self) -> WorkflowRuns:
+        """See `Conversation`."""
+        return self.pulls.runs()
 
     def fetch_comment(self, comment: str) -> Comment | None:
         """See `Conversation`."""

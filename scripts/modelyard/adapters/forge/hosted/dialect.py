@@ -37,9 +37,11 @@ class Dialect(Protocol):
 
     Attributes:
         sort_by_update: How a listing is asked for with what changed last first.
+        ask_for_run: What the address that starts a workflow has so that it answers with the run.
     """
 
     sort_by_update: str
+    ask_for_run: str
 
     def me(self) -> Person:
         """Return who the token acts as; an App is believed to be the one of the settings."""

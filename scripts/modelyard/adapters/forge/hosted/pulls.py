@@ -23,6 +23,7 @@ from modelyard.adapters.forge.hosted.mapping import (
     page_with_request,
 )
 from modelyard.adapters.forge.hosted.reading import PullReader
+from modelyard.adapters.forge.hosted.runs import WorkflowRuns
 from modelyard.adapters.forge.makers import find_version_makers
 from modelyard.adapters.git.names import message_of, safe_line
 from modelyard.adapters.git.remote_refs import Stale, forget_snapshot, retry_on_conflict
@@ -84,16 +85,21 @@ class HostedPulls:
     _listed: dict[str, Any] | None = field(default=None)
     _signed_in_as: str | None = field(default=None)
 
+    def other_login(self) -> str | None:
+        """Return whose the credentials are, if not the tool's own; the forge is asked once."""
+        if self._signed_in_as is None:
+            self._signed_in_as = self.dialect.signed_in_as()
+        login = self._signed_in_as
+        return None if login.casefold() == self.bot.casefold() else login
+
     def find_wrong_account(self) -> CannotAnswer | None:
         """Return an error if the credentials are not of the tool's own account.
 
         The tool would take its own pull requests for somebody else's, and close and open them for
-        ever. The forge is asked once.
+        ever.
         """
-        if self._signed_in_as is None:
-            self._signed_in_as = self.dialect.signed_in_as()
-        login = self._signed_in_as
-        if login.casefold() == self.bot.casefold():
+        login = self.other_login()
+        if login is None:
             return None
         return CannotAnswer(
             f"the credentials are those of {login}, not of {self.bot}",
@@ -103,6 +109,14 @@ class HostedPulls:
     def _refuse_other_account(self) -> None:
         if (fault := self.find_wrong_account()) is not None:
             raise fault
+
+    def runs(self) -> WorkflowRuns:
+        """Return the runs of the repository's workflows."""
+        return WorkflowRuns(
+            api=self.api,
+            repository=self.reader.repository,
+            ask_for_run=self.dialect.ask_for_run,
+        )
 
     @contextmanager
     def one_listing(self) -> Iterator[None]:

@@ -1,0 +1,188 @@
+"""Has the tool do what a person types, on a forge where only the tool may, and follows it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, sleep
+
+from modelyard.adapters.forge.hosted.api import Answered
+from modelyard.adapters.forge.hosted.pulls import HostedPulls
+from modelyard.adapters.forge.hosted.runs import CHATOPS, DRIFT, Run, WorkflowRuns
+from modelyard.domain.chatops.grammar import LONGEST_REASON
+from modelyard.domain.chatops.reasons import ReasonCode
+from modelyard.domain.chatops.typed import Typed, as_comment, parse_typed, write_typed
+from modelyard.errors import CannotAnswer, Refused, YardError
+from modelyard.operations.workspace import facts_of
+from modelyard.ports import Services
+
+logger = logging.getLogger(__name__)
+
+SECONDS_TO_FOLLOW = 45 * 60.0
+"""Its jobs end before, unless they wait for a machine."""
+
+SECONDS_BETWEEN = 2.0
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asking:
+    """A person at the command line of a forge where only the tool may act.
+
+    Args:
+        services: The outside world.
+        runs: The runs of the forge's workflows.
+        who: Their login.
+    """
+
+    services: Services
+    runs: WorkflowRuns
+    who: str
+
+
+def acts_as(services: Services) -> str | None:
+    """Return the person whose credentials these are; None if the tool acts here itself.
+
+    On the local forge it always does. A forge that does not answer is no reason to stop: it lets
+    nobody but the tool write what the tool writes.
+    """
+    if not isinstance(services.pulls, HostedPulls):
+        return None
+    try:
+        return services.pulls.other_login()
+    except CannotAnswer as error:
+        logger.warning("whose credentials these are is not known: %s", error.message)
+        return None
+
+
+def ask_forge(services: Services, typed: Typed, *, name: str | None, report: Report) -> bool:
+    """Have a person's command done, and report what became of it; False if it is for us to do.
+
+    Args:
+        services: The outside world.
+        typed: The command.
+        name: The name that was given with `--as`, if any.
+        report: Told each line.
+
+    Raises:
+        Refused: The forge's rules or the tool's forbid it.
+        CannotAnswer: It was not started, or its end is not known.
+    """
+    asking = _asking(services)
+    if asking is None:
+        return False
+    _check_name(name, asking.who)
+    line = write_typed(typed)
+    if _read_back(line) != typed:
+        limits = f"a reason has 3 to {LONGEST_REASON} printable characters without < and >"
+        why = f"{line!r} cannot be asked for on a forge: {limits}, and does not begin with --"
+        raise Refused(why)
+    # What a person can do as well, where the workflow is not there.
+    where = f"on a pull request of {typed.model}" if typed.model else "on any pull request"
+    instead = f"comment {where}: {as_comment(typed)}"
+    run = _start(asking, CHATOPS, {"command": line}, instead=instead)
+    _report_outcome(services, _follow(asking, run, report), report)
+    return True
+
+
+def ask_for_drift(services: Services, *, is_plain: bool, report: Report) -> bool:
+    """Have new data compared by the forge's workflow for a person; False if it is for us to do.
+
+    Raises:
+        Refused: It is not plain: a person chose other data than the models' feeds.
+        CannotAnswer: It was not started, or did not succeed.
+    """
+    asking = _asking(services)
+    if asking is None:
+        return False
+    if not is_plain:
+        raise Refused(
+            f"{DRIFT} compares the feeds of the main branch", hint="leave the options out"
+        )
+    ended = _follow(asking, _start(asking, DRIFT, {}, instead=""), report)
+    if ended.conclusion != "success":
+        raise CannotAnswer(f"{DRIFT} ended with {ended.conclusion}", hint=ended.page)
+    report(f"{DRIFT} is done")
+    return True
+
+
+def _asking(services: Services) -> _Asking | None:
+    who, pulls = acts_as(services), services.pulls
+    if who is None or not isinstance(pulls, HostedPulls):
+        return None
+    return _Asking(services=services, runs=pulls.runs(), who=who)
+
+
+def _check_name(name: str | None, who: str) -> None:
+    if name is not None and name.casefold() != who.casefold():
+        why = f"names that are given count on the local forge alone; here you are {who}"
+        raise Refused(why, hint=f"leave --as {name} out")
+
+
+def _read_back(line: str) -> Typed | None:
+    try:
+        return parse_typed(line)
+    except ValueError:
+        return None
+
+
+def _start(asking: _Asking, workflow: str, inputs: dict[str, str], *, instead: str) -> int:
+    repository = asking.services.repository
+    look = f"look at the runs of {repository.forge_repository} on the forge"
+    try:
+        run = asking.runs.start(workflow, branch=repository.main, inputs=inputs)
+    except Answered as error:
+        needed = "the token needs `actions: write`, and you the role write"
+        why = f"{workflow} is not started for {asking.who}: {error.message}"
+        raise CannotAnswer(why, hint=f"{needed}; or {instead}" if instead else needed) from error
+    except CannotAnswer as error:  # it may have been started
+        why = f"whether {workflow} was started is not known: {error.message}"
+        raise CannotAnswer(why, hint=look) from error
+    if run is None:
+        why = f"{workflow} was started, and this forge does not say which run it is"
+        raise CannotAnswer(why, hint=look)
+    return run
+
+
+def _follow(asking: _Asking, run: int, report: Report) -> Run:
+    """Wait until a run has ended."""
+    deadline, is_told = monotonic() + SECONDS_TO_FOLLOW, False
+    while True:
+        try:
+            seen = asking.runs.get(run)
+        except CannotAnswer as error:  # not shown yet, or for a moment
+            logger.info("%s", error.message)
+        else:
+            if not is_told:
+                report(f"asked for in {seen.page}")
+            is_told = True
+            if seen.is_over:
+                return seen
+        if monotonic() > deadline:
+            why = f"run {run} has not ended after {SECONDS_TO_FOLLOW / 60:.0f} minutes"
+            raise CannotAnswer(why, hint="look at it on the forge: it goes on there")
+        sleep(SECONDS_BETWEEN)
+
+
+def _report_outcome(services: Services, run: Run, report: Report) -> None:
+    """Report what the tool wrote down about the run's command."""
+    try:
+        entries = facts_of(services).read_run(run.id).entries
+    except YardError as error:
+        raise CannotAnswer(
+            f"run {run.id} ended with {run.conclusion}, and what became of it cannot be read: "
+            f"{error.message}",
+            hint=run.page,
+        ) from error
+    if not entries:
+        why = f"run {run.id} ended with {run.conclusion}, and nothing was done"
+        raise CannotAnswer(why, hint=run.page)
+    last = entries[-1]
+    if last.reason is ReasonCode.COULD_NOT:
+        raise CannotAnswer(last.sentence, hint=run.page)
+    if last.reason is not ReasonCode.DONE:
+        raise Refused(f"{last.sentence} ({last.reason})", hint=run.page)
+    for line in last.sentence.split("\n"):
+        report(line)
