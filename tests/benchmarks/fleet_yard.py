@@ -10,11 +10,14 @@ from pathlib import Path
 
 from modelyard.adapters.cluster.local_site import found_site
 from modelyard.adapters.forge.local.snapshot import StoredPull
+from modelyard.adapters.git.names import message_of
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.adapters.specs.json_documents import dump_json
 from modelyard.adapters.specs.reader import read_specs
 from modelyard.domain.people import Person
+from modelyard.domain.promotion.change import ENVIRONMENT, PULL, VERSION
+from modelyard.domain.promotion.change import MODEL as MODEL_TRAILER
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
 from modelyard.domain.promotion.pulls import PullRequest, PullState
 from modelyard.domain.sites import Owner, Site
@@ -124,10 +127,13 @@ def _main_branch(
             for number in chunk:
                 mark += 1
                 environment, model = each.release.environment, name_of(number)
-                yield _commit("main", mark, files, f"Release v2 of {model} to {environment}")
-                files = {}
                 branch = f"modelyard/promote/{environment}/{model}"
                 pulls.append(_Pull(head=head, merge=mark, branch=branch, by=BOT))
+                said = {MODEL_TRAILER: model, VERSION: "v2", ENVIRONMENT: environment}
+                title = f"Merge pull request #{len(pulls)} from {branch}"
+                message = message_of(title, {**said, PULL: str(len(pulls))})
+                yield _commit("main", mark, files, message)
+                files = {}
 
 
 def _pattern(yard: Yard, environment: str) -> Pattern:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
 from modelyard.adapters.facts.documents import model_path, release_path
+from modelyard.adapters.git.first_parents import read_main_history
 from modelyard.adapters.git.objects import LogEntry
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.people import is_same_person
@@ -22,6 +23,7 @@ from modelyard.domain.promotion.change import (
     VERSION,
     claims_of_merge,
     is_about,
+    is_branch_of,
     parse_branch,
     trailers_of_head,
 )
@@ -41,6 +43,7 @@ from modelyard.domain.promotion.timeline import (
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.names import NAME
 from modelyard.domain.specs.paths import (
+    is_place_of,
     parse_spec_path,
     records_folder,
     release_file,
@@ -155,10 +158,11 @@ def _in_path_order(catalog: Catalog) -> tuple[str, ...]:
 
 
 def _read_landings(workspace: Workspace, commit: str, model: str) -> Iterator[Landing]:
-    """Yield the first-parent history of a commit, oldest first."""
-    added = _added_specs(workspace.git, commit, model)
+    """Yield the commits of the main branch that may be about the model, oldest first."""
     merges = read_merges(workspace)
-    for entry in workspace.git.log(commit, first_parent=True)[::-1]:
+    commits = _list_commits(workspace, commit, model, merges)
+    added = _added_specs(workspace.git, commits, model)
+    for entry in workspace.git.log_of(commits):
         found, pull = added.get(entry.sha, {}), merges.get(entry.sha)
         landing = Landing(
             commit=entry.sha,
@@ -224,12 +228,29 @@ def _borne_out(git: Git, entry: LogEntry, model: str) -> Mapping[str, str]:
     return {key: value for key, value in said.items() if key != VERSION} | version
 
 
-def _added_specs(git: Git, commit: str, model: str) -> dict[str, dict[str, list[str]]]:
+def _list_commits(
+    workspace: Workspace, commit: str, model: str, merges: Mapping[str, PullSummary]
+) -> tuple[str, ...]:
+    """The commits of the main branch's own history that changed something of the model.
+
+    And those that its pull requests were merged as, whatever became of the change.
+    """
+    main = read_main_history(workspace.git, commit)
+    places = [place for place in main.changes if is_place_of(place, model)]
+    found = {each for place in places for each in main.changes[place]}
+    found |= {each for each, pull in merges.items() if is_branch_of(pull.branch, model)}
+    return tuple(sorted(found & main.order.keys(), key=main.order.__getitem__))
+
+
+def _added_specs(git: Git, commits: Sequence[str], model: str) -> dict[str, dict[str, list[str]]]:
     """Return the versions whose spec or record each commit added to its first parent, by kind."""
+    if not commits:
+        return {}
     folders = [versions_folder(model), records_folder(model)]
-    options = ("--first-parent", "--diff-merges=first-parent", "--no-renames", "--diff-filter=A")
-    # One process for the whole history. A NUL starts each commit: no path has one.
-    done = git.run("log", *options, "--name-only", "--format=%x00%H", commit, "--", *folders)
+    options = ("--root", "--diff-merges=first-parent", "--no-renames", "--diff-filter=A")
+    # A NUL starts each commit: no path has one.
+    words = ("log", "--stdin", "--no-walk=unsorted", *options, "--name-only", "--format=%x00%H")
+    done = git.run(*words, "--", *folders, stdin="\n".join(commits).encode())
     found: dict[str, dict[str, list[str]]] = {}
     for block in done.stdout.decode("utf-8", "replace").split("\0")[1:]:
         sha, *paths = block.split()

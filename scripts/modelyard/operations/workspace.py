@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from modelyard.adapters.facts.store import FactStore
+from modelyard.adapters.git.first_parents import read_main_history
 from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
@@ -160,17 +161,17 @@ def _past(git: Git, commit: str, environment: str, model: str) -> tuple[PastRele
     path = release_file(environment, model)
     # First parents alone: a release counts from its merge, not from a commit on its branch.
     # With its manifests: somebody may have changed them alone.
-    paths = (path, manifests_folder(environment, model))
-    entries = git.log(commit, path=paths, first_parent=True, limit=LONGEST_PAST)
-    contents = git.read_many([f"{entry.sha}:{path}" for entry in entries])
+    changed = read_main_history(git, commit).changes.get(manifests_folder(environment, model), ())
+    commits = changed[: -LONGEST_PAST - 1 : -1]
+    contents = git.read_many([f"{each}:{path}" for each in commits])
     past = []
-    for entry in entries:
-        content = contents[f"{entry.sha}:{path}"]
+    for each in commits:
+        content = contents[f"{each}:{path}"]
         if content is not None:
             try:
                 release = read_spec(Release, content, name=path)
             except YardError as error:  # not a release to restore; older ones still are
-                logger.warning("%s, as of %s", error.message, entry.sha[:10])
+                logger.warning("%s, as of %s", error.message, each[:10])
                 continue
-            past.append(PastRelease(release=release, commit=entry.sha))
+            past.append(PastRelease(release=release, commit=each))
     return tuple(past)

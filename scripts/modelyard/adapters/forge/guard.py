@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from modelyard.adapters.forge.makers import Deeds, deeds_by_name, find_version_makers
 from modelyard.adapters.forge.rules import missing_rule_approvals, read_rule_changes
+from modelyard.adapters.git.first_parents import read_main_history
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import read_spec
@@ -185,5 +186,5 @@ def _restores_past(git: Git, main: str, branch: Branch, tree: str) -> bool:
     if wanted == [None, None]:
         return True
     # First parents alone: what a branch held on its way was never released.
-    past = git.log(main, path=pin, first_parent=True)
-    return any([git.tree_hash(each.sha, place) for place in places] == wanted for each in past)
+    past = read_main_history(git, main).changes.get(places[1], ())[::-1]
+    return any([git.tree_hash(each, place) for place in places] == wanted for each in past)

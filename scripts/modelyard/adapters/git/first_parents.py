@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from modelyard.adapters.git.names import revision_of
 from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.repository import Git
+from modelyard.adapters.replaced_file import replace_file
+from modelyard.domain.specs.paths import place_of
 
-# Each holds a place for every commit of main, so a watcher of weeks keeps the newest few alone.
-_ORDERS = AnswerCache(2)
+# Each holds every commit of main, so a watcher of weeks keeps the newest few alone.
+_HISTORIES = AnswerCache(2)
+_LATEST = AnswerCache(2)
+
+_KEPT = "main-history-1"
+"""The file's name. Another form has another name, and then all is read anew."""
+
+_WORTH_WRITING = 50
+"""So many new commits make a new file: to read a few again is cheaper than to write all."""
+
+_AT_ONCE = 2000
+"""Commits that one git compares with their first parents, within its time limit."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 # Commits after the branch began that touch what it changes; there are seldom any.
 _MOST_COMMITS = 50
@@ -26,14 +43,117 @@ class ChangedFiles:
     files: Mapping[str, tuple[str | None, str | None]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class MainHistory:
+    """The main branch's own history up to one commit, and what each commit changed.
+
+    Args:
+        order: The place of each commit, the oldest first.
+        changes: The commits that changed something in a place (see `place_of`), the oldest first.
+    """
+
+    order: dict[str, int] = field(default_factory=dict)
+    changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def followed_by(self, commits: Mapping[str, Iterable[str]]) -> MainHistory:
+        """The same with further commits, each with the places that it changed."""
+        order, added = dict(self.order), dict[str, list[str]]()
+        for commit, places in commits.items():
+            order[commit] = len(order)
+            for place in places:
+                added.setdefault(place, []).append(commit)
+        changed = {each: (*self.changes.get(each, ()), *new) for each, new in added.items()}
+        return MainHistory(order=order, changes={**self.changes, **changed})
+
+    def until(self, commit: str) -> MainHistory:
+        """The part of it that ends with one of its commits."""
+        last = self.order[commit]
+        order = {each: place for each, place in self.order.items() if place <= last}
+        kept = {each: tuple(c for c in found if c in order) for each, found in self.changes.items()}
+        return MainHistory(order=order, changes=kept)
+
+
 def read_order(git: Git, main: str) -> Mapping[str, int]:
     """The place of each commit in the main branch's own history, the oldest first."""
+    return read_main_history(git, main).order
 
-    def ask() -> Mapping[str, int]:
-        listed = git.run("rev-list", "--first-parent", "--reverse", main)
-        return {sha: place for place, sha in enumerate(listed.stdout.decode().split())}
 
-    return _ORDERS.get_or_ask((git.root.absolute(), main), ask)
+def read_main_history(git: Git, main: str) -> MainHistory:
+    """The main branch's own history, up to a commit that is named in full.
+
+    Git compares each commit with its first parent once, and a file in the Git directory keeps what
+    it found. To ask git for the commits of a path is a walk through the whole history each time.
+    """
+    return _HISTORIES.get_or_ask((git.root.absolute(), main), lambda: _read_on(git, main))
+
+
+def _read_on(git: Git, main: str) -> MainHistory:
+    """The history, from what is known of it."""
+    here, file = (git.root.absolute(),), git.kept_folder / _KEPT
+    known: MainHistory = _LATEST.get(here) or _read_kept(file)
+    if main in known.order:
+        return known if known.order[main] == len(known.order) - 1 else known.until(main)
+    new = _list_new(git, known, main)
+    if new is None:  # what is known is of another history
+        known = MainHistory()
+        new = _list_new(git, known, main) or ()
+    found = known.followed_by(_read_places(git, new))
+    _LATEST.remember(here, found)
+    is_much = len(found.order) // _WORTH_WRITING > len(known.order) // _WORTH_WRITING
+    # The first commit of a shallow clone seems to bring all files.
+    if is_much and not git.is_shallow():
+        _write_kept(file, found)
+    return found
+
+
+def _list_new(git: Git, known: MainHistory, main: str) -> tuple[str, ...] | None:
+    """The commits of `main` that follow on what is known; None if they do not."""
+    last = next(reversed(known.order), None)
+    between = revision_of(main) if last is None else f"{revision_of(last)}..{revision_of(main)}"
+    words = ("rev-list", "--first-parent", "--reverse", "--parents", between)
+    done = git.run(*words, accept=(0,) if last is None else (0, 128))
+    rows = [row.split() for row in done.stdout.decode().splitlines()]
+    if last is not None and (not rows or rows[0][1:2] != [last]):
+        return None
+    return tuple(row[0] for row in rows)
+
+
+def _read_places(git: Git, commits: Sequence[str]) -> dict[str, dict[str, None]]:
+    """The places that each commit changed on its first parent."""
+    options = ("--root", "--diff-merges=first-parent", "--name-only", "--no-renames")
+    found: dict[str, dict[str, None]] = {}
+    for first in range(0, len(commits), _AT_ONCE):
+        some = commits[first : first + _AT_ONCE]
+        # A NUL starts each commit: no path has one. Unusual paths are quoted, and no place.
+        words = ("log", "--stdin", "--no-walk=unsorted", *options, "--format=%x00%H")
+        out = git.run(*words, stdin="\n".join(some).encode()).stdout
+        for block in out.decode("utf-8", "replace").split("\0")[1:]:
+            commit, *paths = block.split("\n")
+            places = (place_of(path) for path in paths if path)
+            found[commit] = {place: None for place in places if place is not None}
+    return found
+
+
+def _read_kept(file: Path) -> MainHistory:
+    """What the file has; nothing if it cannot be read."""
+    try:
+        rows = [row.split(" ") for row in file.read_text().splitlines()]
+    except (OSError, ValueError):
+        return MainHistory()
+    if not all(_COMMIT.fullmatch(row[0]) for row in rows):
+        return MainHistory()
+    return MainHistory().followed_by({commit: places for commit, *places in rows})
+
+
+def _write_kept(file: Path, history: MainHistory) -> None:
+    """Write a line for each commit; on a full disk there is no file."""
+    rows = {commit: [commit] for commit in history.order}
+    for place, commits in history.changes.items():
+        for commit in commits:
+            rows[commit].append(place)
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(file, "".join(f"{' '.join(row)}\n" for row in rows.values()).encode())
 
 
 def list_changes(git: Git, since: str, main: str) -> Iterator[ChangedFiles]:

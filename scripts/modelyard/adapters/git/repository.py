@@ -302,6 +302,12 @@ class Git:
         words = ("log", *options, revision_of(revisions), *where)
         return self._once(words, revisions, ask=lambda: log_entries(self.run(*words).stdout))
 
+    def log_of(self, commits: Sequence[str]) -> tuple[LogEntry, ...]:
+        """These commits, in this order."""
+        words = ("log", "--stdin", "--no-walk=unsorted", "-z", "--encoding=UTF-8", LOG_FORMAT)
+        named = "\n".join(map(revision_of, commits)).encode()
+        return log_entries(self.run(*words, stdin=named).stdout) if commits else ()
+
     def diff_names(self, old: str, new: str) -> tuple[str, ...]:
         """The paths whose content differs between two commits or trees, sorted."""
         sides = (revision_of(old), revision_of(new))

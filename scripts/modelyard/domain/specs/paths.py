@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+
+from modelyard.domain.specs.names import is_name
 
 SETTINGS = "modelyard.yaml"
 """The repository's own settings; it marks the root of a checkout."""
@@ -125,6 +128,11 @@ _MANIFESTS = _pattern(manifests_folder("@", "@"))
 _WRITTEN_BY_TOOL = tuple(
     _pattern(folder) for folder in (records_folder("@"), _RELEASES, f"{ENVIRONMENTS}@/manifests/")
 )
+_PLACES: tuple[tuple[re.Pattern[str], Callable[..., str]], ...] = (
+    (_MANIFESTS, manifests_folder),
+    (_pattern(release_file("@", "@")), manifests_folder),
+    (_pattern(model_folder("@")), model_folder),
+)
 _OWN_FILES = (_pattern(model_file("@")), _pattern(environment_file("@")))
 
 
@@ -140,6 +148,24 @@ def parse_manifests_path(path: str) -> tuple[str, str] | None:
     """The environment and model of a rendered manifest; None for any other path."""
     match = _MANIFESTS.match(path)
     return (match[1], match[2]) if match and not path.startswith(PLATFORM) else None
+
+
+def place_of(path: str) -> str | None:
+    """The folder of the model, or of a release's manifests, that a path is about; None if none.
+
+    A release's pin is about the same place as its manifests. What has no valid name has no place.
+    """
+    if path.startswith(PLATFORM):
+        return None
+    for pattern, folder in _PLACES:
+        if (match := pattern.match(path)) and all(map(is_name, match.groups())):
+            return folder(*match.groups())
+    return None
+
+
+def is_place_of(place: str, model: str) -> bool:
+    """Whether a place that `place_of` found is about a model, in whatever environment."""
+    return place == model_folder(model) or place.endswith(f"/manifests/{model}/")
 
 
 def holds_only_specs(path: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from modelyard.adapters.git.comparison import read_objects
-from modelyard.adapters.git.first_parents import read_order
+from modelyard.adapters.git.first_parents import read_main_history, read_order
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.objects import LogEntry
 from modelyard.adapters.specs.documents import read_spec
@@ -263,9 +263,9 @@ def _inquire(
 
 def _newest_change(workspace: Workspace, place: _Place) -> LogEntry | None:
     """The main branch's newest commit that changed what is there."""
-    pin, manifests = _paths(place.environment, place.world.model)
-    entries = workspace.git.log(workspace.main(), path=(pin, manifests), first_parent=True, limit=1)
-    return next(iter(entries), None)
+    manifests = manifests_folder(place.environment.name, place.world.model)
+    changed = read_main_history(workspace.git, workspace.main()).changes.get(manifests)
+    return workspace.git.log(changed[-1], limit=1)[0] if changed else None
 
 
 def _is_rendered_again(

@@ -1,0 +1,134 @@
+"""The kept history of the main branch says what git's own walks say."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from modelyard.adapters.git import first_parents
+from modelyard.adapters.git.first_parents import read_main_history, read_order
+from modelyard.adapters.git.repository import Git
+from modelyard.domain.specs.paths import manifests_folder, model_folder, release_file
+
+WINE, PIN = model_folder("wine"), release_file("dev", "wine")
+MANIFESTS = manifests_folder("dev", "wine")
+PATHS = (
+    "models/wine/versions/v1.yaml",
+    PIN,
+    f"{MANIFESTS}rollout.yaml",
+    "models/Not a name/model.yaml",
+    "environments/platform/manifests/workflows/train.yaml",
+    "README.md",
+)
+
+
+@pytest.fixture
+def git(tmp_path: Path) -> Git:
+    """A repository with 120 commits on main, of which every fifth merges one of another branch."""
+    subprocess.run(["git", "init", "-q", "-b", "main", tmp_path], check=True)
+    add(tmp_path, range(1, 121))
+    return Git(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another process would know: nothing but the file."""
+    for name in ("_HISTORIES", "_LATEST"):
+        monkeypatch.setattr(first_parents, name, first_parents.AnswerCache(2))
+
+
+def add(root: Path, numbers: range) -> None:
+    """Commits on main; every fifth merges one of a side branch that changed the pin."""
+    exists = (root / ".git/refs/heads/main").exists()
+    last = "refs/heads/main^0" if exists else None
+    rows = []
+    for number in numbers:
+        merged = None
+        if number % 5 == 0 and last is not None:
+            merged = f":{number + 1000}"
+            rows.append(commit("side", number + 1000, PIN, last))
+        rows.append(commit("main", number, PATHS[number % len(PATHS)], last, merged))
+        last = f":{number}"
+    words = ["git", "fast-import", "--quiet", "--force"]
+    subprocess.run(words, cwd=root, input="".join(rows).encode(), check=True)
+
+
+def commit(branch: str, mark: int, path: str, on: str | None, merged: str | None = None) -> str:
+    head = f"commit refs/heads/{branch}\nmark :{mark}\ncommitter A <a@b> {mark} +0000\ndata 1\nx\n"
+    parents = (f"from {on}\n" if on else "") + (f"merge {merged}\n" if merged else "")
+    return f'{head}{parents}M 100644 inline "{path}"\ndata {len(str(mark))}\n{mark}\n\n'
+
+
+def walked(git: Git, *paths: str) -> tuple[str, ...]:
+    """What git finds with a walk of its own, the oldest first."""
+    words = ("rev-list", "--first-parent", "--reverse", "main", "--", *paths)
+    return tuple(git.run(*words).stdout.decode().split())
+
+
+def assert_as_walked(git: Git) -> None:
+    main = git.rev_parse("main")
+    found = read_main_history(git, main)
+    assert tuple(found.order) == walked(git)
+    assert found.changes == {
+        WINE: walked(git, WINE),
+        MANIFESTS: walked(git, PIN, MANIFESTS),
+    }
+
+
+def test_it_has_the_commits_of_each_place_as_git_finds_them(git: Git) -> None:
+    assert_as_walked(git)
+
+
+def test_another_process_reads_only_what_came_since(
+    git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_as_walked(git)
+    _forget(monkeypatch)
+    add(git.root, range(121, 180))
+    read = list[int]()
+    compare = first_parents._read_places
+
+    def counted(git: Git, commits: tuple[str, ...]) -> dict[str, dict[str, None]]:
+        read.append(len(commits))
+        return compare(git, commits)
+
+    monkeypatch.setattr(first_parents, "_read_places", counted)
+    assert_as_walked(git)
+    _forget(monkeypatch)
+    assert_as_walked(git)
+    assert read == [59]
+
+
+@pytest.mark.parametrize("content", ["", "no commits", "0" * 40, "\0\xff", "f" * 40 + " models/x/"])
+def test_a_file_that_says_nothing_of_this_history_is_as_good_as_none(
+    git: Git, content: str
+) -> None:
+    file = git.kept_folder / first_parents._KEPT
+    file.parent.mkdir()
+    file.write_bytes(content.encode("latin-1"))
+    assert_as_walked(git)
+
+
+def test_an_exchanged_history_is_read_anew(git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_as_walked(git)
+    git.run("update-ref", "refs/heads/main", "main~7")
+    assert_as_walked(git)  # a part of what is known
+    add(git.root, range(300, 320))
+    assert_as_walked(git)
+    _forget(monkeypatch)
+    assert_as_walked(git)
+
+
+def test_a_shallow_clone_keeps_nothing(git: Git, tmp_path: Path) -> None:
+    words = ["git", "clone", "-q", "--depth=60", f"file://{git.root}", str(tmp_path / "shallow")]
+    subprocess.run(words, check=True)
+    shallow = Git(tmp_path / "shallow")
+    assert len(read_order(shallow, shallow.rev_parse("HEAD"))) == 60
+    assert not (shallow.kept_folder / first_parents._KEPT).exists()
+
+
+def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_HISTORIES", "_LATEST"):
+        monkeypatch.setattr(first_parents, name, first_parents.AnswerCache(2))
