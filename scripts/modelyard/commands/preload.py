@@ -11,8 +11,6 @@ import click
 from modelyard.commands.output.terminal import print_line
 
 MODULES = (
-    # First: on import it searches every module imported before it, which would take seconds.
-    "skops.io",
     "mlflow",
     "mlflow.sklearn",
     "mlflow.store.model_registry.sqlalchemy_store",
@@ -69,12 +67,14 @@ def preload(address: Path, modules: tuple[str, ...]) -> None:
     """
     from modelyard.adapters.processes.environment import bare_environment
     from modelyard.adapters.processes.preloaded import serve_forks
+    from modelyard.serving.formats.skops_file import import_skops
 
     # What a process was started with stays in its memory and in that of its forks, and these run
     # trainers and models: start again without credentials.
     bare = bare_environment()
     if os.environ.keys() - bare.keys():
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], bare)  # noqa: S606 - no shell is wanted
+    import_skops()
     wanted = dict.fromkeys((*MODULES, *modules))
     serve_forks(address, tuple(wanted), prepare=_prepare, ready=lambda: print_line("ready"))
 

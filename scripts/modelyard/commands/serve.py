@@ -118,7 +118,9 @@ def serve(
 
             measure_runtime(lock, lock_file)
         if "skops" in formats:
-            import skops.io  # noqa: F401 - first: it searches all modules imported before it
+            from modelyard.serving.formats.skops_file import import_skops
+
+            import_skops()
         from modelyard.serving.server import Settings, serve_model, serve_workers
 
         settings = Settings(port=port, formats=formats, **options)  # type: ignore[arg-type]  # the options are its fields

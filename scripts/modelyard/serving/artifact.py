@@ -15,6 +15,7 @@ from modelyard.serving.documents import read_serving
 from modelyard.serving.formats.contents import check_contents
 from modelyard.serving.formats.loaders import find_opening, has_code
 from modelyard.serving.formats.metadata import read_metadata
+from modelyard.serving.formats.skops_file import import_skops
 
 MODEL = "model"
 
@@ -42,6 +43,7 @@ class Description:
         size: Bytes of all files.
         file: The serialized model, or None for flavours that keep it elsewhere.
         trusted_types: Types that its own metadata asks to trust.
+        predict: The model's method that scores, for scikit-learn's.
         has_code: Whether it contains Python modules.
     """
 
@@ -50,6 +52,7 @@ class Description:
     size: int
     file: Path | None = None
     trusted_types: tuple[str, ...] = ()
+    predict: str = "predict"
     has_code: bool = False
 
 
@@ -95,6 +98,7 @@ def describe_artifact(folder: Path, columns: Iterable[Column] = ()) -> Descripti
         size=sum(file.stat().st_size for _, file in files),
         file=opening.file,
         trusted_types=opening.trusted_types,
+        predict=opening.predict,
         has_code=has_code(metadata) or any(file.suffix in _PYTHON for _, file in files),
     )
 
@@ -162,12 +166,11 @@ def _format_hint(name: str) -> str:
 
 
 def _refuse_types(folder: Path, description: Description, trusted: Collection[str]) -> None:
-    import skops.io  # noqa: PLC0415 - imports scikit-learn: only when a model is opened
-
     if description.file is None:
         raise CannotAnswer(f"artifact {folder}: the model file that its metadata names is missing")
+    skops = import_skops()
     try:
-        named = {*skops.io.get_untrusted_types(file=description.file), *description.trusted_types}
+        named = {*skops.get_untrusted_types(file=description.file), *description.trusted_types}
     except Exception as error:  # a damaged archive raises whatever zipfile, json or skops raise
         raise CannotAnswer(f"{description.file}: is not a skops file: {error}") from error
     strangers = sorted(named - set(trusted))

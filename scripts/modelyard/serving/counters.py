@@ -187,7 +187,9 @@ class Counters:
             if not isinstance(values, np.ndarray):  # a nullable integer is masked, not NaN
                 values = values.to_numpy(dtype=np.float64, na_value=np.nan)
             cells = np.searchsorted(edges, values[~np.isnan(values)], side="right")
-            self._add_cells(column, collections.Counter(cells.tolist()).items())
+            rows = np.bincount(cells)
+            found = np.flatnonzero(rows)
+            self._add_cells(column, zip(found.tolist(), rows[found].tolist(), strict=True))
 
     def _count_levels(self, columns: Mapping[str, Values]) -> None:
         """Count the rows by cell of each category, and those of levels not seen in training."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.errors import CannotAnswer, Refused, StepCrash, VersionFault, YardError
 from modelyard.runtime_measure import Measured, measure_runtime
+from modelyard.serving.formats.skops_file import import_skops
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,7 +137,7 @@ def _score_all(order: Order, number: int, model: ModelFile) -> dict[int, Failure
 
 def _open(model: ModelFile) -> Predictor:
     if "skops" in model.formats:
-        import skops.io  # noqa: F401, PLC0415 - first: it searches all modules imported before it
+        import_skops()
     from modelyard.serving.predictor import load_predictor  # noqa: PLC0415 - as above
 
     return load_predictor(

@@ -168,8 +168,8 @@ def serve_workers(settings: Settings, workers: int) -> None:
         VersionFault: As `serve_model`.
         Refused: As `serve_model`.
     """
-    import mlflow.pyfunc  # noqa: F401, PLC0415 - once, for all workers
-
+    if settings.formats != ("skops",):
+        import mlflow.pyfunc  # noqa: F401, PLC0415 - once, for all workers
     _forget_closing(settings)
 
     def work(number: int, shared: Shared, listening: socket.socket) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelyard.domain.specs.model import Task
@@ -26,6 +26,10 @@ _ONNX_TYPES = {
     "tensor(string)": "object",
 }
 _MATRIX = 2
+
+
+class MissingColumns(Exception):  # noqa: N818 - a frame's fault, not the program's
+    """A frame lacks columns of the signature."""
 
 
 def find_answer(model: PyFuncModel, *, task: Task, classes: Sequence[str]) -> Answer:
@@ -52,7 +56,30 @@ def find_answer(model: PyFuncModel, *, task: Task, classes: Sequence[str]) -> An
         "mlflow.catboost": _catboost,
         "mlflow.onnx": _onnx,
     }.get(loader)
-    return _required(model, own(_raw(model), task, classes)) if own else model.predict
+    if own is None:
+        return model.predict
+    schema = model.metadata.get_input_schema()  # type: ignore[no-untyped-call]
+    names = schema.input_names() if schema is not None else []
+    return _required(names, own(_raw(model), task, classes))
+
+
+def find_skops_answer(
+    raw: Any, predict: str, *, columns: Collection[str], task: Task, classes: Sequence[str]
+) -> Answer:
+    """The same for an object of scikit-learn that was opened without MLflow.
+
+    Args:
+        raw: The object.
+        predict: Its method that MLflow would call.
+        columns: The signature's.
+        task: What it is for.
+        classes: Its classes, for a multiclass task.
+
+    Raises:
+        Refused: The model cannot answer on frames, whatever is in them.
+        AttributeError: It has no such method.
+    """
+    return _required(columns, _in_order(getattr(raw, predict), raw, task, classes))
 
 
 def _raw(model: PyFuncModel) -> Any:
@@ -60,17 +87,13 @@ def _raw(model: PyFuncModel) -> Any:
     return model.get_raw_model()  # type: ignore[no-untyped-call]
 
 
-def _required(model: PyFuncModel, answer: Answer) -> Answer:
-    """The same, with the error of MLflow for a frame that lacks a column."""
-    schema = model.metadata.get_input_schema()  # type: ignore[no-untyped-call]
-    names = schema.input_names() if schema is not None else []
+def _required(names: Collection[str], answer: Answer) -> Answer:
+    """The same, with an error for a frame that lacks a column."""
 
     def checked(frame: pd.DataFrame) -> Any:
         missing = [name for name in names if name not in frame]
         if missing:
-            from mlflow.exceptions import MlflowException  # noqa: PLC0415 - loaded with the model
-
-            raise MlflowException.invalid_parameter_value(f"Model is missing inputs {missing}.")
+            raise MissingColumns(f"Model is missing inputs {missing}.")
         return answer(frame)
 
     return checked

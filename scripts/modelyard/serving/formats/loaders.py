@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modelyard.domain.artifact_formats import FORMATS
 from modelyard.errors import Refused
-from modelyard.serving.formats.metadata import Mapping, Metadata
+from modelyard.serving.formats.metadata import Mapping, Metadata, mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +24,13 @@ class Opening:
             own name, which nothing accepts.
         file: The file; None where a loader opens a folder.
         trusted_types: Types that its own metadata asks to trust.
+        predict: The model's method that scores.
     """
 
     format: str
     file: Path | None = None
     trusted_types: tuple[str, ...] = ()
+    predict: str = "predict"
 
 
 XGBOOST_CLASSES = frozenset(
@@ -86,12 +88,14 @@ def _sklearn(metadata: Metadata, pyfunc: Mapping, own: Mapping) -> Opening:
 
 def _of_sklearn(metadata: Metadata, name: object, own: Mapping, *, default: str) -> Opening:
     types = own.get("skops_trusted_types")
+    pyfunc = mapping(metadata.flavors.get("python_function"))
     kind = str(own.get("serialization_format") or default)
     return Opening(
         # MLflow knows no other; the name of another format would be accepted where that one is.
         format=kind if kind in _SKLEARN_FORMATS else f"sklearn {kind}",
         file=metadata.folder / metadata.plain_name(name),
         trusted_types=tuple(map(str, types)) if isinstance(types, list) else (),
+        predict=str(pyfunc.get("predict_fn", "predict")),
     )
 
 
