@@ -24,6 +24,8 @@ from modelyard.domain.canary.prediction_grid import Grid, prediction_grid
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions, expect_predictions
 from modelyard.domain.canary.segments.cells import segment_cell, segment_grid, segment_name
 from modelyard.domain.canary.segments.findings import SegmentPromise, segment_promises
+from modelyard.domain.canary.shadow.findings import PairPromise, promise_pairs
+from modelyard.domain.canary.shadow.pairs import pair_name
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
 from modelyard.domain.verdict import Outcome
@@ -34,7 +36,7 @@ LEVEL_EDGES = (-1.036, -0.4, 0.2, 1.0)
 """Cuts of the second input, of which 15 % are below the first."""
 
 ASKED_AT = (4, 5, 6, 8, 10, 13, 17, 20, 22, 24, 26, 28, 30, 35, 45)
-SHARE, SLOW_MS = 0.2, 100.0
+SHARE, SLOW_MS, COPIED = 0.2, 100.0, 0.1
 START = datetime(2013, 5, 1, tzinfo=UTC)
 POLICY = CanaryPolicy()
 
@@ -94,6 +96,7 @@ class Case:
             15 % of the rows and more, and the segment.
         is_excused: Whether something else than the canary may explain its predictions. The judge is
             then asked along the way too: otherwise a fail keeps its evidence until the end.
+        is_shadowed: Whether the canary also answers a copy of `COPIED` of stable's requests.
     """
 
     name: str
@@ -102,6 +105,7 @@ class Case:
     world: World = field(default_factory=lambda: ORDINARY)
     is_excused: bool = False
     by_segments: bool = False
+    is_shadowed: bool = False
 
 
 def rates(*, quick: bool) -> Iterator[Rate]:
@@ -139,7 +143,14 @@ def _outcome(case: Case, random: Generator, looks: int) -> Outcome:
     for look in range(1, looks + 1):
         for name, arm in (("v2", canary), ("v1", stable)):
             counts[name] = _added(
-                counts[name], arm, world, random, look, arm.requests, by_segments=case.by_segments
+                counts[name],
+                arm,
+                world,
+                random,
+                look,
+                arm.requests,
+                by_segments=case.by_segments,
+                answered_too=canary if case.is_shadowed and arm is stable else None,
             )
         samples.append(Sample(at=START + look * timedelta(seconds=30), counts=dict(counts)))
         if case.is_excused and look in ASKED_AT:
@@ -158,8 +169,10 @@ def _ask(case: Case, samples: list[Sample]) -> Outcome:
         slow_ms=SLOW_MS,
         share=SHARE,
         segments=_promises(case.name) if case.by_segments else (),
+        pairs=_pair_promise(case.name) if case.is_shadowed else None,
     )
-    return judge_canary(evidence, POLICY).outcome
+    policy = replace(POLICY, shadow=COPIED) if case.is_shadowed else POLICY
+    return judge_canary(evidence, policy).outcome
 
 
 @cache
@@ -179,6 +192,17 @@ def _promises(name: str) -> tuple[SegmentPromise, ...]:
         _labels(world.stable(rows), world),
         _labels(world.canary(rows), world),
         _levels(rows),
+        segment_grid(world.output),
+    )
+
+
+@cache
+def _pair_promise(name: str) -> PairPromise:
+    world = next(case.world for case in CASES if case.name == name)
+    rows = everybody(np.random.default_rng(0), 0, 4000)
+    return promise_pairs(
+        _labels(world.stable(rows), world),
+        _labels(world.canary(rows), world),
         segment_grid(world.output),
     )
 
@@ -215,6 +239,7 @@ def _added(
     requests: int,
     *,
     by_segments: bool = False,
+    answered_too: Arm | None = None,
 ) -> Counts:
     """The counters after a look."""
     asked = random.binomial(requests, 1 - arm.hung)
@@ -243,11 +268,28 @@ def _added(
         segments=_segments(before.segments, rows, scores, world)
         if by_segments and answered
         else before.segments,
+        shadow=before.shadow
+        if answered_too is None
+        else _compared(before.shadow, rows, scores, answered_too, world, look),
         within={
             bound: known.get(bound, 0) + int(asked - slow),
             ALL_REQUESTS: known.get(ALL_REQUESTS, 0) + int(asked),
         },
     )
+
+
+def _compared(
+    before: Mapping[str, int], rows: Rows, scores: np.ndarray, canary: Arm, world: World, look: int
+) -> dict[str, int]:
+    """Pairs of stable's rows, of which the canary answers a part too."""
+    found, grid = dict(before), segment_grid(world.output)
+    copied = slice(int(COPIED * len(rows)))
+    answers = canary.score(rows[copied], look)
+    pairs = zip(_bins(scores[copied], grid).tolist(), _bins(answers, grid).tolist(), strict=True)
+    for (mine, theirs), count in Counter(pairs).items():
+        name = pair_name("v2", mine, theirs)
+        found[name] = found.get(name, 0) + count
+    return found
 
 
 def _cells(before: Mapping[str, int], rows: Rows) -> dict[str, int]:
@@ -472,10 +514,73 @@ CASES = (
     ),
     Case(name="healthy, with segments", by_segments=True),
     Case(
+        name="clients that stay: 20 and 180, with segments",
+        change=_clients(20, 180),
+        is_excused=True,
+        by_segments=True,
+    ),
+    Case(
+        name="one batch client sends 30 % of the canary's rows, with segments",
+        change=_arms(rows=with_batch(0.3)),
+        is_excused=True,
+        by_segments=True,
+    ),
+    Case(
+        name="stable answers a constant from look 20 on, with segments",
+        change=_constant_from(20, 0.28),
+        is_excused=True,
+        by_segments=True,
+    ),
+    Case(
         name="garbage for the 15 % of rows of one segment",
         is_bad=True,
         change=_garbage,
         by_segments=True,
+    ),
+    Case(name="healthy, with shadow answers", is_shadowed=True),
+    Case(name="healthy, rare events, with shadow answers", world=RARE, is_shadowed=True),
+    Case(name="healthy, narrow values, with shadow answers", world=NARROW, is_shadowed=True),
+    Case(name="healthy, 90 % of one class, with shadow answers", world=MAJORITY, is_shadowed=True),
+    Case(
+        name="the mix of traffic changes over the day, with shadow answers",
+        change=_both(rows=of_segment(lambda look: 0.5 - 0.5 * np.cos(look / 9))),
+        is_shadowed=True,
+    ),
+    Case(
+        name="clients that stay: 20 and 180, with shadow answers",
+        change=_clients(20, 180),
+        is_excused=True,
+        is_shadowed=True,
+    ),
+    Case(
+        name="tenants: 5 and 20, with shadow answers",
+        change=_clients(5, 20),
+        is_excused=True,
+        is_shadowed=True,
+    ),
+    Case(
+        name="one batch client sends 30 % of all rows, with shadow answers",
+        change=_both(rows=with_batch(0.3)),
+        is_excused=True,
+        is_shadowed=True,
+    ),
+    Case(
+        name="stable answers a constant from look 20 on, with shadow answers",
+        change=_constant_from(20, 0.28),
+        is_excused=True,
+        is_shadowed=True,
+    ),
+    Case(
+        name="garbage for the 15 % of rows of one segment, by shadow answers",
+        is_bad=True,
+        change=_garbage,
+        is_shadowed=True,
+    ),
+    Case(
+        name="each row gets the answer to another, by shadow answers",
+        is_bad=True,
+        change=_answers(lambda p: np.roll(p, 1)),
+        is_shadowed=True,
     ),
     Case(name="ten times slower", is_bad=True, change=_arms(slow=0.97)),
     Case(name="5 % errors", is_bad=True, change=_arms(errors=lambda *_: 0.05)),

@@ -80,6 +80,20 @@ from modelyard.domain.specs.model import DEFAULT_QUEUE
     help="Processes that serve the model on the port, each with its own queue.",
 )
 @click.option(
+    "--shadow-share",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="The share of answered requests that is copied to a canary, unseen by its caller.",
+)
+@click.option(
+    "--shadow-to",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Where a canary answers, such as http://HOST:PORT, or a local file of endpoints;"
+    " repeatable.",
+)
+@click.option(
     "--listening",
     type=click.IntRange(3),
     envvar="MODELYARD_LISTENING",

@@ -17,6 +17,8 @@ def server_arguments(
     formats: Iterable[str],
     trusted_types: Iterable[str],
     queue: int = DEFAULT_QUEUE,
+    shadow: float = 0.0,
+    shadow_to: Iterable[str] = (),
     **where: str,
 ) -> list[str]:
     """The arguments of `modelyard` that serve an artifact.
@@ -31,6 +33,8 @@ def server_arguments(
         trusted_types: The types that it trusts.
         queue: Requests that may wait; the default is no argument, so that manifests without one
             stay as they are.
+        shadow: The share of requests that it copies; no argument for none, as above.
+        shadow_to: Where canaries answer the copies.
         where: Further options of `modelyard serve`, such as `port`.
     """
     options = {
@@ -48,4 +52,6 @@ def server_arguments(
         *(f"--{name}={value}" for name, value in options.items()),
         *(f"--format={name}" for name in formats),
         *(f"--trusted-type={name}" for name in trusted_types),
+        *([f"--shadow-share={shadow:g}"] if shadow else []),
+        *(f"--shadow-to={address}" for address in (shadow_to if shadow else ())),
     ]

@@ -44,6 +44,12 @@ class Identity:
         return _shortened(f"{self.model}-{self.environment.name}-next")
 
     @property
+    def shadow_name(self) -> str:
+        """The Service at which a canary that joins an environment answers that one's copies."""
+        production = self.environment.joins or self.environment.name
+        return _shortened(f"{self.model}-{production}-shadow")
+
+    @property
     def shared_selector(self) -> dict[str, str]:
         """Selects the model's pods in all environments of the namespace."""
         return {MODEL: self.model}

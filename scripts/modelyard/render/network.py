@@ -8,13 +8,17 @@ from modelyard.render.identity import Document, Identity
 _SCRAPE_SECONDS = 5  # each scrape is one sample of the counts that a canary is judged by
 
 
-def render_services(identity: Identity) -> list[Document]:
+def render_services(identity: Identity, *, is_shadowed: bool = False) -> list[Document]:
     """The Service of this environment's own pods, and the shared one unless the environment joins.
 
     An environment that joins another must not write the shared Service: two writers of one object
-    would undo each other.
+    would undo each other. It has one for copies of that other's requests if it is shadowed, under a
+    name that production's servers know without knowing who joins.
     """
     own = _service(identity, identity.own_name, identity.own_selector, label="own")
+    if identity.environment.joins is not None and is_shadowed:
+        copies = _service(identity, identity.shadow_name, identity.own_selector, label="shadow")
+        return [own, copies]
     if identity.environment.joins is not None:
         return [own]
     shared = _service(identity, identity.model, identity.shared_selector, label="shared")

@@ -53,7 +53,7 @@ def pod_template(release: Release, *, model: Model, identity: Identity) -> Docum
         "metadata": {"labels": {**identity.labels, **labels}, "annotations": annotations},
         "spec": {
             "automountServiceAccountToken": False,  # no server calls the Kubernetes API
-            "containers": [_server(release, model, placement)],
+            "containers": [_server(release, model, identity, placement)],
             # Else each Service of the namespace would add its variables.
             "enableServiceLinks": False,
             "initContainers": [_fetch(release, model)],
@@ -75,7 +75,9 @@ def pod_template(release: Release, *, model: Model, identity: Identity) -> Docum
     }
 
 
-def _server(release: Release, model: Model, placement: Placement | None) -> Document:
+def _server(
+    release: Release, model: Model, identity: Identity, placement: Placement | None
+) -> Document:
     arguments = server_arguments(
         model=release.model,
         version=release.version,
@@ -88,6 +90,8 @@ def _server(release: Release, model: Model, placement: Placement | None) -> Docu
         host="0.0.0.0",  # noqa: S104 - pods are reached by their address
         port=str(PORT),
         closing_file=_CLOSING,
+        shadow=model.canary.shadow if identity.environment.joins is None else 0.0,
+        shadow_to=_canaries(identity),
         **({"lock": release.lock} if release.lock else {}),
     )
     return {
@@ -121,6 +125,15 @@ def _server(release: Release, model: Model, placement: Placement | None) -> Docu
             _TEMPORARY,
         ],
     }
+
+
+def _canaries(identity: Identity) -> list[str]:
+    """Where releases answer copies of this one's requests: those that join, and a router's next."""
+    # Without a router no Service has only the pods of this environment's own next release.
+    names = [identity.shadow_name]
+    if identity.environment.rollout.router is not None:
+        names.append(identity.next_name)
+    return [f"http://{name}" for name in names]
 
 
 def _fetch(release: Release, model: Model) -> Document:

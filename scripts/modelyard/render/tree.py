@@ -61,7 +61,7 @@ def render_manifests(
         "availability.yaml": [render_disruption_budget(identity), render_network_policy(identity)],
         "monitor.yaml": [render_monitor(identity)],
         "rollout.yaml": [render_rollout(release, model=model, identity=identity)],
-        "services.yaml": render_services(identity),
+        "services.yaml": render_services(identity, is_shadowed=model.canary.shadow > 0),
     }
     if environment.rollout.router is not None:
         files["route.yaml"] = [render_route(identity, environment.rollout.router)]

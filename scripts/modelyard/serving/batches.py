@@ -57,12 +57,15 @@ class Batches:
         self._rows = 0
         self._is_busy = False
 
-    async def scores(self, request: InferenceRequest) -> Scores:
+    async def scores(self, request: InferenceRequest, *, only_if_idle: bool = False) -> Scores:
         """The scores of one request; whatever the model raises for it is raised here.
 
         Raises:
-            OverloadedError: Too many requests or rows wait already.
+            OverloadedError: Too many requests or rows wait already, or any if the model must be
+                idle.
         """
+        if only_if_idle and self._is_busy:
+            raise OverloadedError
         rows = self._rows + request.rows
         if self._waiting and (len(self._waiting) >= self._queue or rows > MOST_WAITING_ROWS):
             raise OverloadedError

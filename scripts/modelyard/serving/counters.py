@@ -25,6 +25,7 @@ from modelyard.domain.canary.segments.cells import (
     segment_level,
     segment_name,
 )
+from modelyard.domain.canary.shadow.pairs import FAILED, pair_name
 from modelyard.serving.documents import Serving
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ SECONDS = tuple(bound / 1000 for bound in LATENCY_BOUNDS_MS)
 
 OVERLOADED_SECONDS = 2 * SECONDS[-1]
 """The latency of a request that was not let in: slow by every threshold of the judge."""
+
+LOST = ("full", "large", "busy", "silent", "refused")
+"""Why a copy of a request has no answer to compare; see `shadow.copies.Shadow`."""
 
 _CLIENT_ERRORS = range(400, 500)
 NO_REFUSALS = frozenset({401, 403, 404, 408, 429, 499})
@@ -119,6 +123,16 @@ class Counters:
             "Rows by cell of a declared column and bin of fewer bins.",
             (*LABELS, "cell"),
             registry=registry,
+        )
+        self._shadow = Counter(
+            "modelyard_shadow_rows",
+            "Rows of copied requests by both answers.",
+            (*LABELS, "pair"),
+            registry=registry,
+        )
+        self._lost = self._counters("shadow_lost", "Copies without an answer.", "why", LOST)
+        self._copies = self._counters(
+            "shadow_answers", "Copies of another release's requests.", "code_class", CODE_CLASSES
         )
         self._segment_columns = serving.segments
         self._segment_grid = segment_grid(serving.output)
@@ -217,10 +231,25 @@ class Counters:
             for (cell, place), rows in collections.Counter(zip(cells, places, strict=True)).items():
                 self._add_cell(self._segments, segment_name(column, cell, place), rows)
 
-    def _add_cell(self, counter: Counter, name: str, rows: int) -> None:
+    def count_pair(self, release: str, mine: Scores, theirs: Scores | None) -> None:
+        """Count one row that a canary answered too, or None if it failed; shape as in an answer."""
+        grid = self._segment_grid
+        place = FAILED if theirs is None else int(row_bins(theirs, grid)[0])
+        name = pair_name(release, int(row_bins(mine, grid)[0]), place)
+        self._add_cell(self._shadow, name, 1, label="pair")
+
+    def count_lost(self, why: str) -> None:
+        """Count a copy without an answer, by one of `LOST`."""
+        self._lost[why].inc()
+
+    def count_copy(self, status: int) -> None:
+        """Count what was answered to a copy of another release's request, and nothing else."""
+        self._copies[f"{status // 100}xx"].inc()
+
+    def _add_cell(self, counter: Counter, name: str, rows: int, *, label: str = "cell") -> None:
         # A few cells of the possible ones occur, so a series begins with its first row.
         if (counter, name) not in self._cell:
-            self._cell[counter, name] = counter.labels(**self._labels, cell=name)
+            self._cell[counter, name] = counter.labels(**self._labels, **{label: name})
         self._cell[counter, name].inc(rows)
 
     def _count_unanswered(self, requests: int) -> None:

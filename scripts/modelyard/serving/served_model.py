@@ -69,13 +69,13 @@ class ServedModel:
         """Whether its golden rows match, and it is not being stopped."""
         return self.golden_problem is None and not self.is_stopping
 
-    async def scores(self, request: InferenceRequest) -> Scores:
+    async def scores(self, request: InferenceRequest, *, only_if_idle: bool = False) -> Scores:
         """The model's scores for one request; whatever it raises for it is raised here.
 
         Raises:
-            OverloadedError: Too many requests wait already.
+            OverloadedError: Too many requests wait already, or any is scored and it must be idle.
         """
-        return await self._batches.scores(request)
+        return await self._batches.scores(request, only_if_idle=only_if_idle)
 
     def document(self, request: InferenceRequest, scores: Scores) -> dict[str, Any]:
         """The answer as the protocol's document."""

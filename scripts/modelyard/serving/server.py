@@ -33,6 +33,7 @@ from modelyard.serving.payload_log import (
 )
 from modelyard.serving.predictor import Predictor, load_predictor
 from modelyard.serving.served_model import ServedModel
+from modelyard.serving.shadow.copies import Shadow
 from modelyard.serving.workers.group import Group, bound_socket, cannot_listen, shared_by
 from modelyard.serving.workers.shared import Shared
 
@@ -68,6 +69,8 @@ class Settings:
             every answer ends its connection, so that clients reconnect to another server.
         queue: Requests that may wait while the model is busy.
         listening: The descriptor of a socket of the port; None to make one.
+        shadow_share: The share of answered requests that is copied to a canary.
+        shadow_to: Where canaries answer; see `shadow.copies.Shadow`.
     """
 
     model: str
@@ -84,6 +87,8 @@ class Settings:
     closing: Path | None = None
     queue: int = DEFAULT_QUEUE
     listening: int | None = None
+    shadow_share: float = 0.0
+    shadow_to: tuple[str, ...] = ()
 
     @property
     def labels(self) -> dict[str, str]:
@@ -222,7 +227,15 @@ def _serve(
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     counters = Counters(settings.labels, predictor.serving)
     log = _payload_log(settings, predictor, counters)
-    app = Routes(model, settings.labels, counters, log, closing=settings.closing, registry=registry)
+    app = Routes(
+        model,
+        settings.labels,
+        counters,
+        log,
+        closing=settings.closing,
+        registry=registry,
+        shadow=_shadow(settings, predictor, counters),
+    )
     server = Server(app, settings, loop=loop, on_stop=model.stop)
     allow_many_connections()
     # What is loaded now stays: else each full collection walks all of it, and stops the server.
@@ -251,6 +264,19 @@ def _forget_closing(settings: Settings) -> None:
 
 def _sockets(settings: Settings) -> list[socket.socket] | None:
     return None if settings.listening is None else [socket.socket(fileno=settings.listening)]
+
+
+def _shadow(settings: Settings, predictor: Predictor, counters: Counters) -> Shadow | None:
+    if not settings.shadow_share or not settings.shadow_to:
+        return None
+    return Shadow(
+        settings.shadow_share,
+        settings.shadow_to,
+        labels=settings.labels,
+        serving=predictor.serving,
+        on_pair=counters.count_pair,
+        on_lost=counters.count_lost,
+    )
 
 
 def _payload_log(settings: Settings, predictor: Predictor, counters: Counters) -> PayloadLog | None:

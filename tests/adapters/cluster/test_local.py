@@ -29,9 +29,11 @@ from modelyard.adapters.cluster.local_state import (
     mark_ready,
     split_traffic,
 )
+from modelyard.adapters.metrics.scrape import ScrapeMetrics
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.processes.start import is_process_alive
-from modelyard.domain.canary.traffic import RolloutState
+from modelyard.domain.canary.shadow.pairs import parse_pair
+from modelyard.domain.canary.traffic import Counts, RolloutState
 from modelyard.domain.server_fault import Blame, ServerFault
 from modelyard.domain.specs.environment import Environment, Rollout, Step
 from modelyard.domain.specs.release import Release
@@ -184,6 +186,30 @@ def test_a_canary_takes_its_share_of_what_production_answers(yard: Yard):
     yard.cluster.remove(model="late", environment=CANARY)
     assert yard.shares(PRODUCTION) == {"v1": 0.75, "v3": 0.25}
     assert yard.observe(CANARY) is None
+
+
+def test_a_canary_answers_copies_of_what_production_answers(yard: Yard):
+    model = replace(MODEL, canary=replace(MODEL.canary, shadow=1.0))
+    stable, canary = yard.release("v1", PRODUCTION), yard.release("v2", CANARY)
+    yard.cluster.sync(stable, model=model, environment=PRODUCTION)
+    yard.cluster.sync(canary, model=model, environment=CANARY)
+    metrics = ScrapeMetrics(yard.root, Repository(), yard.clock)
+    first, *_ = yard.endpoints(PRODUCTION)
+    assert first.release == stable.identity
+    answer = httpx.post(f"{first.url}/v2/models/late/infer", json=request(), timeout=30)
+    assert answer.json()["model_version"] == "v1"
+
+    def compared() -> dict[str, Counts]:
+        (sample,) = metrics.samples("late", since=NOW, keep=False)
+        return dict(sample.counts)
+
+    until(lambda: compared()[stable.identity].shadow)
+    counts = compared()
+    (pair,) = counts[stable.identity].shadow
+    assert parse_pair(pair, canary.identity) is not None
+    assert sum(counts[canary.identity].requests.values()) == 0
+    assert counts[canary.identity].rows == 0
+    assert counts[canary.identity].shadow == {}
 
 
 def test_an_aborted_candidate_leaves_traffic_and_is_remembered(yard: Yard):

@@ -412,6 +412,35 @@ def test_the_rollout_itself_says_what_it_runs():
     }
 
 
+# Shadow answers.
+
+
+def test_stable_copies_requests_to_a_service_that_only_a_joined_canary_has():
+    shadowed = replace(MODEL, canary=replace(MODEL.canary, shadow=0.1))
+    canary = replace(RELEASE, environment="canary")
+
+    def shadow_arguments(**changes: Any) -> list[str]:
+        server = rollout(**changes)["spec"]["template"]["spec"]["containers"][0]
+        return [each for each in server["args"] if "shadow" in each]
+
+    routed = replace(PRODUCTION, rollout=replace(PRODUCTION.rollout, router=ROUTER))
+    address = "--shadow-to=http://pairs-production"
+    assert shadow_arguments(model=shadowed) == ["--shadow-share=0.1", f"{address}-shadow"]
+    # Only a router has a Service of the next release's pods alone.
+    assert shadow_arguments(model=shadowed, environment=routed)[1:] == [
+        f"{address}-shadow",
+        f"{address}-next",
+    ]
+    assert shadow_arguments(release=canary, model=shadowed, environment=CANARY) == []
+    assert shadow_arguments() == []
+    services = rendered(canary, model=shadowed, environment=CANARY)["services.yaml"]
+    (copies,) = [each for each in services if each["metadata"]["name"].endswith("-shadow")]
+    assert copies["metadata"]["name"] == "pairs-production-shadow"
+    assert copies["spec"]["selector"]["modelyard.dev/environment"] == "canary"
+    names = [each["metadata"]["name"] for each in rendered(model=shadowed)["services.yaml"]]
+    assert "pairs-production-shadow" not in names
+
+
 # A traffic router.
 
 

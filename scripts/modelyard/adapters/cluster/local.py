@@ -12,6 +12,7 @@ from pathlib import Path
 
 from modelyard.adapters.cluster.endpoints import (
     Endpoint,
+    endpoints_path,
     read_endpoints,
     with_known,
     write_endpoints,
@@ -382,6 +383,7 @@ class LocalCluster:
             formats=model.artifact.accepted_formats,
             signed_by=model.artifact.signed_by,
             queue=model.server.queue,
+            shadow=model.canary.shadow,
             lock=release.lock,
             port=free_port(release.identity),
             since=now,
@@ -393,6 +395,9 @@ class LocalCluster:
             self._state / "cluster" / state.environment / state.model,
             model=state.model,
             payloads=self._state / "payloads" / state.environment / state.model,
+            shadow_to=None
+            if state.joins is not None
+            else endpoints_path(self._state, environment=state.environment, model=state.model),
         )
 
     def _read_all(self, pattern: str) -> tuple[list[State], list[YardError]]:

@@ -63,12 +63,17 @@ class LocalServers:
         folder: Where their claims and logs are.
         model: The model's name.
         payloads: Where their payload logs go.
+        shadow_to: The file of endpoints, in which they find who answers copies of their requests;
+            None for nobody.
     """
 
-    def __init__(self, folder: Path, *, model: str, payloads: Path) -> None:
+    def __init__(
+        self, folder: Path, *, model: str, payloads: Path, shadow_to: Path | None = None
+    ) -> None:
         self._folder = folder
         self._model = model
         self._payloads = payloads
+        self._shadow_to = shadow_to
 
     def start_server(self, server: Server, artifact: Path, runtime: Runtime | None) -> Started:
         """Start the release's server; a second one for the same release exits by itself.
@@ -161,6 +166,8 @@ class LocalServers:
             port=str(server.port),
             claim=str(self._claim(server.release)),
             payload_log=str(self._payloads),
+            shadow=0.0 if self._shadow_to is None else server.shadow,
+            shadow_to=[str(self._shadow_to)],
             **(pinned or {}),
         )
 

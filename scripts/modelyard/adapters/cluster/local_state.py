@@ -46,6 +46,7 @@ class Server:
         hung: How often in a row it was ended because it ran and was not ready.
         signed_by: Public keys, one of which must have signed its artifact; none for no signature.
         lock: SHA-256 of the lock of its runtime; None for this interpreter, unmeasured.
+        shadow: The share of its requests of which a canary answers a copy too.
     """
 
     release: str
@@ -67,6 +68,7 @@ class Server:
     hung: int = 0
     lock: str | None = None
     signed_by: tuple[str, ...] = ()
+    shadow: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,7 @@ _KINDS = {
     "modelyard_request_seconds_bucket": ("within", "le"),
     "modelyard_input_cells_total": ("inputs", "cell"),
     "modelyard_segment_predictions_total": ("segments", "cell"),
+    "modelyard_shadow_rows_total": ("shadow", "pair"),
     "modelyard_start_time_seconds": _STARTED,
 }
 

@@ -29,6 +29,7 @@ _LABELLED = {
     "modelyard_request_row_pairs_total": ("pairs", "measure"),
     "modelyard_input_cells_total": ("inputs", "cell"),
     "modelyard_segment_predictions_total": ("segments", "cell"),
+    "modelyard_shadow_rows_total": ("shadow", "pair"),
 }
 
 # A server on loopback answers in milliseconds, or it hangs.
@@ -100,6 +101,7 @@ class _Tally:
     within: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     inputs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     segments: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    shadow: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     servers: int = 0
     started: list[float] = field(default_factory=list)
 
@@ -131,6 +133,7 @@ class _Tally:
             within=dict(self.within),
             inputs=dict(self.inputs),
             segments=dict(self.segments),
+            shadow=dict(self.shadow),
             servers=self.servers,
             process=" ".join(f"{at:.6f}" for at in self.started) if self.servers == 1 else "",
         )

@@ -40,6 +40,7 @@ class Arm:
         client_errors: Requests answered 4xx; shape (samples,).
         inputs: Rows until the last sample by cell of each input; see `Counts.inputs`.
         segments: Rows by segment and bin, shape (samples,); see `Counts.segments`.
+        shadow: Rows by both answers, shape (samples,); see `Counts.shadow`.
     """
 
     answered: tuple[float, ...]
@@ -56,6 +57,7 @@ class Arm:
     client_errors: tuple[float, ...] = ()
     inputs: Mapping[str, float] = field(default_factory=dict)
     segments: tuple[Mapping[str, float], ...] = ()
+    shadow: tuple[Mapping[str, float], ...] = ()
 
     @property
     def looks(self) -> int:
@@ -100,6 +102,7 @@ def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
         unseen=_by_name(last, "unseen"),
         inputs=_by_name(last, "inputs"),
         segments=_series(totals, "segments") if _by_name(last, "segments") else (),
+        shadow=_series(totals, "shadow") if _by_name(last, "shadow") else (),
         pairs=_series(totals, "pairs"),
         refusals=_refusals(readings, totals),
         within=_series(totals, "within") if _by_name(last, "within") else (),
@@ -138,6 +141,7 @@ def _counters(counts: Counts | None) -> Counters | None:
     counters |= {("within", bound): count for bound, count in counts.within.items()}
     counters |= {("inputs", cell): count for cell, count in counts.inputs.items()}
     counters |= {("segments", name): count for name, count in counts.segments.items()}
+    counters |= {("shadow", name): count for name, count in counts.shadow.items()}
     if counts.refused is not None:
         # Together, so that no request counts as asked while refusals were not counted.
         counters[_REFUSED] = counts.refused

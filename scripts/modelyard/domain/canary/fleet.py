@@ -262,5 +262,6 @@ def _counts(total: Counters, before: Counters) -> Counts:
         within=by_kind["within"],
         inputs=by_kind["inputs"],
         segments=by_kind["segments"],
+        shadow=by_kind["shadow"],
         servers=0,
     )

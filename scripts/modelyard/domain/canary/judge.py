@@ -25,6 +25,7 @@ from modelyard.domain.canary.request_metrics import (
     unanswered,
 )
 from modelyard.domain.canary.segments.findings import SegmentPromise, segment_findings
+from modelyard.domain.canary.shadow.findings import PairPromise, shadow_findings
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome, Verdict
@@ -50,6 +51,7 @@ class CanaryEvidence:
         segments: What to expect of the segments' predictions; empty if the held-out rows were
             scored before `canary.segments` was declared.
         is_promised: Whether predictions are judged, also if `expected` is out of reach now.
+        pairs: What to expect of shadow answers; None if no held-out rows were scored by both.
     """
 
     samples: tuple[Sample, ...]
@@ -62,6 +64,7 @@ class CanaryEvidence:
     share: float | None = None
     segments: tuple[SegmentPromise, ...] = ()
     is_promised: bool = False
+    pairs: PairPromise | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +88,9 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
       the error rate is not worse than stable's (first release: not above `error_limit`), the same
       for refusals, that the share of slow requests is not worse by more than its margin, that no
       more requests than `margin_unanswered` stay without an answer, or that the predictions are
-      within the radius of the expected ones. At least `LEAST_BAD_LOOKS` intervals between samples
-      must show it.
+      within the radius of the expected ones, or that shadow answers are unlike those on held-out
+      rows in no more than `margin_shadow` beyond. At least `LEAST_BAD_LOOKS` intervals between
+      samples must show it.
     - `pass`: no fail, and for each share of requests the samples together reject the null that it
       is worse by its margin (first release: at or above the limit). The observed distance is within
       the radius, the least predictions, looks and seconds are reached, and the last sample is
@@ -115,13 +119,16 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     # Also the part of one whose evidence is out of reach: the judge is asked again with it.
     is_promised = evidence.is_promised or evidence.expected is not None
     is_by_segments = bool(evidence.segments or (policy.segments and is_promised))
-    alpha = policy.alpha / (len(metrics) + is_promised + (share is not None) + is_by_segments)
+    is_shadowed = policy.shadow > 0 and stable is not None and is_promised
+    parts = (is_promised, share is not None, is_by_segments, is_shadowed)
+    alpha = policy.alpha / (len(metrics) + sum(parts))
     findings = [
         *(metric.finding(alpha) for metric in metrics),
         *_unanswered(canary, stable, policy, share, alpha),
         *_uncounted(canary, stable),
         *_predictions(canary, stable, evidence.expected, policy, alpha),
         *_segments(canary, stable, evidence, policy, alpha),
+        *_shadow(stable, evidence, policy, alpha),
         *_minimum_traffic(canary, policy),
         *_freshness(canary, stable),
     ]
@@ -236,6 +243,19 @@ def _segments(
             evidence.segments,
             columns=policy.segments,
             radius=policy.distribution_radius,
+            alpha=alpha,
+        )
+
+
+def _shadow(
+    stable: Arm | None, evidence: CanaryEvidence, policy: CanaryPolicy, alpha: float
+) -> Iterator[Finding]:
+    if policy.shadow > 0 and stable is not None and evidence.expected is not None:
+        yield from shadow_findings(
+            stable,
+            evidence.pairs,
+            release=evidence.canary,
+            margin=policy.margin_shadow,
             alpha=alpha,
         )
 

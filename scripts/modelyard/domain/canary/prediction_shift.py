@@ -108,8 +108,8 @@ def expect_predictions(
         finer = expect_predictions(champion, challenger, replace(grid, older=None), most=most)
         older = expect_predictions(champion, challenger, grid.older, most=most)
         return replace(finer, older=older, older_bins=grid.older_bins)
-    after = _grid_bins("challenger", challenger, grid)
-    before = after if champion is None else _grid_bins("champion", champion, grid)
+    after = grid_bins("challenger", challenger, grid)
+    before = after if champion is None else grid_bins("champion", champion, grid)
     if not after.size or before.size != after.size:
         raise CannotAnswer(f"{before.size} champion and {after.size} challenger predictions")
     counts = np.bincount(np.concatenate([before, after]), minlength=grid.bins)
@@ -194,7 +194,12 @@ def shift_evidence(
     )
 
 
-def _grid_bins(model: str, predictions: ArrayLike, grid: Grid) -> Codes:
+def grid_bins(model: str, predictions: ArrayLike, grid: Grid) -> Codes:
+    """The bin of the grid of each prediction of a model.
+
+    Raises:
+        CannotAnswer: A number is not finite, or a class is unknown.
+    """
     if grid.classes:
         return class_codes(predictions, grid.classes, f"{model} predictions")
     values = parse_scores(model, predictions, np.size(predictions))

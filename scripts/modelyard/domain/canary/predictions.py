@@ -108,11 +108,20 @@ class PredictionTest:
         )
 
 
-def excuse_of(test: PredictionTest, canary: Arm, stable: Arm | None) -> Finding | None:
-    """What else than the canary explains how far its predictions are; None if nothing does."""
+def excuse_of(
+    test: PredictionTest, canary: Arm, stable: Arm | None, *, part: float = 1.0
+) -> Finding | None:
+    """What else than the canary explains how far its predictions are; None if nothing does.
+
+    Args:
+        test: The test of these predictions.
+        canary: The canary, with the inputs of all rows.
+        stable: Stable, with those of all rows.
+        part: The part of the rows whose predictions these are.
+    """
     if stable is None:
         return None
-    return _other_inputs(test, canary, stable) or _stable_off(test, canary, stable)
+    return _other_inputs(test, canary, stable, part) or _stable_off(test, canary, stable)
 
 
 def _own_finding(test: PredictionTest, found: ShiftEvidence) -> Finding:
@@ -137,16 +146,17 @@ def _own_finding(test: PredictionTest, found: ShiftEvidence) -> Finding:
     )
 
 
-def _other_inputs(test: PredictionTest, canary: Arm, stable: Arm) -> Finding | None:
+def _other_inputs(test: PredictionTest, canary: Arm, stable: Arm, part: float) -> Finding | None:
     """What is said instead of a fail if canary and stable get rows of another kind.
 
     Predictions cannot be further apart than their inputs are. So a canary that is further away than
-    the radius and all the distances of its inputs fails all the same.
+    the radius and all the distances of its inputs fails all the same. All that differs may be in a
+    part of the rows, which are then as much further apart as they are fewer.
     """
     found = input_differences(canary.inputs, stable.inputs, max(test.effects, default=1.0))
     if not found:
         return None
-    wider = min(1.0, test.allowed + sum(each.distance for each in found))
+    wider = min(1.0, test.allowed + sum(each.distance for each in found) / part)
     if test.shift(canary, stable, allowed=wider).evidence.ever_rejects(test.alpha):
         return None
     named = ", ".join(f"{each.column} by {each.distance:.2f}" for each in found)

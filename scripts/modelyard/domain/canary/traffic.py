@@ -33,6 +33,8 @@ class Counts:
             count them.
         segments: Rows by segment and bin of the primary output, by `segments.cells.segment_name`.
             Empty if a server does not count them.
+        shadow: Rows of copied requests by both answers, by `shadow.pairs.pair_name`. Empty if a
+            server copies none.
         servers: How many servers these are the sum of; 0 if that is not known.
         process: Tells the process of one server from an earlier one of the same release; empty if
             that is not known.
@@ -48,6 +50,7 @@ class Counts:
     within: Mapping[str, int] = field(default_factory=dict)
     inputs: Mapping[str, int] = field(default_factory=dict)
     segments: Mapping[str, int] = field(default_factory=dict)
+    shadow: Mapping[str, int] = field(default_factory=dict)
     servers: int = 1
     process: str = ""
 

@@ -293,6 +293,9 @@ class CanaryPolicy:
         margin_unanswered: Part of its requests that a canary may leave without an answer, by its
             share of the traffic.
         segments: Columns of a request by whose levels predictions are judged apart too.
+        shadow: The share of stable's requests, 0 to 1, of which the canary answers a copy too.
+        margin_shadow: Share of the copied rows that the canary may answer unlike on held-out rows,
+            beyond those that it answered so there.
     """
 
     alpha: float = 0.05
@@ -310,6 +313,8 @@ class CanaryPolicy:
     slow_limit: float = 0.1
     margin_unanswered: float = 0.25
     segments: tuple[str, ...] = ()
+    shadow: float = 0.0
+    margin_shadow: float = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)

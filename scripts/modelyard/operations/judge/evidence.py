@@ -16,6 +16,7 @@ from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions, expect_predictions
 from modelyard.domain.canary.segments.cells import SEGMENT, segment_grid
 from modelyard.domain.canary.segments.findings import SegmentPromise, segment_promises
+from modelyard.domain.canary.shadow.findings import PairPromise, promise_pairs
 from modelyard.domain.gate.gate import Scores
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
@@ -143,6 +144,7 @@ def with_promises(
         counts,
         expected=expected_predictions(workspace, catalog, release, champion),
         segments=expected_segments(workspace, catalog, release, champion),
+        pairs=expected_pairs(workspace, catalog, release, champion),
     )
 
 
@@ -250,6 +252,25 @@ def expected_segments(
 
     key = repr((model.primary, model.canary.segments))
     return workspace.once("expected segments", mine, promises, theirs or "", key)
+
+
+def expected_pairs(
+    workspace: Workspace, catalog: Catalog, release: Release, champion: str | None
+) -> PairPromise | None:
+    """What the release should answer beside each answer of the champion, if it is shadowed."""
+    model, scored = catalog.models[release.model], _scored_rows(catalog, release, champion)
+    if not model.canary.shadow or scored is None or scored[1] is None:
+        return None
+    mine, theirs = scored[0], scored[1]
+
+    def promise() -> PairPromise:
+        return promise_pairs(
+            _predictions(workspace.store, model, theirs),
+            _predictions(workspace.store, model, mine),
+            segment_grid(model.primary),
+        )
+
+    return workspace.once("expected pairs", mine, promise, theirs, repr(model.primary))
 
 
 def is_promised(catalog: Catalog, release: Release, champion: str | None) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.serving.batches import OverloadedError
 from modelyard.serving.http.bodies import BodyReader, RequestError
+from modelyard.serving.http.dialects import OPEN_INFERENCE
 from modelyard.serving.outliers import OutlierError
 from modelyard.serving.payload_parts import Payload
 from modelyard.serving.predictor import is_schema_error
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from modelyard.serving.payload_log import PayloadLog
     from modelyard.serving.predictor import Scores
     from modelyard.serving.served_model import ServedModel
+    from modelyard.serving.shadow.copies import Shadow
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -33,10 +35,18 @@ class Inference:
         model: The model.
         counters: Counts the rows.
         log: Logs them; None for no log.
+        shadow: Copies some of them to a canary; None for none.
     """
 
-    def __init__(self, model: ServedModel, counters: Counters, log: PayloadLog | None) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        counters: Counters,
+        log: PayloadLog | None,
+        shadow: Shadow | None = None,
+    ) -> None:
         self._model, self._counters, self._log = model, counters, log
+        self._shadow = shadow
         self._bodies = BodyReader(model.predictor.serving)
 
     async def answer(
@@ -60,7 +70,31 @@ class Inference:
             return failure.status, dialect.error(failure.status, str(failure))
         self._counters.count_answer(parsed, scores)
         self._log_payload(parsed, 200, scores=scores)
+        if self._shadow is not None:
+            self._shadow.offer(parsed, scores)
         return 200, dialect.answer(self._model, parsed, scores)
+
+    async def answer_copy(
+        self, request: Request, labels: Mapping[str, str]
+    ) -> tuple[int, Mapping[str, Any]]:
+        """The status and the document that answer a copy of another release's request.
+
+        It is no request of this release: its rows are neither counted nor logged, and it is only
+        scored while the model has nothing else to do.
+
+        Args:
+            request: The copy, unread.
+            labels: `release` and `digest` of this server.
+        """
+        who = {name: labels[name] for name in ("release", "digest")}
+        try:
+            parsed = await self._read(request, OPEN_INFERENCE)
+            scores = await self._scores(parsed, only_if_idle=True)
+        except RequestError as failure:
+            self._counters.count_copy(failure.status)
+            return failure.status, {**who, "error": str(failure)}
+        self._counters.count_copy(200)
+        return 200, {**who, "scores": scores.tolist()}
 
     def not_ready_reason(self) -> str:
         """Why the model is not ready."""
@@ -72,9 +106,9 @@ class Inference:
             raise RequestError(503, self.not_ready_reason())
         return parsed
 
-    async def _scores(self, parsed: InferenceRequest) -> Scores:
+    async def _scores(self, parsed: InferenceRequest, *, only_if_idle: bool = False) -> Scores:
         try:
-            return await self._model.scores(parsed)
+            return await self._model.scores(parsed, only_if_idle=only_if_idle)
         except OutlierError as refusal:
             raise RequestError(422, refusal.message) from refusal
         except OverloadedError as error:

@@ -17,11 +17,13 @@ from modelyard.domain.server_fault import FAULT_HEADER, Blame
 from modelyard.serving.http.dialects import MLFLOW, OPEN_INFERENCE, Dialect
 from modelyard.serving.http.inference import Inference
 from modelyard.serving.http.openapi import openapi_document
+from modelyard.serving.shadow.copies import SHADOW_PATH
 
 if TYPE_CHECKING:
     from modelyard.serving.counters import Counters
     from modelyard.serving.payload_log import PayloadLog
     from modelyard.serving.served_model import ServedModel
+    from modelyard.serving.shadow.copies import Shadow
 
 RELEASE_HEADER = "x-modelyard-release"
 
@@ -43,6 +45,7 @@ class Routes:
         log: Logs the rows; None for no log.
         closing: A file; while it exists, every answer ends its connection. None for never.
         registry: What `/metrics` exposes.
+        shadow: Copies some of the requests to a canary; None for none.
     """
 
     def __init__(
@@ -54,9 +57,10 @@ class Routes:
         *,
         closing: Path | None = None,
         registry: CollectorRegistry = REGISTRY,
+        shadow: Shadow | None = None,
     ) -> None:
         self._model, self._labels, self._counters = model, labels, counters
-        self._inference = Inference(model, counters, log)
+        self._inference = Inference(model, counters, log, shadow)
         self._closing, self._registry = closing, registry
         self._header = (RELEASE_HEADER.encode(), labels["release"].encode())
         path = f"/v2/models/{model.name}"
@@ -64,6 +68,7 @@ class Routes:
         self._posts: dict[str, _Answer] = {
             **{f"{each}/infer": self.infer for each in paths},
             "/invocations": self.invocations,
+            SHADOW_PATH: self.copy,
         }
         self._gets: dict[str, _Answer] = {
             "/": self.live,
@@ -106,6 +111,11 @@ class Routes:
     async def invocations(self, request: Request) -> Response:
         """The same for a request of MLflow's protocol."""
         return await self._answer(request, MLFLOW)
+
+    async def copy(self, request: Request) -> Response:
+        """Answer a copy of a request that another release has answered."""
+        status, document = await self._inference.answer_copy(request, self._labels)
+        return _json(document, status)
 
     async def _answer(self, request: Request, dialect: Dialect) -> Response:
         with self._counters.count_request() as outcome:

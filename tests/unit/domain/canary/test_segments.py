@@ -184,3 +184,30 @@ def test_the_grid_of_segments_is_finer_at_both_ends_and_beside_zero():
     assert segment_grid(classes).classes == ("a", "b")
     with pytest.raises(ValueError, match="needs minimum and maximum"):
         segment_grid(replace(value, minimum=None))
+
+
+def test_inputs_that_differ_excuse_a_segment_by_its_share_of_the_rows():
+    # A tenth of all rows differs in its inputs: it may be most of the 14 % of one segment.
+    def seen(inputs):
+        return tuple(
+            Sample(
+                at=START.replace(minute=look),
+                counts={
+                    name: replace(
+                        counted(look, rows, answers),
+                        inputs={cell: round(look * rows * share) for cell, share in cells.items()},
+                    )
+                    for name, rows, answers, cells in (
+                        ("v2", 200, GARBAGE, inputs),
+                        ("v1", 800, HEALTHY, {"x:0": 0.5, "x:1": 0.5}),
+                    )
+                },
+            )
+            for look in range(21)
+        )
+
+    same = judged(GARBAGE, HEALTHY, samples=seen({"x:0": 0.5, "x:1": 0.5}))
+    assert same.outcome is Outcome.FAIL
+    other = judged(GARBAGE, HEALTHY, samples=seen({"x:0": 0.6, "x:1": 0.4}))
+    assert other.outcome is Outcome.INCONCLUSIVE
+    assert "where carrier = UA: inputs of canary and stable differ: x by 0.09" in other.reason

@@ -176,7 +176,7 @@ def _findings_of(
     if not bad and not _is_far(test, found):
         return
     where = f"where {promise.title}"
-    if (excuse := excuse_of(test, *arms)) is not None:
+    if (excuse := excuse_of(test, *arms, part=_part(*arms))) is not None:
         text = f"{where}: {excuse.text}" if excuse.text else ""
         yield replace(excuse, text=text, numbers={})
         return
@@ -187,6 +187,14 @@ def _findings_of(
         missing=f"predictions within {test.allowed:.2g} {where}",
         columns=(promise.column,),
     )
+
+
+def _part(canary: Arm, stable: Arm | None) -> float:
+    """The segment's part of the rows, of the arm in which it is greater."""
+    arms = [canary] if stable is None else [canary, stable]
+    shares = [sum(arm.predictions[-1]) / max(arm.rows, 1.0) for arm in arms]
+    # A server is read while it counts, so a segment may have a row more than all of them.
+    return min(1.0, max(shares)) or 1.0
 
 
 def _is_far(test: PredictionTest, found: ShiftEvidence) -> bool:

@@ -1,0 +1,1 @@
+"""Shadow answers: the canary's answers to copies of stable's requests, compared row by row."""

@@ -1,0 +1,180 @@
+"""What the judge finds in shadow answers: rows that the canary answers unlike on held-out rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from modelyard.domain.canary.arms import Arm
+from modelyard.domain.canary.error_rate import against_at_most
+from modelyard.domain.canary.prediction_grid import Grid
+from modelyard.domain.canary.prediction_shift import grid_bins
+from modelyard.domain.canary.request_metrics import Finding, format_share, most_of_a_look
+from modelyard.domain.canary.shadow.pairs import FAILED, parse_pair
+
+LEAST_HELD_OUT = 100
+"""Held-out rows that are needed for what is usual beside a bin of stable."""
+
+TAIL = 0.02
+"""Part of the held-out rows beside a bin of stable that may be outside of what is usual there."""
+
+LEAST_PAIRS = 200
+"""Pairs from which a share beyond the limit holds a pass back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairPromise:
+    """Which answers of the canary are usual beside each answer of stable.
+
+    Args:
+        usual: By bin of stable, the usual bins of the canary; None if too few held-out rows tell.
+        mixed: The share of held-out rows that would be unusual if the canary answered each row with
+            the answer to another.
+    """
+
+    usual: tuple[frozenset[int] | None, ...]
+    mixed: float
+
+    def is_stray(self, stable: int, canary: int) -> bool | None:
+        """Whether a pair is unusual; None if it is not known what is usual."""
+        usual = self.usual[stable] if stable < len(self.usual) else None
+        return None if usual is None else canary not in usual
+
+
+def promise_pairs(champion: ArrayLike, challenger: ArrayLike, grid: Grid) -> PairPromise:
+    """What the challenger usually answers beside each answer of the champion, by held-out rows.
+
+    Beside each bin of stable at most `TAIL` of the held-out rows are strays, whatever rows come in
+    traffic: that each answer of stable has its own usual ones keeps a change of the mix from being
+    harm. Bins of numbers are joined until they have `LEAST_HELD_OUT` rows, and one bin more at both
+    ends is usual. Beside a class with fewer rows nothing is known.
+
+    Args:
+        champion: Shape (n,), its primary output on held-out rows.
+        challenger: Shape (n,), its primary output on the same rows.
+        grid: See `segments.cells.segment_grid`.
+    """
+    before, after = (
+        grid_bins(name, values, grid)
+        for name, values in (("champion", champion), ("challenger", challenger))
+    )
+    groups = np.arange(grid.bins) if grid.classes else _joined(before, grid.bins)
+    usual: list[frozenset[int] | None] = []
+    for group in groups.tolist():
+        answers = after[groups[before] == group]
+        known = answers.size >= LEAST_HELD_OUT
+        usual.append((_classes if grid.classes else _interval)(answers) if known else None)
+    promise = PairPromise(usual=tuple(usual), mixed=0.0)
+    return PairPromise(usual=promise.usual, mixed=_mixed(promise, before, after))
+
+
+def shadow_findings(
+    stable: Arm, promise: PairPromise | None, *, release: str, margin: float, alpha: float
+) -> Iterator[Finding]:
+    """The finding on the canary's shadow answers.
+
+    A row is a stray if the canary's answer is not usual beside stable's, or if it failed. The null
+    hypothesis is that at most `TAIL` and the margin of the rows are strays. One row of each request
+    counts, so that requests are the units.
+
+    Args:
+        stable: Stable, whose servers count the pairs.
+        promise: From held-out rows; None if no rows were scored by both.
+        release: The canary's identity.
+        margin: Strays that are allowed beyond those on held-out rows.
+        alpha: The level.
+    """
+    if promise is None:
+        yield Finding(text="shadow answers not judged: no held-out rows were scored by both")
+        return
+    rows, strays, failed = _counted(stable, promise, release)
+    if not rows[-1]:
+        yield Finding(text="shadow answers not judged: stable's servers have counted none")
+        return
+    limit = min(1.0, TAIL + margin)
+    found = against_at_most(rows, strays, limit, most=most_of_a_look(math.log(1 / alpha)))
+    bad, share = found.ever_rejects(alpha), strays[-1] / rows[-1]
+    is_far = share > limit and rows[-1] >= LEAST_PAIRS
+    errors = f", {failed:.0f} of them by an error" if failed else ""
+    allowed = f"{format_share(limit)} is allowed"
+    yield Finding(
+        text=f"{format_share(share)} of {rows[-1]:.0f} shadow answers are unlike those on held-out "
+        f"rows{errors}, {allowed}{_blind(promise, limit)}",
+        bad=bad,
+        missing=f"shadow answers of which at most {format_share(limit)} differ" if is_far else None,
+        numbers={
+            "shadow_answers": rows[-1],
+            "shadow_strays": share,
+            "shadow_limit": limit,
+            "evidence_shadow": found.peak,
+        },
+    )
+
+
+def _counted(
+    stable: Arm, promise: PairPromise, release: str
+) -> tuple[list[float], list[float], float]:
+    """Rows and strays until each sample, and how many rows failed; at least one sample."""
+    last = stable.shadow[-1] if stable.shadow else {}
+    pairs = {name: pair for name in last if (pair := parse_pair(name, release)) is not None}
+    strays = {name: promise.is_stray(*pair) for name, pair in pairs.items()}
+    known = [name for name, stray in strays.items() if stray is not None]
+    unusual = [name for name in known if strays[name]]
+    failed = sum(last[name] for name in known if pairs[name][1] == FAILED)
+    series = stable.shadow or ({},)
+    return (
+        [sum(counts.get(name, 0.0) for name in known) for counts in series],
+        [sum(counts.get(name, 0.0) for name in unusual) for counts in series],
+        failed,
+    )
+
+
+def _blind(promise: PairPromise, limit: float) -> str:
+    """What is said where even the answers of other rows would be usual."""
+    if promise.mixed > limit:
+        return ""
+    return f"; answers of other rows would differ in {format_share(promise.mixed)}: not seen"
+
+
+def _joined(before: NDArray[np.intp], bins: int) -> NDArray[np.intp]:
+    """The group of each bin: neighbours, of which all but the last groups have enough rows."""
+    groups, rows, group = np.zeros(bins, dtype=np.intp), 0, 0
+    left = before.size
+    for place, count in enumerate(np.bincount(before, minlength=bins).tolist()):
+        if rows >= LEAST_HELD_OUT and left >= LEAST_HELD_OUT:
+            rows, group = 0, group + 1
+        groups[place] = group
+        rows, left = rows + count, left - count
+    return groups
+
+
+def _interval(answers: NDArray[np.intp]) -> frozenset[int]:
+    """The bins between the outermost answers but `TAIL`, and one more at both ends."""
+    ordered = np.sort(answers)
+    cut = int(TAIL / 2 * ordered.size)
+    return frozenset(range(int(ordered[cut]) - 1, int(ordered[-1 - cut]) + 2))
+
+
+def _classes(answers: NDArray[np.intp]) -> frozenset[int]:
+    """The most frequent answers, until at most `TAIL` of the rows have others."""
+    found, counts = np.unique(answers, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    before = counts[order].cumsum() - counts[order]
+    return frozenset(found[order][before < (1 - TAIL) * answers.size].tolist())
+
+
+def _mixed(promise: PairPromise, before: NDArray[np.intp], after: NDArray[np.intp]) -> float:
+    """See `PairPromise`."""
+    rows = np.bincount(before, minlength=len(promise.usual)) / max(before.size, 1)
+    answers = np.bincount(after, minlength=len(promise.usual)) / max(after.size, 1)
+    return float(
+        sum(
+            share * (1 - sum(answers[place] for place in usual if 0 <= place < answers.size))
+            for share, usual in zip(rows.tolist(), promise.usual, strict=True)
+            if usual is not None
+        )
+    )

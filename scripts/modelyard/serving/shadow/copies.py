@@ -1,0 +1,239 @@
+"""Sends copies of a share of the answered requests to a canary, and counts how answers compare."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from modelyard.serving.tensor import DATATYPES
+
+if TYPE_CHECKING:
+    from modelyard.serving.documents import Serving
+    from modelyard.serving.inputs import InferenceRequest
+    from modelyard.serving.predictor import Scores
+    from modelyard.serving.tensor import Values
+
+_LOGGER = logging.getLogger(__name__)
+
+SHADOW_PATH = "/shadow/infer"
+"""Where a server answers copies. Routers lead no client there, and older servers have no such path:
+neither counts a copy as a request."""
+
+_TYPE = {"content-type": "application/json"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What copies may cost.
+
+    Args:
+        waiting: Copies that may wait; more are dropped and counted.
+        rows: A larger request is not copied.
+        seconds: For an answer.
+        rest_seconds: Between two tries where no canary answers.
+        same_seconds: Between two copies to a server of the same artifact, which has little to tell.
+    """
+
+    waiting: int = 32
+    rows: int = 1000
+    seconds: float = 2.0
+    rest_seconds: float = 15.0
+    same_seconds: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Copy:
+    request: InferenceRequest
+    scores: Scores
+
+
+class Shadow:
+    """Copies requests in a thread of its own, one at a time; no caller ever waits for it.
+
+    Args:
+        share: The share of requests that are copied.
+        targets: Where canaries answer: addresses without a path, or one local file of endpoints.
+        labels: `release` and `digest` of this server.
+        serving: The contract, by which copies are written.
+        on_pair: Called with the canary's release, and both scores of one row, drawn at random; None
+            for the canary's if it failed.
+        on_lost: Called with why there is no pair for a copy: `full`, `large`, `busy`, `silent` or
+            `refused`.
+        limits: See there.
+    """
+
+    def __init__(
+        self,
+        share: float,
+        targets: Sequence[str],
+        *,
+        labels: dict[str, str],
+        serving: Serving,
+        on_pair: Callable[[str, Scores, Scores | None], None],
+        on_lost: Callable[[str], None],
+        limits: Limits | None = None,
+    ) -> None:
+        self._share, self._labels, self._serving = share, labels, serving
+        self._on_pair, self._on_lost = on_pair, on_lost
+        self._limits = limits or Limits()
+        self._targets = [_target(each, labels["release"]) for each in targets]
+        self._random = random.Random()  # noqa: S311 - a sample, no secret
+        self._rests: dict[str, float] = {}
+        self._waiting: deque[_Copy] = deque()
+        self._changed = threading.Condition()
+        threading.Thread(target=self._run, name="shadow", daemon=True).start()
+
+    def offer(self, request: InferenceRequest, scores: Scores) -> None:
+        """Queue a copy of an answered request if it is one of the share; never waits."""
+        if self._random.random() >= self._share:
+            return
+        with self._changed:
+            is_full = len(self._waiting) >= self._limits.waiting
+            if not is_full and request.rows <= self._limits.rows:
+                self._waiting.append(_Copy(request=request, scores=scores))
+                self._changed.notify()
+                return
+        self._on_lost("full" if is_full else "large")
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                copy = self._waiting.popleft()
+            try:
+                self._send(copy)
+            except Exception:  # whatever it is, requests are answered and the next copy is sent
+                _LOGGER.exception("a copy of a request could not be sent")
+
+    def _send(self, copy: _Copy) -> None:
+        for target in self._targets:
+            for address in target():
+                if time.monotonic() >= self._rests.get(address, 0.0):
+                    self._compare(copy, address)
+
+    def _compare(self, copy: _Copy, address: str) -> None:
+        body = orjson.dumps(_document(copy.request, self._serving))
+        status, answer = _ask(address, body, self._limits.seconds)
+        release = str(answer.get("release", ""))
+        if not release or release == self._labels["release"]:
+            # Nobody is there, or an older server, or one that only this server's own release has.
+            self._rest(address, self._limits.rest_seconds)
+            if status is None:
+                self._on_lost("silent")
+            return
+        if answer.get("digest") == self._labels["digest"]:
+            self._rest(address, self._limits.same_seconds)
+        if status == http.client.OK:
+            self._pair(release, copy.scores, answer.get("scores"))
+        elif status == http.client.INTERNAL_SERVER_ERROR:
+            self._pair(release, copy.scores, None)
+        else:
+            busy = status == http.client.SERVICE_UNAVAILABLE
+            self._on_lost("busy" if busy else "refused")
+
+    def _pair(self, release: str, mine: Scores, answered: object) -> None:
+        import numpy as np  # noqa: PLC0415 - the model has imported it
+
+        place = self._random.randrange(len(mine))
+        try:
+            theirs = np.asarray(answered, dtype=np.float64)
+            is_answer = theirs.shape == mine.shape and bool(np.isfinite(theirs).all())
+        except (TypeError, ValueError):
+            is_answer = False
+        self._on_pair(release, _row(mine, place), _row(theirs, place) if is_answer else None)
+
+    def _rest(self, address: str, seconds: float) -> None:
+        self._rests[address] = time.monotonic() + seconds
+
+
+def _row(scores: Scores, place: int) -> Scores:
+    return scores[place : place + 1]
+
+
+def _document(request: InferenceRequest, serving: Serving) -> dict[str, object]:
+    """The request of a copy: the model's inputs alone, in JSON."""
+    return {
+        "inputs": [
+            {
+                "name": column.name,
+                "datatype": DATATYPES[column.type],
+                "shape": [request.rows],
+                "data": _plain(request.columns[column.name]),
+            }
+            for column in serving.inputs
+            # One that was left out has a default, and takes no null.
+            if column.nullable or request.nulls[column.name] < request.rows
+        ]
+    }
+
+
+def _plain(values: Values) -> list[object]:
+    """The values of one column; JSON has null for NaN."""
+    import numpy as np  # noqa: PLC0415 - as above
+
+    if not isinstance(values, np.ndarray):  # a nullable integer
+        values = values.to_numpy(dtype=object, na_value=None)
+    plain: list[object] = values.tolist()
+    return plain
+
+
+def _ask(address: str, body: bytes, seconds: float) -> tuple[int | None, dict[str, Any]]:
+    """The status and the document that a server answers; no status without an answer."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=seconds)
+    try:
+        connection.request("POST", SHADOW_PATH, body, _TYPE)
+        answer = connection.getresponse()
+        document = orjson.loads(answer.read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return None, {}
+    finally:
+        connection.close()
+    return answer.status, document if isinstance(document, dict) else {}
+
+
+def _target(target: str, release: str) -> Callable[[], Sequence[str]]:
+    """What finds the addresses of canaries, each time that a copy is sent."""
+    if target.startswith("http://"):
+        return lambda: (target,)
+    return _Endpoints(Path(target), release)
+
+
+class _Endpoints:
+    """The servers in a local file of endpoints that have a smaller share than this release."""
+
+    def __init__(self, path: Path, release: str) -> None:
+        self._path, self._release = path, release
+        self._seen: tuple[int, int] | None = None
+        self._found: tuple[str, ...] = ()
+
+    def __call__(self) -> Sequence[str]:
+        try:
+            status = self._path.stat()
+            seen = (status.st_mtime_ns, status.st_ino)
+            if seen != self._seen:
+                self._found = tuple(_smaller(json.loads(self._path.read_bytes()), self._release))
+                self._seen = seen
+        except (OSError, ValueError, KeyError, TypeError):
+            return ()  # no server takes the model's requests, or an older file
+        return self._found
+
+
+def _smaller(endpoints: Sequence[dict[str, Any]], release: str) -> list[str]:
+    own = [each["share"] for each in endpoints if each["release"] == release]
+    return [
+        str(each["url"])
+        for each in endpoints
+        if own and each["release"] != release and 0 < each["share"] < max(own)
+    ]

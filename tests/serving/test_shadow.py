@@ -1,0 +1,173 @@
+"""A real server that copies requests to another one, and callers that never notice."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow.parquet as pq
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.model import Output, OutputKind, Task
+from modelyard.serving.documents import Serving, Training
+from modelyard.serving.inputs import read_request, request_of_rows, tensors_of_rows
+from modelyard.serving.shadow.copies import SHADOW_PATH, Limits, Shadow, _document, _smaller
+from serving.artifacts import shared_artifact
+from serving.running import Running, preloaded_socket, request, serving, until
+
+COLUMNS = (
+    Column(name="carrier", type="category", nullable=True),
+    Column(name="temp", type="number", nullable=True),
+    Column(name="count", type="integer", nullable=True),
+    Column(name="at", type="timestamp"),
+    Column(name="holiday", type="boolean", default=False),
+)
+SERVING = Serving(
+    model="m",
+    task=Task.BINARY,
+    inputs=COLUMNS,
+    output=Output(name="p", kind=OutputKind.PROBABILITY),
+    training=Training(null={}, levels={}),
+)
+ROW = {"carrier": "AA", "temp": 1.5, "count": 3, "at": "2013-05-01T08:00", "holiday": True}
+BARE = {
+    "carrier": None,
+    "temp": None,
+    "count": None,
+    "at": "2013-05-01T08:00:00+02:00",
+    "holiday": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_PRELOADED", str(preloaded_socket()))
+
+
+def counted(running: Running, name: str) -> dict[str, float]:
+    """The values of one metric that are not 0, by the label beside the release's."""
+    common = {"model", "version", "release", "digest"}
+    return {
+        ",".join(value for label, value in sample.labels.items() if label not in common): (
+            sample.value
+        )
+        for family in text_string_to_metric_families(running.client.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == f"modelyard_{name}" and sample.value
+    }
+
+
+@pytest.mark.long
+def test_a_canary_answers_copies_that_nobody_counts_as_its_requests(tmp_path: Path):
+    stable_folder, canary_folder = tmp_path / "stable", tmp_path / "canary"
+    stable_folder.mkdir()
+    canary_folder.mkdir()
+    with serving(shared_artifact(), canary_folder, version="v2", release="canary") as canary:
+        where = f"--shadow-to=http://127.0.0.1:{canary.client.base_url.port}"
+        with serving(shared_artifact(), stable_folder, "--shadow-share=1", where) as stable:
+            assert stable.infer(request(3)).json()["model_version"] == "v1"
+            until(lambda: counted(stable, "shadow_rows_total"))
+            (pair,) = counted(stable, "shadow_rows_total")
+            other, mine, theirs = pair.split(":")
+            assert (other, mine) == ("canary", theirs)
+            # The canary counts the copy as a copy, and nothing else of it.
+            assert counted(canary, "shadow_answers_total") == {"2xx": 1}
+            for name in ("requests_total", "rows_total", "predictions_total", "input_nulls_total"):
+                assert counted(canary, name) == {}
+    assert not list((canary_folder / "payloads").glob("*.parquet"))
+    (part,) = (stable_folder / "payloads").glob("*.parquet")
+    assert pq.read_table(part).num_rows == 3
+
+
+def test_a_copy_that_breaks_the_contract_is_refused_with_who_refuses(server: Running):
+    answer = server.client.post(SHADOW_PATH, json={"inputs": []})
+    assert answer.status_code == 400
+    assert answer.json().keys() == {"release", "digest", "error"}
+    assert server.client.get(SHADOW_PATH).status_code == 405
+
+
+class Listener:
+    """A port on which something listens that never answers."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+
+
+def shadow_to(address: str, lost: Counter[str], **limits: float) -> Shadow:
+    return Shadow(
+        1.0,
+        [address],
+        labels={"release": "r1", "digest": "d"},
+        serving=SERVING,
+        on_pair=lambda *_: lost.update(["pair"]),
+        on_lost=lambda why: lost.update([why]),
+        limits=Limits(**limits),
+    )
+
+
+def test_a_canary_that_hangs_costs_no_caller_anything_and_its_copies_are_dropped():
+    listener, lost = Listener(), Counter[str]()
+    with listener.socket:
+        shadow = shadow_to(listener.address, lost, waiting=4, seconds=0.3)
+        one, scores = request_of_rows(COLUMNS, [ROW]), np.array([0.5])
+        before = time.perf_counter()
+        for _ in range(50):
+            shadow.offer(one, scores)
+        assert time.perf_counter() - before < 0.2
+        until(lambda: lost["silent"] == 1)
+        assert lost["full"] >= 40
+        assert lost["pair"] == 0
+
+
+def test_a_large_request_is_not_copied():
+    lost = Counter[str]()
+    shadow = shadow_to("http://127.0.0.1:1", lost, rows=1)
+    shadow.offer(request_of_rows(COLUMNS, [ROW, ROW]), np.array([0.5, 0.5]))
+    assert lost == {"large": 1}
+
+
+def test_of_a_share_of_zero_nothing_is_copied_and_no_thread_waits_for_it():
+    lost, threads = Counter[str](), threading.active_count()
+    shadow = Shadow(
+        0.0,
+        [],
+        labels={"release": "r1", "digest": "d"},
+        serving=SERVING,
+        on_pair=lambda *_: None,
+        on_lost=lambda why: lost.update([why]),
+    )
+    shadow.offer(request_of_rows(COLUMNS, [ROW]), np.array([0.5]))
+    assert not lost
+    assert threading.active_count() <= threads + 1
+
+
+@pytest.mark.parametrize("rows", [[ROW], [BARE], [ROW, BARE], [BARE, BARE]])
+@pytest.mark.parametrize("left_out", [(), ("holiday",), ("holiday", "temp", "count")])
+def test_a_copy_has_the_values_of_the_request(rows, left_out):
+    tensors = tensors_of_rows(COLUMNS, rows)
+    given = read_request(
+        {"inputs": [each for each in tensors if each["name"] not in left_out]}, COLUMNS
+    )
+    copy = read_request(orjson.loads(orjson.dumps(_document(given, SERVING))), COLUMNS)
+    assert copy.nulls == given.nulls
+    for name, values in given.columns.items():
+        assert str(values.tolist()) == str(copy.columns[name].tolist())
+
+
+def test_only_releases_with_a_smaller_share_are_sent_copies():
+    both = [
+        {"url": "a", "release": "r1", "share": 0.8},
+        {"url": "b", "release": "r2", "share": 0.2},
+        {"url": "c", "release": "r3", "share": 0.0},
+    ]
+    assert _smaller(both, "r1") == ["b"]
+    assert _smaller(both, "r2") == []
+    assert _smaller(both, "gone") == []

@@ -1,0 +1,177 @@
+"""The canary's answers to copies of stable's requests: right answers on the wrong rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
+from modelyard.domain.canary.segments.cells import segment_grid
+from modelyard.domain.canary.shadow.findings import LEAST_HELD_OUT, promise_pairs
+from modelyard.domain.canary.shadow.pairs import FAILED, pair_name, parse_pair
+from modelyard.domain.canary.traffic import Counts, Sample
+from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
+from modelyard.domain.verdict import Outcome
+from unit.domain.canary.test_judge import EVEN, START
+
+LATE = Output(name="late", kind=OutputKind.PROBABILITY, primary=True)
+KIND = Output(name="kind", kind=OutputKind.CLASS, classes=("a", "b", "c"), primary=True)
+GRID = segment_grid(LATE)
+POLICY = CanaryPolicy(least_looks=1, shadow=0.2)
+SPREAD = np.random.default_rng(0).random(4000)
+NEAR = np.clip(SPREAD + 0.02 * np.random.default_rng(1).normal(size=4000), 0, 1)
+PAIRS = promise_pairs(SPREAD, NEAR, GRID)
+
+
+def place(score):
+    return int(np.searchsorted(GRID.edges, score, side="right"))
+
+
+def copied(looks, per_look, answer, release="v2"):
+    """Stable's counts of pairs after each look."""
+    random, total, found = np.random.default_rng(2), dict[str, int](), []
+    for look in range(looks + 1):
+        for score in random.random(per_look if look else 0):
+            name = pair_name(release, place(score), answer(score, random))
+            total[name] = total.get(name, 0) + 1
+        found.append(dict(total))
+    return found
+
+
+def judged(answer, *, looks=20, per_look=40, release="v2", policy=POLICY, **changed):
+    bins = tuple(200 * part for part in (1, 1, 1, 1))
+    samples = tuple(
+        Sample(
+            at=START + look * timedelta(seconds=30),
+            counts={
+                name: Counts(
+                    requests={"2xx": 800 * look},
+                    rows=800 * look,
+                    predictions=tuple(count * look for count in bins),
+                    shadow=shadow if name == "v1" else {},
+                )
+                for name in ("v2", "v1")
+            },
+        )
+        for look, shadow in enumerate(copied(looks, per_look, answer, release))
+    )
+    known = {"samples": samples, "canary": "v2", "stable": "v1", "expected": EVEN, "pairs": PAIRS}
+    return judge_canary(CanaryEvidence(**{**known, **changed}), policy)
+
+
+def near(score, random):
+    return place(np.clip(score + 0.02 * random.normal(), 0, 1))
+
+
+def of_another(score, random):
+    return place(random.random())
+
+
+def failing(share):
+    return lambda score, random: FAILED if random.random() < share else near(score, random)
+
+
+def test_right_answers_on_the_wrong_rows_are_failed_and_seen_by_nothing_else():
+    verdict = judged(of_another)
+    assert verdict.outcome is Outcome.FAIL
+    assert "of 800 shadow answers are unlike those on held-out rows, 7 % is allowed" in (
+        verdict.reason
+    )
+    assert judged(of_another, policy=replace(POLICY, shadow=0.0)).outcome is Outcome.PASS
+    assert judged(near).outcome is Outcome.PASS
+    assert judged(near).numbers["shadow_answers"] == 800
+
+
+def test_copies_that_fail_are_unlike_and_are_said():
+    verdict = judged(failing(0.3))
+    assert verdict.outcome is Outcome.FAIL
+    assert "of them by an error" in verdict.reason
+    assert judged(failing(0.02)).outcome is Outcome.PASS
+
+
+def test_a_share_beyond_the_limit_that_may_be_chance_holds_a_pass_back():
+    verdict = judged(failing(0.11), per_look=15)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "missing: shadow answers of which at most 7 % differ" in verdict.reason
+    wide = replace(POLICY, margin_shadow=0.15)
+    assert judged(failing(0.11), per_look=15, policy=wide).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"per_look": 0}, "stable's servers have counted none"),
+        ({"release": "v1-of-last-week"}, "stable's servers have counted none"),
+        ({"pairs": None}, "no held-out rows were scored by both"),
+    ],
+)
+def test_what_keeps_shadow_answers_from_being_judged_is_said(changed, said):
+    verdict = judged(of_another, **changed)
+    assert verdict.outcome is Outcome.PASS
+    assert f"shadow answers not judged: {said}" in verdict.reason
+
+
+def test_a_share_of_alpha_is_kept_for_shadow_answers_before_there_are_any():
+    declared, not_declared = (
+        judged(near, per_look=0, policy=replace(POLICY, shadow=share)).numbers["evidence_needed"]
+        for share in (0.1, 0.0)
+    )
+    assert declared > not_declared
+
+
+def test_where_even_the_answers_of_other_rows_are_usual_it_says_so():
+    rare = np.full(4000, 0.9)
+    rare[:40] = 0.1
+    verdict = judged(lambda *_: place(0.9), pairs=promise_pairs(rare, rare, GRID), policy=POLICY)
+    assert "answers of other rows would differ in" in verdict.reason
+    assert "not seen" in verdict.reason
+    assert "not seen" not in judged(near).reason
+
+
+def test_a_version_that_differs_on_purpose_has_said_so_on_held_out_rows():
+    turned = promise_pairs(SPREAD, 1 - SPREAD, GRID)
+    assert judged(lambda score, _: place(1 - score), pairs=turned).outcome is Outcome.PASS
+    assert judged(lambda score, _: place(score), pairs=turned).outcome is Outcome.FAIL
+
+
+def test_a_change_of_the_mix_is_no_harm_as_each_answer_of_stable_has_its_usual_ones():
+    # Held-out rows are seldom above .9, where the canary answers .5; in traffic all are.
+    before = np.concatenate([SPREAD * 0.9, np.full(200, 0.97)])
+    after = np.concatenate([SPREAD * 0.9, np.full(200, 0.5)])
+    promise = promise_pairs(before, after, GRID)
+    assert promise.is_stray(place(0.97), place(0.5)) is False
+    assert promise.is_stray(place(0.45), place(0.97)) is True
+
+
+def test_beside_a_class_with_few_held_out_rows_nothing_is_known():
+    before = np.array(["a"] * 300 + ["b"] * (LEAST_HELD_OUT - 1))
+    after = np.array(["a"] * 290 + ["c"] * 10 + ["b"] * (LEAST_HELD_OUT - 1))
+    promise = promise_pairs(before, after, segment_grid(KIND))
+    assert [promise.is_stray(0, answer) for answer in range(3)] == [False, True, False]
+    assert promise.is_stray(1, 0) is None
+    assert promise.is_stray(7, 0) is None
+    assert promise.is_stray(0, FAILED) is True
+
+
+@given(rows=st.integers(0, 3 * LEAST_HELD_OUT), seed=st.integers(0, 9))
+def test_few_held_out_rows_say_nothing_and_each_bin_has_all_or_nothing(rows, seed):
+    scores = np.random.default_rng(seed).random(rows) ** 3
+    promise = promise_pairs(scores, scores, GRID)
+    known = [usual is not None for usual in promise.usual]
+    assert all(known) == any(known) == (rows >= LEAST_HELD_OUT)
+    strays = [promise.is_stray(place(score), place(score)) for score in scores]
+    assert sum(map(bool, strays)) <= 0.02 * rows
+
+
+@given(release=st.text("abc0-", min_size=1), stable=st.integers(0, 80), canary=st.integers(-1, 80))
+def test_a_pair_is_read_back_from_its_name_alone(release, stable, canary):
+    name = pair_name(release, stable, canary)
+    assert parse_pair(name, release) == (stable, canary)
+    assert parse_pair(name, f"{release}x") is None
+    for other in ("", release, f"{release}:", f"{release}:1", f"{release}:x:1", f"{release}:1:y"):
+        assert parse_pair(other, release) is None
