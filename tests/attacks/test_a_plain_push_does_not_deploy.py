@@ -71,6 +71,28 @@ def test_a_typed_approval_is_shown_as_what_its_commit_says(yard):
     )
 
 
+def test_history_tells_of_each_pin_that_a_push_moved_without_a_word(yard):
+    both = pin_of(yard, "v2", "staging") | pin_of(yard, "v2", "production")
+    moved = yard.commit(both, "Fix a typo", author="Mal\nlory")
+    again = yard.commit(pin_of(yard, "v2", "production", attempt=7), "Tidy up")
+    gone = yard.commit({release_file("canary"): None}, "Tidy up")
+    other = f"v2 now\n\nModelyard-Model: {MODEL}\nModelyard-Environment: dev"
+    hidden = yard.commit(pin_of(yard, "v1", "staging"), other)
+
+    told = answer(yard, "history", MODEL)["events"]
+
+    found = [(e["commit"], e["environment"], e["version"], e["what"]) for e in told]
+    how = "by a commit of Cleo, without a merged pull request"
+    by_mallory = how.replace("Cleo", "Mal lory")
+    assert [each for each in found if each[0] in {moved, again, gone, hidden}] == [
+        (moved, "production", "v2", f"v2 was released to production {by_mallory}"),
+        (moved, "staging", "v2", f"v2 was released to staging {by_mallory}"),
+        (again, "production", "v2", f"v2 was pinned anew {how}"),
+        (gone, "canary", None, f"v1 was removed {how}"),
+        (hidden, "staging", "v1", f"v1 was released to staging {how}"),
+    ]
+
+
 @pytest.mark.long
 def test_a_pull_request_for_one_environment_brings_nothing_to_another(yard):
     pull = open_promotion(yard)

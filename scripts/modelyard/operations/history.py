@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
 from modelyard.adapters.facts.documents import model_path, release_path
 from modelyard.adapters.git.first_parents import read_main_history
+from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.objects import LogEntry
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.people import is_same_person
@@ -34,6 +34,7 @@ from modelyard.domain.promotion.timeline import (
     Event,
     Kind,
     Landing,
+    PinChange,
     decision_events,
     glass_events,
     landing_events,
@@ -125,7 +126,7 @@ def _read_events(
         return [(at, fact) for at, fact in found[path] if isinstance(fact, kind)]
 
     return merge_timelines(
-        landing_events(model, _read_landings(workspace, commit, model), catalog),
+        landing_events(model, _read_landings(workspace, commit, model, releases), catalog),
         *(
             observation_events(environment, values(path, ReleaseFacts))
             for environment, path in releases.items()
@@ -157,29 +158,40 @@ def _in_path_order(catalog: Catalog) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*path, *sorted(catalog.environments))))
 
 
-def _read_landings(workspace: Workspace, commit: str, model: str) -> Iterator[Landing]:
+def _read_landings(
+    workspace: Workspace, commit: str, model: str, environments: Collection[str]
+) -> Iterator[Landing]:
     """Yield the commits of the main branch that may be about the model, oldest first."""
     merges = read_merges(workspace)
     commits = _list_commits(workspace, commit, model, merges)
-    added = _added_specs(workspace.git, commits, model)
+    changes = _read_changes(workspace.git, commits, model, environments)
     for entry in workspace.git.log_of(commits):
-        found, pull = added.get(entry.sha, {}), merges.get(entry.sha)
+        found, pull = changes.get(entry.sha, _Changes()), merges.get(entry.sha)
         landing = Landing(
             commit=entry.sha,
             at=entry.at,
             pull=pull.number if pull else None,
-            specs=tuple(found.get("ModelVersion", ())),
-            records=tuple(found.get("Record", ())),
+            specs=tuple(found.specs),
+            records=tuple(found.records),
+            author=safe_line(entry.author),
         )
         if pull is not None and (told := _told_by_the_tool(workspace, entry, pull)) is not None:
-            yield replace(landing, trailers=told, approved_by=told.get(APPROVED_BY))
-            continue
-        unproven = claims_of_merge(entry.trailers)
-        trailers: Mapping[str, str] = trailers_of_head(entry.trailers)
-        if trailers.get(MODEL) == model and ENVIRONMENT in trailers:
-            trailers = _borne_out(workspace.git, entry, model)
-            unproven = ", ".join(filter(None, (unproven, _SAID if trailers else "")))
-        yield replace(landing, trailers=trailers, unproven=unproven)
+            landing = replace(landing, trailers=told, approved_by=told.get(APPROVED_BY))
+        else:
+            landing = _with_unproven(workspace.git, landing, entry, model)
+        is_told = landing.trailers.get(MODEL) == model
+        told_in = landing.trailers.get(ENVIRONMENT) if is_told else None
+        untold = [each for each in found.pins if each != told_in]
+        yield replace(landing, pins=_pin_changes(workspace.git, entry.sha, model, untold))
+
+
+def _with_unproven(git: Git, landing: Landing, entry: LogEntry, model: str) -> Landing:
+    unproven = claims_of_merge(entry.trailers)
+    trailers: Mapping[str, str] = trailers_of_head(entry.trailers)
+    if trailers.get(MODEL) == model and ENVIRONMENT in trailers:
+        trailers = _borne_out(git, entry, model)
+        unproven = ", ".join(filter(None, (unproven, _SAID if trailers else "")))
+    return replace(landing, trailers=trailers, unproven=unproven)
 
 
 def _told_by_the_tool(
@@ -223,8 +235,8 @@ def _borne_out(git: Git, entry: LogEntry, model: str) -> Mapping[str, str]:
     pins = git.read_many([after, before])
     if pins[after] == pins[before]:
         return {}
-    pinned = _PINNED.search((pins[after] or b"").decode("utf-8", "replace"))
-    version = {VERSION: pinned[1]} if pinned else {}
+    pinned = _version_of(pins[after])
+    version = {VERSION: pinned} if pinned else {}
     return {key: value for key, value in said.items() if key != VERSION} | version
 
 
@@ -242,19 +254,66 @@ def _list_commits(
     return tuple(sorted(found & main.order.keys(), key=main.order.__getitem__))
 
 
-def _added_specs(git: Git, commits: Sequence[str], model: str) -> dict[str, dict[str, list[str]]]:
-    """Return the versions whose spec or record each commit added to its first parent, by kind."""
+def _pin_changes(
+    git: Git, commit: str, model: str, environments: Collection[str]
+) -> tuple[PinChange, ...]:
+    """How a commit changed the model's pins of these environments."""
+    paths = {name: release_file(name, model) for name in environments}
+    names = [f"{at}:{path}" for path in paths.values() for at in (commit, f"{commit}^1")]
+    pins = git.read_many(names) if names else {}
+    return tuple(
+        PinChange(
+            environment=name,
+            before=_version_of(pins[f"{commit}^1:{path}"]),
+            after=_version_of(pins[f"{commit}:{path}"]),
+        )
+        for name, path in paths.items()
+    )
+
+
+def _version_of(pin: bytes | None) -> str | None:
+    """The version that a pin names; None without one."""
+    found = _PINNED.search((pin or b"").decode("utf-8", "replace"))
+    return found[1] if found else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Changes:
+    """What a commit did to a model's files, compared with its first parent.
+
+    Args:
+        specs: Versions whose spec it added.
+        records: Versions whose record it added.
+        pins: Environments whose pin it added, changed or deleted.
+    """
+
+    specs: list[str] = field(default_factory=list)
+    records: list[str] = field(default_factory=list)
+    pins: list[str] = field(default_factory=list)
+
+
+def _read_changes(
+    git: Git, commits: Sequence[str], model: str, environments: Collection[str]
+) -> dict[str, _Changes]:
+    """Return what each commit did, by its SHA."""
     if not commits:
         return {}
-    folders = [versions_folder(model), records_folder(model)]
-    options = ("--root", "--diff-merges=first-parent", "--no-renames", "--diff-filter=A")
+    pins = (release_file(name, model) for name in environments)
+    paths = [versions_folder(model), records_folder(model), *pins]
+    options = ("--root", "--diff-merges=first-parent", "--no-renames", "--name-status")
     # A NUL starts each commit: no path has one.
-    words = ("log", "--stdin", "--no-walk=unsorted", *options, "--name-only", "--format=%x00%H")
-    done = git.run(*words, "--", *folders, stdin="\n".join(commits).encode())
-    found: dict[str, dict[str, list[str]]] = {}
+    words = ("log", "--stdin", "--no-walk=unsorted", *options, "--format=%x00%H")
+    done = git.run(*words, "--", *paths, stdin="\n".join(commits).encode())
+    found: dict[str, _Changes] = {}
     for block in done.stdout.decode("utf-8", "replace").split("\0")[1:]:
-        sha, *paths = block.split()
-        found[sha] = defaultdict(list)
-        for kind, (_, version) in filter(None, map(parse_spec_path, paths)):
-            found[sha][kind].append(version)
+        sha, *lines = block.split("\n")
+        found[sha] = changes = _Changes()
+        for how, _, path in (line.partition("\t") for line in lines if line):
+            match parse_spec_path(path):
+                case "ModelVersion", (_, version) if how == "A":
+                    changes.specs.append(version)
+                case "Record", (_, version) if how == "A":
+                    changes.records.append(version)
+                case "Release", (environment, _):
+                    changes.pins.append(environment)
     return found

@@ -23,7 +23,11 @@ from modelyard.domain.specs.model import DEFAULT_QUEUE
 from modelyard.errors import VersionFault
 from modelyard.serving.counters import Counters
 from modelyard.serving.documents import read_golden
-from modelyard.serving.http.connections import LimitedProtocol, allow_many_connections
+from modelyard.serving.http.connections import (
+    LimitedProtocol,
+    StoppingState,
+    allow_many_connections,
+)
 from modelyard.serving.http.routes import Routes
 from modelyard.serving.payload_log import (
     CLOSE_SECONDS,
@@ -124,6 +128,7 @@ class Server(uvicorn.Server):
             )
         )
         self._on_stop = on_stop
+        self.server_state = self._state = StoppingState()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; uvicorn would end the process by the exit code of a refusal if it cannot."""
@@ -132,6 +137,11 @@ class Server(uvicorn.Server):
         except (OSError, SystemExit) as error:
             why = error.__context__ if isinstance(error, SystemExit) else error
             raise cannot_listen(self.config.host, self.config.port, why) from error
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is in flight; also on connections that are only just accepted."""
+        self._state.is_stopping = True
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

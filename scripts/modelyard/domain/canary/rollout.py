@@ -44,6 +44,7 @@ def observed_facts(
             artifact=release.artifact,
             seen_at=now,
             verified=facts.verified,
+            withdrawn=facts.withdrawn,
             tried=tried if release.artifact in tried else (*tried, release.artifact),
             rolled_back_to=facts.rolled_back_to,
         )
@@ -89,8 +90,11 @@ def with_verification(
 ) -> ReleaseFacts:
     """The facts with this release added to the verified ones, or removed once it is bad."""
     others = tuple(identity for identity in facts.verified if identity != release.identity)
+    if is_bad(facts, release) and release.identity in facts.verified:
+        lost = dict.fromkeys((*facts.withdrawn, release.identity))
+        return replace(facts, verified=others, withdrawn=tuple(lost))
     if is_bad(facts, release):
-        return replace(facts, verified=others)
+        return facts
     if release.identity in facts.verified or check_verified(facts, release, environment, now):
         return facts
     full = state is not None and (environment.joins is not None or state.share >= 1)

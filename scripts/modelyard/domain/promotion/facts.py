@@ -31,6 +31,7 @@ class ReleaseFacts:
             or the cluster said so.
         fault_since: Since when, without a time in between at which it was ready.
         verified: Identities of releases that were verified here, oldest first.
+        withdrawn: Identities of those that went bad after they were verified.
         tried: Artifacts that were ever released here; automation never releases one again.
         rolled_back_to: Identity of the release the last rollback restored.
     """
@@ -47,8 +48,13 @@ class ReleaseFacts:
     fault: ServerFault | None = None
     fault_since: datetime | None = None
     verified: tuple[str, ...] = ()
+    withdrawn: tuple[str, ...] = ()
     tried: tuple[str, ...] = ()
     rolled_back_to: str | None = None
+
+    def was_verified(self, release: Release) -> bool:
+        """Whether the release was verified here at one time, whatever became of it."""
+        return release.identity in {*self.verified, *self.withdrawn}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,9 +95,9 @@ def find_unreviewed(world: World, environment: Environment) -> Unreviewed | None
         return None
     earlier = (past.release for past in world.past[before])
     source = world.release(before)
-    verified = world.facts_of(before).verified
+    source_facts = world.facts_of(before)
     if any(
-        each is not None and each.artifact == release.artifact and each.identity in verified
+        each and each.artifact == release.artifact and source_facts.was_verified(each)
         for each in (source, *earlier)
     ):
         return None

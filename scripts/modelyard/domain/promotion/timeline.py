@@ -79,6 +79,21 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PinChange:
+    """A release that a commit changed, without a word of the tool.
+
+    Args:
+        environment: Where.
+        before: The version before; None if there was none.
+        after: The version afterwards; None if it was deleted.
+    """
+
+    environment: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Landing:
     """One commit of the main branch's first-parent history.
 
@@ -91,6 +106,8 @@ class Landing:
         unproven: What only its own words say, which anybody may type.
         specs: Versions of the model whose spec it added.
         records: Versions of the model whose record it added.
+        pins: Releases of the model that it changed, and its trailers do not tell.
+        author: Whom it names, which anybody may type.
     """
 
     commit: str
@@ -101,6 +118,8 @@ class Landing:
     unproven: str = ""
     specs: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
+    pins: tuple[PinChange, ...] = ()
+    author: str = ""
 
 
 def merge_timelines(*sources: Iterable[Event]) -> tuple[Event, ...]:
@@ -171,6 +190,8 @@ def landing_events(model: str, landings: Iterable[Landing], catalog: Catalog) ->
             yield _recorded(landing, catalog, model, version)
         if landing.trailers.get(MODEL) == model:
             yield from _released(landing)
+        for pin in landing.pins:
+            yield _pinned(landing, pin)
 
 
 def _recorded(landing: Landing, catalog: Catalog, model: str, version: str) -> Event:
@@ -196,6 +217,21 @@ def _released(landing: Landing) -> Iterator[Event]:
         # Both versions are kept: a rollback is about the one that came and the one that went.
         event = replace(_commit(landing, Kind.ROLLBACK, f"{what}: {reason}"), rolled_back=gone)
     yield replace(event, version=version, environment=where)
+
+
+def _pinned(landing: Landing, pin: PinChange) -> Event:
+    """What a push did, or a person's pull request: seen in the files, as nothing tells it."""
+    how = f"by a commit of {landing.author}"
+    how += ", with no word of the tool" if landing.pull else ", without a merged pull request"
+    where = pin.environment
+    if pin.after is None:
+        event = _commit(landing, Kind.ROLLBACK, f"{pin.before} was removed {how}")
+        event = replace(event, rolled_back=pin.before)
+    elif pin.after == pin.before:
+        event = _commit(landing, Kind.RELEASE, f"{pin.after} was pinned anew {how}")
+    else:
+        event = _commit(landing, Kind.RELEASE, f"{pin.after} was released to {where} {how}")
+    return replace(event, version=pin.after, environment=where)
 
 
 def _commit(landing: Landing, kind: Kind, what: str) -> Event:

@@ -7,6 +7,7 @@ import resource
 from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 HEAD_SECONDS = 30.0
 """For the head of a request to arrive, however slowly its bytes come."""
@@ -16,6 +17,15 @@ MAX_HEAD_BYTES = 2**16
 LINGER_SECONDS = 0.5
 """Before an idle connection is closed: its client may have sent a request in this very moment."""
 
+_TURN_SECONDS = 0.01
+"""For the loop to read what has come."""
+
+
+class StoppingState(ServerState):
+    """What the connections of a server share: also whether it is stopping."""
+
+    is_stopping = False
+
 
 class LimitedProtocol(HttpToolsProtocol):
     """HTTP whose connections are dropped when a head does not arrive in time, or has no end."""
@@ -23,12 +33,14 @@ class LimitedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
     _head_bytes = 0
-    _is_stopping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
         super().connection_made(transport)
         self._begin_head()
+        if self._is_stopping:
+            # Accepted in the moment of the stop, and not yet among those that were told of it.
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer, which would keep the connection in memory until it rings."""
@@ -58,13 +70,22 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Answer what is on its way, and close the connection."""
-        self._is_stopping = True
         # There is none before the first request, whatever uvicorn's annotation says.
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is None or cycle.response_complete:
-            self.loop.call_later(LINGER_SECONDS, super().shutdown)
+            self.loop.call_later(LINGER_SECONDS, self._close_idle)
         else:
             super().shutdown()
+
+    @property
+    def _is_stopping(self) -> bool:
+        return isinstance(self.server_state, StoppingState) and self.server_state.is_stopping
+
+    def _close_idle(self) -> None:
+        if self._in_head and self._head_bytes:
+            return  # its answer ends the connection, or its clock does
+        # Not now: a loop that was busy may ring its timers before it reads what has come.
+        self.loop.call_later(_TURN_SECONDS, super().shutdown)
 
     def _begin_head(self) -> None:
         self._in_head, self._head_bytes = True, 0

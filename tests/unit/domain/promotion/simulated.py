@@ -271,7 +271,8 @@ class Simulated(SimulatedForge):
         others = tuple(each for each in facts.verified if each != pinned.identity)
         said = facts.verdict.outcome if facts.verdict else None
         if facts.aborted or said is Outcome.FAIL:
-            return replace(facts, verified=others)
+            lost = tuple(set(facts.verified) - set(others))
+            return replace(facts, verified=others, withdrawn=(*facts.withdrawn, *lost))
         soak = timedelta(seconds=self.environments[where].soak_seconds)
         soaked = facts.healthy_since is not None and self.now - facts.healthy_since >= soak
         known = pinned.identity in facts.verified
@@ -293,6 +294,7 @@ def _begun(facts: ReleaseFacts, pinned: Release, now: datetime) -> ReleaseFacts:
         artifact=pinned.artifact,
         seen_at=now,
         verified=facts.verified,
+        withdrawn=facts.withdrawn,
         tried=tuple(tried),
         rolled_back_to=facts.rolled_back_to,
     )

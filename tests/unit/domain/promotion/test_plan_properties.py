@@ -281,9 +281,5 @@ class LongDelivery(Delivery):
 
 TestDelivery = pytest.mark.slow(Delivery.TestCase)
 TestDelivery.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
-# In 400 orders it finds ways back of releases that were merged by force, which `audited.py` calls
-# groundless: either it or the plan does not know all that came without a review.
-TestLongDelivery = pytest.mark.xfail(reason="audited.py: forced merges")(
-    pytest.mark.long(LongDelivery.TestCase)
-)
+TestLongDelivery = pytest.mark.long(LongDelivery.TestCase)
 TestLongDelivery.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)

@@ -11,6 +11,7 @@ from modelyard.domain.promotion.facts import Freeze, ReleaseFacts
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.promotion.rollback import plan_holds, plan_rollbacks
 from modelyard.domain.promotion.world import PastRelease
+from modelyard.domain.server_fault import Blame, ServerFault
 from modelyard.domain.verdict import Outcome
 from unit.domain.promotion.examples import START, release
 from unit.domain.promotion.simulated import Simulated
@@ -36,6 +37,10 @@ def back_to_v1(where, reason):
         target=PastRelease(release=release(where, "v1"), commit=f"v1 in {where}"),
         reason=reason,
     )
+
+
+def is_way_back(action):
+    return isinstance(action, RollBack)
 
 
 def named(sim):
@@ -91,6 +96,40 @@ def test_a_held_version_that_was_merged_all_the_same_goes_back(sim):
     sim.name(release("production", "v2"), commit="merged against a red status")
     sim.reconcile()
     assert named(sim) == dict.fromkeys(EVERYWHERE, "v1")
+
+
+@pytest.mark.parametrize("blame", list(Blame))
+def test_what_entered_rightly_stays_when_the_environment_before_loses_it_later(sim, blame):
+    sim.watch("staging", aborted="the cluster gave up")
+    fault = ServerFault(why="no node", blame=blame)
+    sim.facts["staging"] = replace(sim.facts["staging"], fault=fault, aborted_at=sim.now)
+    sim.lift("v2")
+
+    found = list(plan_rollbacks(sim.world()))
+
+    assert found == [back_to_v1("staging", "the cluster gave up")]
+
+
+def test_what_was_verified_elsewhere_before_its_facts_were_of_another_release_stays(sim):
+    sim.watch("staging", aborted="the cluster gave up")
+    sim.name(release("staging", "v1"), commit="v1 is back")
+    sim.watch("staging")
+
+    assert list(plan_rollbacks(sim.world())) == []
+
+
+@pytest.mark.parametrize("aborted", [None, "the cluster gave up"])
+def test_what_was_never_verified_one_environment_before_goes_back(sim, aborted):
+    sim.name(release("staging", "v3"), commit="v3 in staging")
+    sim.watch("staging", aborted=aborted)
+    sim.name(release("canary", "v3"), commit="v3 in canary")
+    sim.watch("canary")
+
+    found = {
+        each.environment: each.reason for each in plan_rollbacks(sim.world()) if is_way_back(each)
+    }
+
+    assert found["canary"] == "v3 was never verified in staging, which comes before"
 
 
 def test_no_freeze_stops_a_rollback(sim):
