@@ -14,6 +14,7 @@ from contract.test_merged_on_a_page import rules
 from fakes.github import FakeGitHub, cut_off
 from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.facts.store import FactStore
+from modelyard.adapters.forge.hosted import api as hosted_api
 from modelyard.cli import cli
 from modelyard.operations.chatops import ask
 
@@ -180,3 +181,11 @@ def test_the_tool_itself_asks_nobody(forge):
     code, out, err = forge.type(BOT, "hold", "wine", "v1", "--reason", "bad", "--as", "ann")
     assert (code, out) == (0, "wine v1 is on hold: bad\n"), err
     assert not forge.fake.repository.runs
+
+
+def test_with_the_last_calls_of_an_hour_a_rollback_is_done_and_nothing_else(forge):
+    ledger = forge.fake.ledger
+    ledger.hourly = ledger._used[BOT, ledger._hour()] + hosted_api.RESERVE - 100
+
+    assert forge.start("bob", "/rollback production wine it is slow") == 0, forge.said
+    assert forge.start("bob", "/hold wine v1 it is slow") == 3

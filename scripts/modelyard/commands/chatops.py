@@ -111,6 +111,7 @@ def _handle(
 ) -> tuple[Handled, ...]:
     from modelyard.adapters.forge.events import StartEvent, read_event
     from modelyard.operations.chatops.conversation import conversation_for
+    from modelyard.operations.chatops.reserve import calls_for
     from modelyard.operations.workspace import workspace_of
 
     event = read_event(file)
@@ -118,9 +119,10 @@ def _handle(
         print_line("this event is no new comment on a pull request, and starts no command")
         return ()
     workspace, conversation = workspace_of(services), conversation_for(services)
-    if isinstance(event, StartEvent):
-        return (_handle_start(workspace, conversation, event, run, starting),)
-    handled = answering(workspace, conversation, event)
+    with calls_for(conversation, event):
+        if isinstance(event, StartEvent):
+            return (_handle_start(workspace, conversation, event, run, starting),)
+        handled = answering(workspace, conversation, event)
     for each in handled:
         print_line(f"{each.line}: {each.decision.reason}: {each.decision.sentence}")
     if not handled:

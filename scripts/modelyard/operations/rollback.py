@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from modelyard.adapters.forge.hosted.api import urgent
 from modelyard.domain.harmless_text import escape_markdown
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.actions import RaiseIncident, RollBack
@@ -47,6 +48,7 @@ class Rollback:
     change: Change
 
 
+@urgent()
 def decide_rollback(
     workspace: Workspace, environment: str, model: str, *, reason: str, by: str, remove: bool
 ) -> Rollback:
@@ -94,6 +96,7 @@ def follow_ups(workspace: Workspace, rollback: Rollback) -> Iterator[Change | Ra
             yield action
 
 
+@urgent()
 def apply_rollback(workspace: Workspace, rollback: Rollback, report: Report) -> None:
     """Put the version on hold, take its release out, and reconcile.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import singledispatch
 
+from modelyard.adapters.forge.hosted.api import urgent
 from modelyard.adapters.git.remote_refs import Stale
 from modelyard.adapters.specs.json_documents import Unreadable, warn_left_out
 from modelyard.domain.promotion.actions import (
@@ -249,6 +250,7 @@ def _sync_soon(workspace: Workspace, world: World, environment: str) -> None:
         logger.warning("%s", error.message)
 
 
+@urgent()
 def merge_at_once(workspace: Workspace, pull: PullRequest, *, why: str) -> str:
     """Set both required statuses and merge a rollback, without approvals; returns the commit.
 

@@ -14,9 +14,11 @@ from modelyard.adapters.git.remote_refs import one_snapshot, retry_on_conflict
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.json_documents import warn_left_out
 from modelyard.adapters.specs.reader import Specs, is_read_for, read_specs
+from modelyard.domain.promotion.actions import PlaceHold, RollBack
 from modelyard.domain.promotion.change import is_branch_of, parse_branch
 from modelyard.domain.promotion.promote import needs_comparison, promotion_target
 from modelyard.domain.promotion.pulls import PullRequest, Pulls, PullSummary
+from modelyard.domain.promotion.rollback import plan_holds, plan_rollbacks
 from modelyard.domain.promotion.world import Proposal, World
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
@@ -206,6 +208,22 @@ def _read_specs(workspace: Workspace, commit: str, model: str | None) -> Specs:
     if model is not None:
         specs.catalog.require_model(model)
     return specs
+
+
+@one_snapshot()
+def owes_rollback(workspace: Workspace, model: str) -> bool:
+    """Whether Git and the facts alone show that a release has to be taken back.
+
+    The forge is asked nothing, so what came without a review is not seen.
+    """
+    catalog = workspace.specs_of(workspace.main(), model).catalog
+    facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
+    world = _core(workspace, model, catalog, facts, Pulls(), {})
+    world = replace(
+        world, past={name: workspace.past(name, model) for name in catalog.environments}
+    )
+    planned = (*plan_holds(world), *plan_rollbacks(world))
+    return any(isinstance(each, PlaceHold | RollBack) for each in planned)
 
 
 @one_snapshot()

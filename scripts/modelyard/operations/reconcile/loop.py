@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+from modelyard.adapters.forge.hosted.api import KeptForRollbacks, urgent
 from modelyard.adapters.git.remote_refs import forget_snapshot, one_snapshot
 from modelyard.adapters.workflows.patience import Patience
 from modelyard.domain.promotion.actions import (
@@ -26,7 +27,7 @@ from modelyard.errors import CannotAnswer, LostAnswer, Refused, YardError
 from modelyard.operations.forge.deployments import keep_deployments
 from modelyard.operations.forge.status_comment import keep_status_comments
 from modelyard.operations.reconcile.apply import Report, apply_action
-from modelyard.operations.reconcile.collect import collect_world
+from modelyard.operations.reconcile.collect import collect_world, owes_rollback
 from modelyard.operations.sites import read_standing
 from modelyard.operations.workspace import Workspace
 from modelyard.ports import Phase, WorkflowStatus
@@ -86,6 +87,8 @@ def log_error(error: Exception) -> None:
 def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Report) -> int:
     """Collect, plan and apply until nothing changes; returns how many actions changed something.
 
+    A model that owes a rollback may use the calls of the forge that are kept for that.
+
     An action that failed is tried again in every round. Its error is raised once nothing changes;
     whoever waits gives a lost answer two minutes first.
 
@@ -100,6 +103,19 @@ def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Rep
         Refused: A spec cannot be read; holds and rollbacks were applied all the same.
         Exception: The first failure of the last round.
     """
+    try:
+        return _reconcile(workspace, model, wait=wait, report=report)
+    except KeptForRollbacks:
+        if not owes_rollback(workspace, model):
+            raise
+    with urgent():
+        return _reconcile(workspace, model, wait=wait, report=report, shows=False)
+
+
+def _reconcile(
+    workspace: Workspace, model: str, *, wait: bool, report: Report, shows: bool = True
+) -> int:
+    """See `reconcile_model`; `shows` is whether it keeps the forge's pages for people."""
     done, rounds, patience = 0, 0, Patience()
     while rounds < MOST_ROUNDS:
         rounds += 1
@@ -114,7 +130,7 @@ def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Rep
             for error in errors:
                 log_error(error)
             continue
-        if workspace.services.repository.forge is not ForgeKind.LOCAL:
+        if shows and workspace.services.repository.forge is not ForgeKind.LOCAL:
             _show_on_forge(workspace, world)
         try:
             raise_first(errors)

@@ -63,6 +63,10 @@ class Answered(CannotAnswer):
         self.body = body or {}
 
 
+class KeptForRollbacks(CannotAnswer):
+    """The calls that are left in this hour are for rollbacks."""
+
+
 @contextmanager
 def urgent() -> Iterator[None]:
     """Let the requests inside use the calls that are kept for rollbacks."""
@@ -190,7 +194,7 @@ class ForgeApi:
         if _URGENT.get() or self.remaining is None or self.resets is None:
             return
         if self.remaining <= RESERVE and datetime.now(tz=UTC) < self.resets:
-            raise CannotAnswer(
+            raise KeptForRollbacks(
                 f"{self.remaining} calls to {self.url} are left until {self.resets:%H:%M} UTC, and "
                 f"{RESERVE} are kept for rollbacks",
                 hint="wait, or give the tool a GitHub App, which has more calls",
