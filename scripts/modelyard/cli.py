@@ -75,6 +75,7 @@ COMMANDS: Mapping[str, Entry] = {
     "reconcile": Entry(target="reconcile:reconcile", help="Do whatever is missing."),
     "watch": Entry(target="watch:watch", help="Start servers, record facts, and reconcile."),
     "judge": Entry(target="judge:judge", help="Compare a canary with the stable release."),
+    "feedback": Entry(target="judge:feedback", help="Join labels that arrived to logged rows."),
     "drift": Entry(target="drift:drift", help="Compare new data with the training data."),
     "retrain": Entry(target="retrain:retrain", help="Propose a version trained on newer data."),
     "serve": Entry(target="serve:serve", help="Serve a trained model over HTTP."),

@@ -26,6 +26,7 @@ WITH_ITS_OPPOSITE = {
     "platform": "init",
     "fetch-model": "step",
     "serve-judge": "judge",
+    "feedback": "judge",
     "contract": "model",
     "try": "model",
     "override": "gate",

@@ -1,14 +1,16 @@
-"""`modelyard judge` and `serve-judge`: verdicts on a release in traffic, once or over HTTP."""
+"""`modelyard judge`, `serve-judge` and `feedback`: verdicts on releases in traffic, and labels."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from modelyard.commands.options import (
+    dry_run_option,
     explain_option,
     output_option,
     parse_address,
@@ -18,7 +20,7 @@ from modelyard.commands.options import (
 from modelyard.commands.output.formatting import print_verdict
 from modelyard.commands.output.logs import log_with_dates
 from modelyard.commands.output.picture import judge_picture, picture_svg, print_explained
-from modelyard.commands.output.terminal import print_line
+from modelyard.commands.output.terminal import print_json, print_line
 from modelyard.errors import Refused
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
@@ -57,6 +59,57 @@ def judge(
     else:
         print_verdict(verdict, output)
     if not verdict.passed:
+        raise click.exceptions.Exit(Refused.exit_code)
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--labels",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Parquet or CSV file: request, the target's column, and row where there are several.",
+)
+@click.option(
+    "--payloads",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder of payload logs; repeatable. [default: those of this machine's servers]",
+)
+@dry_run_option
+@output_option
+@pass_services
+def feedback(
+    services: Services,
+    /,
+    *,
+    model: str,
+    labels: Path,
+    payloads: tuple[Path, ...],
+    dry_run: bool,
+    output: str,
+) -> None:
+    """Join labels that arrived later to the logged rows of MODEL, by request id.
+
+    A request's id is the one its answer had; row counts from 0 within it. What is joined is kept,
+    for `modelyard judge` (with canary.margin_quality) and `modelyard drift`. Labels that are left
+    out are counted by why. Exit 3 if none could be joined, or a value is of another type.
+    """
+    from modelyard.operations.judge.feedback import deliver_labels
+
+    found = deliver_labels(
+        workspace_of(services), model, labels, payloads=payloads, keep=not dry_run
+    )
+    if output == "json":
+        print_json(asdict(found))
+    else:
+        joined = sum(found.rows.values())
+        by_version = ", ".join(f"{version} {rows:,}" for version, rows in found.rows.items())
+        verb = "would join" if dry_run else "joined"
+        print_line(f"{model}: {verb} {joined:,} of {found.labels:,} labels ({by_version or '-'})")
+        for fault in found.faults:
+            print_line(f"  {fault.labels:,} left out: {fault.why}, such as {fault.example}")
+    if not found.rows:
         raise click.exceptions.Exit(Refused.exit_code)
 
 

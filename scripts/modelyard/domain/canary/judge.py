@@ -13,6 +13,7 @@ from modelyard.domain.canary.arms import (
     with_every_4xx_refused,
 )
 from modelyard.domain.canary.error_rate import against_at_most
+from modelyard.domain.canary.feedback.findings import LiveLoss, feedback_finding
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions
 from modelyard.domain.canary.predictions import prediction_findings
 from modelyard.domain.canary.request_metrics import (
@@ -52,6 +53,7 @@ class CanaryEvidence:
             scored before `canary.segments` was declared.
         is_promised: Whether predictions are judged, also if `expected` is out of reach now.
         pairs: What to expect of shadow answers; None if no held-out rows were scored by both.
+        feedback: What labels that arrived later say of both releases; None if there are none.
     """
 
     samples: tuple[Sample, ...]
@@ -65,6 +67,7 @@ class CanaryEvidence:
     segments: tuple[SegmentPromise, ...] = ()
     is_promised: bool = False
     pairs: PairPromise | None = None
+    feedback: LiveLoss | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +123,8 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     is_promised = evidence.is_promised or evidence.expected is not None
     is_by_segments = bool(evidence.segments or (policy.segments and is_promised))
     is_shadowed = policy.shadow > 0 and stable is not None and is_promised
-    parts = (is_promised, share is not None, is_by_segments, is_shadowed)
+    is_labelled = policy.margin_quality is not None and stable is not None
+    parts = (is_promised, share is not None, is_by_segments, is_shadowed, is_labelled)
     alpha = policy.alpha / (len(metrics) + sum(parts))
     findings = [
         *(metric.finding(alpha) for metric in metrics),
@@ -129,6 +133,7 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
         *_predictions(canary, stable, evidence.expected, policy, alpha),
         *_segments(canary, stable, evidence, policy, alpha),
         *_shadow(stable, evidence, policy, alpha),
+        *_feedback(stable, evidence, policy, alpha),
         *_minimum_traffic(canary, policy),
         *_freshness(canary, stable),
     ]
@@ -258,6 +263,13 @@ def _shadow(
             margin=policy.margin_shadow,
             alpha=alpha,
         )
+
+
+def _feedback(
+    stable: Arm | None, evidence: CanaryEvidence, policy: CanaryPolicy, alpha: float
+) -> Iterator[Finding]:
+    if policy.margin_quality is not None and stable is not None:
+        yield feedback_finding(evidence.feedback, margin=policy.margin_quality, alpha=alpha)
 
 
 def _minimum_traffic(canary: Arm, policy: CanaryPolicy) -> Iterator[Finding]:

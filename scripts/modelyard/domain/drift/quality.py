@@ -129,6 +129,13 @@ def row_losses(metric: str, labels: Array, scores: Array, classes: Sequence[str]
     return 1 - values if chosen.greater_is_better else values
 
 
+def loss_cut(losses: Floats) -> float | None:
+    """From where on held-out losses are cut off; None if they have no loss that could grow."""
+    known = losses[np.isfinite(losses)]
+    cut = float(np.quantile(known, _CUT)) if known.size else 0.0
+    return cut if cut > 0 else None
+
+
 def held_out_loss(metric: str, losses: Floats, clusters: Array) -> HeldOutLoss | None:
     """The reference; None if the held-out rows have no loss that could grow.
 
@@ -137,9 +144,8 @@ def held_out_loss(metric: str, losses: Floats, clusters: Array) -> HeldOutLoss |
         losses: Shape (rows,), from `row_losses`.
         clusters: Shape (rows,): the day of each row, or its cluster if days are not known.
     """
-    known = np.isfinite(losses)
-    cut = float(np.quantile(losses[known], _CUT)) if known.any() else 0.0
-    if cut <= 0:
+    known, cut = np.isfinite(losses), loss_cut(losses)
+    if cut is None:
         return None
     share = np.minimum(losses[known] / cut, 1.0)
     _, codes, rows = np.unique(clusters[known], return_inverse=True, return_counts=True)

@@ -296,6 +296,8 @@ class CanaryPolicy:
         shadow: The share of stable's requests, 0 to 1, of which the canary answers a copy too.
         margin_shadow: Share of the copied rows that the canary may answer unlike on held-out rows,
             beyond those that it answered so there.
+        margin_quality: Part of the largest usual loss by which the canary's mean loss on requests
+            with labels may exceed stable's; None judges no labels.
     """
 
     alpha: float = 0.05
@@ -315,6 +317,7 @@ class CanaryPolicy:
     segments: tuple[str, ...] = ()
     shadow: float = 0.0
     margin_shadow: float = 0.05
+    margin_quality: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,7 @@ from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.drift.feed import Feed
+from modelyard.operations.judge.feedback import day_losses_of
 from modelyard.operations.runtimes.scoring import Artifact, score_tables
 from modelyard.operations.training.data_root import data_root
 from modelyard.operations.training.pins import platform_runtime
@@ -81,7 +82,45 @@ def watch_quality(
     served: tuple[Model, ModelVersion, Record],
     until: date,
 ) -> Quality | NotWatched:
-    """The served version's quality on the feed's labelled days before `until`."""
+    """The served version's quality on the feed's labelled days before `until`.
+
+    Where the feed has none, on the requests that it answered and that have labels since then.
+    """
+    found = _quality_of_feed(workspace, catalog, commit, feed, served, until)
+    if isinstance(found, Quality):
+        return found
+    return _quality_of_requests(workspace, catalog, commit, served, until) or found
+
+
+def _quality_of_requests(
+    workspace: Workspace,
+    catalog: Catalog,
+    commit: str,
+    served: tuple[Model, ModelVersion, Record],
+    until: date,
+) -> Quality | None:
+    """The quality on labels that `modelyard feedback` has joined to requests; None without any."""
+    model, spec, record = served
+    try:
+        reference = _reference(workspace, catalog, commit, model, record)
+        if reference is None:
+            return None
+        since = until - timedelta(days=LOOKBACK)
+        days = day_losses_of(workspace, model, spec.version, reference, since)
+        return judge_quality(list(days), reference)
+    except YardError as error:
+        logger.warning("labels of requests to %s: %s", spec.version, error.message)
+        return None
+
+
+def _quality_of_feed(
+    workspace: Workspace,
+    catalog: Catalog,
+    commit: str,
+    feed: Feed,
+    served: tuple[Model, ModelVersion, Record],
+    until: date,
+) -> Quality | NotWatched:
     model, spec, record = served
     try:
         reference = _reference(workspace, catalog, commit, model, record)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +64,7 @@ class Inference:
         """
         parsed: InferenceRequest | None = None
         try:
-            parsed = await self._read(request, dialect)
+            parsed = self._with_id(await self._read(request, dialect))
             scores = await self._scores(parsed)
         except RequestError as failure:
             outcome.status, outcome.is_overloaded = failure.status, failure.is_overloaded
@@ -105,6 +107,12 @@ class Inference:
         if self._model.golden_problem:
             raise RequestError(503, self.not_ready_reason())
         return parsed
+
+    def _with_id(self, parsed: InferenceRequest) -> InferenceRequest:
+        """The request with the id that its answer will have: labels find its logged rows by it."""
+        if self._log is None or parsed.identifier is not None:
+            return parsed
+        return replace(parsed, identifier=uuid.uuid4().hex)
 
     async def _scores(self, parsed: InferenceRequest, *, only_if_idle: bool = False) -> Scores:
         try:

@@ -1,0 +1,332 @@
+"""Labels that arrive later: joins them to logged rows by request, and keeps each delivery."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modelyard.adapters.store.table_files import read_table
+from modelyard.adapters.store.tables import LABEL, scores_from_parquet, with_labels
+from modelyard.domain.canary.feedback.findings import LabelledRow, LiveLoss, live_loss
+from modelyard.domain.drift.quality import DayLoss, HeldOutLoss, day_loss, loss_metric, row_losses
+from modelyard.domain.specs.column_values import Unread
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.model import DataContract, Model, Task
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REQUEST, ROW = "request", "row"
+"""Columns of a file of labels: the id that the answer had, and the row's place in its request."""
+
+_KEY = [REQUEST, ROW]
+_LOGGED = (REQUEST, ROW, "release", "version", "at", "prediction")
+_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Labels that were left out.
+
+    Args:
+        why: The reason.
+        labels: How many.
+        example: One of them, as `request` or `request row N`.
+    """
+
+    why: str
+    labels: int
+    example: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What came of one file of labels.
+
+    Args:
+        labels: Labels in the file.
+        rows: The joined rows, by version.
+        faults: Labels that were left out, by why.
+    """
+
+    labels: int
+    rows: dict[str, int]
+    faults: tuple[Fault, ...]
+
+
+def deliver_labels(
+    workspace: Workspace,
+    name: str,
+    path: Path,
+    *,
+    payloads: Sequence[Path] = (),
+    keep: bool = True,
+) -> Delivery:
+    """Join the labels of a file to the logged rows of a model, and keep what is new.
+
+    A label is kept once: the same one again changes nothing, and another one for the same row is
+    left out. Labels of releases that run no more are kept too, for drift.
+
+    Args:
+        workspace: What to work with.
+        name: The model's name.
+        path: Parquet or CSV with `request`, the target's column, and `row` where requests have more
+            than one row.
+        payloads: Folders of payload logs; by default those of this machine's servers.
+        keep: Whether the delivery is written.
+
+    Raises:
+        CannotAnswer: The file or a log cannot be read, or no row is logged.
+        Refused: The file lacks a column, or a value is of another type.
+    """
+    model = workspace.catalog(workspace.main()).require_model(name)
+    labels = _read_labels(path, model)
+    total, faults = len(labels), list[Fault]()
+    labels = _once(labels, model, faults)
+    folders = list(payloads) or sorted(_state(workspace, "payloads").glob(f"*/{name}"))
+    with _locked(_folder(workspace, name)):
+        known = read_deliveries(workspace, name)
+        labels = _unknown_yet(labels, known, faults)
+        logged = _logged(folders, labels[REQUEST].unique().tolist(), name)
+        repeated = logged.duplicated(_KEY, keep=False)
+        clear = logged[~repeated]
+        labels = _without(labels, logged[repeated], "logged for several rows of this id", faults)
+        labels = _within(labels, clear, "no logged row has this id and place", faults)
+        joined = labels.merge(clear, on=_KEY)
+        if keep and len(joined):
+            _write(_folder(workspace, name), joined)
+    return Delivery(
+        labels=total,
+        rows={str(key): int(n) for key, n in joined["version"].value_counts().sort_index().items()},
+        faults=tuple(fault for fault in faults if fault.labels),
+    )
+
+
+def read_deliveries(workspace: Workspace, name: str) -> pd.DataFrame:
+    """All labelled rows that were kept, in the order of deliveries, with `delivery`."""
+    import pandas as pd
+
+    parts = sorted(_folder(workspace, name).glob("*.parquet"))
+    frames = [pd.read_parquet(part).assign(delivery=int(part.stem)) for part in parts]
+    if frames:
+        return pd.concat(frames, ignore_index=True)
+    return pd.DataFrame(columns=[*_LOGGED, LABEL, "delivery"])
+
+
+def live_loss_of(
+    workspace: Workspace,
+    model: Model,
+    *,
+    canary: str,
+    stable: str,
+    held_out: str,
+    since: datetime,
+) -> LiveLoss | None:
+    """What the labels of rows since a time say of two releases; None without labels.
+
+    Args:
+        workspace: What to work with.
+        model: The model.
+        canary: The canary's identity.
+        stable: Stable's.
+        held_out: Digest of stable's scores on held-out rows.
+        since: When the canary started.
+    """
+    frame = read_deliveries(workspace, model.name)
+    frame = frame[frame["at"] >= since] if len(frame) else frame
+    if frame.empty:
+        return None
+    metric = loss_metric(model.gate.metric)
+    scored = scores_from_parquet(workspace.store.read_evidence(held_out), digest=held_out)
+    losses = _losses(metric, model, frame)
+    rows = [
+        LabelledRow(look=(delivery, hour), release=release, request=request, loss=loss)
+        for delivery, hour, release, request, loss in zip(
+            frame["delivery"].tolist(),
+            frame["at"].dt.strftime("%Y-%m-%dT%H").tolist(),
+            frame["release"].tolist(),
+            frame[REQUEST].tolist(),
+            losses.tolist(),
+            strict=True,
+        )
+    ]
+    reference = row_losses(metric, scored.labels, scored.scores, model.primary.classes)
+    return live_loss(rows, canary=canary, stable=stable, metric=metric, reference=reference)
+
+
+def day_losses_of(
+    workspace: Workspace, model: Model, version: str, reference: HeldOutLoss, since: date
+) -> Iterator[DayLoss]:
+    """The loss of each day on which a version answered rows that have labels now."""
+    frame = read_deliveries(workspace, model.name)
+    if frame.empty:
+        return
+    days = frame["at"].dt.date
+    frame = frame[(frame["version"] == version) & (days >= since)]
+    if frame.empty:
+        return
+    losses = _losses(reference.metric, model, frame)
+    days = frame["at"].dt.date.to_numpy()
+    for day in sorted(set(days.tolist())):
+        yield day_loss(day, losses[days == day], reference)
+
+
+def _losses(metric: str, model: Model, frame: pd.DataFrame) -> Any:
+    scores = np.array(frame["prediction"].tolist(), dtype=np.float64)
+    if model.task is not Task.MULTICLASS:
+        scores = scores[:, 0]
+    return row_losses(metric, frame[LABEL].to_numpy(), scores, model.primary.classes)
+
+
+def _read_labels(path: Path, model: Model) -> pd.DataFrame:
+    target = next(each for each in model.data.columns if each.name == model.target.column)
+    columns = (
+        Column(name=REQUEST, type="category"),
+        Column(name=ROW, type="integer", nullable=True),
+        target,
+    )
+    contract = DataContract(
+        columns=columns, timezone=model.data.timezone, missing=model.data.missing
+    )
+    try:
+        frame = read_table(path.read_bytes(), uri=str(path), data=contract)
+    except OSError as error:
+        raise CannotAnswer(f"{path}: {error.strerror}") from error
+    for name in (REQUEST, target.name):
+        if name not in frame.columns:
+            found = ", ".join(map(str, frame.columns[:_SHOWN])) or "none"
+            raise Refused(
+                f"{path}: column {name} is missing; found {found}",
+                hint=f"write {REQUEST}, {target.name}, and {ROW} for requests of several rows",
+            )
+    frame = frame.assign(**{} if ROW in frame.columns else {ROW: 0})
+    for name in (REQUEST, ROW, target.name):
+        strays = [value.found for value in frame[name].tolist() if isinstance(value, Unread)]
+        if strays:
+            more = f" and {len(strays) - _SHOWN} more" if len(strays) > _SHOWN else ""
+            raise Refused(f"{path}: {name}: found {'; '.join(strays[:_SHOWN])}{more}")
+    return frame[[REQUEST, ROW, target.name]].assign(**{ROW: frame[ROW].fillna(0).astype("int64")})
+
+
+def _once(labels: pd.DataFrame, model: Model, faults: list[Fault]) -> pd.DataFrame:
+    """Each row's label, once; a row with two different ones has none."""
+    labels = _drop(labels, labels[REQUEST].isna(), "without a request id", faults)
+    before = labels
+    labels = with_labels(labels, model)[0]
+    gone = before[before[model.target.column].isna()] if len(labels) < len(before) else before[:0]
+    _count(gone, "without a label", faults)
+    labels = _drop(labels, labels.duplicated([*_KEY, LABEL]), "twice in the file", faults)
+    return _drop(
+        labels, labels.duplicated(_KEY, keep=False), "in the file with different labels", faults
+    )
+
+
+def _unknown_yet(labels: pd.DataFrame, known: pd.DataFrame, faults: list[Fault]) -> pd.DataFrame:
+    if known.empty or labels.empty:
+        return labels
+    before = known.set_index(_KEY)[LABEL]
+    keys = labels.set_index(_KEY).index
+    earlier = before.reindex(keys)
+    is_known = keys.isin(before.index)
+    same = is_known & (earlier.to_numpy() == labels[LABEL].to_numpy())
+    _count(labels[same], "delivered before", faults)
+    _count(labels[is_known & ~same], "delivered before with another label, which stays", faults)
+    return labels[~is_known]
+
+
+def _logged(folders: Sequence[Path], requests: list[str], name: str) -> pd.DataFrame:
+    """The rows of these requests that were answered, with the prediction as a list."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
+
+    parts = [str(part) for folder in folders for part in sorted(folder.glob("*.parquet"))]
+    if not parts:
+        where = ", ".join(map(str, folders)) or "this machine's servers"
+        raise CannotAnswer(
+            f"{name}: no payload log in {where}",
+            hint="name the folders of the logs with --payloads",
+        )
+    wanted = pc.field(REQUEST).isin(pa.array(requests, pa.string())) & (
+        pc.field("status") == HTTPStatus.OK
+    )
+    try:
+        table = ds.dataset(parts).to_table(columns=list(_LOGGED), filter=wanted)
+    except (OSError, pa.ArrowException) as error:
+        raise CannotAnswer(f"{name}: a part of the payload log cannot be read: {error}") from error
+    frame: pd.DataFrame = table.to_pandas()
+    frame["prediction"] = [np.atleast_1d(each).tolist() for each in frame["prediction"]]
+    return frame.assign(**{ROW: frame[ROW].astype("int64")})
+
+
+def _without(
+    labels: pd.DataFrame, others: pd.DataFrame, why: str, faults: list[Fault]
+) -> pd.DataFrame:
+    """The labels of rows that are not among the others."""
+    keys = others.set_index(_KEY).index
+    return _drop(labels, labels.set_index(_KEY).index.isin(keys), why, faults)
+
+
+def _within(
+    labels: pd.DataFrame, rows: pd.DataFrame, why: str, faults: list[Fault]
+) -> pd.DataFrame:
+    keys = rows.set_index(_KEY).index
+    return _drop(labels, ~labels.set_index(_KEY).index.isin(keys), why, faults)
+
+
+def _drop(labels: pd.DataFrame, which: Any, why: str, faults: list[Fault]) -> pd.DataFrame:
+    _count(labels[which], why, faults)
+    kept: pd.DataFrame = labels[~which]
+    return kept
+
+
+def _count(gone: pd.DataFrame, why: str, faults: list[Fault]) -> None:
+    if len(gone):
+        request, row = gone.iloc[0][REQUEST], gone.iloc[0][ROW]
+        example = f"{request} row {row}" if row else f"{request}"
+        if request is None or request != request:  # noqa: PLR0124 - pandas' null
+            example = f"row {gone.index[0]} of the file"
+        faults.append(Fault(why=why, labels=len(gone), example=example))
+
+
+def _state(workspace: Workspace, name: str) -> Path:
+    services = workspace.services
+    return services.root / services.repository.state / name
+
+
+def _folder(workspace: Workspace, name: str) -> Path:
+    return _state(workspace, "feedback") / name
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    # Two deliveries at once would both take a label for new.
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _write(folder: Path, joined: pd.DataFrame) -> None:
+    """Keep a delivery, whole or not at all."""
+    number = max((int(part.stem) for part in folder.glob("*.parquet")), default=0) + 1
+    descriptor, beside = tempfile.mkstemp(dir=folder, prefix=".delivery-")
+    os.close(descriptor)
+    try:
+        joined.to_parquet(beside, index=False)
+        Path(beside).replace(folder / f"{number:08d}.parquet")
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise

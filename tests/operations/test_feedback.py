@@ -1,0 +1,208 @@
+"""Labels joined to logged rows: what is kept, and what is left out and why."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from modelyard.adapters.store.tables import scores_to_parquet
+from modelyard.domain.drift.quality import HeldOutLoss
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.model import MissingLabels, Output, OutputKind, Task
+from modelyard.domain.specs.repository import Repository
+from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.judge.feedback import (
+    day_losses_of,
+    deliver_labels,
+    live_loss_of,
+    read_deliveries,
+)
+from modelyard.serving.documents import Serving, Training
+from modelyard.serving.inputs import read_request, tensors_of_rows
+from modelyard.serving.payload_parts import Payload, part_schema, part_table
+from operations.yard import MODEL_SPEC
+
+ROOT = Path(__file__).parents[2]
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+INPUTS = (Column(name="x", type="number", nullable=True),)
+KINDS = replace(
+    MODEL_SPEC,
+    task=Task.MULTICLASS,
+    target=replace(MODEL_SPEC.target, above=None, column="kind"),
+    outputs=(Output(name="k", kind=OutputKind.CLASS, classes=("a", "b"), primary=True),),
+    data=replace(MODEL_SPEC.data, columns=(*INPUTS, Column(name="kind", type="category"))),
+    gate=replace(MODEL_SPEC.gate, metric="log_loss"),
+)
+
+
+class Place:
+    """A checkout with payload logs, and what a workspace asks of it."""
+
+    def __init__(self, root, model=MODEL_SPEC):
+        self.root, self.model = root, model
+        self.services = SimpleNamespace(root=root, repository=Repository())
+        self.store = SimpleNamespace(read_evidence=lambda digest: self.evidence)
+        labels = np.array([0, 1] * 50)
+        self.evidence = scores_to_parquet(labels, labels.astype(str), np.linspace(0.1, 0.9, 100))
+
+    def main(self):
+        return "main"
+
+    def catalog(self, commit):
+        return SimpleNamespace(require_model=lambda name: self.model)
+
+    def log(self, requests, *, release="r1", version="v1", environment="production", at=AT):
+        """Log requests: by id, the scores of their rows."""
+        serving = Serving(
+            model="m",
+            task=self.model.task,
+            inputs=INPUTS,
+            output=self.model.primary,
+            training=Training(null={}, levels={}),
+        )
+        part = [
+            Payload(
+                at=at + timedelta(hours=place),
+                status=200,
+                scores=np.array(scores),
+                inputs=read_request(
+                    {"id": name, "inputs": tensors_of_rows(INPUTS, [{"x": 1.0}] * len(scores))},
+                    INPUTS,
+                ),
+            )
+            for place, (name, scores) in enumerate(requests.items())
+        ]
+        labels = {"model": "m", "version": version, "release": release, "digest": "d"}
+        folder = self.root / ".modelyard" / "payloads" / environment / "m"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{release}-{len(list(folder.iterdir()))}.parquet"
+        pq.write_table(part_table(part, part_schema(serving), labels), folder / name)
+
+    def deliver(self, text, name="labels.csv", **options):
+        path = self.root / name
+        path.write_text(text)
+        return deliver_labels(self, "m", path, **options)
+
+
+@pytest.fixture
+def place(tmp_path):
+    place = Place(tmp_path)
+    place.log({"q1": [0.2, 0.9], "q2": [0.7]})
+    place.log({"q3": [0.4]}, release="r2", version="v2", environment="canary")
+    return place
+
+
+def reasons(delivery):
+    return {fault.why: (fault.labels, fault.example) for fault in delivery.faults}
+
+
+def test_labels_find_the_rows_of_stable_and_canary_by_request_and_row(place):
+    found = place.deliver("request,row,y\nq1,0,0.1\nq1,1,0.8\nq2,0,0.9\nq3,0,0.2\n")
+    assert (found.labels, found.rows, found.faults) == (4, {"v1": 3, "v2": 1}, ())
+    kept = read_deliveries(place, "m").sort_values(["request", "row"])
+    assert kept["label"].tolist() == [0, 1, 1, 0]
+    assert [each.tolist() for each in kept["prediction"]] == [[0.2], [0.9], [0.7], [0.4]]
+    assert set(kept["delivery"]) == {1}
+
+
+def test_what_is_left_out_is_counted_by_why_with_an_example(place):
+    place.log({"q2": [0.1]}, release="r3")  # a client used the id again
+    found = place.deliver(
+        "request,row,y\nq1,0,0.1\nq1,0,0.1\nq1,1,0.1\nq1,1,0.9\nq2,0,1\nnobody,0,1\nq1,7,1\nq3,0,\n,0,1\n"
+    )
+    assert found.rows == {"v1": 1}
+    assert reasons(found) == {
+        "without a request id": (1, "row 8 of the file"),
+        "without a label": (1, "q3"),
+        "twice in the file": (1, "q1"),
+        "in the file with different labels": (2, "q1 row 1"),
+        "logged for several rows of this id": (1, "q2"),
+        "no logged row has this id and place": (2, "nobody"),
+    }
+
+
+def test_a_label_is_kept_once_and_the_first_one_stays(place):
+    place.deliver("request,y\nq2,0.9\nq3,0.2\n")
+    again = place.deliver("request,y\nq2,0.8\nq3,0.9\n")
+    assert again.rows == {}
+    assert reasons(again) == {
+        "delivered before": (1, "q2"),
+        "delivered before with another label, which stays": (1, "q3"),
+    }
+    later = place.deliver("request,row,y\nq1,0,0.9\nq2,0,0.9\n")
+    assert later.rows == {"v1": 1}
+    assert sorted(read_deliveries(place, "m")["delivery"]) == [1, 1, 2]
+
+
+def test_a_dry_run_keeps_nothing(place):
+    assert place.deliver("request,y\nq2,1\n", keep=False).rows == {"v1": 1}
+    assert read_deliveries(place, "m").empty
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("request,y\nq2,high\n", "y: found"),
+        ("request,row,y\nq2,first,1\n", "row: found"),
+        ("id,y\nq2,1\n", "column request is missing"),
+        ("request,label\nq2,1\n", "column y is missing"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused_and_nothing_is_kept(place, text, said):
+    with pytest.raises(Refused, match=said):
+        place.deliver(text)
+    assert read_deliveries(place, "m").empty
+
+
+def test_a_model_without_a_payload_log_says_where_it_looked(tmp_path):
+    with pytest.raises(CannotAnswer, match="no payload log"):
+        Place(tmp_path).deliver("request,y\nq2,1\n")
+
+
+def test_labels_may_come_as_parquet_and_logs_from_anywhere(place, tmp_path):
+    path = tmp_path / "labels.parquet"
+    pd.DataFrame({"request": ["q3"], "y": [0.9]}).to_parquet(path)
+    folder = tmp_path / ".modelyard" / "payloads" / "canary" / "m"
+    assert deliver_labels(place, "m", path, payloads=[folder]).rows == {"v2": 1}
+
+
+def test_a_missing_label_that_means_no_is_kept_as_no(place):
+    target = replace(MODEL_SPEC.target, missing=MissingLabels.NEGATIVE)
+    place.model = replace(MODEL_SPEC, target=target)
+    assert place.deliver("request,y\nq2,\n").rows == {"v1": 1}
+    assert read_deliveries(place, "m")["label"].tolist() == [0]
+
+
+def test_classes_keep_all_their_chances(tmp_path):
+    place = Place(tmp_path, KINDS)
+    place.log({"q1": [[0.3, 0.7]]})
+    assert place.deliver("request,kind\nq1,b\n").rows == {"v1": 1}
+    reference = HeldOutLoss(metric="log_loss", mean=0.1, cut=1.0, allowed=0.2)
+    (day,) = day_losses_of(place, KINDS, "v1", reference, AT.date())
+    assert (day.day, day.rows) == (AT.date(), 1)
+    assert day.mean == pytest.approx(-np.log(0.7))
+
+
+def test_the_judge_gets_the_losses_of_both_releases_since_the_canary_started(place):
+    place.deliver("request,row,y\nq1,0,0.1\nq1,1,0.8\nq2,0,0.9\nq3,0,0.2\n")
+    asked = {"canary": "r2", "stable": "r1", "held_out": "digest"}
+    found = live_loss_of(place, MODEL_SPEC, since=AT, **asked)
+    assert (found.canary.totals[-1], found.stable.totals[-1]) == (1.0, 2.0)
+    assert found.metric == "log_loss"
+    assert found.canary.hits[-1] * found.cut == pytest.approx(-np.log(0.6))
+    assert live_loss_of(place, MODEL_SPEC, since=AT + timedelta(days=1), **asked) is None
+
+
+def test_programs_are_told_what_the_schema_of_the_output_says(place):
+    schema = json.loads((ROOT / "schemas/output/feedback.schema.json").read_bytes())
+    found = place.deliver("request,row,y\nq1,0,0.1\nnobody,0,1\n")
+    jsonschema.Draft202012Validator(schema).validate(json.loads(json.dumps(asdict(found))))

@@ -1,0 +1,113 @@
+"""Labels that arrived later: a canary that loses more than stable fails, and none is waited for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from modelyard.domain.canary.feedback.findings import LabelledRow, feedback_finding, live_loss
+from modelyard.domain.canary.judge import judge_canary
+from modelyard.domain.specs.model import CanaryPolicy
+from modelyard.domain.verdict import Outcome
+from unit.domain.canary.test_judge import canary, steady
+
+REFERENCE = np.linspace(0, 1, 1000)
+ALPHA = 0.01
+
+
+def rows(release, mean, *, looks=8, requests=60, size=1, seed=0):
+    """Labelled rows of a release: losses around a mean, alike within a request."""
+    random = np.random.default_rng(seed)
+    return [
+        LabelledRow(
+            look=(1, f"hour {look:02}"), release=release, request=f"{look}-{number}", loss=loss
+        )
+        for look in range(looks)
+        for number in range(requests)
+        for loss in [float(random.beta(2, 2 / mean - 2))] * size
+    ]
+
+
+def found(mine, other, **changed):
+    known = {"canary": "v2", "stable": "v1", "metric": "log_loss", "reference": REFERENCE}
+    return live_loss([*mine, *other], **{**known, **changed})
+
+
+def finding(mine, other, margin=0.05):
+    return feedback_finding(found(mine, other), margin=margin, alpha=ALPHA)
+
+
+def test_a_canary_that_loses_more_than_the_margin_fails_and_one_within_it_does_not():
+    stable = rows("v1", 0.2, requests=240, seed=1)
+    bad = finding(rows("v2", 0.45), stable)
+    assert bad.bad
+    assert bad.text.startswith("live log_loss 0.469 of 480 labelled requests, stable 0.2 of 1920")
+    assert "worse by more than 0.05 (5 % of the cut)" in bad.text
+    for mean in (0.1, 0.2, 0.24):
+        good = finding(rows("v2", mean), stable)
+        assert not good.bad
+        assert good.missing is None
+
+
+def test_the_rows_of_one_request_are_one_unit():
+    stable = rows("v1", 0.2, requests=240, seed=1)
+    once, often = (finding(rows("v2", 0.3, size=size), stable) for size in (1, 50))
+    assert once.numbers == pytest.approx(often.numbers)
+
+
+def test_fewer_than_four_looks_fail_nobody():
+    stable = rows("v1", 0.2, looks=3, requests=800)
+    assert not finding(rows("v2", 0.6, looks=3, requests=800), stable).bad
+    assert finding(rows("v2", 0.6, looks=8, requests=800), rows("v1", 0.2, looks=8)).bad
+
+
+def test_a_later_delivery_of_earlier_hours_is_a_later_look():
+    one = rows("v2", 0.3, looks=1)
+    later = [replace(row, look=(2, "hour 00")) for row in one]
+    both = found([*one, *later], rows("v1", 0.3, looks=1))
+    assert both.canary.totals == [60.0, 120.0]
+    assert len(both.stable.totals) == 2
+
+
+@pytest.mark.parametrize(
+    ("mine", "other"),
+    [([], []), (rows("v2", 0.2), []), ([], rows("v1", 0.2)), (rows("v9", 0.2), [])],
+)
+def test_labels_of_one_release_alone_judge_nothing(mine, other):
+    said = feedback_finding(found(mine, other), margin=0.05, alpha=ALPHA)
+    assert said.text == "live quality not judged: no labels of both releases yet"
+    assert not said.bad
+
+
+def test_losses_that_are_not_finite_count_as_the_cut_and_larger_ones_too():
+    wild = [
+        replace(row, loss=loss)
+        for row, loss in zip(
+            rows("v2", 0.2, looks=1, requests=3), (float("nan"), 1e9, 0.0), strict=True
+        )
+    ]
+    assert found(wild, rows("v1", 0.2)).canary.hits[-1] == pytest.approx(2.0)
+    assert live_loss([], canary="a", stable="b", metric="m", reference=np.zeros(9)) is None
+
+
+def test_equal_models_seldom_fail_however_often_they_are_asked():
+    # The null hypothesis has a margin of 0 here: no lower level could be kept by less evidence.
+    fails = 0
+    for seed in range(60):
+        mine, other = rows("v2", 0.3, seed=seed), rows("v1", 0.3, requests=120, seed=999 + seed)
+        fails += feedback_finding(found(mine, other), margin=0.0, alpha=0.05).bad
+    assert fails <= 3
+
+
+def test_the_judge_fails_by_labels_alone_and_never_waits_for_them():
+    policy = CanaryPolicy(least_looks=1, least_predictions=0, least_seconds=0, margin_quality=0.05)
+    evidence = canary(steady((400, 0), (1600, 0), steps=9))
+    worse = found(rows("v2", 0.5), rows("v1", 0.2, requests=240))
+    assert judge_canary(replace(evidence, feedback=worse), policy).outcome is Outcome.FAIL
+    unlabelled = judge_canary(evidence, policy)
+    assert unlabelled.outcome is Outcome.PASS
+    assert "no labels of both releases yet" in unlabelled.reason
+    undeclared = replace(policy, margin_quality=None)
+    assert judge_canary(replace(evidence, feedback=worse), undeclared).outcome is Outcome.PASS
