@@ -9,7 +9,7 @@ AIRFLOW_STAMP := .venv-airflow/.installed
 # The tests start thousands of processes, and without its cache each would compile the toolkit again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge site-test airflow e2e-up e2e-down e2e-status infrastructure bench error-rates lock image dist tag released-from-main release golden clean
+.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge site-test airflow e2e-up e2e-down e2e-status infrastructure bench error-rates lock locks image dist tag released-from-main release golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -116,6 +116,9 @@ export LOCK IMAGE PUSH
 
 image: ## build the image of a lock (LOCK=..., IMAGE=name); with PUSH=true push it, with its SBOM
 	@$(PYTHON) scripts/image/build.py
+
+locks: ## list the locks that an image is built of, as JSON
+	@$(PYTHON) scripts/image/build.py list
 
 dist: $(STAMP) ## build the package in ./dist, with the packages it was locked with
 	rm -rf dist

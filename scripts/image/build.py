@@ -1,7 +1,8 @@
 """Builds the image of one lock with docker, and says by which digest a version pins it.
 
 `make image` runs it with the variables LOCK, IMAGE and PUSH; a workflow adds REGISTRY_USER and
-REGISTRY_TOKEN. It needs nothing but Python, git's checkout and docker.
+REGISTRY_TOKEN. `make locks` lists the locks instead. It needs nothing but Python, git's checkout
+and docker.
 """
 
 from __future__ import annotations
@@ -9,12 +10,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 PLATFORM_LOCK = "requirements-runtime.lock"
+OWN_LOCK = r"models/[a-z][a-z0-9-]*/trainer/requirements\.lock"
+
+
+def find_locks(root: Path = Path()) -> list[str]:
+    """Return every lock that an image is built of: the platform's, and those of models."""
+    own = sorted(str(path.relative_to(root)) for path in root.glob("models/*/trainer/*.lock"))
+    return [PLATFORM_LOCK, *filter(re.compile(OWN_LOCK).fullmatch, own)]
+
+
+def list_locks() -> int:
+    """Print the locks as JSON, and give them to the workflow."""
+    found = json.dumps(find_locks())
+    _say("GITHUB_OUTPUT", f"locks={found}\n")
+    print(found)
+    return 0
 
 
 def main() -> int:
@@ -56,4 +73,4 @@ def _say(variable: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(list_locks() if sys.argv[1:] == ["list"] else main())

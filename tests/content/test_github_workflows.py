@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ import click
 import pytest
 import yaml
 
+from image.build import find_locks
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.cli import load_command
@@ -137,14 +139,32 @@ def test_drift_compares_every_model_with_a_feed():
     assert workflow("drift")["jobs"]["drift"]["strategy"]["matrix"] == {"model": sorted(fed)}
 
 
-def test_an_image_is_built_of_every_lock_and_of_the_main_branch_alone():
-    own = (path.relative_to(ROOT) for path in ROOT.glob("models/*/trainer/requirements.lock"))
-    (job,) = workflow("images")["jobs"].values()
-    assert job["strategy"]["matrix"] == {
-        "lock": ["requirements-runtime.lock", *sorted(map(str, own))]
-    }
-    assert job["if"] == "github.ref == 'refs/heads/main'"
+def test_an_image_is_built_of_every_lock_and_of_the_main_branch_alone(tmp_path):
+    jobs = workflow("images")["jobs"]
+    assert jobs["locks"]["if"] == "github.ref == 'refs/heads/main'"
+    assert jobs["locks"]["permissions"] == {"contents": "read"}
+    assert jobs["image"]["needs"] == "locks"
+    matrix = jobs["image"]["strategy"]["matrix"]
+    assert matrix == {"lock": "${{ fromJSON(needs.locks.outputs.locks) }}"}
     assert triggers("release")["push"] == {"tags": ["v*"]}
+
+    names = ["wine/trainer", "beer-2/trainer", "Wine;id/trainer", "tea/heldout"]
+    for name in names:
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "requirements.lock").write_text("")
+    (tmp_path / "models/wine/trainer/other.lock").write_text("")
+    assert find_locks(tmp_path) == [
+        "requirements-runtime.lock",
+        "models/beer-2/trainer/requirements.lock",
+        "models/wine/trainer/requirements.lock",
+    ]
+
+
+def test_only_the_last_step_of_an_image_s_job_sees_the_app_s_key():
+    *others, noted = workflow("images")["jobs"]["image"]["steps"]
+    assert "MODELYARD_APP_KEY" in noted["env"]
+    assert "secrets." not in json.dumps(others)
+    assert noted["run"].endswith('runtime image "$LOCK" "$IMAGE"')
 
 
 def test_only_the_app_makes_a_tag_and_only_of_the_main_branch():

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.commands.options import dry_run_option, pass_root
+from modelyard.commands.options import dry_run_option, pass_root, pass_services
 from modelyard.commands.output.terminal import make_console, print_line
+from modelyard.ports import Services
 
 if TYPE_CHECKING:
     from modelyard.domain.specs.catalog import Catalog
@@ -41,6 +42,21 @@ def lock_runtime(root: Path, /, *, model: str | None, platform: bool, upgrade: b
         _catalog(root).require_model(model, where=str(root))
         path = lock_model(root, model, upgrade=upgrade)
     print_line(f"wrote {path}", err=True)
+
+
+@runtime.command("image")
+@click.argument("lock")
+@click.argument("image", metavar="NAME@DIGEST")
+@pass_services
+def note_built(services: Services, /, *, lock: str, image: str) -> None:
+    """Write down that the image NAME@DIGEST was built of LOCK, a path such as requirements.lock.
+
+    The workflow `images` calls it. `modelyard version new` then pins the image by its digest.
+    """
+    from modelyard.operations.runtimes.built import note_image
+
+    digest = note_image(services, lock, image)
+    print_line(f"{lock} ({digest[:12]}) is built as {image}")
 
 
 @runtime.command("list")

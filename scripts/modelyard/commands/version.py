@@ -50,7 +50,8 @@ def version() -> None:
 @click.option(
     "--image",
     metavar="NAME@DIGEST",
-    help="Image of the model's lock; by default the parent's, if that has the same lock.",
+    help="Image of the model's lock; by default the parent's, if that has the same lock, or the "
+    "one that the workflow `images` built.",
 )
 @dry_run_option
 @pass_root

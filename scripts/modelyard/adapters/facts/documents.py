@@ -13,13 +13,15 @@ from modelyard.adapters.facts.audit import is_audit_file
 from modelyard.adapters.git.documents import Listing
 from modelyard.domain.chatops.log import CommandLog
 from modelyard.domain.promotion.change import STATE_BRANCH
-from modelyard.domain.promotion.facts import Freeze, ModelFacts, ReleaseFacts
+from modelyard.domain.promotion.facts import BuiltImage, Freeze, ModelFacts, ReleaseFacts
 from modelyard.domain.promotion.pulls import BrokenGlass
 from modelyard.domain.sites import Owner
 from modelyard.domain.specs.names import NAME, is_name
 from modelyard.errors import Refused
 
-Fact: TypeAlias = ReleaseFacts | ModelFacts | Freeze | Owner | CommandLog | BrokenGlass | None
+Fact: TypeAlias = (
+    ReleaseFacts | ModelFacts | Freeze | Owner | CommandLog | BrokenGlass | BuiltImage | None
+)
 
 KINDS: Mapping[str, object] = {
     "facts": ReleaseFacts,
@@ -28,10 +30,11 @@ KINDS: Mapping[str, object] = {
     "sites": Owner | None,
     "commands": CommandLog,
     "glass": BrokenGlass | None,
+    "images": BuiltImage | None,
 }
 """The type of the documents by their first folder."""
 
-_NAMES = {"facts": 2, "models": 1, "freezes": 1, "sites": 1, "commands": 1, "glass": 1}
+_NAMES = {**dict.fromkeys(KINDS, 1), "facts": 2}
 _SUFFIX = ".json"
 
 
@@ -68,6 +71,11 @@ def run_path(run: int) -> str:
 def glass_path(number: int) -> str:
     """The path of an admin's word to merge a pull request without approvals."""
     return f"glass/{_checked(f'pull-{number}')}{_SUFFIX}"
+
+
+def image_path(lock: str) -> str:
+    """The path of the image that was built of a lock, which its SHA-256 names."""
+    return f"images/{_checked(f'lock-{lock[:32]}')}{_SUFFIX}"
 
 
 def _checked(name: str) -> str:

@@ -15,6 +15,7 @@ from modelyard.adapters.facts.documents import (
     commands_path,
     freeze_path,
     glass_path,
+    image_path,
     kind_of,
     model_path,
     parse_path,
@@ -33,7 +34,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import Unreadable, dump_json
 from modelyard.domain.audit import AuditLine, Topic, find_decisions
 from modelyard.domain.chatops.log import CommandLog
-from modelyard.domain.promotion.facts import Freeze, ModelFacts, ReleaseFacts
+from modelyard.domain.promotion.facts import BuiltImage, Freeze, ModelFacts, ReleaseFacts
 from modelyard.domain.promotion.pulls import BrokenGlass
 from modelyard.domain.sites import Owner, Site, describe_owner
 from modelyard.domain.specs.repository import Repository
@@ -51,7 +52,14 @@ Token: TypeAlias = str | None
 """The object of a document that was read, or None when there was none."""
 
 _F = TypeVar(
-    "_F", ReleaseFacts, ModelFacts, Freeze | None, Owner | None, CommandLog, BrokenGlass | None
+    "_F",
+    ReleaseFacts,
+    ModelFacts,
+    Freeze | None,
+    Owner | None,
+    CommandLog,
+    BrokenGlass | None,
+    BuiltImage | None,
 )
 
 
@@ -174,6 +182,14 @@ class FactStore:
         """Record an admin's word to merge a pull request without approvals; None takes it back."""
         path = glass_path(number)
         self._update(path, cast("BrokenGlass | None", None), lambda _: glass, by)
+
+    def read_image(self, lock: str) -> BuiltImage | None:
+        """The image that was last built of the lock of this SHA-256; None if there is none."""
+        return self._read(image_path(lock), cast("BuiltImage | None", None))
+
+    def write_image(self, lock: str, built: BuiltImage) -> None:
+        """Record the image that was built of a lock."""
+        self._update(image_path(lock), cast("BuiltImage | None", None), lambda _: built, None)
 
     def glass_paths(self) -> tuple[str, ...]:
         """The documents of all that was merged without approvals."""

@@ -131,6 +131,19 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BuiltImage:
+    """The image of a runtime lock, as what built it wrote down.
+
+    Args:
+        image: The image with its digest.
+        at: When.
+    """
+
+    image: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Freeze:
     """A person's stop of all promotions into an environment.
 

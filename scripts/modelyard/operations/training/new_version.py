@@ -14,9 +14,16 @@ from modelyard.domain.drift.regime import excluded_days, held_out_in_use
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut, Role
 from modelyard.domain.specs.interval import Interval
-from modelyard.domain.specs.paths import held_out_file, version_file
-from modelyard.domain.specs.version import DataFile, IntendedBreak, ModelVersion, TrainingData
+from modelyard.domain.specs.paths import held_out_file, trainer_lock, version_file
+from modelyard.domain.specs.version import (
+    DataFile,
+    IntendedBreak,
+    ModelVersion,
+    Runtime,
+    TrainingData,
+)
 from modelyard.errors import Refused
+from modelyard.operations.runtimes.built import find_image
 from modelyard.operations.services import repository_of
 from modelyard.operations.training.data_root import data_root
 from modelyard.operations.training.pins import pin_committed, pin_files, refuse_changed
@@ -49,7 +56,8 @@ def compose_version(
     """Return a version with its data, code and runtime pinned.
 
     Data, held-out sets and seed that are not given are those of `base`, and so is the image if the
-    lock is the same.
+    lock is the same. Where a cluster runs it, the image of the model's own lock is the one that was
+    written down when it was built.
 
     Raises:
         CannotAnswer: Something to be pinned is out of reach.
@@ -58,7 +66,8 @@ def compose_version(
     for name in held_out:
         catalog.require_held_out(model, name, where="the checkout")
     code, runtime = pin_committed(Git(root), model, base=base.runtime if base else None)
-    runtime = replace(runtime, image=image) if image else runtime
+    if found := image or runtime.image or _own_image(root, model, runtime):
+        runtime = replace(runtime, image=found)
     files = _pin_unchanged(root, catalog, data) if data else base.data.files if base else ()
     sets = catalog.held_out_of(model)
     kept = tuple(each.name for each in held_out_in_use(base, sets)) if base else ()
@@ -77,6 +86,13 @@ def compose_version(
             IntendedBreak(name=name, reason=reason) for name, reason in (breaks or {}).items()
         ),
     )
+
+
+def _own_image(root: Path, model: str, runtime: Runtime) -> str | None:
+    """The image of the model's own lock; the platform's image has the platform's lock."""
+    if not (root / trainer_lock(model)).is_file():
+        return None
+    return find_image(root, runtime)
 
 
 def compose_held_out(
