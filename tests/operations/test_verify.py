@@ -191,10 +191,10 @@ def test_the_arguments_of_a_server_are_options_of_the_command():
 
     given = server_arguments(
         model="m", version="v", release="r", artifact="a", folder="f",
-        formats=("skops", "code"), trusted_types=("x.Y",), queue=7, port="8080",
+        formats=("skops", "code"), trusted_types=("x.Y",), queue=7, workers=2, port="8080",
         closing_file="/tmp/c",
     )  # fmt: skip
 
     found = serve.make_context("serve", given[1:]).params
     assert (found["formats"], found["trusted_types"]) == (("skops", "code"), ("x.Y",))
-    assert (found["closing"], found["queue"]) == (Path("/tmp/c"), 7)
+    assert (found["closing"], found["queue"], found["workers"]) == (Path("/tmp/c"), 7, 2)

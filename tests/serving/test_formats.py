@@ -280,3 +280,25 @@ def test_a_missing_model_file_cannot_be_answered_for(tmp_path: Path):
     (folder / "model" / "model.xgb").unlink()
     with pytest.raises(CannotAnswer, match="is missing"):
         check(folder, "xgboost")
+
+
+@pytest.mark.parametrize(
+    ("flavour", "own", "name", "predict"),
+    [
+        ("sklearn", {}, "skops", "predict"),
+        ("sklearn", {"serialization_format": "pickle"}, "pickle", "predict"),
+        # MLflow's wrapper of LightGBM answers it, which is not scikit-learn's.
+        (
+            "lightgbm",
+            {"model_class": "lightgbm.sklearn.LGBMClassifier", "serialization_format": "skops"},
+            "skops",
+            None,
+        ),
+        ("lightgbm", {}, "lightgbm", None),
+    ],
+)
+def test_only_a_model_of_scikit_learn_is_asked_by_its_own_method(
+    tmp_path: Path, flavour: str, own: dict[str, Any], name: str, predict: str | None
+):
+    found = describe_artifact(make(tmp_path, flavour, own=own))
+    assert (found.format, found.predict) == (name, predict)

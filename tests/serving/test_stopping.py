@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from modelyard.adapters.processes.start import is_process_alive
+from modelyard.render.pod import PRE_STOP_SECONDS, TERMINATION_SECONDS
+from modelyard.serving.payload_log import CLOSE_SECONDS
+from modelyard.serving.server import GRACE_SECONDS
 from serving.artifacts import MODEL, shared_artifact
 from serving.running import Running, preloaded_socket, request, serving, until
 
@@ -25,6 +28,10 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 BODY = json.dumps(request(rows=5)).encode()
+
+
+def test_a_pod_has_time_for_all_that_a_server_does_when_it_is_stopped():
+    assert PRE_STOP_SECONDS + GRACE_SECONDS + CLOSE_SECONDS < TERMINATION_SECONDS
 
 
 def send(link: http.client.HTTPConnection) -> str:

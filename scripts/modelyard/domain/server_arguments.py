@@ -19,6 +19,7 @@ def server_arguments(
     queue: int = DEFAULT_QUEUE,
     shadow: float = 0.0,
     shadow_to: Iterable[str] = (),
+    workers: int = 1,
     **where: str,
 ) -> list[str]:
     """The arguments of `modelyard` that serve an artifact.
@@ -35,6 +36,7 @@ def server_arguments(
             stay as they are.
         shadow: The share of requests that it copies; no argument for none, as above.
         shadow_to: Where canaries answer the copies.
+        workers: Processes that serve; as with the queue.
         where: Further options of `modelyard serve`, such as `port`.
     """
     options = {
@@ -47,6 +49,8 @@ def server_arguments(
     }
     if queue != DEFAULT_QUEUE:
         options["queue"] = str(queue)
+    if workers != 1:
+        options["workers"] = str(workers)
     return [
         "serve",
         *(f"--{name}={value}" for name, value in options.items()),

@@ -22,6 +22,10 @@ CREDENTIALS = "modelyard-artifacts"
 SERVICE_ACCOUNT = "modelyard-server"
 """The ServiceAccount of each namespace, to which a cloud can give the right to read artifacts."""
 
+PRE_STOP_SECONDS = 5
+TERMINATION_SECONDS = 60
+"""Longer than the preStop wait, the slowest request and the end of the payload log together."""
+
 USER = 10001
 _ARTIFACT = "/artifact"
 _CLOSING = "/tmp/closing"  # noqa: S108 - in an empty volume
@@ -64,8 +68,7 @@ def pod_template(release: Release, *, model: Model, identity: Identity) -> Docum
                 "runAsUser": USER,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            # Longer than the preStop wait and the slowest request together.
-            "terminationGracePeriodSeconds": 45,
+            "terminationGracePeriodSeconds": TERMINATION_SECONDS,
             "volumes": [
                 {"name": "artifact", "emptyDir": {}},
                 {"name": "tmp", "emptyDir": {}},
@@ -87,6 +90,7 @@ def _server(
         formats=model.artifact.accepted_formats,
         trusted_types=model.artifact.trusted_types,
         queue=model.server.queue,
+        workers=model.server.workers,
         host="0.0.0.0",  # noqa: S104 - pods are reached by their address
         port=str(PORT),
         closing_file=_CLOSING,
@@ -109,7 +113,9 @@ def _server(
         # Services route to a pod for some seconds after it was asked to stop, and kept connections
         # stay. So the server first ends each connection with its next answer, then it is stopped.
         "lifecycle": {
-            "preStop": {"exec": {"command": ["sh", "-c", f"touch {_CLOSING} && sleep 5"]}}
+            "preStop": {
+                "exec": {"command": ["sh", "-c", f"touch {_CLOSING} && sleep {PRE_STOP_SECONDS}"]}
+            }
         },
         "resources": container_resources(
             model.server.resources,

@@ -43,7 +43,7 @@ class Description:
         size: Bytes of all files.
         file: The serialized model, or None for flavours that keep it elsewhere.
         trusted_types: Types that its own metadata asks to trust.
-        predict: The model's method that scores, for scikit-learn's.
+        predict: The method that scores, of a model of scikit-learn; None for other models.
         has_code: Whether it contains Python modules.
     """
 
@@ -52,7 +52,7 @@ class Description:
     size: int
     file: Path | None = None
     trusted_types: tuple[str, ...] = ()
-    predict: str = "predict"
+    predict: str | None = None
     has_code: bool = False
 
 

@@ -151,18 +151,20 @@ def load_predictor(
     description = check_artifact(folder, digest, trusted_types, formats)
     serving = read_serving(folder)
     _refuse_signature(folder, serving, description.inputs)
-    open_model = _open_skops if description.format == "skops" else _open_with_mlflow
-    answer = open_model(folder, description, serving)
+    if description.format == "skops" and description.predict:
+        answer = _open_skops(folder, description, description.predict, serving)
+    else:
+        answer = _open_with_mlflow(folder, serving)
     return Predictor(digest=digest, serving=serving, types=description.inputs, answer=answer)
 
 
-def _open_skops(folder: Path, description: Description, serving: Serving) -> Answer:
+def _open_skops(folder: Path, description: Description, predict: str, serving: Serving) -> Answer:
     """As MLflow opens it, without MLflow, whose import takes half the time of a server's start."""
     try:
         raw = load_skops(str(description.file), description.trusted_types)
         return find_skops_answer(
             raw,
-            description.predict,
+            predict,
             columns=description.inputs,
             task=serving.task,
             classes=serving.output.classes,
@@ -173,8 +175,7 @@ def _open_skops(folder: Path, description: Description, serving: Serving) -> Ans
         raise model_fault(f"artifact {folder}: skops cannot load it", error) from error
 
 
-def _open_with_mlflow(folder: Path, description: Description, serving: Serving) -> Answer:
-    del description
+def _open_with_mlflow(folder: Path, serving: Serving) -> Answer:
     import mlflow.pyfunc  # noqa: PLC0415 - takes seconds: only once all other checks have passed
 
     try:

@@ -49,8 +49,9 @@ Loop = Literal["auto", "asyncio"]
 _LOGGER = logging.getLogger(__name__)
 _NOT_READY_SECONDS = 20.0  # for people and probes to read why
 _KEEP_ALIVE_SECONDS = 65  # more than proxies keep an idle connection
-_GRACE_SECONDS = 30  # less than the pod's terminationGracePeriodSeconds; see render/pod.py
-_STOP_SECONDS = _GRACE_SECONDS + CLOSE_SECONDS + 10.0  # for a worker, which ends before by itself
+GRACE_SECONDS = 30
+"""For requests in flight; with that of the log less than a pod has: see render/pod.py."""
+_STOP_SECONDS = GRACE_SECONDS + CLOSE_SECONDS + 10.0  # for a worker, which ends before by itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +125,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
+                timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
         self._on_stop = on_stop

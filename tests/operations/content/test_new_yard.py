@@ -3,11 +3,14 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from modelyard.cli import cli
 from modelyard.domain.review.rule_changes import may_hold_rules
@@ -57,6 +60,25 @@ def test_the_toolkit_is_pinned_by_hash_with_everything_it_needs(yard, wheel):
     named = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
     assert all(line.endswith("\\") for line in named)  # its hashes follow
     assert {"click", "mlflow", "uv"} <= {line.partition("==")[0] for line in named}
+
+
+@pytest.mark.long  # it reads what two hundred packages need
+def test_nothing_is_left_for_pip_to_resolve(yard):
+    """pip takes the extra of a pinned package for another one, and would fail on it."""
+    lock = (yard / "toolkit.lock").read_text()
+    pinned = {line.partition("==")[0].lower() for line in lock.splitlines() if "==" in line}
+    needed, unread = set(), {("modelyard", "")}
+    while unread:
+        name, extra = unread.pop()
+        needed.add((name, extra))
+        requirements = map(Requirement, metadata.requires(name) or ())
+        for each in requirements:
+            if each.marker is None or each.marker.evaluate({"extra": extra}):
+                key = canonicalize_name(each.name)
+                unread |= {(key, wanted) for wanted in ("", *each.extras)} - needed
+
+    assert {name for name, _ in needed} - pinned == {"modelyard"}  # the wheel beside the lock
+    assert "pip install -q --no-deps --require-hashes" in (yard / "Makefile").read_text()
 
 
 def test_whoever_changes_a_file_that_a_yard_starts_with_changes_a_rule(yard):

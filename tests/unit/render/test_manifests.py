@@ -224,11 +224,12 @@ def test_the_server_is_told_what_it_must_know_to_open_the_artifact():
     assert server["args"][-3:] == ["--format=skops", "--format=onnx", "--trusted-type=a.B"]
 
 
-def test_a_queue_of_its_own_is_an_argument_of_the_server_and_the_default_is_none():
+def test_a_queue_and_workers_of_its_own_are_arguments_of_the_server_and_the_defaults_are_none():
     def arguments(model):
         return rollout(model=model)["spec"]["template"]["spec"]["containers"][0]["args"]
 
-    assert "--queue=20" in arguments(replace(MODEL, server=Server(queue=20)))
+    named = arguments(replace(MODEL, server=Server(queue=20, workers=3)))
+    assert {"--queue=20", "--workers=3"} <= {*named}
     assert arguments(replace(MODEL, server=Server())) == arguments(MODEL)
 
 

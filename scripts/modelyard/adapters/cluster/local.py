@@ -384,6 +384,7 @@ class LocalCluster:
             signed_by=model.artifact.signed_by,
             queue=model.server.queue,
             shadow=model.canary.shadow,
+            workers=model.server.workers,
             lock=release.lock,
             port=free_port(release.identity),
             since=now,

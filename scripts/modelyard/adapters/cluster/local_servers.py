@@ -163,6 +163,7 @@ class LocalServers:
             formats=server.formats,
             trusted_types=server.trusted_types,
             queue=server.queue,
+            workers=server.workers,
             port=str(server.port),
             claim=str(self._claim(server.release)),
             payload_log=str(self._payloads),

@@ -34,6 +34,7 @@ class Server:
         formats: Accepted model formats.
         port: Where it listens.
         queue: Requests that may wait while its model is busy.
+        workers: Its processes.
         since: When this release was first started here.
         tried: When it was started last.
         step: The rollout step it is at; None until it was ready for the first time.
@@ -60,6 +61,7 @@ class Server:
     step: int | None = None
     process: Started | None = None
     queue: int = DEFAULT_QUEUE
+    workers: int = 1
     at_once: bool = False
     failures: int = 0
     served: bool = False

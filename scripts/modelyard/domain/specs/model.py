@@ -140,12 +140,14 @@ class Server:
         replicas: Servers at full share, by environment; elsewhere the environment decides.
         placement: Class of nodes that it runs on, of `placements` in each environment.yaml.
         queue: Requests that may wait while the model is busy; further ones are answered 503.
+        workers: Processes of each server, with the model and a queue each.
     """
 
     resources: Resources = field(default_factory=Resources)
     replicas: Mapping[str, int] = field(default_factory=dict)
     placement: str | None = None
     queue: int = DEFAULT_QUEUE
+    workers: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modelyard.domain.artifact_formats import FORMATS
 from modelyard.errors import Refused
-from modelyard.serving.formats.metadata import Mapping, Metadata, mapping
+from modelyard.serving.formats.metadata import Mapping, Metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +24,13 @@ class Opening:
             own name, which nothing accepts.
         file: The file; None where a loader opens a folder.
         trusted_types: Types that its own metadata asks to trust.
-        predict: The model's method that scores.
+        predict: The method that MLflow calls of a model of scikit-learn; None for other models.
     """
 
     format: str
     file: Path | None = None
     trusted_types: tuple[str, ...] = ()
-    predict: str = "predict"
+    predict: str | None = None
 
 
 XGBOOST_CLASSES = frozenset(
@@ -83,19 +83,22 @@ def has_code(metadata: Metadata) -> bool:
 def _sklearn(metadata: Metadata, pyfunc: Mapping, own: Mapping) -> Opening:
     # With `data`, MLflow reads its settings from another MLmodel, or takes the file for a pickle.
     _refuse_key(metadata, pyfunc, "data")
-    return _of_sklearn(metadata, pyfunc.get("model_path"), own, default="pickle")
+    predict = str(pyfunc.get("predict_fn", "predict"))
+    name = pyfunc.get("model_path")
+    return _of_sklearn(metadata, name, own, default="pickle", predict=predict)
 
 
-def _of_sklearn(metadata: Metadata, name: object, own: Mapping, *, default: str) -> Opening:
+def _of_sklearn(
+    metadata: Metadata, name: object, own: Mapping, *, default: str, predict: str | None = None
+) -> Opening:
     types = own.get("skops_trusted_types")
-    pyfunc = mapping(metadata.flavors.get("python_function"))
     kind = str(own.get("serialization_format") or default)
     return Opening(
         # MLflow knows no other; the name of another format would be accepted where that one is.
         format=kind if kind in _SKLEARN_FORMATS else f"sklearn {kind}",
         file=metadata.folder / metadata.plain_name(name),
         trusted_types=tuple(map(str, types)) if isinstance(types, list) else (),
-        predict=str(pyfunc.get("predict_fn", "predict")),
+        predict=predict,
     )
 
 
