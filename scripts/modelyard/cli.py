@@ -86,6 +86,7 @@ COMMANDS: Mapping[str, Entry] = {
     "upgrade": Entry(target="init:upgrade", help="Bring a yard to the version that runs."),
     "platform": Entry(target="init:platform", help="Say where bucket, image and database are."),
     "doctor": Entry(target="doctor:doctor", help="Check that everything needed is in place."),
+    "gc": Entry(target="doctor:gc", help="Pack the repositories that have grown."),
     "chatops": Entry(target="chatops:chatops", help="Answer commands in comments.", hidden=True),
     "step": Entry(target="step:step", help="Run one step of a workflow.", hidden=True),
     "workflow": Entry(target="step:workflow", help="Run a rendered workflow.", hidden=True),

@@ -43,35 +43,39 @@ def measure(root: Path, *words: str) -> Measured:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in {0, 3}:
         raise SystemExit(f"{' '.join(words)}: exit code {process.returncode}")
-    return {
+    found = {
         "cpu_s": round(used.ru_utime + used.ru_stime, 2),
         "wall_s": round(time.monotonic() - start, 2),
         "mb": round(used.ru_maxrss / 1024),
     }
+    print(*words[-3:], found, file=sys.stderr, flush=True)  # a fleet takes many minutes
+    return found
 
 
-def measure_watcher(root: Path) -> dict[str, Measured]:
-    """The first look of a watcher at the fleet, and the next two."""
-    words = (sys.executable, __file__, "--watch", str(root))
-    done = subprocess.run(words, capture_output=True, check=True)
+def measure_watcher(root: Path, one: str) -> dict[str, Measured]:
+    """The first look of a watcher at the fleet, the next two, and one at a model that moved."""
+    words = (sys.executable, __file__, "--watch", str(root), one)
+    done = subprocess.run(words, stdout=subprocess.PIPE, check=True)
     found: dict[str, Measured] = json.loads(done.stdout)
     return found
 
 
-def watch(root: Path) -> None:
-    """Look three times at the fleet, and print what each look took."""
+def watch(root: Path, one: str) -> None:
+    """Look at the fleet and at one model of it, and print what each look took."""
     from fleet_servers import watched
 
     run_pass = watched(root)
     found: dict[str, Measured] = {}
-    for name in ("first look", "second look", "look at an unchanged fleet"):
+    looks = {"first look": None, "second look": None, "look at an unchanged fleet": None}
+    for name, models in {**looks, "reconcile one model": frozenset({one})}.items():
         before, start = _cpu_seconds(), time.monotonic()
-        run_pass()
+        run_pass(models)
         found[name] = {
             "cpu_s": round(_cpu_seconds() - before, 2),
             "wall_s": round(time.monotonic() - start, 2),
             "mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         }
+        print(name, found[name], file=sys.stderr, flush=True)
     print(json.dumps(found))
 
 
@@ -105,7 +109,8 @@ def bench(models: int) -> dict[str, object]:
         empty = measure(root, "git", "version")
         found = {name: work() for name, work in works.items() if _is_asked(name)}
         if _is_asked("watcher"):
-            found |= {f"watcher: {name}": each for name, each in measure_watcher(root).items()}
+            looks = measure_watcher(root, one)
+            found |= {f"watcher: {name}": each for name, each in looks.items()}
     for each in found.values():
         each["times_parsing"] = round(each["cpu_s"] / parsed["cpu_s"], 2)
         each["times_git"] = round(each["cpu_s"] / max(empty["cpu_s"], 0.002))
@@ -118,7 +123,7 @@ def _is_asked(name: str) -> bool:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--watch"]:
-        watch(Path(sys.argv[2]))
+        watch(Path(sys.argv[2]), sys.argv[3])
     else:
         numbers = [int(each) for each in sys.argv[1:]] or [100, 1000, 10_000]
         with tempfile.TemporaryDirectory() as place:

@@ -67,8 +67,8 @@ class RegistryAtRest:
         return dict.fromkeys(("dev", "staging", "canary", "production"), "v2")
 
 
-def watched(root: Path) -> Callable[[], None]:
-    """One pass of a watcher over the fleet, to be called again and again."""
+def watched(root: Path) -> Callable[[frozenset[str] | None], None]:
+    """One pass of a watcher over these models, or the fleet, to be called again and again."""
     services = services_for(root)
     place = found_site(root.absolute() / services.repository.state)
     services = replace(services, cluster=ServersAtRest(place))  # type: ignore[arg-type]
@@ -76,8 +76,10 @@ def watched(root: Path) -> Callable[[], None]:
     workspace.__dict__["registry"] = RegistryAtRest()
     said, resting = list[str](), RestingModels()
 
-    def run() -> None:
-        result = run_pass(workspace, report=said.append, with_checks=True, resting=resting)
+    def run(models: frozenset[str] | None) -> None:
+        result = run_pass(
+            workspace, report=said.append, with_checks=True, models=models, resting=resting
+        )
         if result.failures or result.changed:
             raise SystemExit(f"the fleet is not at rest: {said[:5]} {result.failures[:3]}")
         gc.collect()

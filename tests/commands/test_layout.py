@@ -16,7 +16,8 @@ MOST_MODULES, MOST_COMMANDS = 14, 30
 # A person's word on a gate stands beside the gate.
 # And who runs the servers is said where the servers are, what pods run is where the steps are, and
 # what is asked before a version exists is where models are made. What a cluster has
-# is set up like a forge. Pages show what `status` tells.
+# is set up like a forge. Pages show what `status` tells. What has grown is packed where all is
+# checked.
 WITH_ITS_OPPOSITE = {
     "check-pull": "validate",
     "unhold": "hold",
@@ -32,6 +33,7 @@ WITH_ITS_OPPOSITE = {
     "override": "gate",
     "site": "status",
     "upgrade": "init",
+    "gc": "doctor",
 }
 
 

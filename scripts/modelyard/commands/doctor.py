@@ -1,4 +1,4 @@
-"""`modelyard doctor`: check that everything needed is in place, and print what fixes it."""
+"""`modelyard doctor` and `gc`: check that everything needed is in place; pack what has grown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelyard.commands.options import output_option, pass_root
-from modelyard.commands.output.terminal import make_console, print_json
+from modelyard.commands.output.terminal import make_console, print_json, print_line
 from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import Refused, YardError
 from modelyard.operations.services import repository_of, services_for
@@ -46,6 +46,25 @@ def doctor(root: Path, *, output: str) -> None:
         _print_text(results)
     if failed:
         raise Refused(f"{failed} of {len(results)} checks failed")
+
+
+@click.command()
+@pass_root
+def gc(root: Path) -> None:
+    """Pack this checkout's repository, and the bare one of a forge on this machine.
+
+    It removes no fact, pull request, record or evidence, and may run beside a watcher.
+    """
+    from modelyard.adapters.git.packing import compact_repository
+    from modelyard.operations.doctor.compaction import list_repositories
+
+    for git in list_repositories(root):
+        packed = compact_repository(git)
+        before, after = packed.before, packed.after
+        print_line(
+            f"packed {git.root}: {before.bytes / 1e6:.1f} -> {after.bytes / 1e6:.1f} MB, "
+            f"{before.files} -> {after.files} files"
+        )
 
 
 def _is_hosted(root: Path) -> bool:

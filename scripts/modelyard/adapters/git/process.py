@@ -22,8 +22,17 @@ NETWORK_SECONDS = {"ls-remote": 20.0, "push": 60.0, "fetch": 120.0}
 PACKING_SECONDS = 30.0
 """Limit of `git maintenance`: a rollback may wait for it."""
 
+_COMPACTING_SECONDS = 3600.0
+"""Limit of what `modelyard gc` waits for: a person or a timer started it."""
+
 SILENT_SECONDS = 15
 """How long HTTP may be silent."""
+
+_LONG_SECONDS = {
+    "maintenance": PACKING_SECONDS,
+    "repack": _COMPACTING_SECONDS,
+    "commit-graph": _COMPACTING_SECONDS,
+}
 
 # git removes its lock files on SIGTERM; that takes milliseconds.
 _SECONDS_TO_END = 2.0
@@ -108,8 +117,7 @@ def run_git(
         CannotAnswer: git is missing, hangs, or ends with another exit code; with its own message.
     """
     command, whole = git_command(*args), {**git_environment(), **(env or {})}
-    local = PACKING_SECONDS if args[0] == "maintenance" else LOCAL_SECONDS
-    seconds = NETWORK_SECONDS.get(args[0], local)
+    seconds = {**NETWORK_SECONDS, **_LONG_SECONDS}.get(args[0], LOCAL_SECONDS)
     if args[0] in NETWORK_SECONDS:
         whole |= credentials_of(root, whole)
     try:

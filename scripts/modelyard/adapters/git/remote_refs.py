@@ -21,7 +21,7 @@ from modelyard.errors import CannotAnswer, Conflict
 
 T = TypeVar("T")
 
-Seen: TypeAlias = dict[tuple[Path, str], dict[str, str]]
+Seen: TypeAlias = "dict[tuple[Path, str], KnownRefs]"
 """The refs of each remote of each checkout, as they were read."""
 
 TRIES = 25
@@ -96,6 +96,27 @@ def retry_on_conflict(attempt: Callable[[], T], *, seconds: float | None = None)
     raise AssertionError  # the loop ends by returning or raising
 
 
+class KnownRefs:
+    """All refs of a remote at one moment; the same question has the very same answer.
+
+    Args:
+        refs: Their objects by name.
+    """
+
+    def __init__(self, refs: Mapping[str, str]) -> None:
+        self.refs = refs
+        self._found: dict[tuple[str, ...], Mapping[str, str]] = {}
+
+    def matching(self, patterns: tuple[str, ...]) -> Mapping[str, str]:
+        """The refs that match."""
+        if patterns not in self._found:
+            exact = {ref: self.refs[ref] for ref in patterns if ref in self.refs}
+            wild = [pattern for pattern in patterns if "*" in pattern]
+            found = {r: sha for r, sha in self.refs.items() if _matches(r, wild)} if wild else {}
+            self._found[patterns] = {**exact, **found}
+        return self._found[patterns]
+
+
 class RemoteRefs:
     """The refs of one remote, and the objects behind them.
 
@@ -111,20 +132,21 @@ class RemoteRefs:
         self.git = git
         self.remote = remote
         self.here: set[str] = set()
+        self._last: KnownRefs | None = None
 
-    def read_refs(self, *patterns: str) -> dict[str, str]:
+    def read_refs(self, *patterns: str) -> Mapping[str, str]:
         """The refs that match, as the remote or the current snapshot has them."""
         seen = _SNAPSHOT.get()
         if seen is None:
             return self.git.ls_remote(self.remote, patterns)
         place = (self.git.root, self.remote)
         if place not in seen:
-            seen[place] = self.git.ls_remote(self.remote, EVERYTHING)
-        known = seen[place]
-        exact = {ref: known[ref] for ref in patterns if ref in known}
-        wild = [pattern for pattern in patterns if "*" in pattern]
-        found = {ref: sha for ref, sha in known.items() if _matches(ref, wild)} if wild else {}
-        return {**exact, **found}
+            refs = self.git.ls_remote(self.remote, EVERYTHING)
+            # Where nothing moved since the last snapshot, what was derived from it still holds.
+            if self._last is None or self._last.refs != refs:
+                self._last = KnownRefs(refs)
+            seen[place] = self._last
+        return seen[place].matching(patterns)
 
     def push_refs(self, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
         """Move refs of the remote, all or none; see `Git.push`."""
@@ -136,8 +158,8 @@ class RemoteRefs:
         self.git.push(self.remote, updates)
         if seen is not None and known is not None:
             moved = {ref: new for ref, (_, new) in updates.items()}
-            after = {**known, **moved}
-            seen[place] = {ref: sha for ref, sha in after.items() if sha is not None}
+            after = {**known.refs, **moved}
+            seen[place] = KnownRefs({ref: sha for ref, sha in after.items() if sha is not None})
 
     def branch_tip(self, branch: str) -> str:
         """The commit of a branch of the remote, its objects fetched; raises `CannotAnswer`."""

@@ -111,6 +111,9 @@ def occupies_tool_name(name: str) -> bool:
 
 def is_branch_of(name: str, model: str) -> bool:
     """Whether the name is of one of the tool's branches for this model."""
+    # Asked of every pull request there is; the name of each branch of the tool ends like this.
+    if not name.endswith(f"/{model}"):
+        return False
     branch = parse_branch(name)
     return branch is not None and branch.model == model
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import ClassVar
 
 from modelyard.adapters.forge.guard import makers_of_release
 from modelyard.adapters.forge.local.kept_pulls import KeptPull, KeptPulls
@@ -69,17 +70,22 @@ class ForgeSnapshot:
         remote: The bare repository.
         main: Name of the main branch.
         kept: What is known of pull requests that are over.
+        refs: The refs that match `PATTERNS`.
     """
 
-    def __init__(self, remote: RemoteRefs, main: str, kept: KeptPulls) -> None:
+    # One listing for all, so that heads, documents and statuses are of one moment. A ref named like
+    # a folder keeps every ref below it away, so it is read as well.
+    PATTERNS: ClassVar = tuple(f"{each}*" for each in (BRANCHES, PULLS, STATUSES)) + tuple(
+        each.rstrip("/") for each in (PULLS, STATUSES)
+    )
+
+    def __init__(
+        self, remote: RemoteRefs, main: str, kept: KeptPulls, refs: Mapping[str, str]
+    ) -> None:
         self._remote = remote
         self._main = main
         self._kept = kept
-        # One listing for all three, so that heads, documents and statuses are of one moment.
-        folders = (PULLS, STATUSES)
-        # A ref named like a folder keeps every ref below it away, so it is read as well.
-        named_like = (folder.rstrip("/") for folder in folders)
-        self.refs = remote.read_refs(f"{BRANCHES}*", *(f"{f}*" for f in folders), *named_like)
+        self.refs = refs
 
     def main_head(self) -> str:
         """The main branch's commit, its objects fetched."""
@@ -108,6 +114,10 @@ class ForgeSnapshot:
 
     def pull_numbers(self) -> tuple[int, ...]:
         """The numbers in use, in order."""
+        return self._numbers
+
+    @cached_property
+    def _numbers(self) -> tuple[int, ...]:
         found = (ref.removeprefix(PULLS) for ref in self.refs if ref.startswith(PULLS))
         return tuple(sorted(int(number) for number in found if number.isdecimal()))
 
@@ -152,6 +162,10 @@ class ForgeSnapshot:
 
         Those that are kept come without their pages, see `KeptPulls`.
         """
+        return self._closed
+
+    @cached_property
+    def _closed(self) -> tuple[PullSummary, ...]:
         readable, _ = self._not_over
         found = dict(self._over)
         for pull in map(self.actual_pull, (stored for stored in readable)):

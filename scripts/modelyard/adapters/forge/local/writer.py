@@ -58,7 +58,15 @@ class ForgeWriter:
 
     def read_snapshot(self) -> ForgeSnapshot:
         """The forge at this moment."""
-        return ForgeSnapshot(self.remote, self.main, self._kept)
+        refs = self.remote.read_refs(*ForgeSnapshot.PATTERNS)
+        # The same refs, so all that was read of them; a list holds the last snapshot.
+        if not self._last or self._last[0].refs is not refs:
+            self._last[:] = [ForgeSnapshot(self.remote, self.main, self._kept, refs)]
+        return self._last[0]
+
+    @cached_property
+    def _last(self) -> list[ForgeSnapshot]:
+        return []
 
     @cached_property
     def _kept(self) -> KeptPulls:
