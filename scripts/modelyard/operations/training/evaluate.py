@@ -22,6 +22,7 @@ from modelyard.adapters.store.tables import (
 )
 from modelyard.domain.artifact_formats import CODE_FORMATS
 from modelyard.domain.canary.segments.cells import SEGMENT, segment_levels
+from modelyard.domain.gate.class_order import refuse_sorted_scores
 from modelyard.domain.gate.gate import (
     Comparison,
     SetVerdicts,
@@ -31,6 +32,7 @@ from modelyard.domain.gate.gate import (
 )
 from modelyard.domain.gate.slices import slice_names
 from modelyard.domain.specs.heldout import seen_by
+from modelyard.domain.specs.model import Task
 from modelyard.domain.specs.record import Champion, GuardResult, HeldOutResult, SliceResult
 from modelyard.errors import Refused
 from modelyard.operations.gate import served_contract, served_contract_verdict
@@ -228,9 +230,12 @@ def _score(
             for name in job.model.canary.segments
         }
         mine_here = mine.of(place, what=f"the model {_cannot(name)}")
+        if job.model.task is Task.MULTICLASS:
+            labels = frame[LABEL].tolist()
+            refuse_sorted_scores(labels, mine_here, job.model.primary.classes)
         scores = scores_to_parquet(frame[LABEL], frame[CLUSTER], mine_here, slices=slices)
     except Refused as refusal:
-        raise job.refuse(refusal.message) from refusal
+        raise job.refuse(refusal.message, hint=refusal.hint) from refusal
     champion_scores = None
     if theirs is not None:
         theirs_here = theirs.of(place, what=f"the champion {_cannot(name)}")
