@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 from modelyard.domain.canary.traffic import Counts, Sample
 
@@ -16,6 +18,7 @@ Counters = Mapping[Key, float]
 
 _ABSENT = Counts()
 
+_CLIENT_ERROR = "4xx"
 _ASKED, _REFUSED = ("refusals", "asked"), ("refusals", "refused")
 
 
@@ -84,30 +87,29 @@ def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
             everything its counters show counts; otherwise only what is added after the first
             sample that has it.
     """
-    readings = [_counters(sample.counts.get(release)) for sample in samples]
+    counts = [sample.counts.get(release) for sample in samples]
+    readings = _read(counts)
     # A release that is in the first sample may have counted before it; that part is not known.
     from_zero = is_new and bool(samples) and release not in samples[0].counts
-    totals = _accumulate(
-        readings, [sample.counts.get(release, _ABSENT) for sample in samples], from_zero=from_zero
-    )
-    seen = [s.at for s, reading in zip(samples, readings, strict=True) if reading is not None]
-    last = totals[-1] if totals else {}
+    totals = _accumulate(readings, counts, from_zero=from_zero)
+    seen = [s.at for s, known in zip(samples, readings.is_readable, strict=True) if known]
+    within = totals.series("within")
     return Arm(
-        answered=tuple(_answered(total) for total in totals),
-        errors=tuple(total.get(("requests", "5xx"), 0.0) for total in totals),
-        client_errors=tuple(total.get(("requests", "4xx"), 0.0) for total in totals),
-        predictions=_histograms(totals),
-        rows=last.get(("rows", ""), 0.0),
-        nulls=_by_name(last, "nulls"),
-        unseen=_by_name(last, "unseen"),
-        inputs=_by_name(last, "inputs"),
-        segments=_series(totals, "segments") if _by_name(last, "segments") else (),
-        shadow=_series(totals, "shadow") if _by_name(last, "shadow") else (),
-        pairs=_series(totals, "pairs"),
+        answered=_answered(totals),
+        errors=totals.counter(("requests", "5xx")),
+        client_errors=totals.counter(("requests", "4xx")),
+        predictions=totals.histograms(),
+        rows=totals.last("rows").get("", 0.0),
+        nulls=totals.last("nulls"),
+        unseen=totals.last("unseen"),
+        inputs=totals.last("inputs"),
+        segments=totals.from_zero("segments"),
+        shadow=totals.from_zero("shadow"),
+        pairs=totals.series("pairs"),
         refusals=_refusals(readings, totals),
-        within=_series(totals, "within") if _by_name(last, "within") else (),
+        within=within if within and within[-1] else (),
         seconds=(seen[-1] - seen[0]).total_seconds() if seen else 0.0,
-        is_fresh=bool(readings) and readings[-1] is not None,
+        is_fresh=bool(readings.is_readable and readings.is_readable[-1]),
     )
 
 
@@ -128,32 +130,128 @@ def _with_4xx_refused(counts: Counts) -> Counts:
     return replace(counts, refused=counts.requests.get("4xx"))
 
 
-def _counters(counts: Counts | None) -> Counters | None:
-    """All counters by kind and name; None if one of them is negative or not finite."""
-    if counts is None:
-        return None
-    counters: dict[Key, float] = {("rows", ""): counts.rows}
-    counters |= {("requests", code): count for code, count in counts.requests.items()}
-    counters |= {("predictions", str(place)): n for place, n in enumerate(counts.predictions)}
-    counters |= {("nulls", column): count for column, count in counts.nulls.items()}
-    counters |= {("unseen", column): count for column, count in counts.unseen.items()}
-    counters |= {("pairs", measure): count for measure, count in counts.pairs.items()}
-    counters |= {("within", bound): count for bound, count in counts.within.items()}
-    counters |= {("inputs", cell): count for cell, count in counts.inputs.items()}
-    counters |= {("segments", name): count for name, count in counts.segments.items()}
-    counters |= {("shadow", name): count for name, count in counts.shadow.items()}
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """Counters of one release at each sample: hundreds of counters, and hundreds of samples.
+
+    Args:
+        columns: The column of each counter, by kind and by name.
+        values: Shape (samples, counters); 0 for one that is not there.
+        known: Shape (samples, counters): whether it is there.
+        is_readable: By sample: whether the release is there, and no counter is negative or not
+            finite.
+    """
+
+    columns: Mapping[str, Mapping[str, int]]
+    values: NDArray[np.float64]
+    known: NDArray[np.bool_]
+    is_readable: tuple[bool, ...]
+
+    def counter(self, key: Key) -> tuple[float, ...]:
+        """One counter at each sample."""
+        kind, name = key
+        place = self.columns[kind].get(name)
+        found: list[float] = (
+            [0.0] * len(self.values) if place is None else self.values[:, place].tolist()
+        )
+        return tuple(found)
+
+    def series(self, kind: str) -> tuple[dict[str, float], ...]:
+        """The counters of one kind by name, at each sample; no name ever goes away."""
+        places = [*self.columns[kind].values()]
+        names, rows = [*self.columns[kind]], self.values[:, places].tolist()
+        known = self.known[:, places]
+        return tuple(
+            dict(zip(names, row, strict=True))
+            if here.all()
+            else {name: row[place] for place, name in enumerate(names) if here[place]}
+            for row, here in zip(rows, known, strict=True)
+        )
+
+    def from_zero(self, kind: str) -> tuple[dict[str, float], ...]:
+        """The same, with 0 for a name that comes later; empty if none comes."""
+        names = self.last(kind)
+        if not names:
+            return ()
+        rows = self.values[:, [self.columns[kind][name] for name in names]].tolist()
+        return tuple(dict(zip(names, row, strict=True)) for row in rows)
+
+    def last(self, kind: str) -> dict[str, float]:
+        """The counters of one kind at the last sample, by name."""
+        places = self.columns[kind].items()
+        if not len(self.values):
+            return {}
+        row, known = self.values[-1].tolist(), self.known[-1]
+        return {name: row[place] for name, place in places if known[place]}
+
+    def histograms(self) -> tuple[tuple[float, ...], ...]:
+        """Rows by bin at each sample."""
+        names = self.last("predictions")
+        places = [self.columns["predictions"][name] for name in names]
+        return tuple(map(tuple, self.values[:, places].tolist()))
+
+
+_MAPPINGS = ("requests", "nulls", "unseen", "pairs", "within", "inputs", "segments", "shadow")
+_SINGLE = {"rows": ("",), "refusals": ("asked", "refused")}
+
+
+def _read(counts: Sequence[Counts | None]) -> _Table:
+    """All counters of a release."""
+    there = [each for each in counts if each is not None]
+    names: dict[str, dict[str, None]] = {
+        kind: dict.fromkeys(name for each in there for name in getattr(each, kind))
+        for kind in _MAPPINGS
+    }
+    bins = max((len(each.predictions) for each in there), default=0)
+    names |= {"predictions": dict.fromkeys(map(str, range(bins)))}
+    names |= {kind: dict.fromkeys(single) for kind, single in _SINGLE.items()}
+    columns: dict[str, dict[str, int]] = {}
+    size = 0
+    for kind, found in names.items():
+        columns[kind] = {name: size + place for place, name in enumerate(found)}
+        size += len(found)
+    values = np.zeros((len(counts), size))
+    known = np.zeros((len(counts), size), dtype=np.bool_)
+    for row, each in enumerate(counts):
+        if each is not None:
+            _fill(values[row], known[row], each, columns)
+    is_sound = [bool(row.all()) for row in np.isfinite(values) & (values >= 0)]
+    is_there = [each is not None for each in counts]
+    is_readable = tuple(a and b for a, b in zip(is_there, is_sound, strict=True))
+    return _Table(columns=columns, values=values, known=known, is_readable=is_readable)
+
+
+def _fill(
+    values: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    counts: Counts,
+    columns: Mapping[str, Mapping[str, int]],
+) -> None:
+    """The row of one sample."""
+    for kind in _MAPPINGS:
+        found: Mapping[str, float] = getattr(counts, kind)
+        places = columns[kind]
+        if not found:
+            continue
+        start, end = next(iter(places.values())), next(iter(places.values())) + len(places)
+        values[start:end] = [found.get(name, 0.0) for name in places]
+        known[start:end] = len(found) == len(places) or [name in found for name in places]
+    for kind, row in (("predictions", counts.predictions), ("rows", (counts.rows,))):
+        for name, place in zip(columns[kind], row, strict=False):
+            values[columns[kind][name]] = place
+            known[columns[kind][name]] = True
     if counts.refused is not None:
         # Together, so that no request counts as asked while refusals were not counted.
-        counters[_REFUSED] = counts.refused
-        counters[_ASKED] = counts.refused + _answered(counters)
-    if all(math.isfinite(count) and count >= 0 for count in counters.values()):
-        return counters
-    return None
+        answered = sum(n for code, n in counts.requests.items() if code != _CLIENT_ERROR)
+        for (kind, name), count in (
+            (_REFUSED, counts.refused),
+            (_ASKED, counts.refused + answered),
+        ):
+            values[columns[kind][name]] = count
+            known[columns[kind][name]] = True
 
 
-def _accumulate(
-    readings: Sequence[Counters | None], counts: Sequence[Counts], *, from_zero: bool
-) -> list[dict[Key, float]]:
+def _accumulate(readings: _Table, counts: Sequence[Counts | None], *, from_zero: bool) -> _Table:
     """The sum of increments at each sample; an unreadable sample adds nothing.
 
     A counter falls when a server stops or restarts, unless the new process counted more by then;
@@ -166,55 +264,37 @@ def _accumulate(
         counts: What they are of.
         from_zero: Whether all of the first reading is new.
     """
-    before: Counters | None = {} if from_zero else None
-    last, total = _ABSENT, dict[Key, float]()
-    totals = []
-    for reading, now in zip(readings, counts, strict=True):
-        if reading is not None:
+    size = readings.values.shape[1]
+    nothing = np.zeros(size)
+    before = nothing if from_zero else None
+    last, total, known = _ABSENT, nothing, np.zeros(size, dtype=np.bool_)
+    totals, names = np.zeros_like(readings.values), np.zeros_like(readings.known)
+    for row, now in enumerate(counts):
+        if now is not None and readings.is_readable[row]:
+            reading = readings.values[row]
             is_alone = now.servers == last.servers == 1
             is_other = is_alone and bool(last.process) and last.process != now.process
-            if before is not None and (is_other or _has_fallen(before, reading)):
-                before = {} if is_alone else None
+            if before is not None and (is_other or bool((reading < before).any())):
+                before = nothing if is_alone else None
             if before is not None:
-                added = {key: count - before.get(key, 0) for key, count in reading.items()}
-                total = total | {key: total.get(key, 0.0) + count for key, count in added.items()}
+                total, known = total + (reading - before), known | readings.known[row]
             before, last = reading, now
-        totals.append(total)
-    return totals
-
-
-def _has_fallen(before: Counters, reading: Counters) -> bool:
-    return any(reading.get(key, 0) < before[key] for key in before)
+        totals[row], names[row] = total, known
+    return replace(readings, values=totals, known=names)
 
 
 def _refusals(
-    readings: Sequence[Counters | None], totals: Sequence[Counters]
+    readings: _Table, totals: _Table
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    if not any(reading is not None and _REFUSED in reading for reading in readings):
+    kind, name = _REFUSED
+    is_counted = readings.known[:, readings.columns[kind][name]]
+    if not (is_counted & np.array(readings.is_readable, dtype=np.bool_)).any():
         return None
-    asked, refused = (tuple(total.get(key, 0.0) for total in totals) for key in (_ASKED, _REFUSED))
-    return asked, refused
+    return totals.counter(_ASKED), totals.counter(_REFUSED)
 
 
-def _answered(total: Counters) -> float:
+def _answered(totals: _Table) -> tuple[float, ...]:
     # A 4xx is the client's error: as an answer it would hide errors, as an error blame the model.
-    return sum(
-        count for (kind, code), count in total.items() if kind == "requests" and code != "4xx"
-    )
-
-
-def _series(totals: Sequence[Counters], kind: str) -> tuple[dict[str, float], ...]:
-    """The counts of one kind by name, at each sample; no name ever goes away."""
-    # Found once: there are hundreds of counters, and a day has hundreds of samples.
-    keys = [key for key in totals[-1] if key[0] == kind] if totals else []
-    return tuple({key[1]: total[key] for key in keys if key in total} for total in totals)
-
-
-def _by_name(total: Counters, kind: str) -> dict[str, float]:
-    return {name: count for (found, name), count in total.items() if found == kind}
-
-
-def _histograms(totals: Sequence[Counters]) -> tuple[tuple[float, ...], ...]:
-    bins = sum(kind == "predictions" for kind, _ in totals[-1]) if totals else 0
-    places = [("predictions", str(place)) for place in range(bins)]
-    return tuple(tuple(total.get(place, 0.0) for place in places) for total in totals)
+    places = [at for code, at in totals.columns["requests"].items() if code != _CLIENT_ERROR]
+    found: list[float] = totals.values[:, places].sum(axis=1).tolist()
+    return tuple(found)

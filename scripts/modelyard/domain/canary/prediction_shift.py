@@ -28,6 +28,7 @@ MOST_BINS = 10  # bets are on every set of bins, of which there are 2 ** 10 - 2
 STAKES = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])  # as parts of the greatest possible bet
 LEAST_SHARE = 1e-9  # left outside a set that is expected to hold everything
 LEAST_RADIUS = 0.02  # kernels of a few thousand held-out rows are not known better
+_CHUNK = 100_000
 PRIOR_ROWS = 50  # rows distributed as held out, which stable's live rows soon outweigh
 
 
@@ -274,22 +275,38 @@ def _evidence(
         return NO_EVIDENCE
     canary = sum_ranges(canary, ranges)
     if stable is None:
-        limits = sets @ expected.shares + radius
-        gains = _gains_alone(canary @ sets.T, canary.sum(axis=1), limits)
+        gains = _gains_alone(canary @ sets.T, canary.sum(axis=1), sets @ expected.shares + radius)
     else:
         gains = _gains_of_both(expected, sets, canary, sum_ranges(stable, ranges), radius)
     # Capitals of all sets and stakes are averaged only here: each must grow by itself.
-    # A capped factor has a mean of at most 1 too.
-    capitals = itertools.accumulate((np.minimum(gain, most) for gain in gains), np.add)
-    logs = [float(np.logaddexp.reduce(c, axis=None)) - math.log(c.size) for c in capitals]
+    logs, capital = list[float](), np.zeros((len(sets), STAKES.size))
+    for some in gains:
+        # A capped factor has a mean of at most 1 too.
+        capitals = capital + np.minimum(some, most).cumsum(axis=0)
+        logs += _log_means(capitals)
+        capital = capitals[-1]
     return Evidence(now=logs[-1], peak=max(0.0, *logs))
 
 
+def _log_means(capitals: Floats) -> list[float]:
+    """The logarithm of the mean capital at each sample; of logarithms (t, sets, stakes)."""
+    flat = capitals.reshape(len(capitals), -1)
+    greatest = flat.max(axis=1)
+    means: list[float] = (greatest + np.log(np.exp(flat - greatest[:, None]).mean(axis=1))).tolist()
+    return means
+
+
+def _chunks(looks: int, cells: int) -> Iterator[slice]:
+    """Ranges of looks of which each has about as many numbers as are quick to compute with."""
+    step = max(1, _CHUNK // max(cells, 1))
+    return (slice(start, start + step) for start in range(0, looks, step))
+
+
 def _gains_alone(hits: Floats, totals: Floats, limits: Floats) -> Iterator[Floats]:
-    """Log growth of the capital in each interval, by set and stake, shape (sets, stakes)."""
+    """Log growth of the capital in some intervals, shape (intervals, sets, stakes)."""
     stakes = _stakes(limits, np.inf)
-    for hit, total in zip(hits, totals, strict=True):
-        yield _log_gain(hit, total, stakes, limits)
+    for some in _chunks(len(hits), stakes.size):
+        yield _log_gain(hits[some], totals[some], stakes, limits)
 
 
 def _gains_of_both(
@@ -298,13 +315,17 @@ def _gains_of_both(
     """As `_gains_alone`, with the bets against stable's own predictions."""
     chances = sets @ np.array(expected.kernel).T
     means = _means_so_far(sets @ expected.shares, chances, stable)
-    for mine, other, mean in zip(canary, stable, means, strict=True):
-        ratio = mine.sum() / other.sum()
-        # Neither bet may lose more than all: the one against stable is `ratio` times as large.
-        stakes = _stakes(mean + radius, 1 / (ratio * np.maximum(1 - mean, LEAST_SHARE)))
-        gain = _log_gain(sets @ mine, mine.sum(), stakes, mean + radius)
-        against = 1 + ratio * stakes[:, None, :] * (mean[:, None] - chances)[:, :, None]
-        yield gain + np.einsum("b,sbk->sk", other, np.log(against))
+    totals, hits = canary.sum(axis=1), canary @ sets.T
+    ratios = (totals / stable.sum(axis=1))[:, None]
+    # Neither bet may lose more than all: the one against stable is `ratio` times as large.
+    stakes = _stakes(means + radius, 1 / (ratios * np.maximum(1 - means, LEAST_SHARE)))
+    for some in _chunks(len(canary), chances.size * STAKES.size):
+        gain = _log_gain(hits[some], totals[some], stakes[some], means[some] + radius)
+        apart = means[some, :, None] - chances
+        against = (ratios[some, :, None] * stakes[some])[..., None] * apart[:, :, None, :]
+        against += 1
+        np.log(against, out=against)
+        yield gain + np.einsum("tskb,tb->tsk", against, stable[some])
 
 
 def _means_so_far(held_out: Floats, chances: Floats, stable: Floats) -> Floats:
@@ -318,11 +339,14 @@ def _means_so_far(held_out: Floats, chances: Floats, stable: Floats) -> Floats:
 def _stakes(limits: Floats, most: Floats | float) -> Floats:
     """Bets that no single prediction can bankrupt; 0 on a set that may hold everything."""
     greatest: Floats = np.where(limits < 1, np.minimum(1 / limits, most), 0.0)
-    stakes: Floats = greatest[:, None] * STAKES
+    stakes: Floats = greatest[..., None] * STAKES
     return stakes
 
 
-def _log_gain(hits: Floats, total: float, stakes: Floats, limits: Floats) -> Floats:
-    hit = hits[:, None] * np.log1p(stakes * (1 - limits)[:, None])
-    gain: Floats = hit + (total - hits)[:, None] * np.log1p(-stakes * limits[:, None])
+def _log_gain(hits: Floats, totals: Floats, stakes: Floats, limits: Floats) -> Floats:
+    """Shape (intervals, sets, stakes); stakes and limits may be the same in all intervals."""
+    # The logarithm of a sum, as log1p takes three times as long.
+    hit = hits[..., None] * np.log(1 + stakes * (1 - limits)[..., None])
+    missed = (totals[:, None] - hits)[..., None]
+    gain: Floats = hit + missed * np.log(1 - stakes * limits[..., None])
     return gain

@@ -122,7 +122,10 @@ def segment_findings(
         if _uncounted(promise, canary, stable) is not None:
             continue
         test = PredictionTest(
-            expected=promise.expected, radius=radius, effects=effects, alpha=alpha / len(promises)
+            expected=_merged(promise.expected),
+            radius=radius,
+            effects=effects,
+            alpha=alpha / len(promises),
         )
         mine, others = _arm_of(canary, promise), stable and _arm_of(stable, promise)
         judged.append((promise, test, mine, others, test.shift(mine, others)))
@@ -207,14 +210,20 @@ def _is_far(test: PredictionTest, found: ShiftEvidence) -> bool:
 
 
 def _arm_of(arm: Arm, promise: SegmentPromise) -> Arm:
-    """The arm with the predictions of the segment alone."""
-    names = [segment_name(promise.column, promise.cell, place) for place in range(promise.bins)]
-    return replace(
-        arm,
-        predictions=tuple(
-            tuple(counts.get(name, 0.0) for name in names) for counts in arm.segments
-        ),
-    )
+    """The arm with the predictions of the segment alone, in the bins of what is expected."""
+    last = arm.segments[-1] if arm.segments else {}
+    rows = np.zeros((len(arm.segments), len(promise.expected.shares)))
+    for place, merged in enumerate(promise.expected.bins):
+        name = segment_name(promise.column, promise.cell, place)
+        # Of all bins a few have rows, and a day has hundreds of samples.
+        if name in last:
+            rows[:, merged] += [counts.get(name, 0.0) for counts in arm.segments]
+    return replace(arm, predictions=tuple(map(tuple, rows.tolist())))
+
+
+def _merged(expected: ExpectedPredictions) -> ExpectedPredictions:
+    """What is expected, of predictions that are counted in its own bins."""
+    return replace(expected, bins=tuple(range(len(expected.shares))))
 
 
 def _named(levels: NDArray[Any]) -> str:
