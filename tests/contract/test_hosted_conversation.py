@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -188,3 +189,17 @@ def test_a_rollback_in_a_stack_gets_out_by_another_pull_request(stage, fake_gith
     assert again.number != pull.number
     ready(stage, again)
     assert isinstance(stage.pulls.merge(again.number, sha=again.head, bypass="it is bad"), Merged)
+
+
+def test_a_comment_whose_author_is_gone_keeps_no_other_from_its_answer(stage, monkeypatch):
+    number = stage.pulls.propose(change()).number
+    stage.say(number, "/why", "ann")
+    talk, pages = HostedConversation(pulls=stage.pulls), stage.pulls.api.pages
+
+    def with_ghost(path, **query):
+        (row,) = pages(path, **query)
+        return [{**row, "user": None}, row]
+
+    monkeypatch.setattr(stage.pulls.api, "pages", with_ghost)
+    ((found, comment),) = talk.recent_comments(datetime.now(tz=UTC) - timedelta(days=1))
+    assert (found, comment.body) == (number, "/why")

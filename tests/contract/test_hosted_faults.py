@@ -17,11 +17,14 @@ from fakes.github import (
     primary_limit,
     secondary_limit,
 )
+from modelyard.adapters.forge.events import read_comment_event
 from modelyard.adapters.forge.github import dialect as github_dialect
 from modelyard.adapters.forge.hosted import api as hosted_api
 from modelyard.adapters.forge.hosted.api import ForgeApi, urgent
+from modelyard.adapters.forge.hosted.conversation import HostedConversation
 from modelyard.domain.promotion.pulls import STATUS_COMMENT, MergeAsked, Merged
 from modelyard.errors import CannotAnswer, Conflict, Refused
+from modelyard.operations.chatops.reserve import calls_for
 
 
 @pytest.fixture
@@ -110,6 +113,27 @@ def test_the_last_calls_of_an_hour_are_for_rollbacks(stage, api):
         assert stage.pulls.open() == ()
     pull = stage.pulls.propose(rollback())
     assert pull.branch == rollback().branch
+
+
+@pytest.mark.parametrize(
+    ("who", "body", "is_heard"),
+    [("bob", "/rollback", True), ("bob", "/hold", False), ("rex", "/rollback", False)],
+)
+def test_of_comments_only_a_rollback_of_somebody_who_may_uses_the_last_calls(
+    stage, api, fake_github, who, body, is_heard
+):
+    number = stage.pulls.propose(change()).number
+    event = read_comment_event(stage.write_comment(number, body, who))
+    talk = HostedConversation(pulls=stage.pulls)
+    api.remaining, api.resets = hosted_api.RESERVE, datetime.now(tz=UTC) + timedelta(minutes=20)
+    fake_github.ledger.hourly = hosted_api.RESERVE
+
+    with calls_for(talk, event):
+        if is_heard:
+            assert int(talk.repository_id()) > 0
+        else:
+            with pytest.raises(CannotAnswer, match="kept for rollbacks"):
+                talk.repository_id()
 
 
 def test_a_token_without_the_permission_is_told_what_helps(stage, fake_github):

@@ -277,6 +277,10 @@ class Git:
         words = ("merge-base", revision_of(one), revision_of(other))
         return self._once(words, one, other, ask=lambda: self._line(*words))
 
+    def parents(self, commit: str) -> tuple[str, ...]:
+        """The parents of a commit, the first one first."""
+        return tuple(self._line("rev-parse", f"{commit}^@").split())
+
     def is_ancestor(self, commit: str, of: str) -> bool:
         """Whether `of` already contains `commit`."""
         flags = ("--is-ancestor", revision_of(commit), revision_of(of))

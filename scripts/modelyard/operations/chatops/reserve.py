@@ -17,12 +17,14 @@ def calls_for(
 ) -> AbstractContextManager[None]:
     """Return what an event is answered within.
 
-    Who may give no command may use none of these calls either.
+    Whoever may give no command uses one of these calls, which tells that.
     """
     if not _asks_for_rollback(event):
         return nullcontext()
     author = event.author if isinstance(event, StartEvent) else event.comment.author
-    return urgent() if may_command(conversation, author) else nullcontext()
+    with urgent():
+        is_heard = may_command(conversation, author)
+    return urgent() if is_heard else nullcontext()
 
 
 def _asks_for_rollback(event: CommentEvent | StartEvent) -> bool:

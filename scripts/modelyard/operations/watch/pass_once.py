@@ -23,6 +23,7 @@ from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
 from modelyard.operations.reconcile.loop import raise_first, reconcile_model, run_all, run_each
 from modelyard.operations.sites import read_standing, take_standing, tell_standing
 from modelyard.operations.watch.at_rest import RestingModels, read_marks
+from modelyard.operations.watch.merge_queue import report_merge_queue
 from modelyard.operations.watch.notify import notify, pending_notifications
 from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.workspace import Workspace
@@ -193,6 +194,8 @@ def _shared_steps(
         steps.append((None, partial(run_checks, workspace, report)))
     if is_whole:
         steps.append((None, partial(set_human_pull_statuses, workspace, report)))
+    if with_checks:
+        steps.append((None, partial(report_merge_queue, workspace, report)))
     return steps
 
 

@@ -47,7 +47,9 @@ class HostedConversation:
         path = f"{self.pulls.reader.place}/issues/comments"
         for row in self.pulls.api.pages(path, since=since.strftime("%Y-%m-%dT%H:%M:%SZ")):
             # Forges name the number in different fields. The address of the page is in all of them.
-            if found := _OF_A_PULL.search(row.get("html_url") or ""):
+            found = _OF_A_PULL.search(row.get("html_url") or "")
+            # One whose author is gone commands nothing, and keeps no other from its answer.
+            if found and row.get("user"):
                 yield int(found[1]), parse_comment(row)
 
     def ask_authority(self, person: Person, *, teams: Collection[str]) -> Authority:
