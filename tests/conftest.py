@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections import Counter
@@ -41,8 +42,16 @@ GIT_SETTINGS = """\
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()
     if not hasattr(config, "workerinput"):
         config.add_cleanup(share_what_is_built())
+
+
+def pytest_collection_finish() -> None:
+    """Walk what the collection made no more: it stays, and each walk of it costs a second."""
+    gc.freeze()
+    gc.enable()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.hookimpl(tryfirst=True)  # before those that are `long` are left out

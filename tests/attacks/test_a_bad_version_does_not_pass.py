@@ -80,7 +80,7 @@ def test_a_canary_on_an_older_server_does_not_wait_for_ever(yard):
     assert watch(yard).verdict.outcome is Outcome.PASS
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("status", [400, 422, 402, 405, 413, 415])
 def test_whatever_way_a_real_server_refuses_is_counted_and_judged(tmp_path, status):
     found = scraped(tmp_path, lambda server: server.fail(status))
@@ -89,7 +89,7 @@ def test_whatever_way_a_real_server_refuses_is_counted_and_judged(tmp_path, stat
     assert found.reason.startswith("refused 100 % of 120 requests, stable 0 % of 480")
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("status", [401, 404, 403, 408, 429, 499])
 def test_answers_that_say_nothing_of_a_request_blame_nobody(tmp_path, status):
     found = scraped(tmp_path, lambda server: server.fail(status))
@@ -132,6 +132,7 @@ def catalog_of(yard):
     return yard.workspace().catalog(yard.main())
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("columns", "named"),
     [

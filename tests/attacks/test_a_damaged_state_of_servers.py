@@ -81,6 +81,7 @@ def test_a_canary_leaves_traffic_though_productions_state_is_damaged(yard: Yard)
     assert yard.shares(PRODUCTION) == {"v1": 1.0}
 
 
+@pytest.mark.long
 def test_production_moves_on_though_the_canarys_state_is_damaged(yard: Yard):  # noqa: F811
     yard.sync("v1", PRODUCTION)
     yard.sync("v2", CANARY)

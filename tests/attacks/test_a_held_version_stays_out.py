@@ -139,7 +139,7 @@ def test_a_dry_run_lifts_nothing_and_proposes_nothing(yard):
     assert yard.refs() == before
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["a freeze", "a hold"])
 def test_what_another_machine_places_in_the_middle_of_a_pass_is_seen(yard, what):
     yard.rest()
@@ -199,6 +199,7 @@ def test_what_goes_wrong_after_the_hold_was_lifted_holds_it_again(alone):
     assert is_held(alone, "v1")
 
 
+@pytest.mark.long
 def test_the_alias_of_a_release_that_went_wrong_points_at_nothing(alone):
     goes_wrong(alone, "staging")
     alone.workspace().registry.set_alias(MODEL, alias="staging", version="v1")
@@ -319,7 +320,7 @@ RED = (
 )
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("make", RED)
 def test_every_red_line_of_status_names_a_command_that_the_command_line_takes(yard, make):
     make(yard)

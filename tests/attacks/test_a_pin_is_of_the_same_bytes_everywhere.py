@@ -290,6 +290,7 @@ def test_this_repository_keeps_its_own_bytes():
 # --- nothing outside of the yard ----------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_file_of_the_machine_cannot_be_read_by_any_way(yard, tmp_path):
     secret = tmp_path / "secret.csv"
     secret.write_bytes(LF)

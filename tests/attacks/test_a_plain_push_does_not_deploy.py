@@ -217,6 +217,7 @@ def placed(yard, commit):
     return (release_file("production"), *(entry.path for entry in entries))
 
 
+@pytest.mark.long
 def test_the_revert_of_a_reviewed_release_to_a_verified_one_stays(yard):
     before = yard.main()
     yard.put("v2", "staging", "canary", "production")
@@ -301,6 +302,7 @@ def test_a_pull_request_that_cannot_be_read_rolls_nothing_back(yard):
     assert "cannot be read (modelyard doctor)" in incidents(yard)[0]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("command", ["doctor", "status", "validate"])
 def test_commands_name_what_nobody_reviewed(yard, command):
     yard.commit(pin_of(yard, "v2", "production"), "v2 now", author="Mallory")

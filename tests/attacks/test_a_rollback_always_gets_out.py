@@ -94,7 +94,7 @@ def test_the_branch_of_the_facts_keeps_its_own_name_free(yard, name):
     assert yard.names()["canary"] == "v1"
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", OCCUPIED)
 def test_a_branch_that_occupies_its_name_is_moved_aside_and_keeps_its_commits(yard, name):
     commit = occupied(yard, name)
@@ -107,7 +107,7 @@ def test_a_branch_that_occupies_its_name_is_moved_aside_and_keeps_its_commits(ya
     assert findings(yard) == []
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", OCCUPIED)
 def test_where_nobody_may_move_it_the_rollback_takes_another_name(yard, name):
     commit = occupied(yard, name)
@@ -120,7 +120,7 @@ def test_where_nobody_may_move_it_the_rollback_takes_another_name(yard, name):
     assert yard.pull(f"modelyard-2/rollback/canary/{MODEL}").state is PullState.MERGED
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "rule",
     [
@@ -138,6 +138,7 @@ def test_a_protected_name_is_not_insisted_on(yard, rule):
     assert yard.names()["canary"] == "v1"
 
 
+@pytest.mark.long
 def test_a_forge_that_deletes_nothing_merges_all_the_same(yard):
     configure(yard, "receive.denyDeletes", "true")
 
@@ -164,6 +165,7 @@ def test_a_forge_that_deletes_nothing_has_room_for_the_next_rollback(yard):
     assert yard.names()["canary"] == "v1"
 
 
+@pytest.mark.long
 def test_other_names_that_are_occupied_too_are_passed_over(yard):
     for name in ("modelyard/rollback", "modelyard-2", "modelyard-3/rollback"):
         occupied(yard, name)
@@ -188,6 +190,7 @@ def test_the_place_it_is_moved_to_may_be_occupied_as_well(yard, place):
     assert list(yard.refs().values()).count(commit) == 1
 
 
+@pytest.mark.long
 def test_an_open_pull_request_of_the_moved_branch_follows_it_and_is_told(yard):
     occupied(yard, "modelyard/rollback")
     pull = yard.pulls.open_branch("modelyard/rollback", title="x", body="", author="Mallory")
@@ -218,7 +221,7 @@ def test_a_pull_request_that_somebody_put_on_its_branch_does_not_stop_it(yard):
     assert yard.pulls.get(theirs.number).state is PullState.CLOSED
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("junk", ["pulls", "statuses", "pulls/1/x", "pulls/2/x/y"])
 def test_a_ref_that_occupies_the_names_of_pull_requests_and_statuses_does_not_stop_it(yard, junk):
     # Who occupies a name first deletes what has it: then no release has a review behind it.
@@ -232,6 +235,7 @@ def test_a_ref_that_occupies_the_names_of_pull_requests_and_statuses_does_not_st
     assert commit in yard.refs().values()
 
 
+@pytest.mark.long
 def test_a_tag_of_its_name_is_in_nobodys_way(yard):
     commit = occupied(yard, OWN, "refs/tags/")
 
@@ -241,6 +245,7 @@ def test_a_tag_of_its_name_is_in_nobodys_way(yard):
     assert yard.refs()[f"refs/tags/{OWN}"] == commit
 
 
+@pytest.mark.long
 def test_a_kill_between_the_move_and_the_rollback_loses_nothing(yard, monkeypatch):
     commit = occupied(yard, "modelyard/rollback")
     git = type(yard.git)
@@ -262,7 +267,7 @@ def test_a_kill_between_the_move_and_the_rollback_loses_nothing(yard, monkeypatc
     assert yard.names()["canary"] == "v1"
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", ["modelyard/promote", "modelyard/promote/canary", f"modelyard/promote/canary/{MODEL}/x"]
 )
@@ -278,6 +283,7 @@ def test_what_occupies_the_name_of_a_promotion_is_moved_aside_as_well(yard, name
     assert yard.refs()[f"refs/heads/aside/{name}-{commit[:12]}"] == commit
 
 
+@pytest.mark.long
 def test_a_promotion_waits_where_nobody_may_move_it_and_says_for_what(yard):
     yard.reconcile()
     yard.record("v3", champion="v1")
@@ -359,6 +365,7 @@ def test_a_tag_of_the_same_name_is_in_nobodys_way(yard):
     assert yard.names()["canary"] == "v1"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("how", ["on top", "beside"])
 def test_code_in_place_of_the_facts_stays_and_the_command_that_restores_them_is_named(yard, how):
     state = "refs/heads/modelyard/state"

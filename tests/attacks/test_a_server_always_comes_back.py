@@ -77,7 +77,7 @@ def restart_hung(yard: Yard, environment: Environment) -> None:
 HANGS = ["never answers", "listens no more", "says 503", "answers nonsense", "hangs up"]
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("how", HANGS)
 def test_a_server_that_hangs_is_ended_and_started_again(
     yard: Yard, hang: Callable[[str], None], how: str, caplog: pytest.LogCaptureFixture
@@ -138,6 +138,7 @@ def test_a_server_that_hangs_after_each_start_is_started_later_each_time_and_nev
     assert yard.observe(DEV) == ready(release)
 
 
+@pytest.mark.long
 def test_a_canary_that_hangs_leaves_traffic_until_it_is_ready_again(
     yard: Yard, hang: Callable[[str], None]
 ):
@@ -241,7 +242,7 @@ def kill_in(place: object, name: str, time: int, call: Callable[[], object]) -> 
     assert os.waitpid(child, 0)[1] in (signal.SIGKILL, 1 << 8)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("place", "name", "time"), STARTER, ids=[f"{name} {time}" for _, name, time in STARTER]
 )
@@ -270,7 +271,7 @@ def test_a_starter_that_is_killed_leaves_one_server_after_the_next_pass(
 SERVER = ["never takes its claim", "never listens", "says 503"]
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("where", [DEV, CANARY], ids=["dev", "canary"])
 @pytest.mark.parametrize("point", SERVER)
 def test_a_server_that_is_killed_while_it_starts_is_started_again_and_blames_nobody(

@@ -152,7 +152,7 @@ def test_a_version_that_the_judge_failed_is_rolled_back_whatever_cannot_be_read(
     assert "v2" in yard.model_facts.holds
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("what", UNREADABLE)
 def test_a_person_rolls_back_whatever_cannot_be_read(failing, tmp_path, what):
     yard = failing.copy(tmp_path / "yard")

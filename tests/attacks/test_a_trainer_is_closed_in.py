@@ -151,7 +151,7 @@ def wait_until_gone(mark: str) -> None:
     assert left == []
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_it_reads_no_secret_writes_nowhere_else_and_signals_nobody(
     play: Play, way: str, platform: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
@@ -221,6 +221,7 @@ def test_it_reads_no_secret_writes_nowhere_else_and_signals_nobody(
     assert play.job.read_document("trainer.json")["isolation"] == expected
 
 
+@pytest.mark.sample(1)
 def test_it_cannot_change_its_inputs(play: Play, way: str) -> None:
     log = play.run(
         """
@@ -243,6 +244,7 @@ def test_it_cannot_change_its_inputs(play: Play, way: str) -> None:
     assert [each.name for each in (play.folder / "data").iterdir()] == ["train.parquet"]
 
 
+@pytest.mark.sample(1)
 def test_it_talks_to_no_network(play: Play, way: str, tmp_path: Path) -> None:
     local = str(tmp_path / "socket")
     with (
@@ -358,6 +360,7 @@ def test_nothing_that_it_started_outlives_it(play: Play, way: str, leave: str) -
     assert find_running(f"sleep {mark}") == []
 
 
+@pytest.mark.sample(1)
 def test_what_forks_away_quicker_than_one_can_look_ends_too(play: Play, way: str) -> None:
     """Each process starts the next and ends: one that is found is gone already."""
     play.run(
@@ -419,7 +422,7 @@ def test_a_fork_bomb_is_ended_with_the_figure_and_the_key(play: Play, way: str, 
         "[(out / f'{n}-{m}').touch() for m in range(200)]",
     ],
 )
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 def test_one_that_fills_its_folder_is_ended(
     play: Play, monkeypatch: pytest.MonkeyPatch, fill: str
 ) -> None:
@@ -437,6 +440,7 @@ def test_one_that_fills_its_folder_is_ended(
     assert sum(each.stat().st_size for each in play.folder.rglob("*") if each.is_file()) < 64 << 20
 
 
+@pytest.mark.sample(1)
 def test_shared_memory_by_name_is_limited_as_its_memory_is(play: Play, way: str) -> None:
     if way == "landlock":
         pytest.skip("the machine's own is not limited, as `gaps` says")
@@ -466,6 +470,7 @@ def test_one_that_prints_without_end_is_ended(play: Play) -> None:
     assert len(play.log) <= 1_000_000
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "take",
     ["kept.append(bytearray(4 << 20))", "os.fork() or time.sleep(20)"],
@@ -529,7 +534,7 @@ def test_one_that_ignores_sigterm_is_stopped_after_its_time(play: Play) -> None:
     assert find_running(str(play.folder)) == []
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_step_that_is_killed_leaves_no_trainer(tmp_path: Path, number: int) -> None:
     code = textwrap.dedent(
@@ -559,6 +564,7 @@ def test_a_step_that_is_killed_leaves_no_trainer(tmp_path: Path, number: int) ->
     wait_until_gone(str(tmp_path / "inputs"))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "leave",
     [
@@ -599,7 +605,7 @@ def test_a_machine_without_means_is_said_so_and_still_ends_everything(play: Play
     assert find_running(str(play.folder)) == []
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 def test_the_libraries_that_trainers_use_run_closed_in(play: Play, way: str) -> None:
     log = play.run(
         """

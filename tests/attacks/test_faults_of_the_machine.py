@@ -93,7 +93,7 @@ def small_disk(living: Yard, folder: Path, *, size: str = "24m") -> Iterator[Yar
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("kilobytes", [0, 24, 60, 80, 140])
 def test_a_disk_that_fills_in_the_middle_of_reconcile(living, undisturbed, tmp_path, kilobytes):
     with small_disk(living, tmp_path / "disk") as yard:
@@ -108,6 +108,7 @@ def test_a_disk_that_fills_in_the_middle_of_reconcile(living, undisturbed, tmp_p
         assert outcome(yard) == undisturbed
 
 
+@pytest.mark.long
 def test_a_disk_that_nobody_may_write(living, undisturbed, tmp_path):
     with small_disk(living, tmp_path / "disk") as yard:
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "disk")], check=True)
@@ -147,7 +148,7 @@ def move(yard: Yard, lock: str) -> None:
         yard.reconcile()
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "lock",
     [
@@ -176,7 +177,7 @@ def test_a_stale_lock_in_the_forge_is_named_with_the_way_out(yard, undisturbed, 
     assert outcome(yard) == undisturbed
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("lock", ["index.lock", "HEAD.lock", "packed-refs.lock"])
 @pytest.mark.parametrize("place", ["remote.git", "clone/.git"])
 def test_other_locks_are_in_nobodys_way(yard, undisturbed, place, lock):
@@ -188,6 +189,7 @@ def test_other_locks_are_in_nobodys_way(yard, undisturbed, place, lock):
 # The clock
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("back", [timedelta(seconds=5), timedelta(days=400)], ids=str)
 def test_a_clock_that_is_set_back_changes_nothing(yard, undisturbed, back):
     yard.clock.at -= back

@@ -93,7 +93,7 @@ def test_bodies_held_at_one_time_have_a_limit_that_spares_small_ones(server: Run
     until(lambda: server.infer(content=b" " * MEGABYTE).status_code == 400)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("content", [b" ", b"[],"], ids=["spaces", "lists"])
 def test_a_packed_bomb_is_unpacked_no_further_than_any_body_may_go(server: Running, content: bytes):
     bomb = gzip.compress(content * (100 * MEGABYTE))

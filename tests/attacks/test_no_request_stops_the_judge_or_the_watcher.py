@@ -228,6 +228,7 @@ def _is_answered(pages: Pages) -> bool:
         return False
 
 
+@pytest.mark.long
 def test_questions_about_releases_that_are_none_starve_no_other(judge: Pages):
     def flood(_: int) -> int:
         return judge.ask(f"/v1/verdicts/production/{MODEL}/{secrets.token_hex(8)}")[0]

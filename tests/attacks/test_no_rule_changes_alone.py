@@ -185,6 +185,7 @@ def test_the_author_approves_no_rule(yard):
     assert judged(yard)[1].state is StatusState.PENDING
 
 
+@pytest.mark.long
 def test_a_later_push_takes_the_approvals_away(yard):
     pull, _ = proposed(yard, environment(STAGING_FIRST, soak_seconds=9))
     yard.pulls.review(pull.number, sha=pull.head, by="ada", approved=True)
@@ -344,6 +345,7 @@ def on_top_of_another(yard, documents, lower):
     return below, yard.pulls.get(upper.number)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("lower", [environment(STAGING, soak_seconds=5), {"docs/a.md": b"a\n"}])
 def test_commits_of_another_open_pull_request_change_no_rule_with_it(yard, lower):
     below, upper = on_top_of_another(yard, environment(CANARY, approvals=NO_ONE), lower)
@@ -357,6 +359,7 @@ def test_commits_of_another_open_pull_request_change_no_rule_with_it(yard, lower
     assert yard.pulls.get(upper.number).statuses[PROMOTE].state is StatusState.PENDING
 
 
+@pytest.mark.long
 def test_pages_may_be_stacked_and_the_same_commit_twice_is_no_stack(yard):
     _, upper = on_top_of_another(yard, {"docs/b.md": b"b\n"}, {"docs/a.md": b"a\n"})
     assert upper.statuses[PROMOTE].state is StatusState.SUCCESS

@@ -64,6 +64,7 @@ def test_a_word_said_of_one_branch_does_not_open_another_with_the_same_commit(ya
     assert yard.names()["production"] == "v1"
 
 
+@pytest.mark.long
 def test_a_word_said_of_a_branch_of_the_tools_does_not_open_a_plain_one(yard):
     """The other way round: what was said of the bot's own promotion."""
     yard.put("v2", "staging")
@@ -90,6 +91,7 @@ def test_a_word_said_for_another_base_does_not_count(yard):
     assert "has not reported" in refused_merge(yard, pull)
 
 
+@pytest.mark.long
 def test_statuses_of_version_0_1_have_not_reported_and_are_set_again(yard):
     """They name a commit alone."""
     pull = yard.branch("words", {"README.md": b"words\n"})
@@ -156,6 +158,7 @@ def test_a_rollback_that_restores_nothing_is_no_way_in(yard):
     assert "restores no release that production had" in refused_merge(yard, pull)
 
 
+@pytest.mark.long
 def test_a_rollback_with_other_manifests_than_the_release_had_is_no_way_in(yard):
     yard.put("v2", "production")
     world = world_of(yard)
@@ -208,6 +211,7 @@ def test_people_cannot_open_pull_requests_from_branches_of_the_tools(yard):
     assert caught.value.hint == f"modelyard promote production {MODEL} VERSION"
 
 
+@pytest.mark.long
 def test_one_that_appears_anyway_is_closed_with_a_reason_and_its_commits_stay(yard):
     pull = yard.branch(f"modelyard/promote/canary/{MODEL}", pin_of(yard, "v2", "canary"))
 
@@ -235,6 +239,7 @@ def test_a_promotion_is_not_built_on_the_pull_request_that_a_person_put_there(ya
     assert yard.names()["canary"] == "v1"
 
 
+@pytest.mark.long
 def test_a_version_that_a_person_adds_on_their_own_branch_is_nobodys_release(yard):
     """What is allowed stays allowed."""
     pull = yard.branch("v3", {spec_file("v3"): dump_spec("ModelVersion", spec("v3"))})

@@ -184,6 +184,7 @@ def test_a_removed_state_folder_is_another_site_until_it_adopts(yard):
     assert [each.fix for each in findings(same)] == ["modelyard adopt canary production staging"]
 
 
+@pytest.mark.long
 def test_adopting_takes_over_at_one_moment_and_the_owner_before_stops(yard, blind):
     tip = yard.refs()[STATE]
     seeing = yard.elsewhere("laptop")
@@ -241,7 +242,7 @@ def test_a_dry_adoption_says_what_it_would_take_and_takes_nothing(yard, blind):
     assert yard.visible() == before
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("document", [b"{", b"", b"{}", b'{"site": 7}', b"null"])
 def test_an_owner_that_cannot_be_read_is_nobody_here_until_somebody_adopts(yard, document):
     spoil_state(yard.git, "sites/production.json", document)
@@ -279,6 +280,7 @@ def test_a_new_environment_goes_to_the_site_that_has_the_others(yard, blind):
     assert owners(yard)["canary"] == "the yard"
 
 
+@pytest.mark.long
 def test_an_owner_writes_down_that_it_is_there_now_and_then_and_no_more(yard):
     tip = yard.refs()[STATE]
     watch(yard.workspace(), [])

@@ -123,6 +123,7 @@ def test_any_text_is_harmless_lines(text: str):
     assert not UNSAFE.search(harmless_lines(text))
 
 
+@pytest.mark.long
 def test_a_huge_line_does_not_hide_what_was_printed_before():
     line = harmless_line("x" * 5_000_000)
 
@@ -245,7 +246,7 @@ FILES = {name: text for name, text in ATTACKS.items() if text.encode("utf-8", "r
          "\0" not in text and "\ud800" not in text and "//" not in text}  # fmt: skip
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
 def test_the_name_of_a_file_forges_no_line_of_watch(yard, monkeypatch, text: str):
     evil_branch(yard, f"models/{MODEL}/versions/{text}.yaml")
@@ -266,7 +267,7 @@ def test_the_author_of_a_commit_is_shown_as_text(yard):
     assert is_harmless(run(yard, "pr", "show", str(yard.pulls.list()[-1].number)).output)
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @attacks
 def test_a_hold_an_incident_and_a_failed_training_are_shown_as_text(yard, text: str):
     safe = text.encode("utf-8", "replace").decode()  # what a document in Git can hold

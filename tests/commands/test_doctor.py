@@ -85,6 +85,7 @@ def asked(yard, services, check):
     return next(each for each in told["checks"] if each["check"] == check)
 
 
+@pytest.mark.long
 def test_a_yard_in_which_nothing_is_wrong_is_well(yard):
     told = answer(yard, "doctor")
 
@@ -97,6 +98,7 @@ def test_a_yard_in_which_nothing_is_wrong_is_well(yard):
     ] == [("well", [], None)] * COUNT
 
 
+@pytest.mark.long
 def test_changes_nothing(yard):
     def everything():
         found = {}
@@ -112,6 +114,7 @@ def test_changes_nothing(yard):
     assert everything() == before
 
 
+@pytest.mark.long
 def test_a_person_reads_one_line_a_check_and_what_mends_it(yard):
     (yard.folder / "clone" / WORKFLOW).unlink()
 
@@ -125,6 +128,7 @@ def test_a_person_reads_one_line_a_check_and_what_mends_it(yard):
     assert said.err == f"error: 1 of {COUNT} checks failed\n"
 
 
+@pytest.mark.long
 def test_an_old_git_is_too_old(yard, tmp_path, monkeypatch):
     old = tmp_path / "bin" / "git"
     old.parent.mkdir()
@@ -145,6 +149,7 @@ def test_an_old_git_is_too_old(yard, tmp_path, monkeypatch):
     assert LEAST_GIT == (2, 38)
 
 
+@pytest.mark.long
 def test_a_git_that_knows_nobody_cannot_sign_for_you(yard, monkeypatch):
     monkeypatch.delenv("GIT_AUTHOR_NAME")
 
@@ -210,6 +215,7 @@ def test_a_remote_without_the_main_branch_is_wrong(yard):
     assert told["mend"] == "git push origin trunk"
 
 
+@pytest.mark.long
 def test_specs_that_are_not_valid_are_named_but_not_all_of_them(yard):
     text = yard.read(spec_file("v1"))
     yard.commit({spec_file(f"w{number}"): text for number in range(12)})
@@ -222,6 +228,7 @@ def test_specs_that_are_not_valid_are_named_but_not_all_of_them(yard):
     assert mend == "git pull, then modelyard validate"
 
 
+@pytest.mark.long
 def test_facts_that_cannot_be_read_are_wrong(yard):
     path = f"facts/dev/{MODEL}.json"
     spoil_state(yard.git, path, b"{}[]")
@@ -232,6 +239,7 @@ def test_facts_that_cannot_be_read_are_wrong(yard):
     assert mend.startswith("a newer modelyard may have written it")
 
 
+@pytest.mark.long
 def test_pull_requests_and_their_statuses_that_cannot_be_read_are_wrong(yard):
     head = yard.branch("docs", {"README.md": b"hello\n"}).head
     refs = [f"refs/modelyard/pulls/{yard.pull('docs').number + 1}",
@@ -253,6 +261,7 @@ def test_pull_requests_and_their_statuses_that_cannot_be_read_are_wrong(yard):
     assert mend.startswith("a newer modelyard may have written it")
 
 
+@pytest.mark.long
 def test_a_store_that_is_a_file_cannot_be_written_to(yard):
     (yard.folder / "file").write_text("")
     services = settings(yard, artifacts=str(yard.folder / "file" / "store"))
@@ -263,6 +272,7 @@ def test_a_store_that_is_a_file_cannot_be_written_to(yard):
     assert told["found"] == [f"{where}/store: {where} is not a folder"]
 
 
+@pytest.mark.long
 def test_a_store_that_is_not_there_yet_could_be_made(yard):
     services = settings(yard, artifacts=str(yard.folder / "new" / "store"))
 
@@ -270,6 +280,7 @@ def test_a_store_that_is_not_there_yet_could_be_made(yard):
     assert not (yard.folder / "new").exists()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("uri", "state"), [("memory://store", "well"), ("nosuch://x", "wrong")])
 def test_another_store_only_has_to_answer(yard, uri, state):
     services = settings(yard, artifacts=uri)
@@ -277,6 +288,7 @@ def test_another_store_only_has_to_answer(yard, uri, state):
     assert asked(yard, services, "the artifact store is writable")["state"] == state
 
 
+@pytest.mark.long
 def test_a_tracking_database_that_is_none_is_wrong(yard):
     (yard.folder / "notes.db").write_text("this is no database, however long it goes on " * 9)
     uri = f"sqlite:///{yard.folder}/notes.db"
@@ -286,6 +298,7 @@ def test_a_tracking_database_that_is_none_is_wrong(yard):
     assert told["found"] == [f"{uri}: file is not a database"]
 
 
+@pytest.mark.long
 def test_a_tracking_database_nobody_wrote_to_yet_is_well_and_is_not_made(yard):
     uri = f"sqlite:///{yard.folder}/new/mlflow.db"
     services = settings(yard, tracking_uri=uri)
@@ -353,6 +366,7 @@ def test_the_signature_of_a_model_that_is_missing_is_asked_for_by_nobody(yard):
     assert list(_check("released artifacts are in the store")(checkout)) == []
 
 
+@pytest.mark.long
 def test_evidence_that_was_changed_is_wrong(yard):
     for file in (yard.folder / "store" / "evidence").iterdir():
         file.write_bytes(b"better numbers")
@@ -365,6 +379,7 @@ def test_evidence_that_was_changed_is_wrong(yard):
     assert mend == "restore it from a copy of the store"
 
 
+@pytest.mark.long
 def test_manifests_that_somebody_changed_are_wrong(yard):
     path = yard.paths(manifests("production"))[0]
     commit = yard.commit({path: b"kind: Nothing\n"})
@@ -384,6 +399,7 @@ def test_manifests_that_somebody_changed_are_wrong(yard):
     }
 
 
+@pytest.mark.long
 def test_an_alias_that_somebody_moved_is_wrong(yard):
     (yard.folder / "clone" / ".modelyard").mkdir(exist_ok=True)
     sqlite3.connect(yard.folder / "clone" / ".modelyard" / "mlflow.db").close()
@@ -398,6 +414,7 @@ def test_an_alias_that_somebody_moved_is_wrong(yard):
     }
 
 
+@pytest.mark.long
 def test_servers_that_git_names_no_release_for_are_wrong(yard):
     workspace = yard.workspace()
     model = workspace.catalog(yard.main()).models[MODEL]
@@ -413,6 +430,7 @@ def test_servers_that_git_names_no_release_for_are_wrong(yard):
     )
 
 
+@pytest.mark.long
 def test_a_workflow_whose_attempt_is_over_is_wrong(yard):
     yard.add_version("v2")
     lost = yard.workflow("v2")
@@ -431,6 +449,7 @@ def test_a_workflow_whose_attempt_is_over_is_wrong(yard):
     }
 
 
+@pytest.mark.long
 def test_a_workflow_that_ended_is_nobodys_trouble(yard):
     trained(yard, "v2", champion="v1")
     yard.workspace().facts.update_model(
@@ -455,6 +474,7 @@ def test_an_airflow_that_runs_the_workflows_is_asked_and_any_other_engine_is_not
     assert told["mend"] == "airflow dags unpause train-and-evaluate"
 
 
+@pytest.mark.long
 def test_a_preloaded_process_that_is_gone_is_wrong(yard, monkeypatch, tmp_path):
     address = str(tmp_path / "socket")
     monkeypatch.setenv(PRELOADED, address)

@@ -51,6 +51,7 @@ def incidents(yard: Yard, model: str = "delays") -> tuple[Incident, ...]:
     return yard.workspace.facts.read_model(model).incidents
 
 
+@pytest.mark.long
 def test_data_like_the_training_data_has_not_drifted(yard):
     code, found = answer(yard, "--until", "2026-04-29")
     assert code == 0
@@ -64,6 +65,7 @@ def test_data_like_the_training_data_has_not_drifted(yard):
     assert not any(c["drifted"] for w in found["windows"] for c in w["columns"])
 
 
+@pytest.mark.long
 def test_a_column_that_moved_for_three_windows_of_four_is_confirmed(yard):
     code, found = answer(yard, "--until", "2026-05-22")
     assert (code, found["outcome"]) == (3, "confirmed")
@@ -75,12 +77,14 @@ def test_a_column_that_moved_for_three_windows_of_four_is_confirmed(yard):
     assert [set(columns) for columns in drifted] == [set(), {"temp"}, {"temp"}, {"temp"}]
 
 
+@pytest.mark.long
 def test_two_windows_are_not_enough(yard):
     code, found = answer(yard, "--until", "2026-05-15")
     assert (code, found["confirmed"]) == (0, [])
     assert sum(any(c["drifted"] for c in w["columns"]) for w in found["windows"]) == 2
 
 
+@pytest.mark.long
 def test_looks_at_the_newest_rows_unless_told_otherwise(yard):
     code, found = answer(yard)
     assert (code, found["until"], found["windows"][-1]["until"]) == (3, "2026-07-01", "2026-07-01")
@@ -101,6 +105,7 @@ def test_the_evidence_is_kept_and_the_same_rows_give_the_same(yard):
     assert earlier["evidence"] != first["evidence"]
 
 
+@pytest.mark.long
 def test_the_text_is_a_table_and_one_closing_sentence(yard, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     done = yard.run("drift", "delays", "--until", "2026-05-22")
@@ -115,12 +120,14 @@ def test_the_text_is_a_table_and_one_closing_sentence(yard, monkeypatch):
     )
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("until", "word"), [("2026-04-29", "none"), ("2026-06-30", "confirmed")])
 def test_the_decision_is_one_word_in_a_file(yard, tmp_path, until, word):
     yard.run("drift", "delays", "--until", until, "--decision", tmp_path / "decision")
     assert (tmp_path / "decision").read_text() == word
 
 
+@pytest.mark.long
 def test_a_broken_contract_is_an_incident_and_never_drift(yard, tmp_path):
     rewritten(yard, JUNE, temp=in_kelvin)
     code, found = answer(yard, "--decision", tmp_path / "decision")
@@ -148,7 +155,7 @@ def test_a_breach_that_lasts_is_one_incident_however_the_numbers_change(yard):
     assert incident.key == "contract/data/delays/*.parquet#temp/range/-40 to 60 degC"
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("is_told_under", ["its key", "its sentence"])
 def test_an_incident_of_before_the_key_said_what_is_expected_stays_the_same(yard, is_told_under):
     rewritten(yard, JUNE, temp=in_kelvin)
@@ -168,6 +175,7 @@ def test_an_incident_of_before_the_key_said_what_is_expected_stays_the_same(yard
     assert find_notifications("delays", facts, (), NOW) == ()
 
 
+@pytest.mark.long
 def test_a_breach_of_another_limit_is_another_incident_even_beside_one_of_before(yard):
     rewritten(yard, JUNE, temp=in_kelvin)
     answer(yard)
@@ -185,6 +193,7 @@ def test_a_breach_of_another_limit_is_another_incident_even_beside_one_of_before
     assert (now.key, "-40 to 60" in now.what) == (incident.key, True)
 
 
+@pytest.mark.long
 def test_a_breach_that_is_worded_otherwise_is_the_same_incident(yard):
     rewritten(yard, JUNE, temp=in_kelvin)
     answer(yard)
@@ -215,6 +224,7 @@ def test_only_a_clean_look_at_the_newest_rows_takes_an_incident_back(yard):
     assert incidents(yard) == (other,)
 
 
+@pytest.mark.long
 def test_an_incident_of_one_feed_is_not_taken_back_by_another(yard):
     rewritten(yard, JUNE, temp=in_kelvin)
     answer(yard)
@@ -222,6 +232,7 @@ def test_an_incident_of_one_feed_is_not_taken_back_by_another(yard):
     assert len(incidents(yard)) == 1
 
 
+@pytest.mark.long
 def test_a_renamed_column_is_named_with_what_was_found_instead(yard):
     rewritten(yard, JUNE, temp_f=lambda frame: frame["temp"])
     rewritten(yard, JUNE, temp=None)
@@ -254,11 +265,13 @@ def test_nulls_type_and_rows_without_a_day_break_the_contract(yard):
     assert rules(date=lambda frame: "June") == [("date", "type")]
 
 
+@pytest.mark.long
 def test_a_breach_outside_the_windows_is_not_looked_at(yard):
     rewritten(yard, JUNE, temp=in_kelvin)
     assert answer(yard, "--until", "2026-06-01")[1]["outcome"] == "confirmed"
 
 
+@pytest.mark.long
 def test_a_broken_contract_is_told_before_anything_runs_in_production(tmp_path):
     yard = delays_yard(tmp_path)
     months(yard.root)
@@ -273,6 +286,7 @@ def test_a_broken_contract_is_told_before_anything_runs_in_production(tmp_path):
     assert len(incidents(yard)) == 1
 
 
+@pytest.mark.long
 def test_what_cannot_be_answered_is_said_with_exit_code_1(yard):
     for words, message in (
         (("drift", "none"), "the main branch has no valid models/none/model.yaml"),
@@ -287,6 +301,7 @@ def test_what_cannot_be_answered_is_said_with_exit_code_1(yard):
         assert (done.exit_code, message in done.stderr) == (1, True), done.stderr
 
 
+@pytest.mark.long
 def test_a_model_without_a_feed_or_a_profile_cannot_be_asked(tmp_path):
     model = replace(MODEL, data=replace(MODEL.data, feed=None))
     yard = drifting_yard(tmp_path, model)
@@ -299,6 +314,7 @@ def test_a_model_without_a_feed_or_a_profile_cannot_be_asked(tmp_path):
     assert (done.exit_code, "out of reach" in done.stderr) == (1, True)
 
 
+@pytest.mark.long
 def test_an_older_window_with_too_few_rows_is_a_warning(yard):
     frame = pd.read_parquet(yard.root / JUNE)
     frame[~frame["date"].between("2026-06-10", "2026-06-16")].to_parquet(yard.root / JUNE)
@@ -312,6 +328,7 @@ def test_an_older_window_with_too_few_rows_is_a_warning(yard):
     ]
 
 
+@pytest.mark.long
 def test_too_few_calendar_blocks_confirm_nothing_and_say_so(tmp_path):
     yard = drifting_yard(tmp_path, with_policy(window_days=14, needed=1, of=1))
     code, found = answer(yard)
@@ -324,6 +341,7 @@ def test_too_few_calendar_blocks_confirm_nothing_and_say_so(tmp_path):
     ]
 
 
+@pytest.mark.long
 def test_csv_and_parquet_files_make_one_feed(yard):
     rows(date(2026, 7, 1), date(2026, 7, 8)).to_csv(
         yard.root / "data/delays/2026-07.csv", index=False
@@ -351,6 +369,7 @@ def test_a_breach_of_a_feed_given_by_hand_leaves_no_incident_behind(yard, feed):
     assert incidents(yard) == ()
 
 
+@pytest.mark.long
 def test_levels_from_outside_cannot_drive_the_terminal(yard):
     rewritten(yard, JUNE, airline=lambda _: "\x1b[2J[red]")
     done = yard.run("drift", "delays")
@@ -385,6 +404,7 @@ def test_the_page_is_for_people_and_changes_no_answer(yard, tmp_path):
     assert {**found, "page": None} == plain
 
 
+@pytest.mark.long
 def test_it_explains_itself_by_a_sentence_a_table_and_a_picture(yard, tmp_path):
     drawn = tmp_path / "drift.svg"
     done = yard.run("drift", "delays", "--explain", "--picture", drawn)
@@ -395,6 +415,7 @@ def test_it_explains_itself_by_a_sentence_a_table_and_a_picture(yard, tmp_path):
     assert drawn.read_text().startswith("<svg")
 
 
+@pytest.mark.long
 def test_no_page_is_made_of_data_that_breaks_the_contract(yard, tmp_path):
     rewritten(yard, JUNE, temp=in_kelvin)
     done = yard.run("drift", "delays", "--page", tmp_path / "drift.html")
@@ -402,6 +423,7 @@ def test_no_page_is_made_of_data_that_breaks_the_contract(yard, tmp_path):
     assert "is not written: the data breaks the contract" in done.stderr
 
 
+@pytest.mark.long
 def test_no_page_is_made_of_training_data_that_changed(yard, tmp_path):
     rewritten(yard, "data/delays/2026-02.parquet", temp=in_kelvin)
     done = yard.run("drift", "delays", "--page", tmp_path / "drift.html")

@@ -49,6 +49,7 @@ def found_rules(yard: Yard, *words: object) -> tuple[int, str, list[str]]:
     return code, found["outcome"], [breach["rule"] for breach in found["breaches"]]
 
 
+@pytest.mark.long
 def test_a_feed_without_a_fault_breaks_no_rule(yard):
     assert found_rules(yard) == (0, "none", [])
 
@@ -98,11 +99,13 @@ def test_a_fault_of_the_feed_is_named_and_the_rows_are_compared_all_the_same(yar
     assert yard.answer("drift", "delays")[1]["windows"][-1]["usable"]
 
 
+@pytest.mark.long
 def test_a_file_that_comes_again_under_another_name_is_named(yard):
     shutil.copy(yard.root / JUNE, yard.root / "data/delays/2026-06-again.parquet")
     assert found_rules(yard)[2] == ["volume", "duplicate", "repeated"]
 
 
+@pytest.mark.long
 def test_a_feed_is_late_a_window_and_the_time_between_two_files_after_its_newest_day(yard):
     # Files of a month each: 7 and one and a half times 30 days after 30 June.
     yard.clock.at = NOW + timedelta(days=51)
@@ -113,6 +116,7 @@ def test_a_feed_is_late_a_window_and_the_time_between_two_files_after_its_newest
     assert yard.answer("drift", "delays", "--until", "2026-06-20")[1]["breaches"] == []
 
 
+@pytest.mark.long
 def test_a_row_of_the_future_does_not_hide_drift(tmp_path):
     yard = small_yard(tmp_path, warm=True)
     write(yard, one_row_of_2099(june(yard)))
@@ -126,6 +130,7 @@ def test_a_row_of_the_future_does_not_hide_drift(tmp_path):
     )
 
 
+@pytest.mark.long
 def test_an_incident_of_the_feed_closes_when_the_feed_is_repaired(yard):
     sound = (yard.root / JUNE).read_bytes()
     write(yard, twice(june(yard)))
@@ -136,6 +141,7 @@ def test_an_incident_of_the_feed_closes_when_the_feed_is_repaired(yard):
     assert yard.workspace.facts.read_model("delays").incidents == ()
 
 
+@pytest.mark.long
 def test_the_text_names_the_fault_and_the_result_of_the_comparison(yard):
     write(yard, one_row_of_2099(june(yard)))
     lines = yard.run("drift", "delays").stdout.splitlines()
@@ -147,6 +153,7 @@ def test_the_text_names_the_fault_and_the_result_of_the_comparison(yard):
     ]
 
 
+@pytest.mark.long
 def test_drift_that_looks_like_a_turned_sign_is_an_incident_and_no_proposal(yard):
     frame = june(yard)
     write(yard, frame.assign(temp=-frame["temp"]))

@@ -88,6 +88,7 @@ def tripled(frame: pd.DataFrame) -> Any:
     return frame["delay"] * 3
 
 
+@pytest.mark.long
 def test_a_model_that_predicts_as_on_held_out_rows_is_watched_and_has_not_drifted(yard):
     code, found = answer(yard)
     quality = found["quality"]
@@ -153,7 +154,7 @@ def test_the_new_regime_of_worse_predictions_trains_and_is_judged(yard):
     assert done.stdout.startswith("#1 opened: Retrain delays as v3: delay (quality) drifted")
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(("delay_days", "until"), [(0, "2026-07-01"), (10, "2026-06-21")])
 def test_only_days_with_known_labels_are_scored(yard, delay_days, until):
     model = replace(MAE, target=replace(MAE.target, delay_days=delay_days))
@@ -163,6 +164,7 @@ def test_only_days_with_known_labels_are_scored(yard, delay_days, until):
     assert answer(yard)[1]["quality"]["days"] == days
 
 
+@pytest.mark.long
 def test_labels_that_never_come_are_an_incident(yard):
     for month in (5, 6):
         rewritten(yard, f"data/delays/2026-{month:02}.parquet", delay=lambda _: np.nan)

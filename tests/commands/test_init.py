@@ -161,6 +161,7 @@ def test_it_sets_the_forge_up_and_changes_nothing_when_run_again(yard, fake_gith
     assert {"rollback", "production"} <= set(kept.labels)
 
 
+@pytest.mark.long
 def test_only_the_app_writes_the_branch_of_the_facts_afterwards(yard, fake_github):
     assert init(yard).exit_code == 0
     app = next(iter(fake_github.directory.apps.values()))
@@ -229,7 +230,7 @@ def test_tags_that_somebody_let_loose_are_found_and_repaired(yard, fake_github, 
     assert init(yard, "--dry-run").exit_code == 0
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change",
     [
@@ -293,7 +294,7 @@ def test_checks_rules_and_reviews_that_people_added_survive_a_repair(yard, fake_
     assert init(yard, "--dry-run").exit_code == 0
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change",
     [
@@ -313,6 +314,7 @@ def test_the_credentials_of_the_workflows_are_for_main_alone(yard, fake_github, 
     assert [each["name"] for each in kept["modelyard"]["policies"]] == ["main"]
 
 
+@pytest.mark.long
 def test_a_stricter_rule_of_somebody_else_stays(yard, fake_github):
     init(yard)
     kept = next(iter(fake_github.repository.rulesets.values()))
@@ -323,6 +325,7 @@ def test_a_stricter_rule_of_somebody_else_stays(yard, fake_github):
     assert fake_github.repository.rulesets[mine["id"]] == mine
 
 
+@pytest.mark.long
 def test_a_team_that_approves_an_environment_must_approve_on_the_page_too(yard, fake_github):
     fake_github.add_team("leads", "ada")
     (yard / "environments/production/environment.yaml").write_text(TEAMS)
@@ -339,6 +342,7 @@ def test_a_team_that_approves_an_environment_must_approve_on_the_page_too(yard, 
     assert init(yard, "--dry-run").exit_code == 0
 
 
+@pytest.mark.long
 def test_what_the_forge_refuses_is_left_to_do_by_hand_and_finished_by_the_next_run(
     yard, fake_github
 ):
@@ -354,6 +358,7 @@ def test_what_the_forge_refuses_is_left_to_do_by_hand_and_finished_by_the_next_r
     assert len(fake_github.repository.rulesets) == 4
 
 
+@pytest.mark.long
 def test_a_token_that_is_no_administrators_is_told_what_it_lacks(yard, monkeypatch):
     monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "token-of-ada")
 
@@ -370,6 +375,7 @@ def test_gitea_has_no_account_of_an_app(yard):
     assert "--bot LOGIN" in found.output
 
 
+@pytest.mark.long
 def test_what_is_wanted_is_one_list_for_a_machine_account_too(yard, fake_github):
     """Without an App a status cannot be pinned, and the account passes rules as a user."""
     fake_github.add_person("yard-bot", "admin")

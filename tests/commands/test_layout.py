@@ -76,6 +76,7 @@ def test_a_folder_has_one_subject_and_few_modules(folder: Path):
     assert len(modules(folder)) <= most
 
 
+@pytest.mark.sample(60)
 @pytest.mark.parametrize(
     "file",
     sorted((PACKAGE / "operations").rglob("*.py")),

@@ -75,6 +75,7 @@ def test_a_gate_that_fails_is_never_overridden(yard):
     assert not yard.model_facts.overrides
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("change", "code", "why"),
     [

@@ -89,6 +89,7 @@ def test_a_dry_run_shows_the_change_and_opens_nothing(clone, capsys):
     assert git(clone, "ls-remote", "origin") == before
 
 
+@pytest.mark.long
 def test_the_pull_request_fills_in_every_placeholder_once(clone, capsys):
     code, said = configure(clone, capsys, "--as", "ann")
     assert code == 0, said
@@ -126,6 +127,7 @@ def test_the_pull_request_fills_in_every_placeholder_once(clone, capsys):
     )
 
 
+@pytest.mark.long
 def test_a_platform_that_moved_is_configured_the_same_way(clone, capsys):
     configure(clone, capsys, "--as", "ann")
     merge(clone)

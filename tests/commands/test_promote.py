@@ -53,6 +53,7 @@ def hold(yard, version):
     )
 
 
+@pytest.mark.long
 def test_proposes_the_version_of_the_environment_before(yard):
     said = run(yard, "promote", "staging", MODEL)
 
@@ -147,7 +148,7 @@ def refused_by_the_gate(yard):
     return "staging", "gate: fail", "modelyard gate m v3"
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "make", [frozen, not_there, not_seen, not_ready, aborted, refused_by_the_gate]
 )
@@ -165,6 +166,7 @@ def test_refuses_what_can_never_be_merged_as_things_are(yard, make):
     assert yard.titles() == pulls
 
 
+@pytest.mark.long
 def test_what_only_waits_for_its_soak_and_approvals_is_opened(yard):
     environment = yard.workspace().catalog(yard.main()).environments["staging"]
     slow = dump_spec("Environment", replace(environment, soak_seconds=3600))
@@ -191,6 +193,7 @@ def with_two_versions(yard):
     return proposed(yard, "staging")[0]
 
 
+@pytest.mark.long
 def test_the_open_promotion_of_another_version_is_not_replaced_without_a_word(yard):
     before = with_two_versions(yard)
 
@@ -204,6 +207,7 @@ def test_the_open_promotion_of_another_version_is_not_replaced_without_a_word(ya
     assert proposed(yard, "staging")[0].head == before.head
 
 
+@pytest.mark.long
 def test_replace_says_what_it_replaces(yard):
     before = with_two_versions(yard)
 
@@ -217,6 +221,7 @@ def test_replace_says_what_it_replaces(yard):
     assert (pull.number, release["version"]) == (before.number, "v3")
 
 
+@pytest.mark.long
 def test_the_tools_own_promotion_is_not_replaced_without_a_word_either(yard):
     yard.reconcile()
     before = proposed(yard, "staging")[0]
@@ -227,6 +232,7 @@ def test_the_tools_own_promotion_is_not_replaced_without_a_word_either(yard):
     assert run(yard, "promote", "staging", MODEL, "v3").code == 3
 
 
+@pytest.mark.long
 def test_reconcile_leaves_what_a_person_asked_for_alone(yard):
     promoted(yard, "v2", "staging", 6)
     watched(yard, "staging", verified=True)
@@ -279,6 +285,7 @@ def test_refuses_what_is_there_already(yard):
     )
 
 
+@pytest.mark.long
 def test_the_same_version_with_another_server_image_is_another_release(yard):
     release = release_in(yard, "dev")
     other = dump_spec("Release", replace(release, server_image="other:2"))

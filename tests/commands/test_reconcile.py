@@ -108,6 +108,7 @@ def test_a_merged_spec_starts_its_workflow_once(empty):
     }
 
 
+@pytest.mark.long
 def test_a_record_and_the_first_release_arrive_in_one_pull_request(empty):
     empty.add_version("v1")
     empty.reconcile()
@@ -127,6 +128,7 @@ def test_a_record_and_the_first_release_arrive_in_one_pull_request(empty):
     assert empty.names() == {"dev": "v1"}
 
 
+@pytest.mark.long
 def test_a_version_the_gate_refuses_gets_its_record_and_no_release(empty):
     empty.add_version("v1")
     empty.reconcile()
@@ -226,6 +228,7 @@ def test_a_frozen_environment_still_rolls_back(bad_canary):
     assert bad_canary.names() == V1_AGAIN
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_frozen_environment_lets_nothing_in(yard):
     yard.record("v2", champion="v1")
@@ -241,6 +244,7 @@ def test_a_frozen_environment_lets_nothing_in(yard):
     assert "holidays" in pull.statuses[PROMOTE].description
 
 
+@pytest.mark.long
 def test_a_release_without_a_verdict_until_the_deadline_goes_back_without_a_hold(bad_canary):
     bad_canary.out_of_reach.add("metrics")
     bad_canary.rest()
@@ -253,7 +257,7 @@ def test_a_release_without_a_verdict_until_the_deadline_goes_back_without_a_hold
     assert bad_canary.model_facts.holds == {}
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("gone", ["orchestrator", "registry", "evidence"])
 def test_a_rollback_needs_no_more_than_git_and_the_cluster(bad_canary, gone):
@@ -344,7 +348,7 @@ def test_a_release_that_could_not_be_read_once_does_not_stop_a_rollback(bad_cana
     assert bad_canary.names() == V1_AGAIN
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -620,7 +624,7 @@ def persons_pull_request_is_open(yard):
     yard.branch("docs", {"README.md": b"hello\n"})
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "reach",

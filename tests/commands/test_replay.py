@@ -108,6 +108,7 @@ def totals(services: Services) -> dict[str, dict[str, Any]]:
     return {release: vars(counts) for release, counts in samples[-1].counts.items()}
 
 
+@pytest.mark.long
 def test_rows_reach_the_releases_by_share_and_are_counted_there(yard: Services):
     before = totals(yard)
     document = told(yard, "--rows", "2000", "--seed", "7")

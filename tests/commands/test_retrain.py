@@ -96,6 +96,7 @@ def june(yard: Yard) -> HeldOut:
     )
 
 
+@pytest.mark.long
 def test_confirmed_drift_proposes_a_version_on_all_history_and_a_new_held_out_set(yard):
     said = retrain(yard)
     assert said == "#1 opened: Retrain delays as v3: temp (range), temp (shape) drifted\n"
@@ -133,6 +134,7 @@ def test_confirmed_drift_proposes_a_version_on_all_history_and_a_new_held_out_se
     assert (april.role, april.window) == (Role.OLD, spec.data.excludes[0])
 
 
+@pytest.mark.long
 def test_the_evidence_it_names_is_kept_and_is_the_one_drift_gives(yard):
     retrain(yard)
     spec = proposed(yard).versions["delays", "v3"]
@@ -141,6 +143,7 @@ def test_the_evidence_it_names_is_kept_and_is_the_one_drift_gives(yard):
     assert yard.workspace.store.read_evidence(spec.evidence)
 
 
+@pytest.mark.long
 def test_a_persons_comments_in_a_held_out_file_survive(yard):
     retrain(yard)
     [pull] = pulls(yard)
@@ -161,6 +164,7 @@ def test_a_held_out_file_that_cannot_be_edited_in_place_is_written_anew(yard):
     assert read_spec(HeldOut, aged_text(commented, aged), name="x") == aged
 
 
+@pytest.mark.long
 def test_the_page_shows_the_drift_and_what_would_be_trained(yard):
     retrain(yard)
     [pull] = pulls(yard)
@@ -190,6 +194,7 @@ def test_the_page_shows_the_drift_and_what_would_be_trained(yard):
         assert line in lines
 
 
+@pytest.mark.long
 def test_text_from_the_data_cannot_write_on_the_page(yard):
     for month in ("05", "06"):
         rewritten(yard, f"data/delays/2026-{month}.parquet", airline=lambda _: "<b>|@ada`\n# x")
@@ -238,7 +243,7 @@ def test_the_pull_request_is_closed_when_drift_is_not_confirmed_any_more(yard):
     assert retrain(yard).startswith("#2 opened: ")
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("until", ["2026-07-01", "2026-06-30"])
 def test_what_a_person_closed_is_not_proposed_again_for_the_same_drift(yard, until):
     retrain(yard)
@@ -257,6 +262,7 @@ def test_what_a_person_closed_is_proposed_again_when_another_column_drifts(yard)
     assert retrain(yard).startswith("#2 opened: ")
 
 
+@pytest.mark.long
 def test_no_drift_proposes_nothing(yard):
     said = retrain(yard, "--until", "2026-04-29")
     assert said.startswith("nothing is proposed: delays: drift from what v2 was trained on is not")
@@ -361,6 +367,7 @@ def test_waits_until_the_new_regime_has_enough_days_and_says_when(yard):
     assert retrain(yard, "--until", "2026-06-30").startswith("#1 opened: ")
 
 
+@pytest.mark.long
 def test_waits_when_production_has_trained_on_the_days_to_be_held_out(yard):
     text = (yard.root / "models/delays/versions/v2.yaml").read_bytes()
     v2 = read_spec(ModelVersion, text, name="v2")
@@ -370,7 +377,7 @@ def test_waits_when_production_has_trained_on_the_days_to_be_held_out(yard):
     assert "which will be there on 2026-08-19" in retrain(yard)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("retired", [False, True])
 def test_rows_of_retired_sets_train_again(yard, retired):
     path = "models/delays/heldout/april.yaml"
@@ -384,6 +391,7 @@ def test_rows_of_retired_sets_train_again(yard, retired):
     assert spec.held_out == ("recent-2026-06-11", *([] if retired else ["april"]))
 
 
+@pytest.mark.long
 def test_a_set_without_looks_left_is_retired_and_its_rows_train_again(yard):
     path = "models/delays/heldout/april.yaml"
     text = (yard.root / path).read_bytes()
@@ -415,6 +423,7 @@ def test_a_set_without_looks_left_is_retired_and_its_rows_train_again(yard):
     )
 
 
+@pytest.mark.long
 def test_refuses_a_feed_file_that_changed_since_it_was_pinned(yard):
     other = replace(june(yard), name="other", window=Interval(since=date(2026, 6, 1),
                                                               until=date(2026, 6, 2)))  # fmt: skip
@@ -427,6 +436,7 @@ def test_refuses_a_feed_file_that_changed_since_it_was_pinned(yard):
     assert "but delays's held-out set other pins it as" in done.stderr
 
 
+@pytest.mark.long
 def test_a_dry_run_prints_the_change_and_changes_nothing(yard):
     before = remote(yard)
     said = retrain(yard, "--dry-run").splitlines()
@@ -446,6 +456,7 @@ def test_a_dry_run_prints_the_change_and_changes_nothing(yard):
     assert remote(yard) == before
 
 
+@pytest.mark.long
 def test_a_dry_run_says_what_it_would_close(yard):
     retrain(yard)
     before = remote(yard)
@@ -464,6 +475,7 @@ def failed(yard: Yard, version: str = "v3") -> None:
     yard.workspace.facts.update_model("delays", lambda before: replace(before, training=facts))
 
 
+@pytest.mark.long
 def test_a_failed_training_is_tried_again_when_a_person_says_so(yard):
     failed(yard)
     done = yard.run("retrain", "delays", "v3")
@@ -482,6 +494,7 @@ def test_a_failed_training_is_tried_again_when_a_person_says_so(yard):
     assert yard.workspace.facts.read_model("delays") == facts
 
 
+@pytest.mark.long
 def test_a_dry_run_forgets_no_failure(yard):
     failed(yard)
     before = remote(yard)
@@ -491,6 +504,7 @@ def test_a_dry_run_forgets_no_failure(yard):
     assert remote(yard) == before
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -508,6 +522,7 @@ def test_only_a_version_without_a_record_can_be_tried_again(yard, words, code, m
     assert (done.exit_code, message in done.stderr) == (code, True)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_real_summer_asks_for_v5_on_all_history_but_april(tmp_path, flights, contract):
     yard = real_yard(tmp_path, flights, contract)

@@ -165,6 +165,7 @@ def first(tmp_path, monkeypatch):
     return yard
 
 
+@pytest.mark.long
 def test_offers_to_remove_where_nothing_was_ever_verified(first):
     said = run(first, "rollback", "dev", MODEL, "--reason", "never ready")
 
@@ -173,6 +174,7 @@ def test_offers_to_remove_where_nothing_was_ever_verified(first):
     assert first.model_facts.holds == {}
 
 
+@pytest.mark.long
 def test_removes_the_release_and_its_manifests_at_once(first):
     said = run(first, "rollback", "dev", MODEL, "--reason", "never ready", "--remove")
 
@@ -206,6 +208,7 @@ def test_what_was_removed_stays_away_until_its_hold_is_lifted(first):
     assert first.names() == {}
 
 
+@pytest.mark.long
 def test_a_dry_removal_shows_what_would_be_deleted(first):
     before = first.refs()
 

@@ -101,6 +101,7 @@ def metrics_of(workspace, metrics):
     return replace(workspace, services=replace(workspace.services, metrics=metrics))
 
 
+@pytest.mark.long
 def test_a_release_that_does_worse_has_failed_before_anybody_wrote_it_down(yard):
     release = put(yard)
     yard.broken.add("v2")
@@ -119,7 +120,7 @@ def test_a_release_that_does_worse_has_failed_before_anybody_wrote_it_down(yard)
     assert yard.facts("canary").verdict is None
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("environment", ["canary", "production"])
 def test_a_release_passes_once_the_judge_and_the_facts_say_so(yard, environment):
     release = put(yard, environment=environment)
@@ -139,6 +140,7 @@ def test_a_release_passes_once_the_judge_and_the_facts_say_so(yard, environment)
         assert client.outcome(release, environment)[0] == "fail"
 
 
+@pytest.mark.long
 def test_what_the_facts_call_bad_has_failed_whatever_the_counts_say(yard):
     release = put(yard)
     with judging(yard.workspace()) as client:
@@ -149,6 +151,7 @@ def test_what_the_facts_call_bad_has_failed_whatever_the_counts_say(yard):
         assert client.outcome(release) == ("fail", aborted)
 
 
+@pytest.mark.long
 def test_a_release_that_a_rollback_restored_needs_no_second_pass(yard):
     release = yard.facts("canary").release
     yard.workspace().facts.update_release(
@@ -184,6 +187,7 @@ class Unreachable:
         raise CannotAnswer("Prometheus at http://prometheus:9090 is out of reach: refused")
 
 
+@pytest.mark.long
 def test_without_counts_the_answer_is_inconclusive_and_an_error_is_counted(yard):
     release = put(yard)
     with judging(metrics_of(yard.workspace(), Unreachable())) as client:

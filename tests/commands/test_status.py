@@ -287,6 +287,7 @@ def test_a_promotion_that_lacks_nothing_waits_for_reconcile(yard):
     assert answer(yard, "status")["pulls"][0]["waits_for"] == ["reconcile to merge it"]
 
 
+@pytest.mark.long
 def test_a_release_that_is_about_to_go_back_blocks_the_next_one(yard):
     recorded(yard, "v2", 5, champion="v1")
     promoted(yard, "v2", "staging", 6)
@@ -299,6 +300,7 @@ def test_a_release_that_is_about_to_go_back_blocks_the_next_one(yard):
     assert told["waits_for"][0] == ("staging still has v2, which is rolled back: error rate 9 %")
 
 
+@pytest.mark.long
 def test_compares_with_what_production_runs_now_before_it_says_what_is_missing(yard):
     recorded(yard, "v2", 5)  # against the baseline, not against v1
     promoted(yard, "v2", "staging", 6)
@@ -311,6 +313,7 @@ def test_compares_with_what_production_runs_now_before_it_says_what_is_missing(y
     assert told["waits_for"] == [f"1 more approval of {pull.head[:10]}, from a teammate"]
 
 
+@pytest.mark.long
 def test_evidence_out_of_reach_is_a_verdict_that_is_missing(yard):
     recorded(yard, "v2", 5)
     promoted(yard, "v2", "staging", 6)

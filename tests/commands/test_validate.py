@@ -260,6 +260,7 @@ def test_an_unknown_ref_is_no_answer(validate: Callable[..., Result]):
     assert done.stderr.endswith("hint: fetch it, with enough history\n")
 
 
+@pytest.mark.long
 def test_imports_nothing_heavy(checkout: Path):
     heavy = [
         "mlflow",

@@ -177,6 +177,7 @@ def test_a_version_says_what_it_breaks_and_why(yard):
     )
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("text", ["temp", "temp=", "=because", " = "])
 def test_a_break_without_a_name_or_a_reason_is_refused(yard, text):
     with_april(yard)
@@ -283,6 +284,7 @@ def test_says_where_it_looked_for_data_that_is_not_there(yard):
     assert f"data/none/*.parquet: no file at {yard.root}/data/none/*.parquet" in done.stderr
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -334,6 +336,7 @@ def test_uris_stay_as_they_were_said_relative_or_whole(yard):
     assert expand_uri("delays/*-01.parquet", remote) == ("delays/2026-01.parquet",)
 
 
+@pytest.mark.long
 def test_shows_a_version_with_its_verdict_and_where_it_runs(tmp_path):
     yard = drifting_yard(tmp_path)
     done = yard.run("version", "show", "delays", "v2")
@@ -345,6 +348,7 @@ def test_shows_a_version_with_its_verdict_and_where_it_runs(tmp_path):
     assert shown == yaml.safe_load((yard.root / "models/delays/versions/v2.yaml").read_text())
 
 
+@pytest.mark.long
 def test_lists_the_versions_in_the_order_of_their_numbers(tmp_path):
     yard = drifting_yard(tmp_path)
     for name in ("v10", "v3"):

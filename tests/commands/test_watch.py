@@ -67,6 +67,7 @@ def test_once_says_nothing_about_a_world_at_rest(living, tmp_path, monkeypatch):
     assert watched(living.copy(tmp_path / "yard"), monkeypatch).output == ""
 
 
+@pytest.mark.long
 def test_once_says_that_it_gave_up_on_a_world_that_does_not_rest(living, tmp_path, monkeypatch):
     monkeypatch.setattr("modelyard.commands.watch.MOST_PASSES", 1)
     yard = living.copy(tmp_path / "yard")

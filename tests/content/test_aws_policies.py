@@ -276,6 +276,7 @@ def accounts_that_take_keys() -> set[str]:
     return found
 
 
+@pytest.mark.long
 def test_every_account_that_reads_the_bucket_has_a_role_and_no_other_has_one():
     from modelyard.render.pod import SERVICE_ACCOUNT
 

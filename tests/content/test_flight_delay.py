@@ -153,7 +153,7 @@ def test_keeps_every_scheduled_flight_of_the_year_in_schedule_order(months: Path
     pd.testing.assert_frame_equal(order, order.sort_values(["date", "minute"], kind="stable"))
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "mend"),
@@ -238,6 +238,7 @@ def test_null_and_unknown_values_are_predicted_with_and_never_crash(trained: Pat
     assert predicted.std() == 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_more_of_a_monotone_feature_never_turns_the_prediction_the_other_way(
     trained: Path, sample: Path

@@ -3,6 +3,8 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,17 @@ Document = dict[str, Any]
 
 
 def documents(*paths: Path) -> list[Document]:
-    return [each for path in paths for each in yaml.safe_load_all(path.read_text()) if each]
+    texts = (path.read_text() for path in paths)
+    return [each for text in texts for each in yaml.load_all(text, yaml.CSafeLoader) if each]
+
+
+@cache
+def read_platform() -> list[Document]:
+    return documents(*sorted(PLATFORM.rglob("*.yaml")))
 
 
 def platform() -> list[Document]:
-    return documents(*sorted(PLATFORM.rglob("*.yaml")))
+    return deepcopy(read_platform())
 
 
 def of_kind(kind: str) -> list[Document]:
@@ -74,6 +82,7 @@ def test_argo_cd_has_a_project_for_each_environment_and_one_for_the_platform():
     assert platforms == sorted(("in-cluster", name) for name in everywhere)
 
 
+@pytest.mark.long
 def test_argo_cd_never_holds_a_sync_open_and_never_deletes_by_mistake():
     texts = [path.read_text() for path in (ARGO_CD, *PLATFORM.rglob("*.yaml"))]
     assert not any("sync-wave:" in text or "/hook:" in text for text in texts)
@@ -102,6 +111,7 @@ def test_argo_cd_leaves_annotations_alone_that_git_does_not_name():
     ] == []
 
 
+@pytest.mark.long
 def test_projects_allow_every_kind_that_is_rendered_or_written():
     golden = ROOT / "tests/golden"
     trees = ("canary_beside_production", "gateway_route")
@@ -183,6 +193,7 @@ def test_the_platforms_pods_may_do_nothing_but_their_work(name, pod):
         assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
 
 
+@pytest.mark.long
 def test_what_runs_twice_is_drained_one_at_a_time():
     twice = {d["metadata"]["name"] for d in of_kind("Deployment") if d["spec"]["replicas"] > 1}
     budgets = {d["metadata"]["name"]: d["spec"] for d in of_kind("PodDisruptionBudget")}
@@ -218,6 +229,7 @@ def test_nothing_of_the_platform_has_rights_in_the_whole_cluster_or_reads_secret
         assert {s["namespace"] for s in binding["subjects"]} == {"modelyard"}
 
 
+@pytest.mark.long
 def test_the_watcher_may_write_releases_status_events_and_its_own_lease_and_no_more():
     writes = {
         where: sorted(each for each in given if each[0] in WRITE)
@@ -241,6 +253,7 @@ def test_the_watcher_reads_which_cluster_it_is_in_and_nothing_else_of_the_system
     assert [rule["resourceNames"] for rule in role["rules"]] == [["kube-system"]]
 
 
+@pytest.mark.long
 def test_the_judge_reads_the_environments_and_writes_nothing():
     given = rules("modelyard-judge")
     assert given.keys() == namespaces()

@@ -44,6 +44,7 @@ def posts(fake, path):
     return [each for each in fake.log if each.method == "POST" and each.path.endswith(path)]
 
 
+@pytest.mark.long
 def test_a_question_is_repeated_while_the_forge_is_down(stage, api, fake_github):
     fake_github.queue(bad_gateway("GET", "/pulls$", times=2))
 
@@ -51,7 +52,7 @@ def test_a_question_is_repeated_while_the_forge_is_down(stage, api, fake_github)
     assert (api.calls["GET 502"], api.calls["GET 200"]) == (2, 1)
 
 
-@pytest.mark.sample(2)
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [bad_gateway, cut_off])
 @pytest.mark.parametrize("after", [True, False])
 def test_a_pull_request_is_opened_once_whatever_becomes_of_the_answer(
@@ -104,6 +105,7 @@ def test_a_short_limit_is_waited_for_and_a_long_one_is_said(stage, fake_github):
         stage.pulls.open()
 
 
+@pytest.mark.long
 def test_the_last_calls_of_an_hour_are_for_rollbacks(stage, api):
     api.remaining, api.resets = hosted_api.RESERVE, datetime.now(tz=UTC) + timedelta(minutes=20)
 
@@ -153,7 +155,7 @@ def test_a_token_is_never_shown(api, stage):
     assert "a-secret" not in str(refused.value)
 
 
-@pytest.mark.sample(2)
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("outcome", "answer"),
     [

@@ -99,6 +99,7 @@ def test_a_workflow_s_token_says_what_to_set(fake, tmp_path, monkeypatch):
     assert "MODELYARD_APP_ID and MODELYARD_APP_KEY" in (error.value.hint or "")
 
 
+@pytest.mark.long
 def test_it_is_the_bot_of_all_workflows_only_where_the_settings_say_so(fake, tmp_path, monkeypatch):
     monkeypatch.setenv("GITHUB_TOKEN", fake.actions_token(**RIGHTS))
     monkeypatch.setenv("GITHUB_API_URL", fake.url)

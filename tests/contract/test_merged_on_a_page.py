@@ -66,6 +66,7 @@ def pushed(stage: HostedStage, forge: Any = None) -> list[str]:
     return [str(rule) for rule in find_pushed_rules(workspace, pulls)]
 
 
+@pytest.mark.long
 def test_a_change_that_nobody_but_its_author_approved_is_named(yard):
     number, head = proposed(yard, rules(needed=0))
     yard.merge(number, head, "ann")
@@ -111,6 +112,7 @@ def test_an_approval_after_the_merge_comes_too_late(yard, request):
     assert len(pushed(yard)) == 1
 
 
+@pytest.mark.long
 def test_what_the_tool_allowed_itself_stays_allowed_when_the_approver_has_left(yard):
     number, head = proposed(yard, rules(needed=0))
     # Nobody's approval is on record any more; the status of the tool says that one counted then.

@@ -44,6 +44,7 @@ def by_command(stage, login):
     return found.teams is not None and may_approve(person, [TEAM], found.teams)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("login", "counts"), [("ann", True), ("bob", False)])
 def test_only_an_active_member_approves_by_a_review_as_by_a_command(stage, login, counts):
     pull = stage.pulls.propose(change())
@@ -67,6 +68,7 @@ def test_who_left_the_team_approves_no_more(stage, fake_github):
     assert not by_command(stage, "ann")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_team_that_is_not_there_or_may_not_be_seen_approves_nothing_and_is_named(
     stage, fake_github, is_there

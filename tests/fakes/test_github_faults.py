@@ -120,6 +120,7 @@ def test_it_takes_a_while_to_know_whether_a_merge_is_possible(fake_github, ada):
     assert [ada.get("~/pulls/1")["mergeable"] for _ in range(3)] == [None, None, True]
 
 
+@pytest.mark.long
 def test_a_thousand_closed_pull_requests_are_ten_pages(fake_github, ada):
     fake_github.add_past_pulls(999, "ada")
     fake_github.add_past_pulls(1, "ada", merged=False)

@@ -22,6 +22,7 @@ def test_roles_and_teams_say_more_than_an_association(fake_github, api):
     assert {one["login"] for one in ada.get("~/collaborators")} == {"ada", "tri"}
 
 
+@pytest.mark.long
 def test_a_ruleset_keeps_the_state_branch_for_the_app(fake_github, api, tmp_path):
     app = fake_github.add_app(contents="write")
     token = fake_github.add_person("ada", "admin")

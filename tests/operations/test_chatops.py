@@ -130,6 +130,7 @@ def test_a_hold_is_acknowledged_then_done_once_and_logged(yard, pull, talk):
     assert workspace.facts.read_model(MODEL).holds == {}
 
 
+@pytest.mark.long
 def test_several_commands_are_done_in_order_and_answered_together(yard, pull, talk):
     end = (AT + timedelta(days=2)).isoformat()
     body = f"/freeze staging until {end} audit\n/why\n/aprove\n/unfreeze staging\n/plan"
@@ -176,6 +177,7 @@ def test_an_approval_of_another_commit_is_answered_with_the_line_to_paste(yard, 
     assert f"```\n/approve {pull.head}\n```" in talk.answers["chatops-77"]
 
 
+@pytest.mark.long
 def test_a_rollback_is_done_from_the_page_of_the_promotion(yard, pull, talk):
     event = said(talk, pull.number, "/rollback dev it answers nonsense")
 
@@ -186,6 +188,7 @@ def test_a_rollback_is_done_from_the_page_of_the_promotion(yard, pull, talk):
     assert workspace.catalog(workspace.main()).releases["dev", MODEL].version == "v1"
 
 
+@pytest.mark.long
 def test_what_the_rules_refuse_is_answered_and_may_be_tried_again(yard, pull, talk):
     event = said(talk, pull.number, "/unhold")
     workspace = yard.workspace()
@@ -246,6 +249,7 @@ def test_a_reason_cannot_act_on_the_page_of_the_answer(yard, pull, talk):
     assert "on hold: @\u200ball see # \\| \\`z ::error" in answer
 
 
+@pytest.mark.long
 def test_a_refusal_is_logged_once_and_what_was_silent_is_not(yard, pull, talk):
     old = "f" * 40
     workspace = yard.workspace()
@@ -268,6 +272,7 @@ def swept(yard, talk, number) -> list[ReasonCode]:
     return [reason for _, handled in sweep(yard.workspace(), talk) for reason in reasons(handled)]
 
 
+@pytest.mark.long
 def test_a_command_whose_job_was_killed_is_done_by_the_sweeper_once(yard, pull, talk):
     event = said(talk, pull.number, "/hold it answers nonsense")
     acknowledge(yard.workspace(), talk, event)
@@ -292,6 +297,7 @@ def test_the_sweeper_leaves_young_and_old_commands_alone(yard, pull, talk, minut
     assert swept(yard, talk, pull.number) == []
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("body", "changes", "found"),
     [

@@ -66,6 +66,7 @@ def record_of(yard, version):
     return catalog_of(yard).records[MODEL, version]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_the_evidence_gives_the_verdict_of_the_record_again(yard, version):
     record = record_of(yard, version)

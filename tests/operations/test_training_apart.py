@@ -69,6 +69,7 @@ def bring(job: Job, apart: Path) -> None:
     bring_order(job, apart, lambda folder: _write_inputs(job, folder))
 
 
+@pytest.mark.long
 def test_the_containers_pass_on_inputs_and_model(job: Job, apart: Path) -> None:
     bring(job, apart)
     train_alone(apart)
@@ -109,6 +110,7 @@ def test_an_image_with_another_runtime_is_a_refusal_of_the_step(
         read_trained(apart)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("left", [None, "{", "{}", '{"ended": {"isolation": "perfect"}}', "link"])
 def test_what_the_trainer_leaves_for_an_answer_is_not_believed(
     job: Job, apart: Path, left: str | None

@@ -80,6 +80,7 @@ def test_answers_with_the_scores_of_the_very_artifact(server: Running, artifact:
     }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("model", [KIND, MINUTES], ids=lambda model: str(model.task))
 def test_classes_and_values_are_answered_and_counted(model: Model, tmp_path: Path):
     artifact = tmp_path / "artifact"
@@ -293,6 +294,7 @@ def test_another_artifact_than_the_pinned_one_never_listens(artifact: Artifact, 
         assert not running.is_ready()
 
 
+@pytest.mark.long
 def test_sigterm_answers_what_is_in_flight_and_writes_the_payload_log(
     artifact: Artifact, tmp_path: Path
 ):

@@ -442,6 +442,7 @@ def after(state: State, events: list[tuple[str, str]]) -> State:
     return state
 
 
+@pytest.mark.long
 @given(
     events=EVENTS,
     joined_events=EVENTS,

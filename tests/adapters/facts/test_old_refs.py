@@ -121,7 +121,7 @@ def test_values_and_history_move_to_the_branch_and_the_refs_go(store, elsewhere,
     assert not store.carry_over()
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("document", [b"{", b"", None, b'{"a": 1}', b"\xff\x00"])
 def test_what_nobody_can_read_is_carried_over_as_it_is_and_stays_closed(
     store, elsewhere, git, old, document
@@ -140,6 +140,7 @@ def test_what_nobody_can_read_is_carried_over_as_it_is_and_stays_closed(
     assert git.read_file(tip, "models/rye.json") == (document or b"")
 
 
+@pytest.mark.long
 def test_a_ref_that_holds_no_facts_stays_and_is_named(store, git, old):
     for ref in ("facts/junk", "facts/dev/wine2/extra", "models/Wine", "freezes/a/b"):
         write_old(git, ref, b"{}")
@@ -234,6 +235,7 @@ def test_killed_before_the_push_nothing_has_happened_and_it_may_be_run_again(
     assert git.run("for-each-ref", "refs/modelyard-unfinished").stdout == b""
 
 
+@pytest.mark.long
 def test_a_remote_that_deletes_nothing_keeps_the_old_refs_and_gets_the_branch(
     store, elsewhere, git, old, tmp_path
 ):

@@ -154,6 +154,7 @@ numbers = st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=F
 times = st.none() | st.datetimes(timezones=st.just(UTC))
 
 
+@pytest.mark.long
 @given(st.text(), numbers, st.sampled_from(Outcome), times, st.lists(st.text(max_size=9)))
 def test_facts_come_back_as_they_were_written(text, found, outcome, at, names):
     facts = ReleaseFacts(

@@ -59,7 +59,7 @@ def test_an_unreadable_freeze_counts_as_one_and_blocks_no_other_facts(store):
     assert [error.message.split(":")[1] for error in missed] == [freeze_path("dev")]
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("where", ["facts/dev/m.json", "models/n.json", "freezes/dev.json"])
 @pytest.mark.parametrize("kind", ["bytes", "folder", "link", "submodule", "empty", "huge"])
 def test_whatever_stands_in_a_documents_place_closes_only_its_own_way(store, where, kind):
@@ -106,7 +106,7 @@ def stand(store, path, kind):
     git.push("origin", {STATE: (before, after)})
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", ["bytes", "link", "submodule"])
 @pytest.mark.parametrize("where", ["facts", "facts/dev", "models", "freezes"])
 def test_a_folder_of_documents_that_is_none_closes_what_would_be_in_it(store, where, kind):
@@ -136,7 +136,7 @@ JUNK = ("README.md", "facts/dev/Wine.json", "facts/dev/a/b.json", "x/y", "models
         "facts/m.json", "facts/dev/m.json.bak")  # fmt: skip
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("path", JUNK)
 def test_a_file_that_holds_no_facts_is_named_and_closes_nothing(store, path):
     store._write(release_path("dev", "m"), FULL, expected=None)

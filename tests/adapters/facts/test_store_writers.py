@@ -41,6 +41,7 @@ def test_two_processes_that_write_the_very_same_commits_lose_nothing(store, else
     assert counted_together(store, elsewhere, 5) == 10
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [8, pytest.param(50, marks=pytest.mark.long)])
 def test_two_processes_with_many_updates_each_lose_nothing(store, elsewhere, times):
@@ -92,6 +93,7 @@ def test_many_writers_of_many_documents_all_get_through(store, tmp_path, times):
     }
 
 
+@pytest.mark.long
 def test_a_writer_gets_its_turn_beside_one_that_never_rests(store, elsewhere):
     stopped = threading.Event()
 

@@ -48,6 +48,7 @@ def comment_of(yard, client, token: str, body: str) -> str:
     return str(client(token).rest.send("POST", path, {"body": body})["id"])
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("role", list(Role))
 def test_a_role_is_the_one_that_the_forge_names(yard, client, bot, role):
     bob = person(yard, client, "bob", str(role))

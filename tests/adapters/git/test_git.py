@@ -216,6 +216,7 @@ def test_a_branch_in_the_way_of_another_is_no_lost_race(git):
     assert "exists; cannot create" in caught.value.message
 
 
+@pytest.mark.long
 def test_two_processes_racing_for_one_ref_have_one_winner(git):
     one = commit(git, None, {"x": b"1"})
     program = (

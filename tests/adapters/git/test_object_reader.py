@@ -69,6 +69,7 @@ def is_reader(child: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.long
 def test_one_process_answers_all_questions_about_a_repository(root: Path):
     one = write(root, b"1\n\n2")
     read(root, one)
@@ -117,6 +118,7 @@ def test_a_repository_that_takes_the_place_of_another_is_read_itself(root: Path)
     assert len(readers()) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bare", [True, False])
 def test_a_bare_repository_and_a_further_worktree_have_a_reader_too(root: Path, *, bare: bool):
     one = write(root, b"one")
@@ -157,6 +159,7 @@ def test_a_killed_reader_is_replaced(root: Path):
     assert not first.is_running()  # nor is it a zombie
 
 
+@pytest.mark.long
 def test_a_reader_that_ends_in_the_middle_of_an_answer_is_not_believed(root: Path):
     large = os.urandom(2**22)
     one = write(root, large)
@@ -209,6 +212,7 @@ def test_a_git_that_hangs_is_ended_and_the_error_says_how_long_it_took(
     assert read(root, one) == [b"one"]  # another PATH is another git
 
 
+@pytest.mark.long
 def test_long_questions_and_long_answers_do_not_wait_for_each_other(root: Path):
     one = write(root, b"x" * 1000)
 
@@ -240,6 +244,7 @@ def test_few_readers_are_kept_and_none_becomes_a_zombie(tmp_path: Path):
     ]
 
 
+@pytest.mark.long
 def test_a_reader_is_replaced_when_it_is_old(root: Path, monkeypatch: pytest.MonkeyPatch):
     one = write(root, b"one")
     read(root, one)
@@ -310,6 +315,7 @@ def written(found: Found | None) -> bytes:
     return head + found.content + b"\n" if found.kind == "blob" else head
 
 
+@pytest.mark.long
 @given(OBJECTS, st.integers(1, 9), st.integers(0, 5))
 def test_answers_are_read_whatever_pieces_they_come_in(
     objects: list[Found | None], size: int, missing: int

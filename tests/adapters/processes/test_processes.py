@@ -295,6 +295,7 @@ def test_a_forked_process_that_nobody_waits_for_ends_like_any_other(preloaded, t
     assert Path(os.environ[PRELOADED]).exists()
 
 
+@pytest.mark.long
 def test_run_appends_to_its_log_and_start_survives_its_starter(plain, tmp_path):
     log = tmp_path / "logs" / "log"
     assert modelyard("--version", cwd=tmp_path, output=log) == 0

@@ -53,6 +53,7 @@ def test_it_is_built_once_even_by_two_builders_at_a_time(environments):
     assert leftovers(environments) == []
 
 
+@pytest.mark.long
 def test_one_in_which_something_else_was_installed_is_built_again(environments):
     pin = kept(environments)
     folder = environments.get_or_build(pin)
@@ -72,6 +73,7 @@ def test_a_lock_without_its_bytes_is_not_installed(environments):
     assert not (environments.folder / pin).exists()
 
 
+@pytest.mark.long
 def test_a_builder_that_is_killed_leaves_nothing_that_looks_whole(environments, tmp_path):
     pin = kept(environments)
     # A uv that takes for ever once it has started to install.
@@ -103,6 +105,7 @@ def test_a_builder_that_is_killed_leaves_nothing_that_looks_whole(environments, 
     assert leftovers(environments) == []
 
 
+@pytest.mark.long
 def test_one_that_a_process_runs_in_is_not_removed(environments):
     mine, free = kept(environments), kept(environments, "other")
     folder = environments.get_or_build(mine)

@@ -323,6 +323,7 @@ def spec_with(parameters: dict[str, object]) -> ModelVersion:
     )
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("reader", [yaml.SafeLoader, StrictestReader])
 @given(
     text=st.sampled_from(AMBIGUOUS)

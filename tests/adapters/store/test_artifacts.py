@@ -211,7 +211,7 @@ def no_object_store(monkeypatch, tmp_path):
     return Store("s3://models/artifacts", tmp_path)
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "ask",
     [

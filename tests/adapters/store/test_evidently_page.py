@@ -85,6 +85,7 @@ def test_casts_every_kind_of_pandas_column(tmp_path):
     assert {one.drifted for one in summary.scores} == {False}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_leaves_out_and_names_bad_columns_and_shows_the_others(tmp_path):
     columns = (
@@ -121,6 +122,7 @@ def test_leaves_out_and_names_bad_columns_and_shows_the_others(tmp_path):
     }
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_opens_no_connection_and_leaves_the_environment_as_it_was(tmp_path, monkeypatch):
     seen = []

@@ -65,6 +65,7 @@ def test_a_training_is_logged_once(registry):
     assert (dataset.dataset.name, dataset.dataset.digest) == ("train.parquet", "b" * 32)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("call", ["log_batch", "log_inputs", "set_terminated"])
 def test_a_killed_log_is_repeated_and_counts_once(registry, call):
     model = f"killed-in-{call.replace('_', '-')}"

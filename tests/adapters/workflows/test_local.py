@@ -547,6 +547,7 @@ def test_fields_that_matter_only_in_a_cluster_are_ignored():
 # Processes.
 
 
+@pytest.mark.long
 def test_a_workflow_runs_on_its_own_and_reports_every_change(workflows, checkout):
     gate = "while [ ! -e ../../../../go ]; do sleep 0.02; done"
     put(checkout, "two", spec(template("a", gate), template("b", "echo done; exit 3")))
@@ -607,6 +608,7 @@ def test_two_processes_that_submit_the_same_name_start_it_once(workflows, checko
     assert (checkout / "ran").read_text() == "ran\n"
 
 
+@pytest.mark.long
 def test_a_killed_runner_is_an_error_and_its_steps_end(workflows, checkout):
     put(checkout, "slow", spec(template("a", "echo $$ > pid; sleep 60"), template("b", "true")))
     workflows.submit("w-1", template="slow", parameters={})
@@ -627,6 +629,7 @@ def test_a_killed_runner_is_an_error_and_its_steps_end(workflows, checkout):
     assert workflows.wait("w-1", progress=lambda _: None) == lost
 
 
+@pytest.mark.long
 def test_a_stopped_runner_ends_its_steps_first(workflows, checkout):
     put(checkout, "slow", spec(template("a", "echo $$ > pid; sleep 60")))
     workflows.submit("w-1", template="slow", parameters={})
@@ -654,6 +657,7 @@ def test_forked_runners_and_steps_do_what_plain_ones_do(workflows, checkout, tmp
         assert preloaded.poll() is None
 
 
+@pytest.mark.long
 def test_a_submission_that_died_half_way_is_started_by_the_next_one(
     workflows, checkout, monkeypatch
 ):
@@ -680,6 +684,7 @@ def test_a_submitted_workflow_that_never_started_is_lost_after_a_minute(
     )
 
 
+@pytest.mark.long
 def test_the_workflow_that_runs_is_the_one_that_was_submitted(workflows, checkout):
     arguments = {"parameters": [{"name": "colour"}]}
     show = {"args": ['printf %s "$1"', "sh", "{{workflow.parameters.colour}}"]}

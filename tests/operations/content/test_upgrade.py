@@ -79,6 +79,7 @@ def yard(tmp_path):
     return folder
 
 
+@pytest.mark.long
 def test_one_pull_request_brings_the_pin_and_what_it_brought(yard, tmp_path):
     new = wheel(tmp_path / "new", NOW)
 

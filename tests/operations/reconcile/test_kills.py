@@ -270,7 +270,7 @@ def test_a_run_killed_around_any_write_is_made_good_by_the_next_one(
     assert len(known) > len(kills) // 2
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_run_killed_twice_anywhere_is_made_good_by_the_third(seed, starts, undisturbed, tmp_path):

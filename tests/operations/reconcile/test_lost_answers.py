@@ -160,7 +160,7 @@ def reconcile(yard: Yard, engine: Engine, *, wait: bool = True) -> None:
     )
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "faults",
     [
@@ -182,6 +182,7 @@ def test_after_a_lost_answer_it_asks_again_and_starts_one_workflow(new, tmp_path
     assert yard.model_facts.training["v1"].failed == "it crashed"
 
 
+@pytest.mark.sample(1)
 def test_it_gives_up_after_two_minutes_without_an_answer(new, tmp_path, engine, clock):
     engine.faults.extend([None, *[AWAY] * 1000])
 

@@ -131,7 +131,7 @@ def test_training_signs_what_it_sealed_and_later_steps_open_nothing_else(
     assert "model/model.skops" in check_signature(job.store, digest, asked)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_where_something_else_is_installed_than_the_lock_pins_is_refused(
     step, ready, monkeypatch

@@ -185,6 +185,7 @@ def test_a_defect_met_in_one_model_does_not_keep_another_from_its_rollback(yard,
     assert failing(running) == {"a": 1, MODEL: 0}
 
 
+@pytest.mark.long
 def test_a_model_that_fails_for_good_is_named_and_leaves_the_watcher_healthy(yard, caplog):
     yard.commit({"models/a/model.yaml": b"name: a\n"})
     running = watcher(yard, interval=0.1)
@@ -201,6 +202,7 @@ def test_a_model_that_fails_for_good_is_named_and_leaves_the_watcher_healthy(yar
     assert failing(running) == {MODEL: 0}
 
 
+@pytest.mark.long
 def test_a_watcher_that_succeeds_for_no_model_is_unhealthy(yard):
     yard.commit({f"models/{MODEL}/model.yaml": b"name: m\n"})
     running = watcher(yard, interval=0.1)

@@ -110,6 +110,7 @@ def test_health_counts_from_the_last_time_it_was_lost(yard):
     assert yard.facts("staging").healthy_since == yard.clock.at
 
 
+@pytest.mark.long
 def test_what_is_judged_bad_is_out_of_traffic_in_the_same_pass(yard):
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")
@@ -143,6 +144,7 @@ def test_the_verdict_is_written_down_even_if_the_pass_that_aborted_was_killed(ya
     assert facts.verdict.outcome is Outcome.FAIL
 
 
+@pytest.mark.long
 def test_production_is_verified_only_when_the_release_answers_everything(yard):
     yard.put("v2", "staging", "canary")
     release = yard.name("v2", "production")
@@ -389,6 +391,7 @@ def unwilling(yard):
     return replace(workspace, services=replace(workspace.services, cluster=cluster))
 
 
+@pytest.mark.long
 def test_an_abort_is_seen_where_the_release_cannot_be_synced(yard):
     yard.put("v2", "canary", is_verified=False)
     run(yard)
@@ -400,6 +403,7 @@ def test_an_abort_is_seen_where_the_release_cannot_be_synced(yard):
     assert yard.facts("canary").aborted == "manual: a person aborted the rollout"
 
 
+@pytest.mark.long
 def test_a_fail_is_written_down_where_the_release_cannot_be_aborted_and_aborted_later(yard):
     yard.put("v2", "canary", is_verified=False)
     yard.broken.add("v2")

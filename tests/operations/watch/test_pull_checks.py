@@ -97,6 +97,7 @@ def with_numbers(record, **numbers):
     return replace(record, verdict=verdict)
 
 
+@pytest.mark.long
 def test_a_record_that_says_what_its_evidence_says_passes(yard):
     assert record_checked(yard) == VALID
 
@@ -122,6 +123,7 @@ def test_a_record_is_refused_that_none_of_the_keys_signed_that_its_model_asks_fo
     assert ("found one by" if is_signed else "it is not signed") in status.description
 
 
+@pytest.mark.long
 def test_a_tampered_number_is_refused(yard):
     status = record_checked(yard, lambda record: with_numbers(record, difference=0.25))
 
@@ -142,6 +144,7 @@ def test_a_tampered_outcome_is_refused(yard):
     )
 
 
+@pytest.mark.long
 def test_evidence_out_of_reach_is_an_error_and_asked_for_again(yard):
     kept = yard.folder / "store" / "evidence"
     yard.finish("v2", champion="v1")
@@ -159,6 +162,7 @@ def test_evidence_out_of_reach_is_an_error_and_asked_for_again(yard):
     assert checked(yard, f"modelyard/record/v2/{MODEL}") == VALID
 
 
+@pytest.mark.long
 def test_a_crash_of_the_checks_is_an_error_and_stops_nothing_else(yard, monkeypatch, caplog):
     yard.finish("v2", champion="v1")
     yard.reconcile()
@@ -319,6 +323,7 @@ def test_a_persons_change_of_their_own_files_waits_for_nothing(yard):
     )
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("branch", ["spec/v2", "retrain", "record/v2", "promote/canary"])
 def test_no_branch_of_the_tools_carries_a_release_past_its_approvals(yard, branch):
     """Whoever reads the required status from the name of a branch must know what is in it."""
@@ -333,6 +338,7 @@ def test_no_branch_of_the_tools_carries_a_release_past_its_approvals(yard, branc
     assert status.description.startswith(f"{name} may not change {release_file('production')}")
 
 
+@pytest.mark.long
 def test_a_promotion_is_for_the_version_it_pins_now_whatever_its_title_and_labels_say(yard):
     yard.record("v2", champion="v1")
     yard.put("v2", "staging")
@@ -354,6 +360,7 @@ def test_a_promotion_is_for_the_version_it_pins_now_whatever_its_title_and_label
     )
 
 
+@pytest.mark.long
 def test_what_a_record_speaks_of_may_not_go_with_it(yard):
     yard.finish("v2", champion="v1")
     yard.reconcile()
@@ -366,6 +373,7 @@ def test_what_a_record_speaks_of_may_not_go_with_it(yard):
     assert f"{branch} may not change models/{MODEL}/heldout/{HELD_OUT}.yaml" in status.description
 
 
+@pytest.mark.long
 def test_a_rollback_that_a_kill_left_open_passes_the_checks(yard):
     yard.record("v2", champion="v1")
     yard.put("v2", "canary", is_verified=False)

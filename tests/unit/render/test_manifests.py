@@ -150,6 +150,7 @@ def test_text_that_looks_like_a_number_or_a_truth_value_is_quoted():
     )
 
 
+@pytest.mark.long
 def test_another_interpreter_renders_the_same_bytes():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
@@ -191,7 +192,7 @@ def test_every_pin_changes_the_pods(change):
     )
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "change",
     [

@@ -50,6 +50,7 @@ def test_the_digest_is_that_of_the_lines_sha256sum_prints():
     assert tree_digest(files) == "30a8000c9c971db07f8c9f22af6d1cb48eb5b25f361a00a760b8c54a84bd19b5"
 
 
+@pytest.mark.long
 @given(st.dictionaries(st.text(min_size=1), st.binary(), max_size=5), st.randoms())
 def test_the_digest_depends_on_every_file_and_on_no_order(files, random):
     items = list(files.items())

@@ -330,6 +330,7 @@ def test_refuses_to_merge_naming_each_status_that_is_missing(forge):
     )
 
 
+@pytest.mark.long
 def test_a_merge_joins_main_and_the_reviewed_head_with_its_reasons(git, forge, elsewhere):
     pull = forge.propose(change(), author=BOT)
     elsewhere.review(1, sha=pull.head, by="cy", approved=True)
@@ -803,7 +804,7 @@ def test_killed_around_any_of_its_writes_and_run_again_it_ends_the_same(git, for
     ]  # fmt: skip
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kept", [{"main"}, {"pulls"}, {"pulls", "main"}, {"statuses"}])
 def test_a_server_killed_half_way_through_a_merge_is_finished_by_the_next(git, forge, kept):
     pull = forge.propose(change(), author=BOT)

@@ -276,6 +276,7 @@ def failures(expectation, kind, *, runs, requests, independent=False, every=5, *
     return np.array(found)
 
 
+@pytest.mark.long
 def test_counting_rows_as_independent_fails_healthy_canaries_whose_requests_are_alike(expectation):
     kind = KINDS["six tenths copied"]
     found = failures(expectation, kind, runs=40, requests=60, independent=True)
@@ -289,6 +290,7 @@ def test_a_healthy_canary_is_not_failed_however_alike_the_rows_of_a_request_are(
     assert not np.isfinite(found).any()
 
 
+@pytest.mark.long
 def test_a_healthy_canary_is_not_failed_by_requests_that_differ_in_spread():
     random = np.random.default_rng(0)
     spread = np.concatenate([features(random, 100, "spread", 1.0) for _ in range(400)])
@@ -306,6 +308,7 @@ def test_great_requests_of_one_day_each_fail_no_healthy_canary(expectation, rows
     assert not np.isfinite(failures(expectation, kind, **how)).any()
 
 
+@pytest.mark.long
 def test_great_requests_of_either_arm_leave_a_bad_canary_failing(expectation):
     how = {"runs": 10, "requests": 300, "rows": 1, "great": 2000, "shift": 3, "every": 10}
     assert np.isfinite(failures(expectation, KINDS["independent"], **how)).all()

@@ -120,13 +120,14 @@ def test_the_mean_e_value_at_a_limit_is_one_exactly(limit):
         assert mean == pytest.approx(1)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(("canary", "stable"), [(1000, 1000), (200, 800), (50, 950)])
 def test_a_healthy_canary_is_seldom_failed_by_sixty_evaluations(canary, stable):
     worlds = canaries(1000, canary=canary, stable=stable, rates=(0.02, 0.02))
     assert rejected(against_not_worse, worlds) <= 0.05
 
 
+@pytest.mark.long
 def test_a_share_that_grows_with_the_error_rate_of_both_arms_is_no_evidence():
     # Pooled over the hour the canary has 2.6 % and stable 1.8 %: only the time of day differs.
     grows, shrinks = np.linspace(50, 950, 60, dtype=int), np.linspace(950, 50, 60, dtype=int)
@@ -137,7 +138,7 @@ def test_a_share_that_grows_with_the_error_rate_of_both_arms_is_no_evidence():
     assert rejected(against_not_worse, pooled) > 0.9
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("canary", "stable", "rate", "median", "late"),
     [
@@ -166,7 +167,7 @@ def first_minute(world):
     return high
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("rates", [(0.01, 0.0), (0.03, 0.02), (0.21, 0.2)])
 def test_a_canary_worse_by_the_margin_is_seldom_passed_by_sixty_evaluations(rates):
@@ -182,6 +183,7 @@ def test_an_equal_canary_is_passed_soon(rates, minutes):
     assert rejected(lambda world: against_worse_by(world, 0.01), worlds, alpha=0.025) > 0.9
 
 
+@pytest.mark.long
 def test_an_absolute_limit_is_seldom_broken_or_kept_by_mistake():
     random = np.random.default_rng(5)
     totals = np.arange(1, 61) * 100

@@ -203,6 +203,7 @@ READINGS = st.lists(
 PIECES = st.lists(st.integers(-20, 119), max_size=5).map(sorted)
 
 
+@pytest.mark.long
 @given(READINGS)
 def test_no_count_ever_falls(readings):
     found = samples(readings, 120)
@@ -212,6 +213,7 @@ def test_no_count_ever_falls(readings):
             assert counts == sorted(counts)
 
 
+@pytest.mark.long
 @given(READINGS, st.randoms())
 def test_the_order_in_which_readings_come_does_not_matter(readings, random):
     unique = list({(each.at, each.server): each for each in readings}.values())
@@ -220,12 +222,14 @@ def test_the_order_in_which_readings_come_does_not_matter(readings, random):
     assert samples(renamed, 120) == samples(shuffled, 120) == samples(unique, 120)
 
 
+@pytest.mark.long
 @given(READINGS, PIECES)
 def test_readings_in_pieces_and_all_at_once_give_the_same_samples(readings, pieces):
     unique = list({(each.at, each.server): each for each in readings}.values())
     assert samples(unique, 120, pieces=pieces) == samples(unique, 120)
 
 
+@pytest.mark.long
 def test_pieces_give_the_same_samples_after_hours_too():
     readings = [said(s, "a", (s + 5) % 700) for s in range(-1, 9000, 5)]
     pieces = [second + 0.5 for second in range(0, 9000, 7)]

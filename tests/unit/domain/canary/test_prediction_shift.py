@@ -139,7 +139,7 @@ def test_no_predictions_are_no_evidence():
     assert shift_evidence(coin(0.2, 0.6), [empty], 0.15) == nothing
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(("stable_yes", "rows"), [(0.5, (3, 6)), (0.1, (4, 4)), (0.8, (6, 2))])
 @pytest.mark.parametrize("kernel", [(0.2, 0.6), (0.5, 0.5), (0.0, 1.0)])
 def test_the_mean_e_value_on_the_edge_of_the_ball_is_at_most_one_exactly(stable_yes, rows, kernel):

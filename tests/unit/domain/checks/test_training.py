@@ -254,6 +254,7 @@ SPANS = st.tuples(st.integers(1, 60), st.integers(1, 10)).map(
 )
 
 
+@pytest.mark.long
 @given(SPANS, st.lists(SPANS, max_size=3), st.lists(SPANS, max_size=6))
 def test_finds_every_held_out_day_that_trains(
     window: Interval, excludes: list[Interval], sets: list[Interval]

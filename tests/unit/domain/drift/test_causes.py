@@ -141,6 +141,7 @@ def test_missing_shards_are_named(profile, gone):
     assert "missing shards" in found["station"]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("seed", range(10, 16))
 def test_what_is_new_but_real_is_not_named(profile, seed):
     table, random = rows(seed, 7), np.random.default_rng(seed)

@@ -313,6 +313,7 @@ def tables(draw_from):
     }
 
 
+@pytest.mark.long
 @given(table=tables(), blocks=st.integers(1, 10))
 def test_a_window_compared_with_itself_has_no_effect_at_all(table, blocks):
     profile = build_profile(table, COLUMNS, np.arange(len(table["x"])) % blocks)
@@ -321,6 +322,7 @@ def test_a_window_compared_with_itself_has_no_effect_at_all(table, blocks):
     assert drifted_columns(profile, table, least_rows=0) == ()
 
 
+@pytest.mark.long
 @given(table=tables(), window=tables(), data=st.data())
 def test_the_order_of_the_rows_does_not_matter(table, window, data):
     profile = build_profile(table, COLUMNS, np.arange(len(table["x"])) % 3)
@@ -329,6 +331,7 @@ def test_the_order_of_the_rows_does_not_matter(table, window, data):
     assert checks(profile, window, least_rows=1) == checks(profile, shuffled, least_rows=1)
 
 
+@pytest.mark.long
 @given(table=tables(), window=tables())
 def test_every_number_of_a_check_is_finite_whatever_the_two_tables(table, window):
     profile = build_profile(table, COLUMNS, np.arange(len(table["x"])) % 3)
@@ -408,6 +411,7 @@ def test_calendar_floors_hold_the_false_alarms_of_clustered_rows_down():
     assert (flagged < 0.2, confirmed < 0.04) == (True, True)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_independent_rows_are_hardly_ever_flagged():
     rng = np.random.default_rng(4)
@@ -506,6 +510,7 @@ def test_winter_weeks_left_out_in_turn_confirm_nothing(flights):
     assert [confirm(seen[: number + 1]) for number in range(13)] == [()] * 13
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_year_that_follows_is_confirmed_to_drift_when_summer_comes(flights):
     weeks, winter = between(flights, 0, WINTER)
@@ -524,6 +529,7 @@ def test_the_year_that_follows_is_confirmed_to_drift_when_summer_comes(flights):
     }
 
 
+@pytest.mark.long
 def test_the_decision_does_not_import_scipy_stats():
     code = "import sys, modelyard.domain.drift.detection; print('scipy.stats' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -76,6 +76,7 @@ def test_it_is_the_squared_distance_of_chances_that_are_too_high():
     assert non_inferiority(found, margin=0.0025, alpha=0.05).outcome is Outcome.FAIL
 
 
+@pytest.mark.long
 def test_its_standard_error_agrees_with_many_draws():
     random, differences, errors = np.random.default_rng(4), [], []
     days = np.repeat(np.arange(40), 25)

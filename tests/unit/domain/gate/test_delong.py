@@ -70,6 +70,7 @@ def test_clusters_widen_the_error_as_a_bootstrap_of_whole_clusters_does():
     assert found.standard_error > 1.3 * rows_apart.standard_error
 
 
+@pytest.mark.long
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_order_of_rows_and_rising_transformations_change_nothing(data):

@@ -121,6 +121,7 @@ def scaled_errors(errors, factor, clusters=None):
     return paired_difference("mse", np.zeros(errors.size), errors, factor * errors, rows)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("draw", "margin"),
     [

@@ -124,7 +124,7 @@ def test_row_metrics_agree_with_scikit_learn():
         assert (found.champion, found.challenger) == pytest.approx(values, rel=1e-9)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("metric", ["log_loss", "rmse"])
 def test_the_error_is_what_a_bootstrap_of_whole_clusters_finds(metric):
     random = np.random.default_rng(1)
@@ -142,6 +142,7 @@ def test_the_error_is_what_a_bootstrap_of_whole_clusters_finds(metric):
     assert found.standard_error == pytest.approx(np.std(draws, ddof=1), rel=0.1)
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), metric=st.sampled_from(sorted(METRICS)))
 def test_swapping_negates_and_the_order_of_rows_changes_nothing(data, metric):

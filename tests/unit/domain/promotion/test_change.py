@@ -15,6 +15,7 @@ from modelyard.domain.promotion.change import (
 names = st.from_regex(r"[a-z][a-z0-9-]{0,5}", fullmatch=True)
 
 
+@pytest.mark.long
 @given(
     purpose=st.sampled_from(sorted(set(Purpose) - {Purpose.RETRAIN})), model=names, subject=names
 )

@@ -318,6 +318,7 @@ def test_a_story_tells_everything_once_and_keeps_each_sources_own_order(sources)
         assert mine == [each.what for each in events]
 
 
+@pytest.mark.long
 @given(st.lists(st.lists(EVENTS, max_size=8), max_size=4))
 def test_a_story_of_clocks_that_run_forward_never_goes_back_by_a_second(sources):
     forward = [sorted(events, key=lambda each: each.at) for events in sources]

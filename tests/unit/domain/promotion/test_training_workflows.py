@@ -196,6 +196,7 @@ def test_versions_are_ordered_as_people_count():
     ]
 
 
+@pytest.mark.long
 @given(
     model=st.from_regex(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True),
     version=st.from_regex(r"[a-z][a-z0-9]{0,9}([.-][a-z0-9]{1,9}){0,2}", fullmatch=True),

@@ -221,6 +221,7 @@ VALUES = st.one_of(
 )
 
 
+@pytest.mark.long
 @given(
     values=st.lists(VALUES, max_size=6),
     kind=st.sampled_from(["number", "integer", "category", "boolean", "timestamp"]),
