@@ -13,6 +13,7 @@ from modelyard.adapters.facts.documents import model_path, release_path
 from modelyard.adapters.git.first_parents import read_main_history
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.objects import LogEntry
+from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.people import is_same_person
 from modelyard.domain.promotion.change import (
@@ -84,6 +85,7 @@ def read_history(workspace: Workspace, model: str) -> History:
     return history
 
 
+@one_snapshot()
 def read_story(workspace: Workspace, model: str) -> History:
     """Return the history of a model, without events if there is none.
 

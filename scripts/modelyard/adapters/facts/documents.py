@@ -92,7 +92,8 @@ def kind_of(path: str) -> object:
     return KINDS[parsed[0]]
 
 
-@lru_cache(maxsize=50_000)
+# Ten thousand models have a fact in each environment.
+@lru_cache(maxsize=200_000)
 def parse_path(path: str) -> tuple[str, tuple[str, ...]] | None:
     """The first folder of a document's path and its names; None if it holds no facts."""
     space, *names = path.removesuffix(_SUFFIX).split("/")
@@ -135,7 +136,9 @@ class Index:
 
     def of_model(self, model: str) -> tuple[str, ...]:
         """What a model depends on: its documents, every freeze and every owner; sorted."""
-        return tuple(sorted({*self._by_model[model], *self._of_environments}))
+        there = map(_document_at, self._by_last_name.get(f"{model}{_SUFFIX}", ()))
+        own = {each for each in there if each and each.startswith(("facts/", "models/"))}
+        return tuple(sorted(own.union(self._of_environments)))
 
     @cached_property
     def names(self) -> tuple[tuple[str, str], ...]:
@@ -151,26 +154,36 @@ class Index:
         return tuple(found)
 
     @cached_property
-    def _by_model(self) -> Mapping[str, list[str]]:
+    def _by_last_name(self) -> Mapping[str, list[str]]:
+        """What there is by the last name of its path, or of the document it is in the way of."""
+        # Not parsed: most of it is about other models than the one that is asked for.
         found: dict[str, list[str]] = defaultdict(list)
-        for path in self.documents:
-            if (parsed := parse_path(path)) and parsed[0] in {"facts", "models"}:
-                found[parsed[1][-1]].append(path)
+        for path in (*self.listing.files, *self.listing.others):
+            found[path.rpartition("/")[2]].append(path)
+            if f"{_SUFFIX}/" in path and (document := _document_at(path)):
+                found[document.rpartition("/")[2]].append(path)
         return found
 
     @cached_property
     def sites(self) -> tuple[str, ...]:
         """The paths of all owners."""
-        return tuple(path for path in self.documents if path.startswith("sites/"))
+        return tuple(self._below("sites/"))
 
     @cached_property
     def glass(self) -> tuple[str, ...]:
         """The paths of what was merged without approvals, sorted."""
-        return tuple(sorted(path for path in self.documents if path.startswith("glass/")))
+        return tuple(sorted(self._below("glass/")))
 
     @cached_property
     def _of_environments(self) -> tuple[str, ...]:
-        return tuple(p for p in self.documents if p.startswith(("freezes/", "sites/")))
+        return tuple(self._below("freezes/", "sites/"))
+
+    def _below(self, *folders: str) -> frozenset[str]:
+        """The documents of these folders, without looking at the facts of all models."""
+        there = (*self.listing.files, *self.listing.others)
+        return frozenset(
+            filter(None, map(_document_at, (p for p in there if p.startswith(folders))))
+        )
 
 
 def _document_at(path: str) -> str | None:

@@ -22,16 +22,18 @@ def read_merges(
     Raises:
         YardError: The forge does not answer.
     """
-    merged = [
-        pull
-        for pull in workspace.services.pulls.closed()
-        if pull.state is PullState.MERGED
-        and pull.merged_as
-        and (commits is None or pull.merged_as in commits)
-    ]
-    # A forge calls one merged, too, whose commits came with the merge of another.
-    merged.sort(key=lambda pull: is_of_the_tool(workspace, pull))
-    return {str(pull.merged_as): pull for pull in merged}
+    found: dict[str, PullSummary] = {}
+    for pull in workspace.services.pulls.closed():
+        commit = pull.merged_as
+        if pull.state is not PullState.MERGED or not commit:
+            continue
+        if commits is not None and commit not in commits:
+            continue
+        # A forge calls one merged, too, whose commits came with the merge of another.
+        before = found.get(commit)
+        if before is None or is_of_the_tool(workspace, pull) >= is_of_the_tool(workspace, before):
+            found[commit] = pull
+    return found
 
 
 def is_of_the_tool(workspace: Workspace, pull: PullSummary) -> bool:

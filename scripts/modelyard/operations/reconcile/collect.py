@@ -174,7 +174,7 @@ def collect_worlds(
     names = [model] if model else sorted(specs.catalog.models)
     facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
     every = read_pulls(workspace)
-    pulls = _by_model(every)
+    pulls = _by_model(every if model is None else every.on(lambda name: is_branch_of(name, model)))
     shown = every.open
     if model:
         theirs = [pull for pull in every.open if parse_branch(pull.branch) is None]

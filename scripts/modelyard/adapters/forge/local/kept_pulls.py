@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,18 @@ WORTH_WRITING = 50
 _FORM = "merged-pulls-1"
 _NAMES = tuple(each.name for each in fields(PullSummary) if each.name != "body")
 
-_PLAIN: Mapping[type, Sequence[str]] = {
-    int: ("number",),
-    str: ("branch", "title", "base", "head", "merged_as"),
-    bool: ("by_hand", "on_page"),
+_PLAIN = {
+    "number": int,
+    **dict.fromkeys(("branch", "title", "base", "head", "merged_as"), str),
+    **dict.fromkeys(("by_hand", "on_page"), bool),
 }
 """What JSON holds as it is; all that is kept was merged."""
+
+_KINDS = tuple((place, _PLAIN[name]) for place, name in enumerate(_NAMES) if name in _PLAIN)
+_PEOPLE = tuple(place for place, name in enumerate(_NAMES) if name in {"author", "closed_by"})
+_TIMES = tuple(place for place, name in enumerate(_NAMES) if name.endswith("_at"))
+_STATES = {str(each): each for each in PullState}
+_STATE, _LABELS = _NAMES.index("state"), _NAMES.index("labels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,13 +118,18 @@ def _plain(value: Any) -> Any:
 
 
 def _pull(row: list[Any]) -> PullSummary:
-    held = dict(zip(_NAMES, row, strict=True))
-    for name in ("author", "closed_by"):
-        held[name] = None if held[name] is None else Person.named(held[name])
-    for name in ("opened_at", "closed_at"):
-        held[name] = None if held[name] is None else datetime.fromisoformat(held[name])
-    held["state"], held["labels"] = PullState(held["state"]), tuple(held["labels"])
-    for kind, names in _PLAIN.items():
-        if wrong := [name for name in names if type(held[name]) is not kind]:
-            raise TypeError(f"{wrong[0]}: expected {kind.__name__}")
-    return PullSummary(**held, body="")
+    # A fleet has tens of thousands: every step counts, and few people made them.
+    for place in _PEOPLE:
+        row[place] = _person(row[place])
+    for place in _TIMES:
+        row[place] = None if row[place] is None else datetime.fromisoformat(row[place])
+    row[_STATE], row[_LABELS] = _STATES[row[_STATE]], tuple(row[_LABELS])
+    for place, kind in _KINDS:
+        if type(row[place]) is not kind:
+            raise TypeError(f"{_NAMES[place]}: expected {kind.__name__}")
+    return PullSummary(body="", **dict(zip(_NAMES, row, strict=True)))
+
+
+@lru_cache(maxsize=10_000)
+def _person(login: str | None) -> Person | None:
+    return None if login is None else Person.named(login)
