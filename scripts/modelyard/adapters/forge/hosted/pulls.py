@@ -8,42 +8,29 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from modelyard.adapters.forge.guard import (
-    Proposed,
-    find_guard_problems,
-    find_missing_approvals,
-)
 from modelyard.adapters.forge.hosted.api import ForgeApi, urgent
 from modelyard.adapters.forge.hosted.dialect import Dialect
 from modelyard.adapters.forge.hosted.heads import Heads
 from modelyard.adapters.forge.hosted.mapping import (
     comment_of,
     marked,
-    named_with_id,
     page_with_request,
 )
+from modelyard.adapters.forge.hosted.merging import merge_message, refuse_unready
 from modelyard.adapters.forge.hosted.reading import PullReader
 from modelyard.adapters.forge.hosted.runs import WorkflowRuns
 from modelyard.adapters.forge.makers import find_version_makers
-from modelyard.adapters.git.names import message_of, safe_line
+from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.remote_refs import Stale, forget_snapshot, retry_on_conflict
 from modelyard.domain.deployments import Deployment
 from modelyard.domain.people import Person
 from modelyard.domain.problem import Problem
-from modelyard.domain.promotion.approvals import find_approvers, find_waiver
 from modelyard.domain.promotion.change import (
-    APPROVED_BY,
-    BROKEN_GLASS,
-    HEAD,
-    PULL,
-    REQUESTED_BY,
     Change,
     Purpose,
     parse_branch,
-    trailers_of_head,
 )
 from modelyard.domain.promotion.pulls import (
-    CHECKS,
     PROMOTE,
     STACKED,
     STATUS_COMMENT,
@@ -61,8 +48,6 @@ from modelyard.errors import CannotAnswer, Refused
 
 LONGEST_DESCRIPTION = 140
 """Forges cut a longer description of a status off."""
-
-_NAMED = 10
 
 
 @dataclass(kw_only=True)
@@ -304,13 +289,12 @@ class HostedPulls:
                 hint=f"modelyard pr show {number}",
             )
         self._check_stack(pull)
-        self._check_statuses(pull)
-        self._check_guard(pull)
+        refuse_unready(self.heads, pull, page=self._page(number))
         answer = self.dialect.merge(
             number,
             sha=sha,
             title=f"Merge pull request #{number} from {pull.branch}",
-            message=self._message(pull),
+            message=merge_message(self.heads, pull, me=self.dialect.me()),
             at_once=at_once,
         )
         self._forget()
@@ -329,48 +313,6 @@ class HostedPulls:
         raise Refused(
             f"pull request {pull.number} may not be merged: {STACKED}", hint=self._page(pull.number)
         )
-
-    def _check_statuses(self, pull: PullRequest) -> None:
-        states = {name: pull.statuses.get(name) for name in (CHECKS, PROMOTE)}
-        missing = [
-            f"{name} has not reported"
-            if found is None
-            else f"{name} is {found.state} ({found.description})"
-            for name, found in states.items()
-            if found is None or found.state is not StatusState.SUCCESS
-        ]
-        if missing:
-            why = f"pull request {pull.number} may not be merged: {'; '.join(missing)}"
-            raise Refused(why, hint=self._page(pull.number))
-
-    def _check_guard(self, pull: PullRequest) -> None:
-        main = self.heads.main_head()
-        self.heads.remote.ensure_commits([pull.head])
-        proposed = Proposed(
-            branch=pull.branch, author=str(pull.author), head=pull.head, main=main, bot=self.bot
-        )
-        found = find_guard_problems(self.heads.git, proposed)
-        found = found or find_missing_approvals(self.heads.git, pull, main)
-        if found:
-            why = f"pull request {pull.number} may not be merged: {'; '.join(found[:_NAMED])}"
-            raise Refused(why, hint=self._page(pull.number))
-
-    def _message(self, pull: PullRequest) -> str:
-        """Return the merge commit's text below its title, with what history needs in trailers."""
-        approvers = ", ".join(sorted(map(str, find_approvers(pull))))
-        asked = pull.requester or (None if pull.author == self.dialect.me() else pull.author)
-        own = self.heads.log(pull.head)
-        # Those of the tool's own commit say what the change is about.
-        is_ours = own and parse_branch(pull.branch) is not None
-        trailers = trailers_of_head(own[0].trailers) if is_ours else {}
-        trailers |= {PULL: str(pull.number), HEAD: pull.head}
-        trailers |= {APPROVED_BY: approvers} if approvers else {}
-        trailers |= {REQUESTED_BY: named_with_id(asked)} if asked else {}
-        if glass := find_waiver(pull):
-            who = named_with_id(Person(login=glass.login, id=glass.person))
-            trailers |= {BROKEN_GLASS: f"{who}, #{glass.issue}: {glass.reason}"}
-        _, _, rest = message_of("x", trailers, pull.title).partition("\n")
-        return rest.strip()
 
     def _account(self, person: Person) -> Person:
         """Return the account of a person who is known by name only."""
