@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from adapters.metrics.test_scrape import NOW, FixedClock, Server, exposed, name
 from modelyard.adapters.metrics.scrape import ScrapeMetrics
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
+from modelyard.domain.canary.latency import slow_threshold
 from modelyard.domain.promotion.promote import needs_comparison
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.contract import Column
@@ -21,6 +24,8 @@ from modelyard.operations.gate import compare_versions, find_differences, recomp
 from modelyard.operations.reconcile.pages import verdict_lines
 from modelyard.operations.watch.observe import observe_model
 from operations.yard import AT, BOT, MODEL, contested_yard
+from serving.artifacts import make_artifact
+from serving.running import preloaded_socket, request, serving
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +119,63 @@ def scraped(folder, answer):
         samples = metrics.samples("late", since=NOW)
     evidence = CanaryEvidence(samples=samples[:-1], canary="v2", stable="v1")
     return judge_canary(evidence, replace(CanaryPolicy(), least_predictions=1))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("stable", "canary", "outcomes"),
+    [
+        (2, 800, {Outcome.FAIL}),
+        (2, 2, {Outcome.PASS, Outcome.INCONCLUSIVE}),
+    ],
+    ids=["far slower", "alike"],
+)
+def test_real_servers_with_real_requests_are_judged_by_how_long_they_take(
+    tmp_path, monkeypatch, stable, canary, outcomes
+):
+    """A large forest beside a small one, both behind the server that a yard starts."""
+    monkeypatch.setenv("MODELYARD_PRELOADED", str(preloaded_socket()))
+    clock = FixedClock()
+    metrics = ScrapeMetrics(tmp_path, Repository(), clock)
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(forest(tmp_path / f"r{place}", trees, release=f"r{place}"))
+            for place, trees in enumerate((stable, canary))
+        ]
+        clients = [server.client for server in servers]
+        name(tmp_path, *(SimpleNamespace(url=str(each.base_url)) for each in clients))
+        slow_ms = slow_threshold(None, usual_ms(servers[0]))
+        for _ in range(32):
+            metrics.samples("late", since=NOW)
+            clock.moment += timedelta(seconds=10)
+            for server in servers:
+                for row in range(6):
+                    answer = server.infer(request(rows=1 + row % 2))
+                    assert answer.status_code == 200
+        samples = metrics.samples("late", since=NOW)
+    evidence = CanaryEvidence(samples=samples, canary="r1", stable="r0", slow_ms=slow_ms)
+
+    found = judge_canary(evidence, CanaryPolicy())
+
+    assert found.outcome in outcomes, found
+    assert "slower than" in found.reason
+
+
+def usual_ms(server):
+    """How long a request takes; the median, as other tests may keep the machine busy."""
+    took = []
+    for _ in range(40):
+        began = time.perf_counter()
+        server.infer(request(rows=1))
+        took.append(1000 * (time.perf_counter() - began))
+    return sorted(took)[20]
+
+
+def forest(folder, trees, *, release):
+    """A real server of a forest of so many trees."""
+    folder.mkdir()
+    digest = make_artifact(folder / "artifact", trees=trees)
+    return serving((folder / "artifact", digest), folder, release=release)
 
 
 # Before any traffic: the gate compares what the two servers accept.

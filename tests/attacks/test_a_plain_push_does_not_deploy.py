@@ -79,17 +79,20 @@ def test_history_tells_of_each_pin_that_a_push_moved_without_a_word(yard):
     other = f"v2 now\n\nModelyard-Model: {MODEL}\nModelyard-Environment: dev"
     hidden = yard.commit(pin_of(yard, "v1", "staging"), other)
 
+    junk = yard.commit({release_file("staging"): b"\xff version"}, "v2 now")
+
     told = answer(yard, "history", MODEL)["events"]
 
     found = [(e["commit"], e["environment"], e["version"], e["what"]) for e in told]
     how = "by a commit of Cleo, without a merged pull request"
     by_mallory = how.replace("Cleo", "Mal lory")
-    assert [each for each in found if each[0] in {moved, again, gone, hidden}] == [
+    assert [each for each in found if each[0] in {moved, again, gone, hidden, junk}] == [
         (moved, "production", "v2", f"v2 was released to production {by_mallory}"),
         (moved, "staging", "v2", f"v2 was released to staging {by_mallory}"),
         (again, "production", "v2", f"v2 was pinned anew {how}"),
         (gone, "canary", None, f"v1 was removed {how}"),
         (hidden, "staging", "v1", f"v1 was released to staging {how}"),
+        (junk, "staging", "(unreadable)", f"(unreadable) was released to staging {how}"),
     ]
 
 

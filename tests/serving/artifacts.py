@@ -87,12 +87,14 @@ def make_artifact(
     model: Model = MODEL,
     inputs: tuple[str, ...] = ("carrier", "minute", "temp", "dep_delay", "holiday"),
     golden: bool = True,
+    trees: int = 0,
 ) -> str:
-    """Train and save one artifact; returns its digest."""
+    """Train and save one artifact; returns its digest. With trees it is a forest."""
     import mlflow.sklearn
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
     from sklearn.compose import make_column_transformer
+    from sklearn.ensemble import RandomForestClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LinearRegression, LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -114,6 +116,8 @@ def make_artifact(
     }[model.task]
     is_value = model.task is Task.REGRESSION
     estimator = LinearRegression() if is_value else LogisticRegression(random_state=0)
+    if trees:
+        estimator = RandomForestClassifier(trees, max_depth=4, random_state=0)
     pipeline = make_pipeline(columns, estimator).fit(features, labels)
     mlflow.sklearn.save_model(
         pipeline,

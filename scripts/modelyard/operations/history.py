@@ -63,6 +63,7 @@ F = TypeVar("F")
 _PINNED = re.compile(r"^version: *['\"]?([^\s'\"]+)", re.MULTILINE)
 
 _SAID = "what it was for"
+_UNREADABLE = "(unreadable)"
 
 _QUESTIONS = frozenset({"/why", "/plan", "/help"})
 """Commands that change nothing."""
@@ -274,9 +275,11 @@ def _pin_changes(
 
 
 def _version_of(pin: bytes | None) -> str | None:
-    """The version that a pin names; None without one."""
-    found = _PINNED.search((pin or b"").decode("utf-8", "replace"))
-    return found[1] if found else None
+    """The version that a pin names; None without a pin."""
+    if pin is None:
+        return None
+    found = _PINNED.search(pin.decode("utf-8", "replace"))
+    return found[1] if found else _UNREADABLE
 
 
 @dataclass(frozen=True, kw_only=True)
