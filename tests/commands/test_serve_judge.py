@@ -121,6 +121,21 @@ def test_a_release_that_does_worse_has_failed_before_anybody_wrote_it_down(yard)
 
 
 @pytest.mark.long
+def test_a_verdict_explains_itself_by_a_sentence_a_table_and_a_picture(yard, tmp_path):
+    put(yard)
+    yard.broken.add("v2")
+    drawn = tmp_path / "judge.svg"
+    words = ["judge", "canary", MODEL, "--explain", "--picture", str(drawn)]
+    found = CliRunner().invoke(cli, words, obj=yard.workspace().services)
+    assert found.exit_code == 3
+    lines = found.output.splitlines()
+    assert lines[0].startswith("fail: error rate 33.3 % of 20000 requests")
+    assert any(line.split()[:2] == ["canary", "requests"] for line in lines)
+    assert lines[-1].startswith("log evidence of each test; | is what is needed")
+    assert drawn.read_text().startswith("<svg")
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("environment", ["canary", "production"])
 def test_a_release_passes_once_the_judge_and_the_facts_say_so(yard, environment):
     release = put(yard, environment=environment)

@@ -520,18 +520,6 @@ CASES = (
         by_segments=True,
     ),
     Case(
-        name="one batch client sends 30 % of the canary's rows, with segments",
-        change=_arms(rows=with_batch(0.3)),
-        is_excused=True,
-        by_segments=True,
-    ),
-    Case(
-        name="stable answers a constant from look 20 on, with segments",
-        change=_constant_from(20, 0.28),
-        is_excused=True,
-        by_segments=True,
-    ),
-    Case(
         name="garbage for the 15 % of rows of one segment",
         is_bad=True,
         change=_garbage,
@@ -561,12 +549,6 @@ CASES = (
     Case(
         name="one batch client sends 30 % of all rows, with shadow answers",
         change=_both(rows=with_batch(0.3)),
-        is_excused=True,
-        is_shadowed=True,
-    ),
-    Case(
-        name="stable answers a constant from look 20 on, with shadow answers",
-        change=_constant_from(20, 0.28),
         is_excused=True,
         is_shadowed=True,
     ),

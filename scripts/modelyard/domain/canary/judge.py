@@ -15,7 +15,7 @@ from modelyard.domain.canary.arms import (
 from modelyard.domain.canary.error_rate import against_at_most
 from modelyard.domain.canary.feedback.findings import LiveLoss, feedback_finding
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions
-from modelyard.domain.canary.predictions import prediction_findings
+from modelyard.domain.canary.predictions import is_stable_doubtful, prediction_findings
 from modelyard.domain.canary.request_metrics import (
     Finding,
     RequestMetric,
@@ -256,13 +256,26 @@ def _shadow(
     stable: Arm | None, evidence: CanaryEvidence, policy: CanaryPolicy, alpha: float
 ) -> Iterator[Finding]:
     if policy.shadow > 0 and stable is not None and evidence.expected is not None:
-        yield from shadow_findings(
+        for found in shadow_findings(
             stable,
             evidence.pairs,
             release=evidence.canary,
             margin=policy.margin_shadow,
             alpha=alpha,
-        )
+        ):
+            is_blamed = found.bad or found.missing is not None
+            yield _excused(found) if is_blamed and _is_doubtful(stable, evidence, policy) else found
+
+
+def _is_doubtful(stable: Arm, evidence: CanaryEvidence, policy: CanaryPolicy) -> bool:
+    return evidence.expected is not None and is_stable_doubtful(
+        stable, evidence.expected, radius=policy.distribution_radius, alpha=policy.alpha
+    )
+
+
+def _excused(found: Finding) -> Finding:
+    text = f"{found.text}; stable does not predict as on held-out rows, so that is not the canary's"
+    return replace(found, text=text, bad=False, missing="stable's predictions as on held-out rows")
 
 
 def _feedback(

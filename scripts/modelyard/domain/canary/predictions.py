@@ -60,6 +60,26 @@ def prediction_findings(
     yield finding
 
 
+def is_stable_doubtful(
+    stable: Arm, expected: ExpectedPredictions, *, radius: float, alpha: float
+) -> bool:
+    """Whether stable seems not to predict as on held-out rows, in all looks or in the last ones.
+
+    No test: where it is doubtful, nothing may be blamed on a canary that differs from it.
+    """
+    expected, stable, _ = _on_common_grid(expected, stable, None)
+    effects = design_effects(stable, None)
+    unknown = _missing_predictions(stable, None, expected)
+    if unknown or effects is None or not expected.stable_shares:
+        return False
+    test = PredictionTest(expected=expected, radius=radius, effects=effects, alpha=alpha)
+    theirs = test.alone(expected.stable_shares)
+    return any(
+        theirs.shift_of(late, start=start).distance > theirs.allowed
+        for start, late in _late_parts(stable.predictions)
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class PredictionTest:
     """The test of predictions, with what does not depend on the arms."""
@@ -202,16 +222,22 @@ def _latest_shift(test: PredictionTest, predictions: Histograms) -> ShiftEvidenc
 
     A release that breaks late has many good looks before, in which bets were lost.
     """
-    counts, starts = np.asarray(predictions, dtype=np.float64), [0]
-    while len(counts) - starts[-1] > LEAST_BAD_LOOKS:
-        starts.append(starts[-1] + (len(counts) - starts[-1] + 1) // 2)
-    test = replace(test, alpha=test.alpha / len(starts))
-    for start in starts:
-        late = counts[start:] - (counts[start - 1] if start else 0)
-        found = test.shift_of(late.tolist(), start=start)
+    parts = list(_late_parts(predictions))
+    test = replace(test, alpha=test.alpha / len(parts))
+    for start, late in parts:
+        found = test.shift_of(late, start=start)
         if found.evidence.ever_rejects(test.alpha):
             return found
     return None
+
+
+def _late_parts(predictions: Histograms) -> Iterator[tuple[int, list[list[float]]]]:
+    """All looks, the last half, quarter and so on, each with its first look."""
+    counts, starts = np.asarray(predictions, dtype=np.float64), [0]
+    while len(counts) - starts[-1] > LEAST_BAD_LOOKS:
+        starts.append(starts[-1] + (len(counts) - starts[-1] + 1) // 2)
+    for start in starts:
+        yield start, (counts[start:] - (counts[start - 1] if start else 0)).tolist()
 
 
 def _on_common_grid(

@@ -43,7 +43,11 @@ def copied(looks, per_look, answer, release="v2"):
     return found
 
 
-def judged(answer, *, looks=20, per_look=40, release="v2", policy=POLICY, **changed):
+def judged(answer, *, policy=POLICY, **changed):
+    return judge_canary(canary_evidence(answer, **changed), policy)
+
+
+def canary_evidence(answer, *, looks=20, per_look=40, release="v2", **changed):
     bins = tuple(200 * part for part in (1, 1, 1, 1))
     samples = tuple(
         Sample(
@@ -61,7 +65,7 @@ def judged(answer, *, looks=20, per_look=40, release="v2", policy=POLICY, **chan
         for look, shadow in enumerate(copied(looks, per_look, answer, release))
     )
     known = {"samples": samples, "canary": "v2", "stable": "v1", "expected": EVEN, "pairs": PAIRS}
-    return judge_canary(CanaryEvidence(**{**known, **changed}), policy)
+    return CanaryEvidence(**{**known, **changed})
 
 
 def near(score, random):
@@ -85,6 +89,30 @@ def test_right_answers_on_the_wrong_rows_are_failed_and_seen_by_nothing_else():
     assert judged(of_another, policy=replace(POLICY, shadow=0.0)).outcome is Outcome.PASS
     assert judged(near).outcome is Outcome.PASS
     assert judged(near).numbers["shadow_answers"] == 800
+
+
+def test_a_stable_release_that_breaks_blames_no_canary():
+    # Stable's answers are all in the first quarter, which held-out rows do not promise.
+    evidence = canary_evidence(of_another)
+    samples = tuple(
+        replace(
+            sample,
+            counts={
+                **sample.counts,
+                "v1": replace(
+                    sample.counts["v1"], predictions=(sum(sample.counts["v1"].predictions), 0, 0, 0)
+                ),
+            },
+        )
+        for sample in evidence.samples
+    )
+    verdict = judge_canary(replace(evidence, samples=samples), POLICY)
+    assert verdict.outcome is not Outcome.PASS
+    assert (
+        "stable does not predict as on held-out rows, so that is not the canary's"
+        in (verdict.reason)
+        or "shadow" not in verdict.reason
+    )
 
 
 def test_copies_that_fail_are_unlike_and_are_said():
