@@ -92,6 +92,21 @@ def test_losses_that_are_not_finite_count_as_the_cut_and_larger_ones_too():
     assert live_loss([], canary="a", stable="b", metric="m", reference=np.zeros(9)) is None
 
 
+@pytest.mark.parametrize("worst", [1e9, float("inf"), 1.0 - 1e-12, -1.0])
+def test_looks_whose_losses_are_all_alike_at_an_edge_are_judged(worst):
+    # Sums of fractions are rounded: 0.1 + 0.2 + 3 - (0.1 + 0.2) is more than 3.
+    random = np.random.default_rng(3)
+    for _ in range(20):
+        before = [*rows("v2", 0.3, looks=3, requests=5, seed=int(random.integers(1e6)))]
+        edge = [
+            replace(row, look=(look, "hour 00"), loss=worst, request=f"edge {row.request}")
+            for look in (2, 3)
+            for row in rows("v2", 0.3, looks=1, requests=3)
+        ]
+        mine = [*before, *edge]
+        assert finding(mine, [replace(row, release="v1") for row in mine]).bad is False
+
+
 def test_equal_models_seldom_fail_however_often_they_are_asked():
     # The null hypothesis has a margin of 0 here: no lower level could be kept by less evidence.
     fails = 0

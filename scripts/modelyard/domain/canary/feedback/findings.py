@@ -13,6 +13,10 @@ from modelyard.domain.canary.request_metrics import Finding, Series, format_shar
 from modelyard.domain.drift.quality import loss_cut
 from modelyard.domain.specs.column_values import Floats
 
+# Losses are rounded to parts of a power of two: sums and differences of these are exact, so that
+# no look loses more than all of its requests.
+_PARTS = 2.0**20
+
 
 @dataclass(frozen=True, kw_only=True)
 class LiveLoss:
@@ -69,13 +73,14 @@ def live_loss(
         return None
     found: dict[tuple[tuple[int, str], str, str], list[float]] = {}
     for row in rows:
-        share = min(row.loss / cut, 1.0) if math.isfinite(row.loss) else 1.0
+        share = min(max(row.loss / cut, 0.0), 1.0) if math.isfinite(row.loss) else 1.0
         found.setdefault((row.look, row.release, row.request), []).append(share)
     places = {look: place for place, look in enumerate(sorted({look for look, *_ in found}))}
     sums = {release: np.zeros((2, len(places))) for release in (canary, stable)}
     for (look, release, _), shares in found.items():
         if release in sums:
-            sums[release][:, places[look]] += (1.0, sum(shares) / len(shares))
+            mean = round(sum(shares) / len(shares) * _PARTS) / _PARTS
+            sums[release][:, places[look]] += (1.0, mean)
     series = {
         release: Series(totals=totals.tolist(), hits=hits.tolist())
         for release, (totals, hits) in ((name, both.cumsum(axis=1)) for name, both in sums.items())
