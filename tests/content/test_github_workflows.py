@@ -136,7 +136,13 @@ def test_a_branch_that_somebody_dispatches_decides_nothing(name):
 def test_drift_compares_every_model_with_a_feed():
     models = read_valid_catalog(WorkingTree(ROOT)).models
     fed = [name for name, model in models.items() if model.data.feed]
-    assert workflow("drift")["jobs"]["drift"]["strategy"]["matrix"] == {"model": sorted(fed)}
+    matrix = workflow("drift")["jobs"]["drift"]["strategy"]["matrix"]["model"]
+    one, every = matrix.removeprefix("${{ fromJSON(").removesuffix(") }}").split(" || ")
+    assert json.loads(every.strip("'")) == sorted(fed)
+    # What somebody asks for is quoted, and never an option.
+    assert one == "inputs.model && format('[{0}]', toJSON(inputs.model))"
+    assert triggers("drift")["workflow_dispatch"]["inputs"].keys() == {"model"}
+    assert all(words[-2:] == ["--", "$MODEL"] for words in commands("drift"))
 
 
 def test_an_image_is_built_of_every_lock_and_of_the_main_branch_alone(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +19,13 @@ from modelyard.adapters.forge.hosted import api as hosted_api
 from modelyard.cli import cli
 from modelyard.operations.chatops import ask
 
+ROOT = Path(__file__).parents[2]
 CHATOPS = ".github/workflows/chatops.yml"
+DRIFT = ".github/workflows/drift.yml"
 TRIGGERED = "on:\n  workflow_dispatch:\n    inputs:\n      command:\n"
 HOLD = ("hold", "wine", "v1", "--reason", "$(id) `x`")
 VERSION = "models/wine/versions/v1.yaml"
+MODELS = [f"models/{name}/model.yaml" for name in ("flight-delay", "wine")]
 
 
 @dataclass
@@ -81,6 +85,7 @@ def forge(stage, fake_github, monkeypatch):
     text = {path: content.decode() for path, content in rules(needed=0).items()}
     fake_github.seed({CHATOPS: TRIGGERED, VERSION: "unreadable, and held all the same\n", **text})
     stage.write_settings()
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     return Forge(stage=stage, fake=fake_github, patch=monkeypatch, said=[])
 
 
@@ -189,3 +194,48 @@ def test_with_the_last_calls_of_an_hour_a_rollback_is_done_and_nothing_else(forg
 
     assert forge.start("bob", "/rollback production wine it is slow") == 0, forge.said
     assert forge.start("bob", "/hold wine v1 it is slow") == 3
+
+
+@pytest.fixture
+def drift(forge):
+    """The forge with a workflow of drift, whose run succeeds, and a model with a feed."""
+    forge.fake.seed({DRIFT: TRIGGERED.replace("command", "model")})
+    forge.fake.seed({path: (ROOT / path).read_text() for path in MODELS})
+
+    def run_drift() -> None:
+        run = list(forge.fake.repository.runs.values())[-1]
+        run |= {"status": "completed", "conclusion": "success"}
+
+    forge.patch.setattr(Forge, "run_jobs", lambda _: run_drift())
+    return forge
+
+
+def test_a_retraining_is_started_for_the_model_that_was_named(drift):
+    code, out, err = drift.type("bob", "retrain", "flight-delay")
+    assert (code, out.splitlines()[-1]) == (0, "drift.yml is done for flight-delay"), err
+    assert drift.fake.events[-1].payload["inputs"] == {"model": "flight-delay"}
+
+
+def test_nothing_is_started_for_a_model_that_is_not_there_or_has_no_feed(drift):
+    for model, why in {
+        "flight-delai": "flight-delay",
+        "--help": "models/--help/model.yaml",
+        "wine": "no data.timestamp",
+    }.items():
+        code, _, err = drift.type("bob", "retrain", "--", model)
+        assert (code, why in err) == (1, True), err
+    assert not drift.fake.repository.runs
+
+
+def test_a_workflow_of_before_an_input_was_added_is_named_with_what_to_do(drift):
+    drift.fake.seed({DRIFT: "on:\n  workflow_dispatch:\n"})
+    code, _, err = drift.type("bob", "retrain", "flight-delay")
+    assert (code, "bring .github/workflows/drift.yml of main up to date" in err) == (1, True), err
+
+
+def test_a_job_with_the_token_of_another_account_starts_no_further_job(drift):
+    drift.patch.setenv("GITHUB_ACTIONS", "true")
+    for words in (("retrain", "flight-delay"), HOLD):
+        code, _, err = drift.type("bob", *words)
+        assert (code, "the credentials are those of bob" in err) == (1, True), err
+    assert not drift.fake.repository.runs

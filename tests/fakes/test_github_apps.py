@@ -144,7 +144,7 @@ def test_a_webhook_is_signed_and_its_secret_is_never_given_back(fake_github, api
 def test_a_started_workflow_has_a_run(fake_github, api):
     ada = api(fake_github.add_person("ada"))
     fake_github.seed({
-        ".github/workflows/chatops.yml": "on: {workflow_dispatch: {}}\n",
+        ".github/workflows/chatops.yml": "on:\n  workflow_dispatch:\n    inputs:\n      command:\n",
         ".github/workflows/content.yml": "on: [pull_request]\n",
     })  # fmt: skip
     names = [one["name"] for one in ada.get("~/actions/workflows")["workflows"]]
@@ -153,6 +153,8 @@ def test_a_started_workflow_has_a_run(fake_github, api):
     url = "~/actions/workflows/{}/dispatches"
     assert ada("POST", url.format("content.yml"), body).status_code == 422
     assert ada("POST", url.format("none.yml"), body).status_code == 404
+    strange = ada("POST", url.format("chatops.yml"), body | {"inputs": {"model": "wine"}})
+    assert strange.json()["message"] == 'Unexpected inputs provided: ["model"]'
     number = ada("POST", url.format("chatops.yml"), body).json()["workflow_run_id"]
     assert fake_github.events[-1].payload["inputs"] == {"command": "/hold"}
     assert ada.get(f"~/actions/runs/{number}")["status"] == "queued"

@@ -49,7 +49,8 @@ def retrain(
 
     workspace = workspace_of(services)
     if version is None:
-        if not dry_run and ask_for_drift(services, is_plain=not (until or feed), report=print_line):
+        is_plain = not (until or feed)
+        if not dry_run and ask_for_drift(workspace, model, is_plain=is_plain, report=print_line):
             return
         day = until.date() if until else None
         _propose(workspace, model, feed=feed, until=day, dry_run=dry_run)

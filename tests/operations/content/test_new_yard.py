@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from modelyard.cli import cli
 from modelyard.domain.review.rule_changes import may_hold_rules
 from modelyard.errors import Refused
+from modelyard.operations.content.new_yard import start_idle
 from modelyard.operations.content.seed import seeded_files
 from modelyard.operations.content.toolkit_lock import Wheel, read_wheel
 
@@ -98,8 +99,16 @@ def test_nothing_of_a_model_is_in_a_new_yard(yard):
     assert {name for name in names if name.startswith("models/")} == {"models/README.md"}
     assert not [name for name in names if "flight" in name or "wine" in name]
     jobs = yaml.safe_load((yard / ".github/workflows/drift.yml").read_text())["jobs"]
-    assert jobs["drift"]["if"] is False
-    assert jobs["drift"]["strategy"]["matrix"] == {"model": ["NAME"]}
+    # A model that somebody asks for is compared, before anybody names one for every night.
+    assert jobs["drift"]["if"] == "inputs.model && github.ref == 'refs/heads/main'"
+    assert """|| '["NAME"]')""" in jobs["drift"]["strategy"]["matrix"]["model"]
+
+
+def test_a_nightly_drift_of_an_older_wheel_is_known_as_that_version_wrote_it():
+    before = b"        model: [flight-delay]\n    if: github.ref == 'refs/heads/main'\n"
+    idle = start_idle({".github/workflows/drift.yml": before})[".github/workflows/drift.yml"]
+    assert idle.startswith(b"        model: [NAME]\n    # No model has a feed yet.")
+    assert idle.endswith(b"in place of false.\n    if: false\n")
 
 
 def test_a_folder_with_files_is_left_alone(tmp_path, wheel):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from time import monotonic, sleep
 
 from modelyard.adapters.forge.hosted.api import Answered
@@ -14,7 +16,7 @@ from modelyard.domain.chatops.grammar import LONGEST_REASON
 from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.domain.chatops.typed import Typed, as_comment, parse_typed, write_typed
 from modelyard.errors import CannotAnswer, Refused, YardError
-from modelyard.operations.workspace import facts_of
+from modelyard.operations.workspace import Workspace, facts_of
 from modelyard.ports import Services
 
 logger = logging.getLogger(__name__)
@@ -87,24 +89,25 @@ def ask_forge(services: Services, typed: Typed, *, name: str | None, report: Rep
     return True
 
 
-def ask_for_drift(services: Services, *, is_plain: bool, report: Report) -> bool:
-    """Have new data compared by the forge's workflow for a person; False if it is for us to do.
+def ask_for_drift(workspace: Workspace, model: str, *, is_plain: bool, report: Report) -> bool:
+    """Have a model's new data compared by the forge's workflow; False if it is for us to do.
 
     Raises:
-        Refused: It is not plain: a person chose other data than the models' feeds.
-        CannotAnswer: It was not started, or did not succeed.
+        Refused: It is not plain: a person chose other data than the model's feed.
+        CannotAnswer: There is no such model, or it was not started, or did not succeed.
     """
-    asking = _asking(services)
+    from modelyard.operations.drift.feed import find_feed  # slow, and only this needs it
+
+    asking = _asking(workspace.services)
     if asking is None:
         return False
     if not is_plain:
-        raise Refused(
-            f"{DRIFT} compares the feeds of the main branch", hint="leave the options out"
-        )
-    ended = _follow(asking, _start(asking, DRIFT, {}, instead=""), report)
+        raise Refused(f"{DRIFT} compares the feed of the main branch", hint="leave the options out")
+    find_feed(workspace.catalog(workspace.main()).require_model(model))
+    ended = _follow(asking, _start(asking, DRIFT, {"model": model}, instead=""), report)
     if ended.conclusion != "success":
         raise CannotAnswer(f"{DRIFT} ended with {ended.conclusion}", hint=ended.page)
-    report(f"{DRIFT} is done")
+    report(f"{DRIFT} is done for {model}")
     return True
 
 
@@ -112,6 +115,9 @@ def _asking(services: Services) -> _Asking | None:
     who, pulls = acts_as(services), services.pulls
     if who is None or not isinstance(pulls, HostedPulls):
         return None
+    # The job that a person's command starts must not start another one in its turn.
+    if os.environ.get("GITHUB_ACTIONS") and (fault := pulls.find_wrong_account()) is not None:
+        raise fault
     return _Asking(services=services, runs=pulls.runs(), who=who)
 
 
@@ -135,6 +141,8 @@ def _start(asking: _Asking, workflow: str, inputs: dict[str, str], *, instead: s
         run = asking.runs.start(workflow, branch=repository.main, inputs=inputs)
     except Answered as error:
         needed = "the token needs `actions: write`, and you the role write"
+        if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:  # an older one, or none of its kind
+            needed = f"bring .github/workflows/{workflow} of {repository.main} up to date"
         why = f"{workflow} is not started for {asking.who}: {error.message}"
         raise CannotAnswer(why, hint=f"{needed}; or {instead}" if instead else needed) from error
     except CannotAnswer as error:  # it may have been started

@@ -22,14 +22,25 @@ OWN = {
 """Files that only a yard has, by their path, with their names in the package's `yard_files`."""
 
 _DRIFT = ".github/workflows/drift.yml"
-_LISTED = b"        model: [flight-delay]\n"
-_NOBODY = b"        model: [NAME]\n"
 _ALWAYS = b"    if: github.ref == 'refs/heads/main'\n"
-_NEVER = (
-    b"    # No model has a feed yet. Once one has: name it below, in place of NAME, and here say\n"
-    b"    # github.ref == 'refs/heads/main' in place of false.\n"
-    b"    if: false\n"
-)
+_IDLE = {
+    b"""'["flight-delay"]'""": b"""'["NAME"]'""",
+    _ALWAYS: (
+        b"    # No model has a feed yet. Once one has: name it below, in place of NAME, and here\n"
+        b"    # leave out `inputs.model &&`.\n"
+        b"    if: inputs.model && github.ref == 'refs/heads/main'\n"
+    ),
+}
+_LISTED = b"        model: [flight-delay]\n"
+_IDLE_BEFORE = {
+    _LISTED: b"        model: [NAME]\n",
+    _ALWAYS: (
+        b"    # No model has a feed yet. Once one has: name it below, in place of NAME, and here "
+        b"say\n    # github.ref == 'refs/heads/main' in place of false.\n"
+        b"    if: false\n"
+    ),
+}
+"""What a version wrote whose nightly drift took no model: `upgrade` reads its wheel."""
 
 
 def yard_files(wheel: Wheel) -> dict[str, bytes]:
@@ -43,7 +54,9 @@ def start_idle(files: dict[str, bytes]) -> dict[str, bytes]:
     """The files with a nightly drift that waits for a model: GitHub takes no empty list."""
     if _DRIFT not in files:
         return files
-    idle = files[_DRIFT].replace(_LISTED, _NOBODY).replace(_ALWAYS, _NEVER)
+    idle = files[_DRIFT]
+    for here, there in (_IDLE_BEFORE if _LISTED in idle else _IDLE).items():
+        idle = idle.replace(here, there)
     return {**files, _DRIFT: idle}
 
 

@@ -97,20 +97,30 @@ _HINTS = {
 }
 
 
+def find_feed(model: Model, uri: str | None = None) -> tuple[str, str]:
+    """Return where the feed of a model is, and the column of its rows' times.
+
+    Raises:
+        CannotAnswer: It has none.
+    """
+    where, timestamp = uri or model.data.feed, model.data.timestamp
+    if timestamp is not None and where is not None:
+        return where, timestamp
+    lacking = "data.timestamp" if timestamp is None else "data.feed"
+    raise CannotAnswer(
+        f"{model_file(model.name)} of the main branch has no {lacking}: " + _WHY[lacking],
+        hint=_HINTS[lacking],
+    )
+
+
 def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
     """The files of a feed with the days of their rows; only one column of Parquet files is read.
 
     Raises:
         CannotAnswer: There is no feed, its rows have no days, or it is out of reach.
     """
-    where = uri or model.data.feed
-    if model.data.timestamp is None or where is None:
-        lacking = "data.timestamp" if model.data.timestamp is None else "data.feed"
-        raise CannotAnswer(
-            f"{model_file(model.name)} of the main branch has no {lacking}: " + _WHY[lacking],
-            hint=_HINTS[lacking],
-        )
-    column = next(c for c in model.data.columns if c.name == model.data.timestamp)
+    where, timestamp = find_feed(model, uri)
+    column = next(c for c in model.data.columns if c.name == timestamp)
     files: list[FeedFile] = []
     found: list[Breach] = []
     for file in expand_uri(where, data):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import zlib
 from urllib.parse import quote
 
@@ -102,8 +104,13 @@ def dispatch_workflow(call: Call) -> Answer:
     if find_commit(repository, ref.removeprefix("refs/heads/")) is None:
         raise Refused(422, f"No ref found for: {ref}")
     branch = ref.removeprefix("refs/heads/")
-    if "workflow_dispatch" not in _workflow_files(call, branch).get(path, ""):
+    text = _workflow_files(call, branch).get(path, "")
+    if "workflow_dispatch" not in text:
         raise Refused(422, "Workflow does not have 'workflow_dispatch' trigger")
+    known = re.search(r"^    inputs:\n((?: {6,}.*\n)*)", text, re.MULTILINE)
+    names = re.findall(r"^      (\w+):", known[1], re.MULTILINE) if known else []
+    if strange := sorted(call.body.get("inputs", {}).keys() - set(names)):
+        raise Refused(422, f"Unexpected inputs provided: {json.dumps(strange)}")
     run = _new_run(call, path, branch)
     payload = {"ref": f"refs/heads/{branch}", "workflow": path,
                "inputs": call.body.get("inputs", {})}  # fmt: skip
