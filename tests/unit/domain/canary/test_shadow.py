@@ -83,12 +83,11 @@ def failing(share):
 def test_right_answers_on_the_wrong_rows_are_failed_and_seen_by_nothing_else():
     verdict = judged(of_another)
     assert verdict.outcome is Outcome.FAIL
-    assert "of 800 shadow answers are unlike those on held-out rows, 7 % is allowed" in (
-        verdict.reason
-    )
+    assert "shadow answers are unlike those on held-out rows, 7 % is allowed" in verdict.reason
     assert judged(of_another, policy=replace(POLICY, shadow=0.0)).outcome is Outcome.PASS
     assert judged(near).outcome is Outcome.PASS
-    assert judged(near).numbers["shadow_answers"] == 800
+    # The others are beside answers that few held-out rows had.
+    assert 700 < judged(near).numbers["shadow_answers"] < 800
 
 
 def test_a_stable_release_that_breaks_blames_no_canary():
@@ -186,14 +185,48 @@ def test_beside_a_class_with_few_held_out_rows_nothing_is_known():
     assert promise.is_stray(0, FAILED) is True
 
 
-@given(rows=st.integers(0, 3 * LEAST_HELD_OUT), seed=st.integers(0, 9))
-def test_few_held_out_rows_say_nothing_and_each_bin_has_all_or_nothing(rows, seed):
+def found(promise, mine, theirs):
+    pairs = (np.searchsorted(GRID.edges, each, side="right").tolist() for each in (mine, theirs))
+    return [promise.is_stray(*pair) for pair in zip(*pairs, strict=True)]
+
+
+HELD_OUT = {
+    "rare events": lambda random, rows: random.beta(1, 30, rows),
+    "events nearly always": lambda random, rows: random.beta(30, 1, rows),
+    "a crowd beside few others": lambda random, rows: np.concatenate(
+        [random.uniform(0, 0.9, 90), random.uniform(0.905, 0.945, rows - 90)]
+    ),
+}
+
+
+@pytest.mark.parametrize("held_out", HELD_OUT)
+@pytest.mark.parametrize("version", [lambda x: x, lambda x: 1 - x, lambda x: x / 2])
+def test_rows_that_were_rare_on_held_out_rows_are_no_strays_when_they_come(held_out, version):
+    random = np.random.default_rng(3)
+    scores = HELD_OUT[held_out](random, 5000)
+    promise = promise_pairs(scores, version(scores), GRID)
+    for wave in ((8, 3), (2, 3), (1, 1)):
+        live = random.beta(*wave, 400)
+        strays = found(promise, live, version(live))
+        assert strays.count(True) <= 0.02 * len(live)
+    # Not by knowing nothing: what the version answers to other rows is still unlike.
+    others = found(promise, scores, version(random.permutation(scores)))
+    assert others.count(True) > 0.14 * len(others) or promise.mixed <= 0.07
+    assert others.count(None) < 0.1 * len(others)
+
+
+def test_beside_a_number_with_few_held_out_rows_nothing_is_known():
+    scores = np.array([0.12] * (LEAST_HELD_OUT - 1) + [0.17] * LEAST_HELD_OUT)
+    promise = promise_pairs(scores, scores, GRID)
+    assert [at for at, usual in enumerate(promise.usual) if usual is not None] == [place(0.17)]
+
+
+@given(rows=st.integers(0, 9 * LEAST_HELD_OUT), seed=st.integers(0, 9))
+def test_what_a_version_answered_on_held_out_rows_is_usual(rows, seed):
     scores = np.random.default_rng(seed).random(rows) ** 3
     promise = promise_pairs(scores, scores, GRID)
-    known = [usual is not None for usual in promise.usual]
-    assert all(known) == any(known) == (rows >= LEAST_HELD_OUT)
-    strays = [promise.is_stray(place(score), place(score)) for score in scores]
-    assert sum(map(bool, strays)) <= 0.02 * rows
+    assert found(promise, scores, scores).count(True) == 0
+    assert 0 <= promise.mixed <= 1
 
 
 @given(release=st.text("abc0-", min_size=1), stable=st.integers(0, 80), canary=st.integers(-1, 80))

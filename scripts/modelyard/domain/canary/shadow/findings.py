@@ -16,8 +16,9 @@ from modelyard.domain.canary.prediction_shift import grid_bins
 from modelyard.domain.canary.request_metrics import Finding, format_share, most_of_a_look
 from modelyard.domain.canary.shadow.pairs import FAILED, parse_pair
 
-LEAST_HELD_OUT = 100
-"""Held-out rows that are needed for what is usual beside a bin of stable."""
+LEAST_HELD_OUT = 50
+"""Held-out rows of a bin of stable that are needed for what is usual beside it: of 50 the outermost
+answers leave 4 % of new ones outside in the mean, of 100 the 2 % of `TAIL`."""
 
 TAIL = 0.02
 """Part of the held-out rows beside a bin of stable that may be outside of what is usual there."""
@@ -32,8 +33,8 @@ class PairPromise:
 
     Args:
         usual: By bin of stable, the usual bins of the canary; None if too few held-out rows tell.
-        mixed: The share of held-out rows that would be unusual if the canary answered each row with
-            the answer to another.
+        mixed: The share that would be unusual if the canary answered each row with the answer to
+            another, of the held-out rows beside whose bin it is known what is usual.
     """
 
     usual: tuple[frozenset[int] | None, ...]
@@ -50,8 +51,8 @@ def promise_pairs(champion: ArrayLike, challenger: ArrayLike, grid: Grid) -> Pai
 
     Beside each bin of stable at most `TAIL` of the held-out rows are strays, whatever rows come in
     traffic: that each answer of stable has its own usual ones keeps a change of the mix from being
-    harm. Bins of numbers are joined until they have `LEAST_HELD_OUT` rows, and one bin more at both
-    ends is usual. Beside a class with fewer rows nothing is known.
+    harm. No bin borrows rows of its neighbours, for their usual answers are others. Of numbers one
+    bin more at both ends is usual. Beside a bin with few rows nothing is known.
 
     Args:
         champion: Shape (n,), its primary output on held-out rows.
@@ -62,10 +63,9 @@ def promise_pairs(champion: ArrayLike, challenger: ArrayLike, grid: Grid) -> Pai
         grid_bins(name, values, grid)
         for name, values in (("champion", champion), ("challenger", challenger))
     )
-    groups = np.arange(grid.bins) if grid.classes else _joined(before, grid.bins)
     usual: list[frozenset[int] | None] = []
-    for group in groups.tolist():
-        answers = after[groups[before] == group]
+    for place in range(grid.bins):
+        answers = after[before == place]
         known = answers.size >= LEAST_HELD_OUT
         usual.append((_classes if grid.classes else _interval)(answers) if known else None)
     promise = PairPromise(usual=tuple(usual), mixed=0.0)
@@ -140,22 +140,12 @@ def _blind(promise: PairPromise, limit: float) -> str:
     return f"; answers of other rows would differ in {format_share(promise.mixed)}: not seen"
 
 
-def _joined(before: NDArray[np.intp], bins: int) -> NDArray[np.intp]:
-    """The group of each bin: neighbours, of which all but the last groups have enough rows."""
-    groups, rows, group = np.zeros(bins, dtype=np.intp), 0, 0
-    left = before.size
-    for place, count in enumerate(np.bincount(before, minlength=bins).tolist()):
-        if rows >= LEAST_HELD_OUT and left >= LEAST_HELD_OUT:
-            rows, group = 0, group + 1
-        groups[place] = group
-        rows, left = rows + count, left - count
-    return groups
-
-
 def _interval(answers: NDArray[np.intp]) -> frozenset[int]:
-    """The bins between the outermost answers but `TAIL`, and one more at both ends."""
+    """The bins that leave `TAIL` of new rows outside in the mean, and one more at both ends."""
+    # Between neighbours of n ordered answers, and beyond the outermost, 1 / (n + 1) of new ones lie
+    # in the mean (Wilks 1942).
     ordered = np.sort(answers)
-    cut = int(TAIL / 2 * ordered.size)
+    cut = max(int(TAIL / 2 * (ordered.size + 1)) - 1, 0)
     return frozenset(range(int(ordered[cut]) - 1, int(ordered[-1 - cut]) + 2))
 
 
@@ -169,7 +159,9 @@ def _classes(answers: NDArray[np.intp]) -> frozenset[int]:
 
 def _mixed(promise: PairPromise, before: NDArray[np.intp], after: NDArray[np.intp]) -> float:
     """See `PairPromise`."""
-    rows = np.bincount(before, minlength=len(promise.usual)) / max(before.size, 1)
+    known = [usual is not None for usual in promise.usual]
+    rows = np.bincount(before, minlength=len(promise.usual)) * known
+    rows = rows / max(rows.sum(), 1)
     answers = np.bincount(after, minlength=len(promise.usual)) / max(after.size, 1)
     return float(
         sum(
