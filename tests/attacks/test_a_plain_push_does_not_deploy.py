@@ -15,9 +15,10 @@ from operations.yard import (
     SHORT,
     living_yard,
     manifests,
+    new_yard,
     release_file,
 )
-from operations.yard_with_history import answer, run
+from operations.yard_with_history import answer, run, world_of
 
 
 def set_policy(yard, policy):
@@ -39,6 +40,19 @@ def test_a_release_that_somebody_pushes_goes_back_before_it_serves(yard, where):
     (what,) = incidents(yard)
     assert f"{where} has v2 of m, unreviewed: commit {commit[:10]} by Mallory" in what
     assert "goes back to v1" in what
+
+
+@pytest.mark.parametrize("name", ["/é.yaml", '/a"b.yaml', ""])
+def test_a_push_of_an_unusual_name_is_as_unreviewed_as_any(tmp_path, name):
+    yard = new_yard(tmp_path / "yard")
+    path = f"{manifests('staging').rstrip('/')}{name}"
+    commit = yard.commit({path: b"kind: Pod\n"}, "Nothing to see", author="Mallory")
+
+    found = world_of(yard).unreviewed
+
+    assert list(found) == ["staging"]
+    assert found["staging"].commit == commit
+    assert found["staging"].goes_back
 
 
 @pytest.mark.long

@@ -70,6 +70,14 @@ def test_documents_are_written_deleted_and_folders_emptied(git):
     assert git.diff_names(base, after) == ("a/b/y", "a/new", "a/x", "c")
 
 
+def test_a_submodule_that_gitmodules_asks_to_ignore_differs_all_the_same(git):
+    (git.root / ".gitmodules").write_text('[submodule "x"]\n\tpath = x\n\tignore = all\n')
+    row = f"160000 commit {'1' * 40}\tx\n".encode()
+    empty, other = (git.run("mktree", stdin=rows).stdout.decode().strip() for rows in (b"", row))
+
+    assert git.diff_names(empty, other) == ("x",)
+
+
 def tree_by_an_index(git, base, documents):
     """The tree that the commands of an index make of the same change."""
     git.run("read-tree", base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -27,9 +28,14 @@ PATHS = (
 @pytest.fixture
 def git(tmp_path: Path) -> Git:
     """A repository with 120 commits on main, of which every fifth merges one of another branch."""
-    subprocess.run(["git", "init", "-q", "-b", "main", tmp_path], check=True)
+    made = new_repository(tmp_path)
     add(tmp_path, range(1, 121))
-    return Git(tmp_path)
+    return made
+
+
+def new_repository(root: Path) -> Git:
+    subprocess.run(["git", "init", "-q", "--template=", "-b", "main", root], check=True)
+    return Git(root)
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +57,10 @@ def add(root: Path, numbers: range) -> None:
             rows.append(commit("side", number + 1000, PIN, last))
         rows.append(commit("main", number, PATHS[number % len(PATHS)], last, merged))
         last = f":{number}"
+    import_into(root, rows)
+
+
+def import_into(root: Path, rows: list[str]) -> None:
     words = ["git", "fast-import", "--quiet", "--force"]
     subprocess.run(words, cwd=root, input="".join(rows).encode(), check=True)
 
@@ -72,13 +82,68 @@ def assert_as_walked(git: Git) -> None:
     found = read_main_history(git, main)
     assert tuple(found.order) == walked(git)
     assert found.changes == {
-        WINE: walked(git, WINE),
-        MANIFESTS: walked(git, PIN, MANIFESTS),
+        WINE: walked(git, WINE.rstrip("/")),
+        MANIFESTS: walked(git, PIN, MANIFESTS.rstrip("/")),
     }
 
 
 def test_it_has_the_commits_of_each_place_as_git_finds_them(git: Git) -> None:
     assert_as_walked(git)
+
+
+UNUSUAL = {
+    "an accent": (f"{MANIFESTS}é.yaml", "100644"),
+    "a tab": (f"{MANIFESTS}a\tb.yaml", "100644"),
+    "a quote": (f'{MANIFESTS}a"b.yaml', "100644"),
+    "a backslash": (f"{MANIFESTS}a\\b.yaml", "100644"),
+    "a line break": (f"{MANIFESTS}a\nb.yaml", "100644"),
+    "a commit's name": (f"{MANIFESTS}{'0' * 40}", "100644"),
+    "bytes that are no text": (f"{MANIFESTS}\udcff.yaml", "100644"),
+    "a file named like the folder": (MANIFESTS.rstrip("/"), "100644"),
+    "a link named like the folder": (MANIFESTS.rstrip("/"), "120000"),
+    "a submodule named like the folder": (MANIFESTS.rstrip("/"), "160000"),
+    "a folder named like the pin": (f"{PIN}/x", "100644"),
+}
+
+
+@pytest.mark.parametrize("earlier", [f"{MANIFESTS}rollout.yaml", "README.md"])
+def test_a_commit_of_an_unusual_path_is_about_its_place(tmp_path: Path, earlier: str) -> None:
+    git = new_repository(tmp_path)
+    ignoring = f'[submodule "x"]\n\tpath = {MANIFESTS.rstrip("/")}\n\tignore = all\n'
+    (tmp_path / ".gitmodules").write_text(ignoring)
+    base = commit("main", 1, earlier, None)
+    rows = [unusual(10 + number, *case) for number, case in enumerate(UNUSUAL.values())]
+    import_into(git.root, [base, *rows])
+
+    names = [git.rev_parse(f"refs/heads/b{10 + number}") for number in range(len(UNUSUAL))]
+    found = first_parents._read_places(git, names)
+
+    places = [tuple(found[name]) for name in names]
+    assert dict(zip(UNUSUAL, places, strict=True)) == dict.fromkeys(UNUSUAL, (MANIFESTS,))
+
+
+def unusual(mark: int, path: str, mode: str) -> str:
+    """A commit on the first one that changes one path, with one beside it that has no place."""
+    quoted = "".join(f"\\{byte:03o}" for byte in os.fsencode(path))
+    head, _, _ = commit(f"b{mark}", mark, "x", ":1").rpartition("M 100644")
+    row = f'M {mode} {"1" * 40} "{quoted}"\n' if mode == "160000" else ""
+    row = row or f'M {mode} inline "{quoted}"\ndata 1\nx\n'
+    beside = 'M 100644 inline "environments/dev/manifests/é/x"\ndata 1\nx\n'
+    return f"{head}{row}{beside}\n"
+
+
+def test_both_sides_of_a_rename_are_places(tmp_path: Path) -> None:
+    git = new_repository(tmp_path)
+    old, new = f"{MANIFESTS}é", "environments/canary/manifests/wine/é"
+    moved, _, _ = commit("main", 2, "x", ":1").rpartition("M 100644")
+    import_into(git.root, [commit("main", 1, old, None), f'{moved}R "{old}" "{new}"\n\n'])
+
+    found = read_main_history(git, git.rev_parse("main")).changes
+
+    assert found == {
+        MANIFESTS: walked(git, old),
+        manifests_folder("canary", "wine"): walked(git, new),
+    }
 
 
 def test_another_process_reads_only_what_came_since(

@@ -19,7 +19,7 @@ from modelyard.domain.specs.paths import place_of
 _HISTORIES = AnswerCache(2)
 _LATEST = AnswerCache(2)
 
-_KEPT = "main-history-1"
+_KEPT = "main-history-2"
 """The file's name. Another form has another name, and then all is read anew."""
 
 _WORTH_WRITING = 50
@@ -27,6 +27,10 @@ _WORTH_WRITING = 50
 
 _AT_ONCE = 2000
 """Commits that one git compares with their first parents, within its time limit."""
+
+# With what a .gitmodules asks to leave out: it comes with a push, too.
+_WHOLE = ("--no-renames", "--ignore-submodules=none")
+_ON_FIRST_PARENT = ("--diff-merges=first-parent", *_WHOLE)
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
@@ -120,17 +124,19 @@ def _list_new(git: Git, known: MainHistory, main: str) -> tuple[str, ...] | None
 
 def _read_places(git: Git, commits: Sequence[str]) -> dict[str, dict[str, None]]:
     """The places that each commit changed on its first parent."""
-    options = ("--root", "--diff-merges=first-parent", "--name-only", "--no-renames")
+    options = ("--root", "--name-status", *_ON_FIRST_PARENT)
+    words = ("log", "-z", "--stdin", "--no-walk=unsorted", "--format=%H%x00", *options)
     found: dict[str, dict[str, None]] = {}
+    commit = ""
     for first in range(0, len(commits), _AT_ONCE):
         some = commits[first : first + _AT_ONCE]
-        # A NUL starts each commit: no path has one. Unusual paths are quoted, and no place.
-        words = ("log", "--stdin", "--no-walk=unsorted", *options, "--format=%x00%H")
         out = git.run(*words, stdin="\n".join(some).encode()).stdout
-        for block in out.decode("utf-8", "replace").split("\0")[1:]:
-            commit, *paths = block.split("\n")
-            places = (place_of(path) for path in paths if path)
-            found[commit] = {place: None for place in places if place is not None}
+        cells = iter(os.fsdecode(out).split("\0")[:-1])
+        for head, path in zip(cells, cells, strict=True):
+            if not path:  # head is a commit; else a letter, and the path what this commit changed
+                commit, found[head] = head, {}
+            elif (place := place_of(path)) is not None:
+                found[commit][place] = None
     return found
 
 
@@ -158,7 +164,7 @@ def _write_kept(file: Path, history: MainHistory) -> None:
 
 def list_changes(git: Git, since: str, main: str) -> Iterator[ChangedFiles]:
     """What each commit of the main branch after `since` changed, the oldest first."""
-    options = ("--diff-merges=first-parent", "--raw", "--no-abbrev", "--no-renames", "--reverse")
+    options = ("--raw", "--no-abbrev", "--reverse", *_ON_FIRST_PARENT)
     words = ("log", "-z", "--first-parent", "--encoding=UTF-8", *options, "--format=%H%x00%an")
     out = git.run(*words, f"{revision_of(since)}..{revision_of(main)}").stdout
     cells = iter(os.fsdecode(out).split("\0")[:-1])
@@ -179,7 +185,7 @@ def list_changes(git: Git, since: str, main: str) -> Iterator[ChangedFiles]:
 def read_changed(git: Git, old: str, new: str) -> dict[str, tuple[str | None, str | None]]:
     """What two commits or trees have at the paths where they differ, see `ChangedFiles`."""
     sides = (revision_of(old), revision_of(new))
-    out = git.run("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", *sides).stdout
+    out = git.run("diff-tree", "-r", "-z", "--raw", "--no-abbrev", *_WHOLE, *sides).stdout
     cells = iter(os.fsdecode(out).split("\0")[:-1])
     return {path: _sides(row) for row, path in zip(cells, cells, strict=True)}
 

@@ -315,7 +315,9 @@ class Git:
     def diff_names(self, old: str, new: str) -> tuple[str, ...]:
         """The paths whose content differs between two commits or trees, sorted."""
         sides = (revision_of(old), revision_of(new))
-        words = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", *sides)
+        # Not what a .gitmodules asks to leave out.
+        options = ("--name-only", "--no-renames", "--ignore-submodules=none")
+        words = ("diff-tree", "-r", "-z", *options, *sides)
         return self._once(words, *sides, ask=lambda: self._paths(*words))
 
     def tree_hash(self, commit: str, path: str = "") -> str | None:

@@ -128,10 +128,14 @@ _MANIFESTS = _pattern(manifests_folder("@", "@"))
 _WRITTEN_BY_TOOL = tuple(
     _pattern(folder) for folder in (records_folder("@"), _RELEASES, f"{ENVIRONMENTS}@/manifests/")
 )
-_PLACES: tuple[tuple[re.Pattern[str], Callable[..., str]], ...] = (
-    (_MANIFESTS, manifests_folder),
-    (_pattern(release_file("@", "@")), manifests_folder),
-    (_pattern(model_folder("@")), model_folder),
+# A file or a link may have the name of a folder, and a folder that of a pin.
+_PLACES: tuple[tuple[re.Pattern[str], Callable[..., str]], ...] = tuple(
+    (re.compile(rf"{_pattern(path.rstrip('/')).pattern}(?:/|\Z)"), folder)
+    for path, folder in (
+        (manifests_folder("@", "@"), manifests_folder),
+        (release_file("@", "@"), manifests_folder),
+        (model_folder("@"), model_folder),
+    )
 )
 _OWN_FILES = (_pattern(model_file("@")), _pattern(environment_file("@")))
 
@@ -153,7 +157,8 @@ def parse_manifests_path(path: str) -> tuple[str, str] | None:
 def place_of(path: str) -> str | None:
     """The folder of the model, or of a release's manifests, that a path is about; None if none.
 
-    A release's pin is about the same place as its manifests. What has no valid name has no place.
+    A release's pin is about the same place as its manifests, and so is whatever has the path of one
+    or of the folder. What has no valid name has no place.
     """
     if path.startswith(PLATFORM):
         return None

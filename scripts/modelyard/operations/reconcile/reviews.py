@@ -247,8 +247,9 @@ def _inquire(
     if is_reviewed(now, reviewed, is_verified=is_verified):
         return None
     newest = _newest_change(workspace, place)
-    if newest is None:  # only possible where history is cut
-        return None
+    if newest is None:
+        # Nothing is there and nothing ever was: the forge may know of a merge before the checkout.
+        return None if now == Placement() else _of_an_unknown_commit(workspace, back=back)
     if _is_rendered_again(workspace, place, newest, closed, reviewed):
         return None
     # Of a pull request that cannot be read nobody knows what it brought.
@@ -259,6 +260,13 @@ def _inquire(
     if unread is not None:
         what += ", or with one that cannot be read (modelyard doctor)"
     return Unreviewed(what=what, commit=newest.sha, goes_back=back and unread is None)
+
+
+def _of_an_unknown_commit(workspace: Workspace, *, back: bool) -> Unreviewed:
+    """What is there although no commit of the main branch is known to have brought it."""
+    oldest = next(iter(read_order(workspace.git, workspace.main())))
+    what = "no merged pull request left it, and no commit is known to have changed it"
+    return Unreviewed(what=what, commit=oldest, goes_back=back)
 
 
 def _newest_change(workspace: Workspace, place: _Place) -> LogEntry | None:
