@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 from contract.stages import BOT, HostedStage
 from contract.test_merged_on_a_page import rules
-from fakes.github import FakeGitHub, cut_off
+from fakes.github import FakeGitHub, cut_off, forbidden, primary_limit
 from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.hosted import api as hosted_api
 from modelyard.cli import cli
-from modelyard.operations.chatops import ask
+from modelyard.operations.chatops import follow
 
 ROOT = Path(__file__).parents[2]
 CHATOPS = ".github/workflows/chatops.yml"
@@ -40,7 +40,7 @@ class Forge:
     def type(self, who: str, *words: str) -> tuple[int, str, str]:
         """What a person with a token of their own sees."""
         self.patch.setenv("MODELYARD_FORGE_TOKEN", self.stage.tokens[who])
-        self.patch.setattr(ask, "sleep", lambda _: self.run_jobs())
+        self.patch.setattr(follow, "sleep", lambda _: self.run_jobs())
         done = CliRunner(env={"COLUMNS": "300"}).invoke(
             cli, ["--debug", "--root", str(self.stage.git.root), *words]
         )
@@ -126,8 +126,8 @@ def test_a_freeze_needs_an_end_and_a_name_is_that_of_the_token(forge):
     assert (code, "--until" in err) == (2, True)
     code, _, err = forge.type("bob", *HOLD, "--as", "ann")
     assert (code, "here you are bob" in err) == (3, True)
-    code, _, err = forge.type("bob", "hold", "wine", "v1", "--reason", "<b>no</b>")
-    assert (code, "without < and >" in err) == (3, True)
+    code, _, err = forge.type("bob", "hold", "Wine", "v1", "--reason", "<b>no</b>")
+    assert (code, "'Wine' is no name of a model" in err, "reason" in err) == (3, True, False)
     assert not forge.fake.repository.runs
 
 
@@ -173,6 +173,30 @@ def test_a_role_that_was_taken_since_and_a_start_by_two_people_allow_nothing(for
     assert "was not started by bob alone" in forge.said[-1][2]
     assert forge.job("ack", payload, 1) == 3
     assert "the forge knows no run 1" in forge.said[-1][2]
+
+
+@pytest.mark.parametrize(
+    "fault", [primary_limit("POST", "/dispatches$", reset_in=1800), forbidden("POST", "/disp")]
+)
+def test_a_start_that_the_forge_refused_is_told_as_not_started(forge, fault):
+    forge.fake.queue(fault)
+    code, _, err = forge.type("bob", "rollback", "production", "wine", "--remove",
+                              "--reason", "bad")  # fmt: skip
+    assert (code, "chatops.yml is not started for bob" in err) == (1, True), err
+    assert "comment" not in err  # none removes a release
+    assert not forge.fake.repository.runs
+
+
+def test_a_typed_rollback_uses_the_last_calls_and_any_other_command_says_that_it_may_not(forge):
+    ledger = forge.fake.ledger
+    ledger.hourly = ledger._used["bob", ledger._hour()] + hosted_api.RESERVE - 100
+
+    forge.type("bob", "rollback", "production", "wine", "--reason", "it is slow")
+    assert [word for word, _, _ in forge.said] == ["ack", "act"]
+    code, _, err = forge.type("bob", *HOLD)
+    assert (code, "chatops.yml is not started for bob" in err) == (1, True), err
+    assert "300 are kept for rollbacks" in err
+    assert len(forge.fake.repository.runs) == 1
 
 
 def test_a_lost_answer_starts_nothing_twice(forge):

@@ -17,8 +17,14 @@ from modelyard.domain.chatops.commands import (
     Unhold,
     YardCommand,
 )
-from modelyard.domain.chatops.grammar import ENVIRONMENT, LONGEST_LINE, REASON, UNTIL
-from modelyard.domain.specs.names import NAME, VERSION, is_version
+from modelyard.domain.chatops.grammar import (
+    ENVIRONMENT,
+    LONGEST_LINE,
+    LONGEST_REASON,
+    REASON,
+    UNTIL,
+)
+from modelyard.domain.specs.names import NAME, VERSION, is_name, is_version
 from modelyard.domain.specs.times import parse_moment
 
 _MODEL = rf"(?P<model>{NAME.pattern})"
@@ -62,6 +68,8 @@ _FORMS: Mapping[str, _Form] = {
     "unfreeze": _Form("/unfreeze ENVIRONMENT", f" {ENVIRONMENT}", Unfreeze),
     "retrain": _Form("/retrain MODEL VERSION", f" {_MODEL} {_VERSION}", Retrain),
 }
+
+_A = {"ENVIRONMENT": "an environment", "MODEL": "a model", "VERSION": "a version"}
 
 USAGES = tuple(form.usage for form in _FORMS.values())
 """How each of them is written."""
@@ -115,9 +123,35 @@ def write_typed(typed: Typed) -> str:
     return " ".join(filter(None, words))
 
 
-def as_comment(typed: Typed) -> str:
-    """Return the comment that does the same below a pull request of the version."""
+def find_fault(typed: Typed) -> str | None:
+    """Return which of a command's words has no form that `parse_typed` reads; None if all have."""
+    line, command = write_typed(typed), typed.command
+    try:
+        if parse_typed(line) == typed:
+            return None
+    except ValueError as error:
+        return f"{line!r}: {error}"
+    usage = _FORMS[line.removeprefix("/").partition(" ")[0]].usage
+    where = getattr(command, "environment", None) or ""
+    for word, name, is_right, rule in (
+        ("ENVIRONMENT", where, is_name, NAME.pattern),
+        ("MODEL", typed.model, is_name, NAME.pattern),
+        ("VERSION", typed.version, is_version, f"{VERSION.pattern}, without .. and a last .lock"),
+    ):
+        if word in usage and not is_right(name):
+            return f"{name!r} is no name of {_A[word]}: it must match {rule}"
+    if "REASON" in usage:
+        reason = getattr(command, "reason", None) or ""
+        limits = f"3 to {LONGEST_REASON} printable characters without < and >"
+        return f"the reason {reason!r} must have {limits}, and begin with neither a blank nor --"
+    return f"{line!r} is none of {', '.join(USAGES)}"
+
+
+def as_comment(typed: Typed) -> str | None:
+    """Return the comment that does the same below a pull request of the version; None if none."""
     match typed.command:
+        case Promote(replace=True) | Rollback(remove=True):
+            return None
         case Hold(reason=reason):
             return f"/hold {reason}"
         case Promote(environment=where):

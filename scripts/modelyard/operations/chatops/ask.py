@@ -5,26 +5,22 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
-from time import monotonic, sleep
 
-from modelyard.adapters.forge.hosted.api import Answered
+from modelyard.adapters.forge.hosted.api import Answered, NotDone, urgent
 from modelyard.adapters.forge.hosted.pulls import HostedPulls
 from modelyard.adapters.forge.hosted.runs import CHATOPS, DRIFT, Run, WorkflowRuns
-from modelyard.domain.chatops.grammar import LONGEST_REASON
+from modelyard.domain.chatops.commands import Rollback
 from modelyard.domain.chatops.reasons import ReasonCode
-from modelyard.domain.chatops.typed import Typed, as_comment, parse_typed, write_typed
+from modelyard.domain.chatops.typed import Typed, as_comment, find_fault, write_typed
 from modelyard.errors import CannotAnswer, Refused, YardError
+from modelyard.operations.chatops.follow import follow_run
 from modelyard.operations.workspace import Workspace, facts_of
 from modelyard.ports import Services
 
 logger = logging.getLogger(__name__)
-
-SECONDS_TO_FOLLOW = 45 * 60.0
-"""Its jobs end before, unless they wait for a machine."""
-
-SECONDS_BETWEEN = 2.0
 
 Report = Callable[[str], None]
 
@@ -72,20 +68,16 @@ def ask_forge(services: Services, typed: Typed, *, name: str | None, report: Rep
         Refused: The forge's rules or the tool's forbid it.
         CannotAnswer: It was not started, or its end is not known.
     """
-    asking = _asking(services)
-    if asking is None:
-        return False
-    _check_name(name, asking.who)
-    line = write_typed(typed)
-    if _read_back(line) != typed:
-        limits = f"a reason has 3 to {LONGEST_REASON} printable characters without < and >"
-        why = f"{line!r} cannot be asked for on a forge: {limits}, and does not begin with --"
-        raise Refused(why)
-    # What a person can do as well, where the workflow is not there.
-    where = f"on a pull request of {typed.model}" if typed.model else "on any pull request"
-    instead = f"comment {where}: {as_comment(typed)}"
-    run = _start(asking, CHATOPS, {"command": line}, instead=instead)
-    _report_outcome(services, _follow(asking, run, report), report)
+    with urgent() if isinstance(typed.command, Rollback) else nullcontext():
+        asking = _asking(services)
+        if asking is None:
+            return False
+        _check_name(name, asking.who)
+        if fault := find_fault(typed):
+            raise Refused(f"nothing is asked for: {fault}")
+        inputs = {"command": write_typed(typed)}
+        run = _start(asking, CHATOPS, inputs, instead=_instead(typed))
+        _report_outcome(services, follow_run(asking.runs, run, report), report)
     return True
 
 
@@ -104,7 +96,7 @@ def ask_for_drift(workspace: Workspace, model: str, *, is_plain: bool, report: R
     if not is_plain:
         raise Refused(f"{DRIFT} compares the feed of the main branch", hint="leave the options out")
     find_feed(workspace.catalog(workspace.main()).require_model(model))
-    ended = _follow(asking, _start(asking, DRIFT, {"model": model}, instead=""), report)
+    ended = follow_run(asking.runs, _start(asking, DRIFT, {"model": model}), report)
     if ended.conclusion != "success":
         raise CannotAnswer(f"{DRIFT} ended with {ended.conclusion}", hint=ended.page)
     report(f"{DRIFT} is done for {model}")
@@ -127,14 +119,14 @@ def _check_name(name: str | None, who: str) -> None:
         raise Refused(why, hint=f"leave --as {name} out")
 
 
-def _read_back(line: str) -> Typed | None:
-    try:
-        return parse_typed(line)
-    except ValueError:
-        return None
+def _instead(typed: Typed) -> str:
+    """Return what a person can do as well, where the workflow is not there; empty if nothing."""
+    comment = as_comment(typed)
+    where = f"on a pull request of {typed.model}" if typed.model else "on any pull request"
+    return f"comment {where}: {comment}" if comment else ""
 
 
-def _start(asking: _Asking, workflow: str, inputs: dict[str, str], *, instead: str) -> int:
+def _start(asking: _Asking, workflow: str, inputs: dict[str, str], *, instead: str = "") -> int:
     repository = asking.services.repository
     look = f"look at the runs of {repository.forge_repository} on the forge"
     try:
@@ -145,6 +137,10 @@ def _start(asking: _Asking, workflow: str, inputs: dict[str, str], *, instead: s
             needed = f"bring .github/workflows/{workflow} of {repository.main} up to date"
         why = f"{workflow} is not started for {asking.who}: {error.message}"
         raise CannotAnswer(why, hint=f"{needed}; or {instead}" if instead else needed) from error
+    except NotDone as error:
+        why = f"{workflow} is not started for {asking.who}: {error.message}"
+        hint = error.hint or "try again later"
+        raise CannotAnswer(why, hint=f"{hint}; or {instead}" if instead else hint) from error
     except CannotAnswer as error:  # it may have been started
         why = f"whether {workflow} was started is not known: {error.message}"
         raise CannotAnswer(why, hint=look) from error
@@ -152,26 +148,6 @@ def _start(asking: _Asking, workflow: str, inputs: dict[str, str], *, instead: s
         why = f"{workflow} was started, and this forge does not say which run it is"
         raise CannotAnswer(why, hint=look)
     return run
-
-
-def _follow(asking: _Asking, run: int, report: Report) -> Run:
-    """Wait until a run has ended."""
-    deadline, is_told = monotonic() + SECONDS_TO_FOLLOW, False
-    while True:
-        try:
-            seen = asking.runs.get(run)
-        except CannotAnswer as error:  # not shown yet, or for a moment
-            logger.info("%s", error.message)
-        else:
-            if not is_told:
-                report(f"asked for in {seen.page}")
-            is_told = True
-            if seen.is_over:
-                return seen
-        if monotonic() > deadline:
-            why = f"run {run} has not ended after {SECONDS_TO_FOLLOW / 60:.0f} minutes"
-            raise CannotAnswer(why, hint="look at it on the forge: it goes on there")
-        sleep(SECONDS_BETWEEN)
 
 
 def _report_outcome(services: Services, run: Run, report: Report) -> None:

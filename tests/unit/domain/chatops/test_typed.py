@@ -17,7 +17,14 @@ from modelyard.domain.chatops.commands import (
     Unhold,
 )
 from modelyard.domain.chatops.grammar import parse_line
-from modelyard.domain.chatops.typed import USAGES, Typed, as_comment, parse_typed, write_typed
+from modelyard.domain.chatops.typed import (
+    USAGES,
+    Typed,
+    as_comment,
+    find_fault,
+    parse_typed,
+    write_typed,
+)
 
 SIX = datetime(2026, 12, 24, 18, tzinfo=UTC)
 WINE = {"model": "wine", "version": "v1.2"}
@@ -54,7 +61,10 @@ WINE = {"model": "wine", "version": "v1.2"}
 def test_a_command_is_written_and_read_alike_and_names_the_comment_that_does_the_same(line, typed):
     assert parse_typed(line) == typed
     assert write_typed(typed) == line
-    assert type(parse_line(as_comment(typed))) is type(typed.command)
+    assert find_fault(typed) is None
+    if comment := as_comment(typed):
+        assert type(parse_line(comment)) is type(typed.command)
+    assert (comment is None) == ("--re" in line)  # no comment replaces or removes
 
 
 @pytest.mark.parametrize(
@@ -102,3 +112,26 @@ def test_a_reason_is_read_as_it_was_typed_or_not_at_all(reason):
 def test_what_a_comment_alone_can_say_has_no_typed_form():
     names = {usage.split()[0] for usage in USAGES}
     assert not names & {"/approve", "/unapprove", "/override", "/break-glass"}
+
+
+NO_REASON = "3 to 300 printable characters"
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        (Typed(command=Hold(reason="abc"), model="Wine", version="v1"), "'Wine' is no name of a m"),
+        (Typed(command=Hold(reason="abc"), model="wine", version="v1..2"), "'v1..2' is no name"),
+        (Typed(command=Hold(reason="abc"), model="", version="v1"), "'' is no name of a model"),
+        (Typed(command=Unhold(), model="wine", version="x" * 41), "of a version"),
+        (Typed(command=Retrain(), model="w x", version="v1"), "'w x' is no name of a model"),
+        (Typed(command=Unfreeze(environment="prod now")), "'prod now' is no name of an env"),
+        (Typed(command=Freeze(environment="", until=SIX, reason="abc")), "'' is no name of an env"),
+        (Typed(command=Hold(reason="ab"), **WINE), f"'ab' must have {NO_REASON}"),
+        (Typed(command=Hold(reason="--dry"), **WINE), "'--dry' must have"),
+        (Typed(command=Hold(reason="a\nb c"), **WINE), r"'a\nb c' must have"),
+        (Typed(command=Rollback(environment="prod", reason="x" * 301), model="wine"), NO_REASON),
+    ],
+)
+def test_the_word_that_is_wrong_is_named_with_its_rule(typed, why):
+    assert why in str(find_fault(typed))

@@ -63,7 +63,15 @@ class Answered(CannotAnswer):
         self.body = body or {}
 
 
-class KeptForRollbacks(CannotAnswer):
+class NotDone(CannotAnswer):
+    """The forge did nothing: the request was refused before anything was done."""
+
+
+class NotReached(NotDone):
+    """There was no connection to the forge."""
+
+
+class KeptForRollbacks(NotDone):
     """The calls that are left in this hour are for rollbacks."""
 
 
@@ -230,6 +238,7 @@ def _repeat(error: GitHubException, tried: int) -> RetryOption:
 
 
 def _as_ours(error: GitHubException, what: str) -> CannotAnswer:
+    import httpx
     from githubkit.exception import (
         AuthCredentialError,
         RateLimitExceeded,
@@ -239,15 +248,17 @@ def _as_ours(error: GitHubException, what: str) -> CannotAnswer:
 
     if isinstance(error, RateLimitExceeded):
         until = datetime.now(tz=UTC) + error.retry_after
-        return CannotAnswer(f"{what}: the forge's limit is reached until {until:%H:%M:%S} UTC")
+        return NotDone(f"{what}: the forge's limit is reached until {until:%H:%M:%S} UTC")
     if isinstance(error, RequestFailed):
         return _answered(error, what)
     if isinstance(error, AuthCredentialError):
-        return CannotAnswer(
+        return NotDone(
             f"{what}: the forge does not accept the credentials", hint="modelyard doctor"
         )
-    why = type(error.exc).__name__ if isinstance(error, RequestError) else type(error).__name__
-    return CannotAnswer(f"{what}: the forge gave no answer ({why})")
+    cause = error.exc if isinstance(error, RequestError) else error
+    is_unreached = isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
+    kind = NotReached if is_unreached else CannotAnswer
+    return kind(f"{what}: the forge gave no answer ({type(cause).__name__})")
 
 
 def _answered(error: RequestFailed, what: str) -> Answered:
