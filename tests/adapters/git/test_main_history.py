@@ -186,12 +186,39 @@ def test_an_exchanged_history_is_read_anew(git: Git, monkeypatch: pytest.MonkeyP
     assert_as_walked(git)
 
 
-def test_a_shallow_clone_keeps_nothing(git: Git, tmp_path: Path) -> None:
+@pytest.fixture
+def shallow(git: Git, tmp_path: Path) -> Git:
     words = ["git", "clone", "-q", "--depth=60", f"file://{git.root}", str(tmp_path / "shallow")]
     subprocess.run(words, check=True)
-    shallow = Git(tmp_path / "shallow")
+    return Git(tmp_path / "shallow")
+
+
+def test_a_shallow_clone_keeps_nothing(shallow: Git) -> None:
     assert len(read_order(shallow, shallow.rev_parse("HEAD"))) == 60
     assert not (shallow.kept_folder / first_parents._KEPT).exists()
+
+
+@pytest.mark.parametrize("since", [0, 60])
+@pytest.mark.parametrize("deeper", ["--unshallow", "--deepen=20", "--depth=10"])
+def test_what_is_known_of_a_shallow_clone_is_not_believed_of_a_deeper_one(
+    git: Git, shallow: Git, monkeypatch: pytest.MonkeyPatch, deeper: str, since: int
+) -> None:
+    read_order(shallow, shallow.rev_parse("main"))
+    add(git.root, range(121, 121 + since))
+    shallow.run("fetch", "-q", deeper, "origin", "+main:main", "--update-head-ok")
+    is_whole = deeper == "--unshallow"
+
+    for _ in range(2):
+        assert_as_walked(shallow)
+        assert (shallow.kept_folder / first_parents._KEPT).exists() == is_whole
+        _forget(monkeypatch)
+    assert shallow.is_shallow() != is_whole
+
+
+def test_a_worktree_of_a_shallow_clone_is_shallow(git: Git, shallow: Git, tmp_path: Path) -> None:
+    shallow.run("worktree", "add", "-q", str(tmp_path / "tree"), "HEAD^0")
+
+    assert Git(tmp_path / "tree").read_cut() == shallow.read_cut() != git.read_cut() is None
 
 
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,13 +88,16 @@ def read_main_history(git: Git, main: str) -> MainHistory:
     Git compares each commit with its first parent once, and a file in the Git directory keeps what
     it found. To ask git for the commits of a path is a walk through the whole history each time.
     """
-    return _HISTORIES.get_or_ask((git.root.absolute(), main), lambda: _read_on(git, main))
+    # What is known of a shallow clone is untrue once older commits are fetched.
+    cut = git.read_cut()
+    here = (git.root.absolute(), cut)
+    return _HISTORIES.get_or_ask((*here, main), lambda: _read_on(git, main, cut))
 
 
-def _read_on(git: Git, main: str) -> MainHistory:
-    """The history, from what is known of it."""
-    here, file = (git.root.absolute(),), git.kept_folder / _KEPT
-    known: MainHistory = _LATEST.get(here) or _read_kept(file)
+def _read_on(git: Git, main: str, cut: str | None) -> MainHistory:
+    """The history, from what is known of it. The file never has one that is cut."""
+    here, file = (git.root.absolute(), cut), git.kept_folder / _KEPT
+    known: MainHistory = _LATEST.get(here) or (_read_kept(file) if cut is None else MainHistory())
     if main in known.order:
         return known if known.order[main] == len(known.order) - 1 else known.until(main)
     new = _list_new(git, known, main)
@@ -102,10 +105,11 @@ def _read_on(git: Git, main: str) -> MainHistory:
         known = MainHistory()
         new = _list_new(git, known, main) or ()
     found = known.followed_by(_read_places(git, new))
-    _LATEST.remember(here, found)
     is_much = len(found.order) // _WORTH_WRITING > len(known.order) // _WORTH_WRITING
-    # The first commit of a shallow clone seems to bring all files.
-    if is_much and not git.is_shallow():
+    if git.read_cut() != cut:  # another git moved it meanwhile
+        return found
+    _LATEST.remember(here, found)
+    if is_much and cut is None:
         _write_kept(file, found)
     return found
 

@@ -93,7 +93,14 @@ class Git:
 
     def is_shallow(self) -> bool:
         """Whether commits before some depth were left out when this repository was cloned."""
-        return self._line("rev-parse", "--is-shallow-repository") == "true"
+        return self.read_cut() is not None
+
+    def read_cut(self) -> str | None:
+        """The commits whose parents were left out, one a line; None if all commits are here."""
+        try:
+            return (self.kept_folder.parent / "shallow").read_text()
+        except FileNotFoundError:
+            return None
 
     def ls_remote(self, remote: str, patterns: Iterable[str]) -> dict[str, str]:
         """The remote's refs that match, with the objects they point at now."""
