@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import jsonschema
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,12 +22,9 @@ from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import MissingLabels, Output, OutputKind, Task
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.judge.feedback import (
-    day_losses_of,
-    deliver_labels,
-    live_loss_of,
-    read_deliveries,
-)
+from modelyard.operations.judge.deliveries import read_deliveries
+from modelyard.operations.judge.feedback import deliver_labels
+from modelyard.operations.judge.live_losses import day_losses_of, live_loss_of
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import read_request, tensors_of_rows
 from modelyard.serving.payload_parts import Payload, part_schema, part_table
@@ -53,9 +52,16 @@ class Place:
         self.store = SimpleNamespace(read_evidence=lambda digest: self.evidence)
         labels = np.array([0, 1] * 50)
         self.evidence = scores_to_parquet(labels, labels.astype(str), np.linspace(0.1, 0.9, 100))
+        self.known = {}
 
     def main(self):
         return "main"
+
+    def once(self, what, commit, ask, *names):
+        key = (what, commit, *names)
+        if key not in self.known:
+            self.known[key] = ask()
+        return self.known[key]
 
     def catalog(self, commit):
         return SimpleNamespace(require_model=lambda name: self.model)
@@ -200,6 +206,88 @@ def test_the_judge_gets_the_losses_of_both_releases_since_the_canary_started(pla
     assert found.metric == "log_loss"
     assert found.canary.hits[-1] * found.cut == pytest.approx(-np.log(0.6))
     assert live_loss_of(place, MODEL_SPEC, since=AT + timedelta(days=1), **asked) is None
+
+
+def test_labels_are_judged_while_the_store_is_away_once_its_scores_were_read(place):
+    place.deliver("request,row,y\nq1,0,0.1\nq3,0,0.2\n")
+    asked = {"canary": "r2", "stable": "r1", "held_out": "digest", "since": AT}
+    before = live_loss_of(place, MODEL_SPEC, **asked)
+    place.evidence = b"gone"
+    assert live_loss_of(place, MODEL_SPEC, **asked) == before
+
+
+def test_a_request_counts_at_the_first_delivery_that_labels_a_row_of_it(place):
+    place.deliver("request,row,y\nq1,0,0.1\nq3,0,0.2\n")
+    asked = {"canary": "r2", "stable": "r1", "held_out": "digest", "since": AT}
+    before = live_loss_of(place, MODEL_SPEC, **asked)
+    place.deliver("request,row,y\nq1,1,0.8\n")
+    assert live_loss_of(place, MODEL_SPEC, **asked) == before
+
+
+def test_releases_of_other_classes_do_not_matter_and_stable_ones_are_named(tmp_path):
+    place = Place(tmp_path, KINDS)
+    place.log({"q1": [[0.3, 0.7]]})
+    place.log({"q2": [[0.3, 0.7]]}, release="r2", version="v2")
+    place.log({"q3": [[0.3, 0.3, 0.4]]}, release="r3", version="v3")
+    place.deliver("request,kind\nq1,b\nq2,b\nq3,b\n")
+    place.evidence = scores_to_parquet(
+        np.array(["a", "b"] * 50), np.arange(100).astype(str), np.full((100, 2), 0.5)
+    )
+    asked = {"stable": "r1", "held_out": "digest", "since": AT}
+    found = live_loss_of(place, KINDS, canary="r2", **asked)
+    assert (found.canary.totals, found.stable.totals) == ([1.0], [1.0])
+    with pytest.raises(CannotAnswer, match="v3 answered 3 numbers for a row"):
+        live_loss_of(place, KINDS, canary="r3", **asked)
+
+
+def broken_by(place, content, name="00000001.parquet"):
+    place.deliver("request,y\nq2,0.9\nq3,0.2\n")
+    part = place.root / ".modelyard" / "feedback" / "m" / name
+    whole = part.read_bytes() if part.exists() else b""
+    part.write_bytes(content(whole) if callable(content) else content)
+    return part
+
+
+def without_columns(content):
+    table = pq.read_table(io.BytesIO(content)).select(["request", "row", "label"])
+    return as_bytes(table)
+
+
+def with_other_types(content):
+    return as_bytes(pa.table({**pd.read_parquet(io.BytesIO(content)), "at": ["noon", "noon"]}))
+
+
+def as_bytes(table):
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"", "00000001.parquet"),
+        (b"PAR1 and no more", "00000001.parquet"),
+        (lambda whole: whole[: len(whole) // 2], "00000001.parquet"),
+        (without_columns, "00000001.parquet"),
+        (with_other_types, "00000001.parquet"),
+        (b"", "of-mine.parquet"),
+    ],
+)
+def test_a_delivery_that_cannot_be_read_is_named_with_what_to_do(place, content, name):
+    part = broken_by(place, content, name)
+    asked = {"canary": "r2", "stable": "r1", "held_out": "digest", "since": AT}
+    for ask in (
+        lambda: read_deliveries(place, "m"),
+        lambda: live_loss_of(place, MODEL_SPEC, **asked),
+        lambda: place.deliver("request,y\nq1,0.9\n"),
+    ):
+        with pytest.raises(CannotAnswer) as caught:
+            ask()
+        assert str(part) in caught.value.message
+        assert "move it away" in caught.value.hint
+    part.unlink()
+    assert place.deliver("request,y\nq1,0.9\nq2,0.9\n").rows["v1"] >= 1
 
 
 def test_programs_are_told_what_the_schema_of_the_output_says(place):

@@ -13,7 +13,7 @@ from modelyard.domain.canary.arms import (
     with_every_4xx_refused,
 )
 from modelyard.domain.canary.error_rate import against_at_most
-from modelyard.domain.canary.feedback.findings import LiveLoss, feedback_finding
+from modelyard.domain.canary.feedback.findings import LiveLoss, UnreadLabels, feedback_finding
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions
 from modelyard.domain.canary.predictions import is_stable_doubtful, prediction_findings
 from modelyard.domain.canary.request_metrics import (
@@ -53,7 +53,8 @@ class CanaryEvidence:
             scored before `canary.segments` was declared.
         is_promised: Whether predictions are judged, also if `expected` is out of reach now.
         pairs: What to expect of shadow answers; None if no held-out rows were scored by both.
-        feedback: What labels that arrived later say of both releases; None if there are none.
+        feedback: What labels that arrived later say of both releases, or why they say nothing; None
+            if there are none.
     """
 
     samples: tuple[Sample, ...]
@@ -67,7 +68,7 @@ class CanaryEvidence:
     segments: tuple[SegmentPromise, ...] = ()
     is_promised: bool = False
     pairs: PairPromise | None = None
-    feedback: LiveLoss | None = None
+    feedback: LiveLoss | UnreadLabels | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.drift.feed import Feed
-from modelyard.operations.judge.feedback import day_losses_of
+from modelyard.operations.judge.live_losses import day_losses_of
 from modelyard.operations.runtimes.scoring import Artifact, score_tables
 from modelyard.operations.training.data_root import data_root
 from modelyard.operations.training.pins import platform_runtime

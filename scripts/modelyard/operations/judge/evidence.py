@@ -10,7 +10,7 @@ from typing import Any
 
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet
-from modelyard.domain.canary.feedback.findings import LiveLoss
+from modelyard.domain.canary.feedback.findings import LiveLoss, UnreadLabels
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.latency import slow_threshold
 from modelyard.domain.canary.prediction_grid import prediction_grid
@@ -26,7 +26,7 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.operations.gate import scored_by_both
-from modelyard.operations.judge.feedback import live_loss_of
+from modelyard.operations.judge.live_losses import live_loss_of
 from modelyard.operations.sites import require_servers
 from modelyard.operations.workspace import Workspace
 
@@ -142,7 +142,7 @@ def _feedback(
     release: Release,
     stable: tuple[str, str] | None,
     counts: CanaryEvidence,
-) -> LiveLoss | None:
+) -> LiveLoss | UnreadLabels | None:
     """What labels say of the release and of stable, of rows since the first sample."""
     model = catalog.models[release.model]
     if model.canary.margin_quality is None or stable is None or not counts.samples:
@@ -151,14 +151,17 @@ def _feedback(
     record = catalog.records.get((release.model, version))
     if record is None or not record.held_out:
         return None
-    return live_loss_of(
-        workspace,
-        model,
-        canary=release.identity,
-        stable=identity,
-        held_out=record.held_out[-1].scores,
-        since=counts.samples[0].at,
-    )
+    try:
+        return live_loss_of(
+            workspace,
+            model,
+            canary=release.identity,
+            stable=identity,
+            held_out=record.held_out[-1].scores,
+            since=counts.samples[0].at,
+        )
+    except (CannotAnswer, Refused) as error:
+        return UnreadLabels(why=error.message)
 
 
 def with_promises(

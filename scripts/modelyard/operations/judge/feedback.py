@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,23 +11,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.tables import LABEL, scores_from_parquet, with_labels
-from modelyard.domain.canary.feedback.findings import LabelledRow, LiveLoss, live_loss
-from modelyard.domain.drift.quality import DayLoss, HeldOutLoss, day_loss, loss_metric, row_losses
+from modelyard.adapters.store.tables import LABEL, with_labels
 from modelyard.domain.specs.column_values import Unread
 from modelyard.domain.specs.contract import Column
-from modelyard.domain.specs.model import DataContract, Model, Task
+from modelyard.domain.specs.model import DataContract, Model
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.judge.deliveries import (
+    LOGGED,
+    REQUEST,
+    ROW,
+    delivering,
+    read_deliveries,
+    write_delivery,
+)
 from modelyard.operations.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REQUEST, ROW = "request", "row"
-"""Columns of a file of labels: the id that the answer had, and the row's place in its request."""
-
 _KEY = [REQUEST, ROW]
-_LOGGED = (REQUEST, ROW, "release", "version", "at", "prediction")
+_KNOWN = "delivered before"
 _SHOWN = 3
 
 
@@ -65,6 +63,11 @@ class Delivery:
     rows: dict[str, int]
     faults: tuple[Fault, ...]
 
+    @property
+    def has_known(self) -> bool:
+        """Whether a label of the file is kept, by this delivery or by an earlier one."""
+        return bool(self.rows) or any(fault.why == _KNOWN for fault in self.faults)
+
 
 def deliver_labels(
     workspace: Workspace,
@@ -95,99 +98,29 @@ def deliver_labels(
     labels = _read_labels(path, model)
     total, faults = len(labels), list[Fault]()
     labels = _once(labels, model, faults)
-    folders = list(payloads) or sorted(_state(workspace, "payloads").glob(f"*/{name}"))
-    with _locked(_folder(workspace, name)):
-        known = read_deliveries(workspace, name)
-        labels = _unknown_yet(labels, known, faults)
-        logged = _logged(folders, labels[REQUEST].unique().tolist(), name)
-        repeated = logged.duplicated(_KEY, keep=False)
-        clear = logged[~repeated]
-        labels = _without(labels, logged[repeated], "logged for several rows of this id", faults)
-        labels = _within(labels, clear, "no logged row has this id and place", faults)
-        joined = labels.merge(clear, on=_KEY)
-        if keep and len(joined):
-            _write(_folder(workspace, name), joined)
-    return Delivery(
-        labels=total,
-        rows={str(key): int(n) for key, n in joined["version"].value_counts().sort_index().items()},
-        faults=tuple(fault for fault in faults if fault.labels),
-    )
+    folders = list(payloads) or sorted(_payloads(workspace).glob(f"*/{name}"))
+    with delivering(workspace, name) as folder:
+        labels = _unknown_yet(labels, read_deliveries(workspace, name), faults)
+        rows = dict[str, int]()
+        if len(labels):  # the logs of labels that are known may be gone
+            joined = _joined(labels, folders, name, faults)
+            versions = joined["version"].value_counts().sort_index()
+            rows = {str(version): int(n) for version, n in versions.items()}
+            if keep and len(joined):
+                write_delivery(folder, joined)
+    return Delivery(labels=total, rows=rows, faults=tuple(faults))
 
 
-def read_deliveries(workspace: Workspace, name: str) -> pd.DataFrame:
-    """All labelled rows that were kept, in the order of deliveries, with `delivery`."""
-    import pandas as pd
-
-    parts = sorted(_folder(workspace, name).glob("*.parquet"))
-    frames = [pd.read_parquet(part).assign(delivery=int(part.stem)) for part in parts]
-    if frames:
-        return pd.concat(frames, ignore_index=True)
-    return pd.DataFrame(columns=[*_LOGGED, LABEL, "delivery"])
-
-
-def live_loss_of(
-    workspace: Workspace,
-    model: Model,
-    *,
-    canary: str,
-    stable: str,
-    held_out: str,
-    since: datetime,
-) -> LiveLoss | None:
-    """What the labels of rows since a time say of two releases; None without labels.
-
-    Args:
-        workspace: What to work with.
-        model: The model.
-        canary: The canary's identity.
-        stable: Stable's.
-        held_out: Digest of stable's scores on held-out rows.
-        since: When the canary started.
-    """
-    frame = read_deliveries(workspace, model.name)
-    frame = frame[frame["at"] >= since] if len(frame) else frame
-    if frame.empty:
-        return None
-    metric = loss_metric(model.gate.metric)
-    scored = scores_from_parquet(workspace.store.read_evidence(held_out), digest=held_out)
-    losses = _losses(metric, model, frame)
-    rows = [
-        LabelledRow(look=(delivery, hour), release=release, request=request, loss=loss)
-        for delivery, hour, release, request, loss in zip(
-            frame["delivery"].tolist(),
-            frame["at"].dt.strftime("%Y-%m-%dT%H").tolist(),
-            frame["release"].tolist(),
-            frame[REQUEST].tolist(),
-            losses.tolist(),
-            strict=True,
-        )
-    ]
-    reference = row_losses(metric, scored.labels, scored.scores, model.primary.classes)
-    return live_loss(rows, canary=canary, stable=stable, metric=metric, reference=reference)
-
-
-def day_losses_of(
-    workspace: Workspace, model: Model, version: str, reference: HeldOutLoss, since: date
-) -> Iterator[DayLoss]:
-    """The loss of each day on which a version answered rows that have labels now."""
-    frame = read_deliveries(workspace, model.name)
-    if frame.empty:
-        return
-    days = frame["at"].dt.date
-    frame = frame[(frame["version"] == version) & (days >= since)]
-    if frame.empty:
-        return
-    losses = _losses(reference.metric, model, frame)
-    days = frame["at"].dt.date.to_numpy()
-    for day in sorted(set(days.tolist())):
-        yield day_loss(day, losses[days == day], reference)
-
-
-def _losses(metric: str, model: Model, frame: pd.DataFrame) -> Any:
-    scores = np.array(frame["prediction"].tolist(), dtype=np.float64)
-    if model.task is not Task.MULTICLASS:
-        scores = scores[:, 0]
-    return row_losses(metric, frame[LABEL].to_numpy(), scores, model.primary.classes)
+def _joined(
+    labels: pd.DataFrame, folders: Sequence[Path], name: str, faults: list[Fault]
+) -> pd.DataFrame:
+    """The labels beside the one logged row that each is of."""
+    logged = _logged(folders, labels[REQUEST].unique().tolist(), name)
+    repeated = logged.duplicated(_KEY, keep=False)
+    clear = logged[~repeated]
+    labels = _without(labels, logged[repeated], "logged for several rows of this id", faults)
+    labels = _within(labels, clear, "no logged row has this id and place", faults)
+    return labels.merge(clear, on=_KEY)
 
 
 def _read_labels(path: Path, model: Model) -> pd.DataFrame:
@@ -241,7 +174,7 @@ def _unknown_yet(labels: pd.DataFrame, known: pd.DataFrame, faults: list[Fault])
     earlier = before.reindex(keys)
     is_known = keys.isin(before.index)
     same = is_known & (earlier.to_numpy() == labels[LABEL].to_numpy())
-    _count(labels[same], "delivered before", faults)
+    _count(labels[same], _KNOWN, faults)
     _count(labels[is_known & ~same], "delivered before with another label, which stays", faults)
     return labels[~is_known]
 
@@ -263,7 +196,7 @@ def _logged(folders: Sequence[Path], requests: list[str], name: str) -> pd.DataF
         pc.field("status") == HTTPStatus.OK
     )
     try:
-        table = ds.dataset(parts).to_table(columns=list(_LOGGED), filter=wanted)
+        table = ds.dataset(parts).to_table(columns=list(LOGGED), filter=wanted)
     except (OSError, pa.ArrowException) as error:
         raise CannotAnswer(f"{name}: a part of the payload log cannot be read: {error}") from error
     frame: pd.DataFrame = table.to_pandas()
@@ -301,32 +234,6 @@ def _count(gone: pd.DataFrame, why: str, faults: list[Fault]) -> None:
         faults.append(Fault(why=why, labels=len(gone), example=example))
 
 
-def _state(workspace: Workspace, name: str) -> Path:
+def _payloads(workspace: Workspace) -> Path:
     services = workspace.services
-    return services.root / services.repository.state / name
-
-
-def _folder(workspace: Workspace, name: str) -> Path:
-    return _state(workspace, "feedback") / name
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    # Two deliveries at once would both take a label for new.
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _write(folder: Path, joined: pd.DataFrame) -> None:
-    """Keep a delivery, whole or not at all."""
-    number = max((int(part.stem) for part in folder.glob("*.parquet")), default=0) + 1
-    descriptor, beside = tempfile.mkstemp(dir=folder, prefix=".delivery-")
-    os.close(descriptor)
-    try:
-        joined.to_parquet(beside, index=False)
-        Path(beside).replace(folder / f"{number:08d}.parquet")
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    return services.root / services.repository.state / "payloads"

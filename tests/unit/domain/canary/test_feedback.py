@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from modelyard.domain.canary.feedback.findings import LabelledRow, feedback_finding, live_loss
+from modelyard.domain.canary.feedback.findings import (
+    LabelledRows,
+    UnreadLabels,
+    feedback_finding,
+    live_loss,
+)
 from modelyard.domain.canary.judge import judge_canary
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome
@@ -15,6 +20,14 @@ from unit.domain.canary.test_judge import canary, steady
 
 REFERENCE = np.linspace(0, 1, 1000)
 ALPHA = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledRow:
+    look: tuple[int, str]
+    release: str
+    request: str
+    loss: float
 
 
 def rows(release, mean, *, looks=8, requests=60, size=1, seed=0):
@@ -30,9 +43,20 @@ def rows(release, mean, *, looks=8, requests=60, size=1, seed=0):
     ]
 
 
-def found(mine, other, **changed):
-    known = {"canary": "v2", "stable": "v1", "metric": "log_loss", "reference": REFERENCE}
-    return live_loss([*mine, *other], **{**known, **changed})
+def numbered(keys):
+    places = {key: place for place, key in enumerate(sorted(set(keys)))}
+    return np.array([places[key] for key in keys], dtype=np.int64)
+
+
+def found(mine, other, reference=REFERENCE):
+    both = [*mine, *other]
+    labelled = LabelledRows(
+        looks=numbered([row.look for row in both]),
+        requests=numbered([(row.release, row.request) for row in both]),
+        is_canary=np.array([row.release == "v2" for row in both], dtype=bool),
+        losses=np.array([row.loss for row in both], dtype=float),
+    )
+    return live_loss(labelled, metric="log_loss", reference=reference)
 
 
 def finding(mine, other, margin=0.05):
@@ -65,15 +89,37 @@ def test_fewer_than_four_looks_fail_nobody():
 
 def test_a_later_delivery_of_earlier_hours_is_a_later_look():
     one = rows("v2", 0.3, looks=1)
-    later = [replace(row, look=(2, "hour 00")) for row in one]
+    later = [replace(row, look=(2, "hour 00"), request=f"later {row.request}") for row in one]
     both = found([*one, *later], rows("v1", 0.3, looks=1))
     assert both.canary.totals == [60.0, 120.0]
     assert len(both.stable.totals) == 2
 
 
+@pytest.mark.parametrize("deliveries", [1, 2, 400])
+def test_a_request_counts_once_however_many_deliveries_label_its_rows(deliveries):
+    def labelled(release, loss):
+        return [
+            LabelledRow(look=(number, "hour 00"), release=release, request=request, loss=loss)
+            for number in range(deliveries)
+            for request in "abc"
+        ]
+
+    both = found(labelled("v2", 0.9), labelled("v1", 0.0))
+    assert (both.canary.totals, both.stable.totals) == ([3.0], [3.0])
+    assert not finding(labelled("v2", 0.9), labelled("v1", 0.0)).bad
+
+
+def test_later_rows_of_a_counted_request_change_nothing_of_it():
+    first = rows("v2", 0.3, looks=2, size=2)
+    wild = [replace(row, look=(2, "hour 05"), loss=9.0) for row in first[:50]]
+    stable = rows("v1", 0.3, looks=2)
+    assert found([*first, *wild], stable) == found(first, stable)
+    assert found([*wild, *first], stable) == found(first, stable)
+
+
 @pytest.mark.parametrize(
     ("mine", "other"),
-    [([], []), (rows("v2", 0.2), []), ([], rows("v1", 0.2)), (rows("v9", 0.2), [])],
+    [([], []), (rows("v2", 0.2), []), ([], rows("v1", 0.2))],
 )
 def test_labels_of_one_release_alone_judge_nothing(mine, other):
     said = feedback_finding(found(mine, other), margin=0.05, alpha=ALPHA)
@@ -89,7 +135,7 @@ def test_losses_that_are_not_finite_count_as_the_cut_and_larger_ones_too():
         )
     ]
     assert found(wild, rows("v1", 0.2)).canary.hits[-1] == pytest.approx(2.0)
-    assert live_loss([], canary="a", stable="b", metric="m", reference=np.zeros(9)) is None
+    assert found([], [], reference=np.zeros(9)) is None
 
 
 @pytest.mark.parametrize("worst", [1e9, float("inf"), 1.0 - 1e-12, -1.0])
@@ -124,5 +170,10 @@ def test_the_judge_fails_by_labels_alone_and_never_waits_for_them():
     unlabelled = judge_canary(evidence, policy)
     assert unlabelled.outcome is Outcome.PASS
     assert "no labels of both releases yet" in unlabelled.reason
+    unread = judge_canary(
+        replace(evidence, feedback=UnreadLabels(why="1.parquet: cut off")), policy
+    )
+    assert unread.outcome is Outcome.PASS
+    assert "live quality not judged: 1.parquet: cut off" in unread.reason
     undeclared = replace(policy, margin_quality=None)
     assert judge_canary(replace(evidence, feedback=worse), undeclared).outcome is Outcome.PASS

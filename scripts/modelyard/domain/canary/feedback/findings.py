@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modelyard.domain.canary.error_rate import against_within
 from modelyard.domain.canary.request_metrics import Finding, Series, format_share, most_of_a_look
 from modelyard.domain.drift.quality import loss_cut
 from modelyard.domain.specs.column_values import Floats
 
-# Losses are rounded to parts of a power of two: sums and differences of these are exact, so that
-# no look loses more than all of its requests.
-_PARTS = 2.0**20
+_PARTS = 2.0**28
+Codes = NDArray[np.intp]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,66 +36,89 @@ class LiveLoss:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledRow:
-    """One labelled row of a release.
+class UnreadLabels:
+    """Labels that arrived, and cannot be read or compared now.
 
     Args:
-        look: A delivery of labels, and the hour of the row's prediction.
-        release: The release that predicted.
-        request: The id of its request.
-        loss: The row's loss.
+        why: The reason.
     """
 
-    look: tuple[int, str]
-    release: str
-    request: str
-    loss: float
+    why: str
 
 
-def live_loss(
-    rows: Sequence[LabelledRow], *, canary: str, stable: str, metric: str, reference: Floats
-) -> LiveLoss | None:
-    """The losses of both releases by look; None if neither has one that could grow.
-
-    The loss of a request is the mean of its labelled rows: requests are the units. A look is an
-    hour of predictions in one delivery, in the order of deliveries, because a later one may bring
-    labels of earlier hours.
+@dataclass(frozen=True, kw_only=True)
+class LabelledRows:
+    """Labelled rows of two releases: each array has an element for each row.
 
     Args:
-        rows: The labelled rows; those of other releases are left out.
-        canary: The canary's identity.
-        stable: Stable's.
+        looks: The number of the row's look, which grows with time.
+        requests: The number of its request, from 0 on; those of two releases are two requests.
+        is_canary: Whether the canary predicted it, and not stable.
+        losses: Its loss.
+    """
+
+    looks: Codes
+    requests: Codes
+    is_canary: Mask
+    losses: Floats
+
+
+def live_loss(rows: LabelledRows, *, metric: str, reference: Floats) -> LiveLoss | None:
+    """The losses of both releases by look; None if there is none that could grow.
+
+    Requests are the units. A request's loss is the mean of the rows that the first look labels of
+    it: later rows of it are no news, and a request that counted in each look that labels one of its
+    rows would be many. A look is an hour of predictions in one delivery, in the order of
+    deliveries, because a later one may bring labels of earlier hours.
+
+    Args:
+        rows: The labelled rows of both.
         metric: The metric.
         reference: Stable's losses on held-out rows, of which a high quantile is the cut.
     """
     cut = loss_cut(reference)
     if cut is None:
         return None
-    found: dict[tuple[tuple[int, str], str, str], list[float]] = {}
-    for row in rows:
-        share = min(max(row.loss / cut, 0.0), 1.0) if math.isfinite(row.loss) else 1.0
-        found.setdefault((row.look, row.release, row.request), []).append(share)
-    places = {look: place for place, look in enumerate(sorted({look for look, *_ in found}))}
-    sums = {release: np.zeros((2, len(places))) for release in (canary, stable)}
-    for (look, release, _), shares in found.items():
-        if release in sums:
-            mean = round(sum(shares) / len(shares) * _PARTS) / _PARTS
-            sums[release][:, places[look]] += (1.0, mean)
-    series = {
-        release: Series(totals=totals.tolist(), hits=hits.tolist())
-        for release, (totals, hits) in ((name, both.cumsum(axis=1)) for name, both in sums.items())
-    }
-    return LiveLoss(metric=metric, cut=cut, canary=series[canary], stable=series[stable])
+    requests = int(rows.requests.max(initial=-1)) + 1
+    first = np.full(requests, np.iinfo(np.intp).max)
+    np.minimum.at(first, rows.requests, rows.looks)
+    is_first = rows.looks == first[rows.requests]
+    owner, losses = rows.requests[is_first], rows.losses[is_first]
+    shares = np.where(np.isfinite(losses), np.clip(losses / cut, 0.0, 1.0), 1.0)
+    means = np.bincount(owner, shares, requests) / np.bincount(owner, minlength=requests)
+    is_canary = np.zeros(requests, dtype=np.bool_)
+    is_canary[rows.requests] = rows.is_canary
+    looks, places = np.unique(first, return_inverse=True)
+
+    def series(which: Mask) -> Series:
+        hits = np.bincount(places[which], _rounded(means[which]), len(looks))
+        totals = np.bincount(places[which], minlength=len(looks)).astype(np.float64)
+        return Series(totals=totals.cumsum().tolist(), hits=hits.cumsum().tolist())
+
+    return LiveLoss(metric=metric, cut=cut, canary=series(is_canary), stable=series(~is_canary))
 
 
-def feedback_finding(found: LiveLoss | None, *, margin: float, alpha: float) -> Finding:
+def _rounded(shares: Floats) -> Floats:
+    """To parts of a power of two: sums and differences of these are exact.
+
+    Else a look could lose more than all of its requests.
+    """
+    rounded: Floats = np.rint(shares * _PARTS) / _PARTS
+    return rounded
+
+
+def feedback_finding(
+    found: LiveLoss | UnreadLabels | None, *, margin: float, alpha: float
+) -> Finding:
     """The finding on labelled requests.
 
     The null hypothesis is that the canary's mean loss exceeds stable's by at most the margin, both
     in parts of the cut. Losses between 0 and 1 take the place of hits: the factors of the test are
     convex in a loss, so their means are at most those of hits with the same mean. Labels arrive
-    when they do, so a pass does not wait for them.
+    when they do, so a pass does not wait for them, and not for a file of them that is broken.
     """
+    if isinstance(found, UnreadLabels):
+        return Finding(text=f"live quality not judged: {found.why}")
     if (
         found is None
         or not found.canary.totals
