@@ -25,7 +25,7 @@ from modelyard.domain.canary.prediction_shift import ExpectedPredictions, expect
 from modelyard.domain.canary.segments.cells import segment_cell, segment_grid, segment_name
 from modelyard.domain.canary.segments.findings import SegmentPromise, segment_promises
 from modelyard.domain.canary.shadow.findings import PairPromise, promise_pairs
-from modelyard.domain.canary.shadow.pairs import pair_name
+from modelyard.domain.canary.shadow.pairs import grid_key, pair_name
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
 from modelyard.domain.verdict import Outcome
@@ -287,7 +287,7 @@ def _compared(
     answers = canary.score(rows[copied], look)
     pairs = zip(_bins(scores[copied], grid).tolist(), _bins(answers, grid).tolist(), strict=True)
     for (mine, theirs), count in Counter(pairs).items():
-        name = pair_name("v2", mine, theirs)
+        name = pair_name("v2", grid_key(grid), mine, theirs)
         found[name] = found.get(name, 0) + count
     return found
 

@@ -10,15 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+import prometheus_client
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from modelyard.domain.canary.prediction_grid import Grid
+from modelyard.domain.canary.shadow.pairs import FAILED
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import read_request, request_of_rows, tensors_of_rows
 from modelyard.serving.shadow.copies import SHADOW_PATH, Limits, Shadow, _document, _smaller
+from modelyard.serving.shadow.pair_counts import MOST_CANARIES, MOST_KINDS, PairCounts
 from serving.artifacts import shared_artifact
 from serving.running import Running, preloaded_socket, request, serving, until
 
@@ -75,7 +80,7 @@ def test_a_canary_answers_copies_that_nobody_counts_as_its_requests(tmp_path: Pa
             assert stable.infer(request(3)).json()["model_version"] == "v1"
             until(lambda: counted(stable, "shadow_rows_total"))
             (pair,) = counted(stable, "shadow_rows_total")
-            other, mine, theirs = pair.split(":")
+            other, _, mine, theirs = pair.split(":")
             assert (other, mine) == ("canary", theirs)
             # The canary counts the copy as a copy, and nothing else of it.
             assert counted(canary, "shadow_answers_total") == {"2xx": 1}
@@ -160,6 +165,28 @@ def test_a_copy_has_the_values_of_the_request(rows, left_out):
     assert copy.nulls == given.nulls
     for name, values in given.columns.items():
         assert str(values.tolist()) == str(copy.columns[name].tolist())
+
+
+def test_pairs_of_a_canary_have_a_most_and_past_canaries_have_none():
+    registry = CollectorRegistry()
+    counter = prometheus_client.Counter("pairs", "", ("model", "pair"), registry=registry)
+    pairs = PairCounts(counter, {"model": "m"}, Grid(classes=tuple(map(str, range(600)))))
+
+    def kinds() -> Counter[str]:
+        (family,) = registry.collect()
+        names = [each.labels["pair"] for each in family.samples if each.name == "pairs_total"]
+        return Counter(name.partition(":")[0] for name in names)
+
+    for at in range(600):
+        pairs.count("r0", at, at)
+        pairs.count("r0", at, (at + 7) % 600)
+    assert kinds() == {"r0": MOST_KINDS}
+    assert not pairs.count("r0", 599, FAILED)
+    assert pairs.count("r0", 0, 0)
+    for other in range(1, MOST_CANARIES + 1):
+        assert pairs.count(f"r{other}", 1, 1)
+        assert pairs.count("r2", 1, 1)
+    assert kinds() == {f"r{each}": 1 for each in range(1, MOST_CANARIES + 1)}
 
 
 def test_only_releases_with_a_smaller_share_are_sent_copies():

@@ -25,8 +25,9 @@ from modelyard.domain.canary.segments.cells import (
     segment_level,
     segment_name,
 )
-from modelyard.domain.canary.shadow.pairs import FAILED, pair_name
+from modelyard.domain.canary.shadow.pairs import FAILED
 from modelyard.serving.documents import Serving
+from modelyard.serving.shadow.pair_counts import PairCounts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +49,9 @@ SECONDS = tuple(bound / 1000 for bound in LATENCY_BOUNDS_MS)
 OVERLOADED_SECONDS = 2 * SECONDS[-1]
 """The latency of a request that was not let in: slow by every threshold of the judge."""
 
-LOST = ("full", "large", "busy", "silent", "refused")
-"""Why a copy of a request has no answer to compare; see `shadow.copies.Shadow`."""
+LOST = ("full", "large", "busy", "silent", "refused", "kinds")
+"""Why a copy of a request has no answer to compare; see `shadow.copies.Shadow`. `kinds` is one that
+would be of one kind of pairs too many; see `shadow.pair_counts`."""
 
 _CLIENT_ERRORS = range(400, 500)
 NO_REFUSALS = frozenset({401, 403, 404, 408, 429, 499})
@@ -124,12 +126,13 @@ class Counters:
             (*LABELS, "cell"),
             registry=registry,
         )
-        self._shadow = Counter(
+        copied = Counter(
             "modelyard_shadow_rows",
             "Rows of copied requests by both answers.",
             (*LABELS, "pair"),
             registry=registry,
         )
+        self._shadow = PairCounts(copied, self._labels, segment_grid(serving.output))
         self._lost = self._counters("shadow_lost", "Copies without an answer.", "why", LOST)
         self._copies = self._counters(
             "shadow_answers", "Copies of another release's requests.", "code_class", CODE_CLASSES
@@ -235,8 +238,8 @@ class Counters:
         """Count one row that a canary answered too, or None if it failed; shape as in an answer."""
         grid = self._segment_grid
         place = FAILED if theirs is None else int(row_bins(theirs, grid)[0])
-        name = pair_name(release, int(row_bins(mine, grid)[0]), place)
-        self._add_cell(self._shadow, name, 1, label="pair")
+        if not self._shadow.count(release, int(row_bins(mine, grid)[0]), place):
+            self.count_lost("kinds")
 
     def count_lost(self, why: str) -> None:
         """Count a copy without an answer, by one of `LOST`."""
@@ -246,10 +249,10 @@ class Counters:
         """Count what was answered to a copy of another release's request, and nothing else."""
         self._copies[f"{status // 100}xx"].inc()
 
-    def _add_cell(self, counter: Counter, name: str, rows: int, *, label: str = "cell") -> None:
+    def _add_cell(self, counter: Counter, name: str, rows: int) -> None:
         # A few cells of the possible ones occur, so a series begins with its first row.
         if (counter, name) not in self._cell:
-            self._cell[counter, name] = counter.labels(**self._labels, **{label: name})
+            self._cell[counter, name] = counter.labels(**self._labels, cell=name)
         self._cell[counter, name].inc(rows)
 
     def _count_unanswered(self, requests: int) -> None:

@@ -32,7 +32,7 @@ from modelyard.adapters.cluster.local_state import (
 from modelyard.adapters.metrics.scrape import ScrapeMetrics
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.processes.start import is_process_alive
-from modelyard.domain.canary.shadow.pairs import parse_pair
+from modelyard.domain.canary.shadow.pairs import is_pair_of
 from modelyard.domain.canary.traffic import Counts, RolloutState
 from modelyard.domain.server_fault import Blame, ServerFault
 from modelyard.domain.specs.environment import Environment, Rollout, Step
@@ -206,7 +206,7 @@ def test_a_canary_answers_copies_of_what_production_answers(yard: Yard):
     until(lambda: compared()[stable.identity].shadow)
     counts = compared()
     (pair,) = counts[stable.identity].shadow
-    assert parse_pair(pair, canary.identity) is not None
+    assert is_pair_of(pair, canary.identity)
     assert sum(counts[canary.identity].requests.values()) == 0
     assert counts[canary.identity].rows == 0
     assert counts[canary.identity].shadow == {}

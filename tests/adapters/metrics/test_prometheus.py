@@ -127,7 +127,7 @@ def test_a_server_answer_becomes_samples():
         "|modelyard_request_row_pairs_total|modelyard_requests_refused_total"
         "|modelyard_request_seconds_bucket|modelyard_input_cells_total"
         "|modelyard_segment_predictions_total"
-        "|modelyard_shadow_rows_total"
+        "|modelyard_shadow_rows_total|modelyard_shadow_lost_total"
         '|modelyard_start_time_seconds",model="late"}[305000ms]'
     ]
     assert scripted.asked("time") == [f"{at + 5:.3f}"]

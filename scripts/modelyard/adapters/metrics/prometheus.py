@@ -55,6 +55,7 @@ _KINDS = {
     "modelyard_input_cells_total": ("inputs", "cell"),
     "modelyard_segment_predictions_total": ("segments", "cell"),
     "modelyard_shadow_rows_total": ("shadow", "pair"),
+    "modelyard_shadow_lost_total": ("lost", "why"),
     "modelyard_start_time_seconds": _STARTED,
 }
 

@@ -30,6 +30,7 @@ _LABELLED = {
     "modelyard_input_cells_total": ("inputs", "cell"),
     "modelyard_segment_predictions_total": ("segments", "cell"),
     "modelyard_shadow_rows_total": ("shadow", "pair"),
+    "modelyard_shadow_lost_total": ("lost", "why"),
 }
 
 # A server on loopback answers in milliseconds, or it hangs.
@@ -102,6 +103,7 @@ class _Tally:
     inputs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     segments: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     shadow: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    lost: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     servers: int = 0
     started: list[float] = field(default_factory=list)
 
@@ -134,6 +136,7 @@ class _Tally:
             inputs=dict(self.inputs),
             segments=dict(self.segments),
             shadow=dict(self.shadow),
+            lost={why: count for why, count in self.lost.items() if count},
             servers=self.servers,
             process=" ".join(f"{at:.6f}" for at in self.started) if self.servers == 1 else "",
         )

@@ -263,5 +263,6 @@ def _counts(total: Counters, before: Counters) -> Counts:
         inputs=by_kind["inputs"],
         segments=by_kind["segments"],
         shadow=by_kind["shadow"],
+        lost=by_kind["lost"],
         servers=0,
     )

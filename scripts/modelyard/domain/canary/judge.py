@@ -114,7 +114,7 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     """
     samples = drop_out_of_order(evidence.samples)
     canary = count_arm(samples, evidence.canary, is_new=True)
-    stable = _stable_arm(samples, evidence.stable, canary)
+    stable = _stable_arm(samples, evidence, canary)
     if not _is_asked(canary):
         return Verdict(outcome=Outcome.INCONCLUSIVE, reason="no request answered yet")
     metrics = [*_request_metrics(samples, canary, stable, evidence, policy)]
@@ -192,10 +192,11 @@ def _request_metrics(
             yield slow
 
 
-def _stable_arm(samples: Sequence[Sample], release: str | None, canary: Arm) -> Arm | None:
+def _stable_arm(samples: Sequence[Sample], evidence: CanaryEvidence, canary: Arm) -> Arm | None:
+    release = evidence.stable
     if release is None:
         return None
-    stable = count_arm(samples, release, is_new=False)
+    stable = count_arm(samples, release, is_new=False, canary=evidence.canary)
     if canary.refusals is None or stable.refusals is not None:
         return stable
     # An older server counts all 4xx together: more than it refused, so never the canary's harm.

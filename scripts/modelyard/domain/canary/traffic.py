@@ -35,6 +35,7 @@ class Counts:
             Empty if a server does not count them.
         shadow: Rows of copied requests by both answers, by `shadow.pairs.pair_name`. Empty if a
             server copies none.
+        lost: Copies that have no answer to compare, by why.
         servers: How many servers these are the sum of; 0 if that is not known.
         process: Tells the process of one server from an earlier one of the same release; empty if
             that is not known.
@@ -51,6 +52,7 @@ class Counts:
     inputs: Mapping[str, int] = field(default_factory=dict)
     segments: Mapping[str, int] = field(default_factory=dict)
     shadow: Mapping[str, int] = field(default_factory=dict)
+    lost: Mapping[str, int] = field(default_factory=dict)
     servers: int = 1
     process: str = ""
 

@@ -146,3 +146,19 @@ def test_an_arm_never_seen_did_nothing():
 def test_samples_keep_only_growing_times():
     first, late, stale, last = at(0), at(5), at(4), at(6)
     assert drop_out_of_order((first, late, stale, late, last)) == (first, late, last)
+
+
+def test_pairs_of_past_canaries_that_go_away_are_no_restart():
+    seen = [
+        Sample(
+            at=START + look * timedelta(seconds=30),
+            counts={"v1": Counts(requests={"2xx": n}, shadow=pairs)},
+        )
+        for look, (n, pairs) in enumerate(
+            [(10, {"old:k:1:1": 9}), (20, {"old:k:1:1": 9, "new:k:1:1": 2}), (30, {"new:k:1:1": 5})]
+        )
+    ]
+    found = count_arm(seen, "v1", is_new=False, canary="new")
+    assert found.answered == (0, 10, 20)
+    assert [each["new:k:1:1"] for each in found.shadow] == [0, 2, 5]
+    assert count_arm(seen, "v1", is_new=False).shadow == ()

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.segments.cells import segment_grid
 from modelyard.domain.canary.shadow.findings import LEAST_HELD_OUT, promise_pairs
-from modelyard.domain.canary.shadow.pairs import FAILED, pair_name, parse_pair
+from modelyard.domain.canary.shadow.pairs import (
+    FAILED,
+    MOST_CLASSES,
+    OTHER,
+    grid_key,
+    pair_name,
+    parse_pair,
+)
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
 from modelyard.domain.verdict import Outcome
@@ -22,22 +29,25 @@ from unit.domain.canary.test_judge import EVEN, START
 LATE = Output(name="late", kind=OutputKind.PROBABILITY, primary=True)
 KIND = Output(name="kind", kind=OutputKind.CLASS, classes=("a", "b", "c"), primary=True)
 GRID = segment_grid(LATE)
+KEY = grid_key(GRID)
 POLICY = CanaryPolicy(least_looks=1, shadow=0.2)
 SPREAD = np.random.default_rng(0).random(4000)
 NEAR = np.clip(SPREAD + 0.02 * np.random.default_rng(1).normal(size=4000), 0, 1)
 PAIRS = promise_pairs(SPREAD, NEAR, GRID)
+SCARCE = promise_pairs(SPREAD[:60], NEAR[:60], GRID)
+PERCENT = Output(name="late", kind=OutputKind.VALUE, minimum=0, maximum=100, primary=True)
 
 
 def place(score):
     return int(np.searchsorted(GRID.edges, score, side="right"))
 
 
-def copied(looks, per_look, answer, release="v2"):
+def copied(looks, per_look, answer, release="v2", grid=KEY):
     """Stable's counts of pairs after each look."""
     random, total, found = np.random.default_rng(2), dict[str, int](), []
     for look in range(looks + 1):
         for score in random.random(per_look if look else 0):
-            name = pair_name(release, place(score), answer(score, random))
+            name = pair_name(release, grid, place(score), answer(score, random))
             total[name] = total.get(name, 0) + 1
         found.append(dict(total))
     return found
@@ -47,7 +57,7 @@ def judged(answer, *, policy=POLICY, **changed):
     return judge_canary(canary_evidence(answer, **changed), policy)
 
 
-def canary_evidence(answer, *, looks=20, per_look=40, release="v2", **changed):
+def canary_evidence(answer, *, looks=20, per_look=40, release="v2", grid=KEY, lost=(), **changed):
     bins = tuple(200 * part for part in (1, 1, 1, 1))
     samples = tuple(
         Sample(
@@ -58,11 +68,12 @@ def canary_evidence(answer, *, looks=20, per_look=40, release="v2", **changed):
                     rows=800 * look,
                     predictions=tuple(count * look for count in bins),
                     shadow=shadow if name == "v1" else {},
+                    lost={why: look * count for why, count in lost} if name == "v1" else {},
                 )
                 for name in ("v2", "v1")
             },
         )
-        for look, shadow in enumerate(copied(looks, per_look, answer, release))
+        for look, shadow in enumerate(copied(looks, per_look, answer, release, grid))
     )
     known = {"samples": samples, "canary": "v2", "stable": "v1", "expected": EVEN, "pairs": PAIRS}
     return CanaryEvidence(**{**known, **changed})
@@ -135,6 +146,15 @@ def test_a_share_beyond_the_limit_that_may_be_chance_holds_a_pass_back():
         ({"per_look": 0}, "stable's servers have counted none"),
         ({"release": "v1-of-last-week"}, "stable's servers have counted none"),
         ({"pairs": None}, "no held-out rows were scored by both"),
+        ({"pairs": SCARCE}, "all 800 have answers of stable that fewer than 50 held-out rows had"),
+        (
+            {"grid": grid_key(segment_grid(PERCENT))},
+            "stable's servers counted 800 by another range",
+        ),
+        (
+            {"per_look": 0, "lost": (("silent", 2), ("contract", 1), ("full", 0))},
+            "stable's servers have counted none, and lost copies: 20 contract, 40 silent",
+        ),
     ],
 )
 def test_what_keeps_shadow_answers_from_being_judged_is_said(changed, said):
@@ -229,10 +249,43 @@ def test_what_a_version_answered_on_held_out_rows_is_usual(rows, seed):
     assert 0 <= promise.mixed <= 1
 
 
-@given(release=st.text("abc0-", min_size=1), stable=st.integers(0, 80), canary=st.integers(-1, 80))
+def test_a_grid_of_another_range_or_order_of_classes_has_another_key():
+    grids = [
+        segment_grid(each)
+        for each in (
+            LATE,
+            PERCENT,
+            replace(PERCENT, maximum=200),
+            replace(PERCENT, minimum=-1),
+            KIND,
+            replace(KIND, classes=("b", "a", "c")),
+            replace(KIND, classes=("a", "b", "c", "d")),
+        )
+    ]
+    assert len({grid_key(each) for each in grids}) == len(grids)
+    as_read_from_json = replace(PERCENT, minimum=0.0, maximum=100.0)
+    assert grid_key(segment_grid(as_read_from_json)) == grid_key(segment_grid(PERCENT))
+
+
+def test_of_many_classes_it_is_only_known_whether_both_answers_are_the_same():
+    names = tuple(f"c{at}" for at in range(MOST_CLASSES + 1))
+    grid = segment_grid(replace(KIND, classes=names))
+    before = np.repeat(names, 100)
+    after = before.copy()
+    after[:1] = "c3"  # 1 % of the first class are others
+    after[100:150] = "c4"  # half of the second
+    promise = promise_pairs(before, after, grid)
+    assert [promise.is_stray(0, answer) for answer in (0, OTHER, FAILED)] == [False, True, True]
+    assert [promise.is_stray(1, answer) for answer in (1, OTHER, FAILED)] == [False, False, True]
+    assert promise.mixed == pytest.approx(20 / 21 * 20 / 21, abs=0.02)
+
+
+@given(release=st.text("abc0-", min_size=1), stable=st.integers(0, 80), canary=st.integers(-2, 80))
 def test_a_pair_is_read_back_from_its_name_alone(release, stable, canary):
-    name = pair_name(release, stable, canary)
-    assert parse_pair(name, release) == (stable, canary)
-    assert parse_pair(name, f"{release}x") is None
-    for other in ("", release, f"{release}:", f"{release}:1", f"{release}:x:1", f"{release}:1:y"):
-        assert parse_pair(other, release) is None
+    name = pair_name(release, KEY, stable, canary)
+    assert parse_pair(name, release, KEY) == (stable, canary)
+    assert parse_pair(name, f"{release}x", KEY) is None
+    assert parse_pair(name, release, "00000000") is None
+    old = f"{release}:{stable}:{canary}"
+    for other in ("", release, f"{release}:", old, f"{release}:{KEY}:x:1", f"{release}:{KEY}:1:y"):
+        assert parse_pair(other, release, KEY) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,14 @@ from modelyard.domain.canary.error_rate import against_at_most
 from modelyard.domain.canary.prediction_grid import Grid
 from modelyard.domain.canary.prediction_shift import grid_bins
 from modelyard.domain.canary.request_metrics import Finding, format_share, most_of_a_look
-from modelyard.domain.canary.shadow.pairs import FAILED, parse_pair
+from modelyard.domain.canary.shadow.pairs import (
+    FAILED,
+    OTHER,
+    counted_bin,
+    grid_key,
+    is_pair_of,
+    parse_pair,
+)
 
 LEAST_HELD_OUT = 50
 """Held-out rows of a bin of stable that are needed for what is usual beside it: of 50 the outermost
@@ -26,6 +33,8 @@ TAIL = 0.02
 LEAST_PAIRS = 200
 """Pairs from which a share beyond the limit holds a pass back."""
 
+_FEW_HELD_OUT = f"answers of stable that fewer than {LEAST_HELD_OUT} held-out rows had"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairPromise:
@@ -35,10 +44,12 @@ class PairPromise:
         usual: By bin of stable, the usual bins of the canary; None if too few held-out rows tell.
         mixed: The share that would be unusual if the canary answered each row with the answer to
             another, of the held-out rows beside whose bin it is known what is usual.
+        grid: The `grid_key` of these bins.
     """
 
     usual: tuple[frozenset[int] | None, ...]
     mixed: float
+    grid: str
 
     def is_stray(self, stable: int, canary: int) -> bool | None:
         """Whether a pair is unusual; None if it is not known what is usual."""
@@ -67,9 +78,8 @@ def promise_pairs(champion: ArrayLike, challenger: ArrayLike, grid: Grid) -> Pai
     for place in range(grid.bins):
         answers = after[before == place]
         known = answers.size >= LEAST_HELD_OUT
-        usual.append((_classes if grid.classes else _interval)(answers) if known else None)
-    promise = PairPromise(usual=tuple(usual), mixed=0.0)
-    return PairPromise(usual=promise.usual, mixed=_mixed(promise, before, after))
+        usual.append(_usual(grid, place, answers) if known else None)
+    return PairPromise(usual=tuple(usual), mixed=_mixed(usual, before, after), grid=grid_key(grid))
 
 
 def shadow_findings(
@@ -91,19 +101,21 @@ def shadow_findings(
     if promise is None:
         yield Finding(text="shadow answers not judged: no held-out rows were scored by both")
         return
-    rows, strays, failed = _counted(stable, promise, release)
+    pairs = _Pairs(stable, promise, release)
+    rows, strays = pairs.rows, pairs.strays
     if not rows[-1]:
-        yield Finding(text="shadow answers not judged: stable's servers have counted none")
+        yield Finding(text=f"shadow answers not judged: {_why_none(stable, pairs)}")
         return
     limit = min(1.0, TAIL + margin)
     found = against_at_most(rows, strays, limit, most=most_of_a_look(math.log(1 / alpha)))
     bad, share = found.ever_rejects(alpha), strays[-1] / rows[-1]
     is_far = share > limit and rows[-1] >= LEAST_PAIRS
-    errors = f", {failed:.0f} of them by an error" if failed else ""
+    errors = f", {pairs.failed:.0f} of them by an error" if pairs.failed else ""
     allowed = f"{format_share(limit)} is allowed"
+    unknown = f"; {pairs.unknown:.0f} more have {_FEW_HELD_OUT}" if pairs.unknown else ""
     yield Finding(
         text=f"{format_share(share)} of {rows[-1]:.0f} shadow answers are unlike those on held-out "
-        f"rows{errors}, {allowed}{_blind(promise, limit)}",
+        f"rows{errors}, {allowed}{unknown}{_blind(promise, limit)}",
         bad=bad,
         missing=f"shadow answers of which at most {format_share(limit)} differ" if is_far else None,
         numbers={
@@ -115,22 +127,46 @@ def shadow_findings(
     )
 
 
-def _counted(
-    stable: Arm, promise: PairPromise, release: str
-) -> tuple[list[float], list[float], float]:
-    """Rows and strays until each sample, and how many rows failed; at least one sample."""
-    last = stable.shadow[-1] if stable.shadow else {}
-    pairs = {name: pair for name in last if (pair := parse_pair(name, release)) is not None}
-    strays = {name: promise.is_stray(*pair) for name, pair in pairs.items()}
-    known = [name for name, stray in strays.items() if stray is not None]
-    unusual = [name for name in known if strays[name]]
-    failed = sum(last[name] for name in known if pairs[name][1] == FAILED)
-    series = stable.shadow or ({},)
-    return (
-        [sum(counts.get(name, 0.0) for name in known) for counts in series],
-        [sum(counts.get(name, 0.0) for name in unusual) for counts in series],
-        failed,
-    )
+class _Pairs:
+    """The canary's pairs in stable's counts.
+
+    Attributes:
+        rows: Those beside whose bin it is known what is usual, until each sample; at least one.
+        strays: How many of these are unusual.
+        failed: How many failed, until the last sample.
+        unknown: Rows on the same grid beside whose bin nothing is known.
+        elsewhere: Rows on another grid.
+    """
+
+    def __init__(self, stable: Arm, promise: PairPromise, release: str) -> None:
+        series = stable.shadow or ({},)
+        last = {name: rows for name, rows in series[-1].items() if is_pair_of(name, release)}
+        parsed = {name: parse_pair(name, release, promise.grid) for name in last}
+        pairs = {name: pair for name, pair in parsed.items() if pair is not None}
+        strays = {name: promise.is_stray(*pair) for name, pair in pairs.items()}
+        known = [name for name, stray in strays.items() if stray is not None]
+        unusual = [name for name in known if strays[name]]
+        self.rows = [sum(counts.get(name, 0.0) for name in known) for counts in series]
+        self.strays = [sum(counts.get(name, 0.0) for name in unusual) for counts in series]
+        self.failed = sum(last[name] for name in known if pairs[name][1] == FAILED)
+        self.unknown = sum(last[name] for name in pairs) - self.rows[-1]
+        self.elsewhere = sum(rows for name, rows in last.items() if name not in pairs)
+
+
+def _why_none(stable: Arm, pairs: _Pairs) -> str:
+    """Why no shadow answer is judged."""
+    if pairs.unknown:
+        return f"all {pairs.unknown:.0f} have {_FEW_HELD_OUT}"
+    if pairs.elsewhere:
+        return (
+            f"stable's servers counted {pairs.elsewhere:.0f} by another range or other classes"
+            " than model.yaml has now"
+        )
+    lost = sorted((why, count) for why, count in stable.lost.items() if count)
+    if lost:
+        each = ", ".join(f"{count:.0f} {why}" for why, count in lost)
+        return f"stable's servers have counted none, and lost copies: {each}"
+    return "stable's servers have counted none"
 
 
 def _blind(promise: PairPromise, limit: float) -> str:
@@ -138,6 +174,13 @@ def _blind(promise: PairPromise, limit: float) -> str:
     if promise.mixed > limit:
         return ""
     return f"; answers of other rows would differ in {format_share(promise.mixed)}: not seen"
+
+
+def _usual(grid: Grid, place: int, answers: NDArray[np.intp]) -> frozenset[int]:
+    """The usual bins beside one of stable's, by the canary's on the rows of that bin."""
+    if not grid.classes:
+        return _interval(answers)
+    return _classes(np.array([counted_bin(grid, place, each) for each in answers.tolist()]))
 
 
 def _interval(answers: NDArray[np.intp]) -> frozenset[int]:
@@ -157,16 +200,22 @@ def _classes(answers: NDArray[np.intp]) -> frozenset[int]:
     return frozenset(found[order][before < (1 - TAIL) * answers.size].tolist())
 
 
-def _mixed(promise: PairPromise, before: NDArray[np.intp], after: NDArray[np.intp]) -> float:
+def _mixed(
+    usual: Sequence[frozenset[int] | None], before: NDArray[np.intp], after: NDArray[np.intp]
+) -> float:
     """See `PairPromise`."""
-    known = [usual is not None for usual in promise.usual]
-    rows = np.bincount(before, minlength=len(promise.usual)) * known
-    rows = rows / max(rows.sum(), 1)
-    answers = np.bincount(after, minlength=len(promise.usual)) / max(after.size, 1)
-    return float(
-        sum(
-            share * (1 - sum(answers[place] for place in usual if 0 <= place < answers.size))
-            for share, usual in zip(rows.tolist(), promise.usual, strict=True)
-            if usual is not None
-        )
-    )
+    held_out = np.bincount(before, minlength=len(usual)).tolist()
+    answers = (np.bincount(after, minlength=len(usual)) / max(after.size, 1)).tolist()
+    known = [
+        (rows, _share_in(bins, place, answers))
+        for place, (rows, bins) in enumerate(zip(held_out, usual, strict=True))
+        if bins is not None
+    ]
+    total = sum(rows for rows, _ in known)
+    return float(sum(rows * (1 - share) for rows, share in known) / max(total, 1))
+
+
+def _share_in(usual: frozenset[int], place: int, answers: Sequence[float]) -> float:
+    """The share of all answers that are usual beside a bin of stable."""
+    others = 1 - answers[place] if OTHER in usual else 0.0
+    return others + sum(answers[each] for each in usual if 0 <= each < len(answers))
