@@ -95,7 +95,9 @@ def _(action: RetryTraining, workspace: Workspace, world: World, report: Report)
 
 @apply_action.register
 def _(action: GiveUpTraining, workspace: Workspace, world: World, report: Report) -> bool:
+    again = f"modelyard retrain {world.model} {action.version}"
     report(f"{world.model} {action.version}: training failed for good: {action.reason}")
+    report(f"next, once that is mended: {again}")
 
     def change(before: ModelFacts) -> ModelFacts:
         known = before.training.get(action.version, TrainingFacts())
