@@ -112,7 +112,7 @@ lock: $(STAMP) ## write the lock files again from pyproject.toml
 LOCK ?= requirements-runtime.lock
 IMAGE ?= localhost/modelyard
 PUSH ?=
-export LOCK IMAGE PUSH
+export LOCK IMAGE PUSH BUILT
 
 image: ## build the image of a lock (LOCK=..., IMAGE=name); with PUSH=true push it, with its SBOM
 	@$(PYTHON) scripts/image/build.py

@@ -1,8 +1,8 @@
 """Builds the image of one lock with docker, and says by which digest a version pins it.
 
-`make image` runs it with the variables LOCK, IMAGE and PUSH; a workflow adds REGISTRY_USER and
-REGISTRY_TOKEN. `make locks` lists the locks instead. It needs nothing but Python, git's checkout
-and docker.
+`make image` runs it with the variables LOCK, IMAGE and PUSH; a workflow adds REGISTRY_USER,
+REGISTRY_TOKEN and BUILT, a folder for what was built. `make locks` lists the locks instead. It
+needs nothing but Python, git's checkout and docker.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import tempfile
 from pathlib import Path
 
 PLATFORM_LOCK = "requirements-runtime.lock"
+MOST_LOCKS = 256
+"""GitHub starts no more jobs of one matrix."""
+
 OWN_LOCK = r"models/[a-z][a-z0-9-]*/trainer/requirements\.lock"
 
 
@@ -28,7 +31,16 @@ def find_locks(root: Path = Path()) -> list[str]:
 
 def list_locks() -> int:
     """Print the locks as JSON, and give them to the workflow."""
-    found = json.dumps(find_locks())
+    locks = find_locks()
+    if len(locks) > MOST_LOCKS:
+        print(
+            f"error: {len(locks)} locks, and a workflow of GitHub builds at most {MOST_LOCKS}; "
+            "hint: remove the trainer/requirements.lock of models that need no library of their "
+            "own, or build each with make image LOCK=...",
+            file=sys.stderr,
+        )
+        return 3
+    found = json.dumps(locks)
     _say("GITHUB_OUTPUT", f"locks={found}\n")
     print(found)
     return 0
@@ -47,8 +59,8 @@ def main() -> int:
         # By stdin: what is in argv, every process of the machine can read.
         command = ["docker", "login", host, "--username", user, "--password-stdin"]
         subprocess.run(command, input=token.encode(), check=True)
-    with tempfile.TemporaryDirectory() as folder:
-        metadata = Path(folder) / "image.json"
+    with tempfile.TemporaryDirectory() as place:
+        metadata = Path(place) / "image.json"
         # The list of packages and how it was built stand beside the image in the registry.
         kept = ["--push", "--sbom=true", "--provenance=mode=max"] if is_pushed else ["--load"]
         command = [
@@ -61,8 +73,18 @@ def main() -> int:
         built = json.loads(metadata.read_text())["containerimage.digest"]
     _say("GITHUB_OUTPUT", f"name={name}\ndigest={built}\n")
     _say("GITHUB_STEP_SUMMARY", f"`{lock}`: `modelyard version new ... --image {name}@{built}`\n")
+    if folder := os.environ.get("BUILT"):
+        _note(Path(folder), lock, f"{name}@{built}")
     print(f"{name}@{built}")
     return 0
+
+
+def _note(folder: Path, lock: Path, image: str) -> None:
+    """Write what was built into a file that `modelyard runtime image --built` reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(str(lock).encode()).hexdigest()
+    noted = json.dumps({"lock": str(lock), "image": image})
+    (folder / f"{name}.json").write_text(noted, encoding="utf-8")
 
 
 def _say(variable: str, text: str) -> None:

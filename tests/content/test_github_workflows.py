@@ -14,7 +14,7 @@ import click
 import pytest
 import yaml
 
-from image.build import find_locks
+from image.build import find_locks, list_locks
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.cli import load_command
@@ -166,11 +166,36 @@ def test_an_image_is_built_of_every_lock_and_of_the_main_branch_alone(tmp_path):
     ]
 
 
-def test_only_the_last_step_of_an_image_s_job_sees_the_app_s_key():
-    *others, noted = workflow("images")["jobs"]["image"]["steps"]
+def test_more_locks_than_a_matrix_may_have_jobs_are_refused_with_the_limit(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_OUTPUT", raising=False)
+    for number in range(256):
+        lock = tmp_path / f"models/m{number}/trainer/requirements.lock"
+        lock.parent.mkdir(parents=True)
+        lock.write_text("")
+    assert list_locks() == 3
+    assert "257 locks, and a workflow of GitHub builds at most 256" in capsys.readouterr().err
+    lock.unlink()
+    assert list_locks() == 0
+
+
+def test_what_may_push_an_image_sees_no_secret_and_what_sees_the_app_s_key_may_push_none():
+    jobs = workflow("images")["jobs"]
+    note = jobs.pop("note")
+    assert "secrets." not in json.dumps(jobs)
+    assert not [job for job in jobs.values() if "environment" in job]
+    assert note["permissions"] == {"contents": "read"}
+    assert note["environment"] == "modelyard"
+    assert note["needs"] == "image"
+    *others, noted = note["steps"]
     assert "MODELYARD_APP_KEY" in noted["env"]
     assert "secrets." not in json.dumps(others)
-    assert noted["run"].endswith('runtime image "$LOCK" "$IMAGE"')
+    folder = noted["run"].split()[-1]
+    assert jobs["image"]["steps"][-1]["with"]["path"] == folder
+    assert others[-1]["with"]["path"] == folder
+    assert others[-1]["with"]["merge-multiple"] is True
 
 
 def test_only_the_app_makes_a_tag_and_only_of_the_main_branch():

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from modelyard.operations.runtimes.built import read_built
+
 ROOT = Path(__file__).parents[2]
 DIGEST = f"sha256:{'d' * 64}"
 DOCKER = f"""#!/bin/sh
@@ -56,6 +58,7 @@ def test_an_image_is_built_of_the_lock_and_pushed_with_what_is_in_it(built, tmp_
         REGISTRY_USER="ann",
         REGISTRY_TOKEN="s3cret",
         GITHUB_OUTPUT=str(output),
+        BUILT=str(tmp_path / "built"),
     )
 
     assert (done.returncode, done.stdout) == (0, f"ghcr.io/acme/yard@{DIGEST}\n")
@@ -65,6 +68,9 @@ def test_an_image_is_built_of_the_lock_and_pushed_with_what_is_in_it(built, tmp_
     lock = hashlib.sha256((ROOT / "requirements-runtime.lock").read_bytes()).hexdigest()
     assert f"--build-arg LOCK_SHA256={lock}" in build
     assert "--push --sbom=true --provenance=mode=max" in build
+    assert read_built(tmp_path / "built") == {
+        "requirements-runtime.lock": f"ghcr.io/acme/yard@{DIGEST}"
+    }
     assert output.read_text() == f"name=ghcr.io/acme/yard\ndigest={DIGEST}\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from fakes.github import FakeGitHub, cut_off, forbidden, primary_limit
 from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.hosted import api as hosted_api
+from modelyard.adapters.git.repository import Git
 from modelyard.cli import cli
+from modelyard.domain.promotion.facts import Hold
 from modelyard.operations.chatops import follow
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +140,14 @@ def test_who_may_not_start_it_is_told_what_is_needed_and_the_comment_to_write(fo
     assert "chatops.yml is not started for rex" in err
     assert "comment on a pull request of wine: /hold $(id) `x`" in err
     assert "v1" not in forge.facts.read_model("wine").holds
+
+
+def test_who_asks_a_forge_needs_no_name_in_git(forge):
+    hold = Hold(reason="bad", by="ann", since=SystemClock().now())
+    forge.facts.update_model("wine", lambda facts: replace(facts, holds={"v1": hold}))
+    forge.patch.setattr(Git, "user_name", lambda _: None)
+    code, _, err = forge.type("rex", "unhold", "wine", "v1")
+    assert (code, "chatops.yml is not started for rex" in err) == (1, True), err
 
 
 @pytest.mark.parametrize(

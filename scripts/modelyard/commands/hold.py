@@ -83,14 +83,14 @@ def unhold(
     from modelyard.operations.holds import decide_retry, find_hold, lift_hold
     from modelyard.operations.promote import propose_promotion
 
-    who = find_person(services, name)
     typed = Typed(command=Unhold(), model=model, version=version)
     known = find_hold(services, model, version)
     again = decide_retry(services, model, version, is_wanted=retry)
     if dry_run:
+        who = find_person(services, name)
         print_line(f"would lift the hold of {known.by} on {model} {version} as {who}")
     elif not ask_forge(services, typed, name=name, report=print_line):
-        lift_hold(services, model, version, by=who)
+        lift_hold(services, model, version, by=find_person(services, name))
         print_line(f"{model} {version} is no longer on hold")
     if again is None:
         return
@@ -99,6 +99,7 @@ def unhold(
     if retry and not dry_run:
         if ask_forge(services, typed, name=name, report=print_line):
             return
+        who = find_person(services, name)
         pull = propose_promotion(services, again, requester=Person.named(who))
         print_line(f"#{pull.number} is open: {pull.title}, requested by {pull.requester or who}")
     else:

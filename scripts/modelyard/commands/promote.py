@@ -50,7 +50,6 @@ def promote(
     )
     from modelyard.operations.reconcile.collect import collect_world, with_makers
 
-    who = find_person(services, name)
     workspace = workspace_of(services)
     world = collect_world(workspace, model, with_registry=False)
     where = find_environment(world, environment)
@@ -70,6 +69,7 @@ def promote(
         pull = None
         print_change(promotion.change)
     else:
+        who = find_person(services, name)
         pull = propose_promotion(services, promotion, requester=Person.named(who))
         print_line(f"#{pull.number} is open: {pull.title}, requested by {pull.requester or who}")
     if replaced is not None:

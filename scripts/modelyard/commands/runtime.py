@@ -45,18 +45,37 @@ def lock_runtime(root: Path, /, *, model: str | None, platform: bool, upgrade: b
 
 
 @runtime.command("image")
-@click.argument("lock")
-@click.argument("image", metavar="NAME@DIGEST")
+@click.argument("lock", required=False)
+@click.argument("image", metavar="[NAME@DIGEST]", required=False)
+@click.option(
+    "--built",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Read locks and images from the files that `make image` writes into BUILT=FOLDER.",
+)
 @pass_services
-def note_built(services: Services, /, *, lock: str, image: str) -> None:
+def note_built(
+    services: Services, /, *, lock: str | None, image: str | None, built: Path | None
+) -> None:
     """Write down that the image NAME@DIGEST was built of LOCK, a path such as requirements.lock.
 
-    The workflow `images` calls it. `modelyard version new` then pins the image by its digest.
+    The workflow `images` calls it with --built. `modelyard version new` then pins the image by its
+    digest. In a workflow nothing is written for `forge: local`, where only people may.
     """
-    from modelyard.operations.runtimes.built import note_image
+    from modelyard.operations.runtimes.built import is_job_without_forge, note_image, read_built
 
-    digest = note_image(services, lock, image)
-    print_line(f"{lock} ({digest[:12]}) is built as {image}")
+    if built is not None and lock is None:
+        images = read_built(built)
+    elif built is None and lock is not None and image is not None:
+        images = {lock: image}
+    else:
+        raise click.UsageError("give LOCK and NAME@DIGEST, or --built FOLDER")
+    if is_job_without_forge(services):
+        print_line("nothing is written down: forge: local; version new takes --image NAME@DIGEST")
+        return
+    for path, name in images.items():
+        digest = note_image(services, path, name)
+        print_line(f"{path} ({digest[:12]}) is built as {name}")
 
 
 @runtime.command("list")

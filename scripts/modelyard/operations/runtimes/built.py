@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.promotion.facts import BuiltImage
-from modelyard.domain.specs.repository import OrchestratorKind
+from modelyard.domain.specs.repository import ForgeKind, OrchestratorKind
 from modelyard.domain.specs.version import Runtime
 from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.operations.services import repository_of
@@ -44,6 +46,30 @@ def note_image(services: Services, lock: str, image: str) -> str:
         raise CannotAnswer(why, hint="modelyard runtime list") from error
     facts_of(services).write_image(digest, BuiltImage(image=image, at=services.clock.now()))
     return digest
+
+
+def read_built(folder: Path) -> dict[str, str]:
+    """Return the images that the files of a folder name, by their locks.
+
+    Raises:
+        CannotAnswer: There is none, or a file names none.
+    """
+    found = {}
+    for file in sorted(folder.glob("*.json")):
+        try:
+            noted = json.loads(file.read_bytes())
+            found[str(noted["lock"])] = str(noted["image"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            why = f"{file} names no lock and image: {type(error).__name__}"
+            raise CannotAnswer(why, hint="make image BUILT=FOLDER writes one") from error
+    if not found:
+        raise CannotAnswer(f"{folder} names no image", hint="make image BUILT=FOLDER writes one")
+    return found
+
+
+def is_job_without_forge(services: Services) -> bool:
+    """Whether a workflow runs this for the local forge, whose branches only people may push."""
+    return services.repository.forge is ForgeKind.LOCAL and bool(os.environ.get("GITHUB_ACTIONS"))
 
 
 def find_image(root: Path, runtime: Runtime) -> str | None:
