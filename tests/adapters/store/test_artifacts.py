@@ -143,6 +143,24 @@ def test_a_process_killed_in_the_middle_of_a_write_spoils_nothing(
     assert sorted(p.name for p in (tmp_path / "artifacts").iterdir()) == [".writing", "models"]
 
 
+@pytest.mark.parametrize("stray", ["stray", "a/b/stray", "model/more/stray"])
+def test_a_file_too_many_is_removed_and_no_folder_above_the_artifact(
+    folder, artifact, tmp_path, stray
+):
+    target = tmp_path / "artifacts" / "models" / DIGEST.removeprefix("sha256:")
+    (target / stray).parent.mkdir(parents=True)
+    (target / stray).write_bytes(b"alone in the store")
+    above = [(place, place.stat().st_ino) for place in (target, *target.parents[:3])]
+    (tmp_path / "artifacts").chmod(0o2775)
+
+    folder.put_model(artifact, DIGEST)
+
+    assert [(place, place.stat().st_ino) for place, _ in above] == above
+    assert stat.S_IMODE((tmp_path / "artifacts").stat().st_mode) == 0o2775
+    assert sorted(p.name for p in target.iterdir()) == [".complete", "model", "serving.json"]
+    assert files(folder.fetch_model(DIGEST, tmp_path / "here")) == files(artifact)
+
+
 def test_stored_files_have_the_permissions_of_their_folder(folder, tmp_path):
     before = os.umask(0o022)
     try:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from modelyard.artifact_digest import artifact_digest, file_digests, manifest_digest
@@ -105,7 +105,7 @@ class Store:
             )
         wanted = file_digests(folder)
         for name in sorted(kept.keys() - wanted.keys() - {COMPLETE}):
-            self._remove(f"{target}/{name}")
+            self._remove(target, name)
         for name, content in sorted(wanted.items()):
             if kept.get(name) != content:
                 self._write(f"{target}/{name}", (folder / name).read_bytes())
@@ -132,15 +132,16 @@ class Store:
                 digest.update(part)
         return digest.hexdigest()
 
-    def _remove(self, relative: str) -> None:
-        """Remove a file, and the folders that it alone was in."""
+    def _remove(self, target: str, name: str) -> None:
+        """Remove a file of an artifact's folder, and the folders in there that it alone was in."""
         filesystem, base = self._place
-        path = f"{base}/{relative}"
+        relative = f"{target}/{name}"
         try:
-            filesystem.rm_file(path)
+            filesystem.rm_file(f"{base}/{relative}")
             if "file" in filesystem.protocol:
                 with contextlib.suppress(OSError):  # the first that has more in it
-                    os.removedirs(os.path.dirname(path))  # noqa: PTH120 - pathlib has none
+                    for inner in PurePosixPath(name).parents[:-1]:  # not the artifact's own
+                        Path(base, target, inner).rmdir()
         except FileNotFoundError:
             return  # another process was first
         except _unreachable() as error:
