@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +16,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from modelyard.adapters.store.tables import scores_to_parquet
+from modelyard.commands import judge, options
 from modelyard.domain.drift.quality import HeldOutLoss
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import MissingLabels, Output, OutputKind, Task
@@ -147,6 +150,34 @@ def test_a_label_is_kept_once_and_the_first_one_stays(place):
     later = place.deliver("request,row,y\nq1,0,0.9\nq2,0,0.9\n")
     assert later.rows == {"v1": 1}
     assert sorted(read_deliveries(place, "m")["delivery"]) == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("request,y\nq2,0.9\nq3,0.2\n", 0),  # the same file
+        ("request,y\nq2,0.9\nq3,\nnobody,1\n", 0),
+        ("request,row,y\nq2,0,0.9\nq1,0,0.2\n", 0),
+        ("request,y\nq2,0.2\n", 3),  # another label of a known row
+        ("request,y\nnobody,1\n", 3),
+        ("request,y\n", 3),
+    ],
+)
+def test_a_label_that_is_known_already_is_no_failure(place, monkeypatch, text, code):
+    place.deliver("request,y\nq2,0.9\nq3,0.2\n")
+    (place.root / "again.csv").write_text(text)
+    monkeypatch.setattr(judge, "workspace_of", lambda services: place)
+    monkeypatch.setattr(options, "find_services", lambda: None)
+    done = CliRunner().invoke(judge.feedback, ["m", "--labels", str(place.root / "again.csv")])
+    assert done.exit_code == code, done.output
+
+
+def test_labels_that_are_known_need_no_logs_any_more(place):
+    place.deliver("request,y\nq2,0.9\n")
+    shutil.rmtree(place.root / ".modelyard" / "payloads")
+    assert place.deliver("request,y\nq2,0.9\n").has_known
+    with pytest.raises(CannotAnswer, match="no payload log"):
+        place.deliver("request,y\nq3,0.9\n")
 
 
 def test_a_dry_run_keeps_nothing(place):

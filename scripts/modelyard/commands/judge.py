@@ -93,7 +93,8 @@ def feedback(
 
     A request's id is the one its answer had; row counts from 0 within it. What is joined is kept,
     for `modelyard judge` (with canary.margin_quality) and `modelyard drift`. Labels that are left
-    out are counted by why. Exit 3 if none could be joined, or a value is of another type.
+    out are counted by why. The same file again changes nothing. Exit 3 if no label of the file is
+    joined, now or before, or a value is of another type.
     """
     from modelyard.operations.judge.feedback import deliver_labels
 
@@ -109,7 +110,7 @@ def feedback(
         print_line(f"{model}: {verb} {joined:,} of {found.labels:,} labels ({by_version or '-'})")
         for fault in found.faults:
             print_line(f"  {fault.labels:,} left out: {fault.why}, such as {fault.example}")
-    if not found.rows:
+    if not found.has_known:
         raise click.exceptions.Exit(Refused.exit_code)
 
 
