@@ -9,7 +9,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from modelyard.domain.canary.shadow.pairs import is_pair_of
 from modelyard.domain.canary.traffic import Counts, Sample
 
 Key = tuple[str, str]
@@ -44,7 +43,7 @@ class Arm:
         client_errors: Requests answered 4xx; shape (samples,).
         inputs: Rows until the last sample by cell of each input; see `Counts.inputs`.
         segments: Rows by segment and bin, shape (samples,); see `Counts.segments`.
-        shadow: Rows by both answers, shape (samples,), of one canary; see `Counts.shadow`.
+        shadow: Rows by both answers, shape (samples,); see `Counts.shadow`.
         lost: Copies until the last sample that have no answer, by why.
     """
 
@@ -80,9 +79,7 @@ def drop_out_of_order(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     return tuple(kept)
 
 
-def count_arm(
-    samples: Sequence[Sample], release: str, *, is_new: bool, canary: str | None = None
-) -> Arm:
+def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
     """What a release counted since the first sample.
 
     Args:
@@ -91,9 +88,8 @@ def count_arm(
         is_new: Whether the release started during the samples. If a sample without it came first,
             everything its counters show counts; otherwise only what is added after the first
             sample that has it.
-        canary: Whose answers its servers compare with their own; None for none.
     """
-    counts = [_only_pairs_of(canary, sample.counts.get(release)) for sample in samples]
+    counts = [sample.counts.get(release) for sample in samples]
     readings = _read(counts)
     # A release that is in the first sample may have counted before it; that part is not known.
     from_zero = is_new and bool(samples) and release not in samples[0].counts
@@ -117,20 +113,6 @@ def count_arm(
         within=within if within and within[-1] else (),
         seconds=(seen[-1] - seen[0]).total_seconds() if seen else 0.0,
         is_fresh=bool(readings.is_readable and readings.is_readable[-1]),
-    )
-
-
-def _only_pairs_of(canary: str | None, counts: Counts | None) -> Counts | None:
-    """The counts without pairs of past canaries, whose names go away while their server runs."""
-    if counts is None or not counts.shadow:
-        return counts
-    return replace(
-        counts,
-        shadow={
-            name: rows
-            for name, rows in counts.shadow.items()
-            if canary is not None and is_pair_of(name, canary)
-        },
     )
 
 

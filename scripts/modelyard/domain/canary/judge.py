@@ -27,6 +27,7 @@ from modelyard.domain.canary.request_metrics import (
 )
 from modelyard.domain.canary.segments.findings import SegmentPromise, segment_findings
 from modelyard.domain.canary.shadow.findings import PairPromise, shadow_findings
+from modelyard.domain.canary.shadow.pairs import keep_pairs_of
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome, Verdict
@@ -112,9 +113,9 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     Raises:
         ValueError: The policy's numbers are out of range.
     """
-    samples = drop_out_of_order(evidence.samples)
+    samples = keep_pairs_of(drop_out_of_order(evidence.samples), evidence.canary)
     canary = count_arm(samples, evidence.canary, is_new=True)
-    stable = _stable_arm(samples, evidence, canary)
+    stable = _stable_arm(samples, evidence.stable, canary)
     if not _is_asked(canary):
         return Verdict(outcome=Outcome.INCONCLUSIVE, reason="no request answered yet")
     metrics = [*_request_metrics(samples, canary, stable, evidence, policy)]
@@ -192,11 +193,10 @@ def _request_metrics(
             yield slow
 
 
-def _stable_arm(samples: Sequence[Sample], evidence: CanaryEvidence, canary: Arm) -> Arm | None:
-    release = evidence.stable
+def _stable_arm(samples: Sequence[Sample], release: str | None, canary: Arm) -> Arm | None:
     if release is None:
         return None
-    stable = count_arm(samples, release, is_new=False, canary=evidence.canary)
+    stable = count_arm(samples, release, is_new=False)
     if canary.refusals is None or stable.refusals is not None:
         return stable
     # An older server counts all 4xx together: more than it refused, so never the canary's harm.

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from modelyard.domain.canary.arms import Arm, count_arm, drop_out_of_order
+from modelyard.domain.canary.shadow.pairs import keep_pairs_of
 from modelyard.domain.canary.traffic import Counts, Sample
 
 START = datetime(2013, 5, 1, tzinfo=UTC)
@@ -158,7 +159,7 @@ def test_pairs_of_past_canaries_that_go_away_are_no_restart():
             [(10, {"old:k:1:1": 9}), (20, {"old:k:1:1": 9, "new:k:1:1": 2}), (30, {"new:k:1:1": 5})]
         )
     ]
-    found = count_arm(seen, "v1", is_new=False, canary="new")
+    found = count_arm(keep_pairs_of(seen, "new"), "v1", is_new=False)
     assert found.answered == (0, 10, 20)
     assert [each["new:k:1:1"] for each in found.shadow] == [0, 2, 5]
-    assert count_arm(seen, "v1", is_new=False).shadow == ()
+    assert count_arm(keep_pairs_of(seen, "none"), "v1", is_new=False).shadow == ()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from zlib import crc32
 
 from modelyard.domain.canary.prediction_grid import Grid
+from modelyard.domain.canary.traffic import Counts, Sample
 
 FAILED = -1
 """The canary's bin of a row for which it had an error of its own, and no answer."""
@@ -57,3 +60,18 @@ def parse_pair(name: str, release: str, grid: str) -> tuple[int, int] | None:
     if canary in words:
         return int(stable), words[canary]
     return (int(stable), int(canary)) if canary.isdecimal() else None
+
+
+def keep_pairs_of(samples: Sequence[Sample], release: str) -> tuple[Sample, ...]:
+    """The samples without pairs of other canaries: their names go away while a server runs."""
+    return tuple(
+        replace(sample, counts={name: _kept(each, release) for name, each in sample.counts.items()})
+        for sample in samples
+    )
+
+
+def _kept(counts: Counts, release: str) -> Counts:
+    if not counts.shadow:
+        return counts
+    kept = {name: rows for name, rows in counts.shadow.items() if is_pair_of(name, release)}
+    return replace(counts, shadow=kept)
