@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,32 @@ def test_a_file_that_says_nothing_of_this_history_is_as_good_as_none(
     file.parent.mkdir()
     file.write_bytes(content.encode("latin-1"))
     assert_as_walked(git)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut by 40 bytes": lambda content: content[:-40],
+    "cut in the digest": lambda content: content[:-3],
+    "cut to whole lines": lambda content: b"".join(content.splitlines(keepends=True)[:60]),
+    "without a line": lambda content: b"".join(content.splitlines(keepends=True)[1:]),
+    "with a block of zeros": lambda content: content[:64] + bytes(64) + content[128:],
+    "with a place exchanged": lambda content: content.replace(b"/wine/", b"/wime/", 1),
+    "with a line after the digest": lambda content: content + content[:41],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_not_believed(
+    git: Git, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+) -> None:
+    assert_as_walked(git)
+    file = git.kept_folder / first_parents._KEPT
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    assert file.read_bytes() != whole
+    for _ in range(2):
+        _forget(monkeypatch)
+        assert_as_walked(git)
+    assert file.read_bytes() == whole
 
 
 def test_an_exchanged_history_is_read_anew(git: Git, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelyard.adapters.git.names import revision_of
 from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.replaced_file import replace_file
+from modelyard.adapters.kept_file import write_kept_bytes
 from modelyard.domain.specs.paths import place_of
 
 # Each holds every commit of main, so a watcher of weeks keeps the newest few alone.
@@ -31,8 +30,6 @@ _AT_ONCE = 2000
 # With what a .gitmodules asks to leave out: it comes with a push, too.
 _WHOLE = ("--no-renames", "--ignore-submodules=none")
 _ON_FIRST_PARENT = ("--diff-merges=first-parent", *_WHOLE)
-
-_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 # Commits after the branch began that touch what it changes; there are seldom any.
 _MOST_COMMITS = 50
@@ -145,25 +142,30 @@ def _read_places(git: Git, commits: Sequence[str]) -> dict[str, dict[str, None]]
 
 
 def _read_kept(file: Path) -> MainHistory:
-    """What the file has; nothing if it cannot be read."""
+    """What the file has; nothing if it is not as it was written."""
     try:
-        rows = [row.split(" ") for row in file.read_text().splitlines()]
-    except (OSError, ValueError):
+        *rows, seal = file.read_bytes().splitlines(keepends=True)
+    except (OSError, ValueError):  # there is none, or it is empty
         return MainHistory()
-    if not all(_COMMIT.fullmatch(row[0]) for row in rows):
+    if seal != _seal(b"".join(rows)):
         return MainHistory()
-    return MainHistory().followed_by({commit: places for commit, *places in rows})
+    names = (row.decode().split() for row in rows)
+    return MainHistory().followed_by({commit: places for commit, *places in names})
 
 
 def _write_kept(file: Path, history: MainHistory) -> None:
-    """Write a line for each commit; on a full disk there is no file."""
+    """Write a line for each commit, and the digest of all; on a full disk there is no file."""
     rows = {commit: [commit] for commit in history.order}
     for place, commits in history.changes.items():
         for commit in commits:
             rows[commit].append(place)
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(file, "".join(f"{' '.join(row)}\n" for row in rows.values()).encode())
+    body = "".join(f"{' '.join(row)}\n" for row in rows.values()).encode()
+    write_kept_bytes(file, body + _seal(body))
+
+
+def _seal(body: bytes) -> bytes:
+    """The last line of the file: a disk that was full or lost its power keeps a part of it."""
+    return f"{hashlib.sha256(body).hexdigest()}\n".encode()
 
 
 def list_changes(git: Git, since: str, main: str) -> Iterator[ChangedFiles]:
