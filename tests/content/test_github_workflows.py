@@ -142,6 +142,7 @@ def test_drift_compares_every_model_with_a_feed():
     # What somebody asks for is quoted, and never an option.
     assert one == "inputs.model && format('[{0}]', toJSON(inputs.model))"
     assert triggers("drift")["workflow_dispatch"]["inputs"].keys() == {"model"}
+    assert workflow("drift")["concurrency"]["queue"] == "max"
     assert all(words[-2:] == ["--", "$MODEL"] for words in commands("drift"))
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from contract.stages import BOT, HostedStage
 from contract.test_merged_on_a_page import rules
-from fakes.github import FakeGitHub, cut_off, forbidden, primary_limit
+from fakes.github import FakeGitHub, cut_off, forbidden, not_found, primary_limit
 from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.hosted import api as hosted_api
@@ -265,6 +265,10 @@ def test_a_workflow_of_before_an_input_was_added_is_named_with_what_to_do(drift)
     drift.fake.seed({DRIFT: "on:\n  workflow_dispatch:\n"})
     code, _, err = drift.type("bob", "retrain", "flight-delay")
     assert (code, "bring .github/workflows/drift.yml of main up to date" in err) == (1, True), err
+
+    drift.fake.queue(not_found("POST", "/dispatches$"))
+    code, _, err = drift.type("bob", "retrain", "flight-delay")
+    assert (code, ".github/workflows/drift.yml of main must be there" in err) == (1, True), err
 
 
 def test_a_job_with_the_token_of_another_account_starts_no_further_job(drift):

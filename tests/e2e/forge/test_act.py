@@ -107,7 +107,8 @@ def test_the_copy_differs_only_in_what_act_cannot_read(tmp_path: Path):
     assert make_readable(tmp_path / "copy") == {
         ".github/workflows/chatops.yml": [OWN, QUEUE, OWN],
         ".github/workflows/content.yml": [OWN],
-        ".github/workflows/drift.yml": [OWN],
+        ".github/workflows/drift.yml": [ChangedLine("  queue: max", None), OWN],
+        ".github/workflows/images.yml": [OWN],
         ".github/workflows/reconcile.yml": [OWN],
         ".github/workflows/release.yml": [OWN, OWN],
         ".github/workflows/toolkit.yml": [OWN, OWN, OWN, OWN, OWN],
@@ -116,7 +117,8 @@ def test_the_copy_differs_only_in_what_act_cannot_read(tmp_path: Path):
     assert [line.split() for line in counted.splitlines()] == [
         ["2", "3", ".github/workflows/chatops.yml"],
         ["1", "1", ".github/workflows/content.yml"],
-        ["1", "1", ".github/workflows/drift.yml"],
+        ["1", "2", ".github/workflows/drift.yml"],
+        ["1", "1", ".github/workflows/images.yml"],
         ["1", "1", ".github/workflows/reconcile.yml"],
         ["2", "2", ".github/workflows/release.yml"],
         ["5", "5", ".github/workflows/toolkit.yml"],

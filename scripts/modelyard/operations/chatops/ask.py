@@ -133,8 +133,11 @@ def _start(asking: _Asking, workflow: str, inputs: dict[str, str], *, instead: s
         run = asking.runs.start(workflow, branch=repository.main, inputs=inputs)
     except Answered as error:
         needed = "the token needs `actions: write`, and you the role write"
-        if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:  # an older one, or none of its kind
-            needed = f"bring .github/workflows/{workflow} of {repository.main} up to date"
+        file = f".github/workflows/{workflow} of {repository.main}"
+        if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:  # an older one, or one that is stopped
+            needed = f"bring {file} up to date, and see that it is enabled"
+        elif error.status == HTTPStatus.NOT_FOUND:
+            needed = f"{needed}, and {file} must be there"
         why = f"{workflow} is not started for {asking.who}: {error.message}"
         raise CannotAnswer(why, hint=f"{needed}; or {instead}" if instead else needed) from error
     except NotDone as error:
