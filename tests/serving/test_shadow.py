@@ -6,6 +6,8 @@ import socket
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +15,28 @@ import orjson
 import prometheus_client
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from modelyard.commands.serve import serve
 from modelyard.domain.canary.prediction_grid import Grid
 from modelyard.domain.canary.shadow.pairs import FAILED
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import read_request, request_of_rows, tensors_of_rows
-from modelyard.serving.shadow.copies import SHADOW_PATH, Limits, Shadow, _document, _smaller
+from modelyard.serving.shadow.addresses import address_problem
+from modelyard.serving.shadow.copies import (
+    COPY_HEADER,
+    MOST_BYTES,
+    SHADOW_PATH,
+    Limits,
+    Shadow,
+    _document,
+    _smaller,
+    copy_contract,
+)
 from modelyard.serving.shadow.pair_counts import MOST_CANARIES, MOST_KINDS, PairCounts
 from serving.artifacts import shared_artifact
 from serving.running import Running, preloaded_socket, request, serving, until
@@ -92,10 +106,16 @@ def test_a_canary_answers_copies_that_nobody_counts_as_its_requests(tmp_path: Pa
 
 
 def test_a_copy_that_breaks_the_contract_is_refused_with_who_refuses(server: Running):
-    answer = server.client.post(SHADOW_PATH, json={"inputs": []})
+    answer = server.client.post(SHADOW_PATH, json={"inputs": []}, headers={COPY_HEADER: "r0"})
     assert answer.status_code == 400
-    assert answer.json().keys() == {"release", "digest", "error"}
+    assert answer.json().keys() == {"release", "digest", "inputs", "grid", "error"}
     assert server.client.get(SHADOW_PATH).status_code == 405
+
+
+def test_a_client_that_does_not_say_that_it_sends_a_copy_comes_upon_nothing(server: Running):
+    answer = server.client.post(SHADOW_PATH, json=request(1))
+    assert answer.status_code == 404
+    assert answer.json() == {"error": f"{SHADOW_PATH}: no such path"}
 
 
 class Listener:
@@ -104,6 +124,30 @@ class Listener:
     def __init__(self) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+
+
+class Canary(Listener):
+    """Answers every copy alike, after a while, piece by piece."""
+
+    def __init__(self, answer: dict[str, object], *, pause: float = 0.0, pieces: int = 1) -> None:
+        super().__init__()
+        body = orjson.dumps({"release": "r2", "digest": "e", **copy_contract(SERVING), **answer})
+        head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        size = -(-len(head + body) // pieces)
+        self._pieces = [(head + body)[at : at + size] for at in range(0, len(head + body), size)]
+        self._pause = pause
+        self.asked: list[bytes] = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.socket.accept()
+                with connection, suppress(OSError):
+                    self.asked.append(connection.recv(2**16))
+                    for piece in self._pieces:
+                        time.sleep(self._pause)
+                        connection.sendall(piece)
 
 
 def shadow_to(address: str, lost: Counter[str], **limits: float) -> Shadow:
@@ -130,6 +174,87 @@ def test_a_canary_that_hangs_costs_no_caller_anything_and_its_copies_are_dropped
         until(lambda: lost["silent"] == 1)
         assert lost["full"] >= 40
         assert lost["pair"] == 0
+
+
+def offered(canary: Canary, *, copies: int = 1, least: int = 1, **limits: float) -> Counter[str]:
+    """What became of copies that a canary answers so."""
+    lost = Counter[str]()
+    with canary.socket:
+        shadow = shadow_to(canary.address, lost, **limits)
+        for _ in range(copies):
+            shadow.offer(request_of_rows(COLUMNS, [ROW]), np.array([0.5]))
+        until(lambda: lost.total() >= least and not shadow._waiting)
+    return lost
+
+
+NEW = replace(SERVING, inputs=(*COLUMNS, Column(name="wind", type="number", nullable=True)))
+PERCENT = replace(SERVING, output=Output(name="p", kind=OutputKind.VALUE, minimum=0, maximum=100))
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ({"scores": [0.5]}, "pair"),
+        ({"scores": [0.5], **copy_contract(replace(SERVING, inputs=COLUMNS[:2]))}, "pair"),
+        ({"scores": [0.5], **copy_contract(NEW)}, "contract"),
+        ({"error": "input wind: expected a number", **copy_contract(NEW)}, "contract"),
+        ({"scores": [0.5], **copy_contract(PERCENT)}, "contract"),
+        ({"scores": [0.5], "inputs": None}, "contract"),
+    ],
+)
+def test_a_canary_that_reads_what_a_copy_has_not_is_not_compared(answer, found):
+    assert offered(Canary(answer)) == {found: 1}
+
+
+def test_an_answer_that_comes_in_drops_or_never_ends_has_one_deadline():
+    before = time.perf_counter()
+    slow = Canary({"scores": [0.5]}, pause=0.05, pieces=100)
+    assert offered(slow, seconds=0.15) == {"silent": 1}
+    assert time.perf_counter() - before < 2
+    large = Canary({"scores": [0.5], "more": "x" * MOST_BYTES})
+    assert offered(large) == {"silent": 1}
+
+
+def test_copies_keep_a_canary_busy_for_a_tenth_of_the_time():
+    canary = Canary({"scores": [0.5]}, pause=0.02)
+    assert offered(canary, copies=20) == {"pair": 1}
+    assert len(canary.asked) == 1
+    assert COPY_HEADER.encode() in canary.asked[0]
+    assert offered(Canary({"scores": [0.5]}), copies=20, least=20, rest_times=0) == {"pair": 20}
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://canary", "http://canary:8080", "http://[::1]:80/", "/state/endpoints/m.json"],
+)
+def test_copies_are_sent_to_servers_and_to_a_file_of_them(address):
+    assert address_problem(address) is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://canary",
+        "http://canary:abc",
+        "http://canary:0",
+        "http://canary:99999",
+        "http://canary/v2",
+        "http://canary?a=b",
+        "http://",
+        "http://:80",
+        "http://me@canary",
+        "http://[::1",
+        "canary:8080",
+        "None",
+        "",
+    ],
+)
+def test_what_no_copy_can_be_sent_to_is_refused_before_the_server_starts(address):
+    assert repr(address) in str(address_problem(address))
+    flags = [f"--{each}=x" for each in ("model", "version", "release", "artifact", "folder")]
+    found = CliRunner().invoke(serve, [*flags, "--port=1", f"--shadow-to={address}"])
+    assert found.exit_code == 2
+    assert "expected http://HOST" in found.output.replace("\n", " ")
 
 
 def test_a_large_request_is_not_copied():

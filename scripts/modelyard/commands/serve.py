@@ -13,6 +13,18 @@ from modelyard.commands.output.logs import log_with_dates
 from modelyard.domain.specs.model import DEFAULT_QUEUE
 
 
+def _copy_addresses(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The addresses, if all are some: a copy that goes nowhere is seen by nobody."""
+    if values:
+        from modelyard.serving.shadow.addresses import address_problem
+
+        for problem in filter(None, map(address_problem, values)):
+            raise click.BadParameter(problem, context, parameter)
+    return values
+
+
 @click.command()
 @click.option("--model", required=True, help="The model's name, a part of the address.")
 @click.option("--version", required=True, help="The version's name, for metrics and answers.")
@@ -90,6 +102,7 @@ from modelyard.domain.specs.model import DEFAULT_QUEUE
     "--shadow-to",
     multiple=True,
     metavar="ADDRESS",
+    callback=_copy_addresses,
     help="Where a canary answers, such as http://HOST:PORT, or a local file of endpoints;"
     " repeatable.",
 )

@@ -168,7 +168,7 @@ class LocalServers:
             claim=str(self._claim(server.release)),
             payload_log=str(self._payloads),
             shadow=0.0 if self._shadow_to is None else server.shadow,
-            shadow_to=[str(self._shadow_to)],
+            shadow_to=[] if self._shadow_to is None else [str(self._shadow_to)],
             **(pinned or {}),
         )
 

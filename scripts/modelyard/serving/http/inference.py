@@ -15,6 +15,7 @@ from modelyard.serving.http.dialects import OPEN_INFERENCE
 from modelyard.serving.outliers import OutlierError
 from modelyard.serving.payload_parts import Payload
 from modelyard.serving.predictor import is_schema_error
+from modelyard.serving.shadow.copies import copy_contract
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -50,6 +51,7 @@ class Inference:
         self._model, self._counters, self._log = model, counters, log
         self._shadow = shadow
         self._bodies = BodyReader(model.predictor.serving)
+        self._contract = copy_contract(model.predictor.serving)
 
     async def answer(
         self, request: Request, outcome: Outcome, dialect: Dialect
@@ -88,7 +90,7 @@ class Inference:
             request: The copy, unread.
             labels: `release` and `digest` of this server.
         """
-        who = {name: labels[name] for name in ("release", "digest")}
+        who = {**{name: labels[name] for name in ("release", "digest")}, **self._contract}
         try:
             parsed = await self._read(request, OPEN_INFERENCE)
             scores = await self._scores(parsed, only_if_idle=True)

@@ -17,7 +17,7 @@ from modelyard.domain.server_fault import FAULT_HEADER, Blame
 from modelyard.serving.http.dialects import MLFLOW, OPEN_INFERENCE, Dialect
 from modelyard.serving.http.inference import Inference
 from modelyard.serving.http.openapi import openapi_document
-from modelyard.serving.shadow.copies import SHADOW_PATH
+from modelyard.serving.shadow.copies import COPY_HEADER, SHADOW_PATH
 
 if TYPE_CHECKING:
     from modelyard.serving.counters import Counters
@@ -114,6 +114,8 @@ class Routes:
 
     async def copy(self, request: Request) -> Response:
         """Answer a copy of a request that another release has answered."""
+        if COPY_HEADER not in request.headers:
+            return await _no_path(request)
         status, document = await self._inference.answer_copy(request, self._labels)
         return _json(document, status)
 
