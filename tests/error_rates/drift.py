@@ -17,7 +17,7 @@ import numpy as np
 from error_rates.rates import Rate
 from modelyard.domain.drift.answers import drift_shown, existing_answer
 from modelyard.domain.drift.column_checks import ColumnCheck
-from modelyard.domain.drift.detection import check_window, confirm_drift
+from modelyard.domain.drift.detection import check_in_season, confirm_drift
 from modelyard.domain.drift.profile import Profile, build_profile
 from modelyard.domain.drift.regime import (
     Regime,
@@ -98,6 +98,8 @@ CASES = (
     Case(name="nothing drifts", shift=step(0), proposals=(0, 2)),
     Case(name="a season of 1.5 sd, known from a year", proposals=(0, 2),
          shift=lambda days: 1.5 * np.sin(2 * np.pi * days / YEAR)),
+    Case(name="a step of 1 sd on a season of 1.5 sd", proposals=(1, 2),
+         shift=lambda days: step(1)(days) + 1.5 * np.sin(2 * np.pi * days / YEAR)),
     Case(name="a step of .5 sd", shift=step(0.5), proposals=(0, 2)),
     Case(name="a step of 1 sd", shift=step(1), proposals=(1, 2)),
     Case(name="a step of 3 sd", shift=step(3), proposals=(1, 1)),
@@ -226,7 +228,9 @@ class Follower:
         if until < YEAR + 7:
             return None
         if until not in self.checks:
-            found = check_window(self.profile, self.feed.rows(until - 7, until), least_rows=500)
+            rows = self.feed.rows(until - 7, until)
+            days = Interval(since=day_of(until - 7), until=day_of(until))
+            found = check_in_season(self.profile, rows, days, least_rows=500)
             self.checks[until] = (found, tuple(check for check in found if check.drifted))
         return self.checks[until][1]  # type: ignore[no-any-return]
 
@@ -307,7 +311,8 @@ class Follower:
         days = np.concatenate([
             np.arange(number_of(span.since), number_of(span.until)) for span in version.data.spans
         ])  # fmt: skip
-        return build_profile(rows, MODEL.inputs[1:], np.repeat(days // 7, ROWS))
+        times = np.repeat(np.datetime64(DAY_ONE, "us") + days * np.timedelta64(1, "D"), ROWS)
+        return build_profile(rows, MODEL.inputs[1:], np.repeat(days // 7, ROWS), times=times)
 
     def keep_evidence(self, today: int, confirmed: tuple[ColumnCheck, ...]) -> str:
         """Keep what the night's evidence would show; returns its digest."""

@@ -12,6 +12,7 @@ from modelyard.domain.drift.profile import build_profile
 from modelyard.domain.specs.contract import Column
 from modelyard.operations.drift.charts import Bars, Cell, bar_chart, heat_map, line_chart
 from modelyard.operations.drift.page_content import column_bars, difference_in_words
+from modelyard.operations.site.drift import drift_table
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "&<script>x</script>"
@@ -89,3 +90,12 @@ def test_it_says_why_our_answer_and_evidentlys_differ(ours, theirs, words):
     score = ColumnScore(column="x", method="w", score=0.2, threshold=0.1, drifted=theirs)
     assert difference_in_words([ours], score) == words
     assert difference_in_words([ours], None) == ""
+
+
+def test_the_site_names_the_seasonal_columns_and_those_that_are_hardly_watched():
+    evidence = {"windows": [], "version": "v1", "feed": "f", "confirmed": []}
+    known = {"not_watched": [{"column": "dew", "measure": "KS D"}], "seasonal": ["temp"]}
+    table = drift_table("v2", {**evidence, **known})
+    assert (table.not_watched, table.seasonal) == (("dew (KS D)",), ("temp",))
+    older = drift_table("v2", evidence)
+    assert (older.not_watched, older.seasonal) == ((), ())

@@ -24,6 +24,7 @@ _OUTAGE_FACTOR = 2.0
 _OUTAGE_LEAST = 0.2  # a share, a distance of shares, or standard deviations
 
 Integers = npt.NDArray[np.int64]
+Pairs = list[tuple[Counts, Counts]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +57,18 @@ def number_effects(
         edges: Shape (edges,), ascending.
         scale: The unit of distances.
     """
-    counts = _by_block(bins, blocks, len(edges) + 1)
-    total = np.bincount(bins[bins >= 0], minlength=len(edges) + 1)
-    pairs = [(total - window, window) for window in counts]
+    alone = {
+        "null share": _null_gaps(bins < 0, blocks),
+        "rows outside": _outside_shares(values, blocks),
+    }
+    pairs = _pairs(bins, blocks, len(edges) + 1)
+    return {**_summaries(alone), **number_shapes(pairs, edges, scale)}
+
+
+def number_shapes(pairs: Pairs, edges: Floats, scale: float) -> dict[str, BlockEffects]:
+    """The effects of shape by measure, from pairs of other rows and a block's rows by bin."""
     return _summaries(
         {
-            "null share": _null_gaps(bins < 0, blocks),
-            "rows outside": _outside_shares(values, blocks),
             "W1": [wasserstein_distance(rest, window, edges, scale) for rest, window in pairs],
             "KS D": [ks_distance(rest, window) for rest, window in pairs],
         }
@@ -78,13 +84,18 @@ def level_effects(codes: Integers, blocks: Integers, *, listed: int) -> dict[str
         listed: Levels from this number on are counted together.
     """
     pooled = np.minimum(codes, listed)
-    counts = _by_block(pooled, blocks, listed + 1)
-    total = np.bincount(pooled[pooled >= 0], minlength=listed + 1)
-    pairs = [(total - window, window) for window in counts]
+    pairs = _pairs(pooled, blocks, listed + 1)
+    alone = {
+        "null share": _null_gaps(codes < 0, blocks),
+        "unlisted rows": _unlisted_shares(codes, blocks, pairs, listed),
+    }
+    return {**_summaries(alone), **level_shapes(pairs)}
+
+
+def level_shapes(pairs: Pairs) -> dict[str, BlockEffects]:
+    """The effects of shape by measure, from pairs of other rows and a block's rows by level."""
     return _summaries(
         {
-            "null share": _null_gaps(codes < 0, blocks),
-            "unlisted rows": _unlisted_shares(codes, blocks, pairs, listed),
             "TV": [total_variation_distance(rest, window) for rest, window in pairs],
             "doublings": [largest_share_ratio(rest[:-1], window[:-1])[0] for rest, window in pairs],
         }
@@ -121,12 +132,18 @@ def _short(value: float) -> float:
     return round(float(value), 6)
 
 
-def _by_block(bins: Integers, blocks: Integers, width: int) -> list[Counts]:
-    """The rows of each block by bin."""
-    kept = (bins >= 0) & (blocks >= 0)
-    height = int(blocks.max(initial=-1)) + 1
-    flat = np.bincount(blocks[kept] * width + bins[kept], minlength=height * width)
-    return list(flat.reshape(height, width))
+def by_group(bins: Integers, groups: Integers, width: int, height: int) -> Counts:
+    """The rows of each group by bin, shape (height, width); without rows of a bin or group -1."""
+    kept = (bins >= 0) & (groups >= 0)
+    flat = np.bincount(groups[kept] * width + bins[kept], minlength=height * width)
+    return flat.reshape(height, width)
+
+
+def _pairs(bins: Integers, blocks: Integers, width: int) -> Pairs:
+    """For each block the rows of all others and its own, by bin."""
+    total = np.bincount(bins[bins >= 0], minlength=width)
+    windows = by_group(bins, blocks, width, int(blocks.max(initial=-1)) + 1)
+    return [(total - window, window) for window in windows]
 
 
 def _null_gaps(null: npt.NDArray[np.bool_], blocks: Integers) -> list[float]:
@@ -158,9 +175,7 @@ def _outside_shares(values: Floats, blocks: Integers) -> list[float]:
     return shares
 
 
-def _unlisted_shares(
-    codes: Integers, blocks: Integers, pairs: list[tuple[Counts, Counts]], listed: int
-) -> list[float]:
+def _unlisted_shares(codes: Integers, blocks: Integers, pairs: Pairs, listed: int) -> list[float]:
     """The share of unlisted rows in each block, less the share in the rest.
 
     A row is unlisted if its level is not in the rest, or is not among the listed levels.

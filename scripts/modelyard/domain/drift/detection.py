@@ -13,8 +13,10 @@ from modelyard.domain.drift.column_checks import (
     check_column,
     count_column,
 )
-from modelyard.domain.drift.profile import Profile
+from modelyard.domain.drift.profile import Profile, in_season, seasonal_columns
+from modelyard.domain.drift.season.weeks import SLIP_DAYS
 from modelyard.domain.specs.column_values import Table
+from modelyard.domain.specs.interval import Interval
 from modelyard.errors import CannotAnswer
 
 ALPHA = 0.01
@@ -43,6 +45,31 @@ def check_window(profile: Profile, table: Table, *, least_rows: int) -> tuple[Co
         CannotAnswer: The table lacks a column of the profile.
     """
     return check_counts(profile, count_window(profile, table), least_rows=least_rows)
+
+
+def check_in_season(
+    profile: Profile, table: Table, days: Interval, *, least_rows: int
+) -> tuple[ColumnCheck, ...]:
+    """As `check_window`, where columns that follow a known year are compared with their season.
+
+    A season may be early or late by `SLIP_DAYS`: of the three comparisons the least effect counts.
+
+    Args:
+        profile: The reference.
+        table: The window, one-dimensional arrays by column name.
+        days: The window's days.
+        least_rows: Values that a column must have to be checked for more than nulls.
+    """
+    counts = count_window(profile, table)
+    slips = (0, -SLIP_DAYS, SLIP_DAYS) if seasonal_columns(profile) else (0,)
+    least: dict[tuple[str, str], ColumnCheck] = {}
+    for later in slips:
+        season = in_season(profile, days, later=later)
+        for check in check_counts(season, counts, least_rows=least_rows):
+            known = least.setdefault((check.column, check.reason), check)
+            if check.effect / check.floor < known.effect / known.floor:
+                least[check.column, check.reason] = check
+    return _largest_first(least.values())
 
 
 def count_window(profile: Profile, table: Table) -> tuple[ColumnCounts, ...]:
@@ -86,7 +113,7 @@ def check_counts(
             least_rows=least_rows,
         )
     ]
-    return tuple(sorted(found, key=lambda one: (-one.effect / one.floor, one.column, one.reason)))
+    return _largest_first(found)
 
 
 def confirm_drift(
@@ -113,3 +140,7 @@ def confirm_drift(
     return tuple(
         one for one in latest if one.enough_blocks and seen[one.column, one.reason] >= needed
     )
+
+
+def _largest_first(checks: Iterable[ColumnCheck]) -> tuple[ColumnCheck, ...]:
+    return tuple(sorted(checks, key=lambda one: (-one.effect / one.floor, one.column, one.reason)))

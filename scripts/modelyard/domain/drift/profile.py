@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.domain.drift.block_effects import BlockEffects, level_effects, number_effects
+from modelyard.domain.drift.block_effects import (
+    BlockEffects,
+    level_effects,
+    level_shapes,
+    number_effects,
+    number_shapes,
+)
 from modelyard.domain.drift.floors import CAPS, is_capped
 from modelyard.domain.drift.row_keys import repeated_share, row_keys
+from modelyard.domain.drift.season.column_seasons import Season, find_season
+from modelyard.domain.drift.season.weeks import WEEKS, YearRows, weeks_near, year_rows
 from modelyard.domain.drift.second_look.habits import Habit, find_habits
 from modelyard.domain.specs.column_values import (
     Array,
@@ -24,6 +32,7 @@ from modelyard.domain.specs.column_values import (
     read_levels,
 )
 from modelyard.domain.specs.contract import Column, ColumnType
+from modelyard.domain.specs.interval import Interval
 from modelyard.errors import CannotAnswer
 
 FORMAT = 1
@@ -32,6 +41,7 @@ LISTED = 200
 """Levels that are listed by name; rows of further levels are counted together."""
 
 _TAIL = 0.001  # of the values at each end is winsorised
+_LEAST_OF_SEASON = 0.5  # of the rows that as many other weeks have
 _DIGITS = 5  # of the interquartile range: more digits than a quantile has, fewer than a float's 17
 _MICROS_A_DAY = 24 * 60 * 60 * 10**6
 _NORMAL_IQR = 1.349  # interquartile range of a normal distribution with standard deviation 1
@@ -47,6 +57,7 @@ class _Column:
         rows: Rows, with and without a value.
         nulls: Rows without a value.
         effects: The effects of the calendar alone, by measure.
+        season: What windows are compared with instead, if the column follows a known year.
     """
 
     name: str
@@ -54,11 +65,7 @@ class _Column:
     rows: int
     nulls: int
     effects: Mapping[str, BlockEffects] = field(default_factory=dict)
-
-    @property
-    def known(self) -> int:
-        """Rows with a value."""
-        return self.rows - self.nulls
+    season: Season | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +87,11 @@ class NumberProfile(_Column):
     edges: tuple[float, ...]
     counts: tuple[int, ...]
 
+    @property
+    def known(self) -> int:
+        """Rows with a value; of a season those of the season."""
+        return sum(self.counts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LevelProfile(_Column):
@@ -94,6 +106,11 @@ class LevelProfile(_Column):
     counts: Mapping[str, int]
     other: int
     singles: int
+
+    @property
+    def known(self) -> int:
+        """Rows with a value; of a season those of the season."""
+        return sum(self.counts.values()) + self.other
 
 
 ColumnProfile = NumberProfile | LevelProfile
@@ -126,6 +143,9 @@ class Profile:
         """The profile as data for JSON; `from_document` returns an equal profile."""
         columns = [asdict(column) for column in self.columns]
         for column in columns:
+            # Profiles without a season stay the same bytes as before there were any.
+            if column["season"] is None:
+                del column["season"]
             column.update({name: list(v) for name, v in column.items() if isinstance(v, tuple)})
         return {
             "format": FORMAT,
@@ -202,7 +222,8 @@ def build_profile(
             hint="check the data against the contract first",
         )
     numbered = _number_blocks(blocks)
-    profiles = tuple(_profile(column, table[column.name], numbered) for column in watched)
+    year = None if times is None else year_rows(times, numbered)
+    profiles = tuple(_profile(column, table[column.name], numbered, year) for column in watched)
     repeated: float | None = None
     habits: tuple[Habit, ...] = ()
     if times is not None:
@@ -218,14 +239,40 @@ def build_profile(
     )
 
 
+def in_season(profile: Profile, days: Interval, *, later: int = 0) -> Profile:
+    """The profile that a window of these days is compared with, or one of some days later.
+
+    Columns that follow a known year have the shape of the weeks near these days alone, and the
+    floors of blocks within their seasons; nulls, range and listed levels are those of all rows.
+    """
+    near = weeks_near(days, later=later)
+    return replace(profile, columns=tuple(_in_season(each, near) for each in profile.columns))
+
+
 def hardly_watched(profile: Profile) -> tuple[tuple[str, str], ...]:
     """The columns and measures for which the calendar alone comes near what a measure can reach."""
     return tuple(
         (column.name, measure)
         for column in profile.columns
         for measure in CAPS
-        if is_capped(measure, column.effects)
+        if is_capped(measure, _floor_effects(column))
     )
+
+
+def describe_hardly_watched(profile: Profile, window_days: int) -> str | None:
+    """A sentence on the columns that are hardly watched; None if there are none."""
+    hidden = ", ".join(f"{name} ({measure})" for name, measure in hardly_watched(profile))
+    if not hidden:
+        return None
+    return (
+        f"hardly watched: {hidden}; in training blocks of {window_days} days differ "
+        f"nearly as much as a measure can show"
+    )
+
+
+def seasonal_columns(profile: Profile) -> tuple[str, ...]:
+    """The columns that are compared with their own season."""
+    return tuple(column.name for column in profile.columns if column.season is not None)
 
 
 def count_levels(kind: ColumnType, values: Array) -> LevelCounts:
@@ -269,16 +316,42 @@ def _rows_of_whole_blocks(blocks: npt.NDArray[np.int64], times: Array | None) ->
     return tuple(np.rint(rows * np.maximum(1, usual / counts)).astype(int).tolist())
 
 
-def _profile(column: Column, values: Array, blocks: npt.NDArray[np.int64]) -> ColumnProfile:
+def _in_season(column: ColumnProfile, near: npt.NDArray[np.bool_]) -> ColumnProfile:
+    if column.season is None:
+        return column
+    counts = np.array(column.season.counts)[near].sum(axis=0).tolist()
+    # Weeks of which most values are null say little of a season: then all rows are compared.
+    if sum(counts) < _LEAST_OF_SEASON * column.known * np.count_nonzero(near) / WEEKS:
+        return replace(column, season=None)
+    effects = _floor_effects(column)
+    if isinstance(column, NumberProfile):
+        return replace(column, counts=tuple(counts), effects=effects, season=None)
+    listed = dict(zip(column.counts, counts[:-1], strict=True))
+    return replace(column, counts=listed, other=counts[-1], effects=effects, season=None)
+
+
+def _floor_effects(column: ColumnProfile) -> Mapping[str, BlockEffects]:
+    return {**column.effects, **(column.season.effects if column.season else {})}
+
+
+def _profile(
+    column: Column, values: Array, blocks: npt.NDArray[np.int64], year: YearRows | None
+) -> ColumnProfile:
     if column.type in {"number", "integer"}:
-        return _number_profile(column, read_column(column.type, values).values, blocks)
-    return _level_profile(column, values, blocks)
+        return _number_profile(column, read_column(column.type, values).values, blocks, year)
+    return _level_profile(column, values, blocks, year)
 
 
-def _number_profile(column: Column, values: Floats, blocks: npt.NDArray[np.int64]) -> NumberProfile:
+def _number_profile(
+    column: Column, values: Floats, blocks: npt.NDArray[np.int64], year: YearRows | None
+) -> NumberProfile:
     known = np.sort(values[~np.isnan(values)])
     edges, scale = _edges(known), _scale(known)
     bins = np.where(np.isnan(values), -1, np.searchsorted(edges, values, side="left"))
+    effects = number_effects(values, bins, blocks, edges, scale)
+    season = find_season(
+        year, bins, len(edges) + 1, effects, lambda pairs: number_shapes(pairs, edges, scale)
+    )
     return NumberProfile(
         name=column.name,
         type=column.type,
@@ -289,7 +362,8 @@ def _number_profile(column: Column, values: Floats, blocks: npt.NDArray[np.int64
         scale=scale,
         edges=tuple(edges.tolist()),
         counts=tuple(np.bincount(bins[bins >= 0], minlength=len(edges) + 1).tolist()),
-        effects=number_effects(values, bins, blocks, edges, scale),
+        effects=effects,
+        season=season,
     )
 
 
@@ -325,12 +399,17 @@ def _scale(known: Floats) -> float:
     return scale if np.isfinite(scale) else 0.0
 
 
-def _level_profile(column: Column, values: Array, blocks: npt.NDArray[np.int64]) -> LevelProfile:
+def _level_profile(
+    column: Column, values: Array, blocks: npt.NDArray[np.int64], year: YearRows | None
+) -> LevelProfile:
     named = values if column.type == "category" else _truth_names(values)
     seen = read_levels(named)
     listed = dict(list(seen.counts.items())[:LISTED])
     known = sum(seen.counts.values())
     codes = _codes(named, seen)
+    effects = level_effects(codes, blocks, listed=len(listed))
+    pooled = np.minimum(codes, len(listed))
+    season = find_season(year, pooled, len(listed) + 1, effects, level_shapes)
     return LevelProfile(
         name=column.name,
         type=column.type,
@@ -339,7 +418,8 @@ def _level_profile(column: Column, values: Array, blocks: npt.NDArray[np.int64])
         counts=listed,
         other=known - sum(listed.values()),
         singles=sum(rows == 1 for rows in listed.values()),
-        effects=level_effects(codes, blocks, listed=len(listed)),
+        effects=effects,
+        season=season,
     )
 
 
@@ -360,9 +440,15 @@ def _codes(values: Array, seen: LevelCounts) -> npt.NDArray[np.int64]:
 
 
 def _column_profile(document: Mapping[str, Any]) -> ColumnProfile:
-    effects = {name: BlockEffects(**one) for name, one in document["effects"].items()}
-    plain = {**document, "effects": effects}
+    plain = {**document, "effects": _block_effects(document["effects"])}
+    if season := document.get("season"):
+        counts = tuple(tuple(week) for week in season["counts"])
+        plain["season"] = Season(counts=counts, effects=_block_effects(season["effects"]))
     if document["type"] in {"number", "integer"}:
         exact = {"edges": tuple(document["edges"]), "counts": tuple(document["counts"])}
         return NumberProfile(**{**plain, **exact})
     return LevelProfile(**plain)
+
+
+def _block_effects(document: Mapping[str, Mapping[str, float]]) -> dict[str, BlockEffects]:
+    return {name: BlockEffects(**one) for name, one in document.items()}

@@ -12,7 +12,7 @@ import numpy as np
 
 from modelyard.domain.drift.causes import find_causes
 from modelyard.domain.drift.column_checks import ColumnCheck
-from modelyard.domain.drift.detection import LEAST_BLOCKS, check_window, confirm_drift
+from modelyard.domain.drift.detection import LEAST_BLOCKS, check_in_season, confirm_drift
 from modelyard.domain.drift.feed_faults import (
     LEVEL,
     WindowRows,
@@ -25,7 +25,13 @@ from modelyard.domain.drift.feed_faults import (
     find_repeats,
     find_volume_faults,
 )
-from modelyard.domain.drift.profile import Profile, hardly_watched
+from modelyard.domain.drift.profile import (
+    Profile,
+    describe_hardly_watched,
+    hardly_watched,
+    in_season,
+    seasonal_columns,
+)
 from modelyard.domain.drift.quality import ALARM, Quality
 from modelyard.domain.drift.row_keys import row_keys
 from modelyard.domain.drift.second_look.findings import Finding, confirm_findings, look_again
@@ -169,11 +175,8 @@ class FeedComparison(FeedResult):
                 f"of {policy.window_days} days, but {LEAST_BLOCKS} are needed: the effect of the "
                 f"calendar alone is unknown, so nothing is confirmed"
             )
-        if hidden := ", ".join(f"{name} ({what})" for name, what in hardly_watched(self.profile)):
-            warnings.append(
-                f"hardly watched: {hidden}; in training blocks of {policy.window_days} days differ "
-                f"nearly as much as a measure can show"
-            )
+        if hidden := describe_hardly_watched(self.profile, policy.window_days):
+            warnings.append(hidden)
         if isinstance(self.quality, NotWatched):
             warnings.append(f"quality is not watched: {self.quality.why}")
         return tuple(warnings)
@@ -226,7 +229,12 @@ def check_windows(
 ) -> tuple[WindowComparison, ...]:
     """The windows with their checks, where they have enough rows."""
     return tuple(
-        replace(window, checks=check_window(profile, window.data.table, least_rows=least_rows))
+        replace(
+            window,
+            checks=check_in_season(
+                profile, window.data.table, window.data.days, least_rows=least_rows
+            ),
+        )
         if window.data.rows >= least_rows
         else window
         for window in windows
@@ -272,6 +280,8 @@ def drift_evidence(result: FeedComparison) -> bytes:
         "quality": quality_document(result.quality),
         "second_look": second_look_document(result.second_look),
         "warnings": list(result.warnings),
+        "not_watched": [{"column": c, "measure": m} for c, m in hardly_watched(result.profile)],
+        "seasonal": list(seasonal_columns(result.profile)),
     }
     return json.dumps(document, sort_keys=True, allow_nan=False).encode()
 
@@ -393,7 +403,11 @@ def _compare_windows(
             *faults,
             *_row_faults(profile, result, pins),
             *_label_faults(model, quality),
-            *find_causes(profile, windows[-1].data.table, windows[-1].drifted or ()),
+            *find_causes(
+                in_season(profile, windows[-1].data.days),
+                windows[-1].data.table,
+                windows[-1].drifted or (),
+            ),
         ),
         volumes=volumes,
         confirmed=(*worse, *moved),

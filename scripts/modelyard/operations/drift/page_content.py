@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modelyard.domain.drift.column_checks import ColumnCheck
-from modelyard.domain.drift.profile import ColumnProfile, NumberProfile, count_levels
+from modelyard.domain.drift.profile import (
+    ColumnProfile,
+    NumberProfile,
+    count_levels,
+    in_season,
+    seasonal_columns,
+)
 from modelyard.domain.drift.quality import ALARM, Quality
 from modelyard.domain.specs.column_values import read_column
 from modelyard.domain.specs.contract import describe_breach
@@ -140,9 +146,12 @@ def _cell(window: WindowComparison, column: str) -> Cell:
 
 
 def _distributions(result: FeedComparison, columns: Sequence[str]) -> Iterator[str]:
-    profiles = {column.name: column for column in result.profile.columns}
-    table = result.windows[-1].data.table
+    last = result.windows[-1].data
+    profiles = {column.name: column for column in in_season(result.profile, last.days).columns}
+    table = last.table
     yield f"<h2>Training data (grey) and the last window (blue): the {len(columns)} worst</h2>"
+    if seasonal := ", ".join(seasonal_columns(result.profile)):
+        yield f"<p>Compared with their own season of the training data: {escape(seasonal)}.</p>"
     for name in columns:
         bars = column_bars(profiles[name], table[name])
         yield f"<figure><figcaption>{escape(name)}</figcaption>{bar_chart(bars)}</figure>"

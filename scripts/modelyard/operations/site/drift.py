@@ -62,6 +62,8 @@ class DriftTable:
         rows: The checks, those that drifted most first.
         confirmed: What was confirmed.
         quality: The quality on new labels in a sentence; None where it was not watched.
+        not_watched: The columns, with measures, that the calendar moves as far as can be.
+        seasonal: The columns that were compared with their own season.
         unread: Why the evidence cannot be shown; None if it can.
     """
 
@@ -72,6 +74,8 @@ class DriftTable:
     rows: tuple[DriftRow, ...] = ()
     confirmed: tuple[str, ...] = ()
     quality: str | None = None
+    not_watched: tuple[str, ...] = ()
+    seasonal: tuple[str, ...] = ()
     unread: str | None = None
 
 
@@ -131,6 +135,10 @@ def drift_table(version: str, evidence: Mapping[str, Any]) -> DriftTable:
         rows=tuple(rows),
         confirmed=tuple(_confirmed(evidence["confirmed"])),
         quality=_quality(evidence.get("quality")),
+        not_watched=tuple(
+            f"{each['column']} ({each['measure']})" for each in evidence.get("not_watched", ())
+        ),
+        seasonal=tuple(map(str, evidence.get("seasonal", ()))),
     )
 
 

@@ -183,7 +183,7 @@ def _profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> bytes:
     import numpy as np
 
     from modelyard.domain.drift.feed_faults import describe_small_blocks
-    from modelyard.domain.drift.profile import build_profile
+    from modelyard.domain.drift.profile import build_profile, describe_hardly_watched
 
     # Rows without days are one block: their floors are the fixed ones.
     timestamp = job.model.data.timestamp
@@ -200,6 +200,11 @@ def _profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> bytes:
     # A feed has rows that no label comes for too; training left them out.
     seen = 1 + job.read_document("data.json")["unlabelled"] / len(rows)
     profile = replace(profile, block_rows=tuple(round(n * seen) for n in profile.block_rows))
-    if warning := describe_small_blocks(profile, job.model.drift):
-        logger.warning("%s: %s", job.version, warning)
+    policy = job.model.drift
+    for warning in (
+        describe_small_blocks(profile, policy),
+        describe_hardly_watched(profile, policy.window_days),
+    ):
+        if warning:
+            logger.warning("%s: %s", job.version, warning)
     return json.dumps(profile.to_document(), sort_keys=True).encode()

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+
+from modelyard.domain.drift.detection import check_in_season, check_window, confirm_drift
+from modelyard.domain.drift.profile import (
+    Profile,
+    build_profile,
+    hardly_watched,
+    in_season,
+    seasonal_columns,
+)
+from modelyard.domain.drift.season.weeks import WEEKS, weeks_near, year_rows
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.interval import Interval
+
+YEAR, ROWS = 364, 40
+DAY_ONE = np.datetime64("2023-03-01")
+COLUMNS = (
+    Column(name="x", type="number", nullable=True),
+    Column(name="place", type="category", nullable=True),
+)
+
+
+def season(days):
+    return 2 * np.sin(2 * np.pi * days / 365.25)
+
+
+def feed(days, *, seed, shift=season):
+    """Rows of some days; days share an effect, and people are at the beach in one half-year."""
+    random = np.random.default_rng(seed)
+    each = np.repeat(days, ROWS)
+    level = np.repeat(random.normal(0, 0.2, len(days)), ROWS)
+    x = shift(each) + level + random.normal(0, 1, len(each))
+    beach = random.random(len(each)) < 0.5 + 0.2 * shift(each)
+    return {"x": x, "place": np.where(beach, "beach", "town").astype(object)}
+
+
+def profile_of(table, days, columns=COLUMNS):
+    each = np.repeat(days, ROWS)
+    return build_profile(table, columns, each // 7, times=DAY_ONE + each)
+
+
+def days_of(since, until):
+    first, last = ((DAY_ONE + number).item() for number in (since, until))
+    return Interval(since=first, until=last)
+
+
+def drifted(profile, table, since, until):
+    found = check_in_season(profile, table, days_of(since, until), least_rows=100)
+    return {(check.column, check.reason) for check in found if check.drifted}
+
+
+TRAINED = np.arange(YEAR)
+SEASONAL = profile_of(feed(TRAINED, seed=0), TRAINED)
+
+
+def test_the_weeks_of_the_next_year_are_compared_with_their_own_season():
+    assert seasonal_columns(SEASONAL) == ("x", "place")
+    for week in range(54, 104, 3):
+        days = np.arange(7 * week, 7 * week + 7)
+        assert drifted(SEASONAL, feed(days, seed=week), days[0], days[-1] + 1) == set()
+
+
+@pytest.mark.parametrize("week", [54, 66, 79, 92])
+def test_a_step_of_one_sd_in_a_seasonal_column_is_found_in_every_season(week):
+    days = np.arange(7 * week, 7 * week + 7)
+    table = feed(days, seed=week)
+    table["x"] = table["x"] + 1
+    assert ("x", "shape") in drifted(SEASONAL, table, days[0], days[-1] + 1)
+
+
+def test_winter_in_summer_is_found_and_would_not_be_without_a_season():
+    winter = feed(np.arange(634, 641), seed=5)  # the least of the wave
+    assert drifted(SEASONAL, winter, 634, 641) == set()
+    found = {("x", "shape"), ("place", "shape")}
+    assert drifted(SEASONAL, winter, 452, 459) == found
+    whole_year = check_window(SEASONAL, winter, least_rows=100)
+    assert not any(check.drifted for check in whole_year)
+
+
+def test_a_column_that_its_season_watches_is_not_called_hardly_watched():
+    days = np.arange(YEAR + 42)
+    strong = lambda each: 20 * season(each)  # noqa: E731
+    table = {"x": feed(days, seed=1, shift=strong)["x"]}
+    each = np.repeat(days, ROWS)
+    assert hardly_watched(build_profile(table, COLUMNS[:1], each // 7)) == (("x", "KS D"),)
+    assert hardly_watched(profile_of(table, days, COLUMNS[:1])) == ()
+
+
+@pytest.mark.parametrize(
+    "shift",
+    [
+        lambda each: 0 * each,
+        lambda each: 3.0 * (each > 180),
+        lambda each: 3.0 * (each > 330),
+        lambda each: 3 * each / YEAR,
+    ],
+    ids=["nothing", "a step", "a new regime at the end", "a trend"],
+)
+def test_what_is_no_wave_of_a_year_is_no_season(shift):
+    table = {"x": feed(TRAINED, seed=2, shift=shift)["x"]}
+    assert seasonal_columns(profile_of(table, TRAINED, COLUMNS[:1])) == ()
+
+
+@pytest.mark.parametrize(
+    "days", [np.arange(363), np.r_[0:150, 180:364]], ids=["a day less", "a month without rows"]
+)
+def test_less_than_a_year_knows_no_season(days):
+    assert seasonal_columns(profile_of(feed(days, seed=0), days)) == ()
+
+
+def test_a_fortnight_without_rows_is_bridged_by_the_weeks_beside_it():
+    days = np.r_[0:150, 164:364]
+    profile = profile_of(feed(days, seed=0), days)
+    assert seasonal_columns(profile) == ("x", "place")
+    week = np.arange(520, 527)
+    assert drifted(profile, feed(week, seed=3), 520, 527) == set()
+
+
+def test_a_season_of_hardly_a_value_is_compared_with_all_rows():
+    table = feed(TRAINED, seed=0)
+    table["x"][80 * ROWS : 160 * ROWS] = np.nan
+    profile = profile_of(table, TRAINED)
+    inside, outside = (in_season(profile, days_of(d, d + 7)).columns[0] for d in (480, 600))
+    assert inside.known == profile.columns[0].known
+    assert outside.known < profile.columns[0].known / 4
+
+
+def test_a_weeks_outage_in_training_is_no_drift_a_year_later_and_hides_none():
+    table = feed(TRAINED, seed=0)
+    table["x"][100 * ROWS : 107 * ROWS] = np.nan
+    profile = profile_of(table, TRAINED)
+    days = np.arange(470, 477)
+    healthy = feed(days, seed=4)
+    assert drifted(profile, healthy, 470, 477) == set()
+    empty = {**healthy, "x": np.full(len(healthy["x"]), np.nan)}
+    assert drifted(profile, empty, 470, 477) == {("x", "null")}
+
+
+def test_a_profile_with_a_season_reads_back_and_one_without_has_no_word_of_it():
+    text = json.dumps(SEASONAL.to_document(), allow_nan=False)
+    assert Profile.from_document(json.loads(text)) == SEASONAL
+    table = feed(TRAINED[:70], seed=0)
+    short = profile_of(table, TRAINED[:70]).to_document()
+    assert not any("season" in column for column in short["columns"])
+
+
+@pytest.mark.parametrize(
+    "first", [date(1, 1, 1), date(2024, 2, 27), date(2023, 12, 29), date(9999, 12, 20)]
+)
+def test_every_week_of_the_calendar_has_a_season_around_it(first):
+    near = weeks_near(Interval(since=first, until=first + timedelta(days=7)))
+    assert 7 <= near.sum() <= 9
+    runs = np.count_nonzero(np.diff(near.astype(int), append=int(near[0])) == 1)
+    assert runs == 1  # December and January are neighbours
+    assert weeks_near(Interval(since=date(2020, 1, 1), until=date(2024, 1, 1))).all()
+
+
+def test_rows_without_a_time_belong_to_no_week():
+    times = (DAY_ONE + np.arange(YEAR)).astype("datetime64[us]")
+    times[:10] = np.datetime64("NaT")
+    assert year_rows(times, np.arange(YEAR) // 7) is None  # a year is no longer known
+    times = (DAY_ONE + np.arange(2 * YEAR)).astype("datetime64[us]")
+    times[:10] = np.datetime64("NaT")
+    year = year_rows(times, np.arange(2 * YEAR) // 7)
+    assert year is not None
+    assert set(year.weeks[:10]) == set(year.blocks[:10]) == {-1}
+    assert year.near.shape == (2 * WEEKS, WEEKS)
+    assert not year.near[0].any()
+    assert year_rows(np.full(3, np.datetime64("NaT")), np.zeros(3, dtype=np.int64)) is None
+
+
+def nights(seed, step):
+    """The first day on which drift is confirmed after a step on day 100, and nights before it."""
+    days = np.arange(3 * YEAR)
+    random = np.random.default_rng(seed)
+    level = np.zeros(len(days))
+    for day in days[1:]:
+        level[day] = 0.7 * level[day - 1] + random.normal(0, 0.25)
+    moved = 1.5 * np.sin(2 * np.pi * days / 365.25) + level + step * (days >= YEAR + 100)
+    x = np.repeat(moved, ROWS) + 0.93 * random.normal(size=len(days) * ROWS)
+    profile = profile_of({"x": x[: YEAR * ROWS]}, TRAINED, COLUMNS[:1])
+    found = {}
+    for end in range(YEAR + 7, 3 * YEAR + 1):
+        table = {"x": x[(end - 7) * ROWS : end * ROWS]}
+        checks = check_in_season(profile, table, days_of(end - 7, end), least_rows=100)
+        found[end] = tuple(check for check in checks if check.drifted)
+    confirmed = [
+        end - YEAR - 100
+        for end in range(YEAR + 28, 3 * YEAR + 1)
+        if confirm_drift([found[end - 7 * age] for age in (3, 2, 1, 0)], needed=3, of=4)
+    ]
+    return [day for day in confirmed if day > 0 and step], [
+        day for day in confirmed if day <= 0 or not step
+    ]
+
+
+@pytest.mark.long
+def test_a_step_of_one_sd_on_a_season_is_confirmed_within_a_month_and_a_season_hardly_ever():
+    false = [len(nights(seed, 0)[1]) for seed in range(8)]
+    assert sum(map(bool, false)) <= 1
+    assert sum(false) <= 5  # of 5,600 nights
+    assert [min(nights(seed, 1)[0], default=None) for seed in range(8)] <= [30] * 8
