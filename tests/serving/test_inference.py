@@ -17,6 +17,7 @@ from modelyard.serving.counters import Outcome
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.http.dialects import MLFLOW, OPEN_INFERENCE, Dialect
 from modelyard.serving.http.inference import Inference
+from modelyard.serving.inputs import InferenceRequest
 
 BOTH = pytest.mark.parametrize("dialect", [OPEN_INFERENCE, MLFLOW], ids=["v2", "invocations"])
 SERVING = Serving(
@@ -83,3 +84,31 @@ def test_a_failure_while_an_error_is_written_leaves_the_clients_fault_the_client
     with pytest.raises(RuntimeError):
         asyncio.run(inference(log).answer(of(), outcome, broken))
     assert outcome.code_class == "4xx"
+
+
+@BOTH
+@pytest.mark.parametrize("named", [None, "", "mine"])
+def test_a_request_is_logged_under_the_id_that_its_client_is_told(
+    dialect: Dialect, named: str | None
+):
+    async def scores(*_: object, **__: object) -> list[float]:
+        return [0.5]
+
+    logged: list[Any] = []
+    tested = inference(SimpleNamespace(put=logged.append))
+    model, counters = cast("Any", tested)._model, SimpleNamespace(count_answer=lambda *_: None)
+    model.golden_problem, model.scores = None, scores
+    cast("Any", tested)._counters = counters
+    read = InferenceRequest(identifier=named, rows=1, columns={}, nulls={})
+    answering = replace(
+        dialect,
+        read=lambda *_, **__: read,
+        answer=lambda _, request, __: {"id": request.identifier},
+    )
+    outcome = Outcome()
+    body = request_of({"type": "http.request", "body": b"{}"})
+    status, document = asyncio.run(tested.answer(body, outcome, answering))
+    (payload,) = logged
+    assert status == 200
+    assert payload.inputs.identifier == document["id"] == (named or outcome.given_id)
+    assert (outcome.given_id is None) == bool(named)

@@ -175,11 +175,18 @@ def test_rows_are_counted_and_refused_as_those_of_the_other_protocol(server: Run
 def test_rows_are_logged_as_those_of_the_other_protocol(artifact: Artifact, tmp_path: Path):
     with serving(artifact, tmp_path) as running:
         assert running.client.get("/ping").text == running.client.get("/health").text == "\n"
-        invoke(running, {"dataframe_split": SPLIT})
-        invoke(running, content=b"{")
+        told = invoke(running, {"dataframe_split": SPLIT}).headers["x-modelyard-request"]
+        assert "x-modelyard-request" not in invoke(running, content=b"{").headers
+        answer = running.infer(request(rows=1))
+        assert answer.headers["x-modelyard-request"] == answer.json()["id"]
+        named = running.infer({**request(rows=1), "id": "mine"})
+        assert "x-modelyard-request" not in named.headers
     (part,) = running.payloads.glob("*.parquet")
     logged = pq.read_table(part).to_pylist()
-    assert [row["status"] for row in logged] == [200, 200, 200, 400]
+    assert [row["status"] for row in logged] == [200, 200, 200, 400, 200, 200]
+    assert [row["request"] for row in logged] == [
+        *[told] * 3, None, answer.json()["id"], named.json()["id"],
+    ]  # fmt: skip
     assert [row["inputs"] for row in logged[:3]] == ROWS
 
 

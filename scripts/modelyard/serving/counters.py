@@ -66,11 +66,13 @@ class Outcome:
     """The status of one request: 500 until it is set, so that a crash counts as one.
 
     One that is overloaded found too many others waiting. That is no error of the model and no
-    refusal: it counts as a slow answer, for it would have waited.
+    refusal: it counts as a slow answer, for it would have waited. `given_id` is the id that the
+    server gave to a request without one.
     """
 
     status: int = 500
     is_overloaded: bool = False
+    given_id: str | None = None
 
     @property
     def code_class(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -82,7 +81,7 @@ class ServedModel:
         return {
             "model_name": self.name,
             "model_version": self._version,
-            "id": request.identifier or uuid.uuid4().hex,
+            "id": request.identifier,
             "outputs": self._outputs(scores),
         }
 

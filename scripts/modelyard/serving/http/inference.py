@@ -60,13 +60,17 @@ class Inference:
 
         Args:
             request: The request, unread.
-            outcome: Is told of a failure before that is written or logged, so that whatever goes
-                wrong there does not change whose fault the request counts as.
+            outcome: Is told of the id that the request was given if it had none, and of a failure
+                before that is written or logged, so that whatever goes wrong there does not change
+                whose fault the request counts as.
             dialect: The protocol that it is written in.
         """
         parsed: InferenceRequest | None = None
         try:
-            parsed = self._with_id(await self._read(request, dialect))
+            parsed = await self._read(request, dialect)
+            if not parsed.identifier:  # labels find its logged rows by it
+                outcome.given_id = uuid.uuid4().hex
+                parsed = replace(parsed, identifier=outcome.given_id)
             scores = await self._scores(parsed)
         except RequestError as failure:
             outcome.status, outcome.is_overloaded = failure.status, failure.is_overloaded
@@ -109,12 +113,6 @@ class Inference:
         if self._model.golden_problem:
             raise RequestError(503, self.not_ready_reason())
         return parsed
-
-    def _with_id(self, parsed: InferenceRequest) -> InferenceRequest:
-        """The request with the id that its answer will have: labels find its logged rows by it."""
-        if self._log is None or parsed.identifier is not None:
-            return parsed
-        return replace(parsed, identifier=uuid.uuid4().hex)
 
     async def _scores(self, parsed: InferenceRequest, *, only_if_idle: bool = False) -> Scores:
         try:

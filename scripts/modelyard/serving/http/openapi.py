@@ -10,6 +10,9 @@ from modelyard.serving.documents import Serving
 from modelyard.serving.http.invocations import INPUTS, INSTANCES, RECORDS, SPLIT
 from modelyard.serving.tensor import DATATYPES, MAX_ROWS
 
+REQUEST_HEADER = "x-modelyard-request"
+"""The id that a request without one was given; MLflow's protocol has no other place for it."""
+
 _INT64 = 2**63
 _TYPES: dict[ColumnType, dict[str, Any]] = {
     "number": {"type": "number"},
@@ -102,11 +105,14 @@ def _ready() -> dict[str, Any]:
 
 
 def _inference(request: object, answer: object, error: object) -> dict[str, Any]:
+    given = "The id under which a request without one is logged, for labels that arrive later."
+    scores = _json("The scores.", answer)
+    scores["headers"] = {REQUEST_HEADER: {"description": given, "schema": _TEXT}}
     return {
         "summary": "Scores of rows.",
         "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
         "responses": {
-            "200": _json("The scores.", answer),
+            "200": scores,
             **{status: _json(text, error) for status, text in _REFUSALS.items()},
         },
     }

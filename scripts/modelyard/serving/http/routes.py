@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from modelyard.domain.server_fault import FAULT_HEADER, Blame
 from modelyard.serving.http.dialects import MLFLOW, OPEN_INFERENCE, Dialect
 from modelyard.serving.http.inference import Inference
-from modelyard.serving.http.openapi import openapi_document
+from modelyard.serving.http.openapi import REQUEST_HEADER, openapi_document
 from modelyard.serving.shadow.copies import COPY_HEADER, SHADOW_PATH
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ class Routes:
             status, document = await self._inference.answer(request, outcome, dialect)
             answer = _json(document, status)
             outcome.status = status
+            if outcome.given_id is not None:
+                answer.headers[REQUEST_HEADER] = outcome.given_id
             if outcome.is_overloaded:
                 answer.headers["retry-after"] = RETRY_SECONDS
             return answer
