@@ -24,6 +24,7 @@ from modelyard.domain.sites import Owner, Site
 from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Repository
 from modelyard.render.tree import rendered_tree, tree_digest
+from modelyard.yaml_writer import yaml_bytes
 from operations.yard import AT, BOT, MODEL, PATH, Yard, clone, living_yard
 
 CHUNKS = 1000
@@ -156,15 +157,22 @@ def _files(pattern: Pattern, number: int) -> Iterator[tuple[str, bytes]]:
     """The pin and the manifests of one copy, as the renderer would write them."""
     name, environment = name_of(number), pattern.release.environment
     release = replace(pattern.release, model=name)
-    before, after = pattern.release.identity.encode(), release.identity.encode()
+    before, after = pattern.release.identity, release.identity
     files = {
-        file: _of(content, number).replace(before, after)
+        # Alone it has quotes where it reads as a number; after `--release=` it never has.
+        file: _of(content, number)
+        .replace(b"=" + before.encode(), b"=" + after.encode())
+        .replace(b": " + _scalar(before), b": " + _scalar(after))
         for file, content in pattern.manifests.items()
     }
     pin = _of(pattern.pin, number).replace(b"0" * 64, tree_digest(files).encode())
     yield f"environments/{environment}/releases/{name}.yaml", pin
     for file, content in files.items():
         yield f"environments/{environment}/manifests/{name}/{file}", content
+
+
+def _scalar(text: str) -> bytes:
+    return yaml_bytes([[text]], sort_keys=True).removeprefix(b"- ").removesuffix(b"\n")
 
 
 def _renamed(text: bytes) -> bytes:

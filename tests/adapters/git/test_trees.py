@@ -52,6 +52,16 @@ def test_the_working_tree_holds_what_is_tracked_or_new_but_not_what_is_ignored_o
     )
 
 
+def test_lists_what_starts_with_a_prefix_and_nothing_beside_it(git):
+    paths = ("a-b/x", "a/x/y", "a0", "b/z")
+    tree = GitTree(git, committed(git, dict.fromkeys(paths, b"")))
+    assert tree.paths() == paths
+    assert tree.paths("a/") == ("a/x/y",)
+    assert tree.paths("a") == ("a-b/x", "a/x/y", "a0")
+    assert tree.paths("b/z") == tree.paths("b") == ("b/z",)
+    assert tree.paths("b/zz") == tree.paths("c") == tree.paths("a/x/z") == ()
+
+
 def test_a_commit_holds_what_was_committed_whatever_its_name(git):
     (git.root / "a").mkdir()
     for name, text in {"b": "1", "a/x": "2\n3", "a/é\n\tz": ""}.items():

@@ -18,7 +18,7 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.errors import CannotAnswer
-from modelyard.yaml_writer import HEADER
+from modelyard.yaml_writer import HEADER, represent_text, yaml_bytes
 
 SHA = "0123456789abcdef" * 4
 
@@ -271,6 +271,38 @@ def test_no_punctuation_whatever_makes_the_reader_crash(parts: list[str]):
 def test_what_is_written_reads_back_as_the_same_value(document: dict[str, object]):
     text = documents.dump_documents([document])
     assert json.dumps(read(text.decode()), sort_keys=True) == json.dumps(document, sort_keys=True)
+
+
+class WholeTree(yaml.CSafeDumper):
+    """PyYAML's own way to the same bytes, by a tree of nodes."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+WholeTree.add_representer(str, represent_text)
+
+
+@pytest.mark.sample(1)
+@given(st.lists(VALUES | st.text("ab c:#\n", max_size=150), max_size=3), st.booleans())
+def test_writes_the_bytes_that_pyyaml_would(whole: list[object], sort_keys: bool):  # noqa: FBT001
+    wanted = yaml.dump_all(
+        whole,
+        Dumper=WholeTree,
+        default_flow_style=False,
+        allow_unicode=True,
+        encoding="utf-8",
+        explicit_start=len(whole) > 1,
+        sort_keys=sort_keys,
+        width=100,
+    )
+    assert yaml_bytes(whole, sort_keys=sort_keys) == wanted
+
+
+def test_writes_zero_with_the_sign_that_it_has():
+    assert yaml_bytes([[0.0, -0.0, 0, False, 1.0, 1, True]], sort_keys=True) == (
+        b"- 0.0\n- -0.0\n- 0\n- false\n- 1.0\n- 1\n- true\n"
+    )
 
 
 class StrictestReader(yaml.SafeLoader):

@@ -7,7 +7,6 @@ import stat
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
-from itertools import islice, takewhile
 from pathlib import Path
 from typing import Protocol
 
@@ -218,8 +217,10 @@ class GitTree:
 
 def _starting(order: list[str], prefix: str) -> tuple[str, ...]:
     """The paths of a sorted list that start with a prefix: they stand beside each other."""
-    first = bisect_left(order, prefix)
-    return tuple(takewhile(lambda path: path.startswith(prefix), islice(order, first, None)))
+    last = first = bisect_left(order, prefix)
+    while last < len(order) and order[last].startswith(prefix):
+        last += 1
+    return tuple(order[first:last])
 
 
 def _walk(root: Path) -> Iterator[str]:
