@@ -1,8 +1,8 @@
-"""Counts pairs of answers, a limited number of kinds for the few canaries of now."""
+"""Counts pairs of answers, of a limited number of kinds."""
 
 from __future__ import annotations
 
-import os
+from collections import Counter as Amounts
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,9 @@ MOST_KINDS = 1000
 """Kinds of pairs with one canary, of which a usual one has 300: each is a series, and a part of
 each sample."""
 
-MOST_CANARIES = 4
-"""Canaries whose pairs are kept at one time; a further one takes the place of the oldest."""
+MOST_OF_ALL = 4000
+"""Kinds with all canaries of a server's life. None is ever removed: to who reads the counts, a
+series that goes away is a server that started again."""
 
 
 class PairCounts:
@@ -33,9 +34,8 @@ class PairCounts:
     def __init__(self, counter: Counter, labels: Mapping[str, str], grid: Grid) -> None:
         self._counter, self._labels, self._grid = counter, labels, grid
         self._key = grid_key(grid)
-        self._kinds: dict[str, dict[str, Counter]] = {}
-        # With workers, counts are kept in files, from which no series is removed.
-        self._removes = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
+        self._kinds: dict[str, Counter] = {}
+        self._amounts = Amounts[str]()
 
     def count(self, release: str, stable: int, canary: int) -> bool:
         """Count one row of a canary; False if there are too many kinds to count one more.
@@ -47,19 +47,10 @@ class PairCounts:
         """
         theirs = canary if canary == FAILED else counted_bin(self._grid, stable, canary)
         name = pair_name(release, self._key, stable, theirs)
-        kinds = self._kinds_of(release)
-        if name not in kinds:
-            if len(kinds) >= MOST_KINDS:
+        if name not in self._kinds:
+            if self._amounts[release] >= MOST_KINDS or len(self._kinds) >= MOST_OF_ALL:
                 return False
-            kinds[name] = self._counter.labels(**self._labels, pair=name)
-        kinds[name].inc()
+            self._amounts[release] += 1
+            self._kinds[name] = self._counter.labels(**self._labels, pair=name)
+        self._kinds[name].inc()
         return True
-
-    def _kinds_of(self, release: str) -> dict[str, Counter]:
-        kinds = self._kinds.pop(release, {})
-        self._kinds[release] = kinds  # the latest is the last
-        if len(self._kinds) > MOST_CANARIES:
-            for name in self._kinds.pop(next(iter(self._kinds))):
-                if self._removes:
-                    self._counter.remove(*self._labels.values(), name)
-        return kinds

@@ -149,7 +149,7 @@ def test_samples_keep_only_growing_times():
     assert drop_out_of_order((first, late, stale, late, last)) == (first, late, last)
 
 
-def test_pairs_of_past_canaries_that_go_away_are_no_restart():
+def test_pairs_of_past_canaries_are_not_read():
     seen = [
         Sample(
             at=START + look * timedelta(seconds=30),

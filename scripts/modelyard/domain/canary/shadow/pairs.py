@@ -63,7 +63,7 @@ def parse_pair(name: str, release: str, grid: str) -> tuple[int, int] | None:
 
 
 def keep_pairs_of(samples: Sequence[Sample], release: str) -> tuple[Sample, ...]:
-    """The samples without pairs of other canaries: their names go away while a server runs."""
+    """The samples without pairs of other canaries, which are read by nobody."""
     return tuple(
         replace(sample, counts={name: _kept(each, release) for name, each in sample.counts.items()})
         for sample in samples
