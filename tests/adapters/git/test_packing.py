@@ -8,13 +8,14 @@ import stat
 import time
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from modelyard.adapters.git import process
 from modelyard.adapters.git.commit_stream import NewCommit, write_commits
-from modelyard.adapters.git.packing import pack_objects
+from modelyard.adapters.git.packing import compact_repository, pack_objects
 from modelyard.adapters.git.repository import Git
 from modelyard.errors import CannotAnswer
 from modelyard.operations.watch.health import WatchHealth
@@ -73,12 +74,16 @@ def test_a_few_loose_objects_are_left_alone(git):
     assert counts(git) == before
 
 
+LOCKS = ("objects/maintenance.lock", "packed-refs.lock", "objects/info/commit-graph.lock")
+
+
+@pytest.mark.parametrize("name", LOCKS)
 @pytest.mark.parametrize(("hours", "is_left"), [(1, False), (7, True)])
 def test_a_lock_that_a_killed_git_left_is_named_with_the_command_that_removes_it(
-    git, hours, is_left
+    git, name, hours, is_left
 ):
     write_state(git, range(3))
-    lock = git.root / ".git" / "objects" / "maintenance.lock"
+    lock = git.root / ".git" / name
     lock.touch()
     then = time.time() - hours * 3600
     os.utime(lock, (then, then))
@@ -88,6 +93,26 @@ def test_a_lock_that_a_killed_git_left_is_named_with_the_command_that_removes_it
         pack_objects(git)
 
     assert lock.exists()
+
+
+@pytest.mark.parametrize("name", LOCKS[1:])
+@pytest.mark.parametrize("kind", ["clone", "a bare one"])
+def test_a_lock_in_the_way_of_gc_is_named_with_the_command_that_removes_it(tmp_path, name, kind):
+    git = Git(tmp_path)
+    git.run("init", "-q", "--template=", "-b", "main", *(["--bare"] if kind != "clone" else []))
+    git.run("update-ref", "refs/heads/main", write_state(git, range(2)))
+    lock = tmp_path / (".git" if kind == "clone" else "") / name
+    lock.parent.mkdir(exist_ok=True)
+    lock.touch()
+
+    with pytest.raises(CannotAnswer) as found:
+        compact_repository(git)
+
+    said = (found.value.hint or "").rpartition(": rm ")
+    assert said[0] == "if no git is at work there, a killed one left it"
+    Path(said[2]).unlink()
+    compact_repository(git)
+    assert not lock.exists()
 
 
 def watcher_of(git):
@@ -104,7 +129,7 @@ def test_a_packing_that_fails_stops_no_watcher(git, monkeypatch, tmp_path, caplo
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     if how == "hangs":
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    monkeypatch.setattr(process, "PACKING_SECONDS", 0.5)
+    monkeypatch.setitem(process._LONG_SECONDS, "maintenance", 0.5)
     watcher = watcher_of(git)
 
     with caplog.at_level(logging.WARNING):

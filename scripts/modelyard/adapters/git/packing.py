@@ -8,11 +8,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.adapters.git.process import hint_of_lock
 from modelyard.adapters.git.repository import Git
 from modelyard.errors import CannotAnswer
 
 LOCK_SECONDS = 6 * 3600.0
-"""A lock that is older was left by a git that was killed; git then packs nothing, silently."""
+"""A lock that is older was left by a git that was killed."""
+
+# With the first one git packs nothing, silently. The others keep `modelyard gc` from its work, and
+# refs from being deleted.
+_LOCKS = ("objects/maintenance.lock", "packed-refs.lock", "objects/info/commit-graph.lock")
 
 # Nothing is pruned: answers about objects are cached for as long as the process runs. Each task
 # takes one bounded batch, where `git gc` would pack the whole repository anew.
@@ -32,23 +37,24 @@ def pack_objects(git: Git) -> None:
     Safe beside any other git in the checkout, and if it is ended. `git_process` limits its time.
 
     Raises:
-        CannotAnswer: git failed, or the lock of another one is hours old.
+        CannotAnswer: git failed, or a lock is hours old.
     """
     env = {"GIT_CONFIG_COUNT": str(len(_SETTINGS))}
     for number, (name, value) in enumerate(_SETTINGS.items()):
         env |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     git.run("maintenance", "run", "--auto", "--quiet", *_TASKS, env=env)
-    _check_lock(git)
+    _check_locks(git)
 
 
 def compact_repository(git: Git) -> Sizes:
     """Join all packs and refs, and write what makes the history of one path quick to find.
 
     Nothing is removed but files whose content is now elsewhere: unreachable objects stay, too, as a
-    running watcher may know of them. Safe beside any other git, and if it is ended.
+    running watcher may know of them. Safe beside any other git, and if it is ended; a kill may
+    leave a lock, which the next run names.
 
     Raises:
-        CannotAnswer: git failed.
+        CannotAnswer: git failed, or a lock is in the way.
     """
     before = _measure(git)
     git.run("pack-refs", "--all", "--prune")
@@ -84,16 +90,14 @@ def _measure(git: Git) -> Size:
     return Size(bytes=sum(sizes), files=len(sizes))
 
 
-def _check_lock(git: Git) -> None:
-    """Raise `CannotAnswer` for a lock that keeps every later run from packing."""
-    place = git.run("rev-parse", "--git-path", "objects/maintenance.lock").stdout.decode().strip()
-    lock = Path(git.root, place).absolute()
-    try:
-        hours = (time.time() - lock.stat().st_mtime) / 3600
-    except FileNotFoundError:
-        return
-    if hours * 3600 > LOCK_SECONDS:
-        raise CannotAnswer(
-            f"{lock} is {hours:.0f} hours old: if no git is at work there, a killed one left it: "
-            f"rm {lock}"
-        )
+def _check_locks(git: Git) -> None:
+    """Raise `CannotAnswer` for a lock that keeps later runs from packing."""
+    asked = (word for lock in _LOCKS for word in ("--git-path", lock))
+    for place in os.fsdecode(git.run("rev-parse", *asked).stdout).splitlines():
+        lock = Path(git.root, place).absolute()
+        try:
+            hours = (time.time() - lock.stat().st_mtime) / 3600
+        except FileNotFoundError:
+            continue
+        if hours * 3600 > LOCK_SECONDS:
+            raise CannotAnswer(f"{lock} is {hours:.0f} hours old: {hint_of_lock(str(lock))}")

@@ -19,7 +19,7 @@ LOCAL_SECONDS = 300.0
 NETWORK_SECONDS = {"ls-remote": 20.0, "push": 60.0, "fetch": 120.0}
 """Limits of commands that wait for a remote: a rollback waits for them. A fetch may be large."""
 
-PACKING_SECONDS = 30.0
+_PACKING_SECONDS = 30.0
 """Limit of `git maintenance`: a rollback may wait for it."""
 
 _COMPACTING_SECONDS = 3600.0
@@ -29,7 +29,7 @@ SILENT_SECONDS = 15
 """How long HTTP may be silent."""
 
 _LONG_SECONDS = {
-    "maintenance": PACKING_SECONDS,
+    "maintenance": _PACKING_SECONDS,
     "repack": _COMPACTING_SECONDS,
     "commit-graph": _COMPACTING_SECONDS,
 }
@@ -156,6 +156,8 @@ def git_failure(
     # First: a remote without room rejects a push, too.
     if disk := next((hint for sign, hint in _DISK.items() if sign in message), None):
         return CannotAnswer(f"{what}: {message}", hint=disk)
+    if lock := lock_in_the_way(message):
+        return CannotAnswer(f"{what}: {message}", hint=hint_of_lock(lock))
     if args[0] == "push" and _REJECTED.search(done.stdout.decode("utf-8", "replace")):
         return Rejected(f"{what}: {message}", hint=_HINT_OF_REJECTED)
     is_slow = args[0] in NETWORK_SECONDS and _TOO_SLOW.search(message)
@@ -173,9 +175,14 @@ _DISK = {
 
 
 def lock_in_the_way(message: str) -> str | None:
-    """The lock file that kept git from moving a ref, which a killed git may have left."""
+    """The lock file that kept git from its work, which a killed git may have left."""
     found = _LOCK.search(message)
     return found["path"] if found else None
+
+
+def hint_of_lock(lock: str) -> str:
+    """What a person does about a lock that a killed git may have left: it stays for ever."""
+    return f"if no git is at work there, a killed one left it: rm {lock}"
 
 
 _HINT_OF_REJECTED = (

@@ -240,7 +240,7 @@ class Git:
                 # A killed git leaves it for ever, and each later one says that another is at work.
                 raise Conflict(
                     f"{lock} keeps {where} from moving",
-                    hint=f"if no git is at work there, a killed one left it: rm {lock}",
+                    hint=git_process.hint_of_lock(lock),
                 )
             raise Conflict(f"another writer moved {where}: {why}")
         if done.returncode:
