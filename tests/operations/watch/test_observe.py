@@ -10,7 +10,7 @@ from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.specs.environment import Rollout, Step
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import CannotAnswer
-from modelyard.operations.judge.evidence import judge_release
+from modelyard.operations.judge.evidence import judge_best_effort, judge_release
 from modelyard.operations.watch.observe import observe_model
 from operations.fakes import ScriptedCluster
 from operations.yard import (
@@ -251,6 +251,26 @@ def test_without_evidence_a_release_can_fail_but_never_pass(yard, is_broken):
     # A fail of any pass is final, so one without evidence has the same part of alpha.
     needed = judged.numbers["evidence_needed"]
     assert not is_broken or verdict.numbers["evidence_needed"] == needed
+
+
+def test_a_lost_artifact_hides_no_fail_by_evidence_that_can_be_read(yard):
+    yard.put("v2", "canary", is_verified=False)
+    workspace = yard.workspace()
+    catalog = workspace.catalog(workspace.main())
+    release = catalog.releases["canary", MODEL]
+    shutil.rmtree(yard.folder / "store" / "models" / release.artifact.removeprefix("sha256:"))
+    missed = []
+    asked = (catalog, catalog.environments["canary"], release, AT)
+    verdict = judge_best_effort(workspace, *asked, on_missing=missed.append)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert [verdict.reason] == [error.message for error in missed]
+    with pytest.raises(CannotAnswer) as caught:
+        judge_release(workspace, *asked)
+    assert caught.value.message == verdict.reason
+    yard.broken.add("v2")
+    failed = judge_best_effort(yard.workspace(), *asked)
+    assert failed.outcome is Outcome.FAIL
+    assert any("distance" in name for name in failed.numbers)  # predictions were judged, too
 
 
 def test_servers_of_what_git_names_no_more_are_removed(yard):

@@ -100,7 +100,8 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
       is worse by its margin (first release: at or above the limit). The observed distance is within
       the radius, the least predictions, looks and seconds are reached, and the last sample is
       readable.
-    - `inconclusive`: everything else. The reason says what is missing.
+    - `inconclusive`: everything else. The reason says what is missing, and which kind of evidence
+      could not be judged because it raised something; such a fault hides no fail of another kind.
 
     Errors are 5xx among all answers except 4xx. 4xx are the client's errors only where stable
     answers alike, so refusals are compared on their own. What a server does not count, as one of
@@ -132,14 +133,22 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
         *(metric.finding(alpha) for metric in metrics),
         *_unanswered(canary, stable, policy, share, alpha),
         *_uncounted(canary, stable),
-        *_predictions(canary, stable, evidence.expected, policy, alpha),
-        *_segments(canary, stable, evidence, policy, alpha),
-        *_shadow(stable, evidence, policy, alpha),
-        *_feedback(stable, evidence, policy, alpha),
+        *_apart("predictions", _predictions(canary, stable, evidence.expected, policy, alpha)),
+        *_apart("segments", _segments(canary, stable, evidence, policy, alpha)),
+        *_apart("shadow answers", _shadow(stable, evidence, policy, alpha)),
+        *_apart("live quality", _feedback(stable, evidence, policy, alpha)),
         *_minimum_traffic(canary, policy),
         *_freshness(canary, stable),
     ]
     return _verdict(findings, _causes(canary, evidence, policy))
+
+
+def _apart(what: str, found: Iterator[Finding]) -> Iterator[Finding]:
+    """The findings of one kind of evidence: a fault in it hides no fail of another kind."""
+    try:
+        yield from found
+    except Exception as error:  # noqa: BLE001 - whatever it is, a bad canary must leave traffic
+        yield Finding(missing=f"{what}, which raised {type(error).__name__}: {error}")
 
 
 def _is_asked(canary: Arm) -> bool:

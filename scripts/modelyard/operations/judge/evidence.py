@@ -50,8 +50,9 @@ def judge_best_effort(
 ) -> Verdict:
     """The judge's verdict from whatever evidence can be read; never raises for missing evidence.
 
-    The servers' counts alone can fail a release. Without all evidence anything else is
-    `inconclusive`, which ends at the deadline that environment.yaml sets.
+    Each kind of evidence that can be read can fail a release: a fault in one hides no other.
+    Without all of it anything else is `inconclusive`, which ends at the deadline that
+    environment.yaml sets.
 
     Args:
         workspace: What to judge with.
@@ -68,12 +69,12 @@ def judge_best_effort(
     except (CannotAnswer, Refused) as error:
         on_missing(error)
         return Verdict(outcome=Outcome.INCONCLUSIVE, reason=error.message)
-    try:
-        return judge_canary(_completed(workspace, catalog, release, stable, counts), policy)
-    except (CannotAnswer, Refused) as error:
-        on_missing(error)
-        unknown = Verdict(outcome=Outcome.INCONCLUSIVE, reason=error.message)
-    verdict = judge_canary(counts, policy)
+    evidence, missing = _completed(workspace, catalog, release, stable, counts)
+    verdict = judge_canary(evidence, policy)
+    if not missing:
+        return verdict
+    on_missing(missing[0])
+    unknown = Verdict(outcome=Outcome.INCONCLUSIVE, reason=missing[0].message)
     return verdict if verdict.outcome is Outcome.FAIL else unknown
 
 
@@ -92,7 +93,9 @@ def judge_release(
     """
     stable = stable_of(workspace, catalog, environment, release)
     counts = _counts(workspace, catalog, environment, release, since, stable, keep=False)
-    evidence = _completed(workspace, catalog, release, stable, counts)
+    evidence, missing = _completed(workspace, catalog, release, stable, counts)
+    if missing:
+        raise missing[0]
     return judge_canary(evidence, catalog.models[release.model].canary)
 
 
@@ -124,16 +127,22 @@ def _completed(
     release: Release,
     stable: tuple[str, str] | None,
     counts: CanaryEvidence,
-) -> CanaryEvidence:
-    """The counts with all other evidence."""
-    champion = stable[1] if stable else None
-    return replace(
-        with_promises(workspace, catalog, release, champion, counts),
-        feedback=_feedback(workspace, catalog, release, stable, counts),
-        training_nulls=workspace.once(
+) -> tuple[CanaryEvidence, list[YardError]]:
+    """The counts with all other evidence that can be read, and why some cannot."""
+    champion, missing = stable[1] if stable else None, list[YardError]()
+    evidence = replace(counts, feedback=_feedback(workspace, catalog, release, stable, counts))
+    try:
+        evidence = with_promises(workspace, catalog, release, champion, evidence)
+    except (CannotAnswer, Refused) as error:
+        missing.append(error)
+    try:
+        nulls = workspace.once(
             "nulls", release.artifact, lambda: training_nulls(workspace.store, release.artifact)
-        ),
-    )
+        )
+        evidence = replace(evidence, training_nulls=nulls)
+    except (CannotAnswer, Refused) as error:
+        missing.append(error)
+    return evidence, missing
 
 
 def _feedback(

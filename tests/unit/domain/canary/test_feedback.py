@@ -9,17 +9,25 @@ import pytest
 
 from modelyard.domain.canary.feedback.findings import (
     LabelledRows,
+    LiveLoss,
     UnreadLabels,
     feedback_finding,
     live_loss,
 )
 from modelyard.domain.canary.judge import judge_canary
+from modelyard.domain.canary.request_metrics import Series
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome
 from unit.domain.canary.test_judge import canary, steady
 
 REFERENCE = np.linspace(0, 1, 1000)
 ALPHA = 0.01
+LOSSES = LiveLoss(
+    metric="log_loss",
+    cut=1.0,
+    canary=Series(totals=[1.0], hits=[0.0]),
+    stable=Series(totals=[1.0], hits=[0.0]),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,3 +185,23 @@ def test_the_judge_fails_by_labels_alone_and_never_waits_for_them():
     assert "live quality not judged: 1.parquet: cut off" in unread.reason
     undeclared = replace(policy, margin_quality=None)
     assert judge_canary(replace(evidence, feedback=worse), undeclared).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({"feedback": replace(LOSSES, canary=Series(totals=[1.0], hits=[3.0]))}, "live quality"),
+        (
+            {"feedback": replace(LOSSES, stable=Series(totals=[2.0, 1.0], hits=[0.0]))},
+            "live quality",
+        ),
+        ({"expected": "no distribution"}, "predictions"),
+    ],
+)
+def test_a_fault_in_one_kind_of_evidence_hides_no_fail_of_another(broken, said):
+    policy = CanaryPolicy(least_looks=1, least_predictions=0, least_seconds=0, margin_quality=0.05)
+    good = judge_canary(replace(canary(steady((400, 0), (1600, 0), steps=9)), **broken), policy)
+    assert good.outcome is Outcome.INCONCLUSIVE
+    assert f"missing: {said}, which raised " in good.reason
+    bad = judge_canary(replace(canary(steady((400, 90), (1600, 0), steps=9)), **broken), policy)
+    assert bad.outcome is Outcome.FAIL
