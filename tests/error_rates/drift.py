@@ -98,7 +98,7 @@ CASES = (
     Case(name="nothing drifts", shift=step(0), proposals=(0, 2)),
     Case(name="a season of 1.5 sd, known from a year", proposals=(0, 2),
          shift=lambda days: 1.5 * np.sin(2 * np.pi * days / YEAR)),
-    Case(name="a step of 1 sd on a season of 1.5 sd", proposals=(1, 2),
+    Case(name="a step of 1 sd on a season of 1.5 sd", proposals=(0, 2),
          shift=lambda days: step(1)(days) + 1.5 * np.sin(2 * np.pi * days / YEAR)),
     Case(name="a step of .5 sd", shift=step(0.5), proposals=(0, 2)),
     Case(name="a step of 1 sd", shift=step(1), proposals=(1, 2)),

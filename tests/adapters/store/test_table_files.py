@@ -11,8 +11,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from modelyard.adapters.store import csv_text
-from modelyard.adapters.store.table_files import frame_of_table, read_parquet_table, read_table
+from modelyard.adapters.store import csv_text, table_files
+from modelyard.adapters.store.table_files import (
+    frame_of_table,
+    read_parquet_table,
+    read_rows_within,
+    read_table,
+)
 from modelyard.adapters.store.tables import columns_of, rows_within
 from modelyard.domain.specs.contract import Column, describe_breach, find_breaches
 from modelyard.domain.specs.interval import Interval
@@ -312,3 +317,51 @@ def test_every_number_is_the_float_nearest_to_its_digits():
         values(read_table(buffer.getvalue(), uri="a.parquet", data=contract(x="number")))
         == numbers.tolist()
     )
+
+
+SPANS = tuple(
+    Interval(since=dt.date(2026, 1, first), until=dt.date(2026, 1, first + 2)) for first in (3, 9)
+)
+
+
+def days_of_january(rows=400):
+    random = np.random.default_rng(3)
+    seconds = random.integers(0, 20 * 86_400, rows)
+    return pd.Timestamp("2026-01-01") + pd.to_timedelta(seconds, unit="s")
+
+
+@pytest.mark.parametrize("timezone", ["UTC", "America/New_York"])
+@pytest.mark.parametrize(
+    "times",
+    [
+        lambda days: pa.array(days, pa.timestamp("us")),
+        lambda days: pa.array(days, pa.timestamp("ns", "UTC")),
+        lambda days: pa.array(days.date, pa.date32()),
+        lambda days: pa.array(days.strftime("%Y-%m-%d %H:%M:%S")),
+        lambda days: pa.array([None if n % 7 == 0 else d for n, d in enumerate(days)]),
+    ],
+    ids=["plain", "zoned", "dates", "texts", "some without"],
+)
+def test_rows_of_some_days_are_those_of_the_whole_file(monkeypatch, times, timezone):
+    monkeypatch.setattr(table_files, "_BATCH_ROWS", 64)
+    days = days_of_january()
+    numbers = pa.array([None if n % 5 == 0 else n for n in range(len(days))])
+    levels = pa.array(["abc"[n % 3] for n in range(len(days))]).dictionary_encode()
+    table = pa.table({"b": levels, "extra": numbers, "t": times(days), "a": numbers})
+    data = contract(a="integer", t="timestamp", b="category", timezone=timezone)
+    data = DataContract(columns=data.columns, timestamp="t", timezone=timezone)
+    buffer = io.BytesIO()
+    parquet.write_table(table, buffer, row_group_size=150)
+    given = {"uri": "a.parquet", "data": data}
+    whole = rows_within(read_table(buffer.getvalue(), **given), timestamp="t", spans=SPANS)
+    for content in (buffer.getvalue(), io.BytesIO(buffer.getvalue())):
+        found = read_rows_within(content, **given, spans=SPANS)
+        pd.testing.assert_frame_equal(found, whole)
+    none = (Interval(since=dt.date(2020, 1, 1), until=dt.date(2020, 1, 2)),)
+    assert list(read_rows_within(buffer.getvalue(), **given, spans=none).columns) == list("atb")
+
+
+def test_a_damaged_file_is_named_when_some_days_are_read():
+    data = DataContract(columns=contract(t="timestamp").columns, timestamp="t")
+    with pytest.raises(CannotAnswer, match="not readable as a table"):
+        read_rows_within(b"PAR1 no", uri="a.parquet", data=data, spans=SPANS)

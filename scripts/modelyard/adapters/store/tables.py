@@ -79,13 +79,20 @@ def file_breaches(frame: pd.DataFrame, data: DataContract) -> tuple[Breach, ...]
 
 def rows_within(frame: pd.DataFrame, *, timestamp: str, spans: Iterable[Interval]) -> pd.DataFrame:
     """The rows whose day lies in one of the spans, in order; one without a day lies in none."""
+    return frame.loc[is_within(frame, timestamp=timestamp, spans=spans)].reset_index(drop=True)
+
+
+def is_within(
+    frame: pd.DataFrame, *, timestamp: str, spans: Iterable[Interval]
+) -> NDArray[np.bool_]:
+    """Whether the day of each row lies in one of the spans."""
     import numpy as np
 
     days = frame[timestamp].to_numpy().astype("datetime64[D]")
     keep = np.zeros(len(frame), dtype=bool)
     for span in spans:
         keep |= (days >= np.datetime64(span.since)) & (days < np.datetime64(span.until))
-    return frame.loc[keep].reset_index(drop=True)
+    return keep
 
 
 def rows_by_day(frame: pd.DataFrame, timestamp: str) -> dict[date, int]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.adapters.store.artifacts import sha256_of
-from modelyard.adapters.store.table_files import frame_of_table, read_table
+from modelyard.adapters.store.table_files import frame_of_table, read_rows_within, read_table
 from modelyard.adapters.store.tables import WHOLE_COLUMN, columns_of, rows_by_day, rows_within
+from modelyard.domain.checks.pins import file_path
 from modelyard.domain.drift.feed_faults import Delivery, last_day
 from modelyard.domain.drift.retraining import FeedFile
 from modelyard.domain.specs.column_values import Table
@@ -139,17 +142,32 @@ def read_windows(
     frames, pins = [], []
     for file in feed.files:
         if file.reaches(spans):
-            content = data.read(file.uri)
-            pins.append(DataFile(uri=file.uri, sha256=sha256_of(content)))
-            frame = read_table(content, uri=file.uri, data=model.data)
-            # Other rows are dropped at once: a file may have years of them.
-            frames.append(rows_within(frame, timestamp=timestamp, spans=spans))
+            frame, digest = _rows_and_digest(file.uri, model.data, data, spans)
+            pins.append(DataFile(uri=file.uri, sha256=digest))
+            frames.append(frame)
     windows = []
     for days in spans:
         parts = [rows_within(frame, timestamp=timestamp, spans=(days,)) for frame in frames]
         parts = [part for part in parts if len(part)]
         windows.append(_window_data(model.data.columns, days, parts))
     return tuple(windows), tuple(pins)
+
+
+def _rows_and_digest(
+    uri: str, contract: DataContract, data: DataRoot, spans: Sequence[Interval]
+) -> tuple[pd.DataFrame, str]:
+    """The rows of a file within some days, and the digest of all its bytes."""
+    # A file may have years of other rows: a local Parquet file is never in memory as a whole.
+    address = data.address(uri)
+    path = file_path(address) if "://" in address else address
+    content = data.read_kept(uri)
+    if content is None and uri.endswith(".parquet") and path is not None and Path(path).is_file():
+        with Path(path).open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            stream.seek(0)
+            return read_rows_within(stream, uri=uri, data=contract, spans=spans), digest
+    content = data.read(uri) if content is None else content
+    return read_rows_within(content, uri=uri, data=contract, spans=spans), sha256_of(content)
 
 
 def windows_before(until: date, *, days: int, of: int) -> tuple[Interval, ...]:
