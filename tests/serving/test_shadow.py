@@ -257,11 +257,25 @@ def test_what_no_copy_can_be_sent_to_is_refused_before_the_server_starts(address
     assert "expected http://HOST" in found.output.replace("\n", " ")
 
 
-def test_a_large_request_is_not_copied():
-    lost = Counter[str]()
-    shadow = shadow_to("http://127.0.0.1:1", lost, rows=1)
-    shadow.offer(request_of_rows(COLUMNS, [ROW, ROW]), np.array([0.5, 0.5]))
-    assert lost == {"large": 1}
+@pytest.mark.parametrize("left_out", [(), ("holiday",), ("temp", "count")])
+def test_of_a_large_request_neighbouring_rows_are_copied_with_their_scores(left_out):
+    shadow = shadow_to("http://127.0.0.1:1", Counter(), rows=3)
+    rows = [{**ROW, "temp": at, "count": None if at < 4 else at} for at in range(8)]
+    tensors = [each for each in tensors_of_rows(COLUMNS, rows) if each["name"] not in left_out]
+    large = read_request({"inputs": tensors}, COLUMNS)
+    starts = set()
+    for _ in range(40):
+        copy = shadow._part(large, np.arange(8))
+        start = int(copy.scores[0])
+        starts.add(start)
+        part = [{**each, "shape": [3], "data": each["data"][start : start + 3]} for each in tensors]
+        alone = read_request({"inputs": part}, COLUMNS)
+        sent, expected = (orjson.dumps(_document(each, SERVING)) for each in (copy.request, alone))
+        assert sent == expected
+        assert copy.scores.tolist() == [start, start + 1, start + 2]
+    assert len(starts) > 2
+    assert max(starts) <= 5
+    assert shadow._part(copy.request, copy.scores).request is copy.request
 
 
 def test_of_a_share_of_zero_nothing_is_copied_and_no_thread_waits_for_it():

@@ -49,7 +49,7 @@ SECONDS = tuple(bound / 1000 for bound in LATENCY_BOUNDS_MS)
 OVERLOADED_SECONDS = 2 * SECONDS[-1]
 """The latency of a request that was not let in: slow by every threshold of the judge."""
 
-LOST = ("full", "large", "busy", "silent", "refused", "contract", "kinds")
+LOST = ("full", "busy", "silent", "refused", "contract", "kinds")
 """Why a copy of a request has no answer to compare; see `shadow.copies.Shadow`. `kinds` is one that
 would be of one kind of pairs too many; see `shadow.pair_counts`."""
 

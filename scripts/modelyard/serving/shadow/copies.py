@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -49,7 +49,7 @@ class Limits:
 
     Args:
         waiting: Copies that may wait; more are dropped and counted.
-        rows: A larger request is not copied: the canary's own would wait for its rows.
+        rows: Of a larger request a part is copied: the canary's own requests would wait for it all.
         seconds: For an answer as a whole.
         rest_times: Between two copies to a server, in the time that the last one took: copies keep
             a canary busy for at most a tenth of the time, so that its latency remains its own.
@@ -81,9 +81,9 @@ class Shadow:
         serving: The contract, by which copies are written.
         on_pair: Called with the canary's release, and both scores of one row, drawn at random; None
             for the canary's if it failed.
-        on_lost: Called with why there is no pair for a copy: `full`, `large`, `busy`, `silent`,
-            `refused`, or `contract` where the canary reads inputs that this server does not know,
-            or has another range or other classes.
+        on_lost: Called with why there is no pair for a copy: `full`, `busy`, `silent`, `refused`,
+            or `contract` where the canary reads inputs that this server does not know, or has
+            another range or other classes.
         limits: See there.
     """
 
@@ -114,12 +114,25 @@ class Shadow:
         if self._random.random() >= self._share:
             return
         with self._changed:
-            is_full = len(self._waiting) >= self._limits.waiting
-            if not is_full and request.rows <= self._limits.rows:
-                self._waiting.append(_Copy(request=request, scores=scores))
+            if len(self._waiting) < self._limits.waiting:
+                self._waiting.append(self._part(request, scores))
                 self._changed.notify()
                 return
-        self._on_lost("full" if is_full else "large")
+        self._on_lost("full")
+
+    def _part(self, request: InferenceRequest, scores: Scores) -> _Copy:
+        """So many neighbouring rows of a request as are copied."""
+        most = self._limits.rows
+        if request.rows <= most:
+            return _Copy(request=request, scores=scores)
+        start = self._random.randrange(request.rows - most + 1)
+        part = slice(start, start + most)
+        # Copied, so that what waits does not hold the whole request.
+        columns = {name: values[part].copy() for name, values in request.columns.items()}
+        # A column without nulls that was left out has only nulls; see `_document`.
+        nulls = {name: most if n == request.rows else 0 for name, n in request.nulls.items()}
+        request = replace(request, rows=most, columns=columns, nulls=nulls)
+        return _Copy(request=request, scores=scores[part].copy())
 
     def _run(self) -> None:
         while True:
