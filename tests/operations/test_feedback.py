@@ -229,6 +229,17 @@ def test_classes_keep_all_their_chances(tmp_path):
     assert day.mean == pytest.approx(-np.log(0.7))
 
 
+def test_a_label_of_no_class_is_left_out_and_spoils_no_other(tmp_path):
+    place = Place(tmp_path, KINDS)
+    place.log({"q1": [[0.3, 0.7]], "q2": [[0.3, 0.7]], "q3": [[0.3, 0.7]]})
+    found = place.deliver("request,kind\nq1,b\nq2,zebra\nq3,B\n")
+    assert found.rows == {"v1": 1}
+    assert reasons(found) == {"of no class of the model": (2, "q2")}
+    reference = HeldOutLoss(metric="log_loss", mean=0.1, cut=1.0, allowed=0.2)
+    (day,) = day_losses_of(place, KINDS, "v1", reference, AT.date())
+    assert day.rows == 1
+
+
 def test_the_judge_gets_the_losses_of_both_releases_since_the_canary_started(place):
     place.deliver("request,row,y\nq1,0,0.1\nq1,1,0.8\nq2,0,0.9\nq3,0,0.2\n")
     asked = {"canary": "r2", "stable": "r1", "held_out": "digest"}

@@ -14,7 +14,7 @@ from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import LABEL, with_labels
 from modelyard.domain.specs.column_values import Unread
 from modelyard.domain.specs.contract import Column
-from modelyard.domain.specs.model import DataContract, Model
+from modelyard.domain.specs.model import DataContract, Model, Task
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.judge.deliveries import (
     LOGGED,
@@ -160,6 +160,9 @@ def _once(labels: pd.DataFrame, model: Model, faults: list[Fault]) -> pd.DataFra
     labels = with_labels(labels, model)[0]
     gone = before[before[model.target.column].isna()] if len(labels) < len(before) else before[:0]
     _count(gone, "without a label", faults)
+    if model.task is Task.MULTICLASS:  # one kept would leave no label judged any more
+        strays = ~labels[LABEL].isin(model.primary.classes)
+        labels = _drop(labels, strays, "of no class of the model", faults)
     labels = _drop(labels, labels.duplicated([*_KEY, LABEL]), "twice in the file", faults)
     return _drop(
         labels, labels.duplicated(_KEY, keep=False), "in the file with different labels", faults
