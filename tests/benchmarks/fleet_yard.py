@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 from modelyard.adapters.cluster.local_site import found_site
@@ -102,24 +103,18 @@ def _main_branch(
     yard: Yard, copies: Sequence[Pattern], models: int, pulls: list[_Pull]
 ) -> Iterator[bytes]:
     settings = Repository(artifacts="../store", tracking_uri="sqlite:///../registry.db")
+    paths = yard.paths(f"models/{MODEL}/")
     start = {"modelyard.yaml": dump_spec("Repository", settings)}
     for each in PATH:
         start[f"environments/{each.name}/environment.yaml"] = dump_spec("Environment", each)
-    own = {
-        path.removeprefix(f"models/{MODEL}/"): _renamed(yard.read(path))
-        for path in yard.paths(f"models/{MODEL}/")
-    }
+    own = {path.removeprefix(f"models/{MODEL}/"): yard.read(path) for path in paths}
     mark = 1
     yield _commit("main", mark, start, "Start")
     size = max(1, models // CHUNKS)
     for first in range(0, models, size):
         chunk = range(first, min(first + size, models))
         mark += 1
-        specs = {
-            f"models/{name_of(number)}/{path}": _of(text, number)
-            for number in chunk
-            for path, text in own.items()
-        }
+        specs = dict(file for number in chunk for file in _specs(own, number))
         yield _commit("main", mark, specs, f"Add models from {first}")
         pulls.append(_Pull(head=mark, merge=mark, branch=f"add-{first}", by="Cleo"))
         for each in copies:
@@ -151,6 +146,18 @@ def _pattern(yard: Yard, environment: str) -> Pattern:
         manifests=files,
         facts=yard.facts(environment),
     )
+
+
+def _specs(own: Mapping[str, bytes], number: int) -> Iterator[tuple[str, bytes]]:
+    """The specs of one copy; its records have the digests of its own versions."""
+    files = {path: _of(_renamed(text), number) for path, text in own.items()}
+    for path, text in files.items():
+        found = text
+        if path.startswith("records/"):
+            version = path.replace("records/", "versions/")
+            before, after = (sha256(each[version]).hexdigest() for each in (own, files))
+            found = text.replace(_scalar(before), _scalar(after))
+        yield f"models/{name_of(number)}/{path}", found
 
 
 def _files(pattern: Pattern, number: int) -> Iterator[tuple[str, bytes]]:

@@ -11,8 +11,17 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
+from modelyard.adapters.git.trees import WorkingTree
+from modelyard.adapters.specs.reader import read_specs
 from modelyard.adapters.specs.schemas import schema_folder
 from modelyard.cli import cli
+from modelyard.operations.training.kept_pins import kept_problems
+from modelyard.operations.validation import (
+    changed_problems,
+    find_changes,
+    find_concerned,
+    problems_in,
+)
 
 EXAMPLES = Path(__file__).parents[1] / "schemas"
 SHA = "1a" * 32
@@ -251,6 +260,79 @@ def test_refuses_other_rows_in_a_set_that_was_looked_at_but_not_its_retirement(
         f"{april}:9: window has changed, but versions were judged on this set: add another "
         "[append-only]"
     ]
+
+
+def named(text: str, name: str) -> str:
+    return text.replace("flight-delay", name)
+
+
+@pytest.fixture
+def fleet(checkout: Path) -> Path:
+    """Three more models: one that pins the same data, and two with data of their own."""
+    for name in ("same", "apart", "apart-too"):
+        texts = (MODEL, VERSION, HELD_OUT)
+        if name != "same":
+            texts = tuple(text.replace("uri: data/", f"uri: data/{name}-") for text in texts)
+        model, version, held_out = (named(text, name) for text in texts)
+        write(
+            checkout,
+            {
+                f"models/{name}/model.yaml": model,
+                f"models/{name}/versions/v1.yaml": version.replace("[april]", "[april, may]"),
+                f"models/{name}/heldout/april.yaml": held_out,
+            },
+        )
+    commit(checkout, "Add models, each with a problem")
+    return checkout
+
+
+@pytest.mark.parametrize(
+    ("changes", "read"),
+    [
+        ({"README.md": "x"}, set()),
+        ({"models/apart/model.yaml": named(MODEL, "a-part")}, {"apart"}),
+        ({"models/apart/model.yaml": None}, {"apart"}),
+        ({"models/apart/versions/v1.yml": "x"}, {"apart"}),
+        ({"environments/dev/releases/apart.yml": "x"}, set()),
+        ({"environments/dev/releases/apart.yaml": "x"}, {"apart"}),
+        ({"models/apart/heldout/april.yaml": None}, {"apart"}),
+        ({V1: VERSION.replace(SHA, "2b" * 32)}, {"flight-delay", "same"}),
+        ({V1: VERSION.replace("data/spring", "data/apart-spring")}, {"apart", "flight-delay"}),
+        ({"data/spring.parquet": "x"}, {"flight-delay", "same"}),
+        ({"data/apart-april.parquet": "x"}, {"apart"}),
+        ({"modelyard.yaml": "x"}, None),
+        ({".gitattributes": "* text"}, None),
+        ({"environments/dev/environment.yaml": "x"}, None),
+    ],
+)
+def test_finds_what_a_look_at_everything_finds_of_what_changed(
+    fleet: Path, changes: dict[str, str | None], read: set[str] | None
+):
+    for path, text in changes.items():
+        if text is None:
+            (fleet / path).unlink()
+        else:
+            write(fleet, {path: text})
+    git(fleet, "add", "-A")
+    changed, base = find_changes(fleet, "HEAD")
+    specs = read_specs(WorkingTree(fleet))
+    kept = kept_problems(fleet, specs)
+    assert changed_problems(fleet, "HEAD")[0] == problems_in(
+        specs, changed=changed, base=base, kept=kept
+    )
+    assert find_concerned(WorkingTree(fleet), changed) == read
+
+
+def test_reads_the_model_whose_name_collides_with_a_new_one(fleet: Path):
+    place = (
+        "{{apiVersion: modelyard/v1, kind: Environment, name: {0}, description: x, namespace: {0}}}"
+    )
+    names = ("blue", "blue-apart")
+    write(fleet, {f"environments/{n}/environment.yaml": place.format(n) for n in names})
+    commit(fleet, "Add environments")
+    write(fleet, {"models/apart-apart/model.yaml": named(MODEL, "apart-apart")})
+    found = {each.message for each in changed_problems(fleet, "HEAD")[0]}
+    assert any("in Argo CD blue-apart-apart is" in message for message in found)
 
 
 def test_an_unknown_ref_is_no_answer(validate: Callable[..., Result]):

@@ -39,20 +39,21 @@ def validate(root: Path, output: str, changed_since: str | None) -> None:
     """Check every spec of the checkout: its format, and the rules between specs.
 
     Where there are releases, it also asks the forge which of the main branch came without a merged
-    pull request. With --changed-since it reads nothing outside the checkout. Exit 3 if there are
-    problems.
+    pull request. With --changed-since it reads nothing outside the checkout, and of it only the
+    specs that what changed can concern. Exit 3 if there are problems.
     """
     from modelyard.adapters.git.trees import WorkingTree
     from modelyard.adapters.specs.reader import read_specs
     from modelyard.operations.training.kept_pins import kept_problems
-    from modelyard.operations.validation import find_changes, problems_in
+    from modelyard.operations.validation import changed_problems, problems_in
 
-    tree = WorkingTree(root)
-    specs = read_specs(tree)
-    changed, base = find_changes(root, changed_since) if changed_since else (None, None)
-    problems = problems_in(specs, changed=changed, base=base, kept=kept_problems(root, specs))
-    if changed_since is None and specs.catalog.releases:
-        problems = (*problems, *_unreviewed())
+    if changed_since is not None:
+        problems, specs = changed_problems(root, changed_since)
+    else:
+        specs = read_specs(WorkingTree(root))
+        problems = problems_in(specs, kept=kept_problems(root, specs))
+        if specs.catalog.releases:
+            problems = (*problems, *_unreviewed())
     _REPORTS[output](problems, len(specs.files))
     if problems:
         raise Refused(_count(problems))

@@ -214,12 +214,17 @@ def _catalog(
     )
 
 
-def _strays(tree: Tree, places: Mapping[str, object]) -> Iterator[Problem]:
+def stray_problems(paths: Iterable[str]) -> Iterator[Problem]:
     """Files in a folder of specs that are none, such as one with a mistyped ending."""
-    for path in (*tree.paths(MODELS), *tree.paths(ENVIRONMENTS)):
-        if path not in places and holds_only_specs(path) and not _NO_SPEC.fullmatch(path):
+    for path in paths:
+        is_spec = parse_spec_path(path) is not None
+        if not is_spec and holds_only_specs(path) and not _NO_SPEC.fullmatch(path):
             message = "is not read: specs here are files that end in .yaml, without folders"
             yield Problem(file=path, message=message, check="place", line=1)
+
+
+def _strays(tree: Tree, places: Mapping[str, object]) -> Iterator[Problem]:
+    yield from stray_problems((*tree.paths(MODELS), *tree.paths(ENVIRONMENTS)))
     if SETTINGS not in places:
         message = "is missing: it names the adapters, and marks the checkout's root"
         yield Problem(file=SETTINGS, message=message, check="place", line=1)

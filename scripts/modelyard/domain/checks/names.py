@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.paths import (
     environment_file,
     held_out_file,
@@ -70,6 +71,21 @@ def names_do_not_collide(catalog: Catalog) -> Iterator[Problem]:
             if (before, other) != (environment, model):
                 what = f"in Argo CD {name} is {model} in {environment} and {other} in {before}"
                 yield _collision(model, what, other)
+
+
+def find_namesakes(model: str, environments: Collection[Environment]) -> frozenset[str]:
+    """The names that would collide with a model's in a cluster; see `names_do_not_collide`."""
+    joined = [each.name for each in environments if each.joins is not None]
+    found = {f"{model}-{name}" for name in joined}
+    found |= {model.removesuffix(f"-{name}") for name in joined}
+    for one in environments:
+        called = f"{one.name}-{model}"
+        found |= {
+            called.removeprefix(f"{other.name}-")
+            for other in environments
+            if called.startswith(f"{other.name}-")
+        }
+    return frozenset(found - {model})
 
 
 def versions_of_records_exist(catalog: Catalog) -> Iterator[Problem]:
