@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from modelyard.adapters.store.tables import scores_to_parquet
-from modelyard.domain.canary.segments.cells import SEGMENT, segment_levels
+from modelyard.domain.canary.segments.cells import SEGMENT, segment_grid, segment_levels
+from modelyard.domain.canary.shadow.pairs import grid_key
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.operations.judge.evidence import expected_pairs, expected_segments
 from operations.yard import MODEL_SPEC
@@ -58,6 +59,6 @@ def test_pairs_are_promised_where_both_were_scored_on_the_same_rows_and_copies_a
 
     promise = promised(0.1, "v1")
     assert promise is not None
-    assert promise.mixed > 0.3
+    assert promise.grid == grid_key(segment_grid(MODEL_SPEC.primary))
     assert promised(0.0, "v1") is None
     assert promised(0.1, None) is None
