@@ -88,6 +88,6 @@ OWN_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "cannot be opened": (
         lambda folder: _edit(folder, ".npy", lambda _: b""),
-        "MLflow cannot load it",
+        "skops cannot load it",
     ),
 }

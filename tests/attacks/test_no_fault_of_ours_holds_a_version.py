@@ -26,9 +26,7 @@ OURS, ITS_OWN = Blame.INFRASTRUCTURE, Blame.VERSION
 def test_what_the_machine_lacks_is_not_the_models_fault(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ):
-    import mlflow.pyfunc
-
-    from modelyard.serving.predictor import load_predictor
+    from modelyard.serving import predictor
 
     def load(*_: object, **__: object) -> None:
         try:
@@ -36,10 +34,10 @@ def test_what_the_machine_lacks_is_not_the_models_fault(
         except Exception as cause:
             raise ValueError("cannot load") from cause
 
-    monkeypatch.setattr(mlflow.pyfunc, "load_model", load)
+    monkeypatch.setattr(predictor, "load_skops", load)
 
-    with pytest.raises(CannotAnswer, match="MLflow cannot load it") as caught:
-        load_predictor(*shared_artifact(), TRUSTED)
+    with pytest.raises(CannotAnswer, match="skops cannot load it") as caught:
+        predictor.load_predictor(*shared_artifact(), TRUSTED)
 
     assert not isinstance(caught.value, VersionFault)
 

@@ -43,8 +43,12 @@ OTHERS = {
         "pages",
     },
     "people": {"name", "author", "bot"},
+    "digests": {"lock"},
     "files and folders": {
         "apart",
+        "built",
+        "labels",
+        "payloads",
         "data",
         "directory",
         "feed",
@@ -79,7 +83,7 @@ OTHERS = {
 NOT_TEXT = (click.types.BoolParamType, click.types.IntParamType, click.types.FloatParamType,
             click.IntRange, click.FloatRange, click.DateTime, click.Choice)  # fmt: skip
 VALUES = {"reason": "x", "title": "x", "body": "x", "branch": "x", "data": "train.csv",
-          "file": "train.csv",
+          "file": "train.csv", "labels": "train.csv",
           "cluster": "row", "commit": "0" * 40, "workflow": "x", "artifact": "x",
           "until": "2099-01-01T00:00Z"}  # fmt: skip
 

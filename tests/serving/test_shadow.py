@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import orjson
@@ -25,6 +27,8 @@ from modelyard.domain.canary.shadow.pairs import FAILED
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.serving.documents import Serving, Training
+from modelyard.serving.http.bodies import RequestError
+from modelyard.serving.http.inference import Inference
 from modelyard.serving.inputs import read_request, request_of_rows, tensors_of_rows
 from modelyard.serving.shadow.addresses import address_problem
 from modelyard.serving.shadow.copies import (
@@ -110,6 +114,35 @@ def test_a_copy_that_breaks_the_contract_is_refused_with_who_refuses(server: Run
     assert answer.status_code == 400
     assert answer.json().keys() == {"release", "digest", "inputs", "grid", "error"}
     assert server.client.get(SHADOW_PATH).status_code == 405
+
+
+def test_a_canary_rests_from_copies_whoever_sends_them():
+    """Many of stable's processes send, and none knows of the others."""
+
+    class Model:
+        name, golden_problem = "m", ""
+        predictor = SimpleNamespace(serving=SERVING)
+
+        async def scores(self, parsed, *, only_if_idle):
+            assert only_if_idle
+            await asyncio.sleep(0.05)
+            return np.zeros(parsed.rows)
+
+    inference = Inference(Model(), None, log=None)
+    copy = request_of_rows(COLUMNS, [ROW])
+
+    async def sent(pauses):
+        found = []
+        for pause in pauses:
+            await asyncio.sleep(pause)
+            try:
+                found.append(len(await inference._copy_scores(copy)))
+            except RequestError as error:
+                found.append(error.status)
+        return found
+
+    # The rest is .45 s, nine times .05 s.
+    assert asyncio.run(sent([0, 0, 0.1, 0.6, 0.1])) == [1, 503, 503, 1, 503]
 
 
 def test_a_client_that_does_not_say_that_it_sends_a_copy_comes_upon_nothing(server: Running):

@@ -52,6 +52,8 @@ _CONFIG = {
     "push.followTags": "false",
     "push.gpgSign": "false",
     "push.recurseSubmodules": "no",
+    # Else `git grep --untracked` is refused.
+    "submodule.recurse": "false",
 }
 _OPTIONS = [word for name, value in _CONFIG.items() for word in ("-c", f"{name}={value}")]
 

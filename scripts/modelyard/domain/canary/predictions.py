@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,7 +65,8 @@ def is_stable_doubtful(
 ) -> bool:
     """Whether stable seems not to predict as on held-out rows, in all looks or in the last ones.
 
-    No test: where it is doubtful, nothing may be blamed on a canary that differs from it.
+    No test: where it is doubtful, nothing may be blamed on a canary that differs from it. But what
+    few rows differ by chance leaves no doubt.
     """
     expected, stable, _ = _on_common_grid(expected, stable, None)
     effects = design_effects(stable, None)
@@ -74,10 +75,29 @@ def is_stable_doubtful(
         return False
     test = PredictionTest(expected=expected, radius=radius, effects=effects, alpha=alpha)
     theirs = test.alone(expected.stable_shares)
+    found = (theirs.shift_of(late, start=start) for start, late in _late_parts(stable.predictions))
     return any(
-        theirs.shift_of(late, start=start).distance > theirs.allowed
-        for start, late in _late_parts(stable.predictions)
+        each.distance > theirs.allowed + distance_by_chance(expected.stable_shares, each.effective)
+        for each in found
     )
+
+
+def distance_by_chance(shares: Sequence[float], rows: float) -> float:
+    """What the total variation distance of so many independent rows seldom exceeds by chance.
+
+    Its mean and two standard deviations, of shares that are about normal: the mean of |X| is
+    sqrt(2 / pi) sd, and its variance (1 - 2 / pi) sd^2. The deviation is that of two bins, which
+    differ by the same; that of more bins is smaller.
+
+    Args:
+        shares: The shares of the bins that the rows are drawn from.
+        rows: How many independent rows there are.
+    """
+    if rows <= 0:
+        return 1.0
+    variances = np.array([share * (1 - share) for share in shares]) / rows
+    mean = 0.5 * np.sqrt(2 / math.pi * variances).sum()
+    return float(mean + math.sqrt(2 * (1 - 2 / math.pi) * variances.sum()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -326,8 +326,13 @@ def _in_season(column: ColumnProfile, near: npt.NDArray[np.bool_]) -> ColumnProf
     effects = _floor_effects(column)
     if isinstance(column, NumberProfile):
         return replace(column, counts=tuple(counts), effects=effects, season=None)
-    listed = dict(zip(column.counts, counts[:-1], strict=True))
+    listed = dict(zip(_by_rows(column.counts), counts[:-1], strict=True))
     return replace(column, counts=listed, other=counts[-1], effects=effects, season=None)
+
+
+def _by_rows(counts: Mapping[str, int]) -> list[str]:
+    """The levels in the order of a season's counts; a stored profile has them in another one."""
+    return sorted(counts, key=lambda level: (-counts[level], level))
 
 
 def _floor_effects(column: ColumnProfile) -> Mapping[str, BlockEffects]:

@@ -98,7 +98,7 @@ def _quality_of_requests(
     commit: str,
     served: tuple[Model, ModelVersion, Record],
     until: date,
-) -> Quality | None:
+) -> Quality | NotWatched | None:
     """The quality on labels that `modelyard feedback` has joined to requests; None without any."""
     model, spec, record = served
     try:
@@ -110,7 +110,7 @@ def _quality_of_requests(
         return judge_quality(list(days), reference)
     except YardError as error:
         logger.warning("labels of requests to %s: %s", spec.version, error.message)
-        return None
+        return NotWatched(why=f"labels of requests cannot be judged: {error.message}")
 
 
 def _quality_of_feed(

@@ -131,10 +131,9 @@ def _completed(
     """The counts with all other evidence that can be read, and why some cannot."""
     champion, missing = stable[1] if stable else None, list[YardError]()
     evidence = replace(counts, feedback=_feedback(workspace, catalog, release, stable, counts))
-    try:
-        evidence = with_promises(workspace, catalog, release, champion, evidence)
-    except (CannotAnswer, Refused) as error:
-        missing.append(error)
+    evidence = with_promises(
+        workspace, catalog, release, champion, evidence, on_missing=missing.append
+    )
     try:
         nulls = workspace.once(
             "nulls", release.artifact, lambda: training_nulls(workspace.store, release.artifact)
@@ -179,14 +178,28 @@ def with_promises(
     release: Release,
     champion: str | None,
     counts: CanaryEvidence,
+    *,
+    on_missing: Callable[[YardError], None],
 ) -> CanaryEvidence:
-    """The counts with what to expect of all predictions and of those of segments."""
-    return replace(
-        counts,
-        expected=expected_predictions(workspace, catalog, release, champion),
-        segments=expected_segments(workspace, catalog, release, champion),
-        pairs=expected_pairs(workspace, catalog, release, champion),
-    )
+    """The counts with what to expect of all predictions, of those of segments, and of pairs.
+
+    What one of them cannot be read from takes nothing from the others: `on_missing` is told why.
+    """
+    try:
+        expected = expected_predictions(workspace, catalog, release, champion)
+        counts = replace(counts, expected=expected)
+    except (CannotAnswer, Refused) as error:
+        on_missing(error)
+    try:
+        segments = expected_segments(workspace, catalog, release, champion)
+        counts = replace(counts, segments=segments)
+    except (CannotAnswer, Refused) as error:
+        on_missing(error)
+    try:
+        return replace(counts, pairs=expected_pairs(workspace, catalog, release, champion))
+    except (CannotAnswer, Refused) as error:
+        on_missing(error)
+        return counts
 
 
 def _counts(

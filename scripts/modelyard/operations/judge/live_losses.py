@@ -89,7 +89,8 @@ def _losses(metric: str, model: Model, frame: pd.DataFrame) -> Floats:
         first = others.iloc[0]
         raise CannotAnswer(
             f"{model.name}: {first['version']} answered {len(first['prediction'])} numbers for a "
-            f"row, and model.yaml now says {width}"
+            f"row, and model.yaml now says {width}",
+            hint="move the deliveries of labels from before that change out of .modelyard/feedback",
         )
     scores = np.concatenate(frame["prediction"].tolist()).reshape(len(frame), width)
     if model.task is not Task.MULTICLASS:

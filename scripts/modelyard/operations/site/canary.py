@@ -135,11 +135,7 @@ def _evidence(
         slow_ms=slow_ms_of(catalog, model, champion),
         is_promised=is_promised(catalog, release, champion),
     )
-    try:
-        return with_promises(workspace, catalog, release, champion, counts)
-    except YardError as error:
-        missed(error)
-        return counts
+    return with_promises(workspace, catalog, release, champion, counts, on_missing=missed)
 
 
 def _stable(environment: Environment, event: Event, events: Iterable[Event]) -> Event | None:

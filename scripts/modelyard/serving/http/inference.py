@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +16,7 @@ from modelyard.serving.http.dialects import OPEN_INFERENCE
 from modelyard.serving.outliers import OutlierError
 from modelyard.serving.payload_parts import Payload
 from modelyard.serving.predictor import is_schema_error
+from modelyard.serving.shadow.copies import Limits as CopyLimits
 from modelyard.serving.shadow.copies import copy_contract
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Inference:
         self._shadow = shadow
         self._bodies = BodyReader(model.predictor.serving)
         self._contract = copy_contract(model.predictor.serving)
+        self._copies_from = 0.0  # monotonic seconds; until then the model rests from copies
 
     async def answer(
         self, request: Request, outcome: Outcome, dialect: Dialect
@@ -88,7 +91,7 @@ class Inference:
         """The status and the document that answer a copy of another release's request.
 
         It is no request of this release: its rows are neither counted nor logged, and it is only
-        scored while the model has nothing else to do.
+        scored while the model has nothing else to do, for a tenth of the time at most.
 
         Args:
             request: The copy, unread.
@@ -97,7 +100,7 @@ class Inference:
         who = {**{name: labels[name] for name in ("release", "digest")}, **self._contract}
         try:
             parsed = await self._read(request, OPEN_INFERENCE)
-            scores = await self._scores(parsed, only_if_idle=True)
+            scores = await self._copy_scores(parsed)
         except RequestError as failure:
             self._counters.count_copy(failure.status)
             return failure.status, {**who, "error": str(failure)}
@@ -113,6 +116,17 @@ class Inference:
         if self._model.golden_problem:
             raise RequestError(503, self.not_ready_reason())
         return parsed
+
+    async def _copy_scores(self, parsed: InferenceRequest) -> Scores:
+        # Each of stable's processes rests too, but knows nothing of the others.
+        if time.monotonic() < self._copies_from:
+            raise RequestError(503, f"model {self._model.name} rests from copies: send it later")
+        started = time.monotonic()
+        try:
+            return await self._scores(parsed, only_if_idle=True)
+        finally:
+            ended = time.monotonic()
+            self._copies_from = ended + CopyLimits.rest_times * (ended - started)
 
     async def _scores(self, parsed: InferenceRequest, *, only_if_idle: bool = False) -> Scores:
         try:

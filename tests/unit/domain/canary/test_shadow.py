@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
+from modelyard.domain.canary.predictions import distance_by_chance
 from modelyard.domain.canary.segments.cells import segment_grid
 from modelyard.domain.canary.shadow.findings import LEAST_HELD_OUT, promise_pairs
 from modelyard.domain.canary.shadow.pairs import (
@@ -123,6 +124,36 @@ def test_a_stable_release_that_breaks_blames_no_canary():
         in (verdict.reason)
         or "shadow" not in verdict.reason
     )
+
+
+@pytest.mark.parametrize("rows", [1, 3, 10, 40])
+def test_few_rows_of_stable_excuse_no_canary(rows):
+    random = np.random.default_rng(rows)
+    drawn = random.multinomial(rows, [0.25] * 4, size=21).cumsum(axis=0)
+    evidence = canary_evidence(of_another)
+    samples = tuple(
+        replace(
+            sample,
+            counts={
+                **sample.counts,
+                "v1": replace(sample.counts["v1"], predictions=tuple(drawn[look].tolist())),
+            },
+        )
+        for look, sample in enumerate(evidence.samples)
+    )
+    verdict = judge_canary(replace(evidence, samples=samples), POLICY)
+    assert "so that is not the canary's" not in verdict.reason
+    assert "shadow answers are unlike those on held-out rows" in verdict.reason
+
+
+@pytest.mark.parametrize("shares", [(0.25,) * 4, (0.1,) * 10, (0.97, 0.01, 0.02), (0.5, 0.5)])
+@pytest.mark.parametrize("rows", [5, 60, 3000])
+def test_rows_differ_from_their_shares_by_more_than_chance_in_a_few_samples_alone(shares, rows):
+    drawn = np.random.default_rng(4).multinomial(rows, shares, size=4000) / rows
+    distances = np.abs(drawn - shares).sum(axis=1) / 2
+    bound = distance_by_chance(shares, rows)
+    assert np.mean(distances > bound) < (0.08 if rows >= 60 else 0.2)
+    assert bound < 0.1 + 3 * distances.mean()
 
 
 def test_copies_that_fail_are_unlike_and_are_said():

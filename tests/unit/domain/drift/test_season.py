@@ -150,6 +150,20 @@ def test_a_profile_with_a_season_reads_back_and_one_without_has_no_word_of_it():
     assert not any("season" in column for column in short["columns"])
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a"), ("true", "false"), ("É", "z")])
+def test_a_stored_profile_whose_levels_have_another_order_has_the_same_seasons(names):
+    table = feed(TRAINED, seed=0)
+    often = (table["place"] == "town") | (np.arange(len(table["x"])) % 3 == 0)
+    table["place"] = np.where(often, *names).astype(object)
+    profile = profile_of(table, TRAINED)
+    assert "place" in seasonal_columns(profile)
+    # Training stores it so.
+    stored = Profile.from_document(json.loads(json.dumps(profile.to_document(), sort_keys=True)))
+    for first in (0, 100, 200, 300):
+        days = days_of(first, first + 7)
+        assert in_season(stored, days) == in_season(profile, days)
+
+
 @pytest.mark.parametrize(
     "first", [date(1, 1, 1), date(2024, 2, 27), date(2023, 12, 29), date(9999, 12, 20)]
 )
