@@ -10,6 +10,7 @@ from attacks.pull_requests import PROMOTION, incidents, open_promotion, pin_of
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.specs.repository import OnUnreviewed, Repository
+from modelyard.operations.watch.pass_once import run_pass
 from operations.yard import (
     MODEL,
     SHORT,
@@ -53,6 +54,33 @@ def test_a_push_of_an_unusual_name_is_as_unreviewed_as_any(tmp_path, name):
     assert list(found) == ["staging"]
     assert found["staging"].commit == commit
     assert found["staging"].goes_back
+
+
+@pytest.mark.parametrize("place", ["manifests/evil/pod.yaml", "releases/evil.yaml"])
+def test_a_push_for_a_model_that_there_is_none_of_is_told_in_every_pass(tmp_path, place):
+    yard = new_yard(tmp_path / "yard")
+    yard.commit({f"environments/production/{place}": b"kind: Pod\n"}, "x", author="Mallory")
+
+    found = run_pass(yard.workspace(), report=lambda _: None, with_checks=False)
+
+    assert found.failing_models == {"evil"}
+    ((_, error),) = found.failures
+    assert f"environments/production/{place}".removesuffix("pod.yaml") in error.message
+
+
+@pytest.mark.parametrize("name", ["1evil", "Evil", "é", "a.b", ".hidden"])
+def test_manifests_under_a_name_that_no_model_may_have_are_a_rule(yard, name):
+    path = f"environments/production/manifests/{name}/pod.yaml"
+    commit = yard.commit({path: b"kind: Pod\n"}, "x", author="Mallory")
+
+    # A folder of no model, which comes first, does not keep it from being told.
+    yard.commit({"environments/dev/manifests/a/pod.yaml": b"kind: Pod\n"}, "y", author="Mallory")
+
+    (rule,) = world_of(yard).pushed_rules
+
+    assert (rule.file, rule.commit, rule.what) == (path, commit, "is new")
+    assert "production" in rule.environments
+    assert world_of(yard).is_first_model
 
 
 @pytest.mark.long

@@ -20,10 +20,13 @@ from modelyard.adapters.store.registry import Registry
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.names import is_name
 from modelyard.domain.specs.paths import (
     ENVIRONMENTS,
     MODELS,
+    PLATFORM,
     manifests_folder,
+    manifests_root,
     parse_spec_path,
     release_file,
     releases_folder,
@@ -94,7 +97,7 @@ class Workspace:
         self._remote.ensure_commits(commits)
 
     def models(self) -> tuple[str, ...]:
-        """The names of all models and of all with a release on the main branch, sorted."""
+        """The names of all models, and of all with a release or manifests, on the main branch."""
         main = self.main()
         return self.once("models", main, lambda: _model_names(GitTree(self.git, main)))
 
@@ -150,10 +153,16 @@ def store_of(services: Services) -> Store:
 
 def _model_names(tree: GitTree) -> tuple[str, ...]:
     # Not the manifests, which are most files.
-    folders = [releases_folder(name) for name in tree.folders(ENVIRONMENTS)]
+    environments = [
+        name for name in tree.folders(ENVIRONMENTS) if f"{ENVIRONMENTS}{name}/" != PLATFORM
+    ]
+    folders = [releases_folder(name) for name in environments]
     paths = tree.part([MODELS, *folders]).paths()
     parsed = [found for path in paths if (found := parse_spec_path(path)) is not None]
     names = {key[-1] for kind, key in parsed if kind in {"Model", "Release"}}
+    # Argo CD applies a folder of manifests whether or not there is a release or a model.
+    roots = (manifests_root(name) for name in environments)
+    names |= {name for root in roots for name in tree.folders(root) if is_name(name)}
     return tuple(sorted(names))
 
 

@@ -9,7 +9,13 @@ from datetime import date
 from enum import StrEnum
 
 from modelyard.domain.specs.environment import Environment
-from modelyard.domain.specs.paths import ENVIRONMENTS, SETTINGS, is_written_by_tool, parse_spec_path
+from modelyard.domain.specs.paths import (
+    ENVIRONMENTS,
+    SETTINGS,
+    is_written_by_tool,
+    parse_spec_path,
+    place_of,
+)
 
 LONGEST_VALUE = 60
 """A longer value is cut: the page has the difference of the files."""
@@ -89,7 +95,8 @@ def may_hold_rules(path: str) -> bool:
     if path.endswith(_PAGES):
         return False
     if path.startswith(ENVIRONMENTS):
-        return not is_written_by_tool(path)
+        # No pull request of a release brings what has no valid name, and Argo CD applies it.
+        return not is_written_by_tool(path) or place_of(path) is None
     # A link in place of a model's folder hides its model.yaml.
     is_model = path.startswith("models/") and path.count("/") == 1
     return is_model or path.startswith(_FOLDERS)

@@ -23,7 +23,7 @@ from modelyard.domain.promotion.world import Proposal, World
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.names import is_name
-from modelyard.domain.specs.paths import model_file
+from modelyard.domain.specs.paths import ENVIRONMENTS, manifests_folder, model_file
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import Refused
 from modelyard.operations.reconcile.concerned_pulls import find_concerned
@@ -90,6 +90,7 @@ def collect_world(
         if model not in catalog.models or not may_lack_specs:
             raise refusal
     if model not in catalog.models:
+        _refuse_stray_manifests(workspace, commit, model)
         workspace.catalog(commit).require_model(model)  # it names the models that there are
     workspace.facts.read_model(model)  # raises if the holds cannot be read
     facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
@@ -107,6 +108,19 @@ def collect_world(
     world = replace(world, proposals=with_currency(workspace, world, proposals))
     world = _completed(workspace, world, environments=catalog.environments, versions=named)
     return _with_aliases(workspace, world) if with_registry else world
+
+
+def _refuse_stray_manifests(workspace: Workspace, commit: str, model: str) -> None:
+    """Raise if there are manifests of a model that there is none of: Argo CD applies them."""
+    tree = GitTree(workspace.git, commit)
+    for environment in tree.folders(ENVIRONMENTS):
+        folder = manifests_folder(environment, model)
+        if tree.part([folder]).paths():
+            raise Refused(
+                f"{folder} is on the main branch, but there is no model {model}: Argo CD applies "
+                "what is in it",
+                hint=f"`git log -- {folder}` names the commit; revert it",
+            )
 
 
 def _has_releases(catalog: Catalog, model: str) -> bool:

@@ -25,7 +25,7 @@ from modelyard.domain.promotion.pulls import (
 from modelyard.domain.promotion.world import PastRelease, World
 from modelyard.domain.review.placements import Placement, Unreviewed, is_reviewed
 from modelyard.domain.specs.environment import Environment
-from modelyard.domain.specs.paths import SETTINGS, manifests_folder, release_file
+from modelyard.domain.specs.paths import SETTINGS, manifests_folder, model_file, release_file
 from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import OnUnreviewed, Repository
 from modelyard.errors import YardError
@@ -57,6 +57,12 @@ class _Place:
     reviews: tuple[_Review, ...]
 
 
+def _first_model(workspace: Workspace, main: str) -> str:
+    """The model that tells people of rules: the first that there is, as others only fail."""
+    found = (name for name in workspace.models() if workspace.git.ls_tree(main, model_file(name)))
+    return next(found, "")
+
+
 def goes_back(workspace: Workspace, commit: str) -> bool:
     """Whether a release without a review is rolled back, by the settings of the main branch."""
 
@@ -84,7 +90,7 @@ def with_reviews(workspace: Workspace, worlds: Sequence[World], pulls: Pulls) ->
     rules = find_pushed_rules(workspace, pulls)
     # A push that changes this setting must not decide about another push.
     back = goes_back(workspace, main) or any(rule.file == SETTINGS for rule in rules)
-    first = min(workspace.models(), default="") if rules else ""
+    first = _first_model(workspace, main) if rules else ""
     places = _read_places(workspace, worlds)
     newest = [place.reviews[-1] for place in places if place.reviews]
     workspace.ensure(review.pull.head for review in newest)
