@@ -127,14 +127,16 @@ def test_a_worker_that_dies_is_replaced_and_nothing_that_was_counted_is_lost(
     assert total(after, "start_time_seconds") == total(seen[0], "start_time_seconds")
     assert total(after, "model_info") == 1
     good, bad = (total(after, "requests_total", kind) for kind in ("2xx", "5xx"))
-    assert total(after, "rows_total") == 2 * good
+    # A request of the one that died may have had its rows counted, and not yet its own answer.
+    cut_short = total(after, "rows_total") / 2 - good
+    assert 0 <= cut_short <= answers["lost"]
     assert total(after, "request_seconds_count") == good + bad
     # One that was answered and counted may be lost on its way.
     assert answers["200"] <= good <= answers["200"] + answers["lost"]
     assert bad <= answers["lost"] <= 6
     rows = logged(running)
     assert len(set(rows)) == len(rows)
-    assert len(rows) <= 2 * good
+    assert len(rows) <= 2 * (good + cut_short)
 
 
 def test_a_refusal_ends_all_workers_and_is_told_as_that_of_one_process(
