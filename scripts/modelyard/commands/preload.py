@@ -67,14 +67,12 @@ def preload(address: Path, modules: tuple[str, ...]) -> None:
     """
     from modelyard.adapters.processes.environment import bare_environment
     from modelyard.adapters.processes.preloaded import serve_forks
-    from modelyard.serving.formats.skops_file import import_skops
 
     # What a process was started with stays in its memory and in that of its forks, and these run
     # trainers and models: start again without credentials.
     bare = bare_environment()
     if os.environ.keys() - bare.keys():
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], bare)  # noqa: S606 - no shell is wanted
-    import_skops()
     wanted = dict.fromkeys((*MODULES, *modules))
     serve_forks(address, tuple(wanted), prepare=_prepare, ready=lambda: print_line("ready"))
 
@@ -84,6 +82,9 @@ def _prepare() -> None:
     from sqlalchemy.orm import configure_mappers
 
     from modelyard.adapters.specs.documents import prepare_readers
+    from modelyard.serving.formats.skops_file import import_skops
 
+    # Not before: what its libraries set in the environment must be known as set by an import.
+    import_skops()
     configure_mappers()
     prepare_readers()
