@@ -10,6 +10,8 @@ from attacks.pull_requests import PROMOTION, incidents, open_promotion, pin_of
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.specs.repository import OnUnreviewed, Repository
+from modelyard.errors import CannotAnswer
+from modelyard.operations.reconcile.collect import collect_world
 from modelyard.operations.watch.pass_once import run_pass
 from operations.yard import (
     MODEL,
@@ -66,6 +68,16 @@ def test_a_push_for_a_model_that_there_is_none_of_is_told_in_every_pass(tmp_path
     assert found.failing_models == {"evil"}
     ((_, error),) = found.failures
     assert f"environments/production/{place}".removesuffix("pod.yaml") in error.message
+
+
+@pytest.mark.parametrize("name", ["workflows", "namespaces", "nobody"])
+def test_a_folder_of_the_platform_is_no_stray_of_a_model(tmp_path, name):
+    yard = new_yard(tmp_path / "yard")
+    yard.commit({f"environments/platform/manifests/{name}/x.yaml": b"kind: Pod\n"}, "Platform")
+
+    assert yard.workspace().models() == (MODEL,)
+    with pytest.raises(CannotAnswer, match=f"no valid models/{name}/model.yaml"):
+        collect_world(yard.workspace(), name)
 
 
 @pytest.mark.parametrize("name", ["1evil", "Evil", "é", "a.b", ".hidden"])

@@ -24,7 +24,7 @@ from modelyard.domain.specs.names import is_name
 from modelyard.domain.specs.paths import (
     ENVIRONMENTS,
     MODELS,
-    PLATFORM,
+    environment_names,
     manifests_folder,
     manifests_root,
     parse_spec_path,
@@ -153,9 +153,7 @@ def store_of(services: Services) -> Store:
 
 def _model_names(tree: GitTree) -> tuple[str, ...]:
     # Not the manifests, which are most files.
-    environments = [
-        name for name in tree.folders(ENVIRONMENTS) if f"{ENVIRONMENTS}{name}/" != PLATFORM
-    ]
+    environments = environment_names(tree.folders(ENVIRONMENTS))
     folders = [releases_folder(name) for name in environments]
     paths = tree.part([MODELS, *folders]).paths()
     parsed = [found for path in paths if (found := parse_spec_path(path)) is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from modelyard.domain.specs.names import is_name
 
@@ -138,6 +138,11 @@ _PLACES: tuple[tuple[re.Pattern[str], Callable[..., str]], ...] = tuple(
     )
 )
 _OWN_FILES = (_pattern(model_file("@")), _pattern(environment_file("@")))
+
+
+def environment_names(folders: Iterable[str]) -> tuple[str, ...]:
+    """The environments among the names of folders in `ENVIRONMENTS`: all but the platform."""
+    return tuple(name for name in folders if f"{ENVIRONMENTS}{name}/" != PLATFORM)
 
 
 def parse_spec_path(path: str) -> tuple[str, tuple[str, ...]] | None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import scores_from_parquet
@@ -37,6 +37,9 @@ IMPORTED_LATE = (
     "pyarrow.parquet",
 )
 """What the first verdict would import: a server imports it at start, so that no request waits."""
+
+
+_T = TypeVar("_T")
 
 
 def judge_best_effort(
@@ -185,21 +188,20 @@ def with_promises(
 
     What one of them cannot be read from takes nothing from the others: `on_missing` is told why.
     """
-    try:
-        expected = expected_predictions(workspace, catalog, release, champion)
-        counts = replace(counts, expected=expected)
-    except (CannotAnswer, Refused) as error:
-        on_missing(error)
-    try:
-        segments = expected_segments(workspace, catalog, release, champion)
-        counts = replace(counts, segments=segments)
-    except (CannotAnswer, Refused) as error:
-        on_missing(error)
-    try:
-        return replace(counts, pairs=expected_pairs(workspace, catalog, release, champion))
-    except (CannotAnswer, Refused) as error:
-        on_missing(error)
-        return counts
+
+    def unless_missing(read: Callable[[Workspace, Catalog, Release, str | None], _T]) -> _T | None:
+        try:
+            return read(workspace, catalog, release, champion)
+        except (CannotAnswer, Refused) as error:
+            on_missing(error)
+            return None
+
+    return replace(
+        counts,
+        expected=unless_missing(expected_predictions),
+        segments=unless_missing(expected_segments) or (),
+        pairs=unless_missing(expected_pairs),
+    )
 
 
 def _counts(

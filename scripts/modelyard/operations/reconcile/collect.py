@@ -23,7 +23,12 @@ from modelyard.domain.promotion.world import Proposal, World
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.names import is_name
-from modelyard.domain.specs.paths import ENVIRONMENTS, manifests_folder, model_file
+from modelyard.domain.specs.paths import (
+    ENVIRONMENTS,
+    environment_names,
+    manifests_folder,
+    model_file,
+)
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import Refused
 from modelyard.operations.reconcile.concerned_pulls import find_concerned
@@ -113,7 +118,7 @@ def collect_world(
 def _refuse_stray_manifests(workspace: Workspace, commit: str, model: str) -> None:
     """Raise if there are manifests of a model that there is none of: Argo CD applies them."""
     tree = GitTree(workspace.git, commit)
-    for environment in tree.folders(ENVIRONMENTS):
+    for environment in environment_names(tree.folders(ENVIRONMENTS)):
         folder = manifests_folder(environment, model)
         if tree.part([folder]).paths():
             raise Refused(

@@ -71,7 +71,7 @@ class HostedPulls:
     _signed_in_as: str | None = field(default=None)
 
     def other_login(self) -> str | None:
-        """Return whose the credentials are, if not the tool's own; the forge is asked once."""
+        """Return the account of the credentials if it is not the tool's; asks the forge once."""
         if self._signed_in_as is None:
             self._signed_in_as = self.dialect.signed_in_as()
         login = self._signed_in_as
