@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from modelyard.adapters.replaced_file import write_whole
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
 
 
@@ -87,18 +86,3 @@ def with_known(
         *(replace(each, share=each.share * own) for each in mine),
         *(replace(each, share=each.share / rest * left) for each in others),
     )
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file durably, so that a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from modelyard.adapters.cluster.endpoints import Endpoint, read_endpoints, write_whole
+from modelyard.adapters.cluster.endpoints import Endpoint, read_endpoints
+from modelyard.adapters.replaced_file import write_whole
 from modelyard.domain.canary.latency import bound_name
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.repository import Repository

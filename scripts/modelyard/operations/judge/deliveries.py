@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.cluster.endpoints import write_whole
+from modelyard.adapters.replaced_file import write_whole
 from modelyard.adapters.store.tables import LABEL
 from modelyard.errors import CannotAnswer
 from modelyard.operations.workspace import Workspace
