@@ -9,7 +9,7 @@ AIRFLOW_STAMP := .venv-airflow/.installed
 # The tests start thousands of processes, and without its cache each would compile the toolkit again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge site-test airflow e2e-up e2e-down e2e-status infrastructure bench error-rates lock locks image dist tag released-from-main release golden clean
+.PHONY: help install demo test test-frameworks test-long quick lint lint-types lint-code lint-yard lint-workflows e2e e2e-short e2e-all e2e-forge site-test airflow e2e-up e2e-down e2e-status infrastructure bench error-rates lock locks image dist tag released-from-main release docs golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -98,7 +98,7 @@ error-rates: $(STAMP) ## simulate how often the gate, the judge and drift are wr
 # First what models run in: a new version of what only developers use must not change it.
 lock: $(STAMP) ## write the lock files again from pyproject.toml
 	$(BIN)/modelyard runtime lock --platform
-	$(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --group demo --universal \
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --group demo --group docs --universal \
 	  --constraint requirements-runtime.lock \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header -o requirements.lock
@@ -136,6 +136,9 @@ released-from-main: ## check that the checked out commit is on the main branch, 
 
 release: ## publish ./dist as the release of the tag GITHUB_REF_NAME
 	gh release create "$$GITHUB_REF_NAME" dist/* --verify-tag --notes-file CHANGELOG.md
+
+docs: $(STAMP) ## build the documentation as one site, in build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q -f scripts/documentation/mkdocs.yml
 
 golden: $(STAMP) ## accept the renderer's present output as the golden trees
 	$(BIN)/python -m pytest -q tests/golden --update-golden

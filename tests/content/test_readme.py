@@ -39,8 +39,8 @@ class Typed:
     shown: tuple[str, ...]
 
 
-def section(title: str) -> str:
-    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+def section(title: str, page: str = README) -> str:
+    return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def typed(text: str) -> Iterator[Typed]:
@@ -242,14 +242,16 @@ def subcommands(name: str) -> set[str]:
 
 
 def named() -> Iterator[tuple[str, ...]]:
-    """Every `modelyard COMMAND ...` of the page, as its words."""
-    for text in (*SPAN.findall(README), *(each.command for each in typed(README))):
-        words = text.split()
-        if words[0] == "modelyard" and len(words) > 1 and not words[1].startswith("-"):
-            yield tuple(words[1:])
+    """Every `modelyard COMMAND ...` of the page and of those in docs/, as its words."""
+    others = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))]
+    for page in (README, *others):
+        for text in (*SPAN.findall(page), *(each.command for each in typed(page))):
+            words = text.split()
+            if words[0] == "modelyard" and len(words) > 1 and not words[1].startswith("-"):
+                yield tuple(words[1:])
 
 
-def test_every_command_the_page_names_exists():
+def test_every_command_that_the_pages_name_exists():
     names = list(named())
     assert len(names) > len(COMMANDS_OF_THE_PAGE) // 2
     for name, *rest in names:

@@ -1,4 +1,4 @@
-"""What the README shows of GitHub, typed on a fake of it, and the lists of docs/github.md."""
+"""What docs/github.md shows, typed on a fake of GitHub, and its lists."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from content.test_readme import ROOT, Typed, section, typed
 from fakes.github import FakeGitHub
 from modelyard.adapters.forge.github.settings import NEEDED
 
-TITLE = "On GitHub or Gitea"
-SHOWN = tuple(typed(section(TITLE)))
+PAGE = (ROOT / "docs/github.md").read_text(encoding="utf-8")
+SHOWN = tuple(typed(section("In five steps", PAGE)))
 
 
 @pytest.fixture
@@ -98,7 +98,6 @@ def test_every_command_of_the_section_does_what_the_page_shows(
 
 
 def test_the_permissions_of_the_page_are_those_that_doctor_asks_for():
-    page = (ROOT / "docs/github.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^  \| ([a-z ]+) \| (read|write) \|", page, re.MULTILINE)
+    rows = re.findall(r"^  \| ([a-z ]+) \| (read|write) \|", PAGE, re.MULTILINE)
 
     assert {name.replace(" ", "_"): level for name, level in rows} == NEEDED

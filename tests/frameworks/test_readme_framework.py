@@ -1,4 +1,4 @@
-"""The README's path of a model with a framework of its own, from a CSV to production."""
+"""The path of a model with a framework of its own, from a CSV to production, as its page has it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from content.test_readme import (
 
 pytestmark = pytest.mark.frameworks
 
+PAGE = (ROOT / "docs/frameworks.md").read_text(encoding="utf-8")
+
 INDEX = ("UV_", "PIP_", "SSL_", "HTTP_", "HTTPS_", "NO_", "http_", "https_", "no_")
 
 
@@ -29,7 +31,7 @@ def _index() -> dict[str, str]:
     return {"UV_CACHE_DIR": str(Path.home() / ".cache" / "uv"), **found}
 
 
-def test_a_model_of_lightgbm_goes_from_a_csv_to_production_by_the_readme_alone(
+def test_a_model_of_lightgbm_goes_from_a_csv_to_production_by_the_page_alone(
     environment: dict[str, str],  # noqa: F811 - as above
     tmp_path: Path,
 ):
@@ -37,7 +39,7 @@ def test_a_model_of_lightgbm_goes_from_a_csv_to_production_by_the_readme_alone(
     shutil.copytree(ROOT / "scripts" / "demo", tmp_path / "modelyard" / "scripts" / "demo")
     reader = Reader(tmp_path / "modelyard", {**environment, **_index()})
     try:
-        for line in typed(section("A framework of your own")):
+        for line in typed(section("From a CSV to production", PAGE)):
             assert reader.type(line) == 0, reader.said[-1]
             said = reader.said[-1][2]
             for shown in line.shown:
