@@ -11,6 +11,7 @@ from modelyard.cli import main
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 WORKFLOWS = "environments/platform/manifests/workflows"
+DASHBOARDS = "environments/platform/manifests/dashboards"
 
 
 @pytest.fixture
@@ -160,7 +161,11 @@ def test_workflows_are_rendered_with_the_image_and_the_models_that_have_a_feed(
 ):
     model = root / "models/pairs/model.yaml"
     model.write_text(model.read_text().replace("data:\n", "data:\n  feed: feed/*.parquet\n"))
-    assert render("--platform") == (0, [f"{WORKFLOWS}/greet.yaml written"], [])
+    assert render("--platform") == (
+        0,
+        [f"{WORKFLOWS}/greet.yaml written", f"{DASHBOARDS}/modelyard.yaml written"],
+        [],
+    )
     assert (root / WORKFLOWS / "greet.yaml").read_text() == (
         "# Written by modelyard. Do not edit: change its inputs and run modelyard again.\n"
         "apiVersion: argoproj.io/v1alpha1\n"
@@ -189,8 +194,8 @@ def test_a_changed_or_removed_workflow_is_stale_until_it_is_rendered(render, roo
     assert render("--platform", "--check") == (
         3,
         [
-            f"{WORKFLOWS}/gone.yaml is not what workflows/ renders to",
-            f"{WORKFLOWS}/greet.yaml is not what workflows/ renders to",
+            f"{WORKFLOWS}/gone.yaml is not what this version renders",
+            f"{WORKFLOWS}/greet.yaml is not what this version renders",
         ],
         ["error: 2 files are stale", "hint: modelyard render --platform"],
     )

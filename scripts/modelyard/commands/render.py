@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit 3 if a file is stale.")
-@click.option("--platform", is_flag=True, help="Render the workflows, not the releases.")
+@click.option(
+    "--platform", is_flag=True, help="Render the workflows and the dashboard, not the releases."
+)
 @click.option("--environment", help="Only this environment's releases.")
 @click.option("--model", help="Only this model's releases.")
 @click.option(
@@ -40,7 +42,8 @@ def render(
     """Write the manifests of the releases in the working tree.
 
     Manifests of an older renderer are not changed; they must only match the digest in their pin.
-    With --platform, the workflows in workflows/ become Argo WorkflowTemplates.
+    With --platform, the workflows in workflows/ become Argo WorkflowTemplates, and a dashboard for
+    Grafana is written.
     """
     from modelyard.adapters.git.trees import WorkingTree
     from modelyard.adapters.specs.reader import read_valid_catalog
@@ -75,7 +78,7 @@ def _render_platform(root: Path, catalog: Catalog, *, check: bool) -> None:
 
     changes = platform_changes(root, catalog)
     if check:
-        stale = [f"{path} is not what workflows/ renders to" for path in changes]
+        stale = [f"{path} is not what this version renders" for path in changes]
         _refuse_stale(stale, hint="modelyard render --platform")
         return
     write_files(root, changes)

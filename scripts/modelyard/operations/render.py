@@ -13,6 +13,7 @@ from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.adapters.workflows.sources import rendered_workflows
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import (
+    DASHBOARDS,
     ENVIRONMENTS,
     WORKFLOW_TEMPLATES,
     manifests_folder,
@@ -21,6 +22,7 @@ from modelyard.domain.specs.paths import (
 from modelyard.domain.specs.release import RENDERER, Release
 from modelyard.operations.services import repository_of
 from modelyard.operations.validation import find_changes
+from modelyard.render.dashboard import dashboard_manifest
 from modelyard.render.tree import (
     place_of,
     release_folder,
@@ -104,7 +106,7 @@ def write_release(root: Path, catalog: Catalog, release: Release) -> Files:
 
 
 def platform_changes(root: Path, catalog: Catalog) -> Files:
-    """Return the files that differ from the rendered workflows.
+    """Return the files that differ from the rendered workflows and the rendered dashboard.
 
     Raises:
         CannotAnswer: A file of workflows/ has no function `template`.
@@ -113,7 +115,11 @@ def platform_changes(root: Path, catalog: Catalog) -> Files:
     image = repository_of(root).server_image
     found = rendered_workflows(root / "workflows", image=image, models=models)
     files = {f"{name}.yaml": dump_documents([document]) for name, document in found.items()}
-    return _folder_changes(root, WORKFLOW_TEMPLATES, files)
+    board = {"modelyard.yaml": dump_documents([dashboard_manifest()])}
+    return {
+        **_folder_changes(root, WORKFLOW_TEMPLATES, files),
+        **_folder_changes(root, DASHBOARDS, board),
+    }
 
 
 def write_files(root: Path, changes: Files) -> None:

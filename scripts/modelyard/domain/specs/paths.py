@@ -25,6 +25,9 @@ PLATFORM = f"{ENVIRONMENTS}platform/"
 WORKFLOW_TEMPLATES = f"{PLATFORM}manifests/workflows/"
 """The rendered workflows."""
 
+DASHBOARDS = f"{PLATFORM}manifests/dashboards/"
+"""The rendered dashboard of Grafana."""
+
 
 def model_folder(model: str) -> str:
     """Folder of everything about a model; ends in a slash."""
