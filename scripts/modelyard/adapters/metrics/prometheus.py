@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from modelyard.adapters.metrics.prometheus_query import Prometheus, Series
-from modelyard.domain.canary.arms import Key
+from modelyard.domain.canary.counters.table import Key
 from modelyard.domain.canary.fleet import (
     ServerReading,
     Window,

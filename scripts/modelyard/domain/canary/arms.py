@@ -7,19 +7,18 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from modelyard.domain.canary.counters.table import (
+    ASKED,
+    CLIENT_ERROR,
+    REFUSED,
+    CounterTable,
+    CountSeries,
+    read_counters,
+)
 from modelyard.domain.canary.traffic import Counts, Sample
 
-Key = tuple[str, str]
-"""Kind and name of a counter, such as `("requests", "5xx")`."""
-
-Counters = Mapping[Key, float]
-
 _ABSENT = Counts()
-
-_CLIENT_ERROR = "4xx"
-_ASKED, _REFUSED = ("refusals", "asked"), ("refusals", "refused")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +41,8 @@ class Arm:
         within: Requests answered within a time, by bound, shape (samples,); see `Counts.within`.
         client_errors: Requests answered 4xx; shape (samples,).
         inputs: Rows until the last sample by cell of each input; see `Counts.inputs`.
-        segments: Rows by segment and bin, shape (samples,); see `Counts.segments`.
-        shadow: Rows by both answers, shape (samples,); see `Counts.shadow`.
+        segments: Rows by segment and bin; see `Counts.segments`.
+        shadow: Rows by both answers; see `Counts.shadow`.
         lost: Copies until the last sample that have no answer, by why.
     """
 
@@ -60,8 +59,8 @@ class Arm:
     within: tuple[Mapping[str, float], ...] = ()
     client_errors: tuple[float, ...] = ()
     inputs: Mapping[str, float] = field(default_factory=dict)
-    segments: tuple[Mapping[str, float], ...] = ()
-    shadow: tuple[Mapping[str, float], ...] = ()
+    segments: CountSeries = field(default_factory=CountSeries)
+    shadow: CountSeries = field(default_factory=CountSeries)
     lost: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -90,7 +89,7 @@ def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
             sample that has it.
     """
     counts = [sample.counts.get(release) for sample in samples]
-    readings = _read(counts)
+    readings = read_counters(counts)
     # A release that is in the first sample may have counted before it; that part is not known.
     from_zero = is_new and bool(samples) and release not in samples[0].counts
     totals = _accumulate(readings, counts, from_zero=from_zero)
@@ -133,130 +132,9 @@ def _with_4xx_refused(counts: Counts) -> Counts:
     return replace(counts, refused=counts.requests.get("4xx"))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Table:
-    """Counters of one release at each sample: hundreds of counters, and hundreds of samples.
-
-    Args:
-        columns: The column of each counter, by kind and by name.
-        values: Shape (samples, counters); 0 for one that is not there.
-        known: Shape (samples, counters): whether it is there.
-        is_readable: By sample: whether the release is there, and no counter is negative or not
-            finite.
-    """
-
-    columns: Mapping[str, Mapping[str, int]]
-    values: NDArray[np.float64]
-    known: NDArray[np.bool_]
-    is_readable: tuple[bool, ...]
-
-    def counter(self, key: Key) -> tuple[float, ...]:
-        """One counter at each sample."""
-        kind, name = key
-        place = self.columns[kind].get(name)
-        found: list[float] = (
-            [0.0] * len(self.values) if place is None else self.values[:, place].tolist()
-        )
-        return tuple(found)
-
-    def series(self, kind: str) -> tuple[dict[str, float], ...]:
-        """The counters of one kind by name, at each sample; no name ever goes away."""
-        places = [*self.columns[kind].values()]
-        names, rows = [*self.columns[kind]], self.values[:, places].tolist()
-        known = self.known[:, places]
-        return tuple(
-            dict(zip(names, row, strict=True))
-            if here.all()
-            else {name: row[place] for place, name in enumerate(names) if here[place]}
-            for row, here in zip(rows, known, strict=True)
-        )
-
-    def from_zero(self, kind: str) -> tuple[dict[str, float], ...]:
-        """The same, with 0 for a name that comes later; empty if none comes."""
-        names = self.last(kind)
-        if not names:
-            return ()
-        rows = self.values[:, [self.columns[kind][name] for name in names]].tolist()
-        return tuple(dict(zip(names, row, strict=True)) for row in rows)
-
-    def last(self, kind: str) -> dict[str, float]:
-        """The counters of one kind at the last sample, by name."""
-        places = self.columns[kind].items()
-        if not len(self.values):
-            return {}
-        row, known = self.values[-1].tolist(), self.known[-1]
-        return {name: row[place] for name, place in places if known[place]}
-
-    def histograms(self) -> tuple[tuple[float, ...], ...]:
-        """Rows by bin at each sample."""
-        names = self.last("predictions")
-        places = [self.columns["predictions"][name] for name in names]
-        return tuple(map(tuple, self.values[:, places].tolist()))
-
-
-_MAPPINGS = (
-    *("requests", "nulls", "unseen", "pairs", "within", "inputs", "segments", "shadow", "lost"),
-)
-_SINGLE = {"rows": ("",), "refusals": ("asked", "refused")}
-
-
-def _read(counts: Sequence[Counts | None]) -> _Table:
-    """All counters of a release."""
-    there = [each for each in counts if each is not None]
-    names: dict[str, dict[str, None]] = {
-        kind: dict.fromkeys(name for each in there for name in getattr(each, kind))
-        for kind in _MAPPINGS
-    }
-    bins = max((len(each.predictions) for each in there), default=0)
-    names |= {"predictions": dict.fromkeys(map(str, range(bins)))}
-    names |= {kind: dict.fromkeys(single) for kind, single in _SINGLE.items()}
-    columns: dict[str, dict[str, int]] = {}
-    size = 0
-    for kind, found in names.items():
-        columns[kind] = {name: size + place for place, name in enumerate(found)}
-        size += len(found)
-    values = np.zeros((len(counts), size))
-    known = np.zeros((len(counts), size), dtype=np.bool_)
-    for row, each in enumerate(counts):
-        if each is not None:
-            _fill(values[row], known[row], each, columns)
-    is_sound = [bool(row.all()) for row in np.isfinite(values) & (values >= 0)]
-    is_there = [each is not None for each in counts]
-    is_readable = tuple(a and b for a, b in zip(is_there, is_sound, strict=True))
-    return _Table(columns=columns, values=values, known=known, is_readable=is_readable)
-
-
-def _fill(
-    values: NDArray[np.float64],
-    known: NDArray[np.bool_],
-    counts: Counts,
-    columns: Mapping[str, Mapping[str, int]],
-) -> None:
-    """The row of one sample."""
-    for kind in _MAPPINGS:
-        found: Mapping[str, float] = getattr(counts, kind)
-        places = columns[kind]
-        if not found:
-            continue
-        start, end = next(iter(places.values())), next(iter(places.values())) + len(places)
-        values[start:end] = [found.get(name, 0.0) for name in places]
-        known[start:end] = len(found) == len(places) or [name in found for name in places]
-    for kind, row in (("predictions", counts.predictions), ("rows", (counts.rows,))):
-        for name, place in zip(columns[kind], row, strict=False):
-            values[columns[kind][name]] = place
-            known[columns[kind][name]] = True
-    if counts.refused is not None:
-        # Together, so that no request counts as asked while refusals were not counted.
-        answered = sum(n for code, n in counts.requests.items() if code != _CLIENT_ERROR)
-        for (kind, name), count in (
-            (_REFUSED, counts.refused),
-            (_ASKED, counts.refused + answered),
-        ):
-            values[columns[kind][name]] = count
-            known[columns[kind][name]] = True
-
-
-def _accumulate(readings: _Table, counts: Sequence[Counts | None], *, from_zero: bool) -> _Table:
+def _accumulate(
+    readings: CounterTable, counts: Sequence[Counts | None], *, from_zero: bool
+) -> CounterTable:
     """The sum of increments at each sample; an unreadable sample adds nothing.
 
     A counter falls when a server stops or restarts, unless the new process counted more by then;
@@ -289,17 +167,17 @@ def _accumulate(readings: _Table, counts: Sequence[Counts | None], *, from_zero:
 
 
 def _refusals(
-    readings: _Table, totals: _Table
+    readings: CounterTable, totals: CounterTable
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    kind, name = _REFUSED
+    kind, name = REFUSED
     is_counted = readings.known[:, readings.columns[kind][name]]
     if not (is_counted & np.array(readings.is_readable, dtype=np.bool_)).any():
         return None
-    return totals.counter(_ASKED), totals.counter(_REFUSED)
+    return totals.counter(ASKED), totals.counter(REFUSED)
 
 
-def _answered(totals: _Table) -> tuple[float, ...]:
+def _answered(totals: CounterTable) -> tuple[float, ...]:
     # A 4xx is the client's error: as an answer it would hide errors, as an error blame the model.
-    places = [at for code, at in totals.columns["requests"].items() if code != _CLIENT_ERROR]
+    places = [at for code, at in totals.columns["requests"].items() if code != CLIENT_ERROR]
     found: list[float] = totals.values[:, places].sum(axis=1).tolist()
     return tuple(found)

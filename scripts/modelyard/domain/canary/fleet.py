@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from modelyard.domain.canary.arms import Counters, Key
+from modelyard.domain.canary.counters.table import Counters, Key
 from modelyard.domain.canary.traffic import Counts, Sample
 
 STEP_SECONDS = 5

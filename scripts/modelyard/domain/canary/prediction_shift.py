@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modelyard.domain.canary.error_rate import (
-    NO_EVIDENCE,
-    Evidence,
-    counted_increments,
-    ranges_with_both_arms,
-    sum_ranges,
-)
+from modelyard.domain.canary.error_rate import Evidence, counted_increments
 from modelyard.domain.canary.prediction_grid import Grid
+from modelyard.domain.canary.shift.bets import evidence_of_bets
 from modelyard.domain.gate.inputs import Codes, class_codes, parse_scores
 from modelyard.domain.specs.column_values import Floats
 from modelyard.errors import CannotAnswer
@@ -25,11 +19,7 @@ from modelyard.errors import CannotAnswer
 Histograms = Sequence[Sequence[float]]
 
 MOST_BINS = 10  # bets are on every set of bins, of which there are 2 ** 10 - 2
-STAKES = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])  # as parts of the greatest possible bet
-LEAST_SHARE = 1e-9  # left outside a set that is expected to hold everything
 LEAST_RADIUS = 0.02  # kernels of a few thousand held-out rows are not known better
-_CHUNK = 100_000
-PRIOR_ROWS = 50  # rows distributed as held out, which stable's live rows soon outweigh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +176,13 @@ def shift_evidence(
         other = _increments(expected, stable)
     discounted = mine / each
     return ShiftEvidence(
-        evidence=_evidence(
-            expected, discounted, None if other is None else other / each, radius, most
+        evidence=evidence_of_bets(
+            np.array(expected.kernel),
+            np.array(expected.shares),
+            discounted,
+            None if other is None else other / each,
+            radius=radius,
+            most=most,
         ),
         distance=_distance(expected, mine, other),
         predictions=float(mine.sum()),
@@ -257,96 +252,3 @@ def _distance(expected: ExpectedPredictions, canary: Floats, stable: Floats | No
     if others is not None:
         shares = others / others.sum() @ np.array(expected.kernel)
     return float(np.abs(counts / counts.sum() - shares).sum() / 2)
-
-
-def _evidence(
-    expected: ExpectedPredictions,
-    canary: Floats,
-    stable: Floats | None,
-    radius: float,
-    most: float,
-) -> Evidence:
-    # Every set of bins but the empty and the whole one: the total variation distance is the largest
-    # difference of any set's share.
-    sets = np.array(list(itertools.product((0.0, 1.0), repeat=canary.shape[1]))[1:-1])
-    totals = canary.sum(axis=1)
-    ranges = ranges_with_both_arms(totals, totals if stable is None else stable.sum(axis=1))
-    if not ranges or not sets.size:
-        return NO_EVIDENCE
-    canary = sum_ranges(canary, ranges)
-    if stable is None:
-        gains = _gains_alone(canary @ sets.T, canary.sum(axis=1), sets @ expected.shares + radius)
-    else:
-        gains = _gains_of_both(expected, sets, canary, sum_ranges(stable, ranges), radius)
-    # Capitals of all sets and stakes are averaged only here: each must grow by itself.
-    logs, capital = list[float](), np.zeros((len(sets), STAKES.size))
-    for some in gains:
-        # A capped factor has a mean of at most 1 too.
-        capitals = capital + np.minimum(some, most).cumsum(axis=0)
-        logs += _log_means(capitals)
-        capital = capitals[-1]
-    return Evidence(now=logs[-1], peak=max(0.0, *logs))
-
-
-def _log_means(capitals: Floats) -> list[float]:
-    """The logarithm of the mean capital at each sample; of logarithms (t, sets, stakes)."""
-    flat = capitals.reshape(len(capitals), -1)
-    greatest = flat.max(axis=1)
-    means: list[float] = (greatest + np.log(np.exp(flat - greatest[:, None]).mean(axis=1))).tolist()
-    return means
-
-
-def _chunks(looks: int, cells: int) -> Iterator[slice]:
-    """Ranges of looks of which each has about as many numbers as are quick to compute with."""
-    step = max(1, _CHUNK // max(cells, 1))
-    return (slice(start, start + step) for start in range(0, looks, step))
-
-
-def _gains_alone(hits: Floats, totals: Floats, limits: Floats) -> Iterator[Floats]:
-    """Log growth of the capital in some intervals, shape (intervals, sets, stakes)."""
-    stakes = _stakes(limits, np.inf)
-    for some in _chunks(len(hits), stakes.size):
-        yield _log_gain(hits[some], totals[some], stakes, limits)
-
-
-def _gains_of_both(
-    expected: ExpectedPredictions, sets: Floats, canary: Floats, stable: Floats, radius: float
-) -> Iterator[Floats]:
-    """As `_gains_alone`, with the bets against stable's own predictions."""
-    chances = sets @ np.array(expected.kernel).T
-    means = _means_so_far(sets @ expected.shares, chances, stable)
-    totals, hits = canary.sum(axis=1), canary @ sets.T
-    ratios = (totals / stable.sum(axis=1))[:, None]
-    # Neither bet may lose more than all: the one against stable is `ratio` times as large.
-    stakes = _stakes(means + radius, 1 / (ratios * np.maximum(1 - means, LEAST_SHARE)))
-    for some in _chunks(len(canary), chances.size * STAKES.size):
-        gain = _log_gain(hits[some], totals[some], stakes[some], means[some] + radius)
-        apart = means[some, :, None] - chances
-        against = (ratios[some, :, None] * stakes[some])[..., None] * apart[:, :, None, :]
-        against += 1
-        np.log(against, out=against)
-        yield gain + np.einsum("tskb,tb->tsk", against, stable[some])
-
-
-def _means_so_far(held_out: Floats, chances: Floats, stable: Floats) -> Floats:
-    """Each set's expected share after stable's predictions before the interval, shape (t, sets)."""
-    before = stable.cumsum(axis=0) - stable
-    seen = before.sum(axis=1, keepdims=True)
-    means: Floats = (PRIOR_ROWS * held_out + before @ chances.T) / (PRIOR_ROWS + seen)
-    return means
-
-
-def _stakes(limits: Floats, most: Floats | float) -> Floats:
-    """Bets that no single prediction can bankrupt; 0 on a set that may hold everything."""
-    greatest: Floats = np.where(limits < 1, np.minimum(1 / limits, most), 0.0)
-    stakes: Floats = greatest[..., None] * STAKES
-    return stakes
-
-
-def _log_gain(hits: Floats, totals: Floats, stakes: Floats, limits: Floats) -> Floats:
-    """Shape (intervals, sets, stakes); stakes and limits may be the same in all intervals."""
-    # The logarithm of a sum, as log1p takes three times as long.
-    hit = hits[..., None] * np.log(1 + stakes * (1 - limits)[..., None])
-    missed = (totals[:, None] - hits)[..., None]
-    gain: Floats = hit + missed * np.log(1 - stakes * limits[..., None])
-    return gain

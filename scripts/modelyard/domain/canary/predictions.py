@@ -12,7 +12,6 @@ from modelyard.domain.canary.arms import Arm
 from modelyard.domain.canary.design_effect import design_effects
 from modelyard.domain.canary.input_mix import input_differences
 from modelyard.domain.canary.prediction_shift import (
-    STAKES,
     ExpectedPredictions,
     Histograms,
     ShiftEvidence,
@@ -20,6 +19,7 @@ from modelyard.domain.canary.prediction_shift import (
     shift_evidence,
 )
 from modelyard.domain.canary.request_metrics import LEAST_BAD_LOOKS, Finding
+from modelyard.domain.canary.shift.bets import STAKES
 
 NOTABLE_DESIGN_EFFECT = 2.0  # from this design effect on the reason mentions it
 

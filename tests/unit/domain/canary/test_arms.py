@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from modelyard.domain.canary.arms import Arm, count_arm, drop_out_of_order
+from modelyard.domain.canary.counters.table import CountSeries
 from modelyard.domain.canary.shadow.pairs import keep_pairs_of
 from modelyard.domain.canary.traffic import Counts, Sample
 
@@ -161,5 +162,5 @@ def test_pairs_of_past_canaries_are_not_read():
     ]
     found = count_arm(keep_pairs_of(seen, "new"), "v1", is_new=False)
     assert found.answered == (0, 10, 20)
-    assert [each["new:k:1:1"] for each in found.shadow] == [0, 2, 5]
-    assert count_arm(keep_pairs_of(seen, "none"), "v1", is_new=False).shadow == ()
+    assert found.shadow.column("new:k:1:1").tolist() == [0, 2, 5]
+    assert count_arm(keep_pairs_of(seen, "none"), "v1", is_new=False).shadow == CountSeries()

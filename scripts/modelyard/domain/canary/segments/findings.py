@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -159,13 +160,17 @@ def _why_not_judged(
 
 def _uncounted(promise: SegmentPromise, canary: Arm, stable: Arm | None) -> str | None:
     """The arm whose server does not count the column of a promise; None if both count it."""
-    names = {
-        segment_name(promise.column, cell, place) for cell in CELLS for place in range(promise.bins)
-    }
+    names = _names_of(promise.column, promise.bins)
     for name, side in (("the canary", canary), ("stable", stable)):
-        if side is not None and not (side.segments and names & side.segments[-1].keys()):
+        if side is not None and names.isdisjoint(side.segments.places):
             return name
     return None
+
+
+@lru_cache(maxsize=64)
+def _names_of(column: str, bins: int) -> frozenset[str]:
+    """The names of all segments of a column."""
+    return frozenset(segment_name(column, cell, place) for cell in CELLS for place in range(bins))
 
 
 def _findings_of(
@@ -211,13 +216,11 @@ def _is_far(test: PredictionTest, found: ShiftEvidence) -> bool:
 
 def _arm_of(arm: Arm, promise: SegmentPromise) -> Arm:
     """The arm with the predictions of the segment alone, in the bins of what is expected."""
-    last = arm.segments[-1] if arm.segments else {}
     rows = np.zeros((len(arm.segments), len(promise.expected.shares)))
     for place, merged in enumerate(promise.expected.bins):
         name = segment_name(promise.column, promise.cell, place)
-        # Of all bins a few have rows, and a day has hundreds of samples.
-        if name in last:
-            rows[:, merged] += [counts.get(name, 0.0) for counts in arm.segments]
+        if name in arm.segments.places:
+            rows[:, merged] += arm.segments.column(name)
     return replace(arm, predictions=tuple(map(tuple, rows.tolist())))
 
 

@@ -139,15 +139,14 @@ class _Pairs:
     """
 
     def __init__(self, stable: Arm, promise: PairPromise, release: str) -> None:
-        series = stable.shadow or ({},)
-        last = {name: rows for name, rows in series[-1].items() if is_pair_of(name, release)}
+        last = {name: n for name, n in stable.shadow.last.items() if is_pair_of(name, release)}
         parsed = {name: parse_pair(name, release, promise.grid) for name in last}
         pairs = {name: pair for name, pair in parsed.items() if pair is not None}
         strays = {name: promise.is_stray(*pair) for name, pair in pairs.items()}
         known = [name for name, stray in strays.items() if stray is not None]
         unusual = [name for name in known if strays[name]]
-        self.rows = [sum(counts.get(name, 0.0) for name in known) for counts in series]
-        self.strays = [sum(counts.get(name, 0.0) for name in unusual) for counts in series]
+        self.rows = stable.shadow.sum_of(known) or [0.0]
+        self.strays = stable.shadow.sum_of(unusual) or [0.0]
         self.failed = sum(last[name] for name in known if pairs[name][1] == FAILED)
         self.unknown = sum(last[name] for name in pairs) - self.rows[-1]
         self.elsewhere = sum(rows for name, rows in last.items() if name not in pairs)

@@ -1,0 +1,1 @@
+"""Counters of one release at each sample, as a table."""

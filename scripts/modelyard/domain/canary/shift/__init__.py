@@ -1,0 +1,1 @@
+"""Shift: how the bets against expected predictions are counted."""

@@ -1,0 +1,260 @@
+"""Bets on sets of bins: their mean capital is the evidence that predictions are shifted."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelyard.domain.canary.error_rate import (
+    NO_EVIDENCE,
+    Evidence,
+    ranges_with_both_arms,
+    sum_ranges,
+)
+from modelyard.domain.specs.column_values import Floats
+
+STAKES = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])  # as parts of the greatest possible bet
+LEAST_SHARE = 1e-9  # left outside a set that is expected to hold everything
+PRIOR_ROWS = 50  # rows distributed as held out, which stable's live rows soon outweigh
+
+FORGOTTEN = 80.0
+"""What is so far below another logarithm changes no digit beside it: float64 has 16 of them, and
+e^-80 is 35 digits away."""
+
+_CHUNK = 100_000
+_LIKELY, _EACH = 16, 4  # bets that show what the greatest will be; looks between two of leaving out
+
+
+def evidence_of_bets(
+    kernel: Floats,
+    shares: Floats,
+    canary: Floats,
+    stable: Floats | None,
+    *,
+    radius: float,
+    most: float,
+) -> Evidence:
+    """The evidence of `shift_evidence`.
+
+    Args:
+        kernel: By bin of stable, the expected shares of the canary's bins; without stable not read.
+        shares: The canary's own shares, shape (k,).
+        canary: What each sample adds to the canary's bins, shape (samples, k).
+        stable: The same of stable; None if it is not compared with.
+        radius: As there.
+        most: As there.
+    """
+    # Every set of bins but the empty and the whole one: the total variation distance is the largest
+    # difference of any set's share.
+    sets = np.array(list(itertools.product((0.0, 1.0), repeat=canary.shape[1]))[1:-1])
+    totals = canary.sum(axis=1)
+    ranges = ranges_with_both_arms(totals, totals if stable is None else stable.sum(axis=1))
+    if not ranges or not sets.size:
+        return NO_EVIDENCE
+    canary = sum_ranges(canary, ranges)
+    if stable is None:
+        gains = _gains_alone(canary @ sets.T, canary.sum(axis=1), sets @ shares + radius)
+        return _evidence(_logs_of_all(gains, len(sets), most))
+    pair = _Pair(kernel, shares, sets, canary, sum_ranges(stable, ranges), radius)
+    # Many sets: only bets that may still count are worth their logarithms.
+    if 2 * pair.size > _CHUNK:
+        return _evidence(_logs_of_living(pair, most))
+    return _evidence(_logs_of_all(pair.gains(), len(sets), most))
+
+
+def _evidence(logs: list[float]) -> Evidence:
+    return Evidence(now=logs[-1], peak=max(0.0, *logs))
+
+
+def _logs_of_all(gains: Iterator[Floats], sets: int, most: float) -> list[float]:
+    """The logarithm of the mean capital at each look."""
+    # Capitals of all sets and stakes are averaged only here: each must grow by itself.
+    logs, capital = list[float](), np.zeros((sets, STAKES.size))
+    for some in gains:
+        # A capped factor has a mean of at most 1 too.
+        capitals = capital + np.minimum(some, most).cumsum(axis=0)
+        logs += _log_means(capitals)
+        capital = capitals[-1]
+    return logs
+
+
+def _logs_of_living(pair: _Pair, most: float) -> list[float]:
+    """As `_logs_of_all`, without the gains of bets that cannot come back.
+
+    A bet is left out at a look if its capital is `FORGOTTEN` or more below the greatest one at each
+    later look, whatever it gains until then. It would not change a digit of a mean.
+    """
+    hopes = _hopes(pair, most)
+    where, stake = (each.ravel() for each in np.mgrid[: len(pair.sets), : STAKES.size])
+    capital, logs = np.zeros(where.size), list[float]()
+    places, all_bets = np.arange(where.size), np.zeros(where.size)
+    for look in range(pair.looks):
+        capital = capital + np.minimum(pair.gains_of(look, where, stake), most)
+        greatest = capital.max()
+        # A bet that is left out keeps its place, so that sums are formed in the same order.
+        all_bets[places] = np.exp(capital - greatest)
+        logs.append(float(greatest + np.log(all_bets.mean())))
+        if look in hopes:
+            is_lost = capital + hopes[look][where, stake] < -FORGOTTEN
+            all_bets[places[is_lost]] = 0.0
+            left = ~is_lost
+            where, stake, capital, places = where[left], stake[left], capital[left], places[left]
+    return logs
+
+
+def _hopes(pair: _Pair, most: float) -> dict[int, Floats]:
+    """By look, of some looks: the most that each bet may have beside the greatest one later.
+
+    That is the greatest difference at any later look of what the bet gains until then at most, and
+    of the capital that the best of a few bets has then.
+    """
+    ceilings = pair.ceilings()
+    likely = np.argsort(-np.minimum(ceilings * STAKES[0], most).sum(axis=0))[:_LIKELY]
+    gains = [pair.gains_of(look, likely, np.zeros_like(likely)) for look in range(pair.looks)]
+    greatest = np.minimum(gains, most).cumsum(axis=0).max(axis=1)
+    found, hope = dict[int, Floats](), np.full((len(pair.sets), STAKES.size), -math.inf)
+    for look in range(pair.looks - 1, -1, -1):
+        if look % _EACH == 0:
+            found[look] = hope
+        hope = np.maximum(hope, -greatest[look])
+        hope = hope + np.minimum(ceilings[look][:, None] * STAKES, most)
+    return found
+
+
+def _log_means(capitals: Floats) -> list[float]:
+    """The logarithm of the mean capital at each sample; of logarithms (t, sets, stakes)."""
+    flat = capitals.reshape(len(capitals), -1)
+    greatest = flat.max(axis=1)
+    means: list[float] = (greatest + np.log(np.exp(flat - greatest[:, None]).mean(axis=1))).tolist()
+    return means
+
+
+def _chunks(looks: int, cells: int) -> Iterator[slice]:
+    """Ranges of looks of which each has about as many numbers as are quick to compute with."""
+    step = max(1, _CHUNK // max(cells, 1))
+    return (slice(start, start + step) for start in range(0, looks, step))
+
+
+def _gains_alone(hits: Floats, totals: Floats, limits: Floats) -> Iterator[Floats]:
+    """Log growth of the capital in some intervals, shape (intervals, sets, stakes)."""
+    stakes = _greatest_bets(limits, np.inf)[..., None] * STAKES
+    for some in _chunks(len(hits), stakes.size):
+        yield _log_gain(hits[some, :, None], totals[some, None, None], stakes, limits[:, None])
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Bets on the canary's predictions and against stable's own, in looks that have both."""
+
+    kernel: Floats
+    shares: Floats
+    sets: Floats
+    canary: Floats
+    stable: Floats
+    radius: float
+
+    @property
+    def looks(self) -> int:
+        return len(self.canary)
+
+    @property
+    def size(self) -> int:
+        """How many logarithms the bets against stable take in a look."""
+        return self.chances.size * STAKES.size
+
+    @cached_property
+    def chances(self) -> Floats:
+        """Each set's share of the canary's predictions by bin of stable, shape (sets, k)."""
+        found: Floats = self.sets @ self.kernel.T
+        return found
+
+    @cached_property
+    def means(self) -> Floats:
+        """Each set's expected share after stable's predictions before the look, (looks, sets)."""
+        before = self.stable.cumsum(axis=0) - self.stable
+        seen = before.sum(axis=1, keepdims=True)
+        prior = PRIOR_ROWS * (self.sets @ self.shares)
+        found: Floats = (prior + before @ self.chances.T) / (PRIOR_ROWS + seen)
+        return found
+
+    @cached_property
+    def totals(self) -> Floats:
+        found: Floats = self.canary.sum(axis=1)
+        return found
+
+    @cached_property
+    def hits(self) -> Floats:
+        found: Floats = self.canary @ self.sets.T
+        return found
+
+    @cached_property
+    def ratios(self) -> Floats:
+        found: Floats = self.totals / self.stable.sum(axis=1)
+        return found
+
+    @cached_property
+    def greatest(self) -> Floats:
+        """The greatest possible bet on each set, (looks, sets)."""
+        # Neither bet may lose more than all: the one against stable is `ratio` times as large.
+        left = np.maximum(1 - self.means, LEAST_SHARE)
+        return _greatest_bets(self.means + self.radius, 1 / (self.ratios[:, None] * left))
+
+    def ceilings(self) -> Floats:
+        """What the greatest bet on each set gains at most in each look, (looks, sets).
+
+        The logarithm of 1 + x is at most x.
+        """
+        on = self.hits - self.totals[:, None] * (self.means + self.radius)
+        rows = self.stable.sum(axis=1, keepdims=True)
+        against = self.means * rows - self.stable @ self.chances.T
+        found: Floats = self.greatest * (on + self.ratios[:, None] * against)
+        return found
+
+    def gains(self) -> Iterator[Floats]:
+        """As `_gains_alone`."""
+        for some in _chunks(self.looks, self.size):
+            stakes, means = self.greatest[some, :, None] * STAKES, self.means[some, :, None]
+            gain = _log_gain(
+                self.hits[some, :, None], self.totals[some, None, None], stakes, means + self.radius
+            )
+            apart = means - self.chances
+            against = (self.ratios[some, None, None] * stakes)[..., None] * apart[:, :, None, :]
+            against += 1
+            np.log(against, out=against)
+            yield gain + np.einsum("tskb,tb->tsk", against, self.stable[some])
+
+    def gains_of(self, look: int, where: NDArray[np.intp], stake: NDArray[np.intp]) -> Floats:
+        """Log growth of some bets in one look.
+
+        Args:
+            look: The look.
+            where: The set of each bet.
+            stake: The place of its stake.
+        """
+        stakes, means = self.greatest[look, where] * STAKES[stake], self.means[look, where]
+        gain = _log_gain(self.hits[look, where], self.totals[look], stakes, means + self.radius)
+        against = (self.ratios[look] * stakes)[:, None] * (means[:, None] - self.chances[where])
+        against += 1
+        np.log(against, out=against)
+        found: Floats = gain + np.einsum("nb,b->n", against, self.stable[look])
+        return found
+
+
+def _greatest_bets(limits: Floats, most: Floats | float) -> Floats:
+    """Bets that no single prediction can bankrupt; 0 on a set that may hold everything."""
+    found: Floats = np.where(limits < 1, np.minimum(1 / limits, most), 0.0)
+    return found
+
+
+def _log_gain(hits: Floats, totals: Floats | np.float64, stakes: Floats, limits: Floats) -> Floats:
+    """Log growth of bets on the canary; all of a shape that goes together."""
+    # The logarithm of a sum, as log1p takes three times as long.
+    hit = hits * np.log(1 + stakes * (1 - limits))
+    gain: Floats = hit + (totals - hits) * np.log(1 - stakes * limits)
+    return gain

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from modelyard.domain.canary.shift import bets
+
+BINS, LOOKS = 5, 40
+
+
+def pair_of(seed, *, rows, breaks_at=LOOKS, idle=()):
+    """Looks of a canary that does as expected, and answers only the first bin from a look on."""
+    random = np.random.default_rng(seed)
+    kernel = random.dirichlet(np.ones(BINS), size=BINS)
+    shares = random.dirichlet(np.ones(BINS))
+    stable = random.multinomial(4 * rows, shares, size=LOOKS).astype(float)
+    expected = stable / stable.sum(axis=1, keepdims=True) @ kernel
+    canary = np.array([random.multinomial(rows, each) for each in expected]).astype(float)
+    canary[breaks_at:] = rows * np.eye(BINS)[0]
+    canary[list(idle)] = 0
+    return kernel, shares, canary, stable
+
+
+def logs_of(known, monkeypatch, most):
+    """The evidence with all bets, and with those that may still count; one look at a time."""
+    monkeypatch.setattr(bets, "_CHUNK", 1)
+    kernel, shares, canary, stable = known
+    sets = np.array([[set_ >> place & 1 for place in range(BINS)] for set_ in range(1, 31)])
+    pair = bets._Pair(kernel, shares, sets.astype(float), canary, stable, 0.15)
+    return bets._logs_of_all(pair.gains(), len(sets), most), bets._logs_of_living(pair, most)
+
+
+@pytest.mark.parametrize("most", [2.5, math.inf])
+@pytest.mark.parametrize("breaks_at", [1, 20, LOOKS])
+@pytest.mark.parametrize("rows", [1, 30, 1000])
+def test_bets_that_are_left_out_change_no_digit(rows, breaks_at, most, monkeypatch):
+    for seed in range(4):
+        known = pair_of(seed, rows=rows, breaks_at=breaks_at)
+        everything, living = logs_of(known, monkeypatch, most)
+        assert living == everything
+
+
+def test_of_a_healthy_canary_nearly_all_bets_are_soon_left_out(monkeypatch):
+    counted = []
+    gains_of = bets._Pair.gains_of
+
+    def counting(pair, look, where, stake):
+        counted.append(len(where))
+        return gains_of(pair, look, where, stake)
+
+    monkeypatch.setattr(bets._Pair, "gains_of", counting)
+    logs_of(pair_of(1, rows=1000), monkeypatch, 2.5)
+    assert sum(counted) < 0.4 * LOOKS * 30 * len(bets.STAKES)
+
+
+def test_a_bet_that_comes_back_is_not_left_out(monkeypatch):
+    # It loses for half of the looks, and then wins until it is the greatest of all.
+    everything, living = logs_of(pair_of(2, rows=200, breaks_at=20), monkeypatch, math.inf)
+    assert living == everything
+    assert living[18] < 0 < living[-1]
+
+
+def test_what_is_far_below_is_counted_from_the_last_look_backwards():
+    # With no look after it every bet is forgotten; the hopes of earlier looks are differences.
+    kernel, shares, canary, stable = pair_of(3, rows=50)
+    sets = np.array([[1.0, 0, 0, 0, 0], [0, 1.0, 1.0, 0, 0]])
+    hopes = bets._hopes(bets._Pair(kernel, shares, sets, canary[:5], stable[:5], 0.15), 2.5)
+    assert sorted(hopes) == [0, 4]
+    assert np.isneginf(hopes[4]).all()
+    assert np.isfinite(hopes[0]).all()
