@@ -72,8 +72,8 @@ def test_a_head_without_an_end_is_dropped(server: Running):
 
     for content in (endless, one_line):
         before = time.monotonic()
-        talk(server, content)
-        assert time.monotonic() - before < 5
+        talk(server, content, seconds=60)
+        assert time.monotonic() - before < 30
 
 
 def test_heads_that_are_sent_in_half_are_dropped_and_delay_nobody(

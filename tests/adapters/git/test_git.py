@@ -434,7 +434,7 @@ def test_a_remote_that_accepts_a_connection_and_never_answers_is_given_up(
     with pytest.raises(CannotAnswer) as caught:
         CALLS[call](git, url)
 
-    assert time.monotonic() - before < 15
+    assert time.monotonic() - before < 20
     assert caught.value.message.startswith(f"git {call} ")
     assert f"-- {url} " in caught.value.message
     assert caught.value.message.endswith(f" in {git.root}: no end after 1 s")
@@ -472,7 +472,7 @@ def test_git_is_killed_even_if_its_children_may_not_be_signalled(git, silent, mo
     with pytest.raises(NoAnswer):
         git.ls_remote(url, [MAIN])
 
-    assert time.monotonic() - before < 6
+    assert time.monotonic() - before < 20  # a git that lives waits for 30 s
     assert processes_about(url) == []
 
 

@@ -23,4 +23,4 @@ def preloaded_process(address: Path, modules: list[str]) -> Iterator[subprocess.
         assert process.stdin is not None
         yield process
         process.stdin.close()
-        assert process.wait(10) in {0, -signal.SIGKILL}
+        assert process.wait(30) in {0, -signal.SIGKILL}

@@ -95,7 +95,7 @@ def modelyard(*arguments: str, cwd: Path, output: Path) -> int:
     return run_command(["modelyard", *arguments], cwd=cwd, environment=os.environ, output=output)
 
 
-def eventually(condition, seconds: float = 10.0) -> bool:
+def eventually(condition, seconds: float = 30.0) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -150,7 +150,7 @@ def test_a_running_process_has_no_exit_code_yet(way, tmp_path, script):
         running.wait(0.1)
     assert running.poll() is None
     stop_process(running.started, grace_seconds=5)
-    assert running.wait(5) == 143
+    assert running.wait(30) == 143
 
 
 def test_stop_kills_what_ignores_it_and_all_of_its_session(way, tmp_path, script):
@@ -173,7 +173,7 @@ def test_stop_kills_what_ignores_it_and_all_of_its_session(way, tmp_path, script
     stop_process(running.started, grace_seconds=0.2)
     assert not is_process_alive(running.started)
     assert eventually(lambda: not is_process_alive(child))
-    assert running.wait(5) == 137
+    assert running.wait(30) == 137
 
 
 def test_stop_never_signals_a_number_that_is_another_process_now(plain, tmp_path):
@@ -183,14 +183,15 @@ def test_stop_never_signals_a_number_that_is_another_process_now(plain, tmp_path
     stop_process(before, grace_seconds=0.1)
     assert is_process_alive(running.started)
     stop_process(running.started)
-    assert running.wait(5) == 143
+    assert running.wait(30) == 143
 
 
+@pytest.mark.long
 def test_a_dead_preloaded_process_is_warned_of_once_and_done_without(
     preloaded, tmp_path, script, caplog
 ):
     preloaded.kill()
-    preloaded.wait(5)
+    preloaded.wait(30)
     probe = script(PROBE.format(modules="os"))
     with caplog.at_level(logging.WARNING):
         codes = [launch(tmp_path, "python", probe, str(n)).wait(20) for n in (0, 5)]
@@ -204,12 +205,20 @@ def test_a_dead_preloaded_process_is_warned_of_once_and_done_without(
 def test_a_forked_process_is_followed_to_its_end_though_its_parent_is_killed(
     preloaded, tmp_path, script
 ):
-    slow = script("import sys, time; print('on', flush=True); time.sleep(0.5); sys.exit(9)")
+    slow = script(
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "print('on', flush=True)\n"
+        "while not Path('may end').exists():\n"
+        "    time.sleep(0.01)\n"
+        "sys.exit(9)\n"
+    )
     running = launch(tmp_path, "python", slow)
     assert eventually(lambda: (tmp_path / "log").read_text() == "on\n")
     preloaded.kill()
-    preloaded.wait(5)
-    assert running.wait(10) == 9
+    preloaded.wait(30)
+    (tmp_path / "may end").touch()
+    assert running.wait(30) == 9
 
 
 def test_a_followed_process_is_killed_with_the_one_that_asked_for_it(preloaded, tmp_path, script):
@@ -231,10 +240,11 @@ def test_a_followed_process_is_killed_with_the_one_that_asked_for_it(preloaded, 
     sleeper = Started(pid=pid, start_time=start_time)
     assert is_process_alive(sleeper)
     os.kill(running.started.pid, signal.SIGKILL)
-    assert running.wait(5) == 137
+    assert running.wait(30) == 137
     assert eventually(lambda: not is_process_alive(sleeper))
 
 
+@pytest.mark.long
 def test_another_interpreter_environment_is_not_forked(preloaded, tmp_path, script):
     probe = script(PROBE.format(modules="os"))
     assert launch(tmp_path, "python", probe, "0", PYTHONHASHSEED="1").wait(20) == 0
@@ -257,7 +267,7 @@ def test_the_preloaded_process_ends_with_its_stdin_and_takes_its_socket_along(tm
     with preloaded_process(address, ["json"]) as process:
         assert process.stdout.readline() == b"ready\n"
         process.stdin.close()
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
         assert not address.exists()
 
 
@@ -324,7 +334,7 @@ def waiting(tmp_path: Path, timeout: str) -> tuple[subprocess.Popen[bytes], Star
 
 def test_run_ends_the_process_that_does_not_end_in_time(plain, tmp_path):
     runner, started = waiting(tmp_path, "0.5")
-    _, errors = runner.communicate(timeout=10)
+    _, errors = runner.communicate(timeout=30)
     assert b"TimeoutError: process " in errors
     assert not is_process_alive(started)
 
@@ -332,7 +342,7 @@ def test_run_ends_the_process_that_does_not_end_in_time(plain, tmp_path):
 def test_a_terminated_run_ends_its_process_first(plain, tmp_path):
     runner, started = waiting(tmp_path, "None")
     runner.terminate()
-    _, errors = runner.communicate(timeout=10)
+    _, errors = runner.communicate(timeout=30)
     assert (runner.returncode, errors) == (-signal.SIGTERM, b"")
     assert not is_process_alive(started)
 
@@ -396,7 +406,7 @@ def test_the_command_itself_is_forked_and_prints_its_help(tmp_path, monkeypatch)
         monkeypatch.setenv(PRELOADED, str(address))
         forked = modelyard("--help", cwd=tmp_path, output=tmp_path / "forked")
         process.stdin.close()
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
     monkeypatch.delenv(PRELOADED)
     plain = modelyard("--help", cwd=tmp_path, output=tmp_path / "plain")
     assert (forked, plain) == (0, 0)
