@@ -30,10 +30,12 @@ IDENTITY = {
 }
 
 # A yard of a test outlives no power failure, and no repository of a test lives long enough for
-# Git to tidy it up.
+# Git to tidy it up. A remote asks the objects that were just pushed for refs of their own, with a
+# process; there are none.
 GIT_SETTINGS = """\
 [core]
 	fsync = none
+	alternateRefsCommand = true
 [gc]
 	auto = 0
 [receive]

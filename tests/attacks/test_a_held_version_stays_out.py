@@ -174,6 +174,7 @@ def test_a_retry_that_can_never_be_merged_leaves_the_hold(yard):
     assert is_held(yard, "v2")
 
 
+@pytest.mark.long
 def test_a_version_that_was_never_released_is_offered_no_attempt(yard):
     yard.record("v3", champion="v1")
     run(yard, "hold", MODEL, "v3", "--reason", "wait", "--as", "ada")

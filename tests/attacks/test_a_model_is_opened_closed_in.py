@@ -262,6 +262,7 @@ def test_a_pod_that_closes_nothing_in_opens_no_model_that_runs_code(
     return None
 
 
+@pytest.mark.long
 def test_a_process_that_is_not_forked_is_closed_in_too(tmp_path: Path) -> None:
     code = f"open({str(tmp_path / 'outside')!r}, 'w')"
     with pytest.raises(Exception, match=r"PermissionError|Read-only|No such file"):

@@ -125,6 +125,7 @@ def test_a_typed_approval_is_shown_as_what_its_commit_says(yard):
     )
 
 
+@pytest.mark.long
 def test_history_tells_of_each_pin_that_a_push_moved_without_a_word(yard):
     both = pin_of(yard, "v2", "staging") | pin_of(yard, "v2", "production")
     moved = yard.commit(both, "Fix a typo", author="Mal\nlory")
@@ -359,7 +360,7 @@ def test_a_pull_request_that_cannot_be_read_rolls_nothing_back(yard):
     assert "cannot be read (modelyard doctor)" in incidents(yard)[0]
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["doctor", "status", "validate"])
 def test_commands_name_what_nobody_reviewed(yard, command):
     yard.commit(pin_of(yard, "v2", "production"), "v2 now", author="Mallory")

@@ -107,7 +107,7 @@ def test_a_branch_that_occupies_its_name_is_moved_aside_and_keeps_its_commits(ya
     assert findings(yard) == []
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("name", OCCUPIED)
 def test_where_nobody_may_move_it_the_rollback_takes_another_name(yard, name):
     commit = occupied(yard, name)
@@ -120,7 +120,7 @@ def test_where_nobody_may_move_it_the_rollback_takes_another_name(yard, name):
     assert yard.pull(f"modelyard-2/rollback/canary/{MODEL}").state is PullState.MERGED
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     "rule",
     [
@@ -178,7 +178,7 @@ def test_other_names_that_are_occupied_too_are_passed_over(yard):
     assert yard.pull(f"modelyard-4/rollback/canary/{MODEL}").state is PullState.MERGED
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["aside", "aside/modelyard", "aside/modelyard/rollback"])
 def test_the_place_it_is_moved_to_may_be_occupied_as_well(yard, place):
     occupied(yard, place)
@@ -207,6 +207,7 @@ def test_an_open_pull_request_of_the_moved_branch_follows_it_and_is_told(yard):
     )
 
 
+@pytest.mark.long
 def test_a_pull_request_that_somebody_put_on_its_branch_does_not_stop_it(yard):
     main = yard.main()
     head = write_commit(
@@ -221,7 +222,7 @@ def test_a_pull_request_that_somebody_put_on_its_branch_does_not_stop_it(yard):
     assert yard.pulls.get(theirs.number).state is PullState.CLOSED
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("junk", ["pulls", "statuses", "pulls/1/x", "pulls/2/x/y"])
 def test_a_ref_that_occupies_the_names_of_pull_requests_and_statuses_does_not_stop_it(yard, junk):
     # Who occupies a name first deletes what has it: then no release has a review behind it.
@@ -355,6 +356,7 @@ def test_what_stands_where_the_facts_will_be_is_moved_aside_by_a_run(tmp_path, n
     assert "refs/heads/modelyard/state" in yard.refs()
 
 
+@pytest.mark.long
 def test_a_tag_of_the_same_name_is_in_nobodys_way(yard):
     main = yard.main()
     yard.git.push("origin", {"refs/tags/modelyard/state": (None, main)})
@@ -365,7 +367,7 @@ def test_a_tag_of_the_same_name_is_in_nobodys_way(yard):
     assert yard.names()["canary"] == "v1"
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["on top", "beside"])
 def test_code_in_place_of_the_facts_stays_and_the_command_that_restores_them_is_named(yard, how):
     state = "refs/heads/modelyard/state"

@@ -99,6 +99,7 @@ def test_a_pushed_pin_that_became_a_link_is_restored(yard):
     assert yard.read(release_file("production")) == before
 
 
+@pytest.mark.long
 def test_its_servers_run_on_where_people_are_only_told(yard):
     settings = Repository(unreviewed=OnUnreviewed.TELL)
     yard.land("ada/tell", {"modelyard.yaml": dump_spec("Repository", settings)}, "Settings")
@@ -184,6 +185,7 @@ def test_nothing_is_promoted_past_a_spec_that_cannot_be_read(yard):
     assert any(not isinstance(each, RollBack) for each in plan(replace(world, unreadable=None)))
 
 
+@pytest.mark.long
 def test_a_dry_run_shows_the_way_back_and_names_what_cannot_be_read(yard):
     yard.commit(
         {release_file("production"): b"version: [", manifests("production"): None}, "v2 now"

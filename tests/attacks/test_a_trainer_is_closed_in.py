@@ -221,7 +221,7 @@ def test_it_reads_no_secret_writes_nowhere_else_and_signals_nobody(
     assert play.job.read_document("trainer.json")["isolation"] == expected
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 def test_it_cannot_change_its_inputs(play: Play, way: str) -> None:
     log = play.run(
         """
@@ -360,7 +360,7 @@ def test_nothing_that_it_started_outlives_it(play: Play, way: str, leave: str) -
     assert find_running(f"sleep {mark}") == []
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 def test_what_forks_away_quicker_than_one_can_look_ends_too(play: Play, way: str) -> None:
     """Each process starts the next and ends: one that is found is gone already."""
     play.run(
@@ -440,7 +440,7 @@ def test_one_that_fills_its_folder_is_ended(
     assert sum(each.stat().st_size for each in play.folder.rglob("*") if each.is_file()) < 64 << 20
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 def test_shared_memory_by_name_is_limited_as_its_memory_is(play: Play, way: str) -> None:
     if way == "landlock":
         pytest.skip("the machine's own is not limited, as `gaps` says")

@@ -353,7 +353,7 @@ class LongForge(Forge):
 _QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 TestForge = Forge.TestCase
 TestForge.settings = settings(
-    max_examples=4, stateful_step_count=14, deadline=None, suppress_health_check=_QUIET
+    max_examples=2, stateful_step_count=14, deadline=None, suppress_health_check=_QUIET
 )
 TestLongForge = pytest.mark.long(LongForge.TestCase)
 TestLongForge.settings = settings(

@@ -89,7 +89,7 @@ def test_a_rule_that_a_push_changed_is_named_with_its_commit_and_author(yard, wh
     assert "\x1b" not in found
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["doctor", "status", "validate"])
 def test_commands_name_it_with_the_next_command(yard, command):
     commit = yard.commit(NOBODY, "Faster", author="Mallory")
@@ -261,7 +261,7 @@ def test_a_rule_of_another_model_keeps_no_promotion_waiting(yard):
     assert plan(world_of(yard)) is not None
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["fast-forwarded", "squashed"])
 @pytest.mark.parametrize("is_approved", [True, False])
 def test_an_approved_pull_request_that_is_pushed_by_hand_is_reviewed(yard, how, is_approved):

@@ -198,6 +198,7 @@ def test_a_later_push_takes_the_approvals_away(yard):
     assert "gate.margin" in pull.comments[-1].body
 
 
+@pytest.mark.long
 def test_a_change_hidden_in_a_merge_of_the_main_branch_is_seen(yard):
     _, status = proposed(yard, {"notes.md": b"nothing\n"})
     assert status.description == "changes no environment"
@@ -299,6 +300,7 @@ def test_a_new_model_of_a_name_that_was_released_brings_no_rules_of_its_own(yard
     assert status.state is StatusState.PENDING
 
 
+@pytest.mark.long
 def test_an_environment_that_cannot_be_read_is_repaired_with_approvals(yard):
     yard.commit({ENVIRONMENT.format("production"): b"kind: [\n"})
 
@@ -309,6 +311,7 @@ def test_an_environment_that_cannot_be_read_is_repaired_with_approvals(yard):
     assert judged(yard)[1].state is StatusState.SUCCESS
 
 
+@pytest.mark.long
 def test_the_page_says_when_a_pull_request_changes_no_rule_any_more(yard):
     proposed(yard, environment(PRODUCTION, soak_seconds=60))
 
@@ -345,7 +348,7 @@ def on_top_of_another(yard, documents, lower):
     return below, yard.pulls.get(upper.number)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("lower", [environment(STAGING, soak_seconds=5), {"docs/a.md": b"a\n"}])
 def test_commits_of_another_open_pull_request_change_no_rule_with_it(yard, lower):
     below, upper = on_top_of_another(yard, environment(CANARY, approvals=NO_ONE), lower)

@@ -112,7 +112,7 @@ def test_another_spelling_is_nobody_else(proposed, name):
     assert "1 more approval of" in refused_merge(proposed, pull)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("second", ["Ann", "grace"])
 def test_who_asks_for_a_promotion_after_somebody_else_does_not_approve_it_either(proposed, second):
     for name in ("Zoe", second):

@@ -34,7 +34,7 @@ def pushed_again(yard, commit, branch):
     return yard.open(branch, "Mallory")
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     "second",
     [
@@ -142,6 +142,7 @@ def test_forged_statuses_do_not_merge_a_promotion_without_its_approvals(yard):
     assert yard.names()["canary"] == "v1"
 
 
+@pytest.mark.long
 def test_forged_statuses_do_not_merge_a_persons_pull_request_from_a_branch_of_the_tools(yard):
     pull = yard.branch(f"modelyard/promote/canary/{MODEL}", pin_of(yard, "v2", "canary"))
     yard.pulls.review(pull.number, sha=pull.head, by="ada", approved=True)

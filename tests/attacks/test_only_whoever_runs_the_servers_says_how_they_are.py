@@ -108,6 +108,7 @@ def test_the_machine_with_the_servers_goes_on_beside_it(yard, blind):
     assert yard.facts("staging").healthy_since is not None
 
 
+@pytest.mark.long
 def test_two_machines_that_start_at_once_give_all_environments_to_one(tmp_path):
     yard = new_yard(tmp_path / "yard", SHORT)
     machines = [yard.elsewhere(name) for name in ("one", "two", "three")]
@@ -242,7 +243,7 @@ def test_a_dry_adoption_says_what_it_would_take_and_takes_nothing(yard, blind):
     assert yard.visible() == before
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("document", [b"{", b"", b"{}", b'{"site": 7}', b"null"])
 def test_an_owner_that_cannot_be_read_is_nobody_here_until_somebody_adopts(yard, document):
     spoil_state(yard.git, "sites/production.json", document)
@@ -270,6 +271,7 @@ def test_without_any_owner_that_can_be_read_nobody_acts(yard, blind):
     assert yard.visible() == before
 
 
+@pytest.mark.long
 def test_a_new_environment_goes_to_the_site_that_has_the_others(yard, blind):
     put_state(yard.git, "sites/canary.json", None)
 

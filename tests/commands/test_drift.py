@@ -120,7 +120,7 @@ def test_the_text_is_a_table_and_one_closing_sentence(yard, monkeypatch):
     )
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(("until", "word"), [("2026-04-29", "none"), ("2026-06-30", "confirmed")])
 def test_the_decision_is_one_word_in_a_file(yard, tmp_path, until, word):
     yard.run("drift", "delays", "--until", until, "--decision", tmp_path / "decision")
@@ -352,7 +352,7 @@ def test_csv_and_parquet_files_make_one_feed(yard):
     assert [w["rows"] for w in found["windows"]] == [700, 700, 700, 700]
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     "feed", ["data/trial/*.parquet", "data/trial/2026-06.parquet", "./data/delays/*.parquet"]
 )

@@ -279,6 +279,7 @@ def test_list_names_the_files_it_could_not_read(yard):
     )
 
 
+@pytest.mark.long
 def test_a_failing_check_names_the_line(yard):
     yard.branch(
         "someone", {f"models/{MODEL}/versions/v8.yaml": b"apiVersion: modelyard/v1\na: [\n"}
@@ -323,6 +324,7 @@ def test_a_damaged_state_of_a_workflow_is_a_lost_workflow(tmp_path, content):
 # What people wait for
 
 
+@pytest.mark.long
 def test_status_of_a_model_shows_the_pull_requests_of_people_that_concern_it(yard):
     yard.branch("mine", {f"models/{MODEL}/README.md": b"x"})
     yard.branch("rules", {"environments/README.md": b"x"})

@@ -179,6 +179,7 @@ def test_only_the_app_writes_the_branch_of_the_facts_afterwards(yard, fake_githu
     assert push(fake_github.installation_token(app)) == 0
 
 
+@pytest.mark.long
 def test_only_the_app_makes_the_tag_of_a_release_and_nobody_moves_or_deletes_it(yard, fake_github):
     assert init(yard).exit_code == 0
     app = next(iter(fake_github.directory.apps.values()))
@@ -204,7 +205,7 @@ def test_only_the_app_makes_the_tag_of_a_release_and_nobody_moves_or_deletes_it(
     assert push("token-of-ada", "HEAD:refs/tags/of-ada")
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "change"),
     [

@@ -73,7 +73,7 @@ def test_takes_the_same_sample_for_the_same_seed(tmp_path):
     assert one != other
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_casts_every_kind_of_pandas_column(tmp_path):
     current = window(1000, seed=1)
     current = current.astype(

@@ -244,6 +244,7 @@ def test_refuses_a_branch_that_is_main_or_no_branch(forge, branch):
         forge.propose(change(branch=branch), author=BOT)
 
 
+@pytest.mark.long
 def test_a_commit_pushed_by_hand_is_the_head_and_makes_its_author_a_contributor(
     git, forge, elsewhere
 ):
@@ -639,6 +640,7 @@ def test_nothing_is_proposed_that_an_unreadable_pull_request_may_be_about(git, f
     assert forge.propose(change(branch=FEATURE, title="Another"), author=BOT).number == 2
 
 
+@pytest.mark.long
 def test_a_rollback_waits_for_no_unreadable_pull_request(git, forge):
     back = change(purpose=Purpose.ROLLBACK, branch="modelyard/rollback/dev/m")
     forge.propose(back, author=BOT)
@@ -652,6 +654,7 @@ def test_a_rollback_waits_for_no_unreadable_pull_request(git, forge):
     assert git.read_file(main_of(git), RELEASE) == b"version: v2\n"
 
 
+@pytest.mark.long
 def test_statuses_that_cannot_be_read_are_none_and_are_not_written_over(
     git, forge, caplog, monkeypatch
 ):
@@ -675,6 +678,7 @@ def test_statuses_that_cannot_be_read_are_none_and_are_not_written_over(
     forge.merge(1, sha=pull.head, by="ann")
 
 
+@pytest.mark.long
 def test_a_rollback_waits_for_no_unreadable_statuses(git, forge):
     back = change(purpose=Purpose.ROLLBACK, branch="modelyard/rollback/dev/m")
     before = forge.propose(back, author=BOT)
