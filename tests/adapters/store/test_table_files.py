@@ -3,6 +3,8 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import io
+import tracemalloc
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from modelyard.adapters.store import csv_text, table_files
+from modelyard.adapters.store.column_facts import read_facts
 from modelyard.adapters.store.table_files import (
     frame_of_table,
     read_parquet_table,
@@ -19,10 +22,11 @@ from modelyard.adapters.store.table_files import (
     read_table,
 )
 from modelyard.adapters.store.tables import columns_of, rows_within
+from modelyard.domain.specs.column_values import Unread
 from modelyard.domain.specs.contract import Column, describe_breach, find_breaches
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import DataContract
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, Refused
 
 
 def contract(*, missing=("",), timezone="UTC", **types):
@@ -160,6 +164,51 @@ def test_a_huge_field_is_refused_with_its_line_and_column(monkeypatch):
 def test_a_packed_file_that_is_damaged_cannot_be_read(damaged):
     with pytest.raises(CannotAnswer, match=r"a\.csv\.gz: not readable as a table"):
         csv(damaged, uri="a.csv.gz", x="integer")
+
+
+def packed(rows: int, *, members: int = 1) -> bytes:
+    """As many bytes of rows, in as many members as bgzip would write."""
+    each = gzip.compress(b"1234567\n" * (rows // members), mtime=0)
+    return gzip.compress(b"x\n", mtime=0) + each * members
+
+
+@pytest.mark.parametrize("members", [1, 4, 125])
+def test_a_packed_file_is_unpacked_up_to_the_limit_and_refused_beyond_it(members):
+    data = replace(contract(x="integer"), max_unpacked_megabytes=1)
+    fits = packed(124_000, members=members)
+    frame = read_table(fits, uri="a.csv.gz", data=data)
+    assert (len(frame), int(frame["x"].sum())) == (124_000, 124_000 * 1_234_567)
+    assert len(read_table(fits + bytes(700), uri="a.csv.gz", data=data)) == 124_000
+
+    large = packed(126_000, members=126 if members > 1 else 1)
+    with pytest.raises(Refused) as caught:
+        read_table(large, uri="feed/a.csv.gz", data=data)
+    assert caught.value.message == (
+        f"feed/a.csv.gz: its {len(large):,} bytes unpack to more than 1 MB, the limit of "
+        "data.max_unpacked_megabytes"
+    )
+    assert "raise data.max_unpacked_megabytes in model.yaml" in (caught.value.hint or "")
+    with pytest.raises(Refused, match="unpack to more than 1 MB"):
+        read_facts(large, uri="feed/a.csv.gz", megabytes=1)
+
+
+def test_what_lies_behind_the_limit_is_not_unpacked(monkeypatch):
+    bomb = gzip.compress(bytes(300_000_000), compresslevel=1, mtime=0)
+    tracemalloc.start()
+    with pytest.raises(Refused, match="more than 2 MB"):
+        csv_text.unpacked(bomb, uri="a.csv.gz", megabytes=2)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 3 * len(bomb) + 6_000_000
+
+
+def test_a_second_60_is_named_with_its_line():
+    frame = csv("x\n2026-01-01T00:00:00\n2016-12-31T23:59:60Z\n", x="timestamp")
+    (fault,) = [each for each in frame["x"].tolist() if isinstance(each, Unread)]
+    assert fault.found == (
+        "text such as '2016-12-31T23:59:60Z', with a second 60: write second 59, or the minute "
+        "after it (a.csv, line 3)"
+    )
 
 
 def test_columns_outside_of_the_contract_stay_away_unless_the_contract_speaks_of_them():

@@ -15,6 +15,7 @@ from modelyard.domain.proposal.columns import ColumnFacts, is_code_name
 from modelyard.domain.proposal.task import MOST_CLASSES
 from modelyard.domain.specs.column_values import read_column, read_levels
 from modelyard.domain.specs.contract import Column, ColumnType
+from modelyard.domain.specs.model import MAX_UNPACKED_MEGABYTES
 from modelyard.errors import CannotAnswer, Refused
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def read_facts(
     types: Mapping[str, ColumnType] | None = None,
     missing: tuple[str, ...] | None = None,
     zone: tzinfo = UTC,
+    megabytes: int = MAX_UNPACKED_MEGABYTES,
 ) -> TableFacts:
     """What a Parquet or CSV file has in its columns.
 
@@ -62,14 +64,15 @@ def read_facts(
         types: The types that columns have if all their values fit; others are guessed.
         missing: The texts of a CSV file that mean a missing value; None to guess them.
         zone: The zone on whose clock times are.
+        megabytes: What a packed file may unpack to.
 
     Raises:
         CannotAnswer: Another kind of file, or a damaged one.
-        Refused: It has no rows, or two columns of one name.
+        Refused: It has no rows, two columns of one name, or unpacks to more than it may.
     """
     is_text = uri.endswith(CSV)
     if is_text:
-        content = unpacked(content, uri=uri)
+        content = unpacked(content, uri=uri, megabytes=megabytes)
         table = plain = read_csv_text(content, uri=uri, missing=missing or ("",))
         if missing is None:
             missing = ("", *_guess_missing(table, zone))

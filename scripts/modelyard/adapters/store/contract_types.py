@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.domain.specs.column_values import Unread
 from modelyard.domain.specs.contract import Column, ColumnType
-from modelyard.domain.specs.times import clock_time, parse_time
+from modelyard.domain.specs.times import SecondSixtyError, clock_time, parse_time
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -292,7 +292,10 @@ def _by_level(
         try:
             made[code] = None if level is None else read(level)
         except (ValueError, KeyError, OverflowError) as error:
-            reason = str(error) if isinstance(error, ValueError) and read is _whole else ""
+            is_ours = isinstance(error, SecondSixtyError) or (
+                isinstance(error, ValueError) and read is _whole
+            )
+            reason = str(error) if is_ours else ""
             strays[code] = reason
             made[code] = Unread(value=level, found=_description(level, reason))
     if not strays:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from modelyard.errors import CannotAnswer
+from modelyard.domain.specs.model import MAX_UNPACKED_MEGABYTES
+from modelyard.errors import CannotAnswer, Refused
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,6 +19,8 @@ LARGEST_ROW = 2**24
 
 _BOM = b"\xef\xbb\xbf"
 _SHOWN = 40
+_PIECE = 2**16
+_GZIP_BITS = 31  # zlib's word for gzip with any window
 
 
 def read_csv_text(content: bytes, *, uri: str, missing: tuple[str, ...]) -> pa.Table:
@@ -68,14 +70,59 @@ def line_of_row(content: bytes, row: int) -> int:
     return 1
 
 
-def unpacked(content: bytes, *, uri: str) -> bytes:
-    """The bytes of a `.gz` file, or the content as it is; `CannotAnswer` if it is damaged."""
+def unpacked(content: bytes, *, uri: str, megabytes: int = MAX_UNPACKED_MEGABYTES) -> bytes:
+    """The bytes of a `.gz` file, or the content as it is.
+
+    Args:
+        content: The bytes of the file.
+        uri: Its address.
+        megabytes: What it may unpack to; no more than that is unpacked.
+
+    Raises:
+        CannotAnswer: It is damaged.
+        Refused: It unpacks to more.
+    """
     if not uri.endswith(".gz"):
         return content
     try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+        parts = list(_unpack(content, megabytes * 1_000_000))
+    except zlib.error as error:
         raise CannotAnswer(f"{uri}: not readable as a table: {error}") from error
+    except _TooLargeError as error:
+        raise Refused(
+            f"{uri}: its {len(content):,} bytes unpack to more than {megabytes:,} MB, the limit of "
+            "data.max_unpacked_megabytes",
+            hint="if the file is right, raise data.max_unpacked_megabytes in model.yaml, or give "
+            "the rows as .parquet, or in several files",
+        ) from error
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class _TooLargeError(ValueError):
+    """A file unpacks to more than it may."""
+
+
+def _unpack(content: bytes, most: int) -> Iterator[bytes]:
+    """What the members of a gzip file unpack to; there may be zeros behind each of them."""
+    # A file is mostly one member, which is then one part. Of many, as bgzip writes them, each would
+    # copy the whole rest of the file.
+    position, size = 0, len(content)
+    while True:
+        member = zlib.decompressobj(_GZIP_BITS)
+        while not member.eof:
+            part = member.decompress(content[position : position + size], most + 1)
+            if len(part) > most:
+                raise _TooLargeError
+            if not part and not member.eof and position >= len(content):
+                raise zlib.error("the file ends before its data does")
+            most -= len(part)
+            position += min(size, len(content) - position) - len(member.unused_data)
+            size = _PIECE
+            yield part
+        if content[position : position + 1] == b"\0":
+            position = len(content) - len(content[position:].lstrip(b"\0"))
+        if position >= len(content):
+            return
 
 
 def _refuse_binary(content: bytes, *, uri: str) -> None:

@@ -46,7 +46,7 @@ def read_table(
         CannotAnswer: Another kind of file, or a damaged one.
     """
     if uri.endswith(CSV):
-        content = unpacked(content, uri=uri)
+        content = unpacked(content, uri=uri, megabytes=data.max_unpacked_megabytes)
         table = read_csv_text(content, uri=uri, missing=data.missing)
         source = Source(
             locate=lambda row: f"{uri}, line {line_of_row(content, row)}",

@@ -129,6 +129,8 @@ class Trainer:
 
 
 DEFAULT_QUEUE = 256
+MAX_UNPACKED_MEGABYTES = 2000
+"""What a packed data file may unpack to where model.yaml gives no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +162,7 @@ class DataContract:
         timezone: The IANA name of the zone on whose clock a row's day is read.
         missing: The fields of a CSV file that mean a missing value.
         feed: URI (with `*`) of the files in which new data arrives; drift reads it.
+        max_unpacked_megabytes: What a packed file may unpack to.
     """
 
     columns: tuple[Column, ...]
@@ -167,6 +170,7 @@ class DataContract:
     timezone: str = DEFAULT_ZONE
     missing: tuple[str, ...] = ("",)
     feed: str | None = None
+    max_unpacked_megabytes: int = MAX_UNPACKED_MEGABYTES
 
 
 @dataclass(frozen=True, kw_only=True)

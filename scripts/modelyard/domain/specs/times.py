@@ -19,9 +19,13 @@ MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d)"
 
 _OF_THE_MACHINE = frozenset({"localtime", "posixrules"})  # another zone on another machine
 
-# A leap second: `:60` as seconds. No clock of Python or numpy has it, and as `:00` of the next
-# minute it would belong to the next day.
-_LEAP = re.compile(r"(T|\s)(\d\d:\d\d):60(?=$|[.,Z+-])|(T)(\d\d\d\d)60(?=$|[.,Z+-])")
+# `:60` as seconds. No clock of Python or numpy has it: as `:59` it would be another moment, and as
+# `:00` of the next minute, for a leap second, one of another day.
+_SECOND_60 = re.compile(r"[T\s](?:\d\d:\d\d:|\d{4})60(?=$|[.,Z+-])")
+
+
+class SecondSixtyError(ValueError):
+    """A time has a second 60, as a leap second has."""
 
 
 def is_zone(name: str) -> bool:
@@ -50,15 +54,16 @@ def parse_time(text: str, zone: tzinfo) -> datetime:
     """The time of an ISO 8601 text on the clock of a zone, without a zone.
 
     - A time with an offset is moved to the zone's clock; one without is on that clock already.
-    - A date is its midnight. A leap second is the second before it, so it stays on its day.
+    - A date is its midnight. A second 60 is refused, also that of a leap second.
     - Digits beyond microseconds are cut off.
 
     Raises:
+        SecondSixtyError: It has a second 60.
         ValueError: The text is no time, or not of the years 1 to 9999.
     """
     plain = text.strip().upper()  # RFC 3339 allows `t` and `z`
-    if ":60" in plain or "60" in plain[13:]:
-        plain = _LEAP.sub(_second_before, plain)
+    if "60" in plain[13:] and _SECOND_60.search(plain) is not None:
+        raise SecondSixtyError("with a second 60: write second 59, or the minute after it")
     return clock_time(datetime.fromisoformat(plain), zone)
 
 
@@ -88,12 +93,6 @@ def clock_time(moment: date | datetime, zone: tzinfo) -> datetime:
         return moment.astimezone(zone).replace(tzinfo=None)
     except OverflowError as error:
         raise ValueError(f"{moment} is not of the years 1 to 9999") from error
-
-
-def _second_before(match: re.Match[str]) -> str:
-    if match[1] is not None:
-        return f"{match[1]}{match[2]}:59"
-    return f"{match[3]}{match[4]}59"
 
 
 def format_span(seconds: float) -> str:

@@ -131,7 +131,10 @@ def _read_labels(path: Path, model: Model) -> pd.DataFrame:
         target,
     )
     contract = DataContract(
-        columns=columns, timezone=model.data.timezone, missing=model.data.missing
+        columns=columns,
+        timezone=model.data.timezone,
+        missing=model.data.missing,
+        max_unpacked_megabytes=model.data.max_unpacked_megabytes,
     )
     try:
         frame = read_table(path.read_bytes(), uri=str(path), data=contract)

@@ -108,7 +108,11 @@ def _more_levels(before: Column, fresh: Column) -> tuple[str, ...] | None:
 def _facts(model: Model, content: bytes, *, uri: str) -> tuple[ColumnFacts, ...]:
     types = {column.name: column.type for column in model.data.columns}
     zone = find_zone(model.data.timezone)
-    return read_facts(content, uri=uri, types=types, missing=model.data.missing, zone=zone).columns
+    facts = read_facts(
+        content, uri=uri, types=types, missing=model.data.missing, zone=zone,
+        megabytes=model.data.max_unpacked_megabytes,
+    )  # fmt: skip
+    return facts.columns
 
 
 def _nothing(name: str) -> ColumnFacts:

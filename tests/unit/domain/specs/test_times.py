@@ -5,7 +5,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from modelyard.domain.specs.times import clock_time, find_zone, is_zone, parse_time
+from modelyard.domain.specs.times import (
+    SecondSixtyError,
+    clock_time,
+    find_zone,
+    is_zone,
+    parse_time,
+)
 from modelyard.errors import CannotAnswer
 
 ROME = ZoneInfo("Europe/Rome")
@@ -31,10 +37,24 @@ def test_every_way_to_write_a_time_is_read_by_one_parser(text, moment):
 
 
 @pytest.mark.parametrize(
-    "text", ["2016-12-31T23:59:60Z", "2016-12-31 23:59:60", "20161231T235960Z"]
+    "text",
+    [
+        "2016-12-31T23:59:60Z",
+        "2016-12-31 23:59:60",
+        "20161231T235960Z",
+        "2026-02-03T04:05:60",
+        "2017-01-01t05:29:60.5+05:30",
+        "2026-02-03T04:05:60,25-01:00",
+    ],
 )
-def test_a_leap_second_stays_on_its_day(text):
-    assert parse_time(text, UTC).isoformat() == "2016-12-31T23:59:59"
+def test_a_second_60_is_no_other_second_but_refused(text):
+    with pytest.raises(SecondSixtyError, match="with a second 60: write second 59, or the minute"):
+        parse_time(text, UTC)
+
+
+@pytest.mark.parametrize("text", ["2016-12-31T23:59:06.60", "2016-12-31T23:59:59.160Z"])
+def test_a_fraction_of_60_is_no_second_60(text):
+    assert parse_time(text, UTC).second in {6, 59}
 
 
 @pytest.mark.parametrize(
