@@ -134,6 +134,7 @@ def step(
     retries: int = 2,
     cpu: str = "200m",
     memory: str = "1Gi",
+    inputs: tuple[Parameter, ...] = (),
     outputs: tuple[Parameter, ...] = (),
     pod: str | None = None,
 ) -> Container:
@@ -147,6 +148,7 @@ def step(
         retries: How often it is retried when it could not answer.
         cpu: Its CPU request; it has no limit.
         memory: Its memory request and limit.
+        inputs: Parameters that its task gives it.
         outputs: Parameters that it writes as files in its work folder.
         pod: Name of the workflow's parameter that is merged into the spec of its pod.
     """
@@ -158,6 +160,7 @@ def step(
         working_dir=WORK,
         env=_environment(image),
         env_from=[_SECRET],
+        inputs=list(inputs),
         outputs=list(outputs),
         init_containers=[_clone(image)],
         resources=Resources(cpu_request=cpu, memory_request=memory, memory_limit=memory),

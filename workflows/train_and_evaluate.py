@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from _step import step, training_step, workflow
-from hera.workflows import DAG, Container, Task, WorkflowTemplate
+from _step import WORK, step, training_step, workflow
+from hera.workflows import DAG, Container, Parameter, Task, WorkflowTemplate
+from hera.workflows.models import ValueFrom
 
 PARAMETERS = ("model", "version", "attempt", "commit")
 # What model.yaml says of resources and nodes: one template serves all models.
@@ -13,6 +14,12 @@ TRAINER_POD, SCORING_POD = "trainer-pod", "scoring-pod"
 
 # The image of the runtime that the version pins, and that of the champion if it has another one.
 IMAGE, CHAMPION_IMAGE, APART = "image", "champion-image", "champion-apart"
+
+# The digest of what `fetch` left in the store. It goes by the orchestrator, so that whoever can
+# write in the store alone cannot change what the steps after it read. `champion` runs in an older
+# image, and `evaluate` compares what it scored.
+INPUTS, READERS = "inputs", ("train", "evaluate", "record")
+_LEFT = f"--{INPUTS}={{{{inputs.parameters.{INPUTS}}}}}"
 
 
 def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
@@ -31,13 +38,20 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
         deadline_seconds=43_200,
     ) as rendered:
         steps = [
-            _step("fetch", image=image, deadline_seconds=1800),
+            step(
+                "fetch",
+                [*_arguments("fetch"), f"--left={INPUTS}"],
+                image=image,
+                deadline_seconds=1800,
+                outputs=(Parameter(name=INPUTS, value_from=ValueFrom(path=f"{WORK}/{INPUTS}")),),
+            ),
             # The trainer has its own limit in model.yaml; this one stops a pod that hangs.
             training_step(
                 "train",
-                _arguments("bring"),
+                [*_arguments("bring"), _LEFT],
                 _arguments("train"),
                 image=_tag(IMAGE),
+                inputs=(Parameter(name=INPUTS),),
                 deadline_seconds=14_400,
                 retries=1,
                 cpu="500m",
@@ -60,10 +74,11 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
         with DAG(name="train-and-evaluate"):
             # `evaluate` scores a champion of the same runtime itself, which imports it only once.
             when = {"champion": f"{_tag(APART)} == yes"}
-            tasks = [
-                Task(name=str(each.name), template=each, when=when.get(str(each.name)))
-                for each in steps
-            ]
+            tasks: list[Task] = []
+            for each in steps:
+                name = str(each.name)
+                left = [tasks[0].get_parameter(INPUTS)] if name in READERS else None
+                tasks.append(Task(name=name, template=each, arguments=left, when=when.get(name)))
             for before, after in pairwise(tasks):
                 before.next(after)
     return [rendered]
@@ -87,13 +102,14 @@ def _step(
         retries=retries,
         cpu=cpu,
         memory=memory,
+        inputs=(Parameter(name=INPUTS),) if name in READERS else (),
         pod=pod,
     )
 
 
 def _arguments(name: str) -> list[str]:
     job = [f"--{each}={_tag(each)}" for each in PARAMETERS]
-    return ["step", name, *job, "--run={{workflow.name}}"]
+    return ["step", name, *job, "--run={{workflow.name}}", *([_LEFT] if name in READERS else [])]
 
 
 def _tag(parameter: str) -> str:

@@ -201,6 +201,21 @@ def test_a_tag_is_filled_in_one_pass_and_a_missing_value_is_named(dags):
         steps.fill_tags("{{workflow.parameters.b}}", scope)
 
 
+def test_a_step_finds_what_another_one_left_wherever_its_template_asks(dags):
+    steps = sys.modules["modelyard_steps"]
+    train = next(
+        e for e in dags.steps_of(RENDERED["train-and-evaluate"]["spec"], "") if e.name == "train"
+    )
+    ti = type("TI", (), {"xcom_pull": lambda _, task_ids, key: f"{task_ids} {key}"})()
+    params = dict.fromkeys(("model", "version", "attempt", "commit", "image", "trainer-pod"), "x")
+    rules = steps.StepRules()
+    rules.step = train
+    scope = rules.scope({"ti": ti, "run_id": "r", "params": params})
+    filled = steps.fill_tags(train.template, scope)
+    assert filled["container"]["args"][-1] == "--inputs=fetch outputs.inputs"
+    assert filled["initContainers"][1]["args"][-1] == "--inputs=fetch outputs.inputs"
+
+
 def changed(name: str, change: Any) -> dict[str, Any]:
     spec: dict[str, Any] = copy.deepcopy(RENDERED[name]["spec"])
     change(spec)
@@ -217,6 +232,10 @@ def changed(name: str, change: Any) -> dict[str, Any]:
         (
             lambda spec: spec["templates"][0]["container"]["args"].append("{{pod.name}}"),
             "no value for {{pod.name}}",
+        ),
+        (
+            lambda spec: spec["templates"][-1]["dag"]["tasks"][1].pop("arguments"),
+            "task train gives no inputs",
         ),
     ],
 )

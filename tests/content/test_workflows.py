@@ -62,6 +62,11 @@ def test_training_is_six_steps_one_after_the_other_and_the_champions_is_for_anot
 
 
 def test_each_step_of_training_is_a_command_that_knows_its_arguments():
+    passed_on = {"inputs": "{{tasks.fetch.outputs.parameters.inputs}}"}
+    more = {
+        "fetch": {"left": Path("inputs")},
+        **dict.fromkeys(("train", "evaluate", "record"), passed_on),
+    }
     for step in plan("train-and-evaluate", **TRAINING).steps:
         scope = {f"workflow.parameters.{key}": value for key, value in TRAINING.items()}
         words = [word.replace("{{workflow.name}}", "w-1") for word in step.command]
@@ -76,6 +81,7 @@ def test_each_step_of_training_is_a_command_that_knows_its_arguments():
                 "attempt": 1,
                 "commit": "c0ffee",
                 "workflow": "w-1",
+                **more.get(step.name, {}),
             },
         )
 

@@ -24,7 +24,15 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule
 # Airflow's folder of DAGs may begin further up.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from modelyard_fields import FIELDS, NotTranslatedError, refuse_other_fields
-from modelyard_steps import ROOT, STEPS, TAG, ProcessStep, RunOutcome, Step
+from modelyard_steps import (
+    ROOT,
+    STEPS,
+    TAG,
+    ProcessStep,
+    RunOutcome,
+    Step,
+    fill_known_tags,
+)
 
 WORKFLOWS = ROOT / "environments/platform/manifests/workflows"
 OUTCOME = "outcome"
@@ -44,7 +52,8 @@ def steps_of(spec: Mapping[str, Any], path: str) -> Iterator[Step]:
     before = None
     for task in templates[spec["entrypoint"]]["dag"]["tasks"]:
         where = f"{path} task {task['name']}"
-        depends, template = task.get("depends", ""), templates[task["template"]]
+        depends = task.get("depends", "")
+        template = _with_inputs(templates[task["template"]], task, where)
         if {term.partition(".")[0] for term in depends.split(" || ")} != {before or ""}:
             raise NotTranslatedError(f"{where} must depend on {before}: steps run one by one")
         retry, outputs = template.get("retryStrategy", {}), template.get("outputs", {})
@@ -60,15 +69,30 @@ def steps_of(spec: Mapping[str, Any], path: str) -> Iterator[Step]:
             outputs={each["name"]: each["valueFrom"] for each in outputs.get("parameters", ())},
         )
         words = {
-            "container": [*step.command, template.get("podSpecPatch", "")],
+            "container": step.command,
+            "podSpecPatch": [template.get("podSpecPatch", "")],
             "when": [word for pair in step.when for word in pair],
         }
-        for place, tags in (("container", known), ("when", known | left)):
-            if unknown := {tag for word in words[place] for tag in TAG.findall(word)} - tags:
+        for place, asked in words.items():
+            tags = known if place == "podSpecPatch" else known | left
+            if unknown := {tag for word in asked for tag in TAG.findall(word)} - tags:
                 raise NotTranslatedError(f"{where} {place}: no value for {{{{{min(unknown)}}}}}")
         left |= {f"tasks.{step.name}.outputs.parameters.{name}" for name in step.outputs}
         before = step.name
         yield step
+
+
+def _with_inputs(
+    template: Mapping[str, Any], task: Mapping[str, Any], where: str
+) -> Mapping[str, Any]:
+    """The template with what its task gives it, which still has tags."""
+    found = task.get("arguments", {}).get("parameters", ())
+    given = {f"inputs.parameters.{each['name']}": each["value"] for each in found}
+    asked = template.get("inputs", {}).get("parameters", ())
+    if missing := [n for each in asked if f"inputs.parameters.{(n := each['name'])}" not in given]:
+        raise NotTranslatedError(f"{where} gives no {missing[0]}")
+    filled: Mapping[str, Any] = fill_known_tags(template, given)
+    return filled
 
 
 def _operator(spec: Mapping[str, Any], step: Step) -> Any:

@@ -8,6 +8,10 @@ from typing import Any
 FOLLOWED, POD, OTHERWISE = "followed", "part of the pod", "Airflow has its own"
 
 _PARAMETERS = {"parameters": {"name": FOLLOWED, "value": FOLLOWED}}
+_TASK = {
+    "arguments": _PARAMETERS,
+    **dict.fromkeys(("name", "template", "depends", "when"), FOLLOWED),
+}
 _TEMPLATE = {
     "activeDeadlineSeconds": FOLLOWED,
     "container": {
@@ -15,8 +19,9 @@ _TEMPLATE = {
         **dict.fromkeys(("env", "envFrom", "image", "resources"), POD),
         **dict.fromkeys(("securityContext", "volumeMounts"), POD),
     },
-    "dag": {"tasks": dict.fromkeys(("name", "template", "depends", "when"), FOLLOWED)},
+    "dag": {"tasks": _TASK},
     "initContainers": POD,
+    "inputs": {"parameters": {"name": FOLLOWED}},
     "metadata": POD,
     "name": FOLLOWED,
     "podSpecPatch": POD,

@@ -92,8 +92,8 @@ class StepRules:
         """The value of every tag that is known now."""
         found = {"workflow.name": context["run_id"]}
         found |= {f"workflow.parameters.{k}": str(v) for k, v in context["params"].items()}
-        asked = {tag for pair in self.step.when for word in pair for tag in TAG.findall(word)}
-        for tag in asked - found.keys():
+        asked = set(TAG.findall(str((self.step.when, self.step.template))))
+        for tag in (each for each in asked - found.keys() if each.startswith("tasks.")):
             _, task, _, _, name = tag.split(".")
             value = context["ti"].xcom_pull(task_ids=task, key=f"outputs.{name}")
             found |= {} if value is None else {tag: str(value)}
@@ -232,6 +232,12 @@ def phase_of(ti: Any, name: str) -> str:
     if state == "skipped":
         return "Omitted" if ti.xcom_pull(task_ids=name, key="omitted") else "Skipped"
     return "Succeeded" if state == "success" else "Omitted"
+
+
+def fill_known_tags(value: Any, scope: Mapping[str, str]) -> Any:
+    """The value with the tags replaced that have a value."""
+    kept = {tag: f"{{{{{tag}}}}}" for tag in TAG.findall(str(value))}
+    return fill_tags(value, {**kept, **scope})
 
 
 def fill_tags(value: Any, scope: Mapping[str, str]) -> Any:

@@ -38,6 +38,13 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+_inputs_option = click.option(
+    "--inputs",
+    default="",
+    help="The SHA-256 that fetch wrote by --left; what it left is compared with it.",
+)
+
+
 def _job(services: Services, options: dict[str, Any]) -> Any:
     from modelyard.operations.training.job import Job
 
@@ -49,17 +56,25 @@ def _job(services: Services, options: dict[str, Any]) -> Any:
 
 @step.command()
 @_job_options
+@click.option(
+    "--left",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this file the SHA-256 that --inputs of the steps after it takes.",
+)
 @pass_services
-def fetch(services: Services, /, **options: Any) -> None:
+def fetch(services: Services, /, *, left: Path | None, **options: Any) -> None:
     """Fetch data by digest and code by tree, and keep held-out rows apart."""
     from modelyard.operations.training.fetch import fetch_inputs as run
     from modelyard.operations.training.job import run_step
 
-    run_step("fetch", run, _job(services, options))
+    digest = run_step("fetch", run, _job(services, options))
+    if left is not None:
+        left.write_text(digest)
 
 
 @step.command()
 @_job_options
+@_inputs_option
 @pass_services
 def bring(services: Services, /, **options: Any) -> None:
     """In a pod: bring the inputs of the container that trains."""
@@ -85,6 +100,7 @@ def trainer(apart: Path) -> None:
 
 @step.command()
 @_job_options
+@_inputs_option
 @pass_services
 def train(services: Services, /, **options: Any) -> None:
     """Run the model's trainer in a clean environment and seal its artifact."""
@@ -107,6 +123,7 @@ def champion(services: Services, /, **options: Any) -> None:
 
 @step.command()
 @_job_options
+@_inputs_option
 @pass_services
 def evaluate(services: Services, /, **options: Any) -> None:
     """Score challenger and champion on the held-out sets and compute the gate's verdict."""
@@ -129,6 +146,7 @@ def verify(services: Services, /, **options: Any) -> None:
 
 @step.command()
 @_job_options
+@_inputs_option
 @pass_services
 def record(services: Services, /, **options: Any) -> None:
     """Log the run, register the version, and store the outcome."""

@@ -107,6 +107,20 @@ def shown_hint(hint: str) -> str:
     return f"{hint[:_SHOWN]}..." if len(hint) > _SHOWN else hint or "no key"
 
 
+def describe_signer(hint: str, model: Model | None = None) -> str:
+    """Who signed an artifact when it was trained; with a model, also whether it asks for that key.
+
+    Args:
+        hint: The key, as `key_hint` names it.
+        model: The model as it is now.
+    """
+    told = f"signed in training by the key {shown_hint(hint)}"
+    if model is None or not (keys := model.artifact.signed_by):
+        return told
+    is_listed = hint in map(key_hint, keys)
+    return f"{told}, which artifact.signed_by {'lists' if is_listed else 'does not list'}"
+
+
 def signed_bytes(payload: bytes) -> bytes:
     """What is signed of a payload: its type and length too (DSSE)."""
     return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD), _PAYLOAD.encode(), len(payload), payload)

@@ -300,6 +300,29 @@ def test_a_missing_output_is_an_error_unless_it_has_a_default(walk):
     assert other.walk.tracks["a"].outputs == {"word": "none"}
 
 
+@pytest.mark.parametrize("word", ["a", "a b; false", "{{workflow.name}}", '"', ""])
+def test_a_task_gives_its_step_what_an_earlier_one_left_as_one_word(walk, tmp_path, word):
+    (tmp_path / "given").write_text(word)
+    first = leaving("a", "cat ../given > word", {"path": "/work/word"})
+    second = template("b", 'printf %s "$0" > got', inputs={"parameters": [{"name": "in"}]})
+    second["container"]["args"].append("{{inputs.parameters.in}}")
+    given = {"parameters": [{"name": "in", "value": "{{tasks.a.outputs.parameters.word}}"}]}
+    tasks = [
+        {"name": "a", "template": "a"},
+        {"name": "b", "template": "b", "depends": "a", "arguments": given},
+    ]
+    ran = walk(spec(first, second, tasks=tasks))
+    assert ran.outcome == ("Succeeded", "")
+    assert (tmp_path / "b/got").read_text() == word
+
+
+def test_refuses_a_task_that_gives_its_template_no_value():
+    asking_one = template("a", "true", inputs={"parameters": [{"name": "in"}]})
+    where = "spec.templates[0].inputs.parameters: the task a gives no in"
+    with pytest.raises(Refused, match=re.escape(where)):
+        read_plan(spec(asking_one), {})
+
+
 def test_a_value_that_a_skipped_step_never_left_is_an_error(walk):
     first = leaving("a", "true", {"path": "/work/word"})
     tasks = [
@@ -405,7 +428,8 @@ def retries(**change: Any) -> dict[str, Any]:
         ({"parallelism": 1}, ".parallelism: is not known here"),
         ({"timeout": "5s"}, ".timeout: is not known here"),
         ({"nodeSelector": {}}, ".nodeSelector: is not known here"),
-        ({"inputs": {"parameters": []}}, ".inputs: is not known here; did you mean outputs?"),
+        ({"inputs": {"artifacts": []}}, ".inputs.artifacts: is not known here"),
+        ({"inputs": {"parameters": [{"name": "a", "value": "b"}]}}, ".inputs.parameters[0].value"),
         ({"activeDeadlineSeconds": "5"}, ".activeDeadlineSeconds: \"5\" is not of type 'integer'"),
         (retries(affinity={}), ".retryStrategy.affinity: is not known here"),
         (retries(retryPolicy="Always"), ".retryStrategy.retryPolicy: is not known here"),
@@ -476,7 +500,11 @@ def test_refuses_what_a_template_asks_for_and_it_does_not_do(change, message):
         ({"onExit": "a"}, ".onExit: is not known here"),
         ({"continueOn": {}}, ".continueOn: is not known here"),
         ({"dependencies": ["a"]}, ".dependencies: is not known here; did you mean depends?"),
-        ({"arguments": {}}, ".arguments: is not known here"),
+        ({"arguments": {"artifacts": []}}, ".arguments.artifacts: is not known here"),
+        (
+            {"arguments": {"parameters": [{"name": "x", "valueFrom": {}}]}},
+            ".arguments.parameters[0]: value is missing",
+        ),
         ({"template": "other"}, ".template: no template is named 'other'"),
         ({"depends": "c"}, ".depends: b must depend on a: steps run one after the other"),
         ({"depends": "b"}, ".depends: b must depend on a: steps run one after the other"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import tomllib
 from importlib import metadata
@@ -80,6 +81,22 @@ def test_nothing_is_left_for_pip_to_resolve(yard):
 
     assert {name for name, _ in needed} - pinned == {"modelyard"}  # the wheel beside the lock
     assert "pip install -q --no-deps --require-hashes" in (yard / "Makefile").read_text()
+
+
+def test_pip_installs_uv_alone_by_the_hashes_of_the_lock(yard, tmp_path):
+    makefile = (yard / "Makefile").read_text()
+    (cut,) = [line.strip() for line in makefile.splitlines() if line.strip().startswith("sed ")]
+    written = cut.replace("$(VENV)", str(tmp_path)).replace("$$", "$")
+    subprocess.run(["sh", "-c", written], cwd=yard, check=True)
+
+    lines = (tmp_path / "uv.lock").read_text().splitlines()
+    assert re.fullmatch(r"uv==\S+ \\", lines[0])
+    assert len(lines) > 10
+    assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in lines[1:])
+    assert not lines[-1].endswith("\\")
+    assert "uv pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes toolkit" in (
+        makefile
+    )
 
 
 def test_whoever_changes_a_file_that_a_yard_starts_with_changes_a_rule(yard):

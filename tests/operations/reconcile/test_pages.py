@@ -7,6 +7,7 @@ import pytest
 
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.isolation import Isolation
+from modelyard.domain.signatures import describe_signer, key_hint
 from modelyard.domain.specs.model import ArtifactPolicy, Trusted
 from modelyard.domain.specs.record import GuardResult, Record, SliceResult
 from modelyard.operations.reconcile.pages import (
@@ -116,6 +117,22 @@ def test_a_trainer_that_was_not_closed_in_is_a_warning(yard):
         assert (CLOSED_IN_BY_A_POD in page) == (isolation is Isolation.POD)
     old = evidence_page(replace(record, isolation=None))
     assert "isolation" not in old
+
+
+def test_the_page_names_the_key_by_which_training_signed(yard):
+    record = record_of(yard, "v2")
+    signed = replace(record, artifact=replace(record.artifact, signed_by="ab" * 32))
+    assert "- signed in training by the key abababababab...\n" in evidence_page(signed)
+    assert "signed" not in evidence_page(record)
+
+
+def test_a_key_is_told_with_whether_model_yaml_lists_it(yard):
+    model = yard.workspace().catalog(yard.main()).models[MODEL]
+    asking = replace(model, artifact=replace(model.artifact, signed_by=("MFkw",)))
+    told = "signed in training by the key abababababab..."
+    assert describe_signer("ab" * 32, model) == told
+    assert describe_signer("ab" * 32, asking) == f"{told}, which artifact.signed_by does not list"
+    assert describe_signer(key_hint("MFkw"), asking).endswith("..., which artifact.signed_by lists")
 
 
 def test_every_page_says_that_code_of_the_artifact_is_trusted(yard):

@@ -108,16 +108,16 @@ def _unpack(content: bytes, most: int) -> Iterator[bytes]:
     # copy the whole rest of the file.
     position, size = 0, len(content)
     while True:
-        member = zlib.decompressobj(_GZIP_BITS)
-        while not member.eof:
+        member, is_whole = zlib.decompressobj(_GZIP_BITS), False
+        while not is_whole:
             part = member.decompress(content[position : position + size], most + 1)
             if len(part) > most:
                 raise _TooLargeError
-            if not part and not member.eof and position >= len(content):
-                raise zlib.error("the file ends before its data does")
             most -= len(part)
             position += min(size, len(content) - position) - len(member.unused_data)
-            size = _PIECE
+            is_whole, size = member.eof, _PIECE
+            if position >= len(content) and not is_whole:
+                raise zlib.error("the file ends before its data does")
             yield part
         if content[position : position + 1] == b"\0":
             position = len(content) - len(content[position:].lstrip(b"\0"))

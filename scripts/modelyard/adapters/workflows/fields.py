@@ -86,8 +86,10 @@ _RETRY = _mapping(
     expression={"const": ONLY_COULD_NOT_ANSWER},
     limit={"type": "integer", "minimum": 0},
 )
+_GIVEN = _mapping("name value", name=_TEXT, value=_TEXT)
 _TASK = _mapping(
     "name template",
+    arguments=_mapping(parameters=_list_of(_GIVEN)),
     name=_matching(_NAME, "letters, digits, - and _"),
     template=_TEXT,
     depends=_matching(
@@ -117,6 +119,7 @@ SPEC = _mapping(
             # They clone the repository, which is here already, and keep the trainer apart, which a
             # step does by itself where it has no `MODELYARD_APART`.
             initContainers=_IGNORED,
+            inputs=_mapping(parameters=_list_of(_mapping("name", name=_TEXT))),
             metadata=_IGNORED,
             name=_TEXT,
             outputs=_mapping(parameters=_list_of(_OUTPUT)),

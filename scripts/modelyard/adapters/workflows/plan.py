@@ -100,6 +100,11 @@ def fill_tags(text: str, scope: Mapping[str, str]) -> str:
     return _TAG.sub(value, text)
 
 
+def fill_known_tags(text: str, scope: Mapping[str, str]) -> str:
+    """The text with the tags replaced that have a value."""
+    return _TAG.sub(lambda tag: scope.get(tag[1], tag[0]), text)
+
+
 def condition_holds(when: tuple[tuple[str, str], ...], scope: Mapping[str, str]) -> bool:
     """Whether one pair of words is equal, or there is none.
 

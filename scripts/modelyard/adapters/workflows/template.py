@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelyard.adapters.workflows.fields import Unsupported, refuse_other_fields
-from modelyard.adapters.workflows.plan import Output, Plan, Retry, Step, tags_of
+from modelyard.adapters.workflows.plan import (
+    Output,
+    Plan,
+    Retry,
+    Step,
+    fill_known_tags,
+    tags_of,
+)
 from modelyard.domain.problem import Path
 from modelyard.errors import Refused
 
@@ -37,7 +44,7 @@ def read_plan(spec: Mapping[str, Any], given: Mapping[str, str]) -> Plan:
         step = _step(task, spec["templates"][index], ("templates", index))
         _refuse_other_order(task, steps, (*path, "depends"))
         left = {f"tasks.{each.name}.outputs.parameters.{o}" for each in steps for o in each.outputs}
-        _refuse_unknown_tags(step.command, known, ("templates", index, "container"))
+        _refuse_unknown_tags(step.command, left | known, ("templates", index, "container"))
         _refuse_unknown_tags([w for pair in step.when for w in pair], left | known, (*path, "when"))
         steps.append(step)
     return Plan(
@@ -62,9 +69,11 @@ def _step(task: Mapping[str, Any], template: Mapping[str, Any], path: Path) -> S
     if container is None:
         raise Unsupported(path, f"{template['name']} is a task's template but no container")
     depends, when = task.get("depends", ""), task.get("when")
+    given = _given(task, template, path)
+    words = (*container["command"], *container.get("args", ()))
     return Step(
         name=task["name"],
-        command=(*container["command"], *container.get("args", ())),
+        command=tuple(fill_known_tags(word, given) for word in words),
         outputs=_outputs(template, f"{container['workingDir'].rstrip('/')}/", path),
         # As Argo: a task without a result after its name has succeeded or was skipped.
         runs_after=frozenset(re.findall(r"\.(\w+)", depends) or ("Succeeded", "Skipped"))
@@ -74,6 +83,17 @@ def _step(task: Mapping[str, Any], template: Mapping[str, Any], path: Path) -> S
         retry=_retry(template.get("retryStrategy")),
         deadline_seconds=template.get("activeDeadlineSeconds"),
     )
+
+
+def _given(task: Mapping[str, Any], template: Mapping[str, Any], path: Path) -> dict[str, str]:
+    """What the task gives each input of its template, still with tags, by the tag of the input."""
+    found = task.get("arguments", {}).get("parameters", ())
+    given = {each["name"]: each["value"] for each in found}
+    asked = [each["name"] for each in template.get("inputs", {}).get("parameters", ())]
+    if missing := [name for name in asked if name not in given]:
+        where = (*path, "inputs", "parameters")
+        raise Unsupported(where, f"the task {task['name']} gives no {missing[0]}")
+    return {f"inputs.parameters.{name}": given[name] for name in asked}
 
 
 def _words(comparison: str) -> tuple[str, str]:

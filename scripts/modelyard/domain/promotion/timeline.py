@@ -18,6 +18,7 @@ from modelyard.domain.promotion.change import (
 )
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import BrokenGlass
+from modelyard.domain.signatures import describe_signer
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.verdict import Outcome
 
@@ -200,7 +201,10 @@ def _recorded(landing: Landing, catalog: Catalog, model: str, version: str) -> E
         gone = _commit(landing, Kind.RECORD, "its record was deleted or is not valid")
         return replace(gone, version=version)
     verdict = record.verdict
-    event = _commit(landing, Kind.RECORD, f"gate: {verdict.outcome}: {verdict.reason}")
+    what = f"gate: {verdict.outcome}: {verdict.reason}"
+    if record.artifact is not None and record.artifact.signed_by is not None:
+        what = f"{what}; {describe_signer(record.artifact.signed_by)}"
+    event = _commit(landing, Kind.RECORD, what)
     return replace(event, version=version, outcome=verdict.outcome, numbers=verdict.numbers)
 
 

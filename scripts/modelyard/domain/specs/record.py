@@ -18,12 +18,15 @@ class Artifact:
         size: Bytes of all its files.
         format: The MLflow serialization format.
         inputs: The columns of its signature, in order.
+        signed_by: SHA-256 of the public key by which training signed it, as signatures name keys;
+            None if it signed nothing.
     """
 
     digest: str
     size: int
     format: str
     inputs: tuple[str, ...]
+    signed_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

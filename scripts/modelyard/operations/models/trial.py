@@ -41,8 +41,8 @@ VERSION = "working-tree"
 
 LOG = "trainer.log"
 
-_DATA_STEPS: Mapping[str, Callable[[Job], None]] = {"fetch": fetch_inputs}
-_STEPS: Mapping[str, Callable[[Job], None]] = {
+_DATA_STEPS: Mapping[str, Callable[[Job], object]] = {"fetch": fetch_inputs}
+_STEPS: Mapping[str, Callable[[Job], object]] = {
     **_DATA_STEPS,
     "train": train_model,
     "evaluate": score_held_out_sets,

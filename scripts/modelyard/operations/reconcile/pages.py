@@ -10,6 +10,7 @@ from modelyard.domain.people import Person
 from modelyard.domain.promotion.facts import GateOverride
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.review.rule_changes import RuleChange
+from modelyard.domain.signatures import describe_signer
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import HeldOutResult, Record
@@ -93,6 +94,7 @@ def promotion_page(
         *([_overridden(override), ""] if override else []),
         *verdict_lines(record),
         *_isolation_lines(record),
+        *_signer_lines(record),
         "",
         "### What changes in the cluster",
         "",
@@ -261,6 +263,11 @@ def _isolation_lines(record: Record) -> list[str]:
     return ["", warning] if warning else []
 
 
+def _signer_lines(record: Record) -> list[str]:
+    hint = record.artifact.signed_by if record.artifact else None
+    return ["", f"Its artifact was {describe_signer(hint)}."] if hint else []
+
+
 def _artifact_lines(record: Record) -> list[str]:
     artifact = record.artifact
     if artifact is None:
@@ -271,6 +278,8 @@ def _artifact_lines(record: Record) -> list[str]:
         f"- MLflow run {markdown_code(str(record.run_id))}, registered version {record.registered}",
         f"- {record.training_rows} training rows, seed {record.seed}, threads {record.threads}",
     ]
+    if artifact.signed_by is not None:
+        lines.append(f"- {describe_signer(artifact.signed_by)}")
     if record.isolation is not None:
         lines.append(f"- isolation of the trainer: {record.isolation}")
     if record.server is not None:

@@ -20,8 +20,10 @@ from modelyard.domain.pictures.story import draw_story
 from modelyard.domain.promotion.timeline import Event, Kind
 from modelyard.domain.promotion.training_workflows import version_order
 from modelyard.domain.promotion.world import World
+from modelyard.domain.signatures import describe_signer
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut
+from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.errors import YardError
@@ -179,6 +181,7 @@ def _model_pages(
             **common,
             "spec": spec,
             "record": record,
+            "signer": _signer(record, catalog.models[name]),
             "row": row,
             "events": events,
             "children": [each.version for each in own.versions if each.parent == spec.version],
@@ -202,6 +205,12 @@ def _model_pages(
         "root": "../../",
     }
     yield f"{folder}/index.html", render_page("model.html.j2", values)
+
+
+def _signer(record: Record | None, model: Model) -> str:
+    """Who signed the version's artifact, in words; empty if training signed nothing."""
+    hint = record.artifact.signed_by if record and record.artifact else None
+    return "" if hint is None else describe_signer(hint, model)
 
 
 def _environments(catalog: Catalog) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import (
     CLUSTER,
@@ -27,7 +28,7 @@ from modelyard.domain.specs.version import DataFile
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.training.data_root import data_root
 from modelyard.operations.training.evaluate import find_champion
-from modelyard.operations.training.job import Job
+from modelyard.operations.training.job import INPUTS, Job, dump_document
 from modelyard.operations.training.rows import read_rows, refuse_breaches
 from modelyard.operations.training.seen_rows import describe_seen_rows
 
@@ -37,9 +38,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def fetch_inputs(job: Job) -> None:
-    """Read and check the inputs of training and evaluation, and pass them on."""
-    job.put_file("trainer.tar", _trainer(job))
+def fetch_inputs(job: Job) -> str:
+    """Read and check the inputs of training and evaluation, and pass them on.
+
+    Returns:
+        The SHA-256 of the list of all that it left, by which the steps after it know that nobody
+        changed a file in between. It reaches them past the store.
+    """
+    left = _Left(job)
+    left.put_file("trainer.tar", _trainer(job))
     known: dict[DataFile, pd.DataFrame] = {}
     rows = _rows(job, job.spec.data.files, known, "training data")
     # Whole files, before rows are dropped: a breach outside the window is a breach too.
@@ -49,14 +56,36 @@ def fetch_inputs(job: Job) -> None:
     training, unlabelled = with_labels(rows, job.model)
     if training.empty:
         raise job.refuse("no labelled training rows are left in the window")
-    job.put_file("train.parquet", to_parquet(training))
+    left.put_file("train.parquet", to_parquet(training))
     trained = {job.version: rows, **_champion_rows(job, known)}
-    held_out = {name: _held_out(job, name, known, trained) for name in job.spec.held_out}
-    job.put_document(
+    held_out = {name: _held_out(left, name, known, trained) for name in job.spec.held_out}
+    left.put_document(
         "data.json",
         {"training_rows": len(training), "unlabelled": unlabelled, "held_out": held_out},
     )
     logger.info("%d training rows, held out: %s", len(training), held_out)
+    return left.close()
+
+
+class _Left:
+    """The files that the step leaves for those after it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._digests: dict[str, str] = {}
+
+    def put_file(self, name: str, content: bytes) -> None:
+        self._digests[name] = sha256_of(content)
+        self.job.put_file(name, content)
+
+    def put_document(self, name: str, document: dict[str, object]) -> None:
+        self.put_file(name, dump_document(document))
+
+    def close(self) -> str:
+        """Leave the list of them; returns its SHA-256."""
+        content = dump_document(self._digests)
+        self.job.put_file(INPUTS, content)
+        return sha256_of(content)
 
 
 def held_out_digest(held_out: HeldOut, job: Job) -> str:
@@ -152,11 +181,12 @@ def _refuse_seen_rows(
 
 
 def _held_out(
-    job: Job,
+    left: _Left,
     name: str,
     known: dict[DataFile, pd.DataFrame],
     trained: Mapping[str, pd.DataFrame],
 ) -> dict[str, object]:
+    job = left.job
     spec = job.catalog.held_out.get((job.model_name, name))
     if spec is None:
         raise Refused(f"{held_out_file(job.model_name, name)} does not exist")
@@ -167,7 +197,7 @@ def _held_out(
     _refuse_seen_rows(job, spec, rows, trained)
     frame, unlabelled = with_labels(rows, job.model)
     clusters = clusters_of(frame, spec.cluster)
-    job.put_file(f"heldout-{name}.parquet", to_parquet(frame.assign(**{CLUSTER: clusters})))
+    left.put_file(f"heldout-{name}.parquet", to_parquet(frame.assign(**{CLUSTER: clusters})))
     return {
         "digest": held_out_digest(spec, job),
         "rows": len(frame),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.runtimes.find import find_runtime, lock_of_image
-from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.store.artifacts import Store, sha256_of
 from modelyard.domain.isolation import Isolation, Unisolated
 from modelyard.domain.signatures import Asked, asked_signature
 from modelyard.domain.specs.catalog import Catalog
@@ -27,6 +27,8 @@ from modelyard.runtime_measure import Measured
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 MOST_THREADS = 4
 """More threads change sums of floats but do not make small models faster."""
 
@@ -38,6 +40,9 @@ OUTCOME = "outcome.json"
 
 TRAINER = "trainer.json"
 """The run file that says how the trainer was closed in and what it used, once one ran."""
+
+INPUTS = "inputs.json"
+"""The run file with the SHA-256 of every file that `fetch` left; its own goes another way."""
 
 CRASH = "crash.json"
 """The run file that says which step crashed; reconcile reads it if there is no outcome."""
@@ -61,6 +66,8 @@ class Job:
         attempt: The number of the attempt at the same spec, from 1.
         commit: The commit of the main branch at which the workflow was submitted.
         workflow: The workflow's name.
+        inputs: The SHA-256 of `INPUTS`, as the orchestrator was told by `fetch`; empty before that,
+            and in workflows that were submitted by an older version.
         is_trial: Whether nothing that it makes is kept, so that nothing is signed.
     """
 
@@ -71,6 +78,7 @@ class Job:
     attempt: int
     commit: str
     workflow: str
+    inputs: str = ""
     is_trial: bool = False
 
     @cached_property
@@ -138,18 +146,51 @@ class Job:
 
     def put_document(self, name: str, document: dict[str, Any]) -> None:
         """Store a JSON document for later steps."""
-        self.put_file(name, json.dumps(document, indent=1, sort_keys=True).encode())
+        self.put_file(name, dump_document(document))
 
     def read_file(self, name: str) -> bytes:
-        """Return a file that an earlier step stored."""
-        return self.store.read_run_file(self.workflow, name)
+        """Return a file that an earlier step stored.
+
+        Raises:
+            Refused: `fetch` left another one.
+        """
+        content = self.store.read_run_file(self.workflow, name)
+        self._refuse_changed(name, content, self._fetched.get(name))
+        return content
 
     def read_document(self, name: str) -> dict[str, Any]:
-        """Return a JSON document that an earlier step stored."""
+        """Return a JSON document that an earlier step stored.
+
+        Raises:
+            CannotAnswer: There is none.
+            Refused: `fetch` left another one.
+        """
+        if name in self._fetched:
+            document: dict[str, Any] = json.loads(self.read_file(name))
+            return document
         found = self.store.read_run_document(self.workflow, name)
         if found is None:
             raise CannotAnswer(f"{self.workflow}: {name} is missing; its step has not run")
         return found
+
+    @cached_property
+    def _fetched(self) -> dict[str, str]:
+        """The SHA-256 of each file that `fetch` left, by name; empty if nobody says."""
+        if not self.inputs:
+            return {}
+        content = self.store.read_run_file(self.workflow, INPUTS)
+        self._refuse_changed(INPUTS, content, self.inputs)
+        return dict(json.loads(content))
+
+    def _refuse_changed(self, name: str, content: bytes, wanted: str | None) -> None:
+        found = sha256_of(content)
+        if wanted is not None and found != wanted:
+            raise Refused(
+                f"{self.store.uri_of('runs', self.workflow, name)}: expected what the step fetch "
+                f"left, SHA-256 {wanted}; found {found}: it was changed in between",
+                hint="find out who can write there; then run "
+                f"`modelyard retrain {self.model_name} {self.version}`",
+            )
 
     def blank_record(self, verdict: Verdict) -> Record:
         """Return a record with a verdict and nothing that training made."""
@@ -187,15 +228,20 @@ class Job:
         return Refused(f"{self.model_name} {self.version}: {reason}")
 
 
-def run_step(name: str, run: Callable[[Job], None], job: Job) -> None:
-    """Run a step; a defect that it meets is stored, so that nothing tries it again.
+def dump_document(document: Mapping[str, Any]) -> bytes:
+    """A JSON document as steps store it."""
+    return json.dumps(document, indent=1, sort_keys=True).encode()
+
+
+def run_step(name: str, run: Callable[[Job], T], job: Job) -> T:
+    """Run a step and return what it returns; a defect is stored, so that nothing tries it again.
 
     Raises:
         YardError: What the step raises.
         StepCrash: It met a defect.
     """
     try:
-        run(job)
+        return run(job)
     except _DEFECTS as error:
         if isinstance(error, OSError):  # some errors of the network are of both kinds
             raise

@@ -60,6 +60,7 @@ def _record(job: Job) -> Record:
             size=artifact["size"],
             format=artifact["format"],
             inputs=tuple(artifact["inputs"]),
+            signed_by=artifact.get("signed_by"),
         ),
         held_out=tuple(build_spec(HeldOutResult, each) for each in evaluation["held_out"]),
         profile=artifact["profile"],

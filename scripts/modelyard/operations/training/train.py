@@ -18,6 +18,7 @@ from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.store.signatures import sign_artifact
 from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
 from modelyard.artifact_digest import artifact_digest
+from modelyard.domain.signatures import key_hint
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes.closed_in import reach_of_model
 from modelyard.operations.runtimes.scoring import Artifact, measured_alone, score_tables
@@ -87,6 +88,7 @@ def train_model(job: Job) -> None:
                 "size": sealed.description.size,
                 "format": sealed.description.format,
                 "inputs": list(sealed.description.inputs),
+                "signed_by": None if key is None else key_hint(key.public),
                 "profile": job.store.put_evidence(_profile(job, rows, sealed.description.inputs)),
                 "golden": job.store.put_evidence((sealed.folder / GOLDEN).read_bytes()),
                 "runtime": job.describe_runtime(sealed.measured),

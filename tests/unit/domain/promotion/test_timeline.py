@@ -82,6 +82,14 @@ def test_a_spec_and_a_record_are_told_with_the_reason_and_the_verdict():
     ]
 
 
+def test_a_record_of_an_artifact_that_training_signed_says_by_which_key():
+    made = record("v1")
+    signed = replace(made, artifact=replace(made.artifact, signed_by="ab" * 32))
+    catalog = replace(CATALOG, records={(MODEL, "v1"): signed})
+    (told,) = landing_events(MODEL, [Landing(commit="c", at=AT, records=("v1",))], catalog)
+    assert told.what.endswith("; signed in training by the key abababababab...")
+
+
 def test_a_commit_that_brings_a_record_and_a_release_is_two_events():
     landing = Landing(commit="c", at=AT, pull=7, trailers=trailers("dev", "v1"), records=("v1",))
 
