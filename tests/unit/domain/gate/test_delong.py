@@ -139,6 +139,12 @@ def test_evidence_that_cannot_be_compared_is_refused_with_its_numbers(
         clustered_auc_difference(labels, scores, scores, clusters)
 
 
+def test_if_all_clusters_count_alike_there_is_one_degree_less_than_clusters():
+    found = clustered_auc_difference(*clustered_scores(7, clusters=12))
+    assert found.with_equal_clusters().degrees == 11
+    assert found.degrees < 11
+
+
 def test_a_month_of_flights_takes_a_fraction_of_a_second():
     labels, champion, challenger, codes = clustered_scores(5, clusters=30, rows_each=1000)
     start = time.thread_time()
