@@ -227,7 +227,37 @@ def test_with_the_last_calls_of_an_hour_a_rollback_is_done_and_nothing_else(forg
     ledger.hourly = ledger._used[BOT, ledger._hour()] + hosted_api.RESERVE - 100
 
     assert forge.start("bob", "/rollback production wine it is slow") == 0, forge.said
-    assert forge.start("bob", "/hold wine v1 it is slow") == 3
+    assert forge.start("bob", "/hold wine v1 it is slow") == 1
+    assert "limit_reached" in forge.said[-1][2]
+
+
+def test_who_typed_a_command_is_told_that_the_tool_has_no_calls_left_and_until_when(forge):
+    ledger = forge.fake.ledger
+    ledger._used[BOT, ledger._hour()] = ledger.hourly - hosted_api.RESERVE + 100
+
+    code, _, err = forge.type("bob", *HOLD)
+    assert (code, "300 are kept for rollbacks" in err) == (1, True), err
+    assert " left until " in err
+    assert "nothing was done: type it again then" in err
+    assert not forge.facts.read_model("wine").holds
+    (line,) = (line for line in forge.facts.read_audit("wine") if line.command)
+    assert line.reason == "limit_reached"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", ["/actions/runs/", "/permission$"])
+@pytest.mark.parametrize("command", [HOLD, ("unfreeze", "production")])
+def test_a_limit_that_the_tool_meets_is_told_to_who_typed_the_command(forge, path, command):
+    answered = forge.run_jobs
+
+    def run_jobs() -> None:
+        forge.fake.queue(primary_limit("GET", path, reset_in=1800))
+        answered()
+
+    forge.patch.setattr(forge, "run_jobs", run_jobs)
+    code, _, err = forge.type("bob", *command)
+    assert (code, "the forge's limit is reached until" in err) == (1, True), err
+    assert "nothing was done: type it again then" in err
 
 
 @pytest.fixture

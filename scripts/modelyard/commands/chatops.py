@@ -147,6 +147,8 @@ def _handle_start(
     reason, sentence = handled.decision.reason, handled.decision.sentence
     print_line(f"{handled.line}: {reason}: {sentence}")
     # Nobody is answered in a comment, so the run itself shows how it ended.
+    if reason is ReasonCode.LIMIT_REACHED:
+        raise CannotAnswer(f"{handled.line}: {sentence}")
     if reason not in {ReasonCode.ACCEPTED, ReasonCode.DONE, ReasonCode.COULD_NOT}:
         raise Refused(f"{handled.line}: {sentence}")
     return handled

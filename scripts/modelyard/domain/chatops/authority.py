@@ -46,11 +46,15 @@ class Authority:
         role: The role; None where the forge did not answer, or answered what is not known.
         teams: The teams with an active membership, as `org/team`; None where it did not answer.
         unknown_teams: Those that it did not answer for.
+        fault: Why it did not answer for the role.
+        is_at_limit: Whether that is its limit on calls, which ends by itself.
     """
 
     role: Role | None
     teams: frozenset[str] | None = frozenset()
     unknown_teams: frozenset[str] = frozenset()
+    fault: str = ""
+    is_at_limit: bool = False
 
 
 _LEAST: Mapping[type[Command], Role] = {BreakGlass: Role.ADMIN}

@@ -137,10 +137,14 @@ def _of_comment(request: Request) -> Iterator[_Objection]:
 
 def _of_role(request: Request) -> Iterator[_Objection]:
     role, needed = request.authority.role, least_role(request.command)
-    author = request.event.author
+    author, fault = request.event.author, request.authority.fault
     if role is None:
+        is_at_limit = request.authority.is_at_limit
         sentence = f"the forge did not say which role {author} has"
-        yield _Objection(reason=ReasonCode.ROLE_UNKNOWN, sentence=sentence)
+        yield _Objection(
+            reason=ReasonCode.LIMIT_REACHED if is_at_limit else ReasonCode.ROLE_UNKNOWN,
+            sentence=f"{sentence}: {fault}" if fault else sentence,
+        )
     elif not role.includes(needed):
         sentence = f"{author} has the role {role}; {name_command(request.command)} needs {needed}"
         yield _Objection(reason=ReasonCode.ROLE_TOO_LOW, sentence=sentence)

@@ -24,6 +24,7 @@ class ReasonCode(StrEnum):
     COMMENT_EDITED = "comment_edited"
     BOT_AUTHOR = "bot_author"
     RUN_UNKNOWN = "run_unknown"
+    LIMIT_REACHED = "limit_reached"
     ROLE_UNKNOWN = "role_unknown"
     ROLE_TOO_LOW = "role_too_low"
     TEAMS_UNKNOWN = "teams_unknown"

@@ -9,6 +9,7 @@ from functools import reduce
 
 from modelyard.adapters.forge.comments import read_comment
 from modelyard.adapters.forge.events import CommentEvent
+from modelyard.adapters.forge.hosted.api import LimitReached
 from modelyard.domain.audit import Topic
 from modelyard.domain.chatops.authority import Authority, Role
 from modelyard.domain.chatops.commands import Command
@@ -159,7 +160,8 @@ def ask_authority(conversation: Conversation, person: Person, teams: Sequence[st
         return conversation.ask_authority(person, teams=teams)
     except YardError as error:  # no answer allows nothing
         logger.warning("%s", error.message)
-        return Authority(role=None, teams=None)
+        is_at_limit = isinstance(error, LimitReached)
+        return Authority(role=None, teams=None, fault=error.message, is_at_limit=is_at_limit)
 
 
 def _refuse_all(

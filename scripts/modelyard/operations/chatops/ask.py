@@ -167,6 +167,8 @@ def _report_outcome(services: Services, run: Run, report: Report) -> None:
         why = f"run {run.id} ended with {run.conclusion}, and nothing was done"
         raise CannotAnswer(why, hint=run.page)
     last = entries[-1]
+    if last.reason is ReasonCode.LIMIT_REACHED:
+        raise CannotAnswer(last.sentence, hint="nothing was done: type it again then")
     if last.reason is ReasonCode.COULD_NOT:
         raise CannotAnswer(last.sentence, hint=run.page)
     if last.reason is not ReasonCode.DONE:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from modelyard.adapters.forge.events import StartEvent
-from modelyard.adapters.forge.hosted.api import Answered
+from modelyard.adapters.forge.hosted.api import Answered, LimitReached
 from modelyard.adapters.forge.hosted.runs import CHATOPS, STARTED, WorkflowRuns
 from modelyard.domain.audit import Topic
 from modelyard.domain.chatops.decide import Decision, command_environment, decide
@@ -70,7 +70,11 @@ def _decide(
     if typed is None:
         why = f"this is no command; there are: {', '.join(USAGES)}"
         return _refuse(start, ReasonCode.WRONG_USAGE, why)
-    if fault := _find_fault(workspace, start):
+    try:
+        fault = _find_fault(workspace, start)
+    except LimitReached as error:  # who typed it reads why on the branch of the facts
+        return _refuse(start, ReasonCode.LIMIT_REACHED, error.message)
+    if fault:
         return _refuse(start, ReasonCode.RUN_UNKNOWN, fault)
     request = _request(workspace, conversation, start, typed)
     return Handled(

@@ -399,7 +399,8 @@ def test_the_reason_codes_are_what_scripts_rely_on():
     assert " ".join(ReasonCode) == (
         "body_too_long hidden_characters too_many_commands "
         "unknown_command wrong_usage short_sha "
-        "comment_gone comment_edited bot_author run_unknown role_unknown role_too_low "
+        "comment_gone comment_edited bot_author run_unknown "
+        "limit_reached role_unknown role_too_low "
         "teams_unknown not_an_approver makers_unknown own_pull_request "
         "pull_merged pull_closed other_base stacked base_changed head_moved checks_missing "
         "no_model no_version no_environment unknown_environment gate_not_inconclusive time_passed "

@@ -71,7 +71,11 @@ class NotReached(NotDone):
     """There was no connection to the forge."""
 
 
-class KeptForRollbacks(NotDone):
+class LimitReached(NotDone):
+    """The forge's limit on calls allows none now; the message says until when."""
+
+
+class KeptForRollbacks(LimitReached):
     """The calls that are left in this hour are for rollbacks."""
 
 
@@ -248,7 +252,7 @@ def _as_ours(error: GitHubException, what: str) -> CannotAnswer:
 
     if isinstance(error, RateLimitExceeded):
         until = datetime.now(tz=UTC) + error.retry_after
-        return NotDone(f"{what}: the forge's limit is reached until {until:%H:%M:%S} UTC")
+        return LimitReached(f"{what}: the forge's limit is reached until {until:%H:%M:%S} UTC")
     if isinstance(error, RequestFailed):
         return _answered(error, what)
     if isinstance(error, AuthCredentialError):
