@@ -26,6 +26,7 @@ from modelyard.adapters.facts.documents import (
 from modelyard.adapters.facts.history import Values, read_histories
 from modelyard.adapters.facts.old_refs import carry_over, left_over
 from modelyard.adapters.facts.reader import FactReader
+from modelyard.adapters.facts.run_logs import surplus_logs
 from modelyard.adapters.forge.local.room import make_room
 from modelyard.adapters.git.commit_stream import NewCommit
 from modelyard.adapters.git.names import safe_line
@@ -328,7 +329,7 @@ class FactStore:
         decided = self._decisions(values, before, by, topic)
         lines = append_lines(self._refs.git, listing, decided)
         new = NewCommit(
-            documents={**documents, **lines},
+            documents={**surplus_logs(values, listing.files), **documents, **lines},
             # For people who read the branch's log.
             message=f"{names}: {_changed(before, next(iter(values.values())))}",
             author=by or self._author,

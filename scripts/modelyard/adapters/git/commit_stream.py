@@ -19,7 +19,8 @@ class NewCommit:
     """A commit to write.
 
     Args:
-        documents: What it changes by path: new bytes, or the name of a blob that is here.
+        documents: What it changes by path: new bytes, or the name of a blob that is here; None
+            deletes.
         message: The whole message.
         author: `Name` or `Name <mail>`; committer too.
         at: Author and committer time; must have a time zone.
@@ -27,7 +28,7 @@ class NewCommit:
         alone: Whether it holds these documents and no others.
     """
 
-    documents: Mapping[str, bytes | str]
+    documents: Mapping[str, bytes | str | None]
     message: str
     author: str
     at: datetime
@@ -98,7 +99,9 @@ def _commit(commit: NewCommit, parent: bytes | None) -> bytes:
     return b"".join([*rows, b"\n"])
 
 
-def _file(path: str, content: bytes | str) -> bytes:
+def _file(path: str, content: bytes | str | None) -> bytes:
+    if content is None:
+        return b"D %s\n" % _path(path)
     if isinstance(content, str):
         return b"M 100644 %s %s\n" % (revision_of(content).encode(), _path(path))
     return b"M 100644 inline %s\n%s" % (_path(path), _data(content))
