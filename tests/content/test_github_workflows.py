@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import subprocess
-from fnmatch import fnmatch
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -230,17 +230,44 @@ def test_whatever_the_image_is_made_of_builds_it_again():
         if line.startswith("COPY ") and "--from" not in line
         for word in line.split()[1:-1]
     ]
-    asked = triggers("images")["push"]["paths"]
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = wheel["tool"]["hatch"]["build"]["targets"]["wheel"]
+    # Of a folder that is copied, the package takes these alone, and the image has the package.
+    taken = [*wheel["packages"], *wheel["force-include"]]
     locks = ["requirements-runtime.lock", "models/m/trainer/requirements.lock"]
-    sources = [name for word in copied for name in (locks if word == "${LOCK}" else [word])]
+    sources = {"${LOCK}": locks, "requirements-*.lock": locks[:1]}
+    sources |= {
+        word: [each for each in taken if each.startswith(f"{word}/")]
+        for word in (".github", "environments")
+    }
+    named = [name for word in copied for name in sources.get(word, [word])]
 
-    left_out = [
-        name
-        for name in sources
-        if not {name, f"{name}/**"} & set(asked)
-        and not any(fnmatch(name, pattern) for pattern in asked)
-    ]
-    assert left_out == []
+    assert [name for name in (*named, *taken) if not builds_images(name)] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "environments/dev/releases/wine.yaml",
+        "environments/production/manifests/wine/rollout.yaml",
+        "models/wine/records/v1.yaml",
+        "models/wine/versions/v1.yaml",
+        ".github/workflows/toolkit.yml",
+        "scripts/demo/play.py",
+        "tests/conftest.py",
+        "docs/aws.md",
+    ],
+)
+def test_a_promotion_and_what_is_in_no_image_build_none_again(path):
+    assert not builds_images(path)
+
+
+def builds_images(path: str) -> bool:
+    """Whether a push that changes a file, or all of a folder, starts `images`."""
+    patterns = triggers("images")["push"]["paths"]
+    file = path if (ROOT / path).is_file() or "." in path.rpartition("/")[2] else f"{path}/a/b"
+    as_regex = (re.escape(each).replace(r"\*\*", ".*").replace(r"\*", "[^/]*") for each in patterns)
+    return any(re.fullmatch(each, file) for each in as_regex)
 
 
 def git(folder: Path, *words: str) -> None:
