@@ -396,6 +396,39 @@ def test_a_model_with_a_lock_of_its_own_pins_that_and_its_image_while_the_lock_s
     assert written(yard, "v3").runtime == Runtime(lock=sha256(b"xgboost==3.2\n").hexdigest())
 
 
+@pytest.mark.long
+def test_a_version_for_a_cluster_takes_the_image_that_was_written_down_for_its_own_lock(yard):
+    with_april(yard)
+    lock, digest = "models/delays/trainer/requirements.lock", "1" * 64
+    yard.write(lock, b"xgboost==3.1\n")
+    yard.git.run("add", "-A")
+    yard.git.run("commit", "-q", "-m", "Lock it")
+    built, other = (f"ghcr.io/acme/{name}@sha256:{digest}" for name in ("yard", "other"))
+    done = yard.run("runtime", "image", lock, built)
+    assert done.exit_code == 0, done.stderr
+
+    assert first(yard).exit_code == 0
+    mine = Runtime(lock=sha256(b"xgboost==3.1\n").hexdigest())
+    assert written(yard, "v1").runtime == mine, "on one machine there are no images"
+
+    settings = yard.root / "modelyard.yaml"
+    settings.write_text(f"{settings.read_text()}\norchestrator: argo\n")
+    again = ("version", "new", "delays", "--reason", "r", "--parent", "v1")
+    for name, words, image in (
+        ("v2", ("--seed", 2), built),
+        ("v3", ("--seed", 3, "--image", other), other),
+        ("v4", ("--seed", 4, "--parent", "v3"), other),
+    ):
+        done = yard.run(*again, name, *words)
+        assert done.exit_code == 0, done.stderr
+        assert written(yard, name).runtime == replace(mine, image=image), name
+
+    yard.write(lock, b"xgboost==3.2\n")
+    yard.git.run("commit", "-q", "-a", "-m", "Lock it again")
+    assert yard.run(*again, "v5", "--parent", "v3", "--seed", 5).exit_code == 0
+    assert written(yard, "v5").runtime.image is None, "of that lock nothing was built yet"
+
+
 HEAD = "date,distance,dep_delay,arr_delay\n"
 
 
