@@ -255,16 +255,19 @@ run "account" {
     error_message = "Who reads may decrypt, and who writes may encrypt."
   }
   assert {
-    condition = [for each in jsondecode(aws_iam_role.evidence.assume_role_policy).Statement : each.Condition] == [{
-      StringEquals = {
-        "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
-        "token.actions.githubusercontent.com:sub" = "repo:acme/models:pull_request"
-      }
+    condition = [for each in jsondecode(aws_iam_role.evidence.assume_role_policy).Statement : try(each.Condition.StringEquals, {})] == [{
+      "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+      "token.actions.githubusercontent.com:sub" = "repo:acme/models:pull_request"
+    }]
+    error_message = "Only pull requests of this repository read evidence."
+  }
+  assert {
+    condition = [for each in jsondecode(aws_iam_role.evidence.assume_role_policy).Statement : { for kind, value in each.Condition : kind => value if kind != "StringEquals" }] == [{
       StringLike = {
         "token.actions.githubusercontent.com:job_workflow_ref" = "acme/models/.github/workflows/content.yml@refs/pull/*/merge"
       }
     }]
-    error_message = "Only content.yml of pull requests of this repository reads evidence."
+    error_message = "Of the workflows of a pull request, content.yml alone reads evidence."
   }
   assert {
     condition     = aws_iam_role_policy.evidence.role == aws_iam_role.evidence.name && !strcontains(aws_iam_role_policy.evidence.policy, "PutObject")
