@@ -9,7 +9,7 @@ from modelyard.adapters.specs.documents import read_spec
 from modelyard.domain.isolation import Isolation
 from modelyard.domain.signatures import describe_signer, key_hint
 from modelyard.domain.specs.model import ArtifactPolicy, Trusted
-from modelyard.domain.specs.record import GuardResult, Record, SliceResult
+from modelyard.domain.specs.record import GuardResult, Record, SliceResult, UnwatchedMeasure
 from modelyard.operations.reconcile.pages import (
     CLOSED_IN_BY_A_POD,
     NOT_CLOSED_IN,
@@ -133,6 +133,14 @@ def test_a_key_is_told_with_whether_model_yaml_lists_it(yard):
     assert describe_signer("ab" * 32, model) == told
     assert describe_signer("ab" * 32, asking) == f"{told}, which artifact.signed_by does not list"
     assert describe_signer(key_hint("MFkw"), asking).endswith("..., which artifact.signed_by lists")
+
+
+def test_the_page_names_the_columns_that_drift_does_not_watch(yard):
+    record = record_of(yard, "v2")
+    hidden = UnwatchedMeasure(column="a*b", measure="KS D", why="it is a season")
+    page = evidence_page(replace(record, not_watched=(hidden,)))
+    assert page.endswith("\n`drift` does not watch:\n\n- a\\*b (KS D): it is a season\n")
+    assert "not watch" not in evidence_page(replace(record, not_watched=()))
 
 
 def test_every_page_says_that_code_of_the_artifact_is_trusted(yard):

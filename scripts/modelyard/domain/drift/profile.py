@@ -259,17 +259,6 @@ def hardly_watched(profile: Profile) -> tuple[tuple[str, str], ...]:
     )
 
 
-def describe_hardly_watched(profile: Profile, window_days: int) -> str | None:
-    """A sentence on the columns that are hardly watched; None if there are none."""
-    hidden = ", ".join(f"{name} ({measure})" for name, measure in hardly_watched(profile))
-    if not hidden:
-        return None
-    return (
-        f"hardly watched: {hidden}; in training blocks of {window_days} days differ "
-        f"nearly as much as a measure can show"
-    )
-
-
 def seasonal_columns(profile: Profile) -> tuple[str, ...]:
     """The columns that are compared with their own season."""
     return tuple(column.name for column in profile.columns if column.season is not None)

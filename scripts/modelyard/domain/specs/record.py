@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modelyard.domain.isolation import Isolation
+from modelyard.domain.specs.contract import ALL_ROWS
 from modelyard.domain.verdict import Verdict
 
 
@@ -123,6 +124,21 @@ class MeasuredRuntime:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnwatchedMeasure:
+    """What `drift` will not see in new data, known since the profile was built.
+
+    Args:
+        column: The column; `*` for all.
+        measure: The measure that is not watched, such as `KS D`; `all`, or `all but nulls`.
+        why: Why.
+    """
+
+    column: str
+    measure: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """The result of training one version.
 
@@ -143,6 +159,7 @@ class Record:
         registered: The number of the version in the MLflow registry.
         held_out: The result on each held-out set.
         profile: Digest of the drift profile of the training rows.
+        not_watched: The columns that drift does not watch; none in records of earlier versions.
         golden: Digest of the golden rows and their predictions.
         server: The result of starting the real server.
         isolation: By which means the trainer was closed in; None if none ran, and in older records.
@@ -168,8 +185,20 @@ class Record:
     registered: str | None = None
     held_out: tuple[HeldOutResult, ...] = field(default_factory=tuple)
     profile: str | None = None
+    not_watched: tuple[UnwatchedMeasure, ...] = ()
     golden: str | None = None
     server: ServerCheck | None = None
     contract: Verdict | None = None
     runtime: MeasuredRuntime | None = None
     isolation: Isolation | None = None
+
+
+def describe_not_watched(found: Sequence[UnwatchedMeasure]) -> tuple[str, ...]:
+    """Each in a sentence; measures of a column that have one reason stand together."""
+    named: dict[tuple[str, str], list[str]] = {}
+    for each in found:
+        named.setdefault((each.column, each.why), []).append(each.measure)
+    return tuple(
+        f"{'every column' if column == ALL_ROWS else column} ({', '.join(measures)}): {why}"
+        for (column, why), measures in named.items()
+    )

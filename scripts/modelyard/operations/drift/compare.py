@@ -25,10 +25,9 @@ from modelyard.domain.drift.feed_faults import (
     find_repeats,
     find_volume_faults,
 )
+from modelyard.domain.drift.not_watched import find_not_watched
 from modelyard.domain.drift.profile import (
     Profile,
-    describe_hardly_watched,
-    hardly_watched,
     in_season,
     seasonal_columns,
 )
@@ -36,9 +35,9 @@ from modelyard.domain.drift.quality import ALARM, Quality
 from modelyard.domain.drift.row_keys import row_keys
 from modelyard.domain.drift.second_look.findings import Finding, confirm_findings, look_again
 from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.contract import Breach
+from modelyard.domain.specs.contract import ALL_ROWS, Breach
 from modelyard.domain.specs.model import Model
-from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.record import Record, UnwatchedMeasure, describe_not_watched
 from modelyard.domain.specs.times import find_zone
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer
@@ -152,6 +151,11 @@ class FeedComparison(FeedResult):
         return "confirmed" if self.confirmed else "none"
 
     @property
+    def not_watched(self) -> tuple[UnwatchedMeasure, ...]:
+        """What the profile does not show, but for times, which no night needs to be told of."""
+        return find_not_watched(self.profile, (), self.model.drift)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What limits the result, each in a sentence."""
         policy, warnings = self.model.drift, []
@@ -175,8 +179,9 @@ class FeedComparison(FeedResult):
                 f"of {policy.window_days} days, but {LEAST_BLOCKS} are needed: the effect of the "
                 f"calendar alone is unknown, so nothing is confirmed"
             )
-        if hidden := describe_hardly_watched(self.profile, policy.window_days):
-            warnings.append(hidden)
+        # What concerns every column is said above, with what to do.
+        hidden = [each for each in self.not_watched if each.column != ALL_ROWS]
+        warnings += [f"not watched: {each}" for each in describe_not_watched(hidden)]
         if isinstance(self.quality, NotWatched):
             warnings.append(f"quality is not watched: {self.quality.why}")
         return tuple(warnings)
@@ -280,7 +285,7 @@ def drift_evidence(result: FeedComparison) -> bytes:
         "quality": quality_document(result.quality),
         "second_look": second_look_document(result.second_look),
         "warnings": list(result.warnings),
-        "not_watched": [{"column": c, "measure": m} for c, m in hardly_watched(result.profile)],
+        "not_watched": [asdict(each) for each in result.not_watched],
         "seasonal": list(seasonal_columns(result.profile)),
     }
     return json.dumps(document, sort_keys=True, allow_nan=False).encode()

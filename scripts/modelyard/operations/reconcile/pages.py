@@ -13,7 +13,7 @@ from modelyard.domain.review.rule_changes import RuleChange
 from modelyard.domain.signatures import describe_signer
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
-from modelyard.domain.specs.record import HeldOutResult, Record
+from modelyard.domain.specs.record import HeldOutResult, Record, describe_not_watched
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import BASELINE, Verdict
 
@@ -64,7 +64,7 @@ def evidence_page(record: Record) -> str:
     ]
     lines += _isolation_lines(record)
     if record.artifact is not None:
-        lines += ["", *_artifact_lines(record)]
+        lines += ["", *_artifact_lines(record), *_not_watched_lines(record)]
     return "\n".join(lines) + "\n"
 
 
@@ -95,6 +95,7 @@ def promotion_page(
         *verdict_lines(record),
         *_isolation_lines(record),
         *_signer_lines(record),
+        *_not_watched_lines(record),
         "",
         "### What changes in the cluster",
         "",
@@ -266,6 +267,11 @@ def _isolation_lines(record: Record) -> list[str]:
 def _signer_lines(record: Record) -> list[str]:
     hint = record.artifact.signed_by if record.artifact else None
     return ["", f"Its artifact was {describe_signer(hint)}."] if hint else []
+
+
+def _not_watched_lines(record: Record) -> list[str]:
+    said = [escape_markdown(each) for each in describe_not_watched(record.not_watched)]
+    return ["", "`drift` does not watch:", "", *(f"- {each}" for each in said)] if said else []
 
 
 def _artifact_lines(record: Record) -> list[str]:

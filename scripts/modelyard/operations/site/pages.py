@@ -24,7 +24,7 @@ from modelyard.domain.signatures import describe_signer
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.model import Model
-from modelyard.domain.specs.record import Record
+from modelyard.domain.specs.record import Record, describe_not_watched
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.errors import YardError
 from modelyard.operations.history import History, read_story
@@ -182,6 +182,7 @@ def _model_pages(
             "spec": spec,
             "record": record,
             "signer": _signer(record, catalog.models[name]),
+            "not_watched": describe_not_watched(record.not_watched) if record else (),
             "row": row,
             "events": events,
             "children": [each.version for each in own.versions if each.parent == spec.version],

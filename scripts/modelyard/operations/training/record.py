@@ -13,6 +13,7 @@ from modelyard.domain.specs.record import (
     Champion,
     HeldOutResult,
     MeasuredRuntime,
+    UnwatchedMeasure,
     Record,
     ServerCheck,
 )
@@ -64,6 +65,10 @@ def _record(job: Job) -> Record:
         ),
         held_out=tuple(build_spec(HeldOutResult, each) for each in evaluation["held_out"]),
         profile=artifact["profile"],
+        # A training of an earlier version did not say so.
+        not_watched=tuple(
+            build_spec(UnwatchedMeasure, each) for each in artifact.get("not_watched", ())
+        ),
         golden=artifact["golden"],
         server=build_spec(ServerCheck, job.read_document("server.json")),
         contract=build_spec(Verdict, contract) if contract else None,

@@ -9,9 +9,9 @@ import os
 import shutil
 import tarfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.runtimes.environments import Runtime
@@ -19,6 +19,7 @@ from modelyard.adapters.store.signatures import sign_artifact
 from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
 from modelyard.artifact_digest import artifact_digest
 from modelyard.domain.signatures import key_hint
+from modelyard.domain.specs.record import describe_not_watched
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes.closed_in import reach_of_model
 from modelyard.operations.runtimes.scoring import Artifact, measured_alone, score_tables
@@ -89,7 +90,7 @@ def train_model(job: Job) -> None:
                 "format": sealed.description.format,
                 "inputs": list(sealed.description.inputs),
                 "signed_by": None if key is None else key_hint(key.public),
-                "profile": job.store.put_evidence(_profile(job, rows, sealed.description.inputs)),
+                **_put_profile(job, rows, sealed.description.inputs),
                 "golden": job.store.put_evidence((sealed.folder / GOLDEN).read_bytes()),
                 "runtime": job.describe_runtime(sealed.measured),
             },
@@ -181,11 +182,12 @@ def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
         target.chmod(member.mode & 0o755)
 
 
-def _profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> bytes:
+def _put_profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> dict[str, Any]:
+    """Store the drift profile; returns its digest, and what drift will not see by it."""
     import numpy as np
 
-    from modelyard.domain.drift.feed_faults import describe_small_blocks
-    from modelyard.domain.drift.profile import build_profile, describe_hardly_watched
+    from modelyard.domain.drift.not_watched import find_not_watched
+    from modelyard.domain.drift.profile import build_profile
 
     # Rows without days are one block: their floors are the fixed ones.
     timestamp = job.model.data.timestamp
@@ -202,11 +204,11 @@ def _profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> bytes:
     # A feed has rows that no label comes for too; training left them out.
     seen = 1 + job.read_document("data.json")["unlabelled"] / len(rows)
     profile = replace(profile, block_rows=tuple(round(n * seen) for n in profile.block_rows))
-    policy = job.model.drift
-    for warning in (
-        describe_small_blocks(profile, policy),
-        describe_hardly_watched(profile, policy.window_days),
-    ):
-        if warning:
-            logger.warning("%s: %s", job.version, warning)
-    return json.dumps(profile.to_document(), sort_keys=True).encode()
+    hidden = find_not_watched(profile, columns, job.model.drift)
+    for warning in describe_not_watched(hidden):
+        logger.warning("%s: drift does not watch %s", job.version, warning)
+    content = json.dumps(profile.to_document(), sort_keys=True).encode()
+    return {
+        "profile": job.store.put_evidence(content),
+        "not_watched": [asdict(each) for each in hidden],
+    }

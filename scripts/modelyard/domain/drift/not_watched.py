@@ -1,0 +1,64 @@
+"""What drift will not see in the windows of a version, known as soon as its profile is."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from modelyard.domain.drift.detection import LEAST_BLOCKS
+from modelyard.domain.drift.profile import ColumnProfile, Profile, hardly_watched
+from modelyard.domain.specs.contract import ALL_ROWS, Column
+from modelyard.domain.specs.model import DriftPolicy
+from modelyard.domain.specs.record import UnwatchedMeasure
+
+
+def find_not_watched(
+    profile: Profile, columns: Sequence[Column], policy: DriftPolicy
+) -> tuple[UnwatchedMeasure, ...]:
+    """The columns, with the measures, that drift does not watch, and why.
+
+    - Times always move, so their drift would mean nothing.
+    - Without enough calendar blocks nothing is confirmed; with too few rows nothing is compared.
+    - A column with too few values in a usual window is watched for its nulls alone.
+    - Where the calendar alone moves a column nearly as far as a measure can show, only the extreme
+      is seen.
+
+    Args:
+        profile: The profile.
+        columns: The columns that a request carries and the version reads.
+        policy: The model's.
+    """
+    return tuple(_not_watched(profile, columns, policy))
+
+
+def _not_watched(
+    profile: Profile, columns: Sequence[Column], policy: DriftPolicy
+) -> Iterator[UnwatchedMeasure]:
+    usual = statistics.median(profile.block_rows) if profile.block_rows else None
+    if profile.blocks < LEAST_BLOCKS:
+        blocks = f"{profile.blocks} blocks of {policy.window_days} days"
+        why = f"training has {blocks}, {LEAST_BLOCKS} are needed to know what the calendar does"
+        yield UnwatchedMeasure(column=ALL_ROWS, measure="all", why=why)
+    if usual is not None and usual < policy.least_rows:
+        why = f"a window has about {usual:,.0f} rows, {policy.least_rows:,} are needed"
+        yield UnwatchedMeasure(column=ALL_ROWS, measure="all", why=f"{why} (drift.least_rows)")
+    for column in columns:
+        if column.type == "timestamp":
+            why = "times always move, so their drift means nothing"
+            yield UnwatchedMeasure(column=column.name, measure="all", why=why)
+    for each in profile.columns:
+        if usual is not None and _values(each, usual) < policy.least_rows <= usual:
+            values = f"{_values(each, usual):,.0f} values"
+            why = f"a window has about {values}, {policy.least_rows:,} are needed"
+            yield UnwatchedMeasure(column=each.name, measure="all but nulls", why=why)
+    for name, measure in hardly_watched(profile):
+        why = (
+            f"blocks of {policy.window_days} days of the training data differ nearly as much as it "
+            f"can show"
+        )
+        yield UnwatchedMeasure(column=name, measure=measure, why=why)
+
+
+def _values(column: ColumnProfile, rows: float) -> float:
+    """The values of a column in a window of so many rows."""
+    return rows * column.known / max(1, column.rows)

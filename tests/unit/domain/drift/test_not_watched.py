@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from modelyard.domain.drift.not_watched import find_not_watched
+from modelyard.domain.drift.profile import build_profile
+from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.model import DriftPolicy
+from modelyard.domain.specs.record import describe_not_watched
+
+COLUMNS = (
+    Column(name="x", type="number", nullable=True),
+    Column(name="place", type="category", nullable=True),
+    Column(name="sent", type="timestamp"),
+)
+WEEKS, ROWS = 52, 700
+POLICY = DriftPolicy()
+BLOCKS = np.repeat(np.arange(WEEKS), ROWS)
+
+
+def hidden(x, place=None, *, weeks=WEEKS, policy=POLICY, columns=COLUMNS[:2]):
+    keep = weeks * ROWS
+    place = np.array(["a", "b"] * (WEEKS * ROWS // 2), dtype=object) if place is None else place
+    table = {"x": x[:keep], "place": place[:keep]}
+    profile = build_profile(table, COLUMNS[:2], BLOCKS[:keep])
+    return find_not_watched(profile, columns, policy)
+
+
+def normal():
+    return np.random.default_rng(1).normal(size=WEEKS * ROWS)
+
+
+def test_columns_that_stay_as_they_are_are_watched():
+    assert hidden(normal()) == ()
+
+
+def test_a_column_that_the_calendar_moves_as_far_as_can_be_is_not_watched_by_that_measure():
+    season = np.repeat(3 * np.sin(2 * np.pi * np.arange(WEEKS) / WEEKS), ROWS)
+    (found,) = hidden(0.3 * normal() + season)
+    assert (found.column, found.measure) == ("x", "KS D")
+
+
+def test_a_column_with_few_values_is_watched_for_its_nulls_alone():
+    x, place = normal(), np.array(["a", None, None, None] * (WEEKS * ROWS // 4), dtype=object)
+    x[np.arange(len(x)) % 2 == 0] = np.nan
+    assert [(each.column, each.measure) for each in hidden(x, place)] == [
+        ("x", "all but nulls"),
+        ("place", "all but nulls"),
+    ]
+
+
+def test_times_are_not_watched_and_too_few_blocks_or_rows_leave_nothing_watched():
+    assert [(e.column, e.measure) for e in hidden(normal(), columns=COLUMNS)] == [("sent", "all")]
+    few_blocks = hidden(normal(), weeks=7)
+    few_rows = hidden(normal(), policy=replace(POLICY, least_rows=701))
+    assert [(e.column, e.measure) for e in few_blocks + few_rows] == [("*", "all"), ("*", "all")]
+    assert few_blocks != few_rows
+
+
+def test_measures_with_one_reason_are_told_in_one_sentence():
+    x = normal()
+    x[::2] = np.nan
+    both = hidden(x)
+    twice = (*both, replace(both[0], measure="KS D"), replace(both[0], column="*"))
+    first, second = describe_not_watched(twice)
+    assert first.startswith("x (all but nulls, KS D): a window has about 350 values")
+    assert second.startswith("every column (all but nulls): ")
