@@ -25,7 +25,6 @@ from modelyard.domain.drift.feed_faults import (
     find_repeats,
     find_volume_faults,
 )
-from modelyard.domain.drift.not_watched import find_not_watched
 from modelyard.domain.drift.profile import (
     Profile,
     in_season,
@@ -34,6 +33,7 @@ from modelyard.domain.drift.profile import (
 from modelyard.domain.drift.quality import ALARM, Quality
 from modelyard.domain.drift.row_keys import row_keys
 from modelyard.domain.drift.second_look.findings import Finding, confirm_findings, look_again
+from modelyard.domain.drift.watched.not_watched import find_not_watched
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import ALL_ROWS, Breach
 from modelyard.domain.specs.model import Model

@@ -13,9 +13,9 @@ from modelyard.domain.specs.record import (
     Champion,
     HeldOutResult,
     MeasuredRuntime,
-    UnwatchedMeasure,
     Record,
     ServerCheck,
+    UnwatchedMeasure,
 )
 from modelyard.domain.verdict import Verdict
 from modelyard.operations.training.job import OUTCOME, Job

@@ -186,8 +186,8 @@ def _put_profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> dict[st
     """Store the drift profile; returns its digest, and what drift will not see by it."""
     import numpy as np
 
-    from modelyard.domain.drift.not_watched import find_not_watched
     from modelyard.domain.drift.profile import build_profile
+    from modelyard.domain.drift.watched.not_watched import find_not_watched
 
     # Rows without days are one block: their floors are the fixed ones.
     timestamp = job.model.data.timestamp

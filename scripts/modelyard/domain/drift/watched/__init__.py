@@ -1,0 +1,1 @@
+"""What drift watches of a version, and what it cannot."""
