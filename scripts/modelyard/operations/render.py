@@ -16,6 +16,7 @@ from modelyard.domain.specs.paths import (
     DASHBOARDS,
     ENVIRONMENTS,
     WORKFLOW_TEMPLATES,
+    environment_names,
     manifests_folder,
     release_file,
 )
@@ -72,7 +73,7 @@ def find_stale_since(root: Path, ref: str) -> list[str]:
         return stale_manifests(tree, read_valid_catalog(tree), changed)
     models = {model for _, model in places if model is not None}
     catalog = read_valid_catalog(tree, models=models)
-    environments = tree.folders(ENVIRONMENTS)
+    environments = environment_names(tree.folders(ENVIRONMENTS))
     folders = [manifests_folder(name, model) for name in environments for model in models]
     return stale_manifests(tree.part(folders), catalog, changed)
 

@@ -65,6 +65,23 @@ def test_reads_one_model_alone_with_every_environment():
     assert specs.catalog.releases == {}
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("environments/platform/environment.yaml", DEV.replace("name: dev", "name: platform")),
+        ("environments/platform/releases/flight-delay.yaml", example("release", "first-attempt")),
+        ("environments/platform/releases/flight-delay.yml", "not: [a, spec\n"),
+    ],
+)
+@pytest.mark.parametrize("models", [None, ["other"]], ids=["all", "one"])
+def test_the_folder_of_the_platform_is_no_environment_for_whomever_reads(path, text, models):
+    specs = read_specs(Files({**FILES, path: text}), models=models)
+    assert list(specs.catalog.environments) == ["dev"]
+    assert [environment for environment, _ in specs.catalog.releases] == ["dev"] * (not models)
+    said = "is not read: environments/platform/ is the platform's folder, and no environment"
+    assert [(one.file, one.message) for one in specs.problems] == ([(path, said)] * (not models))
+
+
 def test_a_model_whose_name_begins_like_another_is_not_read_with_it():
     files = {**FILES, "models/flight-delay-2/model.yaml": MODEL}
     assert list(read_specs(Files(files), models=["flight-delay"]).catalog.models) == [

@@ -19,8 +19,10 @@ from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import (
     ENVIRONMENTS,
     MODELS,
+    PLATFORM,
     SETTINGS,
     environment_file,
+    environment_names,
     holds_only_specs,
     model_folder,
     parse_spec_path,
@@ -145,7 +147,7 @@ def _places(tree: Tree, models: Collection[str] | None) -> Iterator[tuple[str, t
 
 def list_places(tree: Tree, models: Collection[str]) -> list[str]:
     """The files and folders with all that is read for these models alone."""
-    environments = tree.folders(ENVIRONMENTS)
+    environments = environment_names(tree.folders(ENVIRONMENTS))
     return [
         SETTINGS,
         *(model_folder(model) for model in models),
@@ -220,6 +222,8 @@ def stray_problems(paths: Iterable[str]) -> Iterator[Problem]:
         is_spec = parse_spec_path(path) is not None
         if not is_spec and holds_only_specs(path) and not _NO_SPEC.fullmatch(path):
             message = "is not read: specs here are files that end in .yaml, without folders"
+            if path.startswith(PLATFORM):
+                message = f"is not read: {PLATFORM} is the platform's folder, and no environment"
             yield Problem(file=path, message=message, check="place", line=1)
 
 

@@ -150,6 +150,8 @@ def environment_names(folders: Iterable[str]) -> tuple[str, ...]:
 
 def parse_spec_path(path: str) -> tuple[str, tuple[str, ...]] | None:
     """The kind of spec at this path, and the names in the path; None if no spec may be there."""
+    if path.startswith(PLATFORM):
+        return None
     for kind, pattern in _SPECS:
         if match := pattern.fullmatch(path):
             return kind, match.groups()

@@ -20,6 +20,7 @@ from modelyard.domain.specs.paths import (
     MODELS,
     SETTINGS,
     environment_file,
+    environment_names,
     manifests_root,
     releases_folder,
 )
@@ -144,7 +145,7 @@ def _mark_of_pull(pull: PullSummary) -> str:
 def _marks_of_specs(workspace: Workspace, commit: str) -> Mapping[str, str]:
     """The same of the main branch alone, as the objects of folders and pins."""
     git = workspace.git
-    environments = git.list_folders(commit, ENVIRONMENTS)
+    environments = environment_names(git.list_folders(commit, ENVIRONMENTS))
     files = [SETTINGS, *map(environment_file, environments)]
     shared = [found.name if found else "" for found in
               git.find_objects(f"{commit}:{file}" for file in files).values()]  # fmt: skip
