@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
@@ -73,7 +73,97 @@ def yaml_bytes(documents: Iterable[object], *, sort_keys: bool) -> bytes:
         documents: Dicts, lists, text, numbers, booleans and None.
         sort_keys: Whether every mapping is sorted by key; otherwise it keeps its own order.
     """
-    whole, written = list(documents), BytesIO()
+    whole = list(documents)
+    try:
+        return "".join(_pieces(whole, sort_keys=sort_keys)).encode()
+    except _NeedsLibyaml:
+        return _by_libyaml(whole, sort_keys=sort_keys)
+
+
+class _NeedsLibyaml(Exception):  # noqa: N818 - no error
+    """Libyaml alone writes it: a document that is one value, a key that is no short text."""
+
+
+def _pieces(documents: list[object], *, sort_keys: bool) -> Iterator[str]:
+    """The documents as libyaml would write them: it gives each text, and this the lines around it.
+
+    Manifests are short texts in mappings, most of them seen before. An event of libyaml for each
+    takes five times as long.
+    """
+    for document in documents:
+        if type(document) not in _HOLDERS or not document:
+            raise _NeedsLibyaml
+        if len(documents) > 1:
+            yield "---\n"
+        yield from _lines(document, "", "", sort_keys=sort_keys)
+
+
+def _lines(value: Any, first: str, rest: str, *, sort_keys: bool) -> Iterator[str]:
+    """The lines of a mapping or a list that is not empty.
+
+    Args:
+        value: It.
+        first: What stands before the first line.
+        rest: The spaces before the others.
+        sort_keys: See `yaml_bytes`.
+    """
+    is_mapping = type(value) is dict
+    items = (sorted(value.items()) if sort_keys else value.items()) if is_mapping else value
+    begin = first
+    for each in items:
+        key, item = each if is_mapping else (None, each)
+        head = f"{begin}{_key_text(key)}:" if is_mapping else f"{begin}-"
+        if type(item) not in _HOLDERS:
+            text = _text(item) if type(item) in _PLAIN else _text.__wrapped__(item)
+            if text is None or (len(head) + len(text) >= _WIDTH and " " in text):
+                yield begin + _placed(key, item, len(rest))[len(rest) :]
+            else:
+                yield f"{head} {text}\n"
+        elif not item:
+            yield f"{head} {'{}' if type(item) is dict else '[]'}\n"
+        elif is_mapping:
+            yield f"{head}\n"
+            # A list in a mapping stands as far left as its key.
+            inner = f"{rest}  " if type(item) is dict else rest
+            yield from _lines(item, inner, inner, sort_keys=sort_keys)
+        else:
+            yield from _lines(item, f"{head} ", f"{rest}  ", sort_keys=sort_keys)
+        begin = rest
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _text(value: object) -> str | None:
+    """How libyaml writes a value in one line; None if it takes more."""
+    text = _by_libyaml([[value]], sort_keys=False).decode().removeprefix("- ").removesuffix("\n")
+    return None if "\n" in text else text
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _key_text(key: object) -> str:
+    """How libyaml writes a key in one line."""
+    if type(key) is not str:
+        raise _NeedsLibyaml
+    text = _by_libyaml([{key: None}], sort_keys=False).decode().removesuffix(": null\n")
+    if "\n" in text:
+        raise _NeedsLibyaml
+    return text
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _placed(key: str | None, value: object, indent: int) -> str:
+    """How libyaml writes a value in several lines, with its key or a dash, so far to the right."""
+    document: object = {"k": [value]} if key is None else {key: value}
+    for _ in range(indent // 2):
+        document = {"k": document}
+    lines = _by_libyaml([document], sort_keys=False).decode().split("\n")
+    if lines[-2] == "...":  # the value's last lines are empty, and the document ends
+        raise _NeedsLibyaml
+    return "\n".join(lines[indent // 2 + (key is None) :])
+
+
+def _by_libyaml(whole: list[object], *, sort_keys: bool) -> bytes:
+    """The documents as libyaml writes them."""
+    written = BytesIO()
     emitter = CEmitter(written, allow_unicode=True, encoding="utf-8", width=_WIDTH)
     emitter.emit(StreamStartEvent(encoding="utf-8"))
     for document in whole:
@@ -120,3 +210,5 @@ _MAPPING_END = MappingEndEvent()
 _LIST = SequenceStartEvent(None, None, implicit=True, flow_style=False)
 _LIST_END = SequenceEndEvent()
 _SCALARS: Any = _Scalars()
+_HOLDERS = frozenset({dict, list, tuple})
+_PLAIN = frozenset({str, int, bool, type(None)})

@@ -46,11 +46,11 @@ def render(
     Grafana is written.
     """
     from modelyard.adapters.git.trees import WorkingTree
-    from modelyard.adapters.specs.reader import read_valid_catalog
     from modelyard.operations.render import (
         choose_releases,
         find_stale,
         find_stale_since,
+        read_rendered,
         write_release,
     )
 
@@ -60,7 +60,8 @@ def render(
         _refuse_stale(find_stale_since(root, changed_since), hint="modelyard render")
         print_line(f"what changed since {changed_since} is rendered", err=True)
         return
-    catalog = read_valid_catalog(WorkingTree(root))
+    tree = WorkingTree(root)
+    catalog = read_rendered(tree)
     if platform:
         _render_platform(root, catalog, check=check)
         return
@@ -69,7 +70,7 @@ def render(
         for release in chosen:
             _print_written(write_release(root, catalog, release))
         return
-    _refuse_stale(find_stale(root, catalog, chosen), hint="modelyard render")
+    _refuse_stale(find_stale(tree, catalog, chosen), hint="modelyard render")
     print_line(f"{len(chosen)} releases are rendered", err=True)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from modelyard.adapters.git.trees import WorkingTree
+from modelyard.adapters.git.trees import Tree, WorkingTree
+from modelyard.adapters.processes.shared_work import share_work
 from modelyard.adapters.replaced_file import replace_file
 from modelyard.adapters.specs.documents import dump_documents, dump_spec
 from modelyard.adapters.specs.reader import read_valid_catalog
@@ -29,11 +30,28 @@ from modelyard.render.tree import (
     release_folder,
     rendered_tree,
     stale_manifests,
+    stale_releases,
+    stray_manifests,
     tree_digest,
 )
 
 Files = Mapping[str, bytes | None]
 """Content by path; None removes the file."""
+
+_KINDS = frozenset({"Model", "Environment", "Release", "Repository"})
+"""What manifests are rendered from; `validate` reads the others too."""
+
+_WORTH_A_PROCESS = 1000
+"""Releases that take longer to render than it takes to start a process for them."""
+
+
+def read_rendered(tree: Tree) -> Catalog:
+    """Return all specs that manifests are rendered from.
+
+    Raises:
+        Refused: One of them is not valid.
+    """
+    return read_valid_catalog(tree, kinds=_KINDS)
 
 
 def choose_releases(
@@ -70,7 +88,7 @@ def find_stale_since(root: Path, ref: str) -> list[str]:
         return []
     tree = WorkingTree(root)
     if any(model is None for _, model in places):  # an environment is about every model
-        return stale_manifests(tree, read_valid_catalog(tree), changed)
+        return stale_manifests(tree, read_rendered(tree), changed)
     models = {model for _, model in places if model is not None}
     catalog = read_valid_catalog(tree, models=models)
     environments = environment_names(tree.folders(ENVIRONMENTS))
@@ -78,12 +96,18 @@ def find_stale_since(root: Path, ref: str) -> list[str]:
     return stale_manifests(tree.part(folders), catalog, changed)
 
 
-def find_stale(root: Path, catalog: Catalog, chosen: Sequence[Release]) -> list[str]:
+def find_stale(tree: Tree, catalog: Catalog, chosen: Sequence[Release]) -> list[str]:
     """Return what is wrong with the manifests of these releases, in sentences."""
-    # A check of everything also finds manifests without a release.
-    everything = len(chosen) == len(catalog.releases)
-    pins = {release_file(release.environment, release.model) for release in chosen}
-    return stale_manifests(WorkingTree(root), catalog, None if everything else pins)
+    if len(chosen) < len(catalog.releases):
+        pins = {release_file(release.environment, release.model) for release in chosen}
+        return stale_manifests(tree, catalog, pins)
+    # A check of everything also finds manifests without a release. They come first: this lists the
+    # files once, for every process.
+    strays = stray_manifests(tree, catalog)
+    found = share_work(
+        chosen, lambda some: stale_releases(tree, catalog, some), least=_WORTH_A_PROCESS
+    )
+    return [*found, *strays]
 
 
 def write_release(root: Path, catalog: Catalog, release: Release) -> Files:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
@@ -117,11 +117,21 @@ def stale_manifests(
         changed: Check only releases that one of these paths belongs to; None for all.
     """
     places = None if changed is None else {place for path in changed if (place := place_of(path))}
-    found = []
-    for release in catalog.releases.values():
-        if places is None or not places.isdisjoint(_places_of(release)):
-            found += _stale(release, committed_tree(tree, release_folder(release)), catalog)
-    return found + _without_release(tree, catalog, places)
+    concerned = (
+        release
+        for release in catalog.releases.values()
+        if places is None or not places.isdisjoint(_places_of(release))
+    )
+    return stale_releases(tree, catalog, concerned) + stray_manifests(tree, catalog, places)
+
+
+def stale_releases(tree: Tree, catalog: Catalog, releases: Iterable[Release]) -> list[str]:
+    """The problems of the rendered files of these releases, see `stale_manifests`."""
+    return [
+        sentence
+        for release in releases
+        for sentence in _stale(release, committed_tree(tree, release_folder(release)), catalog)
+    ]
 
 
 def place_of(path: str) -> Place | None:
@@ -161,7 +171,9 @@ def _stale(release: Release, committed: Mapping[str, bytes], catalog: Catalog) -
     return []
 
 
-def _without_release(tree: Tree, catalog: Catalog, places: Collection[Place] | None) -> list[str]:
+def stray_manifests(
+    tree: Tree, catalog: Catalog, places: Collection[Place] | None = None
+) -> list[str]:
     """The manifests folders without a release: what they describe would run for ever."""
     if places is None:
         found = {

@@ -13,6 +13,7 @@ from modelyard.adapters.git import first_parents
 from modelyard.adapters.git.first_parents import read_main_history, read_order
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.specs.paths import manifests_folder, model_folder, release_file
+from modelyard.errors import CannotAnswer
 
 WINE, PIN = model_folder("wine"), release_file("dev", "wine")
 MANIFESTS = manifests_folder("dev", "wine")
@@ -251,3 +252,29 @@ def test_a_worktree_of_a_shallow_clone_is_shallow(git: Git, shallow: Git, tmp_pa
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_HISTORIES", "_LATEST"):
         monkeypatch.setattr(first_parents, name, first_parents.AnswerCache(2))
+
+
+def test_no_question_about_history_keeps_the_answer_of_a_shallow_clone(
+    git: Git, shallow: Git
+) -> None:
+    main, old = shallow.rev_parse("main"), git.rev_parse("main~100")
+    asked = (
+        lambda here: here.is_ancestor(old, main),
+        lambda here: here.merge_base(old, main),
+        lambda here: len(here.log(main)),
+    )
+    shallow.run("fetch", "-q", "--depth=1", f"file://{git.root}", f"{old}:refs/heads/old")
+    before = [_or_none(ask, shallow) for ask in asked]
+
+    shallow.run("fetch", "-q", "--unshallow", "origin")
+
+    after = [ask(shallow) for ask in asked]
+    assert after == [ask(git) for ask in asked]
+    assert all(one != other for one, other in zip(before, after, strict=True))
+
+
+def _or_none(ask: Callable[[Git], object], here: Git) -> object:
+    try:
+        return ask(here)
+    except CannotAnswer:  # it has no common commit of the two
+        return None

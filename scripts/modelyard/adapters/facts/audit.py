@@ -52,7 +52,7 @@ def append_lines(git: Git, listing: Listing, lines: Iterable[AuditLine]) -> dict
 def read_lines(git: Git, listing: Listing, model: str) -> tuple[AuditLine, ...]:
     """Return the decisions about a model, oldest first; a line that cannot be read is left out."""
     paths = sorted(
-        path for path in listing.files if is_audit_file(path) and path.endswith(f"/{model}.jsonl")
+        path for path in listing.files if path.endswith(f"/{model}.jsonl") and is_audit_file(path)
     )
     contents = git.read_many([listing.files[path] for path in paths])
     return tuple(

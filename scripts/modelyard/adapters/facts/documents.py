@@ -195,6 +195,8 @@ def _document_at(path: str) -> str | None:
 
 def _is_folder(path: str) -> bool:
     """Whether documents would be below this path."""
+    if path.endswith(_SUFFIX):  # as almost all do, and no name has a dot
+        return False
     space, *names = path.split("/")
     return space in KINDS and len(names) < _NAMES[space] and all(map(is_name, names))
 

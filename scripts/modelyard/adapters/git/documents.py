@@ -51,9 +51,9 @@ class Listing:
 
     @cached_property
     def _folders(self) -> frozenset[str]:
-        return frozenset(
-            folder for path in (*self.files, *self.others) for folder in _prefixes(path)[:-1]
-        )
+        # A fleet has tens of thousands of files in a few folders.
+        parents = {path.rpartition("/")[0] for path in (*self.files, *self.others)} - {""}
+        return frozenset(folder for parent in parents for folder in _prefixes(parent))
 
 
 class BranchDocuments:

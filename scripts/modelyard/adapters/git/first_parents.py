@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelyard.adapters.garbage import garbage_collector_off
 from modelyard.adapters.git.names import revision_of
 from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.repository import Git
@@ -150,7 +151,8 @@ def _read_kept(file: Path) -> MainHistory:
     if seal != _seal(b"".join(rows)):
         return MainHistory()
     names = (row.decode().split() for row in rows)
-    return MainHistory().followed_by({commit: places for commit, *places in names})
+    with garbage_collector_off():
+        return MainHistory().followed_by({commit: places for commit, *places in names})
 
 
 def _write_kept(file: Path, history: MainHistory) -> None:

@@ -35,6 +35,7 @@ _SPACES = ("heads", "modelyard")
 # Where forges keep the heads of pull requests: of forks, and of branches that are gone.
 _MORE_SPACES = (*_SPACES, "pull")
 _LONGEST_PAUSE = 0.25
+_MAGIC = re.compile(r"[*?\[]")
 
 
 EVERYTHING = ("refs/heads/*", "refs/modelyard/*")
@@ -60,12 +61,14 @@ def one_snapshot() -> Iterator[None]:
         _SNAPSHOT.reset(token)
 
 
-def _matches(ref: str, patterns: Sequence[str]) -> bool:
-    """Whether a ref matches one of the patterns; the prefix is compared first, which is quick."""
-    return any(
-        ref.startswith(pattern.partition("*")[0]) and fnmatchcase(ref, pattern)
-        for pattern in patterns
-    )
+def _find_matching(refs: Mapping[str, str], patterns: Sequence[str]) -> dict[str, str]:
+    """The refs that match one of the patterns."""
+    begins = tuple(pattern.partition("*")[0] for pattern in patterns)
+    # A fleet has tens of thousands, and a pattern that ends with its star is only a beginning.
+    found = {ref: sha for ref, sha in refs.items() if ref.startswith(begins)}
+    if all(pattern.endswith("*") and _MAGIC.search(pattern[:-1]) is None for pattern in patterns):
+        return found
+    return {r: sha for r, sha in found.items() if any(fnmatchcase(r, each) for each in patterns)}
 
 
 def forget_snapshot() -> None:
@@ -112,8 +115,7 @@ class KnownRefs:
         if patterns not in self._found:
             exact = {ref: self.refs[ref] for ref in patterns if ref in self.refs}
             wild = [pattern for pattern in patterns if "*" in pattern]
-            found = {r: sha for r, sha in self.refs.items() if _matches(r, wild)} if wild else {}
-            self._found[patterns] = {**exact, **found}
+            self._found[patterns] = {**exact, **_find_matching(self.refs, wild)}
         return self._found[patterns]
 
 

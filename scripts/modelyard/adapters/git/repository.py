@@ -253,7 +253,9 @@ class Git:
         guessed that a file moved, and no person reviewed the guess.
         """
         sides = (revision_of(main), revision_of(head))
-        return self._once(("merge-tree", *sides), *sides, ask=lambda: self._merge_tree(*sides))
+        return self._once_of_history(
+            ("merge-tree", *sides), *sides, ask=lambda: self._merge_tree(*sides)
+        )
 
     def _merge_tree(self, main: str, head: str) -> Merged:
         options = ("--write-tree", "-z", "--name-only", "--no-messages")
@@ -282,7 +284,7 @@ class Git:
     def merge_base(self, one: str, other: str) -> str:
         """The last commit two histories share."""
         words = ("merge-base", revision_of(one), revision_of(other))
-        return self._once(words, one, other, ask=lambda: self._line(*words))
+        return self._once_of_history(words, one, other, ask=lambda: self._line(*words))
 
     def parents(self, commit: str) -> tuple[str, ...]:
         """The parents of a commit, the first one first."""
@@ -291,7 +293,7 @@ class Git:
     def is_ancestor(self, commit: str, of: str) -> bool:
         """Whether `of` already contains `commit`."""
         flags = ("--is-ancestor", revision_of(commit), revision_of(of))
-        return self._once(
+        return self._once_of_history(
             flags,
             *flags[1:],
             ask=lambda: self.run("merge-base", *flags, accept=(0, 1)).returncode == 0,
@@ -311,7 +313,9 @@ class Git:
         options += [f"--max-count={limit}"] if limit is not None else []
         where = ["--", *([path] if isinstance(path, str) else path)]
         words = ("log", *options, revision_of(revisions), *where)
-        return self._once(words, revisions, ask=lambda: log_entries(self.run(*words).stdout))
+        return self._once_of_history(
+            words, revisions, ask=lambda: log_entries(self.run(*words).stdout)
+        )
 
     def log_of(self, commits: Sequence[str]) -> tuple[LogEntry, ...]:
         """These commits, in this order."""
@@ -342,6 +346,11 @@ class Git:
         if all(is_permanent(revisions) for revisions in about):
             return _ANSWERS.get_or_ask((self._place, *question), ask)
         return ask()
+
+    def _once_of_history(self, question: tuple[str, ...], *about: str, ask: Callable[[], T]) -> T:
+        """As `_once`, where a shallow clone answers differently once older commits are fetched."""
+        cut = self.read_cut()
+        return self._once(question if cut is None else (*question, cut), *about, ask=ask)
 
     def _paths(self, *args: str) -> tuple[str, ...]:
         return tuple(sorted(os.fsdecode(self.run(*args).stdout).split("\0")[:-1]))

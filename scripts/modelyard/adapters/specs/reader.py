@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from modelyard.adapters.garbage import garbage_collector_off
 from modelyard.adapters.git.trees import Tree
 from modelyard.adapters.specs import schemas
 from modelyard.adapters.specs.documents import KINDS, Loaded, build_spec, load_yaml
@@ -80,25 +79,28 @@ class Specs:
             yield replace(problem, line=loaded[problem.file].line_of(problem.path))
 
 
-def read_specs(tree: Tree, *, models: Collection[str] | None = None) -> Specs:
+def read_specs(
+    tree: Tree, *, models: Collection[str] | None = None, kinds: Collection[str] = KINDS
+) -> Specs:
     """Read the specs of a tree; files that are not of their kind's shape become problems.
 
     Args:
         tree: The checkout, or a commit.
         models: Read these models alone, with every environment; None for all.
+        kinds: Read these kinds of specs alone.
     """
     if models is not None and len(models) <= _MOST_PARTS:
         tree = tree.part(list_places(tree, models))
-    places = dict(_places(tree, models))
+    places = {file: each for file, each in _places(tree, models) if each[0] in kinds}
     files = tree.read_many(places)
     parts: dict[str, dict[Any, Any]] = {kind: {} for kind in KINDS}
     problems: list[Problem] = []
-    with _garbage_collector_off():
+    with garbage_collector_off():
         for file, (kind, key) in places.items():
             spec = _spec(kind, file, files[file], problems)
             if spec is not None:
                 parts[kind][key] = spec
-    problems.extend(_strays(tree, places) if models is None else ())
+    problems.extend(_strays(tree) if models is None else ())
     return Specs(
         catalog=_catalog(parts, files, places),
         problems=tuple(sorted(problems, key=lambda problem: problem.sort_key)),
@@ -107,25 +109,15 @@ def read_specs(tree: Tree, *, models: Collection[str] | None = None) -> Specs:
     )
 
 
-@contextmanager
-def _garbage_collector_off() -> Iterator[None]:
-    """Switch the garbage collector off: all that is read is kept, and its search took a sixth."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def read_valid_catalog(tree: Tree, *, models: Collection[str] | None = None) -> Catalog:
-    """The catalog of a tree, if every file has its kind's shape.
+def read_valid_catalog(
+    tree: Tree, *, models: Collection[str] | None = None, kinds: Collection[str] = KINDS
+) -> Catalog:
+    """The catalog of a tree, if every file that is read has its kind's shape; see `read_specs`.
 
     Raises:
         Refused: A file does not; names the first problem.
     """
-    specs = read_specs(tree, models=models)
+    specs = read_specs(tree, models=models, kinds=kinds)
     if specs.problems:
         raise specs.refusal()
     return specs.catalog
@@ -227,8 +219,8 @@ def stray_problems(paths: Iterable[str]) -> Iterator[Problem]:
             yield Problem(file=path, message=message, check="place", line=1)
 
 
-def _strays(tree: Tree, places: Mapping[str, object]) -> Iterator[Problem]:
+def _strays(tree: Tree) -> Iterator[Problem]:
     yield from stray_problems((*tree.paths(MODELS), *tree.paths(ENVIRONMENTS)))
-    if SETTINGS not in places:
+    if not tree.exists(SETTINGS):
         message = "is missing: it names the adapters, and marks the checkout's root"
         yield Problem(file=SETTINGS, message=message, check="place", line=1)

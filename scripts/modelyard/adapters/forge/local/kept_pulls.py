@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+from modelyard.adapters.garbage import garbage_collector_off
 from modelyard.adapters.kept_file import read_kept, write_kept
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import Purpose, parse_branch
@@ -31,11 +32,7 @@ _PLAIN = {
 }
 """What JSON holds as it is; all that is kept was merged."""
 
-_KINDS = tuple((place, _PLAIN[name]) for place, name in enumerate(_NAMES) if name in _PLAIN)
-_PEOPLE = tuple(place for place, name in enumerate(_NAMES) if name in {"author", "closed_by"})
-_TIMES = tuple(place for place, name in enumerate(_NAMES) if name.endswith("_at"))
 _STATES = {str(each): each for each in PullState}
-_STATE, _LABELS = _NAMES.index("state"), _NAMES.index("labels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +56,7 @@ class KeptPulls:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / f"{_FORM}.json"
-        self._known: dict[int, KeptPull] | None = None
+        self._known: dict[int, tuple[str, PullSummary]] | None = None
         self._new = 0
 
     def find(self, commits: Mapping[int, str]) -> dict[int, PullSummary]:
@@ -67,11 +64,8 @@ class KeptPulls:
         if self._known is None:
             self._known = self._read()
         known = self._known
-        return {
-            number: known[number].pull
-            for number, commit in commits.items()
-            if number in known and known[number].commit == commit
-        }
+        found = ((number, commit, known.get(number)) for number, commit in commits.items())
+        return {number: kept[1] for number, commit, kept in found if kept and kept[0] == commit}
 
     def keep(self, pulls: Iterable[KeptPull]) -> None:
         """Keep those of them that may be kept, in the file once there are enough."""
@@ -79,23 +73,23 @@ class KeptPulls:
         self._known = known
         for each in pulls:
             if _may_be_kept(each.pull):
-                known[each.pull.number] = replace(each, pull=replace(each.pull, body=""))
+                known[each.pull.number] = each.commit, replace(each.pull, body="")
                 self._new += 1
         if self._new >= WORTH_WRITING:
             self._write()
             self._new = 0
 
-    def _read(self) -> dict[int, KeptPull]:
-        rows = read_kept(self._file) or []
+    def _read(self) -> dict[int, tuple[str, PullSummary]]:
         try:
-            pulls = [KeptPull(commit=row[0], pull=_pull(row[1:])) for row in rows]
-            return {each.pull.number: each for each in pulls}
+            with garbage_collector_off():
+                rows = read_kept(self._file) or []
+                return {pull.number: (commit, pull) for commit, pull in _pulls(rows)}
         except Exception as error:  # noqa: BLE001 - whatever is in it, the forge has the truth
             logger.info("%s: %s", self._file, error)
             return {}
 
     def _write(self) -> None:
-        rows = [[each.commit, *_row(each.pull)] for each in (self._known or {}).values()]
+        rows = [[commit, *_row(pull)] for commit, pull in (self._known or {}).values()]
         write_kept(self._file, rows)
 
 
@@ -117,19 +111,35 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _pull(row: list[Any]) -> PullSummary:
-    # A fleet has tens of thousands: every step counts, and few people made them.
-    for place in _PEOPLE:
-        row[place] = _person(row[place])
-    for place in _TIMES:
-        row[place] = None if row[place] is None else datetime.fromisoformat(row[place])
-    row[_STATE], row[_LABELS] = _STATES[row[_STATE]], tuple(row[_LABELS])
-    for place, kind in _KINDS:
-        if type(row[place]) is not kind:
-            raise TypeError(f"{_NAMES[place]}: expected {kind.__name__}")
-    return PullSummary(body="", **dict(zip(_NAMES, row, strict=True)))
+def _pulls(rows: list[list[Any]]) -> Iterator[tuple[str, PullSummary]]:
+    """The commit and the pull request of each row.
+
+    A fleet has tens of thousands: what is done column by column takes a fifth of the time.
+    """
+    commits, *columns = zip(*rows, strict=True) if rows else ([], *([] for _ in _NAMES))
+    values = [_column(name, column) for name, column in zip(_NAMES, columns, strict=True)]
+    names = (*_NAMES, "body")
+    for commit, row in zip(commits, zip(*values, repeat(""), strict=False), strict=True):
+        # Its own way to be made sets one name after the other, and refuses to do so.
+        pull = object.__new__(PullSummary)
+        object.__setattr__(pull, "__dict__", dict(zip(names, row, strict=True)))
+        yield commit, pull
 
 
-@lru_cache(maxsize=10_000)
-def _person(login: str | None) -> Person | None:
-    return None if login is None else Person.named(login)
+def _column(name: str, values: Sequence[Any]) -> Iterable[Any]:
+    if name in _PLAIN:
+        if other := {*map(type, values)} - {_PLAIN[name]}:
+            raise TypeError(f"{name}: expected {_PLAIN[name].__name__}, not {other}")
+        return values
+    if name == "labels":
+        return map(tuple, values)
+    known = {value: _parsed(name, value) for value in set(values)}
+    return map(known.__getitem__, values)
+
+
+def _parsed(name: str, value: Any) -> Any:
+    if name == "state":
+        return _STATES[value]
+    if value is None:
+        return None
+    return datetime.fromisoformat(value) if name.endswith("_at") else Person.named(value)

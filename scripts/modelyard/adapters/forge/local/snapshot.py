@@ -114,12 +114,16 @@ class ForgeSnapshot:
 
     def pull_numbers(self) -> tuple[int, ...]:
         """The numbers in use, in order."""
-        return self._numbers
+        return tuple(self._commits)
 
     @cached_property
-    def _numbers(self) -> tuple[int, ...]:
-        found = (ref.removeprefix(PULLS) for ref in self.refs if ref.startswith(PULLS))
-        return tuple(sorted(int(number) for number in found if number.isdecimal()))
+    def _commits(self) -> dict[int, str]:
+        """The commit of each pull request's document by its number, in order."""
+        begin = len(PULLS)
+        found = {ref[begin:]: sha for ref, sha in self.refs.items() if ref.startswith(PULLS)}
+        numbers = ((int(number), sha) for number, sha in found.items() if number.isdecimal())
+        # Not 007, which is no number that this forge gives.
+        return dict(sorted((n, sha) for n, sha in numbers if f"{PULLS}{n}" in self.refs))
 
     def stored_pull(self, number: int) -> StoredPull:
         """What a pull request's ref holds.
@@ -191,9 +195,7 @@ class ForgeSnapshot:
     @cached_property
     def _over(self) -> dict[int, PullSummary]:
         """The pull requests that are known to be over."""
-        return self._kept.find(
-            {number: self.refs[f"{PULLS}{number}"] for number in self.pull_numbers()}
-        )
+        return self._kept.find(self._commits)
 
     @cached_property
     def _not_over(self) -> tuple[tuple[StoredPull, ...], Mapping[str, UnreadablePull]]:
