@@ -343,7 +343,7 @@ def test_a_person_may_say_another_task(tmp_path):
     ("columns", "wishes", "said"),
     [
         ({}, {"target": "boght"}, "target column 'boght' is not in the data"),
-        ({"bought": ["yes"] * 100}, {}, "has 1 different values; a label needs two"),
+        ({"bought": ["yes"] * 100}, {}, "has one value; a label needs two"),
         ({"bought": [f"t{n}" for n in range(100)]}, {}, "has 100 different texts"),
         ({"visits": [f"t{n}" for n in range(100)]}, {}, "no column but bought can be an input"),
         ({}, {"timestamp": "visits"}, "timestamp column 'visits' is a number"),
@@ -369,6 +369,21 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
     with pytest.raises(CannotAnswer, match="there is no such file here"):
         compose_model(tmp_path, Catalog(), WISHES, FRAMEWORK, file="gone.csv", timestamp=None,
                       here=tmp_path)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a;late\n1;yes\n", "semicolons"),
+        ("a;late\n1,5;yes\n", "semicolons"),
+        ("a\tlate\n1\tyes\n", "tabs"),
+    ],
+)
+def test_a_table_without_commas_is_told_from_one_without_the_target(tmp_path, text, words):
+    with pytest.raises((CannotAnswer, Refused)) as refused:
+        propose(tmp_path, text.encode(), target="late")
+    assert refused.value.hint is not None
+    assert f"separated by {words}: save it with commas" in refused.value.hint
 
 
 def test_data_outside_of_the_repository_is_pinned_where_it_is(tmp_path):

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from modelyard.domain.proposal.separator import commas_hint, find_separator
 from modelyard.domain.specs.model import MAX_UNPACKED_MEGABYTES
 from modelyard.errors import CannotAnswer, Refused
 
@@ -194,6 +195,8 @@ def _fault(content: bytes, names: list[str], uri: str, reason: str) -> CannotAns
         for line, row in _rows(content, strict=True):
             if fault := _row_fault(row, names):
                 hint = "quote a field that has a comma, a quote or a line's end"
+                if len(names) == 1 and (separator := find_separator(names[0])):
+                    hint = commas_hint(separator)
                 return CannotAnswer(f"{uri}, line {line}: {fault}", hint=hint)
     except _OddQuoteError as error:
         return _quote_fault(error, uri)

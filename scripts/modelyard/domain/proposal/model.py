@@ -13,6 +13,7 @@ from modelyard.domain.proposal.columns import (
     propose_column,
 )
 from modelyard.domain.proposal.held_out import DaySplit
+from modelyard.domain.proposal.separator import commas_hint, find_separator
 from modelyard.domain.proposal.task import TargetProposal, propose_target
 from modelyard.domain.specs.contract import plain_name
 from modelyard.domain.specs.model import ArtifactPolicy, DataContract, Model, Owner, Task, Trainer
@@ -216,7 +217,7 @@ def _unknown(name: str, facts: Mapping[str, ColumnFacts], what: str) -> Refused:
 
     close = get_close_matches(name, list(facts), n=1)
     listed = ", ".join(facts)
-    return Refused(
-        f"{what} column {name!r} is not in the data; it has {listed}",
-        hint=f"did you mean {close[0]}?" if close else None,
-    )
+    hint = f"did you mean {close[0]}?" if close else None
+    if len(facts) == 1 and (separator := find_separator(listed)):
+        hint = commas_hint(separator)
+    return Refused(f"{what} column {name!r} is not in the data; it has {listed}", hint=hint)

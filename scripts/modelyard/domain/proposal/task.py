@@ -96,7 +96,8 @@ def _choose_task(facts: ColumnFacts, wanted: Task | None) -> tuple[Task, str]:
         found = "times" if facts.type else facts.fault
         raise Refused(f"target column {name} can be no label: {found}")
     if kinds < _TWO:
-        raise Refused(f"target column {name} has {kinds} different values; a label needs two")
+        values = "one value" if kinds == 1 else "no value"
+        raise Refused(f"target column {name} has {values}; a label needs two")
     fitting = _fitting_tasks(facts)
     if wanted is not None and wanted not in fitting:
         raise Refused(
